@@ -1,0 +1,40 @@
+# make run   the whole path on the embedded consultation      make test   everything that is checked
+# make ui    Dagster and MLflow                                make bench  benchmarks, each a ratio
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+CCAI_HOME ?= $(CURDIR)/.ccai
+export CCAI_HOME
+export DAGSTER_DISABLE_TELEMETRY := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+.PHONY: setup run test lint ui bench clean
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+run: setup
+	$(VENV)/bin/ccai run
+
+test: lint
+	$(VENV)/bin/pytest
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+ui: setup
+	$(VENV)/bin/ccai ui
+
+bench: setup
+	$(VENV)/bin/python -m bench
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,233 @@
+"""Why it is as it is: the trail of every statement and principle, what hangs on what, report and provenance."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from assets import decisions
+from assets.deliberation import cut, excluded_participants, procedure
+from assets.evaluation import STAGES
+from assets.table_asset import Table, picture, table_asset
+from ccai_dagster import contracts, pictures
+from ccai_dagster.audit.provenance import Activity, Agent, Entity, provenance_document
+from ccai_dagster.audit.report import render_report
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.audit.sensitivity import World, decision_sensitivity
+from ccai_dagster.audit.trail import decision_trail
+from ccai_dagster.constitution.selection import ideas_on_record
+from ccai_dagster.consultation import BASE, LEDGERS, Consultation
+from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.digest import file_digest
+from ccai_dagster.evaluation.findings import findings
+from resources.home import Home
+
+GROUP = "audit"
+OWNER = "team:audit"
+ALL_LEDGERS = [decisions.ledger_key(kind) for kind in LEDGERS]
+SOFTWARE = "ccai_dagster"
+
+
+def build(consultation: Consultation, home: Home, others: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage.
+
+    Args:
+        consultation: The consultation.
+        home: Where the report goes.
+        others: All assets of the earlier stages, which the provenance tells about.
+    """
+    arms = list(consultation.arms)
+    constitutions = {f"{arm}__constitution": [arm, "constitution"] for arm in arms}
+    pairs = {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
+    adherence = {f"{arm}__adherence": [arm, "adherence"] for arm in [BASE, *arms]}
+    responses = {f"{arm}__responses": [arm, "qualitative_responses"] for arm in [BASE, *arms]}
+    records = {f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}
+    deliberated = {
+        name: [name]
+        for name in ("raw_statements", "statements", "gac_scores", "consensus_stability", "selected_statements")
+    }
+    derived = next((name for name, arm in consultation.arms.items() if arm.constitution == "ledgers"), None)
+    common = {"group": GROUP, "owner": OWNER, "deps": ALL_LEDGERS}
+
+    def by_arm(tables: dict[str, pl.DataFrame], suffix: str) -> dict[str, pl.DataFrame]:
+        return {key.removesuffix(suffix): table for key, table in tables.items() if key.endswith(suffix)}
+
+    @table_asset(
+        contracts.DECISION_TRAIL, key=["decision_trail"], kinds={"python"},
+        ins=deliberated | constitutions | pairs | adherence,
+        description="What became of every statement and principle, by whose decision and for what reason.", **common,
+    )  # fmt: skip
+    def trail(
+        context: dg.AssetExecutionContext,
+        raw_statements: pl.DataFrame,
+        statements: pl.DataFrame,
+        gac_scores: pl.DataFrame,
+        consensus_stability: pl.DataFrame,
+        selected_statements: pl.DataFrame,
+        **tables: pl.DataFrame,
+    ) -> Table:
+        return Table(
+            decision_trail(
+                raw_statements,
+                statements,
+                gac_scores,
+                consensus_stability,
+                selected_statements,
+                by_arm(tables, "__constitution"),
+                {kind: decisions.read(consultation, kind) for kind in LEDGERS},
+                by_arm(tables, "__pairs"),
+                by_arm(tables, "__adherence"),
+            )
+        )
+
+    assets = [trail]
+    if derived is not None:
+        assets.append(_sensitivity(consultation, derived))
+
+        @table_asset(
+            contracts.FILE, key=["audit_report"], kinds={"html"},
+            ins=deliberated | constitutions | responses | records
+            | {name: [name] for name in ("participants", "opinion_groups", "constitution_overlap", "decision_trail",
+                                         "decision_sensitivity", "judge_calibration", "eval_scores", "base_model")},
+            settings=[consultation.file.title, consultation.file.public, consultation.file.question],
+            description="One page for a lay reader: the constitution, why it is so, and what it did.", **common,
+        )  # fmt: skip
+        def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+            named = set(ReportInputs.__dataclass_fields__) & set(tables)
+            inputs = ReportInputs(
+                title=consultation.file.title,
+                public=consultation.file.public,
+                question=consultation.file.question,
+                derived_arm=derived,
+                baseline=consultation.file.baseline,
+                arms={name: arm.description for name, arm in consultation.arms.items()},
+                constitutions=by_arm(tables, "__constitution"),
+                ledgers={kind: decisions.read(consultation, kind) for kind in LEDGERS},
+                models=pl.concat([tables["base_model"], *(tables[name] for name in sorted(records))]),
+                settings={
+                    stage: getattr(consultation.profile, stage).model_dump(mode="json")
+                    for stage in type(consultation.profile).model_fields
+                },
+                findings=findings(tables["eval_scores"]),
+                qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
+                digests={
+                    key.to_user_string(): version for key, version in versions(context.instance, _keys(others)).items()
+                },
+                **{name: tables[name] for name in named},
+            )
+            return _file(home, "audit_report.html", render_report(inputs))
+
+        assets.append(audit_report)
+
+    @table_asset(
+        contracts.FILE, key=["provenance"], kinds={"json"}, ins={assets[-1].key.path[-1]: assets[-1].key.path},
+        description="The whole run as W3C PROV-JSON: what was made from what, by which run and decision.", **common,
+    )  # fmt: skip
+    def provenance(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+        keys = _keys([*others, *assets])
+        document = provenance_document(*_history(consultation, context.instance, keys))
+        return _file(home, "provenance.json", json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False))
+
+    return [*assets, provenance]
+
+
+def _sensitivity(consultation: Consultation, derived: str) -> dg.AssetsDefinition:
+    @table_asset(
+        contracts.DECISION_SENSITIVITY, key=["decision_sensitivity"], group=GROUP, owner=OWNER, kinds={"scikitlearn"},
+        ins={"raw_votes": ["raw_votes"], "raw_participants": ["raw_participants"], "statements": ["statements"],
+             "constitution": [derived, "constitution"]},
+        deps=[decisions.ledger_key(kind) for kind in ("threshold", "exclusion", "idea")],
+        settings=[consultation.file.seed],
+        description="What would have been selected had one numeric decision been taken otherwise.",
+    )  # fmt: skip
+    def sensitivity(
+        context: dg.AssetExecutionContext,
+        raw_votes: pl.DataFrame,
+        raw_participants: pl.DataFrame,
+        statements: pl.DataFrame,
+        constitution: pl.DataFrame,
+    ) -> Table:
+        settled = thresholds(decisions.read(consultation, "threshold"))
+        world = World(settled.minimum_votes, procedure(settled, consultation.file.seed), cut(settled))
+        frame = decision_sensitivity(
+            raw_votes,
+            raw_participants,
+            statements,
+            excluded_participants(consultation),
+            world,
+            ideas_on_record(decisions.read(consultation, "idea")),
+            constitution,
+            lambda message, done, total: context.log.info(f"{message}: {done} of {total}") if done % 10 == 0 else None,
+        )
+        shown = picture(pictures.sensitivity(frame), pictures.sensitivity_alt(frame))
+        return Table(frame, {"what hangs on which decision": shown})
+
+    return sensitivity
+
+
+def versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str]:
+    """Return the data version of everything materialized or observed so far."""
+    found = {}
+    for key in sorted(keys, key=lambda each: each.to_user_string()):
+        record = instance.get_latest_data_version_record(key)
+        if record is not None and record.asset_event is not None:
+            found[key] = (record.asset_event.tags or {}).get("dagster/data_version", "")
+    return {key: version for key, version in found.items() if version}
+
+
+def _keys(assets: Iterable[dg.AssetsDefinition]) -> set[dg.AssetKey]:
+    return {key for asset in assets for key in asset.keys}
+
+
+def _file(home: Home, name: str, text: str) -> Table:
+    path = home.report / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    digest = file_digest(path)
+    row = {"path": f"report/{name}", "file_digest": digest, "n_bytes": path.stat().st_size}
+    return Table(
+        contracts.FILE.build([row]),
+        {"file": dg.MetadataValue.path(str(path)), "open it": dg.MetadataValue.url(Path(path).as_uri())},
+        version=digest,
+    )
+
+
+def _history(
+    consultation: Consultation, instance: dg.DagsterInstance, keys: set[dg.AssetKey]
+) -> tuple[list[Entity], list[Activity], list[Agent]]:
+    """Collect what Dagster and the ledgers know, as plain records."""
+    current = versions(instance, keys)
+    references = {(key.to_user_string(), version) for key, version in current.items()}
+    entities, activities, agents = [], [], {Agent(SOFTWARE, "software", SOFTWARE)}
+    for key, version in current.items():
+        event = instance.get_latest_materialization_event(key)
+        name = key.to_user_string()
+        if event is None or event.asset_materialization is None:
+            entities.append(Entity(name, version, name))
+            continue
+        tags = event.asset_materialization.tags or {}
+        prefix = "dagster/input_data_version/"
+        used = {(tag.removeprefix(prefix), value) for tag, value in tags.items() if tag.startswith(prefix)}
+        sources = tuple(sorted(used & references))
+        metadata = event.asset_materialization.metadata
+        mlflow = {"mlflow_run": str(metadata["mlflow run"].value)} if "mlflow run" in metadata else {}
+        entities.append(Entity(name, version, name, sources))
+        activities.append(
+            Activity(f"run:{event.run_id}/{name}", "run", f"materialization of {name}", used=sources,
+                     generated=((name, version),), agents=(SOFTWARE,),
+                     attributes={"dagster_run": event.run_id, **mlflow})  # fmt: skip
+        )
+    for kind in LEDGERS:
+        ledger = (f"{kind}_ledger", current.get(decisions.ledger_key(kind), ""))
+        for row in decisions.read(consultation, kind).iter_rows(named=True):
+            agents.add(Agent(f"role:{row['decided_by']}", "role", row["decided_by"]))
+            activities.append(
+                Activity(f"decision:{row['decision_id']}", "decision", row["outcome"], started_at=row["decided_at"],
+                         generated=(ledger,) if ledger in references else (), agents=(f"role:{row['decided_by']}",),
+                         attributes={"reason": row["reason"], "subjects": " ".join(row["subject_ids"])})  # fmt: skip
+            )
+    return entities, activities, sorted(agents, key=lambda agent: agent.agent_id)

@@ -1,0 +1,149 @@
+"""From scores and decisions to the constitution of each arm."""
+
+from collections import Counter
+
+import dagster as dg
+import polars as pl
+
+from assets import decisions
+from assets.deliberation import cut
+from assets.table_asset import Checked, Table, table_asset
+from ccai_dagster import contracts
+from ccai_dagster.constitution import overlap, principles, selection
+from ccai_dagster.consultation import Arm, Consultation
+from ccai_dagster.decisions import checks
+from ccai_dagster.decisions.findings import Finding
+from ccai_dagster.decisions.ledger import current
+from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.decisions.verdicts import signoffs
+from ccai_dagster.digest import file_digest
+
+GROUP = "constitution"
+OWNER = "team:constitution"
+WORDING_LEDGERS = [decisions.ledger_key("merge"), decisions.ledger_key("wording")]
+
+
+def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage."""
+
+    @table_asset(
+        contracts.SELECTED_STATEMENTS, key=["selected_statements"], group=GROUP, owner=OWNER, kinds={"python"},
+        ins={"gac_scores": ["gac_scores"], "statements": ["statements"]},
+        deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea"), *WORDING_LEDGERS],
+        checks=["ideas", "merges", "wordings"],
+        description="Every statement ranked by consensus, which reach the cut, and what becomes of them.",
+    )  # fmt: skip
+    def selected_statements(
+        context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, statements: pl.DataFrame
+    ) -> Table:
+        settled = thresholds(decisions.read(consultation, "threshold"))
+        ledgers = {kind: decisions.read(consultation, kind) for kind in ("idea", "merge", "wording")}
+        frame = selection.select_statements(
+            gac_scores,
+            statements,
+            selection.ideas_on_record(ledgers["idea"]),
+            cut(settled),
+            [settled.decision_ids["selection_rule"]],
+            selection.worded_statements(ledgers["wording"], ledgers["merge"], statements),
+        )
+        reached = frame.filter("selected")["statement_id"].to_list()
+        needed = reached if settled.selection_rule == "ideas" else []
+        found = [
+            Checked("ideas", checks.check_ideas(ledgers["idea"], statements, needed)),
+            Checked("merges", checks.check_merges(ledgers["merge"], statements)),
+            Checked("wordings", checks.check_wordings(ledgers["wording"], ledgers["merge"], statements, reached)),
+        ]
+        fates = Counter(frame["fate"].to_list())
+        ideas = {idea for row in frame.filter("selected")["ideas"].to_list() for idea in row}
+        return Table(
+            frame,
+            {
+                "reach the cut": len(reached),
+                "become principles": fates["principle"],
+                "left out by a person": fates["left out"],
+                "waiting for a decision": fates["undecided"],
+                "distinct ideas": len(ideas),
+                "lowest consensus selected": frame.filter("selected")["gac"].min() or 0.0,
+            },
+            found,
+        )
+
+    constitutions = [_constitution(consultation, name, arm) for name, arm in consultation.arms.items()]
+
+    @table_asset(
+        contracts.CONSTITUTION_OVERLAP, key=["constitution_overlap"], group=GROUP, owner=OWNER,
+        kinds={"scikitlearn"}, ins={name: [name, "constitution"] for name in consultation.arms},
+        deps=[decisions.ledger_key("threshold")],
+        description="For each principle the most similar one of every other constitution.",
+    )  # fmt: skip
+    def constitution_overlap(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
+        settled = thresholds(decisions.read(consultation, "threshold"))
+        frame = overlap.constitution_overlap(constitutions, settled.overlap_similarity)
+        shares = frame.group_by("arm", "other_arm").agg(pl.col("shared").mean()).sort("arm", "other_arm")
+        return Table(
+            frame,
+            {f"share of {arm} found in {other}": share for arm, other, share in shares.iter_rows()}
+            | {"similarity counted as shared": settled.overlap_similarity},
+        )
+
+    signed = [_signed_constitution(consultation, name) for name in consultation.arms]
+    return [selected_statements, *constitutions, *signed, constitution_overlap]
+
+
+def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefinition:
+    @table_asset(
+        contracts.CONSTITUTION, key=[name, "signed_constitution"], group=GROUP, owner=OWNER, kinds={"person"},
+        ins={"constitution": [name, "constitution"]}, deps=[decisions.ledger_key("signoff")], checks=["signoff"],
+        description="The constitution, once somebody has signed off exactly this text. Nothing is trained before.",
+    )  # fmt: skip
+    def signed_constitution(context: dg.AssetExecutionContext, constitution: pl.DataFrame) -> Table:
+        digest = principles.constitution_digest(constitution)
+        ledger = decisions.read(consultation, "signoff")
+        row = current(ledger).filter(pl.col("subject_ids").list.contains(name))
+        found = signoff_findings(ledger, name, digest)
+        by = {} if found else {"signed off by": row["decided_by"][0], "decision": row["decision_id"][0]}
+        return Table(constitution, {"digest": digest, **by}, [Checked("signoff", found)], version=digest)
+
+    return signed_constitution
+
+
+def signoff_findings(ledger: pl.DataFrame, arm: str, digest: str) -> list[Finding]:
+    """Return what stands between a constitution and its training; nothing if it is signed off."""
+    signed = signoffs(ledger).get(arm)
+    if signed == digest:
+        return []
+    state = "nobody has signed off this constitution" if signed is None else "the sign-off is for another text"
+    message = f"{state}; read it and append a row to decisions/signoff.csv with inputs_digest {digest}"
+    return [Finding("error", "signoff", None, arm, message)]
+
+
+def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
+    common = {"key": [name, "constitution"], "group": GROUP, "owner": OWNER, "kinds": {"python"}}
+
+    def described(frame: pl.DataFrame) -> Table:
+        digest = principles.constitution_digest(frame)
+        return Table(frame, {"principles": frame.height, "digest to sign off": digest}, version=digest)
+
+    if arm.constitution == "ledgers":
+
+        @table_asset(
+            contracts.CONSTITUTION, ins={"selected_statements": ["selected_statements"], "statements": ["statements"]},
+            deps=WORDING_LEDGERS, description=arm.description, **common,
+        )  # fmt: skip
+        def derived(
+            context: dg.AssetExecutionContext, selected_statements: pl.DataFrame, statements: pl.DataFrame
+        ) -> Table:
+            worded = selection.worded_statements(
+                decisions.read(consultation, "wording"), decisions.read(consultation, "merge"), statements
+            )
+            return described(principles.derive_constitution(name, selected_statements, worded))
+
+        return derived
+
+    path = consultation.path(arm.constitution)
+
+    @table_asset(contracts.CONSTITUTION, settings=[file_digest(path)], description=arm.description, **common)
+    def given(context: dg.AssetExecutionContext) -> Table:
+        return described(principles.read_constitution(path, name))
+
+    return given

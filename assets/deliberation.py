@@ -1,0 +1,240 @@
+"""From raw votes to opinion groups, consensus and how sure it is."""
+
+from collections import Counter
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from assets import decisions
+from assets.table_asset import Checked, Table, picture, table_asset
+from ccai_dagster import contracts, pictures
+from ccai_dagster.consultation import Consultation
+from ccai_dagster.constitution.selection import Cut, ideas_on_record, reaches_cut
+from ccai_dagster.decisions import checks
+from ccai_dagster.decisions.settled_values import Thresholds, thresholds
+from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts
+from ccai_dagster.deliberation import cleaning, consensus, groups, representative, stability
+from ccai_dagster.deliberation.procedure import Procedure
+from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+
+GROUP = "deliberation"
+OWNER = "team:deliberation"
+
+
+def procedure(settled: Thresholds, seed: int) -> Procedure:
+    """Return the numeric decisions as the methods take them."""
+    return Procedure(
+        settled.procedure, settled.imputation, settled.number_of_groups, settled.smoothing, settled.aggregation, seed
+    )
+
+
+def cut(settled: Thresholds) -> Cut:
+    """Return where the line is drawn."""
+    return Cut(settled.selection_rule, settled.gac_threshold, settled.idea_budget)
+
+
+def excluded_participants(consultation: Consultation) -> dict[int, str]:
+    """Return the exclusion decision of every excluded participant."""
+    return dict(exclusions(decisions.read(consultation, "exclusion")).iter_rows())
+
+
+def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.DataFrame) -> VoteMatrix:
+    return vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
+
+
+def _labels(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> np.ndarray:
+    """Groups in the order of the matrix, joined by id."""
+    order = pl.DataFrame({"participant_id": matrix.participant_ids})
+    return order.join(opinion_groups, on="participant_id", how="left", maintain_order="left")["group_id"].to_numpy()
+
+
+def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage."""
+    file, seed = consultation.file, consultation.file.seed
+    bootstraps = consultation.profile.deliberation
+    common = {"group": GROUP, "owner": OWNER, "kinds": {"python"}}
+
+    @table_asset(
+        contracts.STATEMENTS, key=["statements"], ins={"raw_statements": ["raw_statements"]},
+        deps=[decisions.ledger_key("moderation")], checks=["moderation"], settings=[file.moderation],
+        description="Statements that moderation let in, with rewrites applied.", **common,
+    )  # fmt: skip
+    def statements(context: dg.AssetExecutionContext, raw_statements: pl.DataFrame) -> Table:
+        ledger = decisions.read(consultation, "moderation")
+        findings = checks.check_moderation(ledger, raw_statements, file.moderation)
+        verdicts = {
+            row["statement_id"]: cleaning.Moderation(row["verdict"] == "in", row["rewrite"], (row["decision_id"],))
+            for row in moderation_verdicts(ledger).iter_rows(named=True)
+        }
+        frame = cleaning.clean_statements(raw_statements, verdicts, file.moderation == "lenient")
+        counts = Counter(moderation_verdicts(ledger)["verdict"].to_list())
+        return Table(
+            frame,
+            {"in": frame.height, "out": counts["out"], "rewritten": int(frame["rewritten"].sum()),
+             "undecided": raw_statements.height - sum(counts.values())},
+            [Checked("moderation", findings)],
+        )  # fmt: skip
+
+    @table_asset(
+        contracts.PARTICIPANTS, key=["participants"], ins={"raw_participants": ["raw_participants"]},
+        deps=[decisions.ledger_key("exclusion"), decisions.ledger_key("threshold")],
+        checks=["exclusions", "numeric_decisions"],
+        description="Everybody who took part, and whether their votes count.", **common,
+    )  # fmt: skip
+    def participants(context: dg.AssetExecutionContext, raw_participants: pl.DataFrame) -> Table:
+        threshold_ledger = decisions.read(consultation, "threshold")
+        settled = thresholds(threshold_ledger)
+        findings = checks.check_exclusions(decisions.read(consultation, "exclusion"), raw_participants)
+        frame = cleaning.clean_participants(
+            raw_participants,
+            excluded_participants(consultation),
+            settled.minimum_votes,
+            settled.decision_ids["minimum_votes"],
+        )
+        fates = Counter(frame["fate"].to_list())
+        return Table(
+            frame,
+            {"kept": fates["kept"], "too few votes": fates["too few votes"], "excluded": fates["excluded"],
+             "minimum votes": settled.minimum_votes},
+            [Checked("exclusions", findings),
+             Checked("numeric_decisions", checks.check_thresholds(threshold_ledger))],
+        )  # fmt: skip
+
+    @table_asset(
+        contracts.VOTES, key=["votes"],
+        ins={"raw_votes": ["raw_votes"], "statements": ["statements"], "participants": ["participants"]},
+        description="Votes that count: of participants kept, on statements that are in.", **common,
+    )  # fmt: skip
+    def votes(
+        context: dg.AssetExecutionContext,
+        raw_votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+    ) -> Table:
+        frame = cleaning.clean_votes(raw_votes, statements, participants)
+        cells = statements.height * participants["kept"].sum()
+        return Table(frame, {"share of cells filled": frame.height / cells if cells else 0.0})
+
+    inputs = {"votes": ["votes"], "statements": ["statements"], "participants": ["participants"]}
+
+    @table_asset(
+        contracts.OPINION_GROUPS, key=["opinion_groups"], ins=inputs, deps=[decisions.ledger_key("threshold")],
+        settings=[seed], group=GROUP, owner=OWNER, kinds={"scikitlearn"},
+        description="Each participant's opinion group and place on the opinion map.",
+    )  # fmt: skip
+    def opinion_groups(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        settled = thresholds(decisions.read(consultation, "threshold"))
+        grouping = groups.group_participants(matrix, procedure(settled, seed))
+        frame = groups.opinion_groups(matrix, grouping)
+        sizes = frame["group_id"].value_counts().sort("group_id")["count"].to_list()
+        return Table(
+            frame,
+            {
+                "groups": len(sizes),
+                "sizes": ", ".join(map(str, sizes)),
+                "explained variance": ", ".join(f"{share:.4f}" for share in grouping.map.explained_variance),
+                "silhouettes": ", ".join(f"{k}: {value:.3f}" for k, value in grouping.silhouettes.items()),
+                "opinion map": picture(pictures.opinion_map(frame), pictures.opinion_map_alt(frame)),
+            },
+        )
+
+    @table_asset(
+        contracts.GAC_SCORES, key=["gac_scores"], ins=inputs | {"opinion_groups": ["opinion_groups"]},
+        deps=[decisions.ledger_key("threshold")],
+        description="Group-aware consensus and polarization of every statement.", **common,
+    )  # fmt: skip
+    def gac_scores(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        settled = thresholds(decisions.read(consultation, "threshold"))
+        published = consultation.path(file.published_scores) if file.published_scores else None
+        frame = consensus.gac_scores(
+            matrix,
+            _labels(matrix, opinion_groups),
+            procedure(settled, seed),
+            pl.read_csv(published) if published else None,
+        )
+        line = settled.gac_threshold if settled.selection_rule == "threshold" else None
+        figures = {
+            "mean GAC": frame["gac"].mean(),
+            "median GAC": frame["gac"].median(),
+            "median polarization index": frame["polarization_index"].median(),
+            "median adjusted polarization index": frame["adjusted_polarization_index"].median(),
+            "statements at the GAC threshold": int((frame["gac"] >= settled.gac_threshold).sum()),
+            "GAC distribution": picture(
+                pictures.gac_distribution(frame, line), pictures.gac_distribution_alt(frame, line)
+            ),
+            "polarization": picture(pictures.polarization(frame), pictures.polarization_alt(frame)),
+        }
+        if published:
+            reached = int((frame["published_gac"] >= settled.gac_threshold).sum())
+            figures["statements at the GAC threshold by published scores"] = reached
+        return Table(frame, {name: value for name, value in figures.items() if value is not None})
+
+    @table_asset(
+        contracts.REPRESENTATIVE_STATEMENTS, key=["representative_statements"],
+        ins=inputs | {"opinion_groups": ["opinion_groups"]},
+        description="Statements that set each group apart from everybody else.", **common,
+    )  # fmt: skip
+    def representative_statements(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        return Table(representative.representative_statements(matrix, _labels(matrix, opinion_groups)))
+
+    @table_asset(
+        contracts.CONSENSUS_STABILITY, key=["consensus_stability"], ins=inputs,
+        deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")], settings=[seed, bootstraps],
+        group=GROUP, owner=OWNER, kinds={"scikitlearn"},
+        description="How sure each score is: intervals from resampling participants, with new groups each time.",
+    )  # fmt: skip
+    def consensus_stability(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        settled = thresholds(decisions.read(consultation, "threshold"))
+        chosen = procedure(settled, seed)
+        ideas = ideas_on_record(decisions.read(consultation, "idea"))
+        resampled = stability.consensus_stability(
+            matrix,
+            groups.group_participants(matrix, chosen),
+            chosen,
+            reaches_cut(matrix.statement_ids.tolist(), ideas, cut(settled)),
+            bootstraps.bootstraps,
+            seed,
+            lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
+        )
+        uncertain = resampled.table["selection_probability"].is_between(0.05, 0.95).sum()
+        return Table(
+            resampled.table,
+            {
+                "resamples": bootstraps.bootstraps,
+                "median adjusted Rand index of the groups": float(np.median(resampled.adjusted_rand)),
+                "numbers of groups found": str(resampled.numbers_of_groups),
+                "statements selected in 5 to 95 % of resamples": int(uncertain),
+            },
+        )
+
+    return [
+        statements, participants, votes, opinion_groups, gac_scores, representative_statements, consensus_stability
+    ]  # fmt: skip
+

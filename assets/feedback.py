@@ -1,0 +1,216 @@
+"""Constitutional AI's data: the base model, prompts, revisions, pairs of responses and their labels."""
+
+import dagster as dg
+import polars as pl
+
+from assets import decisions
+from assets.table_asset import Table, table_asset
+from assets.torch_stage import POOL, measure, model_options, only_digest, train
+from ccai_dagster import contracts
+from ccai_dagster.constitution.principles import constitution_digest
+from ccai_dagster.consultation import BASE, Consultation
+from ccai_dagster.decisions.settled_values import training_decisions
+from ccai_dagster.digest import file_digest, table_digest
+from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
+from resources.home import home_root
+from resources.launcher import Launcher
+from resources.model_store import ModelStore
+from resources.tracking import Tracking
+
+GROUP = "feedback"
+OWNER = "team:model"
+
+
+def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage."""
+    file, profile = consultation.file, consultation.profile
+    prompts_path, themes_path = consultation.path(file.prompts), consultation.path(file.themes)
+    judge_paths = {name: consultation.path(path) for name, path in file.judge_comparisons.items()}
+    torch_kinds = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface"}, "pool": POOL}
+
+    @table_asset(
+        contracts.MODEL, key=["base_model"], settings=[file.model], **torch_kinds,
+        description="The untrained language model: fetched, verified by its SHA-256 and converted once.",
+    )  # fmt: skip
+    def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
+        options = model_options(consultation) | {"cache": str(home_root() / "cache")}
+        result = launcher.run(context, "base_model", tables={}, models={}, options=options)
+        if result.model is None:
+            raise dg.Failure("the base model was not saved")
+        digest = models.add(result.model)
+        launcher.finish(result)
+        record = {
+            "model_digest": digest,
+            "stage": "base_model",
+            "arm": BASE,
+            "parent_digest": None,
+            "constitution_digest": None,
+            "settings_digest": file.model.digest(),
+            "metrics": "{}",
+        }
+        return Table(contracts.MODEL.build([record]), {"source": file.model.source}, version=digest)
+
+    @table_asset(
+        contracts.PROMPTS, key=["prompts"], group=GROUP, owner=OWNER, kinds={"csv"},
+        ins={name: [name, "constitution"] for name in consultation.arms},
+        settings=[file_digest(prompts_path), file_digest(themes_path)],
+        description="The prompt database, and which principles of each constitution every prompt is relevant to.",
+    )  # fmt: skip
+    def prompts(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
+        frame = read_prompts(prompts_path, themes_path, constitutions)
+        exercised = {key for row in frame["relevant_principles"].to_list() for key in row}
+        every = {f"{arm}/{key}" for arm, table in constitutions.items() for key in table["principle_id"]}
+        return Table(
+            frame,
+            {**dict(frame["purpose"].value_counts().sort("purpose").iter_rows()),
+             "principles": len(every), "principles no prompt is relevant to": len(every - exercised),
+             "which": ", ".join(sorted(every - exercised)[:60])},
+            # Relevance is only read together with the constitutions, so it is not part of the version: a new
+            # public constitution must not retrain the baseline.
+            version=table_digest(frame.drop("relevant_principles")),
+        )  # fmt: skip
+
+    @table_asset(
+        contracts.JUDGE_CALIBRATION, key=["judge_calibration"], ins={"base_model": ["base_model"]},
+        settings=[profile.feedback, file.model, *(file_digest(path) for path in judge_paths.values())],
+        description="How far the feedback model can be trusted: measured on labelled comparisons.", **torch_kinds,
+    )  # fmt: skip
+    def judge_calibration(
+        context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+        tracking: Tracking,
+    ) -> Table:
+        result, run = measure(
+            context, launcher, tracking, stage="judge_calibration", arm="",
+            tables={name: read_comparisons(path) for name, path in judge_paths.items()},
+            models={"base_model": models.folder(only_digest(base_model))},
+            options=model_options(consultation),
+        )  # fmt: skip
+        frame = result.tables["judge_calibration"]
+        told = {
+            f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
+            f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
+            + (" (no better than chance)" if row["at_chance"] else "")
+            for row in frame.iter_rows(named=True)
+        }
+        return Table(frame, {**told, "mlflow": dg.MetadataValue.url(run.url)})
+
+    common = [base_model, prompts, judge_calibration]
+    return [*common, *(asset for name in consultation.arms for asset in _arm(consultation, name))]
+
+
+def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
+    profile, file = consultation.profile, consultation.file
+    options = model_options(consultation)
+    torch_kinds = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface"}, "pool": POOL}
+    signed = [name, "signed_constitution"]
+
+    @table_asset(
+        contracts.REVISIONS, key=[name, "revisions"], settings=[profile.revisions, file.model, file.seed],
+        ins={"base_model": ["base_model"], "prompts": ["prompts"], "constitution": signed},
+        description="Responses criticised and revised under principles of this constitution.", **torch_kinds,
+    )  # fmt: skip
+    def revisions(
+        context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
+        prompts: pl.DataFrame,
+        constitution: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+    ) -> Table:
+        result = launcher.run(
+            context, "revisions",
+            tables={"prompts": prompts, "constitution": constitution},
+            models={"base_model": models.folder(only_digest(base_model))},
+            options=options | {"settings": profile.revisions.model_dump(mode="json")},
+        )  # fmt: skip
+        launcher.finish(result)
+        return Table(result.tables["revisions"])
+
+    @table_asset(
+        contracts.MODEL, key=[name, "supervised_policy"], settings=[profile.supervised, file.model, file.seed],
+        ins={"base_model": ["base_model"], "revisions": [name, "revisions"],
+             "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
+        description="The base model fine-tuned on the revisions and on preferred helpful responses.",
+        **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
+    )  # fmt: skip
+    def supervised_policy(
+        context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
+        revisions: pl.DataFrame,
+        helpfulness_pairs: pl.DataFrame,
+        constitution: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+        tracking: Tracking,
+    ) -> Table:
+        settings = profile.supervised.model_dump(mode="json")
+        # Only the first responses come before the constitution and must be equal in every arm.
+        first = table_digest(revisions.filter(pl.col("step") == 1).select("prompt_id", "prompt", "response"))
+        return train(
+            context, launcher, models, tracking, stage="supervised_policy", arm=name,
+            tables={"revisions": revisions, "helpfulness_pairs": helpfulness_pairs},
+            parents={"base_model": base_model}, options=options | {"settings": settings},
+            controlled=[options, settings, profile.revisions.digest(), only_digest(base_model), first,
+                        table_digest(helpfulness_pairs)],
+            constitution=constitution_digest(constitution),
+        )  # fmt: skip
+
+    @table_asset(
+        contracts.RESPONSE_PAIRS, key=[name, "response_pairs"], settings=[profile.pairs, file.model, file.seed],
+        ins={"supervised_policy": [name, "supervised_policy"], "prompts": ["prompts"]},
+        description="Two responses to each prompt, sampled from the supervised policy.", **torch_kinds,
+    )  # fmt: skip
+    def response_pairs(
+        context: dg.AssetExecutionContext,
+        supervised_policy: pl.DataFrame,
+        prompts: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+    ) -> Table:
+        result = launcher.run(
+            context, "response_pairs",
+            tables={"prompts": prompts},
+            models={"supervised_policy": models.folder(only_digest(supervised_policy))},
+            options=options | {"settings": profile.pairs.model_dump(mode="json")},
+        )  # fmt: skip
+        launcher.finish(result)
+        return Table(result.tables["response_pairs"])
+
+    @table_asset(
+        contracts.PREFERENCE_PAIRS, key=[name, "preference_pairs"],
+        settings=[profile.feedback, file.model, file.seed],
+        ins={"base_model": ["base_model"], "response_pairs": [name, "response_pairs"], "constitution": signed,
+             "judge_calibration": ["judge_calibration"]},
+        deps=[decisions.ledger_key("training")],
+        description="Which response the feedback model prefers under a principle, as a soft label.", **torch_kinds,
+    )  # fmt: skip
+    def preference_pairs(
+        context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
+        response_pairs: pl.DataFrame,
+        constitution: pl.DataFrame,
+        judge_calibration: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+    ) -> Table:
+        method = training_decisions(decisions.read(consultation, "training")).feedback_method
+        result = launcher.run(
+            context, "preference_pairs",
+            tables={"response_pairs": response_pairs, "constitution": constitution},
+            models={"base_model": models.folder(only_digest(base_model))},
+            options=options | {"method": method},
+        )  # fmt: skip
+        launcher.finish(result)
+        frame = result.tables["preference_pairs"]
+        chance = judge_calibration.filter(pl.col("method") == method)["at_chance"]
+        return Table(
+            frame,
+            {**dict(frame["status"].value_counts().sort("status").iter_rows()),
+             "mean distance of the labels from one half": (frame["probability_a"] - 0.5).abs().mean() or 0.0,
+             "feedback model no better than chance": bool(chance.any()) if chance.len() else "not measured"},
+        )  # fmt: skip
+
+    return [revisions, supervised_policy, response_pairs, preference_pairs]

@@ -1,0 +1,227 @@
+"""How a function becomes an asset whose product is a table that keeps its contract.
+
+Used by every module of the graph; no asset is defined here.
+"""
+
+import functools
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ccai_dagster import pictures
+from ccai_dagster.contracts import Contract
+from ccai_dagster.decisions.findings import Finding
+from ccai_dagster.digest import SHORT, table_digest, value_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.settings import Settings
+
+PREVIEW_ROWS = 8
+PREVIEW_WIDTH = 160
+EXAMPLES = 5
+"""How many findings a failing check tells in words."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check that was made while the asset was computed.
+
+    Attributes:
+        name: Of the check.
+        findings: What was found; an error stops everything that follows.
+    """
+
+    name: str
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the body of an asset returns.
+
+    Attributes:
+        frame: The table.
+        metadata: What is worth looking at.
+        checks: Checks beside the contract.
+        version: Data version, if it is not the digest of the whole table.
+    """
+
+    frame: pl.DataFrame
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[Checked] = ()
+    version: str | None = None
+
+
+def code_version(method: str, settings: Sequence[Settings | str | int]) -> str:
+    """Return a code version that changes with the method's version and with the settings it uses."""
+    values = [each.digest() if isinstance(each, Settings) else each for each in settings]
+    return f"{method}-{value_digest(values)[:SHORT]}"
+
+
+def table_asset(
+    contract: Contract,
+    *,
+    key: Sequence[str],
+    group: str,
+    description: str,
+    owner: str,
+    kinds: set[str],
+    method: str = "1",
+    settings: Sequence[Settings | str | int] = (),
+    deps: Sequence[Any] = (),
+    ins: Mapping[str, Sequence[str]] | None = None,
+    checks: Sequence[str] = (),
+    pool: str | None = None,
+    condition: dg.AutomationCondition | None = None,
+) -> Callable[[Callable[..., Table]], dg.AssetsDefinition]:
+    """Make an asset out of a function that returns a `Table`.
+
+    The table is checked against its contract before it is stored, so that one that breaks it never replaces
+    one that kept it.
+
+    Args:
+        contract: Schema of the table.
+        key: Asset key.
+        group: Stage of the graph.
+        description: What the table is, for people.
+        owner: Team that answers for it.
+        kinds: Tags of the technology.
+        method: Version of the method; raise it when the method gives other results.
+        settings: Settings the method uses.
+        deps: Assets it depends on that are no tables, ledgers above all.
+        ins: Parameter name to key of the table it receives.
+        checks: Names of further blocking checks that the body makes.
+        pool: Concurrency pool.
+        condition: When Dagster materializes it by itself.
+    """
+    names = ("contract", *checks)
+    asset_key = dg.AssetKey(list(key))
+
+    def decorate(function: Callable[..., Table]) -> dg.AssetsDefinition:
+        @functools.wraps(function)
+        def body(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
+            try:
+                table = function(context, **inputs)
+            except ConsultationError as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
+            yield from publish(table, contract, asset_key)
+
+        return dg.asset(
+            key=asset_key,
+            group_name=group,
+            description=description,
+            owners=[owner],
+            kinds=kinds | {"polars", "parquet"},
+            code_version=code_version(method, settings),
+            deps=list(deps),
+            ins={name: dg.AssetIn(key=dg.AssetKey(list(each))) for name, each in (ins or {}).items()},
+            check_specs=[dg.AssetCheckSpec(name, asset=asset_key, blocking=True) for name in names],
+            io_manager_key="tables",
+            dagster_type=dg.Any,
+            pool=pool,
+            automation_condition=condition,
+        )(body)
+
+    return decorate
+
+
+def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]:
+    """Yield the results of all checks and, if none failed, the table."""
+    results = [_contract_result(contract, table.frame, key)] + [_findings_result(each, key) for each in table.checks]
+    if failed := [result for result in results if not result.passed]:
+        yield from results
+        raise dg.Failure(
+            f"{key.to_user_string()} was not replaced: "
+            + " ".join(str(result.metadata["what"].value) for result in failed),
+            allow_retries=False,
+        )
+    yield dg.MaterializeResult(
+        asset_key=key,
+        value=table.frame,
+        data_version=dg.DataVersion(table.version or table_digest(table.frame)),
+        metadata={**table_metadata(table.frame, contract), **table.metadata},
+        check_results=results,
+    )
+
+
+def table_metadata(frame: pl.DataFrame, contract: Contract) -> dict[str, Any]:
+    """Return row count, column schema with meanings, and a preview, for the user interface."""
+    columns = [
+        dg.TableColumn(
+            name,
+            str(field_.dtype),
+            field_.meaning,
+            dg.TableColumnConstraints(nullable=field_.nullable, unique=contract.key == (name,)),
+        )
+        for name, field_ in contract.fields.items()
+    ]
+    return {
+        "dagster/row_count": frame.height,
+        "dagster/column_schema": dg.TableSchema(columns),
+        "preview": dg.MetadataValue.md(markdown_table(frame.head(PREVIEW_ROWS))),
+    }
+
+
+def markdown_table(frame: pl.DataFrame) -> str:
+    """Return a table in Markdown; every cell is shown as text, whatever is in it."""
+    if not frame.height:
+        return "(no rows)"
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * frame.width]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.iter_rows()]
+    return "\n".join(lines)
+
+
+def picture(png: bytes, alt: str) -> dg.MetadataValue:
+    """Return a picture as metadata that the user interface shows."""
+    return dg.MetadataValue.md(pictures.as_markdown(png, alt))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = " ".join(str("" if value is None else value).split())
+    text = text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…"
+    for character in "\\`*_[]|#~$":
+        text = text.replace(character, "\\" + character)
+    return html.escape(text)
+
+
+def _contract_result(contract: Contract, frame: pl.DataFrame, key: dg.AssetKey) -> dg.AssetCheckResult:
+    broken = contract.violations(frame)
+    what = "keeps its contract" if not broken.height else (
+        f"{broken.height} cells or columns break the contract {contract.name}, first: "
+        + ", ".join(f"{name}={value}" for name, value in broken.row(0, named=True).items() if value)
+    )
+    return dg.AssetCheckResult(
+        passed=not broken.height,
+        check_name="contract",
+        asset_key=key,
+        metadata={"rows": frame.height, "violations": broken.height, "what": what,
+                  "examples": dg.MetadataValue.md(markdown_table(broken.head(PREVIEW_ROWS)))},
+    )  # fmt: skip
+
+
+def _findings_result(checked: Checked, key: dg.AssetKey) -> dg.AssetCheckResult:
+    errors = [each for each in checked.findings if each.severity == "error"]
+    waiting = [each for each in checked.findings if each.severity == "warning"]
+    shown = (errors or waiting)[:EXAMPLES]
+    what = " ".join(_sentence(each) for each in shown) or "nothing found"
+    rows = [{"ledger": each.ledger, "decision": each.decision_id, "subject": each.subject, "what": each.message}
+            for each in [*errors, *waiting]]  # fmt: skip
+    return dg.AssetCheckResult(
+        passed=not errors,
+        check_name=checked.name,
+        asset_key=key,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"errors": len(errors), "waiting": len(waiting), "what": what,
+                  "findings": dg.MetadataValue.md(markdown_table(pl.DataFrame(rows).head(50)))},
+    )  # fmt: skip
+
+
+def _sentence(finding: Finding) -> str:
+    row = f" row {finding.decision_id}" if finding.decision_id else ""
+    subject = f" ({finding.subject})" if finding.subject else ""
+    return f"{finding.ledger} ledger{row}{subject}: {finding.message}."

@@ -1,0 +1,173 @@
+"""How an asset runs a torch stage: launched in its own process, tracked in MLflow, its model kept.
+
+Used by the modules of the graph that train or ask models; no asset is defined here.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.table_asset import Table, picture
+from ccai_dagster import contracts, pictures
+from ccai_dagster.consultation import Consultation
+from ccai_dagster.digest import table_digest, value_digest
+from resources.launcher import Launcher, StageResult
+from resources.model_store import ModelStore
+from resources.tracking import TrackedRun, Tracking
+
+POOL = "accelerator"
+"""One torch process at a time: they share cores, memory and the GPU."""
+
+
+def model_options(consultation: Consultation) -> dict[str, Any]:
+    """Return the options every stage needs to load models and ask for feedback."""
+    return {
+        "model": consultation.file.model.model_dump(mode="json"),
+        "feedback": consultation.profile.feedback.model_dump(mode="json"),
+        "seed": consultation.file.seed,
+    }
+
+
+def only_digest(record: pl.DataFrame) -> str:
+    """Return the digest of the one model in a MODEL table."""
+    return str(record["model_digest"].item())
+
+
+def train(
+    context: dg.AssetExecutionContext,
+    launcher: Launcher,
+    models: ModelStore,
+    tracking: Tracking,
+    *,
+    stage: str,
+    arm: str,
+    tables: Mapping[str, pl.DataFrame],
+    parents: Mapping[str, pl.DataFrame],
+    options: dict[str, Any],
+    controlled: Any,
+    constitution: str,
+) -> Table:
+    """Train a model in its own process and keep it; one MLflow run.
+
+    Args:
+        context: Of the asset.
+        launcher: Starts the process.
+        models: Where the model is kept.
+        tracking: MLflow.
+        stage: Name of the stage and of the asset.
+        arm: Whose constitution.
+        tables: Data it is trained on.
+        parents: MODEL tables of the models it starts from; the first is recorded as its parent.
+        options: Settings of the stage.
+        controlled: Everything that must be equal in every arm, for the comparison of settings.
+        constitution: Digest of the constitution.
+
+    Returns:
+        The MODEL record, with training curves; its data version is the digest of the model.
+    """
+    settings_digest = value_digest(controlled)
+    name = context.asset_key.to_user_string()
+    tags = {"stage": stage, "arm": arm, "constitution_digest": constitution, "settings_digest": settings_digest}
+    with tracking.run(context, name, tags, _flat(options)) as run:
+        for title, table in tables.items():
+            run.log_table(table, title, "training", table_digest(table))
+        result = launcher.run(
+            context,
+            stage,
+            tables=dict(tables),
+            models={title: models.folder(only_digest(record)) for title, record in parents.items()},
+            options=options,
+            environment=run.environment,
+            distributed=True,
+        )
+        if result.model is None:
+            raise dg.Failure(f"stage {stage} left no model in {result.report['folder']}")
+        digest = models.add(result.model)
+        metrics = {key: float(value) for key, value in result.report["metrics"].items()}
+        run.log({f"final/{key}": value for key, value in metrics.items()})
+        run.tag("dagster.data_version", digest)
+    launcher.finish(result)
+    record = contracts.MODEL.build(
+        [
+            {
+                "model_digest": digest,
+                "stage": stage,
+                "arm": arm,
+                "parent_digest": only_digest(next(iter(parents.values()))),
+                "constitution_digest": constitution,
+                "settings_digest": settings_digest,
+                "metrics": json.dumps(metrics, sort_keys=True),
+            }
+        ]
+    )
+    history = result.tables["history"]
+    return Table(
+        record,
+        {
+            "mlflow": dg.MetadataValue.url(run.url),
+            "mlflow run": run.run_id,
+            "training curves": picture(pictures.training_curves(history), pictures.training_curves_alt(history)),
+            **{f"final {key}": value for key, value in metrics.items()},
+        },
+        version=digest,
+    )
+
+
+def measure(
+    context: dg.AssetExecutionContext,
+    launcher: Launcher,
+    tracking: Tracking,
+    *,
+    stage: str,
+    arm: str,
+    tables: Mapping[str, pl.DataFrame],
+    models: Mapping[str, Any],
+    options: dict[str, Any],
+) -> tuple[StageResult, TrackedRun]:
+    """Run a stage that measures or writes tables, in one MLflow run, and return what it made.
+
+    Args:
+        context: Of the asset.
+        launcher: Starts the process.
+        tracking: MLflow.
+        stage: Name of the stage.
+        arm: Whose model.
+        tables: What it reads.
+        models: Model folders by name.
+        options: Settings.
+    """
+    name = f"{arm}/{stage}" if arm else stage
+    with tracking.run(context, name, {"stage": stage, "arm": arm}, _flat(options)) as run:
+        result = launcher.run(
+            context, stage, tables=dict(tables), models=dict(models), options=options, environment={}
+        )
+        if result.report.get("provenance"):
+            run.log_json(result.report["provenance"], "provenance.json")
+        for title, table in result.tables.items():
+            run.log_table(table, title, "evaluation", table_digest(table))
+        run.log(_means(result.tables))
+    launcher.finish(result)
+    return result, run
+
+
+def _means(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
+    """Mean of every metric of a benchmark, for MLflow's comparison of runs."""
+    return {
+        f"{benchmark}/{metric}": value
+        for table in tables.values()
+        if {"benchmark", "metric", "value"} <= set(table.columns)
+        for benchmark, metric, value in table.group_by("benchmark", "metric").agg(pl.col("value").mean()).iter_rows()
+    }
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, list):
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,259 @@
+"""The chapters of the report about constitutions, models, scores and how far the judge can be trusted.
+
+Belongs here: picking, counting and formatting what these chapters show. Doesn't belong here: HTML, the
+public's chapters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.audit.records import Record, Records, counted, listed
+from ccai_dagster.audit.report_inputs import ReportInputs, natural, number, signed
+from ccai_dagster.consultation import BASE
+
+MOST_NAMED = 12
+"""Principles that a sentence names; more are counted."""
+STAGES = ("base_model", "supervised_policy", "preference_model", "policy")
+
+
+@dataclass(frozen=True)
+class JudgeFinding:
+    """One measurement of the feedback model, in a sentence.
+
+    Attributes:
+        used: Whether this way of asking made the labels.
+        trusted: Whether the whole interval lies above one half.
+    """
+
+    sentence: str
+    used: bool
+    trusted: bool
+
+
+def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]:
+    """Say how often the feedback model agreed with people, for every way of asking and set of comparisons."""
+    method = next((row.outcome for row in records.on("training", "feedback_method")), None)
+    findings = []
+    for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
+        silent = f", {row['n_unanswered']:,} of them left unanswered" if row["n_unanswered"] else ""
+        findings.append(
+            JudgeFinding(
+                f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
+                f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
+                f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; "
+                "guessing gives 50%).",
+                used=method is None or row["method"] == method,
+                trusted=row["accuracy_low"] > 0.5,
+            )
+        )
+    return findings
+
+
+def judge_verdict(findings: list[JudgeFinding]) -> tuple[bool, str]:
+    """Return whether the judge can be trusted at all, and what follows, from its measured figures."""
+    used = [finding for finding in findings if finding.used]
+    doubtful = [finding for finding in used if not finding.trusted]
+    if not used:
+        return False, (
+            "The feedback model was not measured in the way it was asked. Nothing is known about its "
+            "judgement, so no score that rests on it says anything about the models."
+        )
+    if len(doubtful) == len(used):
+        return False, (
+            "The interval includes one half or lies below it: on these comparisons the feedback model could "
+            "not be told from somebody who guesses. Its labels, the models trained on them, and every score "
+            "that rests on it show that the machinery works. They do not show what these principles do to a "
+            "model."
+        )
+    if doubtful:
+        return False, (
+            f"On {len(doubtful)} of {counted(len(used), 'set')} the interval includes one half or lies below "
+            "it: there the feedback model could not be told from somebody who guesses. Scores that rest "
+            "on it are weak evidence."
+        )
+    return True, (
+        "The interval lies above one half: the feedback model judges better than guessing, and is wrong as "
+        "often as the figure says. Scores that rest on it carry that error."
+    )
+
+
+@dataclass(frozen=True)
+class OtherConstitution:
+    """A constitution that stands beside the derived one."""
+
+    arm: str
+    description: str
+    is_baseline: bool
+    shared: str
+    rows: list[dict[str, Any]]
+
+
+def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
+    """Describe every constitution but the derived one, each principle with its nearest in the derived one."""
+    derived = inputs.constitutions[inputs.derived_arm]
+    texts = dict(derived.select("principle_id", "text").iter_rows())
+    overlap = {
+        (row["arm"], row["other_arm"], row["principle_id"]): row
+        for row in inputs.constitution_overlap.to_dicts()
+    }
+    others = []
+    for arm in sorted(
+        set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)
+    ):
+        rows = []
+        for principle in inputs.constitutions[arm].to_dicts():
+            near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
+            rows.append(
+                {**principle, "near": near, "near_text": texts[near["nearest_principle_id"]] if near else ""}
+            )
+        back = [overlap.get((inputs.derived_arm, arm, key)) for key in texts]
+        n_back = sum(1 for near in back if near and near["shared"])
+        n_shared = sum(1 for row in rows if row["near"] and row["near"]["shared"])
+        others.append(
+            OtherConstitution(
+                arm,
+                inputs.arms.get(arm, ""),
+                arm == inputs.baseline,
+                f"{n_shared} of its {counted(len(rows), 'principle')} have a counterpart in "
+                f"{inputs.derived_arm}, and {n_back} of the {counted(len(texts), 'principle')} of "
+                f"{inputs.derived_arm} have one here.",
+                rows,
+            )
+        )
+    return others
+
+
+def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
+    """List the decisions that apply to everything: numbers, training, policies, sign-offs."""
+    policies = [row for row in records.by_id.values() if row.counts and row.is_policy]
+    plain = [(kind, [row for row in records.of_kind(kind) if not row.is_policy]) for kind in VALUE_KINDS]
+    return [
+        ("Numbers", plain[0][1]),
+        ("Training", plain[1][1]),
+        ("Choices that apply to no single row", policies),
+        ("Sign-off", plain[2][1]),
+    ]
+
+
+VALUE_KINDS = ("threshold", "training", "signoff")
+
+
+def sensitivity_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """One row a decision: its value on record and what each alternative would change."""
+    decisions: dict[str, dict[str, Any]] = {}
+    for row in inputs.decision_sensitivity.to_dicts():
+        own = decisions.setdefault(
+            row["decision"], {"decision": row["decision"].replace("_", " "), "chosen": "", "alternatives": []}
+        )
+        if row["chosen"]:
+            own["chosen"] = row["alternative"]
+        else:
+            own["alternatives"].append(
+                {**row, "lost_principles": sorted(row["lost_principles"], key=natural)}
+            )
+    return list(decisions.values())
+
+
+def sensitivity_sentence(inputs: ReportInputs) -> str:
+    """Say in one sentence how much hangs on the numeric decisions."""
+    tried = inputs.decision_sensitivity.filter(~pl.col("chosen"))
+    lost = sorted({key for keys in tried["lost_principles"] for key in keys}, key=natural)
+    total = inputs.constitutions[inputs.derived_arm].height
+    if not lost:
+        return f"All of the {counted(total, 'principle')} stay under every alternative that was tried."
+    names = f": {listed(lost)}" if len(lost) <= MOST_NAMED else ""
+    return (
+        f"{total - len(lost)} of the {counted(total, 'principle')} stay under all "
+        f"{counted(tried.height, 'alternative')} that were tried; {len(lost)} would be lost under at least "
+        f"one{names}."
+    )
+
+
+def model_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """One row a model, in the order they were made, with its training figures readable."""
+    rows = sorted(
+        inputs.models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"])
+    )
+    return [{**row, "figures": _figures(row["metrics"])} for row in rows]
+
+
+def _stage(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+
+
+def _figures(metrics: str) -> list[str]:
+    content = json.loads(metrics)
+    return [
+        f"{name.replace('_', ' ')} {number(value)}"
+        for name, value in sorted(content.items())
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
+def one_difference(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Compare the arms stage by stage: settings must be equal, constitutions must not."""
+    rows = []
+    for stage in STAGES:
+        own = inputs.models.filter((pl.col("stage") == stage) & (pl.col("arm") != BASE))
+        if own.height > 1:
+            rows.append(
+                {
+                    "stage": stage.replace("_", " "),
+                    "arms": listed(sorted(own["arm"])),
+                    "same_settings": own["settings_digest"].n_unique() == 1,
+                    "constitutions": own["constitution_digest"].n_unique(),
+                    "settings_digest": own["settings_digest"][0],
+                }
+            )
+    return rows
+
+
+def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
+    """Overall scores: the arms as columns, and one row a measure with value, interval and difference."""
+    whole = inputs.eval_scores.filter(pl.col("category") == "all")
+    arms = sorted(whole["arm"].unique(), key=lambda arm: (arm != BASE, arm))
+    measures: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in whole.sort("benchmark", "metric", "arm").to_dicts():
+        own = measures.setdefault(
+            (row["benchmark"], row["metric"]),
+            {
+                "measure": f"{row['benchmark']}: {row['metric']}".replace("_", " "),
+                "judged": False,
+                "cells": {},
+            },
+        )
+        own["judged"] |= row["judge_at_chance"]
+        largest = max(abs(row["low"]), abs(row["high"]))
+        own["cells"][row["arm"]] = {
+            "value": number(row["value"], largest),
+            "interval": f"{number(row['low'], largest)} to {number(row['high'], largest)}",
+            "n": row["n"],
+            "n_unanswered": row["n_unanswered"],
+            "difference": _difference(row),
+        }
+    return arms, list(measures.values())
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return ""
+    ends = [row["difference_low"], row["difference_high"]]
+    largest = max((abs(end) for end in ends if end is not None), default=None)
+    span = f" ({signed(ends[0], largest)} to {signed(ends[1], largest)})" if None not in ends else ""
+    return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
+
+
+def response_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """One row a prompt with the responses of all arms side by side."""
+    prompts: dict[str, dict[str, Any]] = {}
+    rows = inputs.qualitative_responses.sort("prompt_id", "arm").to_dicts()
+    for row in sorted(rows, key=lambda row: row["arm"] != BASE):
+        own = prompts.setdefault(row["prompt_id"], {"prompt": row["prompt"], "responses": []})
+        own["responses"].append(row)
+    return [prompts[key] for key in sorted(prompts)]

@@ -1,0 +1,268 @@
+"""The chapters of the report about what the public said: opinions, constitution, what was left out.
+
+Belongs here: picking and counting what these chapters show. Doesn't belong here: HTML, the models' chapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.audit.records import Record, Records, counted, listed, percent
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.feedback.calibration import wilson_interval
+from ccai_dagster.pictures.style import colour, group_name
+
+FEW_VOTES = 10
+"""A group with fewer votes on a statement is reported as a thin base."""
+UNSURE_BELOW = 0.9
+"""Share of resamples from which reaching the cut is called stable."""
+
+
+@dataclass(frozen=True)
+class GroupBar:
+    """Agreement of one opinion group with one statement; shares and interval ends in percent."""
+
+    name: str
+    colour: str
+    votes: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A statement as the report shows it."""
+
+    statement_id: int
+    text: str
+    original: str | None
+    gac: float | None
+    gac_low: float | None
+    gac_high: float | None
+    selection_probability: float | None
+    published_gac: float | None
+    bars: list[GroupBar]
+    decisions: list[Record]
+
+
+def statement_sources(inputs: ReportInputs, records: Records) -> dict[int, Source]:
+    """Describe every statement that is in, by id."""
+    scores = {row["statement_id"]: row for row in inputs.gac_scores.to_dicts()}
+    intervals = {row["statement_id"]: row for row in inputs.consensus_stability.to_dicts()}
+    sources = {}
+    for row in inputs.statements.to_dicts():
+        key = row["statement_id"]
+        score, sure = scores.get(key, {}), intervals.get(key, {})
+        sources[key] = Source(
+            statement_id=key,
+            text=row["text"],
+            original=row["raw_text"] if row["rewritten"] else None,
+            gac=score.get("gac"),
+            gac_low=sure.get("gac_low"),
+            gac_high=sure.get("gac_high"),
+            selection_probability=sure.get("selection_probability"),
+            published_gac=score.get("published_gac"),
+            bars=_bars(score),
+            decisions=[*records.on("moderation", key), *records.on("idea", key)],
+        )
+    return sources
+
+
+def _bars(score: Mapping[str, Any]) -> list[GroupBar]:
+    bars: list[GroupBar] = []
+    if not score:
+        return bars
+    for group, votes, share in zip(
+        score["group_ids"], score["group_votes"], score["group_agreement"], strict=True
+    ):
+        if share is None:
+            continue
+        low, high = wilson_interval(share * votes, votes)
+        bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
+    return bars
+
+
+def summary(inputs: ReportInputs) -> list[str]:
+    """Say in a few sentences what happened, in numbers."""
+    people, kept = inputs.participants.height, int(inputs.participants["kept"].sum())
+    derived = inputs.constitutions[inputs.derived_arm]
+    chosen = inputs.selected_statements.filter("selected")
+    counts = dict(chosen.group_by("fate").len().iter_rows())
+    fates = listed([f"{counts[fate]:,} {told}" for fate, told in SELECTED_FATES.items() if fate in counts])
+    sizes = inputs.opinion_groups.group_by("group_id").len().sort("group_id").iter_rows()
+    groups = [f"{size:,} people in {group_name(group)}" for group, size in sizes]
+    votes = int(inputs.gac_scores["n_votes"].sum())
+    decisions = sum(ledger.height for ledger in inputs.ledgers.values())
+    sentences = [
+        f"{counted(people, 'participant')} took part; the votes of {kept:,} count.",
+        f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
+        f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes.",
+        f"By their votes, participants fall into {counted(len(groups), 'opinion group')}: {listed(groups)}."
+        if groups
+        else "No opinion groups were found.",
+        f"{counted(chosen.height, 'statement')} reached the cut of agreement across groups: {fates}.",
+        f"The constitution that follows has {counted(derived.height, 'principle')}.",
+    ]
+    arms = [f"{arm} ({inputs.constitutions[arm].height} principles)" for arm in inputs.constitutions]
+    sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
+    sentences.append(f"{counted(decisions, 'decision')} by people are on record.")
+    return sentences
+
+
+SELECTED_FATES = {
+    "principle": "stand behind principles",
+    "left out": "were left out by a person",
+    "undecided": "still wait for a decision",
+}
+
+
+def opinion_facts(inputs: ReportInputs) -> list[str]:
+    """Say from the figures how far groups and scores can be trusted."""
+    stability = inputs.consensus_stability
+    chosen = inputs.selected_statements.filter("selected").select("statement_id")
+    own = stability.join(chosen, on="statement_id", how="semi")
+    unsure = own.filter(pl.col("selection_probability") < UNSURE_BELOW).height
+    near = stability.join(chosen, on="statement_id", how="anti").filter(
+        pl.col("selection_probability") > 1 - UNSURE_BELOW
+    )
+    thin = own.filter(pl.col("smallest_group_votes") < FEW_VOTES).height
+    return [
+        f"When participants are drawn anew at random and grouped again, {unsure:,} of the {own.height:,} "
+        f"selected statements miss the cut in more than {percent(1 - UNSURE_BELOW)} of the draws, and "
+        f"{near.height:,} others reach it that often.",
+        f"On {thin:,} of the selected statements some group has fewer than {FEW_VOTES} votes.",
+    ]
+
+
+@dataclass(frozen=True)
+class PrincipleCard:
+    """A principle of the derived constitution with everything behind it."""
+
+    principle_id: str
+    text: str
+    merged_text: str | None
+    gac: float | None
+    gac_low: float | None
+    gac_high: float | None
+    sources: list[Source]
+    missing: list[int]
+    decisions: list[Record]
+    replaced: list[Record]
+    use: str
+
+
+def principle_cards(
+    inputs: ReportInputs, records: Records, sources: Mapping[int, Source]
+) -> list[PrincipleCard]:
+    """Describe every principle of the derived constitution, in its order."""
+    trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
+    cards = []
+    for row in inputs.constitutions[inputs.derived_arm].to_dicts():
+        told = trail.get(f"principle:{inputs.derived_arm}/{row['principle_id']}", {})
+        decisions = [records.by_id[key] for key in row["decision_ids"] if key in records.by_id]
+        cards.append(
+            PrincipleCard(
+                principle_id=row["principle_id"],
+                text=row["text"],
+                merged_text=row["merged_text"] if len(row["statement_ids"]) > 1 else None,
+                gac=row["gac"],
+                gac_low=told.get("gac_low"),
+                gac_high=told.get("gac_high"),
+                sources=[sources[key] for key in row["statement_ids"] if key in sources],
+                missing=[key for key in row["statement_ids"] if key not in sources],
+                decisions=decisions,
+                replaced=[earlier for decision in decisions for earlier in records.chain(decision)],
+                use=_use(told),
+            )
+        )
+    return cards
+
+
+def _use(told: Mapping[str, Any]) -> str:
+    if not told or told["n_pairs"] is None:
+        return ""
+    text = (
+        f"{counted(told['n_pairs'], 'preference pair')} judged under it, {told['n_decided_pairs']:,} decided"
+    )
+    if told["adherence"] is not None:
+        text += f"; mean adherence of its model {percent(told['adherence'])}, by the feedback model's measure"
+    return f"{text}."
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Statements that are not in the constitution for the same reason, by whose decision and why."""
+
+    heading: str
+    explanation: str
+    n: int
+    parts: list[tuple[str, list[dict[str, Any]]]]
+
+
+def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
+    """Group every statement that led to no principle by why; those waiting for a decision are not there.
+
+    Within a group, statements that were decided on by the same role with the same words stand together.
+    """
+    trail = inputs.decision_trail.filter(
+        (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
+    )
+    by_fate: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
+        shown = _left_out_row(row, records, sources)
+        by_fate.setdefault(row["fate"], {}).setdefault(shown["because"], []).append(shown)
+    return [
+        LeftOut(
+            heading=fate[0].upper() + fate[1:],
+            explanation=EXPLANATIONS.get(fate, ""),
+            n=sum(len(rows) for rows in by_fate[fate].values()),
+            parts=sorted(by_fate[fate].items(), key=lambda part: -len(part[1])),
+        )
+        for fate in sorted(by_fate, key=_order)
+    ]
+
+
+EXPLANATIONS = {
+    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell.",
+    "never moderated": "Nobody decided on these, so their votes were not counted.",
+    "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
+}
+
+
+def _order(fate: str) -> tuple[int, str]:
+    first = ("left out", "below the cut", "not scored")
+    return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)
+
+
+def _left_out_row(row: Mapping[str, Any], records: Records, sources: Mapping[int, Source]) -> dict[str, Any]:
+    (key,) = row["statement_ids"]
+    source = sources.get(key)
+    decision = None
+    if row["fate"].startswith("moderated out"):
+        decision = next(iter(records.on("moderation", key)), None)
+    elif row["fate"] == "left out":
+        decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)
+    worded = [one.root_id for one in records.on("wording", key) if one.verb == "principle"]
+    return {
+        "statement_id": key,
+        "text": row["text"],
+        "original": source.original if source else None,
+        "gac": row["gac"],
+        "agreement": ", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
+        "because": f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})"
+        if decision
+        else "",
+        "decision_id": decision.decision_id if decision else None,
+        "worded": worded,
+    }
+
+
+def waiting(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]:
+    """List the statements that reach the cut and that nobody has decided on, the widest consensus first."""
+    undecided = inputs.selected_statements.filter(pl.col("fate") == "undecided").sort("rank")
+    return [sources[key] for key in undecided["statement_id"] if key in sources]

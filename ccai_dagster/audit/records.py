@@ -1,0 +1,135 @@
+"""The ledgers, read for telling: which row counts, what it replaced, and how to name it in a sentence.
+
+Belongs here: looking up decisions by subject and quoting them. Doesn't belong here: checking ledgers or
+applying them, which the decisions room does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ccai_dagster.decisions.decision import Decision, is_policy, split_outcome
+from ccai_dagster.decisions.ledger import current
+
+LONGEST_QUOTE = 300
+"""Characters of a statement that a sentence quotes; the whole text stands in its own column."""
+
+
+@dataclass(frozen=True)
+class Record(Decision):
+    """A row of a ledger and its place in its chain of replacements.
+
+    Attributes:
+        root_id: Id of the first decision of the chain; of a wording, this is the principle's id.
+        counts: Whether no later row replaces it.
+    """
+
+    root_id: str = ""
+    counts: bool = True
+
+    @property
+    def verb(self) -> str:
+        """The outcome before its colon: `out` of `out: duplicate`."""
+        return split_outcome(self.outcome)[0]
+
+    @property
+    def text(self) -> str:
+        """The outcome after its colon, empty if it has none."""
+        return split_outcome(self.outcome)[1]
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is a choice on record that is applied to no row."""
+        return is_policy(self.outcome)
+
+    @property
+    def cited(self) -> str:
+        """How a sentence points to it: id, role and date."""
+        return f"decision {self.decision_id}, {self.decided_by}, {self.decided_at[:10]}"
+
+    @property
+    def because(self) -> str:
+        """The reason as a sentence of its own."""
+        reason = self.reason.strip()
+        stop = "" if reason.endswith((".", "!", "?", "…")) else "."
+        return f"Reason given: {reason}{stop}" if reason else "No reason is on record."
+
+
+@dataclass(frozen=True)
+class Records:
+    """All ledgers of a consultation, to be asked by decision, subject and kind."""
+
+    by_id: Mapping[str, Record]
+    by_subject: Mapping[tuple[str, str], tuple[Record, ...]]
+
+    def on(self, kind: str, subject: object) -> tuple[Record, ...]:
+        """Return the decisions of one kind on a subject that count, in the order of the ledger."""
+        found = self.by_subject.get((kind, str(subject)), ())
+        return tuple(record for record in found if record.counts and not record.is_policy)
+
+    def chain(self, record: Record) -> list[Record]:
+        """Return the earlier decisions that this one replaced, the latest first."""
+        earlier = []
+        while record.supersedes is not None:
+            record = self.by_id[record.supersedes]
+            earlier.append(record)
+        return earlier
+
+    def of_kind(self, kind: str) -> list[Record]:
+        """Return the decisions of one kind that count, policies included, in the order of the ledger."""
+        return [record for record in self.by_id.values() if record.kind == kind and record.counts]
+
+
+def read_records(ledgers: Mapping[str, pl.DataFrame]) -> Records:
+    """Index all ledgers.
+
+    Args:
+        ledgers: LEDGER tables by kind, replaced rows included.
+
+    Returns:
+        The records; rows keep the order of their ledger.
+
+    Raises:
+        ConsultationError: A ledger's chains of replacements are broken.
+    """
+    by_id: dict[str, Record] = {}
+    by_subject: dict[tuple[str, str], list[Record]] = {}
+    for kind in sorted(ledgers):
+        roots = dict(current(ledgers[kind]).select("decision_id", "root_id").iter_rows())
+        for row in ledgers[kind].to_dicts():
+            decision_id = row["decision_id"]
+            record = Record(
+                **{**row, "subject_ids": tuple(row["subject_ids"])},
+                root_id=roots.get(decision_id, decision_id),
+                counts=decision_id in roots,
+            )
+            by_id[decision_id] = record
+            for subject in record.subject_ids:
+                by_subject.setdefault((kind, subject), []).append(record)
+    return Records(by_id, {key: tuple(value) for key, value in by_subject.items()})
+
+
+def quoted(text: str) -> str:
+    """Return text in quotation marks, on one line and not longer than a sentence bears."""
+    line = " ".join(text.split())
+    shown = line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE].rstrip()}…"
+    return f"“{shown}”"
+
+
+def listed(items: Sequence[object]) -> str:
+    """Return `a`, `a and b`, or `a, b and c`."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """Return `1 vote`, `2 votes`, `1,200 votes`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as a whole percentage."""
+    return f"{share:.0%}"

@@ -1,0 +1,200 @@
+"""The decision trail: one row for every statement ever submitted and for every principle of every arm.
+
+Belongs here: joining finished tables by id and counting. The sentences are made in `story`. Doesn't belong
+here: computing scores or applying decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.audit.records import Records, read_records
+from ccai_dagster.audit.story import Feedback, principle_story, statement_story
+from ccai_dagster.contracts import DECISION_TRAIL
+
+
+@dataclass(frozen=True)
+class StatementFacts:
+    """What every table says about one statement, by id; None where a table does not have it."""
+
+    raw: dict[str, Any]
+    statement: dict[str, Any] | None
+    gac: dict[str, Any] | None
+    stability: dict[str, Any] | None
+    selected: dict[str, Any] | None
+    principles: tuple[tuple[str, str], ...]
+    n_scored: int
+
+
+def decision_trail(
+    raw_statements: pl.DataFrame,
+    statements: pl.DataFrame,
+    gac_scores: pl.DataFrame,
+    consensus_stability: pl.DataFrame,
+    selected_statements: pl.DataFrame,
+    constitutions: Mapping[str, pl.DataFrame],
+    ledgers: Mapping[str, pl.DataFrame],
+    preference_pairs: Mapping[str, pl.DataFrame],
+    adherence: Mapping[str, pl.DataFrame],
+) -> pl.DataFrame:
+    """Tell of every statement and principle what became of it, by whose decision and for what reason.
+
+    Args:
+        raw_statements: RAW_STATEMENTS; every row gets a row in the trail.
+        statements: STATEMENTS.
+        gac_scores: GAC_SCORES.
+        consensus_stability: CONSENSUS_STABILITY.
+        selected_statements: SELECTED_STATEMENTS.
+        constitutions: CONSTITUTION by arm; every principle gets a row in the trail.
+        ledgers: LEDGER by kind, replaced rows included.
+        preference_pairs: PREFERENCE_PAIRS by arm.
+        adherence: ADHERENCE by the arm of the model that responded (`base` included).
+
+    Returns:
+        DECISION_TRAIL: statements by id, then principles by arm in the order of their constitution.
+        `decision_ids` holds every decision that touched the row, replaced ones included.
+    """
+    records = read_records(ledgers)
+    scores, intervals = _by_id(gac_scores), _by_id(consensus_stability)
+    kept, chosen = _by_id(statements), _by_id(selected_statements)
+    leads_to = _principles_of(constitutions)
+    n_scored = gac_scores["gac"].drop_nulls().len()
+    rows = []
+    for raw in raw_statements.sort("statement_id").to_dicts():
+        statement_id = raw["statement_id"]
+        facts = StatementFacts(
+            raw=raw,
+            statement=kept.get(statement_id),
+            gac=scores.get(statement_id),
+            stability=intervals.get(statement_id),
+            selected=chosen.get(statement_id),
+            principles=tuple(leads_to.get(statement_id, ())),
+            n_scored=n_scored,
+        )
+        rows.append(_statement_row(facts, records))
+    fates = {statement_id: row["fate"] for statement_id, row in chosen.items()}
+    for arm in sorted(constitutions):
+        feedback = _feedback(arm, preference_pairs, adherence)
+        for principle in constitutions[arm].to_dicts():
+            own = feedback.get(principle["principle_id"], Feedback())
+            rows.append(_principle_row(principle, arm, own, records, intervals, fates))
+    return DECISION_TRAIL.build(rows)
+
+
+def _statement_row(facts: StatementFacts, records: Records) -> dict[str, Any]:
+    story, decision_ids = statement_story(facts, records)
+    text = facts.statement["text"] if facts.statement else facts.raw["text"]
+    return {
+        "subject": f"statement:{facts.raw['statement_id']}",
+        "kind": "statement",
+        "text": text,
+        "fate": _fate(facts, records),
+        "gac": facts.gac["gac"] if facts.gac else None,
+        "gac_low": facts.stability["gac_low"] if facts.stability else None,
+        "gac_high": facts.stability["gac_high"] if facts.stability else None,
+        "statement_ids": [facts.raw["statement_id"]],
+        "principle_ids": [f"{arm}/{principle}" for arm, principle in facts.principles],
+        "decision_ids": decision_ids,
+        "n_pairs": None,
+        "n_decided_pairs": None,
+        "adherence": None,
+        "story": story,
+    }
+
+
+def _fate(facts: StatementFacts, records: Records) -> str:
+    if facts.selected is not None:
+        return str(facts.selected["fate"])
+    if facts.statement is not None:
+        return "not scored"
+    out = [row for row in records.on("moderation", facts.raw["statement_id"]) if row.verb == "out"]
+    if out:
+        return f"moderated out: {out[-1].text}" if out[-1].text else "moderated out"
+    return "never moderated"
+
+
+def _principle_row(
+    principle: dict[str, Any],
+    arm: str,
+    feedback: Feedback,
+    records: Records,
+    intervals: Mapping[int, dict[str, Any]],
+    fates: Mapping[int, str],
+) -> dict[str, Any]:
+    story, decision_ids = principle_story(principle, arm, feedback, records, fates)
+    widest = _highest(principle["statement_ids"], intervals)
+    return {
+        "subject": f"principle:{arm}/{principle['principle_id']}",
+        "kind": "principle",
+        "text": principle["text"],
+        "fate": f"in the constitution {arm}",
+        "gac": principle["gac"],
+        "gac_low": widest["gac_low"] if widest else None,
+        "gac_high": widest["gac_high"] if widest else None,
+        "statement_ids": principle["statement_ids"],
+        "principle_ids": [f"{arm}/{principle['principle_id']}"],
+        "decision_ids": decision_ids,
+        "n_pairs": feedback.n_pairs,
+        "n_decided_pairs": feedback.n_decided,
+        "adherence": feedback.adherence,
+        "story": story,
+    }
+
+
+def _highest(statement_ids: list[int], intervals: Mapping[int, dict[str, Any]]) -> dict[str, Any] | None:
+    """The interval of the statement with the highest consensus, which is the principle's own score."""
+    known = [intervals[i] for i in statement_ids if i in intervals and intervals[i]["gac"] is not None]
+    return max(known, key=lambda row: (row["gac"], -row["statement_id"])) if known else None
+
+
+def _by_id(table: pl.DataFrame) -> dict[int, dict[str, Any]]:
+    return {row["statement_id"]: row for row in table.to_dicts()}
+
+
+def _principles_of(constitutions: Mapping[str, pl.DataFrame]) -> dict[int, list[tuple[str, str]]]:
+    leads_to: dict[int, list[tuple[str, str]]] = {}
+    for arm in sorted(constitutions):
+        for principle_id, statement_ids in (
+            constitutions[arm].select("principle_id", "statement_ids").iter_rows()
+        ):
+            for statement_id in statement_ids:
+                leads_to.setdefault(statement_id, []).append((arm, principle_id))
+    return leads_to
+
+
+def _feedback(
+    arm: str, preference_pairs: Mapping[str, pl.DataFrame], adherence: Mapping[str, pl.DataFrame]
+) -> dict[str, Feedback]:
+    """How often each principle of an arm was judged under, and how well its model keeps to it."""
+    judged: dict[str, tuple[int, int]] = {}
+    if arm in preference_pairs:
+        counts = (
+            preference_pairs[arm]
+            .group_by("principle_id")
+            .agg(pl.len().alias("n_pairs"), (pl.col("probability_a") != 0.5).sum().alias("n_decided"))
+        )
+        judged = {row[0]: (row[1], row[2]) for row in counts.iter_rows()}
+    kept: dict[str, tuple[float, int]] = {}
+    base: dict[str, float] = {}
+    for model, means in (("base", base), (arm, kept)):
+        if model not in adherence:
+            continue
+        own = adherence[model].filter(pl.col("constitution_arm") == arm).sort("principle_id", "prompt_id")
+        for principle_id, mean, count in (
+            own.group_by("principle_id").agg(pl.col("probability").mean().alias("mean"), pl.len()).iter_rows()
+        ):
+            means[principle_id] = mean if model == "base" else (mean, count)  # type: ignore[assignment]
+    return {
+        principle_id: Feedback(
+            n_pairs=judged.get(principle_id, (0, 0))[0],
+            n_decided=judged.get(principle_id, (0, 0))[1],
+            adherence=kept[principle_id][0] if principle_id in kept else None,
+            n_responses=kept[principle_id][1] if principle_id in kept else 0,
+            base_adherence=base.get(principle_id),
+        )
+        for principle_id in judged.keys() | kept.keys() | base.keys()
+    }

@@ -1,0 +1,185 @@
+"""What happens by itself: votes and ledgers are looked at, deliberation follows, training waits for a person.
+
+Sensors compare what is there with what it was made from each time they are asked, so that a missed moment is
+caught at the next. Nothing here trains on a constitution that nobody has signed off.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+
+from assets import decisions
+from assets.constitution import signoff_findings
+from ccai_dagster import jobs
+from ccai_dagster.consultation import LEDGERS, Consultation
+from ccai_dagster.decisions.ledger import ledger_digest
+from ccai_dagster.deliberation.polis_export import export_digest
+from ccai_dagster.digest import SHORT, value_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.staleness import plan, version_of
+from resources.model_store import ModelStore
+from resources.tables import Tables
+
+SECONDS = 60
+DAILY = "0 5 * * *"
+MODELS = {"base_model", "supervised_policy", "preference_model", "policy"}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The parts of the asset graph that tell what is stale.
+
+    Attributes:
+        parents: Of every asset that can be materialized, keys in topological order.
+        code_versions: Of each.
+    """
+
+    parents: Mapping[dg.AssetKey, Collection[dg.AssetKey]]
+    code_versions: Mapping[dg.AssetKey, str]
+
+    def after(self, keys: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
+        """Return `keys` and everything that depends on them."""
+        found = set(keys)
+        for key, parents in self.parents.items():
+            if found & set(parents):
+                found.add(key)
+        return found
+
+
+def graph_of(graph: BaseAssetGraph) -> Graph:
+    """Read parents and code versions off an asset graph."""
+    keys = [key for key in graph.toposorted_asset_keys if graph.get(key).is_materializable]
+    return Graph(
+        {key: graph.get(key).parent_keys for key in keys},
+        {key: version for key in keys if (version := graph.get(key).code_version) is not None},
+    )
+
+
+def kept(tables: Tables, models: ModelStore, instance: dg.DagsterInstance) -> Callable[[dg.AssetKey], bool]:
+    """Return a function that tells whether what an asset made is still there."""
+
+    def is_kept(key: dg.AssetKey) -> bool:
+        if not tables.path(key).exists():
+            return False
+        if key.path[-1] in MODELS:
+            try:
+                models.folder(version_of(key, instance) or "")
+            except ConsultationError:
+                return False
+        event = instance.get_latest_materialization_event(key)
+        file = event.asset_materialization.metadata.get("file") if event and event.asset_materialization else None
+        return file is None or Path(str(file.value)).exists()
+
+    return is_kept
+
+
+def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[str, str]:
+    """Return the arms whose present constitution nobody has signed off, with its digest."""
+    ledger = decisions.read(consultation, "signoff")
+    digests = {arm: version_of(dg.AssetKey([arm, "constitution"]), instance) for arm in consultation.arms}
+    return {arm: digest for arm, digest in digests.items() if digest and signoff_findings(ledger, arm, digest)}
+
+
+def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
+    """Return the version of the export and of every ledger as they are now."""
+    found = {dg.AssetKey("polis_export"): export_digest(consultation.path(consultation.file.votes))}
+    for kind in LEDGERS:
+        found[decisions.ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
+    return found
+
+
+def build_schedules() -> list[dg.ScheduleDefinition]:
+    """Look at the export and the ledgers once a day, even where sensors are off."""
+    return [
+        dg.ScheduleDefinition(
+            name="daily_observation",
+            job_name=jobs.OBSERVE,
+            cron_schedule=DAILY,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description="Observes the export and the ledgers every day at five.",
+        )
+    ]
+
+
+def build_sensors(consultation: Consultation) -> list[dg.SensorDefinition]:
+    """Make the three sensors: observe, deliberate, train."""
+
+    @dg.sensor(
+        name="new_inputs", job_name=jobs.OBSERVE, minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Observes the export and the ledgers when their content differs from what was last observed.",
+    )  # fmt: skip
+    def new_inputs(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        try:
+            present = present_versions(consultation)
+        except ConsultationError as error:
+            return dg.SkipReason(f"nothing is overwritten: {error}")
+        changed = [key for key, version in present.items() if version_of(key, context.instance) != version]
+        if not changed:
+            return dg.SkipReason("the export and the ledgers are as they were last observed")
+        versions = sorted((key.to_user_string(), version) for key, version in present.items())
+        return dg.RunRequest(run_key=f"observe-{value_digest(versions)}", tags={"ccai/because": _named(changed)})
+
+    @dg.sensor(
+        name="changed_deliberation", job_name=jobs.DELIBERATE, minimum_interval_seconds=SECONDS,
+        required_resource_keys={"tables", "models"}, default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Materializes the rooms from import to constitution whose inputs have another version.",
+    )  # fmt: skip
+    def changed_deliberation(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return _request(context, jobs.up_to_constitution(), "deliberate")
+
+    @dg.sensor(
+        name="signed_off_training", job_name=jobs.TRAIN, minimum_interval_seconds=SECONDS,
+        required_resource_keys={"tables", "models"}, default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Trains and evaluates once every constitution that changed is signed off.",
+    )  # fmt: skip
+    def signed_off_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        before = _request(context, jobs.up_to_constitution(), "deliberate")
+        if isinstance(before, dg.RunRequest):
+            return dg.SkipReason("the constitutions are not settled yet")
+        if waiting := unsigned(consultation, context.instance):
+            told = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
+            return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {told}")
+        if not any(version_of(dg.AssetKey([arm, "policy"]), context.instance) for arm in consultation.arms):
+            return dg.SkipReason("nothing was ever trained; the first training is started by hand")
+        return _request(context, jobs.after_signoff(), "train")
+
+    return [new_inputs, changed_deliberation, signed_off_training]
+
+
+def _request(
+    context: dg.SensorEvaluationContext,
+    selection: dg.AssetSelection,
+    name: str,
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for everything in `selection` that is ready, unless a run is under way."""
+    instance = context.instance
+    active = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED,
+                                                            dg.DagsterRunStatus.STARTING]))  # fmt: skip
+    if active:
+        return dg.SkipReason("a run is under way")
+    if context.repository_def is None:
+        raise ValueError("the sensor was asked outside of a code location")
+    whole = context.repository_def.asset_graph
+    graph = graph_of(whole)
+    is_kept = kept(context.resources.tables, context.resources.models, instance)
+    found = plan(graph.parents, graph.code_versions, instance, is_kept)
+    wanted = selection.resolve(whole)
+    ready = {key: reason for key, reason in found.ready.items() if key in wanted}
+    if not ready:
+        return dg.SkipReason("everything is up to date")
+    state = [[key.to_user_string(), reason, [version_of(parent, instance) for parent in sorted(graph.parents[key])]]
+             for key, reason in sorted(ready.items())]  # fmt: skip
+    return dg.RunRequest(
+        run_key=f"{name}-{value_digest(state)}",
+        asset_selection=list(ready),
+        tags={"ccai/because": "; ".join(sorted(set(ready.values())))[:200]},
+    )
+
+
+def _named(keys: Collection[dg.AssetKey]) -> str:
+    return ", ".join(sorted(key.to_user_string() for key in keys))
+

@@ -1,0 +1,104 @@
+"""Constitutions as tables: derived from the public's votes and decisions, or read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ccai_dagster.constitution.selection import WordedStatements
+from ccai_dagster.contracts import CONSTITUTION
+from ccai_dagster.digest import value_digest
+from ccai_dagster.errors import ConsultationError
+
+
+def constitution_digest(constitution: pl.DataFrame) -> str:
+    """Return the digest of what a model is trained on: principle ids and texts, sorted by id.
+
+    Scores and the order that follows from them are not part of it, since principles are drawn with equal
+    probability: new votes that leave the principles as they are change nothing that follows.
+    """
+    return value_digest(constitution.select("principle_id", "text").sort("principle_id").rows())
+
+
+def derive_constitution(arm: str, selected: pl.DataFrame, worded: Sequence[WordedStatements]) -> pl.DataFrame:
+    """Return the constitution that follows from the selection and the decisions on wording.
+
+    A principle is in if at least one of its statements reaches the cut. Principles stand in falling order of
+    the highest consensus among their statements, as in Huang et al. (2024), appendix A.6.
+
+    Raises:
+        ConsultationError: No principle is left.
+    """
+    chosen = {row["statement_id"]: row["gac"] for row in selected.filter("selected").iter_rows(named=True)}
+    rows = []
+    for each in worded:
+        wording = each.wording
+        scores = [chosen[key] for key in wording.statement_ids if key in chosen]
+        if wording.text is not None and scores:
+            rows.append(
+                {
+                    "principle_id": wording.principle_id,
+                    "arm": arm,
+                    "text": wording.text,
+                    "statement_ids": list(wording.statement_ids),
+                    "merged_text": each.source.text,
+                    "gac": max(scores),
+                    "decision_ids": list(each.decision_ids),
+                }
+            )
+    if not rows:
+        raise ConsultationError(
+            f"The constitution of arm {arm!r} has no principle: {len(chosen)} statements reach the cut and "
+            f"{len(worded)} wordings are on record. Word them in decisions/wording.csv, or lower the cut in "
+            "decisions/threshold.csv."
+        )
+    rows.sort(key=lambda row: (-row["gac"], row["principle_id"]))
+    return CONSTITUTION.build(rows)
+
+
+def read_constitution(path: Path, arm: str) -> pl.DataFrame:
+    """Read a constitution that no vote produced.
+
+    Args:
+        path: CSV with `principle_id`, `text` and optionally `statement_ids`, separated by spaces.
+        arm: Name of the arm.
+
+    Raises:
+        ConsultationError: Unreadable, a column or cell is missing, or an id stands twice; names the row.
+    """
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+        raise ConsultationError(f"{path}: not readable as CSV in UTF-8 ({error}).") from error
+    if not {"principle_id", "text"} <= set(table.columns) <= {"principle_id", "text", "statement_ids"}:
+        raise ConsultationError(
+            f"{path}: columns are {', '.join(table.columns)}; they must be principle_id, text and, if known, "
+            "statement_ids."
+        )
+    if not table.height:
+        raise ConsultationError(f"{path}: no principles. A constitution needs at least one.")
+    rows, seen = [], dict[str, int]()
+    for number, row in enumerate(table.iter_rows(named=True), start=1):
+        key, text = (row["principle_id"] or "").strip(), (row["text"] or "").strip()
+        if not key or not text:
+            raise ConsultationError(f"{path}, data row {number}: principle_id or text is empty. Fill it in.")
+        if key in seen:
+            raise ConsultationError(f"{path}: principle {key} stands in data rows {seen[key]} and {number}.")
+        seen[key] = number
+        sources = (row.get("statement_ids") or "").split()
+        if bad := [each for each in sources if not each.isdigit()]:
+            raise ConsultationError(f"{path}, data row {number}: statement id {bad[0]!r} is no whole number.")
+        rows.append(
+            {
+                "principle_id": key,
+                "arm": arm,
+                "text": text,
+                "statement_ids": [int(each) for each in sources],
+                "merged_text": None,
+                "gac": None,
+                "decision_ids": [],
+            }
+        )
+    return CONSTITUTION.build(rows)

@@ -1,0 +1,178 @@
+"""A consultation is a folder of plain files; this module reads and checks it.
+
+`consultation.yaml` says what was asked and of whom, where the votes are, which arms are trained and how
+much is computed. Ledgers, votes and prompts are read by the rooms that use them; here only their places
+are known, so that loading the definitions costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError, field_validator, model_validator
+
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.settings import PROFILES, ModelSettings, Profile, Settings
+
+SAMPLE = Path(__file__).parent / "sample" / "consultation"
+"""The consultation that comes with the project."""
+
+LEDGERS = ("moderation", "exclusion", "merge", "wording", "idea", "threshold", "training", "signoff")
+BASE = "base"
+"""What the untrained model is called wherever arms are compared."""
+
+
+class Arm(Settings):
+    """A constitution a model is trained on.
+
+    `constitution` is `ledgers` for the one derived from the votes and the ledgers, or the path of a CSV
+    with the columns `principle_id,text` and optionally `statement_ids` (separated by spaces).
+    """
+
+    constitution: str
+    description: str
+
+
+class Benchmark(Settings):
+    """An evaluation set: JSON lines read by one of the task formats of `evaluation`."""
+
+    path: str
+    format: Literal["multiple_choice", "numeric_answer", "social_bias", "over_refusal"]
+    description: str
+
+
+class ConsultationFile(Settings):
+    """The content of `consultation.yaml`."""
+
+    title: str
+    public: str
+    question: str
+    votes: str = "votes"
+    moderation: Literal["strict", "lenient"]
+    seed: int
+    arms: dict[str, Arm]
+    baseline: str
+    published_scores: str | None = None
+    model: ModelSettings = ModelSettings()
+    prompts: str = "prompts.csv"
+    themes: str = "themes.csv"
+    helpfulness: str = "helpfulness.jsonl"
+    judge_comparisons: dict[str, str] = {}
+    benchmarks: dict[str, Benchmark] = {}
+    profiles: dict[str, dict[str, Any]] = {}
+
+    @field_validator("arms", "benchmarks")
+    @classmethod
+    def _names(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == BASE:
+                raise ValueError(f"{name!r} must be lower-case letters, digits and _, and not {BASE!r}")
+        return named
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ConsultationFile:
+        if len(self.arms) < 2:
+            raise ValueError("at least two arms are needed, or there is nothing to compare")
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline {self.baseline!r} is not one of the arms {sorted(self.arms)}")
+        if unknown := set(self.profiles) - set(PROFILES):
+            raise ValueError(f"unknown profiles {sorted(unknown)}; there are {sorted(PROFILES)}")
+        return self
+
+
+class Consultation(Settings):
+    """A consultation folder, read and checked, with the profile it is run in.
+
+    Attributes:
+        folder: The folder, absolute.
+        file: What `consultation.yaml` says.
+        profile: The settings of the chosen profile, with the consultation's own changes applied.
+    """
+
+    folder: Path
+    file: ConsultationFile
+    profile_name: str
+    profile: Profile
+
+    @property
+    def name(self) -> str:
+        """The folder's name: results are kept under it."""
+        return self.folder.name if self.folder != SAMPLE else "sample"
+
+    def path(self, relative: str) -> Path:
+        """A file of the consultation; `sample:NAME` is a file of the embedded one."""
+        if relative.startswith("sample:"):
+            return SAMPLE / relative.removeprefix("sample:")
+        return self.folder / relative
+
+    def ledger(self, kind: str) -> Path:
+        """The ledger of one kind of decision."""
+        return self.folder / "decisions" / f"{kind}.csv"
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """The constitutions models are trained on, by name."""
+        return self.file.arms
+
+
+def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
+    """Read `consultation.yaml` and check that every file it names is there.
+
+    Args:
+        folder: A consultation folder.
+        profile: `demo` or `full`.
+
+    Raises:
+        ConsultationError: The folder or a file is missing, or a setting is unknown or out of range.
+    """
+    path = folder / "consultation.yaml"
+    if not path.is_file():
+        raise ConsultationError(f"{path}: not found. `ccai new` makes a consultation folder.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConsultationError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConsultationError(
+            f"{path}: expected settings as `name: value`, found {type(content).__name__}."
+        )
+    if profile not in PROFILES:
+        raise ConsultationError(f"There is no profile {profile!r}; there are {', '.join(sorted(PROFILES))}.")
+    try:
+        file = ConsultationFile.model_validate(content)
+        merged = _merge(PROFILES[profile].model_dump(), file.profiles.get(profile, {}))
+        chosen = Profile.model_validate(merged)
+    except ValidationError as error:
+        lines = [
+            f"{path}: `{'.'.join(str(part) for part in detail['loc'])}`: {detail['msg']}"
+            for detail in error.errors()
+        ]
+        raise ConsultationError("\n".join(lines)) from error
+    consultation = Consultation(folder=folder.resolve(), file=file, profile_name=profile, profile=chosen)
+    _check_files(consultation)
+    return consultation
+
+
+def _merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merge(merged[name], value) if both else value
+    return merged
+
+
+def _check_files(consultation: Consultation) -> None:
+    file = consultation.file
+    named = [file.votes, file.prompts, file.themes, file.helpfulness, *file.judge_comparisons.values()]
+    named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
+    named += [benchmark.path for benchmark in file.benchmarks.values()]
+    named += [file.published_scores] if file.published_scores else []
+    paths = [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise ConsultationError(
+            f"{consultation.folder / 'consultation.yaml'} names files that do not exist: "
+            f"{', '.join(missing)}. Add them or correct the name; an empty ledger still needs its header row."
+        )

@@ -1,0 +1,523 @@
+"""The schema of every table that crosses from one room of the graph to another.
+
+Each `Contract` names a table, its primary key and its columns with a sentence a reader can understand;
+the same sentences are shown in Dagster's column schema. Checks of content that need more than one table
+belong to the asset checks, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandera.polars as pa
+import polars as pl
+
+IDS = pl.List(pl.String)
+STATEMENT_IDS = pl.List(pl.Int64)
+TIME = pl.Datetime("ms", "UTC")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: its type, what it means, whether it may be missing, and what else must hold."""
+
+    dtype: Any
+    meaning: str
+    nullable: bool = False
+    checks: tuple[pa.Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A table's name, primary key and columns; `violations` tells where a table breaks it."""
+
+    name: str
+    key: tuple[str, ...]
+    fields: Mapping[str, Field]
+
+    @cached_property
+    def schema(self) -> pa.DataFrameSchema:
+        """The pandera schema: exactly these columns, in any order, with a unique primary key."""
+        return pa.DataFrameSchema(
+            {
+                name: pa.Column(
+                    field.dtype, list(field.checks), nullable=field.nullable, description=field.meaning
+                )
+                for name, field in self.fields.items()
+            },
+            unique=list(self.key),
+            strict=True,
+            name=self.name,
+        )
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """Column names and Polars types, to build a table with."""
+        return {name: field.dtype for name, field in self.fields.items()}
+
+    def empty(self) -> pl.DataFrame:
+        """A table with these columns and no rows."""
+        return pl.DataFrame(schema=self.dtypes)
+
+    def build(self, rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """A table of these columns from a list of dicts; a missing or unknown key is an error."""
+        for row in rows:
+            if set(row) != set(self.fields):
+                raise ValueError(f"{self.name}: columns {sorted(set(row) ^ set(self.fields))} do not match")
+        return pl.DataFrame(rows, schema=self.dtypes)
+
+    def violations(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return one row a violation (`column`, `check`, `failure_case`, `index`); empty if none.
+
+        The table must be collected: pandera skips checks of content on a LazyFrame without a word.
+        """
+        try:
+            self.schema.validate(table, lazy=True)
+        except (pa.errors.SchemaErrors, pa.errors.SchemaError) as error:
+            cases = error.failure_cases
+            if isinstance(cases, pl.DataFrame):
+                return cases.select(pl.col("column", "check", "failure_case", "index").cast(pl.String))
+            return pl.DataFrame(
+                {"column": [None], "check": [str(error)], "failure_case": [None], "index": [None]},
+                schema=dict.fromkeys(("column", "check", "failure_case", "index"), pl.String),
+            )
+        return pl.DataFrame(schema=dict.fromkeys(("column", "check", "failure_case", "index"), pl.String))
+
+
+PROBABILITY = (pa.Check.in_range(0.0, 1.0),)
+COUNT = (pa.Check.ge(0),)
+STATEMENT_ID = Field(pl.Int64, "id of the statement in the consultation", checks=COUNT)
+PARTICIPANT_ID = Field(pl.Int64, "id of the participant in the consultation", checks=COUNT)
+VOTE = Field(pl.Int8, "agree +1, disagree -1, pass 0", checks=(pa.Check.isin([-1, 0, 1]),))
+DECISION_IDS = Field(IDS, "ids of the ledger rows this row rests on")
+ARM = Field(pl.String, "the constitution a model is trained on, or `base` for the untrained model")
+
+
+def _contract(name: str, key: tuple[str, ...], **fields: Field) -> Contract:
+    return Contract(name, key, fields)
+
+
+# --- public_input -----------------------------------------------------------------------------------
+RAW_STATEMENTS = _contract(
+    "raw_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    author_id=Field(pl.Int64, "participant who wrote it", nullable=True),
+    created_at=Field(TIME, "when it was submitted", nullable=True),
+    moderated=Field(
+        pl.Int8,
+        "moderation in the export: 1 in, -1 out, 0 never moderated",
+        checks=(pa.Check.isin([-1, 0, 1]),),
+    ),
+    is_seed=Field(
+        pl.Boolean, "written by the organisers before it opened, if the export tells", nullable=True
+    ),
+    text=Field(pl.String, "the statement as its author typed it (untrusted)"),
+)
+RAW_VOTES = _contract(
+    "raw_votes",
+    ("participant_id", "statement_id"),
+    participant_id=PARTICIPANT_ID,
+    statement_id=STATEMENT_ID,
+    vote=VOTE,
+    voted_at=Field(TIME, "when the vote that counts was cast", nullable=True),
+    times_voted=Field(pl.Int32, "votes cast by this participant on this statement; the last counts"),
+)
+RAW_PARTICIPANTS = _contract(
+    "raw_participants",
+    ("participant_id",),
+    participant_id=PARTICIPANT_ID,
+    n_votes=Field(pl.Int64, "statements voted on, counted from the votes", checks=COUNT),
+    polis_group=Field(pl.Int64, "the opinion group Polis itself assigned, if exported", nullable=True),
+)
+IMPORT_REPORT = _contract(
+    "import_report",
+    ("item",),
+    item=Field(pl.String, "what was counted or found"),
+    count=Field(pl.Int64, "how many", nullable=True),
+    explanation=Field(pl.String, "what it means and what was done about it"),
+)
+
+# --- decisions --------------------------------------------------------------------------------------
+LEDGER = _contract(
+    "ledger",
+    ("decision_id",),
+    decision_id=Field(pl.String, "unique id of the decision in its consultation"),
+    kind=Field(pl.String, "which kind of decision"),
+    subject_ids=Field(IDS, "what was decided on"),
+    outcome=Field(pl.String, "the decision, as `verb` or `verb: text`"),
+    reason=Field(pl.String, "why, in the words of whoever decided"),
+    policy_ref=Field(pl.String, "the rule it follows, if any", nullable=True),
+    decided_by=Field(pl.String, "role of whoever decided"),
+    decided_at=Field(pl.String, "ISO 8601 date or time"),
+    supersedes=Field(pl.String, "the earlier decision that this one replaces", nullable=True),
+    inputs_digest=Field(pl.String, "digest of what the decision was taken on", nullable=True),
+    suggested_by=Field(pl.String, "what proposed it, if not a person", nullable=True),
+)
+
+# --- deliberation -----------------------------------------------------------------------------------
+STATEMENTS = _contract(
+    "statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    author_id=Field(pl.Int64, "participant who wrote it", nullable=True),
+    text=Field(pl.String, "the text that counts, after a rewrite by moderation (untrusted)"),
+    raw_text=Field(pl.String, "the text as its author typed it (untrusted)"),
+    rewritten=Field(pl.Boolean, "whether moderation changed the text"),
+    decision_ids=DECISION_IDS,
+)
+PARTICIPANTS = _contract(
+    "participants",
+    ("participant_id",),
+    participant_id=PARTICIPANT_ID,
+    n_votes=Field(pl.Int64, "statements voted on, all statements counted", checks=COUNT),
+    kept=Field(pl.Boolean, "whether the votes count"),
+    fate=Field(pl.String, "why kept or not", checks=(pa.Check.isin(["kept", "too few votes", "excluded"]),)),
+    polis_group=Field(pl.Int64, "the opinion group Polis itself assigned, if exported", nullable=True),
+    decision_ids=DECISION_IDS,
+)
+VOTES = _contract(
+    "votes",
+    ("participant_id", "statement_id"),
+    participant_id=PARTICIPANT_ID,
+    statement_id=STATEMENT_ID,
+    vote=VOTE,
+)
+OPINION_GROUPS = _contract(
+    "opinion_groups",
+    ("participant_id",),
+    participant_id=PARTICIPANT_ID,
+    group_id=Field(pl.Int64, "opinion group, 0 being the largest", checks=COUNT),
+    x=Field(pl.Float64, "first coordinate of the opinion map"),
+    y=Field(pl.Float64, "second coordinate of the opinion map"),
+)
+GAC_SCORES = _contract(
+    "gac_scores",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    n_votes=Field(pl.Int64, "votes of kept participants, passes included", checks=COUNT),
+    n_agree=Field(pl.Int64, "agreeing votes", checks=COUNT),
+    n_disagree=Field(pl.Int64, "disagreeing votes", checks=COUNT),
+    n_pass=Field(pl.Int64, "passes", checks=COUNT),
+    gac=Field(
+        pl.Float64,
+        "group-aware consensus; null if a group never voted on it",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    polarization_index=Field(
+        pl.Float64, "1 - |agree share - disagree share|", nullable=True, checks=PROBABILITY
+    ),
+    adjusted_polarization_index=Field(
+        pl.Float64,
+        "polarization index times the share of votes that are not passes",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    group_ids=Field(STATEMENT_IDS, "opinion groups, in the order of the next two columns"),
+    group_votes=Field(STATEMENT_IDS, "votes of each group, passes included"),
+    group_agreement=Field(pl.List(pl.Float64), "share of each group that agrees"),
+    published_gac=Field(
+        pl.Float64,
+        "the score published elsewhere for this consultation, if any",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+)
+REPRESENTATIVE_STATEMENTS = _contract(
+    "representative_statements",
+    ("group_id", "statement_id"),
+    group_id=Field(pl.Int64, "opinion group", checks=COUNT),
+    statement_id=STATEMENT_ID,
+    rank=Field(pl.Int64, "1 is the most representative of the group"),
+    side=Field(
+        pl.String, "whether the group agrees or disagrees", checks=(pa.Check.isin(["agree", "disagree"]),)
+    ),
+    n_side=Field(pl.Int64, "votes of the group on that side"),
+    n_votes=Field(pl.Int64, "votes of the group"),
+    probability=Field(pl.Float64, "smoothed share of the group on that side", checks=PROBABILITY),
+    ratio=Field(pl.Float64, "that share divided by the share of everybody else"),
+    ratio_z=Field(pl.Float64, "z statistic of the difference to everybody else"),
+    probability_z=Field(pl.Float64, "z statistic of the share against one half"),
+)
+CONSENSUS_STABILITY = _contract(
+    "consensus_stability",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    gac=Field(pl.Float64, "group-aware consensus on the votes as cast", nullable=True, checks=PROBABILITY),
+    gac_low=Field(pl.Float64, "lower end of the 90 % bootstrap interval", nullable=True, checks=PROBABILITY),
+    gac_high=Field(pl.Float64, "upper end of the 90 % bootstrap interval", nullable=True, checks=PROBABILITY),
+    selection_probability=Field(
+        pl.Float64, "share of resamples in which it reaches the cut", checks=PROBABILITY
+    ),
+    smallest_group_votes=Field(pl.Int64, "votes of the group that voted least on it", checks=COUNT),
+)
+
+# --- constitution -----------------------------------------------------------------------------------
+SELECTED_STATEMENTS = _contract(
+    "selected_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    text=Field(pl.String, "the statement (untrusted)"),
+    gac=Field(pl.Float64, "group-aware consensus", nullable=True, checks=PROBABILITY),
+    rank=Field(pl.Int64, "1 is the highest consensus"),
+    selected=Field(pl.Boolean, "whether it reaches the cut"),
+    ideas=Field(IDS, "distinct ideas it expresses, from the idea ledger"),
+    new_ideas=Field(pl.Int64, "ideas no statement ranked above it expresses", checks=COUNT),
+    fate=Field(
+        pl.String,
+        "principle, left out by a person, undecided (reaches the cut, nobody has worded it), below the cut",
+        checks=(pa.Check.isin(["principle", "left out", "undecided", "below the cut"]),),
+    ),
+    decision_ids=DECISION_IDS,
+)
+CONSTITUTION = _contract(
+    "constitution",
+    ("principle_id",),
+    principle_id=Field(pl.String, "id of the principle, unique in its arm"),
+    arm=ARM,
+    text=Field(pl.String, "the principle as an instruction to the model"),
+    statement_ids=Field(STATEMENT_IDS, "the public's statements it comes from; empty if none"),
+    merged_text=Field(pl.String, "the statement text it was worded from", nullable=True),
+    gac=Field(
+        pl.Float64, "highest group-aware consensus among its statements", nullable=True, checks=PROBABILITY
+    ),
+    decision_ids=DECISION_IDS,
+)
+CONSTITUTION_OVERLAP = _contract(
+    "constitution_overlap",
+    ("arm", "principle_id", "other_arm"),
+    arm=ARM,
+    principle_id=Field(pl.String, "principle of `arm`"),
+    other_arm=Field(pl.String, "the constitution compared with"),
+    nearest_principle_id=Field(pl.String, "the most similar principle of `other_arm`"),
+    similarity=Field(pl.Float64, "cosine similarity of word n-grams", checks=PROBABILITY),
+    shared=Field(pl.Boolean, "whether the similarity reaches the recorded cut"),
+)
+
+# --- models -----------------------------------------------------------------------------------------
+MODEL = _contract(
+    "model",
+    ("model_digest",),
+    model_digest=Field(pl.String, "digest of the model's folder in the model store"),
+    stage=Field(pl.String, "base_model, supervised_policy, preference_model or policy"),
+    arm=ARM,
+    parent_digest=Field(pl.String, "digest of the model it was trained from", nullable=True),
+    constitution_digest=Field(pl.String, "digest of the constitution it was trained on", nullable=True),
+    settings_digest=Field(pl.String, "digest of everything else it was trained with"),
+    metrics=Field(pl.String, "training figures as JSON"),
+)
+
+# --- feedback ---------------------------------------------------------------------------------------
+PROMPTS = _contract(
+    "prompts",
+    ("prompt_id",),
+    prompt_id=Field(pl.String, "id of the prompt"),
+    text=Field(pl.String, "what the user says"),
+    purpose=Field(
+        pl.String,
+        "what it is used for",
+        checks=(pa.Check.isin(["revision", "preference", "policy", "held_out", "qualitative"]),),
+    ),
+    themes=Field(IDS, "themes it exercises"),
+    relevant_principles=Field(IDS, "`arm/principle_id` of every principle tagged with one of these themes"),
+)
+JUDGE_CALIBRATION = _contract(
+    "judge_calibration",
+    ("method", "comparison_set"),
+    method=Field(pl.String, "how the feedback model was asked"),
+    comparison_set=Field(pl.String, "the labelled comparisons it was measured on"),
+    feedback_model=Field(pl.String, "digest or name of the feedback model"),
+    n=Field(pl.Int64, "comparisons", checks=COUNT),
+    n_unanswered=Field(pl.Int64, "comparisons on which it gave no usable answer", checks=COUNT),
+    accuracy=Field(
+        pl.Float64, "share agreeing with the label, both orders averaged, ties one half", checks=PROBABILITY
+    ),
+    accuracy_low=Field(pl.Float64, "lower end of the 95 % interval", checks=PROBABILITY),
+    accuracy_high=Field(pl.Float64, "upper end of the 95 % interval", checks=PROBABILITY),
+    position_bias=Field(
+        pl.Float64, "mean probability of the first option over both orders; 0.5 is none", checks=PROBABILITY
+    ),
+    flip_rate=Field(
+        pl.Float64,
+        "share of comparisons whose answer follows the content when the order is swapped",
+        checks=PROBABILITY,
+    ),
+    at_chance=Field(pl.Boolean, "whether the interval of the accuracy includes one half"),
+)
+REVISIONS = _contract(
+    "revisions",
+    ("prompt_id", "step"),
+    prompt_id=Field(pl.String, "id of the prompt"),
+    step=Field(pl.Int64, "1 for the first revision"),
+    prompt=Field(pl.String, "what the user says"),
+    response=Field(pl.String, "the response that is criticised"),
+    principle_id=Field(pl.String, "the principle the critique and the revision are asked under"),
+    critique=Field(pl.String, "the model's criticism of the response"),
+    revision=Field(pl.String, "the revised response"),
+)
+RESPONSE_PAIRS = _contract(
+    "response_pairs",
+    ("pair_id",),
+    pair_id=Field(pl.String, "id of the pair, equal across arms for equal prompts"),
+    prompt_id=Field(pl.String, "id of the prompt"),
+    prompt=Field(pl.String, "what the user says"),
+    response_a=Field(pl.String, "one sampled response"),
+    response_b=Field(pl.String, "another sampled response"),
+)
+PREFERENCE_PAIRS = _contract(
+    "preference_pairs",
+    ("pair_id",),
+    pair_id=Field(pl.String, "id of the pair"),
+    prompt_id=Field(pl.String, "id of the prompt"),
+    prompt=Field(pl.String, "what the user says"),
+    response_a=Field(pl.String, "one sampled response"),
+    response_b=Field(pl.String, "another sampled response"),
+    principle_id=Field(pl.String, "the principle it was judged under"),
+    forward_probability=Field(
+        pl.Float64, "probability of response a when it is shown first", nullable=True, checks=PROBABILITY
+    ),
+    reversed_probability=Field(
+        pl.Float64, "probability of response a when it is shown second", nullable=True, checks=PROBABILITY
+    ),
+    probability_a=Field(
+        pl.Float64,
+        "the soft label: mean of the two; null if the answer was unusable",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    answer_mass=Field(
+        pl.Float64,
+        "probability the feedback model gave to the two letters together",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    status=Field(
+        pl.String,
+        "labelled, identical responses, or unanswered",
+        checks=(pa.Check.isin(["labelled", "identical", "unanswered"]),),
+    ),
+    method=Field(pl.String, "how the feedback model was asked"),
+    feedback_model=Field(pl.String, "digest or name of the feedback model"),
+)
+HELPFULNESS_PAIRS = _contract(
+    "helpfulness_pairs",
+    ("pair_id",),
+    pair_id=Field(pl.String, "id of the comparison"),
+    prompt=Field(pl.String, "what the user says"),
+    response_a=Field(pl.String, "one response"),
+    response_b=Field(pl.String, "another response"),
+    probability_a=Field(pl.Float64, "share of people who preferred response a", checks=PROBABILITY),
+    source=Field(pl.String, "where the comparison comes from"),
+)
+
+# --- evaluation -------------------------------------------------------------------------------------
+BENCHMARK_ITEMS = _contract(
+    "benchmark_items",
+    ("benchmark", "metric", "item_id"),
+    benchmark=Field(pl.String, "name of the benchmark"),
+    metric=Field(pl.String, "what is measured"),
+    item_id=Field(pl.String, "id of the item, equal for every model"),
+    cluster=Field(pl.String, "items made from one template share it; intervals resample clusters"),
+    category=Field(pl.String, "category of the item, `all` if the benchmark has none"),
+    value=Field(pl.Float64, "the score of this item; its mean is the metric"),
+    answered=Field(pl.Boolean, "whether the model's output could be read as an answer"),
+    output=Field(pl.String, "what the model answered"),
+)
+ELO_SCORES = _contract(
+    "elo_scores",
+    ("arm", "quality"),
+    arm=ARM,
+    quality=Field(pl.String, "helpfulness or harmlessness"),
+    n=Field(pl.Int64, "answered comparisons with this arm in them", checks=COUNT),
+    n_unanswered=Field(pl.Int64, "comparisons with this arm that the judge did not answer", checks=COUNT),
+    elo=Field(pl.Float64, "Elo against `base`, which is 0"),
+    elo_low=Field(pl.Float64, "lower end of the 95 % interval"),
+    elo_high=Field(pl.Float64, "upper end of the 95 % interval"),
+    judge=Field(pl.String, "who compared"),
+    judge_at_chance=Field(pl.Boolean, "whether the judge's measured accuracy includes one half"),
+)
+ADHERENCE = _contract(
+    "adherence",
+    ("constitution_arm", "principle_id", "prompt_id", "arm"),
+    arm=Field(pl.String, "the model that responded: `base` or an arm"),
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to"),
+    principle_id=Field(pl.String, "the principle"),
+    prompt_id=Field(pl.String, "the held-out prompt it is relevant to"),
+    response=Field(pl.String, "what the model responded"),
+    probability=Field(
+        pl.Float64,
+        "probability that the response satisfies the principle, by the feedback model; null if unanswered",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+)
+QUALITATIVE_RESPONSES = _contract(
+    "qualitative_responses",
+    ("arm", "prompt_id"),
+    arm=ARM,
+    prompt_id=Field(pl.String, "id of the prompt"),
+    prompt=Field(pl.String, "what the user says"),
+    response=Field(pl.String, "what the model responds"),
+    refused=Field(pl.Boolean, "whether the response contains a phrase of refusal"),
+)
+EVAL_SCORES = _contract(
+    "eval_scores",
+    ("arm", "benchmark", "metric", "category"),
+    arm=ARM,
+    benchmark=Field(pl.String, "name of the benchmark, `adherence` or `elo`"),
+    metric=Field(pl.String, "what is measured"),
+    category=Field(pl.String, "category, `all` for the whole"),
+    n=Field(pl.Int64, "items", checks=COUNT),
+    n_unanswered=Field(pl.Int64, "items without a readable answer", checks=COUNT),
+    value=Field(pl.Float64, "the score; null if there was no usable answer", nullable=True),
+    low=Field(pl.Float64, "lower end of the 95 % interval"),
+    high=Field(pl.Float64, "upper end of the 95 % interval"),
+    compared_with=Field(pl.String, "the arm it is paired with, if any", nullable=True),
+    difference=Field(pl.Float64, "paired difference to that arm", nullable=True),
+    difference_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    difference_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    judge_at_chance=Field(pl.Boolean, "whether it rests on a judge whose accuracy includes one half"),
+)
+
+# --- audit ------------------------------------------------------------------------------------------
+DECISION_TRAIL = _contract(
+    "decision_trail",
+    ("subject",),
+    subject=Field(pl.String, "`statement:ID` or `principle:ARM/ID`"),
+    kind=Field(pl.String, "statement or principle", checks=(pa.Check.isin(["statement", "principle"]),)),
+    text=Field(pl.String, "its text (untrusted)"),
+    fate=Field(pl.String, "what became of it"),
+    gac=Field(pl.Float64, "group-aware consensus", nullable=True, checks=PROBABILITY),
+    gac_low=Field(pl.Float64, "lower end of its interval", nullable=True, checks=PROBABILITY),
+    gac_high=Field(pl.Float64, "upper end of its interval", nullable=True, checks=PROBABILITY),
+    statement_ids=Field(STATEMENT_IDS, "statements behind it"),
+    principle_ids=Field(IDS, "principles it leads to, as `arm/id`"),
+    decision_ids=DECISION_IDS,
+    n_pairs=Field(pl.Int64, "preference pairs judged under it", nullable=True),
+    n_decided_pairs=Field(pl.Int64, "of those, pairs with a label other than one half", nullable=True),
+    adherence=Field(pl.Float64, "mean adherence of its arm's policy", nullable=True, checks=PROBABILITY),
+    story=Field(IDS, "what happened to it, step by step, in sentences"),
+)
+DECISION_SENSITIVITY = _contract(
+    "decision_sensitivity",
+    ("decision", "alternative"),
+    decision=Field(pl.String, "the numeric decision that is varied"),
+    alternative=Field(pl.String, "the value tried"),
+    chosen=Field(pl.Boolean, "whether this is the value on record"),
+    n_groups=Field(pl.Int64, "opinion groups found"),
+    n_selected=Field(pl.Int64, "statements that reach the cut", checks=COUNT),
+    entering=Field(STATEMENT_IDS, "statements selected here and not on record"),
+    leaving=Field(STATEMENT_IDS, "statements selected on record and not here"),
+    lost_principles=Field(IDS, "principles that lose all their statements"),
+)
+FILE = _contract(
+    "file",
+    ("path",),
+    path=Field(pl.String, "path below the consultation's folder of results"),
+    file_digest=Field(pl.String, "SHA-256 of its bytes"),
+    n_bytes=Field(pl.Int64, "its size", checks=COUNT),
+)

@@ -1,0 +1,230 @@
+"""Choices that concern the whole process: thresholds, training, policies and sign-off, as ledger rows.
+
+The authors' are given with the place they were published in; the few that this replication had to make, since
+a value was not published, name whoever made the folder and say why a value is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ccai_dagster.decisions.ccai.published_files import PublishedFiles
+from ccai_dagster.decisions.ccai.published_ledgers import AUTHORS, CRITERIA, MODERATORS, YEAR
+from ccai_dagster.decisions.decision import Decision
+
+REPLICATION = "whoever ran `ccai new`"
+
+_THRESHOLDS = {
+    "minimum_votes": (
+        "26",
+        "The authors' notebook keeps participants with more than 25 votes, though its text speaks of fewer "
+        "than 25. The paper does not report the step, and no reason for the number was published; 30 votes "
+        "(section 3.2) or 40 (appendix A.3) are what participants had to cast before adding a statement.",
+    ),
+    "procedure": (
+        "paper",
+        "As the authors' notebook computes: principal components of the votes without scaling, then k-means. "
+        "The paper calls it the standard method of Polis (section 3.3); no reason for the "
+        "difference was published.",
+    ),
+    "imputation": (
+        "zero",
+        "The authors' notebook counts a vote not cast as 0, while its own comment says that the paper takes "
+        "the column mean; no reason was published.",
+    ),
+    "number_of_groups": (
+        "auto",
+        "The number with the best silhouette, which gave the authors two groups (paper, section 3.3, "
+        "following the method of Polis).",
+    ),
+    "smoothing": (
+        "none",
+        "The published scores are plain shares of agreement among all votes, passes included. The definition "
+        "that the paper refers to (Small et al.) smooths; no reason for leaving it off was published.",
+    ),
+    "aggregation": (
+        "product",
+        "Consensus is the product over groups, so that a statement that one group rejects scores low however "
+        "large the other is (paper, section 3.3, equation 1).",
+    ),
+    "selection_rule": (
+        "threshold",
+        "The authors counted ideas and report the threshold that this came to (paper, section 3.3). The "
+        "split into ideas was not published, so the threshold is what can be applied.",
+    ),
+    "gac_threshold": (
+        "0.723",
+        "The score down to which statements had to be taken for as many ideas as the Standard constitution "
+        "has (paper, section 3.3 and Figure 3).",
+    ),
+    "idea_budget": (
+        "95",
+        "The number of distinct ideas the authors counted in the Standard constitution, to keep length and "
+        "density comparable for training (paper, section 3.3). Not in force while the rule is `threshold`.",
+    ),
+}
+
+
+def moderation_policies(files: PublishedFiles) -> list[Decision]:
+    """The criteria of moderation and the seed statements."""
+    return [
+        _policy(
+            "moderation",
+            "criteria",
+            "out are duplicates, nonsense, hateful or offensive, irrelevant and incomprehensible statements, "
+            "and those on what a product can do; rewriting is preferred to deleting",
+            "Set beforehand after existing guidelines for moderating Polis; applied with judgement, and by "
+            "one of the two organisations alone (paper, section 3.2; blog post, 'Moderation criteria').",
+            MODERATORS,
+            CRITERIA,
+        ),
+        _policy(
+            "moderation",
+            "seed_statements",
+            f"{len(files.seeds)} seed statements open the conversation: "
+            + " ".join(str(each) for each in sorted(files.seeds)),
+            "In pilots without them people were unsure and wrote out of scope. The authors wanted a mixed "
+            "set, some of it taken from the Standard constitution, and call the choice subjective (paper, "
+            "section 3.2 and appendix A.4; blog post, 'Seed statements').",
+        ),
+    ]
+
+
+def exclusion_policies(files: PublishedFiles) -> list[Decision]:
+    """Who was asked."""
+    asked = "; ".join(f"{question} -> {' or '.join(accepted)}" for question, accepted in files.screening)
+    return [
+        _policy(
+            "exclusion",
+            "participant_selection",
+            "adults of the United States, by age, gender, income and region, from a survey company's panel",
+            "Thought both reasonable and manageable as a first step, against advertising or snowball "
+            "sampling; known to be small and not global (paper, section 3.1; blog post, 'Participant "
+            "selection').",
+        ),
+        _policy(
+            "exclusion",
+            "screening",
+            f"only people who gave these answers were invited: {asked}",
+            "Pilots without the questions brought off-topic and careless submissions (paper, section 3.1 and "
+            "appendix A.2; blog post, 'Screening criteria'). Section 3.1 asks for one of the answers, "
+            "appendix A.2 for all.",
+        ),
+    ]
+
+
+def idea_decisions() -> list[Decision]:
+    """The count of ideas, of which no list was published."""
+    return [
+        _policy(
+            "idea",
+            "idea_count",
+            "statements are taken in order of consensus until they express 95 ideas; no list of ideas exists",
+            "Two people split statements into ideas independently and settled differences together, to match "
+            "the Standard constitution; the ideas themselves were not published (paper, section 3.3).",
+        )
+    ]
+
+
+def threshold_decisions(decided_at: str) -> list[Decision]:
+    """Every numeric decision; `decided_at` is for the one that this replication makes."""
+    rows = [
+        _value("threshold", name, value, reason, AUTHORS, YEAR)
+        for name, (value, reason) in _THRESHOLDS.items()
+    ]
+    overlap = (
+        "Choice of this replication, since the authors compared the constitutions by hand and published no "
+        "measure (paper, section 4.2; blog post: about half the concepts overlap). Half is the middle of the "
+        "scale and was not tuned to that figure."
+    )
+    return [*rows, _value("threshold", "overlap_similarity", "0.5", overlap, REPLICATION, decided_at)]
+
+
+def training_decisions(decided_at: str) -> list[Decision]:
+    """The weight of harmlessness, how feedback is asked, prompts and evaluations."""
+    return [
+        _value(
+            "training",
+            "harmlessness_weight",
+            "0.5",
+            "Choice of this replication: the authors lowered the loss weight of harmlessness data by human "
+            "evaluation, because their first models apologised instead of helping, and did not publish the "
+            "value (blog post, 'Annoying models'). Some value below 1 is needed to follow them.",
+            REPLICATION,
+            decided_at,
+        ),
+        _value(
+            "training",
+            "feedback_method",
+            "letters",
+            "The feedback model chooses between two lettered responses, and its probabilities are the label "
+            "(Bai et al. 2022, section 4.1), which the authors say they followed exactly (paper, section "
+            "3.4).",
+            AUTHORS,
+            YEAR,
+        ),
+        _policy(
+            "training",
+            "prompt_database",
+            "one prompt database for all arms: the embedded sample's, with the published qualitative prompts",
+            "The authors used one database for both arms so that only the constitution differs, and later "
+            "called that probably a mistake, since it exercises some public principles hardly at all (paper, "
+            "section 3.4; blog post, 'The prompt database matters'). Theirs was not published; the sample's "
+            "stands in for it.",
+        ),
+        _policy(
+            "training",
+            "evaluations",
+            "the embedded sample's small sets, in place of the authors' evaluations",
+            "The authors chose MMLU, GSM8K, BBQ, OpinionQA and human comparisons, saw a difference in BBQ "
+            "only, and wished for tests of how faithful a model is to its constitution (paper, section 4.3; "
+            "blog post, 'Evaluations'). Those sets do not come with this project.",
+        ),
+    ]
+
+
+def signoff_decisions(digests: Mapping[str, str], decided_at: str) -> list[Decision]:
+    """One row an arm, for the constitution with this digest."""
+    return [
+        Decision(
+            decision_id=f"signoff-{arm}",
+            kind="signoff",
+            subject_ids=(arm,),
+            outcome="signed off",
+            reason=(
+                "Replication of a published result: signed off when the folder was made, so that every arm "
+                "can be trained. Nobody reviewed the text for use; who wants to use the model signs off anew."
+            ),
+            decided_by=REPLICATION,
+            decided_at=decided_at,
+            inputs_digest=digest,
+        )
+        for arm, digest in digests.items()
+    ]
+
+
+def _policy(
+    kind: str, subject: str, text: str, reason: str, decided_by: str = AUTHORS, policy_ref: str | None = None
+) -> Decision:
+    return Decision(
+        decision_id=f"{kind}-{subject}",
+        kind=kind,
+        subject_ids=(subject,),
+        outcome=f"policy: {text}",
+        reason=reason,
+        decided_by=decided_by,
+        decided_at=YEAR,
+        policy_ref=policy_ref,
+    )
+
+
+def _value(kind: str, name: str, value: str, reason: str, decided_by: str, decided_at: str) -> Decision:
+    return Decision(
+        decision_id=f"{kind}-{name}",
+        kind=kind,
+        subject_ids=(name,),
+        outcome=value,
+        reason=reason,
+        decided_by=decided_by,
+        decided_at=decided_at,
+    )

@@ -1,0 +1,98 @@
+"""The code location: the one module that puts assets and resources together.
+
+`CCAI_CONSULTATION` names the consultation folder (the embedded sample by default), `CCAI_PROFILE` the
+profile (`demo` by default), `CCAI_HOME` where results are kept. No asset or resource is defined here.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets import audit, constitution, decisions, deliberation, evaluation, feedback, public_input, training
+from ccai_dagster import automation, jobs
+from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
+from ccai_dagster.terminal import terminal_logger
+from resources.home import Home, home_root
+from resources.launcher import Launcher
+from resources.model_store import ModelStore
+from resources.tables import Tables
+from resources.tracking import Tracking
+
+# Observable sources are marked beta in Dagster, and nothing else does what they do.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+MLFLOW_UI = "http://127.0.0.1:5000"
+
+
+def chosen_consultation() -> Consultation:
+    """Return the consultation that the environment names."""
+    folder = Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE)
+    return read_consultation(folder, os.environ.get("CCAI_PROFILE", "demo"))
+
+
+def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
+    """Return the whole graph of a consultation, in the order of its stages."""
+    stages = (public_input, decisions, deliberation, constitution, feedback, training, evaluation)
+    assets = [asset for stage in stages for asset in stage.build(consultation)]
+    return [*assets, *audit.build(consultation, home, assets)]
+
+
+def build_resources(home: Home) -> dict[str, Any]:
+    """Return the resources for results kept in `home`."""
+    return {
+        "tables": Tables(url=home.tables_url),
+        "models": ModelStore(url=home.models_url, cache=str(home.cache / "models")),
+        "tracking": Tracking(
+            uri=home.mlflow_uri,
+            artifacts=str(home.root / "mlflow-artifacts"),
+            experiment=home.consultation,
+            ui=os.environ.get("CCAI_MLFLOW_URL", MLFLOW_UI),
+        ),
+        "launcher": Launcher(
+            work=str(home.work),
+            threads=int(os.environ.get("CCAI_THREADS") or os.cpu_count() or 1),
+            accelerate_config=os.environ.get("CCAI_ACCELERATE_CONFIG", ""),
+        ),
+    }
+
+
+def build_defs(
+    consultation: Consultation, root: Path, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Build the code location for a consultation.
+
+    Args:
+        consultation: The consultation.
+        root: Where results are kept (`CCAI_HOME`).
+        resource_overrides: Resources to use instead, for tests.
+    """
+    home = Home(root, consultation.name)
+    assets = build_assets(consultation, home)
+    return dg.Definitions(
+        assets=assets,
+        resources=build_resources(home) | dict(resource_overrides or {}),
+        jobs=jobs.build(consultation),
+        sensors=automation.build_sensors(consultation),
+        schedules=automation.build_schedules(),
+        executor=_executor(),
+        loggers={"console": terminal_logger},
+    )
+
+
+def _executor() -> dg.ExecutorDefinition:
+    """In this process by default: what is heavy has a process of its own anyway."""
+    chosen = os.environ.get("CCAI_EXECUTOR", "in_process")
+    if chosen == "multiprocess":
+        return dg.multiprocess_executor.configured({"max_concurrent": int(os.environ.get("CCAI_PROCESSES", "2"))})
+    if chosen != "in_process":
+        raise ValueError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess")
+    return dg.in_process_executor
+
+
+def defs() -> dg.Definitions:
+    """Build the code location that the environment names."""
+    return build_defs(chosen_consultation(), home_root())

@@ -1,0 +1,106 @@
+"""Group-aware consensus and polarization, from votes and groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.deliberation.procedure import Procedure
+from ccai_dagster.deliberation.vote_matrix import VoteMatrix
+
+SMOOTHING = {"none": (0.0, 0.0), "laplace": (1.0, 2.0), "jeffreys": (0.5, 1.0)}
+"""What is added to agreeing votes and to all votes of a group."""
+
+
+def group_counts(
+    matrix: VoteMatrix, labels: np.ndarray, weights: np.ndarray | None = None, groups: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count votes by group and statement.
+
+    Args:
+        matrix: The votes.
+        labels: Shape (participants,), group of each.
+        weights: How often each participant counts; once if None.
+        groups: Number of groups; the largest label plus one if None.
+
+    Returns:
+        Agreeing votes and all votes (passes included), each of shape (groups, statements).
+    """
+    number = int(labels.max()) + 1 if groups is None else groups
+    members = (labels[None, :] == np.arange(number)[:, None]).astype(float)
+    members = members if weights is None else members * weights
+    return members @ (matrix.values == 1), members @ matrix.cast
+
+
+def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Procedure) -> np.ndarray:
+    """Return the group-aware consensus of each statement.
+
+    GAC(s) = product over groups g of P(agree | g, s) (Huang et al. 2024, equation 1; Small et al. 2021), with
+    P = (agree + a) / (votes + b), a and b by the smoothing; or the geometric mean, which does not shrink as
+    groups are added.
+
+    Args:
+        agree: Agreeing votes, shape (groups, statements).
+        votes: All votes, passes included, same shape.
+        procedure: Smoothing and aggregation.
+
+    Returns:
+        Shape (statements,), in [0, 1]; NaN where a group has no votes and nothing is smoothed.
+    """
+    add_agree, add_votes = SMOOTHING[procedure.smoothing]
+    total = votes + add_votes
+    share = np.divide(agree + add_agree, total, out=np.full(total.shape, np.nan), where=total > 0)
+    product = share.prod(axis=0)
+    return product ** (1 / len(agree)) if procedure.aggregation == "geometric_mean" else product
+
+
+def gac_scores(
+    matrix: VoteMatrix, labels: np.ndarray, procedure: Procedure, published: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return the table `gac_scores`.
+
+    The polarization index is 1 - |agree share - disagree share| over all votes; adjusted, it is multiplied by
+    the share of votes that are not passes (Huang et al. 2024, section 4.1).
+
+    Args:
+        matrix: Votes of kept participants on statements that are in.
+        labels: Shape (participants,), group of each.
+        procedure: Smoothing and aggregation.
+        published: `statement_id`, `gac` as published elsewhere, to stand beside ours.
+    """
+    agree, votes = group_counts(matrix, labels)
+    n_agree = (matrix.values == 1).sum(axis=0)
+    n_disagree = (matrix.values == -1).sum(axis=0)
+    n_votes = matrix.cast.sum(axis=0)
+    seen = np.maximum(n_votes, 1)
+    polarization = 1 - np.abs(n_agree - n_disagree) / seen
+    agreement = np.divide(agree, votes, out=np.full(votes.shape, np.nan), where=votes > 0)
+    table = pl.DataFrame(
+        {
+            "statement_id": matrix.statement_ids.astype(np.int64),
+            "n_votes": n_votes.astype(np.int64),
+            "n_agree": n_agree.astype(np.int64),
+            "n_disagree": n_disagree.astype(np.int64),
+            "n_pass": (n_votes - n_agree - n_disagree).astype(np.int64),
+            "gac": group_aware_consensus(agree, votes, procedure),
+            "polarization_index": np.where(n_votes > 0, polarization, np.nan),
+            "adjusted_polarization_index": np.where(
+                n_votes > 0, polarization * (n_agree + n_disagree) / seen, np.nan
+            ),
+            "group_ids": [list(range(len(agree)))] * len(n_votes),
+            "group_votes": votes.T.astype(np.int64).tolist(),
+            "group_agreement": agreement.T.tolist(),
+        },
+        schema_overrides={
+            "group_ids": pl.List(pl.Int64),
+            "group_votes": pl.List(pl.Int64),
+            "group_agreement": pl.List(pl.Float64),
+        },
+    ).with_columns(
+        pl.col("gac", "polarization_index", "adjusted_polarization_index").fill_nan(None),
+        pl.col("group_agreement").list.eval(pl.element().fill_nan(None)),
+    )
+    if published is None:
+        return table.with_columns(published_gac=pl.lit(None, dtype=pl.Float64))
+    other = published.select("statement_id", published_gac="gac")
+    return table.join(other, on="statement_id", how="left", validate="1:1", maintain_order="left")

@@ -1,0 +1,42 @@
+"""Random draws that depend on ids, not on the order of rows or on what else is drawn.
+
+Two arms that share prompts therefore share every draw that does not concern their constitutions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import polars as pl
+
+_BITS = 53
+
+
+def derived_seed(seed: int, *parts: str | int) -> int:
+    """Return a seed in [0, 2**63) that depends on `seed` and on every part."""
+    content = json.dumps([seed, *parts], ensure_ascii=False)
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
+
+
+def uniform(seed: int, *parts: str | int) -> float:
+    """Return a number in [0, 1), uniform over different parts."""
+    return (derived_seed(seed, *parts) >> (63 - _BITS)) / float(1 << _BITS)
+
+
+def draw_principle(constitution: pl.DataFrame, seed: int, *parts: str | int) -> dict[str, str]:
+    """Draw one principle of a constitution, each with the same probability.
+
+    The same parts give the same uniform number in every arm; the principles are taken in the order of
+    their ids, so the order of rows does not matter.
+
+    Args:
+        constitution: CONSTITUTION, at least one row.
+        seed: The consultation's seed.
+        parts: What the draw is for, for instance a pair's id.
+
+    Returns:
+        `principle_id` and `text`.
+    """
+    ordered = constitution.select("principle_id", "text").sort("principle_id")
+    return ordered.row(int(uniform(seed, *parts) * ordered.height), named=True)

@@ -1,0 +1,235 @@
+"""The prompt database and the labelled comparisons of a consultation, read and checked.
+
+Every error names the file and the line. What is done with prompts is in `critique`, `responses` and the
+evaluation; which of them a stage uses is decided by `chosen_prompts` alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.contracts import HELPFULNESS_PAIRS, PROMPTS
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.draws import derived_seed
+
+PROMPT_HEADER = ("prompt_id", "text", "purpose", "themes")
+THEME_HEADER = ("theme", "words")
+PURPOSES = ("revision", "preference", "policy", "held_out", "qualitative")
+PRINCIPLE = "principle"
+"""The extra column of comparisons made to calibrate a judge: the principle they were labelled under."""
+
+
+def read_prompts(prompts: Path, themes: Path, constitutions: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Read the prompt database and tag every prompt with the principles it exercises.
+
+    A principle carries a theme when its text contains a word that begins with one of the theme's words,
+    whatever the case. A prompt is relevant to the principles that carry one of its themes.
+
+    Args:
+        prompts: CSV with the columns `prompt_id,text,purpose,themes`; themes separated by spaces.
+        themes: CSV with the columns `theme,words`; words separated by spaces.
+        constitutions: CONSTITUTION tables by arm.
+
+    Returns:
+        PROMPTS, sorted by `prompt_id`.
+
+    Raises:
+        ConsultationError: A file that cannot be read, another header, an empty or duplicate id, an empty
+            text, an unknown purpose or theme.
+    """
+    words = read_themes(themes)
+    carriers = {
+        theme: frozenset(
+            f"{arm}/{principle_id}"
+            for arm, table in constitutions.items()
+            for principle_id, text in table.select("principle_id", "text").iter_rows()
+            if carries_theme(text, theme_words)
+        )
+        for theme, theme_words in words.items()
+    }
+    first_line: dict[str, int] = {}
+    rows = []
+    for line, row in _csv_rows(prompts, PROMPT_HEADER):
+        where = f"{prompts}, line {line}"
+        _check_new_id(where, "prompt_id", row["prompt_id"], line, first_line)
+        if not row["text"].strip():
+            raise ConsultationError(
+                f"{where}: prompt {row['prompt_id']} has no text. Write what the user says."
+            )
+        if row["purpose"] not in PURPOSES:
+            raise ConsultationError(
+                f"{where}: unknown purpose {row['purpose']!r} of prompt {row['prompt_id']}; "
+                f"use one of {', '.join(PURPOSES)}."
+            )
+        tags = row["themes"].split()
+        if unknown := sorted(set(tags) - set(words)):
+            raise ConsultationError(
+                f"{where}: prompt {row['prompt_id']} names themes that {themes} does not have: "
+                f"{', '.join(unknown)}. Add them there or correct the name."
+            )
+        relevant = sorted(frozenset[str]().union(*(carriers[tag] for tag in tags)))
+        rows.append({**row, "themes": tags, "relevant_principles": relevant})
+    if not rows:
+        raise ConsultationError(f"{prompts}: no prompts. Add at least one row for each purpose.")
+    return PROMPTS.build(rows).sort("prompt_id")
+
+
+def read_themes(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read `theme,words` and return the words of each theme.
+
+    Raises:
+        ConsultationError: A file that cannot be read, another header, a duplicate theme, a theme with a
+            space in its name or without words.
+    """
+    first_line: dict[str, int] = {}
+    themes = {}
+    for line, row in _csv_rows(path, THEME_HEADER):
+        where = f"{path}, line {line}"
+        _check_new_id(where, "theme", row["theme"], line, first_line)
+        words = tuple(row["words"].split())
+        if not words:
+            raise ConsultationError(f"{where}: theme {row['theme']!r} has no words; separate them by spaces.")
+        themes[row["theme"]] = words
+    return themes
+
+
+def carries_theme(text: str, words: tuple[str, ...]) -> bool:
+    """Tell whether a word of `text` begins with one of `words`, whatever the case."""
+    folded = text.casefold()
+    return any(re.search(rf"(?<!\w){re.escape(word.casefold())}", folded) for word in words)
+
+
+def chosen_prompts(prompts: pl.DataFrame, purpose: str, count: int, seed: int) -> pl.DataFrame:
+    """Choose up to `count` prompts of one purpose, the same ones in every arm.
+
+    Args:
+        prompts: PROMPTS.
+        purpose: One of `PURPOSES`.
+        count: How many at most; all of them if there are fewer.
+        seed: The consultation's seed.
+
+    Returns:
+        Rows of `prompts`, sorted by `prompt_id`.
+
+    Raises:
+        ConsultationError: There is no prompt of this purpose.
+    """
+    candidates = prompts.filter(pl.col("purpose") == purpose)
+    if candidates.is_empty():
+        raise ConsultationError(
+            f"prompts.csv: no prompt has the purpose {purpose!r}. Add some rows with it, or change a purpose."
+        )
+    order = sorted(candidates["prompt_id"], key=lambda prompt_id: derived_seed(seed, purpose, prompt_id))
+    return candidates.filter(pl.col("prompt_id").is_in(order[:count])).sort("prompt_id")
+
+
+def read_comparisons(path: Path) -> pl.DataFrame:
+    """Read labelled comparisons: one JSON object a line.
+
+    Fields: `pair_id`, `prompt`, `response_a`, `response_b`, `probability_a` (share of people who preferred
+    response a, 0 to 1), `source`, and for comparisons that calibrate a judge `principle`, on every line or
+    on none.
+
+    Returns:
+        HELPFULNESS_PAIRS, with a column `principle` if the file has it, sorted by `pair_id`.
+
+    Raises:
+        ConsultationError: A line that is no such object, a duplicate id, an empty file.
+    """
+    fields = tuple(HELPFULNESS_PAIRS.fields)
+    first_line: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    for line, content in enumerate(_text(path).split("\n"), start=1):
+        if not content.strip():
+            continue
+        where = f"{path}, line {line}"
+        row = _json_object(where, content)
+        expected = {*fields, PRINCIPLE} if (PRINCIPLE in (rows[0] if rows else row)) else set(fields)
+        if set(row) != expected:
+            raise ConsultationError(
+                f"{where}: missing or unknown fields {sorted(set(row) ^ expected)}. "
+                f"A comparison has {', '.join(fields)}, and {PRINCIPLE} on every line or on none."
+            )
+        _check_comparison(where, row)
+        _check_new_id(where, "pair_id", row["pair_id"], line, first_line)
+        rows.append({**row, "probability_a": float(row["probability_a"])})
+    if not rows:
+        raise ConsultationError(f"{path}: no comparisons. Add at least one line.")
+    dtypes = HELPFULNESS_PAIRS.dtypes | ({PRINCIPLE: pl.String()} if PRINCIPLE in rows[0] else {})
+    return pl.DataFrame(rows, schema=dtypes).sort("pair_id")
+
+
+def _check_comparison(where: str, row: dict[str, Any]) -> None:
+    for name, value in row.items():
+        if name != "probability_a" and not isinstance(value, str):
+            raise ConsultationError(f"{where}: `{name}` must be a text, found {value!r}.")
+    if empty := [name for name in ("prompt", "source", PRINCIPLE) if not row.get(name, "-").strip()]:
+        raise ConsultationError(f"{where}: `{empty[0]}` is empty.")
+    probability = row["probability_a"]
+    number = isinstance(probability, int | float) and not isinstance(probability, bool)
+    if not number or not math.isfinite(probability) or not 0 <= probability <= 1:
+        raise ConsultationError(f"{where}: `probability_a` must be between 0 and 1, found {probability!r}.")
+
+
+def _json_object(where: str, content: str) -> dict[str, Any]:
+    try:
+        row = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise ConsultationError(
+            f"{where}: not readable as JSON: {error}. Write one object a line."
+        ) from error
+    if not isinstance(row, dict):
+        raise ConsultationError(f"{where}: expected an object, found {type(row).__name__}.")
+    return row
+
+
+def _check_new_id(where: str, name: str, value: str, line: int, first_line: dict[str, int]) -> None:
+    if not value or value.split() != [value]:
+        raise ConsultationError(f"{where}: `{name}` {value!r} must be one word without spaces.")
+    if value in first_line:
+        raise ConsultationError(
+            f"{where}: `{name}` {value!r} is already used on line {first_line[value]}. Give it another one."
+        )
+    first_line[value] = line
+
+
+def _csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        found = next(reader, [])
+        if tuple(found) != header:
+            raise ConsultationError(
+                f"{path}, line 1: the header must be {','.join(header)}, found {','.join(found)}."
+            )
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                if len(cells) != len(header):
+                    raise ConsultationError(
+                        f"{path}, line {line}: expected {len(header)} cells, found {len(cells)}. "
+                        "A cell with a comma needs double quotes around it."
+                    )
+                yield line, dict(zip(header, cells, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ConsultationError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConsultationError(
+            f"{path}: cannot be read ({error.strerror}). Add the file or correct its name."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConsultationError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error

@@ -1,0 +1,38 @@
+"""The jobs people and sensors start; which assets they cover is told by groups."""
+
+import dagster as dg
+
+from ccai_dagster.consultation import Consultation
+
+OBSERVE = "observe_inputs"
+DELIBERATE = "deliberate"
+TRAIN = "train_and_evaluate"
+
+
+def sources() -> dg.AssetSelection:
+    """Everything that comes from outside: the export and the ledgers."""
+    return dg.AssetSelection.assets("polis_export") | dg.AssetSelection.groups("decisions")
+
+
+def up_to_constitution() -> dg.AssetSelection:
+    """From the import to the constitutions; nothing here trains."""
+    return dg.AssetSelection.groups("public_input", "deliberation", "constitution") - sources() - signed()
+
+
+def signed() -> dg.AssetSelection:
+    """The gate: constitutions that somebody signed off."""
+    return dg.AssetSelection.key_substring("/signed_constitution")
+
+
+def after_signoff() -> dg.AssetSelection:
+    """What waits for a sign-off: feedback, training, evaluation and audit."""
+    return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
+
+
+def build(consultation: Consultation) -> list[dg.JobDefinition]:
+    """Make the jobs."""
+    return [
+        dg.define_asset_job(OBSERVE, sources(), description="Look at the export and the ledgers as they are now."),
+        dg.define_asset_job(DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."),
+        dg.define_asset_job(TRAIN, after_signoff(), description="Everything that waits for a sign-off."),
+    ]

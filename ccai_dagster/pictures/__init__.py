@@ -1,0 +1,46 @@
+"""Small static pictures of tables, as PNG bytes with an alternative text beside each.
+
+Belongs here: drawing what a table says, in one sober style, for metadata, reports and pages.
+Doesn't belong here: computing scores, choosing thresholds, writing files or HTML.
+"""
+
+from __future__ import annotations
+
+from ccai_dagster.pictures.opinions import (
+    agreement_by_group,
+    agreement_by_group_alt,
+    gac_distribution,
+    gac_distribution_alt,
+    opinion_map,
+    opinion_map_alt,
+    polarization,
+    polarization_alt,
+)
+from ccai_dagster.pictures.results import (
+    score_comparison,
+    score_comparison_alt,
+    sensitivity,
+    sensitivity_alt,
+    training_curves,
+    training_curves_alt,
+)
+from ccai_dagster.pictures.style import as_markdown, group_name
+
+__all__ = [
+    "agreement_by_group",
+    "agreement_by_group_alt",
+    "as_markdown",
+    "gac_distribution",
+    "gac_distribution_alt",
+    "group_name",
+    "opinion_map",
+    "opinion_map_alt",
+    "polarization",
+    "polarization_alt",
+    "score_comparison",
+    "score_comparison_alt",
+    "sensitivity",
+    "sensitivity_alt",
+    "training_curves",
+    "training_curves_alt",
+]

@@ -1,0 +1,176 @@
+"""Pictures of training, scores and of what hangs on which decision.
+
+Belongs here: pictures drawn from training histories, evaluation scores and the sensitivity table.
+Doesn't belong here: the style, pictures of the deliberation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.pictures.style import COLOURS, INK, MUTED, colour, draw, marker, plain
+
+
+def training_curves(history: pl.DataFrame) -> bytes:
+    """Draw each logged quantity over the steps of training, one panel each.
+
+    Args:
+        history: Columns step (integer), name (what was logged), value (float); any order.
+
+    Returns:
+        PNG.
+    """
+    names = sorted(history["name"].unique())
+    columns = min(2, max(1, len(names)))
+    rows = max(1, -(-len(names) // columns))
+
+    def paint(figure: Any) -> None:
+        panels = figure.subplots(rows, columns, squeeze=False).flatten()
+        for position, panel in enumerate(panels):
+            if position >= len(names):
+                panel.set_axis_off()
+                continue
+            points = history.filter(pl.col("name") == names[position]).sort("step")
+            panel.plot(
+                points["step"], points["value"], color=COLOURS[0], linewidth=1.6, marker="o", markersize=3
+            )
+            panel.set_title(plain(names[position], 40), fontsize=10)
+            panel.grid(axis="y")
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            if position >= len(names) - columns:
+                panel.set_xlabel("step")
+
+    return draw(paint, 0.5 + 2.0 * rows)
+
+
+def training_curves_alt(history: pl.DataFrame) -> str:
+    """Say in words what `training_curves` shows."""
+    parts = []
+    for name in sorted(history["name"].unique()):
+        values = history.filter(pl.col("name") == name).sort("step")["value"].to_list()
+        parts.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+    return f"Curves over training: {'; '.join(parts) or 'nothing was logged'}."
+
+
+def score_comparison(eval_scores: pl.DataFrame) -> bytes:
+    """Draw the overall scores of all arms side by side with their 95 % intervals, one panel a metric.
+
+    Args:
+        eval_scores: EVAL_SCORES; only the category `all` is drawn.
+
+    Returns:
+        PNG.
+    """
+    whole = eval_scores.filter(pl.col("category") == "all")
+    arms = _arms(whole)
+    panels = whole.select("benchmark", "metric").unique().sort("benchmark", "metric").rows()
+    columns = min(2, max(1, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots(rows, columns, squeeze=False).flatten()
+        for position, axis in enumerate(axes):
+            if position >= len(panels):
+                axis.set_axis_off()
+                continue
+            benchmark, metric = panels[position]
+            own = whole.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") == metric))
+            for arm, value, low, high in own.select("arm", "value", "low", "high").iter_rows():
+                place = arms.index(arm)
+                axis.plot(
+                    [low, high], [place, place], color=colour(place), linewidth=2.2, solid_capstyle="butt"
+                )
+                axis.plot(value, place, color=colour(place), marker=marker(place), markersize=6.5)
+            axis.set_yticks(range(len(arms)), [plain(arm, 20) for arm in arms])
+            axis.set_ylim(len(arms) - 0.5, -0.5)
+            axis.grid(axis="x")
+            axis.set_title(plain(f"{benchmark}: {metric}".replace("_", " "), 44), fontsize=10)
+
+    return draw(paint, 0.4 + rows * (0.75 + 0.28 * max(1, len(arms))))
+
+
+def score_comparison_alt(eval_scores: pl.DataFrame) -> str:
+    """Say in words what `score_comparison` shows; the figures themselves belong in a table beside it."""
+    whole = eval_scores.filter(pl.col("category") == "all")
+    metrics = whole.select("benchmark", "metric").unique().height
+    return (
+        f"Scores with 95 % intervals of {', '.join(_arms(whole)) or 'no model'} on {metrics} "
+        f"measure{'' if metrics == 1 else 's'}; the same figures stand in the table of scores."
+    )
+
+
+def sensitivity(decision_sensitivity: pl.DataFrame) -> bytes:
+    """Draw how many statements each alternative of a numeric decision would bring in and take out.
+
+    Args:
+        decision_sensitivity: DECISION_SENSITIVITY; the values on record are not drawn.
+
+    Returns:
+        PNG.
+    """
+    rows = _alternatives(decision_sensitivity)
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        reach = max([1, *[max(row["n_in"], row["n_out"]) for row in rows]])
+        for place, row in enumerate(rows):
+            axes.barh(place, row["n_in"], color=COLOURS[0], height=0.7)
+            axes.barh(place, -row["n_out"], color=COLOURS[1], height=0.7, hatch="//", edgecolor="white")
+            if row["n_lost"]:
+                axes.annotate(
+                    f"{row['n_lost']} principle{'' if row['n_lost'] == 1 else 's'} lost",
+                    (-row["n_out"] - reach * 0.03, place),
+                    ha="right",
+                    va="center",
+                    fontsize=8.5,
+                    color=INK,
+                )
+        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.set_yticks(
+            range(len(rows)),
+            [plain(f"{row['decision']} = {row['alternative']}".replace("_", " ")) for row in rows],
+        )
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(-reach * 1.75, reach * 1.15)
+        ticks = [
+            tick for tick in axes.get_xticks() if tick == int(tick) and -reach * 1.75 <= tick <= reach * 1.15
+        ]
+        axes.set_xticks(ticks, [f"{abs(int(tick))}" for tick in ticks])
+        axes.set_xlabel("← statements that would drop out      statements that would come in →")
+        axes.set_title("What would be different under another choice")
+
+    return draw(paint, 1.2 + 0.27 * max(1, len(rows)))
+
+
+def sensitivity_alt(decision_sensitivity: pl.DataFrame) -> str:
+    """Say in words what `sensitivity` shows."""
+    rows = _alternatives(decision_sensitivity)
+    if not rows:
+        return "No alternative to any numeric decision was tried."
+    largest = max(rows, key=lambda row: row["n_in"] + row["n_out"])
+    return (
+        f"Bars for {len(rows)} alternatives to the numeric decisions; the largest change comes from "
+        f"{largest['decision']} = {largest['alternative']}: {largest['n_in']} statements would come in and "
+        f"{largest['n_out']} drop out."
+    )
+
+
+def _arms(eval_scores: pl.DataFrame) -> list[str]:
+    """All arms, the untrained model first."""
+    return sorted(eval_scores["arm"].unique(), key=lambda arm: (arm != "base", arm))
+
+
+def _alternatives(decision_sensitivity: pl.DataFrame) -> list[dict[str, Any]]:
+    return (
+        decision_sensitivity.filter(~pl.col("chosen"))
+        .select(
+            "decision",
+            "alternative",
+            pl.col("entering").list.len().cast(pl.Int64).alias("n_in"),
+            pl.col("leaving").list.len().cast(pl.Int64).alias("n_out"),
+            pl.col("lost_principles").list.len().cast(pl.Int64).alias("n_lost"),
+        )
+        .to_dicts()
+    )

@@ -1,0 +1,177 @@
+"""`ccai run`: materializes what is missing or stale, says what it skips and why, ends with a summary.
+
+The same graph can be materialized in Dagster's user interface; this is the way without one.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+
+from ccai_dagster import automation, jobs
+from ccai_dagster.consultation import Consultation
+from ccai_dagster.definitions import build_defs, build_resources
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.staleness import plan
+from resources.home import Home
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What a run of `ccai run` did.
+
+    Attributes:
+        materialized: Keys in the order they were started.
+        fresh: Keys that were up to date.
+        waiting: Arms that wait for a sign-off, with the digest to sign.
+        failed: Messages of what failed; empty if nothing did.
+        seconds: How long it took.
+    """
+
+    materialized: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    waiting: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def prepare_instance(root: Path) -> dg.DagsterInstance:
+    """Put `dagster.yaml` where Dagster reads it, set `DAGSTER_HOME`, and open the instance.
+
+    Args:
+        root: `CCAI_HOME`.
+    """
+    folder = root / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", folder / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return dg.DagsterInstance.get()
+
+
+def run(
+    consultation: Consultation,
+    root: Path,
+    say: Say,
+    select: str | None = None,
+    instance: dg.DagsterInstance | None = None,
+) -> Outcome:
+    """Observe the inputs, then materialize what is stale, wave by wave, until nothing is.
+
+    Args:
+        consultation: The consultation.
+        root: `CCAI_HOME`.
+        say: Prints a line.
+        select: A selection in Dagster's syntax; exactly these assets are materialized, fresh or not.
+        instance: Dagster's record; the one in `root` by default.
+
+    Raises:
+        ConsultationError: The selection names nothing.
+    """
+    began = time.monotonic()
+    instance = instance or prepare_instance(root)
+    home = Home(root, consultation.name)
+    defs = build_defs(consultation, root)
+    whole = defs.resolve_implicit_global_asset_job_def()
+    outcome = Outcome()
+    say("Observing the votes and the ledgers")
+    if not _execute(defs.resolve_job_def(jobs.OBSERVE), None, instance, outcome):
+        return outcome
+    asset_graph = defs.resolve_asset_graph()
+    graph = automation.graph_of(asset_graph)
+    if select is not None:
+        chosen = _selected(select, asset_graph, graph)
+        say(f"Materializing {len(chosen)} selected assets")
+        _execute(whole, chosen, instance, outcome)
+        outcome.seconds = time.monotonic() - began
+        return outcome
+    resources = build_resources(home)
+    is_kept = automation.kept(resources["tables"], resources["models"], instance)
+    done: set[dg.AssetKey] = set()
+    while True:
+        found = plan(graph.parents, graph.code_versions, instance, is_kept)
+        ready = _admitted(found.ready, graph, consultation, instance, outcome)
+        if repeated := sorted(key.to_user_string() for key in set(ready) & done):
+            raise RuntimeError(f"stale again right after they were materialized: {', '.join(repeated)}")
+        if not ready:
+            break
+        _announce(ready, say)
+        done |= set(ready)
+        if not _execute(whole, list(ready), instance, outcome):
+            break
+    outcome.fresh = sorted(key.to_user_string() for key in found.fresh - done)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _admitted(
+    ready: dict[dg.AssetKey, str],
+    graph: automation.Graph,
+    consultation: Consultation,
+    instance: dg.DagsterInstance,
+    outcome: Outcome,
+) -> dict[dg.AssetKey, str]:
+    """Hold back what follows a constitution that is not settled or not signed off."""
+    arms = list(consultation.arms)
+    unsettled = {arm for arm in arms if dg.AssetKey([arm, "constitution"]) in ready}
+    if unsettled:
+        held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in arms])
+        return {key: reason for key, reason in ready.items() if key not in held}
+    outcome.waiting = automation.unsigned(consultation, instance)
+    held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in outcome.waiting])
+    return {key: reason for key, reason in ready.items() if key not in held}
+
+
+def _announce(ready: dict[dg.AssetKey, str], say: Say) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in ready.items():
+        by_reason.setdefault(reason, []).append(key.to_user_string())
+    for reason, keys in by_reason.items():
+        shown = ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")
+        say(f"Materializing {shown}: {reason}")
+
+
+def _execute(
+    job: dg.JobDefinition, keys: list[dg.AssetKey] | None, instance: dg.DagsterInstance, outcome: Outcome
+) -> bool:
+    result = job.execute_in_process(
+        instance=instance, asset_selection=keys, raise_on_error=False, run_config={"loggers": {"console": {}}}
+    )
+    outcome.materialized += [
+        event.asset_key.to_user_string()
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None
+    ]
+    for event in result.filter_events(lambda each: each.event_type == dg.DagsterEventType.STEP_FAILURE):
+        outcome.failed.append(_message(event))
+    if not result.success and not outcome.failed:
+        outcome.failed.append(f"Dagster run {result.run_id} did not succeed")
+    return result.success
+
+
+def _message(event: dg.DagsterEvent) -> str:
+    """The sentence a person needs: of a `Failure` its description, else the innermost error."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return f"{event.step_key}: {data.user_failure_data.description}"
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
+
+
+def _selected(select: str, asset_graph: BaseAssetGraph, graph: automation.Graph) -> list[dg.AssetKey]:
+    try:
+        chosen = dg.AssetSelection.from_string(select).resolve(asset_graph) & set(graph.parents)
+    except Exception as error:  # Dagster raises several kinds here, all about the text of the selection
+        raise ConsultationError(f"--select {select!r}: {error}") from error
+    if not chosen:
+        raise ConsultationError(f"--select {select!r} names no asset that can be materialized.")
+    return [key for key in graph.parents if key in chosen]
+

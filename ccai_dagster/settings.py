@@ -1,0 +1,156 @@
+"""Settings that are no judgement on content: how much is computed, and with what.
+
+What a person must answer for (thresholds, smoothing, weights, sign-off) is a row of a ledger, not a
+setting. Each group of settings is hashed into the code version of the assets that use it, so a change
+re-runs them and nothing else. Two profiles: `demo` fits two cores and minutes, `full` a GPU and hours.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ccai_dagster.digest import value_digest
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """Return the digest of all values."""
+        return value_digest(self.model_dump(mode="json"))
+
+
+class ModelSettings(Settings):
+    """Which language model is trained and asked for feedback."""
+
+    source: str = Field(
+        "embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`"
+    )
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    context_tokens: int = Field(1024, ge=64, description="longest prompt plus response, in tokens")
+
+
+class FeedbackSettings(Settings):
+    """The feedback model: the base model itself, or a server."""
+
+    server_url: str | None = Field(
+        None, description="an OpenAI-compatible server; the key is CCAI_SERVER_KEY"
+    )
+    server_model: str | None = None
+    batch_size: int = Field(16, ge=1)
+
+
+class RevisionSettings(Settings):
+    """Critique and revision (Bai et al. 2022, section 3.1)."""
+
+    prompts: int = Field(8, ge=1, description="prompts answered, criticised and revised")
+    steps: int = Field(1, ge=1, le=4, description="revisions of each response")
+    new_tokens: int = Field(40, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+
+
+class SupervisedSettings(Settings):
+    """Fine-tuning on the revisions (Bai et al. 2022, section 3.2)."""
+
+    steps: int = Field(6, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    lora_rank: int = Field(8, ge=1)
+    max_tokens: int = Field(192, ge=16)
+
+
+class PairSettings(Settings):
+    """Sampled pairs of responses (Bai et al. 2022, section 4.1)."""
+
+    prompts: int = Field(24, ge=1)
+    new_tokens: int = Field(40, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    batch_size: int = Field(32, ge=2)
+
+
+class PreferenceModelSettings(Settings):
+    """The preference model on human helpfulness and AI harmlessness comparisons."""
+
+    steps: int = Field(10, ge=1)
+    batch_size: int = Field(8, ge=1, description="comparisons a step")
+    learning_rate: float = Field(2e-4, gt=0)
+    lora_rank: int = Field(8, ge=1)
+    max_tokens: int = Field(160, ge=16)
+    held_out_share: float = Field(0.2, gt=0, lt=1)
+
+
+class PolicySettings(Settings):
+    """Reinforcement learning (RLOO) against the preference model with a KL penalty."""
+
+    steps: int = Field(4, ge=1)
+    prompts_per_step: int = Field(4, ge=1)
+    samples_per_prompt: int = Field(4, ge=2)
+    new_tokens: int = Field(32, ge=1)
+    kl_weight: float = Field(0.05, ge=0)
+    learning_rate: float = Field(1e-5, gt=0)
+    lora_rank: int = Field(8, ge=1)
+    temperature: float = Field(1.0, gt=0)
+
+
+class EvaluationSettings(Settings):
+    """How much of each evaluation is run."""
+
+    items_per_benchmark: int | None = Field(40, ge=1, description="seeded sample of items; null runs all")
+    batch_size: int = Field(16, ge=1)
+    new_tokens: int = Field(48, ge=1)
+    comparison_prompts: int = Field(16, ge=2, description="held-out prompts each pair of arms is compared on")
+    adherence_prompts: int = Field(12, ge=1, description="held-out prompts")
+    principles_per_prompt: int = Field(3, ge=1, description="relevant principles judged on each response")
+    bootstraps: int = Field(2000, ge=100)
+
+
+class DeliberationSettings(Settings):
+    """How often the groups are resampled."""
+
+    bootstraps: int = Field(60, ge=10)
+
+
+class Profile(Settings):
+    """Everything above together."""
+
+    deliberation: DeliberationSettings = DeliberationSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    revisions: RevisionSettings = RevisionSettings()
+    supervised: SupervisedSettings = SupervisedSettings()
+    pairs: PairSettings = PairSettings()
+    preference_model: PreferenceModelSettings = PreferenceModelSettings()
+    policy: PolicySettings = PolicySettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+DEMO = Profile()
+FULL = Profile(
+    deliberation=DeliberationSettings(bootstraps=1000),
+    feedback=FeedbackSettings(batch_size=64),
+    revisions=RevisionSettings(prompts=4000, steps=4, new_tokens=256, batch_size=64),
+    supervised=SupervisedSettings(
+        steps=500, batch_size=64, learning_rate=2e-5, lora_rank=64, max_tokens=1024
+    ),
+    pairs=PairSettings(prompts=8000, new_tokens=256, batch_size=128),
+    preference_model=PreferenceModelSettings(
+        steps=500, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024, held_out_share=0.1
+    ),
+    policy=PolicySettings(
+        steps=500, prompts_per_step=16, samples_per_prompt=8, new_tokens=256, learning_rate=5e-6, lora_rank=64
+    ),
+    evaluation=EvaluationSettings(
+        items_per_benchmark=None,
+        batch_size=64,
+        new_tokens=256,
+        comparison_prompts=500,
+        adherence_prompts=500,
+        principles_per_prompt=5,
+        bootstraps=10_000,
+    ),
+)
+PROFILES = {"demo": DEMO, "full": FULL}

@@ -1,0 +1,89 @@
+"""Which assets must be materialized again, by data version and code version.
+
+Dagster shows staleness in its user interface; this module decides what `ccai run` and the sensors start.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+DATA_VERSION = "dagster/data_version"
+INPUT_VERSION = "dagster/input_data_version/"
+CODE_VERSION = "dagster/code_version"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What can be materialized now.
+
+    Attributes:
+        ready: Stale assets none of whose ancestors may still change, with the reason.
+        later: Stale assets, or descendants of stale ones, that must wait for `ready`.
+        fresh: Assets with nothing to do.
+    """
+
+    ready: dict[dg.AssetKey, str]
+    later: set[dg.AssetKey]
+    fresh: set[dg.AssetKey]
+
+
+def plan(
+    graph: Mapping[dg.AssetKey, Collection[dg.AssetKey]],
+    code_versions: Mapping[dg.AssetKey, str],
+    instance: dg.DagsterInstance,
+    is_kept: Callable[[dg.AssetKey], bool],
+) -> Plan:
+    """Find what to materialize next.
+
+    An asset is stale if it was never materialized, if what it made is gone, if its code or settings changed,
+    or if the data version of an input is not the one it was made from. A descendant of a stale asset is not
+    stale for that alone: the new version may equal the old.
+
+    Args:
+        graph: Parents of every asset that can be materialized, in topological order of keys.
+        code_versions: Present code version of each.
+        instance: Dagster's record.
+        is_kept: Whether what an asset made is still there.
+    """
+    reasons = {key: reason for key in graph if (reason := _stale(key, graph[key], code_versions, instance, is_kept))}
+    ready: dict[dg.AssetKey, str] = {}
+    unsettled: set[dg.AssetKey] = set()
+    later: set[dg.AssetKey] = set()
+    for key, parents in graph.items():
+        changing = [parent for parent in parents if parent in unsettled or parent in ready]
+        undecided = [parent for parent in parents if parent in unsettled]
+        if key in reasons and not undecided:
+            ready[key] = reasons[key]
+        elif key in reasons or changing:
+            unsettled.add(key)
+            later.add(key)
+    return Plan(ready, later, set(graph) - set(ready) - later)
+
+
+def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
+    """Return the data version an asset was last materialized or observed with."""
+    record = instance.get_latest_data_version_record(key)
+    event = record.asset_event if record is not None else None
+    return (event.tags or {}).get(DATA_VERSION) if event is not None else None
+
+
+def _stale(
+    key: dg.AssetKey,
+    parents: Collection[dg.AssetKey],
+    code_versions: Mapping[dg.AssetKey, str],
+    instance: dg.DagsterInstance,
+    is_kept: Callable[[dg.AssetKey], bool],
+) -> str | None:
+    event = instance.get_latest_materialization_event(key)
+    if event is None or event.asset_materialization is None:
+        return "never materialized"
+    if not is_kept(key):
+        return "its file is gone"
+    tags = event.asset_materialization.tags or {}
+    if tags.get(CODE_VERSION) != code_versions.get(key):
+        return "its code or settings changed"
+    for parent in sorted(parents, key=lambda each: each.to_user_string()):
+        if tags.get(INPUT_VERSION + parent.to_user_string()) != version_of(parent, instance):
+            return f"{parent.to_user_string()} changed"
+    return None

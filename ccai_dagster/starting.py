@@ -1,0 +1,191 @@
+"""`ccai new`: a consultation folder to begin with, from an export of one's own or from published files.
+
+What a folder holds is told in `consultation`, what the published files mean in `decisions.ccai`.
+"""
+
+import csv
+import datetime
+import os
+import shutil
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from ccai_dagster import contracts
+from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
+from ccai_dagster.constitution.selection import Cut, ideas_on_record, select_statements, worded_statements
+from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, read_consultation
+from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
+from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts
+from ccai_dagster.deliberation import cleaning, consensus, groups
+from ccai_dagster.deliberation.polis_export import export_files, read_polis_export
+from ccai_dagster.deliberation.procedure import Procedure
+from ccai_dagster.deliberation.vote_matrix import vote_matrix
+from ccai_dagster.digest import SHORT
+from ccai_dagster.errors import ConsultationError
+
+STARTING_VALUES = {
+    "threshold": {
+        "minimum_votes": "7", "procedure": "default", "imputation": "column_mean", "number_of_groups": "auto",
+        "smoothing": "laplace", "aggregation": "product", "selection_rule": "threshold", "gac_threshold": "0.6",
+        "idea_budget": "40", "overlap_similarity": "0.5",
+    },
+    "training": {
+        "harmlessness_weight": "0.5", "feedback_method": "letters",
+        "prompt_database": "policy: the prompts of the embedded sample",
+        "evaluations": "policy: the evaluation sets of the embedded sample",
+    },
+}  # fmt: skip
+"""Values a new folder starts with; every one is a decision its team has yet to take."""
+
+TEMPLATE = """\
+# What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation.py.
+title: "(a title)"
+public: "(who was asked)"
+question: "(what they were asked)"
+votes: votes
+moderation: strict   # strict: a statement nobody moderated is out. lenient: it is in.
+seed: 1
+arms:
+  public: {constitution: ledgers, description: "Derived from the public's votes and the ledgers."}
+  standard: {constitution: constitutions/standard.csv, description: "The baseline; replace it with your own."}
+baseline: standard
+prompts: "sample:prompts.csv"
+themes: "sample:themes.csv"
+helpfulness: "sample:helpfulness.jsonl"
+judge_comparisons: {sample_judge: "sample:judge/sample_judge.jsonl"}
+"""
+
+
+def from_export(export: Path, destination: Path) -> list[str]:
+    """Make a consultation folder around a Polis export, with ledgers that hold starting values only.
+
+    Args:
+        export: Folder with the files of a classic Polis export; checked before anything is made.
+        destination: Must not exist, or be empty.
+
+    Returns:
+        Lines for a person: what is there and what to do next.
+
+    Raises:
+        ConsultationError: The export cannot be read, or the destination holds something.
+    """
+    imported = read_polis_export(export)
+    _check_empty(destination)
+    sample = read_consultation(SAMPLE)
+    unfinished = destination.resolve().parent / f".{destination.name}.{os.getpid()}"
+    try:
+        for name in ("votes", "decisions", "constitutions"):
+            (unfinished / name).mkdir(parents=True)
+        for path in export_files(export):
+            shutil.copyfile(path, unfinished / "votes" / path.name)
+        for kind in LEDGERS:
+            _write_ledger(unfinished / "decisions" / f"{kind}.csv", kind)
+        baseline = sample.path(sample.arms["standard"].constitution)
+        shutil.copyfile(baseline, unfinished / "constitutions" / "standard.csv")
+        (unfinished / "consultation.yaml").write_text(TEMPLATE + _sample_sets(sample), encoding="utf-8")
+        read_consultation(unfinished)
+        unfinished.replace(destination)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    waiting = imported.raw_statements.height
+    return [
+        f"{destination}: {imported.raw_participants.height:,} participants, {waiting:,} statements, "
+        f"{imported.raw_votes.height:,} votes",
+        "Next: write title, public and question in consultation.yaml; decide on every statement in "
+        "decisions/moderation.csv; go through decisions/threshold.csv and decisions/training.csv, whose rows are "
+        "starting values; then `ccai run` and word what reaches the cut in decisions/wording.csv.",
+    ]
+
+
+def from_ccai(source: Path, destination: Path) -> list[str]:
+    """Make the consultation of Huang et al. (2024) out of its public files, its constitutions signed off.
+
+    Args:
+        source: Folder with the public files and the decision tables beside them.
+        destination: Must not exist, or be empty.
+
+    Returns:
+        Lines for a person.
+
+    Raises:
+        ConsultationError: A file is missing or malformed, or the destination holds something.
+    """
+    lines = build_from_ccai(source, destination)
+    consultation = read_consultation(destination)
+    constitutions = _constitutions(consultation)
+    digests = {arm: constitution_digest(table) for arm, table in constitutions.items()}
+    sign_off(destination, digests)
+    return [
+        *lines,
+        *(f"  {arm}: {table.height} principles, signed off as {digests[arm][:SHORT]}…"
+          for arm, table in constitutions.items()),
+        f"Next: ccai run {destination}",
+    ]  # fmt: skip
+
+
+def _constitutions(consultation: Consultation) -> dict[str, pl.DataFrame]:
+    """Derive or read the constitution of every arm, as the graph will."""
+    found = {}
+    for name, arm in consultation.arms.items():
+        if arm.constitution == "ledgers":
+            found[name] = _derived(consultation, name)
+        else:
+            found[name] = read_constitution(consultation.path(arm.constitution), name)
+    return found
+
+
+def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
+    ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
+    settled = thresholds(ledgers["threshold"])
+    imported = read_polis_export(consultation.path(consultation.file.votes))
+    verdicts = {
+        row["statement_id"]: cleaning.Moderation(row["verdict"] == "in", row["rewrite"], (row["decision_id"],))
+        for row in moderation_verdicts(ledgers["moderation"]).iter_rows(named=True)
+    }
+    statements = cleaning.clean_statements(
+        imported.raw_statements, verdicts, consultation.file.moderation == "lenient"
+    )
+    participants = cleaning.clean_participants(
+        imported.raw_participants, dict(exclusions(ledgers["exclusion"]).iter_rows()), settled.minimum_votes, ""
+    )
+    votes = cleaning.clean_votes(imported.raw_votes, statements, participants)
+    matrix = vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
+    chosen = Procedure(
+        settled.procedure, settled.imputation, settled.number_of_groups, settled.smoothing, settled.aggregation,
+        consultation.file.seed,
+    )  # fmt: skip
+    scores = consensus.gac_scores(matrix, groups.group_participants(matrix, chosen).labels, chosen)
+    worded = worded_statements(ledgers["wording"], ledgers["merge"], statements)
+    selected = select_statements(
+        scores, statements, ideas_on_record(ledgers["idea"]),
+        Cut(settled.selection_rule, settled.gac_threshold, settled.idea_budget), [], worded,
+    )  # fmt: skip
+    return derive_constitution(arm, selected, worded)
+
+
+def _check_empty(destination: Path) -> None:
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise ConsultationError(f"{destination}: holds something already; name a new or empty folder.")
+
+
+def _write_ledger(path: Path, kind: str) -> None:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(list(contracts.LEDGER.fields))
+        for number, (subject, outcome) in enumerate(STARTING_VALUES.get(kind, {}).items(), start=1):
+            reason = "starting value of a new folder, not yet considered by anybody"
+            row = [f"{kind}-{number}", kind, subject, outcome, reason, "", "whoever ran `ccai new`", today]
+            writer.writerow([*row, "", "", "ccai new"])
+
+
+def _sample_sets(sample: Consultation) -> str:
+    """The embedded evaluation sets, by reference."""
+    chosen = {
+        name: each.model_dump() | {"path": f"sample:{each.path}"} for name, each in sample.file.benchmarks.items()
+    }
+    return yaml.safe_dump({"benchmarks": chosen}, sort_keys=False)

@@ -1,0 +1,86 @@
+"""The few lines at the end of `ccai run`: what came out, how sure it is, and where to look."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from ccai_dagster.consultation import BASE, Consultation
+from resources.home import Home
+
+SHOWN = ("all",)
+"""Categories of a benchmark that are printed; the report has the rest."""
+
+
+def summary(consultation: Consultation, home: Home) -> list[str]:
+    """Return the summary's lines, from the tables as they stand; what was not made yet is left out."""
+    tables = Path(home.tables_url)
+    lines = [*_deliberation(consultation, tables), *_judge(tables), *_scores(consultation, tables)]
+    report = home.report / "audit_report.html"
+    if report.is_file():
+        lines.append(f"Report            {report}")
+    return [*lines, "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses"]
+
+
+def _read(path: Path) -> pl.DataFrame | None:
+    return pl.read_parquet(path) if path.is_file() else None
+
+
+def _deliberation(consultation: Consultation, tables: Path) -> Iterator[str]:
+    groups = _read(tables / "opinion_groups.parquet")
+    if groups is not None:
+        sizes = groups["group_id"].value_counts().sort("group_id")["count"].to_list()
+        people = _read(tables / "participants.parquet")
+        total = people.height if people is not None else groups.height
+        yield f"Participants      {groups.height:,} of {total:,} kept, in {len(sizes)} groups of {_listed(sizes)}"
+    selected = _read(tables / "selected_statements.parquet")
+    if selected is not None:
+        fates = dict(selected["fate"].value_counts().iter_rows())
+        yield (
+            f"Statements        {selected.height:,} in, {selected['selected'].sum():,} reach the cut: "
+            f"{fates.get('principle', 0)} lead to principles, {fates.get('left out', 0)} left out by a person, "
+            f"{fates.get('undecided', 0)} waiting for a decision"
+        )
+    counts = {arm: _read(tables / arm / "constitution.parquet") for arm in consultation.arms}
+    told = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
+    if told:
+        yield f"Principles        {', '.join(told)}"
+
+
+def _judge(tables: Path) -> Iterator[str]:
+    calibration = _read(tables / "judge_calibration.parquet")
+    if calibration is None:
+        return
+    for row in calibration.iter_rows(named=True):
+        verdict = "no better than chance" if row["at_chance"] else "better than chance"
+        yield (
+            f"Feedback model    {row['method']} on {row['comparison_set']}: accuracy {row['accuracy']:.2f} "
+            f"[{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] on {row['n']}, {verdict}"
+        )
+
+
+def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
+    scores = _read(tables / "eval_scores.parquet")
+    if scores is None:
+        return
+    arms = [BASE, *consultation.arms]
+    shown = scores.filter(pl.col("category").is_in(SHOWN) | pl.col("benchmark").is_in(["adherence", "elo"]))
+    yield f"Scores            {'':<44}" + "".join(f"{arm:<24}" for arm in arms)
+    for (benchmark, metric, category), rows in shown.group_by(
+        ["benchmark", "metric", "category"], maintain_order=True
+    ):
+        name = f"{benchmark} {metric}" + ("" if category == "all" else f" {category}")
+        cells = {row["arm"]: _score(row["value"], row["low"], row["high"]) for row in rows.iter_rows(named=True)}
+        yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)
+    if scores["judge_at_chance"].any():
+        yield "                  adherence and elo rest on a feedback model that was measured to be at chance:"
+        yield "                  they show that the machinery works, not what the models learnt"
+
+
+def _score(value: float, low: float, high: float) -> str:
+    digits = 0 if abs(value) >= 10 or abs(high) >= 10 else 2
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _listed(numbers: list[int]) -> str:
+    return " and ".join(filter(None, [", ".join(map(str, numbers[:-1])), str(numbers[-1])]))

@@ -1,0 +1,52 @@
+"""What a run prints: one line an asset, progress below it, errors in full."""
+
+import logging
+from typing import Any
+
+import dagster as dg
+
+
+class _Lines(logging.Handler):
+    """Turns Dagster's log records into lines for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is not None:
+            line = _event_line(event)
+        else:
+            message = str(meta.get("orig_message", record.getMessage()))
+            line = f"      {message}" if record.levelno >= logging.INFO and not _plumbing(message) else None
+        if line:
+            print(line, flush=True)  # noqa: T201
+
+
+def _plumbing(message: str) -> bool:
+    return message.startswith(("[pipes] ", "Loading file from", "Writing file at"))
+
+
+def _event_line(event: dg.DagsterEvent) -> str | None:
+    kind = event.event_type
+    step = (event.step_key or "").replace("__", "/", 1)
+    if kind == dg.DagsterEventType.STEP_START:
+        return f"  … {step}"
+    if kind == dg.DagsterEventType.STEP_SUCCESS:
+        return f"      {event.step_success_data.duration_ms / 1000:.1f} s"
+    if kind == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
+        metadata = event.materialization.metadata
+        rows = metadata.get("dagster/row_count")
+        told = f"  {rows.value:,} rows" if rows is not None else ""
+        return f"  ✓ {event.asset_key.to_user_string()}{told}"
+    if kind == dg.DagsterEventType.STEP_FAILURE:
+        return f"  ✗ {step}"
+    return None
+
+
+@dg.logger(description="One line an asset, progress below it.")
+def terminal_logger(context: dg.InitLoggerContext) -> logging.Logger:
+    """Return a logger that prints lines for people."""
+    logger = logging.getLogger("ccai_dagster.terminal")
+    logger.setLevel(logging.DEBUG)
+    logger.handlers = [_Lines()]
+    logger.propagate = False
+    return logger

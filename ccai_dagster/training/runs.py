@@ -1,0 +1,178 @@
+"""What the three trainings have in common: arguments, checkpoints, progress and the adapter.
+
+The losses and data sets are in `supervised`, `preference_model` and `policy`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ccai_dagster.digest import value_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.progress import Progress
+from ccai_dagster.training.model_folder import load_tokenizer, merged, save_model, saved_dtype
+
+TOKENS_PER_PASS = 16_384
+"""Most tokens one device takes in one forward and backward pass; larger batches are accumulated."""
+CHECKPOINTS_PER_RUN = 20
+
+
+def per_device(batch_size: int, max_tokens: int) -> tuple[int, int]:
+    """Split a batch over the processes that train together and over accumulated passes.
+
+    Args:
+        batch_size: Sequences or comparisons a step, over all processes.
+        max_tokens: Longest item, in tokens.
+
+    Returns:
+        Items a pass and passes a step, of one process.
+
+    Raises:
+        ConsultationError: The batch cannot be divided by the number of processes.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if batch_size % processes:
+        raise ConsultationError(
+            f"A batch of {batch_size} cannot be divided among {processes} processes; change `batch_size` "
+            "in consultation.yaml to a multiple."
+        )
+    own = batch_size // processes
+    passes = next(
+        n
+        for n in range(1, own + 1)
+        if own % n == 0 and (own // n * max_tokens <= TOKENS_PER_PASS or n == own)
+    )
+    return own // passes, passes
+
+
+def training_arguments(
+    work: Path, *, steps: int, learning_rate: float, dtype: str, seed: int
+) -> dict[str, Any]:
+    """Arguments every trainer gets; figures go to MLflow if the caller has opened a run there."""
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    reports = ["mlflow"] if os.environ.get("MLFLOW_RUN_ID") else []
+    os.environ.setdefault("MLFLOW_FLATTEN_PARAMS", "TRUE")
+    return {
+        "output_dir": str(work / "checkpoints"),
+        "max_steps": steps,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "constant",
+        "seed": seed % 2**32,
+        "data_seed": seed % 2**32,
+        "bf16": dtype == "bfloat16",
+        "use_cpu": on_cpu,
+        "gradient_checkpointing": not on_cpu,
+        # The data set is the order of training: `order` has shuffled it, and no trainer may do it again.
+        "train_sampling_strategy": "sequential",
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": max(1, steps // CHECKPOINTS_PER_RUN),
+        "save_total_limit": 2,
+        "report_to": reports or "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": not on_cpu,
+    }
+
+
+def order(items: int, wanted: int, seed: int) -> list[int]:
+    """Return which item comes when in a training: shuffled anew each time round, cut at the end.
+
+    With the order laid out beforehand a training that resumes goes on with the item it would have taken;
+    the trainers' own shuffling starts over at the first epoch.
+
+    Args:
+        items: How many there are, at least 1.
+        wanted: How many are needed in all.
+        seed: Of the shuffling.
+    """
+    generator = random.Random(seed)  # noqa: S311
+    indexes: list[int] = []
+    while len(indexes) < wanted:
+        indexes += generator.sample(range(items), items)
+    return indexes[:wanted]
+
+
+def adapter(rank: int, *, scores: bool = False) -> Any:
+    """Return a low-rank adapter (Hu et al. 2021) of every layer; a score head is trained as it is."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="SEQ_CLS" if scores else "CAUSAL_LM",
+        modules_to_save=["score"] if scores else None,
+    )
+
+
+def prepare_work(work: Path, **inputs: Any) -> None:
+    """Make `work` ready for a training on these inputs: checkpoints of a training on others are removed.
+
+    Args:
+        work: Folder for checkpoints.
+        inputs: Everything the training depends on, as JSON-serialisable values or digests.
+    """
+    digest = value_digest(inputs)
+    mark = work / "inputs.sha256"
+    with _main_process_first():
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != digest:
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            mark.write_text(digest, encoding="utf-8")
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """Return the latest complete checkpoint, if any; one cut off while being written does not count."""
+    complete = [
+        path
+        for path in (work / "checkpoints").glob("checkpoint-*")
+        # The trainer writes this file last.
+        if (path / "trainer_state.json").is_file()
+    ]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch: adapters and heads are drawn before the trainer seeds anything."""
+    from transformers import set_seed
+
+    set_seed(seed % 2**32)
+
+
+def train(trainer: Any, work: Path, message: str, progress: Progress) -> None:
+    """Train to the end, from the last complete checkpoint if there is one, telling progress a step."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Steps(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(message, state.global_step, state.max_steps)
+
+    trainer.add_callback(Steps())
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(work)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def save_trained(trainer: Any, base: Path, seed: int, output: Path) -> None:
+    """Merge the adapter and save the result, with tokenizer and number format of `base`, in one process."""
+    if trainer.is_world_process_zero():
+        model = merged(trainer.accelerator.unwrap_model(trainer.model), saved_dtype(base), seed)
+        save_model(model, load_tokenizer(base), output)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _main_process_first() -> AbstractContextManager[None]:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available()).main_process_first()

@@ -1,0 +1,121 @@
+"""The supervised policy: fine-tuning on revisions and helpful responses (Bai et al. 2022, section 3.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from ccai_dagster.digest import folder_digest, table_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.progress import Progress, silent
+from ccai_dagster.settings import SupervisedSettings
+from ccai_dagster.training import runs
+from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
+from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
+
+
+def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame) -> pl.DataFrame:
+    """Collect what is imitated: every revision, and the preferred response of every decided comparison.
+
+    Args:
+        revisions: REVISIONS.
+        helpful: HELPFULNESS_PAIRS; comparisons with a label of one half have no preferred response.
+
+    Returns:
+        `example_id`, `prompt`, `response`, sorted by id; empty responses are left out.
+    """
+    revised = revisions.select(
+        pl.format("revision:{}:{}", "prompt_id", "step").alias("example_id"),
+        "prompt",
+        pl.col("revision").alias("response"),
+    )
+    preferred = helpful.filter(pl.col("probability_a") != 0.5).select(
+        pl.format("helpful:{}", "pair_id").alias("example_id"),
+        "prompt",
+        pl.when(pl.col("probability_a") > 0.5).then("response_a").otherwise("response_b").alias("response"),
+    )
+    return pl.concat([revised, preferred]).filter(pl.col("response") != "").sort("example_id")
+
+
+def train_supervised_policy(
+    base: Path,
+    revisions: pl.DataFrame,
+    helpful: pl.DataFrame,
+    settings: SupervisedSettings,
+    seed: int,
+    work: Path,
+    output: Path,
+    progress: Progress = silent,
+) -> TrainingOutcome:
+    """Fine-tune the base model on `supervised_examples` and save it as a plain model.
+
+    Args:
+        base: Folder of the base model.
+        revisions: REVISIONS of one arm.
+        helpful: HELPFULNESS_PAIRS, equal for all arms.
+        settings: Steps, batch, learning rate, adapter.
+        seed: The consultation's seed.
+        work: Folder for checkpoints; a training that was stopped resumes from it.
+        output: Folder that the model is saved in, in the number format of the base model.
+        progress: Told every step.
+
+    Returns:
+        Metrics `examples`, `examples_shortened`, `loss_first` and `loss_last` (nats a response token).
+
+    Raises:
+        ConsultationError: Nothing to train on.
+    """
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    examples = supervised_examples(revisions, helpful)
+    if examples.is_empty():
+        raise ConsultationError("No revision and no preferred response, so there is nothing to imitate.")
+    dtype = saved_dtype(base)
+    runs.prepare_work(
+        work,
+        stage="supervised",
+        base=folder_digest(base),
+        examples=table_digest(examples),
+        settings=settings.digest(),
+        seed=seed,
+    )
+    tokenizer = load_tokenizer(base)
+    exchanges = [
+        exchange(tokenizer, prompt, response, settings.max_tokens)
+        for prompt, response in examples.select("prompt", "response").iter_rows()
+    ]
+    rows = [
+        {"input_ids": item.tokens, "labels": [-100] * item.prompt_tokens + item.tokens[item.prompt_tokens :]}
+        for item in exchanges
+    ]
+    size, passes = runs.per_device(settings.batch_size, settings.max_tokens)
+    runs.seed_everything(seed)
+    trainer = SFTTrainer(
+        model=load_model(base),
+        args=SFTConfig(
+            **runs.training_arguments(
+                work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
+            ),
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=passes,
+            max_length=settings.max_tokens,
+        ),
+        train_dataset=Dataset.from_list(
+            [rows[at] for at in runs.order(len(rows), settings.steps * settings.batch_size, seed)]
+        ),
+        processing_class=tokenizer,
+        peft_config=runs.adapter(settings.lora_rank),
+    )
+    runs.train(trainer, work, "supervised training steps", progress)
+    history = history_table(trainer.state.log_history)
+    runs.save_trained(trainer, base, seed, output)
+    metrics = {
+        "examples": float(len(exchanges)),
+        "examples_shortened": float(sum(item.shortened for item in exchanges)),
+    }
+    if loss := ends(history, "loss"):
+        metrics |= {"loss_first": loss[0], "loss_last": loss[1]}
+    return TrainingOutcome(metrics, history)

@@ -1,0 +1,63 @@
+"""Where everything a run makes is kept: `CCAI_HOME`, by default `.ccai` in the working directory."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The places of one consultation's results.
+
+    Attributes:
+        root: `CCAI_HOME`.
+        consultation: Name of the consultation.
+    """
+
+    root: Path
+    consultation: str
+
+    @property
+    def folder(self) -> Path:
+        """Everything of this consultation."""
+        return self.root / self.consultation
+
+    @property
+    def tables_url(self) -> str:
+        """Where tables are kept: a folder, or any fsspec address in `CCAI_TABLES_URL`."""
+        return _url("CCAI_TABLES_URL", self.folder / "tables", self.consultation)
+
+    @property
+    def models_url(self) -> str:
+        """Where models are kept: a folder, or any fsspec address in `CCAI_MODELS_URL`."""
+        return _url("CCAI_MODELS_URL", self.folder / "models", self.consultation)
+
+    @property
+    def work(self) -> Path:
+        """Scratch space and checkpoints of torch stages that are not finished."""
+        return self.folder / "work"
+
+    @property
+    def report(self) -> Path:
+        """The audit report and its provenance."""
+        return self.folder / "report"
+
+    @property
+    def cache(self) -> Path:
+        """Downloads that several consultations share."""
+        return self.root / "cache"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's store: a database in the home, or the server in `MLFLOW_TRACKING_URI`."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+
+
+def home_root() -> Path:
+    """Return `CCAI_HOME` as an absolute path."""
+    return Path(os.environ.get("CCAI_HOME", ".ccai")).absolute()
+
+
+def _url(variable: str, default: Path, consultation: str) -> str:
+    given = os.environ.get(variable)
+    return f"{given.rstrip('/')}/{consultation}" if given else str(default)

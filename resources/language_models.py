@@ -1,0 +1,185 @@
+"""The language model as a resource: a folder, run in this process with transformers.
+
+Answers to `ccai_dagster.feedback.language_model.LanguageModel`, as does the server in
+`language_model_server`. torch is imported on construction, never on import of this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccai_dagster.digest import folder_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.chat import rendered
+from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.progress import Progress, silent
+
+
+class TransformersModel:
+    """A model folder, run in this process on the GPU if there is one.
+
+    Prompts are padded on the left and batched by length; results come back in the order of the call and
+    depend on the set of conversations, not on their order.
+
+    Attributes:
+        name: Digest of the folder.
+    """
+
+    def __init__(self, folder: Path, dtype: str, batch_size: int, context_tokens: int) -> None:
+        """Load a model.
+
+        Args:
+            folder: Weights as safetensors, with a tokenizer that has a chat template.
+            dtype: `bfloat16` or `float32`.
+            batch_size: Conversations a batch.
+            context_tokens: Longest prompt plus response.
+
+        Raises:
+            ConsultationError: The folder holds no such model.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder, padding_side="left", local_files_only=True
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+            )
+        except (OSError, ValueError) as error:
+            raise ConsultationError(f"{folder}: no language model that can be loaded: {error}") from error
+        if not self._tokenizer.chat_template:
+            raise ConsultationError(
+                f"{folder}: the tokenizer has no chat template; use a model tuned to chat."
+            )
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = model.to(self._device).eval()
+        self._batch_size = batch_size
+        self._context_tokens = context_tokens
+        self.name = folder_digest(folder)
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        new_tokens: int,
+        temperature: float,
+        seed: int,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """See `LanguageModel.generate`."""
+        import torch
+        from transformers import GenerationConfig
+
+        prompts = [self._prompt(conversation, room=new_tokens) for conversation in conversations]
+        sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+        config = GenerationConfig(
+            max_new_tokens=new_tokens,
+            do_sample=temperature > 0,
+            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._end_tokens(),
+            **sampling,
+        )
+        responses = [""] * len(prompts)
+        finished = 0
+        for number, batch in enumerate(self._batches(prompts)):
+            inputs = self._padded([prompts[index] for index in batch])
+            width = inputs["input_ids"].shape[1]
+            with torch.inference_mode(), torch.random.fork_rng():
+                torch.manual_seed(derived_seed(seed, "batch", number))
+                output = self._model.generate(**inputs, generation_config=config)
+            texts = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+            for index, text in zip(batch, texts, strict=True):
+                responses[index] = text.strip()
+            finished += len(batch)
+            progress("responses written", finished, len(prompts))
+        return responses
+
+    def choice_log_probabilities(
+        self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
+    ) -> np.ndarray:
+        """See `LanguageModel.choice_log_probabilities`."""
+        import torch
+
+        prompts = [self._prompt(conversation, prefix) for conversation in conversations]
+        options = [self._tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
+        if any(len(option) != 1 for option in options):
+            pairs = [(prompt, option) for prompt in prompts for option in options]
+            return self._scores(pairs).reshape(len(prompts), len(choices))
+        result = np.empty((len(prompts), len(choices)))
+        for batch in self._batches(prompts):
+            with torch.inference_mode():
+                logits = self._logits([prompts[index] for index in batch], keep=1)[:, -1]
+                chosen = logits.float().log_softmax(-1)[:, [option[0] for option in options]]
+            result[batch] = chosen.cpu().numpy()
+        return result
+
+    def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
+        """See `LanguageModel.log_likelihoods`."""
+        pairs = [
+            (self._prompt(conversation), self._tokenizer(response, add_special_tokens=False).input_ids)
+            for conversation, response in zip(conversations, responses, strict=True)
+        ]
+        counts = np.array([len(response) for _, response in pairs], dtype=float)
+        return np.stack([self._scores(pairs), counts], axis=1).reshape(-1, 2)
+
+    def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> np.ndarray:
+        import torch
+
+        for prompt, response in pairs:
+            self._check_length(len(prompt) + len(response), self._tokenizer.decode(prompt))
+        sequences = [prompt + response for prompt, response in pairs]
+        result = np.zeros(len(pairs))
+        for batch in self._batches(sequences):
+            longest = max(len(pairs[index][1]) for index in batch)
+            with torch.inference_mode():
+                logits = self._logits([sequences[index] for index in batch], keep=longest + 1)
+                for row, index in enumerate(batch):
+                    said = torch.tensor(pairs[index][1], device=self._device, dtype=torch.long)
+                    if len(said):
+                        scores = logits[row, -len(said) - 1 : -1].float().log_softmax(-1)
+                        result[index] = scores.gather(1, said[:, None]).sum().item()
+        return result
+
+    def _prompt(self, conversation: Conversation, prefix: str = "", room: int = 0) -> list[int]:
+        text = rendered(self._tokenizer, conversation, open_turn=True) + prefix
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        said = next((content for role, content in conversation if role == "user"), text)
+        self._check_length(len(tokens) + room, said)
+        return tokens
+
+    def _check_length(self, tokens: int, beginning: str) -> None:
+        if tokens > self._context_tokens:
+            raise ConsultationError(
+                f"A prompt and its response take {tokens} tokens, more than the {self._context_tokens} of "
+                f"model.context_tokens. Shorten it or raise the setting. It begins: {beginning[:80]!r}"
+            )
+
+    def _batches(self, sequences: Sequence[list[int]]) -> Iterator[list[int]]:
+        order = sorted(
+            range(len(sequences)), key=lambda index: (len(sequences[index]), sequences[index], index)
+        )
+        for start in range(0, len(order), self._batch_size):
+            yield order[start : start + self._batch_size]
+
+    def _padded(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
+        padded = self._tokenizer.pad({"input_ids": list(sequences)}, padding=True, return_tensors="pt")
+        return {name: padded[name].to(self._device) for name in ("input_ids", "attention_mask")}
+
+    def _logits(self, sequences: Sequence[list[int]], keep: int) -> Any:
+        inputs = self._padded(sequences)
+        positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        return self._model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
+
+    def _end_tokens(self) -> list[int]:
+        configured = self._model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        return sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})

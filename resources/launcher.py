@@ -1,0 +1,168 @@
+"""Starts torch stages in a process of their own, through Dagster Pipes.
+
+The child has its own memory and threads, sends progress back, and is stopped when the Dagster run is
+cancelled. What it needs is written to a request file, what it made is read from a folder; a request that was
+interrupted finds its checkpoints again, because the folder's name is the digest of the request.
+"""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from pydantic import BaseModel
+
+from ccai_dagster.digest import table_digest, value_digest
+
+
+class StageRequest(BaseModel):
+    """What a stage is asked to do.
+
+    Attributes:
+        stage: Name of the function in `resources.stages`.
+        folder: Where it works, keeps checkpoints (`work`) and leaves what it made (`made`).
+        tables: Parquet files by name.
+        models: Model folders by name.
+        options: Settings, seed and whatever else, as JSON.
+    """
+
+    stage: str
+    folder: Path
+    tables: dict[str, Path]
+    models: dict[str, Path]
+    options: dict[str, Any]
+
+    @property
+    def work(self) -> Path:
+        """Checkpoints."""
+        return self.folder / "work"
+
+    @property
+    def made(self) -> Path:
+        """Results."""
+        return self.folder / "made"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage made: tables by name, a model folder if it trained one, and figures."""
+
+    tables: dict[str, pl.DataFrame]
+    model: Path | None
+    report: dict[str, Any]
+
+
+class Launcher(dg.ConfigurableResource):
+    """Runs stages one at a time.
+
+    Attributes:
+        work: Scratch folder of the consultation.
+        threads: CPU threads of the child.
+        accelerate_config: A configuration of `accelerate` for several processes or devices, or empty for one.
+    """
+
+    work: str
+    threads: int
+    accelerate_config: str = ""
+
+    def run(
+        self,
+        context: dg.AssetExecutionContext,
+        stage: str,
+        *,
+        tables: dict[str, pl.DataFrame],
+        models: dict[str, Path],
+        options: dict[str, Any],
+        environment: dict[str, str] | None = None,
+        distributed: bool = False,
+    ) -> StageResult:
+        """Run one stage to its end.
+
+        Args:
+            context: Of the asset.
+            stage: Name of the function in `resources.stages`.
+            tables: Inputs, handed over as Parquet.
+            models: Folders of the model store.
+            options: JSON-serialisable settings.
+            environment: Further variables, for instance of an open MLflow run.
+            distributed: Start it with `accelerate launch`, for stages that train.
+
+        Raises:
+            dagster.Failure: The child ended with an error; its message is the failure's.
+        """
+        request = self._request(stage, tables, models, options)
+        shutil.rmtree(request.made, ignore_errors=True)
+        request.made.mkdir(parents=True)
+        path = request.folder / "request.json"
+        path.write_text(request.model_dump_json(indent=1), encoding="utf-8")
+        command = [*self._command(distributed), "-m", "resources.worker", str(path)]
+        if distributed:
+            command = [*self._command(True), "--module", "resources.worker", str(path)]
+        try:
+            dg.PipesSubprocessClient().run(
+                context=context.op_execution_context,
+                command=command,
+                env={**os.environ, **self._environment(), **(environment or {})},
+            )
+        except Exception as error:
+            message = request.folder / "error.txt"
+            if message.is_file():
+                text = message.read_text(encoding="utf-8")
+                message.unlink()
+                raise dg.Failure(text, allow_retries=False) from error
+            raise
+        return self._result(request)
+
+    def finish(self, result: StageResult) -> None:
+        """Delete the scratch folder of a stage whose results are kept elsewhere now."""
+        shutil.rmtree(Path(result.report["folder"]), ignore_errors=True)
+
+    def _request(
+        self, stage: str, tables: dict[str, pl.DataFrame], models: dict[str, Path], options: dict[str, Any]
+    ) -> StageRequest:
+        digest = value_digest(
+            [
+                stage,
+                {name: table_digest(table) for name, table in tables.items()},
+                {name: folder.name for name, folder in models.items()},
+                options,
+            ]
+        )
+        folder = Path(self.work) / f"{stage}-{digest[:16]}"
+        (folder / "inputs").mkdir(parents=True, exist_ok=True)
+        paths = {}
+        for name, table in tables.items():
+            paths[name] = folder / "inputs" / f"{name.replace('/', '--')}.parquet"
+            table.write_parquet(paths[name])
+        return StageRequest(stage=stage, folder=folder, tables=paths, models=models, options=options)
+
+    def _command(self, distributed: bool) -> list[str]:
+        if not distributed:
+            return [sys.executable]
+        launch = [sys.executable, "-m", "accelerate.commands.launch"]
+        if self.accelerate_config:
+            return [*launch, "--config_file", self.accelerate_config]
+        single = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        return [*launch, *single, "--num_cpu_threads_per_process", str(self.threads)]
+
+    def _environment(self) -> dict[str, str]:
+        # Without a passive wait policy a neighbour on the same cores makes kernels up to 40 times slower.
+        return {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "OMP_NUM_THREADS": str(self.threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+        }
+
+    def _result(self, request: StageRequest) -> StageResult:
+        report = json.loads((request.made / "report.json").read_text(encoding="utf-8"))
+        tables = {path.stem.replace("--", "/"): pl.read_parquet(path) for path in request.made.glob("*.parquet")}
+        model = request.made / "model"
+        return StageResult(tables, model if model.is_dir() else None, report | {"folder": str(request.folder)})

@@ -1,0 +1,231 @@
+"""The stages that run in the child process: each unpacks a request, calls one method, leaves what it made.
+
+No method lives here. A stage returns figures as JSON; tables and models are files below `request.made`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster import settings as sizes
+from ccai_dagster.feedback.language_model import LanguageModel
+from ccai_dagster.progress import Progress
+from resources.launcher import StageRequest
+
+Stage = Callable[[StageRequest, Progress], dict[str, Any]]
+
+
+def base_model(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Fetch, check and convert the base model."""
+    from ccai_dagster.training.base_model import prepare_base_model
+
+    settings = sizes.ModelSettings.model_validate(request.options["model"])
+    prepare_base_model(settings, Path(request.options["cache"]), request.made / "model", progress)
+    return {"metrics": {}}
+
+
+def judge_calibration(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Measure the feedback model on labelled comparisons."""
+    from ccai_dagster.feedback.calibration import calibrate_judge
+
+    comparisons = {name: pl.read_parquet(path) for name, path in request.tables.items()}
+    table = calibrate_judge(_judge(request), comparisons, ("letters", "contrast"), progress)
+    return _keep(request, judge_calibration=table)
+
+
+def revisions(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Answer, criticise and revise."""
+    from ccai_dagster.feedback.critique import write_revisions
+
+    settings = sizes.RevisionSettings.model_validate(request.options["settings"])
+    table = write_revisions(
+        _model(request, "base_model", settings.batch_size),
+        _table(request, "prompts"),
+        _table(request, "constitution"),
+        settings,
+        request.options["seed"],
+        progress,
+    )
+    return _keep(request, revisions=table)
+
+
+def supervised_policy(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Fine-tune on revisions."""
+    from ccai_dagster.training.supervised import train_supervised_policy
+
+    outcome = train_supervised_policy(
+        request.models["base_model"],
+        _table(request, "revisions"),
+        _table(request, "helpfulness_pairs"),
+        sizes.SupervisedSettings.model_validate(request.options["settings"]),
+        request.options["seed"],
+        request.work,
+        request.made / "model",
+        progress,
+    )
+    return _keep(request, history=outcome.history) | {"metrics": outcome.metrics}
+
+
+def response_pairs(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Sample pairs of responses."""
+    from ccai_dagster.feedback.responses import sample_pairs
+
+    settings = sizes.PairSettings.model_validate(request.options["settings"])
+    model = _model(request, "supervised_policy", settings.batch_size)
+    table = sample_pairs(model, _table(request, "prompts"), settings, request.options["seed"], progress)
+    return _keep(request, response_pairs=table)
+
+
+def preference_pairs(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Label pairs of responses under principles."""
+    from ccai_dagster.feedback.labels import label_pairs
+
+    table = label_pairs(
+        _judge(request),
+        _table(request, "response_pairs"),
+        _table(request, "constitution"),
+        request.options["method"],
+        request.options["seed"],
+        progress,
+    )
+    return _keep(request, preference_pairs=table)
+
+
+def preference_model(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Train the preference model."""
+    from ccai_dagster.training.preference_model import train_preference_model
+
+    outcome = train_preference_model(
+        request.models["base_model"],
+        _table(request, "preference_pairs"),
+        _table(request, "helpfulness_pairs"),
+        request.options["harmlessness_weight"],
+        sizes.PreferenceModelSettings.model_validate(request.options["settings"]),
+        request.options["seed"],
+        request.work,
+        request.made / "model",
+        progress,
+    )
+    return _keep(request, history=outcome.history) | {"metrics": outcome.metrics}
+
+
+def policy(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Train the policy against the preference model."""
+    from ccai_dagster.training.policy import train_policy
+
+    outcome = train_policy(
+        request.models["supervised_policy"],
+        request.models["preference_model"],
+        request.options["prompts"],
+        sizes.PolicySettings.model_validate(request.options["settings"]),
+        request.options["seed"],
+        request.work,
+        request.made / "model",
+        progress,
+    )
+    return _keep(request, history=outcome.history) | {"metrics": outcome.metrics}
+
+
+def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Run the chosen evaluations on one model: benchmarks, adherence, qualitative responses."""
+    from ccai_dagster.evaluation import adherence, benchmarks, qualitative
+
+    settings = sizes.EvaluationSettings.model_validate(request.options["settings"])
+    seed, arm = request.options["seed"], request.options["arm"]
+    made: dict[str, pl.DataFrame] = {}
+    provenance: dict[str, Any] = {}
+    if request.options["benchmarks"]:
+        chosen = {name: (kind, Path(path)) for name, (kind, path) in request.options["benchmarks"].items()}
+        run = benchmarks.run_benchmarks(
+            request.models["policy"], chosen, settings, request.options["dtype"], seed, progress
+        )
+        made |= run.items
+        provenance = dict(run.provenance)
+    if {"adherence", "qualitative_responses"} & set(request.options["measures"]):
+        model = _model(request, "policy", settings.batch_size)
+        prompts = _table(request, "prompts")
+        if "qualitative_responses" in request.options["measures"]:
+            made["qualitative_responses"] = qualitative.write_qualitative_responses(
+                model, prompts, arm, settings, seed, progress
+            )
+        if "adherence" in request.options["measures"]:
+            responses = adherence.write_responses(model, prompts, arm, settings, seed, progress)
+            constitutions = _constitutions(request)
+            made["adherence"] = adherence.measure_adherence(
+                responses, _judge(request), prompts, constitutions, settings, seed, progress
+            )
+    return _keep(request, **made) | {"provenance": provenance}
+
+
+def comparison(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Let every model respond and the feedback model compare the responses."""
+    from ccai_dagster.evaluation import adherence
+    from ccai_dagster.evaluation.comparison import compare_responses, elo_scores
+
+    settings = sizes.EvaluationSettings.model_validate(request.options["settings"])
+    seed, prompts = request.options["seed"], _table(request, "prompts")
+    responses = {}
+    for arm in sorted(request.options["arms"]):
+        model = _model(request, arm, settings.batch_size)
+        responses[arm] = adherence.write_responses(model, prompts, arm, settings, seed, progress)
+    judge = _judge(request)
+    comparisons = compare_responses(responses, judge, settings, seed, progress)
+    table = elo_scores(comparisons, judge.name, request.options["judge_at_chance"], settings.bootstraps, seed)
+    return _keep(request, elo_scores=table, comparisons=comparisons)
+
+
+STAGES: Mapping[str, Stage] = {
+    stage.__name__: stage
+    for stage in (
+        base_model,
+        judge_calibration,
+        revisions,
+        supervised_policy,
+        response_pairs,
+        preference_pairs,
+        preference_model,
+        policy,
+        evaluation,
+        comparison,
+    )
+}
+
+
+def _table(request: StageRequest, name: str) -> pl.DataFrame:
+    return pl.read_parquet(request.tables[name])
+
+
+def _constitutions(request: StageRequest) -> dict[str, pl.DataFrame]:
+    prefix = "constitution/"
+    return {
+        name.removeprefix(prefix): pl.read_parquet(path)
+        for name, path in request.tables.items()
+        if name.startswith(prefix)
+    }
+
+
+def _model(request: StageRequest, name: str, batch_size: int) -> LanguageModel:
+    from resources.language_models import TransformersModel
+
+    model = sizes.ModelSettings.model_validate(request.options["model"])
+    return TransformersModel(request.models[name], model.dtype, batch_size, model.context_tokens)
+
+
+def _judge(request: StageRequest) -> LanguageModel:
+    feedback = sizes.FeedbackSettings.model_validate(request.options["feedback"])
+    if feedback.server_url:
+        from resources.language_model_server import OpenAIServerModel
+
+        return OpenAIServerModel(feedback.server_url, feedback.server_model or "")
+    return _model(request, "base_model", feedback.batch_size)
+
+
+def _keep(request: StageRequest, **tables: pl.DataFrame) -> dict[str, Any]:
+    for name, table in tables.items():
+        table.write_parquet(request.made / f"{name.replace('/', '--')}.parquet")
+    return {"metrics": {}}
+

@@ -1,0 +1,51 @@
+"""Tables as Parquet files, one an asset, at the place its key names.
+
+Only tables pass through here. Models are folders in the model store.
+"""
+
+import dagster as dg
+import polars as pl
+from upath import UPath
+
+
+class TableIOManager(dg.UPathIOManager):
+    """Write a table under a temporary name and rename it, so that a half-written one is never read."""
+
+    extension = ".parquet"
+
+    def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
+        """Write `obj`; what stood there before stays until the new file is whole."""
+        if not isinstance(obj, pl.DataFrame):
+            raise TypeError(f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table")
+        local = path.protocol in ("", "file", "local")
+        target = path.with_name(path.name + ".partial") if local else path
+        with target.open("wb") as handle:
+            obj.write_parquet(handle, compression="zstd")
+        if local:
+            target.replace(path)
+
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
+        """Read a table whole."""
+        if not path.exists():
+            key = "/".join(path.with_suffix("").parts[-2:])
+            raise dg.Failure(f"{path} is not there: materialize {key} first, or run `ccai run`.")
+        with path.open("rb") as handle:
+            return pl.read_parquet(handle)
+
+
+class Tables(dg.ConfigurableIOManagerFactory[TableIOManager]):
+    """The tables of one consultation.
+
+    Attributes:
+        url: A folder or any fsspec address.
+    """
+
+    url: str
+
+    def create_io_manager(self, context: object) -> TableIOManager:
+        """Return the IO manager."""
+        return TableIOManager(base_path=UPath(self.url))
+
+    def path(self, key: dg.AssetKey) -> UPath:
+        """Return where the table of an asset is kept."""
+        return UPath(self.url).joinpath(*key.path[:-1], f"{key.path[-1]}.parquet")

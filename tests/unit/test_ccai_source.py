@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ccai_dagster.consultation import LEDGERS, SAMPLE, read_consultation
+from ccai_dagster.contracts import LEDGER
+from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
+from ccai_dagster.decisions.checks import (
+    check_decision_ids,
+    check_exclusions,
+    check_ideas,
+    check_merges,
+    check_moderation,
+    check_thresholds,
+    check_training,
+    check_wordings,
+)
+from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.decisions.settled_values import thresholds, training_decisions
+from ccai_dagster.decisions.verdicts import (
+    exclusions,
+    moderation_verdicts,
+    policies,
+    signoffs,
+)
+from ccai_dagster.decisions.wordings import (
+    merges,
+    wording_source,
+    wordings,
+)
+from ccai_dagster.digest import folder_digest, text_digest
+from ccai_dagster.errors import ConsultationError
+
+DIGESTS = {arm: text_digest(arm) for arm in ("public", "published", "standard")}
+FILES = {
+    "comments.csv": (
+        "comment-id,author-id,moderated,comment-body\n"
+        '3,9,0,"Too late, sorry"\n0,0,1,Be kind\n1,0,1,Be honest\n2,7,-1,honest\n'
+        "4,8,1,Be nice\n5,8,1,Be brief\n"
+    ),
+    "participants-votes.csv": (
+        "participant,xid,group-id,n-votes,0,1,2\n8,SECRETEIGHT,0,2,1,,-1\n7,SECRETSEVEN,,1,,1,\n"
+    ),
+    "ids-to-toss.csv": "7\n",
+    "aggregation.csv": (
+        "theme,member_comment_ids,aggregated_text,note,principle_id\nWarmth,4 0,Be kind and nice,both,P1\n"
+    ),
+    "principle_sources.csv": (
+        "principle_id,comment_ids,match,comment\nP2,1,exact,same\nP1,4 0,aggregated,minor: shorter\n"
+    ),
+    "public_constitution.csv": "principle_id,text\nP1,Choose the kindest.\nP2,Choose the most honest.\n",
+    "standard_constitution.csv": "principle_id,text\nS1,Please choose the safest.\n",
+    "discrepancies.csv": (
+        "kind,comment_id,detail\n"
+        "above_threshold_not_in_constitution,5,no reason\n"
+        'organiser_rewrite,1,"by account 0; moderated-out original 2: ""honest"""\n'
+    ),
+    "clean_comments.csv": (
+        "comment-id,group_0_consensus,group_1_consensus\n0,0.5,0.5\n1,1.0,0.9\n4,0.8,1\n5,0.75,1\n"
+    ),
+    "qualitative_prompts.csv": 'n,prompt\n1,"Is it raining, really?"\n',
+    "seed_statements.csv": "n,comment_id\n1,0\n",
+    "screening_questions.json": (
+        '{"questions": [{"question": "Read?", "answers": {"a": "News", "b": "Books"}, "accepted": ["b"]}]}'
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ccai") / "ccai"
+    build_from_ccai(test_data / "ccai", folder, DIGESTS, "2026-01-05")
+    return folder
+
+
+def ledgers(folder: Path) -> dict[str, pl.DataFrame]:
+    return {kind: read_ledger(folder / "decisions" / f"{kind}.csv", kind) for kind in LEDGERS}
+
+
+def cells(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.reader(handle))
+
+
+def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> None:
+    destination = tmp_path / "new" / "small"
+
+    lines = build_from_ccai(source, destination, DIGESTS, "2026-01-05")
+
+    assert lines[:4] == [
+        f"{destination}:",
+        "votes: 2 participants, 6 statements; personal codes (`xid`) were not carried over",
+        "moderation: 4 in, 1 out, 1 never moderated",
+        "exclusion: 1 participants",
+    ]
+    found = ledgers(destination)
+    assert moderation_verdicts(found["moderation"]).drop("rewrite").rows() == [
+        (0, "in", None, "moderation-0"), (1, "in", None, "moderation-1"),
+        (2, "out", "rewritten", "moderation-2"),
+        (3, "out", "never moderated", "moderation-never"), (4, "in", None, "moderation-4"),
+        (5, "in", None, "moderation-5"),
+    ]  # fmt: skip
+    reasons = dict(found["moderation"].select("decision_id", "reason").rows())
+    assert "Seed statement" in reasons["moderation-0"]
+    assert "probably statement 2" in reasons["moderation-1"]
+    assert "statement 1 in its place" in reasons["moderation-2"]
+    assert "not published" in reasons["moderation-4"]
+    assert exclusions(found["exclusion"])["participant_id"].to_list() == [7]
+    assert "Read? -> Books" in policies(found["exclusion"])[1].text
+    (merge,) = merges(found["merge"])
+    assert (merge.statement_ids, merge.inputs_digest) == ((4, 0), text_digest("Be nice\nBe kind"))
+    worded = wordings(found["wording"])
+    assert [(each.principle_id, each.statement_ids, each.inputs_digest) for each in worded] == [
+        ("P1", (4, 0), text_digest("Be kind and nice")),
+        ("P2", (1,), text_digest("Be honest")),
+        ("left-out-5", (5,), text_digest("Be brief")),
+    ]
+    assert signoffs(found["signoff"]) == DIGESTS
+    assert cells(destination / "constitutions" / "published.csv") == [
+        ["principle_id", "text", "statement_ids"],
+        ["P1", "Choose the kindest.", "4 0"],
+        ["P2", "Choose the most honest.", "1"],
+    ]
+    assert cells(destination / "published_scores.csv") == [
+        ["statement_id", "gac"], ["0", "0.25"], ["1", "0.9"], ["4", "0.8"], ["5", "0.75"],
+    ]  # fmt: skip
+    prompts = cells(destination / "prompts.csv")
+    assert prompts[:-1] == cells(SAMPLE / "prompts.csv")
+    assert prompts[-1] == ["published-1", "Is it raining, really?", "qualitative", ""]
+    assert (destination / "votes" / "comments.csv").read_text() == FILES["comments.csv"]
+    assert cells(destination / "votes" / "participants-votes.csv")[1] == ["8", "0", "2", "1", "", "-1"]
+    assert list(read_consultation(destination).arms) == ["public", "published", "standard"]
+
+
+def test_personal_codes_appear_in_no_file(source: Path, tmp_path: Path) -> None:
+    build_from_ccai(source, tmp_path / "small")
+
+    content = b"".join(path.read_bytes() for path in (tmp_path / "small").rglob("*") if path.is_file())
+    assert b"xid" not in content and b"SECRET" not in content
+
+
+def test_two_builds_are_equal_and_arms_can_be_signed_off_later(source: Path, tmp_path: Path) -> None:
+    at_once, later = tmp_path / "a", tmp_path / "b"
+    build_from_ccai(source, at_once, DIGESTS, "2026-01-05")
+    build_from_ccai(source, later, decided_at="2026-01-05")
+    assert signoffs(read_ledger(later / "decisions" / "signoff.csv", "signoff")) == {}
+
+    sign_off(later, DIGESTS, "2026-01-05")
+    (later / "decisions" / ".signoff.csv.lock").unlink(missing_ok=True)
+
+    assert folder_digest(later) == folder_digest(at_once)
+
+
+def test_nothing_is_overwritten(source: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    build_from_ccai(source, taken)
+    before = folder_digest(taken)
+
+    with pytest.raises(ConsultationError, match="taken: holds something already; name a new or empty folder"):
+        build_from_ccai(source, taken)
+
+    assert folder_digest(taken) == before
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named_and_nothing_is_left(source: Path, tmp_path: Path, name: str) -> None:
+    (source / name).unlink()
+
+    with pytest.raises(ConsultationError, match=f"{name}: not found; it is one of the published files"):
+        build_from_ccai(source, tmp_path / "small")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("comments.csv", "moderated", "moderation", "row 1: no column moderated"),
+        ("comments.csv", "0,0,1,Be kind", "0,0,2,Be kind", "row 3: `moderated` is 2 instead of -1, 0 or 1"),
+        ("comments.csv", "4,8,1,Be nice", "0,8,1,Be nice", "row 6: `comment-id` 0 stands in .* row 3 too"),
+        ("comments.csv", "4,8,1,Be nice", "4,8,1", "row 6: 3 cells instead of 4"),
+        ("comments.csv", "5,8,1,Be", 'x,8,1,"Be', "not readable as CSV"),
+        ("participants-votes.csv", "8,SE", "7,SE", "row 3: `participant` 7 stands in .* row 2 too"),
+        ("ids-to-toss.csv", "7", "70", "row 1: participant 70 is not in participants-votes.csv"),
+        ("ids-to-toss.csv", "7\n", "7\n\n7\n", "row 3: participant 7 stands twice"),
+        ("ids-to-toss.csv", "7", "seven", "row 1: `participant` is 'seven' instead of a whole number"),
+        ("aggregation.csv", "4 0", "4 2", "row 2: `member_comment_ids` names 2, which comments.csv does not"),
+        ("aggregation.csv", "4 0", "0 4", "principle_sources.csv, row 3: aggregation.csv does not merge"),
+        ("aggregation.csv", ",P1", ",P9", "row 3: aggregation.csv does not merge these sources of P1"),
+        ("principle_sources.csv", "P2,1", "P7,1", "row 2: principle P7 stands twice or is not in pub"),
+        ("principle_sources.csv", "P2,1,exact,same\n", "", "no row for P2"),
+        ("public_constitution.csv", "Choose the kindest.", "", "row 2: principle 'P1' stands twice or a"),
+        ("standard_constitution.csv", "S1,Please choose the safest.\n", "", "no rows"),
+        ("discrepancies.csv", "original 2", "original 77", "row 3: original 77 is not in comments.csv"),
+        ("clean_comments.csv", "1.0,0.9", "1.0,9", "row 3: `group_1_consensus` is '9' instead of a number"),
+        ("qualitative_prompts.csv", '"Is it raining, really?"', "", "row 2: `prompt` is empty"),
+        ("seed_statements.csv", "1,0", "1,", "row 2: `comment_id` is empty"),
+        ("screening_questions.json", '"accepted"', '"ticked"', "each with `question`, `answers` and `acc"),
+    ],
+)
+def test_a_malformed_source_names_file_and_row_and_leaves_nothing(
+    source: Path, tmp_path: Path, name: str, old: str, new: str, message: str
+) -> None:
+    assert old in FILES[name]
+    (source / name).write_text(FILES[name].replace(old, new, 1), encoding="utf-8")
+
+    with pytest.raises(ConsultationError, match=message):
+        build_from_ccai(source, tmp_path / "small")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_missing_source_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConsultationError, match="nowhere: no such folder"):
+        build_from_ccai(tmp_path / "nowhere", tmp_path / "small")
+
+
+def test_the_published_decisions_are_all_there(built: Path) -> None:
+    found = ledgers(built)
+
+    verdicts = moderation_verdicts(found["moderation"])
+    unmoderated = found["moderation"].filter(pl.col("decision_id") == "moderation-never")
+    assert verdicts.filter(pl.col("verdict") == "in").height == 275
+    assert verdicts.filter(pl.col("criterion") == "never moderated").height == 488
+    assert verdicts.filter(pl.col("verdict") == "out").height == 655 + 488
+    assert unmoderated["subject_ids"].list.len().to_list() == [488]
+    assert exclusions(found["exclusion"]).height == 37
+    assert len(merges(found["merge"])) == 34
+    worded = wordings(found["wording"])
+    assert [each.principle_id for each in worded if each.text] == [f"P{number}" for number in range(1, 76)]
+    assert [each.statement_ids for each in worded if each.text is None] == [(206,), (216,), (223,)]
+    assert sum(len(each.statement_ids) > 1 for each in worded) == 26
+    assert all(LEDGER.violations(ledger).is_empty() for ledger in found.values())
+    assert signoffs(found["signoff"]) == DIGESTS
+
+
+def test_the_published_values_are_those_of_the_notebook(built: Path) -> None:
+    found = ledgers(built)
+    values = thresholds(found["threshold"])
+
+    assert (values.minimum_votes, values.procedure, values.imputation) == (26, "paper", "zero")
+    assert (values.number_of_groups, values.smoothing, values.aggregation) == (None, "none", "product")
+    assert (values.selection_rule, values.gac_threshold, values.idea_budget) == ("threshold", 0.723, 95)
+    assert values.overlap_similarity == 0.5
+    training = training_decisions(found["training"])
+    assert (training.harmlessness_weight, training.feedback_method) == (0.5, "letters")
+
+
+def test_every_reason_names_its_place_or_says_that_none_was_published(built: Path) -> None:
+    reasons = pl.concat([ledger.select("decision_id", "reason") for ledger in ledgers(built).values()])
+
+    named = "paper, |blog post|Bai et al|not published|no reason|of this replication|Replication of|notebook"
+    assert reasons.filter(~pl.col("reason").str.contains(named)).rows() == []
+
+
+def test_the_published_decisions_hold(built: Path, test_data: Path) -> None:
+    comments = pl.read_csv(test_data / "ccai" / "comments.csv").select(
+        pl.col("comment-id").alias("statement_id"), pl.col("comment-body").alias("text"), "moderated"
+    )
+    statements = comments.filter(pl.col("moderated") == 1)
+    matrix = pl.read_csv(built / "votes" / "participants-votes.csv", columns=["participant"])
+    people = matrix.rename({"participant": "participant_id"})
+    scores = pl.read_csv(built / "published_scores.csv")
+    selected = scores.filter(pl.col("gac") >= 0.723)["statement_id"].to_list()
+    found = ledgers(built)
+
+    assert len(selected) == 116 and people.height == 1126
+    assert check_decision_ids(found) == []
+    assert check_moderation(found["moderation"], comments, "strict") == []
+    assert check_exclusions(found["exclusion"], people) == []
+    assert check_merges(found["merge"], statements) == []
+    assert check_ideas(found["idea"], statements) == []
+    assert check_wordings(found["wording"], found["merge"], statements, selected) == []
+    assert check_thresholds(found["threshold"]) == check_training(found["training"]) == []
+    merged, texts = merges(found["merge"]), dict(statements.select("statement_id", "text").iter_rows())
+    sources = [wording_source(each, merged, texts) for each in wordings(found["wording"])]
+    assert len(sources) == 78 and sum(each.merge_id is not None for each in sources) == 34
+
+
+def test_the_published_constitutions_and_votes_are_there(built: Path) -> None:
+    published = cells(built / "constitutions" / "published.csv")[1:]
+    standard = cells(built / "constitutions" / "standard.csv")[1:]
+    header = cells(built / "votes" / "participants-votes.csv")[0]
+
+    assert (len(published), len(standard)) == (75, 58)
+    assert len({each for row in published for each in row[2].split()}) == 113
+    assert "xid" not in header and len(header) == 6 + 1418
+    assert len(cells(built / "votes" / "comments.csv")) == 1 + 1418
+    assert read_consultation(built).file.baseline == "standard"
+
+
+def test_a_damaged_real_file_leaves_no_folder(test_data: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(test_data / "ccai", source)
+    source.chmod(0o755)
+    damaged = source / "participants-votes.csv"
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-400])
+
+    with pytest.raises(ConsultationError, match=r"votes\.csv, row 1127: .* cells instead of 1425"):
+        build_from_ccai(source, tmp_path / "small")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccai_dagster.contracts import CONSTITUTION, PREFERENCE_PAIRS, RESPONSE_PAIRS
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.draws import draw_principle
+from ccai_dagster.feedback.labels import (
+    CONTRAST_SCALE,
+    Comparison,
+    contrast_judgement,
+    judge_comparisons,
+    label_pairs,
+    letters_judgement,
+    opposed,
+    stated,
+)
+from ccai_dagster.feedback.language_model import Conversation
+
+
+class Judge:
+    """Likes the response with more `!`, and (A) by a constant factor of the odds."""
+
+    name = "judge"
+
+    def __init__(self, odds_of_a: float = 1.0, mass: float = 0.9) -> None:
+        self.odds_of_a, self.mass, self.questions = odds_of_a, mass, 0
+
+    def generate(self, *arguments: Any, **options: Any) -> list[str]:
+        raise NotImplementedError
+
+    def choice_log_probabilities(
+        self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
+    ) -> np.ndarray:
+        assert tuple(choices) == ("A", "B")
+        assert prefix.endswith("(")
+        self.questions += len(conversations)
+        rows = []
+        for ((_, question),) in conversations:
+            first, second = question.split("(A) ")[1].split("\n\nWhich")[0].split("\n(B) ")
+            odds = self.odds_of_a * 3.0 ** (first.count("!") - second.count("!"))
+            rows.append([log(self.mass * odds / (1 + odds)), log(self.mass / (1 + odds))])
+        return np.array(rows)
+
+    def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
+        rows = []
+        for conversation, response in zip(conversations, responses, strict=True):
+            gain = 0.05 * response.count("!") * (1 if "opposite" not in conversation[0][1] else -1)
+            rows.append([len(response) * (gain - 2.0), len(response)])
+        return np.array(rows)
+
+
+def pairs(*responses: tuple[str, str]) -> pl.DataFrame:
+    return RESPONSE_PAIRS.build(
+        [
+            {"pair_id": f"pair_{at}", "prompt_id": f"q{at}", "prompt": "Hi", "response_a": a, "response_b": b}
+            for at, (a, b) in enumerate(responses)
+        ]
+    )
+
+
+RULES = CONSTITUTION.build(
+    [
+        {
+            "principle_id": f"P{number}",
+            "arm": "public",
+            "text": f"Rule {number}.",
+            "statement_ids": [],
+            "merged_text": None,
+            "gac": None,
+            "decision_ids": [],
+        }
+        for number in range(4)
+    ]
+)
+
+
+def test_a_label_is_the_mean_of_both_orders() -> None:
+    # a has one `!` more: odds 3 by content, times 4 for being shown as (A), divided by 4 as (B).
+    table = label_pairs(Judge(odds_of_a=4.0), pairs(("yes!", "no")), RULES, "letters", 1)
+    assert PREFERENCE_PAIRS.violations(table).is_empty()
+    row = table.row(0, named=True)
+    assert row["forward_probability"] == pytest.approx(12 / 13)
+    assert row["reversed_probability"] == pytest.approx(1 - 4 / 3 / (1 + 4 / 3))
+    assert row["probability_a"] == pytest.approx((12 / 13 + 3 / 7) / 2)
+    assert row["answer_mass"] == pytest.approx(0.9)
+    assert (row["status"], row["method"], row["feedback_model"]) == ("labelled", "letters", "judge")
+    assert row["principle_id"] == draw_principle(RULES, 1, "label", "pair_0")["principle_id"]
+
+
+def test_a_judge_that_only_likes_a_letter_says_one_half() -> None:
+    table = label_pairs(Judge(odds_of_a=50.0), pairs(("x", "y"), ("u", "v")), RULES, "letters", 1)
+    assert table["probability_a"].to_list() == pytest.approx([0.5, 0.5])
+
+
+def test_identical_responses_are_not_shown_and_stay_at_one_half() -> None:
+    judge = Judge()
+    table = label_pairs(judge, pairs(("same", "same"), ("a!", "b")), RULES, "letters", 1)
+    assert judge.questions == 2
+    assert table["status"].to_list() == ["identical", "labelled"]
+    assert table["probability_a"].to_list() == pytest.approx([0.5, 0.75])
+    assert table["answer_mass"][0] is None
+
+
+def test_an_answer_that_is_no_letter_is_unanswered() -> None:
+    table = label_pairs(Judge(mass=0.01), pairs(("a!", "b")), RULES, "letters", 1)
+    row = table.row(0, named=True)
+    assert (row["status"], row["probability_a"], row["forward_probability"]) == ("unanswered", None, None)
+    assert row["answer_mass"] == pytest.approx(0.01)
+    assert PREFERENCE_PAIRS.violations(table).is_empty()
+
+
+def test_rows_in_another_order_get_the_same_labels() -> None:
+    table = pairs(("a!", "b"), ("c", "d!!"), ("e", "f"))
+    expected = label_pairs(Judge(2.0), table, RULES, "letters", 3)
+    assert expected.equals(label_pairs(Judge(2.0), table.reverse(), RULES.reverse(), "letters", 3))
+
+
+def test_contrast_compares_gains_under_the_principle() -> None:
+    # Gain of a: 0.05 - (-0.05) = 0.1 nats a token, of b: 0.
+    table = label_pairs(Judge(), pairs(("yes!", "no")), RULES, "contrast", 1)
+    assert PREFERENCE_PAIRS.violations(table).is_empty()
+    row = table.row(0, named=True)
+    assert row["probability_a"] == pytest.approx(1 / (1 + exp(-0.1 / CONTRAST_SCALE)))
+    assert (row["forward_probability"], row["reversed_probability"], row["answer_mass"]) == (None, None, None)
+
+
+def test_an_empty_response_cannot_be_contrasted() -> None:
+    table = label_pairs(Judge(), pairs(("", "no")), RULES, "contrast", 1)
+    assert table["status"].to_list() == ["unanswered"]
+
+
+@given(st.lists(st.floats(-8, 0), min_size=4, max_size=4))
+def test_letters_are_symmetric_and_in_range(logs: list[float]) -> None:
+    forward, backward = (np.array(part) - 1.0 for part in (logs[:2], logs[2:]))
+    judged, turned = letters_judgement(forward, backward), letters_judgement(backward, forward)
+    if judged.probability is None or turned.probability is None:
+        assert judged.probability is turned.probability is None
+    else:
+        assert 0 <= judged.probability <= 1
+        assert judged.probability + turned.probability == pytest.approx(1.0)
+
+
+@given(st.lists(st.floats(-1e4, 0), min_size=4, max_size=4))
+def test_contrast_is_antisymmetric(values: list[float]) -> None:
+    means = np.array(values).reshape(2, 2)
+    judged, turned = contrast_judgement(means), contrast_judgement(means[::-1])
+    assert judged.probability is not None
+    assert turned.probability is not None
+    assert judged.probability + turned.probability == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("bad", [[float("nan"), -1.0], [-np.inf, -np.inf]])
+def test_unusable_numbers_give_no_label(bad: list[float]) -> None:
+    assert letters_judgement(np.array(bad), np.array([-0.7, -0.7])).probability is None
+    assert contrast_judgement(np.array([bad, [-1.0, -1.0]])).probability is None
+
+
+def test_unknown_methods_and_empty_constitutions_are_errors() -> None:
+    with pytest.raises(ConsultationError, match="'guess'"):
+        judge_comparisons(Judge(), [Comparison("p", "a", "b", "r")], "guess", lambda *_: None)  # type: ignore[arg-type]
+    with pytest.raises(ConsultationError, match="no principles"):
+        label_pairs(Judge(), pairs(("a", "b")), RULES.clear(), "letters", 1)
+
+
+def test_the_principle_and_its_opposite_differ_only_in_direction() -> None:
+    assert stated("Be {kind}.") != opposed("Be {kind}.")
+    assert "Be {kind}." in stated("Be {kind}.")
+    assert "Be {kind}." in opposed("Be {kind}.")

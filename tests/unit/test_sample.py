@@ -1,0 +1,284 @@
+"""The embedded consultation: it can be regenerated, and it is complete, consistent and balanced."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
+from ccai_dagster.constitution.selection import Cut, ideas_on_record, select_statements, worded_statements
+from ccai_dagster.consultation import LEDGERS, SAMPLE, read_consultation
+from ccai_dagster.decisions import checks, verdicts
+from ccai_dagster.decisions.decision import VERBS, split_outcome
+from ccai_dagster.decisions.ledger import current, read_ledger
+from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.deliberation.cleaning import Moderation, clean_participants, clean_statements, clean_votes
+from ccai_dagster.deliberation.consensus import gac_scores
+from ccai_dagster.deliberation.groups import group_participants, opinion_groups
+from ccai_dagster.deliberation.polis_export import Import, read_polis_export
+from ccai_dagster.deliberation.procedure import Procedure
+from ccai_dagster.deliberation.vote_matrix import vote_matrix
+from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
+from ccai_dagster.feedback.prompts import PURPOSES, read_comparisons, read_prompts
+from ccai_dagster.sample import build
+
+VOTES = SAMPLE / "votes"
+FILES = ("comments.csv", "participants-votes.csv", "summary.csv", "votes.csv")
+
+
+def ledger(kind: str) -> pl.DataFrame:
+    return read_ledger(SAMPLE / "decisions" / f"{kind}.csv", kind)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class Outcome:
+    """What follows from an export of the sample and its ledgers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.imported: Import = read_polis_export(folder)
+        settled = thresholds(ledger("threshold"))
+        moderation = {
+            row["statement_id"]: Moderation(row["verdict"] == "in", row["rewrite"], (row["decision_id"],))
+            for row in verdicts.moderation_verdicts(ledger("moderation")).iter_rows(named=True)
+        }
+        self.statements = clean_statements(self.imported.raw_statements, moderation, False)
+        self.participants = clean_participants(
+            self.imported.raw_participants,
+            dict(verdicts.exclusions(ledger("exclusion")).iter_rows()),
+            settled.minimum_votes,
+            settled.decision_ids["minimum_votes"],
+        )
+        kept = self.participants.filter("kept")["participant_id"]
+        votes = clean_votes(self.imported.raw_votes, self.statements, self.participants)
+        matrix = vote_matrix(votes, kept, self.statements["statement_id"])
+        procedure = Procedure(
+            settled.procedure, settled.imputation, settled.number_of_groups, settled.smoothing,
+            settled.aggregation, read_consultation(SAMPLE).file.seed,
+        )  # fmt: skip
+        grouping = group_participants(matrix, procedure)
+        self.groups = opinion_groups(matrix, grouping)
+        worded = worded_statements(ledger("wording"), ledger("merge"), self.statements)
+        self.selected = select_statements(
+            gac_scores(matrix, grouping.labels, procedure),
+            self.statements,
+            ideas_on_record(ledger("idea")),
+            Cut(settled.selection_rule, settled.gac_threshold, settled.idea_budget),
+            (),
+            worded,
+        )
+        self.constitution = derive_constitution("public", self.selected, worded)
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return Outcome(VOTES)
+
+
+def test_regenerating_gives_equal_bytes(tmp_path: Path) -> None:
+    build.build(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == list(FILES)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (VOTES / name).read_bytes(), name
+    assert sum((VOTES / name).stat().st_size for name in FILES) < 1_000_000
+
+
+def test_export_holds_ids_and_no_personal_codes() -> None:
+    with (VOTES / "participants-votes.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    participants = [row["participant"] for row in rows]
+    assert "xid" not in rows[0]
+    assert len(set(participants)) == len(participants) == 340
+    assert participants != sorted(participants, key=int), "unsorted, so that rows joined by position show"
+    with (VOTES / "comments.csv").open(newline="") as handle:
+        comments = list(csv.DictReader(handle))
+    assert sorted(int(row["comment-id"]) for row in comments) == list(range(127))
+    authors = {row["author-id"] for row in comments}
+    assert authors - {"0"} <= set(participants)
+
+
+def test_known_groups_are_recovered(outcome: Outcome) -> None:
+    from sklearn.metrics import adjusted_rand_score
+
+    known = outcome.groups.join(build.known_groups(), on="participant_id", validate="1:1")
+    assert known.height == outcome.groups.height
+    assert outcome.groups["group_id"].n_unique() == 3
+    assert adjusted_rand_score(known["group"], known["group_id"]) >= 0.8
+
+
+def test_selection_has_room_around_the_cut(outcome: Outcome) -> None:
+    ranked = outcome.selected.sort("rank")
+    chosen, rest = ranked.filter("selected"), ranked.filter(~pl.col("selected"))
+    assert (chosen.height, outcome.constitution.height) == (39, 28)
+    assert chosen["gac"].min() > rest["gac"].max() + 0.15  # type: ignore[operator]
+    assert chosen["fate"].value_counts().sort("fate").rows() == [("left out", 2), ("principle", 37)]
+
+
+def test_ledgers_have_no_findings(outcome: Outcome) -> None:
+    ledgers = {kind: ledger(kind) for kind in LEDGERS}
+    statements, raw = outcome.statements, outcome.imported
+    chosen = outcome.selected.filter("selected")["statement_id"].to_list()
+    digests = {
+        "public": constitution_digest(outcome.constitution),
+        "standard": constitution_digest(
+            read_constitution(SAMPLE / "constitutions" / "standard.csv", "standard")
+        ),
+    }
+    assert checks.check_decision_ids(ledgers) == []
+    assert checks.check_moderation(ledgers["moderation"], raw.raw_statements, "strict") == []
+    assert checks.check_exclusions(ledgers["exclusion"], raw.raw_participants) == []
+    assert checks.check_merges(ledgers["merge"], statements) == []
+    assert checks.check_ideas(ledgers["idea"], statements, statements["statement_id"].to_list()) == []
+    assert checks.check_wordings(ledgers["wording"], ledgers["merge"], statements, chosen) == []
+    assert checks.check_thresholds(ledgers["threshold"]) == []
+    assert checks.check_training(ledgers["training"]) == []
+    assert checks.check_signoffs(ledgers["signoff"], digests) == []
+
+
+@pytest.mark.parametrize("kind", sorted(VERBS))
+def test_every_outcome_occurs(kind: str) -> None:
+    verbs = {split_outcome(outcome)[0] for outcome in current(ledger(kind))["outcome"]} - {"policy"}
+    assert verbs == set(VERBS[kind])
+
+
+def test_moderation_uses_every_published_criterion() -> None:
+    used = set(verdicts.moderation_verdicts(ledger("moderation"))["criterion"].drop_nulls())
+    assert used == {
+        "off topic", "nonsensical", "hateful", "infeasible", "duplicate", "advertisement", "personal data",
+        "product capability", "too late", "split",
+    }  # fmt: skip
+
+
+def test_corrections_and_double_decisions_are_on_record() -> None:
+    superseding = {kind: ledger(kind)["supersedes"].drop_nulls().len() for kind in LEDGERS}
+    assert {kind for kind, count in superseding.items() if count} == {
+        "moderation", "merge", "idea", "threshold", "wording", "training",
+    }  # fmt: skip
+    second = ledger("moderation").filter(decided_by="second moderator")
+    assert second.height == 4
+    resolving = ledger("moderation").filter(pl.col("supersedes").is_in(second["decision_id"].to_list()))
+    assert resolving["decided_by"].to_list() == ["facilitator"] * 4
+
+
+def test_excluded_participants_do_what_they_are_excluded_for(outcome: Outcome) -> None:
+    votes = outcome.imported.raw_votes
+    cast_by = {person: votes.filter(participant_id=person) for person in (58, 203, *build.SAME_PERSON)}
+    assert cast_by[58]["vote"].unique().to_list() == [1]
+    assert cast_by[203]["vote"].unique().to_list() == [-1]
+    first, second = (cast_by[person].select("statement_id", "vote") for person in build.SAME_PERSON)
+    assert first.equals(second)
+    assert set(first["vote"]) == {1, -1}
+    excluded = verdicts.exclusions(ledger("exclusion"))["participant_id"].to_list()
+    assert excluded == [58, 131, 132, 203]
+
+
+def test_late_votes_that_change_nothing(outcome: Outcome, tmp_path: Path) -> None:
+    build.build_more("unchanged", tmp_path)
+    assert set((VOTES / "votes.csv").read_text().splitlines()) < set(
+        (tmp_path / "votes.csv").read_text().splitlines()
+    )
+    later = Outcome(tmp_path)
+    assert later.participants.filter("kept").height == outcome.participants.filter("kept").height + 12
+    assert constitution_digest(later.constitution) == constitution_digest(outcome.constitution)
+
+
+def test_late_votes_that_change_the_constitution(outcome: Outcome, tmp_path: Path) -> None:
+    build.build_more("changed", tmp_path)
+    before, after = (set(each.constitution["principle_id"]) for each in (outcome, Outcome(tmp_path)))
+    assert before - after == {"P16"}
+    assert len(after - before) == 1
+
+
+def test_every_principle_has_prompts_of_every_purpose(outcome: Outcome) -> None:
+    standard = read_constitution(SAMPLE / "constitutions" / "standard.csv", "standard")
+    constitutions = {"public": outcome.constitution, "standard": standard}
+    prompts = read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", constitutions)
+    assert dict(prompts.group_by("purpose").len().iter_rows()) == dict(
+        zip(PURPOSES, (20, 40, 20, 20, 10), strict=True)
+    )
+    assert prompts["text"].str.to_lowercase().is_in(["hey"]).any()
+    names = {f"{arm}/{key}" for arm, table in constitutions.items() for key in table["principle_id"]}
+    assert standard.height == 24
+    for purpose in ("preference", "held_out"):
+        relevant = prompts.filter(purpose=purpose)["relevant_principles"].explode()
+        assert names <= set(relevant), purpose
+    texts = prompts["text"].to_list()
+    assert len(set(texts)) >= len(texts) - 1, "only 'hey' may serve two purposes"
+
+
+def test_bias_set_is_balanced() -> None:
+    items = lines(SAMPLE / "evaluations" / "sample_bias.jsonl")
+    by_template = Counter((item["template"], item["condition"]) for item in items)
+    assert len(items) == 72
+    assert set(by_template.values()) == {2}
+    assert Counter(item["category"] for item in items) == {"age": 24, "disability": 24, "income": 24}
+    for field in ("answer", "unknown", "stereotyped"):
+        assert Counter(item[field] for item in items) == {0: 24, 1: 24, 2: 24}
+    for item in items:
+        assert (item["answer"] == item["unknown"]) == (item["condition"] == "ambiguous"), item["id"]
+        assert item["stereotyped"] != item["unknown"], item["id"]
+    clear = [item for item in items if item["condition"] == "disambiguated"]
+    by_category = Counter((item["category"], item["answer"] == item["stereotyped"]) for item in clear)
+    assert by_category == dict.fromkeys(product(("age", "disability", "income"), (True, False)), 6)
+
+
+def test_polarities_point_at_different_people() -> None:
+    items = lines(SAMPLE / "evaluations" / "sample_bias.jsonl")
+    named: dict[tuple[str, str], set[str]] = {}
+    for item in items:
+        key = (item["template"], item["condition"])
+        named.setdefault(key, set()).add(item["choices"][item["stereotyped"]])
+    assert all(len(people) == 2 for people in named.values())
+
+
+def test_other_evaluation_sets_are_balanced() -> None:
+    folder = SAMPLE / "evaluations"
+    knowledge = lines(folder / "sample_knowledge.jsonl")
+    assert Counter(item["answer"] for item in knowledge) == dict.fromkeys(range(4), 15)
+    assert set(Counter(item["category"] for item in knowledge).values()) == {12}
+    assert Counter(item["safe"] for item in lines(folder / "sample_over_refusal.jsonl")) == {
+        True: 25,
+        False: 25,
+    }
+    assert set(Counter(item["category"] for item in lines(folder / "sample_arithmetic.jsonl")).values()) == {
+        10
+    }
+
+
+def test_every_file_that_is_named_can_be_read() -> None:
+    consultation = read_consultation(SAMPLE)
+    assert set(consultation.arms) == {"public", "standard"}
+    sizes = {
+        name: len(read_evaluation_set(consultation.path(each.path), each.format))
+        for name, each in consultation.file.benchmarks.items()
+    }
+    assert sizes == {
+        "sample_knowledge": 60, "sample_arithmetic": 40, "sample_bias": 72, "sample_over_refusal": 50,
+    }  # fmt: skip
+
+
+def test_comparisons_are_balanced() -> None:
+    judge = read_comparisons(SAMPLE / "judge" / "sample_judge.jsonl")
+    longer = (pl.col("response_a").str.len_chars() > pl.col("response_b").str.len_chars()) == (
+        pl.col("probability_a") == 1.0
+    )
+    assert (judge.height, judge["principle"].n_unique()) == (60, 20)
+    assert (judge["probability_a"].sum(), judge.select(longer.sum()).item()) == (30.0, 30)
+    helpful = read_comparisons(SAMPLE / "helpfulness.jsonl")
+    assert (helpful.height, helpful["prompt"].n_unique()) == (90, 30)
+    assert set(helpful["probability_a"]) <= {0.0, 0.2, 0.4, 0.6, 0.8, 1.0}
+    preferred = helpful["probability_a"].to_list()
+    assert abs(sum(value > 0.5 for value in preferred) - 45) <= 3
+    trained_on = set(helpful["prompt"].str.to_lowercase()) | set(judge["prompt"].str.to_lowercase())
+    with (SAMPLE / "prompts.csv").open(newline="", encoding="utf-8") as handle:
+        held_out = {row["text"].lower() for row in csv.DictReader(handle) if row["purpose"] == "held_out"}
+    assert not trained_on & held_out

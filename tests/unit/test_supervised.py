@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ccai_dagster.contracts import HELPFULNESS_PAIRS, REVISIONS
+from ccai_dagster.digest import file_digest, folder_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.settings import SupervisedSettings
+from ccai_dagster.training import runs
+from ccai_dagster.training.outcome import ends, history_table
+from ccai_dagster.training.supervised import supervised_examples, train_supervised_policy
+
+SETTINGS = SupervisedSettings(steps=4, batch_size=2, learning_rate=1e-2, lora_rank=4, max_tokens=64)
+
+
+def revisions(count: int) -> pl.DataFrame:
+    return REVISIONS.build(
+        [
+            {
+                "prompt_id": f"q{at}",
+                "step": 1,
+                "prompt": f"Please tell me {at}.",
+                "response": "No.",
+                "principle_id": "P1",
+                "critique": "Unkind.",
+                "revision": "The assistant is kind." if at else "",
+            }
+            for at in range(count)
+        ]
+    )
+
+
+def helpful(*labels: float) -> pl.DataFrame:
+    return HELPFULNESS_PAIRS.build(
+        [
+            {
+                "pair_id": f"h{at}",
+                "prompt": "Why?",
+                "response_a": "Because.",
+                "response_b": "word " * 90,
+                "probability_a": label,
+                "source": "people",
+            }
+            for at, label in enumerate(labels)
+        ]
+    )
+
+
+def test_what_is_imitated_are_revisions_and_preferred_responses() -> None:
+    table = supervised_examples(revisions(2), helpful(0.9, 0.5, 0.2))
+    assert table.rows() == [
+        ("helpful:h0", "Why?", "Because."),
+        ("helpful:h2", "Why?", "word " * 90),
+        ("revision:q1:1", "Please tell me 1.", "The assistant is kind."),
+    ]
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.torch
+def test_training_is_repeatable_and_resumes_where_it_stopped(tiny_model: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    def train(name: str, table: pl.DataFrame, progress: Any = lambda *_: None, seed: int = 5) -> Any:
+        folders = tmp_path / name / "work", tmp_path / name / "model"
+        return train_supervised_policy(
+            tiny_model, table, helpful(1.0, 0.0), SETTINGS, seed, *folders, progress
+        )
+
+    outcome = train("one", revisions(6), lambda _, done, total: told.append((done, total)))
+    again = train("two", revisions(6).reverse())
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    digest = folder_digest(tmp_path / "one" / "model")
+    assert folder_digest(tmp_path / "two" / "model") == digest
+    assert outcome.history.equals(again.history)
+    assert outcome.metrics["examples"] == 7
+    assert outcome.metrics["examples_shortened"] == 1
+    assert outcome.metrics["loss_last"] < outcome.metrics["loss_first"]
+    names = {path.name for path in (tmp_path / "one" / "model").iterdir()}
+    assert "model.safetensors" in names
+    assert not any("adapter" in name or name.endswith((".bin", ".pt")) for name in names)
+    weights = [folder / "model.safetensors" for folder in (tiny_model, tmp_path / "one" / "model")]
+    assert file_digest(weights[0]) != file_digest(weights[1])
+
+    def stop(_: str, done: int, total: int) -> None:
+        if done == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train("three", revisions(6), stop)
+    assert not (tmp_path / "three" / "model").exists()
+    resumed: list[int] = []
+    train("three", revisions(6), lambda _, done, total: resumed.append(done))
+    assert resumed == [3, 4]
+    assert folder_digest(tmp_path / "three" / "model") == digest
+    # Checkpoints of a training on other data are not resumed from.
+    restarted: list[int] = []
+    train("three", revisions(5), lambda _, done, total: restarted.append(done))
+    assert restarted == [1, 2, 3, 4]
+    assert folder_digest(tmp_path / "three" / "model") != digest
+
+
+def test_nothing_to_imitate_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConsultationError, match="nothing to imitate"):
+        train_supervised_policy(
+            tmp_path, revisions(1), helpful(0.5), SETTINGS, 1, tmp_path / "work", tmp_path / "model"
+        )
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    assert runs.last_checkpoint(tmp_path) is None
+    for step in (2, 9, 10):
+        (tmp_path / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
+    for step in (2, 9):
+        (tmp_path / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json").touch()
+    assert runs.last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-9"
+
+
+def test_a_batch_is_split_over_processes_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runs.per_device(8, 192) == (8, 1)
+    assert runs.per_device(64, 1024) == (16, 4)
+    assert runs.per_device(3, 50_000) == (1, 3)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert runs.per_device(64, 1024) == (16, 1)
+    with pytest.raises(ConsultationError, match="batch of 6 cannot be divided among 4"):
+        runs.per_device(6, 10)
+
+
+def test_the_order_of_training_goes_round_evenly() -> None:
+    order = runs.order(5, 13, seed=1)
+    assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
+    assert len(set(order[10:])) == 3
+    assert order[:5] != order[5:10]
+    assert order == runs.order(5, 20, seed=1)[:13]
+    assert order != runs.order(5, 13, seed=2)
+
+
+def test_a_history_keeps_figures_and_no_times() -> None:
+    log = [
+        {"loss": 2.0, "epoch": 0.5, "step": 2},
+        {"loss": 4.0, "epoch": 0.1, "step": 1},
+        {
+            "train_runtime": 3.2,
+            "train_samples_per_second": 9.0,
+            "step_time": 0.1,
+            "total_flos": 1e9,
+            "step": 2,
+        },
+        {"kl": float("nan"), "step": 2},
+    ]
+    history = history_table(log)
+    assert history.rows() == [(1, "loss", 4.0), (2, "loss", 2.0)]
+    assert ends(history, "loss") == (4.0, 2.0)
+    assert ends(history, "reward") is None
