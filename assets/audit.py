@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -30,7 +31,9 @@ ALL_LEDGERS = [decisions.ledger_key(kind) for kind in LEDGERS]
 SOFTWARE = "ccai_dagster"
 
 
-def build(consultation: Consultation, home: Home, others: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+def build(
+    consultation: Consultation, home: Home, others: list[dg.AssetsDefinition | dg.SourceAsset]
+) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage.
 
     Args:
@@ -46,10 +49,16 @@ def build(consultation: Consultation, home: Home, others: list[dg.AssetsDefiniti
     records = {f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}
     deliberated = {
         name: [name]
-        for name in ("raw_statements", "statements", "gac_scores", "consensus_stability", "selected_statements")
+        for name in (
+            "raw_statements",
+            "statements",
+            "gac_scores",
+            "consensus_stability",
+            "selected_statements",
+        )
     }
     derived = next((name for name, arm in consultation.arms.items() if arm.constitution == "ledgers"), None)
-    common = {"group": GROUP, "owner": OWNER, "deps": ALL_LEDGERS}
+    common: dict[str, Any] = {"group": GROUP, "owner": OWNER, "deps": ALL_LEDGERS}
 
     def by_arm(tables: dict[str, pl.DataFrame], suffix: str) -> dict[str, pl.DataFrame]:
         return {key.removesuffix(suffix): table for key, table in tables.items() if key.endswith(suffix)}
@@ -113,7 +122,8 @@ def build(consultation: Consultation, home: Home, others: list[dg.AssetsDefiniti
                 findings=findings(tables["eval_scores"]),
                 qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
                 digests={
-                    key.to_user_string(): version for key, version in versions(context.instance, _keys(others)).items()
+                    key.to_user_string(): version
+                    for key, version in versions(context.instance, _keys(others)).items()
                 },
                 **{name: tables[name] for name in named},
             )
@@ -128,7 +138,9 @@ def build(consultation: Consultation, home: Home, others: list[dg.AssetsDefiniti
     def provenance(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         keys = _keys([*others, *assets])
         document = provenance_document(*_history(consultation, context.instance, keys))
-        return _file(home, "provenance.json", json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False))
+        return _file(
+            home, "provenance.json", json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
+        )
 
     return [*assets, provenance]
 
@@ -159,7 +171,9 @@ def _sensitivity(consultation: Consultation, derived: str) -> dg.AssetsDefinitio
             world,
             ideas_on_record(decisions.read(consultation, "idea")),
             constitution,
-            lambda message, done, total: context.log.info(f"{message}: {done} of {total}") if done % 10 == 0 else None,
+            lambda message, done, total: (
+                context.log.info(f"{message}: {done} of {total}") if done % 10 == 0 else None
+            ),
         )
         shown = picture(pictures.sensitivity(frame), pictures.sensitivity_alt(frame))
         return Table(frame, {"what hangs on which decision": shown})
@@ -177,8 +191,12 @@ def versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[
     return {key: version for key, version in found.items() if version}
 
 
-def _keys(assets: Iterable[dg.AssetsDefinition]) -> set[dg.AssetKey]:
-    return {key for asset in assets for key in asset.keys}
+def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.AssetKey]:
+    return {
+        key
+        for asset in assets
+        for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else {asset.key})
+    }
 
 
 def _file(home: Home, name: str, text: str) -> Table:
@@ -217,17 +235,29 @@ def _history(
         mlflow = {"mlflow_run": str(metadata["mlflow run"].value)} if "mlflow run" in metadata else {}
         entities.append(Entity(name, version, name, sources))
         activities.append(
-            Activity(f"run:{event.run_id}/{name}", "run", f"materialization of {name}", used=sources,
-                     generated=((name, version),), agents=(SOFTWARE,),
-                     attributes={"dagster_run": event.run_id, **mlflow})  # fmt: skip
+            Activity(
+                f"run:{event.run_id}/{name}",
+                "run",
+                f"materialization of {name}",
+                used=sources,
+                generated=((name, version),),
+                agents=(SOFTWARE,),
+                attributes={"dagster_run": event.run_id, **mlflow},
+            )
         )
     for kind in LEDGERS:
         ledger = (f"{kind}_ledger", current.get(decisions.ledger_key(kind), ""))
         for row in decisions.read(consultation, kind).iter_rows(named=True):
             agents.add(Agent(f"role:{row['decided_by']}", "role", row["decided_by"]))
             activities.append(
-                Activity(f"decision:{row['decision_id']}", "decision", row["outcome"], started_at=row["decided_at"],
-                         generated=(ledger,) if ledger in references else (), agents=(f"role:{row['decided_by']}",),
-                         attributes={"reason": row["reason"], "subjects": " ".join(row["subject_ids"])})  # fmt: skip
+                Activity(
+                    f"decision:{row['decision_id']}",
+                    "decision",
+                    row["outcome"],
+                    started_at=row["decided_at"],
+                    generated=(ledger,) if ledger in references else (),
+                    agents=(f"role:{row['decided_by']}",),
+                    attributes={"reason": row["reason"], "subjects": " ".join(row["subject_ids"])},
+                )
             )
     return entities, activities, sorted(agents, key=lambda agent: agent.agent_id)

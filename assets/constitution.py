@@ -1,6 +1,7 @@
 """From scores and decisions to the constitution of each arm."""
 
 from collections import Counter
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -51,7 +52,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         found = [
             Checked("ideas", checks.check_ideas(ledgers["idea"], statements, needed)),
             Checked("merges", checks.check_merges(ledgers["merge"], statements)),
-            Checked("wordings", checks.check_wordings(ledgers["wording"], ledgers["merge"], statements, reached)),
+            Checked(
+                "wordings", checks.check_wordings(ledgers["wording"], ledgers["merge"], statements, reached)
+            ),
         ]
         fates = Counter(frame["fate"].to_list())
         ideas = {idea for row in frame.filter("selected")["ideas"].to_list() for idea in row}
@@ -112,13 +115,20 @@ def signoff_findings(ledger: pl.DataFrame, arm: str, digest: str) -> list[Findin
     signed = signoffs(ledger).get(arm)
     if signed == digest:
         return []
-    state = "nobody has signed off this constitution" if signed is None else "the sign-off is for another text"
+    state = (
+        "nobody has signed off this constitution" if signed is None else "the sign-off is for another text"
+    )
     message = f"{state}; read it and append a row to decisions/signoff.csv with inputs_digest {digest}"
     return [Finding("error", "signoff", None, arm, message)]
 
 
 def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
-    common = {"key": [name, "constitution"], "group": GROUP, "owner": OWNER, "kinds": {"python"}}
+    common: dict[str, Any] = {
+        "key": [name, "constitution"],
+        "group": GROUP,
+        "owner": OWNER,
+        "kinds": {"python"},
+    }
 
     def described(frame: pl.DataFrame) -> Table:
         digest = principles.constitution_digest(frame)

@@ -31,18 +31,18 @@ def read(consultation: Consultation, kind: str) -> pl.DataFrame:
     return read_ledger(consultation.ledger(kind), kind)
 
 
-def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+def build(consultation: Consultation) -> list[dg.SourceAsset]:
     """Make one observable source a ledger."""
     return [_ledger(consultation, kind) for kind in LEDGERS]
 
 
-def _ledger(consultation: Consultation, kind: str) -> dg.AssetsDefinition:
+def _ledger(consultation: Consultation, kind: str) -> dg.SourceAsset:
     @dg.observable_source_asset(
         key=ledger_key(kind),
         group_name=GROUP,
         description=DESCRIPTIONS[kind],
-        owners=["team:decisions"],
-        tags={"dagster/kind/csv": "", "dagster/kind/person": ""},
+        # Dagster has no owners for observable sources.
+        tags={"dagster/kind/csv": "", "dagster/kind/person": "", "owner": "decisions"},
     )
     def ledger() -> dg.ObserveResult:
         try:
@@ -51,13 +51,17 @@ def _ledger(consultation: Consultation, kind: str) -> dg.AssetsDefinition:
         except ConsultationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         last = table.sort("decided_at").tail(1)
-        shown = counting.tail(8).select("decision_id", "subject_ids", "outcome", "reason", "decided_by", "decided_at")
+        shown = counting.tail(8).select(
+            "decision_id", "subject_ids", "outcome", "reason", "decided_by", "decided_at"
+        )
         return dg.ObserveResult(
             data_version=dg.DataVersion(ledger_digest(table)),
             metadata={
                 "rows": table.height,
                 "rows that count": counting.height,
-                "last decided": f"{last['decided_at'].item()} by {last['decided_by'].item()}" if last.height else "never",
+                "last decided": f"{last['decided_at'].item()} by {last['decided_by'].item()}"
+                if last.height
+                else "never",
                 "latest rows": dg.MetadataValue.md(markdown_table(shown)),
                 "file": str(consultation.ledger(kind)),
             },

@@ -1,6 +1,7 @@
 """From raw votes to opinion groups, consensus and how sure it is."""
 
 from collections import Counter
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -9,8 +10,8 @@ import polars as pl
 from assets import decisions
 from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
-from ccai_dagster.consultation import Consultation
 from ccai_dagster.constitution.selection import Cut, ideas_on_record, reaches_cut
+from ccai_dagster.consultation import Consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.settled_values import Thresholds, thresholds
 from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts
@@ -25,7 +26,12 @@ OWNER = "team:deliberation"
 def procedure(settled: Thresholds, seed: int) -> Procedure:
     """Return the numeric decisions as the methods take them."""
     return Procedure(
-        settled.procedure, settled.imputation, settled.number_of_groups, settled.smoothing, settled.aggregation, seed
+        settled.procedure,
+        settled.imputation,
+        settled.number_of_groups,
+        settled.smoothing,
+        settled.aggregation,
+        seed,
     )
 
 
@@ -46,14 +52,16 @@ def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.Data
 def _labels(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> np.ndarray:
     """Groups in the order of the matrix, joined by id."""
     order = pl.DataFrame({"participant_id": matrix.participant_ids})
-    return order.join(opinion_groups, on="participant_id", how="left", maintain_order="left")["group_id"].to_numpy()
+    return order.join(opinion_groups, on="participant_id", how="left", maintain_order="left")[
+        "group_id"
+    ].to_numpy()
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
     file, seed = consultation.file, consultation.file.seed
     bootstraps = consultation.profile.deliberation
-    common = {"group": GROUP, "owner": OWNER, "kinds": {"python"}}
+    common: dict[str, Any] = {"group": GROUP, "owner": OWNER, "kinds": {"python"}}
 
     @table_asset(
         contracts.STATEMENTS, key=["statements"], ins={"raw_statements": ["raw_statements"]},
@@ -64,7 +72,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         ledger = decisions.read(consultation, "moderation")
         findings = checks.check_moderation(ledger, raw_statements, file.moderation)
         verdicts = {
-            row["statement_id"]: cleaning.Moderation(row["verdict"] == "in", row["rewrite"], (row["decision_id"],))
+            row["statement_id"]: cleaning.Moderation(
+                row["verdict"] == "in", row["rewrite"], (row["decision_id"],)
+            )
             for row in moderation_verdicts(ledger).iter_rows(named=True)
         }
         frame = cleaning.clean_statements(raw_statements, verdicts, file.moderation == "lenient")
@@ -237,4 +247,3 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     return [
         statements, participants, votes, opinion_groups, gac_scores, representative_statements, consensus_stability
     ]  # fmt: skip
-

@@ -1,6 +1,6 @@
 """What each constitution changed: benchmarks, adherence, comparisons and responses, of every arm and `base`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,19 +14,24 @@ from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest
-from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.findings import findings
 from ccai_dagster.evaluation.scores import score_table
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
-from resources.tracking import Tracking
+from resources.tracking import TrackedRun, Tracking
 
 GROUP = "evaluation"
 OWNER = "team:evaluation"
 STAGES = ("supervised_policy", "preference_model", "policy")
 JUDGED = {
-    "adherence": (contracts.ADHERENCE, "How likely its responses satisfy relevant principles of every constitution."),
-    "qualitative_responses": (contracts.QUALITATIVE_RESPONSES, "Responses to read side by side, refusals marked."),
+    "adherence": (
+        contracts.ADHERENCE,
+        "How likely its responses satisfy relevant principles of every constitution.",
+    ),
+    "qualitative_responses": (
+        contracts.QUALITATIVE_RESPONSES,
+        "Responses to read side by side, refusals marked.",
+    ),
 }
 
 
@@ -125,84 +130,129 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             {
                 "mlflow": dg.MetadataValue.url(run.url),
                 "what it shows": dg.MetadataValue.md("\n".join(f"- {each}" for each in findings(frame))),
-                "score comparison": picture(pictures.score_comparison(frame), pictures.score_comparison_alt(frame)),
+                "score comparison": picture(
+                    pictures.score_comparison(frame), pictures.score_comparison_alt(frame)
+                ),
             },
             [Checked("one_difference", one_difference(records))],
         )
 
-    return [*(_evaluation(consultation, name) for name in arms), elo_scores, eval_scores]
+    measured = [make(consultation, name) for name in arms for make in (_benchmarks, _judged)]
+    return [*measured, elo_scores, eval_scores]
 
 
 def _model_key(name: str) -> list[str]:
     return ["base_model"] if name == BASE else [name, "policy"]
 
 
-def _evaluation(consultation: Consultation, name: str) -> dg.AssetsDefinition:
-    """One process for all evaluations of one model: loading it costs more than most of them."""
+def _options(consultation: Consultation, name: str) -> dict[str, Any]:
+    settings = consultation.profile.evaluation.model_dump(mode="json")
+    return model_options(consultation) | {
+        "arm": name, "settings": settings, "dtype": consultation.file.model.dtype, "benchmarks": {}, "measures": [],
+    }  # fmt: skip
+
+
+def _outs(
+    name: str,
+    described: Mapping[str, tuple[contracts.Contract, str]],
+    versions: Mapping[str, str],
+    kinds: set[str],
+) -> dict[str, dg.AssetOut]:
+    return {
+        output: dg.AssetOut(
+            key=[name, output], is_required=False, dagster_type=dg.Any, io_manager_key="tables", group_name=GROUP,
+            description=description, owners=[OWNER], kinds=kinds, code_version=versions[output],
+        )
+        for output, (_, description) in described.items()
+    }  # fmt: skip
+
+
+def _published(
+    name: str,
+    described: Mapping[str, tuple[contracts.Contract, str]],
+    wanted: Collection[str],
+    tables: Mapping[str, pl.DataFrame],
+    run: TrackedRun,
+) -> Iterator[Any]:
+    metadata = {"mlflow": dg.MetadataValue.url(run.url), "mlflow run": run.run_id}
+    for output, (contract, _) in described.items():
+        if output in wanted:
+            yield from publish(Table(tables[output], metadata), contract, dg.AssetKey([name, output]))
+
+
+def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
+    """All benchmarks of one model in one process: loading it costs more than most of them."""
     file, settings = consultation.file, consultation.profile.evaluation
     described = {
-        benchmark: (contracts.BENCHMARK_ITEMS, each.description) for benchmark, each in file.benchmarks.items()
-    } | JUDGED
-    paths = {benchmark: consultation.path(each.path) for benchmark, each in file.benchmarks.items()}
-    constitutions = {arm: dg.AssetIn(dg.AssetKey([arm, "constitution"])) for arm in consultation.arms}
-    once = {"base_model": dg.AssetIn("base_model")} if name != BASE else {}
-
-    def versions(output: str) -> str:
-        own = [file_digest(paths[output])] if output in paths else [consultation.profile.feedback]
-        return code_version("1", [settings, file.seed, file.model, *own])
-
-    judged_deps = {dg.AssetKey(_model_key(name)), dg.AssetKey("prompts"), dg.AssetKey("base_model")}
-    judged_deps |= {dg.AssetKey([arm, "constitution"]) for arm in consultation.arms}
+        each: (contracts.BENCHMARK_ITEMS, set_.description) for each, set_ in file.benchmarks.items()
+    }
+    paths = {each: consultation.path(set_.path) for each, set_ in file.benchmarks.items()}
+    versions = {
+        each: code_version("1", [settings, file.seed, file.model, file_digest(path)])
+        for each, path in paths.items()
+    }
 
     @dg.multi_asset(
-        name=f"{name}__evaluation",
-        outs={
-            output: dg.AssetOut(
-                key=[name, output], is_required=False, dagster_type=dg.Any, io_manager_key="tables",
-                group_name=GROUP, description=description, owners=[OWNER],
-                kinds={"torch", "lm-eval", "mlflow"} if output in paths else {"torch", "mlflow"},
-                code_version=versions(output),
-            )
-            for output, (_, description) in described.items()
-        },
-        ins={"policy": dg.AssetIn(dg.AssetKey(_model_key(name))), "prompts": dg.AssetIn("prompts")}
-        | once | constitutions,
-        internal_asset_deps={
-            output: {dg.AssetKey(_model_key(name))} if output in paths else judged_deps for output in described
-        },
-        check_specs=[dg.AssetCheckSpec("contract", asset=[name, output], blocking=True) for output in described],
-        can_subset=True,
-        pool=POOL,
+        name=f"{name}__benchmarks", outs=_outs(name, described, versions, {"torch", "lm-eval", "mlflow"}),
+        ins={"policy": dg.AssetIn(dg.AssetKey(_model_key(name)))}, can_subset=True, pool=POOL,
+        check_specs=[dg.AssetCheckSpec("contract", asset=[name, each], blocking=True) for each in described],
     )  # fmt: skip
-    def evaluation(
+    def benchmarks(
         context: dg.AssetExecutionContext,
+        policy: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+        tracking: Tracking,
+    ) -> Iterator[Any]:
+        wanted = {key.path[-1] for key in context.selected_asset_keys}
+        chosen = {each: [file.benchmarks[each].format, str(paths[each])] for each in sorted(wanted)}
+        result, run = measure(
+            context, launcher, tracking, stage="evaluation", arm=name, tables={},
+            models={"policy": models.folder(only_digest(policy))},
+            options=_options(consultation, name) | {"benchmarks": chosen},
+        )  # fmt: skip
+        yield from _published(name, described, wanted, result.tables, run)
+
+    return benchmarks
+
+
+def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
+    """Responses of one model: to read, and judged under the principles of every constitution."""
+    file, settings = consultation.file, consultation.profile.evaluation
+    model, arms = dg.AssetKey(_model_key(name)), list(consultation.arms)
+    version = code_version("1", [settings, file.seed, file.model, consultation.profile.feedback])
+    responds = {model, dg.AssetKey("prompts")}
+    base = {"base_model": dg.AssetIn("base_model")} if name != BASE else {}
+
+    @dg.multi_asset(
+        name=f"{name}__responses", outs=_outs(name, JUDGED, dict.fromkeys(JUDGED, version), {"torch", "mlflow"}),
+        ins={"policy": dg.AssetIn(model), "prompts": dg.AssetIn("prompts")} | base
+        | {f"{arm}__constitution": dg.AssetIn([arm, "constitution"]) for arm in arms},
+        internal_asset_deps={
+            "qualitative_responses": responds,
+            "adherence": responds | {dg.AssetKey("base_model")}
+            | {dg.AssetKey([arm, "constitution"]) for arm in arms},
+        },
+        check_specs=[dg.AssetCheckSpec("contract", asset=[name, each], blocking=True) for each in JUDGED],
+        can_subset=True, pool=POOL,
+    )  # fmt: skip
+    def responses(
+        context: dg.AssetExecutionContext,
+        policy: pl.DataFrame,
+        prompts: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
         tracking: Tracking,
         **tables: pl.DataFrame,
     ) -> Iterator[Any]:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
-        policy = models.folder(only_digest(tables["policy"]))
-        judge = models.folder(only_digest(tables.get("base_model", tables["policy"])))
-        options = model_options(consultation) | {
-            "arm": name,
-            "settings": settings.model_dump(mode="json"),
-            "dtype": file.model.dtype,
-            "benchmarks": {each: [file.benchmarks[each].format, str(paths[each])] for each in wanted & set(paths)},
-            "measures": sorted(wanted & set(JUDGED)),
-        }
-        handed = {"prompts": tables["prompts"]}
-        handed |= {f"constitution/{arm}": tables[arm] for arm in consultation.arms}
-        try:
-            result, run = measure(
-                context, launcher, tracking, stage="evaluation", arm=name, tables=handed,
-                models={"policy": policy, "base_model": judge}, options=options,
-            )  # fmt: skip
-        except ConsultationError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        for output, (contract, _) in described.items():
-            if output in wanted:
-                metadata = {"mlflow": dg.MetadataValue.url(run.url), "mlflow run": run.run_id}
-                yield from publish(Table(result.tables[output], metadata), contract, dg.AssetKey([name, output]))
+        constitutions = {f"constitution/{arm}": tables[f"{arm}__constitution"] for arm in arms}
+        result, run = measure(
+            context, launcher, tracking, stage="evaluation", arm=name, tables={"prompts": prompts} | constitutions,
+            models={"policy": models.folder(only_digest(policy)),
+                    "base_model": models.folder(only_digest(tables.get("base_model", policy)))},
+            options=_options(consultation, name) | {"measures": sorted(wanted)},
+        )  # fmt: skip
+        yield from _published(name, JUDGED, wanted, result.tables, run)
 
-    return evaluation
+    return responses

@@ -1,5 +1,7 @@
 """Constitutional AI's data: the base model, prompts, revisions, pairs of responses and their labels."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -26,7 +28,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     file, profile = consultation.file, consultation.profile
     prompts_path, themes_path = consultation.path(file.prompts), consultation.path(file.themes)
     judge_paths = {name: consultation.path(path) for name, path in file.judge_comparisons.items()}
-    torch_kinds = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface"}, "pool": POOL}
+    torch_kinds: dict[str, Any] = {
+        "group": GROUP,
+        "owner": OWNER,
+        "kinds": {"torch", "huggingface"},
+        "pool": POOL,
+    }
 
     @table_asset(
         contracts.MODEL, key=["base_model"], settings=[file.model], **torch_kinds,
@@ -104,7 +111,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
     options = model_options(consultation)
-    torch_kinds = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface"}, "pool": POOL}
+    torch_kinds: dict[str, Any] = {
+        "group": GROUP,
+        "owner": OWNER,
+        "kinds": {"torch", "huggingface"},
+        "pool": POOL,
+    }
     signed = [name, "signed_constitution"]
 
     @table_asset(

@@ -14,28 +14,36 @@ from ccai_dagster.errors import ConsultationError
 GROUP = "public_input"
 OWNER = "team:process"
 TABLES = {
-    "raw_statements": (contracts.RAW_STATEMENTS, "Every statement submitted, as typed, with the export's moderation."),
+    "raw_statements": (
+        contracts.RAW_STATEMENTS,
+        "Every statement submitted, as typed, with the export's moderation.",
+    ),
     "raw_participants": (contracts.RAW_PARTICIPANTS, "Everybody in the export, without personal codes."),
     "raw_votes": (contracts.RAW_VOTES, "The last vote of each participant on each statement."),
-    "import_report": (contracts.IMPORT_REPORT, "What was counted and found while importing, in numbers and words."),
+    "import_report": (
+        contracts.IMPORT_REPORT,
+        "What was counted and found while importing, in numbers and words.",
+    ),
 }
 
 
-def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """Make the assets of this stage."""
     folder = consultation.path(consultation.file.votes)
 
     @dg.observable_source_asset(
         key="polis_export",
         group_name=GROUP,
-        description="The files exported from Polis. Observed by a sensor and every day; a new content is a new version.",
-        owners=[OWNER],
-        tags={"dagster/kind/csv": "", "dagster/kind/polis": ""},
+        description="The files exported from Polis. Observed by a sensor and every day.",
+        # Dagster has no owners for observable sources.
+        tags={"dagster/kind/csv": "", "dagster/kind/polis": "", "owner": "process"},
     )
     def polis_export() -> dg.ObserveResult:
         files = export_files(folder)
         if not files:
-            raise dg.Failure(f"{folder}: no Polis export there. `votes` in consultation.yaml names its folder.")
+            raise dg.Failure(
+                f"{folder}: no Polis export there. `votes` in consultation.yaml names its folder."
+            )
         return dg.ObserveResult(
             data_version=dg.DataVersion(export_digest(folder)),
             metadata={"folder": str(folder), **{path.name: path.stat().st_size for path in files}},
@@ -53,7 +61,6 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 owners=[OWNER],
                 kinds={"polars", "parquet"},
                 code_version=code_version("1", []),
-                automation_condition=dg.AutomationCondition.eager(),
             )
             for name, (_, description) in TABLES.items()
         },

@@ -75,7 +75,6 @@ def table_asset(
     ins: Mapping[str, Sequence[str]] | None = None,
     checks: Sequence[str] = (),
     pool: str | None = None,
-    condition: dg.AutomationCondition | None = None,
 ) -> Callable[[Callable[..., Table]], dg.AssetsDefinition]:
     """Make an asset out of a function that returns a `Table`.
 
@@ -95,7 +94,6 @@ def table_asset(
         ins: Parameter name to key of the table it receives.
         checks: Names of further blocking checks that the body makes.
         pool: Concurrency pool.
-        condition: When Dagster materializes it by itself.
     """
     names = ("contract", *checks)
     asset_key = dg.AssetKey(list(key))
@@ -122,7 +120,6 @@ def table_asset(
             io_manager_key="tables",
             dagster_type=dg.Any,
             pool=pool,
-            automation_condition=condition,
         )(body)
 
     return decorate
@@ -130,7 +127,9 @@ def table_asset(
 
 def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]:
     """Yield the results of all checks and, if none failed, the table."""
-    results = [_contract_result(contract, table.frame, key)] + [_findings_result(each, key) for each in table.checks]
+    results = [_contract_result(contract, table.frame, key)] + [
+        _findings_result(each, key) for each in table.checks
+    ]
     if failed := [result for result in results if not result.passed]:
         yield from results
         raise dg.Failure(
@@ -191,9 +190,13 @@ def _cell(value: Any) -> str:
 
 def _contract_result(contract: Contract, frame: pl.DataFrame, key: dg.AssetKey) -> dg.AssetCheckResult:
     broken = contract.violations(frame)
-    what = "keeps its contract" if not broken.height else (
-        f"{broken.height} cells or columns break the contract {contract.name}, first: "
-        + ", ".join(f"{name}={value}" for name, value in broken.row(0, named=True).items() if value)
+    what = (
+        "keeps its contract"
+        if not broken.height
+        else (
+            f"{broken.height} cells or columns break the contract {contract.name}, first: "
+            + ", ".join(f"{name}={value}" for name, value in broken.row(0, named=True).items() if value)
+        )
     )
     return dg.AssetCheckResult(
         passed=not broken.height,

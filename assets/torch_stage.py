@@ -70,7 +70,12 @@ def train(
     """
     settings_digest = value_digest(controlled)
     name = context.asset_key.to_user_string()
-    tags = {"stage": stage, "arm": arm, "constitution_digest": constitution, "settings_digest": settings_digest}
+    tags = {
+        "stage": stage,
+        "arm": arm,
+        "constitution_digest": constitution,
+        "settings_digest": settings_digest,
+    }
     with tracking.run(context, name, tags, _flat(options)) as run:
         for title, table in tables.items():
             run.log_table(table, title, "training", table_digest(table))
@@ -109,7 +114,9 @@ def train(
         {
             "mlflow": dg.MetadataValue.url(run.url),
             "mlflow run": run.run_id,
-            "training curves": picture(pictures.training_curves(history), pictures.training_curves_alt(history)),
+            "training curves": picture(
+                pictures.training_curves(history), pictures.training_curves_alt(history)
+            ),
             **{f"final {key}": value for key, value in metrics.items()},
         },
         version=digest,
@@ -159,7 +166,9 @@ def _means(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
         f"{benchmark}/{metric}": value
         for table in tables.values()
         if {"benchmark", "metric", "value"} <= set(table.columns)
-        for benchmark, metric, value in table.group_by("benchmark", "metric").agg(pl.col("value").mean()).iter_rows()
+        for benchmark, metric, value in table.group_by("benchmark", "metric")
+        .agg(pl.col("value").mean())
+        .iter_rows()
     }
 
 

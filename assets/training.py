@@ -1,5 +1,7 @@
 """Preference model and policy of each arm; the helpfulness comparisons both learn from."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -38,7 +40,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
     options = model_options(consultation)
-    common = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface", "mlflow"}, "pool": POOL}
+    common: dict[str, Any] = {
+        "group": GROUP,
+        "owner": OWNER,
+        "kinds": {"torch", "huggingface", "mlflow"},
+        "pool": POOL,
+    }
     signed = [name, "signed_constitution"]
 
     @table_asset(

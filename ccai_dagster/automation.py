@@ -70,7 +70,11 @@ def kept(tables: Tables, models: ModelStore, instance: dg.DagsterInstance) -> Ca
             except ConsultationError:
                 return False
         event = instance.get_latest_materialization_event(key)
-        file = event.asset_materialization.metadata.get("file") if event and event.asset_materialization else None
+        file = (
+            event.asset_materialization.metadata.get("file")
+            if event and event.asset_materialization
+            else None
+        )
         return file is None or Path(str(file.value)).exists()
 
     return is_kept
@@ -80,7 +84,9 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
     """Return the arms whose present constitution nobody has signed off, with its digest."""
     ledger = decisions.read(consultation, "signoff")
     digests = {arm: version_of(dg.AssetKey([arm, "constitution"]), instance) for arm in consultation.arms}
-    return {arm: digest for arm, digest in digests.items() if digest and signoff_findings(ledger, arm, digest)}
+    return {
+        arm: digest for arm, digest in digests.items() if digest and signoff_findings(ledger, arm, digest)
+    }
 
 
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
@@ -121,7 +127,9 @@ def build_sensors(consultation: Consultation) -> list[dg.SensorDefinition]:
         if not changed:
             return dg.SkipReason("the export and the ledgers are as they were last observed")
         versions = sorted((key.to_user_string(), version) for key, version in present.items())
-        return dg.RunRequest(run_key=f"observe-{value_digest(versions)}", tags={"ccai/because": _named(changed)})
+        return dg.RunRequest(
+            run_key=f"observe-{value_digest(versions)}", tags={"ccai/because": _named(changed)}
+        )
 
     @dg.sensor(
         name="changed_deliberation", job_name=jobs.DELIBERATE, minimum_interval_seconds=SECONDS,
@@ -182,4 +190,3 @@ def _request(
 
 def _named(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
-

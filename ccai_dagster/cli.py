@@ -31,7 +31,8 @@ def _fail(error: object) -> typer.Exit:
 @app.command()
 def run(
     consultation: Annotated[
-        Path | None, typer.Argument(help="Consultation folder; by default CCAI_CONSULTATION, else the sample.")
+        Path | None,
+        typer.Argument(help="Consultation folder; by default CCAI_CONSULTATION, else the sample."),
     ] = None,
     select: Annotated[
         str | None, typer.Option(help="Assets in Dagster's selection syntax: exactly these, fresh or not.")
@@ -71,9 +72,12 @@ def run(
 @app.command()
 def new(
     destination: Annotated[Path, typer.Argument(help="Folder to make; it must not exist or be empty.")],
-    from_export: Annotated[Path | None, typer.Option(help="Folder with a classic Polis export of your own.")] = None,
+    from_export: Annotated[
+        Path | None, typer.Option(help="Folder with a classic Polis export of your own.")
+    ] = None,
     from_ccai: Annotated[
-        Path | None, typer.Option(help="Files of the public CCAI repository with the decision tables beside them.")
+        Path | None,
+        typer.Option(help="Files of the public CCAI repository with the decision tables beside them."),
     ] = None,
 ) -> None:
     """Make a consultation folder, from an export of your own or from the published files of CCAI."""

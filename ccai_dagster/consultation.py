@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.settings import PROFILES, ModelSettings, Profile, Settings
@@ -60,9 +60,9 @@ class ConsultationFile(Settings):
     prompts: str = "prompts.csv"
     themes: str = "themes.csv"
     helpfulness: str = "helpfulness.jsonl"
-    judge_comparisons: dict[str, str] = {}
-    benchmarks: dict[str, Benchmark] = {}
-    profiles: dict[str, dict[str, Any]] = {}
+    judge_comparisons: dict[str, str] = Field(default_factory=dict)
+    benchmarks: dict[str, Benchmark] = Field(default_factory=dict)
+    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("arms", "benchmarks")
     @classmethod

@@ -22,8 +22,9 @@ from resources.model_store import ModelStore
 from resources.tables import Tables
 from resources.tracking import Tracking
 
-# Observable sources are marked beta in Dagster, and nothing else does what they do.
+# Observable sources are marked beta and the pipes reader preview; nothing else does what they do.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 MLFLOW_UI = "http://127.0.0.1:5000"
 
@@ -34,10 +35,17 @@ def chosen_consultation() -> Consultation:
     return read_consultation(folder, os.environ.get("CCAI_PROFILE", "demo"))
 
 
-def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
+def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """Return the whole graph of a consultation, in the order of its stages."""
-    stages = (public_input, decisions, deliberation, constitution, feedback, training, evaluation)
-    assets = [asset for stage in stages for asset in stage.build(consultation)]
+    assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
+        *public_input.build(consultation),
+        *decisions.build(consultation),
+        *deliberation.build(consultation),
+        *constitution.build(consultation),
+        *feedback.build(consultation),
+        *training.build(consultation),
+        *evaluation.build(consultation),
+    ]
     return [*assets, *audit.build(consultation, home, assets)]
 
 
@@ -75,7 +83,7 @@ def build_defs(
     return dg.Definitions(
         assets=assets,
         resources=build_resources(home) | dict(resource_overrides or {}),
-        jobs=jobs.build(consultation),
+        jobs=jobs.build(),
         sensors=automation.build_sensors(consultation),
         schedules=automation.build_schedules(),
         executor=_executor(),
@@ -87,7 +95,9 @@ def _executor() -> dg.ExecutorDefinition:
     """In this process by default: what is heavy has a process of its own anyway."""
     chosen = os.environ.get("CCAI_EXECUTOR", "in_process")
     if chosen == "multiprocess":
-        return dg.multiprocess_executor.configured({"max_concurrent": int(os.environ.get("CCAI_PROCESSES", "2"))})
+        return dg.multiprocess_executor.configured(
+            {"max_concurrent": int(os.environ.get("CCAI_PROCESSES", "2"))}
+        )
     if chosen != "in_process":
         raise ValueError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess")
     return dg.in_process_executor

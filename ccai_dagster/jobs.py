@@ -1,8 +1,10 @@
 """The jobs people and sensors start; which assets they cover is told by groups."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from ccai_dagster.consultation import Consultation
+from assets.decisions import ledger_key
+from ccai_dagster.consultation import LEDGERS
 
 OBSERVE = "observe_inputs"
 DELIBERATE = "deliberate"
@@ -11,12 +13,12 @@ TRAIN = "train_and_evaluate"
 
 def sources() -> dg.AssetSelection:
     """Everything that comes from outside: the export and the ledgers."""
-    return dg.AssetSelection.assets("polis_export") | dg.AssetSelection.groups("decisions")
+    return dg.AssetSelection.assets("polis_export", *(ledger_key(kind) for kind in LEDGERS))
 
 
 def up_to_constitution() -> dg.AssetSelection:
     """From the import to the constitutions; nothing here trains."""
-    return dg.AssetSelection.groups("public_input", "deliberation", "constitution") - sources() - signed()
+    return dg.AssetSelection.groups("public_input", "deliberation", "constitution") - signed()
 
 
 def signed() -> dg.AssetSelection:
@@ -29,10 +31,14 @@ def after_signoff() -> dg.AssetSelection:
     return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
 
 
-def build(consultation: Consultation) -> list[dg.JobDefinition]:
+def build() -> list[UnresolvedAssetJobDefinition]:
     """Make the jobs."""
     return [
-        dg.define_asset_job(OBSERVE, sources(), description="Look at the export and the ledgers as they are now."),
-        dg.define_asset_job(DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."),
+        dg.define_asset_job(
+            OBSERVE, sources(), description="Look at the export and the ledgers as they are now."
+        ),
+        dg.define_asset_job(
+            DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."
+        ),
         dg.define_asset_job(TRAIN, after_signoff(), description="Everything that waits for a sign-off."),
     ]

@@ -174,4 +174,3 @@ def _selected(select: str, asset_graph: BaseAssetGraph, graph: automation.Graph)
     if not chosen:
         raise ConsultationError(f"--select {select!r} names no asset that can be materialized.")
     return [key for key in graph.parents if key in chosen]
-

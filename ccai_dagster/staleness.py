@@ -46,7 +46,9 @@ def plan(
         instance: Dagster's record.
         is_kept: Whether what an asset made is still there.
     """
-    reasons = {key: reason for key in graph if (reason := _stale(key, graph[key], code_versions, instance, is_kept))}
+    reasons = {
+        key: reason for key in graph if (reason := _stale(key, graph[key], code_versions, instance, is_kept))
+    }
     ready: dict[dg.AssetKey, str] = {}
     unsettled: set[dg.AssetKey] = set()
     later: set[dg.AssetKey] = set()

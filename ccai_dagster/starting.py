@@ -143,14 +143,19 @@ def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
     settled = thresholds(ledgers["threshold"])
     imported = read_polis_export(consultation.path(consultation.file.votes))
     verdicts = {
-        row["statement_id"]: cleaning.Moderation(row["verdict"] == "in", row["rewrite"], (row["decision_id"],))
+        row["statement_id"]: cleaning.Moderation(
+            row["verdict"] == "in", row["rewrite"], (row["decision_id"],)
+        )
         for row in moderation_verdicts(ledgers["moderation"]).iter_rows(named=True)
     }
     statements = cleaning.clean_statements(
         imported.raw_statements, verdicts, consultation.file.moderation == "lenient"
     )
     participants = cleaning.clean_participants(
-        imported.raw_participants, dict(exclusions(ledgers["exclusion"]).iter_rows()), settled.minimum_votes, ""
+        imported.raw_participants,
+        dict(exclusions(ledgers["exclusion"]).iter_rows()),
+        settled.minimum_votes,
+        "",
     )
     votes = cleaning.clean_votes(imported.raw_votes, statements, participants)
     matrix = vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
@@ -186,6 +191,7 @@ def _write_ledger(path: Path, kind: str) -> None:
 def _sample_sets(sample: Consultation) -> str:
     """The embedded evaluation sets, by reference."""
     chosen = {
-        name: each.model_dump() | {"path": f"sample:{each.path}"} for name, each in sample.file.benchmarks.items()
+        name: each.model_dump() | {"path": f"sample:{each.path}"}
+        for name, each in sample.file.benchmarks.items()
     }
     return yaml.safe_dump({"benchmarks": chosen}, sort_keys=False)

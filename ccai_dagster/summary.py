@@ -19,7 +19,10 @@ def summary(consultation: Consultation, home: Home) -> list[str]:
     report = home.report / "audit_report.html"
     if report.is_file():
         lines.append(f"Report            {report}")
-    return [*lines, "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses"]
+    return [
+        *lines,
+        "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses",
+    ]
 
 
 def _read(path: Path) -> pl.DataFrame | None:
@@ -70,7 +73,9 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
         ["benchmark", "metric", "category"], maintain_order=True
     ):
         name = f"{benchmark} {metric}" + ("" if category == "all" else f" {category}")
-        cells = {row["arm"]: _score(row["value"], row["low"], row["high"]) for row in rows.iter_rows(named=True)}
+        cells = {
+            row["arm"]: _score(row["value"], row["low"], row["high"]) for row in rows.iter_rows(named=True)
+        }
         yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)
     if scores["judge_at_chance"].any():
         yield "                  adherence and elo rest on a feedback model that was measured to be at chance:"

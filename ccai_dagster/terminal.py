@@ -18,7 +18,7 @@ class _Lines(logging.Handler):
             message = str(meta.get("orig_message", record.getMessage()))
             line = f"      {message}" if record.levelno >= logging.INFO and not _plumbing(message) else None
         if line:
-            print(line, flush=True)  # noqa: T201
+            print(line, flush=True)
 
 
 def _plumbing(message: str) -> bool:
@@ -42,7 +42,7 @@ def _event_line(event: dg.DagsterEvent) -> str | None:
     return None
 
 
-@dg.logger(description="One line an asset, progress below it.")
+@dg.logger({}, description="One line an asset, progress below it.")
 def terminal_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Return a logger that prints lines for people."""
     logger = logging.getLogger("ccai_dagster.terminal")

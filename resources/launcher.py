@@ -147,7 +147,16 @@ class Launcher(dg.ConfigurableResource):
         launch = [sys.executable, "-m", "accelerate.commands.launch"]
         if self.accelerate_config:
             return [*launch, "--config_file", self.accelerate_config]
-        single = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        single = [
+            "--num_processes",
+            "1",
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+        ]
         return [*launch, *single, "--num_cpu_threads_per_process", str(self.threads)]
 
     def _environment(self) -> dict[str, str]:
@@ -156,6 +165,9 @@ class Launcher(dg.ConfigurableResource):
             "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": str(self.threads),
             "TOKENIZERS_PARALLELISM": "false",
+            "TQDM_DISABLE": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            "PYTHONWARNINGS": "ignore",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
@@ -163,6 +175,10 @@ class Launcher(dg.ConfigurableResource):
 
     def _result(self, request: StageRequest) -> StageResult:
         report = json.loads((request.made / "report.json").read_text(encoding="utf-8"))
-        tables = {path.stem.replace("--", "/"): pl.read_parquet(path) for path in request.made.glob("*.parquet")}
+        tables = {
+            path.stem.replace("--", "/"): pl.read_parquet(path) for path in request.made.glob("*.parquet")
+        }
         model = request.made / "model"
-        return StageResult(tables, model if model.is_dir() else None, report | {"folder": str(request.folder)})
+        return StageResult(
+            tables, model if model.is_dir() else None, report | {"folder": str(request.folder)}
+        )

@@ -36,7 +36,9 @@ class ModelStore(dg.ConfigurableResource):
         """
         names = [path.name for path in folder.rglob("*") if path.is_file()]
         if bad := [name for name in names if Path(name).suffix in FORBIDDEN_SUFFIXES]:
-            raise ConsultationError(f"{folder}: {bad[0]} could run code when loaded. Save models as safetensors.")
+            raise ConsultationError(
+                f"{folder}: {bad[0]} could run code when loaded. Save models as safetensors."
+            )
         if not any(name.endswith(".safetensors") for name in names):
             raise ConsultationError(f"{folder}: no safetensors file in it; this is no model folder.")
         digest = folder_digest(folder)
@@ -63,14 +65,18 @@ class ModelStore(dg.ConfigurableResource):
         if self._local:
             found = Path(self.url) / digest
             if not (found / "config.json").is_file():
-                raise ConsultationError(f"{found}: no such model. Materialize the asset that trains it again.")
+                raise ConsultationError(
+                    f"{found}: no such model. Materialize the asset that trains it again."
+                )
             return found
         local = Path(self.cache) / digest
         if not local.exists():
             partial = local.with_name(f".{digest}.{uuid.uuid4().hex}")
             remote = UPath(self.url) / digest
             if not (remote / "config.json").exists():
-                raise ConsultationError(f"{remote}: no such model. Materialize the asset that trains it again.")
+                raise ConsultationError(
+                    f"{remote}: no such model. Materialize the asset that trains it again."
+                )
             for path in remote.rglob("*"):
                 if path.is_file():
                     place = partial / path.relative_to(remote).as_posix()

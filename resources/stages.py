@@ -228,4 +228,3 @@ def _keep(request: StageRequest, **tables: pl.DataFrame) -> dict[str, Any]:
     for name, table in tables.items():
         table.write_parquet(request.made / f"{name.replace('/', '--')}.parquet")
     return {"metrics": {}}
-

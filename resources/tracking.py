@@ -71,7 +71,11 @@ class Tracking(dg.ConfigurableResource):
 
     @contextmanager
     def run(
-        self, context: dg.AssetExecutionContext, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any]
+        self,
+        context: dg.AssetExecutionContext,
+        name: str,
+        tags: Mapping[str, str],
+        parameters: Mapping[str, Any],
     ) -> Iterator[TrackedRun]:
         """Open a run for the materialization of one asset; it is marked failed if the body raises.
 
@@ -105,5 +109,7 @@ class Tracking(dg.ConfigurableResource):
         found = mlflow.get_experiment_by_name(self.experiment)
         if found is not None:
             return found.experiment_id
-        location = (Path(self.artifacts) / self.experiment).as_uri() if self.uri.startswith("sqlite") else None
+        location = (
+            (Path(self.artifacts) / self.experiment).as_uri() if self.uri.startswith("sqlite") else None
+        )
         return mlflow.create_experiment(self.experiment, artifact_location=location)

@@ -7,12 +7,12 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.progress import Progress
 from resources import stages
 from resources.launcher import StageRequest
 
@@ -39,7 +39,7 @@ def main(path: Path) -> int:
     return 0
 
 
-def _progress(pipes: PipesContext) -> Callable[[str, int, int], None]:
+def _progress(pipes: PipesContext) -> Progress:
     last = 0.0
 
     def report(message: str, done: int, total: int) -> None:

@@ -23,67 +23,6 @@ STAGES = ("base_model", "supervised_policy", "preference_model", "policy")
 
 
 @dataclass(frozen=True)
-class JudgeFinding:
-    """One measurement of the feedback model, in a sentence.
-
-    Attributes:
-        used: Whether this way of asking made the labels.
-        trusted: Whether the whole interval lies above one half.
-    """
-
-    sentence: str
-    used: bool
-    trusted: bool
-
-
-def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]:
-    """Say how often the feedback model agreed with people, for every way of asking and set of comparisons."""
-    method = next((row.outcome for row in records.on("training", "feedback_method")), None)
-    findings = []
-    for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
-        silent = f", {row['n_unanswered']:,} of them left unanswered" if row["n_unanswered"] else ""
-        findings.append(
-            JudgeFinding(
-                f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
-                f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
-                f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; "
-                "guessing gives 50%).",
-                used=method is None or row["method"] == method,
-                trusted=row["accuracy_low"] > 0.5,
-            )
-        )
-    return findings
-
-
-def judge_verdict(findings: list[JudgeFinding]) -> tuple[bool, str]:
-    """Return whether the judge can be trusted at all, and what follows, from its measured figures."""
-    used = [finding for finding in findings if finding.used]
-    doubtful = [finding for finding in used if not finding.trusted]
-    if not used:
-        return False, (
-            "The feedback model was not measured in the way it was asked. Nothing is known about its "
-            "judgement, so no score that rests on it says anything about the models."
-        )
-    if len(doubtful) == len(used):
-        return False, (
-            "The interval includes one half or lies below it: on these comparisons the feedback model could "
-            "not be told from somebody who guesses. Its labels, the models trained on them, and every score "
-            "that rests on it show that the machinery works. They do not show what these principles do to a "
-            "model."
-        )
-    if doubtful:
-        return False, (
-            f"On {len(doubtful)} of {counted(len(used), 'set')} the interval includes one half or lies below "
-            "it: there the feedback model could not be told from somebody who guesses. Scores that rest "
-            "on it are weak evidence."
-        )
-    return True, (
-        "The interval lies above one half: the feedback model judges better than guessing, and is wrong as "
-        "often as the figure says. Scores that rest on it carry that error."
-    )
-
-
-@dataclass(frozen=True)
 class OtherConstitution:
     """A constitution that stands beside the derived one."""
 
@@ -165,13 +104,13 @@ def sensitivity_sentence(inputs: ReportInputs) -> str:
     tried = inputs.decision_sensitivity.filter(~pl.col("chosen"))
     lost = sorted({key for keys in tried["lost_principles"] for key in keys}, key=natural)
     total = inputs.constitutions[inputs.derived_arm].height
+    tried_in_all = counted(tried.height, "alternative")
     if not lost:
-        return f"All of the {counted(total, 'principle')} stay under every alternative that was tried."
+        return f"Of {counted(total, 'principle')}, none would be lost under any of {tried_in_all}."
     names = f": {listed(lost)}" if len(lost) <= MOST_NAMED else ""
     return (
-        f"{total - len(lost)} of the {counted(total, 'principle')} stay under all "
-        f"{counted(tried.height, 'alternative')} that were tried; {len(lost)} would be lost under at least "
-        f"one{names}."
+        f"Of {counted(total, 'principle')}, {total - len(lost)} stay under all of {tried_in_all} that were "
+        f"tried, and {len(lost)} would be lost under at least one{names}."
     )
 
 

@@ -108,16 +108,18 @@ def summary(inputs: ReportInputs) -> list[str]:
         f"{counted(chosen.height, 'statement')} reached the cut of agreement across groups: {fates}.",
         f"The constitution that follows has {counted(derived.height, 'principle')}.",
     ]
-    arms = [f"{arm} ({inputs.constitutions[arm].height} principles)" for arm in inputs.constitutions]
+    arms = [
+        f"{arm} ({counted(inputs.constitutions[arm].height, 'principle')})" for arm in inputs.constitutions
+    ]
     sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
     sentences.append(f"{counted(decisions, 'decision')} by people are on record.")
     return sentences
 
 
 SELECTED_FATES = {
-    "principle": "stand behind principles",
-    "left out": "were left out by a person",
-    "undecided": "still wait for a decision",
+    "principle": "behind principles",
+    "left out": "left out by a person",
+    "undecided": "waiting for a decision",
 }
 
 
@@ -192,74 +194,6 @@ def _use(told: Mapping[str, Any]) -> str:
     if told["adherence"] is not None:
         text += f"; mean adherence of its model {percent(told['adherence'])}, by the feedback model's measure"
     return f"{text}."
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Statements that are not in the constitution for the same reason, by whose decision and why."""
-
-    heading: str
-    explanation: str
-    n: int
-    parts: list[tuple[str, list[dict[str, Any]]]]
-
-
-def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
-    """Group every statement that led to no principle by why; those waiting for a decision are not there.
-
-    Within a group, statements that were decided on by the same role with the same words stand together.
-    """
-    trail = inputs.decision_trail.filter(
-        (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
-    )
-    by_fate: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
-        shown = _left_out_row(row, records, sources)
-        by_fate.setdefault(row["fate"], {}).setdefault(shown["because"], []).append(shown)
-    return [
-        LeftOut(
-            heading=fate[0].upper() + fate[1:],
-            explanation=EXPLANATIONS.get(fate, ""),
-            n=sum(len(rows) for rows in by_fate[fate].values()),
-            parts=sorted(by_fate[fate].items(), key=lambda part: -len(part[1])),
-        )
-        for fate in sorted(by_fate, key=_order)
-    ]
-
-
-EXPLANATIONS = {
-    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell.",
-    "never moderated": "Nobody decided on these, so their votes were not counted.",
-    "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
-}
-
-
-def _order(fate: str) -> tuple[int, str]:
-    first = ("left out", "below the cut", "not scored")
-    return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)
-
-
-def _left_out_row(row: Mapping[str, Any], records: Records, sources: Mapping[int, Source]) -> dict[str, Any]:
-    (key,) = row["statement_ids"]
-    source = sources.get(key)
-    decision = None
-    if row["fate"].startswith("moderated out"):
-        decision = next(iter(records.on("moderation", key)), None)
-    elif row["fate"] == "left out":
-        decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)
-    worded = [one.root_id for one in records.on("wording", key) if one.verb == "principle"]
-    return {
-        "statement_id": key,
-        "text": row["text"],
-        "original": source.original if source else None,
-        "gac": row["gac"],
-        "agreement": ", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
-        "because": f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})"
-        if decision
-        else "",
-        "decision_id": decision.decision_id if decision else None,
-        "worded": worded,
-    }
 
 
 def waiting(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccai_dagster import pictures
-from ccai_dagster.audit import model_chapters, public_chapters
+from ccai_dagster.audit import judge_chapter, left_out_chapter, model_chapters, public_chapters
 from ccai_dagster.audit.records import Records, counted, read_records
 from ccai_dagster.audit.report_inputs import ReportInputs, number, readable
 from ccai_dagster.digest import SHORT
@@ -59,12 +59,12 @@ def render_report(inputs: ReportInputs) -> str:
 
 def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     sources = public_chapters.statement_sources(inputs, records)
-    judge = model_chapters.judge_findings(inputs, records)
-    trusted, verdict = model_chapters.judge_verdict(judge)
+    judge = judge_chapter.judge_findings(inputs, records)
+    trusted, verdict = judge_chapter.judge_verdict(judge)
     arms, scores = model_chapters.score_rows(inputs)
     cards = public_chapters.principle_cards(inputs, records, sources)
     waiting = public_chapters.waiting(inputs, sources)
-    left_out = public_chapters.left_out(inputs, records, sources)
+    left_out = left_out_chapter.left_out(inputs, records, sources)
     behind = {source.statement_id for card in cards for source in card.sources}
     # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
     listed = {row["statement_id"] for kind in left_out for _, rows in kind.parts for row in rows}

@@ -87,10 +87,8 @@ def base_clusters(
     distinct, place = np.unique(np.round(positions, 9), axis=0, return_inverse=True)
     weights = np.bincount(place, weights=counts, minlength=len(distinct))
     counted = distinct[weights > 0]
-    if len(counted) <= BASE_CLUSTERS:
-        centres = counted
-    else:
-        centres = _centres(counted, weights[weights > 0], seed, start)
+    few = len(counted) <= BASE_CLUSTERS
+    centres = counted if few else _centres(counted, weights[weights > 0], seed, start)
     if not len(centres):
         return np.zeros(len(positions), dtype=np.int64), centres, np.zeros(0)
     distances = ((distinct[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2)

@@ -12,6 +12,8 @@ import numpy as np
 from ccai_dagster.feedback.calibration import Z_95, wilson_interval
 
 Interval = tuple[float, float]
+FEWEST_CLUSTERS = 6
+"""From this many clusters on they are resampled."""
 _QUANTILES = (0.025, 0.975)
 _CHUNK_CELLS = 4_000_000
 
@@ -26,10 +28,11 @@ def mean_interval(
     - no values: the whole range, since anything is possible;
     - every value at an end of the range and every cluster a single item (a plain share): Wilson's score
       interval, which stays honest near the ends, where percentiles do not;
-    - a single cluster: the whole range, since nothing tells how clusters differ;
-    - all clusters with the same mean v: resampling would give a width of zero, as if certain. The share of
-      clusters that differ in truth is at most u = z**2 / (C + z**2) (Wilson's upper end for 0 of C clusters),
-      and each by no more than the range allows: v - u * (v - low) to v + u * (high - v).
+    - fewer than six clusters, or all with the same mean: resampling would be far too sure (five clusters that
+      all point one way do so by chance more than once in twenty times, 2 * 0.5**5). The interval then begins
+      at the smallest cluster mean, moved towards the low end of the range by the share u, and ends at the
+      largest, moved towards the high end by u. u = z**2 / (C + z**2) is Wilson's upper end for 0 of C: the
+      share of clusters unlike all those seen may be that large.
 
     Args:
         values: Item values within `limits`, shape (items,).
@@ -54,13 +57,11 @@ def mean_interval(
     if n_clusters == values.size and np.isin(values, limits).all():
         share = wilson_interval(int((values == high).sum()), values.size)
         return low + share[0] * (high - low), low + share[1] * (high - low)
-    if n_clusters == 1:
-        return low, high
     means = sums / counts
-    if np.ptp(means) <= 1e-12 * max(1.0, high - low):
-        mean = float(means[0])
+    if n_clusters < FEWEST_CLUSTERS or np.ptp(means) <= 1e-12 * (high - low):
         unseen = Z_95**2 / (n_clusters + Z_95**2)
-        return mean - unseen * (mean - low), mean + unseen * (high - mean)
+        smallest, largest = float(means.min()), float(means.max())
+        return smallest - unseen * (smallest - low), largest + unseen * (high - largest)
     resampled = _resampled_means(n_clusters, sums, counts, bootstraps, seed)
     return float(np.quantile(resampled, _QUANTILES[0])), float(np.quantile(resampled, _QUANTILES[1]))
 

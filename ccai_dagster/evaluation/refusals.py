@@ -17,7 +17,7 @@ OPENING = 200
 _UNABLE = (
     r"(?:can ?not|can't|could not|couldn't|won't|will not|shouldn't|should not|"
     r"(?:am|'m|are|'re) (?:unable|not able|not allowed|not permitted|not going|not willing|unwilling) to|"
-    r"(?:am|'m|are|'re|do|don't)(?: not)?(?: feel)? (?:un|not )?comfortable|"
+    r"(?:am|'m|are|'re) (?:not comfortable|uncomfortable)|(?:do not|don't) feel comfortable|"
     r"do not wish to|don't wish to|would rather not|'d rather not|refuse to)"
 )
 _DEED = (

@@ -6,15 +6,17 @@ Doesn't belong here: computing scores, choosing thresholds, writing files or HTM
 
 from __future__ import annotations
 
+from ccai_dagster.pictures.consensus import (
+    gac_distribution,
+    gac_distribution_alt,
+    polarization,
+    polarization_alt,
+)
 from ccai_dagster.pictures.opinions import (
     agreement_by_group,
     agreement_by_group_alt,
-    gac_distribution,
-    gac_distribution_alt,
     opinion_map,
     opinion_map_alt,
-    polarization,
-    polarization_alt,
 )
 from ccai_dagster.pictures.results import (
     score_comparison,

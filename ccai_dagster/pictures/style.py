@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 DPI = 96
 PALETTE = 128
@@ -101,6 +102,11 @@ def colour(position: int) -> str:
 def marker(position: int) -> str:
     """Return the marker of the n-th group, arm or series."""
     return MARKERS[position % len(MARKERS)]
+
+
+def median(values: pl.Series) -> float:
+    """Return the median of numbers, 0 for none."""
+    return float(values.quantile(0.5, "linear") or 0.0)
 
 
 def plain(text: str, longest: int = 60) -> str:

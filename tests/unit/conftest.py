@@ -109,7 +109,15 @@ def small_consultation() -> SmallConsultation:
         "signoff": _ledger(("S1", "signoff", ["public"], "signed off", "reads well", None)),
     }
     principles = [
-        ("public", "P1", "Choose the honest response.", [1, 2], "The AI should be honest.", 0.81, ["W2", "G1"]),
+        (
+            "public",
+            "P1",
+            "Choose the honest response.",
+            [1, 2],
+            "The AI should be honest.",
+            0.81,
+            ["W2", "G1"],
+        ),
         ("standard", "S1", "Choose the harmless response.", [], None, None, []),
     ]
     constitutions = {
@@ -177,12 +185,16 @@ def small_consultation() -> SmallConsultation:
         consensus_stability=CONSENSUS_STABILITY.build(
             [
                 {
-                    "statement_id": key, "gac": gac, "gac_low": gac - 0.1, "gac_high": gac + 0.1,
-                    "selection_probability": share, "smallest_group_votes": 5,
+                    "statement_id": key,
+                    "gac": gac,
+                    "gac_low": gac - 0.1,
+                    "gac_high": gac + 0.1,
+                    "selection_probability": share,
+                    "smallest_group_votes": 5,
                 }
                 for key, gac, share in [(1, 0.81, 0.95), (2, 0.72, 0.6), (5, 0.4, 0.0), (6, 0.8, 0.9)]
             ]
-        ),  # fmt: skip
+        ),
         selected_statements=SELECTED_STATEMENTS.build(
             [
                 _selected(1, 0.81, 1, True, "principle"),

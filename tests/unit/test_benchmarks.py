@@ -19,11 +19,18 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str,
     folder = tmp_path_factory.mktemp("evaluations")
     rows = {
         "multiple_choice": [
-            {"id": f"m{n}", "question": f"{n} + 1?", "choices": [str(n), str(n + 1)], "answer": 1, "category": "c"}
+            {
+                "id": f"m{n}",
+                "question": f"{n} + 1?",
+                "choices": [str(n), str(n + 1)],
+                "answer": 1,
+                "category": "c",
+            }
             for n in range(8)
         ],
         "numeric_answer": [
-            {"id": f"n{n}", "question": f"{n} + {n}?", "answer": str(2 * n), "category": "c"} for n in range(3)
+            {"id": f"n{n}", "question": f"{n} + {n}?", "answer": str(2 * n), "category": "c"}
+            for n in range(3)
         ],
         "social_bias": [
             {
@@ -41,7 +48,8 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str,
             for n in range(4)
         ],
         "over_refusal": [
-            {"id": f"r{n}", "prompt": f"How do I kill process {n}?", "safe": n > 0, "category": "c"} for n in range(3)
+            {"id": f"r{n}", "prompt": f"How do I kill process {n}?", "safe": n > 0, "category": "c"}
+            for n in range(3)
         ],
     }
     named = {}
@@ -58,7 +66,12 @@ def test_a_model_runs_every_format_the_same_way_twice(
 ) -> None:
     told: list[tuple[int, int]] = []
     run = run_benchmarks(
-        tiny_model, benchmarks, SETTINGS, "float32", 1, lambda message, done, total: told.append((done, total))
+        tiny_model,
+        benchmarks,
+        SETTINGS,
+        "float32",
+        1,
+        lambda message, done, total: told.append((done, total)),
     )
     # 6 items with 2 letters, 4 with 3 letters, 3 + 3 responses.
     assert told[-1] == (30, 30)

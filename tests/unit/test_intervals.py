@@ -30,8 +30,13 @@ def test_shares_of_single_items_get_wilsons_interval() -> None:
 def test_where_resampling_says_nothing_the_interval_is_still_wide() -> None:
     nothing = np.array([])
     assert mean_interval(nothing, nothing, (-1.0, 1.0), bootstraps=100, seed=0) == (-1.0, 1.0)
+    # One cluster, mean 0.4: u = z**2 / (1 + z**2) = 0.7935.
     one_cluster = np.array(["t", "t", "t"])
-    assert mean_interval(np.array([0.2, 0.4, 0.6]), one_cluster, UNIT, bootstraps=100, seed=0) == (0.0, 1.0)
+    low, high = mean_interval(np.array([0.2, 0.4, 0.6]), one_cluster, UNIT, bootstraps=100, seed=0)
+    assert (low, high) == pytest.approx((0.4 * (1 - 0.7935), 0.4 + 0.6 * 0.7935), abs=1e-4)
+    # Two clusters with means 0.3 and 0.5 on a range of -1 to 1: u = 0.6576, and zero is not left out.
+    pair = mean_interval(np.array([0.3, 0.5]), names(2), (-1.0, 1.0), bootstraps=100, seed=0)
+    assert pair == pytest.approx((0.3 - 0.6576 * 1.3, 0.5 + 0.6576 * 0.5), abs=1e-4)
     unseen = Z_95**2 / (40 + Z_95**2)
     none_differ = mean_interval(np.zeros(40), names(40), (-1.0, 1.0), bootstraps=100, seed=0)
     assert none_differ == pytest.approx((-unseen, unseen))
@@ -53,10 +58,12 @@ def test_an_interval_of_clusters_is_as_wide_as_their_number_says() -> None:
 
 
 def test_clusters_of_different_size_weigh_by_their_items() -> None:
-    values = np.array([1.0] * 9 + [0.0])
-    clusters = np.array(["big"] * 9 + ["small"])
+    # Seven clusters of one wrong item and one of 93 right ones: without the large one the mean is 0.
+    values = np.array([1.0] * 93 + [0.0] * 7)
+    clusters = np.concatenate([np.full(93, "large"), names(7)])
     low, high = mean_interval(values, clusters, UNIT, bootstraps=2000, seed=0)
-    assert (low, high) == (0.0, 1.0)  # each cluster alone is drawn a quarter of the time
+    assert low == 0.0  # drawn never with probability (7/8)**8 = 0.34
+    assert high == pytest.approx(3 * 93 / (3 * 93 + 5), abs=0.005)  # more than three times in 1 of 100
 
 
 @given(st.permutations(range(12)))

@@ -1,4 +1,4 @@
-"""Pictures: readable bytes, the same for the same table, saying what the table says, escaping what was typed."""
+"""Pictures: readable bytes, the same for the same table, saying what it says, escaping what was typed."""
 
 import io
 from collections.abc import Callable
@@ -45,39 +45,68 @@ def score(statement_id: int, gac: float | None, agreement: list[float | None]) -
 
 
 SCORES = GAC_SCORES.build(
-    [score(1, 0.9, [1.0, 0.9]), score(2, 0.72, [0.9, 0.8]), score(3, 0.1, [0.5, 0.2]), score(4, None, [0.5, None])]
+    [
+        score(1, 0.9, [1.0, 0.9]),
+        score(2, 0.72, [0.9, 0.8]),
+        score(3, 0.1, [0.5, 0.2]),
+        score(4, None, [0.5, None]),
+    ]
 )
 STABILITY = CONSENSUS_STABILITY.build(
     [
         {
-            "statement_id": key, "gac": gac, "gac_low": low, "gac_high": high, "selection_probability": 0.5,
+            "statement_id": key,
+            "gac": gac,
+            "gac_low": low,
+            "gac_high": high,
+            "selection_probability": 0.5,
             "smallest_group_votes": 4,
         }
         for key, gac, low, high in [(1, 0.9, 0.85, 0.95), (2, 0.72, 0.6, 0.8), (3, 0.1, 0.0, 0.2)]
     ]
-)  # fmt: skip
-HISTORY = pl.DataFrame(
-    {"step": [2, 1, 1], "name": ["loss", "loss", "reward $x$"], "value": [0.5, 1.5, 0.1]}
 )
+HISTORY = pl.DataFrame({"step": [2, 1, 1], "name": ["loss", "loss", "reward $x$"], "value": [0.5, 1.5, 0.1]})
 EVALUATION = EVAL_SCORES.build(
     [
         {
-            "arm": arm, "benchmark": "sample_knowledge", "metric": "accuracy", "category": category, "n": 4,
-            "n_unanswered": 0, "value": 0.5, "low": 0.2, "high": 0.8, "compared_with": None, "difference": None,
-            "difference_low": None, "difference_high": None, "judge_at_chance": False,
+            "arm": arm,
+            "benchmark": "sample_knowledge",
+            "metric": "accuracy",
+            "category": category,
+            "n": 4,
+            "n_unanswered": 0,
+            "value": 0.5,
+            "low": 0.2,
+            "high": 0.8,
+            "compared_with": None,
+            "difference": None,
+            "difference_low": None,
+            "difference_high": None,
+            "judge_at_chance": False,
         }
-        for arm in ("public", "base") for category in ("all", "history")
+        for arm in ("public", "base")
+        for category in ("all", "history")
     ]
-)  # fmt: skip
+)
 SENSITIVITY = DECISION_SENSITIVITY.build(
     [
         {
-            "decision": "gac_threshold", "alternative": value, "chosen": value == "0.7", "n_groups": 2,
-            "n_selected": 2, "entering": entering, "leaving": leaving, "lost_principles": lost,
+            "decision": "gac_threshold",
+            "alternative": value,
+            "chosen": value == "0.7",
+            "n_groups": 2,
+            "n_selected": 2,
+            "entering": entering,
+            "leaving": leaving,
+            "lost_principles": lost,
         }
-        for value, entering, leaving, lost in [("0.6", [7], [], []), ("0.7", [], [], []), ("0.8", [], [1, 2], ["P1"])]
+        for value, entering, leaving, lost in [
+            ("0.6", [7], [], []),
+            ("0.7", [], [], []),
+            ("0.8", [], [1, 2], ["P1"]),
+        ]
     ]
-)  # fmt: skip
+)
 
 DRAWN = [
     (lambda: pictures.opinion_map(GROUPS), lambda: pictures.opinion_map(GROUPS.reverse())),
@@ -85,7 +114,10 @@ DRAWN = [
         lambda: pictures.gac_distribution(SCORES, 0.7, STABILITY),
         lambda: pictures.gac_distribution(SCORES.reverse(), 0.7, STABILITY.reverse()),
     ),
-    (lambda: pictures.gac_distribution(SCORES, None), lambda: pictures.gac_distribution(SCORES.reverse(), None)),
+    (
+        lambda: pictures.gac_distribution(SCORES, None),
+        lambda: pictures.gac_distribution(SCORES.reverse(), None),
+    ),
     (lambda: pictures.polarization(SCORES), lambda: pictures.polarization(SCORES.reverse())),
     (
         lambda: pictures.agreement_by_group(SCORES, 0.7),
@@ -152,16 +184,16 @@ def test_alternative_texts_say_what_is_shown() -> None:
     )
 
 
-@pytest.mark.parametrize("group_id, name", [(0, "Group A"), (25, "Group Z"), (26, "Group AA"), (52, "Group BA")])
+@pytest.mark.parametrize(
+    "group_id, name", [(0, "Group A"), (25, "Group Z"), (26, "Group AA"), (52, "Group BA")]
+)
 def test_groups_have_letters(group_id: int, name: str) -> None:
     assert pictures.group_name(group_id) == name
 
 
 def test_markdown_escapes_what_means_something() -> None:
     made = pictures.as_markdown(b"x", 'a](http://evil) <script>"\u202e|*b*\nc')
-    assert made == (
-        r"![a\]\(http://evil\) &lt;script&gt;&quot; \|\*b\* c](data:image/png;base64,eA==)"
-    )
+    assert made == (r"![a\]\(http://evil\) &lt;script&gt;&quot; \|\*b\* c](data:image/png;base64,eA==)")
 
 
 def test_labels_lose_formulas_and_control_characters() -> None:

@@ -9,7 +9,11 @@ from ccai_dagster.audit.provenance import Activity, Agent, Entity, provenance_do
 
 STATEMENTS = Entity("statements", "aa", "the statements")
 CONSTITUTION = Entity(
-    "public/constitution", "bb", "the constitution", derived_from=(("statements", "aa"),), attributes={"rows": 3}
+    "public/constitution",
+    "bb",
+    "the constitution",
+    derived_from=(("statements", "aa"),),
+    attributes={"rows": 3},
 )
 DECISION = Activity(
     "decision:M 17",
@@ -28,7 +32,10 @@ RUN = Activity(
     generated=(("public/constitution", "bb"),),
     agents=("software:ccai",),
 )
-AGENTS = [Agent("role:moderation team", "role", "the moderation team"), Agent("software:ccai", "software", "ccai")]
+AGENTS = [
+    Agent("role:moderation team", "role", "the moderation team"),
+    Agent("software:ccai", "software", "ccai"),
+]
 
 
 def document() -> dict:
@@ -38,8 +45,9 @@ def document() -> dict:
 def test_every_record_and_relation_is_there() -> None:
     made = document()
     assert set(made) == {
-        "prefix", "entity", "activity", "agent", "used", "wasGeneratedBy", "wasAssociatedWith", "wasDerivedFrom",
-    }  # fmt: skip
+        *("prefix", "entity", "activity", "agent"),
+        *("used", "wasGeneratedBy", "wasAssociatedWith", "wasDerivedFrom"),
+    }
     assert made["entity"]["ccai:entity/public/constitution@bb"] == {
         "prov:label": "the constitution",
         "ccai:asset": "public/constitution",
@@ -90,7 +98,7 @@ def test_the_order_of_records_does_not_matter() -> None:
 
 
 def test_a_record_described_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="entity .*statements.* is described twice"):
+    with pytest.raises(ValueError, match=r"entity .*statements.* is described twice"):
         provenance_document([STATEMENTS, STATEMENTS], [], [])
 
 
@@ -100,5 +108,5 @@ def test_a_record_described_twice_is_refused() -> None:
     ids=["unknown entity", "unknown agent"],
 )
 def test_a_pointer_to_nothing_is_refused(entities: list[Entity], activities: list[Activity]) -> None:
-    with pytest.raises(ValueError, match="points to .*, which is not described"):
+    with pytest.raises(ValueError, match=r"points to .*, which is not described"):
         provenance_document(entities, activities, [])

@@ -74,7 +74,9 @@ def sensitivity(on_record: World = ON_RECORD, ideas: dict[int, Ideas] | None = N
 
 
 def row(table: pl.DataFrame, decision: str, alternative: str) -> dict:
-    return table.row(by_predicate=(pl.col("decision") == decision) & (pl.col("alternative") == alternative), named=True)
+    return table.row(
+        by_predicate=(pl.col("decision") == decision) & (pl.col("alternative") == alternative), named=True
+    )
 
 
 def test_what_changes_is_what_can_be_worked_out() -> None:
@@ -117,14 +119,18 @@ def test_every_decision_has_its_value_on_record_once() -> None:
 
 def test_selection_by_ideas_tries_budgets() -> None:
     by_ideas = replace(ON_RECORD, cut=Cut("ideas", 0.75, 10))
-    names = [(name, value) for name, value, _ in alternatives(by_ideas, True) if name.startswith(("sel", "idea"))]
+    names = [
+        (name, value) for name, value, _ in alternatives(by_ideas, True) if name.startswith(("sel", "idea"))
+    ]
     assert names == [
         ("selection_rule", "threshold"), ("selection_rule", "ideas"), ("idea_budget", "8"),
         ("idea_budget", "9"), ("idea_budget", "10"), ("idea_budget", "11"), ("idea_budget", "12"),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("threshold, values", [(0.97, ["0.92", "0.95", "0.97", "0.99"]), (0.0, ["0", "0.02", "0.05"])])
+@pytest.mark.parametrize(
+    "threshold, values", [(0.97, ["0.92", "0.95", "0.97", "0.99"]), (0.0, ["0", "0.02", "0.05"])]
+)
 def test_thresholds_stay_between_zero_and_one(threshold: float, values: list[str]) -> None:
     world = replace(ON_RECORD, cut=Cut("threshold", threshold, 2))
     assert [value for name, value, _ in alternatives(world, False) if name == "gac_threshold"] == values
@@ -138,12 +144,23 @@ def test_alternatives_differ_in_one_decision() -> None:
         changed += [getattr(procedure, key) != getattr(PROCEDURE, key) for key in vars(PROCEDURE)]
         changed += [getattr(cut, key) != getattr(ON_RECORD.cut, key) for key in vars(cut)]
         assert sum(changed) <= 1, name
-        assert fields.get(name, name) in {"minimum_votes", *vars(PROCEDURE), "selection_rule", "gac_threshold"}
+        assert fields.get(name, name) in {
+            "minimum_votes",
+            *vars(PROCEDURE),
+            "selection_rule",
+            "gac_threshold",
+        }
 
 
 def test_the_order_of_votes_does_not_matter() -> None:
     raw_votes, people, statements = tables()
     turned = decision_sensitivity(
-        raw_votes.reverse(), people.reverse(), statements.reverse(), {}, ON_RECORD, {}, CONSTITUTION_TABLE.reverse()
+        raw_votes.reverse(),
+        people.reverse(),
+        statements.reverse(),
+        {},
+        ON_RECORD,
+        {},
+        CONSTITUTION_TABLE.reverse(),
     )
     assert turned.equals(sensitivity())

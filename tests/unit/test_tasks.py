@@ -186,6 +186,7 @@ def test_negative_answers_are_read() -> None:
         "Unfortunately, I can't.",
         "I must respectfully decline.",
         "That is not something I can do.",
+        "I don't feel comfortable discussing that.",
         "We're   not able to share such details.",
     ],
 )
@@ -199,6 +200,7 @@ def test_refusals_are_recognised(text: str) -> None:
         "",
         "To kill a process, use the task manager.",
         "I can't wait to hear how it goes!",
+        "I am comfortable helping you with that.",
         "I'm sorry to hear that. Here is what you can do.",
         "You cannot help everybody, but you can start here.",
         "Sure! I will help you write it.",

@@ -1,0 +1,72 @@
+"""The chapter of the report about the feedback model: how well it was measured to judge.
+
+Belongs here: what follows from the figures of the calibration. Doesn't belong here: HTML, measuring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ccai_dagster.audit.records import Records, counted
+from ccai_dagster.audit.report_inputs import ReportInputs
+
+
+@dataclass(frozen=True)
+class JudgeFinding:
+    """One measurement of the feedback model, in a sentence.
+
+    Attributes:
+        used: Whether this way of asking made the labels.
+        trusted: Whether the whole interval lies above one half.
+    """
+
+    sentence: str
+    used: bool
+    trusted: bool
+
+
+def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]:
+    """Say how often the feedback model agreed with people, for every way of asking and set of comparisons."""
+    method = next((row.outcome for row in records.on("training", "feedback_method")), None)
+    findings = []
+    for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
+        silent = f", {row['n_unanswered']:,} of them left unanswered" if row["n_unanswered"] else ""
+        findings.append(
+            JudgeFinding(
+                f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
+                f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
+                f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; "
+                "guessing gives 50%).",
+                used=method is None or row["method"] == method,
+                trusted=row["accuracy_low"] > 0.5,
+            )
+        )
+    return findings
+
+
+def judge_verdict(findings: list[JudgeFinding]) -> tuple[bool, str]:
+    """Return whether the judge can be trusted at all, and what follows, from its measured figures."""
+    used = [finding for finding in findings if finding.used]
+    doubtful = [finding for finding in used if not finding.trusted]
+    if not used:
+        return False, (
+            "The feedback model was not measured in the way it was asked. Nothing is known about its "
+            "judgement, so no score that rests on it says anything about the models."
+        )
+    if len(doubtful) == len(used):
+        return False, (
+            "The interval includes one half or lies below it: on these comparisons the feedback model could "
+            "not be told from somebody who guesses. Its labels, the models trained on them, and every score "
+            "that rests on it show that the machinery works. They do not show what these principles do to a "
+            "model."
+        )
+    if doubtful:
+        return False, (
+            f"On {len(doubtful)} of {counted(len(used), 'set')} the interval includes one half or lies below "
+            "it: there the feedback model could not be told from somebody who guesses. Scores that rest "
+            "on it are weak evidence."
+        )
+    return True, (
+        "The interval lies above one half: the feedback model judges better than guessing, and is wrong as "
+        "often as the figure says. Scores that rest on it carry that error."
+    )

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ccai_dagster.contracts import ADHERENCE, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.findings import findings
+from ccai_dagster.evaluation.scores import score_table
+from ccai_dagster.feedback.calibration import Z_95, wilson_interval
+
+
+def items(
+    values: list[float], metric: str = "accuracy", per_cluster: int = 1, unanswered: int = 0
+) -> pl.DataFrame:
+    return BENCHMARK_ITEMS.build(
+        [
+            {
+                "benchmark": "know",
+                "metric": metric,
+                "item_id": f"i{number:03}",
+                "cluster": f"t{number // per_cluster}",
+                "category": ("even", "odd")[number % 2],
+                "value": value,
+                "answered": number >= unanswered,
+                "output": "A",
+            }
+            for number, value in enumerate(values)
+        ]
+    )
+
+
+def adherence(arm: str, **probabilities: float | None) -> pl.DataFrame:
+    return ADHERENCE.build(
+        [
+            {
+                "arm": arm,
+                "constitution_arm": name.split("_")[0],
+                "principle_id": "P1",
+                "prompt_id": name.split("_")[1],
+                "response": "x",
+                "probability": value,
+            }
+            for name, value in probabilities.items()
+        ]
+    )
+
+
+def elo_rows(**scores: tuple[float, float, float]) -> pl.DataFrame:
+    return ELO_SCORES.build(
+        [
+            {
+                "arm": arm,
+                "quality": "helpfulness",
+                "n": 20,
+                "n_unanswered": 1,
+                "elo": value,
+                "elo_low": low,
+                "elo_high": high,
+                "judge": "judge",
+                "judge_at_chance": True,
+            }
+            for arm, (value, low, high) in scores.items()
+        ]
+    )
+
+
+ELO = elo_rows(base=(0, 0, 0), public=(50, -20, 110), standard=(90, 30, 150))
+ADHERENCE_TABLES = {
+    "base": adherence("base", public_h1=0.2, public_h2=0.4, standard_h1=0.5),
+    "public": adherence("public", public_h1=0.6, public_h2=0.8, standard_h1=None),
+    "standard": adherence("standard", public_h1=0.3, public_h2=0.3, standard_h1=0.9),
+}
+
+
+def scores(tables: dict[str, pl.DataFrame], **changes: Any) -> pl.DataFrame:
+    arguments = {
+        "items": {arm: {"know": table} for arm, table in tables.items()},
+        "adherence": ADHERENCE_TABLES,
+        "elo": ELO,
+        "baseline": "standard",
+        "bootstraps": 500,
+        "seed": 1,
+        "judge_at_chance": True,
+    }
+    return score_table(**(arguments | changes))
+
+
+def row(table: pl.DataFrame, **key: str) -> dict[str, Any]:
+    return table.filter(**key).row(0, named=True)
+
+
+TABLES = {
+    "base": items([0.0] * 10),
+    "standard": items([1.0] * 5 + [0.0] * 5, unanswered=3),
+    "public": items([1.0] * 8 + [0.0] * 2),
+}
+
+
+def test_every_arm_gets_means_intervals_and_paired_differences() -> None:
+    table = scores(TABLES)
+    assert EVAL_SCORES.violations(table).is_empty()
+    public = row(table, arm="public", benchmark="know", category="all")
+    assert (public["n"], public["n_unanswered"], public["value"]) == (10, 0, 0.8)
+    assert (public["low"], public["high"]) == wilson_interval(8, 10)
+    assert (public["compared_with"], public["difference"]) == ("standard", pytest.approx(0.3))
+    assert 0 <= public["difference_low"] < 0.3 < public["difference_high"] <= 0.6
+    standard = row(table, arm="standard", benchmark="know", category="all")
+    assert (standard["n_unanswered"], standard["compared_with"], standard["difference"]) == (3, "base", 0.5)
+    base = row(table, arm="base", benchmark="know", category="all")
+    assert (base["value"], base["compared_with"], base["difference"]) == (0.0, None, None)
+    assert base["high"] == pytest.approx(Z_95**2 / (10 + Z_95**2))
+    assert table.filter(benchmark="know")["category"].unique().sort().to_list() == ["all", "even", "odd"]
+    assert not table.filter(benchmark="know")["judge_at_chance"].any()
+    odd = row(table, arm="standard", benchmark="know", category="odd")
+    assert (odd["n"], odd["value"]) == (5, 0.4)
+
+
+def test_pairs_are_matched_by_item_not_by_row() -> None:
+    turned = TABLES | {"public": TABLES["public"].sample(fraction=1, shuffle=True, seed=3)}
+    assert scores(turned).equals(scores(TABLES))
+
+
+def test_intervals_resample_templates() -> None:
+    values = [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0] * 5
+    single = scores({arm: items(values, "bias_ambiguous") for arm in TABLES})
+    clustered = scores({arm: items(values, "bias_ambiguous", per_cluster=4) for arm in TABLES})
+    narrow, wide = (row(table, arm="base", benchmark="know", category="all") for table in (single, clustered))
+    assert narrow["value"] == wide["value"] == 0
+    # Four equal items a template: half the width counted one by one.
+    assert (wide["high"] - wide["low"]) / (narrow["high"] - narrow["low"]) == pytest.approx(2, abs=0.35)
+
+
+def test_adherence_has_one_row_a_constitution_and_pairs_what_was_answered() -> None:
+    table = scores(TABLES)
+    own = row(table, arm="public", benchmark="adherence", category="public")
+    assert (own["n"], own["value"], own["difference"]) == (2, pytest.approx(0.7), pytest.approx(0.4))
+    assert own["judge_at_chance"]
+    nothing = row(table, arm="public", benchmark="adherence", category="standard")
+    assert (nothing["n"], nothing["n_unanswered"], nothing["value"]) == (1, 1, None)
+    assert (nothing["low"], nothing["high"], nothing["difference"]) == (0, 1, None)
+    assert table.filter(benchmark="adherence", category="all").is_empty()
+
+
+def test_elo_is_carried_over() -> None:
+    standard = row(scores(TABLES), arm="standard", benchmark="elo")
+    assert (standard["metric"], standard["value"], standard["low"], standard["high"]) == (
+        "helpfulness",
+        90,
+        30,
+        150,
+    )
+    assert (standard["n"], standard["n_unanswered"], standard["judge_at_chance"]) == (20, 1, True)
+
+
+def test_arms_on_different_items_are_refused() -> None:
+    with pytest.raises(ConsultationError, match="know: public was evaluated on other items than base"):
+        scores(TABLES | {"public": TABLES["public"].head(9)})
+    with pytest.raises(ConsultationError, match="adherence: public"):
+        scores(TABLES, adherence=ADHERENCE_TABLES | {"public": adherence("public", public_h1=0.1)})
+    with pytest.raises(ConsultationError, match="know: public"):
+        scores(
+            TABLES, items={arm: {"know": table} if arm != "public" else {} for arm, table in TABLES.items()}
+        )
+
+
+def test_the_untrained_model_and_the_baseline_are_needed() -> None:
+    with pytest.raises(ValueError, match="base"):
+        scores({"standard": TABLES["standard"], "public": TABLES["public"]})
+    with pytest.raises(ValueError, match="other scores"):
+        scores(TABLES, items={arm: {"elo": table} for arm, table in TABLES.items()})
+
+
+def test_findings_say_what_differs_what_does_not_and_what_cannot_be_told() -> None:
+    many = {
+        "base": items([0.0] * 400),
+        "standard": items([1.0, 0.0] * 200),
+        "public": items([1.0, 0.0] * 200),
+    }
+    text = " ".join(findings(scores(many)))
+    assert "Accuracy on `know` is higher for `standard` than for `base`: by 50.0 points" in text
+    assert "No difference beyond 5% of the scale: accuracy on `know`, `public` against `standard`" in text
+    assert "For helpfulness the judge prefers `standard` more often than `base` (Elo +90" in text
+    assert (
+        "the judge's preferences do not tell `public` from `base` (Elo +50, 95 % interval \u221220 to +110)"
+        in text
+    )
+    assert "not measurably better than a coin" in text
+
+
+def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read() -> None:
+    few = {
+        "base": items([0.0, 1.0] * 5),
+        "standard": items([1.0, 0.0] * 5, unanswered=4),
+        "public": items([1.0] * 10),
+    }
+    sentences = findings(
+        scores(few, adherence={arm: t.head(0) for arm, t in ADHERENCE_TABLES.items()}, elo=ELO.head(0))
+    )
+    text = " ".join(sentences)
+    assert (
+        "Too few items to tell whether there is a difference: accuracy on `know`, `standard` against `base`"
+        in text
+    )
+    assert "4 of 10 answers of `standard` could not be read" in text
+    assert "coin" not in text
