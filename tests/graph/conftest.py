@@ -1,0 +1,74 @@
+"""The embedded consultation with a tiny random model and the smallest sizes, materialized once a session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
+from ccai_dagster.run import Outcome, prepare_instance, run
+
+SMALLEST = {
+    "deliberation": {"bootstraps": 10},
+    "revisions": {"prompts": 2, "new_tokens": 4},
+    "supervised": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
+    "pairs": {"prompts": 8, "new_tokens": 4},
+    "preference_model": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
+    "policy": {"steps": 1, "prompts_per_step": 1, "samples_per_prompt": 2, "new_tokens": 4, "lora_rank": 2},
+    "evaluation": {
+        "items_per_benchmark": 4, "new_tokens": 4, "comparison_prompts": 2, "adherence_prompts": 2,
+        "principles_per_prompt": 1, "bootstraps": 100,
+    },
+}  # fmt: skip
+
+
+@dataclass
+class Workplace:
+    """A consultation folder, where its results are, and what the first run did."""
+
+    folder: Path
+    root: Path
+    instance: dg.DagsterInstance
+    first: Outcome
+
+    @property
+    def consultation(self) -> Consultation:
+        return read_consultation(self.folder)
+
+    def run(self, select: str | None = None) -> Outcome:
+        return run(self.consultation, self.root, lambda line: None, select, self.instance)
+
+
+def small_folder(destination: Path, model: Path) -> Path:
+    """Copy the sample and make everything as small as it can be."""
+    shutil.copytree(SAMPLE, destination)
+    path = destination / "consultation.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["model"] = {"source": f"folder:{model}", "dtype": "float32", "context_tokens": 2048}
+    content["profiles"] = {"demo": SMALLEST}
+    judge = destination / "judge" / "sample_judge.jsonl"
+    judge.write_text("\n".join(judge.read_text().splitlines()[:6]) + "\n")
+    path.write_text(yaml.safe_dump(content))
+    return destination
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Workplace]:
+    base = tmp_path_factory.mktemp("graph")
+    folder = small_folder(base / "town", tiny_model)
+    before = dict(os.environ)
+    os.environ["CCAI_HOME"] = str(base / "home")
+    try:
+        with prepare_instance(base / "home") as instance:
+            first = run(read_consultation(folder), base / "home", lambda line: None, None, instance)
+            yield Workplace(folder, base / "home", instance, first)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,311 @@
+"""The whole graph, materialized for real with a tiny random model.
+
+Tests run in the order of the file: later ones bring new votes and decisions to the same consultation.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets.evaluation import one_difference
+from ccai_dagster import contracts
+from ccai_dagster.automation import build_sensors
+from ccai_dagster.consultation import LEDGERS
+from ccai_dagster.definitions import build_defs, build_resources
+from ccai_dagster.digest import file_digest, table_digest
+from ccai_dagster.sample.build import build_more
+from ccai_dagster.staleness import version_of
+from resources.home import Home
+
+pytestmark = pytest.mark.torch
+ARMS = ("public", "standard")
+ONCE = {
+    "raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants", "votes",
+    "opinion_groups", "gac_scores", "representative_statements", "consensus_stability", "selected_statements",
+    "constitution_overlap", "base_model", "prompts", "judge_calibration", "helpfulness_pairs", "elo_scores",
+    "eval_scores", "decision_trail", "decision_sensitivity", "audit_report", "provenance",
+}  # fmt: skip
+BY_ARM = {
+    "constitution", "signed_constitution", "revisions", "supervised_policy", "response_pairs", "preference_pairs",
+    "preference_model", "policy",
+}  # fmt: skip
+EVALUATED = {
+    "adherence", "qualitative_responses", "sample_knowledge", "sample_arithmetic", "sample_bias",
+    "sample_over_refusal",
+}  # fmt: skip
+EVERYTHING = (
+    ONCE
+    | {f"{arm}/{name}" for arm in ARMS for name in BY_ARM}
+    | {f"{arm}/{name}" for arm in ("base", *ARMS) for name in EVALUATED}
+)
+TRAINED = {f"{arm}/{name}" for arm in ARMS for name in ("supervised_policy", "preference_model", "policy")}
+
+
+def table(workplace, key: str) -> pl.DataFrame:
+    return pl.read_parquet(workplace.root / "town" / "tables" / f"{key}.parquet")
+
+
+def event(workplace, key: str) -> dg.AssetMaterialization:
+    found = workplace.instance.get_latest_materialization_event(dg.AssetKey(key.split("/")))
+    assert found is not None and found.asset_materialization is not None, key
+    return found.asset_materialization
+
+
+def test_the_first_run_materializes_everything_once(workplace) -> None:
+    assert workplace.first.failed == []
+    assert sorted(workplace.first.materialized) == sorted(EVERYTHING)
+    assert workplace.first.waiting == {}
+
+
+def test_every_check_passed_and_tells_what_it_counted(workplace) -> None:
+    graph = build_defs(workplace.consultation, workplace.root).resolve_asset_graph()
+    records = workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        list(graph.asset_check_keys)
+    )
+    assert len(records) == len(graph.asset_check_keys) >= len(EVERYTHING)
+    for key, record in records.items():
+        evaluation = record.event.dagster_event.asset_check_evaluation_data
+        assert evaluation.passed, key
+        assert evaluation.blocking, key
+        assert "what" in evaluation.metadata, key
+
+
+def test_every_asset_tells_what_it_is_and_who_answers_for_it(workplace) -> None:
+    graph = build_defs(workplace.consultation, workplace.root).resolve_asset_graph()
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        assert node.description and node.group_name != "default" and node.kinds, key
+        assert node.owners or node.tags.get("owner"), key
+        assert node.code_version or not node.is_materializable, key
+    sources = {
+        key.to_user_string() for key in graph.toposorted_asset_keys if not graph.get(key).is_materializable
+    }
+    assert sources == {"polis_export", *(f"{kind}_ledger" for kind in LEDGERS)}
+
+
+def test_data_versions_are_digests_of_what_is_stored(workplace) -> None:
+    for key in ("raw_votes", "gac_scores", "public/preference_pairs", "eval_scores"):
+        assert event(workplace, key).tags["dagster/data_version"] == table_digest(table(workplace, key))
+    for key in TRAINED:
+        digest = event(workplace, key).tags["dagster/data_version"]
+        assert (workplace.root / "town" / "models" / digest / "model.safetensors").is_file()
+        assert table(workplace, key)["model_digest"].item() == digest
+
+
+def test_consumers_point_to_the_observation_of_the_ledger_they_used(workplace) -> None:
+    tags = event(workplace, "statements").tags
+    assert tags["dagster/input_data_version/moderation_ledger"] == version_of(
+        dg.AssetKey("moderation_ledger"), workplace.instance
+    )
+    assert tags["dagster/input_event_pointer/moderation_ledger"]
+
+
+def test_arms_differ_in_the_constitution_only(workplace) -> None:
+    records = {
+        stage: {arm: table(workplace, f"{arm}/{stage}") for arm in ARMS}
+        for stage in ("supervised_policy", "policy")
+    }
+    assert one_difference(records) == []
+    assert len({records["policy"][arm]["constitution_digest"].item() for arm in ARMS}) == 2
+    assert len({records["policy"][arm]["model_digest"].item() for arm in ARMS}) == 2
+    records["policy"]["public"] = records["policy"]["public"].with_columns(settings_digest=pl.lit("0" * 64))
+    found = one_difference(records)
+    assert [finding.subject for finding in found] in (["public/policy"], ["standard/policy"])
+    assert found[0].severity == "error"
+
+
+def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(Home(workplace.root, "town").mlflow_uri)
+    experiment = client.get_experiment_by_name("town")
+    runs = {run.data.tags["dagster.asset_key"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) >= TRAINED | {"judge_calibration", "elo_scores", "eval_scores"}
+    for key in TRAINED:
+        run, record = runs[key], table(workplace, key).row(0, named=True)
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["dagster.run_id"]
+        assert run.data.tags["arm"] == record["arm"]
+        assert run.data.tags["constitution_digest"] == record["constitution_digest"]
+        assert run.data.tags["dagster.data_version"] == record["model_digest"]
+        for name, value in json.loads(record["metrics"]).items():
+            assert run.data.metrics[f"final/{name}"] == pytest.approx(value)
+        assert event(workplace, key).metadata["mlflow run"].value == run.info.run_id
+    assert runs["public/preference_model"].inputs.dataset_inputs
+
+
+def test_labels_carry_their_evidence(workplace) -> None:
+    pairs = table(workplace, "public/preference_pairs").filter(pl.col("status") == "labelled")
+    both = (pairs["forward_probability"] + pairs["reversed_probability"]) / 2
+    assert (both - pairs["probability_a"]).abs().max() < 1e-9
+    principles = set(table(workplace, "public/constitution")["principle_id"])
+    assert set(table(workplace, "public/preference_pairs")["principle_id"]) <= principles
+
+
+def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:
+    for key, name in (("audit_report", "audit_report.html"), ("provenance", "provenance.json")):
+        path = workplace.root / "town" / "report" / name
+        assert table(workplace, key)["file_digest"].item() == file_digest(path)
+    document = json.loads((workplace.root / "town" / "report" / "provenance.json").read_text())
+    assets = {entity["ccai:asset"] for entity in document["entity"].values()}
+    assert assets >= (EVERYTHING - {"provenance"}) | {f"{kind}_ledger" for kind in LEDGERS}
+
+
+def test_a_second_run_does_nothing(workplace) -> None:
+    again = workplace.run()
+    assert again.failed == [] and again.materialized == []
+    assert set(again.fresh) == EVERYTHING
+
+
+def test_what_was_lost_is_made_again_and_nothing_else(workplace) -> None:
+    (workplace.root / "town" / "report" / "audit_report.html").unlink()
+    (workplace.root / "town" / "tables" / "gac_scores.parquet").unlink()
+    again = workplace.run()
+    assert set(again.materialized) == {"gac_scores", "audit_report"}
+
+
+def test_a_selection_is_materialized_even_if_fresh(workplace) -> None:
+    assert workplace.run(select="key:gac_scores or key:votes").materialized == ["votes", "gac_scores"]
+
+
+def sensor(workplace, name: str) -> dg.RunRequest | dg.SkipReason:
+    defs = build_defs(workplace.consultation, workplace.root)
+    found = next(each for each in build_sensors(workplace.consultation) if each.name == name)
+    resources = build_resources(Home(workplace.root, "town"))
+    needed = {key: resources[key] for key in found.required_resource_keys}
+    with dg.build_sensor_context(
+        instance=workplace.instance, repository_def=defs.get_repository_def(), resources=needed
+    ) as context:
+        return found(context)
+
+
+def observe(workplace) -> None:
+    defs = build_defs(workplace.consultation, workplace.root)
+    assert defs.resolve_job_def("observe_inputs").execute_in_process(instance=workplace.instance).success
+
+
+def test_sensors_rest_while_nothing_changes(workplace) -> None:
+    for name in ("new_inputs", "changed_deliberation", "signed_off_training"):
+        assert isinstance(sensor(workplace, name), dg.SkipReason), name
+
+
+def test_a_malformed_export_stops_before_anything_is_replaced(workplace) -> None:
+    votes = workplace.folder / "votes" / "votes.csv"
+    whole, before = votes.read_text(), table(workplace, "raw_votes")
+    votes.write_text(whole.rstrip("\n") + "\n1700000000000,Mon,0,7,5\n")
+    broken = workplace.run()
+    assert len(broken.failed) == 1
+    assert "votes.csv, data row" in broken.failed[0] and "must be -1, 0 or 1" in broken.failed[0]
+    assert table(workplace, "raw_votes").equals(before)
+    votes.write_text(whole)
+    assert workplace.run().failed == []
+
+
+def test_a_decision_on_another_text_stops_its_room(workplace) -> None:
+    path = workplace.folder / "decisions" / "merge.csv"
+    whole, before = path.read_text(), table(workplace, "selected_statements")
+    rows = list(csv.DictReader(whole.splitlines()))
+    digest = rows[0]["inputs_digest"]
+    path.write_text(whole.replace(digest, "0" * 64))
+    broken = workplace.run()
+    assert len(broken.failed) == 1 and rows[0]["decision_id"] in broken.failed[0]
+    assert table(workplace, "selected_statements").equals(before)
+    path.write_text(whole)
+    assert workplace.run().failed == []
+
+
+def test_votes_that_leave_the_constitution_as_it_is_start_nothing_after_it(workplace) -> None:
+    build_more("unchanged", workplace.folder / "votes")
+    assert isinstance(sensor(workplace, "new_inputs"), dg.RunRequest)
+    observe(workplace)
+    request = sensor(workplace, "changed_deliberation")
+    assert isinstance(request, dg.RunRequest)
+    assert {key.to_user_string() for key in request.asset_selection} == {
+        "raw_statements", "raw_participants", "raw_votes", "import_report",
+    }  # fmt: skip
+    digest = event(workplace, "public/constitution").tags["dagster/data_version"]
+    done = workplace.run()
+    assert done.failed == [] and done.waiting == {}
+    assert {"raw_votes", "opinion_groups", "gac_scores", "public/constitution"} <= set(done.materialized)
+    assert not set(done.materialized) & (TRAINED | {"public/revisions", "eval_scores", "base/adherence"})
+    assert event(workplace, "public/constitution").tags["dagster/data_version"] == digest
+    assert isinstance(sensor(workplace, "signed_off_training"), dg.SkipReason)
+
+
+def test_a_changed_constitution_waits_for_a_signature(workplace) -> None:
+    before = {key: event(workplace, key).tags["dagster/data_version"] for key in TRAINED}
+    build_more("changed", workplace.folder / "votes")
+    done = workplace.run()
+    assert set(done.waiting) == {"public"}
+    assert "public/constitution" in done.materialized
+    assert not set(done.materialized) & (TRAINED | {"public/signed_constitution", "public/revisions"})
+    skipped = sensor(workplace, "signed_off_training")
+    assert isinstance(skipped, dg.SkipReason) and done.waiting["public"][:12] in str(skipped.skip_message)
+    assert {key: event(workplace, key).tags["dagster/data_version"] for key in TRAINED} == before
+
+
+def test_dagster_itself_refuses_an_unsigned_constitution(workplace) -> None:
+    defs = build_defs(workplace.consultation, workplace.root)
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=workplace.instance, raise_on_error=False,
+        asset_selection=[dg.AssetKey(["public", "signed_constitution"]), dg.AssetKey(["public", "revisions"])],
+    )  # fmt: skip
+    assert not result.success
+    checks = [each for each in result.get_asset_check_evaluations() if each.check_name == "signoff"]
+    assert [each.passed for each in checks] == [False]
+    assert "the sign-off is for another text" in str(checks[0].metadata["what"].value)
+    assert result.get_step_skipped_events() or not result.asset_materializations_for_node("public__revisions")
+
+
+def test_a_signature_starts_the_training_of_this_arm_only(workplace) -> None:
+    path = workplace.folder / "decisions" / "signoff.csv"
+    digest = version_of(dg.AssetKey(["public", "constitution"]), workplace.instance)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    old = next(row for row in rows if row["subject_ids"] == "public")
+    with path.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, list(contracts.LEDGER.fields), lineterminator="\n")
+        writer.writerow(
+            old | {"decision_id": "SO9", "supersedes": old["decision_id"], "inputs_digest": digest}
+        )
+    observe(workplace)
+    request = sensor(workplace, "signed_off_training")
+    assert isinstance(request, dg.RunRequest)
+    started = {key.to_user_string() for key in request.asset_selection}
+    assert {"public/signed_constitution", "public/revisions"} & started
+    before = {key: event(workplace, key).tags["dagster/data_version"] for key in TRAINED}
+    done = workplace.run()
+    assert done.failed == [] and done.waiting == {}
+    assert {key for key in TRAINED if key.startswith("public/")} <= set(done.materialized)
+    assert not {key for key in TRAINED if key.startswith("standard/")} & set(done.materialized)
+    assert {"eval_scores", "audit_report", "standard/adherence"} <= set(done.materialized)
+    after = {key: event(workplace, key).tags["dagster/data_version"] for key in TRAINED}
+    assert all((after[key] == before[key]) == key.startswith("standard/") for key in TRAINED)
+
+
+def test_deliberation_is_the_same_in_another_home(workplace, tmp_path: Path) -> None:
+    shutil.copytree(workplace.folder, tmp_path / "town")
+    from ccai_dagster.consultation import read_consultation
+    from ccai_dagster.run import run
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        chosen = "group:public_input or group:deliberation or key:selected_statements or key:*/constitution"
+        outcome = run(
+            read_consultation(tmp_path / "town"), tmp_path / "home", lambda line: None, chosen, instance
+        )
+        assert outcome.failed == []
+    for key in (
+        "raw_votes",
+        "opinion_groups",
+        "consensus_stability",
+        "selected_statements",
+        "public/constitution",
+    ):
+        ours = workplace.root / "town" / "tables" / f"{key}.parquet"
+        assert (tmp_path / "home" / "town" / "tables" / f"{key}.parquet").read_bytes() == ours.read_bytes()

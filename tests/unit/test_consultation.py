@@ -1,0 +1,89 @@
+"""Reading a consultation folder: what is told when something is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.settings import DEMO, FULL
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SAMPLE, tmp_path / "mine"))
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "consultation.yaml"
+    content = yaml.safe_load(path.read_text())
+    for name, value in values.items():
+        if value is None:
+            content.pop(name)
+        else:
+            content[name] = value
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_sample() -> None:
+    sample = read_consultation(SAMPLE)
+    assert sample.name == "sample"
+    assert set(sample.arms) == {"public", "standard"}
+    assert sample.profile == DEMO
+    assert read_consultation(SAMPLE, "full").profile == FULL
+
+
+def test_profiles_can_be_changed_in_part(folder: Path) -> None:
+    change(folder, profiles={"demo": {"policy": {"steps": 3}}})
+    changed = read_consultation(folder)
+    assert changed.profile.policy == DEMO.policy.model_copy(update={"steps": 3})
+    assert changed.profile.pairs == DEMO.pairs
+    assert changed.profile.digest() != DEMO.digest()
+
+
+def test_files_of_the_sample_can_be_named(folder: Path) -> None:
+    change(folder, prompts="sample:prompts.csv")
+    assert read_consultation(folder).path("sample:prompts.csv") == SAMPLE / "prompts.csv"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"seed": None}, "`seed`: Field required"),
+        ({"sead": 3}, "`sead`: Extra inputs"),
+        ({"moderation": "guess"}, "'strict' or 'lenient'"),
+        ({"baseline": "nobody"}, "baseline 'nobody'"),
+        (
+            {"arms": {"public": {"constitution": "ledgers", "description": "x"}}, "baseline": "public"},
+            "two arms",
+        ),
+        ({"arms": {"base": {"constitution": "ledgers", "description": "x"}}}, "'base'"),
+        ({"profiles": {"huge": {}}}, "unknown profiles"),
+        ({"profiles": {"demo": {"policy": {"steps": 0}}}}, "policy.steps"),
+        ({"prompts": "nowhere.csv"}, "nowhere.csv"),
+        ({"votes": "elsewhere"}, "elsewhere"),
+    ],
+)
+def test_bad_settings_name_file_and_field(folder: Path, values: dict[str, object], told: str) -> None:
+    change(folder, **values)
+    with pytest.raises(ConsultationError) as caught:
+        read_consultation(folder)
+    assert told in str(caught.value)
+    assert "consultation.yaml" in str(caught.value)
+
+
+def test_missing_pieces(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConsultationError, match="not found"):
+        read_consultation(tmp_path / "nowhere")
+    with pytest.raises(ConsultationError, match="no profile 'big'"):
+        read_consultation(folder, "big")
+    (folder / "decisions" / "merge.csv").unlink()
+    with pytest.raises(ConsultationError, match=r"merge\.csv.*header"):
+        read_consultation(folder)
+    (folder / "consultation.yaml").write_text("- a list\n")
+    with pytest.raises(ConsultationError, match="found list"):
+        read_consultation(folder)

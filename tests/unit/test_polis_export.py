@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ccai_dagster import contracts
+from ccai_dagster.deliberation.polis_export import export_digest, read_polis_export
+from ccai_dagster.errors import ConsultationError
+
+COMMENTS = """timestamp,datetime,comment-id,author-id,agrees,disagrees,moderated,comment-body
+1500000000000,Mon,1,0,1,0,1,"Be kind,
+always"
+1500000001000,Mon,0,7,9,9,-1,Be brief
+"""
+VOTES = """timestamp,datetime,comment-id,voter-id,vote
+1500000003000,Mon,0,7,-1
+1500000002000,Mon,0,7,1
+1500000002000,Mon,1,3,0
+1500000004000,Mon,1,7,1
+"""
+MATRIX = """participant,xid,group-id,n-comments,n-votes,n-agree,n-disagree,0,1
+7,secret,1,1,2,1,1,-1,1
+3,secret2,,0,1,0,0,,0
+9,secret3,0,0,0,0,0,,
+"""
+
+
+def write(
+    folder: Path, comments: str = COMMENTS, votes: str | None = VOTES, matrix: str | None = MATRIX
+) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "comments.csv").write_text(comments)
+    if votes is not None:
+        (folder / "votes.csv").write_text(votes)
+    if matrix is not None:
+        (folder / "participants-votes.csv").write_text(matrix)
+    return folder
+
+
+def report(folder: Path) -> dict[str, int]:
+    return dict(read_polis_export(folder).import_report.select("item", "count").iter_rows())
+
+
+def test_last_vote_counts_and_earlier_ones_are_reported(tmp_path: Path) -> None:
+    imported = read_polis_export(write(tmp_path))
+    assert imported.raw_votes.select("participant_id", "statement_id", "vote", "times_voted").rows() == [
+        (3, 1, 0, 1), (7, 0, -1, 2), (7, 1, 1, 1),
+    ]  # fmt: skip
+    assert imported.raw_votes["voted_at"][1] == datetime.datetime(2017, 7, 14, 2, 40, 3, tzinfo=datetime.UTC)
+    assert report(tmp_path)["earlier votes replaced"] == 1
+    assert report(tmp_path)["statements whose totals differ"] == 1
+
+
+def test_tables_keep_their_contracts_and_hold_no_personal_code(tmp_path: Path) -> None:
+    imported = read_polis_export(write(tmp_path))
+    for name in ("raw_statements", "raw_votes", "raw_participants", "import_report"):
+        table = getattr(imported, name)
+        assert not getattr(contracts, name.upper()).violations(table).height
+        assert "secret" not in table.write_csv()
+
+
+def test_people_without_votes_and_groups_are_kept(tmp_path: Path) -> None:
+    imported = read_polis_export(write(tmp_path))
+    assert imported.raw_participants.rows() == [(3, 1, None), (7, 2, 1), (9, 0, 0)]
+
+
+def test_bodies_may_span_lines(tmp_path: Path) -> None:
+    assert read_polis_export(write(tmp_path)).raw_statements["text"].to_list() == [
+        "Be brief",
+        "Be kind,\nalways",
+    ]
+
+
+def test_votes_come_from_the_matrix_where_there_is_no_list(tmp_path: Path) -> None:
+    imported = read_polis_export(write(tmp_path, votes=None))
+    assert imported.raw_votes.select("participant_id", "statement_id", "vote").rows() == [
+        (3, 1, 0), (7, 0, -1), (7, 1, 1),
+    ]  # fmt: skip
+    assert "votes.csv missing" in imported.import_report["item"].to_list()
+
+
+def test_order_of_rows_does_not_matter(tmp_path: Path) -> None:
+    header, *rows = VOTES.strip().split("\n")
+    shuffled = "\n".join([header, *reversed(rows)]) + "\n"
+    one, other = write(tmp_path / "a"), write(tmp_path / "b", votes=shuffled)
+    assert read_polis_export(one).raw_votes.equals(read_polis_export(other).raw_votes)
+
+
+def test_digest_changes_with_content_only(tmp_path: Path) -> None:
+    one, same, other = (
+        write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", votes=VOTES.replace("3,0", "3,1")),
+    )  # fmt: skip
+    assert export_digest(one) == export_digest(same) != export_digest(other)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"votes": VOTES.replace("7,-1", "7,2")}, ["votes.csv, data row 1", "vote 2", "participant 7"]),
+        ({"votes": VOTES.replace("Mon,0,7,1", "Mon,5,7,1")}, ["data row 2", "statement 5", "comments.csv"]),
+        ({"votes": VOTES.replace("7,-1", "7,x")}, ["data row 1", "column vote", "'x'"]),
+        ({"votes": VOTES.replace("vote\n", "vote,mood\n", 1)}, ["votes.csv"]),
+        ({"votes": "timestamp,datetime,comment-id,voter-id,vote\n"}, ["no votes", "empty consultation"]),
+        ({"votes": ""}, ["votes.csv", "empty"]),
+        ({"comments": COMMENTS.replace(",0,7,", ",1,7,")}, ["comments.csv", "comment-id 1", "[1, 2]"]),
+        ({"comments": COMMENTS.replace("9,9,-1", "9,9,4")}, ["data row 2", "moderated is 4"]),
+        ({"comments": COMMENTS.replace("author-id", "writer")}, ["unknown column", "writer"]),
+        ({"comments": COMMENTS.replace("comment-body", "body")}, ["missing column", "comment-body"]),
+        ({"comments": COMMENTS.splitlines()[0] + "\n"}, ["no statements"]),
+        ({"votes": None, "matrix": None}, ["neither votes.csv nor"]),
+        ({"matrix": MATRIX.replace("9,secret3", "7,secret3")}, ["participant 7", "[1, 3]"]),
+        ({"votes": None, "matrix": MATRIX.replace(",-1,1\n", ",agree,1\n")}, ["data row 1", "'agree'"]),
+    ],
+)
+def test_bad_exports_are_told_with_file_and_row(
+    tmp_path: Path, change: dict[str, str | None], told: list[str]
+) -> None:
+    with pytest.raises(ConsultationError) as caught:
+        read_polis_export(write(tmp_path, **change))
+    for part in told:
+        assert part in str(caught.value)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConsultationError, match="not found"):
+        read_polis_export(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "participants", "statements", "rows", "votes"),
+    [
+        ("15-per-hour-seattle", 339, 54, 2995, 2872),
+        ("brexit-consensus", 204, 50, 5312, 5303),
+        ("scoop-hivemind.biodiversity", 536, 316, 29802, 29719),
+        ("scoop-hivemind.ubi", 234, 71, 7174, 7153),
+    ],
+)
+def test_published_conversations(
+    test_data: Path, name: str, participants: int, statements: int, rows: int, votes: int
+) -> None:
+    found = report(test_data / "polis" / name)
+    assert (found["participants"], found["statements"], found["vote rows"], found["votes"]) == (
+        participants, statements, rows, votes,
+    )  # fmt: skip
+
+
+def test_digest_of_a_table_can_be_recomputed_from_json_lines() -> None:
+    import hashlib
+    import json
+
+    from ccai_dagster.digest import table_digest
+
+    table = pl.DataFrame({"id": [1, 2], "text": ["a", None]})
+    lines = '{"id":1,"text":"a"}\n{"id":2,"text":null}\n'
+    expected = hashlib.sha256((json.dumps([["id", "Int64"], ["text", "String"]]) + "\n" + lines).encode())
+    assert table_digest(table) == expected.hexdigest()
