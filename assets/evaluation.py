@@ -66,17 +66,18 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
     arms = [BASE, *consultation.arms]
     seed, settings = consultation.file.seed, consultation.profile.evaluation
-    models_of = {name: _model_key(name) for name in arms}
+    policies = {name: [name, "policy"] for name in consultation.arms}
 
     @table_asset(
         contracts.ELO_SCORES, key=["elo_scores"], group=GROUP, owner=OWNER, kinds={"torch", "mlflow"}, pool=POOL,
         settings=[settings, seed, consultation.profile.feedback],
-        ins=models_of | {"base_model": ["base_model"], "prompts": ["prompts"],
+        ins=policies | {"base_model": ["base_model"], "prompts": ["prompts"],
                          "judge_calibration": ["judge_calibration"]},
         description="Elo of every arm against the untrained model, by the feedback model's comparisons.",
     )  # fmt: skip
     def elo_scores(
         context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
         prompts: pl.DataFrame,
         judge_calibration: pl.DataFrame,
         launcher: Launcher,
@@ -84,11 +85,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         tracking: Tracking,
         **records: pl.DataFrame,
     ) -> Table:
+        compared = {"base_model": base_model, BASE: base_model, **records}
         chance = judge_at_chance(consultation, judge_calibration)
         result, run = measure(
             context, launcher, tracking, stage="comparison", arm="",
             tables={"prompts": prompts},
-            models={name: models.folder(only_digest(record)) for name, record in records.items()},
+            models={name: models.folder(only_digest(record)) for name, record in compared.items()},
             options=model_options(consultation)
             | {"settings": settings.model_dump(mode="json"), "arms": arms, "judge_at_chance": chance},
         )  # fmt: skip
@@ -124,7 +126,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
         with tracking.run(context, "eval_scores", {"stage": "eval_scores"}, {}) as run:
             run.log({f"{row['arm']}/{row['benchmark']}/{row['metric']}/{row['category']}": row["value"]
-                     for row in frame.iter_rows(named=True)})  # fmt: skip
+                     for row in frame.drop_nulls("value").iter_rows(named=True)})  # fmt: skip
         return Table(
             frame,
             {

@@ -13,7 +13,7 @@ from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest
-from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
+from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
 from resources.home import home_root
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -91,7 +91,10 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         result, run = measure(
             context, launcher, tracking, stage="judge_calibration", arm="",
-            tables={name: read_comparisons(path) for name, path in judge_paths.items()},
+            tables={
+                name: chosen_comparisons(read_comparisons(path), profile.feedback.calibration_comparisons, file.seed)
+                for name, path in judge_paths.items()
+            },
             models={"base_model": models.folder(only_digest(base_model))},
             options=model_options(consultation),
         )  # fmt: skip

@@ -5,8 +5,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets.decisions import ledger_key
 from ccai_dagster.consultation import LEDGERS
+from ccai_dagster.terminal import OBSERVE
 
-OBSERVE = "observe_inputs"
 DELIBERATE = "deliberate"
 TRAIN = "train_and_evaluate"
 

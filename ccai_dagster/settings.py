@@ -42,14 +42,19 @@ class FeedbackSettings(Settings):
     )
     server_model: str | None = None
     batch_size: int = Field(16, ge=1)
+    calibration_comparisons: int | None = Field(
+        24,
+        ge=2,
+        description="labelled comparisons a set that the feedback model is measured on; null takes all",
+    )
 
 
 class RevisionSettings(Settings):
     """Critique and revision (Bai et al. 2022, section 3.1)."""
 
-    prompts: int = Field(8, ge=1, description="prompts answered, criticised and revised")
+    prompts: int = Field(6, ge=1, description="prompts answered, criticised and revised")
     steps: int = Field(1, ge=1, le=4, description="revisions of each response")
-    new_tokens: int = Field(40, ge=1)
+    new_tokens: int = Field(32, ge=1)
     temperature: float = Field(1.0, gt=0)
     batch_size: int = Field(16, ge=1)
 
@@ -67,8 +72,8 @@ class SupervisedSettings(Settings):
 class PairSettings(Settings):
     """Sampled pairs of responses (Bai et al. 2022, section 4.1)."""
 
-    prompts: int = Field(24, ge=1)
-    new_tokens: int = Field(40, ge=1)
+    prompts: int = Field(12, ge=1)
+    new_tokens: int = Field(32, ge=1)
     temperature: float = Field(1.0, gt=0)
     batch_size: int = Field(32, ge=2)
 
@@ -100,12 +105,12 @@ class PolicySettings(Settings):
 class EvaluationSettings(Settings):
     """How much of each evaluation is run."""
 
-    items_per_benchmark: int | None = Field(40, ge=1, description="seeded sample of items; null runs all")
+    items_per_benchmark: int | None = Field(16, ge=1, description="seeded sample of items; null runs all")
     batch_size: int = Field(16, ge=1)
-    new_tokens: int = Field(48, ge=1)
-    comparison_prompts: int = Field(16, ge=2, description="held-out prompts each pair of arms is compared on")
-    adherence_prompts: int = Field(12, ge=1, description="held-out prompts")
-    principles_per_prompt: int = Field(3, ge=1, description="relevant principles judged on each response")
+    new_tokens: int = Field(32, ge=1)
+    comparison_prompts: int = Field(6, ge=2, description="held-out prompts each pair of arms is compared on")
+    adherence_prompts: int = Field(6, ge=1, description="held-out prompts")
+    principles_per_prompt: int = Field(2, ge=1, description="relevant principles judged on each response")
     bootstraps: int = Field(2000, ge=100)
 
 
@@ -131,7 +136,7 @@ class Profile(Settings):
 DEMO = Profile()
 FULL = Profile(
     deliberation=DeliberationSettings(bootstraps=1000),
-    feedback=FeedbackSettings(batch_size=64),
+    feedback=FeedbackSettings(batch_size=64, calibration_comparisons=None),
     revisions=RevisionSettings(prompts=4000, steps=4, new_tokens=256, batch_size=64),
     supervised=SupervisedSettings(
         steps=500, batch_size=64, learning_rate=2e-5, lora_rank=64, max_tokens=1024

@@ -82,7 +82,9 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
         yield "                  they show that the machinery works, not what the models learnt"
 
 
-def _score(value: float, low: float, high: float) -> str:
+def _score(value: float | None, low: float, high: float) -> str:
+    if value is None:
+        return "no answers"
     digits = 0 if abs(value) >= 10 or abs(high) >= 10 else 2
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 

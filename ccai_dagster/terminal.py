@@ -6,6 +6,10 @@ from typing import Any
 import dagster as dg
 
 
+OBSERVE = "observe_inputs"
+"""The job that only looks; it is announced once and prints nothing else unless it fails."""
+
+
 class _Lines(logging.Handler):
     """Turns Dagster's log records into lines for people."""
 
@@ -13,7 +17,8 @@ class _Lines(logging.Handler):
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is not None:
-            line = _event_line(event)
+            quiet = meta.get("job_name") == OBSERVE and event.event_type != dg.DagsterEventType.STEP_FAILURE
+            line = None if quiet else _event_line(event)
         else:
             message = str(meta.get("orig_message", record.getMessage()))
             line = f"      {message}" if record.levelno >= logging.INFO and not _plumbing(message) else None

@@ -17,6 +17,7 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.chat import rendered
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress, silent
 
 
@@ -35,7 +36,7 @@ class TransformersModel:
 
         Args:
             folder: Weights as safetensors, with a tokenizer that has a chat template.
-            dtype: `bfloat16` or `float32`.
+            dtype: `bfloat16` or `float32`; computed in what is fast here (see `computing_format`).
             batch_size: Conversations a batch.
             context_tokens: Longest prompt plus response.
 
@@ -50,7 +51,10 @@ class TransformersModel:
                 folder, padding_side="left", local_files_only=True
             )
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+                folder,
+                dtype=getattr(torch, computing_format(dtype)),
+                local_files_only=True,
+                use_safetensors=True,
             )
         except (OSError, ValueError) as error:
             raise ConsultationError(f"{folder}: no language model that can be loaded: {error}") from error

@@ -132,6 +132,12 @@ def chosen_prompts(prompts: pl.DataFrame, purpose: str, count: int, seed: int) -
     return candidates.filter(pl.col("prompt_id").is_in(order[:count])).sort("prompt_id")
 
 
+def chosen_comparisons(comparisons: pl.DataFrame, count: int | None, seed: int) -> pl.DataFrame:
+    """Choose up to `count` comparisons, or all of them if None, sorted by `pair_id`."""
+    order = sorted(comparisons["pair_id"], key=lambda pair_id: derived_seed(seed, "comparison", pair_id))
+    return comparisons.filter(pl.col("pair_id").is_in(order[:count])).sort("pair_id")
+
+
 def read_comparisons(path: Path) -> pl.DataFrame:
     """Read labelled comparisons: one JSON object a line.
 

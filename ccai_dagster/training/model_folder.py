@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.number_format import computing_format
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -33,18 +34,20 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_model(folder: Path, *, scores: bool = False) -> Any:
-    """Load the weights of a model folder in the number format they are saved in.
+    """Load the weights of a model folder, in the number format that is computed in here.
 
     Args:
         folder: A model folder.
         scores: Load it as a preference model, which gives one score; a language model gets a new head,
             drawn from the current state of torch's generator.
     """
+    import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     options = {"num_labels": 1} if scores else {}
-    return kind.from_pretrained(folder, dtype="auto", local_files_only=True, use_safetensors=True, **options)
+    dtype = getattr(torch, computing_format(saved_dtype(folder)))
+    return kind.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **options)
 
 
 def saved_dtype(folder: Path) -> str:

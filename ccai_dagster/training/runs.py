@@ -14,6 +14,7 @@ from typing import Any
 
 from ccai_dagster.digest import value_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress
 from ccai_dagster.training.model_folder import load_tokenizer, merged, save_model, saved_dtype
 
@@ -66,7 +67,7 @@ def training_arguments(
         "lr_scheduler_type": "constant",
         "seed": seed % 2**32,
         "data_seed": seed % 2**32,
-        "bf16": dtype == "bfloat16",
+        "bf16": computing_format(dtype) == "bfloat16",
         "use_cpu": on_cpu,
         "gradient_checkpointing": not on_cpu,
         # The data set is the order of training: `order` has shuffled it, and no trainer may do it again.

@@ -17,6 +17,7 @@ from ccai_dagster.run import Outcome, prepare_instance, run
 
 SMALLEST = {
     "deliberation": {"bootstraps": 10},
+    "feedback": {"calibration_comparisons": 4},
     "revisions": {"prompts": 2, "new_tokens": 4},
     "supervised": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
     "pairs": {"prompts": 8, "new_tokens": 4},
@@ -53,8 +54,6 @@ def small_folder(destination: Path, model: Path) -> Path:
     content = yaml.safe_load(path.read_text())
     content["model"] = {"source": f"folder:{model}", "dtype": "float32", "context_tokens": 2048}
     content["profiles"] = {"demo": SMALLEST}
-    judge = destination / "judge" / "sample_judge.jsonl"
-    judge.write_text("\n".join(judge.read_text().splitlines()[:6]) + "\n")
     path.write_text(yaml.safe_dump(content))
     return destination
 

@@ -1,0 +1,6 @@
+"""Runs all benchmarks."""
+
+from bench import definitions, deliberation, graph
+
+for benchmark in (definitions, deliberation, graph):
+    benchmark.main()

@@ -1,0 +1,34 @@
+"""Timing two things in turn, so that a change of the machine's speed hits both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return the wall seconds of one call."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def compare(
+    name: str, action: Callable[[], object], reference: Callable[[], object], told: str, runs: int = 5
+) -> None:
+    """Time `action` and `reference` in turn and print medians and the median ratio of pairs.
+
+    Args:
+        name: What is measured.
+        action: The project's own.
+        reference: What it is compared with.
+        told: The reference in words.
+        runs: Pairs, after one uncounted.
+    """
+    action()
+    reference()
+    pairs = [(seconds(action), seconds(reference)) for _ in range(runs)]
+    own, other = statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    ratio = statistics.median(a / b for a, b in pairs)
+    print(f"{name}: {own:.2f} s; {told}: {other:.2f} s; ratio {ratio:.2f} (median of {runs})", flush=True)
