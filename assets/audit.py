@@ -11,7 +11,7 @@ import polars as pl
 from assets import decisions
 from assets.deliberation import cut, excluded_participants, procedure
 from assets.evaluation import STAGES
-from assets.table_asset import Table, picture, table_asset
+from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
 from ccai_dagster.audit.provenance import Activity, Agent, Entity, provenance_document
 from ccai_dagster.audit.report import render_report
@@ -20,6 +20,7 @@ from ccai_dagster.audit.sensitivity import World, decision_sensitivity
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.constitution.selection import ideas_on_record
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
+from ccai_dagster.decisions.checks import check_decision_ids
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.digest import file_digest
 from ccai_dagster.evaluation.findings import findings
@@ -65,7 +66,7 @@ def build(
 
     @table_asset(
         contracts.DECISION_TRAIL, key=["decision_trail"], kinds={"python"},
-        ins=deliberated | constitutions | pairs | adherence,
+        ins=deliberated | constitutions | pairs | adherence, checks=["decision_ids"],
         description="What became of every statement and principle, by whose decision and for what reason.", **common,
     )  # fmt: skip
     def trail(
@@ -77,19 +78,19 @@ def build(
         selected_statements: pl.DataFrame,
         **tables: pl.DataFrame,
     ) -> Table:
-        return Table(
-            decision_trail(
-                raw_statements,
-                statements,
-                gac_scores,
-                consensus_stability,
-                selected_statements,
-                by_arm(tables, "__constitution"),
-                {kind: decisions.read(consultation, kind) for kind in LEDGERS},
-                by_arm(tables, "__pairs"),
-                by_arm(tables, "__adherence"),
-            )
+        ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
+        frame = decision_trail(
+            raw_statements,
+            statements,
+            gac_scores,
+            consensus_stability,
+            selected_statements,
+            by_arm(tables, "__constitution"),
+            ledgers,
+            by_arm(tables, "__pairs"),
+            by_arm(tables, "__adherence"),
         )
+        return Table(frame, checks=[Checked("decision_ids", check_decision_ids(ledgers))])
 
     assets = [trail]
     if derived is not None:

@@ -69,7 +69,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     policies = {name: [name, "policy"] for name in consultation.arms}
 
     @table_asset(
-        contracts.ELO_SCORES, key=["elo_scores"], group=GROUP, owner=OWNER, kinds={"torch", "mlflow"}, pool=POOL,
+        contracts.ELO_SCORES, key=["elo_scores"], deps=[decisions.ledger_key("training")],
+        group=GROUP, owner=OWNER, kinds={"torch", "mlflow"}, pool=POOL,
         settings=[settings, seed, consultation.profile.feedback],
         ins=policies | {"base_model": ["base_model"], "prompts": ["prompts"],
                          "judge_calibration": ["judge_calibration"]},
@@ -102,7 +103,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     judged = {f"{arm}__adherence": [arm, "adherence"] for arm in arms}
 
     @table_asset(
-        contracts.EVAL_SCORES, key=["eval_scores"], group=GROUP, owner=OWNER, kinds={"python"},
+        contracts.EVAL_SCORES, key=["eval_scores"], deps=[decisions.ledger_key("training")],
+        group=GROUP, owner=OWNER, kinds={"python"},
         settings=[settings, seed, consultation.file.baseline], checks=["one_difference"],
         ins=stages | items | judged | {"elo_scores": ["elo_scores"], "judge_calibration": ["judge_calibration"]},
         description="Every score of every arm with its interval and its paired difference to the baseline.",

@@ -6,11 +6,12 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Table, table_asset
+from assets.table_asset import Checked, Table, table_asset
 from assets.torch_stage import POOL, measure, model_options, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import BASE, Consultation
+from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
@@ -199,7 +200,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         settings=[profile.feedback, file.model, file.seed],
         ins={"base_model": ["base_model"], "response_pairs": [name, "response_pairs"], "constitution": signed,
              "judge_calibration": ["judge_calibration"]},
-        deps=[decisions.ledger_key("training")],
+        deps=[decisions.ledger_key("training")], checks=["training_decisions"],
         description="Which response the feedback model prefers under a principle, as a soft label.", **torch_kinds,
     )  # fmt: skip
     def preference_pairs(
@@ -211,7 +212,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         launcher: Launcher,
         models: ModelStore,
     ) -> Table:
-        method = training_decisions(decisions.read(consultation, "training")).feedback_method
+        ledger = decisions.read(consultation, "training")
+        method = training_decisions(ledger).feedback_method
         result = launcher.run(
             context, "preference_pairs",
             tables={"response_pairs": response_pairs, "constitution": constitution},
@@ -226,6 +228,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             {**dict(frame["status"].value_counts().sort("status").iter_rows()),
              "mean distance of the labels from one half": (frame["probability_a"] - 0.5).abs().mean() or 0.0,
              "feedback model no better than chance": bool(chance.any()) if chance.len() else "not measured"},
+            [Checked("training_decisions", check_training(ledger))],
         )  # fmt: skip
 
     return [revisions, supervised_policy, response_pairs, preference_pairs]

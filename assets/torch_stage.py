@@ -146,8 +146,8 @@ def measure(
         models: Model folders by name.
         options: Settings.
     """
-    name = f"{arm}/{stage}" if arm else stage
-    with tracking.run(context, name, {"stage": stage, "arm": arm}, _flat(options)) as run:
+    keys = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
+    with tracking.run(context, keys, {"stage": stage, "arm": arm}, _flat(options)) as run:
         result = launcher.run(
             context, stage, tables=dict(tables), models=dict(models), options=options, environment={}
         )

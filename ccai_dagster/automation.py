@@ -4,6 +4,7 @@ Sensors compare what is there with what it was made from each time they are aske
 caught at the next. Nothing here trains on a constitution that nobody has signed off.
 """
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,17 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
     ]
 
 
-def build_sensors(consultation: Consultation) -> list[dg.SensorDefinition]:
-    """Make the three sensors: observe, deliberate, train."""
+def build_sensors(
+    consultation: Consultation, tables: Tables, models: ModelStore
+) -> list[dg.SensorDefinition]:
+    """Make the three sensors: observe, deliberate, train.
+
+    Args:
+        consultation: The consultation.
+        tables: Where its tables are kept.
+        models: Where its models are kept.
+    """
+    is_kept = functools.partial(kept, tables, models)
 
     @dg.sensor(
         name="new_inputs", job_name=jobs.OBSERVE, minimum_interval_seconds=SECONDS,
@@ -133,19 +143,19 @@ def build_sensors(consultation: Consultation) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name="changed_deliberation", job_name=jobs.DELIBERATE, minimum_interval_seconds=SECONDS,
-        required_resource_keys={"tables", "models"}, default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Materializes the rooms from import to constitution whose inputs have another version.",
     )  # fmt: skip
     def changed_deliberation(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return _request(context, jobs.up_to_constitution(), "deliberate")
+        return _request(context, jobs.up_to_constitution(), "deliberate", is_kept(context.instance))
 
     @dg.sensor(
         name="signed_off_training", job_name=jobs.TRAIN, minimum_interval_seconds=SECONDS,
-        required_resource_keys={"tables", "models"}, default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Trains and evaluates once every constitution that changed is signed off.",
     )  # fmt: skip
     def signed_off_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        before = _request(context, jobs.up_to_constitution(), "deliberate")
+        before = _request(context, jobs.up_to_constitution(), "deliberate", is_kept(context.instance))
         if isinstance(before, dg.RunRequest):
             return dg.SkipReason("the constitutions are not settled yet")
         if waiting := unsigned(consultation, context.instance):
@@ -153,7 +163,7 @@ def build_sensors(consultation: Consultation) -> list[dg.SensorDefinition]:
             return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {told}")
         if not any(version_of(dg.AssetKey([arm, "policy"]), context.instance) for arm in consultation.arms):
             return dg.SkipReason("nothing was ever trained; the first training is started by hand")
-        return _request(context, jobs.after_signoff(), "train")
+        return _request(context, jobs.after_signoff(), "train", is_kept(context.instance))
 
     return [new_inputs, changed_deliberation, signed_off_training]
 
@@ -162,6 +172,7 @@ def _request(
     context: dg.SensorEvaluationContext,
     selection: dg.AssetSelection,
     name: str,
+    is_kept: Callable[[dg.AssetKey], bool],
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for everything in `selection` that is ready, unless a run is under way."""
     instance = context.instance
@@ -173,7 +184,6 @@ def _request(
         raise ValueError("the sensor was asked outside of a code location")
     whole = context.repository_def.asset_graph
     graph = graph_of(whole)
-    is_kept = kept(context.resources.tables, context.resources.models, instance)
     found = plan(graph.parents, graph.code_versions, instance, is_kept)
     wanted = selection.resolve(whole)
     ready = {key: reason for key, reason in found.ready.items() if key in wanted}

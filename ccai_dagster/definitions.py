@@ -79,12 +79,12 @@ def build_defs(
         resource_overrides: Resources to use instead, for tests.
     """
     home = Home(root, consultation.name)
-    assets = build_assets(consultation, home)
+    assets, resources = build_assets(consultation, home), build_resources(home)
     return dg.Definitions(
         assets=assets,
-        resources=build_resources(home) | dict(resource_overrides or {}),
+        resources=resources | dict(resource_overrides or {}),
         jobs=jobs.build(),
-        sensors=automation.build_sensors(consultation),
+        sensors=automation.build_sensors(consultation, resources["tables"], resources["models"]),
         schedules=automation.build_schedules(),
         executor=_executor(),
         loggers={"console": terminal_logger},

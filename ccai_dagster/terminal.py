@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-
 OBSERVE = "observe_inputs"
 """The job that only looks; it is announced once and prints nothing else unless it fails."""
 

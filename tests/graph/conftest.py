@@ -18,9 +18,9 @@ from ccai_dagster.run import Outcome, prepare_instance, run
 SMALLEST = {
     "deliberation": {"bootstraps": 10},
     "feedback": {"calibration_comparisons": 4},
-    "revisions": {"prompts": 2, "new_tokens": 4},
-    "supervised": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
-    "pairs": {"prompts": 8, "new_tokens": 4},
+    "revisions": {"prompts": 4, "new_tokens": 8},
+    "supervised": {"steps": 2, "batch_size": 8, "lora_rank": 2, "max_tokens": 64},
+    "pairs": {"prompts": 8, "new_tokens": 8},
     "preference_model": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
     "policy": {"steps": 1, "prompts_per_step": 1, "samples_per_prompt": 2, "new_tokens": 4, "lora_rank": 2},
     "evaluation": {
@@ -55,6 +55,9 @@ def small_folder(destination: Path, model: Path) -> Path:
     content["model"] = {"source": f"folder:{model}", "dtype": "float32", "context_tokens": 2048}
     content["profiles"] = {"demo": SMALLEST}
     path.write_text(yaml.safe_dump(content))
+    # A random model gives letters no probability; by contrast every pair gets a label.
+    ledger = destination / "decisions" / "training.csv"
+    ledger.write_text(ledger.read_text().replace(",letters,", ",contrast,", 1))
     return destination
 
 

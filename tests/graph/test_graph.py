@@ -16,9 +16,8 @@ import pytest
 
 from assets.evaluation import one_difference
 from ccai_dagster import contracts
-from ccai_dagster.automation import build_sensors
 from ccai_dagster.consultation import LEDGERS
-from ccai_dagster.definitions import build_defs, build_resources
+from ccai_dagster.definitions import build_defs
 from ccai_dagster.digest import file_digest, table_digest
 from ccai_dagster.sample.build import build_more
 from ccai_dagster.staleness import version_of
@@ -177,13 +176,9 @@ def test_a_selection_is_materialized_even_if_fresh(workplace) -> None:
 
 def sensor(workplace, name: str) -> dg.RunRequest | dg.SkipReason:
     defs = build_defs(workplace.consultation, workplace.root)
-    found = next(each for each in build_sensors(workplace.consultation) if each.name == name)
-    resources = build_resources(Home(workplace.root, "town"))
-    needed = {key: resources[key] for key in found.required_resource_keys}
-    with dg.build_sensor_context(
-        instance=workplace.instance, repository_def=defs.get_repository_def(), resources=needed
-    ) as context:
-        return found(context)
+    repository = defs.get_repository_def()
+    with dg.build_sensor_context(instance=workplace.instance, repository_def=repository) as context:
+        return repository.get_sensor_def(name)(context)
 
 
 def observe(workplace) -> None:
@@ -212,10 +207,11 @@ def test_a_decision_on_another_text_stops_its_room(workplace) -> None:
     path = workplace.folder / "decisions" / "merge.csv"
     whole, before = path.read_text(), table(workplace, "selected_statements")
     rows = list(csv.DictReader(whole.splitlines()))
-    digest = rows[0]["inputs_digest"]
+    lapsing = next(row for row in rows if row["inputs_digest"])
+    digest = lapsing["inputs_digest"]
     path.write_text(whole.replace(digest, "0" * 64))
     broken = workplace.run()
-    assert len(broken.failed) == 1 and rows[0]["decision_id"] in broken.failed[0]
+    assert len(broken.failed) == 1 and lapsing["decision_id"] in broken.failed[0]
     assert table(workplace, "selected_statements").equals(before)
     path.write_text(whole)
     assert workplace.run().failed == []
