@@ -62,9 +62,9 @@ class RevisionSettings(Settings):
 class SupervisedSettings(Settings):
     """Fine-tuning on the revisions (Bai et al. 2022, section 3.2)."""
 
-    steps: int = Field(6, ge=1)
+    steps: int = Field(4, ge=1)
     batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     lora_rank: int = Field(8, ge=1)
     max_tokens: int = Field(192, ge=16)
 
@@ -81,9 +81,9 @@ class PairSettings(Settings):
 class PreferenceModelSettings(Settings):
     """The preference model on human helpfulness and AI harmlessness comparisons."""
 
-    steps: int = Field(10, ge=1)
+    steps: int = Field(6, ge=1)
     batch_size: int = Field(8, ge=1, description="comparisons a step")
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     lora_rank: int = Field(8, ge=1)
     max_tokens: int = Field(160, ge=16)
     held_out_share: float = Field(0.2, gt=0, lt=1)
@@ -92,12 +92,12 @@ class PreferenceModelSettings(Settings):
 class PolicySettings(Settings):
     """Reinforcement learning (RLOO) against the preference model with a KL penalty."""
 
-    steps: int = Field(4, ge=1)
+    steps: int = Field(3, ge=1)
     prompts_per_step: int = Field(4, ge=1)
     samples_per_prompt: int = Field(4, ge=2)
-    new_tokens: int = Field(32, ge=1)
+    new_tokens: int = Field(24, ge=1)
     kl_weight: float = Field(0.05, ge=0)
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     lora_rank: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)
 

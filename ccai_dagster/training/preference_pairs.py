@@ -13,6 +13,7 @@ import polars as pl
 
 from ccai_dagster.feedback.calibration import wilson_interval
 from ccai_dagster.feedback.draws import uniform
+from ccai_dagster.feedback.prompts import chosen_comparisons
 
 HARMLESSNESS = "harmlessness"
 HELPFULNESS = "helpfulness"
@@ -31,7 +32,9 @@ def comparisons(
     Unanswered pairs and pairs of identical responses teach nothing and are left out; the caller counts
     them. Each comparison is turned so that its preferred response comes first, which changes no loss and
     lets the trainer's own accuracy mean agreement with the label. Held out is who the hash of source and
-    `pair_id` says, so the same pairs in every arm.
+    `pair_id` says, so the same pairs in every arm. Of human comparisons, at most as many are learnt from as
+    there are AI labels, or a short training would hardly see the constitution (Bai et al. 2022, section 4.1,
+    had three human ones for four AI ones); all those held out are kept.
 
     Args:
         harmlessness: PREFERENCE_PAIRS.
@@ -59,7 +62,7 @@ def comparisons(
         uniform(seed, "held out", source, pair_id) < held_out_share
         for source, pair_id in both.select("source", "pair_id").iter_rows()
     ]
-    return both.select(
+    table = both.select(
         "source",
         "pair_id",
         "prompt",
@@ -68,7 +71,10 @@ def comparisons(
         pl.when(a_first).then("probability_a").otherwise(1 - pl.col("probability_a")).alias("target"),
         "weight",
         pl.Series("held_out", held_out, dtype=pl.Boolean),
-    ).sort("source", "pair_id")
+    )
+    learnt = table.filter((pl.col("source") == HELPFULNESS) & ~pl.col("held_out"))
+    kept = chosen_comparisons(learnt, harmlessness.height, seed)
+    return pl.concat([table.join(learnt, on=["source", "pair_id"], how="anti"), kept]).sort("source", "pair_id")
 
 
 def held_out_metrics(source: str, margins: Sequence[float], targets: Sequence[float]) -> dict[str, float]:

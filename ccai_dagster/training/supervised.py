@@ -12,16 +12,21 @@ from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import SupervisedSettings
 from ccai_dagster.training import runs
 from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.feedback.prompts import chosen_comparisons
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
 
 
-def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame) -> pl.DataFrame:
-    """Collect what is imitated: every revision, and the preferred response of every decided comparison.
+def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Collect what is imitated: every revision, and preferred responses of people's comparisons.
+
+    There are at most as many of the second as of the first, or a short training would hardly see the
+    constitution. (Bai et al. 2022, section 3.2, had about three revisions for one helpful response.)
 
     Args:
         revisions: REVISIONS.
         helpful: HELPFULNESS_PAIRS; comparisons with a label of one half have no preferred response.
+        seed: Draws the comparisons, the same ones in every arm.
 
     Returns:
         `example_id`, `prompt`, `response`, sorted by id; empty responses are left out.
@@ -31,7 +36,8 @@ def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame) -> pl.Da
         "prompt",
         pl.col("revision").alias("response"),
     )
-    preferred = helpful.filter(pl.col("probability_a") != 0.5).select(
+    decided = helpful.filter(pl.col("probability_a") != 0.5)
+    preferred = chosen_comparisons(decided, revisions.height, seed).select(
         pl.format("helpful:{}", "pair_id").alias("example_id"),
         "prompt",
         pl.when(pl.col("probability_a") > 0.5).then("response_a").otherwise("response_b").alias("response"),
@@ -70,7 +76,7 @@ def train_supervised_policy(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    examples = supervised_examples(revisions, helpful)
+    examples = supervised_examples(revisions, helpful, seed)
     if examples.is_empty():
         raise ConsultationError("No revision and no preferred response, so there is nothing to imitate.")
     dtype = saved_dtype(base)

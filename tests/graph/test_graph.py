@@ -141,11 +141,11 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
 
 
 def test_labels_carry_their_evidence(workplace) -> None:
-    pairs = table(workplace, "public/preference_pairs").filter(pl.col("status") == "labelled")
-    both = (pairs["forward_probability"] + pairs["reversed_probability"]) / 2
-    assert (both - pairs["probability_a"]).abs().max() < 1e-9
-    principles = set(table(workplace, "public/constitution")["principle_id"])
-    assert set(table(workplace, "public/preference_pairs")["principle_id"]) <= principles
+    pairs = table(workplace, "public/preference_pairs")
+    assert set(pairs["method"]) == {"contrast"} and set(pairs["status"]) <= {"labelled", "identical"}
+    assert pairs.filter(pl.col("status") == "labelled")["probability_a"].n_unique() > 1
+    assert set(pairs["feedback_model"]) == {table(workplace, "base_model")["model_digest"].item()}
+    assert set(pairs["principle_id"]) <= set(table(workplace, "public/constitution")["principle_id"])
 
 
 def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:
@@ -280,7 +280,7 @@ def test_a_signature_starts_the_training_of_this_arm_only(workplace) -> None:
     assert done.failed == [] and done.waiting == {}
     assert {key for key in TRAINED if key.startswith("public/")} <= set(done.materialized)
     assert not {key for key in TRAINED if key.startswith("standard/")} & set(done.materialized)
-    assert {"eval_scores", "audit_report", "standard/adherence"} <= set(done.materialized)
+    assert {"eval_scores", "audit_report", "public/adherence"} <= set(done.materialized)
     after = {key: event(workplace, key).tags["dagster/data_version"] for key in TRAINED}
     assert all((after[key] == before[key]) == key.startswith("standard/") for key in TRAINED)
 

@@ -51,7 +51,7 @@ def helpful(*labels: float) -> pl.DataFrame:
 
 
 def test_what_is_imitated_are_revisions_and_preferred_responses() -> None:
-    table = supervised_examples(revisions(2), helpful(0.9, 0.5, 0.2))
+    table = supervised_examples(revisions(2), helpful(0.9, 0.5, 0.2), seed=1)
     assert table.rows() == [
         ("helpful:h0", "Why?", "Because."),
         ("helpful:h2", "Why?", "word " * 90),
