@@ -20,7 +20,7 @@ from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.polis_export import export_digest
 from ccai_dagster.digest import SHORT, value_digest
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.staleness import plan, version_of
+from ccai_dagster.staleness import CODE, GONE, NEVER, plan, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
 
@@ -152,7 +152,8 @@ def build_sensors(
     @dg.sensor(
         name="signed_off_training", job_name=jobs.TRAIN, minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Trains and evaluates once every constitution that changed is signed off.",
+        description="Trains and evaluates again once a constitution that changed is signed off; never for the first "
+        "time, and never because settings changed.",
     )  # fmt: skip
     def signed_off_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         before = _request(context, jobs.up_to_constitution(), "deliberate", is_kept(context.instance))
@@ -161,9 +162,9 @@ def build_sensors(
         if waiting := unsigned(consultation, context.instance):
             told = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
             return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {told}")
-        if not any(version_of(dg.AssetKey([arm, "policy"]), context.instance) for arm in consultation.arms):
-            return dg.SkipReason("nothing was ever trained; the first training is started by hand")
-        return _request(context, jobs.after_signoff(), "train", is_kept(context.instance))
+        return _request(
+            context, jobs.after_signoff(), "train", is_kept(context.instance), by_hand={NEVER, GONE, CODE}
+        )
 
     return [new_inputs, changed_deliberation, signed_off_training]
 
@@ -173,8 +174,13 @@ def _request(
     selection: dg.AssetSelection,
     name: str,
     is_kept: Callable[[dg.AssetKey], bool],
+    by_hand: Collection[str] = (),
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for everything in `selection` that is ready, unless a run is under way."""
+    """Ask for everything in `selection` that is ready, unless a run is under way.
+
+    Assets that are stale for a reason in `by_hand` are left to a person: new settings or a first training may
+    cost more than anybody wants to start without knowing.
+    """
     instance = context.instance
     active = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED,
                                                             dg.DagsterRunStatus.STARTING]))  # fmt: skip
@@ -186,7 +192,7 @@ def _request(
     graph = graph_of(whole)
     found = plan(graph.parents, graph.code_versions, instance, is_kept)
     wanted = selection.resolve(whole)
-    ready = {key: reason for key, reason in found.ready.items() if key in wanted}
+    ready = {key: reason for key, reason in found.ready.items() if key in wanted and reason not in by_hand}
     if not ready:
         return dg.SkipReason("everything is up to date")
     state = [[key.to_user_string(), reason, [version_of(parent, instance) for parent in sorted(graph.parents[key])]]

@@ -11,6 +11,8 @@ import dagster as dg
 DATA_VERSION = "dagster/data_version"
 INPUT_VERSION = "dagster/input_data_version/"
 CODE_VERSION = "dagster/code_version"
+NEVER, GONE, CODE = "never materialized", "its file is gone", "its code or settings changed"
+"""Reasons that do not come from new data; every other reason names the input that changed."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ def _stale(
 ) -> str | None:
     event = instance.get_latest_materialization_event(key)
     if event is None or event.asset_materialization is None:
-        return "never materialized"
+        return NEVER
     if not is_kept(key):
-        return "its file is gone"
+        return GONE
     tags = event.asset_materialization.tags or {}
     if tags.get(CODE_VERSION) != code_versions.get(key):
-        return "its code or settings changed"
+        return CODE
     for parent in sorted(parents, key=lambda each: each.to_user_string()):
         if tags.get(INPUT_VERSION + parent.to_user_string()) != version_of(parent, instance):
             return f"{parent.to_user_string()} changed"

@@ -13,6 +13,7 @@ import polars as pl
 
 from ccai_dagster import settings as sizes
 from ccai_dagster.feedback.language_model import LanguageModel
+from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress
 from resources.launcher import StageRequest
 
@@ -140,9 +141,8 @@ def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
     provenance: dict[str, Any] = {}
     if request.options["benchmarks"]:
         chosen = {name: (kind, Path(path)) for name, (kind, path) in request.options["benchmarks"].items()}
-        run = benchmarks.run_benchmarks(
-            request.models["policy"], chosen, settings, request.options["dtype"], seed, progress
-        )
+        dtype = computing_format(request.options["dtype"])
+        run = benchmarks.run_benchmarks(request.models["policy"], chosen, settings, dtype, seed, progress)
         made |= run.items
         provenance = dict(run.provenance)
     if {"adherence", "qualitative_responses"} & set(request.options["measures"]):

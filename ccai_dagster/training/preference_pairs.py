@@ -74,7 +74,9 @@ def comparisons(
     )
     learnt = table.filter((pl.col("source") == HELPFULNESS) & ~pl.col("held_out"))
     kept = chosen_comparisons(learnt, harmlessness.height, seed)
-    return pl.concat([table.join(learnt, on=["source", "pair_id"], how="anti"), kept]).sort("source", "pair_id")
+    return pl.concat([table.join(learnt, on=["source", "pair_id"], how="anti"), kept]).sort(
+        "source", "pair_id"
+    )
 
 
 def held_out_metrics(source: str, margins: Sequence[float], targets: Sequence[float]) -> dict[str, float]:

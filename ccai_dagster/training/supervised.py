@@ -8,11 +8,11 @@ import polars as pl
 
 from ccai_dagster.digest import folder_digest, table_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.prompts import chosen_comparisons
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import SupervisedSettings
 from ccai_dagster.training import runs
 from ccai_dagster.training.exchanges import exchange
-from ccai_dagster.feedback.prompts import chosen_comparisons
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
 

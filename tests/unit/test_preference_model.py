@@ -79,6 +79,14 @@ def test_what_is_held_out_depends_on_ids_alone() -> None:
     assert shared["held_out"].equals(shared["held_out_few"], check_names=False)
 
 
+def test_at_most_as_many_human_comparisons_are_learnt_from_as_there_are_ai_labels() -> None:
+    table = comparisons(harmlessness(*[0.9] * 5), helpfulness(*[0.1] * 200), 1.0, 0.2, seed=1)
+    human = table.filter(pl.col("source") == "helpfulness")
+    whole = comparisons(harmlessness(*[0.9] * 300), helpfulness(*[0.1] * 200), 1.0, 0.2, seed=1)
+    assert (~human["held_out"]).sum() == 5
+    assert human["held_out"].sum() == whole.filter(pl.col("source") == "helpfulness")["held_out"].sum()
+
+
 def test_held_out_figures_of_a_hand_worked_case() -> None:
     figures = held_out_metrics("helpfulness", [log(3), 0.0, -log(3), 5.0], [1.0, 0.75, 1.0, 0.5])
     assert figures["held_out_helpfulness_n"] == 3

@@ -59,6 +59,15 @@ def test_what_is_imitated_are_revisions_and_preferred_responses() -> None:
     ]
 
 
+def test_there_are_at_most_as_many_helpful_responses_as_revisions() -> None:
+    many = helpful(*[0.9] * 40)
+    table = supervised_examples(revisions(3), many, seed=1)
+    assert table["example_id"].str.starts_with("helpful").sum() == 3
+    assert table.equals(supervised_examples(revisions(3), many.reverse(), seed=1))
+    other = supervised_examples(revisions(3), many, seed=2)
+    assert not table.equals(other)
+
+
 class Interrupted(Exception):
     pass
 
