@@ -72,7 +72,7 @@ class SupervisedSettings(Settings):
 class PairSettings(Settings):
     """Sampled pairs of responses (Bai et al. 2022, section 4.1)."""
 
-    prompts: int = Field(12, ge=1)
+    prompts: int = Field(16, ge=1)
     new_tokens: int = Field(32, ge=1)
     temperature: float = Field(1.0, gt=0)
     batch_size: int = Field(32, ge=2)
