@@ -72,7 +72,9 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
     for (benchmark, metric, category), rows in shown.group_by(
         ["benchmark", "metric", "category"], maintain_order=True
     ):
-        name = " ".join(dict.fromkeys([str(benchmark), str(metric), "" if category == "all" else str(category)]))
+        name = " ".join(
+            dict.fromkeys([str(benchmark), str(metric), "" if category == "all" else str(category)])
+        )
         cells = {
             row["arm"]: _score(row["value"], row["low"], row["high"]) for row in rows.iter_rows(named=True)
         }

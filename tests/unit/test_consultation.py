@@ -38,9 +38,9 @@ def test_sample() -> None:
 
 
 def test_profiles_can_be_changed_in_part(folder: Path) -> None:
-    change(folder, profiles={"demo": {"policy": {"steps": 3}}})
+    change(folder, profiles={"demo": {"policy": {"steps": 7}}})
     changed = read_consultation(folder)
-    assert changed.profile.policy == DEMO.policy.model_copy(update={"steps": 3})
+    assert changed.profile.policy == DEMO.policy.model_copy(update={"steps": 7})
     assert changed.profile.pairs == DEMO.pairs
     assert changed.profile.digest() != DEMO.digest()
 
