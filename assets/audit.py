@@ -9,7 +9,6 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.deliberation import cut, excluded_participants, procedure
 from assets.evaluation import STAGES
 from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
@@ -18,6 +17,7 @@ from ccai_dagster.audit.report import render_report
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.audit.sensitivity import World, decision_sensitivity
 from ccai_dagster.audit.trail import decision_trail
+from ccai_dagster.constitution.on_record import cut_on_record, excluded_on_record, procedure_on_record
 from ccai_dagster.constitution.selection import ideas_on_record
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.checks import check_decision_ids
@@ -163,12 +163,16 @@ def _sensitivity(consultation: Consultation, derived: str) -> dg.AssetsDefinitio
         constitution: pl.DataFrame,
     ) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"))
-        world = World(settled.minimum_votes, procedure(settled, consultation.file.seed), cut(settled))
+        world = World(
+            settled.minimum_votes,
+            procedure_on_record(settled, consultation.file.seed),
+            cut_on_record(settled),
+        )
         frame = decision_sensitivity(
             raw_votes,
             raw_participants,
             statements,
-            excluded_participants(consultation),
+            excluded_on_record(decisions.read(consultation, "exclusion")),
             world,
             ideas_on_record(decisions.read(consultation, "idea")),
             constitution,

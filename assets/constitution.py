@@ -7,10 +7,10 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.deliberation import cut
 from assets.table_asset import Checked, Table, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.constitution import overlap, principles, selection
+from ccai_dagster.constitution.on_record import cut_on_record
 from ccai_dagster.consultation import Arm, Consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.findings import Finding
@@ -43,7 +43,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             gac_scores,
             statements,
             selection.ideas_on_record(ledgers["idea"]),
-            cut(settled),
+            cut_on_record(settled),
             [settled.decision_ids["selection_rule"]],
             selection.worded_statements(ledgers["wording"], ledgers["merge"], statements),
         )

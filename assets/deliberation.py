@@ -10,39 +10,21 @@ import polars as pl
 from assets import decisions
 from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
-from ccai_dagster.constitution.selection import Cut, ideas_on_record, reaches_cut
+from ccai_dagster.constitution.on_record import (
+    cut_on_record,
+    excluded_on_record,
+    moderation_on_record,
+    procedure_on_record,
+)
+from ccai_dagster.constitution.selection import ideas_on_record, reaches_cut
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.decisions import checks
-from ccai_dagster.decisions.settled_values import Thresholds, thresholds
-from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts
+from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.deliberation import cleaning, consensus, groups, representative, stability
-from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
 
 GROUP = "deliberation"
 OWNER = "team:deliberation"
-
-
-def procedure(settled: Thresholds, seed: int) -> Procedure:
-    """Return the numeric decisions as the methods take them."""
-    return Procedure(
-        settled.procedure,
-        settled.imputation,
-        settled.number_of_groups,
-        settled.smoothing,
-        settled.aggregation,
-        seed,
-    )
-
-
-def cut(settled: Thresholds) -> Cut:
-    """Return where the line is drawn."""
-    return Cut(settled.selection_rule, settled.gac_threshold, settled.idea_budget)
-
-
-def excluded_participants(consultation: Consultation) -> dict[int, str]:
-    """Return the exclusion decision of every excluded participant."""
-    return dict(exclusions(decisions.read(consultation, "exclusion")).iter_rows())
 
 
 def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.DataFrame) -> VoteMatrix:
@@ -71,18 +53,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     def statements(context: dg.AssetExecutionContext, raw_statements: pl.DataFrame) -> Table:
         ledger = decisions.read(consultation, "moderation")
         findings = checks.check_moderation(ledger, raw_statements, file.moderation)
-        verdicts = {
-            row["statement_id"]: cleaning.Moderation(
-                row["verdict"] == "in", row["rewrite"], (row["decision_id"],)
-            )
-            for row in moderation_verdicts(ledger).iter_rows(named=True)
-        }
-        frame = cleaning.clean_statements(raw_statements, verdicts, file.moderation == "lenient")
-        counts = Counter(moderation_verdicts(ledger)["verdict"].to_list())
+        decided = moderation_on_record(ledger)
+        frame = cleaning.clean_statements(raw_statements, decided, file.moderation == "lenient")
+        included = sum(each.included for each in decided.values())
         return Table(
             frame,
-            {"in": frame.height, "out": counts["out"], "rewritten": int(frame["rewritten"].sum()),
-             "undecided": raw_statements.height - sum(counts.values())},
+            {"in": frame.height, "out": len(decided) - included, "rewritten": int(frame["rewritten"].sum()),
+             "undecided": raw_statements.height - len(decided)},
             [Checked("moderation", findings)],
         )  # fmt: skip
 
@@ -98,7 +75,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         findings = checks.check_exclusions(decisions.read(consultation, "exclusion"), raw_participants)
         frame = cleaning.clean_participants(
             raw_participants,
-            excluded_participants(consultation),
+            excluded_on_record(decisions.read(consultation, "exclusion")),
             settled.minimum_votes,
             settled.decision_ids["minimum_votes"],
         )
@@ -141,7 +118,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         matrix = _matrix(votes, participants, statements)
         settled = thresholds(decisions.read(consultation, "threshold"))
-        grouping = groups.group_participants(matrix, procedure(settled, seed))
+        grouping = groups.group_participants(matrix, procedure_on_record(settled, seed))
         frame = groups.opinion_groups(matrix, grouping)
         sizes = frame["group_id"].value_counts().sort("group_id")["count"].to_list()
         return Table(
@@ -173,7 +150,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         frame = consensus.gac_scores(
             matrix,
             _labels(matrix, opinion_groups),
-            procedure(settled, seed),
+            procedure_on_record(settled, seed),
             pl.read_csv(published) if published else None,
         )
         line = settled.gac_threshold if settled.selection_rule == "threshold" else None
@@ -222,13 +199,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         matrix = _matrix(votes, participants, statements)
         settled = thresholds(decisions.read(consultation, "threshold"))
-        chosen = procedure(settled, seed)
+        chosen = procedure_on_record(settled, seed)
         ideas = ideas_on_record(decisions.read(consultation, "idea"))
         resampled = stability.consensus_stability(
             matrix,
             groups.group_participants(matrix, chosen),
             chosen,
-            reaches_cut(matrix.statement_ids.tolist(), ideas, cut(settled)),
+            reaches_cut(matrix.statement_ids.tolist(), ideas, cut_on_record(settled)),
             bootstraps.bootstraps,
             seed,
             lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),

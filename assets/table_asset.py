@@ -133,7 +133,7 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]
     if failed := [result for result in results if not result.passed]:
         yield from results
         raise dg.Failure(
-            f"{key.to_user_string()} was not replaced: "
+            f"{key.to_user_string()} was not stored: "
             + " ".join(str(result.metadata["what"].value) for result in failed),
             allow_retries=False,
         )

@@ -204,7 +204,7 @@ GAC_SCORES = _contract(
     n_pass=Field(pl.Int64, "passes", checks=COUNT),
     gac=Field(
         pl.Float64,
-        "group-aware consensus; null if a group never voted on it",
+        "group-aware consensus; null if a group never voted on it and nothing is smoothed",
         nullable=True,
         checks=PROBABILITY,
     ),

@@ -6,7 +6,7 @@ The same graph can be materialized in Dagster's user interface; this is the way 
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,12 +93,16 @@ def run(
         return outcome
     resources = build_resources(home)
     is_kept = automation.kept(resources["tables"], resources["models"], instance)
+    light = jobs.up_to_constitution().resolve(asset_graph)
     done: set[dg.AssetKey] = set()
     while True:
         found = plan(graph.parents, graph.code_versions, instance, is_kept)
-        ready = _admitted(found.ready, graph, consultation, instance, outcome)
+        ready = _admitted(found.ready, light, graph, consultation, instance, outcome)
         if repeated := sorted(key.to_user_string() for key in set(ready) & done):
-            raise RuntimeError(f"stale again right after they were materialized: {', '.join(repeated)}")
+            raise ConsultationError(
+                f"Votes or ledgers changed while the run was under way, so {', '.join(repeated)} would be "
+                "materialized again. What was made stands; run again."
+            )
         if not ready:
             break
         _announce(ready, say)
@@ -112,17 +116,18 @@ def run(
 
 def _admitted(
     ready: dict[dg.AssetKey, str],
+    light: Collection[dg.AssetKey],
     graph: automation.Graph,
     consultation: Consultation,
     instance: dg.DagsterInstance,
     outcome: Outcome,
 ) -> dict[dg.AssetKey, str]:
-    """Hold back what follows a constitution that is not settled or not signed off."""
-    arms = list(consultation.arms)
-    unsettled = {arm for arm in arms if dg.AssetKey([arm, "constitution"]) in ready}
-    if unsettled:
-        held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in arms])
-        return {key: reason for key, reason in ready.items() if key not in held}
+    """Settle the constitutions first; then hold back what follows one that is not signed off.
+
+    What a person has to mend or decide is found in the first seconds, before anything is trained.
+    """
+    if first := {key: reason for key, reason in ready.items() if key in light}:
+        return first
     outcome.waiting = automation.unsigned(consultation, instance)
     held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in outcome.waiting])
     return {key: reason for key, reason in ready.items() if key not in held}

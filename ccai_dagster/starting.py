@@ -3,28 +3,32 @@
 What a folder holds is told in `consultation`, what the published files mean in `decisions.ccai`.
 """
 
-import csv
 import datetime
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 import yaml
 
-from ccai_dagster import contracts
+from ccai_dagster.constitution.on_record import (
+    cut_on_record,
+    excluded_on_record,
+    moderation_on_record,
+    procedure_on_record,
+)
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
-from ccai_dagster.constitution.selection import Cut, ideas_on_record, select_statements, worded_statements
+from ccai_dagster.constitution.selection import ideas_on_record, select_statements, worded_statements
 from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, read_consultation
 from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
-from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.decisions.decision import Decision
+from ccai_dagster.decisions.ledger import read_ledger, write_ledger
 from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts
 from ccai_dagster.deliberation import cleaning, consensus, groups
 from ccai_dagster.deliberation.polis_export import export_files, read_polis_export
-from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.vote_matrix import vote_matrix
-from ccai_dagster.digest import SHORT
+from ccai_dagster.digest import SHORT, text_digest
 from ccai_dagster.errors import ConsultationError
 
 STARTING_VALUES = {
@@ -83,7 +87,8 @@ def from_export(export: Path, destination: Path) -> list[str]:
         for path in export_files(export):
             shutil.copyfile(path, unfinished / "votes" / path.name)
         for kind in LEDGERS:
-            _write_ledger(unfinished / "decisions" / f"{kind}.csv", kind)
+            rows = _moderation(imported.raw_statements) if kind == "moderation" else _starting_values(kind)
+            write_ledger(unfinished / "decisions" / f"{kind}.csv", rows)
         baseline = sample.path(sample.arms["standard"].constitution)
         shutil.copyfile(baseline, unfinished / "constitutions" / "standard.csv")
         (unfinished / "consultation.yaml").write_text(TEMPLATE + _sample_sets(sample), encoding="utf-8")
@@ -95,9 +100,9 @@ def from_export(export: Path, destination: Path) -> list[str]:
     return [
         f"{destination}: {imported.raw_participants.height:,} participants, {waiting:,} statements, "
         f"{imported.raw_votes.height:,} votes",
-        "Next: write title, public and question in consultation.yaml; decide on every statement in "
-        "decisions/moderation.csv; go through decisions/threshold.csv and decisions/training.csv, whose rows are "
-        "starting values; then `ccai run` and word what reaches the cut in decisions/wording.csv.",
+        "Moderation was taken over from the export; every other value in decisions/ is a starting value.",
+        f"Next: write title, public and question in {destination}/consultation.yaml, go through decisions/, then "
+        f"`ccai run {destination}` and word what reaches the cut in decisions/wording.csv.",
     ]
 
 
@@ -142,32 +147,25 @@ def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
     ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
     settled = thresholds(ledgers["threshold"])
     imported = read_polis_export(consultation.path(consultation.file.votes))
-    verdicts = {
-        row["statement_id"]: cleaning.Moderation(
-            row["verdict"] == "in", row["rewrite"], (row["decision_id"],)
-        )
-        for row in moderation_verdicts(ledgers["moderation"]).iter_rows(named=True)
-    }
     statements = cleaning.clean_statements(
-        imported.raw_statements, verdicts, consultation.file.moderation == "lenient"
+        imported.raw_statements,
+        moderation_on_record(ledgers["moderation"]),
+        consultation.file.moderation == "lenient",
     )
     participants = cleaning.clean_participants(
         imported.raw_participants,
-        dict(exclusions(ledgers["exclusion"]).iter_rows()),
+        excluded_on_record(ledgers["exclusion"]),
         settled.minimum_votes,
         "",
     )
     votes = cleaning.clean_votes(imported.raw_votes, statements, participants)
     matrix = vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
-    chosen = Procedure(
-        settled.procedure, settled.imputation, settled.number_of_groups, settled.smoothing, settled.aggregation,
-        consultation.file.seed,
-    )  # fmt: skip
+    chosen = procedure_on_record(settled, consultation.file.seed)
     scores = consensus.gac_scores(matrix, groups.group_participants(matrix, chosen).labels, chosen)
     worded = worded_statements(ledgers["wording"], ledgers["merge"], statements)
     selected = select_statements(
         scores, statements, ideas_on_record(ledgers["idea"]),
-        Cut(settled.selection_rule, settled.gac_threshold, settled.idea_budget), [], worded,
+        cut_on_record(settled), [], worded,
     )  # fmt: skip
     return derive_constitution(arm, selected, worded)
 
@@ -177,15 +175,45 @@ def _check_empty(destination: Path) -> None:
         raise ConsultationError(f"{destination}: holds something already; name a new or empty folder.")
 
 
-def _write_ledger(path: Path, kind: str) -> None:
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(list(contracts.LEDGER.fields))
-        for number, (subject, outcome) in enumerate(STARTING_VALUES.get(kind, {}).items(), start=1):
-            reason = "starting value of a new folder, not yet considered by anybody"
-            row = [f"{kind}-{number}", kind, subject, outcome, reason, "", "whoever ran `ccai new`", today]
-            writer.writerow([*row, "", "", "ccai new"])
+def _starting_values(kind: str) -> list[Decision]:
+    reason = "starting value of a new folder, not yet considered by anybody"
+    return [
+        _decision(kind, number, (subject,), outcome, reason)
+        for number, (subject, outcome) in enumerate(STARTING_VALUES.get(kind, {}).items(), start=1)
+    ]
+
+
+def _moderation(raw_statements: pl.DataFrame) -> list[Decision]:
+    """Take over what was moderated in Polis, one row for all that went in and one for all that went out."""
+    reason = "taken over from the export; the reasons were not exported"
+    rows = []
+    for number, (value, outcome) in enumerate(((1, "in"), (-1, "out: moderated out in Polis")), start=1):
+        chosen = raw_statements.filter(pl.col("moderated") == value).sort("statement_id")
+        if chosen.height:
+            subjects = tuple(map(str, chosen["statement_id"]))
+            rows.append(_decision("moderation", number, subjects, outcome, reason, chosen["text"].to_list()))
+    return rows
+
+
+def _decision(
+    kind: str,
+    number: int,
+    subjects: tuple[str, ...],
+    outcome: str,
+    reason: str,
+    texts: Sequence[str] | None = None,
+) -> Decision:
+    return Decision(
+        decision_id=f"{kind}-{number}",
+        kind=kind,
+        subject_ids=subjects,
+        outcome=outcome,
+        reason=reason,
+        decided_by="whoever ran `ccai new`",
+        decided_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        inputs_digest=text_digest("\n".join(texts)) if texts is not None else None,
+        suggested_by="ccai new",
+    )
 
 
 def _sample_sets(sample: Consultation) -> str:

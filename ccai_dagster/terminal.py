@@ -26,7 +26,7 @@ class _Lines(logging.Handler):
 
 
 def _plumbing(message: str) -> bool:
-    return message.startswith(("[pipes] ", "Loading file from", "Writing file at"))
+    return message.startswith(("[pipes] ", "Loading file from", "Writing file at", "Dependencies for step"))
 
 
 def _event_line(event: dg.DagsterEvent) -> str | None:

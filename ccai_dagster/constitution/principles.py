@@ -51,8 +51,8 @@ def derive_constitution(arm: str, selected: pl.DataFrame, worded: Sequence[Worde
     if not rows:
         raise ConsultationError(
             f"The constitution of arm {arm!r} has no principle: {len(chosen)} statements reach the cut and "
-            f"{len(worded)} wordings are on record. Word them in decisions/wording.csv, or lower the cut in "
-            "decisions/threshold.csv."
+            f"{len(worded)} wordings are on record. Word them in decisions/wording.csv (statements "
+            f"{', '.join(map(str, sorted(chosen)[:20])) or 'none'}), or lower the cut in decisions/threshold.csv."
         )
     rows.sort(key=lambda row: (-row["gac"], row["principle_id"]))
     return CONSTITUTION.build(rows)
