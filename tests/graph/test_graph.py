@@ -23,7 +23,8 @@ from ccai_dagster.sample.build import build_more
 from ccai_dagster.staleness import version_of
 from resources.home import Home
 
-pytestmark = pytest.mark.torch
+# The first test waits for the whole graph, one after another starts a training again.
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 ARMS = ("public", "standard")
 ONCE = {
     "raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants", "votes",
