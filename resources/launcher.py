@@ -43,6 +43,11 @@ class StageRequest(BaseModel):
         return self.folder / "work"
 
     @property
+    def log(self) -> Path:
+        """What libraries print."""
+        return self.folder / "log.txt"
+
+    @property
     def made(self) -> Path:
         """Results."""
         return self.folder / "made"
@@ -115,7 +120,11 @@ class Launcher(dg.ConfigurableResource):
                 text = message.read_text(encoding="utf-8")
                 message.unlink()
                 raise dg.Failure(text, allow_retries=False) from error
-            raise
+            raise dg.Failure(
+                f"stage {stage} ended without a word ({error}); what it printed is in {request.log}. Out of memory is "
+                "the usual reason: make the batch sizes in consultation.yaml smaller.",
+                allow_retries=False,
+            ) from error
         return self._result(request)
 
     def finish(self, result: StageResult) -> None:

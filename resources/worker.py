@@ -4,6 +4,7 @@ Started by `resources.launcher`; `python -m resources.worker REQUEST` also works
 """
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -22,6 +23,9 @@ SECONDS_BETWEEN_MESSAGES = 3.0
 def main(path: Path) -> int:
     """Run the request in `path`; return the exit status."""
     request = StageRequest.model_validate_json(path.read_text(encoding="utf-8"))
+    # Progress bars and warnings of libraries go to a file; what people should read goes through pipes.
+    with request.log.open("ab") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
     with open_dagster_pipes() as pipes:
         try:
             report = stages.STAGES[request.stage](request, _progress(pipes))
