@@ -5,7 +5,7 @@ Figures come from `scores`; nothing is computed here but the words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -48,14 +48,11 @@ def findings(scores: pl.DataFrame) -> list[str]:
             f"would be expected to single out about {_count(len(compared) * 0.05)}."
         )
     if same:
-        sentences.append(
-            f"No difference beyond {SMALL_SHARE:.0%} of the scale: {'; '.join(_pair(row) for row in same)}."
-        )
+        sentences.append(f"No difference beyond {SMALL_SHARE:.0%} of the scale: {_grouped(same)}.")
     if unclear:
         sentences.append(
-            "Too few items to tell whether there is a difference: "
-            + "; ".join(f"{_pair(row)} ({_reach(row)})" for row in unclear)
-            + "."
+            f"Too few items to tell whether there is a difference: {_grouped(unclear)}. The widest interval of a "
+            f"difference lies {_reach(max(unclear, key=_width))}."
         )
     sentences += _elo(shown.filter(pl.col("benchmark") == ELO_BENCHMARK))
     sentences += _unanswered(shown)
@@ -79,8 +76,16 @@ def _measure(row: Mapping[str, Any]) -> str:
     return f"{name} on `{row['benchmark']}`"
 
 
-def _pair(row: Mapping[str, Any]) -> str:
-    return f"{_measure(row)}, `{row['arm']}` against `{row['compared_with']}`"
+def _grouped(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Name each measure once, with the pairs of arms it was compared for."""
+    pairs: dict[str, list[str]] = {}
+    for row in rows:
+        pairs.setdefault(_measure(row), []).append(f"`{row['arm']}` against `{row['compared_with']}`")
+    return "; ".join(f"{measure}, {' and '.join(each)}" for measure, each in pairs.items())
+
+
+def _width(row: Mapping[str, Any]) -> float:
+    return float(row["difference_high"] - row["difference_low"])
 
 
 def _reach(row: Mapping[str, Any]) -> str:
