@@ -88,6 +88,7 @@ def _score(value: float | None, low: float, high: float) -> str:
     if value is None:
         return "no answers"
     digits = 0 if abs(value) >= 10 or abs(high) >= 10 else 2
+    value, low, high = (round(each, digits) + 0.0 for each in (value, low, high))  # no minus before a zero
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
