@@ -6,7 +6,6 @@ profile (`demo` by default), `CCAI_HOME` where results are kept. No asset or res
 
 import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,21 +67,18 @@ def build_resources(home: Home) -> dict[str, Any]:
     }
 
 
-def build_defs(
-    consultation: Consultation, root: Path, resource_overrides: Mapping[str, Any] | None = None
-) -> dg.Definitions:
+def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
     """Build the code location for a consultation.
 
     Args:
         consultation: The consultation.
         root: Where results are kept (`CCAI_HOME`).
-        resource_overrides: Resources to use instead, for tests.
     """
     home = Home(root, consultation.name)
     assets, resources = build_assets(consultation, home), build_resources(home)
     return dg.Definitions(
         assets=assets,
-        resources=resources | dict(resource_overrides or {}),
+        resources=resources,
         jobs=jobs.build(),
         sensors=automation.build_sensors(consultation, resources["tables"], resources["models"]),
         schedules=automation.build_schedules(),

@@ -105,9 +105,8 @@ class Launcher(dg.ConfigurableResource):
         request.made.mkdir(parents=True)
         path = request.folder / "request.json"
         path.write_text(request.model_dump_json(indent=1), encoding="utf-8")
-        command = [*self._command(distributed), "-m", "resources.worker", str(path)]
-        if distributed:
-            command = [*self._command(True), "--module", "resources.worker", str(path)]
+        module = "--module" if distributed else "-m"
+        command = [*self._command(distributed), module, "resources.worker", str(path)]
         try:
             dg.PipesSubprocessClient().run(
                 context=context.op_execution_context,
