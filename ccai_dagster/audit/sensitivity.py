@@ -177,9 +177,9 @@ def _selector(
         key = (world.minimum_votes, grouping)
         if key not in labels:
             labels[key] = group_participants(matrix, grouping).labels
-        agree, votes_cast = group_counts(matrix, labels[key])
-        gac = group_aware_consensus(agree, votes_cast, world.procedure)
+        counts = group_counts(matrix, labels[key])
+        gac = group_aware_consensus(counts.agree, counts.votes, world.procedure)
         chosen = reaches_cut(matrix.statement_ids.tolist(), ideas, world.cut)(gac)
-        return _Outcome(len(agree), frozenset(matrix.statement_ids[chosen].tolist()))
+        return _Outcome(len(counts.agree), frozenset(matrix.statement_ids[chosen].tolist()))
 
     return select

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
@@ -12,9 +14,24 @@ SMOOTHING = {"none": (0.0, 0.0), "laplace": (1.0, 2.0), "jeffreys": (0.5, 1.0)}
 """What is added to agreeing votes and to all votes of a group."""
 
 
+@dataclass(frozen=True)
+class GroupCounts:
+    """Votes of each group on each statement, all of shape (groups, statements).
+
+    Attributes:
+        agree: Agreeing votes.
+        disagree: Disagreeing votes.
+        votes: All votes, passes included.
+    """
+
+    agree: np.ndarray
+    disagree: np.ndarray
+    votes: np.ndarray
+
+
 def group_counts(
     matrix: VoteMatrix, labels: np.ndarray, weights: np.ndarray | None = None, groups: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> GroupCounts:
     """Count votes by group and statement.
 
     Args:
@@ -22,14 +39,18 @@ def group_counts(
         labels: Shape (participants,), group of each.
         weights: How often each participant counts; once if None.
         groups: Number of groups; the largest label plus one if None.
-
-    Returns:
-        Agreeing votes and all votes (passes included), each of shape (groups, statements).
     """
     number = int(labels.max()) + 1 if groups is None else groups
-    members = (labels[None, :] == np.arange(number)[:, None]).astype(float)
-    members = members if weights is None else members * weights
-    return members @ (matrix.values == 1), members @ matrix.cast
+    width = len(matrix.statement_ids)
+    cell = labels[matrix.row] * width + matrix.column
+    weight = np.ones(len(cell)) if weights is None else weights[matrix.row]
+
+    def count(chosen: np.ndarray) -> np.ndarray:
+        counted = np.bincount(cell[chosen], weights=weight[chosen], minlength=number * width)
+        return counted.reshape(number, width)
+
+    agree, disagree, passes = (count(matrix.vote == vote) for vote in (1, -1, 0))
+    return GroupCounts(agree, disagree, agree + disagree + passes)
 
 
 def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Procedure) -> np.ndarray:
@@ -68,10 +89,9 @@ def gac_scores(
         procedure: Smoothing and aggregation.
         published: `statement_id`, `gac` as published elsewhere, to stand beside ours.
     """
-    agree, votes = group_counts(matrix, labels)
-    n_agree = (matrix.values == 1).sum(axis=0)
-    n_disagree = (matrix.values == -1).sum(axis=0)
-    n_votes = matrix.cast.sum(axis=0)
+    counts = group_counts(matrix, labels)
+    agree, votes = counts.agree, counts.votes
+    n_agree, n_disagree, n_votes = agree.sum(axis=0), counts.disagree.sum(axis=0), votes.sum(axis=0)
     seen = np.maximum(n_votes, 1)
     polarization = 1 - np.abs(n_agree - n_disagree) / seen
     agreement = np.divide(agree, votes, out=np.full(votes.shape, np.nan), where=votes > 0)

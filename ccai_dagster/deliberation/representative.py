@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import REPRESENTATIVE_STATEMENTS
+from ccai_dagster.deliberation.consensus import group_counts
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix
 
 Z_90 = 1.2816
@@ -40,15 +41,14 @@ def representative_statements(matrix: VoteMatrix, labels: np.ndarray) -> pl.Data
     Shares are (n + 1) / (votes + 2), passes counted as votes.
     """
     rows: list[dict[str, object]] = []
-    everybody = matrix.cast.sum(axis=0).astype(float)
+    counts = group_counts(matrix, labels)
+    everybody = counts.votes.sum(axis=0)
     for group in np.unique(labels):
-        members = labels == group
-        votes = matrix.cast[members].sum(axis=0).astype(float)
+        votes = counts.votes[group]
         sides = {}
-        for side, value in (("agree", 1), ("disagree", -1)):
-            chosen = matrix.cast & (matrix.values == value)
-            inside = chosen[members].sum(axis=0).astype(float)
-            outside = chosen.sum(axis=0) - inside
+        for side, counted in (("agree", counts.agree), ("disagree", counts.disagree)):
+            inside = counted[group]
+            outside = counted.sum(axis=0) - inside
             share = (inside + 1) / (votes + 2)
             other = (outside + 1) / (everybody - votes + 2)
             sides[side] = {

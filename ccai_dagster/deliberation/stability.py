@@ -69,15 +69,14 @@ def consensus_stability(
     for resample in range(bootstraps):
         drawn = generator.multinomial(people, np.full(people, 1 / people)).astype(float)
         again = group_participants(matrix, procedure, drawn, start if len(start) > 1 else None)
-        agree, votes = group_counts(matrix, again.labels, drawn)
-        scores[resample] = group_aware_consensus(agree, votes, procedure)
+        counts = group_counts(matrix, again.labels, drawn)
+        scores[resample] = group_aware_consensus(counts.agree, counts.votes, procedure)
         selected += reaches_cut(scores[resample])
         adjusted_rand[resample] = adjusted_rand_score(grouping.labels, again.labels)
         numbers[len(set(again.labels.tolist()))] += 1
         if (resample + 1) % 25 == 0:
             progress("resampling participants", resample + 1, bootstraps)
-    _, votes = group_counts(matrix, grouping.labels)
-    agree, _ = group_counts(matrix, grouping.labels)
+    counts = group_counts(matrix, grouping.labels)
     known = ~np.isnan(scores).all(axis=0)
     low, high = np.full(scores.shape[1], np.nan), np.full(scores.shape[1], np.nan)
     if known.any():
@@ -85,11 +84,11 @@ def consensus_stability(
     table = pl.DataFrame(
         {
             "statement_id": matrix.statement_ids.astype(np.int64),
-            "gac": group_aware_consensus(agree, votes, procedure),
+            "gac": group_aware_consensus(counts.agree, counts.votes, procedure),
             "gac_low": low,
             "gac_high": high,
             "selection_probability": selected / bootstraps,
-            "smallest_group_votes": votes.min(axis=0).astype(np.int64),
+            "smallest_group_votes": counts.votes.min(axis=0).astype(np.int64),
         }
     ).with_columns(pl.col("gac", "gac_low", "gac_high").fill_nan(None))
     return Stability(table, adjusted_rand, dict(sorted(numbers.items())))

@@ -32,9 +32,9 @@ PAPER = Procedure("paper", "zero", None, "none", "product", 1)
 
 
 def matrix_of(rows: list[list[int | None]]) -> VoteMatrix:
-    cast = np.array([[value is not None for value in row] for row in rows])
-    values = np.array([[0.0 if value is None else float(value) for value in row] for row in rows])
-    return VoteMatrix(np.arange(len(rows)), np.arange(len(rows[0])), cast, values)
+    cells = [(i, j, vote) for i, row in enumerate(rows) for j, vote in enumerate(row) if vote is not None]
+    votes = pl.DataFrame(cells, schema=["participant_id", "statement_id", "vote"], orient="row")
+    return vote_matrix(votes, pl.Series(range(len(rows))), pl.Series(range(len(rows[0]))))
 
 
 TWO_CAMPS = matrix_of([[1, 1, -1, 1]] * 6 + [[-1, -1, 1, 1]] * 4)
@@ -245,5 +245,7 @@ def test_published_and_corrected_scores_of_ccai(ccai: tuple[Import, VoteMatrix],
     assert [round(scores["gac"].quantile(q), 3) for q in (0.0, 1.0)] == [0.042, 0.963]
     realigned = gac_scores(matrix, published["group-id"].to_numpy(), PAPER)
     assert np.allclose(realigned["gac"], variants["gac_realigned"], atol=1e-6)
-    agree, votes = group_counts(matrix, as_published)
-    assert np.allclose((agree / votes)[0], [row[0] for row in scores["group_agreement"].to_list()])
+    counts = group_counts(matrix, as_published)
+    assert np.allclose(
+        (counts.agree / counts.votes)[0], [row[0] for row in scores["group_agreement"].to_list()]
+    )
