@@ -105,12 +105,10 @@ class Launcher(dg.ConfigurableResource):
         request.made.mkdir(parents=True)
         path = request.folder / "request.json"
         path.write_text(request.model_dump_json(indent=1), encoding="utf-8")
-        module = "--module" if distributed else "-m"
-        command = [*self._command(distributed), module, "resources.worker", str(path)]
         try:
             dg.PipesSubprocessClient().run(
                 context=context.op_execution_context,
-                command=command,
+                command=self._command(distributed, path),
                 env={**os.environ, **self._environment(), **(environment or {})},
             )
         except Exception as error:
@@ -149,12 +147,13 @@ class Launcher(dg.ConfigurableResource):
             table.write_parquet(paths[name])
         return StageRequest(stage=stage, folder=folder, tables=paths, models=models, options=options)
 
-    def _command(self, distributed: bool) -> list[str]:
+    def _command(self, distributed: bool, request: Path) -> list[str]:
         if not distributed:
-            return [sys.executable]
+            return [sys.executable, "-m", "resources.worker", str(request)]
+        worker = ["--module", "resources.worker", str(request)]
         launch = [sys.executable, "-m", "accelerate.commands.launch"]
         if self.accelerate_config:
-            return [*launch, "--config_file", self.accelerate_config]
+            return [*launch, "--config_file", self.accelerate_config, *worker]
         single = [
             "--num_processes",
             "1",
@@ -165,7 +164,7 @@ class Launcher(dg.ConfigurableResource):
             "--dynamo_backend",
             "no",
         ]
-        return [*launch, *single, "--num_cpu_threads_per_process", str(self.threads)]
+        return [*launch, *single, "--num_cpu_threads_per_process", str(self.threads), *worker]
 
     def _environment(self) -> dict[str, str]:
         # Without a passive wait policy a neighbour on the same cores makes kernels up to 40 times slower.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ import yaml
 
 from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
 from ccai_dagster.run import Outcome, prepare_instance, run
+from resources.launcher import Launcher
 
 SMALLEST = {
     "deliberation": {"bootstraps": 10},
@@ -62,7 +66,35 @@ def small_folder(destination: Path, model: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Workplace]:
+def warm_stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let stages run in forks of a process that has imported its libraries; see `warm_stages`."""
+    script = str(Path(__file__).parent / "warm_stages.py")
+    address = tmp_path_factory.mktemp("warm") / "socket"
+    launcher = Launcher(work="", threads=os.cpu_count() or 1)
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", script, "serve", str(address)],
+        env={**os.environ, **launcher._environment(), "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    def command(self: Launcher, distributed: bool, request: Path) -> list[str]:
+        return [sys.executable, "-I", script, "stage", str(address), str(request)]
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Launcher, "_command", command)
+            while not address.exists():
+                assert server.poll() is None, "the process with the libraries ended"
+                time.sleep(0.1)
+            yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
+def workplace(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, warm_stages: None
+) -> Iterator[Workplace]:
     base = tmp_path_factory.mktemp("graph")
     folder = small_folder(base / "town", tiny_model)
     before = dict(os.environ)
