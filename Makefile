@@ -21,8 +21,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 run: setup
 	$(VENV)/bin/ccai run
 
+# Two workers, a file of tests at a time. Waiting threads of torch must not take the other worker's core.
+test: export OMP_WAIT_POLICY := PASSIVE
 test: lint
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(VENV)/bin/ruff check .
