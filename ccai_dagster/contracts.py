@@ -227,21 +227,63 @@ GAC_SCORES = _contract(
         checks=PROBABILITY,
     ),
 )
+SIDE = Field(
+    pl.String, "whether the votes counted agree or disagree", checks=(pa.Check.isin(["agree", "disagree"]),)
+)
 REPRESENTATIVE_STATEMENTS = _contract(
     "representative_statements",
     ("group_id", "statement_id"),
     group_id=Field(pl.Int64, "opinion group", checks=COUNT),
     statement_id=STATEMENT_ID,
-    rank=Field(pl.Int64, "1 is the most representative of the group"),
-    side=Field(
-        pl.String, "whether the group agrees or disagrees", checks=(pa.Check.isin(["agree", "disagree"]),)
+    rank=Field(pl.Int64, "place among the group's statements as Polis shows them", checks=(pa.Check.ge(1),)),
+    side=SIDE,
+    best_agreed=Field(pl.Boolean, "whether it is the statement the group agrees with best"),
+    eligible=Field(
+        pl.Boolean,
+        "whether the group's share exceeds one half and the share of everybody else, both at one-tailed 90 %",
     ),
-    n_side=Field(pl.Int64, "votes of the group on that side"),
-    n_votes=Field(pl.Int64, "votes of the group"),
+    n_side=Field(pl.Int64, "votes of the group on that side", checks=COUNT),
+    n_votes=Field(pl.Int64, "votes of the group, passes included", checks=COUNT),
     probability=Field(pl.Float64, "smoothed share of the group on that side", checks=PROBABILITY),
-    ratio=Field(pl.Float64, "that share divided by the share of everybody else"),
-    ratio_z=Field(pl.Float64, "z statistic of the difference to everybody else"),
     probability_z=Field(pl.Float64, "z statistic of the share against one half"),
+    ratio=Field(
+        pl.Float64,
+        "that share divided by the share of everybody else; null if nobody else voted on it",
+        nullable=True,
+    ),
+    ratio_z=Field(
+        pl.Float64,
+        "z statistic of the difference to everybody else; null if nobody else voted on it",
+        nullable=True,
+    ),
+)
+CONSENSUS_STATEMENTS = _contract(
+    "consensus_statements",
+    ("side", "statement_id"),
+    side=SIDE,
+    statement_id=STATEMENT_ID,
+    rank=Field(pl.Int64, "1 is the clearest of its side", checks=(pa.Check.between(1, 5),)),
+    n_side=Field(pl.Int64, "votes of everybody on that side", checks=COUNT),
+    n_votes=Field(pl.Int64, "votes of everybody, passes included", checks=COUNT),
+    probability=Field(pl.Float64, "smoothed share of everybody on that side", checks=PROBABILITY),
+    probability_z=Field(pl.Float64, "z statistic of the share against one half"),
+)
+COMMENT_PRIORITIES = _contract(
+    "comment_priorities",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    n_votes=Field(pl.Int64, "votes, passes included", checks=COUNT),
+    n_agree=Field(pl.Int64, "agreeing votes", checks=COUNT),
+    n_pass=Field(pl.Int64, "passes", checks=COUNT),
+    extremity=Field(
+        pl.Float64,
+        "distance from the middle of the opinion map at which one agreeing vote would place somebody",
+        checks=COUNT,
+    ),
+    is_meta=Field(pl.Boolean, "whether it is about the conversation itself"),
+    priority=Field(
+        pl.Float64, "weight with which Polis draws it to be voted on next", checks=(pa.Check.gt(0),)
+    ),
 )
 CONSENSUS_STABILITY = _contract(
     "consensus_stability",

@@ -1,4 +1,4 @@
-"""Group-aware consensus and polarization, from votes and groups."""
+"""Group-aware consensus, from votes and groups, and the table that holds it beside the polarization."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from ccai_dagster.deliberation.polarization import adjusted_polarization_index, polarization_index
 from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix
 
@@ -40,16 +41,13 @@ def group_counts(
         weights: How often each participant counts; once if None.
         groups: Number of groups; the largest label plus one if None.
     """
-    number = int(labels.max()) + 1 if groups is None else groups
+    number = int(labels.max(initial=-1)) + 1 if groups is None else groups
     width = len(matrix.statement_ids)
-    cell = labels[matrix.row] * width + matrix.column
-    weight = np.ones(len(cell)) if weights is None else weights[matrix.row]
-
-    def count(chosen: np.ndarray) -> np.ndarray:
-        counted = np.bincount(cell[chosen], weights=weight[chosen], minlength=number * width)
-        return counted.reshape(number, width)
-
-    agree, disagree, passes = (count(matrix.vote == vote) for vote in (1, -1, 0))
+    # One place for every group, statement and vote, so that all are counted in one pass.
+    place = (labels[matrix.row] * width + matrix.column) * 3 + (matrix.vote + 1)
+    weight = None if weights is None else weights[matrix.row]
+    counted = np.bincount(place, weights=weight, minlength=number * width * 3).astype(float)
+    disagree, passes, agree = counted.reshape(number, width, 3).transpose(2, 0, 1)
     return GroupCounts(agree, disagree, agree + disagree + passes)
 
 
@@ -66,8 +64,11 @@ def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Proce
         procedure: Smoothing and aggregation.
 
     Returns:
-        Shape (statements,), in [0, 1]; NaN where a group has no votes and nothing is smoothed.
+        Shape (statements,), in [0, 1]; NaN where a group has no votes and nothing is smoothed, and where there
+        are no groups. Smoothed, a group that did not vote counts as half agreeing.
     """
+    if not len(agree):
+        return np.full(agree.shape[1], np.nan)
     add_agree, add_votes = SMOOTHING[procedure.smoothing]
     total = votes + add_votes
     share = np.divide(agree + add_agree, total, out=np.full(total.shape, np.nan), where=total > 0)
@@ -80,9 +81,6 @@ def gac_scores(
 ) -> pl.DataFrame:
     """Return the table `gac_scores`.
 
-    The polarization index is 1 - |agree share - disagree share| over all votes; adjusted, it is multiplied by
-    the share of votes that are not passes (Huang et al. 2024, section 4.1).
-
     Args:
         matrix: Votes of kept participants on statements that are in.
         labels: Shape (participants,), group of each.
@@ -92,8 +90,6 @@ def gac_scores(
     counts = group_counts(matrix, labels)
     agree, votes = counts.agree, counts.votes
     n_agree, n_disagree, n_votes = agree.sum(axis=0), counts.disagree.sum(axis=0), votes.sum(axis=0)
-    seen = np.maximum(n_votes, 1)
-    polarization = 1 - np.abs(n_agree - n_disagree) / seen
     agreement = np.divide(agree, votes, out=np.full(votes.shape, np.nan), where=votes > 0)
     table = pl.DataFrame(
         {
@@ -103,10 +99,8 @@ def gac_scores(
             "n_disagree": n_disagree.astype(np.int64),
             "n_pass": (n_votes - n_agree - n_disagree).astype(np.int64),
             "gac": group_aware_consensus(agree, votes, procedure),
-            "polarization_index": np.where(n_votes > 0, polarization, np.nan),
-            "adjusted_polarization_index": np.where(
-                n_votes > 0, polarization * (n_agree + n_disagree) / seen, np.nan
-            ),
+            "polarization_index": polarization_index(n_agree, n_disagree, n_votes),
+            "adjusted_polarization_index": adjusted_polarization_index(n_agree, n_disagree, n_votes),
             "group_ids": [list(range(len(agree)))] * len(n_votes),
             "group_votes": votes.T.astype(np.int64).tolist(),
             "group_agreement": agreement.T.tolist(),
