@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, picture, table_asset
+from assets.table_asset import Checked, Table, markdown_table, picture, table_asset
 from ccai_dagster import contracts, pictures
 from ccai_dagster.constitution.on_record import (
     cut_on_record,
@@ -20,7 +20,15 @@ from ccai_dagster.constitution.selection import ideas_on_record, reaches_cut
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.deliberation import cleaning, consensus, groups, representative, stability
+from ccai_dagster.deliberation import (
+    cleaning,
+    comment_priority,
+    consensus,
+    consensus_statements,
+    groups,
+    representative,
+    stability,
+)
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
 
 GROUP = "deliberation"
@@ -37,6 +45,13 @@ def _labels(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> np.ndarray:
     return order.join(opinion_groups, on="participant_id", how="left", maintain_order="left")[
         "group_id"
     ].to_numpy()
+
+
+def _in_words(frame: pl.DataFrame, columns: list[str], statements: pl.DataFrame) -> dg.MetadataValue:
+    """Columns of a table beside the texts of its statements, for the user interface."""
+    texts = statements.select("statement_id", "text")
+    shown = frame.join(texts, on="statement_id", how="left", validate="m:1", maintain_order="left")
+    return dg.MetadataValue.md(markdown_table(shown.select(*columns, "statement_id", "text")))
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -173,7 +188,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     @table_asset(
         contracts.REPRESENTATIVE_STATEMENTS, key=["representative_statements"],
         ins=inputs | {"opinion_groups": ["opinion_groups"]},
-        description="Statements that set each group apart from everybody else.", **common,
+        method="2", description="Statements that set each group apart from everybody else.", **common,
     )  # fmt: skip
     def representative_statements(
         context: dg.AssetExecutionContext,
@@ -183,7 +198,51 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         opinion_groups: pl.DataFrame,
     ) -> Table:
         matrix = _matrix(votes, participants, statements)
-        return Table(representative.representative_statements(matrix, _labels(matrix, opinion_groups)))
+        frame = representative.representative_statements(matrix, _labels(matrix, opinion_groups))
+        return Table(
+            frame,
+            {"eligible": int(frame["eligible"].sum()),
+             "statements": _in_words(frame, ["group_id", "side", "n_side", "n_votes"], statements)},
+        )  # fmt: skip
+
+    @table_asset(
+        contracts.CONSENSUS_STATEMENTS, key=["consensus_statements"], ins=inputs,
+        description="Statements that the public as a whole agrees or disagrees with, whatever the groups.", **common,
+    )  # fmt: skip
+    def agreed_by_all(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+    ) -> Table:
+        frame = consensus_statements.consensus_statements(_matrix(votes, participants, statements))
+        shown = _in_words(frame, ["side", "n_side", "n_votes"], statements)
+        return Table(frame, {"statements": shown})
+
+    @table_asset(
+        contracts.COMMENT_PRIORITIES, key=["comment_priorities"],
+        ins=inputs | {"raw_statements": ["raw_statements"]},
+        description="How urgently Polis would show each statement to the next participant.", **common,
+    )  # fmt: skip
+    def comment_priorities(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        raw_statements: pl.DataFrame,
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        about_itself = raw_statements.filter("is_meta")["statement_id"].to_list()
+        mean, components = comment_priority.principal_components(matrix, about_itself)
+        extremity = comment_priority.statement_extremity(mean, components)
+        frame = comment_priority.comment_priorities(matrix, extremity, raw_statements)
+        first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
+        return Table(
+            frame,
+            {"first ones": _in_words(first, ["priority", "n_votes", "extremity"], statements),
+             "statements of which the export does not tell whether they are about the conversation itself":
+                 frame["is_meta"].null_count()},
+        )  # fmt: skip
 
     @table_asset(
         contracts.CONSENSUS_STABILITY, key=["consensus_stability"], ins=inputs,
@@ -222,5 +281,6 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
 
     return [
-        statements, participants, votes, opinion_groups, gac_scores, representative_statements, consensus_stability
+        statements, participants, votes, opinion_groups, gac_scores, representative_statements, agreed_by_all,
+        comment_priorities, consensus_stability,
     ]  # fmt: skip

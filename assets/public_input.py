@@ -60,7 +60,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                 description=description,
                 owners=[OWNER],
                 kinds={"polars", "parquet"},
-                code_version=code_version("1", []),
+                code_version=code_version("2", []),
             )
             for name, (_, description) in TABLES.items()
         },

@@ -115,6 +115,9 @@ RAW_STATEMENTS = _contract(
     is_seed=Field(
         pl.Boolean, "written by the organisers before it opened, if the export tells", nullable=True
     ),
+    is_meta=Field(
+        pl.Boolean, "about the conversation itself and not its subject, if the export tells", nullable=True
+    ),
     text=Field(pl.String, "the statement as its author typed it (untrusted)"),
 )
 RAW_VOTES = _contract(
@@ -280,7 +283,11 @@ COMMENT_PRIORITIES = _contract(
         "distance from the middle of the opinion map at which one agreeing vote would place somebody",
         checks=COUNT,
     ),
-    is_meta=Field(pl.Boolean, "whether it is about the conversation itself"),
+    is_meta=Field(
+        pl.Boolean,
+        "whether it is about the conversation itself; null if the export does not tell",
+        nullable=True,
+    ),
     priority=Field(
         pl.Float64, "weight with which Polis draws it to be voted on next", checks=(pa.Check.gt(0),)
     ),

@@ -23,7 +23,7 @@ NOISE = 1e-9
 """A component whose singular value is below this share of the first one's is nothing but rounding."""
 
 
-def principal_components(matrix: VoteMatrix) -> tuple[np.ndarray, np.ndarray]:
+def principal_components(matrix: VoteMatrix, left_out: Collection[int] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean vote on each statement and the two principal components of the votes.
 
     As Polis (`pca.clj`, `conversation.clj`): a vote that was not cast is the mean of those cast on the
@@ -31,6 +31,8 @@ def principal_components(matrix: VoteMatrix) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         matrix: The votes.
+        left_out: Ids of statements to take no account of; they keep their place, with mean and components 0.
+            In Polis these are the ones moderated out or about the conversation itself.
 
     Returns:
         Means of shape (statements,), 0 where nobody voted; components of shape (2, statements), each of length
@@ -40,11 +42,11 @@ def principal_components(matrix: VoteMatrix) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse.linalg import svds
 
     people, statements = matrix.shape
-    seen = np.maximum(np.bincount(matrix.column, minlength=statements), 1)
-    mean = np.bincount(matrix.column, weights=matrix.vote, minlength=statements) / seen
-    centred = csr_array(
-        (matrix.vote - mean[matrix.column], (matrix.row, matrix.column)), shape=(people, statements)
-    )
+    counted = ~np.isin(matrix.statement_ids, list(left_out))[matrix.column]
+    row, column, vote = matrix.row[counted], matrix.column[counted], matrix.vote[counted]
+    seen = np.maximum(np.bincount(column, minlength=statements), 1)
+    mean = np.bincount(column, weights=vote, minlength=statements) / seen
+    centred = csr_array((vote - mean[column], (row, column)), shape=(people, statements))
     components = np.zeros((2, statements))
     if not np.any(centred.data):
         return mean, components
@@ -56,6 +58,7 @@ def principal_components(matrix: VoteMatrix) -> tuple[np.ndarray, np.ndarray]:
         values, vectors = values[::-1], vectors[::-1]
     found = values[:2] > NOISE * values[0]
     components[: len(found)][found] = vectors[:2][found]
+    components[:, np.bincount(column, minlength=statements) == 0] = 0
     return mean, components
 
 
@@ -100,27 +103,35 @@ def comment_priority(
 
 
 def comment_priorities(
-    matrix: VoteMatrix, extremity: np.ndarray, meta_statement_ids: Collection[int] = ()
+    matrix: VoteMatrix, extremity: np.ndarray, raw_statements: pl.DataFrame
 ) -> pl.DataFrame:
     """Return the table `comment_priorities`.
 
     Args:
         matrix: Votes of those who are in a group.
         extremity: Shape (statements,), in the order of the matrix.
-        meta_statement_ids: Statements about the conversation itself.
+        raw_statements: `statement_id`, `is_meta`; where the latter is null, the export does not tell, and the
+            statement counts as one about the subject.
     """
     counts = group_counts(matrix, np.zeros(len(matrix.participant_ids), dtype=np.int64), groups=1)
     agree, votes = counts.agree[0], counts.votes[0]
+    # The last digits of components depend on the order of participants.
+    extremity = np.round(extremity, 9)
     passes = votes - agree - counts.disagree[0]
-    is_meta = np.isin(matrix.statement_ids, list(meta_statement_ids))
-    return pl.DataFrame(
+    table = pl.DataFrame(
         {
             "statement_id": matrix.statement_ids.astype(np.int64),
             "n_votes": votes.astype(np.int64),
             "n_agree": agree.astype(np.int64),
             "n_pass": passes.astype(np.int64),
             "extremity": extremity,
-            "is_meta": is_meta,
-            "priority": comment_priority(agree, passes, votes, extremity, is_meta),
         }
+    ).join(
+        raw_statements.select("statement_id", "is_meta"),
+        on="statement_id",
+        how="left",
+        validate="1:1",
+        maintain_order="left",
     )
+    is_meta = table["is_meta"].fill_null(False).to_numpy()
+    return table.with_columns(priority=comment_priority(agree, passes, votes, extremity, is_meta))

@@ -101,7 +101,6 @@ def _statements(path: Path, comments: pl.DataFrame) -> pl.DataFrame:
         raise ConsultationError(
             f"{path}, data row {row + 1}: moderated is {moderated[row]}; it must be -1, 0 or 1."
         )
-    seed = comments["is-seed"].str.to_lowercase() == "true" if "is-seed" in comments.columns else None
     return (
         pl.DataFrame(
             {
@@ -111,9 +110,8 @@ def _statements(path: Path, comments: pl.DataFrame) -> pl.DataFrame:
                     _optional(path, comments, "timestamp"), "ms"
                 ).dt.replace_time_zone("UTC"),
                 "moderated": moderated.cast(pl.Int8),
-                "is_seed": seed
-                if seed is not None
-                else pl.repeat(None, comments.height, dtype=pl.Boolean, eager=True),
+                "is_seed": _optional_flag(comments, "is-seed"),
+                "is_meta": _optional_flag(comments, "is-meta"),
                 "text": comments["comment-body"].fill_null(""),
             }
         )
@@ -127,6 +125,12 @@ def _optional(path: Path, table: pl.DataFrame, column: str) -> pl.Series:
     if column not in table.columns:
         return pl.repeat(None, table.height, dtype=pl.Int64, eager=True)
     return integers(path, table, column, nullable=True)
+
+
+def _optional_flag(table: pl.DataFrame, column: str) -> pl.Series:
+    if column not in table.columns:
+        return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
+    return table[column].str.to_lowercase() == "true"
 
 
 def _participants(path: Path) -> pl.DataFrame:

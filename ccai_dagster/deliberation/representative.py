@@ -87,34 +87,41 @@ def representative_statements(matrix: VoteMatrix, labels: np.ndarray) -> pl.Data
     one that the group agrees with best stands alone, or without such a one the one with the largest z against
     everybody else. Ties go to the lower id.
 
-    Two departures: a statement on which nobody in the group took a side is never shown, which in Polis holds
-    for the best agreed one only; and z statistics keep double precision.
+    Three departures from the engine: the best agreed statement is put down as agreed with if anybody in the
+    group agrees, as Polis's pages show it, whereas the engine notes the side with the larger z there too; a
+    statement on which nobody in the group took a side is never shown, which in the engine holds for the best
+    agreed one only; and z statistics keep double precision.
 
     Args:
         matrix: Votes of those who are in a group.
         labels: Shape (participants,), group of each.
 
     Returns:
-        At least one row for every group that took a side on anything. `ratio` and `ratio_z` are null where
-        nobody outside the group voted, for then there is nobody to differ from.
+        At least one row for every group that took a side on anything; none if there is one group only, for
+        then there is nobody to differ from. For the same reason `ratio` and `ratio_z` are null where nobody
+        outside the group voted on the statement.
     """
+    found = np.unique(labels)
+    if len(found) < 2:
+        return REPRESENTATIVE_STATEMENTS.empty()
     counts = group_counts(matrix, labels)
     agree, disagree = (side_statistics(side, counts.votes) for side in (counts.agree, counts.disagree))
     others_voted = counts.votes.sum(axis=0) - counts.votes > 0
     rows: list[dict[str, object]] = []
-    for group in np.unique(labels).tolist():
+    for group in found.tolist():
         for_it, against_it = agree.of(group), disagree.of(group)
         agrees = for_it.ratio_z > against_it.ratio_z
         best_agreed = _best_agreed(for_it, against_it)
         for rank, place in enumerate(_chosen(for_it, against_it, best_agreed), start=1):
-            shown = for_it if agrees[place] else against_it
+            agreed = bool(agrees[place] or (place == best_agreed and for_it.n_side[place] > 0))
+            shown = for_it if agreed else against_it
             compared = bool(others_voted[group, place])
             rows.append(
                 {
                     "group_id": group,
                     "statement_id": int(matrix.statement_ids[place]),
                     "rank": rank,
-                    "side": "agree" if agrees[place] else "disagree",
+                    "side": "agree" if agreed else "disagree",
                     "best_agreed": place == best_agreed,
                     "eligible": bool(for_it.passing[place] or against_it.passing[place]),
                     "n_side": int(shown.n_side[place]),

@@ -55,7 +55,7 @@ def _ledger(*rows: tuple[str, str, list[str], str, str, str | None]) -> pl.DataF
 def _raw(key: int, author: int | None, moderated: int, seed: bool | None, text: str) -> dict[str, Any]:
     return {
         "statement_id": key, "author_id": author, "created_at": datetime(2025, 3, 2, 9, tzinfo=UTC),
-        "moderated": moderated, "is_seed": seed, "text": text,
+        "moderated": moderated, "is_seed": seed, "is_meta": None, "text": text,
     }  # fmt: skip
 
 

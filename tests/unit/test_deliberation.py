@@ -174,6 +174,7 @@ def test_cleaning() -> None:
                 "created_at": None,
                 "moderated": 0,
                 "is_seed": None,
+                "is_meta": None,
                 "text": f"statement {number}",
             }
             for number in (1, 2, 3)
