@@ -233,7 +233,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         matrix = _matrix(votes, participants, statements)
         about_itself = raw_statements.filter("is_meta")["statement_id"].to_list()
-        mean, components = comment_priority.principal_components(matrix, about_itself)
+        mean, components = comment_priority.vote_components(matrix, about_itself)
         extremity = comment_priority.statement_extremity(mean, components)
         frame = comment_priority.comment_priorities(matrix, extremity, raw_statements)
         first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)

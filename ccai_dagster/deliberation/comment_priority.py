@@ -23,7 +23,7 @@ NOISE = 1e-9
 """A component whose singular value is below this share of the first one's is nothing but rounding."""
 
 
-def principal_components(matrix: VoteMatrix, left_out: Collection[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+def vote_components(matrix: VoteMatrix, left_out: Collection[int] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean vote on each statement and the two principal components of the votes.
 
     As Polis (`pca.clj`, `conversation.clj`): a vote that was not cast is the mean of those cast on the

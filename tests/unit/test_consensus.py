@@ -328,19 +328,19 @@ def test_components_equal_principal_component_analysis_of_imputed_votes(
     matrix = matrix_of(rows)
     votes = np.array([[np.nan if vote is None else vote for vote in row] for row in rows], dtype=float)
     filled = np.where(np.isnan(votes), np.nanmean(votes, axis=0), votes)
-    mean, components = priorities.principal_components(matrix)
+    mean, components = priorities.vote_components(matrix)
     assert mean == pytest.approx(np.nanmean(votes, axis=0))
     assert np.abs(components) == pytest.approx(np.abs(PCA(2).fit(filled).components_))
     monkeypatch.setattr(priorities, "DENSE_CELLS", 0)
-    iterated = priorities.principal_components(matrix)[1]
+    iterated = priorities.vote_components(matrix)[1]
     assert np.abs(iterated) == pytest.approx(np.abs(components), abs=1e-8)
 
 
 def test_statements_left_out_keep_their_place_and_count_for_nothing() -> None:
     rows, _ = random_votes(30, 6, 5)
-    mean, components = priorities.principal_components(matrix_of(rows), left_out=[102])
+    mean, components = priorities.vote_components(matrix_of(rows), left_out=[102])
     assert mean[2] == 0 and not components[:, 2].any()
-    others = priorities.principal_components(matrix_of([row[:2] + row[3:] for row in rows]))[1]
+    others = priorities.vote_components(matrix_of([row[:2] + row[3:] for row in rows]))[1]
     assert np.abs(np.delete(components, 2, axis=1)) == pytest.approx(np.abs(others))
 
 
@@ -354,7 +354,7 @@ def test_priorities_of_votes_of_which_little_can_be_said(
 ) -> None:
     monkeypatch.setattr(priorities, "DENSE_CELLS", cells)
     matrix = matrix_of(rows)
-    mean, components = priorities.principal_components(matrix)
+    mean, components = priorities.vote_components(matrix)
     length = np.linalg.norm(components, axis=1)
     assert ((np.abs(length - 1) < 1e-9) | (length == 0)).all()
     about = pl.DataFrame(
@@ -381,7 +381,7 @@ def test_only_statements_known_to_be_about_the_conversation_have_its_priority() 
 @given(st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
 def test_order_of_participants_does_not_matter_for_extremity(seed: int, shuffle) -> None:
     rows, _ = random_votes(25, 7, seed)
-    extremity = priorities.statement_extremity(*priorities.principal_components(matrix_of(rows)))
+    extremity = priorities.statement_extremity(*priorities.vote_components(matrix_of(rows)))
     shuffle.shuffle(rows)
-    again = priorities.statement_extremity(*priorities.principal_components(matrix_of(rows)))
+    again = priorities.statement_extremity(*priorities.vote_components(matrix_of(rows)))
     assert again == pytest.approx(extremity, abs=1e-6)

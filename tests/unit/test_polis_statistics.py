@@ -144,7 +144,7 @@ def test_extremity_and_priority_with_the_components_of_polis(conversation: Conve
 
 def test_extremity_with_our_own_components(conversation: Conversation) -> None:
     computed = conversation.computed
-    mean, components = priorities.principal_components(
+    mean, components = priorities.vote_components(
         conversation.everybody(moderated_out=True), computed["mod-out"]
     )
     assert mean == pytest.approx(-np.array(computed["pca"]["center"]), rel=0, abs=EXACT)
