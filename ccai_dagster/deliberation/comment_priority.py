@@ -17,7 +17,7 @@ from ccai_dagster.deliberation.vote_matrix import VoteMatrix
 
 META_PRIORITY = 49.0
 """Of a statement about the conversation itself: 7 squared (Polis, `conversation.clj`)."""
-DENSE_CELLS = 1_000_000
+DENSE_CELLS = 300_000
 """Up to this many cells the components are computed exactly, beyond it by iteration."""
 NOISE = 1e-9
 """A component whose singular value is below this share of the first one's is nothing but rounding."""

@@ -24,7 +24,6 @@ def polarization_index(agree: np.ndarray, disagree: np.ndarray, votes: np.ndarra
 def adjusted_polarization_index(agree: np.ndarray, disagree: np.ndarray, votes: np.ndarray) -> np.ndarray:
     """Return the polarization index times the share of votes that are not passes (ibid.).
 
-    Args and range are those of `polarization_index`; all passes give 0.
+    Arguments and range are those of `polarization_index`; all passes give 0.
     """
-    decided = np.divide(agree + disagree, votes, out=np.full(votes.shape, np.nan), where=votes > 0)
-    return polarization_index(agree, disagree, votes) * decided
+    return polarization_index(agree, disagree, votes) * (agree + disagree) / np.maximum(votes, 1)

@@ -192,6 +192,16 @@ def test_where_nothing_is_eligible_one_statement_stands_for_the_group() -> None:
     assert z == pytest.approx((2 / 3 - 1 / 5) / sqrt(3 / 8 * 5 / 8 * (1 / 3 + 1 / 5)))
 
 
+def test_a_small_majority_above_that_of_the_others_is_best_agreed() -> None:
+    # Three of five agree: z = 2 sqrt(6) (4/6 - 1/2) = 0.82, not sure enough, but more than one of three.
+    rows = [[1], [1], [1], [-1], [0], [1], [-1], [-1]]
+    assert shown(rows, [0] * 5 + [1] * 3) == [(100, "agree", True, False)]
+
+
+def test_as_many_for_as_against_is_put_down_as_disagreement() -> None:
+    assert shown([[1], [-1], [1], [-1]], [0, 0, 1, 1]) == [(100, "disagree", False, False)]
+
+
 def test_the_best_agreed_statement_is_put_down_as_agreed_with_though_others_agree_more() -> None:
     rows = [[1, -1]] * 4 + [[1, 0]] * 3 + [[0, -1]]
     assert shown(rows, [0] * 4 + [1] * 4, group=1) == [(100, "agree", True, False)]

@@ -157,3 +157,14 @@ def test_digest_of_a_table_can_be_recomputed_from_json_lines() -> None:
     lines = '{"id":1,"text":"a"}\n{"id":2,"text":null}\n'
     expected = hashlib.sha256((json.dumps([["id", "Int64"], ["text", "String"]]) + "\n" + lines).encode())
     assert table_digest(table) == expected.hexdigest()
+
+
+def test_what_is_about_the_conversation_itself_is_known_only_if_the_export_tells(tmp_path: Path) -> None:
+    assert read_polis_export(write(tmp_path / "silent")).raw_statements["is_meta"].to_list() == [None, None]
+    comments = (
+        "timestamp,comment-id,author-id,agrees,disagrees,moderated,is-meta,is-seed,comment-body\n"
+        "1500000000000,1,0,1,0,1,true,false,This poll is too long\n"
+        "1500000001000,0,7,9,9,1,false,true,Be brief\n"
+    )
+    told = read_polis_export(write(tmp_path / "told", comments)).raw_statements
+    assert told.select("statement_id", "is_meta", "is_seed").rows() == [(0, False, True), (1, True, False)]
