@@ -9,7 +9,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run test lint ui bench clean
+.PHONY: setup run test lint browser ui bench clean
 
 setup: $(VENV)/installed
 
@@ -23,8 +23,11 @@ run: setup
 
 # Two workers, a file of tests at a time. Waiting threads of torch must not take the other worker's core.
 test: export OMP_WAIT_POLICY := PASSIVE
-test: lint
+test: lint browser
 	$(VENV)/bin/pytest -n 2 --dist loadfile
+
+browser: setup
+	tests/browser/install.sh
 
 lint: setup
 	$(VENV)/bin/ruff check .
