@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,6 +9,7 @@ import polars as pl
 
 from assets import decisions
 from assets.evaluation import STAGES
+from assets.report_file import report_file
 from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
 from ccai_dagster.audit.provenance import Activity, Agent, Entity, provenance_document
@@ -22,7 +22,6 @@ from ccai_dagster.constitution.selection import ideas_on_record
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.checks import check_decision_ids
 from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.digest import file_digest
 from ccai_dagster.evaluation.findings import findings
 from resources.home import Home
 
@@ -128,7 +127,7 @@ def build(
                 },
                 **{name: tables[name] for name in named},
             )
-            return _file(home, "audit_report.html", render_report(inputs))
+            return report_file(home, "audit_report.html", render_report(inputs))
 
         assets.append(audit_report)
 
@@ -139,7 +138,7 @@ def build(
     def provenance(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         keys = _keys([*others, *assets])
         document = provenance_document(*_history(consultation, context.instance, keys))
-        return _file(
+        return report_file(
             home, "provenance.json", json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
         )
 
@@ -202,21 +201,6 @@ def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.Asse
         for asset in assets
         for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else {asset.key})
     }
-
-
-def _file(home: Home, name: str, text: str) -> Table:
-    path = home.report / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    digest = file_digest(path)
-    row = {"path": f"report/{name}", "file_digest": digest, "n_bytes": path.stat().st_size}
-    return Table(
-        contracts.FILE.build([row]),
-        {"file": dg.MetadataValue.path(str(path)), "open it": dg.MetadataValue.url(Path(path).as_uri())},
-        version=digest,
-    )
 
 
 def _history(

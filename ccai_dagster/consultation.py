@@ -44,6 +44,21 @@ class Benchmark(Settings):
     description: str
 
 
+class Replication(Settings):
+    """A published result to be reproduced from the votes: what was published, in files of the folder.
+
+    `constitution` names the arm that is the published constitution, with the sources of each principle.
+    """
+
+    figures: str
+    groups: str
+    agreement: str
+    seed_statements: str
+    constitution: str
+    seeds: int = Field(20, ge=1, description="seeds of k-means that groups are recomputed with")
+    permutations: int = Field(1000, ge=99, description="shuffles of the permutation test")
+
+
 class ConsultationFile(Settings):
     """The content of `consultation.yaml`."""
 
@@ -56,6 +71,7 @@ class ConsultationFile(Settings):
     arms: dict[str, Arm]
     baseline: str
     published_scores: str | None = None
+    replication: Replication | None = None
     model: ModelSettings = ModelSettings()
     prompts: str = "prompts.csv"
     themes: str = "themes.csv"
@@ -78,6 +94,11 @@ class ConsultationFile(Settings):
             raise ValueError("at least two arms are needed, or there is nothing to compare")
         if self.baseline not in self.arms:
             raise ValueError(f"baseline {self.baseline!r} is not one of the arms {sorted(self.arms)}")
+        if self.replication and self.replication.constitution not in self.arms:
+            raise ValueError(
+                f"replication: constitution {self.replication.constitution!r} is not one of the arms "
+                f"{sorted(self.arms)}"
+            )
         if unknown := set(self.profiles) - set(PROFILES):
             raise ValueError(f"unknown profiles {sorted(unknown)}; there are {sorted(PROFILES)}")
         return self
@@ -170,6 +191,8 @@ def _check_files(consultation: Consultation) -> None:
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
     named += [benchmark.path for benchmark in file.benchmarks.values()]
     named += [file.published_scores] if file.published_scores else []
+    if published := file.replication:
+        named += [published.figures, published.groups, published.agreement, published.seed_statements]
     paths = [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]
     if missing := [str(path) for path in paths if not path.exists()]:
         raise ConsultationError(

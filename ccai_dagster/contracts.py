@@ -347,6 +347,159 @@ CONSTITUTION_OVERLAP = _contract(
     shared=Field(pl.Boolean, "whether the similarity reaches the recorded cut"),
 )
 
+# --- replication ------------------------------------------------------------------------------------
+LABELLING = Field(
+    pl.String, "one way of giving every participant a group: which groups, attached how, which seed"
+)
+ORIGIN = Field(
+    pl.String,
+    "whether the groups are the published ones or computed again",
+    checks=(pa.Check.isin(["published", "recomputed"]),),
+)
+ATTACHED = Field(
+    pl.String,
+    "whether each group stands at the participant it was computed for (id), or at whoever has its row (position)",
+    checks=(pa.Check.isin(["id", "position"]),),
+)
+SEED = Field(pl.Int64, "seed of k-means; null for published groups", nullable=True)
+REPLICATED_GROUPS = _contract(
+    "replicated_groups",
+    ("labelling", "participant_id"),
+    labelling=LABELLING,
+    origin=ORIGIN,
+    attached=ATTACHED,
+    seed=SEED,
+    participant_id=PARTICIPANT_ID,
+    group_id=Field(pl.Int64, "opinion group", checks=COUNT),
+    automatic_groups=Field(
+        pl.Int64, "number of groups with the best silhouette; null for published groups", nullable=True
+    ),
+)
+ALIGNMENT_EVIDENCE = _contract(
+    "alignment_evidence",
+    ("labelling",),
+    labelling=LABELLING,
+    origin=ORIGIN,
+    attached=ATTACHED,
+    seed=SEED,
+    automatic_groups=Field(
+        pl.Int64, "number of groups with the best silhouette; null for published groups", nullable=True
+    ),
+    group_sizes=Field(STATEMENT_IDS, "participants in each group, in the order of group ids"),
+    n_displaced=Field(
+        pl.Int64, "participants at another place in the published file than in order of id", checks=COUNT
+    ),
+    n_compared=Field(pl.Int64, "participants to whom Polis assigned a group", checks=COUNT),
+    n_agreeing=Field(
+        pl.Int64,
+        "of those, participants in the same group as Polis's, groups paired in the best way",
+        checks=COUNT,
+    ),
+    adjusted_rand=Field(
+        pl.Float64, "adjusted Rand index with the groups of Polis: 1 the same, 0 as by chance", nullable=True
+    ),
+    chi_square=Field(pl.Float64, "chi-square of agreement by group, summed over statements", checks=COUNT),
+    shuffled=Field(
+        pl.List(pl.Float64),
+        "the same after shuffling groups among participants; null for recomputed groups",
+        nullable=True,
+    ),
+    n_as_large=Field(pl.Int64, "shuffles with at least this chi-square", nullable=True, checks=COUNT),
+    p_value=Field(pl.Float64, "(shuffles as large + 1) / (shuffles + 1)", nullable=True, checks=PROBABILITY),
+)
+REPLICATED_SCORES = _contract(
+    "replicated_scores",
+    ("labelling", "statement_id"),
+    labelling=LABELLING,
+    origin=ORIGIN,
+    attached=ATTACHED,
+    seed=SEED,
+    statement_id=STATEMENT_ID,
+    gac=Field(
+        pl.Float64,
+        "group-aware consensus; null if a group never voted on it",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    group_agreement=Field(pl.List(pl.Float64), "share of each group that agrees, in the order of group ids"),
+    group_votes=Field(STATEMENT_IDS, "votes of each group, passes included"),
+    reaches=Field(pl.Boolean, "whether it reaches the published threshold"),
+)
+REPLICATED_STATEMENTS = _contract(
+    "replicated_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    text=Field(pl.String, "the statement (untrusted)"),
+    published_gac=Field(pl.Float64, "as published", checks=PROBABILITY),
+    reproduced_gac=Field(
+        pl.Float64, "with the published groups where the file puts them", checks=PROBABILITY
+    ),
+    corrected_gac=Field(
+        pl.Float64, "with the published groups at the participants they belong to", checks=PROBABILITY
+    ),
+    published_agreement=Field(pl.List(pl.Float64), "share of each group that agrees, as published"),
+    reproduced_agreement=Field(pl.List(pl.Float64), "the same, reproduced"),
+    corrected_agreement=Field(pl.List(pl.Float64), "the same, corrected"),
+    crossing=Field(
+        pl.String,
+        "what the correction does at the published threshold",
+        checks=(pa.Check.isin(["stays above", "falls below", "rises above", "stays below"]),),
+    ),
+    principle_ids=Field(IDS, "published principles it is a source of"),
+    seeds_reaching=Field(
+        pl.Int64, "seeds with which it reaches the threshold, groups recomputed", checks=COUNT
+    ),
+    polarization_index=GAC_SCORES.fields["polarization_index"],
+    adjusted_polarization_index=GAC_SCORES.fields["adjusted_polarization_index"],
+)
+REPLICATED_PRINCIPLES = _contract(
+    "replicated_principles",
+    ("principle_id",),
+    principle_id=Field(pl.String, "id of the published principle"),
+    text=Field(pl.String, "the principle as published"),
+    statement_ids=Field(STATEMENT_IDS, "its sources"),
+    published_rank=Field(pl.Int64, "its place in the published constitution"),
+    corrected_rank=Field(
+        pl.Int64, "its place by corrected consensus; null if it loses all sources", nullable=True
+    ),
+    reproduced_gac=Field(pl.Float64, "highest consensus among its sources, as published", checks=PROBABILITY),
+    corrected_gac=Field(pl.Float64, "the same, corrected", checks=PROBABILITY),
+    lost_statement_ids=Field(STATEMENT_IDS, "sources that the correction takes below the threshold"),
+    fate=Field(
+        pl.String,
+        "what the correction does to its sources",
+        checks=(pa.Check.isin(["keeps all its sources", "loses some sources", "loses all its sources"]),),
+    ),
+    lost_seeds=Field(
+        STATEMENT_IDS, "seeds with which, groups recomputed, none of its sources reaches the threshold"
+    ),
+)
+REPLICATION = _contract(
+    "replication",
+    ("figure_id",),
+    figure_id=Field(pl.String, "short name of the figure"),
+    section=Field(pl.String, "where it was published"),
+    what=Field(pl.String, "what it tells"),
+    unit=Field(pl.String, "its unit, if it has one", nullable=True),
+    published=Field(pl.String, "as published"),
+    reproduced=Field(
+        pl.Float64, "from the public files, groups attached as published; null if not computed", nullable=True
+    ),
+    corrected=Field(pl.Float64, "the same, groups attached by id", nullable=True),
+    recomputed_low=Field(
+        pl.Float64,
+        "smallest value over the seeds, groups recomputed; null if groups play no part",
+        nullable=True,
+    ),
+    recomputed_high=Field(pl.Float64, "largest value over the seeds", nullable=True),
+    verdict=Field(
+        pl.String,
+        "whether the reproduced figure, rounded as printed, is the published one",
+        checks=(pa.Check.isin(["equal", "differs", "not computed"]),),
+    ),
+    explanation=Field(pl.String, "how it was computed, or why it cannot be"),
+)
+
 # --- models -----------------------------------------------------------------------------------------
 MODEL = _contract(
     "model",

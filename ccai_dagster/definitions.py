@@ -11,7 +11,17 @@ from typing import Any
 
 import dagster as dg
 
-from assets import audit, constitution, decisions, deliberation, evaluation, feedback, public_input, training
+from assets import (
+    audit,
+    constitution,
+    decisions,
+    deliberation,
+    evaluation,
+    feedback,
+    public_input,
+    replication,
+    training,
+)
 from ccai_dagster import automation, jobs
 from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
 from ccai_dagster.terminal import terminal_logger
@@ -41,6 +51,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *decisions.build(consultation),
         *deliberation.build(consultation),
         *constitution.build(consultation),
+        *replication.build(consultation, home),
         *feedback.build(consultation),
         *training.build(consultation),
         *evaluation.build(consultation),

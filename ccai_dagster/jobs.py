@@ -17,8 +17,8 @@ def sources() -> dg.AssetSelection:
 
 
 def up_to_constitution() -> dg.AssetSelection:
-    """From the import to the constitutions; nothing here trains."""
-    return dg.AssetSelection.groups("public_input", "deliberation", "constitution") - signed()
+    """From the import to the constitutions, and what was published of them; nothing here trains."""
+    return dg.AssetSelection.groups("public_input", "deliberation", "constitution", "replication") - signed()
 
 
 def signed() -> dg.AssetSelection:

@@ -18,6 +18,12 @@ from ccai_dagster.pictures.opinions import (
     opinion_map,
     opinion_map_alt,
 )
+from ccai_dagster.pictures.replication import (
+    published_and_corrected,
+    published_and_corrected_alt,
+    shuffled_fit,
+    shuffled_fit_alt,
+)
 from ccai_dagster.pictures.results import (
     score_comparison,
     score_comparison_alt,
@@ -39,10 +45,14 @@ __all__ = [
     "opinion_map_alt",
     "polarization",
     "polarization_alt",
+    "published_and_corrected",
+    "published_and_corrected_alt",
     "score_comparison",
     "score_comparison_alt",
     "sensitivity",
     "sensitivity_alt",
+    "shuffled_fit",
+    "shuffled_fit_alt",
     "training_curves",
     "training_curves_alt",
 ]

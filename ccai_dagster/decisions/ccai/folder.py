@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ccai_dagster.decisions.ccai.published_ledgers import (
     moderation_decisions,
     wording_decisions,
 )
+from ccai_dagster.decisions.ccai.published_results import PublishedFigure, PublishedResults
 from ccai_dagster.decisions.ccai.source_tables import Table, read_table
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import append_decision, write_ledger
@@ -38,6 +40,8 @@ ARMS = {
     "published": ("constitutions/published.csv", "the public constitution as printed in appendix A.6"),
     "standard": ("constitutions/standard.csv", "the developers' constitution of appendix A.7"),
 }
+PUBLISHED_PROMPT = "published-"
+"""Ids of the published prompts begin with it."""
 PROMPT_HEADER = ("prompt_id", "text", "purpose", "themes")
 
 
@@ -117,10 +121,24 @@ def _write(files: PublishedFiles, folder: Path, signoffs: Mapping[str, str], dec
         ("statement_id", "gac"),
         ((str(key), repr(gac)) for key, gac in sorted(files.published_gac.items())),
     )
+    _write_results(folder / "published", files.results)
     _write_csv(folder / "prompts.csv", PROMPT_HEADER, _prompts(files))
     content = yaml.safe_dump(_settings(), sort_keys=False, allow_unicode=True, width=100)
     (folder / "consultation.yaml").write_text(content, encoding="utf-8")
     return _summary(files, ledgers)
+
+
+def _write_results(folder: Path, results: PublishedResults) -> None:
+    """What the replication is compared with; `row` is the place in the published file."""
+    folder.mkdir()
+    groups = [(str(row), str(key), str(group)) for row, (key, group) in enumerate(results.groups, start=1)]
+    _write_csv(folder / "groups.csv", ("row", "participant_id", "group_id"), groups)
+    shares = [(str(key), *map(repr, each)) for key, each in sorted(results.agreement.items())]
+    _write_csv(folder / "agreement.csv", ("statement_id", "group_0", "group_1"), shares)
+    seeds = [(str(key), tags) for key, tags in results.seed_statements]
+    _write_csv(folder / "seed_statements.csv", ("statement_id", "tags"), seeds)
+    figures = [astuple(each) for each in results.figures]
+    _write_csv(folder / "figures.csv", [each.name for each in fields(PublishedFigure)], figures)
 
 
 def _ledgers(
@@ -142,7 +160,7 @@ def _prompts(files: PublishedFiles) -> list[tuple[str, ...]]:
     sample = read_table(consultation.SAMPLE / "prompts.csv", PROMPT_HEADER)
     rows = [tuple(row[name] for name in PROMPT_HEADER) for _, row in sample]
     return rows + [
-        (f"published-{number}", text, "qualitative", "") for number, text in files.qualitative_prompts
+        (f"{PUBLISHED_PROMPT}{number}", text, "qualitative", "") for number, text in files.qualitative_prompts
     ]
 
 
@@ -168,6 +186,13 @@ def _settings() -> dict[str, Any]:
         },
         "baseline": "standard",
         "published_scores": "published_scores.csv",
+        "replication": {
+            **{
+                name: f"published/{name}.csv"
+                for name in ("figures", "groups", "agreement", "seed_statements")
+            },
+            "constitution": "published",
+        },
         "prompts": "prompts.csv",
         "themes": f"sample:{sample.themes}",
         "helpfulness": f"sample:{sample.helpfulness}",
@@ -194,6 +219,8 @@ def _summary(files: PublishedFiles, ledgers: Mapping[str, Sequence[Decision]]) -
         f"signoff: {len(ledgers['signoff'])} arms",
         f"constitutions: published ({len(files.principles)} principles), standard ({len(files.standard)} "
         "principles)",
+        f"published/: {len(files.results.figures)} figures of the paper and {len(files.results.groups)} group "
+        "labels, for the replication",
         f"prompts.csv: the sample's prompts and {len(files.qualitative_prompts)} published ones; comparisons "
         "and evaluation sets are the sample's",
     ]

@@ -7,6 +7,7 @@ tables beside them were read from its appendix.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,13 @@ from ccai_dagster.decisions.ccai.published_records import (
     PublishedPrinciple,
     PublishedStatement,
 )
+from ccai_dagster.decisions.ccai.published_results import PublishedResults, read_published_results
 from ccai_dagster.decisions.ccai.source_tables import (
     Table,
     known_ids,
     number,
     read_table,
     read_text,
-    share,
     unique_numbers,
 )
 from ccai_dagster.errors import ConsultationError
@@ -48,8 +49,7 @@ class PublishedFiles:
         standard: Principle id and text of the Standard constitution.
         left_out: Statements above the published threshold that are in no principle.
         rewrites: Original statement (None if not found) of each rewrite by the organisers.
-        seeds: The seed statements.
-        published_gac: Group-aware consensus by statement, with the published groups.
+        results: What the authors computed and printed.
         qualitative_prompts: Number and text of the published prompts.
         screening: The screening questions: question, accepted answers.
     """
@@ -63,10 +63,19 @@ class PublishedFiles:
     standard: tuple[tuple[str, str], ...]
     left_out: tuple[int, ...]
     rewrites: dict[int, int | None]
-    seeds: frozenset[int]
-    published_gac: dict[int, float]
+    results: PublishedResults
     qualitative_prompts: tuple[tuple[str, str], ...]
     screening: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        """The seed statements."""
+        return frozenset(key for key, _ in self.results.seed_statements)
+
+    @property
+    def published_gac(self) -> dict[int, float]:
+        """Group-aware consensus by statement, with the published groups."""
+        return {key: math.prod(shares) for key, shares in self.results.agreement.items()}
 
 
 def read_published_files(source: Path) -> PublishedFiles:
@@ -86,7 +95,6 @@ def read_published_files(source: Path) -> PublishedFiles:
     merges = _merges(source / "aggregation.csv", kept)
     principles = _principles(source, kept, merges)
     left_out, rewrites = _discrepancies(source / "discrepancies.csv", statements, kept)
-    seeds = read_table(source / "seed_statements.csv", ("comment_id",))
     return PublishedFiles(
         comments=comments,
         matrix=matrix,
@@ -97,8 +105,7 @@ def read_published_files(source: Path) -> PublishedFiles:
         standard=_constitution(source / "standard_constitution.csv"),
         left_out=left_out,
         rewrites=rewrites,
-        seeds=frozenset(known_ids(where, row, "comment_id", kept)[0] for where, row in seeds),
-        published_gac=_published_gac(source / "clean_comments.csv", kept),
+        results=read_published_results(source, kept, participants),
         qualitative_prompts=_prompts(source / "qualitative_prompts.csv"),
         screening=_screening(source / "screening_questions.json"),
     )
@@ -207,17 +214,6 @@ def _discrepancies(
                 raise ConsultationError(f"{where}: original {original} is not in comments.csv; correct it.")
             rewrites[known_ids(where, row, "comment_id", kept)[0]] = original
     return tuple(left_out), rewrites
-
-
-def _published_gac(path: Path, kept: set[int]) -> dict[int, float]:
-    table = read_table(path, ("comment-id", "group_0_consensus", "group_1_consensus"))
-    unique_numbers(table, "comment-id")
-    found = {}
-    for where, row in table:
-        key = known_ids(where, row, "comment-id", kept)[0]
-        shares = [share(where, name, row[name]) for name in ("group_0_consensus", "group_1_consensus")]
-        found[key] = shares[0] * shares[1]
-    return found
 
 
 def _prompts(path: Path) -> tuple[tuple[str, str], ...]:

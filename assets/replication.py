@@ -1,0 +1,182 @@
+"""A published result beside the same from the votes, reproduced and corrected; only where one was published."""
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets import decisions
+from assets.report_file import report_file
+from assets.table_asset import Table, picture, table_asset
+from ccai_dagster import contracts, pictures
+from ccai_dagster.audit.replication_page import ReplicationPage, render_replication
+from ccai_dagster.consultation import Consultation
+from ccai_dagster.decisions.wordings import merges
+from ccai_dagster.digest import file_digest
+from ccai_dagster.replication import evidence, figures, labellings, principles
+from ccai_dagster.replication import scores as scores_of
+from ccai_dagster.replication.published_results import Published, read_published
+from resources.home import Home
+
+GROUP = "replication"
+OWNER = "team:audit"
+
+
+def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage: none where consultation.yaml names no published result.
+
+    Args:
+        consultation: The consultation.
+        home: Where the page goes.
+    """
+    chosen = consultation.file.replication
+    if chosen is None:
+        return []
+    files = (
+        chosen.figures,
+        chosen.groups,
+        chosen.agreement,
+        chosen.seed_statements,
+        consultation.file.prompts,
+    )
+    digests = [file_digest(consultation.path(each)) for each in files]
+    common: dict[str, Any] = {"group": GROUP, "owner": OWNER}
+    votes = {"raw_votes": ["raw_votes"]}
+    groups, constitution = (
+        {"groups": ["replicated_groups"]},
+        {"constitution": [chosen.constitution, "constitution"]},
+    )
+
+    def published() -> Published:
+        return read_published(consultation, chosen)
+
+    @table_asset(
+        contracts.REPLICATED_GROUPS, key=["replicated_groups"], kinds={"scikitlearn"}, ins=votes,
+        settings=[*digests, chosen.seeds],
+        description="The published groups and groups computed again, attached by id and by position.", **common,
+    )  # fmt: skip
+    def replicated_groups(context: dg.AssetExecutionContext, raw_votes: pl.DataFrame) -> Table:
+        results = published()
+        return Table(
+            labellings.replicated_groups(
+                results,
+                labellings.published_votes(results, raw_votes),
+                chosen.seeds,
+                lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
+            )
+        )
+
+    @table_asset(
+        contracts.ALIGNMENT_EVIDENCE, key=["alignment_evidence"], kinds={"scikitlearn"},
+        ins=votes | groups | {"raw_participants": ["raw_participants"]},
+        settings=[*digests, chosen.permutations, consultation.file.seed],
+        description="How well each way of attaching groups fits the votes and the groups of Polis.", **common,
+    )  # fmt: skip
+    def alignment_evidence(
+        context: dg.AssetExecutionContext,
+        raw_votes: pl.DataFrame,
+        groups: pl.DataFrame,
+        raw_participants: pl.DataFrame,
+    ) -> Table:
+        results = published()
+        frame = evidence.alignment_evidence(
+            results,
+            labellings.published_votes(results, raw_votes),
+            groups,
+            raw_participants,
+            chosen.permutations,
+            consultation.file.seed,
+        )
+        fit = picture(pictures.shuffled_fit(frame), pictures.shuffled_fit_alt(frame))
+        return Table(frame, {"fit of the published groups": fit})
+
+    @table_asset(
+        contracts.REPLICATED_SCORES, key=["replicated_scores"], kinds={"python"}, ins=votes | groups, settings=digests,
+        description="Group-aware consensus of every statement, for each way of attaching groups.", **common,
+    )  # fmt: skip
+    def replicated_scores(
+        context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, groups: pl.DataFrame
+    ) -> Table:
+        results = published()
+        return Table(
+            scores_of.replicated_scores(results, labellings.published_votes(results, raw_votes), groups)
+        )
+
+    @table_asset(
+        contracts.REPLICATED_STATEMENTS, key=["replicated_statements"], kinds={"python"},
+        ins=votes | constitution | {"scores": ["replicated_scores"], "raw_statements": ["raw_statements"]},
+        settings=digests,
+        description="Every statement as published, reproduced and corrected, and whether it crosses the threshold.",
+        **common,
+    )  # fmt: skip
+    def replicated_statements(
+        context: dg.AssetExecutionContext,
+        raw_votes: pl.DataFrame,
+        constitution: pl.DataFrame,
+        scores: pl.DataFrame,
+        raw_statements: pl.DataFrame,
+    ) -> Table:
+        results = published()
+        frame = scores_of.replicated_statements(
+            results,
+            labellings.published_votes(results, raw_votes),
+            scores,
+            raw_statements,
+            principles.sources_of(constitution, set(results.agreement)),
+        )
+        moved = pictures.published_and_corrected(frame, results.threshold)
+        alt = pictures.published_and_corrected_alt(frame, results.threshold)
+        counts = {str(name): count for name, count in frame["crossing"].value_counts(sort=True).iter_rows()}
+        return Table(frame, counts | {"what the correction moves": picture(moved, alt)})
+
+    @table_asset(
+        contracts.REPLICATED_PRINCIPLES, key=["replicated_principles"], kinds={"python"},
+        ins=constitution | {"statements": ["replicated_statements"], "scores": ["replicated_scores"]},
+        description="What the correction does to the sources of every published principle.", **common,
+    )  # fmt: skip
+    def replicated_principles(
+        context: dg.AssetExecutionContext,
+        constitution: pl.DataFrame,
+        statements: pl.DataFrame,
+        scores: pl.DataFrame,
+    ) -> Table:
+        frame = principles.replicated_principles(constitution, statements, scores)
+        lost = frame.filter(pl.col("fate") == "loses all its sources")["principle_id"].to_list()
+        return Table(frame, {"lose all their sources": ", ".join(lost) or "none"})
+
+    tables = {
+        "evidence": ["alignment_evidence"],
+        "scores": ["replicated_scores"],
+        "replicated_statements": ["replicated_statements"],
+        "replicated_principles": ["replicated_principles"],
+    }
+    counted = ("raw_statements", "raw_votes", "raw_participants", "participants", "statements")
+
+    @table_asset(
+        contracts.REPLICATION, key=["replication"], kinds={"python"}, settings=digests,
+        ins=tables | constitution | {name: [name] for name in counted}
+        | {"baseline": [consultation.file.baseline, "constitution"]},
+        deps=[decisions.ledger_key("merge")],
+        description="Every published figure beside the reproduced and the corrected one, or why it cannot be computed.",
+        **common,
+    )  # fmt: skip
+    def replication(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+        n_merges = len(merges(decisions.read(consultation, "merge")))
+        frame = figures.replication(published(), figures.ReplicationTables(n_merges=n_merges, **tables))
+        verdicts = {str(name): count for name, count in frame["verdict"].value_counts(sort=True).iter_rows()}
+        return Table(frame, verdicts)
+
+    @table_asset(
+        contracts.FILE, key=["replication_report"], kinds={"html"},
+        ins=tables | {"replication": ["replication"]}, settings=[*digests, consultation.file.title],
+        description="One page for a lay reader: what was published, what the votes give, what a correction moves.",
+        **common,
+    )  # fmt: skip
+    def replication_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+        page = ReplicationPage(title=consultation.file.title, threshold=published().threshold, **tables)
+        return report_file(home, "replication.html", render_replication(page))
+
+    return [
+        replicated_groups, alignment_evidence, replicated_scores, replicated_statements, replicated_principles,
+        replication, replication_report,
+    ]  # fmt: skip

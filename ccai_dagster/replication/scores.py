@@ -1,0 +1,108 @@
+"""Consensus under every labelling, and what the correction does to each statement.
+
+Belongs here: scores, and who crosses the published threshold. Doesn't belong here: principles and figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.contracts import REPLICATED_SCORES, REPLICATED_STATEMENTS
+from ccai_dagster.deliberation.consensus import gac_scores
+from ccai_dagster.deliberation.vote_matrix import VoteMatrix
+from ccai_dagster.replication.labellings import BY_ID, BY_POSITION, PUBLISHED_PROCEDURE, kinds_of, labels_of
+from ccai_dagster.replication.published_results import Published
+
+
+def replicated_scores(published: Published, matrix: VoteMatrix, replicated: pl.DataFrame) -> pl.DataFrame:
+    """Return the table `replicated_scores`: the consensus of every statement under every labelling.
+
+    Args:
+        published: The published results.
+        matrix: The votes.
+        replicated: REPLICATED_GROUPS.
+    """
+    labels = labels_of(replicated, matrix)
+    tables = []
+    for kind in kinds_of(replicated).to_dicts():
+        scores = gac_scores(matrix, labels[kind["labelling"]], PUBLISHED_PROCEDURE)
+        tables.append(
+            scores.select(
+                *(pl.lit(kind[name]).alias(name) for name in ("labelling", "origin", "attached")),
+                pl.lit(kind["seed"], dtype=pl.Int64).alias("seed"),
+                "statement_id",
+                "gac",
+                "group_agreement",
+                "group_votes",
+                reaches=pl.col("gac").fill_null(-1.0) >= published.threshold,
+            )
+        )
+    return pl.concat(tables).select(list(REPLICATED_SCORES.fields))
+
+
+def replicated_statements(
+    published: Published,
+    matrix: VoteMatrix,
+    scores: pl.DataFrame,
+    raw_statements: pl.DataFrame,
+    sources: Mapping[str, list[int]],
+) -> pl.DataFrame:
+    """Return the table `replicated_statements`: published, reproduced and corrected side by side.
+
+    Polarization does not depend on groups and is computed once. A statement that a published group never voted
+    on counts as consensus 0, since nobody in that group agreed.
+
+    Args:
+        published: The published results.
+        matrix: The votes.
+        scores: REPLICATED_SCORES.
+        raw_statements: Texts.
+        sources: Statements behind each published principle, by principle id.
+    """
+    texts = dict(raw_statements.select("statement_id", "text").iter_rows())
+    reproduced, corrected = _of(scores, BY_POSITION), _of(scores, BY_ID)
+    again = scores.filter((pl.col("origin") == "recomputed") & (pl.col("attached") == "id"))
+    reaching = dict(again.group_by("statement_id").agg(pl.col("reaches").sum()).iter_rows())
+    everybody = np.zeros(len(matrix.participant_ids), dtype=np.int64)
+    polarized = {
+        row["statement_id"]: row for row in gac_scores(matrix, everybody, PUBLISHED_PROCEDURE).to_dicts()
+    }
+    principles: dict[int, list[str]] = {}
+    for principle, statements in sources.items():
+        for statement in statements:
+            principles.setdefault(statement, []).append(principle)
+    return REPLICATED_STATEMENTS.build(
+        [
+            {
+                "statement_id": key,
+                "text": texts.get(key, ""),
+                "published_gac": float(np.prod(published.agreement[key])),
+                "reproduced_gac": reproduced[key]["gac"] or 0.0,
+                "corrected_gac": corrected[key]["gac"] or 0.0,
+                "published_agreement": list(published.agreement[key]),
+                "reproduced_agreement": reproduced[key]["group_agreement"],
+                "corrected_agreement": corrected[key]["group_agreement"],
+                "crossing": _crossing(reproduced[key]["reaches"], corrected[key]["reaches"]),
+                "principle_ids": principles.get(key, []),
+                "seeds_reaching": reaching.get(key, 0),
+                "polarization_index": polarized[key]["polarization_index"],
+                "adjusted_polarization_index": polarized[key]["adjusted_polarization_index"],
+            }
+            for key in matrix.statement_ids.tolist()
+        ]
+    )
+
+
+def _of(scores: pl.DataFrame, labelling: str) -> dict[int, dict[str, Any]]:
+    part = scores.filter(pl.col("labelling") == labelling)
+    return {row["statement_id"]: row for row in part.iter_rows(named=True)}
+
+
+def _crossing(before: bool, after: bool) -> str:
+    if before:
+        return "stays above" if after else "falls below"
+    return "rises above" if after else "stays below"
