@@ -104,14 +104,15 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
 
     @table_asset(
         contracts.REPLICATED_STATEMENTS, key=["replicated_statements"], kinds={"python"},
-        ins=votes | constitution | {"scores": ["replicated_scores"], "raw_statements": ["raw_statements"]},
-        settings=digests,
+        ins=votes | groups | constitution | {"scores": ["replicated_scores"], "raw_statements": ["raw_statements"]},
+        settings=[*digests, chosen.bootstraps, consultation.file.seed],
         description="Every statement as published, reproduced and corrected, and whether it crosses the threshold.",
         **common,
     )  # fmt: skip
     def replicated_statements(
         context: dg.AssetExecutionContext,
         raw_votes: pl.DataFrame,
+        groups: pl.DataFrame,
         constitution: pl.DataFrame,
         scores: pl.DataFrame,
         raw_statements: pl.DataFrame,
@@ -122,7 +123,10 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
             labellings.published_votes(results, raw_votes),
             scores,
             raw_statements,
+            groups,
             principles.sources_of(constitution, set(results.agreement)),
+            chosen.bootstraps,
+            consultation.file.seed,
         )
         moved = pictures.published_and_corrected(frame, results.threshold)
         alt = pictures.published_and_corrected_alt(frame, results.threshold)

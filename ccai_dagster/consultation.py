@@ -57,6 +57,7 @@ class Replication(Settings):
     constitution: str
     seeds: int = Field(20, ge=1, description="seeds of k-means that groups are recomputed with")
     permutations: int = Field(1000, ge=99, description="shuffles of the permutation test")
+    bootstraps: int = Field(1000, ge=100, description="resamples behind the intervals of the scores")
 
 
 class ConsultationFile(Settings):

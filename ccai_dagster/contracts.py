@@ -437,6 +437,16 @@ REPLICATED_STATEMENTS = _contract(
     corrected_gac=Field(
         pl.Float64, "with the published groups at the participants they belong to", checks=PROBABILITY
     ),
+    reproduced_low=Field(
+        pl.Float64, "lower end of its 90 % bootstrap interval, groups held", checks=PROBABILITY
+    ),
+    reproduced_high=Field(pl.Float64, "upper end", checks=PROBABILITY),
+    corrected_low=Field(
+        pl.Float64,
+        "lower end of the 90 % bootstrap interval of the corrected score, groups held",
+        checks=PROBABILITY,
+    ),
+    corrected_high=Field(pl.Float64, "upper end", checks=PROBABILITY),
     published_agreement=Field(pl.List(pl.Float64), "share of each group that agrees, as published"),
     reproduced_agreement=Field(pl.List(pl.Float64), "the same, reproduced"),
     corrected_agreement=Field(pl.List(pl.Float64), "the same, corrected"),
@@ -492,6 +502,9 @@ REPLICATION = _contract(
         nullable=True,
     ),
     recomputed_high=Field(pl.Float64, "largest value over the seeds", nullable=True),
+    rests_on_groups=Field(
+        pl.Boolean, "whether it depends on who is in which group; null if not computed", nullable=True
+    ),
     verdict=Field(
         pl.String,
         "whether the reproduced figure, rounded as printed, is the published one",

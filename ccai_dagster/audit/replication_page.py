@@ -7,7 +7,7 @@ figure. Statements are untrusted text and go through the template's escaping.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def render_replication(page: ReplicationPage) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"readable": readable, "figure": figure, "share": share}
+    environment.filters |= {"readable": readable, "figure": figure, "share": share, "interval": interval}
     environment.globals |= {"counted": counted, "percent": percent, "listed": listed}
     # A file of this package, without anything a participant typed.
     style = Markup(loader.get_source(environment, "audit_report.css")[0])  # noqa: S704
@@ -85,8 +85,13 @@ def figure(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Return a share in [0, 1] or a score with three decimals, a dash if missing."""
-    return "–" if value is None else f"{value:.3f}"
+    """Return a share, a score or an index with three decimals, a dash if missing."""
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def interval(row: Mapping[str, Any], name: str) -> str:
+    """Return a consensus with its 90 % interval; four decimals tell it from the threshold."""
+    return f"{row[f'{name}_gac']:.4f} ({row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"
 
 
 def _chapters(page: ReplicationPage) -> dict[str, Any]:
@@ -100,7 +105,9 @@ def _chapters(page: ReplicationPage) -> dict[str, Any]:
         "by_id": _labelling(page, BY_ID),
         "fits": fits(page.evidence),
         "verdict": verdict(page.evidence),
-        "computed": computed.to_dicts(),
+        "with_groups": computed.filter("rests_on_groups").to_dicts(),
+        "without_groups": computed.filter(~pl.col("rests_on_groups")).to_dicts(),
+        "close": close_to_threshold(page),
         "n_paper": computed.filter(~pl.col("from_files")).height,
         "n_equal": computed.filter(~pl.col("from_files") & (pl.col("verdict") == "equal")).height,
         "not_computed": _by_reason(figures.filter(pl.col("verdict") == "not computed")),
@@ -160,7 +167,7 @@ def verdict(evidence: pl.DataFrame) -> str:
     n = len(before["shuffled"])
     start = (
         f"Of {n:,} random shuffles of the groups, {before['n_as_large']:,} fit the votes at least as well as the "
-        f"published rows do, and {after['n_as_large']:,} as well as the same groups in order of id."
+        f"published rows do, and {after['n_as_large'] or 'none'} as well as the same groups in order of id."
     )
     if before["p_value"] >= SURE > after["p_value"]:
         return (
@@ -195,6 +202,13 @@ def fits(evidence: pl.DataFrame) -> list[dict[str, Any]]:
 def corrected_constitution(principles: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the principles that keep a source, in the order of the corrected consensus."""
     return principles.drop_nulls("corrected_rank").sort("corrected_rank").to_dicts()
+
+
+def close_to_threshold(page: ReplicationPage) -> int:
+    """Count the statements that cross the threshold and whose corrected interval includes it."""
+    crossing = page.replicated_statements.filter(pl.col("crossing").is_in(["falls below", "rises above"]))
+    inside = (pl.col("corrected_low") < page.threshold) & (pl.col("corrected_high") >= page.threshold)
+    return crossing.filter(inside).height
 
 
 def seeds(page: ReplicationPage) -> list[dict[str, Any]]:

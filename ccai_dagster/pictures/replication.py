@@ -35,8 +35,27 @@ def published_and_corrected(replicated_statements: pl.DataFrame, threshold: floa
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=1)
         for crossing, (colour, marker) in CROSSINGS.items():
-            part = replicated_statements.filter(pl.col("crossing") == crossing).sort("statement_id")
             crosses = marker != "o"
+            part = replicated_statements.filter(pl.col("crossing") == crossing).sort("statement_id")
+            if crosses:
+                bars = part.select("reproduced_low", "reproduced_high", "corrected_low", "corrected_high")
+                across, up = part["published_gac"].to_list(), part["corrected_gac"].to_list()
+                axes.hlines(
+                    up,
+                    bars["reproduced_low"],
+                    bars["reproduced_high"],
+                    color=colour,
+                    linewidth=0.6,
+                    alpha=0.6,
+                )
+                axes.vlines(
+                    across,
+                    bars["corrected_low"],
+                    bars["corrected_high"],
+                    color=colour,
+                    linewidth=0.6,
+                    alpha=0.6,
+                )
             axes.scatter(
                 part["published_gac"].to_list(),
                 part["corrected_gac"].to_list(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -33,7 +33,6 @@ REASONS = {
 }
 """Why a figure is not computed, by the status that the figures file gives it."""
 
-GROUPS_PLAY_NO_PART = "Groups play no part in it, so the correction leaves it as it is."
 FILES = "published files"
 """Section of what stands in the published files without being printed in the paper."""
 HARMLESS = re.compile(r"\bharmless\b", re.IGNORECASE)
@@ -71,12 +70,14 @@ class Computed:
         reproduced: With groups attached as published.
         corrected: With groups attached by id; None if it makes no sense.
         explanation: How it was computed.
+        rests_on_groups: Whether it depends on who is in which group.
         over_seeds: Smallest and largest value over the seeds, groups recomputed.
     """
 
     reproduced: float
     corrected: float | None
     explanation: str
+    rests_on_groups: bool = True
     over_seeds: tuple[float, float] | None = None
 
 
@@ -121,13 +122,14 @@ def _compared(name: str, value: str, computed: Computed) -> dict[str, Any]:
         "corrected": None if computed.corrected is None else float(computed.corrected),
         "recomputed_low": low,
         "recomputed_high": high,
+        "rests_on_groups": computed.rests_on_groups,
         "verdict": "equal" if _prints_as(name, computed.reproduced, value) else "differs",
         "explanation": computed.explanation,
     }
 
 
 def _not_computed(reason: str) -> dict[str, Any]:
-    empty = dict.fromkeys(("reproduced", "corrected", "recomputed_low", "recomputed_high"))
+    empty = dict.fromkeys(("reproduced", "corrected", "recomputed_low", "recomputed_high", "rests_on_groups"))
     return {**empty, "verdict": "not computed", "explanation": reason}
 
 
@@ -163,7 +165,7 @@ def _counts(published: Published, tables: ReplicationTables) -> dict[str, Comput
     statements = tables.replicated_statements
 
     def unchanged(value: float, explanation: str) -> Computed:
-        return Computed(value, value, f"{explanation} {GROUPS_PLAY_NO_PART}")
+        return Computed(value, value, explanation, rests_on_groups=False)
 
     def polis_group(group: int) -> Computed:
         sizes = _row(tables.evidence, BY_ID)["group_sizes"]
@@ -172,7 +174,7 @@ def _counts(published: Published, tables: ReplicationTables) -> dict[str, Comput
             polis.count(group), size,
             f"Reproduced: the group that Polis itself assigned, among all {raw.height:,} in the export "
             f"({polis.count(None):,} have none). Corrected: the groups that the published scores rest on.",
-            _range(tables.evidence, lambda row: _at(row["group_sizes"], group)),
+            over_seeds=_range(tables.evidence, lambda row: _at(row["group_sizes"], group)),
         )  # fmt: skip
 
     return {
@@ -231,25 +233,26 @@ def _scores(published: Published, tables: ReplicationTables) -> dict[str, Comput
             by_labelling[BY_POSITION],
             by_labelling[BY_ID],
             f"{what} over {len(published.agreement):,} statements.",
-            _range(tables.evidence, lambda row: by_labelling[row["labelling"]]),
+            over_seeds=_range(tables.evidence, lambda row: by_labelling[row["labelling"]]),
         )
 
     reached = int(_part(scores, BY_POSITION)["reaches"].sum())
-    lowest = over(
-        f"Lowest of the {reached:,} highest scores, as many as reach the published threshold,",
-        lambda gac: gac.sort(descending=True)[max(reached, 1) - 1],
-    )
+    lowest = over("", lambda gac: gac.sort(descending=True)[max(reached, 1) - 1])
     return {
         "gac_mean": over("Mean", lambda gac: gac.mean()),
         "gac_median": over("Median", lambda gac: gac.median()),
         "gac_min": over("Minimum", lambda gac: gac.min()),
         "gac_max": over("Maximum", lambda gac: gac.max()),
-        THRESHOLD: lowest,
+        THRESHOLD: replace(
+            lowest,
+            explanation=f"The lowest of the {reached:,} highest scores, as many as reach the published threshold. "
+            "For the comparison it is cut off, not rounded.",
+        ),
         "opinion_groups": Computed(
             len(_row(tables.evidence, BY_POSITION)["group_sizes"]),
             len(_row(tables.evidence, BY_ID)["group_sizes"]),
             "Groups behind the published scores; over the seeds, the number with the best silhouette.",
-            _range(tables.evidence, lambda row: row["automatic_groups"]),
+            over_seeds=_range(tables.evidence, lambda row: row["automatic_groups"]),
         ),
     }
 
@@ -287,13 +290,13 @@ def _files(published: Published, tables: ReplicationTables) -> dict[str, tuple[s
             str(reaching("published_gac")),
             Computed(reaching("reproduced_gac"), reaching("corrected_gac"),
                      f"Scores of at least {published.threshold:g}.",
-                     _range(tables.evidence, lambda row: counts.get(row["labelling"], 0))),
+                     over_seeds=_range(tables.evidence, lambda row: counts.get(row["labelling"], 0))),
         ),
         "principles_with_a_source": (
             "published principles with a source that reaches the published threshold",
             str(principles.height),
             Computed(standing, held, "Principles of which at least one source reaches it.",
-                     _range(tables.evidence, lambda row: principles.filter(
+                     over_seeds=_range(tables.evidence, lambda row: principles.filter(
                          ~pl.col("lost_seeds").list.contains(row["seed"])).height)),
         ),
     }  # fmt: skip

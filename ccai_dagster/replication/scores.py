@@ -13,6 +13,7 @@ import polars as pl
 
 from ccai_dagster.contracts import REPLICATED_SCORES, REPLICATED_STATEMENTS
 from ccai_dagster.deliberation.consensus import gac_scores
+from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix
 from ccai_dagster.replication.labellings import BY_ID, BY_POSITION, PUBLISHED_PROCEDURE, kinds_of, labels_of
 from ccai_dagster.replication.published_results import Published
@@ -49,7 +50,10 @@ def replicated_statements(
     matrix: VoteMatrix,
     scores: pl.DataFrame,
     raw_statements: pl.DataFrame,
+    groups: pl.DataFrame,
     sources: Mapping[str, list[int]],
+    bootstraps: int,
+    seed: int,
 ) -> pl.DataFrame:
     """Return the table `replicated_statements`: published, reproduced and corrected side by side.
 
@@ -61,7 +65,10 @@ def replicated_statements(
         matrix: The votes.
         scores: REPLICATED_SCORES.
         raw_statements: Texts.
+        groups: REPLICATED_GROUPS.
         sources: Statements behind each published principle, by principle id.
+        bootstraps: Resamples behind the intervals.
+        seed: Of the resampling.
     """
     texts = dict(raw_statements.select("statement_id", "text").iter_rows())
     reproduced, corrected = _of(scores, BY_POSITION), _of(scores, BY_ID)
@@ -71,6 +78,9 @@ def replicated_statements(
     polarized = {
         row["statement_id"]: row for row in gac_scores(matrix, everybody, PUBLISHED_PROCEDURE).to_dicts()
     }
+    labels = labels_of(groups, matrix)
+    before = gac_intervals(matrix, labels[BY_POSITION], bootstraps, seed)
+    after = gac_intervals(matrix, labels[BY_ID], bootstraps, seed)
     principles: dict[int, list[str]] = {}
     for principle, statements in sources.items():
         for statement in statements:
@@ -83,6 +93,10 @@ def replicated_statements(
                 "published_gac": float(np.prod(published.agreement[key])),
                 "reproduced_gac": reproduced[key]["gac"] or 0.0,
                 "corrected_gac": corrected[key]["gac"] or 0.0,
+                "reproduced_low": before[0, place],
+                "reproduced_high": before[1, place],
+                "corrected_low": after[0, place],
+                "corrected_high": after[1, place],
                 "published_agreement": list(published.agreement[key]),
                 "reproduced_agreement": reproduced[key]["group_agreement"],
                 "corrected_agreement": corrected[key]["group_agreement"],
@@ -92,9 +106,36 @@ def replicated_statements(
                 "polarization_index": polarized[key]["polarization_index"],
                 "adjusted_polarization_index": polarized[key]["adjusted_polarization_index"],
             }
-            for key in matrix.statement_ids.tolist()
+            for place, key in enumerate(matrix.statement_ids.tolist())
         ]
     )
+
+
+def gac_intervals(matrix: VoteMatrix, labels: np.ndarray, bootstraps: int, seed: int) -> np.ndarray:
+    """Return the 90 % bootstrap interval of every statement's consensus, with the groups held as they are.
+
+    Participants are drawn with replacement and keep their group, so this is the sampling error of the shares of
+    agreement alone; what new groups add is told by `consensus_stability`. A resample in which a group has no vote
+    on a statement counts as consensus 0.
+
+    Args:
+        matrix: The votes.
+        labels: Shape (participants,).
+        bootstraps: Number of resamples.
+        seed: Of the resampling.
+
+    Returns:
+        Shape (2, statements): lower and upper ends.
+    """
+    people = len(matrix.participant_ids)
+    drawn = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=bootstraps)
+    cast, agree = matrix.cast.astype(float), (matrix.values == 1).astype(float)
+    consensus = np.ones((bootstraps, len(matrix.statement_ids)))
+    for group in range(int(labels.max()) + 1):
+        times = drawn[:, labels == group].astype(float)
+        votes, agreeing = times @ cast[labels == group], times @ agree[labels == group]
+        consensus *= np.divide(agreeing, votes, out=np.zeros_like(votes), where=votes > 0)
+    return np.quantile(consensus, INTERVAL, axis=0)
 
 
 def _of(scores: pl.DataFrame, labelling: str) -> dict[int, dict[str, Any]]:

@@ -63,8 +63,14 @@ FILES = {
     "clean_comments.csv": (
         "comment-id,group_0_consensus,group_1_consensus\n0,0.5,0.5\n1,1.0,0.9\n4,0.8,1\n5,0.75,1\n"
     ),
+    "clean_votes.csv": "participant,xid,group-id\n8,SECRETEIGHT,0\n7,SECRETSEVEN,1\n",
+    "paper_figures.json": (
+        '{"figures": [{"id": "gac_threshold", "section": "3.3", "what": "cut", "paper_value": 0.6, '
+        '"status": "match", "note": "SECRETNOTE"}, {"id": "drop", "section": "4.3", "what": "drop", '
+        '"paper_value": [2, 3], "unit": "points", "status": "not_in_public_data"}]}'
+    ),
     "qualitative_prompts.csv": 'n,prompt\n1,"Is it raining, really?"\n',
-    "seed_statements.csv": "n,comment_id\n1,0\n",
+    "seed_statements.csv": "n,comment_id,tags\n1,0,P S\n",
     "screening_questions.json": (
         '{"questions": [{"question": "Read?", "answers": {"a": "News", "b": "Books"}, "accepted": ["b"]}]}'
     ),
@@ -138,6 +144,17 @@ def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> 
     assert cells(destination / "published_scores.csv") == [
         ["statement_id", "gac"], ["0", "0.25"], ["1", "0.9"], ["4", "0.8"], ["5", "0.75"],
     ]  # fmt: skip
+    results = destination / "published"
+    assert cells(results / "groups.csv") == [
+        ["row", "participant_id", "group_id"], ["1", "8", "0"], ["2", "7", "1"],
+    ]  # fmt: skip
+    assert cells(results / "agreement.csv")[1:3] == [["0", "0.5", "0.5"], ["1", "1.0", "0.9"]]
+    assert cells(results / "seed_statements.csv") == [["statement_id", "tags"], ["0", "P S"]]
+    assert cells(results / "figures.csv") == [
+        ["figure_id", "section", "what", "value", "unit", "status"],
+        ["gac_threshold", "3.3", "cut", "0.6", "", "match"],
+        ["drop", "4.3", "drop", "2 to 3", "points", "not_in_public_data"],
+    ]
     prompts = cells(destination / "prompts.csv")
     assert prompts[:-1] == cells(SAMPLE / "prompts.csv")
     assert prompts[-1] == ["published-1", "Is it raining, really?", "qualitative", ""]
@@ -210,6 +227,13 @@ def test_a_missing_file_is_named_and_nothing_is_left(source: Path, tmp_path: Pat
         ("clean_comments.csv", "1.0,0.9", "1.0,9", "row 3: `group_1_consensus` is '9' instead of a number"),
         ("qualitative_prompts.csv", '"Is it raining, really?"', "", "row 2: `prompt` is empty"),
         ("seed_statements.csv", "1,0", "1,", "row 2: `comment_id` is empty"),
+        ("clean_votes.csv", "\n8", "\n80", "row 2: participant 80 is not in participants-votes.csv"),
+        ("clean_votes.csv", "7,SECRETSEVEN,1", "8,SECRETSEVEN,1", "row 3: `participant` 8 stands in .* row 2"),
+        ("clean_votes.csv", "SEVEN,1", "SEVEN,", "row 3: `group-id` is '' instead of a whole number"),
+        ("clean_votes.csv", "SEVEN,1", "SEVEN,-1", "row 3: `group-id` is -1; it must not be negative"),
+        ("paper_figures.json", '"paper_value": 0.6', '"value": 0.6', "each with `id`, .* `paper_value`"),
+        ("paper_figures.json", '"status": "match"', '"status": 7', "a cell of figure 'gac_threshold' is no text"),
+        ("paper_figures.json", '"id": "drop"', '"id": "gac_threshold"', "figure gac_threshold stands twice"),
         ("screening_questions.json", '"accepted"', '"ticked"', "each with `question`, `answers` and `acc"),
     ],
 )
