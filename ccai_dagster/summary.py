@@ -19,6 +19,9 @@ def summary(consultation: Consultation, home: Home) -> list[str]:
     report = home.report / "audit_report.html"
     if report.is_file():
         lines.append(f"Report            {report}")
+    replicated = home.report / "replication.html"
+    if replicated.is_file():
+        lines.append(f"Replication       {replicated}")
     return [
         *lines,
         "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses",

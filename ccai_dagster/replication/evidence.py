@@ -118,7 +118,7 @@ def alignment_evidence(
         own = labels[kind["labelling"]]
         observed = float(chi_square(matrix, own[None, :])[0])
         tested = kind["origin"] == "published"
-        as_large = int((shuffled >= observed).sum())
+        as_large = int(((shuffled > observed) | np.isclose(shuffled, observed)).sum())
         rows.append(
             {
                 **kind,
