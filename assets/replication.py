@@ -15,6 +15,7 @@ from ccai_dagster.decisions.wordings import merges
 from ccai_dagster.digest import file_digest
 from ccai_dagster.replication import evidence, figures, labellings, principles
 from ccai_dagster.replication import scores as scores_of
+from ccai_dagster.replication.computed_figures import ReplicationTables
 from ccai_dagster.replication.published_results import Published, read_published
 from resources.home import Home
 
@@ -166,7 +167,7 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
     )  # fmt: skip
     def replication(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         n_merges = len(merges(decisions.read(consultation, "merge")))
-        frame = figures.replication(published(), figures.ReplicationTables(n_merges=n_merges, **tables))
+        frame = figures.replication(published(), ReplicationTables(n_merges=n_merges, **tables))
         verdicts = {str(name): count for name, count in frame["verdict"].value_counts(sort=True).iter_rows()}
         return Table(frame, verdicts)
 

@@ -23,6 +23,7 @@ from ccai_dagster.deliberation.polis_export import Import, read_polis_export
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.replication import evidence, figures, principles, scores
+from ccai_dagster.replication.computed_figures import ReplicationTables
 from ccai_dagster.replication.labellings import PUBLISHED_PROCEDURE, published_votes, replicated_groups
 from ccai_dagster.replication.published_results import Published, read_published
 from ccai_dagster.run import run
@@ -67,7 +68,7 @@ def figures_of(ccai: dict[str, Any], published: Published | None = None) -> pl.D
     )
     return figures.replication(
         published or ccai["published"],
-        figures.ReplicationTables(
+        ReplicationTables(
             raw_statements=imported.raw_statements, raw_votes=imported.raw_votes,
             raw_participants=imported.raw_participants, participants=participants,
             statements=imported.raw_statements.filter(pl.col("moderated") == 1), evidence=ccai["evidence"],
