@@ -3,9 +3,9 @@
 Belongs here: the published groups and groups computed again, each attached by id and by position. Doesn't
 belong here: how groups are computed, and which of the ways is right (`evidence`).
 
-The published analysis (`ccai_data_processing.ipynb` of Huang et al. 2024, cells 10 and 31) sorts participants by id, groups them, and writes the
-groups into a table that is in another order. To attach a list of groups *by position* is to do the same; to
-attach it *by id* is to give each group to the participant it was computed for.
+The published analysis (`ccai_data_processing.ipynb` of Huang et al. 2024, cells 10 and 31) sorts participants by
+id, groups them, and writes the groups into a table that is in another order. To attach a list of groups *by
+position* is to do the same; to attach it *by id* is to give each group to the participant it was computed for.
 """
 
 from __future__ import annotations
