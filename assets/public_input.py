@@ -1,18 +1,25 @@
 """What the public said: the export as it came, and the tables read from it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
-from assets.table_asset import Table, code_version, publish
+from assets.table_asset import Table, code_version, markdown_table, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation import Consultation
-from ccai_dagster.deliberation.polis_export import export_digest, export_files, read_polis_export
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.staleness import version_of
+from resources.vote_source import VoteSource
 
 GROUP = "public_input"
 OWNER = "team:process"
+POLIS_EXPORT = dg.AssetKey("polis_export")
+KINDS = ("found", "repaired", "unknown")
 TABLES = {
     "raw_statements": (
         contracts.RAW_STATEMENTS,
@@ -22,31 +29,30 @@ TABLES = {
     "raw_votes": (contracts.RAW_VOTES, "The last vote of each participant on each statement."),
     "import_report": (
         contracts.IMPORT_REPORT,
-        "What was counted and found while importing, in numbers and words.",
+        "What was found and repaired while importing and what the export cannot tell, in numbers and words.",
     ),
 }
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """Make the assets of this stage."""
-    folder = consultation.path(consultation.file.votes)
 
     @dg.observable_source_asset(
         key="polis_export",
         group_name=GROUP,
-        description="The files exported from Polis. Observed by a sensor and every day.",
+        description="The votes as they came: files, or what the address of a report gave. Observed by a sensor and "
+        "every day.",
         # Dagster has no owners for observable sources.
         tags={"dagster/kind/csv": "", "dagster/kind/polis": "", "owner": "process"},
     )
-    def polis_export() -> dg.ObserveResult:
-        files = export_files(folder)
-        if not files:
-            raise dg.Failure(
-                f"{folder}: no Polis export there. `votes` in consultation.yaml names its folder."
-            )
+    def polis_export(vote_source: VoteSource) -> dg.ObserveResult:
+        try:
+            observed = vote_source.observe(consultation.votes)
+        except ConsultationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         return dg.ObserveResult(
-            data_version=dg.DataVersion(export_digest(folder)),
-            metadata={"folder": str(folder), **{path.name: path.stat().st_size for path in files}},
+            data_version=dg.DataVersion(observed.version),
+            metadata={"source": consultation.votes, "read from": str(observed.place), **observed.sizes},
         )
 
     @dg.multi_asset(
@@ -67,12 +73,31 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         deps=["polis_export"],
         check_specs=[dg.AssetCheckSpec("contract", asset=name, blocking=True) for name in TABLES],
     )
-    def polis_import() -> Iterator[Any]:
+    def polis_import(context: dg.AssetExecutionContext, vote_source: VoteSource) -> Iterator[Any]:
         try:
-            imported = read_polis_export(folder)
+            observed = version_of(POLIS_EXPORT, context.instance)
+            imported = _imported(vote_source.place(consultation.votes, observed), observed)
         except ConsultationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         for name, (contract, _) in TABLES.items():
-            yield from publish(Table(getattr(imported, name)), contract, dg.AssetKey(name))
+            frame = getattr(imported, name)
+            more = _in_words(frame) if name == "import_report" else {}
+            yield from publish(Table(frame, more), contract, dg.AssetKey(name))
 
     return [polis_export, polis_import]
+
+
+def _imported(place: Path, observed: str | None) -> Import:
+    """Read what was observed, and nothing that came since."""
+    imported = read_votes(place)
+    if observed is not None and votes_digest(place) != observed:
+        raise ConsultationError(
+            f"{place}: not what it was when polis_export was last observed. Observe polis_export, then materialize "
+            "again; `ccai run` does both."
+        )
+    return imported
+
+
+def _in_words(report: pl.DataFrame) -> dict[str, Any]:
+    counts = {f"{kind} facts": report.filter(pl.col("kind") == kind).height for kind in KINDS}
+    return {"report": dg.MetadataValue.md(markdown_table(report)), **counts}

@@ -15,9 +15,9 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from assets import decisions
 from assets.constitution import signoff_findings
 from ccai_dagster import jobs
-from ccai_dagster.consultation import LEDGERS, Consultation
+from ccai_dagster.consultation import LEDGERS, Consultation, is_address
 from ccai_dagster.decisions.ledger import ledger_digest
-from ccai_dagster.deliberation.polis_export import export_digest
+from ccai_dagster.deliberation.importing.read_votes import votes_digest
 from ccai_dagster.digest import SHORT, value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.staleness import CODE, GONE, NEVER, plan, version_of
@@ -91,8 +91,14 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
 
 
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
-    """Return the version of the export and of every ledger as they are now."""
-    found = {dg.AssetKey("polis_export"): export_digest(consultation.path(consultation.file.votes))}
+    """Return the version of the export and of every ledger as they are now.
+
+    An export at an address is left to the daily observation and to `ccai run`: a server of others is not asked
+    every minute.
+    """
+    found: dict[dg.AssetKey, str] = {}
+    if not is_address(consultation.votes):
+        found[dg.AssetKey("polis_export")] = votes_digest(Path(consultation.votes))
     for kind in LEDGERS:
         found[decisions.ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
     return found

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from ccai_dagster.consultation import SAMPLE, read_consultation
@@ -26,6 +28,28 @@ def _say(line: str) -> None:
 def _fail(error: object) -> typer.Exit:
     typer.secho(str(error), fg=typer.colors.RED, err=True)
     return typer.Exit(1)
+
+
+class Moderation(StrEnum):
+    """What becomes of statements that nobody moderated."""
+
+    strict = "strict"
+    lenient = "lenient"
+
+
+def _asked() -> Moderation:
+    """Ask how the conversation was moderated; an export does not tell, so it is never guessed."""
+    if not sys.stdin.isatty():
+        raise _fail(
+            "Name --moderation strict (a statement nobody moderated is out) or --moderation lenient (it is in). It is "
+            "a setting of the conversation in Polis that no export states."
+        )
+    _say(
+        "Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?"
+    )
+    return Moderation(
+        typer.prompt("strict or lenient", type=click.Choice([each.value for each in Moderation]))
+    )
 
 
 @app.command()
@@ -73,7 +97,15 @@ def run(
 def new(
     destination: Annotated[Path, typer.Argument(help="Folder to make; it must not exist or be empty.")],
     from_export: Annotated[
-        Path | None, typer.Option(help="Folder with a classic Polis export of your own.")
+        str | None,
+        typer.Option(
+            help="An export of your own: a folder or zip from Polis, a table of votes (CSV or Parquet), or the "
+            "address of a report's export, https://HOST/api/v3/reportExport/REPORT."
+        ),
+    ] = None,
+    moderation: Annotated[
+        Moderation | None,
+        typer.Option(help="Whether statements nobody moderated are out (strict) or in (lenient)."),
     ] = None,
     from_ccai: Annotated[
         Path | None,
@@ -84,10 +116,12 @@ def new(
     from ccai_dagster import starting
 
     if (from_export is None) == (from_ccai is None):
-        raise _fail("Name one source: --from-export FOLDER or --from-ccai FOLDER.")
+        raise _fail("Name one source: --from-export EXPORT or --from-ccai FOLDER.")
+    if from_ccai is not None and moderation is not None:
+        raise _fail("--moderation goes with --from-export; how CCAI was moderated is known.")
     try:
         if from_export is not None:
-            lines = starting.from_export(from_export, destination)
+            lines = starting.from_export(from_export, destination, (moderation or _asked()).value)
         else:
             lines = starting.from_ccai(Path(str(from_ccai)), destination)
     except ConsultationError as error:

@@ -25,6 +25,11 @@ BASE = "base"
 """What the untrained model is called wherever arms are compared."""
 
 
+def is_address(votes: str) -> bool:
+    """Whether votes come from an address rather than from files."""
+    return re.match(r"https?://[^/\s]+", votes, re.IGNORECASE) is not None
+
+
 class Arm(Settings):
     """A constitution a model is trained on.
 
@@ -61,7 +66,11 @@ class Replication(Settings):
 
 
 class ConsultationFile(Settings):
-    """The content of `consultation.yaml`."""
+    """The content of `consultation.yaml`.
+
+    `votes` names a folder or a zip with a Polis export, a plain table of votes (CSV or Parquet), or the address
+    of a report's export. `moderation` is not in any export: strict if statements nobody moderated are out.
+    """
 
     title: str
     public: str
@@ -80,6 +89,13 @@ class ConsultationFile(Settings):
     judge_comparisons: dict[str, str] = Field(default_factory=dict)
     benchmarks: dict[str, Benchmark] = Field(default_factory=dict)
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("votes")
+    @classmethod
+    def _source(cls, votes: str) -> str:
+        if "://" in votes and not is_address(votes):
+            raise ValueError(f"{votes!r} must be a path, or an address that begins with https:// or http://")
+        return votes
 
     @field_validator("arms", "benchmarks")
     @classmethod
@@ -129,6 +145,11 @@ class Consultation(Settings):
         if relative.startswith("sample:"):
             return SAMPLE / relative.removeprefix("sample:")
         return self.folder / relative
+
+    @property
+    def votes(self) -> str:
+        """Where the votes are: the address of a report's export, or an absolute path."""
+        return self.file.votes if is_address(self.file.votes) else str(self.path(self.file.votes))
 
     def ledger(self, kind: str) -> Path:
         """The ledger of one kind of decision."""
@@ -188,7 +209,8 @@ def _merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _check_files(consultation: Consultation) -> None:
     file = consultation.file
-    named = [file.votes, file.prompts, file.themes, file.helpfulness, *file.judge_comparisons.values()]
+    named = [] if is_address(file.votes) else [file.votes]
+    named += [file.prompts, file.themes, file.helpfulness, *file.judge_comparisons.values()]
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
     named += [benchmark.path for benchmark in file.benchmarks.values()]
     named += [file.published_scores] if file.published_scores else []

@@ -140,6 +140,11 @@ IMPORT_REPORT = _contract(
     "import_report",
     ("item",),
     item=Field(pl.String, "what was counted or found"),
+    kind=Field(
+        pl.String,
+        "found as it is, repaired while importing, or unknown from the export alone",
+        checks=(pa.Check.isin(["found", "repaired", "unknown"]),),
+    ),
     count=Field(pl.Int64, "how many", nullable=True),
     explanation=Field(pl.String, "what it means and what was done about it"),
 )

@@ -30,6 +30,7 @@ from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tables import Tables
 from resources.tracking import Tracking
+from resources.vote_source import VoteSource
 
 # Observable sources are marked beta and the pipes reader preview; nothing else does what they do.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -62,6 +63,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
 def build_resources(home: Home) -> dict[str, Any]:
     """Return the resources for results kept in `home`."""
     return {
+        "vote_source": VoteSource(downloads=str(home.downloads)),
         "tables": Tables(url=home.tables_url),
         "models": ModelStore(url=home.models_url, cache=str(home.cache / "models")),
         "tracking": Tracking(

@@ -4,10 +4,15 @@ What a folder holds is told in `consultation`, what the published files mean in 
 """
 
 import datetime
+import json
 import os
 import shutil
+import string
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import yaml
@@ -20,16 +25,20 @@ from ccai_dagster.constitution.on_record import (
 )
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import ideas_on_record, select_statements, worded_statements
-from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, read_consultation
+from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, read_consultation
 from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import read_ledger, write_ledger
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.deliberation import cleaning, consensus, groups
-from ccai_dagster.deliberation.polis_export import export_files, read_polis_export
+from ccai_dagster.deliberation.importing.copies import copy_without_codes
+from ccai_dagster.deliberation.importing.files import find_vote_files
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.vote_matrix import vote_matrix
 from ccai_dagster.digest import SHORT, text_digest
 from ccai_dagster.errors import ConsultationError
+from resources.vote_source import VoteSource
 
 STARTING_VALUES = {
     "threshold": {
@@ -50,8 +59,8 @@ TEMPLATE = """\
 title: "(a title)"
 public: "(who was asked)"
 question: "(what they were asked)"
-votes: votes
-moderation: strict   # strict: a statement nobody moderated is out. lenient: it is in.
+votes: $votes
+moderation: $moderation   # strict: a statement nobody moderated is out. lenient: it is in.
 seed: 1
 arms:
   public: {constitution: ledgers, description: "Derived from the public's votes and the ledgers."}
@@ -64,12 +73,17 @@ judge_comparisons: {sample_judge: "sample:judge/sample_judge.jsonl"}
 """
 
 
-def from_export(export: Path, destination: Path) -> list[str]:
-    """Make a consultation folder around a Polis export, with ledgers that hold starting values only.
+def from_export(export: str, destination: Path, moderation: Literal["strict", "lenient"]) -> list[str]:
+    """Make a consultation folder around an export, with ledgers that hold starting values only.
+
+    Files are copied into the folder, without personal codes; an address is named in consultation.yaml, so that later
+    votes are read from it too.
 
     Args:
-        export: Folder with the files of a classic Polis export; checked before anything is made.
+        export: Folder or zip with a Polis export, a plain table of votes, or the address of a report's export;
+            checked before anything is made.
         destination: Must not exist, or be empty.
+        moderation: Whether statements nobody moderated are out (strict) or in (lenient). No export tells.
 
     Returns:
         Lines for a person: what is there and what to do next.
@@ -77,30 +91,50 @@ def from_export(export: Path, destination: Path) -> list[str]:
     Raises:
         ConsultationError: The export cannot be read, or the destination holds something.
     """
-    imported = read_polis_export(export)
     _check_empty(destination)
     sample = read_consultation(SAMPLE)
     unfinished = destination.resolve().parent / f".{destination.name}.{os.getpid()}"
-    try:
-        for name in ("votes", "decisions", "constitutions"):
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, unfinished, ignore_errors=True)
+        if is_address(export):
+            downloads = stack.enter_context(tempfile.TemporaryDirectory())
+            place = stack.enter_context(VoteSource(downloads=downloads).downloaded(export))
+        else:
+            place = Path(export)
+        imported = read_votes(place)
+        for name in ("decisions", "constitutions"):
             (unfinished / name).mkdir(parents=True)
-        for path in export_files(export):
-            shutil.copyfile(path, unfinished / "votes" / path.name)
+        if not is_address(export):
+            copy_without_codes(find_vote_files(place), unfinished / "votes")
         for kind in LEDGERS:
             rows = _moderation(imported.raw_statements) if kind == "moderation" else _starting_values(kind)
             write_ledger(unfinished / "decisions" / f"{kind}.csv", rows)
         baseline = sample.path(sample.arms["standard"].constitution)
         shutil.copyfile(baseline, unfinished / "constitutions" / "standard.csv")
-        (unfinished / "consultation.yaml").write_text(TEMPLATE + _sample_sets(sample), encoding="utf-8")
+        votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
+        settings = string.Template(TEMPLATE).substitute(votes=votes, moderation=moderation)
+        (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
         read_consultation(unfinished)
         unfinished.replace(destination)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    waiting = imported.raw_statements.height
-    return [
-        f"{destination}: {imported.raw_participants.height:,} participants, {waiting:,} statements, "
-        f"{imported.raw_votes.height:,} votes",
+    return _told(imported, destination, moderation)
+
+
+def _told(imported: Import, destination: Path, moderation: str) -> list[str]:
+    counts = dict(imported.import_report.group_by("kind").len().iter_rows())
+    lines = [
+        f"{destination}: {imported.raw_participants.height:,} participants, "
+        f"{imported.raw_statements.height:,} statements, {imported.raw_votes.height:,} votes",
+        f"The import report has {counts.get('repaired', 0)} repairs and {counts.get('unknown', 0)} things the "
+        "export cannot tell; read it in Dagster or in tables/import_report.parquet after the first run.",
         "Moderation was taken over from the export; every other value in decisions/ is a starting value.",
+    ]
+    if moderation == "strict" and not (imported.raw_statements["moderated"] == 1).any():
+        lines.append(
+            "Nobody moderated a statement in, so none is in while moderation is strict: decide in "
+            "decisions/moderation.csv, or set moderation to lenient in consultation.yaml."
+        )
+    return [
+        *lines,
         f"Next: write title, public and question in {destination}/consultation.yaml, go through decisions/, then "
         f"`ccai run {destination}` and word what reaches the cut in decisions/wording.csv.",
     ]
@@ -146,7 +180,7 @@ def _constitutions(consultation: Consultation) -> dict[str, pl.DataFrame]:
 def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
     ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
     settled = thresholds(ledgers["threshold"])
-    imported = read_polis_export(consultation.path(consultation.file.votes))
+    imported = read_votes(Path(consultation.votes))
     statements = cleaning.clean_statements(
         imported.raw_statements,
         moderation_on_record(ledgers["moderation"]),

@@ -33,6 +33,11 @@ class Home:
         return _url("CCAI_MODELS_URL", self.folder / "models", self.consultation)
 
     @property
+    def downloads(self) -> Path:
+        """Exports downloaded from an address, a folder for each content."""
+        return self.folder / "downloads"
+
+    @property
     def work(self) -> Path:
         """Scratch space and checkpoints of torch stages that are not finished."""
         return self.folder / "work"

@@ -1,0 +1,195 @@
+"""What the import report says of a Polis export beside the common counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ccai_dagster.deliberation.importing.eras import Era
+from ccai_dagster.deliberation.importing.report import Fact, listed
+from ccai_dagster.deliberation.importing.sign import AuthorVotes
+from ccai_dagster.deliberation.importing.totals import StatedTotals
+
+
+@dataclass(frozen=True)
+class PolisFindings:
+    """What was noticed while an export was read.
+
+    Attributes:
+        era: The era, and how it was told.
+        authors: First votes of authors on their own statements.
+        rejoined: Bodies without quotes that needed them.
+        unknown_columns: `file: column` of every column that no known era has.
+        others: Files that are not read.
+        from_matrix: Name of the matrix, if the votes were read from it because there is no votes.csv.
+        totals: How the totals of comments.csv compare.
+        differing_participants: Participants with other totals in the matrix; None if it states none.
+        missing_participants: Voters whom the matrix lacks; None without a matrix.
+        stated_voters: Voters by summary.csv, if it says.
+        meta: Statements marked as meta; None if the export does not tell.
+        seeds_told: Whether seed statements are marked.
+    """
+
+    era: Era
+    authors: AuthorVotes
+    rejoined: int
+    unknown_columns: Sequence[str]
+    others: Sequence[str]
+    from_matrix: str | None
+    totals: StatedTotals
+    differing_participants: int | None
+    missing_participants: int | None
+    stated_voters: int | None
+    meta: int | None
+    seeds_told: bool
+
+
+def polis_facts(
+    found: PolisFindings, raw_statements: pl.DataFrame, raw_participants: pl.DataFrame
+) -> list[Fact]:
+    """Return the facts of an export, the era first."""
+    return [
+        Fact("found", "era", None, f"{found.era.name}: {found.era.evidence}"),
+        *_votes(found),
+        *_statements(found, raw_statements),
+        *_totals(found),
+        *_participants(found, raw_participants),
+        *_columns(found),
+    ]
+
+
+def _votes(found: PolisFindings) -> list[Fact]:
+    facts = []
+    told, inverted = found.authors.told(), found.authors.inverted
+    if inverted:
+        facts.append(
+            Fact("repaired", "votes turned round", None, f"-1 meant agreement in this export: {told}")
+        )
+    elif inverted is None:
+        hint = "; bodies without quotes come from the time of inverted exports" if found.rejoined else ""
+        facts.append(
+            Fact(
+                "unknown", "sign of votes", None, f"+1 was taken as agreement, not confirmed by {told}{hint}"
+            )
+        )
+    else:
+        facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {told}"))
+    if found.from_matrix:
+        why = f"votes come from {found.from_matrix}: no times, and earlier votes of a person are unknown"
+        facts.append(Fact("unknown", "votes.csv missing", None, why))
+    return facts
+
+
+def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact]:
+    moderated = dict(raw_statements.group_by("moderated").len().iter_rows())
+    facts = [
+        Fact("found", "moderated in", moderated.get(1, 0), "by the export; the moderation ledger decides"),
+        Fact("found", "moderated out", moderated.get(-1, 0), "by the export"),
+        Fact(
+            "unknown",
+            "never moderated",
+            moderated.get(0, 0),
+            "in or out by the conversation's moderation mode, which no file of an export states; it is what "
+            "`moderation` in consultation.yaml says",
+        ),
+    ]
+    if found.meta is None:
+        facts.append(
+            Fact(
+                "unknown",
+                "meta statements",
+                None,
+                "this export does not mark them; Polis groups without them",
+            )
+        )
+    else:
+        facts.append(Fact("found", "meta statements", found.meta, "marked so; Polis groups without them"))
+    if found.seeds_told:
+        seeds = int(raw_statements["is_seed"].fill_null(False).sum())
+        facts.append(Fact("found", "seed statements", seeds, "marked as written by the organisers"))
+    else:
+        facts.append(Fact("unknown", "seed statements", None, "this export does not mark them"))
+    if found.rejoined:
+        facts.append(
+            Fact(
+                "repaired",
+                "bodies without quotes",
+                found.rejoined,
+                "commas, quotes and line breaks in them were put back; a body with a line that looks like a row "
+                "of the file cannot be told from one",
+            )
+        )
+    return facts
+
+
+def _totals(found: PolisFindings) -> list[Fact]:
+    totals = found.totals
+    facts = [
+        Fact(
+            "found",
+            "statements whose totals differ",
+            totals.differing,
+            "agrees or disagrees in comments.csv are not those of the votes that count; all totals are counted "
+            "again from the votes",
+        )
+    ]
+    if not totals.differing:
+        return facts
+    if found.from_matrix:
+        why = "earlier votes, which comments.csv counts too, are not in this export"
+        return [*facts, Fact("unknown", "differences not explained", totals.differing, why)]
+    facts.append(
+        Fact(
+            "found",
+            "differences explained by votes cast again",
+            totals.counted_again,
+            "counting every vote row, replaced ones too, gives exactly the totals of comments.csv",
+        )
+    )
+    if totals.unexplained:
+        why = "counting every vote row does not give the totals of comments.csv either"
+        facts.append(Fact("unknown", "differences not explained", totals.unexplained, why))
+    else:
+        facts.append(Fact("found", "differences not explained", 0, "votes cast again account for every one"))
+    return facts
+
+
+def _participants(found: PolisFindings, raw_participants: pl.DataFrame) -> list[Fact]:
+    without = raw_participants["polis_group"].null_count()
+    facts = [
+        Fact("found", "participants without a group", without, "Polis assigned none, or did not export it")
+    ]
+    if found.stated_voters is not None:
+        voted = int((raw_participants["n_votes"] > 0).sum())
+        why = f"voters by summary.csv; {voted} voted by the votes read"
+        facts.append(Fact("found", "voters in the summary", found.stated_voters, why))
+    if found.differing_participants is not None:
+        why = "n-votes, n-agree or n-disagree in the matrix are not those of the votes that count"
+        facts.append(Fact("found", "participants whose totals differ", found.differing_participants, why))
+    if found.missing_participants:
+        why = "they voted but have no row in the matrix; kept without a group"
+        facts.append(Fact("repaired", "participants added", found.missing_participants, why))
+    grouped = raw_participants.height - without
+    if grouped and found.era.name.startswith("streaming"):
+        facts.append(
+            Fact(
+                "unknown",
+                "groups in the export",
+                grouped,
+                "streaming exports made before 20 May 2025 gave people the wrong group-id, and no file says when "
+                "it was made; groups are computed anew from the votes",
+            )
+        )
+    return facts
+
+
+def _columns(found: PolisFindings) -> list[Fact]:
+    facts = []
+    if found.unknown_columns:
+        why = f"not read: {listed(found.unknown_columns)}"
+        facts.append(Fact("found", "unknown columns", len(found.unknown_columns), why))
+    if found.others:
+        facts.append(Fact("found", "other files", len(found.others), f"not read: {listed(found.others)}"))
+    return facts

@@ -1,0 +1,234 @@
+"""The files of a Polis export, each read into a table of typed columns; nothing is compared across files here.
+
+Columns are those of the CSV export (`math/src/polismath/darwin/export.clj`, `server/src/routes/export.ts` in
+`compdemocracy/polis`); the headings of the spreadsheet exported beside it are understood too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ccai_dagster.contracts import RAW_STATEMENTS
+from ccai_dagster.deliberation.importing.bodies import BODY, read_bodies
+from ccai_dagster.deliberation.importing.csv_columns import (
+    integers,
+    optional_integers,
+    read_header,
+    read_text_csv,
+    require_columns,
+    require_unique,
+)
+from ccai_dagster.deliberation.importing.files import SourceFile
+from ccai_dagster.deliberation.importing.times import Unit, as_time, milliseconds
+from ccai_dagster.errors import ConsultationError
+
+COMMENT_ALIASES = {"author": "author-id", "aggrees": "agrees"}
+VOTE_ALIASES = {"voter": "voter-id"}
+MATRIX_ALIASES = {
+    "comments": "n-comments",
+    "votes": "n-votes",
+    "agrees": "n-agree",
+    "disagrees": "n-disagree",
+}
+COMMENT_COLUMNS = {
+    "timestamp", "datetime", "comment-id", "author-id", "agrees", "disagrees", "passes", "moderated", "is-meta",
+    "is-seed", "group-informed-consensus", BODY,
+}  # fmt: skip
+VOTE_COLUMNS = {"timestamp", "datetime", "comment-id", "voter-id", "vote"}
+TOTALS = {"n-votes", "n-agree", "n-disagree"}
+MATRIX_COLUMNS = {"participant", "xid", "group-id", "n-comments", *TOTALS}
+
+
+@dataclass(frozen=True)
+class Comments:
+    """What comments.csv says.
+
+    Attributes:
+        statements: The table `raw_statements`.
+        stated: `statement_id`, `agrees`, `disagrees` as stated, null where missing.
+        columns: All columns.
+        unit: Of the timestamps.
+        quoted: Whether bodies are quoted.
+        rejoined: Bodies without quotes that needed them.
+        meta: Statements marked as meta; None if there is no such column.
+    """
+
+    statements: pl.DataFrame
+    stated: pl.DataFrame
+    columns: Sequence[str]
+    unit: Unit | None
+    quoted: bool
+    rejoined: int
+    meta: int | None
+
+
+@dataclass(frozen=True)
+class VoteRows:
+    """Vote rows, see `last_votes`, the unit of their times, and columns of no known era."""
+
+    rows: pl.DataFrame
+    unit: Unit | None
+    unknown: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What participant(s)-votes.csv says of people, its cells aside.
+
+    Attributes:
+        people: `participant_id`, `polis_group`.
+        stated: `participant_id`, `n_votes`, `n_agree`, `n_disagree`; None without these columns.
+        unknown: Columns of no known era.
+    """
+
+    people: pl.DataFrame
+    stated: pl.DataFrame | None
+    unknown: Sequence[str]
+
+
+def read_comments(file: SourceFile) -> Comments:
+    """Read comments.csv.
+
+    Raises:
+        ConsultationError: Malformed, no statements, an id twice, or moderation other than -1, 0, 1.
+    """
+    bodies = read_bodies(file, COMMENT_ALIASES)
+    table = bodies.table
+    require_columns(file, table, {"comment-id", "moderated", BODY})
+    if not table.height:
+        raise ConsultationError(f"{file.place}: no statements. An empty consultation cannot be run.")
+    moderated = integers(file, table, "moderated")
+    if not moderated.is_in([-1, 0, 1]).all():
+        row = int((~moderated.is_in([-1, 0, 1])).arg_max() or 0)
+        raise ConsultationError(
+            f"{file.place}, data row {row + 1}: moderated is {moderated[row]}; it must be -1, 0 or 1."
+        )
+    ids = integers(file, table, "comment-id")
+    require_unique(file, pl.DataFrame({"comment-id": ids}), "comment-id")
+    created, unit = milliseconds(file, table)
+    statements = pl.DataFrame(
+        {
+            "statement_id": ids,
+            "author_id": optional_integers(file, table, "author-id"),
+            "created_at": as_time(created),
+            "moderated": moderated.cast(pl.Int8),
+            "is_seed": _marks(table, "is-seed"),
+            "is_meta": _marks(table, "is-meta"),
+            "text": table[BODY].fill_null(""),
+        }
+    ).sort("statement_id")
+    stated = pl.DataFrame(
+        {
+            "statement_id": ids,
+            **{name: optional_integers(file, table, name) for name in ("agrees", "disagrees")},
+        }
+    )
+    meta = int(_marks(table, "is-meta").fill_null(False).sum()) if "is-meta" in table.columns else None
+    return Comments(
+        statements.select(list(RAW_STATEMENTS.fields)),
+        stated,
+        table.columns,
+        unit,
+        bodies.quoted,
+        bodies.rejoined,
+        meta,
+    )
+
+
+def read_votes_csv(file: SourceFile) -> VoteRows:
+    """Read votes.csv.
+
+    Raises:
+        ConsultationError: Malformed; names the row.
+    """
+    names = read_header(file, VOTE_ALIASES)
+    table = read_text_csv(file, VOTE_ALIASES, lambda name: name in VOTE_COLUMNS - {"datetime"})
+    require_columns(file, table, {"comment-id", "voter-id", "vote"})
+    times, unit = milliseconds(file, table)
+    rows = pl.DataFrame(
+        {
+            "participant_id": integers(file, table, "voter-id"),
+            "statement_id": integers(file, table, "comment-id"),
+            "vote": integers(file, table, "vote"),
+            "timestamp": times,
+        }
+    ).with_row_index("row", offset=1)
+    return VoteRows(rows, unit, sorted(set(names) - VOTE_COLUMNS))
+
+
+def read_people(file: SourceFile) -> Matrix:
+    """Read who is in the matrix and what it says of them; personal codes and votes are passed over.
+
+    Raises:
+        ConsultationError: Malformed, or a participant twice.
+    """
+    names = read_header(file, MATRIX_ALIASES)
+    table = read_text_csv(file, MATRIX_ALIASES, lambda name: name in {"participant", "group-id", *TOTALS})
+    require_columns(file, table, {"participant"})
+    ids = integers(file, table, "participant")
+    require_unique(file, pl.DataFrame({"participant": ids}), "participant")
+    people = pl.DataFrame({"participant_id": ids, "polis_group": optional_integers(file, table, "group-id")})
+    stated = None
+    if set(table.columns) >= TOTALS:
+        totals = {name.replace("-", "_"): optional_integers(file, table, name) for name in sorted(TOTALS)}
+        stated = pl.DataFrame({"participant_id": ids, **totals})
+    unknown = sorted(name for name in set(names) - MATRIX_COLUMNS if not name.isdecimal())
+    return Matrix(people, stated, unknown)
+
+
+def read_matrix_votes(file: SourceFile) -> VoteRows:
+    """Read the cells of the matrix as vote rows without times.
+
+    Raises:
+        ConsultationError: A cell that is no whole number; names row and statement.
+    """
+    table = read_text_csv(file, MATRIX_ALIASES, lambda name: name == "participant" or name.isdecimal())
+    require_columns(file, table, {"participant"})
+    long = (
+        table.with_columns(participant_id=integers(file, table, "participant"))
+        .with_row_index("row", offset=1)
+        .unpivot(
+            [name for name in table.columns if name.isdecimal()],
+            index=["row", "participant_id"],
+            variable_name="statement",
+            value_name="vote",
+        )
+        .filter(pl.col("vote").is_not_null())
+        .with_columns(number=pl.col("vote").str.strip_chars().cast(pl.Float64, strict=False))
+    )
+    bad = long.filter(pl.col("number").is_null() | (pl.col("number") != pl.col("number").round()))
+    if bad.height:
+        first = bad.sort("row").row(0, named=True)
+        raise ConsultationError(
+            f"{file.place}, data row {first['row']}: vote on statement {first['statement']} is "
+            f"{first['vote'][:40]!r} ({bad.height} such cells). Votes are -1, 0, 1 or empty."
+        )
+    rows = long.select(
+        "row",
+        "participant_id",
+        statement_id=pl.col("statement").cast(pl.Int64),
+        vote=pl.col("number").cast(pl.Int64),
+        timestamp=pl.lit(None, dtype=pl.Int64),
+    )
+    return VoteRows(rows, None, ())
+
+
+def read_stated_voters(file: SourceFile) -> int | None:
+    """Return the number of voters in summary.csv, which has a name and a value a line; None if it has none."""
+    with file.open() as handle:
+        lines = handle.read().decode("utf-8-sig", "replace").splitlines()
+    for line in lines:
+        name, _, value = line.partition(",")
+        if name.strip().strip('"').lower() == "voters" and value.strip().isdecimal():
+            return int(value)
+    return None
+
+
+def _marks(table: pl.DataFrame, column: str) -> pl.Series:
+    """A column of true and false; null where it is empty or missing."""
+    if column not in table.columns:
+        return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
+    return table[column].str.strip_chars().str.to_lowercase().is_in(["true", "t", "1"])
