@@ -120,12 +120,16 @@ def from_export(export: str, destination: Path, moderation: Literal["strict", "l
 
 
 def _told(imported: Import, destination: Path, moderation: str) -> list[str]:
-    counts = dict(imported.import_report.group_by("kind").len().iter_rows())
+    noted = imported.import_report.filter(
+        (pl.col("kind") != "found") & (pl.col("count").is_null() | (pl.col("count") > 0))
+    )
     lines = [
         f"{destination}: {imported.raw_participants.height:,} participants, "
         f"{imported.raw_statements.height:,} statements, {imported.raw_votes.height:,} votes",
-        f"The import report has {counts.get('repaired', 0)} repairs and {counts.get('unknown', 0)} things the "
-        "export cannot tell; read it in Dagster or in tables/import_report.parquet after the first run.",
+        *(
+            f"  {kind}: {item}{'' if count is None else f' ({count:,})'}: {explanation}"
+            for item, kind, count, explanation in noted.iter_rows()
+        ),
         "Moderation was taken over from the export; every other value in decisions/ is a starting value.",
     ]
     if moderation == "strict" and not (imported.raw_statements["moderated"] == 1).any():

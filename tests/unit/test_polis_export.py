@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation.polis_export import export_digest, read_polis_export
+from ccai_dagster.deliberation.importing.read_votes import votes_digest
+from ccai_dagster.deliberation.polis_export import read_polis_export
 from ccai_dagster.errors import ConsultationError
 
 COMMENTS = """timestamp,datetime,comment-id,author-id,agrees,disagrees,moderated,comment-body
@@ -51,7 +52,10 @@ def test_last_vote_counts_and_earlier_ones_are_reported(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert imported.raw_votes["voted_at"][1] == datetime.datetime(2017, 7, 14, 2, 40, 3, tzinfo=datetime.UTC)
     assert report(tmp_path)["earlier votes replaced"] == 1
-    assert report(tmp_path)["statements whose totals differ"] == 1
+    found = report(tmp_path)
+    # Statement 0 states 9 and 9 where its rows have 1 and 1; statement 1 states what its rows have.
+    assert (found["statements whose totals differ"], found["differences not explained"]) == (1, 1)
+    assert found["differences explained by votes cast again"] == 0
 
 
 def test_tables_keep_their_contracts_and_hold_no_personal_code(tmp_path: Path) -> None:
@@ -60,6 +64,15 @@ def test_tables_keep_their_contracts_and_hold_no_personal_code(tmp_path: Path) -
         table = getattr(imported, name)
         assert not getattr(contracts, name.upper()).violations(table).height
         assert "secret" not in table.write_csv()
+
+
+def test_totals_that_count_votes_cast_again_are_explained(tmp_path: Path) -> None:
+    found = report(write(tmp_path, COMMENTS.replace("9,9,-1", "1,1,-1")))
+    assert found["statements whose totals differ"] == found["differences explained by votes cast again"] == 1
+    assert found["differences not explained"] == 0
+    agreeing = report(write(tmp_path, COMMENTS.replace("9,9,-1", "0,1,-1")))
+    assert agreeing["statements whose totals differ"] == 0
+    assert "differences not explained" not in agreeing
 
 
 def test_people_without_votes_and_groups_are_kept(tmp_path: Path) -> None:
@@ -93,7 +106,7 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
     one, same, other = (
         write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", votes=VOTES.replace("3,0", "3,1")),
     )  # fmt: skip
-    assert export_digest(one) == export_digest(same) != export_digest(other)
+    assert votes_digest(one) == votes_digest(same) != votes_digest(other)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +115,22 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
         ({"votes": VOTES.replace("7,-1", "7,2")}, ["votes.csv, data row 1", "vote 2", "participant 7"]),
         ({"votes": VOTES.replace("Mon,0,7,1", "Mon,5,7,1")}, ["data row 2", "statement 5", "comments.csv"]),
         ({"votes": VOTES.replace("7,-1", "7,x")}, ["data row 1", "column vote", "'x'"]),
-        ({"votes": VOTES.replace("vote\n", "vote,mood\n", 1)}, ["votes.csv"]),
+        (
+            {"votes": VOTES.replace("vote\n", "voice\n", 1)},
+            ["votes.csv", "missing column", "found", "voter-id"],
+        ),
+        (
+            {"votes": VOTES.replace("0,7,-1", "0,7,-1,4")},
+            ["votes.csv, data row 1", "more columns than the 5"],
+        ),
+        ({"votes": VOTES.replace("3000", "3")}, ["votes.csv, data row 1", "timestamp", "another unit"]),
         ({"votes": "timestamp,datetime,comment-id,voter-id,vote\n"}, ["no votes", "empty consultation"]),
         ({"votes": ""}, ["votes.csv", "empty"]),
         ({"comments": COMMENTS.replace(",0,7,", ",1,7,")}, ["comments.csv", "comment-id 1", "[1, 2]"]),
         ({"comments": COMMENTS.replace("9,9,-1", "9,9,4")}, ["data row 2", "moderated is 4"]),
-        ({"comments": COMMENTS.replace("author-id", "writer")}, ["unknown column", "writer"]),
+        ({"comments": COMMENTS.replace("author-id", "agrees")}, ["comments.csv", "agrees stands twice"]),
+        ({"comments": COMMENTS + "1500,Mon,x\n"}, ["comments.csv, line 5", "3 columns", "8"]),
+        ({"comments": COMMENTS + "1,Mon,8,7,1,1,1,be, sober\n"}, ["line 5", "bodies are quoted"]),
         ({"comments": COMMENTS.replace("comment-body", "body")}, ["missing column", "comment-body"]),
         ({"comments": COMMENTS.splitlines()[0] + "\n"}, ["no statements"]),
         ({"votes": None, "matrix": None}, ["neither votes.csv nor"]),
@@ -130,21 +153,40 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "participants", "statements", "rows", "votes"),
+    ("name", "participants", "statements", "rows", "votes", "differing"),
     [
-        ("15-per-hour-seattle", 339, 54, 2995, 2872),
-        ("brexit-consensus", 204, 50, 5312, 5303),
-        ("scoop-hivemind.biodiversity", 536, 316, 29802, 29719),
-        ("scoop-hivemind.ubi", 234, 71, 7174, 7153),
+        ("15-per-hour-seattle", 339, 54, 2995, 2872, 21),
+        ("brexit-consensus", 204, 50, 5312, 5303, 8),
+        ("scoop-hivemind.biodiversity", 536, 316, 29802, 29719, 49),
+        ("scoop-hivemind.ubi", 234, 71, 7174, 7153, 18),
     ],
 )
 def test_published_conversations(
-    test_data: Path, name: str, participants: int, statements: int, rows: int, votes: int
+    test_data: Path, name: str, participants: int, statements: int, rows: int, votes: int, differing: int
 ) -> None:
-    found = report(test_data / "polis" / name)
+    imported = read_polis_export(test_data / "polis" / name)
+    found = dict(imported.import_report.select("item", "count").iter_rows())
     assert (found["participants"], found["statements"], found["vote rows"], found["votes"]) == (
         participants, statements, rows, votes,
     )  # fmt: skip
+    assert found["agree"] + found["disagree"] + found["pass"] == votes == imported.raw_votes.height
+    assert found["earlier votes replaced"] == rows - votes
+    # comments.csv counts every vote row: that accounts for each statement whose totals differ.
+    assert found["statements whose totals differ"] == differing
+    assert found["differences explained by votes cast again"] == differing
+    assert found["differences not explained"] == found["participants whose totals differ"] == 0
+    told = dict(imported.import_report.select("item", "explanation").iter_rows())
+    assert told["era"].startswith("classic: timestamps in milliseconds, +1 is agreement")
+    assert "0 times -1" in told["sign of votes"] or name == "scoop-hivemind.biodiversity"
+
+
+def test_the_ccai_conversation_has_no_votes_csv(test_data: Path) -> None:
+    imported = read_polis_export(test_data / "ccai")
+    facts = {row["item"]: row for row in imported.import_report.to_dicts()}
+    assert (facts["participants"]["count"], facts["votes"]["count"]) == (1126, 38_252)
+    assert facts["votes.csv missing"]["kind"] == "unknown"
+    assert facts["differences not explained"]["kind"] == "unknown"
+    assert "1356 times +1, 0 times -1" in facts["sign of votes"]["explanation"]
 
 
 def test_digest_of_a_table_can_be_recomputed_from_json_lines() -> None:

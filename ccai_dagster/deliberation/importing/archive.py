@@ -47,9 +47,10 @@ def members(place: Path) -> list[Member]:
     found = []
     for each in listed:
         path = PurePosixPath(each.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        outside = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+        if outside or not each.filename.isprintable():
             raise ConsultationError(
-                f"{place}: names a file outside of itself ({each.filename!r}). Nothing was read; get the export "
+                f"{place}: has a file with an impossible name ({each.filename!r}). Nothing was read; get the export "
                 "from its source again."
             )
         found.append(Member(each.filename, path.parts, each.file_size))

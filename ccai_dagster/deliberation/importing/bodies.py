@@ -68,7 +68,8 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str]) -> Bodies:
         raise ConsultationError(f"{file.place}, {trouble}. Correct the row or export again.")
     rows = _unquoted_rows(file, text, names, trouble)
     special = [row[-1] for row in rows if re.search(r'[,"\n\r]', row[-1])]
-    if 2 * sum(map(_is_quoted, special)) > len(special):
+    quoted = sum(map(_is_quoted, special))
+    if quoted and 2 * quoted >= len(special):
         raise ConsultationError(
             f"{file.place}, {trouble}. Elsewhere in the file bodies are quoted: put this one in double quotes, "
             "with those inside it doubled."

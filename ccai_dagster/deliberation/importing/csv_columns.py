@@ -17,8 +17,12 @@ from ccai_dagster.errors import ConsultationError
 
 
 def plain_name(heading: str, aliases: Mapping[str, str]) -> str:
-    """Return a heading in the spelling of Polis's CSV files: `Comment ID` becomes `comment-id`."""
+    """Return a heading in the spelling of Polis's CSV files: `Comment ID` becomes `comment-id`.
+
+    Control characters are left out, since headings are shown on terminals.
+    """
     name = re.sub(r"[\s_]+", "-", heading.strip().lower())
+    name = "".join(character for character in name if character.isprintable())
     return aliases.get(name, name)
 
 
@@ -53,6 +57,7 @@ def read_text_csv(
     names = read_header(file, aliases or {})
     places = [place for place, name in enumerate(names) if wanted(name)]
     try:
+        _require_width(file, len(names))
         table = pl.read_csv(file.content, infer_schema=False, columns=places)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         first = str(error).strip().splitlines()[0]
@@ -61,6 +66,28 @@ def read_text_csv(
         ) from error
     table.columns = [names[place] for place in places]
     return table
+
+
+def _require_width(file: SourceFile, width: int) -> None:
+    """Check that no row has more columns than the header: where only some are read, polars does not look.
+
+    Lines with a quote are left to polars, since a comma in them may belong to a cell.
+    """
+    lines = pl.read_csv(
+        file.content,
+        has_header=False,
+        separator="\x01",
+        quote_char=None,
+        infer_schema=False,
+        new_columns=["line"],
+    )["line"]
+    wide = (lines.str.count_matches(",", literal=True) >= width) & ~lines.str.contains('"', literal=True)
+    if wide.any():
+        row = int(wide.arg_max() or 0)
+        raise ConsultationError(
+            f"{file.place}, data row {row}: more columns than the {width} of the header. Correct the row or export "
+            "again."
+        )
 
 
 def read_header(file: SourceFile, aliases: Mapping[str, str]) -> list[str]:

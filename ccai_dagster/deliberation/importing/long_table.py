@@ -156,8 +156,9 @@ def _require_known(source: SourceFile, cast: pl.DataFrame, known: pl.DataFrame) 
     unknown = cast.join(known.select("statement"), on="statement", how="anti").sort("row")
     if unknown.height:
         raise ConsultationError(
-            f"{source.place}, data row {unknown['row'][0]}: a vote on statement {unknown['statement'][0][:40]}, which "
-            f"the table of statements does not have ({unknown.height} such votes). Export both at the same moment."
+            f"{source.place}, data row {unknown['row'][0]}: a vote on statement {unknown['statement'][0][:40]!r}, "
+            f"which the table of statements does not have ({unknown.height} such votes). Export both at the same "
+            "moment."
         )
 
 

@@ -46,10 +46,11 @@ def milliseconds(
     )
     long = number >= LEAST_MILLISECONDS
     if long.any() and not long.all():
-        row = int((long != long.drop_nulls()[0]).fill_null(False).arg_max() or 0)
+        rare = ~long if float(long.mean() or 0.0) > 0.5 else long  # type: ignore[arg-type]
+        row = int(rare.fill_null(False).arg_max() or 0)
         raise ConsultationError(
-            f"{file.place}, data row {row + 1}: {column} {number[row]} has another unit than the rows before; "
-            "either all are seconds or all are milliseconds since 1970. Correct it or leave it empty."
+            f"{file.place}, data row {row + 1}: {column} {number[row]} has another unit than most rows; either all "
+            "are seconds or all are milliseconds since 1970. Correct it or leave it empty."
         )
     beyond = ((number >= MOST_MILLISECONDS) | (number < 0)).fill_null(False)
     if beyond.any():
