@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
+from rich.prompt import Prompt
 
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.errors import ConsultationError
@@ -37,7 +37,7 @@ class Moderation(StrEnum):
     lenient = "lenient"
 
 
-def _asked() -> Moderation:
+def asked_moderation() -> Moderation:
     """Ask how the conversation was moderated; an export does not tell, so it is never guessed."""
     if not sys.stdin.isatty():
         raise _fail(
@@ -47,9 +47,7 @@ def _asked() -> Moderation:
     _say(
         "Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?"
     )
-    return Moderation(
-        typer.prompt("strict or lenient", type=click.Choice([each.value for each in Moderation]))
-    )
+    return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
 
 
 @app.command()
@@ -121,7 +119,7 @@ def new(
         raise _fail("--moderation goes with --from-export; how CCAI was moderated is known.")
     try:
         if from_export is not None:
-            lines = starting.from_export(from_export, destination, (moderation or _asked()).value)
+            lines = starting.from_export(from_export, destination, (moderation or asked_moderation()).value)
         else:
             lines = starting.from_ccai(Path(str(from_ccai)), destination)
     except ConsultationError as error:

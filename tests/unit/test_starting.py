@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ccai_dagster import cli
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.settled_values import thresholds, training_decisions
 from ccai_dagster.decisions.verdicts import signoffs
-from ccai_dagster.deliberation.polis_export import read_polis_export
+from ccai_dagster.deliberation.importing.files import find_vote_files
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.starting import from_ccai, from_export
 
 
 def test_a_folder_around_an_export(tmp_path: Path) -> None:
-    lines = from_export(SAMPLE / "votes", tmp_path / "mine")
+    lines = from_export(str(SAMPLE / "votes"), tmp_path / "mine", "strict")
     assert "340 participants, 127 statements" in lines[0]
     mine = read_consultation(tmp_path / "mine")
-    raw = read_polis_export(mine.path("votes")).raw_statements
+    assert mine.file.moderation == "strict"
+    assert find_vote_files(mine.path("votes")).digest() == find_vote_files(SAMPLE / "votes").digest()
+    raw = read_votes(mine.path("votes")).raw_statements
     moderation = read_ledger(mine.ledger("moderation"), "moderation")
     assert [
         each for each in checks.check_moderation(moderation, raw, "strict") if each.severity == "error"
@@ -35,13 +43,81 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
 def test_nothing_is_made_of_a_bad_export_or_over_another_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConsultationError, match=r"comments\.csv"):
-        from_export(tmp_path / "empty", tmp_path / "mine")
+        from_export(str(tmp_path / "empty"), tmp_path / "mine", "strict")
     assert not (tmp_path / "mine").exists()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "note.txt").write_text("mine")
     with pytest.raises(ConsultationError, match="holds something"):
-        from_export(SAMPLE / "votes", tmp_path / "taken")
+        from_export(str(SAMPLE / "votes"), tmp_path / "taken", "strict")
     assert [path.name for path in (tmp_path / "taken").iterdir()] == ["note.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "votes", "undecided"),
+    [
+        ("15-per-hour-seattle", 2872, 1),
+        ("brexit-consensus", 5303, 0),
+        ("scoop-hivemind.biodiversity", 29719, 0),
+        ("scoop-hivemind.ubi", 7153, 18),
+    ],
+)
+def test_published_conversations_need_no_hand(
+    test_data: Path, tmp_path: Path, name: str, votes: int, undecided: int
+) -> None:
+    lines = from_export(str(test_data / "polis" / name), tmp_path / "mine", "lenient")
+    mine = read_consultation(tmp_path / "mine")
+    imported = read_votes(mine.path("votes"))
+    assert imported.raw_votes.height == votes and f"{votes:,} votes" in lines[0]
+    moderation = read_ledger(mine.ledger("moderation"), "moderation")
+    findings = checks.check_moderation(moderation, imported.raw_statements, "lenient")
+    assert [each.severity for each in findings] == ["warning"] * undecided
+    told = [line for line in lines if "never moderated" in line]
+    assert [f"({undecided})" in line for line in told] == ([True] if undecided else [])
+
+
+def test_moderation_is_asked_for(tmp_path: Path) -> None:
+    start = ["new", "--from-export", str(SAMPLE / "votes")]
+    refused = CliRunner().invoke(cli.app, [*start, str(tmp_path / "mine")])
+    assert refused.exit_code == 1 and not (tmp_path / "mine").exists()
+    assert "--moderation strict" in refused.stderr and "--moderation lenient" in refused.stderr
+    unknown = CliRunner().invoke(cli.app, [*start, "--moderation", "guess", str(tmp_path / "mine")])
+    assert unknown.exit_code == 2 and not (tmp_path / "mine").exists()
+    given = CliRunner().invoke(cli.app, [*start, "--moderation", "lenient", str(tmp_path / "mine")])
+    assert given.exit_code == 0, given.stderr
+    assert read_consultation(tmp_path / "mine").file.moderation == "lenient"
+    both = ["new", "--from-ccai", "x", "--moderation", "strict", str(tmp_path / "other")]
+    assert "goes with --from-export" in CliRunner().invoke(cli.app, both).stderr
+
+
+def test_a_terminal_is_asked_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    main, other = pty.openpty()
+    with os.fdopen(main, "wb", buffering=0) as keyboard, os.fdopen(other) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        keyboard.write(b"perhaps\nlenient\n")
+        assert cli.asked_moderation() is cli.Moderation.lenient
+
+
+def test_codes_do_not_come_along(tmp_path: Path) -> None:
+    export = tmp_path / "export"
+    shutil.copytree(SAMPLE / "votes", export)
+    head, *rows = (export / "participants-votes.csv").read_text().splitlines()
+    coded = [head.replace("participant,", "participant,xid,", 1)]
+    coded += [row.replace(",", f",secret-{number},", 1) for number, row in enumerate(rows)]
+    (export / "participants-votes.csv").write_text("\n".join(coded) + "\n")
+    from_export(str(export), tmp_path / "mine", "strict")
+    assert not [
+        path for path in (tmp_path / "mine").rglob("*") if path.is_file() and "secret" in path.read_text()
+    ]
+    assert read_votes(tmp_path / "mine" / "votes").raw_votes.equals(read_votes(SAMPLE / "votes").raw_votes)
+
+
+def test_nothing_moderated_in_is_told(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text("participant,statement,vote\n1,1,1\n")
+    lines = from_export(str(tmp_path / "votes.csv"), tmp_path / "mine", "strict")
+    assert any("none is in while moderation is strict" in line for line in lines)
+    lenient = from_export(str(tmp_path / "votes.csv"), tmp_path / "other", "lenient")
+    assert not any("none is in" in line for line in lenient)
+    assert read_votes(tmp_path / "mine" / "votes").raw_votes.height == 1
 
 
 def test_ccai_has_three_signed_arms(test_data: Path, tmp_path: Path) -> None:
