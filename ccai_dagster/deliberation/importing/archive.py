@@ -36,7 +36,7 @@ def members(place: Path) -> list[Member]:
     try:
         with zipfile.ZipFile(place) as archive:
             listed = [each for each in archive.infolist() if not each.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise _damaged(place, error) from error
     if len(listed) > MOST_MEMBERS or sum(each.file_size for each in listed) > MOST_BYTES:
         raise ConsultationError(

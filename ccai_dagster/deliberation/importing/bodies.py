@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ccai_dagster.deliberation.importing.csv_columns import unique_names
+from ccai_dagster.deliberation.importing.csv_columns import read_header
 from ccai_dagster.deliberation.importing.files import SourceFile
 from ccai_dagster.errors import ConsultationError
 
@@ -53,14 +53,11 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str]) -> Bodies:
         try:
             text = handle.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = handle_line(error)
+            line = _line_of(error)
             raise ConsultationError(
                 f"{file.place}, line {line}: not UTF-8. Save or export the file as UTF-8."
             ) from error
-    first = text.split("\n", 1)[0]
-    if not first.strip():
-        raise ConsultationError(f"{file.place}: empty. Export it again; not even a header is there.")
-    names = unique_names(file.place, next(csv.reader([first])), aliases)
+    names = read_header(file, aliases)
     rows, trouble = _quoted_rows(text, len(names))
     if trouble is None:
         return Bodies(_table(names, rows), True, 0)
@@ -77,7 +74,7 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str]) -> Bodies:
     return Bodies(_table(names, rows), False, len(special))
 
 
-def handle_line(error: UnicodeDecodeError) -> int:
+def _line_of(error: UnicodeDecodeError) -> int:
     """Return the line, from 1, that a decoding error is in."""
     return error.object[: error.start].count(b"\n") + 1
 
@@ -102,6 +99,7 @@ def _quoted_rows(text: str, width: int) -> tuple[list[Sequence[str]], str | None
 
 def _unquoted_rows(file: SourceFile, text: str, names: Sequence[str], trouble: str) -> list[Sequence[str]]:
     rows: list[list[str]] = []
+    # The header has no body, so it is one line.
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")[1:]
     for line in lines:
         cells = line.split(",", len(names) - 1)

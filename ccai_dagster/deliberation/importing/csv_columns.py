@@ -22,8 +22,18 @@ def plain_name(heading: str, aliases: Mapping[str, str]) -> str:
     Control characters are left out, since headings are shown on terminals.
     """
     name = re.sub(r"[\s_]+", "-", heading.strip().lower())
-    name = "".join(character for character in name if character.isprintable())
+    name = printable(name)
     return aliases.get(name, name)
+
+
+def printable(text: str) -> str:
+    """Leave out control characters, which must not reach a terminal."""
+    return "".join(character for character in text if character.isprintable())
+
+
+def is_id(name: str) -> bool:
+    """Whether a heading is the id of a statement."""
+    return re.fullmatch(r"[0-9]{1,18}", name) is not None
 
 
 def unique_names(place: str, headings: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
@@ -60,7 +70,7 @@ def read_text_csv(
         _require_width(file, len(names))
         table = pl.read_csv(file.content, infer_schema=False, columns=places)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = printable(str(error).strip().splitlines()[0])
         raise ConsultationError(
             f"{file.place}: not readable as CSV in UTF-8 ({first}). Export it again."
         ) from error

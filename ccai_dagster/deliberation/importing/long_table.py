@@ -19,6 +19,7 @@ from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.deliberation.importing.csv_columns import (
     integers,
     optional_integers,
+    printable,
     read_text_csv,
     require_columns,
     require_unique,
@@ -114,7 +115,7 @@ def _read(file: SourceFile, required: set[str]) -> pl.DataFrame:
         try:
             table = pl.read_parquet(file.content)
         except (pl.exceptions.PolarsError, OSError) as error:
-            first = str(error).strip().splitlines()[0]
+            first = printable(str(error).strip().splitlines()[0])
             raise ConsultationError(
                 f"{file.place}: not readable as Parquet ({first}). Write it again."
             ) from error

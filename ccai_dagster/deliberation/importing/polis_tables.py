@@ -6,6 +6,7 @@ Columns are those of the CSV export (`math/src/polismath/darwin/export.clj`, `se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,13 @@ from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.deliberation.importing.bodies import BODY, read_bodies
 from ccai_dagster.deliberation.importing.csv_columns import (
     integers,
+    is_id,
     optional_integers,
     read_header,
     read_text_csv,
     require_columns,
     require_unique,
+    whole_numbers,
 )
 from ccai_dagster.deliberation.importing.files import SourceFile
 from ccai_dagster.deliberation.importing.times import Unit, as_time, milliseconds
@@ -175,7 +178,7 @@ def read_people(file: SourceFile) -> Matrix:
     if set(table.columns) >= TOTALS:
         totals = {name.replace("-", "_"): optional_integers(file, table, name) for name in sorted(TOTALS)}
         stated = pl.DataFrame({"participant_id": ids, **totals})
-    unknown = sorted(name for name in set(names) - MATRIX_COLUMNS if not name.isdecimal())
+    unknown = sorted(name for name in set(names) - MATRIX_COLUMNS if not is_id(name))
     return Matrix(people, stated, unknown)
 
 
@@ -185,21 +188,24 @@ def read_matrix_votes(file: SourceFile) -> VoteRows:
     Raises:
         ConsultationError: A cell that is no whole number; names row and statement.
     """
-    table = read_text_csv(file, MATRIX_ALIASES, lambda name: name == "participant" or name.isdecimal())
+    table = read_text_csv(file, MATRIX_ALIASES, lambda name: name == "participant" or is_id(name))
     require_columns(file, table, {"participant"})
+    statements = [name for name in table.columns if is_id(name)]
+    if not statements:
+        raise ConsultationError(f"{file.place}: no votes: no column is the id of a statement. Export again.")
     long = (
         table.with_columns(participant_id=integers(file, table, "participant"))
         .with_row_index("row", offset=1)
         .unpivot(
-            [name for name in table.columns if name.isdecimal()],
+            statements,
             index=["row", "participant_id"],
             variable_name="statement",
             value_name="vote",
         )
         .filter(pl.col("vote").is_not_null())
-        .with_columns(number=pl.col("vote").str.strip_chars().cast(pl.Float64, strict=False))
     )
-    bad = long.filter(pl.col("number").is_null() | (pl.col("number") != pl.col("number").round()))
+    long = long.with_columns(number=whole_numbers(long["vote"]))
+    bad = long.filter(pl.col("number").is_null())
     if bad.height:
         first = bad.sort("row").row(0, named=True)
         raise ConsultationError(
@@ -210,7 +216,7 @@ def read_matrix_votes(file: SourceFile) -> VoteRows:
         "row",
         "participant_id",
         statement_id=pl.col("statement").cast(pl.Int64),
-        vote=pl.col("number").cast(pl.Int64),
+        vote="number",
         timestamp=pl.lit(None, dtype=pl.Int64),
     )
     return VoteRows(rows, None, ())
@@ -221,9 +227,8 @@ def read_stated_voters(file: SourceFile) -> int | None:
     with file.open() as handle:
         lines = handle.read().decode("utf-8-sig", "replace").splitlines()
     for line in lines:
-        name, _, value = line.partition(",")
-        if name.strip().strip('"').lower() == "voters" and value.strip().isdecimal():
-            return int(value)
+        if found := re.fullmatch(r'"?voters"?\s*,\s*"?([0-9]{1,12})"?\s*', line, re.IGNORECASE):
+            return int(found[1])
     return None
 
 
