@@ -66,7 +66,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                 description=description,
                 owners=[OWNER],
                 kinds={"polars", "parquet"},
-                code_version=code_version("2", []),
+                code_version=code_version("3", []),
             )
             for name, (_, description) in TABLES.items()
         },

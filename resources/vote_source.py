@@ -6,8 +6,8 @@ stay. What the files mean is no matter here.
 """
 
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,8 +118,8 @@ class VoteSource(dg.ConfigurableResource):
         """
         import httpx
 
-        Path(self.downloads).mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.downloads))
+        fresh = Path(self.downloads) / f".unfinished-{uuid.uuid4().hex}"
+        fresh.mkdir(parents=True)
         try:
             with httpx.Client(timeout=self.timeout, follow_redirects=True) as client:
                 for name, needed in FILES.items():

@@ -131,6 +131,4 @@ def _findings(
         ),
         missing_participants=missing,
         stated_voters=read_stated_voters(summary) if summary else None,
-        meta=comments.meta,
-        seeds_told="is-seed" in comments.columns,
     )

@@ -70,14 +70,14 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class VoteFiles:
-    """The files that are read, by role, and the names of those beside them that are not."""
+    """The files of an export, by role, and the names of those beside them that are never opened."""
 
     place: Path
     files: Mapping[str, SourceFile]
     others: tuple[str, ...]
 
     def digest(self) -> str:
-        """The digest of what is read; the same export has the same one in a folder and in a zip."""
+        """The digest of the export; the same export has the same one in a folder and in a zip."""
         return value_digest([[role, each.digest()] for role, each in sorted(self.files.items())])
 
 

@@ -28,8 +28,6 @@ class PolisFindings:
         differing_participants: Participants with other totals in the matrix; None if it states none.
         missing_participants: Voters whom the matrix lacks; None without a matrix.
         stated_voters: Voters by summary.csv, if it says.
-        meta: Statements marked as meta; None if the export does not tell.
-        seeds_told: Whether seed statements are marked.
     """
 
     era: Era
@@ -42,8 +40,6 @@ class PolisFindings:
     differing_participants: int | None
     missing_participants: int | None
     stated_voters: int | None
-    meta: int | None
-    seeds_told: bool
 
 
 def polis_facts(
@@ -95,22 +91,15 @@ def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact
             "`moderation` in consultation.yaml says",
         ),
     ]
-    if found.meta is None:
-        facts.append(
-            Fact(
-                "unknown",
-                "meta statements",
-                None,
-                "this export does not mark them; Polis groups without them",
-            )
-        )
-    else:
-        facts.append(Fact("found", "meta statements", found.meta, "marked so; Polis groups without them"))
-    if found.seeds_told:
-        seeds = int(raw_statements["is_seed"].fill_null(False).sum())
-        facts.append(Fact("found", "seed statements", seeds, "marked as written by the organisers"))
-    else:
-        facts.append(Fact("unknown", "seed statements", None, "this export does not mark them"))
+    for item, column, why in (
+        ("meta statements", "is_meta", "they are about the conversation; Polis groups without them"),
+        ("seed statements", "is_seed", "they are by the organisers"),
+    ):
+        marks = raw_statements[column]
+        if marks.is_not_null().any():
+            facts.append(Fact("found", item, int(marks.sum()), f"marked so: {why}"))
+        else:
+            facts.append(Fact("unknown", item, None, f"this export does not mark them: {why}"))
     if found.rejoined:
         facts.append(
             Fact(

@@ -56,7 +56,6 @@ class Comments:
         unit: Of the timestamps.
         quoted: Whether bodies are quoted.
         rejoined: Bodies without quotes that needed them.
-        meta: Statements marked as meta; None if there is no such column.
     """
 
     statements: pl.DataFrame
@@ -65,7 +64,6 @@ class Comments:
     unit: Unit | None
     quoted: bool
     rejoined: int
-    meta: int | None
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,6 @@ def read_comments(file: SourceFile) -> Comments:
             **{name: optional_integers(file, table, name) for name in ("agrees", "disagrees")},
         }
     )
-    meta = int(_marks(table, "is-meta").fill_null(False).sum()) if "is-meta" in table.columns else None
     return Comments(
         statements.select(list(RAW_STATEMENTS.fields)),
         stated,
@@ -137,7 +134,6 @@ def read_comments(file: SourceFile) -> Comments:
         unit,
         bodies.quoted,
         bodies.rejoined,
-        meta,
     )
 
 
