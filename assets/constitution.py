@@ -13,10 +13,8 @@ from ccai_dagster.constitution import overlap, principles, selection
 from ccai_dagster.constitution.on_record import cut_on_record
 from ccai_dagster.consultation import Arm, Consultation
 from ccai_dagster.decisions import checks
-from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.decisions.verdicts import signoffs
 from ccai_dagster.digest import file_digest
 
 GROUP = "constitution"
@@ -29,13 +27,16 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @table_asset(
         contracts.SELECTED_STATEMENTS, key=["selected_statements"], group=GROUP, owner=OWNER, kinds={"python"},
-        ins={"gac_scores": ["gac_scores"], "statements": ["statements"]},
+        ins={"gac_scores": ["gac_scores"], "statements": ["statements"], "raw_statements": ["raw_statements"]},
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea"), *WORDING_LEDGERS],
         checks=["ideas", "merges", "wordings"],
         description="Every statement ranked by consensus, which reach the cut, and what becomes of them.",
     )  # fmt: skip
     def selected_statements(
-        context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, statements: pl.DataFrame
+        context: dg.AssetExecutionContext,
+        gac_scores: pl.DataFrame,
+        statements: pl.DataFrame,
+        raw_statements: pl.DataFrame,
     ) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"))
         ledgers = {kind: decisions.read(consultation, kind) for kind in ("idea", "merge", "wording")}
@@ -49,11 +50,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
         reached = frame.filter("selected")["statement_id"].to_list()
         needed = reached if settled.selection_rule == "ideas" else []
+        known = raw_statements["statement_id"].to_list()
         found = [
-            Checked("ideas", checks.check_ideas(ledgers["idea"], statements, needed)),
-            Checked("merges", checks.check_merges(ledgers["merge"], statements)),
+            Checked("ideas", checks.check_ideas(ledgers["idea"], statements, needed, known)),
+            Checked("merges", checks.check_merges(ledgers["merge"], statements, known, reached)),
             Checked(
-                "wordings", checks.check_wordings(ledgers["wording"], ledgers["merge"], statements, reached)
+                "wordings",
+                checks.check_wordings(ledgers["wording"], ledgers["merge"], statements, reached, known),
             ),
         ]
         fates = Counter(frame["fate"].to_list())
@@ -103,23 +106,11 @@ def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefi
         digest = principles.constitution_digest(constitution)
         ledger = decisions.read(consultation, "signoff")
         row = current(ledger).filter(pl.col("subject_ids").list.contains(name))
-        found = signoff_findings(ledger, name, digest)
-        by = {} if found else {"signed off by": row["decided_by"][0], "decision": row["decision_id"][0]}
+        found = checks.check_signoffs(ledger, {name: digest}, consultation.arms)
+        by = {} if found else {"signed off by": ", ".join(row["decided_by"]), "decision": ", ".join(row["decision_id"])}
         return Table(constitution, {"digest": digest, **by}, [Checked("signoff", found)], version=digest)
 
     return signed_constitution
-
-
-def signoff_findings(ledger: pl.DataFrame, arm: str, digest: str) -> list[Finding]:
-    """Return what stands between a constitution and its training; nothing if it is signed off."""
-    signed = signoffs(ledger).get(arm)
-    if signed == digest:
-        return []
-    state = (
-        "nobody has signed off this constitution" if signed is None else "the sign-off is for another text"
-    )
-    message = f"{state}; read it and append a row to decisions/signoff.csv with inputs_digest {digest}"
-    return [Finding("error", "signoff", None, arm, message)]
 
 
 def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:

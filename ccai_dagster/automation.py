@@ -13,9 +13,9 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from assets import decisions
-from assets.constitution import signoff_findings
 from ccai_dagster import jobs
 from ccai_dagster.consultation import LEDGERS, Consultation, is_address
+from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import votes_digest
 from ccai_dagster.digest import SHORT, value_digest
@@ -85,9 +85,9 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
     """Return the arms whose present constitution nobody has signed off, with its digest."""
     ledger = decisions.read(consultation, "signoff")
     digests = {arm: version_of(dg.AssetKey([arm, "constitution"]), instance) for arm in consultation.arms}
-    return {
-        arm: digest for arm, digest in digests.items() if digest and signoff_findings(ledger, arm, digest)
-    }
+    known = {arm: digest for arm, digest in digests.items() if digest}
+    unsigned = {each.subject for each in check_signoffs(ledger, known, consultation.arms)}
+    return {arm: digest for arm, digest in known.items() if arm in unsigned}
 
 
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:

@@ -71,12 +71,18 @@ def worded_statements(
 ) -> list[WordedStatements]:
     """Return every decision on wording that counts, with the text it was worded from.
 
+    A wording none of whose statements is in is left out: nothing can come of it.
+
     Raises:
-        ConsultationError: A wording of several statements without a merge, or of a statement that is not in.
+        ConsultationError: A wording of several statements without a merge.
     """
     merged = merges(merge_ledger)
     texts = dict(statements.select("statement_id", "text").iter_rows())
-    return [WordedStatements(each, wording_source(each, merged, texts)) for each in wordings(wording_ledger)]
+    return [
+        WordedStatements(each, wording_source(each, merged, texts))
+        for each in wordings(wording_ledger)
+        if any(statement in texts for statement in each.statement_ids)
+    ]
 
 
 def ranking(gac: np.ndarray, statement_ids: np.ndarray) -> np.ndarray:

@@ -15,20 +15,23 @@ import polars as pl
 from ccai_dagster.decisions import settled_values, verdicts, wordings
 from ccai_dagster.decisions.decision import split_outcome
 from ccai_dagster.decisions.findings import (
+    WAITS_FOR_SECOND,
     Finding,
     counting_rows,
     dangling,
     doubled,
     lapsed,
     lapsed_texts,
+    one_of_two,
     refusal,
-    same_subjects,
     texts_by_subject,
 )
 from ccai_dagster.errors import ConsultationError
 
 TRAINING_POLICIES = ("prompt_database", "evaluations")
 """Choices that the training ledger must hold as policies."""
+
+NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
 
 
 def check_decision_ids(ledgers: Mapping[str, pl.DataFrame]) -> list[Finding]:
@@ -57,7 +60,7 @@ def check_moderation(
         return found
     texts = texts_by_subject(raw_statements)
     found += dangling(rows, texts, "moderation", "is not in the votes' list of statements; correct the id")
-    found += doubled(rows, "moderation")
+    found += doubled(rows, "moderation") + one_of_two(ledger, rows, "moderation", "warning")
     found += lapsed_texts(rows, texts, "moderation")
     let_in = [row for row in rows if split_outcome(row["outcome"])[0] != "out"]
     moderated_in = {subject for row in let_in for subject in row["subject_ids"]}
@@ -77,32 +80,62 @@ def check_exclusions(ledger: pl.DataFrame, raw_participants: pl.DataFrame) -> li
         return found
     known = {str(each): "" for each in raw_participants["participant_id"]}
     found += dangling(rows, known, "exclusion", "is no participant of this consultation; correct the id")
-    return found + doubled(rows, "exclusion")
+    return found + doubled(rows, "exclusion") + one_of_two(ledger, rows, "exclusion", "warning")
 
 
-def check_merges(ledger: pl.DataFrame, statements: pl.DataFrame) -> list[Finding]:
-    """Check the merge ledger against the statements that are in, with their text after rewrites."""
+def check_merges(
+    ledger: pl.DataFrame,
+    statements: pl.DataFrame,
+    known: Collection[int] = (),
+    selected: Collection[int] | None = None,
+) -> list[Finding]:
+    """Check the merge ledger against the statements that are in, with their text after rewrites.
+
+    Args:
+        ledger: The merge ledger.
+        statements: The statements that are in, contract `STATEMENTS`.
+        known: Ids of all statements ever submitted.
+        selected: Ids of the statements that reach the cut, on which the result rests; None if not known.
+
+    Returns:
+        Errors; and warnings for merges that lapsed or lost a statement and on which nothing rests.
+    """
     rows, found = counting_rows(ledger, "merge")
     if rows is None:
         return found
-    texts = texts_by_subject(statements)
-    found += dangling(rows, texts, "merge", "does not exist or was moderated out; supersede the row")
-    found += same_subjects(rows, "merge")
-    return found + lapsed_texts(rows, texts, "merge")
+    texts, used = texts_by_subject(statements), _names(selected)
+    found += dangling(rows, texts, "merge", NO_STATEMENT, _names(known) or (), used)
+    found += doubled(rows, "merge") + one_of_two(ledger, rows, "merge", "warning")
+    return found + lapsed_texts(rows, texts, "merge", used)
 
 
 def check_ideas(
-    ledger: pl.DataFrame, statements: pl.DataFrame, needed: Collection[int] = ()
+    ledger: pl.DataFrame,
+    statements: pl.DataFrame,
+    needed: Collection[int] = (),
+    known: Collection[int] = (),
 ) -> list[Finding]:
-    """Check the idea ledger; `needed` are the statements whose ideas must be counted, if any."""
+    """Check the idea ledger.
+
+    Args:
+        ledger: The idea ledger.
+        statements: The statements that are in, contract `STATEMENTS`.
+        needed: The statements whose ideas must be counted, if the selection goes by ideas.
+        known: Ids of all statements ever submitted.
+
+    Returns:
+        Errors; and a warning for every needed statement whose ideas nobody has counted, which waits.
+    """
     rows, found = counting_rows(ledger, "idea")
     if rows is None:
         return found
     texts = texts_by_subject(statements)
-    found += dangling(rows, texts, "idea", "does not exist or was moderated out; supersede the row")
-    twice = doubled(rows, "idea")
-    found += twice + lapsed_texts(rows, texts, "idea")
-    if not twice:
+    found += dangling(rows, texts, "idea", NO_STATEMENT, _names(known) or (), used=())
+    contradicting = doubled(rows, "idea")
+    found += contradicting + one_of_two(ledger, rows, "idea", "warning")
+    # The selection rests on ideas only if it goes by ideas; then on those of every statement.
+    found += lapsed_texts(rows, texts, "idea", used=None if needed else ())
+    if not contradicting:
         found += refusal("idea", lambda: verdicts.statement_ideas(ledger)) if rows else []
     decided = {row["subject_ids"][0] for row in rows}
     message = "its ideas are not counted yet; add a row"
@@ -111,7 +144,11 @@ def check_ideas(
 
 
 def check_wordings(
-    ledger: pl.DataFrame, merge_ledger: pl.DataFrame, statements: pl.DataFrame, selected: Collection[int]
+    ledger: pl.DataFrame,
+    merge_ledger: pl.DataFrame,
+    statements: pl.DataFrame,
+    selected: Collection[int],
+    known: Collection[int] = (),
 ) -> list[Finding]:
     """Check the wording ledger.
 
@@ -120,20 +157,23 @@ def check_wordings(
         merge_ledger: The merge ledger.
         statements: The statements that are in, contract `STATEMENTS`.
         selected: Ids of the statements that reach the cut.
+        known: Ids of all statements ever submitted.
 
     Returns:
-        Errors; and a warning for every selected statement that nobody has worded or left out, which waits.
+        Errors; a warning for every selected statement that nobody has worded or left out, which waits; and
+        warnings for wordings that lapsed or lost their statement and on which nothing rests.
     """
     rows, found = counting_rows(ledger, "wording")
     if rows is None:
         return found
-    texts = texts_by_subject(statements)
-    found += dangling(rows, texts, "wording", "does not exist or was moderated out; supersede the row")
-    found += same_subjects(rows, "wording") + _contradictions(rows)
+    texts, used = texts_by_subject(statements), _names(selected) or frozenset()
+    found += dangling(rows, texts, "wording", NO_STATEMENT, _names(known) or (), used)
+    found += doubled(rows, "wording") + _contradictions(rows)
+    found += one_of_two(ledger, rows, "wording", "warning")
     waiting = sorted(set(selected) - {int(subject) for row in rows for subject in row["subject_ids"]})
     message = "reaches the cut, and nobody has worded it or left it out; add a row"
     undecided = [Finding("warning", "wording", None, str(each), message) for each in waiting]
-    faulty = {finding.decision_id for finding in found}
+    faulty = {finding.decision_id for finding in found if finding.message != WAITS_FOR_SECOND}
     try:
         worded, merged = wordings.wordings(ledger), wordings.merges(merge_ledger)
     except ConsultationError as error:
@@ -149,22 +189,29 @@ def check_wordings(
         except ConsultationError as error:
             found.append(Finding("error", "wording", wording.decision_id, subject, str(error)))
             continue
-        found += lapsed("wording", wording.decision_id, subject, wording.inputs_digest, expected)
+        rests = bool(set(wording.statement_ids) & set(selected))
+        found += lapsed(
+            "wording", wording.decision_id, subject, wording.inputs_digest, expected,
+            "error" if rests else "warning",
+        )  # fmt: skip
     return found + undecided
 
 
 def check_thresholds(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every numeric decision is taken once and in range."""
-    _, found = counting_rows(ledger, "threshold")
-    return found or refusal("threshold", lambda: settled_values.thresholds(ledger))
+    rows, found = counting_rows(ledger, "threshold")
+    found += doubled(rows or [], "threshold")
+    found = found or refusal("threshold", lambda: settled_values.thresholds(ledger))
+    return found + one_of_two(ledger, rows, "threshold", "warning") if rows else found
 
 
 def check_training(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every training decision is taken once and in range, and the policies are on record."""
-    _, found = counting_rows(ledger, "training")
-    if found:
+    rows, found = counting_rows(ledger, "training")
+    found += doubled(rows or [], "training")
+    if found or rows is None:
         return found
-    found = refusal("training", lambda: settled_values.training_decisions(ledger))
+    found = one_of_two(ledger, rows, "training", "warning") + refusal("training", lambda: settled_values.training_decisions(ledger))
     on_record = {policy.subject for policy in verdicts.policies(ledger)}
     return found + [
         Finding("error", "training", None, name, "no policy is on record; add a row `policy: ...`")
@@ -173,12 +220,15 @@ def check_training(ledger: pl.DataFrame) -> list[Finding]:
     ]
 
 
-def check_signoffs(ledger: pl.DataFrame, digests: Mapping[str, str]) -> list[Finding]:
+def check_signoffs(
+    ledger: pl.DataFrame, digests: Mapping[str, str], arms: Collection[str] | None = None
+) -> list[Finding]:
     """Check the sign-offs against the constitutions there are.
 
     Args:
         ledger: The sign-off ledger.
-        digests: Digest of the constitution of every arm, by arm.
+        digests: Digest of the constitution by arm, of the arms that are asked about.
+        arms: All arms of the consultation, if these are more.
 
     Returns:
         Errors only: an arm without a sign-off on its present constitution must not be trained.
@@ -186,34 +236,52 @@ def check_signoffs(ledger: pl.DataFrame, digests: Mapping[str, str]) -> list[Fin
     rows, found = counting_rows(ledger, "signoff")
     if rows is None:
         return found
-    known = dict.fromkeys(digests, "")
-    found += dangling(rows, known, "signoff", "is no arm of this consultation; correct the name")
-    found += doubled(rows, "signoff")
-    for row in rows:
+    found += dangling(rows, set(digests) | set(arms or ()), "signoff", "is no arm of this consultation; correct "
+                      "the name, or supersede the row with one that is `withdrawn`")  # fmt: skip
+    asked = [row for row in rows if row["subject_ids"][0] in digests]
+    contradicting = doubled(asked, "signoff")
+    found += contradicting + one_of_two(ledger, asked, "signoff", "error")
+    for row in asked:
         arm = row["subject_ids"][0]
-        if arm in digests:
-            found += lapsed("signoff", row["decision_id"], arm, row["inputs_digest"], digests[arm])
-    signed = {row["subject_ids"][0] for row in rows}
-    message = "nobody has signed off its constitution; read it and add a row with its digest"
-    return found + [Finding("error", "signoff", None, arm, message) for arm in digests if arm not in signed]
+        if row["inputs_digest"] != digests[arm]:
+            message = f"the sign-off is for another text; {_sign(arm, digests[arm], row['decision_id'])}"
+            found.append(Finding("error", "signoff", row["decision_id"], arm, message))
+    signed = {row["subject_ids"][0] for row in asked}
+    return found + [
+        Finding("error", "signoff", None, arm,
+                f"nobody has signed off this constitution; {_sign(arm, digests[arm])}")
+        for arm in digests
+        if arm not in signed
+    ]  # fmt: skip
+
+
+def _sign(arm: str, digest: str, supersedes: str | None = None) -> str:
+    replaced = f" that supersedes {supersedes}" if supersedes else ""
+    return (
+        f"read it, then sign with `ccai review signoff` or append a row{replaced} to decisions/signoff.csv with "
+        f"inputs_digest {digest}"
+    )
+
+
+def _names(ids: Collection[int] | None) -> frozenset[str] | None:
+    """Ids as ledgers write them."""
+    return None if ids is None else frozenset(map(str, ids))
 
 
 def _contradictions(rows: Iterable[Mapping[str, Any]]) -> list[Finding]:
     """Statements that one row leaves out and another makes a principle of."""
     rows = list(rows)
     left_out = {
-        subject: row["decision_id"]
-        for row in rows
-        if row["outcome"] == "leave out"
-        for subject in row["subject_ids"]
+        subject: row for row in rows if row["outcome"] == "leave out" for subject in row["subject_ids"]
     }
     return [
         Finding(
             "error", "wording", row["decision_id"], subject,
-            f"{left_out[subject]} leaves statement {subject} out; supersede one of the two",
+            f"{left_out[subject]['decision_id']} leaves statement {subject} out; supersede one of the two",
         )
         for row in rows
         if row["outcome"] != "leave out"
         for subject in row["subject_ids"]
-        if subject in left_out
+        # Two decisions on exactly the same statements are two independent ones, or doubled.
+        if subject in left_out and set(left_out[subject]["subject_ids"]) != set(row["subject_ids"])
     ]  # fmt: skip

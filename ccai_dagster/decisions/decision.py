@@ -20,10 +20,13 @@ OPTIONAL = frozenset(name for name, field in LEDGER.fields.items() if field.null
 POLICY = "policy"
 """Verb of a choice that is on record and applied to no row; every ledger may hold it."""
 
+WITHDRAWN = "withdrawn"
+"""Verb of a row that only takes back the rows it supersedes; every ledger may hold it."""
+
 VERBS: Mapping[str, Mapping[str, bool]] = {
     "moderation": {"in": False, "out": True, "rewrite": True},
-    "exclusion": {"exclude": False},
-    "merge": {"merge": True},
+    "exclusion": {"exclude": False, "keep": False},
+    "merge": {"merge": True, "keep apart": False},
     "wording": {"principle": True, "leave out": False},
     "idea": {"ideas": True},
     "signoff": {"signed off": False},
@@ -36,6 +39,9 @@ The kinds `threshold` and `training` have no verbs: their outcome is the value i
 VALUE_KINDS = frozenset({"threshold", "training"})
 NUMBERED_KINDS = frozenset({"moderation", "exclusion", "merge", "wording", "idea"})
 """Kinds whose subjects are ids of statements or participants, that is whole numbers."""
+
+SEPARATE_KINDS = frozenset({"moderation", "exclusion"})
+"""Kinds whose row decides on each of its subjects for itself, so that rows can be split."""
 
 SINGLE_SUBJECT_KINDS = frozenset({"idea", "threshold", "training", "signoff"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -60,6 +66,11 @@ class Decision:
     inputs_digest: str | None = None
     suggested_by: str | None = None
 
+    @property
+    def superseded(self) -> tuple[str, ...]:
+        """The ids of the decisions that this one replaces."""
+        return split_ids(self.supersedes)
+
     def cells(self) -> list[str]:
         """The row as cells of the file, in the order of the header; an optional cell may be empty."""
         values = {**self.__dict__, "subject_ids": " ".join(self.subject_ids)}
@@ -72,9 +83,38 @@ def split_outcome(outcome: str) -> tuple[str, str]:
     return verb.strip(), text.strip()
 
 
+def split_ids(cell: str | None) -> tuple[str, ...]:
+    """Split ids separated by spaces, as in `supersedes`; none if the cell is empty."""
+    return tuple((cell or "").split())
+
+
 def is_policy(outcome: str) -> bool:
     """Whether this outcome is a choice on record that is applied to no row."""
     return split_outcome(outcome)[0] == POLICY
+
+
+def is_decision(outcome: str) -> bool:
+    """Whether this outcome decides on its subjects: it is neither a policy nor a withdrawal."""
+    return split_outcome(outcome)[0] not in (POLICY, WITHDRAWN)
+
+
+def effect(kind: str, outcome: str) -> str:
+    """Return what an outcome brings about; two decisions agree if their effects are equal.
+
+    The criterion after `out:` tells why and not what, so it is no part of it. Ideas are compared as a set, and
+    other texts with their white space as single spaces.
+    """
+    if kind in VALUE_KINDS:
+        try:
+            return f"{float(outcome):g}"
+        except ValueError:
+            return outcome.strip()
+    verb, text = split_outcome(outcome)
+    if verb == "out":
+        return verb
+    if verb == "ideas":
+        return "ideas: " + " | ".join(sorted({" ".join(idea.split()) for idea in text.split("|")}))
+    return f"{verb}: {' '.join(text.split())}" if text else verb
 
 
 def decision_from_cells(cells: Mapping[str, str]) -> Decision:
@@ -89,7 +129,7 @@ def decision_from_cells(cells: Mapping[str, str]) -> Decision:
         decided_by=text["decided_by"],
         decided_at=text["decided_at"],
         policy_ref=text["policy_ref"] or None,
-        supersedes=text["supersedes"] or None,
+        supersedes=" ".join(text["supersedes"].split()) or None,
         inputs_digest=text["inputs_digest"] or None,
         suggested_by=text["suggested_by"] or None,
     )
@@ -130,6 +170,10 @@ def _outcome_problems(decision: Decision, kind: str) -> list[str]:
     verb, text = split_outcome(decision.outcome)
     if verb == POLICY:
         return [] if text else ["`outcome` is `policy:` without a text; say what the policy is"]
+    if verb == WITHDRAWN:
+        if text:
+            return [f"`outcome` `{WITHDRAWN}` takes no text; move it to `reason`"]
+        return [] if decision.supersedes else [f"`outcome` `{WITHDRAWN}` needs the rows it takes back in `supersedes`"]
     if kind in VALUE_KINDS:
         return []
     verbs = VERBS[kind]
@@ -156,8 +200,10 @@ def _subject_problems(decision: Decision, kind: str) -> list[str]:
     if is_policy(decision.outcome):
         return found
     verb = split_outcome(decision.outcome)[0]
-    if len(subjects) > 1 and (kind in SINGLE_SUBJECT_KINDS or verb == "rewrite"):
+    if len(subjects) > 1 and (kind in SINGLE_SUBJECT_KINDS or verb == "rewrite") and verb != WITHDRAWN:
         found.append("`subject_ids` names several subjects; this kind of decision has one row a subject")
+    if len(subjects) < 2 and verb == "keep apart":
+        found.append("`subject_ids` names one statement; name all that are kept apart")
     bad = [subject for subject in subjects if not _NUMBER.fullmatch(subject)]
     if kind in NUMBERED_KINDS and bad:
         found.append(f"`subject_ids` {', '.join(map(repr, bad))}: an id is a whole number, as in the votes")

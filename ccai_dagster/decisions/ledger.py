@@ -10,21 +10,25 @@ import csv
 import io
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ccai_dagster.contracts import LEDGER
-from ccai_dagster.decisions.decision import COLUMNS, Decision, decision_from_cells, problems
+from ccai_dagster.decisions.chains import chain_roots
+from ccai_dagster.decisions.decision import COLUMNS, Decision, decision_from_cells, problems, split_ids
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
 
 SHOWN = 10
 """Problems shown at once; the rest is counted."""
+
+LOCK_SECONDS = 30
+UNFINISHED = ".unfinished"
+"""End of the name of a ledger that is being written; one left by a killed process is removed by the next."""
 
 
 def read_ledger(path: Path, kind: str) -> pl.DataFrame:
@@ -62,42 +66,22 @@ def current(ledger: pl.DataFrame) -> pl.DataFrame:
         ledger: Contract `LEDGER`.
 
     Returns:
-        The rows that count, in the order given, with one more column: `root_id`, the id of the first
-        decision of the chain that each row ends.
+        The rows that count, policies and withdrawals included, in the order given, with one more column:
+        `root_id`, the id of the first decision of the chain that each row ends.
 
     Raises:
-        ConsultationError: A row supersedes an unknown decision, two rows supersede the same one, rows
-            supersede each other in a circle, or two rows have the same id.
+        ConsultationError: Two rows have the same id, or the chains are broken: see `chains.chain_roots`.
     """
-    replaced: dict[str, str | None] = {}
-    for decision_id, kind, supersedes in ledger.select("decision_id", "kind", "supersedes").iter_rows():
-        if decision_id in replaced:
+    kind = ledger["kind"][0] if ledger.height else ""
+    earlier: dict[str, tuple[str, ...]] = {}
+    for decision_id, supersedes in ledger.select("decision_id", "supersedes").iter_rows():
+        if decision_id in earlier:
             raise ConsultationError(
                 f"{kind} ledger: `decision_id` {decision_id} stands twice; give one row a new id."
             )
-        replaced[decision_id] = supersedes
-    kinds = dict(ledger.select("decision_id", "kind").iter_rows())
-    by_replaced: dict[str, str] = {}
-    for decision_id, earlier in replaced.items():
-        if earlier is None:
-            continue
-        if earlier not in replaced:
-            raise ConsultationError(
-                f"{kinds[decision_id]} ledger, decision {decision_id}: supersedes {earlier}, which is not in "
-                "this ledger; correct the id."
-            )
-        if earlier in by_replaced:
-            raise ConsultationError(
-                f"{kinds[decision_id]} ledger: {by_replaced[earlier]} and {decision_id} both supersede "
-                f"{earlier}; let the later one supersede the other instead."
-            )
-        by_replaced[earlier] = decision_id
-    roots = {last: _root(last, replaced) for last in replaced if last not in by_replaced}
-    if circular := sorted(set(replaced) - _reached(roots, replaced)):
-        raise ConsultationError(
-            f"{kinds[circular[0]]} ledger: {', '.join(circular)} supersede each other in a circle; empty "
-            "`supersedes` in the row that was decided first."
-        )
+        earlier[decision_id] = split_ids(supersedes)
+    subjects = dict(ledger.select("decision_id", "subject_ids").iter_rows())
+    roots = chain_roots(kind, earlier, subjects)
     rows = ledger.filter(pl.col("decision_id").is_in(list(roots)))
     return rows.with_columns(
         pl.Series("root_id", [roots[each] for each in rows["decision_id"]], dtype=pl.String)
@@ -125,41 +109,63 @@ def write_ledger(path: Path, decisions: Iterable[Decision]) -> None:
 
 
 def append_decision(path: Path, row: Decision) -> None:
-    """Add one row to a ledger; what stands there already is kept byte for byte.
+    """Add one row to a ledger, as `append_decisions` does."""
+    append_decisions(path, lambda ledger: [row])
+
+
+def append_decisions(path: Path, compose: Callable[[pl.DataFrame], Sequence[Decision]]) -> list[Decision]:
+    """Add rows to a ledger, all of them or none; what stands there already is kept byte for byte.
 
     Several processes may add at once: a lock file beside the ledger (`.<name>.lock`) lets one at a time
     in. The new content is written under a temporary name and then renamed, so that a reader sees either
-    the old ledger or the new one.
+    the old ledger or the new one, and a process that is killed leaves one of the two.
 
     Args:
         path: The ledger `<kind>.csv`, which must exist.
-        row: The decision to add.
+        compose: Is given the ledger as it is now, and returns the rows to add. Nobody else writes meanwhile.
+
+    Returns:
+        The rows added.
 
     Raises:
-        ConsultationError: The ledger or the row is malformed, its id is taken, or what it supersedes is
+        ConsultationError: The ledger or a row is malformed, an id is taken, or what a row supersedes is
             unknown or superseded already. The ledger is then unchanged.
     """
     path = path.resolve()
     kind = path.stem
     if not path.is_file():
         raise ConsultationError(f"{path}: not found; an empty ledger still needs its header.")
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        old = path.read_bytes()
-        _parse(old, path, kind)
-        separator = b"" if old.endswith(b"\n") else b"\n"
-        new = old + separator + _line(row.cells()).encode()
-        after = _parse(new, path, kind)
-        current(ledger_table(after))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as handle:
-                handle.write(new)
-                handle.flush()
-                os.fsync(handle.fileno())
-            shutil.copymode(path, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
+            old = path.read_bytes()
+            rows = list(compose(ledger_table(_parse(old, path, kind))))
+            separator = b"" if old.endswith(b"\n") else b"\n"
+            new = old + separator + "".join(_line(row.cells()) for row in rows).encode()
+            current(ledger_table(_parse(new, path, kind)))
+            _replace(path, new)
+            return rows
+    except Timeout as error:
+        raise ConsultationError(
+            f"{path}: another process has been writing for {LOCK_SECONDS} s; nothing was added. Try again."
+        ) from error
+    except OSError as error:
+        raise ConsultationError(f"{path}: cannot be written ({error.strerror}); nothing was added.") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put new content in place of a file's; whoever calls this holds the file's lock."""
+    for left_behind in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
+        left_behind.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        shutil.copymode(path, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _parse(content: bytes, path: Path, kind: str) -> list[Decision]:
@@ -168,14 +174,12 @@ def _parse(content: bytes, path: Path, kind: str) -> list[Decision]:
     except UnicodeDecodeError as error:
         row = content[: error.start].count(b"\n") + 1
         raise ConsultationError(f"{path}, line {row}: not UTF-8; save the file as UTF-8.") from error
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise ConsultationError(f"{path}: not readable as CSV ({error}); mend the quotes.") from error
+    lines = _rows(text, path)
     if not lines or tuple(cell.strip() for cell in lines[0]) != COLUMNS:
         raise ConsultationError(f"{path}, row 1: the header must be exactly {','.join(COLUMNS)}")
     found: list[str] = []
     decisions: list[Decision] = []
+    numbers: dict[str, list[int]] = {}
     for number, cells in enumerate(lines[1:], start=2):
         if not cells:
             continue
@@ -188,11 +192,12 @@ def _parse(content: bytes, path: Path, kind: str) -> list[Decision]:
         decision = decision_from_cells(dict(zip(COLUMNS, cells, strict=True)))
         found += [f"row {number}: {problem}" for problem in problems(decision, kind)]
         decisions.append(decision)
-    counts = Counter(decision.decision_id for decision in decisions)
+        numbers.setdefault(decision.decision_id, []).append(number)
     found += [
-        f"`decision_id` {decision_id} stands {count} times; give each row its own id"
-        for decision_id, count in counts.items()
-        if count > 1 and decision_id
+        f"rows {' and '.join(map(str, rows))}: `decision_id` {decision_id} is the same; remove the copy, or give "
+        "each row its own id"
+        for decision_id, rows in numbers.items()
+        if len(rows) > 1 and decision_id
     ]
     if found:
         more = [f"and {len(found) - SHOWN} more problems"] if len(found) > SHOWN else []
@@ -200,23 +205,22 @@ def _parse(content: bytes, path: Path, kind: str) -> list[Decision]:
     return decisions
 
 
+def _rows(text: str, path: Path) -> list[list[str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines: list[list[str]] = []
+    try:
+        for line in reader:
+            lines.append(line)
+    except csv.Error as error:
+        raise ConsultationError(
+            f"{path}, row {len(lines) + 1}: not readable as CSV ({error}); close the quotes in this row, or complete "
+            "it from a copy if the file was cut off."
+        ) from error
+    return lines
+
+
 def _line(cells: Iterable[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()
 
-
-def _root(decision_id: str, replaced: dict[str, str | None]) -> str:
-    while (earlier := replaced[decision_id]) is not None:
-        decision_id = earlier
-    return decision_id
-
-
-def _reached(ends: Iterable[str], replaced: dict[str, str | None]) -> set[str]:
-    reached: set[str] = set()
-    for end in ends:
-        each: str | None = end
-        while each is not None:
-            reached.add(each)
-            each = replaced[each]
-    return reached

@@ -12,7 +12,8 @@ from typing import Any, Literal, cast, get_args
 
 import polars as pl
 
-from ccai_dagster.decisions.decision import is_policy
+from ccai_dagster.decisions.decision import is_decision
+from ccai_dagster.decisions.doubles import standing
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.errors import ConsultationError
 
@@ -152,17 +153,12 @@ def _values(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     values: dict[str, Any] = {}
     decision_ids: dict[str, str] = {}
-    for row in current(ledger).iter_rows(named=True):
-        if is_policy(row["outcome"]):
-            continue
-        name, decision_id = row["subject_ids"][0], cast(str, row["decision_id"])
+    rows = [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
+    for (name,), row in standing(rows):
+        decision_id = cast(str, row["decision_id"])
         where = f"{kind} ledger, decision {decision_id}"
         if name not in names:
             raise ConsultationError(f"{where}: {name!r} is unknown; there are {', '.join(names)}.")
-        if name in values:
-            raise ConsultationError(
-                f"{where}: {name} is decided by {decision_ids[name]} too; let one supersede the other."
-            )
         try:
             values[name] = names[name](row["outcome"])
         except ValueError as error:

@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.contracts import IDS
-from ccai_dagster.decisions.decision import POLICY, is_policy, split_outcome
+from ccai_dagster.decisions.decision import POLICY, is_decision, split_outcome
+from ccai_dagster.decisions.doubles import standing
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.errors import ConsultationError
 
@@ -37,41 +38,40 @@ def moderation_verdicts(ledger: pl.DataFrame) -> pl.DataFrame:
         new text, or null), `criterion` (why it is out, or null), `decision_id`.
 
     Raises:
-        ConsultationError: Two rows that count decide on the same statement.
+        ConsultationError: Rows that count contradict each other: see `doubles.standing`.
     """
     rows = []
-    for row in decided_rows(ledger):
+    for (subject,), row in standing(decided_rows(ledger)):
         verb, text = split_outcome(row["outcome"])
-        for subject in row["subject_ids"]:
-            rows.append(
-                {
-                    "statement_id": int(subject),
-                    "verdict": "out" if verb == "out" else "in",
-                    "rewrite": text if verb == "rewrite" else None,
-                    "criterion": text if verb == "out" else None,
-                    "decision_id": row["decision_id"],
-                }
-            )
+        rows.append(
+            {
+                "statement_id": int(subject),
+                "verdict": "out" if verb == "out" else "in",
+                "rewrite": text if verb == "rewrite" else None,
+                "criterion": text if verb == "out" else None,
+                "decision_id": row["decision_id"],
+            }
+        )
     schema = {
         "statement_id": pl.Int64, "verdict": pl.String, "rewrite": pl.String, "criterion": pl.String,
         "decision_id": pl.String,
     }  # fmt: skip
-    return _once(pl.DataFrame(rows, schema=schema), "moderation", "statement_id")
+    return pl.DataFrame(rows, schema=schema).sort("statement_id")
 
 
 def exclusions(ledger: pl.DataFrame) -> pl.DataFrame:
     """Return the excluded participants: `participant_id`, `decision_id`, sorted by id.
 
     Raises:
-        ConsultationError: Two rows that count exclude the same participant.
+        ConsultationError: Rows that count contradict each other: see `doubles.standing`.
     """
     rows = [
         {"participant_id": int(subject), "decision_id": row["decision_id"]}
-        for row in decided_rows(ledger)
-        for subject in row["subject_ids"]
+        for (subject,), row in standing(decided_rows(ledger))
+        if split_outcome(row["outcome"])[0] == "exclude"
     ]
     table = pl.DataFrame(rows, schema={"participant_id": pl.Int64, "decision_id": pl.String})
-    return _once(table, "exclusion", "participant_id")
+    return table.sort("participant_id")
 
 
 def statement_ideas(ledger: pl.DataFrame) -> pl.DataFrame:
@@ -80,10 +80,10 @@ def statement_ideas(ledger: pl.DataFrame) -> pl.DataFrame:
     Ideas are separated by `|` in the ledger; equal text is the same idea.
 
     Raises:
-        ConsultationError: Two rows that count decide on the same statement, or an idea is empty.
+        ConsultationError: Rows that count contradict each other, or an idea is empty.
     """
     rows = []
-    for row in decided_rows(ledger):
+    for (subject,), row in standing(decided_rows(ledger)):
         ideas = [idea.strip() for idea in split_outcome(row["outcome"])[1].split("|")]
         if not all(ideas):
             raise ConsultationError(
@@ -91,13 +91,13 @@ def statement_ideas(ledger: pl.DataFrame) -> pl.DataFrame:
             )
         rows.append(
             {
-                "statement_id": int(row["subject_ids"][0]),
+                "statement_id": int(subject),
                 "ideas": list(dict.fromkeys(ideas)),
                 "decision_id": row["decision_id"],
             }
         )
     table = pl.DataFrame(rows, schema={"statement_id": pl.Int64, "ideas": IDS, "decision_id": pl.String})
-    return _once(table, "idea", "statement_id")
+    return table.sort("statement_id")
 
 
 def policies(ledger: pl.DataFrame) -> tuple[PolicyChoice, ...]:
@@ -116,28 +116,13 @@ def signoffs(ledger: pl.DataFrame) -> dict[str, str]:
     """Return the constitution digest that each arm is signed off for, by arm.
 
     Raises:
-        ConsultationError: Two rows that count sign off the same arm.
+        ConsultationError: Rows that count contradict each other: see `doubles.standing`.
     """
-    rows = [{"arm": row["subject_ids"][0], **row} for row in decided_rows(ledger)]
-    table = pl.DataFrame(
-        [{name: row[name] for name in ("arm", "inputs_digest", "decision_id")} for row in rows],
-        schema=dict.fromkeys(("arm", "inputs_digest", "decision_id"), pl.String),
-    )
-    return dict(_once(table, "signoff", "arm").select("arm", "inputs_digest").iter_rows())
+    signed = sorted(standing(decided_rows(ledger)), key=lambda each: each[0])
+    return {arm: row["inputs_digest"] for (arm,), row in signed}
 
 
 def decided_rows(ledger: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows that count and are no policy, in ledger order, with their `root_id`."""
-    return [row for row in current(ledger).iter_rows(named=True) if not is_policy(row["outcome"])]
+    """Return the rows that count, without policies and withdrawals, in ledger order, with their `root_id`."""
+    return [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
 
-
-def _once(table: pl.DataFrame, kind: str, subject: str) -> pl.DataFrame:
-    """Sort by subject, and refuse a subject decided twice."""
-    twice = table.group_by(subject).agg("decision_id").filter(pl.col("decision_id").list.len() > 1)
-    if twice.height:
-        value, ids = twice.sort(subject).row(0)
-        raise ConsultationError(
-            f"{kind} ledger: {', '.join(sorted(ids))} all decide on {subject} {value}; let the one that "
-            "counts supersede the other."
-        )
-    return table.sort(subject)

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.decisions.decision import split_outcome
+from ccai_dagster.decisions.doubles import standing
 from ccai_dagster.decisions.verdicts import decided_rows
 from ccai_dagster.digest import text_digest
 from ccai_dagster.errors import ConsultationError
@@ -63,23 +64,22 @@ def merges(ledger: pl.DataFrame) -> tuple[Merge, ...]:
     """Return the merges that count, in ledger order.
 
     Raises:
-        ConsultationError: Two of them merge exactly the same statements.
+        ConsultationError: Two of them are for exactly the same statements and contradict each other.
     """
-    found = tuple(
+    return tuple(
         Merge(row["decision_id"], _ids(row), split_outcome(row["outcome"])[1], row["inputs_digest"])
-        for row in decided_rows(ledger)
+        for _, row in standing(decided_rows(ledger))
+        if split_outcome(row["outcome"])[0] == "merge"
     )
-    _distinct_sets(found, "merge")
-    return found
 
 
 def wordings(ledger: pl.DataFrame) -> tuple[Wording, ...]:
     """Return the wordings that count, in ledger order.
 
     Raises:
-        ConsultationError: Two of them are for exactly the same statements.
+        ConsultationError: Two of them are for exactly the same statements and contradict each other.
     """
-    found = tuple(
+    return tuple(
         Wording(
             principle_id=row["root_id"],
             decision_id=row["decision_id"],
@@ -87,10 +87,8 @@ def wordings(ledger: pl.DataFrame) -> tuple[Wording, ...]:
             text=split_outcome(row["outcome"])[1] or None,
             inputs_digest=row["inputs_digest"],
         )
-        for row in decided_rows(ledger)
+        for _, row in standing(decided_rows(ledger))
     )
-    _distinct_sets(found, "wording")
-    return found
 
 
 def wording_source(wording: Wording, merged: Sequence[Merge], texts: Mapping[int, str]) -> WordingSource:
@@ -127,14 +125,3 @@ def wording_source(wording: Wording, merged: Sequence[Merge], texts: Mapping[int
 def _ids(row: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(int(subject) for subject in row["subject_ids"])
 
-
-def _distinct_sets(found: Sequence[Merge] | Sequence[Wording], kind: str) -> None:
-    seen: dict[frozenset[int], str] = {}
-    for each in found:
-        subjects = frozenset(each.statement_ids)
-        if subjects in seen:
-            raise ConsultationError(
-                f"{kind} ledger: {seen[subjects]} and {each.decision_id} are for the same statements "
-                f"{' '.join(map(str, sorted(subjects)))}; let one supersede the other."
-            )
-        seen[subjects] = each.decision_id

@@ -213,9 +213,12 @@ def test_several_statements_without_a_merge_are_an_error() -> None:
 def test_a_wording_lapses_with_the_text_of_its_merge() -> None:
     changed = row("G2", "merge", "1 2", "merge: Be warm", digest(1, 2), supersedes="G1")
 
-    found = check_wordings(ledger_table(COMPLETE_WORDING), ledger_table([MERGE, changed]), STATEMENTS, [])
+    merges = ledger_table([MERGE, changed])
+    found = check_wordings(ledger_table(COMPLETE_WORDING), merges, STATEMENTS, [1, 2, 3])
+    unused = check_wordings(ledger_table(COMPLETE_WORDING), merges, STATEMENTS, [3])
 
     assert brief(found) == [("error", "P1", "1 2")]
+    assert brief(unused) == [("warning", "P1", "1 2")], "below the cut nothing rests on it"
     assert found[0].message.endswith(text_digest("Be warm"))
 
 

@@ -112,7 +112,7 @@ def test_every_malformed_row_is_named(tmp_path: Path) -> None:
 
     assert str(raised.value).split("\n") == [
         f"{path}, row 3: `subject_ids` is empty; name what was decided on.",
-        f"{path}, `decision_id` M1 stands 2 times; give each row its own id.",
+        f"{path}, rows 2 and 4: `decision_id` M1 is the same; remove the copy, or give each row its own id.",
     ]
 
 
@@ -217,7 +217,7 @@ def test_appending_keeps_what_is_there_byte_for_byte(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (decision("A"), "`decision_id` A stands 2 times"),
+        (decision("A"), "rows 2 and 3: `decision_id` A is the same"),
         (decision("B", "Z"), "supersedes Z, which is not in this ledger"),
         (replace(decision("B"), reason=" "), "row 3: `reason` is empty"),
         (replace(decision("B"), kind="merge"), "row 3: `kind` is 'merge'"),

@@ -76,7 +76,7 @@ def test_moderation_decides_each_statement_once() -> None:
         (9, "out", None, "off topic", "M1"),
     ]
     twice = ledger_table([row("M1", "moderation", "9 2", "in"), row("M2", "moderation", "2", "out: odd")])
-    with pytest.raises(ConsultationError, match="M1, M2 all decide on statement_id 2"):
+    with pytest.raises(ConsultationError, match="M1, M2 all decide on statement 2"):
         moderation_verdicts(twice)
 
 
@@ -149,9 +149,9 @@ def test_a_wording_without_a_source_is_refused(subjects: str, message: str) -> N
 
 
 def test_the_same_statements_are_not_merged_or_worded_twice() -> None:
-    with pytest.raises(ConsultationError, match="G1 and G2 are for the same statements 1 2"):
+    with pytest.raises(ConsultationError, match="G1, G2 all decide on statements 1 2"):
         merges(ledger_table([row("G1", "merge", "1 2", "merge: A"), row("G2", "merge", "2 1", "merge: B")]))
-    with pytest.raises(ConsultationError, match="P1 and P2 are for the same statements 3"):
+    with pytest.raises(ConsultationError, match="P1, P2 all decide on statement 3"):
         wordings(
             ledger_table([row("P1", "wording", "3", "leave out"), row("P2", "wording", "3", "leave out")])
         )
@@ -211,7 +211,7 @@ def test_a_value_missing_unknown_or_doubled_is_refused() -> None:
         thresholds(ledger_table(rows[1:]))
     with pytest.raises(ConsultationError, match="decision T-votes: 'votes' is unknown"):
         thresholds(ledger_table([*rows, row("T-votes", "threshold", "votes", "3")]))
-    with pytest.raises(ConsultationError, match="decision T2: procedure is decided by T-procedure too"):
+    with pytest.raises(ConsultationError, match="T-procedure, T2 all decide on procedure"):
         thresholds(ledger_table([*rows, replace(rows[1], decision_id="T2")]))
 
 
