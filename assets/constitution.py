@@ -107,7 +107,11 @@ def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefi
         ledger = decisions.read(consultation, "signoff")
         row = current(ledger).filter(pl.col("subject_ids").list.contains(name))
         found = checks.check_signoffs(ledger, {name: digest}, consultation.arms)
-        by = {} if found else {"signed off by": ", ".join(row["decided_by"]), "decision": ", ".join(row["decision_id"])}
+        by = (
+            {}
+            if found
+            else {"signed off by": ", ".join(row["decided_by"]), "decision": ", ".join(row["decision_id"])}
+        )
         return Table(constitution, {"digest": digest, **by}, [Checked("signoff", found)], version=digest)
 
     return signed_constitution

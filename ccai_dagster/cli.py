@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
+from ccai_dagster.commands import deciding
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.errors import ConsultationError
 from resources.home import Home, home_root
@@ -19,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Collective Constitutional AI: from a public's votes to an evaluated model, every decision on record.",
 )
+
+deciding.register(app)
 
 
 def _say(line: str) -> None:

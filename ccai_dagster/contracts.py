@@ -161,7 +161,9 @@ LEDGER = _contract(
     policy_ref=Field(pl.String, "the rule it follows, if any", nullable=True),
     decided_by=Field(pl.String, "role of whoever decided"),
     decided_at=Field(pl.String, "ISO 8601 date or time"),
-    supersedes=Field(pl.String, "the earlier decisions that this one replaces, separated by spaces", nullable=True),
+    supersedes=Field(
+        pl.String, "the earlier decisions that this one replaces, separated by spaces", nullable=True
+    ),
     inputs_digest=Field(pl.String, "digest of what the decision was taken on", nullable=True),
     suggested_by=Field(pl.String, "what proposed it, if not a person", nullable=True),
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
-from ccai_dagster.decisions.decision import Decision, is_policy, split_outcome
+from ccai_dagster.decisions.chains import replaced_rows
+from ccai_dagster.decisions.decision import Decision, is_decision, is_policy, split_outcome
 from ccai_dagster.decisions.ledger import current
 
 LONGEST_QUOTE = 300
@@ -68,15 +70,15 @@ class Records:
     def on(self, kind: str, subject: object) -> tuple[Record, ...]:
         """Return the decisions of one kind on a subject that count, in the order of the ledger."""
         found = self.by_subject.get((kind, str(subject)), ())
-        return tuple(record for record in found if record.counts and not record.is_policy)
+        return tuple(record for record in found if record.counts and is_decision(record.outcome))
 
     def chain(self, record: Record) -> list[Record]:
-        """Return the earlier decisions that this one replaced, the latest first."""
-        earlier = []
-        while record.supersedes is not None:
-            record = self.by_id[record.supersedes]
-            earlier.append(record)
-        return earlier
+        """Return the earlier decisions that this one replaced, directly or through others, the nearest first."""
+        return [self.by_id[each] for each in replaced_rows(record.decision_id, self._earlier)]
+
+    @cached_property
+    def _earlier(self) -> Mapping[str, tuple[str, ...]]:
+        return {key: each.superseded for key, each in self.by_id.items()}
 
     def of_kind(self, kind: str) -> list[Record]:
         """Return the decisions of one kind that count, policies included, in the order of the ledger."""

@@ -51,7 +51,8 @@ def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str],
     statement_id = facts.raw["statement_id"]
     story, touched = [_origin(facts.raw), EXPORT[facts.raw["moderated"]]], []
     for decision in records.on("exclusion", facts.raw["author_id"]):
-        story.append(f"Its author's votes do not count ({decision.cited}). {decision.because}")
+        counted_or_not = "count" if decision.verb == "keep" else "do not count"
+        story.append(f"Its author's votes {counted_or_not} ({decision.cited}). {decision.because}")
         touched.append(decision)
     moderation = records.on("moderation", statement_id)
     for decision in moderation:
@@ -208,7 +209,9 @@ def _told(decision: Record, statement_id: int, facts: StatementFacts) -> str:
     """A merge or wording decision, seen from one of its statements."""
     others = [subject for subject in decision.subject_ids if subject != str(statement_id)]
     with_others = f" together with {'statement' if len(others) == 1 else 'statements'} {listed(others)}"
-    if decision.verb == "merge":
+    if decision.verb == "keep apart":
+        done = f"Kept apart from {'statement' if len(others) == 1 else 'statements'} {listed(others)}"
+    elif decision.verb == "merge":
         done = f"Merged{with_others if others else ''} into {quoted(decision.text)}"
     elif decision.verb == "principle":
         done = (

@@ -211,7 +211,8 @@ def check_training(ledger: pl.DataFrame) -> list[Finding]:
     found += doubled(rows or [], "training")
     if found or rows is None:
         return found
-    found = one_of_two(ledger, rows, "training", "warning") + refusal("training", lambda: settled_values.training_decisions(ledger))
+    found = refusal("training", lambda: settled_values.training_decisions(ledger))
+    found += one_of_two(ledger, rows, "training", "warning")
     on_record = {policy.subject for policy in verdicts.policies(ledger)}
     return found + [
         Finding("error", "training", None, name, "no policy is on record; add a row `policy: ...`")

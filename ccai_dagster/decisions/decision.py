@@ -173,7 +173,11 @@ def _outcome_problems(decision: Decision, kind: str) -> list[str]:
     if verb == WITHDRAWN:
         if text:
             return [f"`outcome` `{WITHDRAWN}` takes no text; move it to `reason`"]
-        return [] if decision.supersedes else [f"`outcome` `{WITHDRAWN}` needs the rows it takes back in `supersedes`"]
+        return (
+            []
+            if decision.supersedes
+            else [f"`outcome` `{WITHDRAWN}` needs the rows it takes back in `supersedes`"]
+        )
     if kind in VALUE_KINDS:
         return []
     verbs = VERBS[kind]

@@ -166,9 +166,7 @@ def agreements(ledger: pl.DataFrame) -> list[Agreement]:
             key = (one["kind"], one["decided_by"], other["decided_by"])
             pairs.setdefault(key, []).append((_effect(one), _effect(other)))
     return [
-        Agreement(
-            kind, (one, other), len(effects), sum(a == b for a, b in effects), cohens_kappa(effects)
-        )
+        Agreement(kind, (one, other), len(effects), sum(a == b for a, b in effects), cohens_kappa(effects))
         for (kind, one, other), effects in sorted(pairs.items())
     ]
 

@@ -149,7 +149,9 @@ def append_decisions(path: Path, compose: Callable[[pl.DataFrame], Sequence[Deci
             f"{path}: another process has been writing for {LOCK_SECONDS} s; nothing was added. Try again."
         ) from error
     except OSError as error:
-        raise ConsultationError(f"{path}: cannot be written ({error.strerror}); nothing was added.") from error
+        raise ConsultationError(
+            f"{path}: cannot be written ({error.strerror}); nothing was added."
+        ) from error
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -223,4 +225,3 @@ def _line(cells: Iterable[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()
-

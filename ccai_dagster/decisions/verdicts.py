@@ -125,4 +125,3 @@ def signoffs(ledger: pl.DataFrame) -> dict[str, str]:
 def decided_rows(ledger: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the rows that count, without policies and withdrawals, in ledger order, with their `root_id`."""
     return [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
-

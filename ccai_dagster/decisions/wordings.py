@@ -124,4 +124,3 @@ def wording_source(wording: Wording, merged: Sequence[Merge], texts: Mapping[int
 
 def _ids(row: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(int(subject) for subject in row["subject_ids"])
-

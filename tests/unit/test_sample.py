@@ -17,6 +17,7 @@ from ccai_dagster.constitution.selection import Cut, ideas_on_record, select_sta
 from ccai_dagster.consultation import LEDGERS, SAMPLE, read_consultation
 from ccai_dagster.decisions import checks, verdicts
 from ccai_dagster.decisions.decision import VERBS, split_outcome
+from ccai_dagster.decisions.doubles import agreements
 from ccai_dagster.decisions.ledger import current, read_ledger
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.deliberation.cleaning import Moderation, clean_participants, clean_statements, clean_votes
@@ -164,9 +165,17 @@ def test_corrections_and_double_decisions_are_on_record() -> None:
         "moderation", "merge", "idea", "threshold", "wording", "training",
     }  # fmt: skip
     second = ledger("moderation").filter(decided_by="second moderator")
-    assert second.height == 4
-    resolving = ledger("moderation").filter(pl.col("supersedes").is_in(second["decision_id"].to_list()))
+    assert second.height == 16 and second["supersedes"].null_count() == 16
+    resolving = ledger("moderation").filter(pl.col("supersedes").str.contains(" "))
     assert resolving["decided_by"].to_list() == ["facilitator"] * 4
+    (agreement,) = agreements(ledger("moderation"))
+    # 12 of 16 alike, and each let 8 of 16 in, so that chance gives one half: (0.75 - 0.5) / 0.5.
+    assert (agreement.roles, agreement.subjects, agreement.alike) == (
+        ("moderator", "second moderator"),
+        15,
+        11,
+    )
+    assert agreement.kappa == pytest.approx(0.5)
 
 
 def test_excluded_participants_do_what_they_are_excluded_for(outcome: Outcome) -> None:

@@ -1,0 +1,207 @@
+"""What a person reads before deciding on one subject, as lines for a terminal.
+
+Everything that participants or ledgers bring in passes through `visible`: nothing of it can move the cursor,
+turn the reading direction or be taken for markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.commands.desk import Desk
+from ccai_dagster.constitution.principles import constitution_digest
+from ccai_dagster.decisions.agenda import Item
+from ccai_dagster.decisions.chains import replaced_rows
+from ccai_dagster.decisions.checks import TRAINING_POLICIES
+from ccai_dagster.decisions.decision import VERBS, WITHDRAWN, split_ids
+from ccai_dagster.decisions.doubles import Row, subject_name
+from ccai_dagster.decisions.suggestions import SameWords, draft_principle
+from ccai_dagster.decisions.verdicts import policies
+from ccai_dagster.pictures.style import group_name
+from ccai_dagster.visible import visible
+
+QUOTED = 160
+"""Characters of a neighbouring statement or an earlier reason."""
+
+EXPORT = {1: "moderated in", -1: "moderated out", 0: "never moderated"}
+
+
+class Sheets:
+    """The sheets of one kind; what all have in common is read once."""
+
+    def __init__(self, desk: Desk, kind: str) -> None:
+        self._desk = desk
+        self._kind = kind
+        self._policies = policies(desk.ledger(kind))
+        self._raw = {row["statement_id"]: row for row in desk.imported.raw_statements.to_dicts()}
+        self._in: dict[int, str] = {}
+        if kind in ("merge", "idea", "wording"):
+            self._in = dict(desk.statements().select("statement_id", "text").iter_rows())
+        self._words = SameWords(self._in or {key: row["text"] for key, row in self._raw.items()})
+        self._groups = desk.table("opinion_groups")
+        self._scores = _by_id(desk.table("gac_scores"))
+        self._intervals = _by_id(desk.table("consensus_stability"))
+        self._selected = _by_id(desk.table("selected_statements"))
+
+    def lines(self, item: Item) -> Iterator[str]:
+        """Yield the lines about one subject.
+
+        Where the policy asks for a second, independent decision, the first one is not shown.
+        """
+        blind = item.state == "one of two"
+        if item.proposal.why:
+            yield f"put forward by {item.proposal.suggested_by}: {item.proposal.why}"
+        if self._kind in ("threshold", "training"):
+            yield f"{item.subject[0]}: {self._allowed(item.subject[0])}"
+        elif self._kind == "exclusion":
+            yield from self._participant(int(item.subject[0]))
+        elif self._kind == "signoff":
+            yield from self._constitution(item.subject[0])
+        else:
+            yield from self._statements(item)
+        if blind:
+            yield "One person has decided; the policy asks you to decide without seeing it."
+        else:
+            yield from _earlier(self._chain(item.rows))
+        for policy in self._policies:
+            yield f"policy {visible(policy.subject)} ({policy.decision_id}): {visible(policy.text, 400)}"
+
+    def draft(self, item: Item) -> str | None:
+        """Return a draft of the outcome that a person may take over, if there is one for this kind."""
+        if self._kind != "wording":
+            return None
+        source = self._desk.wording_sources()(item.subject)
+        return None if source is None else f"principle: {draft_principle(source.text)}"
+
+    def _chain(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows on a subject and everything they replaced, the latest first."""
+        by_id = {row["decision_id"]: row for row in self._desk.ledger(self._kind).to_dicts()}
+        earlier = {key: split_ids(row["supersedes"]) for key, row in by_id.items()}
+        ids = [
+            each for row in rows for each in (row["decision_id"], *replaced_rows(row["decision_id"], earlier))
+        ]
+        return [by_id[each] for each in dict.fromkeys(ids)]
+
+    def _allowed(self, name: str) -> str:
+        if name in TRAINING_POLICIES:
+            return "a choice that no program reads; write `policy: ...`"
+        return ALLOWED[name]
+
+    def _statements(self, item: Item) -> Iterator[str]:
+        ids = [int(each) for each in item.subject]
+        for key in ids:
+            raw, text = self._raw[key], self._in.get(key)
+            yield f"{key}: “{visible(raw['text'] if text is None else text)}”"
+            if text is not None and text != raw["text"]:
+                yield f"   typed as “{visible(raw['text'], QUOTED)}”"
+            yield f"   {_origin(raw)}"
+            yield from self._figures(key)
+        if (
+            self._kind == "wording"
+            and len(ids) > 1
+            and (source := self._desk.wording_sources()(item.subject))
+        ):
+            yield f"merged ({source.merge_id}): “{visible(source.text)}”"
+        for key in ids:
+            for other, similarity in self._words.nearest(key):
+                if other not in ids:
+                    text = self._in.get(other, self._raw[other]["text"])
+                    near = f"near {key}: " if len(ids) > 1 else "near: "
+                    yield f"{near}{other} (shared words {similarity:.2f}) “{visible(text, QUOTED)}”"
+
+    def _figures(self, key: int) -> Iterator[str]:
+        votes = self._desk.imported.raw_votes.filter(statement_id=key)
+        yield f"   {_counted(votes)}"
+        if self._groups is not None:
+            by_group = votes.join(self._groups, on="participant_id").group_by("group_id", maintain_order=True)
+            for (group,), own in sorted(by_group, key=lambda each: each[0][0]):
+                yield f"   {group_name(int(str(group)))}: {_counted(own)}"
+        if (score := self._scores.get(key)) and score["gac"] is not None:
+            interval, known = "", self._intervals.get(key)
+            if known and known["gac_low"] is not None:
+                interval = f" [{known['gac_low']:.2f}, {known['gac_high']:.2f}]"
+            place = self._selected.get(key)
+            reached = (
+                f", rank {place['rank']}, {'reaches' if place['selected'] else 'below'} the cut"
+                if place
+                else ""
+            )
+            yield f"   group-aware consensus {score['gac']:.2f}{interval} in the last run{reached}"
+        else:
+            yield "   no group-aware consensus yet: it was not in the last run"
+
+    def _participant(self, participant: int) -> Iterator[str]:
+        votes = self._desk.imported.raw_votes.filter(participant_id=participant)
+        yield f"participant {participant}: {_counted(votes)}"
+
+    def _constitution(self, arm: str) -> Iterator[str]:
+        table = self._desk.constitution(arm)
+        if table is None:
+            yield "not made yet: `ccai run` first"
+            return
+        yield f"the constitution {arm}, {table.height} principles:"
+        for row in table.sort("principle_id").iter_rows(named=True):
+            yield f"   {row['principle_id']}: {visible(row['text'], 10_000)}"
+        yield f"digest {constitution_digest(table)}"
+
+
+ALLOWED = {
+    "minimum_votes": "participants with fewer votes do not count; a whole number from 0",
+    "procedure": "how opinion groups are computed",
+    "imputation": "what stands for a vote not cast: zero or column_mean",
+    "number_of_groups": "auto, or a whole number from 2",
+    "smoothing": "of each group's share that agrees: none, laplace or jeffreys",
+    "aggregation": "over groups: product or geometric_mean",
+    "selection_rule": "threshold or ideas",
+    "gac_threshold": "lowest group-aware consensus selected, 0 to 1, under the rule threshold",
+    "idea_budget": "most distinct ideas selected, a whole number from 1, under the rule ideas",
+    "overlap_similarity": "similarity from which two principles count as shared, 0 to 1",
+    "harmlessness_weight": "weight of AI harmlessness labels against helpfulness comparisons, a number from 0",
+    "feedback_method": "how the feedback model is asked: letters or contrast",
+}
+"""What each value means, for whoever settles it; what it must be is checked in `settled_values`."""
+
+
+def choices(item: Item) -> str:
+    """Return what can be typed as a decision on this subject."""
+    if item.kind in ("threshold", "training"):
+        return "the value" if item.subject[0] not in TRAINING_POLICIES else "`policy: ...`"
+    verbs = {"ideas": "ideas: ONE | ANOTHER"}
+    shown = [verbs.get(verb, f"{verb}: TEXT" if text else verb) for verb, text in VERBS[item.kind].items()]
+    return ", ".join([*shown, *([WITHDRAWN] if item.rows else [])])
+
+
+def heading(item: Item, place: str) -> str:
+    """Return the line above a sheet; `place` is `3 of 12`."""
+    return f"── {item.kind} {place} ── {visible(subject_name(item.kind, item.subject))} ── {item.state}"
+
+
+def _earlier(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        yield (
+            f"earlier: {row['decision_id']}, {visible(row['decided_by'])}, {row['decided_at'][:10]}: "
+            f"{visible(row['outcome'], 400)}; reason: {visible(row['reason'], 400)}"
+        )
+
+
+def _origin(raw: dict[str, Any]) -> str:
+    who = "by the organisers" if raw["is_seed"] else f"by participant {raw['author_id']}"
+    when = f" on {raw['created_at']:%Y-%m-%d}" if raw["created_at"] else ""
+    return f"submitted {who if raw['author_id'] is not None else ''}{when}; {EXPORT[raw['moderated']]} in the export"
+
+
+def _counted(votes: pl.DataFrame) -> str:
+    counts = dict(votes["vote"].value_counts().iter_rows())
+    total = votes.height
+    share = f" ({counts.get(1, 0) / total:.0%} agree)" if total else ""
+    return (
+        f"{total:,} votes: {counts.get(1, 0):,} agree, {counts.get(-1, 0):,} disagree, {counts.get(0, 0):,} "
+        f"pass{share}"
+    )
+
+
+def _by_id(table: pl.DataFrame | None) -> dict[int, dict[str, Any]]:
+    return {} if table is None else {row["statement_id"]: row for row in table.to_dicts()}

@@ -1,0 +1,177 @@
+"""Putting one decision of a person into its ledger: id, time, and the rows that must come with it.
+
+Reading what the person wants is for the commands; what makes a row readable is for `decision`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.decisions.agenda import Basis, has_lapsed
+from ccai_dagster.decisions.decision import COLUMNS, SEPARATE_KINDS, Decision, is_decision, is_policy
+from ccai_dagster.decisions.doubles import Row, rows_by_subject, subject_name, subjects_of
+from ccai_dagster.decisions.ledger import append_decisions, current
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.visible import FORMULA
+
+CARRIED_OVER = "carried over by ccai"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person decided, before it has an id and a time; the fields are those of a ledger row."""
+
+    kind: str
+    subject_ids: tuple[str, ...]
+    outcome: str
+    reason: str
+    decided_by: str
+    supersedes: tuple[str, ...] = ()
+    policy_ref: str | None = None
+    inputs_digest: str | None = None
+    suggested_by: str | None = None
+
+
+def record(
+    path: Path,
+    answer: Answer,
+    basis: Basis,
+    taken: Collection[str] = (),
+    seen: Collection[str] | None = None,
+    now: datetime | None = None,
+) -> list[Decision]:
+    """Append a decision to its ledger.
+
+    Where it replaces a row that also decides on other subjects (in moderation and exclusion), a second row
+    keeps what was decided on those, unless it has lapsed.
+
+    Args:
+        path: The ledger.
+        answer: What was decided.
+        basis: What decisions on given subjects would be taken on now.
+        taken: Ids of decisions in the other ledgers.
+        seen: Ids of the rows that counted on these subjects when the person looked; None to leave that out.
+        now: The time to record; the present by default.
+
+    Returns:
+        The rows added, the decision first.
+
+    Raises:
+        ConsultationError: A cell is empty or unsafe, the same role decided on the subject already, somebody
+            else decided on it since the person looked, or a superseded row is about something else. Nothing is
+            added then.
+    """
+    if found := _unsafe(answer):
+        raise ConsultationError("; ".join(found) + ". Nothing was recorded.")
+    time = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def compose(ledger: pl.DataFrame) -> list[Decision]:
+        counting = [row for row in current(ledger).to_dicts() if is_decision(row["outcome"])]
+        _check_present(answer, counting, seen)
+        everything = {row["decision_id"]: row for row in ledger.to_dicts()}
+        replaced = [everything[each] for each in answer.supersedes if each in everything]
+        _check_superseded(answer, replaced)
+        names = _new_ids(answer.kind, {*everything, *taken})
+        decided = Decision(
+            decision_id=next(names),
+            kind=answer.kind,
+            subject_ids=answer.subject_ids,
+            outcome=answer.outcome.strip(),
+            reason=answer.reason.strip(),
+            decided_by=answer.decided_by.strip(),
+            decided_at=time,
+            policy_ref=answer.policy_ref,
+            supersedes=" ".join(answer.supersedes) or None,
+            inputs_digest=answer.inputs_digest,
+            suggested_by=answer.suggested_by,
+        )
+        if answer.kind not in SEPARATE_KINDS:
+            return [decided]
+        gone = {each for row in counting for each in answer.supersedes if row["decision_id"] == each}
+        kept = [_remainder(row, decided, basis) for row in replaced if row["decision_id"] in gone]
+        return [decided, *(replace(row, decision_id=next(names)) for row in kept if row is not None)]
+
+    return append_decisions(path, compose)
+
+
+def _remainder(row: Row, decided: Decision, basis: Basis) -> Decision | None:
+    """What a replaced row decided on the subjects the new one does not name; None if nothing is left of it."""
+    rest = tuple(each for each in row["subject_ids"] if each not in decided.subject_ids)
+    if not rest or has_lapsed(row, basis):
+        return None
+    cells: dict[str, Any] = {name: row[name] for name in COLUMNS}
+    anew = subject_name(row["kind"], [each for each in row["subject_ids"] if each not in rest])
+    return Decision(
+        **cells
+        | {
+            "subject_ids": rest,
+            "reason": f"As in {row['decision_id']}, of which only {anew} was decided anew: {row['reason']}",
+            "supersedes": row["decision_id"],
+            "inputs_digest": basis(rest) if row["inputs_digest"] else None,
+            "suggested_by": CARRIED_OVER,
+        }
+    )
+
+
+def _check_present(answer: Answer, counting: list[dict[str, Any]], seen: Collection[str] | None) -> None:
+    own = rows_by_subject(counting)
+    asked: list[tuple[str, ...]] = []
+    if not is_policy(answer.outcome):
+        asked = subjects_of({**answer.__dict__, "subject_ids": list(answer.subject_ids)})
+    now = {row["decision_id"]: row for subject in asked for row in own.get(subject, ())}
+    named = subject_name(answer.kind, answer.subject_ids)
+    if seen is not None and (new := sorted(set(now) - set(seen))):
+        by = ", ".join(f"{now[each]['decided_by']} ({each})" for each in new)
+        raise ConsultationError(
+            f"{named} was decided by {by} in the meantime. Nothing was recorded; look at it again."
+        )
+    for decision_id, row in now.items():
+        if decision_id not in answer.supersedes and row["decided_by"] == answer.decided_by:
+            raise ConsultationError(
+                f"{named} is decided by {decision_id}, in the same role ({answer.decided_by}). Nothing was recorded; "
+                f"to replace it name it with --supersedes {decision_id}."
+            )
+
+
+def _check_superseded(answer: Answer, replaced: list[dict[str, Any]]) -> None:
+    for row in replaced:
+        if not set(row["subject_ids"]) & set(answer.subject_ids):
+            raise ConsultationError(
+                f"{row['decision_id']} is about {subject_name(row['kind'], row['subject_ids'])} and not about "
+                f"{subject_name(answer.kind, answer.subject_ids)}. Nothing was recorded; correct --supersedes."
+            )
+
+
+def _new_ids(kind: str, taken: set[str]) -> Any:
+    """Yield ids `kind-1`, `kind-2` ... from the first that is higher than all there are."""
+    numbers = [int(found[1]) for each in taken if (found := re.fullmatch(rf"{kind}-([0-9]+)", each))]
+    number = max(numbers, default=0)
+    while True:
+        number += 1
+        yield f"{kind}-{number}"
+
+
+def _unsafe(answer: Answer) -> list[str]:
+    """Cells nobody should write: ledgers are opened in spreadsheets and printed on terminals."""
+    cells = {
+        "subject_ids": " ".join(answer.subject_ids), "outcome": answer.outcome, "reason": answer.reason,
+        "decided_by": answer.decided_by, "policy_ref": answer.policy_ref or "",
+    }  # fmt: skip
+    found = [
+        f"`{name}` begins like a formula ({text.strip()[:1]!r}), which spreadsheets would compute; begin with a letter"
+        for name, text in cells.items()
+        if FORMULA.match(text)
+    ]
+    return found + [
+        f"`{name}` holds a control character; retype it"
+        for name, text in cells.items()
+        if any(unicodedata.category(each) == "Cc" and each not in "\n\t" for each in text)
+    ]
