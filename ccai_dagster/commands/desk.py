@@ -79,9 +79,15 @@ class Desk:
             raise ConsultationError(f"{path}: damaged ({error}); `ccai run` makes it again.") from error
 
     def selected(self) -> list[int] | None:
-        """Return the statements that reached the cut in the last run, by rank; None before any run."""
+        """Return the statements that reached the cut in the last run and are still in, by rank.
+
+        None before any run.
+        """
         table = self.table("selected_statements")
-        return None if table is None else table.filter("selected").sort("rank")["statement_id"].to_list()
+        if table is None:
+            return None
+        reached = table.filter("selected").join(self.statements(), on="statement_id", how="semi")
+        return reached.sort("rank")["statement_id"].to_list()
 
     def constitution(self, arm: str) -> pl.DataFrame | None:
         """Return an arm's constitution: of its file, or of the last run; None before any run."""

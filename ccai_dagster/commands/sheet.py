@@ -6,7 +6,7 @@ turn the reading direction or be taken for markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from ccai_dagster.decisions.agenda import Item
 from ccai_dagster.decisions.chains import replaced_rows
 from ccai_dagster.decisions.checks import TRAINING_POLICIES
 from ccai_dagster.decisions.decision import VERBS, WITHDRAWN, split_ids
-from ccai_dagster.decisions.doubles import Row, subject_name
+from ccai_dagster.decisions.doubles import subject_name, subjects_of
 from ccai_dagster.decisions.suggestions import SameWords, draft_principle
 from ccai_dagster.decisions.verdicts import policies
 from ccai_dagster.pictures.style import group_name
@@ -35,7 +35,6 @@ class Sheets:
     def __init__(self, desk: Desk, kind: str) -> None:
         self._desk = desk
         self._kind = kind
-        self._policies = policies(desk.ledger(kind))
         self._raw = {row["statement_id"]: row for row in desk.imported.raw_statements.to_dicts()}
         self._in: dict[int, str] = {}
         if kind in ("merge", "idea", "wording"):
@@ -65,9 +64,12 @@ class Sheets:
         if blind:
             yield "One person has decided; the policy asks you to decide without seeing it."
         else:
-            yield from _earlier(self._chain(item.rows))
-        for policy in self._policies:
-            yield f"policy {visible(policy.subject)} ({policy.decision_id}): {visible(policy.text, 400)}"
+            yield from self._earlier(item)
+
+    def policies(self) -> Iterator[str]:
+        """Yield the policies of this kind, which hold for every subject."""
+        for policy in policies(self._desk.ledger(self._kind)):
+            yield f"policy {visible(policy.subject)} ({policy.decision_id}): {visible(policy.text)}"
 
     def draft(self, item: Item) -> str | None:
         """Return a draft of the outcome that a person may take over, if there is one for this kind."""
@@ -76,14 +78,20 @@ class Sheets:
         source = self._desk.wording_sources()(item.subject)
         return None if source is None else f"principle: {draft_principle(source.text)}"
 
-    def _chain(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows on a subject and everything they replaced, the latest first."""
-        by_id = {row["decision_id"]: row for row in self._desk.ledger(self._kind).to_dicts()}
+    def _earlier(self, item: Item) -> Iterator[str]:
+        """Every row on the subject and everything that its rows replaced, the latest first."""
+        rows = self._desk.ledger(self._kind).to_dicts()
+        by_id = {row["decision_id"]: row for row in rows}
         earlier = {key: split_ids(row["supersedes"]) for key, row in by_id.items()}
-        ids = [
-            each for row in rows for each in (row["decision_id"], *replaced_rows(row["decision_id"], earlier))
-        ]
-        return [by_id[each] for each in dict.fromkeys(ids)]
+        own = [row["decision_id"] for row in reversed(rows) if item.subject in subjects_of(row)]
+        replaced = [each for row in item.rows for each in replaced_rows(row["decision_id"], earlier)]
+        counting = {row["decision_id"] for row in item.rows}
+        for row in (by_id[each] for each in dict.fromkeys([*own, *replaced])):
+            counts = "counts now" if row["decision_id"] in counting else "replaced"
+            yield (
+                f"{counts}: {row['decision_id']}, {visible(row['decided_by'])}, {row['decided_at'][:10]}: "
+                f"{visible(row['outcome'], 400)}; reason: {visible(row['reason'], 400)}"
+            )
 
     def _allowed(self, name: str) -> str:
         if name in TRAINING_POLICIES:
@@ -179,18 +187,13 @@ def heading(item: Item, place: str) -> str:
     return f"── {item.kind} {place} ── {visible(subject_name(item.kind, item.subject))} ── {item.state}"
 
 
-def _earlier(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        yield (
-            f"earlier: {row['decision_id']}, {visible(row['decided_by'])}, {row['decided_at'][:10]}: "
-            f"{visible(row['outcome'], 400)}; reason: {visible(row['reason'], 400)}"
-        )
-
-
 def _origin(raw: dict[str, Any]) -> str:
-    who = "by the organisers" if raw["is_seed"] else f"by participant {raw['author_id']}"
+    who = (
+        f"by participant {raw['author_id']}" if raw["author_id"] is not None else "by nobody the export names"
+    )
+    who = "by the organisers" if raw["is_seed"] else who
     when = f" on {raw['created_at']:%Y-%m-%d}" if raw["created_at"] else ""
-    return f"submitted {who if raw['author_id'] is not None else ''}{when}; {EXPORT[raw['moderated']]} in the export"
+    return f"submitted {who}{when}; {EXPORT[raw['moderated']]} by the export"
 
 
 def _counted(votes: pl.DataFrame) -> str:

@@ -64,6 +64,8 @@ def walk(desk: Desk, kind: str, role: str, policy_ref: str | None, say: Say) -> 
     place = 0
     try:
         sheets = Sheets(desk, kind)
+        for line in sheets.policies():
+            say(line)
         while place < len(subjects):
             now = {item.subject: item for item in desk.agenda(kind)}.get(subjects[place])
             if now is None or not _may(now, session):

@@ -100,10 +100,10 @@ def dangling(
             if subject not in known:
                 found.append(Finding("error", kind, row["decision_id"], subject, f"{subject} {problem}"))
             elif rests:
-                message = f"{subject} was moderated out since; decide again without it, superseding this row"
+                message = f"{subject} is not in any more; decide again without it, superseding this row"
                 found.append(Finding("error", kind, row["decision_id"], subject, message))
             else:
-                message = f"{subject} was moderated out; nothing rests on this row as long as it is"
+                message = f"{subject} is not in, by moderation; nothing rests on this row until it is"
                 found.append(Finding("warning", kind, row["decision_id"], subject, message))
     return found
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -15,7 +17,7 @@ from ccai_dagster.decisions.checks import (
     check_wordings,
 )
 from ccai_dagster.decisions.decision import Decision
-from ccai_dagster.decisions.findings import Finding
+from ccai_dagster.decisions.findings import Finding, counting_rows, one_of_two
 from ccai_dagster.decisions.ledger import ledger_table
 from ccai_dagster.digest import text_digest
 
@@ -250,3 +252,114 @@ def test_an_arm_is_trained_only_on_the_constitution_signed_off() -> None:
         ("error", "S2", "standard"),
         ("error", None, "published"),
     ]
+
+
+def fault(kind: str, *decisions: Decision) -> list[Finding]:
+    """What the check of this kind finds; statement 3 was moderated out, 99 never existed."""
+    ledger, known = ledger_table(decisions), [*TEXTS]
+    present = STATEMENTS.filter(pl.col("statement_id") != 3)
+    now = text_digest("constitution")
+    found = {
+        "moderation": lambda: check_moderation(ledger, STATEMENTS, "strict"),
+        "exclusion": lambda: check_exclusions(ledger, PARTICIPANTS),
+        "merge": lambda: check_merges(ledger, present, known, [1]),
+        "idea": lambda: check_ideas(ledger, present, [1, 2], known),
+        "wording": lambda: check_wordings(ledger, ledger_table([MERGE]), present, [1, 2], known),
+        "threshold": lambda: check_thresholds(ledger),
+        "training": lambda: check_training(ledger),
+        "signoff": lambda: check_signoffs(ledger, {"public": now}, ["public", "standard"]),
+    }[kind]()
+    return [each for each in found if each.severity == "error"]
+
+
+SOUND = {
+    "moderation": row("A", "moderation", "1 2", "in", digest(1, 2)),
+    "exclusion": row("A", "exclusion", "10", "exclude"),
+    "merge": row("A", "merge", "1 2", "merge: Be good", digest(1, 2)),
+    "idea": row("A", "idea", "1", "ideas: kindness", digest(1)),
+    "wording": row("A", "wording", "1", "principle: Choose well.", digest(1)),
+    "threshold": row("A", "threshold", "smoothing", "none"),
+    "training": row("A", "training", "harmlessness_weight", "1"),
+    "signoff": row("A", "signoff", "public", "signed off", text_digest("constitution")),
+}
+ELSEWHERE = {"exclusion": "99", "threshold": "nothing", "training": "nothing", "signoff": "nobody"}
+OTHERWISE = {
+    "moderation": "out: odd", "exclusion": "keep", "merge": "keep apart", "idea": "ideas: niceness",
+    "wording": "leave out", "threshold": "laplace", "training": "2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_every_blocking_check_of_every_kind(kind: str) -> None:
+    sound, named = SOUND[kind], {"A", "B", None}
+
+    def found(*more: Decision) -> list[str]:
+        errors = fault(kind, sound, *more)
+        assert {each.decision_id for each in errors} <= named
+        return [each.message for each in errors]
+
+    complete = [] if kind not in ("threshold", "training") else fault(kind, sound)
+    assert fault(kind, sound) == complete, "a sound row is no fault; values still miss the others"
+    second = replace(sound, decision_id="B", decided_by="somebody else")
+    assert len(found(second)) == len(complete), "two people who agree are no fault"
+    assert any("A, B all decide on" in each for each in found(replace(second, decided_by="team")))
+    if kind in OTHERWISE:
+        differing = replace(second, outcome=OTHERWISE[kind])
+        assert any("waits for a resolving row that supersedes A B" in each for each in found(differing))
+        resolved = found(differing, replace(sound, decision_id="C", decided_by="third", supersedes="A B"))
+        assert not any("resolving" in each for each in resolved)
+    unreasoned = fault(kind, replace(sound, reason=" "))
+    assert any("no reason is given" in each.message and each.decision_id == "A" for each in unreasoned)
+    vanished = replace(second, subject_ids=tuple(ELSEWHERE.get(kind, "99").split()))
+    assert any(
+        each.split()[0].strip("'") in ("99", "nobody") or "unknown" in each for each in found(vanished)
+    )
+    circle = fault(kind, replace(sound, supersedes="B"), replace(second, supersedes="A"))
+    assert any("supersede each other in a circle" in each.message for each in circle)
+    assert any("which is not in this ledger" in each for each in found(replace(second, supersedes="Z")))
+
+
+@pytest.mark.parametrize("kind", ["moderation", "merge", "idea", "wording", "signoff"])
+@pytest.mark.parametrize("recorded", ["0" * 64, None])
+def test_a_decision_on_other_text_has_lapsed(kind: str, recorded: str | None) -> None:
+    (finding, *_) = fault(kind, replace(SOUND[kind], inputs_digest=recorded))
+
+    assert finding.decision_id == "A"
+    assert str(SOUND[kind].inputs_digest) in finding.message
+
+
+@pytest.mark.parametrize("kind", ["merge", "idea", "wording"])
+def test_a_decision_on_a_statement_moderated_out_waits_unless_the_result_rests_on_it(kind: str) -> None:
+    out = replace(SOUND[kind], subject_ids=("3",), inputs_digest=digest(3))
+
+    assert fault(kind, out) == []
+    partly = replace(SOUND["merge"], subject_ids=("1", "3"))
+    assert [each.message for each in fault("merge", partly)] == [
+        "3 is not in any more; decide again without it, superseding this row"
+    ]
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_where_the_policy_asks_for_two_one_person_is_not_enough(kind: str) -> None:
+    policy = row("P", kind, "double_decisions", "policy: two people decide independently")
+    second = replace(SOUND[kind], decision_id="B", decided_by="somebody else")
+
+    def waiting(*decisions: Decision) -> list[Finding]:
+        ledger = ledger_table([policy, *decisions])
+        rows, _ = counting_rows(ledger, kind)
+        return one_of_two(ledger, rows or [], kind, "warning")
+
+    assert {each.decision_id for each in waiting(SOUND[kind])} == {"A"}
+    assert waiting(SOUND[kind], second) == []
+    third = replace(second, decision_id="C", decided_by="third", supersedes="A B")
+    assert waiting(SOUND[kind], second, third) == [], "a resolved pair stays a pair"
+
+
+def test_an_arm_needs_two_signatures_where_the_policy_asks_for_two() -> None:
+    policy = row("P", "signoff", "double_decisions", "policy: two people decide independently")
+
+    assert [each.decision_id for each in fault("signoff", policy, SOUND["signoff"])] == ["A"]
+    assert (
+        fault("signoff", policy, SOUND["signoff"], replace(SOUND["signoff"], decision_id="B", decided_by="x"))
+        == []
+    )

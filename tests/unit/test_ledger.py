@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from ccai_dagster.contracts import LEDGER
 from ccai_dagster.decisions.decision import COLUMNS, Decision, split_outcome
 from ccai_dagster.decisions.ledger import (
     append_decision,
+    append_decisions,
     current,
     ledger_digest,
     ledger_table,
@@ -90,6 +93,8 @@ def test_an_empty_ledger_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
         (GOOD.replace("4 7", ""), 2, "`subject_ids` is empty"),
         (GOOD.replace("4 7", "4 4"), 2, "names 4 more than once"),
         (GOOD.replace("4 7", "4 07"), 2, "'07': an id is a whole number"),
+        (GOOD.replace("out: duplicate", "withdrawn"), 2, "`withdrawn` needs the rows it takes back"),
+        (GOOD.replace("out: duplicate", "withdrawn: now"), 2, "`withdrawn` takes no text"),
         (GOOD.replace("M1", "M/1"), 2, "`decision_id` 'M/1' may hold only"),
         (GOOD.replace("05,,,", "05,,abc,"), 2, "`inputs_digest` is not 64 hexadecimal"),
     ],
@@ -128,7 +133,8 @@ def test_a_sign_off_names_a_digest(tmp_path: Path) -> None:
     [
         (b"", "row 1: the header must be exactly decision_id,kind"),
         (HEADER.replace("kind,", "").encode(), "row 1: the header must be exactly decision_id,kind"),
-        (HEADER.encode() + b'\n"M1', "not readable as CSV"),
+        (f'{HEADER}\n{GOOD}\nM2,moderation,8,in,"Cut o'.encode(), "row 3: not readable as CSV"),
+        (f"{HEADER}\n{GOOD}\nM2,moder".encode(), "row 3: 2 cells instead of 11; fill in the missing ones"),
         (HEADER.encode() + b"\nM\xe91,", "line 2: not UTF-8"),
     ],
 )
@@ -243,6 +249,70 @@ def test_no_row_is_lost_when_several_append_at_once(tmp_path: Path) -> None:
         list(pool.map(lambda row: append_decision(path, row), rows))
 
     assert sorted(read_ledger(path, "exclusion")["decision_id"]) == sorted(row.decision_id for row in rows)
+
+
+def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
+    rows = [
+        GOOD,
+        GOOD.replace("M1", "M2").replace("4 7", "5"),
+        GOOD.replace("M1", "M3").replace("05,,,", "05,M1,,"),
+    ]
+    (tmp_path / "other").mkdir()
+    one, other = file(tmp_path, *rows), file(tmp_path / "other", *reversed(rows))
+
+    ledgers = [read_ledger(path, "moderation") for path in (one, other)]
+
+    assert ledger_digest(ledgers[0]) == ledger_digest(ledgers[1])
+    assert {each for each in current(ledgers[1])["decision_id"]} == {"M2", "M3"}
+
+
+def test_rows_are_added_all_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "exclusion.csv"
+    write_ledger(path, [decision("A")])
+    before = path.read_bytes()
+
+    with pytest.raises(ConsultationError, match="supersedes Z"):
+        append_decisions(path, lambda ledger: [decision("B"), decision("C", "Z")])
+    assert path.read_bytes() == before
+    append_decisions(path, lambda ledger: [decision(f"B{ledger.height}"), decision("C")])
+    assert read_ledger(path, "exclusion")["decision_id"].to_list() == ["A", "B1", "C"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_hides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "exclusion.csv"
+    write_ledger(path, [decision("A")])
+    (tmp_path / ".exclusion.csv.4711.unfinished").write_text("half a led")
+    (tmp_path / ".exclusion.csv.lock").touch()
+
+    append_decision(path, decision("B"))
+
+    assert read_ledger(path, "exclusion")["decision_id"].to_list() == ["A", "B"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".exclusion.csv.lock", "exclusion.csv"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from ccai_dagster.decisions.decision import Decision
+from ccai_dagster.decisions.ledger import append_decisions
+for number in range(8):
+    append_decisions(Path(sys.argv[1]), lambda ledger: [Decision(
+        f"{sys.argv[2]}-{number}", "exclusion", ("3",), "exclude", f"row {ledger.height}", sys.argv[2], "2026-01-05")])
+"""
+
+
+def test_no_row_is_lost_when_processes_append_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "exclusion.csv"
+    write_ledger(path, [])
+
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("one", "two")]
+
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    ledger = read_ledger(path, "exclusion")
+    assert sorted(ledger["decision_id"]) == [
+        f"{name}-{number}" for name in ("one", "two") for number in range(8)
+    ]
+    assert ledger["reason"].to_list() == [f"row {number}" for number in range(16)], "each saw all before it"
 
 
 def test_a_ledger_is_never_overwritten(tmp_path: Path) -> None:

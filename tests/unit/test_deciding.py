@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import csv
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from ccai_dagster.cli import app
+from ccai_dagster.constitution.principles import constitution_digest, read_constitution
+from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.contracts import SELECTED_STATEMENTS
+from ccai_dagster.decisions.decision import COLUMNS
+from ccai_dagster.decisions.ledger import current, read_ledger
+from ccai_dagster.decisions.suggestions import DRAFT
+
+HOSTILE = "Be \x1b[2Jkind [bold]now[/bold] \u202edrow " + "x" * 10_000
+UNDECIDED = ("M079", "M083", "M084")
+"""The only rows on statements 114, 118 and 119 of the sample."""
+
+
+class Town:
+    """A copy of the sample in which three statements wait for moderation, one of them hostile."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "town"
+        self.tables = folder / "home" / "town" / "tables"
+        shutil.copytree(SAMPLE, self.folder)
+        self.edit("moderation", lambda rows: [row for row in rows if row["decision_id"] not in UNDECIDED])
+        path = self.folder / "votes" / "comments.csv"
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+        for row in rows:
+            row["comment-body"] = HOSTILE if row["comment-id"] == "118" else row["comment-body"]
+        _write(path, rows)
+
+    def edit(self, kind: str, change: object) -> None:
+        path = self.folder / "decisions" / f"{kind}.csv"
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+        _write(path, change(rows), COLUMNS)  # type: ignore[operator]
+
+    def add(self, kind: str, decision_id: str, subjects: str, outcome: str, role: str) -> None:
+        new = dict.fromkeys(COLUMNS, "") | {
+            "decision_id": decision_id, "kind": kind, "subject_ids": subjects, "outcome": outcome,
+            "reason": "Because", "decided_by": role, "decided_at": "2026-01-05",
+        }  # fmt: skip
+        self.edit(kind, lambda rows: [*rows, new])
+
+    def ledger(self, kind: str) -> pl.DataFrame:
+        return read_ledger(self.folder / "decisions" / f"{kind}.csv", kind)
+
+    def ccai(self, *words: str, typed: str = "", fails: bool = False) -> str:
+        place = [str(self.folder)] if words[0] == "status" else ["--consultation", str(self.folder)]
+        result = CliRunner().invoke(app, [*words, *place], input=typed)
+        assert result.exit_code == int(fails), result.output
+        return result.output
+
+
+def _write(path: Path, rows: list[dict[str, str]], columns: tuple[str, ...] | None = None) -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, columns or list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
+    monkeypatch.setenv("CCAI_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CCAI_TABLES_URL", raising=False)
+    return Town(tmp_path)
+
+
+def added(town: Town, kind: str) -> list[dict[str, object]]:
+    return town.ledger(kind).filter(pl.col("decision_id").str.starts_with(f"{kind}-")).to_dicts()
+
+
+def test_a_review_records_each_answer_and_goes_on_where_it_stopped(town: Town) -> None:
+    first = town.ccai(
+        "review", "moderation", "--as", "moderator", "--policy-ref", "moderation_criteria",
+        typed="\nout: product capability\n\n \nA matter of looks.\nq\n",
+    )  # fmt: skip
+
+    assert "moderation 1 of 3 ── statement 114 ── undecided" in first
+    assert "“needs a dark mode”" in first and "policy moderation_criteria (M002)" in first
+    assert first.count("A decision needs a reason.") == 2, "an empty reason is asked for again"
+    assert "1 recorded, 2 left." in first
+    (row,) = added(town, "moderation")
+    assert (row["subject_ids"], row["outcome"], row["reason"], row["decided_by"], row["policy_ref"]) == (
+        ["114"], "out: product capability", "A matter of looks.", "moderator", "moderation_criteria",
+    )  # fmt: skip
+    second = town.ccai("review", "moderation", "--as", "moderator", typed="s\nin\nClear.\n")
+    assert "moderation 1 of 2 ── statement 118" in second and "1 recorded, 1 left." in second
+    assert [row["subject_ids"] for row in added(town, "moderation")] == [["114"], ["119"]]
+
+
+def test_going_back_replaces_ones_own_answer(town: Town) -> None:
+    town.ccai("review", "moderation", "--as", "moderator", typed="in\nYes.\nb\nout: off topic\nNo.\n")
+
+    first, second = added(town, "moderation")
+    assert (first["subject_ids"], second["subject_ids"]) == (["114"], ["114"])
+    assert second["supersedes"] == first["decision_id"]
+
+
+def test_the_end_of_input_stops_and_loses_nothing(town: Town) -> None:
+    output = town.ccai("review", "moderation", "--as", "moderator", typed="in\nYes.\nin\n")
+
+    assert "1 recorded, 2 left." in output
+    assert len(added(town, "moderation")) == 1
+
+
+def test_hostile_text_is_shown_and_not_obeyed(town: Town) -> None:
+    output = town.ccai("review", "moderation", "--as", "moderator", typed="s\nq\n")
+
+    assert "Be \\x1b[2Jkind [bold]now[/bold] \\u202edrow xxx" in output
+    assert "\x1b" not in output and "\u202e" not in output
+    assert "more characters]" in output and "x" * 1_001 not in output
+
+
+def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Town) -> None:
+    town.add(
+        "moderation", "M200", "double_decisions", "policy: two people decide independently", "steering group"
+    )
+    town.add("moderation", "M201", "13", "in", "moderator")
+    digest = "out: product capability"
+    town.ccai(
+        "decide", "moderation", "13", "in", "--reason", "Mine", "--as", "moderator", "--supersedes", "M201"
+    )
+
+    waiting = town.ccai("review", "moderation", "--as", "moderator", typed="q\n")
+    assert "statement 13" not in waiting, "nobody is the second of two after having been the first"
+    blind = _sheet(town.ccai("review", "moderation", "--as", "editor", typed="s\n" * 13), "statement 13")
+    assert "one of two" in blind and "Mine" not in blind and "without seeing it" in blind
+    told = town.ccai("decide", "moderation", "13", digest, "--reason", "Looks", "--as", "editor")
+    assert "stands beside moderation-1 as an independent decision; waits for a resolving row" in told
+    assert "disagreeing: 13" in town.ccai("status")
+    third = town.ccai("review", "moderation", "--as", "facilitator", typed="s\n" * 13)
+    assert "Mine" in _sheet(third, "statement 13") and "Looks" in _sheet(third, "statement 13")
+    town.ccai(
+        "decide", "moderation", "13", digest, "--reason", "Looks indeed", "--as", "facilitator",
+        "--supersedes", "moderation-1 moderation-2",
+    )  # fmt: skip
+    status = town.ccai("status")
+    assert "disagreeing: 13" not in status
+    assert "editor and moderator decided 1 independently, 0 alike (0%); Cohen's kappa 0.00" in status
+
+
+def _sheet(output: str, subject: str) -> str:
+    (sheet,) = [part for part in output.split("── moderation ")[1:] if f"── {subject} ──" in part]
+    return sheet
+
+
+def test_what_was_decided_on_another_text_comes_back(town: Town) -> None:
+    town.edit("moderation", lambda rows: [
+        row | {"inputs_digest": "0" * 64} if row["decision_id"] == "M086" else row for row in rows
+    ])  # fmt: skip
+
+    status = town.ccai("status")
+    assert "lapsed: 121" in status and "STOPS THE RUN: row M086: lapsed: taken on something else" in status
+    town.ccai("review", "moderation", "--as", "moderator", typed="s\ns\ns\nout: nonsensical\nStill none.\n")
+    (row,) = added(town, "moderation")
+    assert (row["subject_ids"], row["supersedes"]) == (["121"], "M086")
+    assert "lapsed: 121" not in town.ccai("status")
+
+
+def test_a_signature_needs_the_digest_of_the_constitution(town: Town) -> None:
+    digest = constitution_digest(read_constitution(SAMPLE / "constitutions" / "standard.csv", "standard"))
+    town.edit("signoff", lambda rows: rows[:1])
+    sign = ("decide", "signoff", "standard", "signed off", "--reason", "Read", "--as", "council")
+
+    for wrong in ([], ["--digest", "0" * 64], ["--digest", digest[:4]]):
+        refused = town.ccai(*sign, *wrong, fails=True)
+        assert f"has the digest {digest}" in refused and "Nothing was signed" in refused
+    typed = f"signed off\n{'0' * 12}\nsigned off\n{digest[:12]}\nRead aloud.\n"
+    output = town.ccai("review", "signoff", "--as", "council", typed=typed)
+    assert "not the digest of the constitution shown" in output and f"digest {digest}" in output
+    (row,) = added(town, "signoff")
+    assert row["inputs_digest"] == digest
+    again = town.ccai(*sign, "--digest", digest, fails=True)
+    assert "arm standard is decided by signoff-1, in the same role (council)" in again
+    town.ccai("decide", "signoff", "standard", "withdrawn", "--reason", "Too early", "--as", "council",
+              "--supersedes", "signoff-1")  # fmt: skip
+    assert "undecided: standard" in town.ccai("status")
+
+
+def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
+    assert "`ccai run` first" in town.ccai("review", "wording", "--as", "editor", fails=True)
+    town.tables.mkdir(parents=True)
+    rows = [
+        {"statement_id": key, "text": "", "gac": 0.9, "rank": rank, "selected": True, "ideas": [], "new_ideas": 0,
+         "fate": "undecided", "decision_ids": []}
+        for rank, key in enumerate((82, 74, 83), start=1)
+    ]  # fmt: skip
+    SELECTED_STATEMENTS.build(rows).write_parquet(town.tables / "selected_statements.parquet")
+    town.edit(
+        "wording",
+        lambda rows: [row for row in rows if not {"82", "74", "83"} & {*row["subject_ids"].split()}],
+    )
+
+    output = town.ccai(
+        "review",
+        "wording",
+        "--as",
+        "editor",
+        typed="\ndraft\nAs drafted.\nleave out\nUnfair.\nprinciple: Choose x.\nShort.\n",
+    )
+
+    assert f"draft by {DRAFT}" in output
+    drafted, left_out, own = added(town, "wording")
+    assert str(drafted["outcome"]).startswith(
+        "principle: Choose the response that does most to remind people"
+    )
+    assert [row["suggested_by"] for row in (drafted, left_out, own)] == [DRAFT, None, None]
+    assert (left_out["subject_ids"], own["outcome"]) == (["74"], "principle: Choose x.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("meaning", "1", "in"), "There is no ledger 'meaning'; there are moderation"),
+        (("moderation", "999", "in"), "statement 999: not in this consultation"),
+        (("exclusion", "9999", "exclude"), "participant 9999: not in this consultation"),
+        (
+            ("signoff", "nobody", "signed off"),
+            "arm nobody: not in this consultation; there are public, standard",
+        ),
+        (("threshold", "gac_threshold", "7"), "gac_threshold is '7', but must be a number from 0 to 1"),
+        (("threshold", "smooth", "none"), "smooth: not in this consultation; there are aggregation"),
+        (("idea", "13", "ideas: a |"), "An idea is empty"),
+        (("wording", "13 14", "principle: X."), "statements 13 14: not merged, or moderated out"),
+        (("merge", "13 14", "merge: X"), "statements 13 14: moderated out"),
+        (("moderation", "118", "perhaps"), "`outcome` 'perhaps' is unknown here; use `in`"),
+        (("moderation", "13", "out: odd"), "decided by M004, in the same role (moderator)"),
+    ],
+)
+def test_what_cannot_be_decided_says_why(town: Town, words: tuple[str, ...], message: str) -> None:
+    output = town.ccai("decide", *words, "--reason", "Because", "--as", "moderator", fails=True)
+
+    assert message in " ".join(output.split())
+    assert "Traceback" not in output
+    assert not any(added(town, kind) for kind in ("moderation", "merge", "wording", "idea", "threshold"))
+
+
+def test_a_broken_ledger_is_told_and_hides_nothing_else(town: Town) -> None:
+    path = town.folder / "decisions" / "idea.csv"
+    path.write_bytes(path.read_bytes()[:-40])
+
+    status = town.ccai("status")
+
+    assert "idea          cannot be told:" in status and "row 89: " in status
+    assert "114, 118, 119" in status
+
+
+REVIEW = "from ccai_dagster.cli import app; app()"
+
+
+def test_a_killed_review_loses_nothing(town: Town) -> None:
+    controller, terminal = pty.openpty()
+    words = ["review", "moderation", "--as", "moderator", "--consultation", str(town.folder)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", REVIEW, *words],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    try:
+        _until(controller, b"Decision: ")
+        os.write(controller, b"in\n")
+        _until(controller, b"Reason: ")
+        os.write(controller, b"Clear.\n")
+        _until(controller, b"Decision: ")
+        os.write(controller, b"out: odd\n")
+        _until(controller, b"Reason: ")
+        os.write(controller, b"half a rea")
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+    finally:
+        process.kill()
+        os.close(controller)
+
+    assert [row["subject_ids"] for row in added(town, "moderation")] == [["114"]]
+    assert current(town.ledger("moderation")).height > 80
+    output = town.ccai("review", "moderation", "--as", "moderator", typed="in\nClear too.\nq\n")
+    assert "moderation 1 of 2 ── statement 118" in output and "1 recorded, 1 left." in output
+
+
+def _until(controller: int, wanted: bytes, seconds: float = 60.0) -> None:
+    seen, end = b"", time.monotonic() + seconds
+    while wanted not in seen:
+        ready, _, _ = select.select([controller], [], [], max(0.0, end - time.monotonic()))
+        assert ready, f"{wanted!r} did not come within {seconds:.0f} s; it showed {seen[-500:]!r}"
+        seen += os.read(controller, 65536)

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccai_dagster.decisions.chains import chain_roots, replaced_rows
+from ccai_dagster.decisions.decision import Decision, effect
+from ccai_dagster.decisions.doubles import (
+    Agreement,
+    agreements,
+    asks_for_two,
+    cohens_kappa,
+    second_opinions,
+)
+from ccai_dagster.decisions.ledger import current, ledger_table
+from ccai_dagster.decisions.verdicts import (
+    exclusions,
+    moderation_verdicts,
+    signoffs,
+    statement_ideas,
+)
+from ccai_dagster.decisions.wordings import merges, wordings
+from ccai_dagster.errors import ConsultationError
+
+
+def row(
+    decision_id: str, subjects: str, outcome: str, role: str = "first", supersedes: str | None = None,
+    kind: str = "moderation", at: str = "2026-01-05",
+) -> Decision:  # fmt: skip
+    return Decision(
+        decision_id, kind, tuple(subjects.split()), outcome, "Because", role, at, None, supersedes
+    )
+
+
+def test_one_row_may_replace_several_and_continues_the_first_it_names() -> None:
+    ledger = ledger_table(
+        [row("A", "1", "in"), row("B", "1", "out: odd", "second"), row("C", "1", "in", "third", "B A")]
+    )
+
+    counting = current(ledger)
+
+    assert counting.select("decision_id", "root_id").rows() == [("C", "B")]
+    assert replaced_rows("C", {"A": (), "B": (), "C": ("B", "A")}) == ["B", "A"]
+
+
+def test_a_row_on_several_statements_can_be_split() -> None:
+    bulk = row("A", "1 2 3", "in")
+    split = [bulk, row("B", "2", "out: odd", supersedes="A"), row("C", "1 3", "in", supersedes="A")]
+
+    assert moderation_verdicts(ledger_table(split)).select("statement_id", "verdict").rows() == [
+        (1, "in"), (2, "out"), (3, "in"),
+    ]  # fmt: skip
+    with pytest.raises(ConsultationError, match="B and D both supersede A"):
+        current(ledger_table([*split, row("D", "2", "in", supersedes="A")]))
+    merged = [replace(each, kind="merge", outcome="merge: Be kind") for each in split]
+    with pytest.raises(ConsultationError, match="B and C both supersede A"):
+        current(ledger_table(merged))
+
+
+def test_a_circle_is_found_behind_a_row_that_counts() -> None:
+    with pytest.raises(ConsultationError, match="moderation ledger: A, B supersede each other in a circle"):
+        chain_roots(
+            "moderation",
+            {"A": ("B",), "B": ("A",), "C": ("A",)},
+            {"A": ["1"], "B": ["2"], "C": ["3"]},
+        )
+
+
+def test_independent_decisions_that_agree_count_as_the_one_taken_first() -> None:
+    ledger = ledger_table([
+        row("B", "1", "out: off topic", "second", at="2026-01-06"), row("A", "1 2", "out: duplicate"),
+    ])  # fmt: skip
+
+    assert moderation_verdicts(ledger).select("statement_id", "criterion", "decision_id").rows() == [
+        (1, "duplicate", "A"), (2, "duplicate", "A"),
+    ]  # fmt: skip
+
+
+def test_independent_decisions_that_differ_wait_until_a_third_row_resolves_them() -> None:
+    two = [row("A", "1", "in"), row("B", "1", "rewrite: Be kind", "second")]
+    message = (
+        r"A \(first\), B \(second\) differ on statement 1; it waits for a resolving row that supersedes A B"
+    )
+
+    with pytest.raises(ConsultationError, match=message):
+        moderation_verdicts(ledger_table(two))
+    resolved = ledger_table([*two, row("C", "1", "in", "facilitator", "A B")])
+    assert moderation_verdicts(resolved)["decision_id"].to_list() == ["C"]
+    with pytest.raises(ConsultationError, match="A, B all decide on statement 1; let the one that counts"):
+        moderation_verdicts(ledger_table([two[0], replace(two[1], decided_by="first")]))
+
+
+def test_every_kind_takes_two_equal_decisions_as_one_and_refuses_two_different_ones() -> None:
+    def two(kind: str, subjects: str, one: str, other: str) -> list[Decision]:
+        return [row("A", subjects, one, kind=kind), row("B", subjects, other, "second", kind=kind)]
+
+    same = {
+        exclusions: two("exclusion", "7", "exclude", "exclude"),
+        statement_ideas: two("idea", "1", "ideas: a | b", "ideas: b|a"),
+        merges: [*two("merge", "1 2", "merge: Be  kind", "merge: Be kind")],
+        wordings: two("wording", "1", "leave out", "leave out"),
+    }
+    other = {
+        exclusions: two("exclusion", "7", "exclude", "keep"),
+        statement_ideas: two("idea", "1", "ideas: a | b", "ideas: a"),
+        merges: two("merge", "1 2", "merge: Be kind", "keep apart"),
+        wordings: two("wording", "1", "leave out", "principle: Choose well."),
+    }
+    for read, decisions in same.items():
+        assert len(list(read(ledger_table(decisions)))) >= 1
+        assert _ids(read(ledger_table(decisions))) == ["A"]
+    for read, decisions in other.items():
+        with pytest.raises(ConsultationError, match=r"differ on .* waits for a resolving row"):
+            read(ledger_table(decisions))
+
+
+def _ids(found: object) -> list[str]:
+    if isinstance(found, tuple):
+        return [each.decision_id for each in found]
+    return found["decision_id"].to_list()  # type: ignore[index,no-any-return]
+
+
+def test_two_signatures_count_only_under_the_same_text() -> None:
+    one = replace(row("A", "public", "signed off", kind="signoff"), inputs_digest="a" * 64)
+    other = replace(one, decision_id="B", decided_by="second")
+
+    assert signoffs(ledger_table([one, other])) == {"public": "a" * 64}
+    with pytest.raises(ConsultationError, match="differ on arm public"):
+        signoffs(ledger_table([one, replace(other, inputs_digest="b" * 64)]))
+
+
+def test_what_stays_out_or_apart_is_neither_excluded_nor_merged() -> None:
+    kept = [row("A", "7", "keep", kind="exclusion"), row("B", "8", "exclude", kind="exclusion")]
+
+    assert exclusions(ledger_table(kept)).rows() == [(8, "B")]
+    assert merges(ledger_table([row("A", "1 2", "keep apart", kind="merge")])) == ()
+
+
+def test_a_withdrawal_leaves_the_subject_undecided() -> None:
+    ledger = ledger_table([
+        row("A", "public", "signed off", kind="signoff"),
+        row("B", "public", "withdrawn", kind="signoff", supersedes="A"),
+    ])  # fmt: skip
+
+    assert current(ledger)["decision_id"].to_list() == ["B"]
+    assert signoffs(ledger) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "equal"),
+    [
+        ("moderation", "out: duplicate", "out: hateful", True),
+        ("moderation", "in", "rewrite: Be kind", False),
+        ("idea", "ideas: a | b", "ideas: b |  a", True),
+        ("wording", "principle: Choose  well.", "principle: Choose well.", True),
+        ("wording", "principle: Choose well.", "principle: Choose better.", False),
+        ("threshold", "0.5", "0.50", True),
+        ("threshold", "auto", "3", False),
+    ],
+)
+def test_effects(kind: str, one: str, other: str, equal: bool) -> None:
+    assert (effect(kind, one) == effect(kind, other)) == equal
+
+
+def test_cohens_kappa_of_a_worked_example() -> None:
+    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: observed 0.7, expected 0.5 * 0.6 + 0.5 * 0.4 = 0.5.
+    pairs = [("yes", "yes")] * 20 + [("yes", "no")] * 5 + [("no", "yes")] * 10 + [("no", "no")] * 15
+
+    assert cohens_kappa(pairs) == pytest.approx(0.4)
+    assert cohens_kappa([("in", "out"), ("out", "in")]) == pytest.approx(-1.0)
+    assert cohens_kappa([("in", "in")] * 3) is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1))
+def test_kappa_is_the_libraries_and_blind_to_order(pairs: list[tuple[str, str]]) -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    ours = cohens_kappa(pairs)
+    if ours is None:
+        assert len({each for pair in pairs for each in pair}) == 1
+    else:
+        one, other = zip(*pairs, strict=True)
+        assert ours == pytest.approx(cohen_kappa_score(one, other))
+        assert cohens_kappa([(b, a) for a, b in reversed(pairs)]) == pytest.approx(ours)
+
+
+def test_agreement_counts_what_counts_and_what_was_resolved_by_pair_of_roles() -> None:
+    ledger = ledger_table([
+        row("A1", "1 2 3", "in"),
+        row("B1", "1", "in", "second"), row("B2", "2", "out: odd", "second"),
+        row("C2", "2", "out: odd", "third", "A1 B2"), row("C3", "1 3", "in", "first", "A1"),
+        row("P", "rules", "policy: read everything twice", "second"),
+    ])  # fmt: skip
+
+    assert sorted(second_opinions(ledger)) == [("1",), ("2",)]
+    assert agreements(ledger) == [Agreement("moderation", ("first", "second"), 2, 1, 0.0)]
+    assert agreements(ledger)[0].observed == 0.5
+
+
+def test_a_policy_asks_for_two() -> None:
+    asked = row("P", "double_decisions", "policy: two people decide independently")
+
+    assert asks_for_two(ledger_table([asked]))
+    assert not asks_for_two(ledger_table([row("P", "other", "policy: two people decide independently")]))
+    assert not asks_for_two(ledger_table([asked, row("Q", "double_decisions", "withdrawn", supersedes="P")]))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccai_dagster.decisions.suggestions import SameWords, draft_principle, odd_participants
+
+
+def test_statements_with_the_same_rare_words_are_near() -> None:
+    words = SameWords(
+        {4: "The AI should protect children", 9: "Protect our children!", 2: "Cite sources", 7: "!!"}
+    )
+
+    assert [key for key, _ in words.nearest(4)] == [9]
+    assert words.nearest(4)[0][1] == pytest.approx(1.0)
+    assert [pair[:2] for pair in words.pairs()] == [(4, 9)]
+    assert words.nearest(7) == words.nearest(99) == []
+
+
+def test_texts_without_words_are_near_nothing() -> None:
+    assert SameWords({1: "...", 2: "the"}).pairs(0.0) == []
+    assert SameWords({1: "...", 2: "the"}).nearest(1) == []
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    st.permutations(
+        [(1, "bus lanes now"), (2, "more bus lanes"), (3, "lanes for bikes"), (4, "quiet nights")]
+    )
+)
+def test_neighbours_do_not_depend_on_the_order(texts: list[tuple[int, str]]) -> None:
+    words = SameWords(dict(texts))
+
+    assert [key for key, _ in words.nearest(3)] == [1, 2]
+    assert [pair[:2] for pair in words.pairs(0.01)] == [(1, 2), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "draft"),
+    [
+        ("The AI should be honest.", "Choose the response that is most honest."),
+        ("the assistant must never be rude", "Choose the response that is least rude."),
+        ("AI should not spread lies", "Choose the response that does least to spread lies."),
+        ("It shouldn't ask for more", "Choose the response that does least to ask for more."),
+        ("The AI should always tell the truth!", "Choose the response that does most to tell the truth."),
+        ("No racist answers", 'Choose the response that agrees best with this: "No racist answers"'),
+        ("{0} %s", 'Choose the response that agrees best with this: "{0} %s"'),
+    ],
+)
+def test_drafts_by_template(text: str, draft: str) -> None:
+    assert draft_principle(text) == draft
+
+
+def test_odd_voting_patterns() -> None:
+    def cast(participant: int, votes: list[int]) -> list[dict[str, int]]:
+        return [
+            {"participant_id": participant, "statement_id": place, "vote": vote}
+            for place, vote in enumerate(votes)
+        ]
+
+    mixed = [1, -1, 0] * 6
+    rows = (
+        cast(5, [1] * 20) + cast(3, [-1] * 15) + cast(9, mixed) + cast(8, mixed) + cast(4, [*mixed[:-1], 1])
+        + cast(6, [1] * 14) + cast(7, [0] * 20)
+    )  # fmt: skip
+
+    assert odd_participants(pl.DataFrame(rows)) == [
+        (("3",), "disagreed in all of 15 votes"),
+        (("5",), "agreed in all of 20 votes"),
+        (("8", "9"), "voted on the same 18 statements in the same way"),
+    ]
