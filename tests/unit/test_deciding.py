@@ -127,6 +127,7 @@ def test_hostile_text_is_shown_and_not_obeyed(town: Town) -> None:
 
 
 def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Town) -> None:
+    town.edit("moderation", lambda rows: [row for row in rows if row["decision_id"] != "M004"])
     town.add(
         "moderation", "M200", "double_decisions", "policy: two people decide independently", "steering group"
     )
