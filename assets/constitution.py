@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, table_asset
+from assets.table_asset import Checked, Table, require, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.constitution import overlap, principles, selection
 from ccai_dagster.constitution.on_record import cut_on_record
@@ -40,6 +40,17 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"))
         ledgers = {kind: decisions.read(consultation, kind) for kind in ("idea", "merge", "wording")}
+        known = raw_statements["statement_id"].to_list()
+
+        def findings(reached: list[int], needed: list[int]) -> list[Checked]:
+            idea, merge, wording = ledgers["idea"], ledgers["merge"], ledgers["wording"]
+            return [
+                Checked("ideas", checks.check_ideas(idea, statements, needed, known)),
+                Checked("merges", checks.check_merges(merge, statements, known, reached)),
+                Checked("wordings", checks.check_wordings(wording, merge, statements, reached, known)),
+            ]
+
+        require(*findings([], []))  # before anything is selected: what makes the ledgers unreadable
         frame = selection.select_statements(
             gac_scores,
             statements,
@@ -50,15 +61,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
         reached = frame.filter("selected")["statement_id"].to_list()
         needed = reached if settled.selection_rule == "ideas" else []
-        known = raw_statements["statement_id"].to_list()
-        found = [
-            Checked("ideas", checks.check_ideas(ledgers["idea"], statements, needed, known)),
-            Checked("merges", checks.check_merges(ledgers["merge"], statements, known, reached)),
-            Checked(
-                "wordings",
-                checks.check_wordings(ledgers["wording"], ledgers["merge"], statements, reached, known),
-            ),
-        ]
+        found = findings(reached, needed)
         fates = Counter(frame["fate"].to_list())
         ideas = {idea for row in frame.filter("selected")["ideas"].to_list() for idea in row}
         return Table(

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, markdown_table, picture, table_asset
+from assets.table_asset import Checked, Table, markdown_table, picture, require, table_asset
 from ccai_dagster import contracts, pictures
 from ccai_dagster.constitution.on_record import (
     cut_on_record,
@@ -67,7 +67,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     )  # fmt: skip
     def statements(context: dg.AssetExecutionContext, raw_statements: pl.DataFrame) -> Table:
         ledger = decisions.read(consultation, "moderation")
-        findings = checks.check_moderation(ledger, raw_statements, file.moderation)
+        found = require(
+            Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation))
+        )
         decided = moderation_on_record(ledger)
         frame = cleaning.clean_statements(raw_statements, decided, file.moderation == "lenient")
         included = sum(each.included for each in decided.values())
@@ -75,7 +77,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             frame,
             {"in": frame.height, "out": len(decided) - included, "rewritten": int(frame["rewritten"].sum()),
              "undecided": raw_statements.height - len(decided)},
-            [Checked("moderation", findings)],
+            found,
         )  # fmt: skip
 
     @table_asset(
@@ -86,11 +88,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     )  # fmt: skip
     def participants(context: dg.AssetExecutionContext, raw_participants: pl.DataFrame) -> Table:
         threshold_ledger = decisions.read(consultation, "threshold")
+        exclusion_ledger = decisions.read(consultation, "exclusion")
+        found = require(
+            Checked("exclusions", checks.check_exclusions(exclusion_ledger, raw_participants)),
+            Checked("numeric_decisions", checks.check_thresholds(threshold_ledger)),
+        )
         settled = thresholds(threshold_ledger)
-        findings = checks.check_exclusions(decisions.read(consultation, "exclusion"), raw_participants)
         frame = cleaning.clean_participants(
             raw_participants,
-            excluded_on_record(decisions.read(consultation, "exclusion")),
+            excluded_on_record(exclusion_ledger),
             settled.minimum_votes,
             settled.decision_ids["minimum_votes"],
         )
@@ -99,8 +105,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             frame,
             {"kept": fates["kept"], "too few votes": fates["too few votes"], "excluded": fates["excluded"],
              "minimum votes": settled.minimum_votes},
-            [Checked("exclusions", findings),
-             Checked("numeric_decisions", checks.check_thresholds(threshold_ledger))],
+            found,
         )  # fmt: skip
 
     @table_asset(

@@ -55,6 +55,27 @@ class Table:
     version: str | None = None
 
 
+class Refused(Exception):
+    """Checks found something that keeps the table from being computed at all."""
+
+    def __init__(self, checks: Sequence[Checked]) -> None:
+        super().__init__()
+        self.checks = checks
+
+
+def require(*checks: Checked) -> list[Checked]:
+    """Return the checks, to be published with the table.
+
+    For what a body checks before it computes: findings on ledgers that it could not read any further.
+
+    Raises:
+        Refused: One of them found an error; the results go on record and the asset fails.
+    """
+    if any(finding.severity == "error" for check in checks for finding in check.findings):
+        raise Refused(checks)
+    return list(checks)
+
+
 def code_version(method: str, settings: Sequence[Settings | str | int]) -> str:
     """Return a code version that changes with the method's version and with the settings it uses."""
     values = [each.digest() if isinstance(each, Settings) else each for each in settings]
@@ -103,6 +124,9 @@ def table_asset(
         def body(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
             try:
                 table = function(context, **inputs)
+            except Refused as refused:
+                yield from _stop(asset_key, [_findings_result(each, asset_key) for each in refused.checks])
+                return
             except ConsultationError as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
             yield from publish(table, contract, asset_key)
@@ -130,13 +154,8 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]
     results = [_contract_result(contract, table.frame, key)] + [
         _findings_result(each, key) for each in table.checks
     ]
-    if failed := [result for result in results if not result.passed]:
-        yield from results
-        raise dg.Failure(
-            f"{key.to_user_string()} was not stored: "
-            + " ".join(str(result.metadata["what"].value) for result in failed),
-            allow_retries=False,
-        )
+    if not all(result.passed for result in results):
+        yield from _stop(key, results)
     yield dg.MaterializeResult(
         asset_key=key,
         value=table.frame,
@@ -144,6 +163,13 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]
         metadata={**table_metadata(table.frame, contract), **table.metadata},
         check_results=results,
     )
+
+
+def _stop(key: dg.AssetKey, results: Sequence[dg.AssetCheckResult]) -> Iterator[Any]:
+    """Yield the results of checks of which one failed, and fail."""
+    yield from results
+    failed = [str(result.metadata["what"].value) for result in results if not result.passed]
+    raise dg.Failure(f"{key.to_user_string()} was not stored: {' '.join(failed)}", allow_retries=False)
 
 
 def table_metadata(frame: pl.DataFrame, contract: Contract) -> dict[str, Any]:

@@ -3,6 +3,11 @@
 Each function looks at one ledger and the tables it is about, and returns findings; none raises for what a
 person can mend. A finding of severity `error` must stop what follows; a `warning` is shown while the subject
 waits. A decision has lapsed when what it was taken on is no longer what there is.
+
+What a lapsed decision stops depends on what rests on it. Moderation and sign-offs always stop, since the groups or
+the training would rest on a judgement of another text. Ideas stop if the selection goes by ideas. Merges and
+wordings stop if one of their statements reaches the cut. Otherwise they wait, as does a decision on a statement that
+was moderated out. A subject on which nobody ever decided waits in all kinds but signoff, threshold and training.
 """
 
 from __future__ import annotations

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets.table_asset import Checked, Refused, Table, require, table_asset
+from ccai_dagster.contracts import IMPORT_REPORT
+from ccai_dagster.decisions.findings import Finding
+
+DIFFER = Finding("error", "idea", "I2", "13", "I1, I2 differ; it waits for a resolving row")
+WAITS = Finding("warning", "idea", None, "14", "its ideas are not counted yet")
+
+
+def test_only_errors_are_refused() -> None:
+    assert require(Checked("ideas", [WAITS])) == [Checked("ideas", [WAITS])]
+    with pytest.raises(Refused):
+        require(Checked("merges", []), Checked("ideas", [WAITS, DIFFER]))
+
+
+def test_a_check_that_comes_before_the_table_goes_on_record_and_stops_the_asset() -> None:
+    # Dagster reads the annotations of the body, which are text in this module; so it has none.
+    def body(context):  # type: ignore[no-untyped-def]
+        require(Checked("merges", []), Checked("ideas", [DIFFER]))
+        return Table(pl.DataFrame())
+
+    made = table_asset(
+        IMPORT_REPORT, key=["ranked"], group="g", description="d", owner="team:t", kinds=set(),
+        checks=["merges", "ideas"],
+    )(body)  # fmt: skip
+    result = dg.materialize(
+        [made],
+        resources={"tables": dg.mem_io_manager},
+        raise_on_error=False,
+        instance=dg.DagsterInstance.ephemeral(),
+    )
+
+    assert not result.success
+    assert {each.check_name: each.passed for each in result.get_asset_check_evaluations()} == {
+        "merges": True, "ideas": False,
+    }  # fmt: skip
+    (failure,) = result.get_step_failure_events()
+    data = failure.step_failure_data.user_failure_data
+    assert data is not None and "idea ledger row I2 (13): I1, I2 differ" in str(data.description)
+    assert not result.get_asset_materialization_events()
