@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import polars as pl
 from upath import UPath
 
 from ccai_dagster.constitution.on_record import moderation_on_record
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation import LEDGERS, Consultation
+from ccai_dagster.consultation import LEDGERS, Consultation, is_address
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.agenda import Basis, Item, Proposal, agenda
 from ccai_dagster.decisions.findings import Finding, refusal, texts_by_subject, texts_digest
@@ -30,11 +31,14 @@ from ccai_dagster.decisions.suggestions import (
 )
 from ccai_dagster.decisions.wordings import Wording, WordingSource, merges, wording_source, wordings
 from ccai_dagster.deliberation.cleaning import clean_statements
-from ccai_dagster.deliberation.polis_export import Import, read_polis_export
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.errors import ConsultationError
 from resources.home import Home
 
 VALUES: Mapping[str, Sequence[str]] = {"threshold": list(THRESHOLD_NAMES), "training": list(TRAINING_NAMES)}
+
+IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
 
 
 class Desk:
@@ -54,8 +58,18 @@ class Desk:
 
     @cached_property
     def imported(self) -> Import:
-        """The export."""
-        return read_polis_export(self.consultation.path(self.consultation.file.votes))
+        """The export; where the votes are at an address, what the last run read from there.
+
+        Raises:
+            ConsultationError: The export cannot be read, or nothing was read from the address yet.
+        """
+        votes = self.consultation.votes
+        if not is_address(votes):
+            return read_votes(Path(votes))
+        tables = {name: self.table(name) for name in IMPORTED}
+        if missing := [name for name, table in tables.items() if table is None]:
+            raise ConsultationError(f"{votes}: not read yet, {', '.join(missing)} missing; `ccai run` first.")
+        return Import(**{name: table for name, table in tables.items() if table is not None})
 
     def statements(self) -> pl.DataFrame:
         """Return the statements that are in, by the moderation ledger as it is now."""

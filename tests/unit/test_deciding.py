@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -16,12 +17,14 @@ import pytest
 from typer.testing import CliRunner
 
 from ccai_dagster.cli import app
+from ccai_dagster.commands.desk import IMPORTED
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.contracts import SELECTED_STATEMENTS
 from ccai_dagster.decisions.decision import COLUMNS
 from ccai_dagster.decisions.ledger import current, read_ledger
 from ccai_dagster.decisions.suggestions import DRAFT
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 
 HOSTILE = "Be \x1b[2Jkind [bold]now[/bold] \u202edrow " + "x" * 10_000
 UNDECIDED = ("M079", "M083", "M084")
@@ -259,6 +262,20 @@ def test_a_broken_ledger_is_told_and_hides_nothing_else(town: Town) -> None:
 
     assert "idea          cannot be told:" in status and "row 89: " in status
     assert "114, 118, 119" in status
+
+
+def test_votes_at_an_address_are_those_of_the_last_run(town: Town) -> None:
+    votes = read_votes(town.folder / "votes")
+    settings = town.folder / "consultation.yaml"
+    address = "https://polis.example/api/v3/reportExport/r1"
+    settings.write_text(re.sub("(?m)^votes:.*$|\\Z", f"votes: {address}\n", settings.read_text(), count=1))
+
+    assert f"{address}: not read yet" in town.ccai("review", "moderation", "--as", "moderator", fails=True)
+    town.tables.mkdir(parents=True)
+    for name in IMPORTED:
+        getattr(votes, name).write_parquet(town.tables / f"{name}.parquet")
+    output = town.ccai("review", "moderation", "--as", "moderator", typed="in\nClear.\nq\n")
+    assert "“needs a dark mode”" in output and len(added(town, "moderation")) == 1
 
 
 REVIEW = "from ccai_dagster.cli import app; app()"
