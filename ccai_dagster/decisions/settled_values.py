@@ -17,7 +17,7 @@ from ccai_dagster.decisions.doubles import standing
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.errors import ConsultationError
 
-Procedure = Literal["default", "paper"]
+Procedure = Literal["default", "polis", "paper"]
 Imputation = Literal["zero", "column_mean"]
 Smoothing = Literal["none", "laplace", "jeffreys"]
 Aggregation = Literal["product", "geometric_mean"]

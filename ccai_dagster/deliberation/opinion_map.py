@@ -1,6 +1,6 @@
 """Where each participant stands: two coordinates from principal component analysis.
 
-Grouping of the positions is in `groups`.
+Grouping of the positions is in `groups`, the linear algebra in `principal_components`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ccai_dagster.deliberation.principal_components import LowRank, principal_components
 from ccai_dagster.deliberation.procedure import Imputation, Procedure
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix
 
@@ -26,8 +27,22 @@ class OpinionMap:
     explained_variance: tuple[float, float]
 
 
+def statement_means(matrix: VoteMatrix, weights: np.ndarray) -> np.ndarray:
+    """Return the mean vote on each statement, of shape (statements,), in [-1, 1]; 0 where nobody voted.
+
+    Args:
+        matrix: The votes.
+        weights: Shape (participants,), how often each participant counts.
+    """
+    width, weight = matrix.shape[1], weights[matrix.row]
+    sums = np.bincount(matrix.column, weights=weight * matrix.vote, minlength=width)
+    return sums / np.maximum(np.bincount(matrix.column, weights=weight, minlength=width), 1)
+
+
 def impute(matrix: VoteMatrix, imputation: Imputation, weights: np.ndarray) -> np.ndarray:
     """Fill in votes that were not cast, with 0 or with the weighted mean of the votes cast on the statement.
+
+    `opinion_map` uses the same numbers without writing them out.
 
     Args:
         matrix: The votes.
@@ -39,19 +54,22 @@ def impute(matrix: VoteMatrix, imputation: Imputation, weights: np.ndarray) -> n
     """
     if imputation == "zero":
         return matrix.values.copy()
-    counts = weights @ matrix.cast
-    means = (weights @ matrix.values) / np.maximum(counts, 1)
-    return np.where(matrix.cast, matrix.values, means)
+    return np.where(matrix.cast, matrix.values, statement_means(matrix, weights))
 
 
 def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None) -> OpinionMap:
     """Project participants onto two principal components.
 
-    `default` takes participants as observations, centres every statement, and multiplies each position by
-    the square root of (statements / votes cast), so that people who voted little are not drawn to the middle
-    (Polis, `pca.clj`; Small et al. 2021). `paper` takes statements as observations and uses the loadings of
-    the participants, unscaled: this is what the notebook of Huang et al. (2024) does, and the only variant
-    that gives its explained variance of 0.0729 and 0.0420.
+    `default` and `polis` take participants as observations, centre every statement, and multiply each position
+    by the square root of (statements / votes cast), so that people who voted little are not drawn to the middle
+    (Polis, `pca.clj`; Small et al. 2021). `polis` moreover counts every statement that was moderated out as a
+    pass by everybody, leaves out statements nobody voted on, and computes means and components with the votes
+    of those who cast too few, too (`conversation.clj`). Its components are computed exactly; the engine's own
+    power iteration stops after 100 steps and above 10,000 participants reads samples.
+
+    `paper` takes statements as observations and uses the loadings of the participants, unscaled: this is what
+    the notebook of Huang et al. (2024) does, and the only variant that gives its explained variance of 0.0729
+    and 0.0420.
 
     The sign of a component is arbitrary; it is fixed so that the coordinate's largest value is positive.
 
@@ -64,24 +82,59 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
         Positions are all zero if the votes do not vary.
     """
     weights = np.ones(len(matrix.participant_ids)) if weights is None else weights.astype(float)
-    filled = impute(matrix, procedure.imputation, weights)
+    whole, counts = _with_onlookers(matrix, weights) if procedure.name == "polis" else (matrix, weights)
+    centred = _centred(whole, procedure, counts)
+    found = principal_components(centred)
+    positions = centred.times(found.vectors)[: len(weights)]
     if procedure.name == "paper":
-        centred = filled - filled.mean(axis=1, keepdims=True)
+        positions = positions / np.sqrt(np.where(found.values > 0, found.values, 1.0))
     else:
-        centred = filled - (weights @ filled) / weights.sum()
-    scatter = (centred * weights[:, None]).T @ centred
-    values, vectors = np.linalg.eigh(scatter)
-    values, vectors = np.clip(values[::-1][:2], 0, None), vectors[:, ::-1][:, :2]
-    positions = centred @ vectors
-    if procedure.name == "paper":
-        positions = positions / np.sqrt(np.where(values > 0, values, 1.0))
+        positions = positions * _sparsity_scaling(matrix, whole, procedure)[:, None]
+    if len(positions):
+        largest = positions[np.abs(positions).argmax(axis=0), [0, 1]]
+        positions = positions * np.where(largest < 0, -1.0, 1.0)
+    shares = found.values / found.total if found.total > 1e-9 else np.zeros(2)
+    return OpinionMap(positions, (float(shares[0]), float(shares[1])))
+
+
+def _centred(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray) -> LowRank:
+    """Votes, imputed, less the mean of each statement; for `paper` less the mean of each participant."""
+    people, width = matrix.shape
+    none = np.zeros((people, 0)), np.zeros((width, 0))
+    means = statement_means(matrix, weights)
+    if procedure.imputation == "column_mean":
+        # What was not cast is the mean, so that only votes cast differ from it.
+        cells, left, right = matrix.cells(matrix.vote - means[matrix.column]), *none
+        filled = np.ones((people, 1)), means[:, None]
     else:
-        cast = np.maximum(matrix.cast.sum(axis=1), 1)
-        positions = positions * np.sqrt(matrix.cast.shape[1] / cast)[:, None]
-    if positions.shape[1] < 2:
-        positions = np.pad(positions, ((0, 0), (0, 2 - positions.shape[1])))
-        values = np.pad(values, (0, 2 - len(values)))
-    largest = positions[np.abs(positions).argmax(axis=0), [0, 1]]
-    total = np.trace(scatter)
-    shares = values / total if total > 0 else np.zeros(2)
-    return OpinionMap(positions * np.where(largest < 0, -1.0, 1.0), (float(shares[0]), float(shares[1])))
+        cells = matrix.cells(matrix.vote.astype(float))
+        overall = np.bincount(matrix.column, weights=weights[matrix.row] * matrix.vote, minlength=width)
+        left, right = np.ones((people, 1)), -(overall / max(weights.sum(), 1.0))[:, None]
+        filled = none
+    if procedure.name != "paper":
+        return LowRank(cells, left, right, weights)
+    row_means = (cells.sum(axis=1) + filled[0] @ filled[1].sum(axis=0)) / max(width, 1)
+    ones = np.ones((width, 1))
+    return LowRank(cells, np.hstack([filled[0], row_means[:, None]]), np.hstack([filled[1], -ones]), weights)
+
+
+def _sparsity_scaling(matrix: VoteMatrix, whole: VoteMatrix, procedure: Procedure) -> np.ndarray:
+    statements, passed = matrix.shape[1], 0
+    if procedure.name == "polis":
+        passed = matrix.moderated_out
+        statements = len(np.unique(whole.column)) + passed
+    return np.sqrt(statements / np.maximum(matrix.votes_by_participant + passed, 1))
+
+
+def _with_onlookers(matrix: VoteMatrix, weights: np.ndarray) -> tuple[VoteMatrix, np.ndarray]:
+    others = matrix.onlookers
+    if others is None:
+        return matrix, weights
+    whole = VoteMatrix(
+        np.concatenate([matrix.participant_ids, others.participant_ids]),
+        matrix.statement_ids,
+        np.concatenate([matrix.row, others.row + np.int32(matrix.shape[0])]),
+        np.concatenate([matrix.column, others.column]),
+        np.concatenate([matrix.vote, others.vote]),
+    )
+    return whole, np.concatenate([weights, np.ones(others.shape[0])])

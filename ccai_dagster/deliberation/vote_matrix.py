@@ -2,15 +2,21 @@
 
 Votes are few among the cells (a tenth is usual), so they are held as a list of cells; the dense arrays are made
 only where somebody asks for them.
+
+What belongs here: the layout. What does not: which votes count (`cleaning`) and what is computed from them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,9 @@ class VoteMatrix:
         row: Shape (votes,), int32, place of each vote's participant in `participant_ids`, ascending.
         column: Shape (votes,), int32, place of its statement in `statement_ids`, ascending within a row.
         vote: Shape (votes,), int8, -1, 0 or 1.
+        moderated_out: Number of statements that got votes and were moderated out; only Polis counts them.
+        onlookers: Votes, on the same statements, of participants who cast too few; only the opinion map of
+            Polis takes them into account. None if there are none.
     """
 
     participant_ids: np.ndarray
@@ -30,11 +39,25 @@ class VoteMatrix:
     row: np.ndarray
     column: np.ndarray
     vote: np.ndarray
+    moderated_out: int = 0
+    onlookers: VoteMatrix | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of participants and statements."""
         return len(self.participant_ids), len(self.statement_ids)
+
+    @cached_property
+    def votes_by_participant(self) -> np.ndarray:
+        """Shape (participants,), votes of each."""
+        return np.bincount(self.row, minlength=self.shape[0])
+
+    def cells(self, values: np.ndarray) -> csr_array:
+        """Return a sparse matrix of the matrix' shape with one value, of shape (votes,), at each vote."""
+        from scipy.sparse import csr_array
+
+        ends = np.concatenate([[0], np.cumsum(self.votes_by_participant)]).astype(np.int32)
+        return csr_array((values, self.column, ends), shape=self.shape)
 
     @cached_property
     def cast(self) -> np.ndarray:
@@ -66,14 +89,52 @@ def vote_matrix(votes: pl.DataFrame, participant_ids: pl.Series, statement_ids: 
     rows, columns = np.unique(participant_ids.to_numpy()), np.unique(statement_ids.to_numpy())
     row = _places(rows, votes["participant_id"].to_numpy(), "participants")
     column = _places(columns, votes["statement_id"].to_numpy(), "statements")
-    order = np.lexsort((column, row))
-    return VoteMatrix(
-        rows, columns, row[order], column[order], votes["vote"].to_numpy()[order].astype(np.int8)
-    )
+    vote = votes["vote"].to_numpy().astype(np.int8)
+    cell = row.astype(np.int64) * len(columns) + column
+    if (cell[1:] < cell[:-1]).any():
+        order = np.argsort(cell, kind="stable")
+        row, column, vote = row[order], column[order], vote[order]
+    return VoteMatrix(rows, columns, row, column, vote)
 
 
 def _places(ids: np.ndarray, wanted: np.ndarray, what: str) -> np.ndarray:
-    places = np.searchsorted(ids, wanted)
-    if (places >= len(ids)).any() or not (ids[places] == wanted).all():
+    span = int(ids[-1]) - int(ids[0]) + 1 if len(ids) else 0
+    if not len(wanted):
+        return np.zeros(0, dtype=np.int32)
+    if len(ids) and span <= max(len(wanted), 4 * len(ids)):
+        # Ids are nearly without gaps, so a table of places is quicker than a search.
+        table = np.full(span, -1, dtype=np.int32)
+        table[ids - ids[0]] = np.arange(len(ids), dtype=np.int32)
+        inside = (wanted >= ids[0]) & (wanted <= ids[-1])
+        places = table[np.where(inside, wanted - ids[0], 0)]
+        found = inside & (places >= 0)
+    else:
+        places = np.searchsorted(ids, wanted).astype(np.int32)
+        found = places < len(ids)
+        found[found] = ids[places[found]] == wanted[found]
+    if not found.all():
         raise ValueError(f"votes name {what} that are not listed")
-    return places.astype(np.int32)
+    return places
+
+
+def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.DataFrame) -> VoteMatrix:
+    """Add what the engine of Polis sees beside the votes that count.
+
+    Args:
+        matrix: Votes of kept participants on statements that are in.
+        raw_votes: All votes: `participant_id`, `statement_id`, `vote`.
+        participants: `participant_id`, `fate`. Votes of the excluded are nowhere taken into account.
+
+    Returns:
+        The same votes, with the number of statements moderated out and the votes of those who cast too few.
+    """
+    counted = raw_votes.join(participants.filter(pl.col("fate") != "excluded"), on="participant_id", how="semi")
+    statement_ids = pl.Series("statement_id", matrix.statement_ids)
+    voted_on = counted["statement_id"].unique()
+    few = participants.filter(pl.col("fate") == "too few votes")
+    theirs = counted.join(few, on="participant_id", how="semi").filter(
+        pl.col("statement_id").is_in(statement_ids.implode())
+    )
+    onlookers = vote_matrix(theirs, few["participant_id"], statement_ids) if few.height else None
+    moderated_out = int((~voted_on.is_in(statement_ids.implode())).sum())
+    return replace(matrix, moderated_out=moderated_out, onlookers=onlookers)

@@ -1,0 +1,211 @@
+"""Points in a plane gathered into clusters: k-means without chance, and the silhouette that judges it.
+
+What belongs here: geometry. What does not: votes, participants and the choice of a procedure (`groups`), and the
+steps that are particular to Polis (`polis_clusters`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FINE_SIDE = 32
+"""More distinct points than the square of this are gathered into that many cells."""
+COARSE_SIDE = 16
+"""Trials run on at most the square of this many cells."""
+CANDIDATE_SIDE = 6
+"""The square of this is the number of starting points that are tried."""
+PROMISING = 8
+"""Best trials that are followed to the end."""
+STEPS = 300
+"""Steps of k-means at most; each one lowers the sum of squares, and a few dozen are usual."""
+TRIAL_STEPS = 10
+"""Steps from each starting point, after which the best one is followed to the end."""
+SILHOUETTE_ROWS = 2_048
+"""Rows of the distance matrix held in memory at a time."""
+
+
+def distinct_points(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Merge points at the same place, to nine decimals.
+
+    Args:
+        points: Shape (points, 2).
+        weights: Shape (points,), how often each counts.
+
+    Returns:
+        Distinct points sorted by place, shape (distinct, 2), their summed weights, and for each point the
+        place of its own among them. Neither order nor names of the points matter.
+    """
+    rounded = np.round(points, 9) + 0.0
+    order = np.lexsort((rounded[:, 1], rounded[:, 0]))
+    ordered = rounded[order]
+    new = np.ones(len(ordered), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    place = np.empty(len(points), dtype=np.int64)
+    place[order] = np.cumsum(new) - 1
+    return ordered[new], np.bincount(place, weights=weights, minlength=int(new.sum())), place
+
+
+def condensed(points: np.ndarray, weights: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gather points into at most `side` x `side` cells that weigh about the same.
+
+    The plane is cut into `side` strips at quantiles of the first coordinate, each strip at quantiles of the
+    second. Points are few where the cells are many: then they are returned as they are.
+
+    Args:
+        points: Shape (points, 2), distinct, sorted by place.
+        weights: Shape (points,), positive.
+        side: Cells along each coordinate.
+
+    Returns:
+        Weighted means of the cells, shape (cells, 2), sorted by place, and the weights of the cells.
+    """
+    if len(points) <= side * side:
+        return points, weights
+    strip = _quantile(weights, side)
+    order = np.lexsort((points[:, 0], points[:, 1], strip))
+    within = weights[order]
+    first = np.flatnonzero(np.diff(strip[order], prepend=-1))
+    before = np.cumsum(within) - within / 2
+    total = np.add.reduceat(within, first)
+    begun = (np.cumsum(within) - within)[first]
+    length = np.diff(np.append(first, len(points)))
+    share = (before - np.repeat(begun, length)) / np.repeat(total, length)
+    cell = np.empty(len(points), dtype=np.int64)
+    cell[order] = strip[order] * side + np.minimum((share * side).astype(np.int64), side - 1)
+    sizes = np.bincount(cell, weights=weights)
+    sums = np.stack([np.bincount(cell, weights=weights * points[:, axis]) for axis in (0, 1)], axis=1)
+    means, sizes = sums[sizes > 0] / sizes[sizes > 0, None], sizes[sizes > 0]
+    by_place = np.lexsort((means[:, 1], means[:, 0]))
+    return means[by_place], sizes[by_place]
+
+
+def _quantile(weights: np.ndarray, number: int) -> np.ndarray:
+    share = (np.cumsum(weights) - weights / 2) / weights.sum()
+    return np.minimum((share * number).astype(np.int64), number - 1)
+
+
+def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return the place of the nearest centre for each point, the first one on a tie.
+
+    Args:
+        points: Shape (points, 2).
+        centres: Shape (centres, 2), or (starts, centres, 2) for several sets at once.
+
+    Returns:
+        Shape (points,), or (starts, points).
+    """
+    x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
+    found = np.zeros((*centres.shape[:-2], len(points)), dtype=np.int64)
+    smallest = np.full(found.shape, np.inf)
+    # One centre after the other keeps what is held in memory at a time small.
+    for place in range(centres.shape[-2]):
+        c_x, c_y = centres[..., place, 0, None], centres[..., place, 1, None]
+        # |p - c|^2 without |p|^2, which is the same for all centres.
+        distance = (c_x**2 + c_y**2) - 2 * (x * c_x + y * c_y)
+        found[distance < smallest] = place
+        np.minimum(smallest, distance, out=smallest)
+    return found
+
+
+def k_means(points: np.ndarray, weights: np.ndarray, largest: int) -> dict[int, np.ndarray]:
+    """Return the centres of 1 to `largest` clusters that lower the weighted sum of squared distances.
+
+    Global k-means (Likas, Vlassis and Verbeek 2003): the centres of one cluster fewer and one more point, every
+    point being tried, are where the search starts. To stay fast the trials run on at most 64 cells of the
+    points; the best one is followed to the end on the points themselves. There is no chance in it, so there
+    is no seed, and the result does not depend on the order of the points.
+
+    Args:
+        points: Shape (points, 2), distinct, sorted by place.
+        weights: Shape (points,), positive.
+        largest: Largest number of clusters, at most the number of points.
+
+    Returns:
+        Centres of shape (number, 2) by number. A number that cannot be had without empty clusters is left out.
+    """
+    coarse, coarse_weights = condensed(points, weights, COARSE_SIDE)
+    candidates = condensed(points, weights, CANDIDATE_SIDE)[0]
+    found = {1: np.average(points, axis=0, weights=weights)[None, :]}
+    before = found[1]
+    for number in range(2, largest + 1):
+        tried = candidates if number <= len(candidates) else points
+        starts = np.concatenate(
+            [np.broadcast_to(before, (len(tried), *before.shape)), tried[:, None, :]], axis=1
+        )
+        centres, spread = _followed(coarse, coarse_weights, starts, TRIAL_STEPS)
+        promising = centres[_smallest(spread, PROMISING)]
+        centres, spread = _followed(points, weights, promising, STEPS)
+        before = centres[_smallest(spread, 1)[0]]
+        if len(np.unique(nearest(points, before))) == number:
+            found[number] = before
+    return found
+
+
+def _followed(
+    points: np.ndarray, weights: np.ndarray, centres: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move several sets of centres, shape (sets, centres, 2), and return them with their sums of squares."""
+    sets, number = centres.shape[:2]
+    offset = np.arange(sets)[:, None] * number
+    weight = np.broadcast_to(weights, (sets, len(points))).ravel()
+    moments = [np.broadcast_to(weights * points[:, axis], (sets, len(points))).ravel() for axis in (0, 1)]
+    clusters = nearest(points, centres)
+    for _ in range(steps):
+        cluster = (clusters + offset).ravel()
+        sizes = np.bincount(cluster, weights=weight, minlength=sets * number).reshape(sets, number, 1)
+        sums = [np.bincount(cluster, weights=each, minlength=sets * number) for each in moments]
+        moved = np.stack(sums, axis=-1).reshape(sets, number, 2) / np.where(sizes > 0, sizes, 1.0)
+        centres = np.where(sizes > 0, moved, centres)
+        before, clusters = clusters, nearest(points, centres)
+        if (before == clusters).all():
+            break
+    chosen = np.take_along_axis(centres, clusters[..., None], axis=1)
+    return centres, (((points - chosen) ** 2).sum(axis=2) * weights).sum(axis=1)
+
+
+def _smallest(spread: np.ndarray, number: int) -> np.ndarray:
+    """Places of the smallest sums; of those that differ only by rounding only the first."""
+    order = np.argsort(spread, kind="stable")
+    step = np.diff(spread[order], prepend=-np.inf)
+    return np.asarray(order[step > 1e-9 * max(float(spread.max()), 1e-12)][:number])
+
+
+def silhouette(points: np.ndarray, clusters: list[np.ndarray], weights: np.ndarray) -> list[float]:
+    """Return the mean silhouette (Rousseeuw 1987) of each clustering of the same points.
+
+    s = (b - a) / max(a, b), where a is the mean distance to the others of the own cluster and b the smallest mean
+    distance to another cluster; 0 for whoever is alone in a cluster, and where both are 0.
+
+    Args:
+        points: Shape (points, 2).
+        clusters: Each of shape (points,), clusters numbered from 0 without gaps.
+        weights: Shape (points,), how many stand at each point; all of them enter means and distances.
+
+    Returns:
+        One value in [-1, 1] for each clustering; 0 where there is only one cluster.
+    """
+    from scipy.spatial.distance import cdist
+
+    members = [np.eye(int(each.max()) + 1)[each] * weights[:, None] for each in clusters]
+    totals, sums = [0.0] * len(clusters), np.cumsum([0] + [each.shape[1] for each in members])
+    stacked = np.concatenate(members, axis=1)
+    for start in range(0, len(points), SILHOUETTE_ROWS):
+        rows = slice(start, start + SILHOUETTE_ROWS)
+        distances = cdist(points[rows], points) @ stacked
+        for number, each in enumerate(clusters):
+            to = distances[:, sums[number] : sums[number + 1]]
+            totals[number] += float(weights[rows] @ _widths(to, each[rows], members[number].sum(axis=0)))
+    return [total / float(weights.sum()) for total in totals]
+
+
+def _widths(distances: np.ndarray, own: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    if len(sizes) < 2:
+        return np.zeros(len(own))
+    here = np.arange(len(own)), own
+    inside = distances[here] / np.maximum(sizes[own] - 1, 1)
+    outside = distances / sizes
+    outside[here] = np.inf
+    other = outside.min(axis=1)
+    larger = np.maximum(inside, other)
+    width = np.divide(other - inside, larger, out=np.zeros(len(own)), where=larger > 0)
+    return np.where(sizes[own] > 1, width, 0.0)
