@@ -29,7 +29,7 @@ from ccai_dagster.deliberation import (
     representative,
     stability,
 )
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
 
 GROUP = "deliberation"
 OWNER = "team:deliberation"
@@ -81,12 +81,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )  # fmt: skip
 
     @table_asset(
-        contracts.PARTICIPANTS, key=["participants"], ins={"raw_participants": ["raw_participants"]},
+        contracts.PARTICIPANTS, key=["participants"],
+        ins={"raw_participants": ["raw_participants"], "raw_votes": ["raw_votes"]},
         deps=[decisions.ledger_key("exclusion"), decisions.ledger_key("threshold")],
         checks=["exclusions", "numeric_decisions"],
         description="Everybody who took part, and whether their votes count.", **common,
     )  # fmt: skip
-    def participants(context: dg.AssetExecutionContext, raw_participants: pl.DataFrame) -> Table:
+    def participants(
+        context: dg.AssetExecutionContext, raw_participants: pl.DataFrame, raw_votes: pl.DataFrame
+    ) -> Table:
         threshold_ledger = decisions.read(consultation, "threshold")
         exclusion_ledger = decisions.read(consultation, "exclusion")
         found = require(
@@ -99,6 +102,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             excluded_on_record(exclusion_ledger),
             settled.minimum_votes,
             settled.decision_ids["minimum_votes"],
+            raw_votes["statement_id"].n_unique() if settled.procedure == "polis" else None,
         )
         fates = Counter(frame["fate"].to_list())
         return Table(
@@ -126,8 +130,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     inputs = {"votes": ["votes"], "statements": ["statements"], "participants": ["participants"]}
 
     @table_asset(
-        contracts.OPINION_GROUPS, key=["opinion_groups"], ins=inputs, deps=[decisions.ledger_key("threshold")],
-        settings=[seed], group=GROUP, owner=OWNER, kinds={"scikitlearn"},
+        contracts.OPINION_GROUPS, key=["opinion_groups"], ins=inputs | {"raw_votes": ["raw_votes"]},
+        deps=[decisions.ledger_key("threshold")], settings=[seed], method="2",
+        group=GROUP, owner=OWNER, kinds={"scikitlearn"},
         description="Each participant's opinion group and place on the opinion map.",
     )  # fmt: skip
     def opinion_groups(
@@ -135,8 +140,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         votes: pl.DataFrame,
         statements: pl.DataFrame,
         participants: pl.DataFrame,
+        raw_votes: pl.DataFrame,
     ) -> Table:
-        matrix = _matrix(votes, participants, statements)
+        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"))
         grouping = groups.group_participants(matrix, procedure_on_record(settled, seed))
         frame = groups.opinion_groups(matrix, grouping)
@@ -250,7 +256,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )  # fmt: skip
 
     @table_asset(
-        contracts.CONSENSUS_STABILITY, key=["consensus_stability"], ins=inputs,
+        contracts.CONSENSUS_STABILITY, key=["consensus_stability"], ins=inputs | {"raw_votes": ["raw_votes"]},
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")], settings=[seed, bootstraps],
         group=GROUP, owner=OWNER, kinds={"scikitlearn"},
         description="How sure each score is: intervals from resampling participants, with new groups each time.",
@@ -260,8 +266,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         votes: pl.DataFrame,
         statements: pl.DataFrame,
         participants: pl.DataFrame,
+        raw_votes: pl.DataFrame,
     ) -> Table:
-        matrix = _matrix(votes, participants, statements)
+        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"))
         chosen = procedure_on_record(settled, seed)
         ideas = ideas_on_record(decisions.read(consultation, "idea"))

@@ -35,7 +35,7 @@ from ccai_dagster.deliberation.importing.copies import copy_without_codes
 from ccai_dagster.deliberation.importing.files import find_vote_files
 from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.deliberation.vote_matrix import vote_matrix
+from ccai_dagster.deliberation.vote_matrix import in_context, vote_matrix
 from ccai_dagster.digest import SHORT, text_digest
 from ccai_dagster.errors import ConsultationError
 from resources.vote_source import VoteSource
@@ -195,9 +195,11 @@ def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
         excluded_on_record(ledgers["exclusion"]),
         settled.minimum_votes,
         "",
+        imported.raw_votes["statement_id"].n_unique() if settled.procedure == "polis" else None,
     )
     votes = cleaning.clean_votes(imported.raw_votes, statements, participants)
     matrix = vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
+    matrix = in_context(matrix, imported.raw_votes, participants)
     chosen = procedure_on_record(settled, consultation.file.seed)
     scores = consensus.gac_scores(matrix, groups.group_participants(matrix, chosen).labels, chosen)
     worded = worded_statements(ledgers["wording"], ledgers["merge"], statements)

@@ -18,8 +18,14 @@ from ccai_dagster.contracts import DECISION_SENSITIVITY
 from ccai_dagster.deliberation.cleaning import clean_participants, clean_votes
 from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import group_participants
-from ccai_dagster.deliberation.procedure import Aggregation, Imputation, Procedure, Smoothing
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.procedure import (
+    Aggregation,
+    Imputation,
+    Procedure,
+    ProcedureName,
+    Smoothing,
+)
+from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
 from ccai_dagster.progress import Progress, silent
 
 MINIMUM_VOTES_STEPS = (-10, -5, 5, 10)
@@ -128,7 +134,7 @@ def alternatives(on_record: World, has_ideas: bool) -> list[tuple[str, str, Worl
             world = replace(on_record, procedure=replace(procedure, **{field: value}))
             tried.append((decision, shown, world))
 
-    vary("procedure", "name", ["default", "paper"])
+    vary("procedure", "name", list(get_args(ProcedureName)))
     vary("imputation", "imputation", list(get_args(Imputation)))
     vary("number_of_groups", "number_of_groups", numbers)
     vary("smoothing", "smoothing", list(get_args(Smoothing)))
@@ -161,16 +167,19 @@ def _selector(
     ideas: Mapping[int, Ideas],
 ) -> Callable[[World], _Outcome]:
     """A function that selects under any world; what worlds have in common is computed once."""
-    matrices: dict[int, VoteMatrix] = {}
+    matrices: dict[tuple[int, int | None], VoteMatrix] = {}
     labels: dict[tuple[int, Procedure], np.ndarray] = {}
 
     def select(world: World) -> _Outcome:
-        if world.minimum_votes not in matrices:
-            people = clean_participants(raw_participants, excluded, world.minimum_votes, "")
+        polis = raw_votes["statement_id"].n_unique() if world.procedure.name == "polis" else None
+        kept_by = world.minimum_votes, polis
+        if kept_by not in matrices:
+            people = clean_participants(raw_participants, excluded, world.minimum_votes, "", polis)
             votes = clean_votes(raw_votes, statements, people)
             kept = people.filter("kept")["participant_id"]
-            matrices[world.minimum_votes] = vote_matrix(votes, kept, statements["statement_id"])
-        matrix = matrices[world.minimum_votes]
+            matrix = vote_matrix(votes, kept, statements["statement_id"])
+            matrices[kept_by] = in_context(matrix, raw_votes, people)
+        matrix = matrices[kept_by]
         if not len(matrix.participant_ids):
             return _Outcome(0, frozenset())
         grouping = replace(world.procedure, smoothing="none", aggregation="product")

@@ -48,8 +48,16 @@ def clean_statements(
     return STATEMENTS.build(rows)
 
 
+FEWEST_IN_CONVERSATION = 15
+"""Polis (`conversation.clj`) takes in the most active people until there are this many."""
+
+
 def clean_participants(
-    raw_participants: pl.DataFrame, excluded: Mapping[int, str], minimum_votes: int, minimum_decision: str
+    raw_participants: pl.DataFrame,
+    excluded: Mapping[int, str],
+    minimum_votes: int,
+    minimum_decision: str,
+    polis_statements: int | None = None,
 ) -> pl.DataFrame:
     """Return the table `participants`: everybody, and whether their votes count.
 
@@ -58,11 +66,20 @@ def clean_participants(
         excluded: Decision id by participant id.
         minimum_votes: Fewest votes, on any statements, for somebody to count.
         minimum_decision: Id of the decision that set it.
+        polis_statements: Under the procedure `polis` the number of statements with votes: whoever voted on all
+            of them is kept whatever the minimum, and where fewer than 15 people are kept, those with the most
+            votes are, too (the lower id first). None under the other procedures.
     """
-    few = pl.col("n_votes") < minimum_votes
     exclusion = pl.col("participant_id").replace_strict(
         dict(excluded) or {-1: ""}, default=None, return_dtype=pl.String
     )
+    few = pl.col("n_votes") < minimum_votes
+    if polis_statements is not None:
+        open_to = pl.when(exclusion.is_null()).then(pl.col("n_votes"))
+        activity = open_to.rank("ordinal", descending=True)
+        few &= (pl.col("n_votes") < polis_statements) & ~(
+            (activity <= FEWEST_IN_CONVERSATION) & (pl.col("n_votes") > 0)
+        ).fill_null(False)
     return (
         raw_participants.sort("participant_id")
         .with_columns(

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ccai_dagster.deliberation.k_means import FINE_SIDE, condensed, distinct_points, k_means, nearest, silhouette
+from ccai_dagster.deliberation.k_means import (
+    FINE_SIDE,
+    condensed,
+    distinct_points,
+    k_means,
+    nearest,
+    silhouette,
+)
 from ccai_dagster.deliberation.opinion_map import OpinionMap, opinion_map
 from ccai_dagster.deliberation.polis_clusters import BASE_CLUSTERS, largest_number, polis_groups
 from ccai_dagster.deliberation.procedure import Procedure
@@ -57,8 +64,9 @@ def group_participants(
     equal weight first, which keeps the effort the same whatever its size. Neither the order of rows nor the
     ids of participants enter.
 
-    `polis` is the engine of Polis started cold (`polis_clusters`); like the engine it starts from those who
-    joined first, who are taken to have the lowest ids.
+    `polis` is the engine of Polis started cold (`polis_clusters`). Like the engine it starts from those who
+    joined first, so the order of joining matters: the time of first votes where known, otherwise ids. A
+    statement about the conversation itself counts like any other unless it was moderated out.
 
     `paper` gathers participants into 100 clusters with k-means from ten seeded starts and clusters the centres,
     each of equal weight.
@@ -83,7 +91,9 @@ def group_participants(
         centres, found, silhouettes = _direct(points[counted], sizes[counted], procedure.number_of_groups)
         nearest_centre = nearest(points, centres)[place]
     elif procedure.name == "polis":
-        by_joining = np.flatnonzero(counts > 0)
+        joined = np.arange(len(place)) if matrix.joined is None else matrix.joined
+        by_joining = np.argsort(joined, kind="stable")
+        by_joining = by_joining[counts[by_joining] > 0]
         centres, found, silhouettes = polis_groups(
             placed.positions[by_joining], counts[by_joining], procedure.number_of_groups
         )
@@ -140,7 +150,8 @@ def base_clusters(
 
 def _nearest_in_parts(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     parts = [
-        nearest(points[begin : begin + PLACES_AT_ONCE], centres) for begin in range(0, len(points), PLACES_AT_ONCE)
+        nearest(points[begin : begin + PLACES_AT_ONCE], centres)
+        for begin in range(0, len(points), PLACES_AT_ONCE)
     ]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 

@@ -93,7 +93,7 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
     if len(positions):
         largest = positions[np.abs(positions).argmax(axis=0), [0, 1]]
         positions = positions * np.where(largest < 0, -1.0, 1.0)
-    shares = found.values / found.total if found.total > 1e-9 else np.zeros(2)
+    shares = found.values / found.total if found.total > 0 else np.zeros(2)
     return OpinionMap(positions, (float(shares[0]), float(shares[1])))
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 EXACT_WORK = 2e9
 """Up to this many rows x columns x columns the scatter matrix is written out and solved directly."""
+FEWEST_ITERATED = 10
+"""With fewer columns than this there is nothing to iterate."""
+NO_VARIANCE = 1e-9
+"""A total variance below this is rounding."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,10 @@ class LowRank:
 
         Rounded so that rows in another order give the same matrix, and the same axes where two are equally long.
         """
-        dense = self.cells.toarray()
-        dense += self.left @ self.right.T
-        return np.asarray(np.round((dense * self.weights[:, None]).T @ dense, 9))
+        counted = np.flatnonzero(self.weights)
+        dense = self.cells[counted].toarray()
+        dense += self.left[counted] @ self.right.T
+        return np.asarray(np.round((dense * self.weights[counted, None]).T @ dense, 9))
 
     def total(self) -> float:
         """Return the trace of the scatter matrix."""
@@ -85,24 +90,34 @@ def principal_components(matrix: LowRank) -> Components:
     """
     rows, columns = matrix.cells.shape
     number = min(2, rows, columns)
-    if not number:
+    direct = rows * columns**2 <= EXACT_WORK or columns < FEWEST_ITERATED
+    scatter = matrix.scatter() if direct else None
+    total = matrix.total() if scatter is None else float(np.trace(scatter))
+    if not number or total <= NO_VARIANCE:
         return Components(np.zeros((columns, 2)), np.zeros(2), 0.0)
-    if rows * columns**2 <= EXACT_WORK or columns < 10:
-        from scipy.linalg import eigh
-
-        scatter = matrix.scatter()
-        values, vectors = eigh(scatter, subset_by_index=[columns - number, columns - 1])
-        total = float(np.trace(scatter))
-    else:
-        from scipy.sparse.linalg import LinearOperator, eigsh
-
-        start = np.random.default_rng(0).standard_normal(columns)
-        operator = LinearOperator(
-            (columns, columns), matvec=lambda v: matrix.scatter_times(v.reshape(-1, 1)).ravel(), dtype=np.float64
-        )
-        values, vectors = eigsh(operator, k=number, v0=start)
-        total = matrix.total()
+    values, vectors = _iterated(matrix, number) if scatter is None else _solved(scatter, number)
     order = np.argsort(-values)
     padded = np.zeros((columns, 2))
     padded[:, :number] = vectors[:, order]
     return Components(padded, np.clip(np.append(values[order], [0.0, 0.0])[:2], 0, None), total)
+
+
+def _solved(scatter: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(scatter, subset_by_index=[len(scatter) - number, len(scatter) - 1])
+    return values, vectors
+
+
+def _iterated(matrix: LowRank, number: int) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    def times(vector: np.ndarray) -> np.ndarray:
+        return matrix.scatter_times(vector.reshape(-1, 1)).ravel()
+
+    columns = matrix.cells.shape[1]
+    operator = LinearOperator((columns, columns), matvec=times, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(columns)
+    # The generator is asked for a further vector where the start lies in too small a space.
+    values, vectors = eigsh(operator, k=number, v0=start, rng=np.random.default_rng(1))
+    return values, vectors

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+ProcedureName = Literal["default", "polis", "paper"]
 Imputation = Literal["zero", "column_mean"]
 Smoothing = Literal["none", "laplace", "jeffreys"]
 Aggregation = Literal["product", "geometric_mean"]
@@ -31,7 +32,7 @@ class Procedure:
         seed: Of k-means under `paper`; the other two have no use for it.
     """
 
-    name: Literal["default", "polis", "paper"]
+    name: ProcedureName
     imputation: Imputation
     number_of_groups: int | None
     smoothing: Smoothing

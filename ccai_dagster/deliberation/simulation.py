@@ -139,17 +139,22 @@ def _votes_of(participants: pl.DataFrame, statements: pl.DataFrame, rng: np.rand
         + statements["direction_y"].to_numpy()[column] * participants["y"].to_numpy()[row]
         + participants["leniency"].to_numpy()[row]
     )
-    draw = rng.random(len(row))
-    agrees = draw < _logistic(utility - CUT)
-    disagrees = draw > 1.0 - _logistic(-utility - CUT)
     return pl.DataFrame(
         {
             "participant_id": person[row],
             "statement_id": statements["statement_id"].to_numpy()[column],
-            "vote": agrees.astype(np.int8) - disagrees.astype(np.int8),
+            "vote": votes_by_utility(utility, rng),
         },
         schema={"participant_id": pl.Int64, "statement_id": pl.Int64, "vote": pl.Int8},
     )
+
+
+def votes_by_utility(utility: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a vote, int8 of -1, 0 or 1, for each utility in logits; the formula is in the docstring of the module."""
+    draw = rng.random(len(utility))
+    agrees = draw < _logistic(utility - CUT)
+    disagrees = draw > 1.0 - _logistic(-utility - CUT)
+    return agrees.astype(np.int8) - disagrees.astype(np.int8)
 
 
 def _logistic(value: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ class VoteMatrix:
         moderated_out: Number of statements that got votes and were moderated out; only Polis counts them.
         onlookers: Votes, on the same statements, of participants who cast too few; only the opinion map of
             Polis takes them into account. None if there are none.
+        joined: Shape (participants,), numbers that grow in the order of joining; None where only ids tell it.
     """
 
     participant_ids: np.ndarray
@@ -41,6 +42,7 @@ class VoteMatrix:
     vote: np.ndarray
     moderated_out: int = 0
     onlookers: VoteMatrix | None = None
+    joined: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,13 +124,16 @@ def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.Dat
 
     Args:
         matrix: Votes of kept participants on statements that are in.
-        raw_votes: All votes: `participant_id`, `statement_id`, `vote`.
+        raw_votes: All votes: `participant_id`, `statement_id`, `vote`, `voted_at`.
         participants: `participant_id`, `fate`. Votes of the excluded are nowhere taken into account.
 
     Returns:
-        The same votes, with the number of statements moderated out and the votes of those who cast too few.
+        The same votes, with the number of statements moderated out, the votes of those who cast too few, and the
+        order of joining by the time of the first vote that counts (by id where a time is missing).
     """
-    counted = raw_votes.join(participants.filter(pl.col("fate") != "excluded"), on="participant_id", how="semi")
+    counted = raw_votes.join(
+        participants.filter(pl.col("fate") != "excluded"), on="participant_id", how="semi"
+    )
     statement_ids = pl.Series("statement_id", matrix.statement_ids)
     voted_on = counted["statement_id"].unique()
     few = participants.filter(pl.col("fate") == "too few votes")
@@ -137,4 +142,12 @@ def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.Dat
     )
     onlookers = vote_matrix(theirs, few["participant_id"], statement_ids) if few.height else None
     moderated_out = int((~voted_on.is_in(statement_ids.implode())).sum())
-    return replace(matrix, moderated_out=moderated_out, onlookers=onlookers)
+    return replace(matrix, moderated_out=moderated_out, onlookers=onlookers, joined=_joined(matrix, counted))
+
+
+def _joined(matrix: VoteMatrix, votes: pl.DataFrame) -> np.ndarray | None:
+    first = votes.group_by("participant_id").agg(pl.col("voted_at").min())
+    people = pl.DataFrame({"participant_id": matrix.participant_ids}, schema={"participant_id": pl.Int64})
+    times = people.join(first, on="participant_id", how="left", maintain_order="left")["voted_at"]
+    # Ids ascend along the matrix, so that equal times keep the order of ids.
+    return None if times.null_count() else times.rank("ordinal").to_numpy()

@@ -1,0 +1,102 @@
+"""From a Parquet file of votes to groups and statements, by size, each size in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.crowd import write_votes
+
+CACHE = Path(".bench")
+"""Votes and environments the benchmarks make once; ignored by git."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a public is."""
+
+    participants: int
+    statements: int
+    votes: int
+
+    @property
+    def path(self) -> Path:
+        """The file of its votes, written at the first call."""
+        path = CACHE / f"votes_{self.participants}_{self.statements}_{self.votes}.parquet"
+        write_votes(path, self.participants, self.statements, self.votes)
+        return path
+
+
+LARGE = Size(33_422, 783, 2_000_000)
+"""As large as the largest consultation on Polis that is written about (Aufstehen, 2018)."""
+LARGEST = Size(1_000_000, 2_000, 30_000_000)
+GROWTH = (
+    Size(333, 100, 10_000),
+    Size(1_000, 200, 30_000),
+    Size(3_333, 300, 100_000),
+    Size(10_000, 500, 300_000),
+    LARGE,
+    Size(150_000, 1_000, 6_000_000),
+    Size(400_000, 1_500, 15_000_000),
+    LARGEST,
+)
+
+
+def measured(size: Size, runs: int) -> list[dict[str, Any]]:
+    """Run `bench.whole` several times, one after the other, and return what each told."""
+    command = [sys.executable, "-W", "ignore", "-m", "bench.whole", str(size.path)]
+    return [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(runs)]
+
+
+def tell(name: str, size: Size, most_seconds: float, most_megabytes: float, runs: int) -> None:
+    """Print median seconds and the highest memory beside what they should stay under."""
+    told = measured(size, runs)
+    seconds = statistics.median(run["seconds"] for run in told)
+    megabytes = max(run["megabytes"] for run in told)
+    stages = ", ".join(
+        f"{stage} {statistics.median(run['stages'][stage] for run in told):.2f}"
+        for stage in told[0]["stages"]
+    )
+    print(
+        f"{name}, {size.participants:,} x {size.statements:,}, {told[0]['votes']:,} votes: {seconds:.2f} s "
+        f"(goal {most_seconds:g} s, ratio {seconds / most_seconds:.2f}), {megabytes:,.0f} MB at most "
+        f"(goal {most_megabytes:,.0f}, ratio {megabytes / most_megabytes:.2f}); {stages} (median of {runs})",
+        flush=True,
+    )
+
+
+def plot(path: Path) -> None:
+    """Measure all sizes and draw seconds and memory against votes."""
+    points = []
+    for size in GROWTH:
+        runs = 3 if size.votes < 10_000_000 else 1
+        told = measured(size, runs)
+        seconds = statistics.median(run["seconds"] for run in told)
+        points.append((told[0]["votes"], seconds, max(run["megabytes"] for run in told)))
+        print(f"{points[-1][0]:,} votes: {seconds:.2f} s, {points[-1][2]:,.0f} MB", flush=True)
+    path.write_bytes(_drawn(points))
+    print(f"written: {path}")
+
+
+def _drawn(points: list[tuple[int, float, float]]) -> bytes:
+    from ccai_dagster.pictures import style
+
+    def paint(figure: Any) -> None:
+        votes = [point[0] for point in points]
+        for place, (title, unit) in enumerate((("Time", "seconds"), ("Peak memory", "MB"))):
+            axes = figure.add_subplot(1, 2, place + 1)
+            axes.loglog(votes, [point[place + 1] for point in points], "-o", color=style.colour(place))
+            axes.set(title=title, xlabel="votes", ylabel=unit)
+            axes.grid(True, which="major")
+            for point in (points[0], points[4], points[-1]):
+                axes.annotate(
+                    f"{point[place + 1]:,.2g}" if point[place + 1] < 10 else f"{point[place + 1]:,.0f}",
+                    (point[0], point[place + 1]), textcoords="offset points", xytext=(0, 8), ha="right",
+                )  # fmt: skip
+
+    return style.draw(paint, height=3.0)
