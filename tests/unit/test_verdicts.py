@@ -182,7 +182,7 @@ def test_thresholds_are_parsed() -> None:
     [
         ("minimum_votes", "-1", "a whole number from 0"),
         ("minimum_votes", "7.5", "a whole number from 0"),
-        ("procedure", "polis", "`default` or `paper`"),
+        ("procedure", "engine", "`default` or `polis` or `paper`"),
         ("imputation", "mean", "`zero` or `column_mean`"),
         ("number_of_groups", "1", "`auto` or a whole number from 2"),
         ("smoothing", "", "`none` or `laplace` or `jeffreys`"),
