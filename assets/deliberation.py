@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, markdown_table, picture, require, table_asset
+from assets.table_asset import Checked, Table, markdown_table, picture, require, table_asset, table_assets
 from ccai_dagster import contracts, pictures
 from ccai_dagster.constitution.on_record import (
     cut_on_record,
@@ -52,6 +52,42 @@ def _in_words(frame: pl.DataFrame, columns: list[str], statements: pl.DataFrame)
     texts = statements.select("statement_id", "text")
     shown = frame.join(texts, on="statement_id", how="left", validate="m:1", maintain_order="left")
     return dg.MetadataValue.md(markdown_table(shown.select(*columns, "statement_id", "text")))
+
+
+def _score_figures(statements: pl.DataFrame, line: float | None) -> dict[str, Any]:
+    """What is worth seeing of the table `consensus_stability`."""
+    width = (statements["gac_high"] - statements["gac_low"]).median()
+    same = (statements["gac_high_same_groups"] - statements["gac_low_same_groups"]).median()
+    figures = {
+        "median width of the 90 % intervals": width,
+        "the same with the groups on record": same,
+        "selected in 5 to 95 % of the draws": int(
+            statements["selection_probability"].is_between(0.05, 0.95).sum()
+        ),
+        f"some group cast fewer than {stability.FEW_VOTES} votes": int(statements["few_votes"].sum()),
+        "scores with intervals": picture(
+            pictures.gac_intervals(statements, line), pictures.gac_intervals_alt(statements, line)
+        ),
+    }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _group_figures(groups: pl.DataFrame, statements: pl.DataFrame) -> dict[str, Any]:
+    """What is worth seeing of the table `group_stability`."""
+    figures: dict[str, Any] = {}
+    for varied, what in (("participants", "participants drawn anew"), ("seed", "other seeds")):
+        drawn = groups.filter(pl.col("varied") == varied)
+        index, numbers = drawn["adjusted_rand"], Counter(drawn["n_groups"].to_list())
+        figures |= {
+            f"{what}: draws": drawn.height,
+            f"{what}: adjusted Rand index, median": float(np.median(index)),
+            f"{what}: adjusted Rand index, range": f"{min(index):.2f} to {max(index):.2f}",
+            f"{what}: numbers of groups": ", ".join(
+                f"{number} ({times} times)" for number, times in sorted(numbers.items())
+            ),
+        }
+    shown = picture(pictures.stability(groups, statements), pictures.stability_alt(groups, statements))
+    return figures | {"stability": shown}
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -255,44 +291,47 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                  frame["is_meta"].null_count()},
         )  # fmt: skip
 
-    @table_asset(
-        contracts.CONSENSUS_STABILITY, key=["consensus_stability"], ins=inputs | {"raw_votes": ["raw_votes"]},
-        deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")], settings=[seed, bootstraps],
-        group=GROUP, owner=OWNER, kinds={"scikitlearn"},
-        description="How sure each score is: intervals from resampling participants, with new groups each time.",
+    @table_assets(
+        [
+            (contracts.CONSENSUS_STABILITY,
+             "How sure each score is: intervals from drawing participants anew, with new groups each time."),
+            (contracts.GROUP_STABILITY,
+             "How far opinion groups change when participants are drawn anew, and with other seeds."),
+        ],
+        ins=inputs | {"opinion_groups": ["opinion_groups"], "raw_votes": ["raw_votes"]},
+        deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")],
+        settings=[seed, bootstraps], group=GROUP, owner=OWNER, kinds={"scikitlearn"}, method="2",
     )  # fmt: skip
-    def consensus_stability(
+    def uncertainty(
         context: dg.AssetExecutionContext,
         votes: pl.DataFrame,
         statements: pl.DataFrame,
         participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
         raw_votes: pl.DataFrame,
-    ) -> Table:
+    ) -> dict[str, Table]:
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"))
-        chosen = procedure_on_record(settled, seed)
-        ideas = ideas_on_record(decisions.read(consultation, "idea"))
-        resampled = stability.consensus_stability(
+        found = stability.consensus_stability(
             matrix,
-            groups.group_participants(matrix, chosen),
-            chosen,
-            reaches_cut(matrix.statement_ids.tolist(), ideas, cut_on_record(settled)),
+            opinion_groups,
+            procedure_on_record(settled, seed),
+            reaches_cut(
+                matrix.statement_ids.tolist(),
+                ideas_on_record(decisions.read(consultation, "idea")),
+                cut_on_record(settled),
+            ),
             bootstraps.bootstraps,
             seed,
             lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
         )
-        uncertain = resampled.table["selection_probability"].is_between(0.05, 0.95).sum()
-        return Table(
-            resampled.table,
-            {
-                "resamples": bootstraps.bootstraps,
-                "median adjusted Rand index of the groups": float(np.median(resampled.adjusted_rand)),
-                "numbers of groups found": str(resampled.numbers_of_groups),
-                "statements selected in 5 to 95 % of resamples": int(uncertain),
-            },
-        )
+        line = settled.gac_threshold if settled.selection_rule == "threshold" else None
+        return {
+            "consensus_stability": Table(found.statements, _score_figures(found.statements, line)),
+            "group_stability": Table(found.groups, _group_figures(found.groups, found.statements)),
+        }
 
     return [
         statements, participants, votes, opinion_groups, gac_scores, representative_statements, agreed_by_all,
-        comment_priorities, consensus_stability,
+        comment_priorities, uncertainty,
     ]  # fmt: skip

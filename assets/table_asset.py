@@ -149,6 +149,71 @@ def table_asset(
     return decorate
 
 
+def table_assets(
+    products: Sequence[tuple[Contract, str]],
+    *,
+    group: str,
+    owner: str,
+    kinds: set[str],
+    method: str = "1",
+    settings: Sequence[Settings | str | int] = (),
+    deps: Sequence[Any] = (),
+    ins: Mapping[str, Sequence[str]] | None = None,
+) -> Callable[[Callable[..., Mapping[str, Table]]], dg.AssetsDefinition]:
+    """Make several assets out of a function that computes their tables together.
+
+    Any of them can be materialized alone: then the others are computed with it and not stored.
+
+    Args:
+        products: Schema of each table, whose name is its asset key, and what the table is, for people. The
+            function returns the tables by that name.
+        group: As for `table_asset`, like everything below.
+        owner: See there.
+        kinds: See there.
+        method: See there.
+        settings: See there.
+        deps: See there.
+        ins: See there.
+    """
+    keys = {contract.name: dg.AssetKey(contract.name) for contract, _ in products}
+
+    def decorate(function: Callable[..., Mapping[str, Table]]) -> dg.AssetsDefinition:
+        @functools.wraps(function)
+        def body(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
+            try:
+                tables = function(context, **inputs)
+            except ConsultationError as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
+            for contract, _ in products:
+                if keys[contract.name] in context.selected_asset_keys:
+                    yield from publish(tables[contract.name], contract, keys[contract.name])
+
+        outs = {
+            contract.name: dg.AssetOut(
+                key=keys[contract.name],
+                group_name=group,
+                description=description,
+                owners=[owner],
+                kinds=kinds | {"polars", "parquet"},
+                code_version=code_version(method, settings),
+                io_manager_key="tables",
+                dagster_type=dg.Any,
+                is_required=False,
+            )
+            for contract, description in products
+        }
+        return dg.multi_asset(
+            name=function.__name__,
+            outs=outs,
+            deps=list(deps),
+            ins={name: dg.AssetIn(key=dg.AssetKey(list(each))) for name, each in (ins or {}).items()},
+            check_specs=[dg.AssetCheckSpec("contract", asset=key, blocking=True) for key in keys.values()],
+            can_subset=True,
+        )(body)
+
+    return decorate
+
+
 def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]:
     """Yield the results of all checks and, if none failed, the table."""
     results = [_contract_result(contract, table.frame, key)] + [

@@ -304,12 +304,66 @@ CONSENSUS_STABILITY = _contract(
     ("statement_id",),
     statement_id=STATEMENT_ID,
     gac=Field(pl.Float64, "group-aware consensus on the votes as cast", nullable=True, checks=PROBABILITY),
-    gac_low=Field(pl.Float64, "lower end of the 90 % bootstrap interval", nullable=True, checks=PROBABILITY),
-    gac_high=Field(pl.Float64, "upper end of the 90 % bootstrap interval", nullable=True, checks=PROBABILITY),
+    gac_low=Field(
+        pl.Float64,
+        "lower end of its 90 % interval, from drawing participants anew",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    gac_high=Field(
+        pl.Float64,
+        "upper end of its 90 % interval, from drawing participants anew",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    gac_low_same_groups=Field(
+        pl.Float64,
+        "lower end of the same interval with the groups held as on record",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    gac_high_same_groups=Field(
+        pl.Float64,
+        "upper end of the same interval with the groups held as on record",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
     selection_probability=Field(
-        pl.Float64, "share of resamples in which it reaches the cut", checks=PROBABILITY
+        pl.Float64, "share of the draws of participants in which it reaches the cut", checks=PROBABILITY
+    ),
+    gac_low_seeds=Field(
+        pl.Float64,
+        "lowest score when the same votes are grouped with other seeds",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    gac_high_seeds=Field(
+        pl.Float64,
+        "highest score when the same votes are grouped with other seeds",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    selection_share_seeds=Field(
+        pl.Float64, "share of the other seeds under which it reaches the cut", checks=PROBABILITY
     ),
     smallest_group_votes=Field(pl.Int64, "votes of the group that voted least on it", checks=COUNT),
+    few_votes=Field(pl.Boolean, "whether those votes are too few to tell what share of that group agrees"),
+)
+GROUP_STABILITY = _contract(
+    "group_stability",
+    ("varied", "draw"),
+    varied=Field(
+        pl.String,
+        "what differs from the groups on record: the weights of participants, or the seed of k-means",
+        checks=(pa.Check.isin(["participants", "seed"]),),
+    ),
+    draw=Field(pl.Int64, "number of the grouping, from 1", checks=(pa.Check.ge(1),)),
+    n_groups=Field(pl.Int64, "opinion groups found", checks=(pa.Check.ge(1),)),
+    adjusted_rand=Field(
+        pl.Float64,
+        "agreement with the groups on record: 1 the same, 0 as by chance",
+        checks=(pa.Check.in_range(-1.0, 1.0),),
+    ),
 )
 
 # --- constitution -----------------------------------------------------------------------------------

@@ -1,94 +1,164 @@
-"""How sure the scores are: resampling participants, with new groups each time."""
+"""How sure groups and scores are: participants drawn anew and grouped again, and other seeds for the same votes.
+
+Belongs here: repeating the grouping and summing up what came out. The draws themselves are in `redraws`.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
+from ccai_dagster.contracts import GROUP_STABILITY
 from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
-from ccai_dagster.deliberation.groups import Grouping, base_clusters, group_participants
+from ccai_dagster.deliberation.groups import base_clusters, group_participants
 from ccai_dagster.deliberation.procedure import Procedure
+from ccai_dagster.deliberation.redraws import drawn_consensus, participant_weights
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix
 from ccai_dagster.progress import Progress, silent
 
 INTERVAL = (0.05, 0.95)
-"""Ends of the 90 % percentile interval."""
+"""Ends of the 90 % interval: quantiles of the draws."""
+SEEDS = 20
+"""Further k-means seeds that the same votes are grouped with."""
+FEW_VOTES = 20
+"""A group with fewer votes on a statement is thin evidence.
+
+With two groups and a cut near 0.72, each group must agree by 85 %. From fewer than 18 votes not even a unanimous
+group shows that much: under a uniform prior the lower end of its 90 % interval is 0.05 ** (1 / (votes + 1)).
+Twenty is also the least that the summaries of Polis conversations by Jigsaw's sensemaking tools accept.
+"""
+TOLD_EVERY = 25
+
+ReachesCut = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Stability:
-    """What resampling showed.
+    """What drawing anew showed.
 
     Attributes:
-        table: `consensus_stability`.
-        adjusted_rand: One value a resample, agreement of its groups with the groups on the votes as cast.
-        numbers_of_groups: How often each number of groups was found.
+        statements: CONSENSUS_STABILITY.
+        groups: GROUP_STABILITY.
     """
 
-    table: pl.DataFrame
-    adjusted_rand: np.ndarray
-    numbers_of_groups: dict[int, int]
+    statements: pl.DataFrame
+    groups: pl.DataFrame
 
 
 def consensus_stability(
     matrix: VoteMatrix,
-    grouping: Grouping,
+    opinion_groups: pl.DataFrame,
     procedure: Procedure,
-    reaches_cut: Callable[[np.ndarray], np.ndarray],
+    reaches_cut: ReachesCut,
     bootstraps: int,
     seed: int,
     progress: Progress = silent,
 ) -> Stability:
-    """Resample participants with replacement, regroup them, and score every statement again.
+    """Group participants again and again, and tell how far groups and scores move.
 
-    Each resample projects, clusters and chooses the number of groups anew; base clusters start from those of
-    the votes as cast. All participants are placed, those not drawn without weight, so that groups can be
-    compared (adjusted Rand index).
+    Two things are varied, each alone. *Participants*: everybody gets a random weight (see `redraws`); opinion
+    map, base clusters, number of groups and groups are computed anew. Base clusters start from those of the
+    votes as cast. *Seed*: the votes as cast, with other seeds of k-means. Groups are compared with those on
+    record by the adjusted Rand index (Hubert and Arabie 1985) over all participants. To tell how much of an
+    interval comes from the groups, the same draws are scored with the groups on record as well.
 
     Args:
         matrix: The votes.
-        grouping: Groups on the votes as cast.
+        opinion_groups: OPINION_GROUPS of the same participants, in any order: the groups on record.
         procedure: As used for them.
         reaches_cut: Tells for GAC of shape (statements,) which statements would be selected.
-        bootstraps: Number of resamples.
-        seed: Of the resampling.
-        progress: Told how many resamples are done.
-    """
-    from sklearn.metrics import adjusted_rand_score
+        bootstraps: Draws of participants.
+        seed: Of the draws.
+        progress: Told how many groupings are done.
 
-    generator = np.random.default_rng(seed)
-    people = len(matrix.participant_ids)
-    _, start, _ = base_clusters(grouping.map.positions, np.ones(people), procedure.seed)
-    scores = np.full((bootstraps, len(matrix.statement_ids)), np.nan)
-    selected = np.zeros(len(matrix.statement_ids))
-    adjusted_rand, numbers = np.zeros(bootstraps), Counter[int]()
-    for resample in range(bootstraps):
-        drawn = generator.multinomial(people, np.full(people, 1 / people)).astype(float)
-        again = group_participants(matrix, procedure, drawn, start if len(start) > 1 else None)
-        counts = group_counts(matrix, again.labels, drawn)
-        scores[resample] = group_aware_consensus(counts.agree, counts.votes, procedure)
-        selected += reaches_cut(scores[resample])
-        adjusted_rand[resample] = adjusted_rand_score(grouping.labels, again.labels)
-        numbers[len(set(again.labels.tolist()))] += 1
-        if (resample + 1) % 25 == 0:
-            progress("resampling participants", resample + 1, bootstraps)
-    counts = group_counts(matrix, grouping.labels)
-    known = ~np.isnan(scores).all(axis=0)
-    low, high = np.full(scores.shape[1], np.nan), np.full(scores.shape[1], np.nan)
-    if known.any():
-        low[known], high[known] = np.nanquantile(scores[:, known], INTERVAL, axis=0)
-    table = pl.DataFrame(
+    Returns:
+        Per statement, the interval and the share of draws in which it reaches the cut; per grouping, how many
+        groups it has and how like those on record they are. A statement without a score has no interval.
+
+    Raises:
+        ValueError: `opinion_groups` and `matrix` are not about the same participants.
+    """
+    labels, positions = _on_record(matrix, opinion_groups)
+    counts = group_counts(matrix, labels)
+    gac = group_aware_consensus(counts.agree, counts.votes, procedure)
+    regrouped, kept = np.empty((2, bootstraps, len(gac)))
+    seeded, rows = np.empty((SEEDS, len(gac))), []
+    generator, start = np.random.default_rng(seed), _start(positions, procedure)
+    for draw in range(bootstraps):
+        weights = participant_weights(positions, generator)
+        again = group_participants(matrix, procedure, weights, start).labels
+        regrouped[draw] = drawn_consensus(group_counts(matrix, again, weights), procedure, generator)
+        kept[draw] = drawn_consensus(group_counts(matrix, labels, weights), procedure, generator)
+        rows.append(_compared("participants", draw + 1, labels, again))
+        if (draw + 1) % TOLD_EVERY == 0:
+            progress("drawing participants and grouping them again", draw + 1, bootstraps)
+    for draw in range(SEEDS):
+        again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
+        counted = group_counts(matrix, again)
+        seeded[draw] = group_aware_consensus(counted.agree, counted.votes, procedure)
+        rows.append(_compared("seed", draw + 1, labels, again))
+    progress("grouping with other seeds", SEEDS, SEEDS)
+    # Without a score on record there is nothing to be sure of, and nothing that could be selected.
+    for scores in (regrouped, kept, seeded):
+        scores[:, np.isnan(gac)] = np.nan
+    smallest = counts.votes.min(axis=0).astype(np.int64)
+    statements = pl.DataFrame(
         {
             "statement_id": matrix.statement_ids.astype(np.int64),
-            "gac": group_aware_consensus(counts.agree, counts.votes, procedure),
-            "gac_low": low,
-            "gac_high": high,
-            "selection_probability": selected / bootstraps,
-            "smallest_group_votes": counts.votes.min(axis=0).astype(np.int64),
+            "gac": gac,
+            **_interval(regrouped, "gac_low", "gac_high"),
+            **_interval(kept, "gac_low_same_groups", "gac_high_same_groups"),
+            # Under another seed a group may lack votes on a statement; that seed then tells nothing about it.
+            "gac_low_seeds": np.fmin.reduce(seeded),
+            "gac_high_seeds": np.fmax.reduce(seeded),
+            "selection_probability": _share(regrouped, reaches_cut),
+            "selection_share_seeds": _share(seeded, reaches_cut),
+            "smallest_group_votes": smallest,
+            "few_votes": smallest < FEW_VOTES,
         }
-    ).with_columns(pl.col("gac", "gac_low", "gac_high").fill_nan(None))
-    return Stability(table, adjusted_rand, dict(sorted(numbers.items())))
+    )
+    named = statements.with_columns(cs.starts_with("gac").fill_nan(None))
+    return Stability(named, GROUP_STABILITY.build(rows))
+
+
+def _interval(draws: np.ndarray, low: str, high: str) -> dict[str, np.ndarray]:
+    """The 90 % interval of each column of draws; NaN where there are none."""
+    ends = np.full((2, draws.shape[1]), np.nan)
+    scored = ~np.isnan(draws[0])
+    ends[:, scored] = np.quantile(draws[:, scored], INTERVAL, axis=0)
+    return {low: ends[0], high: ends[1]}
+
+
+def _share(draws: np.ndarray, reaches_cut: ReachesCut) -> np.ndarray:
+    return np.mean([reaches_cut(scores) for scores in draws], axis=0)
+
+
+def _compared(varied: str, draw: int, labels: np.ndarray, again: np.ndarray) -> dict[str, object]:
+    from sklearn.metrics import adjusted_rand_score
+
+    return {
+        "varied": varied,
+        "draw": draw,
+        "n_groups": len(np.unique(again)),
+        "adjusted_rand": float(adjusted_rand_score(labels, again)),
+    }
+
+
+def _on_record(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Groups and positions in the order of the matrix, joined by id."""
+    if set(opinion_groups["participant_id"]) != set(matrix.participant_ids.tolist()):
+        raise ValueError("opinion groups and votes are not about the same participants")
+    order = pl.DataFrame({"participant_id": matrix.participant_ids}, schema={"participant_id": pl.Int64})
+    placed = order.join(
+        opinion_groups, on="participant_id", how="left", validate="1:1", maintain_order="left"
+    )
+    return placed["group_id"].to_numpy(), placed.select("x", "y").to_numpy()
+
+
+def _start(positions: np.ndarray, procedure: Procedure) -> np.ndarray | None:
+    _, centres, _ = base_clusters(positions, np.ones(len(positions)), procedure.seed)
+    return centres if len(centres) > 1 else None

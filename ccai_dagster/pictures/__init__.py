@@ -32,7 +32,9 @@ from ccai_dagster.pictures.results import (
     training_curves,
     training_curves_alt,
 )
+from ccai_dagster.pictures.statements import representative_votes, representative_votes_alt
 from ccai_dagster.pictures.style import as_markdown, group_name
+from ccai_dagster.pictures.uncertainty import gac_intervals, gac_intervals_alt, stability, stability_alt
 
 __all__ = [
     "agreement_by_group",
@@ -40,6 +42,8 @@ __all__ = [
     "as_markdown",
     "gac_distribution",
     "gac_distribution_alt",
+    "gac_intervals",
+    "gac_intervals_alt",
     "group_name",
     "opinion_map",
     "opinion_map_alt",
@@ -47,12 +51,16 @@ __all__ = [
     "polarization_alt",
     "published_and_corrected",
     "published_and_corrected_alt",
+    "representative_votes",
+    "representative_votes_alt",
     "score_comparison",
     "score_comparison_alt",
     "sensitivity",
     "sensitivity_alt",
     "shuffled_fit",
     "shuffled_fit_alt",
+    "stability",
+    "stability_alt",
     "training_curves",
     "training_curves_alt",
 ]

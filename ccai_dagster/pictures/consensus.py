@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, draw, median
+from ccai_dagster.pictures.uncertainty import SIDES, with_sides
 
 
 def gac_distribution(
@@ -20,18 +21,16 @@ def gac_distribution(
     Args:
         gac_scores: GAC_SCORES; statements without a score are left out.
         threshold: The cut on record, in [0, 1]; None if statements are not chosen by a threshold.
-        consensus_stability: CONSENSUS_STABILITY; if given, statements whose interval includes the threshold
-            are drawn apart.
+        consensus_stability: CONSENSUS_STABILITY; if given, statements are told apart by how often they reach the
+            cut when participants are drawn anew.
 
     Returns:
         PNG.
     """
     scored = _sides(gac_scores, threshold, consensus_stability)
-    shown = {
-        "below": ("below the cut", PALE, ""),
-        "open": ("within sampling error of the cut", "#F0C36D", "//"),
-        "above": ("reaches the cut" if threshold is not None else "statements", COLOURS[0], ""),
-    }
+    shown = dict(SIDES)
+    if threshold is None and consensus_stability is None:
+        shown["above"] = ("statements", COLOURS[0], "")
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -67,14 +66,12 @@ def gac_distribution_alt(
     start = f"Histogram of the group-aware consensus of {scored.height} statements"
     if scored.is_empty():
         return f"{start}."
-    middle = f"{start}, half of them above {median(scored['gac']):.2f}"
-    if threshold is None:
-        return f"{middle}."
-    above = int((scored["gac"] >= threshold).sum())
-    text = f"{middle}; {above} reach the cut at {threshold:g}"
+    text = f"{start}, half of them above {median(scored['gac']):.2f}"
+    if threshold is not None:
+        text += f"; {int((scored['gac'] >= threshold).sum())} reach the cut at {threshold:g}"
     if consensus_stability is not None:
         unsure = int((_sides(gac_scores, threshold, consensus_stability)["side"] == "open").sum())
-        text += f", which lies inside the interval of {unsure}"
+        text += f"; {unsure} are within sampling error of the cut"
     return f"{text}."
 
 
@@ -136,17 +133,13 @@ def polarization_alt(gac_scores: pl.DataFrame) -> str:
 def _sides(
     gac_scores: pl.DataFrame, threshold: float | None, consensus_stability: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Statement, score and `side` of the cut: above, below, or open if the interval includes the cut."""
+    """Statement, score and `side` of the cut: above, below, or open if that is within sampling error."""
     scored = gac_scores.filter(pl.col("gac").is_not_null()).select("statement_id", "gac").sort("statement_id")
+    if consensus_stability is not None:
+        sides = with_sides(consensus_stability).select("statement_id", "side")
+        return scored.join(sides, on="statement_id", how="left", maintain_order="left")
     if threshold is None:
         return scored.with_columns(side=pl.lit("above"))
-    side = pl.when(pl.col("gac") >= threshold).then(pl.lit("above")).otherwise(pl.lit("below"))
-    if consensus_stability is None:
-        return scored.with_columns(side=side)
-    intervals = consensus_stability.select("statement_id", "gac_low", "gac_high")
-    unsure = (pl.col("gac_low") < threshold) & (pl.col("gac_high") >= threshold)
-    return (
-        scored.join(intervals, on="statement_id", how="left", maintain_order="left")
-        .with_columns(side=pl.when(unsure).then(pl.lit("open")).otherwise(side))
-        .select("statement_id", "gac", "side")
+    return scored.with_columns(
+        side=pl.when(pl.col("gac") >= threshold).then(pl.lit("above")).otherwise(pl.lit("below"))
     )

@@ -47,15 +47,19 @@ def opinion_map(opinion_groups: pl.DataFrame) -> bytes:
                 color=INK,
                 bbox={"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colour(group_id)},
             )
-        axes.set_xlabel("main line of difference")
+        axes.set_xlabel(
+            "main line of difference\n"
+            "All votes are flattened into two lines, so people at a border could belong to either side."
+        )
         axes.set_ylabel("second line of difference")
         axes.set_xticks([])
         axes.set_yticks([])
+        axes.set_aspect("equal", adjustable="datalim")
         axes.set_title("Where participants stand")
         if not groups.is_empty():
             figure.legend(loc="outside lower center", ncols=3)
 
-    return draw(paint, 4.6)
+    return draw(paint, 4.9)
 
 
 def opinion_map_alt(opinion_groups: pl.DataFrame) -> str:

@@ -6,6 +6,7 @@ Belongs here: colours, sizes, names of groups, the one function that renders. Do
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 import unicodedata
@@ -26,10 +27,12 @@ MARKERS = ("o", "^", "s", "D", "v", "P")
 INK = "#222222"
 MUTED = "#6b6b6b"
 PALE = "#c9ced6"
+FONT = "DejaVu Sans"
+"""Comes with matplotlib, so that a picture is the same everywhere."""
 
 _LOOK = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [FONT],
     "font.size": 9.5,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -111,9 +114,32 @@ def median(values: pl.Series) -> float:
 
 def plain(text: str, longest: int = 60) -> str:
     """Return text that matplotlib draws as it stands: no formulas, no control characters, not too long."""
+    return shown(text, longest).replace("\\", "/").replace("$", r"\$")
+
+
+def shown(text: str, longest: int = 60) -> str:
+    """Return text without control characters and not too long, for where formulas are not parsed."""
     text = _UNWRITABLE.sub(" ", text).strip()
-    text = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
-    return text.replace("\\", "/").replace("$", r"\$")
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def drawable(text: str) -> bool:
+    """Tell whether the font has every character of a text and draws them in their order.
+
+    Scripts that run from right to left, or whose characters change with their neighbours, it does not.
+    """
+    if any(unicodedata.bidirectional(letter) in {"R", "AL", "AN"} for letter in text):
+        return False
+    return all(ord(letter) in _characters() or letter.isspace() for letter in text)
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """Code points that the font has."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties(family=[FONT])))
+    return frozenset(font.get_charmap())
 
 
 def as_markdown(png: bytes, alt: str) -> str:
