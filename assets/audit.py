@@ -98,7 +98,8 @@ def build(
         @table_asset(
             contracts.FILE, key=["audit_report"], kinds={"html"},
             ins=deliberated | constitutions | responses | records
-            | {name: [name] for name in ("participants", "opinion_groups", "constitution_overlap", "decision_trail",
+            | {name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
+                                         "group_stability", "constitution_overlap", "decision_trail",
                                          "decision_sensitivity", "judge_calibration", "eval_scores", "base_model")},
             settings=[consultation.file.title, consultation.file.public, consultation.file.question],
             description="One page for a lay reader: the constitution, why it is so, and what it did.", **common,

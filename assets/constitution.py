@@ -7,9 +7,9 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, require, table_asset
+from assets.table_asset import PREVIEW_ROWS, Checked, Table, markdown_table, require, table_asset
 from ccai_dagster import contracts
-from ccai_dagster.constitution import overlap, principles, selection
+from ccai_dagster.constitution import intervals, overlap, principles, selection
 from ccai_dagster.constitution.on_record import cut_on_record
 from ccai_dagster.consultation import Arm, Consultation
 from ccai_dagster.decisions import checks
@@ -27,7 +27,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @table_asset(
         contracts.SELECTED_STATEMENTS, key=["selected_statements"], group=GROUP, owner=OWNER, kinds={"python"},
-        ins={"gac_scores": ["gac_scores"], "statements": ["statements"], "raw_statements": ["raw_statements"]},
+        ins={"gac_scores": ["gac_scores"], "statements": ["statements"], "raw_statements": ["raw_statements"],
+             "consensus_stability": ["consensus_stability"]},
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea"), *WORDING_LEDGERS],
         checks=["ideas", "merges", "wordings"],
         description="Every statement ranked by consensus, which reach the cut, and what becomes of them.",
@@ -37,6 +38,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         gac_scores: pl.DataFrame,
         statements: pl.DataFrame,
         raw_statements: pl.DataFrame,
+        consensus_stability: pl.DataFrame,
     ) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"))
         ledgers = {kind: decisions.read(consultation, kind) for kind in ("idea", "merge", "wording")}
@@ -72,7 +74,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 "left out by a person": fates["left out"],
                 "waiting for a decision": fates["undecided"],
                 "distinct ideas": len(ideas),
-                "lowest consensus selected": frame.filter("selected")["gac"].min() or 0.0,
+                "preview": _preview(intervals.statement_intervals(frame, consensus_stability)),
+                "around the cut": _preview(intervals.around_the_cut(frame, consensus_stability)),
             },
             found,
         )
@@ -99,6 +102,10 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     return [selected_statements, *constitutions, *signed, constitution_overlap]
 
 
+def _preview(frame: pl.DataFrame) -> dg.MetadataValue:
+    return dg.MetadataValue.md(markdown_table(frame.head(PREVIEW_ROWS + 2)))
+
+
 def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     @table_asset(
         contracts.CONSTITUTION, key=[name, "signed_constitution"], group=GROUP, owner=OWNER, kinds={"person"},
@@ -115,7 +122,14 @@ def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefi
             if found
             else {"signed off by": ", ".join(row["decided_by"]), "decision": ", ".join(row["decision_id"])}
         )
-        return Table(constitution, {"digest": digest, **by}, [Checked("signoff", found)], version=digest)
+        # What is signed off is the text; scores and their intervals are shown with the constitution itself.
+        texts = _preview(constitution.select("principle_id", "text", "statement_ids"))
+        return Table(
+            constitution,
+            {"digest": digest, **by, "preview": texts},
+            [Checked("signoff", found)],
+            version=digest,
+        )
 
     return signed_constitution
 
@@ -128,23 +142,30 @@ def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsD
         "kinds": {"python"},
     }
 
-    def described(frame: pl.DataFrame) -> Table:
+    def described(frame: pl.DataFrame, preview: dg.MetadataValue) -> Table:
         digest = principles.constitution_digest(frame)
-        return Table(frame, {"principles": frame.height, "digest to sign off": digest}, version=digest)
+        told = {"principles": frame.height, "digest to sign off": digest, "preview": preview}
+        return Table(frame, told, version=digest)
 
     if arm.constitution == "ledgers":
 
         @table_asset(
-            contracts.CONSTITUTION, ins={"selected_statements": ["selected_statements"], "statements": ["statements"]},
+            contracts.CONSTITUTION,
+            ins={"selected_statements": ["selected_statements"], "statements": ["statements"],
+                 "consensus_stability": ["consensus_stability"]},
             deps=WORDING_LEDGERS, description=arm.description, **common,
         )  # fmt: skip
         def derived(
-            context: dg.AssetExecutionContext, selected_statements: pl.DataFrame, statements: pl.DataFrame
+            context: dg.AssetExecutionContext,
+            selected_statements: pl.DataFrame,
+            statements: pl.DataFrame,
+            consensus_stability: pl.DataFrame,
         ) -> Table:
             worded = selection.worded_statements(
                 decisions.read(consultation, "wording"), decisions.read(consultation, "merge"), statements
             )
-            return described(principles.derive_constitution(name, selected_statements, worded))
+            frame = principles.derive_constitution(name, selected_statements, worded)
+            return described(frame, _preview(intervals.principle_intervals(frame, consensus_stability)))
 
         return derived
 
@@ -152,6 +173,7 @@ def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsD
 
     @table_asset(contracts.CONSTITUTION, settings=[file_digest(path)], description=arm.description, **common)
     def given(context: dg.AssetExecutionContext) -> Table:
-        return described(principles.read_constitution(path, name))
+        frame = principles.read_constitution(path, name)
+        return described(frame, _preview(frame))
 
     return given

@@ -197,7 +197,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     @table_asset(
         contracts.GAC_SCORES, key=["gac_scores"], ins=inputs | {"opinion_groups": ["opinion_groups"]},
         deps=[decisions.ledger_key("threshold")],
-        description="Group-aware consensus and polarization of every statement.", **common,
+        description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
+        **common,
     )  # fmt: skip
     def gac_scores(
         context: dg.AssetExecutionContext,
@@ -225,6 +226,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             "GAC distribution": picture(
                 pictures.gac_distribution(frame, line), pictures.gac_distribution_alt(frame, line)
             ),
+            "agreement by group": picture(
+                pictures.agreement_by_group(frame, line), pictures.agreement_by_group_alt(frame, line)
+            ),
             "polarization": picture(pictures.polarization(frame), pictures.polarization_alt(frame)),
         }
         if published:
@@ -246,9 +250,17 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         matrix = _matrix(votes, participants, statements)
         frame = representative.representative_statements(matrix, _labels(matrix, opinion_groups))
+        shown = {
+            f"what sets {pictures.group_name(group)} apart": picture(
+                pictures.representative_votes(frame, statements, votes, opinion_groups, group),
+                pictures.representative_votes_alt(frame, votes, opinion_groups, group),
+            )
+            for group in frame["group_id"].unique().sort()
+        }
         return Table(
             frame,
-            {"eligible": int(frame["eligible"].sum()),
+            shown
+            | {"eligible": int(frame["eligible"].sum()),
              "statements": _in_words(frame, ["group_id", "side", "n_side", "n_votes"], statements)},
         )  # fmt: skip
 

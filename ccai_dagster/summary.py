@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.consultation import BASE, Consultation
+from ccai_dagster.deliberation.stability import INTERVAL
 from resources.home import Home
 
 SHOWN = ("all",)
@@ -46,6 +47,16 @@ def _deliberation(consultation: Consultation, tables: Path) -> Iterator[str]:
             f"Statements        {selected.height:,} in, {selected['selected'].sum():,} reach the cut: "
             f"{fates.get('principle', 0)} lead to principles, {fates.get('left out', 0)} left out by a person, "
             f"{fates.get('undecided', 0)} waiting for a decision"
+        )
+    sure = _read(tables / "consensus_stability.parquet")
+    drawn = _read(tables / "group_stability.parquet")
+    if selected is not None and sure is not None and drawn is not None:
+        own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
+        likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
+        yield (
+            f"How sure          {own.filter(pl.col('selection_probability') >= INTERVAL[1]).height} of {own.height} "
+            f"reach the cut in {INTERVAL[1]:.0%} of draws of other participants; groups are found again with an "
+            f"adjusted Rand index of {likeness.quantile(0.5, 'linear'):.2f} [{min(likeness):.2f}, {max(likeness):.2f}]"
         )
     counts = {arm: _read(tables / arm / "constitution.parquet") for arm in consultation.arms}
     told = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]

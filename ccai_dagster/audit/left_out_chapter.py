@@ -50,7 +50,8 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
 
 
 EXPLANATIONS = {
-    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell.",
+    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
+    "Behind each consensus stands its 90% interval.",
     "never moderated": "Nobody decided on these, so their votes were not counted.",
     "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
 }
@@ -75,6 +76,8 @@ def _left_out_row(row: Mapping[str, Any], records: Records, sources: Mapping[int
         "text": row["text"],
         "original": source.original if source else None,
         "gac": row["gac"],
+        "gac_low": row["gac_low"],
+        "gac_high": row["gac_high"],
         "agreement": ", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
         "because": f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})"
         if decision

@@ -1,6 +1,6 @@
-"""The chapters of the report about what the public said: opinions, constitution, what was left out.
+"""The chapters of the report about what the public said: statements, constitution, what waits.
 
-Belongs here: picking and counting what these chapters show. Doesn't belong here: HTML, the models' chapters.
+Belongs here: picking and counting what these chapters show. Doesn't belong here: HTML, opinion groups, models.
 """
 
 from __future__ import annotations
@@ -15,11 +15,6 @@ from ccai_dagster.audit.records import Record, Records, counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.feedback.calibration import wilson_interval
 from ccai_dagster.pictures.style import colour, group_name
-
-FEW_VOTES = 10
-"""A group with fewer votes on a statement is reported as a thin base."""
-UNSURE_BELOW = 0.9
-"""Share of resamples from which reaching the cut is called stable."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,7 @@ class Source:
     gac_low: float | None
     gac_high: float | None
     selection_probability: float | None
+    few_votes: bool
     published_gac: float | None
     bars: list[GroupBar]
     decisions: list[Record]
@@ -66,6 +62,7 @@ def statement_sources(inputs: ReportInputs, records: Records) -> dict[int, Sourc
             gac_low=sure.get("gac_low"),
             gac_high=sure.get("gac_high"),
             selection_probability=sure.get("selection_probability"),
+            few_votes=sure.get("few_votes", False),
             published_gac=score.get("published_gac"),
             bars=_bars(score),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
@@ -121,24 +118,6 @@ SELECTED_FATES = {
     "left out": "left out by a person",
     "undecided": "waiting for a decision",
 }
-
-
-def opinion_facts(inputs: ReportInputs) -> list[str]:
-    """Say from the figures how far groups and scores can be trusted."""
-    stability = inputs.consensus_stability
-    chosen = inputs.selected_statements.filter("selected").select("statement_id")
-    own = stability.join(chosen, on="statement_id", how="semi")
-    unsure = own.filter(pl.col("selection_probability") < UNSURE_BELOW).height
-    near = stability.join(chosen, on="statement_id", how="anti").filter(
-        pl.col("selection_probability") > 1 - UNSURE_BELOW
-    )
-    thin = own.filter(pl.col("smallest_group_votes") < FEW_VOTES).height
-    return [
-        f"When participants are drawn anew at random and grouped again, {unsure:,} of the {own.height:,} "
-        f"selected statements miss the cut in more than {percent(1 - UNSURE_BELOW)} of the draws, and "
-        f"{near.height:,} others reach it that often.",
-        f"On {thin:,} of the selected statements some group has fewer than {FEW_VOTES} votes.",
-    ]
 
 
 @dataclass(frozen=True)

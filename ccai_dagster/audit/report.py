@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccai_dagster import pictures
-from ccai_dagster.audit import judge_chapter, left_out_chapter, model_chapters, public_chapters
+from ccai_dagster.audit import (
+    judge_chapter,
+    left_out_chapter,
+    model_chapters,
+    opinion_chapter,
+    public_chapters,
+)
 from ccai_dagster.audit.records import Records, counted, read_records
 from ccai_dagster.audit.report_inputs import ReportInputs, number, readable
 from ccai_dagster.digest import SHORT
@@ -73,7 +79,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "inputs": inputs,
         "pictures": _pictures(inputs, records),
         "summary": public_chapters.summary(inputs),
-        "opinion_facts": public_chapters.opinion_facts(inputs),
+        "opinion_facts": opinion_chapter.opinion_facts(inputs),
+        "representatives": opinion_chapter.representatives(inputs, sources),
         "cards": cards,
         "waiting": waiting,
         "left_out": left_out,
@@ -108,6 +115,17 @@ def _pictures(inputs: ReportInputs, records: Records) -> dict[str, Picture]:
             pictures.gac_distribution(scores, cut, stability),
             pictures.gac_distribution_alt(scores, cut, stability),
         ),
+        "intervals": _picture(
+            pictures.gac_intervals(stability, cut), pictures.gac_intervals_alt(stability, cut)
+        ),
+        "stability": _picture(
+            pictures.stability(inputs.group_stability, stability),
+            pictures.stability_alt(inputs.group_stability, stability),
+        ),
+        **{
+            f"group {group}": _representative(inputs, group)
+            for group in inputs.representative_statements["group_id"].unique().sort()
+        },
         "agreement": _picture(
             pictures.agreement_by_group(scores, cut), pictures.agreement_by_group_alt(scores, cut)
         ),
@@ -120,6 +138,14 @@ def _pictures(inputs: ReportInputs, records: Records) -> dict[str, Picture]:
             pictures.sensitivity_alt(inputs.decision_sensitivity),
         ),
     }
+
+
+def _representative(inputs: ReportInputs, group_id: int) -> Picture:
+    table, votes, groups = inputs.representative_statements, inputs.votes, inputs.opinion_groups
+    return _picture(
+        pictures.representative_votes(table, inputs.statements, votes, groups, group_id),
+        pictures.representative_votes_alt(table, votes, groups, group_id),
+    )
 
 
 def _picture(png: bytes, alt: str) -> Picture:

@@ -46,9 +46,12 @@ class ReportInputs:
     raw_statements: pl.DataFrame
     participants: pl.DataFrame
     statements: pl.DataFrame
+    votes: pl.DataFrame
     opinion_groups: pl.DataFrame
+    representative_statements: pl.DataFrame
     gac_scores: pl.DataFrame
     consensus_stability: pl.DataFrame
+    group_stability: pl.DataFrame
     selected_statements: pl.DataFrame
     constitutions: Mapping[str, pl.DataFrame]
     constitution_overlap: pl.DataFrame

@@ -175,13 +175,20 @@ def _votes(facts: StatementFacts) -> list[str]:
         story.append(f"It has the agreement of {listed(groups)}.")
     if gac["gac"] is None:
         return [*story, "It has no group-aware consensus, since a whole group never voted on it."]
-    interval = ""
-    if facts.stability and facts.stability["gac_low"] is not None:
-        interval = f" (90% interval {facts.stability['gac_low']:.3f} to {facts.stability['gac_high']:.3f})"
-    story.append(f"Its group-aware consensus is {gac['gac']:.3f}{interval}.")
+    story.append(f"Its group-aware consensus is {gac['gac']:.3f}{_interval(facts.stability)}.")
+    if facts.stability and facts.stability["few_votes"]:
+        fewest = counted(facts.stability["smallest_group_votes"], "vote")
+        story.append(f"Some group cast only {fewest} on it, too few to tell what share of that group agrees.")
     if gac["published_gac"] is not None:
         story.append(f"The score published elsewhere is {gac['published_gac']:.3f}.")
     return story
+
+
+def _interval(stability: Mapping[str, Any] | None) -> str:
+    """The interval of a score, as it stands behind the score; empty if there is none."""
+    if stability is None or stability["gac_low"] is None:
+        return ""
+    return f" (90% interval {stability['gac_low']:.3f} to {stability['gac_high']:.3f})"
 
 
 def _selection(facts: StatementFacts, records: Records) -> list[str]:
@@ -192,7 +199,7 @@ def _selection(facts: StatementFacts, records: Records) -> list[str]:
     story = [f"{reached}{''.join(by)}."]
     if facts.stability:
         share = percent(facts.stability["selection_probability"])
-        story.append(f"When the votes are drawn anew it reaches the cut in {share} of the draws.")
+        story.append(f"When participants are drawn anew it reaches the cut in {share} of the draws.")
     if selected["fate"] == "undecided":
         story.append("It waits for a decision: nobody has yet worded it or left it out.")
     return story

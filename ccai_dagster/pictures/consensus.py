@@ -53,9 +53,9 @@ def gac_distribution(
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_title("How widely statements are agreed on")
         if names:
-            axes.legend(loc="upper left")
+            figure.legend(loc="outside lower center", ncols=4)
 
-    return draw(paint, 3.5)
+    return draw(paint, 3.7)
 
 
 def gac_distribution_alt(

@@ -10,9 +10,10 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, draw, median
 
-OPEN = (0.05, 0.95)
+OPEN = INTERVAL
 """Between these shares of draws it is open whether a statement reaches the cut: outside of them, the 90 % interval
 of its score does not include the cut."""
 SIDES = {
@@ -133,6 +134,7 @@ def stability(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) 
                 label=label.replace("\n", " "),
             )
         axes.set_xticks(range(len(found)), [str(number) for number in found])
+        axes.set_xlim(-0.7, max(1.7, len(found) - 0.3))
         axes.set_yticks(range(0, 101, 20))
         axes.set_ylim(0, 150)  # Room for the legend above the bars.
         axes.set_ylabel("% of draws")
