@@ -29,7 +29,7 @@ ARMS = ("public", "standard")
 ONCE = {
     "raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants", "votes",
     "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
-    "consensus_stability", "selected_statements",
+    "consensus_stability", "group_stability", "selected_statements",
     "constitution_overlap", "base_model", "prompts", "judge_calibration", "helpfulness_pairs", "elo_scores",
     "eval_scores", "decision_trail", "decision_sensitivity", "audit_report", "provenance",
 }  # fmt: skip

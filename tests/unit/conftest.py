@@ -82,7 +82,7 @@ def _selected(key: int, gac: float, rank: int, selected: bool, fate: str) -> dic
     }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_consultation() -> SmallConsultation:
     ledgers = {
         "moderation": _ledger(
@@ -189,8 +189,14 @@ def small_consultation() -> SmallConsultation:
                     "gac": gac,
                     "gac_low": gac - 0.1,
                     "gac_high": gac + 0.1,
+                    "gac_low_same_groups": gac - 0.05,
+                    "gac_high_same_groups": gac + 0.05,
+                    "gac_low_seeds": gac - 0.02,
+                    "gac_high_seeds": gac,
                     "selection_probability": share,
-                    "smallest_group_votes": 5,
+                    "selection_share_seeds": float(share > 0.5),
+                    "smallest_group_votes": 5 if key == 6 else 30,
+                    "few_votes": key == 6,
                 }
                 for key, gac, share in [(1, 0.81, 0.95), (2, 0.72, 0.6), (5, 0.4, 0.0), (6, 0.8, 0.9)]
             ]

@@ -24,7 +24,6 @@ from ccai_dagster.deliberation.representative import (
     representative_statements,
     two_proportions_z,
 )
-from ccai_dagster.deliberation.stability import consensus_stability
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
 
 DEFAULT = Procedure("default", "column_mean", None, "laplace", "product", 1)
@@ -145,24 +144,6 @@ def test_order_and_names_of_participants_do_not_matter(random) -> None:
     one = group_participants(matrix_of(camps.tolist()), DEFAULT)
     other = group_participants(matrix_of(camps[order].tolist()), DEFAULT)
     assert one.labels[order].tolist() == other.labels.tolist()
-
-
-def test_resampling_is_repeatable_and_brackets_the_score() -> None:
-    generator = np.random.default_rng(5)
-    matrix = matrix_of(np.vstack([generator.choice([1, -1], (40, 6), p=[0.8, 0.2]),
-                                  generator.choice([1, -1], (30, 6), p=[0.3, 0.7])]).tolist())  # fmt: skip
-    grouping = group_participants(matrix, DEFAULT)
-
-    def resampled():
-        return consensus_stability(matrix, grouping, DEFAULT, lambda gac: gac >= 0.3, 40, 7)
-
-    one, other = resampled(), resampled()
-    assert one.table.equals(other.table)
-    assert not contracts.CONSENSUS_STABILITY.violations(one.table).height
-    assert (one.table["gac_low"] < one.table["gac_high"]).all()
-    assert sum(one.numbers_of_groups.values()) == 40
-    certain = consensus_stability(matrix, grouping, DEFAULT, lambda gac: gac >= 0.0, 10, 7)
-    assert certain.table["selection_probability"].to_list() == [1.0] * 6
 
 
 def test_cleaning() -> None:

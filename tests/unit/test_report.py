@@ -10,10 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 
 from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict
 from ccai_dagster.audit.model_chapters import one_difference, sensitivity_sentence
+from ccai_dagster.audit.opinion_chapter import opinion_facts
 from ccai_dagster.audit.public_chapters import summary
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.report import render_report
@@ -23,11 +25,14 @@ from ccai_dagster.contracts import (
     CONSTITUTION_OVERLAP,
     DECISION_SENSITIVITY,
     EVAL_SCORES,
+    GROUP_STABILITY,
     JUDGE_CALIBRATION,
     MODEL,
     OPINION_GROUPS,
     PARTICIPANTS,
     QUALITATIVE_RESPONSES,
+    REPRESENTATIVE_STATEMENTS,
+    VOTES,
 )
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> [a](http://evil.example) {{ 7*7 }} =1+1"
@@ -93,7 +98,7 @@ def eval_score(arm: str, value: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def inputs(small_consultation: Any) -> ReportInputs:
     small = small_consultation
     trail = decision_trail(**vars(small))
@@ -119,7 +124,31 @@ def inputs(small_consultation: Any) -> ReportInputs:
         raw_statements=small.raw_statements,
         participants=PARTICIPANTS.build(people),
         statements=small.statements,
+        votes=VOTES.build(
+            [
+                {"participant_id": who, "statement_id": 5, "vote": vote}
+                for who, vote in [(0, 1), (1, 1), (2, 0), (12, -1), (13, -1)]
+            ]
+        ),
         opinion_groups=OPINION_GROUPS.build(groups),
+        representative_statements=REPRESENTATIVE_STATEMENTS.build(
+            [
+                {
+                    "group_id": 1, "statement_id": 5, "rank": 1, "side": "disagree", "best_agreed": False,
+                    "eligible": True, "n_side": 2, "n_votes": 2,
+                    "probability": 0.75, "ratio": 3.0, "ratio_z": 2.0, "probability_z": 1.5,
+                }
+            ]
+        ),
+        group_stability=GROUP_STABILITY.build(
+            [
+                {"varied": varied, "draw": draw, "n_groups": number, "adjusted_rand": index}
+                for varied, draw, number, index in [
+                    ("participants", 1, 2, 0.9), ("participants", 2, 3, 0.4), ("participants", 3, 2, 1.0),
+                    ("participants", 4, 2, 0.8), ("seed", 1, 2, 1.0),
+                ]
+            ]
+        ),
         gac_scores=small.gac_scores,
         consensus_stability=small.consensus_stability,
         selected_statements=small.selected_statements,
@@ -167,8 +196,14 @@ def inputs(small_consultation: Any) -> ReportInputs:
     )  # fmt: skip
 
 
-def test_the_page_is_well_formed_and_accessible(inputs: ReportInputs) -> None:
-    page = Page(render_report(inputs))
+@pytest.fixture(scope="session")
+def html(inputs: ReportInputs) -> str:
+    """The page, drawn once."""
+    return render_report(inputs)
+
+
+def test_the_page_is_well_formed_and_accessible(html: str) -> None:
+    page = Page(html)
     assert page.faults == []
     assert page.open == []
     assert dict(page.elements)["html"] == {"lang": "en"}
@@ -183,8 +218,7 @@ def test_the_page_is_well_formed_and_accessible(inputs: ReportInputs) -> None:
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
 
 
-def test_nothing_leaves_the_page_and_every_link_arrives(inputs: ReportInputs) -> None:
-    html = render_report(inputs)
+def test_nothing_leaves_the_page_and_every_link_arrives(html: str) -> None:
     page = Page(html)
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     for tag, attributes in page.elements:
@@ -198,8 +232,7 @@ def test_nothing_leaves_the_page_and_every_link_arrives(inputs: ReportInputs) ->
     assert not re.search(r"url\(|@import", html)
 
 
-def test_hostile_text_stays_text(inputs: ReportInputs, small_consultation: Any) -> None:
-    html = render_report(inputs)
+def test_hostile_text_stays_text(html: str) -> None:
     page = Page(html)
     assert len(page.scripts) == 1
     assert "alert" not in page.scripts[0]
@@ -211,8 +244,8 @@ def test_hostile_text_stays_text(inputs: ReportInputs, small_consultation: Any) 
     assert "\x07" not in html
 
 
-def test_only_the_script_of_the_page_may_run(inputs: ReportInputs) -> None:
-    page = Page(render_report(inputs))
+def test_only_the_script_of_the_page_may_run(html: str) -> None:
+    page = Page(html)
     policy = next(
         attributes["content"] for _, attributes in page.elements
         if attributes.get("http-equiv") == "Content-Security-Policy"
@@ -222,12 +255,12 @@ def test_only_the_script_of_the_page_may_run(inputs: ReportInputs) -> None:
     assert "default-src 'none'" in str(policy)
 
 
-def test_the_same_tables_give_the_same_page(inputs: ReportInputs) -> None:
-    assert render_report(inputs) == render_report(inputs)
+def test_the_same_tables_give_the_same_page(inputs: ReportInputs, html: str) -> None:
+    assert render_report(inputs) == html
 
 
-def test_the_page_tells_the_whole_way(inputs: ReportInputs) -> None:
-    words = Page(render_report(inputs)).words()
+def test_the_page_tells_the_whole_way(html: str) -> None:
+    words = Page(html).words()
     for told in (
         "Choose the honest response.",
         "teh AI shuold tell the truth",
@@ -290,6 +323,49 @@ def test_unequal_settings_are_shown(inputs: ReportInputs) -> None:
     )
     assert [row["same_settings"] for row in one_difference(unequal)] == [False]
     assert "these arms cannot be compared" in render_report(unequal)
+
+
+def test_how_sure_groups_and_scores_are_is_told_in_figures(inputs: ReportInputs, html: str) -> None:
+    facts = opinion_facts(inputs)
+    assert facts == [
+        "When participants are drawn anew at random and grouped again, 2 groups in 75% and 3 groups in 25% of 4 "
+        "draws come out. Their likeness to the groups shown here (adjusted Rand index: 1 if the same people stand "
+        "together, 0 if only by chance) is 0.85 in the middle, and from 0.40 to 1.00.",
+        "When the same votes are grouped with other random seeds, 2 groups in 100% of 1 draw come out. Their "
+        "likeness to the groups shown here (adjusted Rand index: 1 if the same people stand together, 0 if only by "
+        "chance) is 1.00 in the middle, and from 1.00 to 1.00.",
+        "In nine draws out of ten a score lies within its 90% interval. Half of these intervals are wider than "
+        "0.20; were the groups certain, they would be wider than 0.10.",
+        "Of 3 selected statements, 1 reach the cut in at least 95% of the draws. 0 that were not selected reach it "
+        "in more than 5%.",
+        "On 1 of the selected statements some group cast fewer than 20 votes: too few to tell what share of it "
+        "agrees.",
+    ]
+    words = Page(html).words()
+    assert all(fact in words for fact in facts)
+    unscored = inputs.consensus_stability.with_columns(cs.starts_with("gac") * None)
+    assert len(opinion_facts(replace(inputs, consensus_stability=unscored))) == 2
+
+
+def test_every_score_on_the_page_has_its_interval(html: str) -> None:
+    words = Page(html).words()
+    assert "Group-aware consensus 0.810 (90% interval 0.710 to 0.910)." in words
+    assert "Consensus 0.400 (0.300 to 0.500)" in words
+    scores = re.findall(r"[Cc]onsensus (?:is )?0\.\d{3}.{0,2}", words)
+    assert scores
+    assert all(score.endswith(" (") for score in scores)
+
+
+def test_what_sets_groups_apart_is_listed_beside_its_picture(html: str) -> None:
+    page = Page(html)
+    assert "Group B disagrees with statement 5: The AI should be short" in page.words().replace(
+        "“", ""
+    ).replace("”", "")
+    alt = [attributes["alt"] for _, attributes in page.elements if "alt" in attributes]
+    assert (
+        "Votes of every group on the statements that set Group B apart: with statement 5 0% of Group A, 100% of "
+        "Group B disagree."
+    ) in alt
 
 
 def test_how_much_hangs_on_numbers(inputs: ReportInputs) -> None:

@@ -48,7 +48,7 @@ def test_the_story_of_a_rewritten_and_merged_statement(small_consultation: Any) 
         "Its group-aware consensus is 0.720 (90% interval 0.620 to 0.820).",
         "It is number 3 of 4 by consensus and reaches the cut (gac_threshold = 0.7, decision T2, moderators, "
         "2025-03-04).",
-        "When the votes are drawn anew it reaches the cut in 60% of the draws.",
+        "When participants are drawn anew it reaches the cut in 60% of the draws.",
         "Merged together with statement 1 into “The AI should be honest.” (decision G1, moderators, "
         "2025-03-04). Reason given: same idea.",
         "Worded together with statement 1 as principle P1: “Choose the honest response.” (decision W2, "
