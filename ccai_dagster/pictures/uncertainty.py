@@ -209,8 +209,9 @@ def stability_alt(group_stability: pl.DataFrame, consensus_stability: pl.DataFra
             f"when {what}, {number} groups are found {times} of {own.height} times, with an adjusted Rand index "
             f"to the groups on record of {median(index):.2f} in the middle and {min(index):.2f} at worst"
         )
-    unsure = _ranked(consensus_stability).filter(pl.col("side") == "open").height
-    parts.append(f"for {unsure} statements it is open whether they reach the cut")
+    ranked = _ranked(consensus_stability)
+    unsure = ranked.filter(pl.col("side") == "open").height
+    parts.append(f"whether they reach the cut is open for {unsure} of {ranked.height} statements")
     return f"Stability of groups and selection: {'; '.join(parts)}."
 
 

@@ -1,6 +1,7 @@
 """Pictures: readable bytes, the same for the same table, saying what it says, escaping what was typed."""
 
 import io
+import warnings
 from collections.abc import Callable
 
 import polars as pl
@@ -12,9 +13,14 @@ from ccai_dagster.contracts import (
     DECISION_SENSITIVITY,
     EVAL_SCORES,
     GAC_SCORES,
+    GROUP_STABILITY,
     OPINION_GROUPS,
+    STATEMENTS,
+    VOTES,
 )
-from ccai_dagster.pictures.style import plain
+from ccai_dagster.pictures.statements import vote_shares
+from ccai_dagster.pictures.style import drawable, plain, shown
+from ccai_dagster.pictures.uncertainty import with_sides
 
 GROUPS = pl.DataFrame(
     {
@@ -59,10 +65,58 @@ STABILITY = CONSENSUS_STABILITY.build(
             "gac": gac,
             "gac_low": low,
             "gac_high": high,
-            "selection_probability": 0.5,
+            "gac_low_same_groups": low,
+            "gac_high_same_groups": high,
+            "gac_low_seeds": gac,
+            "gac_high_seeds": gac,
+            "selection_probability": share,
+            "selection_share_seeds": 0.5,
             "smallest_group_votes": 4,
+            "few_votes": key == 3,
         }
-        for key, gac, low, high in [(1, 0.9, 0.85, 0.95), (2, 0.72, 0.6, 0.8), (3, 0.1, 0.0, 0.2)]
+        for key, gac, low, high, share in [
+            (1, 0.9, 0.85, 0.95, 1.0),
+            (2, 0.72, 0.6, 0.8, 0.6),
+            (3, 0.1, 0.0, 0.2, 0.0),
+            (4, None, None, None, 0.0),
+        ]
+    ]
+)
+DRAWS = GROUP_STABILITY.build(
+    [
+        {"varied": varied, "draw": draw, "n_groups": number, "adjusted_rand": index}
+        for varied, draw, number, index in [
+            ("participants", 1, 2, 0.9),
+            ("participants", 2, 3, -0.1),
+            ("participants", 3, 2, 0.8),
+            ("seed", 1, 2, 1.0),
+        ]
+    ]
+)
+TEXTS = {1: r"Costs $5 and $6, never \frac{1}{2}", 2: "人工智能应该诚实", 3: "<b>" + "long words " * 60}
+STATED = STATEMENTS.build(
+    [
+        {
+            "statement_id": key,
+            "author_id": None,
+            "text": text,
+            "raw_text": text,
+            "rewritten": False,
+            "decision_ids": [],
+        }
+        for key, text in TEXTS.items()
+    ]
+)
+REPRESENTATIVE = pl.DataFrame(
+    [
+        {"group_id": 0, "statement_id": key, "rank": rank, "side": side}
+        for rank, (key, side) in enumerate([(3, "agree"), (1, "agree"), (2, "disagree")], start=1)
+    ]
+)
+CAST = VOTES.build(
+    [
+        {"participant_id": who, "statement_id": key, "vote": vote}
+        for who, key, vote in [(0, 1, 1), (1, 1, 1), (2, 1, 0), (3, 1, -1), (0, 3, 1), (0, 2, -1), (4, 2, 1)]
     ]
 )
 HISTORY = pl.DataFrame({"step": [2, 1, 1], "name": ["loss", "loss", "reward $x$"], "value": [0.5, 1.5, 0.1]})
@@ -123,6 +177,20 @@ DRAWN = [
         lambda: pictures.agreement_by_group(SCORES, 0.7),
         lambda: pictures.agreement_by_group(SCORES.reverse(), 0.7),
     ),
+    (
+        lambda: pictures.gac_intervals(STABILITY, 0.7),
+        lambda: pictures.gac_intervals(STABILITY.reverse(), 0.7),
+    ),
+    (
+        lambda: pictures.stability(DRAWS, STABILITY),
+        lambda: pictures.stability(DRAWS.reverse(), STABILITY.reverse()),
+    ),
+    (
+        lambda: pictures.representative_votes(REPRESENTATIVE, STATED, CAST, GROUPS, 0),
+        lambda: pictures.representative_votes(
+            REPRESENTATIVE.reverse(), STATED.reverse(), CAST.reverse(), GROUPS.reverse(), 0
+        ),
+    ),
     (lambda: pictures.training_curves(HISTORY), lambda: pictures.training_curves(HISTORY.reverse())),
     (lambda: pictures.score_comparison(EVALUATION), lambda: pictures.score_comparison(EVALUATION.reverse())),
     (lambda: pictures.sensitivity(SENSITIVITY), lambda: pictures.sensitivity(SENSITIVITY.clone())),
@@ -151,6 +219,11 @@ def test_a_picture_is_a_small_png_and_equal_for_equal_rows(
         lambda: pictures.gac_distribution(GAC_SCORES.empty(), 0.7),
         lambda: pictures.polarization(GAC_SCORES.empty()),
         lambda: pictures.agreement_by_group(GAC_SCORES.empty(), 0.7),
+        lambda: pictures.gac_intervals(CONSENSUS_STABILITY.empty(), None),
+        lambda: pictures.stability(GROUP_STABILITY.empty(), CONSENSUS_STABILITY.empty()),
+        lambda: pictures.representative_votes(
+            REPRESENTATIVE.clear(), STATED.clear(), VOTES.empty(), OPINION_GROUPS.empty(), 0
+        ),
         lambda: pictures.training_curves(HISTORY.clear()),
         lambda: pictures.score_comparison(EVAL_SCORES.empty()),
         lambda: pictures.sensitivity(DECISION_SENSITIVITY.empty()),
@@ -171,7 +244,22 @@ def test_alternative_texts_say_what_is_shown() -> None:
     )
     assert pictures.gac_distribution_alt(SCORES, 0.7, STABILITY) == (
         "Histogram of the group-aware consensus of 3 statements, half of them above 0.72; "
-        "2 reach the cut at 0.7, which lies inside the interval of 1."
+        "2 reach the cut at 0.7; 1 are within sampling error of the cut."
+    )
+    assert pictures.gac_intervals_alt(STABILITY, 0.7) == (
+        "Group-aware consensus of 3 statements with 90 % intervals, half of them wider than 0.20; 1 reach the cut "
+        "at 0.7 in at least 95 % of the draws, 1 in at most 5 %, and for 1 it is open."
+    )
+    assert pictures.stability_alt(DRAWS, STABILITY) == (
+        "Stability of groups and selection: when participants are drawn anew, 2 groups are found 2 of 3 times, "
+        "with an adjusted Rand index to the groups on record of 0.80 in the middle and -0.10 at worst; when other "
+        "seeds are taken, 2 groups are found 1 of 1 times, with an adjusted Rand index to the groups on record of "
+        "1.00 in the middle and 1.00 at worst; whether they reach the cut is open for 1 of 3 statements."
+    )
+    assert pictures.representative_votes_alt(REPRESENTATIVE, CAST, GROUPS, 0) == (
+        "Votes of every group on the statements that set Group A apart: with statement 3 100% of Group A agree; "
+        "with statement 1 67% of Group A, 0% of Group B agree; with statement 2 100% of Group A, 0% of Group B "
+        "disagree."
     )
     assert "median is 0.60" in pictures.polarization_alt(SCORES)
     assert "more than 10% apart" in pictures.agreement_by_group_alt(SCORES, 0.7)
@@ -182,6 +270,31 @@ def test_alternative_texts_say_what_is_shown() -> None:
     assert pictures.sensitivity_alt(SENSITIVITY).endswith(
         "gac_threshold = 0.8: 0 statements would come in and 2 drop out."
     )
+
+
+def test_shares_are_of_the_votes_a_group_cast() -> None:
+    found = vote_shares(CAST, GROUPS)
+    assert (found[1, 0].n_votes, found[1, 0].shares) == (3, {1: 2 / 3, -1: 0.0, 0: 1 / 3})
+    assert (found[1, None].n_votes, found[1, None].shares) == (4, {1: 0.5, -1: 0.25, 0: 0.25})
+    assert (3, 1) not in found
+
+
+def test_sides_go_by_how_often_the_cut_is_reached() -> None:
+    shares = [0.0, 0.05, 0.051, 0.949, 0.95, 1.0]
+    table = pl.DataFrame({"selection_probability": shares})
+    assert with_sides(table)["side"].to_list() == ["below", "below", "open", "open", "above", "above"]
+
+
+def test_statements_are_drawn_without_warnings_and_only_if_the_font_has_them() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pictures.representative_votes(REPRESENTATIVE, STATED, CAST, GROUPS, 0)
+    assert drawable("Ünïcode, Ελληνικά, кириллица, 5 € … “quoted”")
+    assert not drawable("人工智能")
+    assert not drawable("שלום")
+    assert not drawable("مرحبا")
+    assert not drawable("नमस्ते")
+    assert shown("a$b$\u202e", 4) == "a$b$"
 
 
 @pytest.mark.parametrize(
