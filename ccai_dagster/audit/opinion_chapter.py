@@ -57,10 +57,13 @@ def opinion_facts(inputs: ReportInputs) -> list[str]:
 
 def _groups(draws: pl.DataFrame, told: str) -> str:
     numbers = draws["n_groups"].value_counts().sort("count", "n_groups", descending=[True, False])
-    found = [f"{number} groups in {percent(times / draws.height)}" for number, times in numbers.iter_rows()]
+    shares = [
+        f"{counted(number, 'group')} in {percent(times / draws.height)}"
+        for number, times in numbers.iter_rows()
+    ]
     index = draws["adjusted_rand"]
     return (
-        f"{told}, {listed(found)} of {counted(draws.height, 'draw')} come out. Their likeness to the groups shown "
+        f"{told}, {counted(draws.height, 'draw')} give {listed(shares)} of them. The likeness to the groups shown "
         f"here (adjusted Rand index: 1 if the same people stand together, 0 if only by chance) is "
         f"{index.quantile(0.5, 'linear'):.2f} in the middle, and from {min(index):.2f} to {max(index):.2f}."
     )

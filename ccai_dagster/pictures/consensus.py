@@ -53,9 +53,9 @@ def gac_distribution(
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_title("How widely statements are agreed on")
         if names:
-            figure.legend(loc="outside lower center", ncols=4)
+            figure.legend(loc="outside lower center", ncols=2)
 
-    return draw(paint, 3.7)
+    return draw(paint, 3.9)
 
 
 def gac_distribution_alt(

@@ -146,6 +146,7 @@ def inputs(small_consultation: Any) -> ReportInputs:
                 for varied, draw, number, index in [
                     ("participants", 1, 2, 0.9), ("participants", 2, 3, 0.4), ("participants", 3, 2, 1.0),
                     ("participants", 4, 2, 0.8), ("seed", 1, 2, 1.0),
+                    ("seed", 2, 2, 0.9),
                 ]
             ]
         ),
@@ -328,12 +329,12 @@ def test_unequal_settings_are_shown(inputs: ReportInputs) -> None:
 def test_how_sure_groups_and_scores_are_is_told_in_figures(inputs: ReportInputs, html: str) -> None:
     facts = opinion_facts(inputs)
     assert facts == [
-        "When participants are drawn anew at random and grouped again, 2 groups in 75% and 3 groups in 25% of 4 "
-        "draws come out. Their likeness to the groups shown here (adjusted Rand index: 1 if the same people stand "
+        "When participants are drawn anew at random and grouped again, 4 draws give 2 groups in 75% and 3 groups in "
+        "25% of them. The likeness to the groups shown here (adjusted Rand index: 1 if the same people stand "
         "together, 0 if only by chance) is 0.85 in the middle, and from 0.40 to 1.00.",
-        "When the same votes are grouped with other random seeds, 2 groups in 100% of 1 draw come out. Their "
+        "When the same votes are grouped with other random seeds, 2 draws give 2 groups in 100% of them. The "
         "likeness to the groups shown here (adjusted Rand index: 1 if the same people stand together, 0 if only by "
-        "chance) is 1.00 in the middle, and from 1.00 to 1.00.",
+        "chance) is 0.95 in the middle, and from 0.90 to 1.00.",
         "In nine draws out of ten a score lies within its 90% interval. Half of these intervals are wider than "
         "0.20; were the groups certain, they would be wider than 0.10.",
         "Of 3 selected statements, 1 reach the cut in at least 95% of the draws. 0 that were not selected reach it "
