@@ -61,8 +61,9 @@ def consensus_stability(
     """Group participants again and again, and tell how far groups and scores move.
 
     Two things are varied, each alone. *Participants*: everybody gets a random weight (see `redraws`); opinion
-    map, base clusters, number of groups and groups are computed anew. Base clusters start from those of the
-    votes as cast. *Seed*: the votes as cast, with other seeds of k-means. Groups are compared with those on
+    map, number of groups and groups are computed anew; under `paper`, base clusters start from those of the votes
+    as cast. *Seed*: the votes as cast, with other seeds of k-means, which change nothing where groups are found
+    without chance. Groups are compared with those on
     record by the adjusted Rand index (Hubert and Arabie 1985) over all participants. To tell how much of an
     interval comes from the groups, the same draws are scored with the groups on record as well.
 
@@ -160,5 +161,8 @@ def _on_record(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> tuple[np.nda
 
 
 def _start(positions: np.ndarray, procedure: Procedure) -> np.ndarray | None:
+    """Base clusters of the votes as cast, for the one procedure that otherwise searches for them at random."""
+    if procedure.name != "paper":
+        return None
     _, centres, _ = base_clusters(positions, np.ones(len(positions)), procedure.seed)
     return centres if len(centres) > 1 else None
