@@ -10,14 +10,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandera.polars as pa
 import polars as pl
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 IDS = pl.List(pl.String)
 STATEMENT_IDS = pl.List(pl.Int64)
 TIME = pl.Datetime("ms", "UTC")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What must hold of every value of a column, by the name that pandera has for it.
+
+    Pandera takes a second to load; it is loaded when a table is checked, not when one is read.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def isin(cls, values: list[Any]) -> Check:
+        """One of these values."""
+        return cls("isin", (tuple(values),))
+
+    @classmethod
+    def in_range(cls, low: float, high: float) -> Check:
+        """From `low` to `high`, both included."""
+        return cls("in_range", (low, high))
+
+    @classmethod
+    def gt(cls, low: float) -> Check:
+        """Above `low`."""
+        return cls("gt", (low,))
+
+    @classmethod
+    def ge(cls, low: float) -> Check:
+        """Not below `low`."""
+        return cls("ge", (low,))
 
 
 @dataclass(frozen=True)
@@ -27,7 +60,7 @@ class Field:
     dtype: Any
     meaning: str
     nullable: bool = False
-    checks: tuple[pa.Check, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +74,15 @@ class Contract:
     @cached_property
     def schema(self) -> pa.DataFrameSchema:
         """The pandera schema: exactly these columns, in any order, with a unique primary key."""
+        import pandera.polars as pa
+
         return pa.DataFrameSchema(
             {
                 name: pa.Column(
-                    field.dtype, list(field.checks), nullable=field.nullable, description=field.meaning
+                    field.dtype,
+                    [getattr(pa.Check, check.name)(*check.arguments) for check in field.checks],
+                    nullable=field.nullable,
+                    description=field.meaning,
                 )
                 for name, field in self.fields.items()
             },
@@ -74,6 +112,8 @@ class Contract:
 
         The table must be collected: pandera skips checks of content on a LazyFrame without a word.
         """
+        import pandera.polars as pa
+
         try:
             self.schema.validate(table, lazy=True)
         except (pa.errors.SchemaErrors, pa.errors.SchemaError) as error:
@@ -87,11 +127,11 @@ class Contract:
         return pl.DataFrame(schema=dict.fromkeys(("column", "check", "failure_case", "index"), pl.String))
 
 
-PROBABILITY = (pa.Check.in_range(0.0, 1.0),)
-COUNT = (pa.Check.ge(0),)
+PROBABILITY = (Check.in_range(0.0, 1.0),)
+COUNT = (Check.ge(0),)
 STATEMENT_ID = Field(pl.Int64, "id of the statement in the consultation", checks=COUNT)
 PARTICIPANT_ID = Field(pl.Int64, "id of the participant in the consultation", checks=COUNT)
-VOTE = Field(pl.Int8, "agree +1, disagree -1, pass 0", checks=(pa.Check.isin([-1, 0, 1]),))
+VOTE = Field(pl.Int8, "agree +1, disagree -1, pass 0", checks=(Check.isin([-1, 0, 1]),))
 DECISION_IDS = Field(IDS, "ids of the ledger rows this row rests on")
 ARM = Field(pl.String, "the constitution a model is trained on, or `base` for the untrained model")
 
@@ -110,7 +150,7 @@ RAW_STATEMENTS = _contract(
     moderated=Field(
         pl.Int8,
         "moderation in the export: 1 in, -1 out, 0 never moderated",
-        checks=(pa.Check.isin([-1, 0, 1]),),
+        checks=(Check.isin([-1, 0, 1]),),
     ),
     is_seed=Field(
         pl.Boolean, "written by the organisers before it opened, if the export tells", nullable=True
@@ -185,7 +225,7 @@ PARTICIPANTS = _contract(
     participant_id=PARTICIPANT_ID,
     n_votes=Field(pl.Int64, "statements voted on, all statements counted", checks=COUNT),
     kept=Field(pl.Boolean, "whether the votes count"),
-    fate=Field(pl.String, "why kept or not", checks=(pa.Check.isin(["kept", "too few votes", "excluded"]),)),
+    fate=Field(pl.String, "why kept or not", checks=(Check.isin(["kept", "too few votes", "excluded"]),)),
     polis_group=Field(pl.Int64, "the opinion group Polis itself assigned, if exported", nullable=True),
     decision_ids=DECISION_IDS,
 )
@@ -238,14 +278,14 @@ GAC_SCORES = _contract(
     ),
 )
 SIDE = Field(
-    pl.String, "whether the votes counted agree or disagree", checks=(pa.Check.isin(["agree", "disagree"]),)
+    pl.String, "whether the votes counted agree or disagree", checks=(Check.isin(["agree", "disagree"]),)
 )
 REPRESENTATIVE_STATEMENTS = _contract(
     "representative_statements",
     ("group_id", "statement_id"),
     group_id=Field(pl.Int64, "opinion group", checks=COUNT),
     statement_id=STATEMENT_ID,
-    rank=Field(pl.Int64, "place among the group's statements as Polis shows them", checks=(pa.Check.ge(1),)),
+    rank=Field(pl.Int64, "place among the group's statements as Polis shows them", checks=(Check.ge(1),)),
     side=SIDE,
     best_agreed=Field(pl.Boolean, "whether it is the statement the group agrees with best"),
     eligible=Field(
@@ -272,7 +312,7 @@ CONSENSUS_STATEMENTS = _contract(
     ("side", "statement_id"),
     side=SIDE,
     statement_id=STATEMENT_ID,
-    rank=Field(pl.Int64, "1 is the clearest of its side", checks=(pa.Check.between(1, 5),)),
+    rank=Field(pl.Int64, "1 is the clearest of its side", checks=(Check.in_range(1, 5),)),
     n_side=Field(pl.Int64, "votes of everybody on that side", checks=COUNT),
     n_votes=Field(pl.Int64, "votes of everybody, passes included", checks=COUNT),
     probability=Field(pl.Float64, "smoothed share of everybody on that side", checks=PROBABILITY),
@@ -296,7 +336,7 @@ COMMENT_PRIORITIES = _contract(
         nullable=True,
     ),
     priority=Field(
-        pl.Float64, "weight with which Polis draws it to be voted on next", checks=(pa.Check.gt(0),)
+        pl.Float64, "weight with which Polis draws it to be voted on next", checks=(Check.gt(0),)
     ),
 )
 CONSENSUS_STABILITY = _contract(
@@ -380,7 +420,7 @@ SELECTED_STATEMENTS = _contract(
     fate=Field(
         pl.String,
         "principle, left out by a person, undecided (reaches the cut, nobody has worded it), below the cut",
-        checks=(pa.Check.isin(["principle", "left out", "undecided", "below the cut"]),),
+        checks=(Check.isin(["principle", "left out", "undecided", "below the cut"]),),
     ),
     decision_ids=DECISION_IDS,
 )
@@ -596,7 +636,7 @@ PROMPTS = _contract(
     purpose=Field(
         pl.String,
         "what it is used for",
-        checks=(pa.Check.isin(["revision", "preference", "policy", "held_out", "qualitative"]),),
+        checks=(Check.isin(["revision", "preference", "policy", "held_out", "qualitative"]),),
     ),
     themes=Field(IDS, "themes it exercises"),
     relevant_principles=Field(IDS, "`arm/principle_id` of every principle tagged with one of these themes"),
@@ -674,7 +714,7 @@ PREFERENCE_PAIRS = _contract(
     status=Field(
         pl.String,
         "labelled, identical responses, or unanswered",
-        checks=(pa.Check.isin(["labelled", "identical", "unanswered"]),),
+        checks=(Check.isin(["labelled", "identical", "unanswered"]),),
     ),
     method=Field(pl.String, "how the feedback model was asked"),
     feedback_model=Field(pl.String, "digest or name of the feedback model"),
@@ -764,18 +804,44 @@ DECISION_TRAIL = _contract(
     "decision_trail",
     ("subject",),
     subject=Field(pl.String, "`statement:ID` or `principle:ARM/ID`"),
-    kind=Field(pl.String, "statement or principle", checks=(pa.Check.isin(["statement", "principle"]),)),
+    kind=Field(pl.String, "statement or principle", checks=(Check.isin(["statement", "principle"]),)),
     text=Field(pl.String, "its text (untrusted)"),
+    raw_text=Field(pl.String, "a statement as its author typed it (untrusted)", nullable=True),
+    author_id=Field(pl.Int64, "participant who wrote a statement", nullable=True),
     fate=Field(pl.String, "what became of it"),
-    gac=Field(pl.Float64, "group-aware consensus", nullable=True, checks=PROBABILITY),
+    n_votes=Field(pl.Int64, "votes on a statement that count, passes included", nullable=True),
+    group_ids=Field(STATEMENT_IDS, "opinion groups, in the order of the next two columns"),
+    group_votes=Field(STATEMENT_IDS, "votes of each group on a statement, passes included"),
+    group_agreement=Field(pl.List(pl.Float64), "share of each group that agrees with a statement"),
+    gac=Field(
+        pl.Float64,
+        "group-aware consensus; of a principle, the highest among its statements",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
     gac_low=Field(pl.Float64, "lower end of its interval", nullable=True, checks=PROBABILITY),
     gac_high=Field(pl.Float64, "upper end of its interval", nullable=True, checks=PROBABILITY),
+    published_gac=Field(
+        pl.Float64, "the score published elsewhere for a statement", nullable=True, checks=PROBABILITY
+    ),
+    rank=Field(pl.Int64, "place of a statement by consensus, 1 being the highest", nullable=True),
+    selected=Field(pl.Boolean, "whether a statement reaches the cut", nullable=True),
+    selection_probability=Field(
+        pl.Float64,
+        "share of resamples in which a statement reaches the cut",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
     statement_ids=Field(STATEMENT_IDS, "statements behind it"),
     principle_ids=Field(IDS, "principles it leads to, as `arm/id`"),
     decision_ids=DECISION_IDS,
-    n_pairs=Field(pl.Int64, "preference pairs judged under it", nullable=True),
+    n_pairs=Field(pl.Int64, "preference pairs judged under a principle", nullable=True),
     n_decided_pairs=Field(pl.Int64, "of those, pairs with a label other than one half", nullable=True),
+    n_responses=Field(pl.Int64, "responses its adherence is the mean of", nullable=True),
     adherence=Field(pl.Float64, "mean adherence of its arm's policy", nullable=True, checks=PROBABILITY),
+    base_adherence=Field(
+        pl.Float64, "mean adherence of the untrained model", nullable=True, checks=PROBABILITY
+    ),
     story=Field(IDS, "what happened to it, step by step, in sentences"),
 )
 DECISION_SENSITIVITY = _contract(

@@ -48,6 +48,11 @@ class Home:
         return self.folder / "report"
 
     @property
+    def manifest(self) -> Path:
+        """What was made, by which run, with the digest of every file."""
+        return self.folder / "manifest.json"
+
+    @property
     def cache(self) -> Path:
         """Downloads that several consultations share."""
         return self.root / "cache"

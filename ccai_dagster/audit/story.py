@@ -6,7 +6,7 @@ whoever shows them escapes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ def principle_story(
     arm: str,
     feedback: Feedback,
     records: Records,
-    fates: Mapping[int, str],
+    sources: Sequence[StatementFacts],
 ) -> tuple[list[str], list[str]]:
     """Tell where a principle comes from and what was done with it.
 
@@ -96,25 +96,28 @@ def principle_story(
         arm: Its arm.
         feedback: What the feedback model did with it.
         records: All ledgers.
-        fates: What became of each statement, from SELECTED_STATEMENTS.
+        sources: What is known of each statement it comes from.
 
     Returns:
         The sentences in order, and the ids of the decisions that touched it, each once.
     """
-    story, touched = [], []
-    sources = principle["statement_ids"]
-    if sources:
-        story.append(f"It comes from {'statement' if len(sources) == 1 else 'statements'} {listed(sources)}.")
-        below = [source for source in sources if fates.get(source, "below the cut") == "below the cut"]
-        if below:
+    story: list[str] = []
+    touched: list[Record] = []
+    ids = principle["statement_ids"]
+    if ids:
+        story.append(f"It comes from {'statement' if len(ids) == 1 else 'statements'} {listed(ids)}.")
+        above = {each.raw["statement_id"] for each in sources if (each.selected or {}).get("selected")}
+        if below := [key for key in ids if key not in above]:
             story.append(
                 f"Of these, {listed(below)} {'does' if len(below) == 1 else 'do'} not reach the cut."
             )
     else:
         story.append("It comes from no statement of this consultation.")
-    for decision_id in principle["decision_ids"]:
-        if (decision := records.by_id.get(decision_id)) is None:
-            continue
+    for source in sources:
+        told, decisions = _source(source, records)
+        story.append(told)
+        touched += decisions
+    for decision in _worded(principle, records):
         story += [_decided(decision), *_replaced(decision, records)]
         touched += [decision, *records.chain(decision)]
     if principle["gac"] is not None:
@@ -124,6 +127,38 @@ def principle_story(
         touched.append(decision)
     story += _use(feedback, arm)
     return story, _ids(touched)
+
+
+def _worded(principle: Mapping[str, Any], records: Records) -> list[Record]:
+    """The decisions behind a principle; of one read from a file, those that gave it exactly this text."""
+    known = [records.by_id[key] for key in principle["decision_ids"] if key in records.by_id]
+    if known:
+        return known
+    wordings = [
+        decision
+        for key in principle["statement_ids"]
+        for decision in records.on("wording", key)
+        if decision.text == principle["text"]
+    ]
+    merges = [decision for key in principle["statement_ids"] for decision in records.on("merge", key)]
+    subjects = {decision.subject_ids for decision in wordings}
+    return list(
+        dict.fromkeys([*wordings, *(each for each in merges if each.subject_ids in subjects)])
+    )
+
+
+def _source(facts: StatementFacts, records: Records) -> tuple[str, list[Record]]:
+    """One statement behind a principle: its text, who wrote it, why it was let in, how it was received."""
+    key = facts.raw["statement_id"]
+    by = "unknown" if facts.raw["author_id"] is None else f"participant {facts.raw['author_id']}"
+    parts = [f"Statement {key} ({'the organisers' if facts.raw['is_seed'] else by}): {quoted(facts.text)}."]
+    decisions: list[Record] = []
+    for decision in records.on("moderation", key):
+        parts += [_moderation(decision, facts), *_replaced(decision, records)]
+        decisions += [decision, *records.chain(decision)]
+    if facts.gac:
+        parts += _votes(facts)
+    return " ".join(parts), decisions
 
 
 def _origin(raw: Mapping[str, Any]) -> str:

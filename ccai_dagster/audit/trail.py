@@ -6,7 +6,7 @@ here: computing scores or applying decisions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,11 @@ class StatementFacts:
     principles: tuple[tuple[str, str], ...]
     n_scored: int
 
+    @property
+    def text(self) -> str:
+        """The text that counts."""
+        return str((self.statement or self.raw)["text"])
+
 
 def decision_trail(
     raw_statements: pl.DataFrame,
@@ -40,6 +45,7 @@ def decision_trail(
     ledgers: Mapping[str, pl.DataFrame],
     preference_pairs: Mapping[str, pl.DataFrame],
     adherence: Mapping[str, pl.DataFrame],
+    only: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """Tell of every statement and principle what became of it, by whose decision and for what reason.
 
@@ -53,55 +59,87 @@ def decision_trail(
         ledgers: LEDGER by kind, replaced rows included.
         preference_pairs: PREFERENCE_PAIRS by arm.
         adherence: ADHERENCE by the arm of the model that responded (`base` included).
+        only: Subjects to tell of; all by default.
 
     Returns:
         DECISION_TRAIL: statements by id, then principles by arm in the order of their constitution.
         `decision_ids` holds every decision that touched the row, replaced ones included.
     """
     records = read_records(ledgers)
+    facts = _facts(
+        raw_statements, statements, gac_scores, consensus_stability, selected_statements, constitutions
+    )
+    wanted = None if only is None else set(only)
+    rows = [
+        _statement_row(facts[statement_id], records)
+        for statement_id in sorted(facts)
+        if wanted is None or f"statement:{statement_id}" in wanted
+    ]
+    for arm in sorted(constitutions):
+        feedback = _feedback(arm, preference_pairs, adherence)
+        rows += [
+            _principle_row(principle, arm, feedback.get(principle["principle_id"], Feedback()), records, facts)
+            for principle in constitutions[arm].to_dicts()
+            if wanted is None or f"principle:{arm}/{principle['principle_id']}" in wanted
+        ]
+    return DECISION_TRAIL.build(rows)
+
+
+def _facts(
+    raw_statements: pl.DataFrame,
+    statements: pl.DataFrame,
+    gac_scores: pl.DataFrame,
+    consensus_stability: pl.DataFrame,
+    selected_statements: pl.DataFrame,
+    constitutions: Mapping[str, pl.DataFrame],
+) -> dict[int, StatementFacts]:
     scores, intervals = _by_id(gac_scores), _by_id(consensus_stability)
     kept, chosen = _by_id(statements), _by_id(selected_statements)
     leads_to = _principles_of(constitutions)
     n_scored = gac_scores["gac"].drop_nulls().len()
-    rows = []
-    for raw in raw_statements.sort("statement_id").to_dicts():
-        statement_id = raw["statement_id"]
-        facts = StatementFacts(
+    return {
+        raw["statement_id"]: StatementFacts(
             raw=raw,
-            statement=kept.get(statement_id),
-            gac=scores.get(statement_id),
-            stability=intervals.get(statement_id),
-            selected=chosen.get(statement_id),
-            principles=tuple(leads_to.get(statement_id, ())),
+            statement=kept.get(raw["statement_id"]),
+            gac=scores.get(raw["statement_id"]),
+            stability=intervals.get(raw["statement_id"]),
+            selected=chosen.get(raw["statement_id"]),
+            principles=tuple(leads_to.get(raw["statement_id"], ())),
             n_scored=n_scored,
         )
-        rows.append(_statement_row(facts, records))
-    fates = {statement_id: row["fate"] for statement_id, row in chosen.items()}
-    for arm in sorted(constitutions):
-        feedback = _feedback(arm, preference_pairs, adherence)
-        for principle in constitutions[arm].to_dicts():
-            own = feedback.get(principle["principle_id"], Feedback())
-            rows.append(_principle_row(principle, arm, own, records, intervals, fates))
-    return DECISION_TRAIL.build(rows)
+        for raw in raw_statements.to_dicts()
+    }
 
 
 def _statement_row(facts: StatementFacts, records: Records) -> dict[str, Any]:
     story, decision_ids = statement_story(facts, records)
-    text = facts.statement["text"] if facts.statement else facts.raw["text"]
+    gac, stability, selected = facts.gac or {}, facts.stability or {}, facts.selected or {}
     return {
         "subject": f"statement:{facts.raw['statement_id']}",
         "kind": "statement",
-        "text": text,
+        "text": facts.text,
+        "raw_text": facts.raw["text"],
+        "author_id": facts.raw["author_id"],
         "fate": _fate(facts, records),
-        "gac": facts.gac["gac"] if facts.gac else None,
-        "gac_low": facts.stability["gac_low"] if facts.stability else None,
-        "gac_high": facts.stability["gac_high"] if facts.stability else None,
+        "n_votes": gac.get("n_votes"),
+        "group_ids": gac.get("group_ids", []),
+        "group_votes": gac.get("group_votes", []),
+        "group_agreement": gac.get("group_agreement", []),
+        "gac": gac.get("gac"),
+        "gac_low": stability.get("gac_low"),
+        "gac_high": stability.get("gac_high"),
+        "published_gac": gac.get("published_gac"),
+        "rank": selected.get("rank"),
+        "selected": selected.get("selected"),
+        "selection_probability": stability.get("selection_probability"),
         "statement_ids": [facts.raw["statement_id"]],
         "principle_ids": [f"{arm}/{principle}" for arm, principle in facts.principles],
         "decision_ids": decision_ids,
         "n_pairs": None,
         "n_decided_pairs": None,
+        "n_responses": None,
         "adherence": None,
+        "base_adherence": None,
         "story": story,
     }
 
@@ -122,33 +160,45 @@ def _principle_row(
     arm: str,
     feedback: Feedback,
     records: Records,
-    intervals: Mapping[int, dict[str, Any]],
-    fates: Mapping[int, str],
+    facts: Mapping[int, StatementFacts],
 ) -> dict[str, Any]:
-    story, decision_ids = principle_story(principle, arm, feedback, records, fates)
-    widest = _highest(principle["statement_ids"], intervals)
+    sources = [facts[key] for key in principle["statement_ids"] if key in facts]
+    story, decision_ids = principle_story(principle, arm, feedback, records, sources)
+    highest = _highest(sources)
     return {
         "subject": f"principle:{arm}/{principle['principle_id']}",
         "kind": "principle",
         "text": principle["text"],
+        "raw_text": None,
+        "author_id": None,
         "fate": f"in the constitution {arm}",
+        "n_votes": None,
+        "group_ids": [],
+        "group_votes": [],
+        "group_agreement": [],
         "gac": principle["gac"],
-        "gac_low": widest["gac_low"] if widest else None,
-        "gac_high": widest["gac_high"] if widest else None,
+        "gac_low": highest.get("gac_low"),
+        "gac_high": highest.get("gac_high"),
+        "published_gac": None,
+        "rank": None,
+        "selected": None,
+        "selection_probability": None,
         "statement_ids": principle["statement_ids"],
         "principle_ids": [f"{arm}/{principle['principle_id']}"],
         "decision_ids": decision_ids,
         "n_pairs": feedback.n_pairs,
         "n_decided_pairs": feedback.n_decided,
+        "n_responses": feedback.n_responses,
         "adherence": feedback.adherence,
+        "base_adherence": feedback.base_adherence,
         "story": story,
     }
 
 
-def _highest(statement_ids: list[int], intervals: Mapping[int, dict[str, Any]]) -> dict[str, Any] | None:
+def _highest(sources: list[StatementFacts]) -> Mapping[str, Any]:
     """The interval of the statement with the highest consensus, which is the principle's own score."""
-    known = [intervals[i] for i in statement_ids if i in intervals and intervals[i]["gac"] is not None]
-    return max(known, key=lambda row: (row["gac"], -row["statement_id"])) if known else None
+    known = [each.stability for each in sources if each.stability and each.stability["gac"] is not None]
+    return max(known, key=lambda row: (row["gac"], -row["statement_id"])) if known else {}
 
 
 def _by_id(table: pl.DataFrame) -> dict[int, dict[str, Any]]:

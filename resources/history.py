@@ -1,0 +1,213 @@
+"""What Dagster has on record of a consultation, and the manifest written from it.
+
+Belongs here: asking Dagster's instance and the folders of results. Doesn't belong here: what is made of it.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlparse
+
+import dagster as dg
+from upath import UPath
+
+from ccai_dagster.audit.manifest import (
+    CONSULTATION,
+    MODELS,
+    REPORT,
+    SAMPLE_FILES,
+    TABLES,
+    FileRecord,
+    Manifest,
+    Materialization,
+    Observation,
+    Run,
+    describe_files,
+    listed_folder,
+    read_manifest,
+    row_digests,
+    write_manifest,
+)
+from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation
+from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.deliberation.polis_export import export_files
+from ccai_dagster.errors import ConsultationError
+from resources.home import Home
+
+DATA_VERSION = "dagster/data_version"
+INPUT_VERSION = "dagster/input_data_version/"
+INPUT_POINTER = "dagster/input_event_pointer/"
+EARLIER = 20
+"""Materializations of an asset that are told of; Dagster keeps all of them."""
+
+
+def record(
+    consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
+) -> Manifest:
+    """Write the manifest of everything that was made so far, and return it.
+
+    Args:
+        consultation: The consultation.
+        home: Where its results are.
+        instance: Dagster's record.
+        keys: All assets of its graph.
+    """
+    manifest = describe(consultation, home, instance, keys)
+    write_manifest(home.manifest, manifest)
+    return manifest
+
+
+def describe(
+    consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
+) -> Manifest:
+    """Collect what Dagster knows and what lies in the folders."""
+    ordered = sorted(set(keys), key=lambda key: key.to_user_string())
+    made = {key.to_user_string(): _materializations(instance, key) for key in ordered}
+    seen = {key.to_user_string(): _observation(instance, key) for key in ordered}
+    latest = {name: found[0] for name, found in made.items() if found}
+    sources = {name: found for name, found in seen.items() if found is not None and name not in latest}
+    bare: dict[str, Any] = {"inputs": {}, "observations": {}}
+    earlier = {
+        name: [each.model_copy(update=bare) for each in found[1:]]
+        for name, found in made.items()
+        if len(found) > 1
+    }
+    runs = {each.dagster_run for found in made.values() for each in found}
+    runs |= {each.dagster_run for each in sources.values()}
+    ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
+    return Manifest(
+        consultation=consultation.name,
+        folder=str(consultation.folder),
+        materializations=latest,
+        earlier=earlier,
+        sources=sources,
+        runs={run_id: run for run_id in sorted(runs) if (run := _run(instance, run_id)) is not None},
+        files=_files(consultation, home, [key for key in ordered if key.to_user_string() in latest], latest),
+        rows={kind: row_digests(ledger.to_dicts()) for kind, ledger in ledgers.items()},
+    )
+
+
+def place_of(url: str) -> Path:
+    """Return a folder of results; one that is not on this machine behaves like a path."""
+    return cast(Path, UPath(url))
+
+
+def input_paths(consultation: Consultation) -> dict[str, Path]:
+    """Return every file that the consultation is made of, by its name in the manifest."""
+    file = consultation.file
+    paths = [consultation.folder / "consultation.yaml", *(consultation.ledger(kind) for kind in LEDGERS)]
+    paths += export_files(consultation.path(file.votes))
+    named = [file.prompts, file.themes, file.helpfulness, *file.judge_comparisons.values()]
+    named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
+    named += [benchmark.path for benchmark in file.benchmarks.values()]
+    named += [file.published_scores] if file.published_scores else []
+    paths += [consultation.path(name) for name in named]
+    found = {}
+    for path in paths:
+        for place, folder in ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE)):
+            if path.is_relative_to(folder):
+                found[f"{place}/{path.relative_to(folder).as_posix()}"] = path
+                break
+    return found
+
+
+def _files(
+    consultation: Consultation,
+    home: Home,
+    keys: Collection[dg.AssetKey],
+    latest: dict[str, Materialization],
+) -> dict[str, FileRecord]:
+    paths = input_paths(consultation)
+    tables = place_of(home.tables_url)
+    for key in keys:
+        name = f"{'/'.join(key.path)}.parquet"
+        if (tables / name).exists():
+            paths[f"{TABLES}/{name}"] = tables / name
+    for path in sorted(home.report.glob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            paths[f"{REPORT}/{path.name}"] = path
+    known = _known_models(home)
+    models: dict[str, FileRecord] = {}
+    for digest in sorted({each.data_version for name, each in latest.items() if _is_model(name)}):
+        folder = f"{MODELS}/{digest}"
+        stored = {name: each for name, each in known.items() if name.startswith(f"{folder}/")}
+        if stored and listed_folder(stored, folder) == digest:
+            models |= stored
+        else:
+            place = place_of(home.models_url) / digest
+            paths |= {f"{folder}/{path.relative_to(place).as_posix()}": path
+                      for path in place.rglob("*") if path.is_file()}  # fmt: skip
+    return describe_files(paths) | models
+
+
+def _is_model(name: str) -> bool:
+    return name.rpartition("/")[2] in {"base_model", "supervised_policy", "preference_model", "policy"}
+
+
+def _known_models(home: Home) -> dict[str, FileRecord]:
+    """The files of models that an earlier manifest lists; a model never changes, so none is read twice."""
+    try:
+        manifest, whole = read_manifest(home.manifest)
+    except ConsultationError:
+        return {}
+    return {name: each for name, each in manifest.files.items() if whole and name.startswith(f"{MODELS}/")}
+
+
+def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[Materialization]:
+    found = []
+    for each in instance.fetch_materializations(key, limit=EARLIER).records:
+        event = each.asset_materialization
+        tags = event.tags or {} if event is not None else {}
+        if event is None or DATA_VERSION not in tags:
+            continue
+        inputs = {tag.removeprefix(INPUT_VERSION): value for tag, value in tags.items()
+                  if tag.startswith(INPUT_VERSION)}  # fmt: skip
+        observations = {tag.removeprefix(INPUT_POINTER): int(value) for tag, value in tags.items()
+                        if tag.startswith(INPUT_POINTER) and str(value).isdecimal()}  # fmt: skip
+        found.append(
+            Materialization(
+                data_version=tags[DATA_VERSION],
+                dagster_run=each.run_id,
+                mlflow_run=_mlflow_run(event),
+                made_at=_time(each.timestamp),
+                inputs=inputs,
+                observations=observations,
+            )
+        )
+    return found
+
+
+def _mlflow_run(event: dg.AssetMaterialization) -> str | None:
+    """The run's id, from its own entry or from the end of its address."""
+    if "mlflow run" in event.metadata:
+        return str(event.metadata["mlflow run"].value)
+    if "mlflow" in event.metadata:
+        return urlparse(str(event.metadata["mlflow"].value)).fragment.rpartition("/runs/")[2] or None
+    return None
+
+
+def _observation(instance: dg.DagsterInstance, key: dg.AssetKey) -> Observation | None:
+    records = instance.fetch_observations(key, limit=1).records
+    event = records[0].asset_observation if records else None
+    if event is None or DATA_VERSION not in (event.tags or {}):
+        return None
+    return Observation(
+        data_version=event.tags[DATA_VERSION],
+        dagster_run=records[0].run_id,
+        number=records[0].storage_id,
+        observed_at=_time(records[0].timestamp),
+    )
+
+
+def _run(instance: dg.DagsterInstance, run_id: str) -> Run | None:
+    found = instance.get_run_record_by_id(run_id)
+    if found is None:
+        return None
+    started = _time(found.start_time) if found.start_time else None
+    ended = _time(found.end_time) if found.end_time else None
+    return Run(started_at=started, ended_at=ended, status=found.dagster_run.status.value)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
