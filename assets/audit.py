@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
@@ -12,10 +14,10 @@ from assets.evaluation import STAGES
 from assets.report_file import report_file
 from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
-from ccai_dagster.audit.provenance import Activity, Agent, Entity, provenance_document
 from ccai_dagster.audit.report import render_report
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.audit.sensitivity import World, decision_sensitivity
+from ccai_dagster.audit.told_run import provenance_of
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.constitution.on_record import cut_on_record, excluded_on_record, procedure_on_record
 from ccai_dagster.constitution.selection import ideas_on_record
@@ -23,12 +25,14 @@ from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.checks import check_decision_ids
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.evaluation.findings import findings
+from resources import history
 from resources.home import Home
 
 GROUP = "audit"
 OWNER = "team:audit"
 ALL_LEDGERS = [decisions.ledger_key(kind) for kind in LEDGERS]
-SOFTWARE = "ccai_dagster"
+SOFTWARE = {"ccai_dagster": "ccai-dagster", "dagster": "dagster", "mlflow": "mlflow"}
+"""Programs that the provenance names, and what their packages are called."""
 
 
 def build(
@@ -64,7 +68,7 @@ def build(
         return {key.removesuffix(suffix): table for key, table in tables.items() if key.endswith(suffix)}
 
     @table_asset(
-        contracts.DECISION_TRAIL, key=["decision_trail"], kinds={"python"},
+        contracts.DECISION_TRAIL, key=["decision_trail"], kinds={"python"}, method="2",
         ins=deliberated | constitutions | pairs | adherence, checks=["decision_ids"],
         description="What became of every statement and principle, by whose decision and for what reason.", **common,
     )  # fmt: skip
@@ -89,7 +93,12 @@ def build(
             by_arm(tables, "__pairs"),
             by_arm(tables, "__adherence"),
         )
-        return Table(frame, checks=[Checked("decision_ids", check_decision_ids(ledgers))])
+        fates = frame.group_by("kind", "fate").len().sort("len", descending=True)
+        return Table(
+            frame,
+            {f"{kind}: {fate}": count for kind, fate, count in fates.iter_rows()},
+            checks=[Checked("decision_ids", check_decision_ids(ledgers))],
+        )
 
     assets = [trail]
     if derived is not None:
@@ -132,16 +141,25 @@ def build(
 
         assets.append(audit_report)
 
+    earlier = _keys([*others, *assets])
+
     @table_asset(
-        contracts.FILE, key=["provenance"], kinds={"json"}, ins={assets[-1].key.path[-1]: assets[-1].key.path},
-        description="The whole run as W3C PROV-JSON: what was made from what, by which run and decision.", **common,
+        contracts.FILE, key=["provenance"], kinds={"json"}, group=GROUP, owner=OWNER, method="2",
+        deps=sorted(earlier, key=lambda key: key.to_user_string()),
+        description="The whole run as W3C PROV-JSON: what was made from what, by which run and decision.",
     )  # fmt: skip
-    def provenance(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
-        keys = _keys([*others, *assets])
-        document = provenance_document(*_history(consultation, context.instance, keys))
-        return report_file(
+    def provenance(context: dg.AssetExecutionContext) -> Table:
+        # Without itself: the manifest names the digest of the file that is written here.
+        manifest = history.describe(consultation, home, context.instance, earlier)
+        ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
+        programs = {name: version(package) for name, package in SOFTWARE.items()}
+        document = provenance_of(manifest, ledgers, programs)
+        written = report_file(
             home, "provenance.json", json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
         )
+        history.record(consultation, home, context.instance, earlier)
+        counts = {name: len(document[name]) for name in ("entity", "activity", "agent")}
+        return replace(written, metadata={**written.metadata, **counts, "manifest": str(home.manifest)})
 
     return [*assets, provenance]
 
@@ -204,50 +222,3 @@ def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.Asse
     }
 
 
-def _history(
-    consultation: Consultation, instance: dg.DagsterInstance, keys: set[dg.AssetKey]
-) -> tuple[list[Entity], list[Activity], list[Agent]]:
-    """Collect what Dagster and the ledgers know, as plain records."""
-    current = versions(instance, keys)
-    references = {(key.to_user_string(), version) for key, version in current.items()}
-    entities, activities, agents = [], [], {Agent(SOFTWARE, "software", SOFTWARE)}
-    for key, version in current.items():
-        event = instance.get_latest_materialization_event(key)
-        name = key.to_user_string()
-        if event is None or event.asset_materialization is None:
-            entities.append(Entity(name, version, name))
-            continue
-        tags = event.asset_materialization.tags or {}
-        prefix = "dagster/input_data_version/"
-        used = {(tag.removeprefix(prefix), value) for tag, value in tags.items() if tag.startswith(prefix)}
-        sources = tuple(sorted(used & references))
-        metadata = event.asset_materialization.metadata
-        mlflow = {"mlflow_run": str(metadata["mlflow run"].value)} if "mlflow run" in metadata else {}
-        entities.append(Entity(name, version, name, sources))
-        activities.append(
-            Activity(
-                f"run:{event.run_id}/{name}",
-                "run",
-                f"materialization of {name}",
-                used=sources,
-                generated=((name, version),),
-                agents=(SOFTWARE,),
-                attributes={"dagster_run": event.run_id, **mlflow},
-            )
-        )
-    for kind in LEDGERS:
-        ledger = (f"{kind}_ledger", current.get(decisions.ledger_key(kind), ""))
-        for row in decisions.read(consultation, kind).iter_rows(named=True):
-            agents.add(Agent(f"role:{row['decided_by']}", "role", row["decided_by"]))
-            activities.append(
-                Activity(
-                    f"decision:{row['decision_id']}",
-                    "decision",
-                    row["outcome"],
-                    started_at=row["decided_at"],
-                    generated=(ledger,) if ledger in references else (),
-                    agents=(f"role:{row['decided_by']}",),
-                    attributes={"reason": row["reason"], "subjects": " ".join(row["subject_ids"])},
-                )
-            )
-    return entities, activities, sorted(agents, key=lambda agent: agent.agent_id)

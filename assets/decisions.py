@@ -1,10 +1,15 @@
 """What people decided: one observable source a ledger. Its data version is the digest of its rows."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
 from assets.table_asset import markdown_table
 from ccai_dagster.consultation import LEDGERS, Consultation
+from ccai_dagster.decisions.decision import is_policy
 from ccai_dagster.decisions.ledger import current, ledger_digest, read_ledger
 from ccai_dagster.errors import ConsultationError
 
@@ -46,25 +51,43 @@ def _ledger(consultation: Consultation, kind: str) -> dg.SourceAsset:
     )
     def ledger() -> dg.ObserveResult:
         try:
-            table = read(consultation, kind)
-            counting = current(table)
+            table, path = read(consultation, kind), consultation.ledger(kind)
+            current(table)
         except ConsultationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        last = table.sort("decided_at").tail(1)
-        shown = counting.tail(8).select(
-            "decision_id", "subject_ids", "outcome", "reason", "decided_by", "decided_at"
-        )
         return dg.ObserveResult(
-            data_version=dg.DataVersion(ledger_digest(table)),
-            metadata={
-                "rows": table.height,
-                "rows that count": counting.height,
-                "last decided": f"{last['decided_at'].item()} by {last['decided_by'].item()}"
-                if last.height
-                else "never",
-                "latest rows": dg.MetadataValue.md(markdown_table(shown)),
-                "file": str(consultation.ledger(kind)),
-            },
+            data_version=dg.DataVersion(ledger_digest(table)), metadata=ledger_metadata(table, path)
         )
 
     return ledger
+
+
+def ledger_metadata(table: pl.DataFrame, path: Path) -> dict[str, Any]:
+    """Return what is worth knowing about a ledger: counts, last change, and its latest rows.
+
+    Args:
+        table: LEDGER, replaced rows included.
+        path: Its file.
+    """
+    counting = current(table)
+    policies = counting["outcome"].map_elements(is_policy, return_dtype=pl.Boolean).sum()
+    decided = {subject for subjects in counting["subject_ids"] for subject in subjects}
+    last = table.sort("decided_at", maintain_order=True).tail(1)
+    shown = table.tail(8).select(
+        "decision_id", "subject_ids", "outcome", "reason", "decided_by", "decided_at", "supersedes"
+    )
+    changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return {
+        "rows": table.height,
+        "rows that count": counting.height,
+        "superseded": table.height - counting.height,
+        "policies": int(policies or 0),
+        "subjects decided": len(decided),
+        "suggested by a program": int(counting["suggested_by"].is_not_null().sum()),
+        "last decided": f"{last['decided_at'].item()} by {last['decided_by'].item()} ({last['decision_id'].item()})"
+        if last.height
+        else "never",
+        "file changed": changed.isoformat(timespec="seconds"),
+        "latest rows": dg.MetadataValue.md(markdown_table(shown)),
+        "file": dg.MetadataValue.path(str(path)),
+    }

@@ -6,12 +6,13 @@ Used by every module of the graph; no asset is defined here.
 import functools
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from assets.ledgers_used import ledgers_used
 from ccai_dagster import pictures
 from ccai_dagster.contracts import Contract
 from ccai_dagster.decisions.findings import Finding
@@ -124,12 +125,13 @@ def table_asset(
         def body(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
             try:
                 table = function(context, **inputs)
+                used = ledgers_used(context.instance, map(dg.AssetKey.from_coercible, deps))
             except Refused as refused:
                 yield from _stop(asset_key, [_findings_result(each, asset_key) for each in refused.checks])
                 return
             except ConsultationError as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
-            yield from publish(table, contract, asset_key)
+            yield from publish(replace(table, metadata={**table.metadata, **used}), contract, asset_key)
 
         return dg.asset(
             key=asset_key,

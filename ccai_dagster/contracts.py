@@ -455,12 +455,12 @@ LABELLING = Field(
 ORIGIN = Field(
     pl.String,
     "whether the groups are the published ones or computed again",
-    checks=(pa.Check.isin(["published", "recomputed"]),),
+    checks=(Check.isin(["published", "recomputed"]),),
 )
 ATTACHED = Field(
     pl.String,
     "whether each group stands at the participant it was computed for (id), or at whoever has its row (position)",
-    checks=(pa.Check.isin(["id", "position"]),),
+    checks=(Check.isin(["id", "position"]),),
 )
 SEED = Field(pl.Int64, "seed of k-means; null for published groups", nullable=True)
 REPLICATED_GROUPS = _contract(
@@ -554,7 +554,7 @@ REPLICATED_STATEMENTS = _contract(
     crossing=Field(
         pl.String,
         "what the correction does at the published threshold",
-        checks=(pa.Check.isin(["stays above", "falls below", "rises above", "stays below"]),),
+        checks=(Check.isin(["stays above", "falls below", "rises above", "stays below"]),),
     ),
     principle_ids=Field(IDS, "published principles it is a source of"),
     seeds_reaching=Field(
@@ -579,7 +579,7 @@ REPLICATED_PRINCIPLES = _contract(
     fate=Field(
         pl.String,
         "what the correction does to its sources",
-        checks=(pa.Check.isin(["keeps all its sources", "loses some sources", "loses all its sources"]),),
+        checks=(Check.isin(["keeps all its sources", "loses some sources", "loses all its sources"]),),
     ),
     lost_seeds=Field(
         STATEMENT_IDS, "seeds with which, groups recomputed, none of its sources reaches the threshold"
@@ -609,7 +609,7 @@ REPLICATION = _contract(
     verdict=Field(
         pl.String,
         "whether the reproduced figure, rounded as printed, is the published one",
-        checks=(pa.Check.isin(["equal", "differs", "not computed"]),),
+        checks=(Check.isin(["equal", "differs", "not computed"]),),
     ),
     explanation=Field(pl.String, "how it was computed, or why it cannot be"),
 )

@@ -18,6 +18,7 @@ from ccai_dagster.consultation import Consultation
 from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.staleness import plan
+from resources import history
 from resources.home import Home
 
 Say = Callable[[str], None]
@@ -78,19 +79,37 @@ def run(
     instance = instance or prepare_instance(root)
     home = Home(root, consultation.name)
     defs = build_defs(consultation, root)
-    whole = defs.resolve_implicit_global_asset_job_def()
     outcome = Outcome()
+    asset_graph = defs.resolve_asset_graph()
     say("Observing the votes and the ledgers")
     if not _execute(defs.resolve_job_def(jobs.OBSERVE), None, instance, outcome):
         return outcome
-    asset_graph = defs.resolve_asset_graph()
+    try:
+        _materialize(consultation, home, instance, defs, asset_graph, select, say, outcome)
+    finally:
+        # Also of a run that stops or waits: what was made up to there can be asked about and verified.
+        history.record(consultation, home, instance, asset_graph.get_all_asset_keys())
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _materialize(
+    consultation: Consultation,
+    home: Home,
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    asset_graph: BaseAssetGraph,
+    select: str | None,
+    say: Say,
+    outcome: Outcome,
+) -> None:
+    whole = defs.resolve_implicit_global_asset_job_def()
     graph = automation.graph_of(asset_graph)
     if select is not None:
         chosen = _selected(select, asset_graph, graph)
         say(f"Materializing {len(chosen)} selected assets")
         _execute(whole, chosen, instance, outcome)
-        outcome.seconds = time.monotonic() - began
-        return outcome
+        return
     resources = build_resources(home)
     is_kept = automation.kept(resources["tables"], resources["models"], instance)
     light = jobs.up_to_constitution().resolve(asset_graph)
@@ -110,8 +129,6 @@ def run(
         if not _execute(whole, list(ready), instance, outcome):
             break
     outcome.fresh = sorted(key.to_user_string() for key in found.fresh - done)
-    outcome.seconds = time.monotonic() - began
-    return outcome
 
 
 def _admitted(
