@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
-from ccai_dagster.commands import deciding
+from ccai_dagster.commands import auditing, deciding
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.errors import ConsultationError
 from resources.home import Home, home_root
@@ -168,6 +168,10 @@ def ui(
     except KeyboardInterrupt:
         for server in servers:
             server.terminate()
+
+
+app.command()(auditing.audit)
+app.command()(auditing.verify)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ Belongs here: asking Dagster's instance and the folders of results. Doesn't belo
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlparse
 
 import dagster as dg
-from upath import UPath
 
 from ccai_dagster.audit.manifest import (
     CONSULTATION,
@@ -33,7 +32,7 @@ from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.deliberation.polis_export import export_files
 from ccai_dagster.errors import ConsultationError
-from resources.home import Home
+from resources.home import Home, place
 
 DATA_VERSION = "dagster/data_version"
 INPUT_VERSION = "dagster/input_data_version/"
@@ -88,11 +87,6 @@ def describe(
     )
 
 
-def place_of(url: str) -> Path:
-    """Return a folder of results; one that is not on this machine behaves like a path."""
-    return cast(Path, UPath(url))
-
-
 def input_paths(consultation: Consultation) -> dict[str, Path]:
     """Return every file that the consultation is made of, by its name in the manifest."""
     file = consultation.file
@@ -105,9 +99,9 @@ def input_paths(consultation: Consultation) -> dict[str, Path]:
     paths += [consultation.path(name) for name in named]
     found = {}
     for path in paths:
-        for place, folder in ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE)):
+        for name, folder in ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE)):
             if path.is_relative_to(folder):
-                found[f"{place}/{path.relative_to(folder).as_posix()}"] = path
+                found[f"{name}/{path.relative_to(folder).as_posix()}"] = path
                 break
     return found
 
@@ -119,7 +113,7 @@ def _files(
     latest: dict[str, Materialization],
 ) -> dict[str, FileRecord]:
     paths = input_paths(consultation)
-    tables = place_of(home.tables_url)
+    tables = place(home.tables_url)
     for key in keys:
         name = f"{'/'.join(key.path)}.parquet"
         if (tables / name).exists():
@@ -135,9 +129,9 @@ def _files(
         if stored and listed_folder(stored, folder) == digest:
             models |= stored
         else:
-            place = place_of(home.models_url) / digest
-            paths |= {f"{folder}/{path.relative_to(place).as_posix()}": path
-                      for path in place.rglob("*") if path.is_file()}  # fmt: skip
+            stored_in = place(home.models_url) / digest
+            paths |= {f"{folder}/{path.relative_to(stored_in).as_posix()}": path
+                      for path in stored_in.rglob("*") if path.is_file()}  # fmt: skip
     return describe_files(paths) | models
 
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class Home:
 def home_root() -> Path:
     """Return `CCAI_HOME` as an absolute path."""
     return Path(os.environ.get("CCAI_HOME", ".ccai")).absolute()
+
+
+def place(url: str) -> Path:
+    """Return a folder of results; one that is not on this machine behaves like a path."""
+    if "://" not in url:
+        return Path(url)
+    from upath import UPath
+
+    return cast(Path, UPath(url))
 
 
 def _url(variable: str, default: Path, consultation: str) -> str:

@@ -29,7 +29,7 @@ class Entity:
         version: Its data version.
         label: What it is, for people.
         derived_from: The versions it was made from.
-        revises: The entity that it replaces, as a correction does.
+        revises: The entities that it replaces, as a correction does.
         members: The entities it consists of, as a ledger of its rows; it is then a collection.
         attributes: Anything else worth telling.
     """
@@ -38,7 +38,7 @@ class Entity:
     version: str
     label: str
     derived_from: tuple[Reference, ...] = ()
-    revises: Reference | None = None
+    revises: tuple[Reference, ...] = ()
     members: tuple[Reference, ...] = ()
     attributes: Mapping[str, Value] = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ def provenance_document(
         own = _entity(entity.reference)
         for reference in _known(entity.derived_from, known_entities, entity.asset):
             derived.append({"prov:generatedEntity": own, "prov:usedEntity": _entity(reference)})
-        for reference in _known([entity.revises] if entity.revises else [], known_entities, entity.asset):
+        for reference in _known(entity.revises, known_entities, entity.asset):
             derived.append({"prov:generatedEntity": own, "prov:usedEntity": _entity(reference),
                             "prov:type": _typed("prov:Revision")})  # fmt: skip
         for reference in _known(entity.members, known_entities, entity.asset):

@@ -13,7 +13,7 @@ from functools import cached_property
 import polars as pl
 
 from ccai_dagster.decisions.chains import replaced_rows
-from ccai_dagster.decisions.decision import Decision, is_decision, is_policy, split_outcome
+from ccai_dagster.decisions.decision import WITHDRAWN, Decision, is_decision, is_policy, split_outcome
 from ccai_dagster.decisions.ledger import current
 
 LONGEST_QUOTE = 300
@@ -79,6 +79,15 @@ class Records:
     @cached_property
     def _earlier(self) -> Mapping[str, tuple[str, ...]]:
         return {key: each.superseded for key, each in self.by_id.items()}
+
+    def replacing(self, record: Record) -> list[Record]:
+        """Return the decisions that replaced this one directly."""
+        return [each for each in self.by_id.values() if record.decision_id in each.superseded]
+
+    def withdrawn(self, kind: str, subject: object) -> tuple[Record, ...]:
+        """Return the rows that took back a decision on a subject without putting another in its place."""
+        found = self.by_subject.get((kind, str(subject)), ())
+        return tuple(record for record in found if record.counts and record.verb == WITHDRAWN)
 
     def of_kind(self, kind: str) -> list[Record]:
         """Return the decisions of one kind that count, policies included, in the order of the ledger."""

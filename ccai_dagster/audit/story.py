@@ -51,14 +51,16 @@ def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str],
     statement_id = facts.raw["statement_id"]
     story, touched = [_origin(facts.raw), EXPORT[facts.raw["moderated"]]], []
     for decision in records.on("exclusion", facts.raw["author_id"]):
-        counted_or_not = "count" if decision.verb == "keep" else "do not count"
-        story.append(f"Its author's votes {counted_or_not} ({decision.cited}). {decision.because}")
+        count = "do not count" if decision.verb == "exclude" else "were looked at and count"
+        story.append(f"Its author's votes {count} ({decision.cited}). {decision.because}")
         touched.append(decision)
     moderation = records.on("moderation", statement_id)
     for decision in moderation:
         story += [_moderation(decision, facts), *_replaced(decision, records)]
         touched += [decision, *records.chain(decision)]
-    if not moderation:
+    told, taken_back = _withdrawn("moderation", statement_id, records)
+    story, touched = story + told, touched + taken_back
+    if not moderation and not taken_back:
         story.append("No moderation decision on it is on record.")
     if facts.gac:
         story += _votes(facts)
@@ -74,6 +76,9 @@ def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str],
     for decision in (*records.on("merge", statement_id), *records.on("wording", statement_id)):
         story += [_told(decision, statement_id, facts), *_replaced(decision, records)]
         touched += [decision, *records.chain(decision)]
+    for kind in ("idea", "merge", "wording"):
+        told, taken_back = _withdrawn(kind, statement_id, records)
+        story, touched = story + told, touched + taken_back
     if facts.principles:
         places = [f"{principle} of {arm}" for arm, principle in facts.principles]
         story.append(f"It stands behind {listed(places)}.")
@@ -193,6 +198,17 @@ def _replaced(decision: Record, records: Records) -> list[str]:
     ]
 
 
+def _withdrawn(kind: str, subject: object, records: Records) -> tuple[list[str], list[Record]]:
+    """Decisions that were taken back without another in their place."""
+    story: list[str] = []
+    touched: list[Record] = []
+    for decision in records.withdrawn(kind, subject):
+        story.append(f"A {kind} decision on it was taken back ({decision.cited}). {decision.because}")
+        story += _replaced(decision, records)
+        touched += [decision, *records.chain(decision)]
+    return story, touched
+
+
 def _votes(facts: StatementFacts) -> list[str]:
     gac = facts.gac or {}
     story = [
@@ -261,6 +277,8 @@ def _told(decision: Record, statement_id: int, facts: StatementFacts) -> str:
         )
         if decision.root_id not in {principle for _, principle in facts.principles}:
             done += ", which no constitution of this run contains"
+    elif decision.verb == "keep apart":
+        done = f"Kept apart from {'statement' if len(others) == 1 else 'statements'} {listed(others)}"
     elif decision.verb == "leave out":
         done = f"Left out{with_others if others else ''} by a person"
     else:

@@ -78,7 +78,11 @@ def _decided(ledgers: Mapping[str, pl.DataFrame]) -> list[Entity]:
     rows = [row for ledger in ledgers.values() for row in ledger.to_dicts()]
     by_id = {row["decision_id"]: _row(row) for row in rows}
     return [
-        Entity(*_row(row), f"the decision {row['decision_id']}", revises=by_id.get(row["supersedes"]))
+        Entity(
+            *_row(row),
+            f"the decision {row['decision_id']}",
+            revises=tuple(by_id[key] for key in (row["supersedes"] or "").split() if key in by_id),
+        )
         for row in rows
     ]
 
