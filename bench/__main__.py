@@ -1,6 +1,6 @@
 """Runs all benchmarks."""
 
-from bench import definitions, deliberation, graph
+from bench import auditing, definitions, deliberation, graph
 
-for benchmark in (definitions, deliberation, graph):
+for benchmark in (definitions, deliberation, graph, auditing):
     benchmark.main()

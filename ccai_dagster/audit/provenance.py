@@ -115,7 +115,9 @@ def provenance_document(
     known_entities = _unique("entity", [entity.reference for entity in entities])
     known_activities = _unique("activity", [activity.activity_id for activity in activities])
     known_agents = _unique("agent", [agent.agent_id for agent in agents])
-    used, generated, associated, started, informed = [], [], [], [], []
+    used: list[dict[str, Any]] = []
+    generated: list[dict[str, Any]] = []
+    associated, started, informed = [], [], []
     for activity in activities:
         own = activity.activity_id
         name = _name("activity", own)
@@ -132,7 +134,8 @@ def provenance_document(
             informed.append({"prov:informed": name, "prov:informant": _name("activity", informant)})
         for agent_id in _known(activity.agents, known_agents, own):
             associated.append({"prov:activity": name, "prov:agent": _name("agent", agent_id)})
-    derived, members = [], []
+    derived: list[dict[str, Any]] = []
+    members = []
     for entity in entities:
         own = _entity(entity.reference)
         for reference in _known(entity.derived_from, known_entities, entity.asset):

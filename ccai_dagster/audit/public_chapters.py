@@ -13,8 +13,9 @@ import polars as pl
 
 from ccai_dagster.audit.records import Record, Records, counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.feedback.calibration import wilson_interval
-from ccai_dagster.pictures.style import colour, group_name
+from ccai_dagster.pictures.style import colour
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ccai_dagster.audit.records import Record, Records, counted, listed, percent, quoted
-from ccai_dagster.pictures.style import group_name
+from ccai_dagster.deliberation.group_names import group_name
 
 if TYPE_CHECKING:
     from ccai_dagster.audit.trail import StatementFacts
@@ -147,16 +147,14 @@ def _worded(principle: Mapping[str, Any], records: Records) -> list[Record]:
     ]
     merges = [decision for key in principle["statement_ids"] for decision in records.on("merge", key)]
     subjects = {decision.subject_ids for decision in wordings}
-    return list(
-        dict.fromkeys([*wordings, *(each for each in merges if each.subject_ids in subjects)])
-    )
+    return list(dict.fromkeys([*wordings, *(each for each in merges if each.subject_ids in subjects)]))
 
 
 def _source(facts: StatementFacts, records: Records) -> tuple[str, list[Record]]:
     """One statement behind a principle: its text, who wrote it, why it was let in, how it was received."""
     key = facts.raw["statement_id"]
     by = "unknown" if facts.raw["author_id"] is None else f"participant {facts.raw['author_id']}"
-    parts = [f"Statement {key} ({'the organisers' if facts.raw['is_seed'] else by}): {quoted(facts.text)}."]
+    parts = [f"Statement {key} ({'the organisers' if facts.raw['is_seed'] else by}): {quoted(facts.text)}"]
     decisions: list[Record] = []
     for decision in records.on("moderation", key):
         parts += [_moderation(decision, facts), *_replaced(decision, records)]
@@ -317,9 +315,10 @@ def _use(feedback: Feedback, arm: str) -> list[str]:
         base = (
             f" (untrained: {percent(feedback.base_adherence)})" if feedback.base_adherence is not None else ""
         )
+        keep = "keeps" if feedback.n_responses == 1 else "keep"
         story.append(
             f"By the feedback model's measure, {counted(feedback.n_responses, 'response')} of the {arm} "
-            f"policy keep to it with a mean probability of {percent(feedback.adherence)}{base}."
+            f"policy {keep} to it with a mean probability of {percent(feedback.adherence)}{base}."
         )
     return story
 

@@ -78,7 +78,9 @@ def decision_trail(
     for arm in sorted(constitutions):
         feedback = _feedback(arm, preference_pairs, adherence)
         rows += [
-            _principle_row(principle, arm, feedback.get(principle["principle_id"], Feedback()), records, facts)
+            _principle_row(
+                principle, arm, feedback.get(principle["principle_id"], Feedback()), records, facts
+            )
             for principle in constitutions[arm].to_dicts()
             if wanted is None or f"principle:{arm}/{principle['principle_id']}" in wanted
         ]

@@ -113,10 +113,12 @@ def _path(name: str, places: Mapping[str, Path]) -> Path:
 def _compare(name: str, expected: FileRecord, found: FileRecord | None) -> Mismatch:
     if found is None:
         return Mismatch(name, "is not there any more")
-    size = "" if found.n_bytes == expected.n_bytes else f", {found.n_bytes:,} bytes instead of {expected.n_bytes:,}"
-    return Mismatch(
-        name, f"was changed: its SHA-256 is {found.sha256}, on record is {expected.sha256}{size}"
+    size = (
+        ""
+        if found.n_bytes == expected.n_bytes
+        else f", {found.n_bytes:,} bytes instead of {expected.n_bytes:,}"
     )
+    return Mismatch(name, f"was changed: its SHA-256 is {found.sha256}, on record is {expected.sha256}{size}")
 
 
 def _tables(manifest: Manifest, there: Mapping[str, Path]) -> Iterator[Mismatch]:
@@ -252,7 +254,9 @@ def _provenance(manifest: Manifest, path: Path) -> Iterator[Mismatch]:
         if key != "provenance" and (key, made.data_version) not in told
     )  # fmt: skip
     if missing:
-        yield Mismatch(PROVENANCE_NAME, f"does not tell of the version on record of {_named(missing, 'asset')}")
+        yield Mismatch(
+            PROVENANCE_NAME, f"does not tell of the version on record of {_named(missing, 'asset')}"
+        )
 
 
 def _copy(manifest: Manifest, report: Path) -> Iterator[Mismatch]:

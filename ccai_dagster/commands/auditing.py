@@ -107,7 +107,9 @@ def verify(
         for each in found.mismatches:
             typer.secho(visible(f"{each.name}: {each.what}.", LONGEST), fg=typer.colors.RED, err=True)
         raise _fail(f"{len(found.mismatches)} things do not match {path}.")
-    typer.echo(f"Everything is as the run left it. The manifest's own SHA-256, to compare: {file_digest(path)}")
+    typer.echo(
+        f"Everything is as the run left it. The manifest's own SHA-256, to compare: {file_digest(path)}"
+    )
 
 
 def _consultation(folder: Path | None) -> "Consultation":
@@ -122,7 +124,13 @@ def _manifest(what: Path | None, consultation: Path | None) -> Path:
 
     if what is not None and not what.exists():
         raise ConsultationError(f"{what}: not found. Give an audit report or a folder of results.")
-    near = [] if what is None else [what, *what.absolute().parents[:2]] if what.is_dir() else [*what.absolute().parents[:2]]
+    near = (
+        []
+        if what is None
+        else [what, *what.absolute().parents[:2]]
+        if what.is_dir()
+        else [*what.absolute().parents[:2]]
+    )
     for folder in near:
         if (folder / MANIFEST).is_file():
             return folder / MANIFEST
@@ -136,7 +144,9 @@ def _manifest(what: Path | None, consultation: Path | None) -> Path:
     chosen = what if what is not None and (what / "consultation.yaml").is_file() else consultation
     found = Home(home_root(), _consultation(chosen).name).manifest
     if not found.is_file():
-        raise ConsultationError(f"{found}: not found, so there is nothing to compare with. `ccai run` writes it.")
+        raise ConsultationError(
+            f"{found}: not found, so there is nothing to compare with. `ccai run` writes it."
+        )
     return found
 
 
@@ -166,14 +176,18 @@ def _printed(found: "list[Answer]", width: int) -> Iterator[str]:
             yield f"  Decisions ({len(answer.decisions)}; `ccai audit ID` tells more of each)"
             for each in answer.decisions:
                 told = f"{each.decision_id}  {each.kind}, {each.decided_by}, {each.decided_at[:10]}"
-                yield from _wrapped(f"{told}{'' if each.counts else ', replaced'}: {each.outcome}", width, "    ")
+                yield from _wrapped(
+                    f"{told}{'' if each.counts else ', replaced'}: {each.outcome}", width, "    "
+                )
         if answer.seen:
             yield ""
             yield "  Where it can be seen (`ccai ui` opens Dagster and MLflow)"
             for seen in answer.seen:
                 mlflow = f", MLflow run {seen.mlflow_run}" if seen.mlflow_run else ""
                 yield from _wrapped(
-                    f"{seen.asset}  {seen.data_version[:12]}  Dagster run {seen.dagster_run}{mlflow}", width, "    "
+                    f"{seen.asset}  {seen.data_version[:12]}  Dagster run {seen.dagster_run}{mlflow}",
+                    width,
+                    "    ",
                 )
         for note in answer.notes:
             yield ""

@@ -33,7 +33,7 @@ from ccai_dagster.pictures.results import (
     training_curves_alt,
 )
 from ccai_dagster.pictures.statements import representative_votes, representative_votes_alt
-from ccai_dagster.pictures.style import as_markdown, group_name
+from ccai_dagster.pictures.style import as_markdown
 from ccai_dagster.pictures.uncertainty import gac_intervals, gac_intervals_alt, stability, stability_alt
 
 __all__ = [
@@ -44,7 +44,6 @@ __all__ = [
     "gac_distribution_alt",
     "gac_intervals",
     "gac_intervals_alt",
-    "group_name",
     "opinion_map",
     "opinion_map_alt",
     "polarization",

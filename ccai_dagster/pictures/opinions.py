@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import INK, PALE, colour, draw, group_name, marker, median
+from ccai_dagster.deliberation.group_names import group_name
+from ccai_dagster.pictures.style import INK, PALE, colour, draw, marker, median
 
 
 def opinion_map(opinion_groups: pl.DataFrame) -> bytes:

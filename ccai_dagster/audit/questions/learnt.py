@@ -89,7 +89,9 @@ def answer_model(digest: str, evidence: Evidence) -> Answer:
     """Tell what a model was made from, and where it is used."""
     story: list[str] = []
     keys, facts, decisions = [], {}, []
-    tables = {key: table for key in model_keys(evidence) if (table := evidence.table_if_made(key)) is not None}
+    tables = {
+        key: table for key in model_keys(evidence) if (table := evidence.table_if_made(key)) is not None
+    }
     for key, table in tables.items():
         for row in table.filter(pl.col("model_digest") == digest).to_dicts():
             keys.append(key)
@@ -162,7 +164,9 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
         )
     model = "base_model" if arm == BASE else f"{arm}/policy"
     source = {"elo": "elo_scores", "adherence": f"{arm}/adherence"}.get(benchmark, f"{arm}/{benchmark}")
-    keys = ["eval_scores", source, model] + (["judge_calibration"] if benchmark in ("elo", "adherence") else [])
+    keys = ["eval_scores", source, model] + (
+        ["judge_calibration"] if benchmark in ("elo", "adherence") else []
+    )
     record = evidence.table_if_made(model, ["model_digest"])
     facts = {**row, "model_digest": record["model_digest"].item() if record is not None else None}
     if facts["model_digest"]:

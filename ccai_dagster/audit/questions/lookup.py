@@ -89,10 +89,10 @@ def _exact(kind: str, sought: str, names: Collection[str]) -> list[str]:
     return [sought] if sought in names else []
 
 
-def _unknown(
-    asked: str, sought: str, known: Mapping[str, Collection[str]], evidence: Evidence
-) -> str:
-    said = f"There is no {next(iter(known))} {sought!r}." if len(known) == 1 else f"Nothing is called {asked!r}."
+def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evidence: Evidence) -> str:
+    said = (
+        f"There is no {next(iter(known))} {sought!r}." if len(known) == 1 else f"Nothing is called {asked!r}."
+    )
     names = {f"{kind}:{each}": each for kind, ids in known.items() for each in ids}
     lowered: dict[str, str] = {}
     for full, each in names.items():
@@ -114,7 +114,12 @@ def _statements(evidence: Evidence) -> set[str]:
 
 def _principles(evidence: Evidence) -> list[str]:
     tables = {arm: evidence.table_if_made(f"{arm}/constitution", ["principle_id"]) for arm in evidence.arms}
-    return [f"{arm}/{each}" for arm, table in tables.items() if table is not None for each in table["principle_id"]]
+    return [
+        f"{arm}/{each}"
+        for arm, table in tables.items()
+        if table is not None
+        for each in table["principle_id"]
+    ]
 
 
 def _decisions(evidence: Evidence) -> Collection[str]:
@@ -129,9 +134,11 @@ def _pairs(evidence: Evidence) -> set[str]:
 
 def _models(evidence: Evidence) -> set[str]:
     tables = [evidence.table_if_made(key, ["model_digest"]) for key in model_keys(evidence)]
-    found = pl.concat([table["model_digest"] for table in tables if table is not None]) if any(
-        table is not None for table in tables
-    ) else pl.Series([], dtype=pl.String)
+    found = (
+        pl.concat([table["model_digest"] for table in tables if table is not None])
+        if any(table is not None for table in tables)
+        else pl.Series([], dtype=pl.String)
+    )
     return set(found)
 
 

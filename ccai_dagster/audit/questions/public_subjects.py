@@ -31,11 +31,15 @@ def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, obje
     pairs = {arm: evidence.table_if_made(f"{arm}/preference_pairs", JUDGED) for arm in evidence.arms}
     adherence = {model: evidence.table_if_made(f"{model}/adherence", KEPT) for model in evidence.models}
     return decision_trail(
-        *(evidence.table(name) for name in DELIBERATED if name not in ("votes", "opinion_groups")),
-        {arm: evidence.table(f"{arm}/constitution") for arm in evidence.arms},
-        evidence.ledgers,
-        _made(pairs),
-        _made(adherence),
+        raw_statements=evidence.table("raw_statements"),
+        statements=evidence.table("statements"),
+        gac_scores=evidence.table("gac_scores"),
+        consensus_stability=evidence.table("consensus_stability"),
+        selected_statements=evidence.table("selected_statements"),
+        constitutions={arm: evidence.table(f"{arm}/constitution") for arm in evidence.arms},
+        ledgers=evidence.ledgers,
+        preference_pairs=_made(pairs),
+        adherence=_made(adherence),
         only=subjects,
     ).to_dicts()
 
@@ -52,8 +56,8 @@ def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Answer:
     (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
     names = ("constitution", "signed_constitution", "revisions", "preference_pairs", "preference_model", "policy",
              "adherence")  # fmt: skip
-    keys = [*DELIBERATED[1:], *(f"{arm}/{name}" for name in names), "base/adherence"]
-    return _answer(row, keys, evidence)
+    keys = [*(DELIBERATED[1:] if row["statement_ids"] else ()), *(f"{arm}/{name}" for name in names)]
+    return _answer(row, [*keys, "base/adherence"], evidence)
 
 
 def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Answer:

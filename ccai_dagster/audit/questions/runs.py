@@ -30,13 +30,18 @@ def answer_run(run_id: str, evidence: Evidence) -> Answer:
             f"{run.ended_at or 'an unknown time'}, status {run.status}."
         ]
     else:
-        story = [f"An MLflow run of the Dagster run {listed(sorted({each.dagster_run for _, each, _ in own}))}."]
+        story = [
+            f"An MLflow run of the Dagster run {listed(sorted({each.dagster_run for _, each, _ in own}))}."
+        ]
     observed = [asset for asset, each in manifest.sources.items() if each.dagster_run == run_id]
     if observed:
         story.append(f"The latest look at {listed(observed)} was in it.")
     standing = [asset for asset, _, stands in own if stands]
     replaced = [asset for asset, _, stands in own if not stands]
-    story.append(f"Of what it made, {counted(len(standing), 'asset')} still stand" + ("s." if len(standing) == 1 else "."))
+    story.append(
+        f"Of what it made, {counted(len(standing), 'asset')} still stand"
+        + ("s." if len(standing) == 1 else ".")
+    )
     story += [
         f"{asset} in the version {each.data_version[:SHORT]}{'' if stands else ', since replaced'}"
         f"{f', MLflow run {each.mlflow_run}' if each.mlflow_run and run is not None else ''}."
@@ -52,7 +57,10 @@ def answer_run(run_id: str, evidence: Evidence) -> Answer:
         "Dagster run" if run is not None else "MLflow run",
         story,
         {"standing": standing, "replaced": replaced, "observed": observed, "inputs": inputs},
-        seen=[Seen(asset, each.data_version, each.made_at, each.dagster_run, each.mlflow_run) for asset, each, _ in own],
+        seen=[
+            Seen(asset, each.data_version, each.made_at, each.dagster_run, each.mlflow_run)
+            for asset, each, _ in own
+        ],
     )
 
 

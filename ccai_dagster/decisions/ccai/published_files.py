@@ -32,6 +32,9 @@ from ccai_dagster.errors import ConsultationError
 PERSONAL_CODE = "xid"
 """The column with the survey panel's code of each participant, which is never carried over."""
 
+REMARKS = ("above_threshold_not_in_constitution", "organiser_rewrite", "claim_against_data")
+"""Kinds of `discrepancies.csv` that tell something about a single statement which no other file tells."""
+
 _ORIGINAL = re.compile(r"moderated-out original (\d+)")
 
 
@@ -49,6 +52,7 @@ class PublishedFiles:
         standard: Principle id and text of the Standard constitution.
         left_out: Statements above the published threshold that are in no principle.
         rewrites: Original statement (None if not found) of each rewrite by the organisers.
+        remarks: What whoever compared the publication with the data noted on a statement.
         results: What the authors computed and printed.
         qualitative_prompts: Number and text of the published prompts.
         screening: The screening questions: question, accepted answers.
@@ -63,6 +67,7 @@ class PublishedFiles:
     standard: tuple[tuple[str, str], ...]
     left_out: tuple[int, ...]
     rewrites: dict[int, int | None]
+    remarks: dict[int, tuple[str, ...]]
     results: PublishedResults
     qualitative_prompts: tuple[tuple[str, str], ...]
     screening: tuple[tuple[str, tuple[str, ...]], ...]
@@ -94,7 +99,7 @@ def read_published_files(source: Path) -> PublishedFiles:
     participants = set(unique_numbers(matrix, "participant"))
     merges = _merges(source / "aggregation.csv", kept)
     principles = _principles(source, kept, merges)
-    left_out, rewrites = _discrepancies(source / "discrepancies.csv", statements, kept)
+    left_out, rewrites, remarks = _discrepancies(source / "discrepancies.csv", statements, kept)
     return PublishedFiles(
         comments=comments,
         matrix=matrix,
@@ -105,6 +110,7 @@ def read_published_files(source: Path) -> PublishedFiles:
         standard=_constitution(source / "standard_constitution.csv"),
         left_out=left_out,
         rewrites=rewrites,
+        remarks=remarks,
         results=read_published_results(source, kept, participants),
         qualitative_prompts=_prompts(source / "qualitative_prompts.csv"),
         screening=_screening(source / "screening_questions.json"),
@@ -201,9 +207,10 @@ def _constitution(path: Path) -> tuple[tuple[str, str], ...]:
 
 def _discrepancies(
     path: Path, statements: dict[int, PublishedStatement], kept: set[int]
-) -> tuple[tuple[int, ...], dict[int, int | None]]:
+) -> tuple[tuple[int, ...], dict[int, int | None], dict[int, tuple[str, ...]]]:
     left_out: list[int] = []
     rewrites: dict[int, int | None] = {}
+    remarks: dict[int, tuple[str, ...]] = {}
     for where, row in read_table(path, ("kind", "comment_id", "detail")):
         if row["kind"] == "above_threshold_not_in_constitution":
             left_out += known_ids(where, row, "comment_id", kept)
@@ -213,7 +220,11 @@ def _discrepancies(
             if original is not None and original not in statements:
                 raise ConsultationError(f"{where}: original {original} is not in comments.csv; correct it.")
             rewrites[known_ids(where, row, "comment_id", kept)[0]] = original
-    return tuple(left_out), rewrites
+        detail = " ".join(row["detail"].split())
+        if row["kind"] in REMARKS and detail and row["comment_id"].strip():
+            for key in known_ids(where, row, "comment_id", kept):
+                remarks[key] = (*remarks.get(key, ()), detail)
+    return tuple(left_out), rewrites, remarks
 
 
 def _prompts(path: Path) -> tuple[tuple[str, str], ...]:

@@ -74,7 +74,17 @@ def _let_in(statement: PublishedStatement, files: PublishedFiles) -> Decision:
         )
     else:
         reason = "In by the export. A reason for this one statement was not published, only the criteria."
-    return _moderation(f"moderation-{key}", [statement], "in", reason)
+    return _moderation(
+        f"moderation-{key}",
+        [statement],
+        "in",
+        reason if key in files.left_out else reason + _remarks(key, files),
+    )
+
+
+def _remarks(key: int, files: PublishedFiles) -> str:
+    told = [text if text.endswith((".", "!", "?")) else f"{text}." for text in files.remarks.get(key, ())]
+    return "".join(f" Remark of whoever compared the publication with the data: {text}" for text in told)
 
 
 def _moderated_out(statement: PublishedStatement, rewrites: list[int] | None) -> Decision:
@@ -211,7 +221,8 @@ def wording_decisions(files: PublishedFiles) -> list[Decision]:
             reason=(
                 "Reaches the published threshold with the published scores, and stands in no published "
                 "principle; no reason was published."
-            ),
+            )
+            + _remarks(each, files),
             decided_by=AUTHORS,
             decided_at=YEAR,
             inputs_digest=text_digest(files.statements[each].text),
