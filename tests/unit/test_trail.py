@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ccai_dagster.audit.records import Record, listed, quoted, read_records
+from ccai_dagster.audit.records import Record, Records, listed, quoted, read_records
 from ccai_dagster.audit.trail import decision_trail
-from ccai_dagster.contracts import DECISION_TRAIL
+from ccai_dagster.contracts import DECISION_TRAIL, LEDGER
 from ccai_dagster.errors import ConsultationError
 
 
@@ -86,11 +86,20 @@ def test_stories_of_statements_that_did_not_make_it(small_consultation: Any) -> 
 
 def test_the_story_of_a_principle(small_consultation: Any) -> None:
     row = rows_of(small_consultation)["principle:public/P1"]
-    assert row["decision_ids"] == ["W2", "P1", "G1", "S1"]
+    assert row["decision_ids"] == ["M1", "M2", "W2", "P1", "G1", "S1"]
+    assert (row["n_responses"], row["base_adherence"]) == (2, 0.25)
     assert (row["n_pairs"], row["n_decided_pairs"], row["adherence"]) == (4, 2, 0.75)
     assert (row["gac_low"], row["gac_high"]) == (pytest.approx(0.71), pytest.approx(0.91))
     assert row["story"] == [
         "It comes from statements 1 and 2.",
+        "Statement 1 (the organisers): “The AI should be honest” Let in by moderation (decision M1, moderators, "
+        "2025-03-04). Reason given: fits the question. 20 votes count: 18 agree, 2 disagree, 0 passes. It has the "
+        "agreement of 90% of 10 votes in Group A and 90% of 10 votes in Group B. Its group-aware consensus is "
+        "0.810 (90% interval 0.710 to 0.910).",
+        "Statement 2 (participant 7): “The AI should tell the truth.” Let in and rewritten from “teh AI shuold tell "
+        "the truth” to “The AI should tell the truth.” (decision M2, moderators, 2025-03-04). Reason given: "
+        "spelling. 20 votes count: 17 agree, 3 disagree, 0 passes. It has the agreement of 90% of 10 votes in "
+        "Group A and 80% of 10 votes in Group B. Its group-aware consensus is 0.720 (90% interval 0.620 to 0.820).",
         "Worded from statements 1 and 2 as “Choose the honest response.” (decision W2, moderators, "
         "2025-03-04). Reason given: template.",
         "This replaces an earlier decision: “principle: Be honest.” (decision P1, moderators, 2025-03-04). "
@@ -112,6 +121,72 @@ def test_a_principle_that_no_statement_led_to(small_consultation: Any) -> None:
     assert row["story"] == [
         "It comes from no statement of this consultation.",
         "No preference pair was judged under it.",
+    ]
+
+
+def test_facts_of_a_statement_stand_in_columns(small_consultation: Any) -> None:
+    row = rows_of(small_consultation)["statement:6"]
+    assert (row["raw_text"], row["author_id"], row["n_votes"]) == ("The AI should cite sources", 9, 15)
+    assert (row["group_ids"], row["group_votes"], row["group_agreement"]) == ([0, 1], [10, 5], [1.0, 0.8])
+    assert (row["rank"], row["selected"], row["selection_probability"]) == (2, True, 0.9)
+    out = rows_of(small_consultation)["statement:3"]
+    assert (out["n_votes"], out["group_votes"], out["rank"], out["selected"]) == (None, [], None, None)
+
+
+def test_only_some_subjects_can_be_told(small_consultation: Any) -> None:
+    wanted = ["statement:2", "principle:standard/S1", "statement:99"]
+    some = decision_trail(**vars(small_consultation), only=wanted)
+    whole = decision_trail(**vars(small_consultation))
+    assert some.equals(whole.filter(pl.col("subject").is_in(wanted))) and some.height == 2
+
+
+def test_a_principle_read_from_a_file_is_told_with_the_decisions_that_gave_its_text(
+    small_consultation: Any,
+) -> None:
+    given = small_consultation.constitutions["public"].with_columns(
+        decision_ids=pl.lit([], dtype=pl.List(pl.String))
+    )
+    small = replace(small_consultation, constitutions={"public": given})
+    assert rows_of(small)["principle:public/P1"]["decision_ids"] == ["M1", "M2", "W2", "P1", "G1", "S1"]
+    other = given.with_columns(text=pl.lit("Choose something else."))
+    small = replace(small_consultation, constitutions={"public": other})
+    assert rows_of(small)["principle:public/P1"]["decision_ids"] == ["M1", "M2", "S1"]
+
+
+def test_a_row_may_replace_two(small_consultation: Any) -> None:
+    row = small_consultation.ledgers["moderation"].row(1, named=True)
+    second = row | {"decision_id": "M2b", "outcome": "in", "decided_by": "council"}
+    third = row | {
+        "decision_id": "M8",
+        "outcome": "out: duplicate",
+        "supersedes": "M2 M2b",
+        "reason": "both agreed",
+    }
+    records = Records(
+        {each["decision_id"]: Record(**{**each, "subject_ids": ("2",)}) for each in (row, second, third)}, {}
+    )
+    assert [each.decision_id for each in records.chain(records.by_id["M8"])] == ["M2", "M2b"]
+    assert [each.decision_id for each in records.replacing(records.by_id["M2b"])] == ["M8"]
+
+
+def test_a_decision_that_was_taken_back_is_told(small_consultation: Any) -> None:
+    ledgers = small_consultation.ledgers
+    row = ledgers["moderation"].row(1, named=True)
+    back = row | {
+        "decision_id": "M9",
+        "outcome": "withdrawn",
+        "supersedes": "M2",
+        "reason": "on the wrong row",
+    }
+    ledger = LEDGER.build([*ledgers["moderation"].to_dicts(), back])
+    story = rows_of(replace(small_consultation, ledgers={**ledgers, "moderation": ledger}))["statement:2"][
+        "story"
+    ]
+    assert story[2:4] == [
+        "A moderation decision on it was taken back (decision M9, moderators, 2025-03-04). Reason given: on the "
+        "wrong row.",
+        "This replaces an earlier decision: “rewrite: The AI should tell the truth.” (decision M2, moderators, "
+        "2025-03-04). Reason given: spelling.",
     ]
 
 

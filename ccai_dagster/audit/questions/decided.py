@@ -8,7 +8,6 @@ from __future__ import annotations
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
 from ccai_dagster.audit.questions.public_subjects import trail_of
 from ccai_dagster.audit.records import Record, counted, listed, quoted
-from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.digest import SHORT
 from ccai_dagster.errors import ConsultationError
 
@@ -118,6 +117,8 @@ def _participants(record: Record, evidence: Evidence) -> tuple[list[str], dict[s
 
 
 def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
+    from ccai_dagster.constitution.principles import constitution_digest
+
     (arm,) = record.subject_ids
     digest = constitution_digest(evidence.table(f"{arm}/constitution"))
     same = digest == record.inputs_digest

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -51,7 +52,8 @@ def answers(asked: str, evidence: Evidence) -> list[Answer]:
     found = _find(asked.strip(), evidence)
     principles = [name for kind, name in found if kind == "principle"]
     if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
-        return [_ANSWERS["principle"](name, evidence) for name in principles]
+        decided = [name for kind, name in found if kind == "decision"]
+        return [_beside(_ANSWERS["principle"](name, evidence), decided) for name in principles]
     if len(found) > 1:
         raise ConsultationError(
             f"{asked!r} may mean any of these: {', '.join(f'{kind}:{name}' for kind, name in found[:SUGGESTED])}"
@@ -59,6 +61,14 @@ def answers(asked: str, evidence: Evidence) -> list[Answer]:
         )
     (kind, name) = found[0]
     return [_ANSWERS[kind](name, evidence)]
+
+
+def _beside(answer: Answer, decided: list[str]) -> Answer:
+    """Point to a decision that only happens to have the same id as a principle."""
+    touched = {each.decision_id for each in answer.decisions}
+    notes = [f"decision:{name} is something else; ask for it by this name." for name in decided
+             if name not in touched]  # fmt: skip
+    return replace(answer, notes=[*answer.notes, *notes])
 
 
 def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:

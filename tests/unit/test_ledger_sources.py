@@ -1,0 +1,210 @@
+"""Ledgers in Dagster: what an observation tells, which one a table was made from, and the record of it all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import prov.model
+import pytest
+
+from assets import decisions, deliberation, public_input
+from ccai_dagster.audit.manifest import Manifest, read_manifest
+from ccai_dagster.audit.told_run import provenance_of
+from ccai_dagster.audit.verification import verify
+from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, read_consultation
+from ccai_dagster.decisions.ledger import ledger_digest
+from resources import history
+from resources.home import Home
+from resources.tables import Tables
+
+MADE = ["raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants"]
+
+
+class Small:
+    """Import and cleaning of the sample, observed and materialized for real."""
+
+    def __init__(self, base: Path, instance: dg.DagsterInstance) -> None:
+        shutil.copytree(SAMPLE, base / "town")
+        self.consultation: Consultation = read_consultation(base / "town")
+        self.home, self.instance = Home(base / "home", "town"), instance
+        self.sources = [*decisions.build(self.consultation), public_input.build(self.consultation)[0]]
+        self.tables = [public_input.build(self.consultation)[1], *deliberation.build(self.consultation)]
+        self.resources = {"tables": Tables(url=self.home.tables_url)}
+
+    def observe(self) -> None:
+        look = dg.define_asset_job("look", dg.AssetSelection.assets(*(each.key for each in self.sources)))
+        job = dg.Definitions(assets=self.sources, jobs=[look]).resolve_job_def("look")
+        assert job.execute_in_process(instance=self.instance).success
+
+    def materialize(self, *names: str) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [*self.sources, *self.tables], selection=[*names] or MADE, instance=self.instance, resources=self.resources,
+            raise_on_error=False,
+        )  # fmt: skip
+
+    def event(self, key: str) -> Any:
+        return self.instance.get_latest_materialization_event(dg.AssetKey(key)).asset_materialization
+
+    def record(self) -> Manifest:
+        keys = [dg.AssetKey(key) for key in MADE] + [each.key for each in self.sources]
+        return history.record(self.consultation, self.home, self.instance, keys)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = Small(tmp_path_factory.mktemp("sources"), instance)
+        made.observe()
+        assert made.materialize().success
+        yield made
+
+
+def test_an_observation_tells_counts_and_the_last_change(small: Any) -> None:
+    (record,) = small.instance.fetch_observations(dg.AssetKey("threshold_ledger"), limit=1).records
+    metadata = {name: entry.value for name, entry in record.asset_observation.metadata.items()}
+    ledger = decisions.read(small.consultation, "threshold")
+    replaced = ledger["supersedes"].drop_nulls().len()
+    assert metadata["rows"] == ledger.height
+    assert (metadata["superseded"], metadata["rows that count"]) == (replaced, ledger.height - replaced)
+    assert metadata["policies"] == sum(outcome.startswith("policy:") for outcome in ledger["outcome"])
+    last = ledger.sort("decided_at", maintain_order=True).row(-1, named=True)
+    assert metadata["last decided"] == f"{last['decided_at']} by {last['decided_by']} ({last['decision_id']})"
+    assert metadata["file changed"].startswith("20") and metadata["file"].endswith("threshold.csv")
+    assert last["decision_id"] in metadata["latest rows"]
+
+
+def test_a_table_names_the_observation_of_every_ledger_it_used(small: Any) -> None:
+    (record,) = small.instance.fetch_observations(dg.AssetKey("moderation_ledger"), limit=1).records
+    event = small.event("statements")
+    version = ledger_digest(decisions.read(small.consultation, "moderation"))
+    told = event.metadata["moderation_ledger used"].value
+    assert told.startswith(f"version {version[:12]}, observation {record.storage_id} of 20")
+    assert event.tags["dagster/input_event_pointer/moderation_ledger"] == str(record.storage_id)
+    assert event.tags["dagster/input_data_version/moderation_ledger"] == version
+    assert {"exclusion_ledger used", "threshold_ledger used"} <= set(small.event("participants").metadata)
+
+
+def test_the_manifest_tells_what_dagster_recorded_and_matches(small: Any) -> None:
+    manifest = small.record()
+    assert read_manifest(small.home.manifest) == (manifest, True)
+    assert set(manifest.materializations) == set(MADE)
+    assert set(manifest.sources) == {*(f"{kind}_ledger" for kind in LEDGERS), "polis_export"}
+    made = manifest.materializations["statements"]
+    assert made.inputs["moderation_ledger"] == manifest.sources["moderation_ledger"].data_version
+    assert made.observations["moderation_ledger"] == manifest.sources["moderation_ledger"].number
+    assert set(manifest.runs) >= {made.dagster_run} and manifest.runs[made.dagster_run].status == "SUCCESS"
+    assert {"consultation/consultation.yaml", "consultation/votes/comments.csv"} <= set(manifest.files)
+    assert verified(small, manifest) == {}
+
+
+def verified(small: Any, manifest: Manifest) -> dict[str, str]:
+    places = {"tables": small.home.folder / "tables", "models": small.home.folder / "models",
+              "report": small.home.report, "consultation": small.consultation.folder, "sample": SAMPLE}  # fmt: skip
+    return {each.name: each.what for each in verify(manifest, True, places).mismatches}
+
+
+def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None:
+    import json
+
+    manifest = small.record()
+    ledgers = {kind: decisions.read(small.consultation, kind) for kind in LEDGERS}
+    told = provenance_of(manifest, ledgers, {"ccai_dagster": "1", "dagster": "2", "mlflow": "3"})
+    document = prov.model.ProvDocument.deserialize(content=json.dumps(told), format="json")
+    again = prov.model.ProvDocument.deserialize(content=document.serialize(format="json"), format="json")
+    assert again == document
+    rows = sum(ledger.height for ledger in ledgers.values())
+    kinds = (prov.model.ProvEntity, prov.model.ProvActivity, prov.model.ProvAgent)
+    roles = {role for ledger in ledgers.values() for role in ledger["decided_by"]}
+    assert [len(list(document.get_records(kind))) for kind in kinds] == [
+        len(MADE) + len(LEDGERS) + 1 + rows,
+        len(MADE) + len(manifest.runs) + rows,
+        len(roles) + 3,
+    ]
+    assert len(list(document.get_records(prov.model.ProvMembership))) == rows
+    seen = manifest.sources["moderation_ledger"]
+    used = [
+        relation for relation in told["used"].values()
+        if relation["prov:entity"] == f"ccai:entity/moderation_ledger@{seen.data_version}"
+    ]  # fmt: skip
+    assert used == [
+        {
+            "prov:activity": f"ccai:activity/materialization/{manifest.materializations['statements'].dagster_run}"
+            "/statements",
+            "prov:entity": f"ccai:entity/moderation_ledger@{seen.data_version}",
+            "ccai:observation": seen.number,
+        }
+    ]
+    replaced = sum(ledger["supersedes"].drop_nulls().len() for ledger in ledgers.values())
+    revisions = [each for each in told["wasDerivedFrom"].values() if "prov:type" in each]
+    assert len(revisions) == replaced > 0
+
+
+def test_a_ledger_changed_after_it_was_observed_is_not_used(small: Any) -> None:
+    before, path = small.event("statements"), small.consultation.ledger("moderation")
+    whole = path.read_text()
+    path.write_text(whole.replace("The authors agreed", "The authors did not mind", 1))
+    assert path.read_text() != whole
+    try:
+        failed = small.materialize()
+        assert not failed.success
+        (failure,) = [
+            each for each in failed.get_step_failure_events() if each.step_key == "statements"
+        ]  # fmt: skip
+        said = failure.step_failure_data.user_failure_data.description
+        assert str(path) in said and "changed after it was last observed" in said
+        assert small.event("statements") == before
+        wrong = verified(
+            small, small.record().model_copy(update={"rows": read_manifest(small.home.manifest)[0].rows})
+        )
+        assert "asset statements used the version" in wrong["consultation/decisions/moderation.csv"]
+        small.observe()
+        assert small.materialize().success
+        manifest = small.record()
+        assert verified(small, manifest) == {}
+        assert manifest.earlier["statements"][0].data_version == before.tags["dagster/data_version"]
+    finally:
+        path.write_text(whole)
+
+
+def test_a_ledger_that_was_never_observed_is_told_as_such(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = Small(tmp_path, instance)
+        assert made.materialize(
+            "raw_statements", "raw_participants", "raw_votes", "import_report", "statements"
+        ).success
+        assert (
+            made.event("statements").metadata["moderation_ledger used"].value
+            == "not observed before this run"
+        )
+        assert made.record().sources == {}
+
+
+def test_counts_leave_replaced_rows_aside(tmp_path: Path) -> None:
+    path = tmp_path / "threshold.csv"
+    path.write_text("x")
+    row = {
+        "decision_id": "T1", "kind": "threshold", "subject_ids": ["a"], "outcome": "1", "reason": "r",
+        "policy_ref": None, "decided_by": "us", "decided_at": "2025-01-01", "supersedes": None,
+        "inputs_digest": None, "suggested_by": "a program",
+    }  # fmt: skip
+    later = row | {"decision_id": "T2", "outcome": "2", "supersedes": "T1", "decided_at": "2025-01-02"}
+    policy = row | {
+        "decision_id": "T3",
+        "outcome": "policy: x",
+        "subject_ids": ["b", "c"],
+        "suggested_by": None,
+    }
+    from ccai_dagster.contracts import LEDGER
+
+    told = decisions.ledger_metadata(LEDGER.build([row, later, policy]), path)
+    counts = [
+        told[name] for name in ("rows", "rows that count", "superseded", "policies", "subjects decided")
+    ]
+    assert counts == [3, 2, 1, 1, 3]
+    assert told["suggested by a program"] == 1 and told["last decided"] == "2025-01-02 by us (T2)"
+    empty = decisions.ledger_metadata(pl.DataFrame(LEDGER.empty()), path)
+    assert empty["last decided"] == "never" and empty["rows"] == 0
