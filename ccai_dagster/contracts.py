@@ -335,9 +335,7 @@ COMMENT_PRIORITIES = _contract(
         "whether it is about the conversation itself; null if the export does not tell",
         nullable=True,
     ),
-    priority=Field(
-        pl.Float64, "weight with which Polis draws it to be voted on next", checks=(Check.gt(0),)
-    ),
+    priority=Field(pl.Float64, "weight with which Polis draws it to be voted on next", checks=(Check.gt(0),)),
 )
 CONSENSUS_STABILITY = _contract(
     "consensus_stability",

@@ -6,6 +6,7 @@ Doesn't belong here: computing scores, choosing thresholds, writing files or HTM
 
 from __future__ import annotations
 
+from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.pictures.consensus import (
     gac_distribution,
     gac_distribution_alt,
@@ -44,6 +45,7 @@ __all__ = [
     "gac_distribution_alt",
     "gac_intervals",
     "gac_intervals_alt",
+    "group_name",
     "opinion_map",
     "opinion_map_alt",
     "polarization",

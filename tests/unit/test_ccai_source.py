@@ -124,6 +124,10 @@ def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> 
     assert "Seed statement" in reasons["moderation-0"]
     assert "probably statement 2" in reasons["moderation-1"]
     assert "statement 1 in its place" in reasons["moderation-2"]
+    assert reasons["moderation-1"].endswith('the data: by account 0; moderated-out original 2: "honest".')
+    left_out = dict(found["wording"].select("decision_id", "reason").rows())["left-out-5"]
+    assert left_out.endswith("Remark of whoever compared the publication with the data: no reason.")
+    assert "Remark" not in reasons["moderation-5"]
     assert "not published" in reasons["moderation-4"]
     assert exclusions(found["exclusion"])["participant_id"].to_list() == [7]
     assert "Read? -> Books" in policies(found["exclusion"])[1].text

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ccai_dagster.audit.manifest import read_manifest
+from ccai_dagster.audit.manifest import read_manifest, write_manifest
 from ccai_dagster.audit.questions import lookup
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
 from ccai_dagster.cli import app
@@ -191,6 +191,17 @@ def test_a_decision_taken_since_the_run_is_told_as_such(finished: Any) -> None:
     )
     (note,) = answer.notes
     assert note.startswith("The moderation ledger has changed since 1 table (statements) was made")
+
+
+def test_tables_that_do_not_fit_together_are_told(finished: Any) -> None:
+    made = dict(finished.manifest.materializations)
+    made["gac_scores"] = made["gac_scores"].model_copy(update={"inputs": {"statements": "0" * 64}})
+    write_manifest(
+        finished.home / "manifest.json", finished.manifest.model_copy(update={"materializations": made})
+    )
+    (note,) = ask(finished, "2").notes
+    assert note.startswith("gac_scores was made from earlier versions of other tables than those that stand")
+    assert ask(finished, "M2").notes == [note] and ask(finished, "pair-1").notes == []
 
 
 def test_before_the_first_run_only_decisions_are_known(finished: Any) -> None:

@@ -6,7 +6,7 @@ Belongs here: one row of a ledger and its consequences. Doesn't belong here: che
 from __future__ import annotations
 
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
-from ccai_dagster.audit.questions.public_subjects import trail_of
+from ccai_dagster.audit.questions.public_subjects import DELIBERATED, trail_of
 from ccai_dagster.audit.records import Record, counted, listed, quoted
 from ccai_dagster.digest import SHORT
 from ccai_dagster.errors import ConsultationError
@@ -46,7 +46,7 @@ def answer_decision(decision_id: str, evidence: Evidence) -> Answer:
         },
         decisions=[record, *earlier, *later],
         seen=evidence.seen(users),
-        notes=evidence.notes(users),
+        notes=evidence.notes([*users, *DELIBERATED] if record.kind in ON_STATEMENTS else users),
     )
 
 

@@ -140,15 +140,16 @@ class Evidence:
         ]
 
     def notes(self, keys: Iterable[str]) -> list[str]:
-        """Say in which respect tables are older than the ledgers as they stand."""
+        """Say in which respect tables are older than the ledgers, or than each other."""
+        keys = list(dict.fromkeys(keys))
         if self.manifest is None:
             return ["No run has ended yet, so it is not on record which run made what. `ccai run`."]
         told = []
         for kind, version in self._versions.items():
             older = [
-                key for key in dict.fromkeys(keys)
-                if (made := self.manifest.materializations.get(key)) is not None
-                and made.inputs.get(f"{kind}_ledger", version) != version
+                key for key in keys
+                if (one := self.manifest.materializations.get(key)) is not None
+                and one.inputs.get(f"{kind}_ledger", version) != version
             ]  # fmt: skip
             if older:
                 told.append(
@@ -156,6 +157,18 @@ class Evidence:
                     f"{'was' if len(older) == 1 else 'were'} made: the newest decisions are told, what follows "
                     "from them is not computed yet. `ccai run`."
                 )
+        made = self.manifest.materializations
+        present = {key: each.data_version for key, each in made.items()}
+        older = [
+            key for key in keys
+            if key in made
+            and any(present.get(name, version) != version for name, version in made[key].inputs.items())
+        ]  # fmt: skip
+        if older:
+            told.append(
+                f"{listed(older)} {'was' if len(older) == 1 else 'were'} made from earlier versions of other tables "
+                "than those that stand: what is told of them may not fit the rest. `ccai run`."
+            )
         return told
 
     @cached_property
