@@ -12,11 +12,14 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import prov.model
 import pytest
 
 from assets.evaluation import one_difference
 from ccai_dagster import contracts
-from ccai_dagster.consultation import LEDGERS
+from ccai_dagster.audit.manifest import read_manifest
+from ccai_dagster.audit.verification import verify
+from ccai_dagster.consultation import LEDGERS, SAMPLE
 from ccai_dagster.definitions import build_defs
 from ccai_dagster.digest import file_digest, table_digest
 from ccai_dagster.sample.build import build_more
@@ -157,6 +160,26 @@ def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:
     document = json.loads((workplace.root / "town" / "report" / "provenance.json").read_text())
     assets = {entity["ccai:asset"] for entity in document["entity"].values()}
     assert assets >= (EVERYTHING - {"provenance"}) | {f"{kind}_ledger" for kind in LEDGERS}
+
+
+def test_what_the_run_left_verifies_and_its_provenance_is_valid(workplace) -> None:
+    home = Home(workplace.root, "town")
+    manifest, untouched = read_manifest(home.manifest)
+    places = {name: home.folder / name for name in ("tables", "models", "report")}
+    found = verify(manifest, untouched, {**places, "consultation": workplace.folder, "sample": SAMPLE})
+    assert found.mismatches == () and found.notes == ()
+    assert found.counted["tables"] == len(EVERYTHING) == len(manifest.materializations)
+    assert {manifest.materializations[key].mlflow_run for key in TRAINED} == {
+        event(workplace, key).metadata["mlflow run"].value for key in TRAINED
+    }
+    text = (home.report / "provenance.json").read_text()
+    document = prov.model.ProvDocument.deserialize(content=text, format="json")
+    assert (
+        prov.model.ProvDocument.deserialize(content=document.serialize(format="json"), format="json")
+        == document
+    )
+    tracked = [each for each in json.loads(text)["activity"] if each.startswith("ccai:activity/mlflow_run/")]
+    assert len(tracked) == len({each.mlflow_run for each in manifest.materializations.values()} - {None})
 
 
 def test_a_second_run_does_nothing(workplace) -> None:
