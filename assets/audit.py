@@ -220,5 +220,3 @@ def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.Asse
         for asset in assets
         for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else {asset.key})
     }
-
-

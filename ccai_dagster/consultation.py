@@ -207,7 +207,8 @@ def _merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _check_files(consultation: Consultation) -> None:
+def named_files(consultation: Consultation) -> list[Path]:
+    """Return every file and folder that the consultation is made of, beside `consultation.yaml` itself."""
     file = consultation.file
     named = [] if is_address(file.votes) else [file.votes]
     named += [file.prompts, file.themes, file.helpfulness, *file.judge_comparisons.values()]
@@ -216,8 +217,11 @@ def _check_files(consultation: Consultation) -> None:
     named += [file.published_scores] if file.published_scores else []
     if published := file.replication:
         named += [published.figures, published.groups, published.agreement, published.seed_statements]
-    paths = [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]
-    if missing := [str(path) for path in paths if not path.exists()]:
+    return [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]
+
+
+def _check_files(consultation: Consultation) -> None:
+    if missing := [str(path) for path in named_files(consultation) if not path.exists()]:
         raise ConsultationError(
             f"{consultation.folder / 'consultation.yaml'} names files that do not exist: "
             f"{', '.join(missing)}. Add them or correct the name; an empty ledger still needs its header row."

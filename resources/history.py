@@ -28,7 +28,7 @@ from ccai_dagster.audit.manifest import (
     row_digests,
     write_manifest,
 )
-from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation
+from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, named_files
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.deliberation.polis_export import export_files
 from ccai_dagster.errors import ConsultationError
@@ -89,16 +89,10 @@ def describe(
 
 def input_paths(consultation: Consultation) -> dict[str, Path]:
     """Return every file that the consultation is made of, by its name in the manifest."""
-    file = consultation.file
-    paths = [consultation.folder / "consultation.yaml", *(consultation.ledger(kind) for kind in LEDGERS)]
-    paths += export_files(consultation.path(file.votes))
-    named = [file.prompts, file.themes, file.helpfulness, *file.judge_comparisons.values()]
-    named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
-    named += [benchmark.path for benchmark in file.benchmarks.values()]
-    named += [file.published_scores] if file.published_scores else []
-    paths += [consultation.path(name) for name in named]
+    paths = [consultation.folder / "consultation.yaml", *named_files(consultation)]
+    paths += export_files(consultation.path(consultation.file.votes))
     found = {}
-    for path in paths:
+    for path in filter(Path.is_file, paths):
         for name, folder in ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE)):
             if path.is_relative_to(folder):
                 found[f"{name}/{path.relative_to(folder).as_posix()}"] = path
@@ -112,40 +106,56 @@ def _files(
     keys: Collection[dg.AssetKey],
     latest: dict[str, Materialization],
 ) -> dict[str, FileRecord]:
+    """The digests of all files.
+
+    What an earlier manifest says of a version that still stands is kept and not read again: a file that was
+    changed behind the run's back must not become the record.
+    """
+    before = _before(home)
+    kept: dict[str, FileRecord] = {}
     paths = input_paths(consultation)
     tables = place(home.tables_url)
     for key in keys:
-        name = f"{'/'.join(key.path)}.parquet"
-        if (tables / name).exists():
-            paths[f"{TABLES}/{name}"] = tables / name
-    for path in sorted(home.report.glob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            paths[f"{REPORT}/{path.name}"] = path
-    known = _known_models(home)
-    models: dict[str, FileRecord] = {}
+        asset, name = key.to_user_string(), f"{TABLES}/{'/'.join(key.path)}.parquet"
+        if (
+            before is not None
+            and name in before.files
+            and before.materializations.get(asset) == latest[asset]
+        ):
+            kept[name] = before.files[name]
+        elif (path := tables / f"{'/'.join(key.path)}.parquet").exists():
+            paths[name] = path
+    versions = {each.data_version for each in latest.values()}
+    for path in sorted(home.report.glob("[!.]*")):
+        name = f"{REPORT}/{path.name}"
+        if before is not None and name in before.files and before.files[name].sha256 in versions:
+            kept[name] = before.files[name]
+        elif path.is_file():
+            paths[name] = path
     for digest in sorted({each.data_version for name, each in latest.items() if _is_model(name)}):
         folder = f"{MODELS}/{digest}"
-        stored = {name: each for name, each in known.items() if name.startswith(f"{folder}/")}
+        stored = {name: each for name, each in (before.files if before else {}).items()
+                  if name.startswith(f"{folder}/")}  # fmt: skip
         if stored and listed_folder(stored, folder) == digest:
-            models |= stored
+            kept |= stored
         else:
             stored_in = place(home.models_url) / digest
             paths |= {f"{folder}/{path.relative_to(stored_in).as_posix()}": path
                       for path in stored_in.rglob("*") if path.is_file()}  # fmt: skip
-    return describe_files(paths) | models
+    return describe_files(paths) | kept
 
 
 def _is_model(name: str) -> bool:
     return name.rpartition("/")[2] in {"base_model", "supervised_policy", "preference_model", "policy"}
 
 
-def _known_models(home: Home) -> dict[str, FileRecord]:
-    """The files of models that an earlier manifest lists; a model never changes, so none is read twice."""
+def _before(home: Home) -> Manifest | None:
+    """The manifest as an earlier run left it; one that was changed since counts for nothing."""
     try:
-        manifest, whole = read_manifest(home.manifest)
+        manifest, untouched = read_manifest(home.manifest)
     except ConsultationError:
-        return {}
-    return {name: each for name, each in manifest.files.items() if whole and name.startswith(f"{MODELS}/")}
+        return None
+    return manifest if untouched else None
 
 
 def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[Materialization]:

@@ -101,6 +101,23 @@ def test_the_manifest_tells_what_dagster_recorded_and_matches(small: Any) -> Non
     assert verified(small, manifest) == {}
 
 
+def test_what_was_changed_behind_the_run_does_not_become_the_record(small: Any) -> None:
+    before = small.record()
+    path = small.home.folder / "tables" / "statements.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"?")
+    try:
+        again = small.record()
+        assert again == before
+        assert set(verified(small, again)) == {"tables/statements.parquet"}
+        small.home.manifest.write_text("changed as well")
+        assert small.record().files["tables/statements.parquet"] != before.files["tables/statements.parquet"]
+    finally:
+        path.write_bytes(whole)
+        small.home.manifest.unlink()
+    assert small.record() == before
+
+
 def verified(small: Any, manifest: Manifest) -> dict[str, str]:
     places = {"tables": small.home.folder / "tables", "models": small.home.folder / "models",
               "report": small.home.report, "consultation": small.consultation.folder, "sample": SAMPLE}  # fmt: skip

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ccai_dagster.audit.manifest import read_manifest, write_manifest
+from ccai_dagster.audit.manifest import describe_file, read_manifest, write_manifest
 from ccai_dagster.audit.questions import lookup
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
 from ccai_dagster.cli import app
@@ -34,6 +34,15 @@ def ask(finished: Any, asked: str) -> Answer:
     (answer,) = lookup.answers(asked, evidence(finished))
     json.dumps(answer.content(), default=str)
     return answer
+
+
+def replace_table(finished: Any, key: str, **columns: pl.Expr) -> None:
+    """Change columns of a table, and the record with them, as if a run had made it so."""
+    path = finished.tables / f"{key}.parquet"
+    pl.read_parquet(path).with_columns(**columns).write_parquet(path)
+    manifest = read_manifest(finished.home / "manifest.json")[0]
+    files = manifest.files | {f"tables/{key}.parquet": describe_file(path)}
+    write_manifest(finished.home / "manifest.json", manifest.model_copy(update={"files": files}))
 
 
 def refusal(finished: Any, asked: str) -> str:
@@ -82,8 +91,7 @@ def test_a_decision_that_shares_the_id_of_a_principle_is_pointed_to(finished: An
 
 
 def test_a_principle_of_several_arms_is_told_for_each(finished: Any) -> None:
-    path = finished.tables / "standard" / "constitution.parquet"
-    pl.read_parquet(path).with_columns(principle_id=pl.lit("P1")).write_parquet(path)
+    replace_table(finished, "standard/constitution", principle_id=pl.lit("P1"))
     found = lookup.answers("P1", evidence(finished))
     assert [each.subject for each in found] == ["principle:public/P1", "principle:standard/P1"]
 
@@ -110,8 +118,7 @@ def test_a_decision_is_told_with_what_it_replaced_and_what_followed(finished: An
 
 def test_a_signature_holds_or_has_lapsed(finished: Any) -> None:
     assert ask(finished, "decision:S1").facts["holds"] is True
-    path = finished.tables / "public" / "constitution.parquet"
-    pl.read_parquet(path).with_columns(text=pl.lit("Choose another response.")).write_parquet(path)
+    replace_table(finished, "public/constitution", text=pl.lit("Choose another response."))
     lapsed = ask(finished, "decision:S1")
     assert lapsed.facts["holds"] is False and lapsed.story[-1].startswith("It has lapsed")
 
@@ -217,6 +224,9 @@ def test_a_missing_or_damaged_table_is_named_with_the_remedy(finished: Any) -> N
     path = finished.tables / "gac_scores.parquet"
     path.write_bytes(path.read_bytes()[:100])
     said = refusal(finished, "2")
+    assert str(path) in said and "not the file that is on record" in said and "`ccai verify`" in said
+    (finished.home / "manifest.json").unlink()
+    said = refusal(finished, "2")
     assert str(path) in said and "not readable as a table" in said and "`ccai run`" in said
     path.unlink()
     assert "gac_scores was not made yet" in refusal(finished, "2")
@@ -234,12 +244,9 @@ def ccai(finished: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_hostile_text_neither_acts_nor_breaks_the_lines(ccai: Any, finished: Any) -> None:
-    path = finished.tables / "raw_statements.parquet"
     typed = HOSTILE + "\x1b[2J\r\n[red]x[/red] \u2066" + "y" * 10_000
-    table = pl.read_parquet(path)
-    table.with_columns(
-        text=pl.when(pl.col("statement_id") == 3).then(pl.lit(typed)).otherwise("text")
-    ).write_parquet(path)
+    text = pl.when(pl.col("statement_id") == 3).then(pl.lit(typed)).otherwise("text")
+    replace_table(finished, "raw_statements", text=text)
     shown = ccai("audit", "3")
     assert shown.exit_code == 0 and not UNSEEN.search(shown.stdout)
     assert all(len(line) <= 100 for line in shown.stdout.splitlines() if "yyyy" not in line)

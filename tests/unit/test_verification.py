@@ -59,23 +59,34 @@ def test_any_changed_byte_of_any_file_is_named(finished: Any, data: st.DataObjec
     assert verified(finished).mismatches == ()
 
 
-def test_a_changed_table_is_told_by_bytes_and_by_content(finished: Any) -> None:
-    path = finished.tables / "gac_scores.parquet"
+def test_a_changed_table_is_told_by_its_bytes_or_else_by_its_content(finished: Any) -> None:
+    name, path = "tables/gac_scores.parquet", finished.tables / "gac_scores.parquet"
     table = pl.read_parquet(path).with_columns(gac=pl.lit(0.5))
     table.write_parquet(path)
-    found = told(verified(finished))
-    assert set(found) == {"tables/gac_scores.parquet"}
-    assert any("SHA-256" in what for what in found["tables/gac_scores.parquet"])
-    assert any(table_digest(table) in what for what in found["tables/gac_scores.parquet"])
+    (what,) = told(verified(finished))[name]
+    assert what.startswith(f"was changed: its SHA-256 is {record(path).sha256}, on record is")
+    hidden = finished.manifest.model_copy(update={"files": finished.manifest.files | {name: record(path)}})
+    version = finished.manifest.materializations["gac_scores"].data_version
+    assert told(verified(finished, hidden)) == {
+        name: [f"its content has the digest {table_digest(table)}, its data version is {version}"]
+    }
 
 
-def test_a_table_that_was_cut_cannot_be_read(finished: Any) -> None:
+def test_a_table_that_was_cut_is_told_and_never_opened(finished: Any) -> None:
     path = finished.tables / "statements.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    what = told(verified(finished))["tables/statements.parquet"]
-    assert any("cannot be read as a table" in each for each in what) and any(
-        "bytes instead of" in each for each in what
-    )
+    (what,) = told(verified(finished))["tables/statements.parquet"]
+    assert f"{path.stat().st_size:,} bytes instead of {path.stat().st_size + 20:,}" in what
+
+
+def test_what_was_no_table_from_the_beginning_is_told(finished: Any) -> None:
+    path = finished.tables / "statements.parquet"
+    path.write_bytes(b"PAR1 and nothing else")
+    files = finished.manifest.files | {"tables/statements.parquet": record(path)}
+    (what,) = told(verified(finished, finished.manifest.model_copy(update={"files": files})))[
+        "tables/statements.parquet"
+    ]
+    assert what.startswith("cannot be read as a table")
 
 
 def test_a_changed_model_is_named_with_its_file_and_its_folder(finished: Any) -> None:

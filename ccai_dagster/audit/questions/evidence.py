@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.manifest import Manifest
+from ccai_dagster.audit.manifest import TABLES, Manifest, describe_file
 from ccai_dagster.audit.records import Record, Records, counted, listed, read_records
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
@@ -112,6 +112,7 @@ class Evidence:
         """
         path = self.tables / f"{key}.parquet"
         try:
+            self._check(path, f"{TABLES}/{key}.parquet")
             with path.open("rb") as handle:
                 return pl.read_parquet(handle, columns=list(columns) if columns else None)
         except FileNotFoundError as error:
@@ -123,6 +124,15 @@ class Evidence:
                 f"{path}: not readable as a table ({str(error).splitlines()[0]}). Delete the file; `ccai run` "
                 "makes it again."
             ) from error
+
+    def _check(self, path: Path, name: str) -> None:
+        """Refuse a file that is not the one on record; one wrong byte can make Polars abort."""
+        expected = self.manifest.files.get(name) if self.manifest is not None else None
+        if expected is not None and describe_file(path) != expected:
+            raise ConsultationError(
+                f"{path}: not the file that is on record, so nothing is told from it. `ccai verify` names all such "
+                "files. If a run made it, `ccai run` brings the record up to date; if not, delete it first."
+            )
 
     def table_if_made(self, key: str, columns: Sequence[str] | None = None) -> pl.DataFrame | None:
         """Read a table that may not have been made yet."""
