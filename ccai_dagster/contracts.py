@@ -183,7 +183,7 @@ IMPORT_REPORT = _contract(
     kind=Field(
         pl.String,
         "found as it is, repaired while importing, or unknown from the export alone",
-        checks=(pa.Check.isin(["found", "repaired", "unknown"]),),
+        checks=(Check.isin(["found", "repaired", "unknown"]),),
     ),
     count=Field(pl.Int64, "how many", nullable=True),
     explanation=Field(pl.String, "what it means and what was done about it"),
