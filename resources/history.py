@@ -13,6 +13,7 @@ import dagster as dg
 
 from ccai_dagster.audit.manifest import (
     CONSULTATION,
+    DOWNLOADS,
     MODELS,
     REPORT,
     SAMPLE_FILES,
@@ -28,9 +29,8 @@ from ccai_dagster.audit.manifest import (
     row_digests,
     write_manifest,
 )
-from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, named_files
+from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, named_files
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.deliberation.polis_export import export_files
 from ccai_dagster.errors import ConsultationError
 from resources.home import Home, place
 
@@ -74,6 +74,7 @@ def describe(
     }
     runs = {each.dagster_run for found in made.values() for each in found}
     runs |= {each.dagster_run for each in sources.values()}
+    votes = sources.get("polis_export")
     ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
     return Manifest(
         consultation=consultation.name,
@@ -82,18 +83,33 @@ def describe(
         earlier=earlier,
         sources=sources,
         runs={run_id: run for run_id in sorted(runs) if (run := _run(instance, run_id)) is not None},
-        files=_files(consultation, home, [key for key in ordered if key.to_user_string() in latest], latest),
+        files=_files(
+            input_paths(consultation, home, votes.data_version if votes else None),
+            home,
+            [key for key in ordered if key.to_user_string() in latest],
+            latest,
+        ),
         rows={kind: row_digests(ledger.to_dicts()) for kind, ledger in ledgers.items()},
     )
 
 
-def input_paths(consultation: Consultation) -> dict[str, Path]:
-    """Return every file that the consultation is made of, by its name in the manifest."""
+def input_paths(consultation: Consultation, home: Home, observed: str | None) -> dict[str, Path]:
+    """Return every file that the results were made of, by its name in the manifest.
+
+    Args:
+        consultation: The consultation.
+        home: Where votes from an address were downloaded to.
+        observed: The version of the votes that was last observed, if they were.
+    """
     paths = [consultation.folder / "consultation.yaml", *named_files(consultation)]
-    paths += export_files(consultation.path(consultation.file.votes))
+    if is_address(consultation.votes):
+        paths += sorted((home.downloads / (observed or "nothing")).glob("[!.]*"))
+    elif Path(consultation.votes).is_dir():
+        paths += sorted(Path(consultation.votes).rglob("[!.]*"))
     found = {}
+    places = ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE), (DOWNLOADS, home.downloads))
     for path in filter(Path.is_file, paths):
-        for name, folder in ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE)):
+        for name, folder in places:
             if path.is_relative_to(folder):
                 found[f"{name}/{path.relative_to(folder).as_posix()}"] = path
                 break
@@ -101,7 +117,7 @@ def input_paths(consultation: Consultation) -> dict[str, Path]:
 
 
 def _files(
-    consultation: Consultation,
+    inputs: dict[str, Path],
     home: Home,
     keys: Collection[dg.AssetKey],
     latest: dict[str, Materialization],
@@ -113,7 +129,7 @@ def _files(
     """
     before = _before(home)
     kept: dict[str, FileRecord] = {}
-    paths = input_paths(consultation)
+    paths = dict(inputs)
     tables = place(home.tables_url)
     for key in keys:
         asset, name = key.to_user_string(), f"{TABLES}/{'/'.join(key.path)}.parquet"

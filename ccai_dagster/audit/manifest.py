@@ -20,7 +20,8 @@ from ccai_dagster.errors import ConsultationError
 
 MANIFEST = "manifest.json"
 """Name of the file, in the folder of a consultation's results."""
-TABLES, MODELS, REPORT, CONSULTATION, SAMPLE_FILES = "tables", "models", "report", "consultation", "sample"
+TABLES, MODELS, REPORT, DOWNLOADS = "tables", "models", "report", "downloads"
+CONSULTATION, SAMPLE_FILES = "consultation", "sample"
 """First part of a file's name: where it lies."""
 THREADS = 4
 

@@ -77,7 +77,15 @@ def verify(
     consultation: Where = None,
 ) -> None:
     """Compute all digests again, from artifacts and ledgers, and say exactly what does not match."""
-    from ccai_dagster.audit.manifest import CONSULTATION, MODELS, REPORT, SAMPLE_FILES, TABLES, read_manifest
+    from ccai_dagster.audit.manifest import (
+        CONSULTATION,
+        DOWNLOADS,
+        MODELS,
+        REPORT,
+        SAMPLE_FILES,
+        TABLES,
+        read_manifest,
+    )
     from ccai_dagster.audit.verification import verify as verified
     from ccai_dagster.consultation import SAMPLE
     from ccai_dagster.digest import file_digest
@@ -92,6 +100,7 @@ def verify(
             TABLES: place(home.tables_url),
             MODELS: place(home.models_url),
             REPORT: home.report,
+            DOWNLOADS: home.downloads,
             CONSULTATION: consultation.resolve() if consultation else _folder(what, manifest),
             SAMPLE_FILES: SAMPLE,
         }

@@ -20,7 +20,7 @@ from ccai_dagster.decisions.decision import VERBS, WITHDRAWN, split_ids
 from ccai_dagster.decisions.doubles import subject_name, subjects_of
 from ccai_dagster.decisions.suggestions import SameWords, draft_principle
 from ccai_dagster.decisions.verdicts import policies
-from ccai_dagster.pictures.style import group_name
+from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.visible import visible
 
 QUOTED = 160

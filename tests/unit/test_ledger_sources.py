@@ -20,6 +20,7 @@ from ccai_dagster.decisions.ledger import ledger_digest
 from resources import history
 from resources.home import Home
 from resources.tables import Tables
+from resources.vote_source import VoteSource
 
 MADE = ["raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants"]
 
@@ -33,11 +34,16 @@ class Small:
         self.home, self.instance = Home(base / "home", "town"), instance
         self.sources = [*decisions.build(self.consultation), public_input.build(self.consultation)[0]]
         self.tables = [public_input.build(self.consultation)[1], *deliberation.build(self.consultation)]
-        self.resources = {"tables": Tables(url=self.home.tables_url)}
+        self.resources = {
+            "tables": Tables(url=self.home.tables_url),
+            "vote_source": VoteSource(downloads=str(self.home.downloads)),
+        }
 
     def observe(self) -> None:
         look = dg.define_asset_job("look", dg.AssetSelection.assets(*(each.key for each in self.sources)))
-        job = dg.Definitions(assets=self.sources, jobs=[look]).resolve_job_def("look")
+        job = dg.Definitions(assets=self.sources, jobs=[look], resources=self.resources).resolve_job_def(
+            "look"
+        )
         assert job.execute_in_process(instance=self.instance).success
 
     def materialize(self, *names: str) -> dg.ExecuteInProcessResult:
@@ -155,7 +161,9 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
             "ccai:observation": seen.number,
         }
     ]
-    replaced = sum(ledger["supersedes"].drop_nulls().len() for ledger in ledgers.values())
+    replaced = sum(
+        len(each.split()) for ledger in ledgers.values() for each in ledger["supersedes"].drop_nulls()
+    )
     revisions = [each for each in told["wasDerivedFrom"].values() if "prov:type" in each]
     assert len(revisions) == replaced > 0
 
