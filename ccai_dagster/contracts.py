@@ -393,14 +393,14 @@ GROUP_STABILITY = _contract(
     varied=Field(
         pl.String,
         "what differs from the groups on record: the weights of participants, or the seed of k-means",
-        checks=(pa.Check.isin(["participants", "seed"]),),
+        checks=(Check.isin(["participants", "seed"]),),
     ),
-    draw=Field(pl.Int64, "number of the grouping, from 1", checks=(pa.Check.ge(1),)),
-    n_groups=Field(pl.Int64, "opinion groups found", checks=(pa.Check.ge(1),)),
+    draw=Field(pl.Int64, "number of the grouping, from 1", checks=(Check.ge(1),)),
+    n_groups=Field(pl.Int64, "opinion groups found", checks=(Check.ge(1),)),
     adjusted_rand=Field(
         pl.Float64,
         "agreement with the groups on record: 1 the same, 0 as by chance",
-        checks=(pa.Check.in_range(-1.0, 1.0),),
+        checks=(Check.in_range(-1.0, 1.0),),
     ),
 )
 

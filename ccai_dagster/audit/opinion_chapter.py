@@ -13,8 +13,8 @@ import polars as pl
 from ccai_dagster.audit.public_chapters import Source
 from ccai_dagster.audit.records import counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
-from ccai_dagster.pictures.style import group_name
 
 DRAWN = {
     "participants": "When participants are drawn anew at random and grouped again",

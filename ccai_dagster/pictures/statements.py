@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import INK, MUTED, draw, drawable, group_name, shown
+from ccai_dagster.deliberation.group_names import group_name
+from ccai_dagster.pictures.style import INK, MUTED, draw, drawable, shown
 
 VOTES = {1: ("agree", "#01665E", ""), -1: ("disagree", "#C98B36", "//"), 0: ("pass", "#d5d8de", "")}
 """Name, colour and hatch of the three votes; not the colours of groups, and told apart by the colour-blind."""
