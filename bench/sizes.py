@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -84,19 +85,28 @@ def plot(path: Path) -> None:
 
 
 def _drawn(points: list[tuple[int, float, float]]) -> bytes:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     from ccai_dagster.pictures import style
 
     def paint(figure: Any) -> None:
         votes = [point[0] for point in points]
         for place, (title, unit) in enumerate((("Time", "seconds"), ("Peak memory", "MB"))):
+            values = [point[place + 1] for point in points]
             axes = figure.add_subplot(1, 2, place + 1)
-            axes.loglog(votes, [point[place + 1] for point in points], "-o", color=style.colour(place))
-            axes.set(title=title, xlabel="votes", ylabel=unit)
+            axes.loglog(votes, values, "-o", color=style.colour(place))
+            axes.set(title=f"{title}, {unit}", xlabel="votes", xlim=(4_000, 80_000_000))
+            axes.set_ylim(
+                10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values) * 1.3))
+            )
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+                axis.set_minor_formatter(NullFormatter())
+            axes.set_xticks([10_000, 1_000_000, 30_000_000])
             axes.grid(True, which="major")
-            for point in (points[0], points[4], points[-1]):
-                axes.annotate(
-                    f"{point[place + 1]:,.2g}" if point[place + 1] < 10 else f"{point[place + 1]:,.0f}",
-                    (point[0], point[place + 1]), textcoords="offset points", xytext=(0, 8), ha="right",
-                )  # fmt: skip
+            for number in (0, 4, len(points) - 1):
+                shown = f"{values[number]:.2f}" if values[number] < 10 else f"{values[number]:,.0f}"
+                offset = {"textcoords": "offset points", "xytext": (0, 8), "ha": "center"}
+                axes.annotate(shown, (votes[number], values[number]), **offset)
 
     return style.draw(paint, height=3.0)

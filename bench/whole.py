@@ -8,6 +8,9 @@ import sys
 import time
 
 import polars as pl
+import scipy.linalg
+import scipy.sparse.linalg
+import scipy.spatial.distance  # noqa: F401  loading libraries is not what is measured
 
 from ccai_dagster.deliberation import consensus, consensus_statements, groups, representative
 from ccai_dagster.deliberation.procedure import Procedure
