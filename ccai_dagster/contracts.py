@@ -842,6 +842,26 @@ DECISION_TRAIL = _contract(
     ),
     story=Field(IDS, "what happened to it, step by step, in sentences"),
 )
+DECISION_WORLDS = _contract(
+    "decision_worlds",
+    ("world_id",),
+    world_id=Field(pl.Int64, "0 is the world on record", checks=COUNT),
+    moderation=Field(pl.String, "strict or lenient: whether statements nobody decided on are out or in"),
+    minimum_votes=Field(pl.String, "fewest votes for a participant to count"),
+    procedure=Field(pl.String, "how opinion groups are computed"),
+    imputation=Field(pl.String, "what stands for a vote not cast"),
+    number_of_groups=Field(pl.String, "a fixed number, or auto where the data decide"),
+    smoothing=Field(pl.String, "of the share of each group that agrees"),
+    aggregation=Field(pl.String, "how the groups' shares become one score"),
+    selection=Field(pl.String, "the rule that selects statements, and where it draws the line"),
+    seed=Field(pl.String, "starting point of the search for groups"),
+    changed=Field(IDS, "decisions that differ from the record"),
+    combination=Field(pl.Boolean, "whether it is one of the combinations that shares are taken over"),
+    grouping_id=Field(pl.Int64, "worlds with the same number share their groups and votes", checks=COUNT),
+    n_groups=Field(pl.Int64, "opinion groups found", checks=COUNT),
+    n_selected=Field(pl.Int64, "statements that reach the cut", checks=COUNT),
+    statement_ids=Field(STATEMENT_IDS, "statements that reach the cut"),
+)
 DECISION_SENSITIVITY = _contract(
     "decision_sensitivity",
     ("decision", "alternative"),
@@ -853,6 +873,78 @@ DECISION_SENSITIVITY = _contract(
     entering=Field(STATEMENT_IDS, "statements selected here and not on record"),
     leaving=Field(STATEMENT_IDS, "statements selected on record and not here"),
     lost_principles=Field(IDS, "principles that lose all their statements"),
+    gained_principles=Field(IDS, "worded principles that are not in on record and would be in here"),
+)
+PRINCIPLE_ROBUSTNESS = _contract(
+    "principle_robustness",
+    ("arm", "principle_id"),
+    arm=ARM,
+    principle_id=Field(pl.String, "principle of `arm`; of the derived arm, also those worded and not in"),
+    statement_ids=Field(STATEMENT_IDS, "the public's statements it comes from"),
+    in_on_record=Field(pl.Boolean, "whether one of them reaches the cut on record"),
+    n_worlds=Field(pl.Int64, "combinations of decisions that were tried", checks=COUNT),
+    n_in=Field(pl.Int64, "combinations in which one of its statements reaches the cut", checks=COUNT),
+    share_in=Field(pl.Float64, "the same as a share of all combinations", checks=PROBABILITY),
+    hangs_on=Field(IDS, "decisions of which one alternative alone brings it in or takes it out"),
+)
+DECISION_IMPORTANCE = _contract(
+    "decision_importance",
+    ("decision",),
+    rank=Field(pl.Int64, "1 is the decision on which most principles hang", checks=(pa.Check.ge(1),)),
+    decision=Field(pl.String, "the numeric decision"),
+    chosen=Field(pl.String, "its value on record"),
+    decision_ids=DECISION_IDS,
+    n_alternatives=Field(pl.Int64, "other values that were tried", checks=COUNT),
+    n_principles=Field(
+        pl.Int64, "principles that come in or drop out under at least one of them", checks=COUNT
+    ),
+    lost_principles=Field(IDS, "principles that drop out under at least one"),
+    gained_principles=Field(IDS, "worded principles that come in under at least one"),
+    n_statements=Field(pl.Int64, "statements that come in or drop out under at least one", checks=COUNT),
+    difference=Field(
+        pl.Float64,
+        "principles in which two combinations drawn at random differ on average; null with fewer than two "
+        "ways to group",
+        nullable=True,
+    ),
+    difference_if_equal=Field(
+        pl.Float64, "the same for two combinations that agree on this decision", nullable=True
+    ),
+    share=Field(
+        pl.Float64,
+        "how much smaller the second is than the first: what this decision alone accounts for",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+)
+DECISION_REVERSALS = _contract(
+    "decision_reversals",
+    ("reversal",),
+    reversal=Field(pl.String, "id of the decision that is reversed, or `every exclusion`"),
+    kind=Field(pl.String, "which kind of decision"),
+    decision_ids=DECISION_IDS,
+    subject_ids=Field(STATEMENT_IDS, "the statements or participants it is about"),
+    supposed=Field(pl.String, "what is supposed instead"),
+    regrouped=Field(pl.Boolean, "whether opinion groups were computed again; otherwise they are as they are"),
+    n_groups=Field(pl.Int64, "opinion groups there would be", checks=COUNT),
+    gac=Field(
+        pl.Float64,
+        "highest consensus among its statements with the groups as they are, moderated out or not",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    smallest_group_votes=Field(
+        pl.Int64, "votes on that statement of the group that voted least on it", nullable=True, checks=COUNT
+    ),
+    entering=Field(STATEMENT_IDS, "statements that would stand behind a principle or wait for a wording"),
+    leaving=Field(STATEMENT_IDS, "statements that would no longer do so"),
+    lost_principles=Field(IDS, "principles that would be out"),
+    gained_principles=Field(IDS, "worded principles that would be in"),
+    reworded_principles=Field(
+        IDS, "principles that would stay, and whose wording would rest on another text"
+    ),
+    waiting=Field(STATEMENT_IDS, "further statements that would wait for a wording of their own"),
+    consequence=Field(pl.String, "all this in a sentence"),
 )
 FILE = _contract(
     "file",

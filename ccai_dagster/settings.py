@@ -120,6 +120,17 @@ class DeliberationSettings(Settings):
     bootstraps: int = Field(60, ge=10)
 
 
+class SensitivitySettings(Settings):
+    """How many combinations of numeric decisions are tried."""
+
+    ways_to_group: int = Field(
+        40,
+        ge=2,
+        description="seeded sample of the ways to group people, each tried with all ways to score and select; "
+        "all ways if there are no more",
+    )
+
+
 class Profile(Settings):
     """Everything above together."""
 
@@ -131,6 +142,7 @@ class Profile(Settings):
     preference_model: PreferenceModelSettings = PreferenceModelSettings()
     policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    sensitivity: SensitivitySettings = SensitivitySettings()
 
 
 DEMO = Profile()
@@ -157,5 +169,6 @@ FULL = Profile(
         principles_per_prompt=5,
         bootstraps=10_000,
     ),
+    sensitivity=SensitivitySettings(ways_to_group=2000),
 )
 PROFILES = {"demo": DEMO, "full": FULL}

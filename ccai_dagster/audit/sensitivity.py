@@ -1,194 +1,278 @@
-"""What would have been different: the selection computed again, one numeric decision changed at a time.
+"""What would have changed: which statements and principles hang on which numeric decision.
 
-Belongs here: which alternatives are tried and what they change. Doesn't belong here: how groups, scores and
-the selection are computed, which is the same code as for the values on record.
+Belongs here: comparing worlds that were computed already. Doesn't belong here: computing them
+(`recomputation`), decisions on single statements and participants (`reversals`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ccai_dagster.constitution.selection import Cut, Ideas, reaches_cut
-from ccai_dagster.contracts import DECISION_SENSITIVITY
-from ccai_dagster.deliberation.cleaning import clean_participants, clean_votes
-from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
-from ccai_dagster.deliberation.groups import group_participants
-from ccai_dagster.deliberation.procedure import (
-    Aggregation,
-    Imputation,
-    Procedure,
-    ProcedureName,
-    Smoothing,
-)
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
-from ccai_dagster.progress import Progress, silent
+from ccai_dagster.audit.records import counted, listed
+from ccai_dagster.audit.report_inputs import natural
+from ccai_dagster.audit.worlds import DECISIONS
+from ccai_dagster.contracts import DECISION_IMPORTANCE, DECISION_SENSITIVITY, PRINCIPLE_ROBUSTNESS
+from ccai_dagster.decisions.settled_values import Thresholds
+from ccai_dagster.decisions.wordings import wordings
 
-MINIMUM_VOTES_STEPS = (-10, -5, 5, 10)
-NUMBERS_OF_GROUPS: tuple[int | None, ...] = (None, 2, 3, 4, 5)
-THRESHOLD_STEPS = (-0.05, -0.02, 0.02, 0.05)
-BUDGET_STEPS = (-0.2, -0.1, 0.1, 0.2)
-"""Shares of the idea budget."""
-FURTHER_SEEDS = 3
+Sources = Mapping[str, frozenset[int]]
+"""Statements behind each principle of one constitution, by principle id."""
 
 
-@dataclass(frozen=True)
-class World:
-    """One way to have taken all numeric decisions.
-
-    Attributes:
-        minimum_votes: Fewest votes for a participant to count.
-        procedure: How groups and consensus are computed.
-        cut: How statements are selected.
-    """
-
-    minimum_votes: int
-    procedure: Procedure
-    cut: Cut
+def worded_sources(wording_ledger: pl.DataFrame) -> dict[str, frozenset[int]]:
+    """Return the statements behind every principle that somebody has worded, in or not on record."""
+    return {
+        each.principle_id: frozenset(each.statement_ids)
+        for each in wordings(wording_ledger)
+        if each.text is not None
+    }
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    n_groups: int
-    selected: frozenset[int]
-
-
-def decision_sensitivity(
-    raw_votes: pl.DataFrame,
-    raw_participants: pl.DataFrame,
-    statements: pl.DataFrame,
-    excluded: Mapping[int, str],
-    on_record: World,
-    ideas: Mapping[int, Ideas],
-    constitution: pl.DataFrame,
-    progress: Progress = silent,
-) -> pl.DataFrame:
-    """Change each numeric decision alone and tell which statements and principles hang on it.
+def constitution_sources(constitution: pl.DataFrame) -> dict[str, frozenset[int]]:
+    """Return the statements behind the principles of a constitution, without principles that have none.
 
     Args:
-        raw_votes: RAW_VOTES.
-        raw_participants: RAW_PARTICIPANTS.
-        statements: STATEMENTS, those that are in.
-        excluded: Exclusion decision by participant id; kept in every world.
-        on_record: The decisions as they were taken.
-        ideas: Ideas by statement id.
-        constitution: CONSTITUTION of the arm derived from the votes.
-        progress: Told how many alternatives are done.
-
-    Returns:
-        DECISION_SENSITIVITY: for every decision the value on record (`chosen`) and its alternatives, in the
-        order minimum votes, procedure, imputation, groups, smoothing, aggregation, selection, seed.
-        A minimum that nobody reaches leaves no groups and selects nothing.
-        `lost_principles` are principles of `constitution` none of whose statements would be selected.
+        constitution: CONSTITUTION, of any arm. Principles that no statement stands behind do not hang on votes.
     """
-    select = _selector(raw_votes, raw_participants, statements, excluded, ideas)
-    record = select(on_record)
-    sources = {
+    return {
         principle: frozenset(ids)
         for principle, ids in constitution.select("principle_id", "statement_ids").iter_rows()
+        if ids
     }
-    worlds = alternatives(on_record, bool(ideas))
+
+
+def principles_in(sources: Sources, selected: Collection[int]) -> frozenset[str]:
+    """Return the principles of which at least one statement is selected."""
+    return frozenset(principle for principle, ids in sources.items() if not ids.isdisjoint(selected))
+
+
+def decision_sensitivity(worlds: pl.DataFrame, sources: Sources) -> pl.DataFrame:
+    """Tell for each numeric decision what every alternative alone would change.
+
+    Args:
+        worlds: DECISION_WORLDS.
+        sources: Of the constitution derived from the votes.
+
+    Returns:
+        DECISION_SENSITIVITY: the decisions in the order in which they take effect; for each the value on
+        record (`chosen`), then its alternatives.
+    """
+    record, changes = _single_changes(worlds)
+    selected = frozenset(record["statement_ids"])
+    before = principles_in(sources, selected)
     rows: list[dict[str, Any]] = []
-    for done, (decision, alternative, world) in enumerate(worlds, start=1):
-        outcome = record if world == on_record else select(world)
-        rows.append(
-            {
-                "decision": decision,
-                "alternative": alternative,
-                "chosen": world == on_record,
-                "n_groups": outcome.n_groups,
-                "n_selected": len(outcome.selected),
-                "entering": sorted(outcome.selected - record.selected),
-                "leaving": sorted(record.selected - outcome.selected),
-                "lost_principles": sorted(
-                    principle
-                    for principle, ids in sources.items()
-                    if ids & record.selected and not ids & outcome.selected
-                ),
-            }
-        )
-        progress("trying other decisions", done, len(worlds))
+    for decision in DECISIONS:
+        for world in [record, *changes[decision]]:
+            other = frozenset(world["statement_ids"])
+            after = principles_in(sources, other)
+            rows.append(
+                {
+                    "decision": decision,
+                    "alternative": world[decision],
+                    "chosen": world is record,
+                    "n_groups": world["n_groups"],
+                    "n_selected": world["n_selected"],
+                    "entering": sorted(other - selected),
+                    "leaving": sorted(selected - other),
+                    "lost_principles": sorted(before - after, key=natural),
+                    "gained_principles": sorted(after - before, key=natural),
+                }
+            )
     return DECISION_SENSITIVITY.build(rows)
 
 
-def alternatives(on_record: World, has_ideas: bool) -> list[tuple[str, str, World]]:
-    """List every world that differs in one decision, with the decision's name and value.
+def principle_robustness(worlds: pl.DataFrame, arms: Mapping[str, Sources]) -> pl.DataFrame:
+    """Tell for each principle in what share of the combinations it is in.
 
     Args:
-        on_record: The decisions as they were taken; it is listed under each decision.
-        has_ideas: Whether ideas are on record, so that selecting by ideas can be tried.
+        worlds: DECISION_WORLDS.
+        arms: Sources by arm; principles of a constitution from a file are in where one of the statements
+            it names reaches the cut.
+
+    Returns:
+        PRINCIPLE_ROBUSTNESS: by arm, principles that are in most often first.
     """
-    votes, procedure, cut = on_record.minimum_votes, on_record.procedure, on_record.cut
-    minima = sorted({0, votes, *(votes + step for step in MINIMUM_VOTES_STEPS if votes + step > 0)})
-    numbers = [*NUMBERS_OF_GROUPS, procedure.number_of_groups]
-    tried: list[tuple[str, str, World]] = []
-    tried += [("minimum_votes", str(value), replace(on_record, minimum_votes=value)) for value in minima]
-
-    def vary(decision: str, field: str, values: list[Any]) -> None:
-        for value in dict.fromkeys(values):
-            shown = "auto" if value is None else str(value)
-            world = replace(on_record, procedure=replace(procedure, **{field: value}))
-            tried.append((decision, shown, world))
-
-    vary("procedure", "name", list(get_args(ProcedureName)))
-    vary("imputation", "imputation", list(get_args(Imputation)))
-    vary("number_of_groups", "number_of_groups", numbers)
-    vary("smoothing", "smoothing", list(get_args(Smoothing)))
-    vary("aggregation", "aggregation", list(get_args(Aggregation)))
-    tried += [(name, value, replace(on_record, cut=other)) for name, value, other in _cuts(cut, has_ideas)]
-    vary("seed", "seed", [procedure.seed + step for step in range(FURTHER_SEEDS + 1)])
-    return tried
-
-
-def _cuts(cut: Cut, has_ideas: bool) -> list[tuple[str, str, Cut]]:
-    cuts: list[tuple[str, str, Cut]] = []
-    if has_ideas:
-        cuts += [
-            ("selection_rule", "threshold", replace(cut, rule="threshold")),
-            ("selection_rule", "ideas", replace(cut, rule="ideas")),
+    record, changes = _single_changes(worlds)
+    combined = worlds.filter("combination")["statement_ids"].to_list()
+    rows: list[dict[str, Any]] = []
+    for arm, sources in arms.items():
+        before = principles_in(sources, record["statement_ids"])
+        n_in = dict.fromkeys(sources, 0)
+        for statement_ids in combined:
+            for principle in principles_in(sources, statement_ids):
+                n_in[principle] += 1
+        hangs_on: dict[str, list[str]] = {principle: [] for principle in sources}
+        for decision in DECISIONS:
+            for principle in _changed(sources, before, changes[decision]):
+                hangs_on[principle].append(decision)
+        rows += [
+            {
+                "arm": arm,
+                "principle_id": principle,
+                "statement_ids": sorted(sources[principle]),
+                "in_on_record": principle in before,
+                "n_worlds": len(combined),
+                "n_in": n_in[principle],
+                "share_in": n_in[principle] / len(combined),
+                "hangs_on": hangs_on[principle],
+            }
+            for principle in sorted(sources, key=lambda each: (-n_in[each], natural(each)))
         ]
-    if cut.rule == "threshold":
-        moved = {round(cut.threshold + step, 6) for step in THRESHOLD_STEPS} | {cut.threshold}
-        values = sorted(value for value in moved if 0 <= value <= 1)
-        return cuts + [("gac_threshold", f"{value:g}", replace(cut, threshold=value)) for value in values]
-    budgets = {max(1, round(cut.idea_budget * (1 + step))) for step in BUDGET_STEPS} | {cut.idea_budget}
-    return cuts + [("idea_budget", str(value), replace(cut, idea_budget=value)) for value in sorted(budgets)]
+    return PRINCIPLE_ROBUSTNESS.build(rows)
 
 
-def _selector(
-    raw_votes: pl.DataFrame,
-    raw_participants: pl.DataFrame,
-    statements: pl.DataFrame,
-    excluded: Mapping[int, str],
-    ideas: Mapping[int, Ideas],
-) -> Callable[[World], _Outcome]:
-    """A function that selects under any world; what worlds have in common is computed once."""
-    matrices: dict[tuple[int, int | None], VoteMatrix] = {}
-    labels: dict[tuple[int, Procedure], np.ndarray] = {}
+def decision_importance(
+    worlds: pl.DataFrame, sources: Sources, decision_ids: Mapping[str, list[str]]
+) -> pl.DataFrame:
+    """Rank the numeric decisions by how many principles hang on them.
 
-    def select(world: World) -> _Outcome:
-        polis = raw_votes["statement_id"].n_unique() if world.procedure.name == "polis" else None
-        kept_by = world.minimum_votes, polis
-        if kept_by not in matrices:
-            people = clean_participants(raw_participants, excluded, world.minimum_votes, "", polis)
-            votes = clean_votes(raw_votes, statements, people)
-            kept = people.filter("kept")["participant_id"]
-            matrix = vote_matrix(votes, kept, statements["statement_id"])
-            matrices[kept_by] = in_context(matrix, raw_votes, people)
-        matrix = matrices[kept_by]
-        if not len(matrix.participant_ids):
-            return _Outcome(0, frozenset())
-        grouping = replace(world.procedure, smoothing="none", aggregation="product")
-        key = (world.minimum_votes, grouping)
-        if key not in labels:
-            labels[key] = group_participants(matrix, grouping).labels
-        counts = group_counts(matrix, labels[key])
-        gac = group_aware_consensus(counts.agree, counts.votes, world.procedure)
-        chosen = reaches_cut(matrix.statement_ids.tolist(), ideas, world.cut)(gac)
-        return _Outcome(len(counts.agree), frozenset(matrix.statement_ids[chosen].tolist()))
+    A principle hangs on a decision if one alternative of this decision alone brings it in or takes it out.
+    Beside that count stands what the decision accounts for when all others vary too: how much closer two
+    combinations are, on average, if they agree on it. This is the first-order index of variance-based
+    sensitivity analysis (Sobol 1993; for several outcomes at once Lamboni et al. 2011), written as distances.
+    What all shares together leave open to 1 comes from decisions acting together.
 
-    return select
+    Args:
+        worlds: DECISION_WORLDS.
+        sources: Of the constitution derived from the votes.
+        decision_ids: Ledger rows that settled each decision; none for those in consultation.yaml.
+
+    Returns:
+        DECISION_IMPORTANCE: most principles first, then the larger share, then in the order of effect.
+    """
+    record, changes = _single_changes(worlds)
+    selected = frozenset(record["statement_ids"])
+    before = principles_in(sources, selected)
+    combined = worlds.filter("combination")
+    membership = _membership(combined, sources)
+    anywhere = _distance(combined, [], membership)
+    rows: list[dict[str, Any]] = []
+    for decision in DECISIONS:
+        moved = [frozenset(world["statement_ids"]) ^ selected for world in changes[decision]]
+        hanging = _changed(sources, before, changes[decision])
+        equal = _distance(combined, [decision], membership)
+        rows.append(
+            {
+                "decision": decision,
+                "chosen": record[decision],
+                "decision_ids": list(decision_ids.get(decision, [])),
+                "n_alternatives": len(changes[decision]),
+                "n_principles": len(hanging),
+                "lost_principles": sorted(hanging & before, key=natural),
+                "gained_principles": sorted(hanging - before, key=natural),
+                "n_statements": len(frozenset().union(*moved)),
+                "difference": anywhere,
+                "difference_if_equal": equal,
+                "share": _share(anywhere, equal),
+            }
+        )
+    rows.sort(key=lambda row: (-row["n_principles"], -(row["share"] or 0.0)))
+    return DECISION_IMPORTANCE.build([{"rank": rank, **row} for rank, row in enumerate(rows, start=1)])
+
+
+def deciding_rows(settled: Thresholds) -> dict[str, list[str]]:
+    """Return the ledger rows that settled each numeric decision; selecting rests on its rule and its line."""
+    names: dict[str, tuple[str, ...]] = {name: (name,) for name in DECISIONS if name in settled.decision_ids}
+    line = "gac_threshold" if settled.selection_rule == "threshold" else "idea_budget"
+    names["selection"] = ("selection_rule", line)
+    return {decision: [settled.decision_ids[name] for name in own] for decision, own in names.items()}
+
+
+def robustness_sentences(robustness: pl.DataFrame) -> dict[str, str]:
+    """Say for each arm, in words, which principles depend on how the numbers were chosen."""
+    told = {}
+    for arm in robustness["arm"].unique(maintain_order=True):
+        own = robustness.filter(pl.col("arm") == arm)
+        always = own.filter(pl.col("n_in") == pl.col("n_worlds")).height
+        out = sorted(own.filter(~pl.col("in_on_record"))["principle_id"], key=natural)
+        rare = sorted(own.filter(pl.col("share_in") < 0.5)["principle_id"], key=natural)
+        told[arm] = (
+            f"Of {counted(own.height, 'principle')} with statements of the public behind them, {always} "
+            f"{'is' if always == 1 else 'are'} in under each of {own['n_worlds'][0]:,} combinations of decisions. "
+            f"Not in on record: {listed(out) or 'none'}. In under fewer than half: {listed(rare) or 'none'}."
+        )
+    return told
+
+
+def importance_sentence(importance: pl.DataFrame) -> str:
+    """Say in words how much hangs on which decision."""
+    hanging = importance.filter(pl.col("n_principles") > 0)
+    if hanging.is_empty():
+        return "No principle comes in or drops out under any alternative of any single numeric decision."
+    counts = listed(
+        [
+            f"{_name(row['decision'])} ({counted(row['n_principles'], 'principle')})"
+            for row in hanging.iter_rows(named=True)
+        ]
+    )
+    text = f"Changed alone, these decisions bring principles in or take them out: {counts}."
+    by_share = hanging.filter(pl.col("share") > 0).sort("share", descending=True, maintain_order=True)
+    if by_share.is_empty():
+        return text
+    first = by_share.row(0, named=True)
+    return (
+        f"{text} Two combinations drawn at random differ in {first['difference']:.1f} principles on average; if "
+        f"they agree on {_name(first['decision'])}, in {first['difference_if_equal']:.1f}."
+    )
+
+
+def _name(decision: str) -> str:
+    return decision.replace("_", " ")
+
+
+def _single_changes(worlds: pl.DataFrame) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The world on record, and by decision the worlds in which it alone was taken otherwise."""
+    ordered = worlds.filter(pl.col("changed").list.len() <= 1).sort("world_id")
+    record, *others = ordered.iter_rows(named=True)
+    changes: dict[str, list[dict[str, Any]]] = {name: [] for name in DECISIONS}
+    for world in others:
+        changes[world["changed"][0]].append(world)
+    return record, changes
+
+
+def _changed(
+    sources: Sources, before: frozenset[str], changes: Iterable[Mapping[str, Any]]
+) -> frozenset[str]:
+    """Principles that come in or drop out in at least one of the worlds."""
+    return frozenset().union(*(principles_in(sources, world["statement_ids"]) ^ before for world in changes))
+
+
+def _membership(combined: pl.DataFrame, sources: Sources) -> np.ndarray:
+    """Shape (worlds, principles), 1 where a principle is in."""
+    inside = [principles_in(sources, ids) for ids in combined["statement_ids"].to_list()]
+    return np.array([[name in each for name in sources] for each in inside], dtype=float).reshape(
+        combined.height, len(sources)
+    )
+
+
+def _distance(combined: pl.DataFrame, equal: list[str], membership: np.ndarray) -> float | None:
+    """Mean number of principles in which two worlds differ that are equal in these decisions.
+
+    Pairs that share their way to group are left out: in a sample of ways they would be too frequent. Among n
+    worlds of which k have a principle in, 2 k (n - k) ordered pairs differ in it.
+    """
+    differing = pairs = 0.0
+    for sign, columns in ((1, equal), (-1, [*equal, "grouping_id"])):
+        for rows in _parts(combined, columns):
+            inside = membership[rows].sum(axis=0)
+            differing += sign * float((2 * inside * (len(rows) - inside)).sum())
+            pairs += sign * len(rows) ** 2
+    return differing / pairs if pairs else None
+
+
+def _parts(table: pl.DataFrame, columns: list[str]) -> list[np.ndarray]:
+    """Row numbers of each set of rows that are equal in all columns; of all rows for no columns."""
+    if not columns:
+        return [np.arange(table.height)]
+    numbered = table.select(columns).with_row_index("row").group_by(columns, maintain_order=True).agg("row")
+    return [rows.to_numpy() for rows in numbered["row"]]
+
+
+def _share(anywhere: float | None, equal: float | None) -> float | None:
+    if anywhere is None or equal is None:
+        return None
+    return min(1.0, max(0.0, 1 - equal / anywhere)) if anywhere else 0.0

@@ -1,0 +1,167 @@
+"""The selection computed again in another world, with the same code as for the values on record.
+
+Belongs here: going from votes to selected statements under any world, sharing what worlds have in common.
+Doesn't belong here: which worlds are tried, and what is told about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.audit.worlds import DECISIONS, ModerationMode, World
+from ccai_dagster.constitution.selection import Ideas, reaches_cut
+from ccai_dagster.contracts import DECISION_WORLDS
+from ccai_dagster.deliberation.cleaning import (
+    Moderation,
+    clean_participants,
+    clean_statements,
+    clean_votes,
+)
+from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
+from ccai_dagster.deliberation.groups import group_participants
+from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class SharedInputs:
+    """What all worlds have in common: what people did, and decisions on single statements and participants.
+
+    Attributes:
+        raw_statements: RAW_STATEMENTS.
+        raw_participants: RAW_PARTICIPANTS.
+        raw_votes: RAW_VOTES.
+        moderation: What was decided, by statement id.
+        excluded: Decision that excluded a participant, by participant id.
+        ideas: Ideas by statement id.
+    """
+
+    raw_statements: pl.DataFrame
+    raw_participants: pl.DataFrame
+    raw_votes: pl.DataFrame
+    moderation: Mapping[int, Moderation]
+    excluded: Mapping[int, str]
+    ideas: Mapping[int, Ideas]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Votes of each group on each statement in one world.
+
+    Attributes:
+        statement_ids: Ascending.
+        counts: Of shape (groups, statements); None if there is nobody or nothing to group.
+    """
+
+    statement_ids: tuple[int, ...]
+    counts: GroupCounts | None
+
+    @property
+    def n_groups(self) -> int:
+        """Number of opinion groups."""
+        return 0 if self.counts is None else len(self.counts.votes)
+
+
+class Recomputation:
+    """Groups and selections of a consultation in any world; what worlds have in common is computed once."""
+
+    def __init__(self, inputs: SharedInputs) -> None:
+        self.inputs = inputs
+        self._matrices: dict[tuple[ModerationMode, int], VoteMatrix] = {}
+        self._scored: dict[tuple[object, ...], Scored] = {}
+
+    def scored(self, world: World) -> Scored:
+        """Return the votes by group in a world."""
+        matrix = self._matrix(world.moderation, world.minimum_votes)
+        ungraded = replace(world.method, smoothing="none", aggregation="product")
+        # Worlds in which the same people voted on the same statements have the same groups.
+        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), ungraded)
+        if key not in self._scored:
+            counts = None
+            if all(matrix.shape):
+                counts = group_counts(matrix, group_participants(matrix, ungraded).labels)
+            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts)
+        return self._scored[key]
+
+    def selected(self, world: World) -> frozenset[int]:
+        """Return the ids of the statements that reach the cut in a world; none if nobody is left."""
+        scored = self.scored(world)
+        if scored.counts is None:
+            return frozenset()
+        gac = group_aware_consensus(scored.counts.agree, scored.counts.votes, world.method)
+        return reached(scored.statement_ids, gac, self.inputs.ideas, world)
+
+    def _matrix(self, moderation: ModerationMode, minimum_votes: int) -> VoteMatrix:
+        if (moderation, minimum_votes) not in self._matrices:
+            given = self.inputs
+            statements = clean_statements(given.raw_statements, given.moderation, moderation == "lenient")
+            people = clean_participants(given.raw_participants, given.excluded, minimum_votes, "")
+            votes = clean_votes(given.raw_votes, statements, people)
+            kept = people.filter("kept")["participant_id"]
+            self._matrices[moderation, minimum_votes] = vote_matrix(votes, kept, statements["statement_id"])
+        return self._matrices[moderation, minimum_votes]
+
+
+def reached(
+    statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], world: World
+) -> frozenset[int]:
+    """Return the ids of the statements that reach the cut.
+
+    Args:
+        statement_ids: In the order of the scores.
+        gac: Group-aware consensus, shape (statements,); NaN where there is none.
+        ideas: By statement id.
+        world: Whose cut counts.
+    """
+    chosen = reaches_cut(statement_ids, ideas, world.selection)(gac)
+    return frozenset(np.asarray(statement_ids)[chosen].tolist())
+
+
+def decision_worlds(
+    inputs: SharedInputs,
+    on_record: World,
+    single: Sequence[World],
+    combined: Sequence[World],
+    progress: Progress = silent,
+) -> pl.DataFrame:
+    """Compute the selection in every world.
+
+    Args:
+        inputs: Votes and decisions that are the same in all worlds.
+        on_record: The decisions as they were taken.
+        single: Worlds that differ from it in one decision.
+        combined: Worlds in which any decision may differ.
+        progress: Told how many ways to group are done.
+
+    Returns:
+        DECISION_WORLDS: the world on record is number 0, then `single` and what is new in `combined`, in the
+        order given. A world in which nobody or nothing is left to group has no groups and selects nothing.
+    """
+    combination = set(combined)
+    worlds = list(dict.fromkeys([on_record, *single, *combined]))
+    n_ways = len({world.way_to_group for world in worlds})
+    ways: dict[tuple[object, ...], int] = {}
+    recomputation, before, rows = Recomputation(inputs), on_record.shown(), []
+    for number, world in enumerate(worlds):
+        is_new = world.way_to_group not in ways
+        way = ways.setdefault(world.way_to_group, len(ways))
+        selected, shown = recomputation.selected(world), world.shown()
+        rows.append(
+            {
+                "world_id": number,
+                **shown,
+                "changed": [name for name in DECISIONS if shown[name] != before[name]],
+                "combination": world in combination,
+                "grouping_id": way,
+                "n_groups": recomputation.scored(world).n_groups,
+                "n_selected": len(selected),
+                "statement_ids": sorted(selected),
+            }
+        )
+        if is_new:
+            progress("grouping people otherwise", len(ways), n_ways)
+    return DECISION_WORLDS.build(rows)

@@ -1,0 +1,234 @@
+"""What would have changed had one decision of a person been taken the other way.
+
+Belongs here: supposing the opposite of a recorded decision on statements, participants, merges, wordings and
+ideas, and saying what follows. Doesn't belong here: numeric decisions (`sensitivity`).
+
+Everything but an exclusion is judged with the opinion groups as they are: one statement more or less hardly
+moves them, and a statement that was moderated out is scored on the votes really cast on it. Excluded people
+have no group, so for them the groups are computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.audit.recomputation import Recomputation
+from ccai_dagster.audit.records import counted, listed
+from ccai_dagster.audit.report_inputs import natural
+from ccai_dagster.audit.standing import OnRecord, Standing, standing
+from ccai_dagster.contracts import DECISION_REVERSALS
+from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.wordings import merges, wordings
+from ccai_dagster.progress import Progress, silent
+
+SEPARATE_EXCLUSIONS = 50
+"""Up to this many exclusions are reversed one by one; more are reversed together only."""
+EVERY_EXCLUSION = "every exclusion"
+MOST_NAMED = 8
+"""Statements, participants or principles that a sentence names; more are counted."""
+
+
+@dataclass(frozen=True)
+class _Reversal:
+    """One decision taken the other way, and what would stand then."""
+
+    name: str
+    kind: str
+    decision_ids: tuple[str, ...]
+    subject_ids: tuple[int, ...]
+    supposed: str
+    after: Standing
+    reworded: frozenset[str] = frozenset()
+    n_groups: int | None = None
+    """Opinion groups found anew; None where they are as they are."""
+
+
+def decision_reversals(
+    record: OnRecord, ledgers: Mapping[str, pl.DataFrame], progress: Progress = silent
+) -> pl.DataFrame:
+    """Suppose the opposite of every decision on statements, participants, merges, wordings and ideas.
+
+    Args:
+        record: What stands.
+        ledgers: LEDGER by kind: moderation, exclusion, merge, wording, idea.
+        progress: Told how many exclusions are done, which is what takes time.
+
+    Returns:
+        DECISION_REVERSALS: by kind, in the order of the ledgers. Two exclusions or more are also reversed
+        together.
+    """
+    reversals = [
+        *_moderation(record, ledgers["moderation"]),
+        *_exclusion(record, ledgers["exclusion"], progress),
+        *_merge(record, ledgers["merge"]),
+        *_wording(record, ledgers["wording"]),
+        *_idea(record, ledgers["idea"]),
+    ]
+    return DECISION_REVERSALS.build([_row(record, reversal) for reversal in reversals])
+
+
+def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:
+    """Say for each kind of decision, in words, how many of them change the constitution if reversed."""
+    told = {}
+    different = pl.any_horizontal(
+        pl.col(
+            "entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting"
+        ).list.len()
+        > 0
+    )
+    for kind, supposed in reversals.select("kind", "supposed").unique(maintain_order=True).iter_rows():
+        own = reversals.filter((pl.col("kind") == kind) & (pl.col("supposed") == supposed))
+        counting = own.filter(different).height
+        told[f"{kind}: {supposed}"] = (
+            f"{counting} of {counted(own.height, 'reversal')} would change something."
+        )
+    return told
+
+
+def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+    """Statements let in are taken out, those out let in, rewritten ones keep their author's words."""
+    verdicts = moderation_verdicts(ledger).filter(pl.col("statement_id").is_in(list(record.gac)))
+    for decision in verdicts["decision_id"].unique(maintain_order=True):
+        rows = verdicts.filter(pl.col("decision_id") == decision)
+        subjects = frozenset(rows["statement_id"].to_list())
+        resting = frozenset(each.principle_id for each in record.worded if each.statement_ids & subjects)
+        if rows["rewrite"].is_not_null().any():
+            supposed, after = "kept as its author typed it", record.standing
+        elif rows["verdict"][0] == "out":
+            supposed = "let in"
+            after = standing(record.select(record.included | subjects), record.worded)
+        else:
+            supposed = "moderated out"
+            left = [replace(each, statement_ids=each.statement_ids - subjects) for each in record.worded]
+            after = standing(record.select(record.included - subjects), left)
+        yield _Reversal(
+            decision, "moderation", (decision,), tuple(sorted(subjects)), supposed, after,
+            resting & after.principles,
+        )  # fmt: skip
+
+
+def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> Iterator[_Reversal]:
+    """The votes of excluded participants count again, with groups computed again."""
+    people: dict[str, list[int]] = {}
+    for participant, decision in exclusions(ledger).iter_rows():
+        people.setdefault(decision, []).append(participant)
+    single = [(each, (each,)) for each in people] if len(people) <= SEPARATE_EXCLUSIONS else []
+    together = [(EVERY_EXCLUSION, tuple(people))] if len(people) > 1 else []
+    enough = pl.col("n_votes") >= record.world.minimum_votes
+    counting = frozenset(record.inputs.raw_participants.filter(enough)["participant_id"].to_list())
+    for done, (name, decisions) in enumerate([*single, *together], start=1):
+        back = frozenset(each for decision in decisions for each in people[decision])
+        after, n_groups = record.standing, None
+        # Whoever voted too little does not count, excluded or not.
+        if back & counting:
+            left = {key: value for key, value in record.inputs.excluded.items() if key not in back}
+            again = Recomputation(replace(record.inputs, excluded=left))
+            after = standing(again.selected(record.world), record.worded)
+            n_groups = again.scored(record.world).n_groups
+        yield _Reversal(
+            name, "exclusion", decisions, tuple(sorted(back)), "counted", after, n_groups=n_groups
+        )
+        progress("counting excluded votes", done, len(single) + len(together))
+
+
+def _merge(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+    """Merged statements stay apart: the principle worded from the merged text has lost what it rests on."""
+    for merge in merges(ledger):
+        subjects = frozenset(merge.statement_ids)
+        kept = [each for each in record.worded if each.statement_ids != subjects]
+        yield _Reversal(
+            merge.decision_id, "merge", (merge.decision_id,), tuple(sorted(subjects)), "kept apart",
+            standing(record.selected, kept),
+        )  # fmt: skip
+
+
+def _wording(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+    """Statements worded as a principle are left out, those left out wait for a wording."""
+    for place, (own, each) in enumerate(zip(wordings(ledger), record.worded, strict=True)):
+        others = [*record.worded[:place], *record.worded[place + 1 :]]
+        if each.is_principle:
+            supposed, others = "left out", [*others, replace(each, is_principle=False)]
+        else:
+            supposed = "not left out"
+        yield _Reversal(
+            own.decision_id, "wording", (own.decision_id,), tuple(sorted(each.statement_ids)), supposed,
+            standing(record.selected, others),
+        )  # fmt: skip
+
+
+def _idea(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+    """A statement that was split into ideas counts as one idea of its own."""
+    for statement, decision in statement_ideas(ledger).select("statement_id", "decision_id").iter_rows():
+        selected = record.select(record.included, frozenset({statement}))
+        yield _Reversal(
+            decision, "idea", (decision,), (statement,), "taken as one idea of its own",
+            standing(selected, record.worded),
+        )  # fmt: skip
+
+
+def _row(record: OnRecord, reversal: _Reversal) -> dict[str, Any]:
+    statements = () if reversal.kind == "exclusion" else reversal.subject_ids
+    known = [each for each in statements if each in record.gac and not isnan(record.gac[each])]
+    best = max(known, key=lambda each: (record.gac[each], -each), default=None)
+    before, after = record.standing, reversal.after
+    row = {
+        "reversal": reversal.name,
+        "kind": reversal.kind,
+        "decision_ids": list(reversal.decision_ids),
+        "subject_ids": list(reversal.subject_ids),
+        "supposed": reversal.supposed,
+        "regrouped": reversal.n_groups is not None,
+        "n_groups": record.n_groups if reversal.n_groups is None else reversal.n_groups,
+        "gac": None if best is None else record.gac[best],
+        "smallest_group_votes": None if best is None else record.smallest_group_votes[best],
+        "entering": sorted(after.behind - before.behind),
+        "leaving": sorted(before.behind - after.behind),
+        "lost_principles": sorted(before.principles - after.principles, key=natural),
+        "gained_principles": sorted(after.principles - before.principles, key=natural),
+        "reworded_principles": sorted(reversal.reworded, key=natural),
+        "waiting": sorted(after.waiting - before.waiting),
+    }
+    return {**row, "consequence": _consequence(row, record.n_groups)}
+
+
+def _consequence(row: Mapping[str, Any], n_groups: int) -> str:
+    """Say in a sentence or two what would follow; only ids are named, no text that anybody typed."""
+    waiting, entering = row["waiting"], row["entering"]
+    joined = waiting == entering
+    effects = [
+        (entering, "statement", "would come in" + " and wait for a wording" * joined),
+        (row["leaving"], "statement", "would drop out"),
+        (row["lost_principles"], "principle", "would be lost"),
+        (row["gained_principles"], "principle", "would come in"),
+        (row["reworded_principles"], "principle", "would rest on another text"),
+        ([] if joined else waiting, "statement", "would wait for a wording"),
+    ]
+    told = [f"{_named(ids, what)} {would}" for ids, what, would in effects if ids]
+    people = row["kind"] == "exclusion"
+    subject = _named(row["subject_ids"], "participant" if people else "statement")
+    plural = people or len(row["subject_ids"]) > 1
+    been = "not been left out" if row["supposed"] == "not left out" else f"been {row['supposed']}"
+    lead = f"Had {'the votes of ' if people else ''}{subject} {been}"
+    if row["n_groups"] != n_groups:
+        told.insert(0, f"{counted(row['n_groups'], 'opinion group')} would be found instead of {n_groups}")
+    text = f"{lead}, {'; '.join(told) or 'the constitution would be the same'}."
+    if row["supposed"] != "let in":
+        return text
+    if not row["smallest_group_votes"]:
+        return f"{text} At least one opinion group never voted on {'any of them' if plural else 'it'}."
+    whose = "The highest consensus among them" if plural else "Its consensus"
+    return (
+        f"{text} {whose} is {row['gac']:.2f}, where the group that voted least cast "
+        f"{counted(row['smallest_group_votes'], 'vote')}."
+    )
+
+
+def _named(ids: Sequence[object], what: str) -> str:
+    if len(ids) > MOST_NAMED:
+        return counted(len(ids), what)
+    return f"{what}{'s' if len(ids) != 1 else ''} {listed(ids)}"
