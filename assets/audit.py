@@ -14,18 +14,20 @@ from assets.evaluation import STAGES
 from assets.report_file import report_file
 from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
+from ccai_dagster.audit import recomputation, reversals, sensitivity, standing
 from ccai_dagster.audit.report import render_report
 from ccai_dagster.audit.report_inputs import ReportInputs
-from ccai_dagster.audit.sensitivity import World, decision_sensitivity
 from ccai_dagster.audit.told_run import provenance_of
 from ccai_dagster.audit.trail import decision_trail
-from ccai_dagster.constitution.on_record import cut_on_record, excluded_on_record, procedure_on_record
+from ccai_dagster.audit.worlds import World, combinations, levels, single_changes, world_on_record
+from ccai_dagster.constitution.on_record import excluded_on_record, moderation_on_record
 from ccai_dagster.constitution.selection import ideas_on_record
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.checks import check_decision_ids
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.evaluation.findings import findings
 from resources import history
+from ccai_dagster.progress import Progress
 from resources.home import Home
 
 GROUP = "audit"
@@ -102,7 +104,7 @@ def build(
 
     assets = [trail]
     if derived is not None:
-        assets.append(_sensitivity(consultation, derived))
+        assets += _sensitivity(consultation, derived)
 
         @table_asset(
             contracts.FILE, key=["audit_report"], kinds={"html"},
@@ -164,44 +166,127 @@ def build(
     return [*assets, provenance]
 
 
-def _sensitivity(consultation: Consultation, derived: str) -> dg.AssetsDefinition:
-    @table_asset(
-        contracts.DECISION_SENSITIVITY, key=["decision_sensitivity"], group=GROUP, owner=OWNER, kinds={"scikitlearn"},
-        ins={"raw_votes": ["raw_votes"], "raw_participants": ["raw_participants"], "statements": ["statements"],
-             "constitution": [derived, "constitution"]},
-        deps=[decisions.ledger_key(kind) for kind in ("threshold", "exclusion", "idea")],
-        settings=[consultation.file.seed],
-        description="What would have been selected had one numeric decision been taken otherwise.",
-    )  # fmt: skip
-    def sensitivity(
-        context: dg.AssetExecutionContext,
-        raw_votes: pl.DataFrame,
-        raw_participants: pl.DataFrame,
-        statements: pl.DataFrame,
-        constitution: pl.DataFrame,
-    ) -> Table:
-        settled = thresholds(decisions.read(consultation, "threshold"))
-        world = World(
-            settled.minimum_votes,
-            procedure_on_record(settled, consultation.file.seed),
-            cut_on_record(settled),
-        )
-        frame = decision_sensitivity(
-            raw_votes,
-            raw_participants,
-            statements,
-            excluded_on_record(decisions.read(consultation, "exclusion")),
-            world,
-            ideas_on_record(decisions.read(consultation, "idea")),
-            constitution,
-            lambda message, done, total: (
-                context.log.info(f"{message}: {done} of {total}") if done % 10 == 0 else None
-            ),
-        )
-        shown = picture(pictures.sensitivity(frame), pictures.sensitivity_alt(frame))
-        return Table(frame, {"what hangs on which decision": shown})
+def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefinition]:
+    raw = {name: [name] for name in ("raw_statements", "raw_participants", "raw_votes")}
+    common: dict[str, Any] = {"group": GROUP, "owner": OWNER}
+    cheap: dict[str, Any] = {**common, "kinds": {"python"}}
+    from_files = [name for name, arm in consultation.arms.items() if arm.constitution != "ledgers"]
 
-    return sensitivity
+    def inputs(raw_tables: dict[str, pl.DataFrame]) -> recomputation.SharedInputs:
+        ledgers = {kind: decisions.read(consultation, kind) for kind in ("moderation", "exclusion", "idea")}
+        return recomputation.SharedInputs(
+            **raw_tables,
+            moderation=moderation_on_record(ledgers["moderation"]),
+            excluded=excluded_on_record(ledgers["exclusion"]),
+            ideas=ideas_on_record(ledgers["idea"]),
+        )
+
+    def on_record() -> World:
+        settled = thresholds(decisions.read(consultation, "threshold"))
+        return world_on_record(settled, consultation.file.moderation, consultation.file.seed)
+
+    def worded() -> sensitivity.Sources:
+        return sensitivity.worded_sources(decisions.read(consultation, "wording"))
+
+    @table_asset(
+        contracts.DECISION_WORLDS, key=["decision_worlds"], kinds={"scikitlearn"},
+        ins=raw | {"gac_scores": ["gac_scores"]},
+        deps=[decisions.ledger_key(kind) for kind in ("moderation", "exclusion", "idea", "threshold")],
+        settings=[consultation.file.seed, consultation.file.moderation, consultation.profile.sensitivity],
+        description="What would be selected had numeric decisions been taken otherwise, alone and together.", **common,
+    )  # fmt: skip
+    def decision_worlds(
+        context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame
+    ) -> Table:
+        shared, record = inputs(tables), on_record()
+        tried = levels(record, bool(shared.ideas))
+        combined = combinations(tried, consultation.profile.sensitivity.ways_to_group, consultation.file.seed)
+        frame = recomputation.decision_worlds(
+            shared, record, single_changes(record, tried), combined, _every(context, 10)
+        )
+        recomputation.check_record(frame, shared, record, gac_scores)
+        return Table(frame, {"worlds": frame.height, "combinations": int(frame["combination"].sum()),
+                             "ways to group": frame["grouping_id"].n_unique()})  # fmt: skip
+
+    worlds = {"decision_worlds": ["decision_worlds"]}
+    wording = [decisions.ledger_key("wording")]
+
+    @table_asset(
+        contracts.DECISION_SENSITIVITY, key=["decision_sensitivity"], ins=worlds, deps=wording,
+        description="What would have been selected had one numeric decision been taken otherwise.", **cheap,
+    )  # fmt: skip
+    def decision_sensitivity(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
+        frame = sensitivity.decision_sensitivity(decision_worlds, worded())
+        shown = picture(pictures.sensitivity(frame), pictures.sensitivity_alt(frame))
+        return Table(frame, {"what would be different": shown})
+
+    @table_asset(
+        contracts.DECISION_IMPORTANCE, key=["decision_importance"], ins=worlds,
+        deps=[*wording, decisions.ledger_key("threshold")],
+        description="How many principles hang on each numeric decision, most first.", **cheap,
+    )  # fmt: skip
+    def decision_importance(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
+        rows = sensitivity.deciding_rows(thresholds(decisions.read(consultation, "threshold")))
+        frame = sensitivity.decision_importance(decision_worlds, worded(), rows)
+        shown = picture(pictures.decision_importance(frame), pictures.decision_importance_alt(frame))
+        return Table(
+            frame,
+            {"what hangs on which decision": shown, "in words": sensitivity.importance_sentence(frame)},
+        )
+
+    @table_asset(
+        contracts.PRINCIPLE_ROBUSTNESS, key=["principle_robustness"], deps=wording,
+        ins=worlds | {name: [name, "constitution"] for name in from_files},
+        description="In what share of all combinations of numeric decisions each principle is in.", **cheap,
+    )  # fmt: skip
+    def principle_robustness(
+        context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame, **constitutions: pl.DataFrame
+    ) -> Table:
+        given = {name: sensitivity.constitution_sources(constitutions[name]) for name in from_files}
+        frame = sensitivity.principle_robustness(decision_worlds, {derived: worded(), **given})
+        return Table(
+            frame,
+            {f"{arm} in words": told for arm, told in sensitivity.robustness_sentences(frame).items()}
+            | {
+                arm: picture(
+                    pictures.principle_robustness(frame, arm), pictures.principle_robustness_alt(frame, arm)
+                )
+                for arm in frame["arm"].unique(maintain_order=True)
+            },
+        )
+
+    @table_asset(
+        contracts.DECISION_REVERSALS, key=["decision_reversals"], kinds={"scikitlearn"},
+        ins=raw | {"opinion_groups": ["opinion_groups"]},
+        settings=[consultation.file.seed, consultation.file.moderation],
+        deps=[decisions.ledger_key(kind) for kind in LEDGERS if kind not in ("training", "signoff")],
+        description="What each decision of a person would bring in or take out, had it gone the other way.", **common,
+    )  # fmt: skip
+    def decision_reversals(
+        context: dg.AssetExecutionContext, opinion_groups: pl.DataFrame, **tables: pl.DataFrame
+    ) -> Table:
+        ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
+        record = standing.on_record(inputs(tables), on_record(), opinion_groups, ledgers["wording"])
+        frame = reversals.decision_reversals(record, ledgers, _every(context, 10))
+        return Table(frame, reversals.reversal_sentences(frame))
+
+    return [
+        decision_worlds,
+        decision_sensitivity,
+        decision_importance,
+        principle_robustness,
+        decision_reversals,
+    ]
+
+
+def _every(context: dg.AssetExecutionContext, steps: int) -> Progress:
+    """Tell Dagster's log of every so many steps."""
+
+    def told(message: str, done: int, total: int) -> None:
+        if done % steps == 0 or done == total:
+            context.log.info(f"{message}: {done} of {total}")
+
+    return told
 
 
 def versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str]:

@@ -24,6 +24,7 @@ from ccai_dagster.deliberation.cleaning import (
 from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import group_participants
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.errors import ConsultationError
 from ccai_dagster.progress import Progress, silent
 
 
@@ -165,3 +166,29 @@ def decision_worlds(
         if is_new:
             progress("grouping people otherwise", len(ways), n_ways)
     return DECISION_WORLDS.build(rows)
+
+
+def check_record(
+    worlds: pl.DataFrame, inputs: SharedInputs, on_record: World, gac_scores: pl.DataFrame
+) -> None:
+    """Make sure that the world on record selects what was really selected.
+
+    Args:
+        worlds: DECISION_WORLDS.
+        inputs: Votes and decisions that are the same in all worlds.
+        on_record: The decisions as they were taken.
+        gac_scores: GAC_SCORES as they were computed for the record.
+
+    Raises:
+        ConsultationError: It selects other statements, so that no comparison with it would mean anything.
+    """
+    scored = gac_scores.sort("statement_id")
+    gac = scored["gac"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    selected = reached(scored["statement_id"].to_list(), gac, inputs.ideas, on_record)
+    again = frozenset(worlds.filter(pl.col("world_id") == 0)["statement_ids"].item())
+    if different := sorted(selected ^ again):
+        raise ConsultationError(
+            "Computed again, the decisions on record give another selection than before; it differs in "
+            f"statements {', '.join(map(str, different[:10]))}. The groups on record come from other software or "
+            "from another machine: compute them here with `ccai run --select 'key:opinion_groups'`."
+        )

@@ -36,11 +36,19 @@ from ccai_dagster.pictures.results import (
 from ccai_dagster.pictures.statements import representative_votes, representative_votes_alt
 from ccai_dagster.pictures.style import as_markdown
 from ccai_dagster.pictures.uncertainty import gac_intervals, gac_intervals_alt, stability, stability_alt
+from ccai_dagster.pictures.worlds import (
+    decision_importance,
+    decision_importance_alt,
+    principle_robustness,
+    principle_robustness_alt,
+)
 
 __all__ = [
     "agreement_by_group",
     "agreement_by_group_alt",
     "as_markdown",
+    "decision_importance",
+    "decision_importance_alt",
     "gac_distribution",
     "gac_distribution_alt",
     "gac_intervals",
@@ -50,6 +58,8 @@ __all__ = [
     "opinion_map_alt",
     "polarization",
     "polarization_alt",
+    "principle_robustness",
+    "principle_robustness_alt",
     "published_and_corrected",
     "published_and_corrected_alt",
     "representative_votes",

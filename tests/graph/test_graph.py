@@ -34,7 +34,8 @@ ONCE = {
     "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
     "consensus_stability", "group_stability", "selected_statements",
     "constitution_overlap", "base_model", "prompts", "judge_calibration", "helpfulness_pairs", "elo_scores",
-    "eval_scores", "decision_trail", "decision_sensitivity", "audit_report", "provenance",
+    "eval_scores", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
+    "principle_robustness", "decision_reversals", "audit_report", "provenance",
 }  # fmt: skip
 BY_ARM = {
     "constitution", "signed_constitution", "revisions", "supervised_policy", "response_pairs", "preference_pairs",

@@ -153,6 +153,7 @@ SENSITIVITY = DECISION_SENSITIVITY.build(
             "entering": entering,
             "leaving": leaving,
             "lost_principles": lost,
+            "gained_principles": [],
         }
         for value, entering, leaving, lost in [
             ("0.6", [7], [], []),

@@ -169,6 +169,7 @@ def inputs(small_consultation: Any) -> ReportInputs:
                 {
                     "decision": "gac_threshold", "alternative": value, "chosen": chosen, "n_groups": 2,
                     "n_selected": 3, "entering": entering, "leaving": leaving, "lost_principles": lost,
+                    "gained_principles": [],
                 }
                 for value, chosen, entering, leaving, lost in changes
             ]
