@@ -26,8 +26,8 @@ from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.checks import check_decision_ids
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.evaluation.findings import findings
-from resources import history
 from ccai_dagster.progress import Progress
+from resources import history
 from resources.home import Home
 
 GROUP = "audit"

@@ -1,6 +1,6 @@
 """Runs all benchmarks."""
 
-from bench import auditing, definitions, deliberation, graph
+from bench import auditing, definitions, deliberation, graph, sensitivity
 
-for benchmark in (definitions, deliberation, graph, auditing):
+for benchmark in (definitions, deliberation, graph, auditing, sensitivity):
     benchmark.main()

@@ -890,7 +890,7 @@ PRINCIPLE_ROBUSTNESS = _contract(
 DECISION_IMPORTANCE = _contract(
     "decision_importance",
     ("decision",),
-    rank=Field(pl.Int64, "1 is the decision on which most principles hang", checks=(pa.Check.ge(1),)),
+    rank=Field(pl.Int64, "1 is the decision on which most principles hang", checks=(Check.ge(1),)),
     decision=Field(pl.String, "the numeric decision"),
     chosen=Field(pl.String, "its value on record"),
     decision_ids=DECISION_IDS,

@@ -23,7 +23,8 @@ from ccai_dagster.deliberation.cleaning import (
 )
 from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import group_participants
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.procedure import Procedure
+from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.progress import Progress, silent
 
@@ -72,19 +73,21 @@ class Recomputation:
 
     def __init__(self, inputs: SharedInputs) -> None:
         self.inputs = inputs
-        self._matrices: dict[tuple[ModerationMode, int], VoteMatrix] = {}
+        self._voted_on = inputs.raw_votes["statement_id"].n_unique()
+        self._matrices: dict[tuple[ModerationMode, int, bool], VoteMatrix] = {}
         self._scored: dict[tuple[object, ...], Scored] = {}
 
     def scored(self, world: World) -> Scored:
         """Return the votes by group in a world."""
-        matrix = self._matrix(world.moderation, world.minimum_votes)
-        ungraded = replace(world.method, smoothing="none", aggregation="product")
-        # Worlds in which the same people voted on the same statements have the same groups.
-        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), ungraded)
+        matrix, method = self._matrix(world), _grouping_method(world)
+        # Worlds in which the same people voted on the same statements have the same groups; Polis also sees
+        # whose votes and which statements are left out.
+        left_out = (world.moderation, world.minimum_votes) if world.procedure == "polis" else ()
+        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
         if key not in self._scored:
             counts = None
             if all(matrix.shape):
-                counts = group_counts(matrix, group_participants(matrix, ungraded).labels)
+                counts = group_counts(matrix, group_participants(matrix, method).labels)
             self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts)
         return self._scored[key]
 
@@ -96,15 +99,27 @@ class Recomputation:
         gac = group_aware_consensus(scored.counts.agree, scored.counts.votes, world.method)
         return reached(scored.statement_ids, gac, self.inputs.ideas, world)
 
-    def _matrix(self, moderation: ModerationMode, minimum_votes: int) -> VoteMatrix:
-        if (moderation, minimum_votes) not in self._matrices:
+    def _matrix(self, world: World) -> VoteMatrix:
+        polis = self._voted_on if world.procedure == "polis" else None
+        key = (world.moderation, world.minimum_votes, polis is not None)
+        if key not in self._matrices:
             given = self.inputs
-            statements = clean_statements(given.raw_statements, given.moderation, moderation == "lenient")
-            people = clean_participants(given.raw_participants, given.excluded, minimum_votes, "")
+            lenient = world.moderation == "lenient"
+            statements = clean_statements(given.raw_statements, given.moderation, lenient)
+            people = clean_participants(
+                given.raw_participants, given.excluded, world.minimum_votes, "", polis
+            )
             votes = clean_votes(given.raw_votes, statements, people)
             kept = people.filter("kept")["participant_id"]
-            self._matrices[moderation, minimum_votes] = vote_matrix(votes, kept, statements["statement_id"])
-        return self._matrices[moderation, minimum_votes]
+            matrix = vote_matrix(votes, kept, statements["statement_id"])
+            self._matrices[key] = matrix if polis is None else in_context(matrix, given.raw_votes, people)
+        return self._matrices[key]
+
+
+def _grouping_method(world: World) -> Procedure:
+    """The world's method without what groups do not depend on, so that it is the same wherever they are."""
+    seed = world.seed if world.procedure == "paper" else 0
+    return replace(world.method, smoothing="none", aggregation="product", seed=seed)
 
 
 def reached(

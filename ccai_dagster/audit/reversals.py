@@ -23,7 +23,7 @@ from ccai_dagster.audit.report_inputs import natural
 from ccai_dagster.audit.standing import OnRecord, Standing, standing
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.decisions.wordings import merges, wordings
+from ccai_dagster.decisions.wordings import merges
 from ccai_dagster.progress import Progress, silent
 
 SEPARATE_EXCLUSIONS = 50
@@ -55,7 +55,7 @@ def decision_reversals(
 
     Args:
         record: What stands.
-        ledgers: LEDGER by kind: moderation, exclusion, merge, wording, idea.
+        ledgers: LEDGER by kind: moderation, exclusion, merge, idea; wordings are part of the record.
         progress: Told how many exclusions are done, which is what takes time.
 
     Returns:
@@ -66,7 +66,7 @@ def decision_reversals(
         *_moderation(record, ledgers["moderation"]),
         *_exclusion(record, ledgers["exclusion"], progress),
         *_merge(record, ledgers["merge"]),
-        *_wording(record, ledgers["wording"]),
+        *_wording(record),
         *_idea(record, ledgers["idea"]),
     ]
     return DECISION_REVERSALS.build([_row(record, reversal) for reversal in reversals])
@@ -147,16 +147,16 @@ def _merge(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
         )  # fmt: skip
 
 
-def _wording(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+def _wording(record: OnRecord) -> Iterator[_Reversal]:
     """Statements worded as a principle are left out, those left out wait for a wording."""
-    for place, (own, each) in enumerate(zip(wordings(ledger), record.worded, strict=True)):
+    for place, each in enumerate(record.worded):
         others = [*record.worded[:place], *record.worded[place + 1 :]]
         if each.is_principle:
             supposed, others = "left out", [*others, replace(each, is_principle=False)]
         else:
             supposed = "not left out"
         yield _Reversal(
-            own.decision_id, "wording", (own.decision_id,), tuple(sorted(each.statement_ids)), supposed,
+            each.decision_id, "wording", (each.decision_id,), tuple(sorted(each.statement_ids)), supposed,
             standing(record.selected, others),
         )  # fmt: skip
 

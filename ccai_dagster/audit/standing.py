@@ -23,6 +23,7 @@ from ccai_dagster.deliberation.vote_matrix import vote_matrix
 class Worded:
     """A decision on wording: the statements it is for, and whether they became a principle or were left out."""
 
+    decision_id: str
     principle_id: str
     statement_ids: frozenset[int]
     is_principle: bool
@@ -117,7 +118,7 @@ def on_record(
     )  # fmt: skip
     selected = _select(inputs, world, gac, included, frozenset())
     worded = tuple(
-        Worded(each.principle_id, frozenset(each.statement_ids), each.text is not None)
+        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None)
         for each in wordings(wording_ledger)
     )
     return OnRecord(

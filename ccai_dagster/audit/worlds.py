@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ccai_dagster.constitution.on_record import cut_on_record
 from ccai_dagster.constitution.selection import Cut
-from ccai_dagster.decisions.settled_values import Procedure as ProcedureName
 from ccai_dagster.decisions.settled_values import Thresholds
-from ccai_dagster.deliberation.procedure import Aggregation, Imputation, Procedure, Smoothing
+from ccai_dagster.deliberation.procedure import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
 
 ModerationMode = Literal["strict", "lenient"]
 
@@ -45,7 +44,7 @@ class World:
         smoothing: Of the share of each group that agrees.
         aggregation: Over groups.
         selection: The rule by which statements are selected, and where it draws the line.
-        seed: Of k-means.
+        seed: Of k-means, where the procedure has a use for it.
     """
 
     moderation: ModerationMode
@@ -116,7 +115,7 @@ def levels(on_record: World, has_ideas: bool) -> dict[str, tuple[Any, ...]]:
     tried: dict[str, list[Any]] = {
         "moderation": list(get_args(ModerationMode)),
         "minimum_votes": sorted({0, *(minimum + step for step in MINIMUM_VOTES_STEPS if minimum + step > 0)}),
-        "procedure": list(get_args(get_type_hints(Procedure)["name"])),
+        "procedure": list(get_args(ProcedureName)),
         "imputation": list(get_args(Imputation)),
         "number_of_groups": list(NUMBERS_OF_GROUPS),
         "smoothing": list(get_args(Smoothing)),

@@ -10,11 +10,13 @@ import pytest
 from ccai_dagster import pictures
 from ccai_dagster.contracts import (
     CONSENSUS_STABILITY,
+    DECISION_IMPORTANCE,
     DECISION_SENSITIVITY,
     EVAL_SCORES,
     GAC_SCORES,
     GROUP_STABILITY,
     OPINION_GROUPS,
+    PRINCIPLE_ROBUSTNESS,
     STATEMENTS,
     VOTES,
 )
@@ -162,6 +164,44 @@ SENSITIVITY = DECISION_SENSITIVITY.build(
         ]
     ]
 )
+IMPORTANCE = DECISION_IMPORTANCE.build(
+    [
+        {
+            "rank": rank,
+            "decision": decision,
+            "chosen": "threshold 0.7",
+            "decision_ids": [],
+            "n_alternatives": 4,
+            "n_principles": len(lost) + len(gained),
+            "lost_principles": lost,
+            "gained_principles": gained,
+            "n_statements": 3,
+            "difference": 2.0,
+            "difference_if_equal": 1.5,
+            "share": share,
+        }
+        for rank, decision, lost, gained, share in [
+            (1, "number_of_groups", ["P1", "P2"], ["P3"], 0.25),
+            (2, "seed", [], [], None),
+        ]
+    ]
+)
+ROBUSTNESS = PRINCIPLE_ROBUSTNESS.build(
+    [
+        {
+            "arm": arm,
+            "principle_id": f"P{number}",
+            "statement_ids": [number],
+            "in_on_record": number < 40,
+            "n_worlds": 50,
+            "n_in": 50 - number,
+            "share_in": 1 - number / 50,
+            "hangs_on": [],
+        }
+        for arm in ("public", "published")
+        for number in range(44)
+    ]
+)
 
 DRAWN = [
     (lambda: pictures.opinion_map(GROUPS), lambda: pictures.opinion_map(GROUPS.reverse())),
@@ -195,6 +235,14 @@ DRAWN = [
     (lambda: pictures.training_curves(HISTORY), lambda: pictures.training_curves(HISTORY.reverse())),
     (lambda: pictures.score_comparison(EVALUATION), lambda: pictures.score_comparison(EVALUATION.reverse())),
     (lambda: pictures.sensitivity(SENSITIVITY), lambda: pictures.sensitivity(SENSITIVITY.clone())),
+    (
+        lambda: pictures.decision_importance(IMPORTANCE),
+        lambda: pictures.decision_importance(IMPORTANCE.reverse()),
+    ),
+    (
+        lambda: pictures.principle_robustness(ROBUSTNESS, "public"),
+        lambda: pictures.principle_robustness(ROBUSTNESS.reverse(), "published"),
+    ),
 ]
 
 
@@ -228,6 +276,8 @@ def test_a_picture_is_a_small_png_and_equal_for_equal_rows(
         lambda: pictures.training_curves(HISTORY.clear()),
         lambda: pictures.score_comparison(EVAL_SCORES.empty()),
         lambda: pictures.sensitivity(DECISION_SENSITIVITY.empty()),
+        lambda: pictures.decision_importance(DECISION_IMPORTANCE.empty()),
+        lambda: pictures.principle_robustness(ROBUSTNESS, "no such arm"),
     ],
 )
 def test_an_empty_table_still_gives_a_picture(draw: Callable[[], bytes]) -> None:
@@ -270,6 +320,11 @@ def test_alternative_texts_say_what_is_shown() -> None:
     assert "base, public on 1 measure;" in pictures.score_comparison_alt(EVALUATION)
     assert pictures.sensitivity_alt(SENSITIVITY).endswith(
         "gac_threshold = 0.8: 0 statements would come in and 2 drop out."
+    )
+    assert pictures.decision_importance_alt(IMPORTANCE).endswith("is changed: number of groups 3.")
+    assert pictures.principle_robustness_alt(ROBUSTNESS, "public") == (
+        "Dots for 44 principles of public by the share of 50 combinations of decisions in which each is in, "
+        "from P0 in 100% to P43 in 14%."
     )
 
 

@@ -1,7 +1,7 @@
 """What hangs on which number, on votes small enough to work out by hand."""
 
 from dataclasses import replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import polars as pl
 import pytest
@@ -39,7 +39,7 @@ from ccai_dagster.contracts import (
     RAW_VOTES,
 )
 from ccai_dagster.deliberation.cleaning import Moderation
-from ccai_dagster.deliberation.procedure import Procedure
+from ccai_dagster.deliberation.procedure import ProcedureName
 from ccai_dagster.errors import ConsultationError
 
 ON_RECORD = World(
@@ -181,7 +181,7 @@ def test_selection_tries_the_line_in_force_and_the_other_rule_where_ideas_are_on
 
 
 def test_every_procedure_there_is_is_tried() -> None:
-    names = get_args(get_type_hints(Procedure)["name"])
+    names = get_args(ProcedureName)
     assert set(levels(ON_RECORD, False)["procedure"]) == set(names) and len(names) >= 2
 
 
