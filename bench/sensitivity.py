@@ -23,7 +23,7 @@ def main() -> None:
     votes = simulated(1002, 275, (26, 43))
     inputs = SharedInputs(
         raw_statements=votes.select(pl.col("statement_id").unique().sort()).select(
-            "statement_id", author_id=None, created_at=None, moderated=1, is_seed=False, text=pl.lit("t")
+            "statement_id", author_id=None, created_at=None, moderated=1, is_seed=False, is_meta=None, text=pl.lit("t")
         ).cast(RAW_STATEMENTS.dtypes),
         raw_participants=votes.group_by("participant_id").len("n_votes").with_columns(polis_group=None)
         .cast(RAW_PARTICIPANTS.dtypes).sort("participant_id"),

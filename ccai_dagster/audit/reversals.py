@@ -22,8 +22,9 @@ from ccai_dagster.audit.records import counted, listed
 from ccai_dagster.audit.report_inputs import natural
 from ccai_dagster.audit.standing import OnRecord, Standing, standing
 from ccai_dagster.contracts import DECISION_REVERSALS
-from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.decisions.wordings import merges
+from ccai_dagster.decisions.decision import split_outcome
+from ccai_dagster.decisions.doubles import standing as decisions_that_stand
+from ccai_dagster.decisions.verdicts import decided_rows, moderation_verdicts, statement_ideas
 from ccai_dagster.progress import Progress, silent
 
 SEPARATE_EXCLUSIONS = 50
@@ -113,37 +114,50 @@ def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
 
 
 def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> Iterator[_Reversal]:
-    """The votes of excluded participants count again, with groups computed again."""
-    people: dict[str, list[int]] = {}
-    for participant, decision in exclusions(ledger).iter_rows():
-        people.setdefault(decision, []).append(participant)
-    single = [(each, (each,)) for each in people] if len(people) <= SEPARATE_EXCLUSIONS else []
-    together = [(EVERY_EXCLUSION, tuple(people))] if len(people) > 1 else []
+    """Excluded votes count again, those kept are excluded; groups are computed again."""
+    people: dict[tuple[str, str], list[int]] = {}
+    for (participant,), row in decisions_that_stand(decided_rows(ledger)):
+        verb = split_outcome(row["outcome"])[0]
+        people.setdefault((verb, row["decision_id"]), []).append(int(participant))
+    excluding = tuple(decision for verb, decision in people if verb == "exclude")
+    every = [each for (verb, _), own in people.items() if verb == "exclude" for each in own]
+    tried: list[tuple[str, tuple[str, ...], str, list[int]]] = []
+    if len(people) <= SEPARATE_EXCLUSIONS:
+        tried = [(decision, (decision,), verb, own) for (verb, decision), own in people.items()]
+    if len(excluding) > 1:
+        tried.append((EVERY_EXCLUSION, excluding, "exclude", every))
     enough = pl.col("n_votes") >= record.world.minimum_votes
     counting = frozenset(record.inputs.raw_participants.filter(enough)["participant_id"].to_list())
-    for done, (name, decisions) in enumerate([*single, *together], start=1):
-        back = frozenset(each for decision in decisions for each in people[decision])
+    for done, (name, decisions, verb, own) in enumerate(tried, start=1):
+        excluded = {key: value for key, value in record.inputs.excluded.items() if key not in own}
+        if verb == "keep":
+            excluded |= dict.fromkeys(own, name)
         after, n_groups = record.standing, None
-        # Whoever voted too little does not count, excluded or not.
-        if back & counting:
-            left = {key: value for key, value in record.inputs.excluded.items() if key not in back}
-            again = Recomputation(replace(record.inputs, excluded=left))
+        # Whoever voted too little does not count, excluded or not, except with Polis, which looks at all.
+        if record.world.procedure == "polis" or not counting.isdisjoint(own):
+            again = Recomputation(replace(record.inputs, excluded=excluded))
             after = standing(again.selected(record.world), record.worded)
             n_groups = again.scored(record.world).n_groups
         yield _Reversal(
-            name, "exclusion", decisions, tuple(sorted(back)), "counted", after, n_groups=n_groups
-        )
-        progress("counting excluded votes", done, len(single) + len(together))
+            name, "exclusion", decisions, tuple(sorted(own)), "excluded" if verb == "keep" else "counted",
+            after, n_groups=n_groups,
+        )  # fmt: skip
+        progress("counting votes otherwise", done, len(tried))
 
 
 def _merge(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
-    """Merged statements stay apart: the principle worded from the merged text has lost what it rests on."""
-    for merge in merges(ledger):
-        subjects = frozenset(merge.statement_ids)
-        kept = [each for each in record.worded if each.statement_ids != subjects]
+    """Merged statements stay apart, those kept apart are merged: what they were worded as rests on nothing."""
+    for _, row in decisions_that_stand(decided_rows(ledger)):
+        subjects = frozenset(int(each) for each in row["subject_ids"])
+        merged = split_outcome(row["outcome"])[0] == "merge"
+        kept = [
+            each
+            for each in record.worded
+            if not (each.statement_ids == subjects if merged else each.statement_ids <= subjects)
+        ]
         yield _Reversal(
-            merge.decision_id, "merge", (merge.decision_id,), tuple(sorted(subjects)), "kept apart",
-            standing(record.selected, kept),
+            row["decision_id"], "merge", (row["decision_id"],), tuple(sorted(subjects)),
+            "kept apart" if merged else "merged", standing(record.selected, kept),
         )  # fmt: skip
 
 

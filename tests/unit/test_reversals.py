@@ -52,8 +52,8 @@ LEDGERS = {
         ("M8", "8", "out: off topic"),
         ("M9", "9", "in"),
     ),
-    "exclusion": ledger("exclusion", ("E1", "10", "exclude"), ("E2", "11", "exclude")),
-    "merge": ledger("merge", ("G1", "3 9", "merge: both")),
+    "exclusion": ledger("exclusion", ("E1", "10", "exclude"), ("E2", "11", "exclude"), ("E3", "9", "keep")),
+    "merge": ledger("merge", ("G1", "3 9", "merge: both"), ("G2", "4 9", "keep apart")),
     "wording": ledger(
         "wording", ("P1", "3 9", "principle: a"), ("P2", "4", "principle: b"), ("W3", "5", "leave out")
     ),
@@ -82,8 +82,8 @@ def record(cut: Cut = THRESHOLD) -> OnRecord:
         raw_statements=RAW_STATEMENTS.build(
             [
                 {
-                    "statement_id": key, "author_id": None, "created_at": None, "moderated": 0, "is_seed": None,
-                    "text": "t",
+                    "statement_id": key, "author_id": None, "created_at": None, "moderated": 0,
+                    "is_seed": None, "is_meta": None, "text": "t",
                 }
                 for key in range(1, 10)
             ]
@@ -180,6 +180,9 @@ def test_a_rewrite_changes_no_score(reversed_: dict[str, dict[str, Any]]) -> Non
 
 def test_merges_and_wordings_are_undone(reversed_: dict[str, dict[str, Any]]) -> None:
     assert effects(reversed_["G1"]) == {"leaving": [9], "lost_principles": ["P1"], "waiting": [3]}
+    assert (reversed_["G2"]["supposed"], effects(reversed_["G2"])) == (
+        "merged", {"lost_principles": ["P2"], "waiting": [4]},
+    )  # fmt: skip
     assert effects(reversed_["P1"]) == {"leaving": [3, 9], "lost_principles": ["P1"]}
     assert effects(reversed_["W3"]) == {"entering": [5], "waiting": [5]}
     assert reversed_["W3"]["consequence"] == (
@@ -200,6 +203,9 @@ def test_excluded_votes_count_again_in_groups_computed_again(reversed_: dict[str
     together = reversed_["every exclusion"]
     assert (together["decision_ids"], together["subject_ids"]) == (["E1", "E2"], [10, 11])
     assert effects(together) == effects(row)
+    # Participant 9, of the second group, was kept and is the only one there to reject statement 4.
+    assert (reversed_["E3"]["supposed"], reversed_["E3"]["regrouped"]) == ("excluded", True)
+    assert effects(reversed_["E3"]) == {}
 
 
 def test_ideas_matter_where_they_are_counted(reversed_: dict[str, dict[str, Any]]) -> None:

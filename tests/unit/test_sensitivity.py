@@ -69,8 +69,8 @@ def inputs(ideas: dict[int, Ideas] | None = None) -> SharedInputs:
         raw_statements=RAW_STATEMENTS.build(
             [
                 {
-                    "statement_id": key, "author_id": None, "created_at": None, "moderated": 0, "is_seed": None,
-                    "text": "t",
+                    "statement_id": key, "author_id": None, "created_at": None, "moderated": 0,
+                    "is_seed": None, "is_meta": None, "text": "t",
                 }
                 for key in (1, 2, 3, 4, 5)
             ]
