@@ -142,4 +142,4 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _accounts(share: float | None) -> str:
-    return "" if share is None else f"   accounts for {share:.0%}"
+    return "" if share is None else f"   accounts for about {share:.0%}"
