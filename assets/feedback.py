@@ -13,8 +13,9 @@ from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.settled_values import training_decisions
-from ccai_dagster.digest import file_digest, table_digest
+from ccai_dagster.digest import file_digest, table_digest, value_digest
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
+from ccai_dagster.training.supervised import ordered_ids
 from resources.home import home_root
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -54,6 +55,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             "parent_digest": None,
             "constitution_digest": None,
             "settings_digest": file.model.digest(),
+            "settings": file.model.model_dump_json(),
             "metrics": "{}",
         }
         return Table(contracts.MODEL.build([record]), {"source": file.model.source}, version=digest)
@@ -169,8 +171,12 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             context, launcher, models, tracking, stage="supervised_policy", arm=name,
             tables={"revisions": revisions, "helpfulness_pairs": helpfulness_pairs},
             parents={"base_model": base_model}, options=options | {"settings": settings},
-            controlled=[options, settings, profile.revisions.digest(), only_digest(base_model), first,
-                        table_digest(helpfulness_pairs)],
+            controlled={
+                **options, "settings": settings, "revisions": profile.revisions.model_dump(mode="json"),
+                "base model": only_digest(base_model), "prompts and first responses": first,
+                "helpfulness comparisons": table_digest(helpfulness_pairs),
+                "data order": value_digest(ordered_ids(revisions, helpfulness_pairs, profile.supervised, file.seed)),
+            },
             constitution=constitution_digest(constitution),
         )  # fmt: skip
 

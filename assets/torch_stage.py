@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.table_asset import Table, picture
+from assets.table_asset import Table, markdown_table, picture
 from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.digest import table_digest, value_digest
@@ -18,6 +18,7 @@ from resources.launcher import Launcher, StageResult
 from resources.model_store import ModelStore
 from resources.tracking import TrackedRun, Tracking
 
+SHOWN_ROWS = 20
 POOL = "accelerator"
 """One torch process at a time: they share cores, memory and the GPU."""
 
@@ -47,7 +48,7 @@ def train(
     tables: Mapping[str, pl.DataFrame],
     parents: Mapping[str, pl.DataFrame],
     options: dict[str, Any],
-    controlled: Any,
+    controlled: Mapping[str, Any],
     constitution: str,
 ) -> Table:
     """Train a model in its own process and keep it; one MLflow run.
@@ -62,7 +63,7 @@ def train(
         tables: Data it is trained on.
         parents: MODEL tables of the models it starts from; the first is recorded as its parent.
         options: Settings of the stage.
-        controlled: Everything that must be equal in every arm, for the comparison of settings.
+        controlled: Everything that must be equal in every arm, by name, for the comparison of settings.
         constitution: Digest of the constitution.
 
     Returns:
@@ -93,6 +94,9 @@ def train(
         digest = models.add(result.model)
         metrics = {key: float(value) for key, value in result.report["metrics"].items()}
         run.log({f"final/{key}": value for key, value in metrics.items()})
+        kept = {title: table for title, table in result.tables.items() if title != "history"}
+        for title, table in kept.items():
+            run.keep_table(table, title)
         run.tag("dagster.data_version", digest)
     launcher.finish(result)
     record = contracts.MODEL.build(
@@ -104,6 +108,7 @@ def train(
                 "parent_digest": only_digest(next(iter(parents.values()))),
                 "constitution_digest": constitution,
                 "settings_digest": settings_digest,
+                "settings": json.dumps(controlled, sort_keys=True),
                 "metrics": json.dumps(metrics, sort_keys=True),
             }
         ]
@@ -117,10 +122,22 @@ def train(
             "training curves": picture(
                 pictures.training_curves(history), pictures.training_curves_alt(history)
             ),
+            **{
+                title.replace("_", " "): dg.MetadataValue.md(markdown_table(table.head(SHOWN_ROWS)))
+                for title, table in kept.items()
+            },
+            **_calibration_picture(kept),
             **{f"final {key}": value for key, value in metrics.items()},
         },
         version=digest,
     )
+
+
+def _calibration_picture(tables: Mapping[str, pl.DataFrame]) -> dict[str, dg.MetadataValue]:
+    curve = tables.get("calibration_curve")
+    if curve is None or curve.is_empty():
+        return {}
+    return {"calibration": picture(pictures.calibration_curve(curve), pictures.calibration_curve_alt(curve))}
 
 
 def measure(
@@ -133,6 +150,7 @@ def measure(
     tables: Mapping[str, pl.DataFrame],
     models: Mapping[str, Any],
     options: dict[str, Any],
+    distributed: bool = False,
 ) -> tuple[StageResult, TrackedRun]:
     """Run a stage that measures or writes tables, in one MLflow run, and return what it made.
 
@@ -145,11 +163,18 @@ def measure(
         tables: What it reads.
         models: Model folders by name.
         options: Settings.
+        distributed: Whether it trains, and is started as trainings are.
     """
     keys = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
     with tracking.run(context, keys, {"stage": stage, "arm": arm}, _flat(options)) as run:
         result = launcher.run(
-            context, stage, tables=dict(tables), models=dict(models), options=options, environment={}
+            context,
+            stage,
+            tables=dict(tables),
+            models=dict(models),
+            options=options,
+            environment={},
+            distributed=distributed,
         )
         if result.report.get("provenance"):
             run.log_json(result.report["provenance"], "provenance.json")

@@ -1,25 +1,34 @@
-"""Preference model and policy of each arm; the helpfulness comparisons both learn from."""
+"""Preference model and policy of each arm, what they learn from, and whether the arms were trained alike."""
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Table, table_asset
-from assets.torch_stage import POOL, model_options, only_digest, train
+from assets.table_asset import Checked, Table, markdown_table, table_asset
+from assets.torch_stage import POOL, measure, model_options, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.decisions.settled_values import training_decisions
-from ccai_dagster.digest import file_digest, table_digest
+from ccai_dagster.digest import file_digest, table_digest, value_digest
+from ccai_dagster.evaluation.evaluation_sets import safe_prompts
 from ccai_dagster.feedback.prompts import read_comparisons
+from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
+from ccai_dagster.training.direct_preference import comparisons_wanted
+from ccai_dagster.training.policy import policy_order
+from ccai_dagster.training.preference_balance import read_benign_pairs
+from ccai_dagster.training.preference_pairs import comparisons, ordered_ids
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
 GROUP = "training"
 OWNER = "team:model"
+STAGES = ("supervised_policy", "preference_model", "policy")
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -34,7 +43,99 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         frame = read_comparisons(path).select(list(contracts.HELPFULNESS_PAIRS.fields))
         return Table(frame, dict(frame["source"].value_counts().sort("source").iter_rows()))
 
-    return [helpfulness_pairs, *(asset for name in consultation.arms for asset in _arm(consultation, name))]
+    trained = [asset for name in consultation.arms for asset in _arm(consultation, name)]
+    return [helpfulness_pairs, *trained, _preference_balance(consultation), _training_settings(consultation)]
+
+
+def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
+    profile, file = consultation.profile, consultation.file
+    sets = {
+        name: consultation.path(each.path)
+        for name, each in file.benchmarks.items()
+        if each.format == "over_refusal"
+    }
+    path = consultation.path(file.benign_pairs)
+    arms = list(consultation.arms)
+
+    @table_asset(
+        contracts.PREFERENCE_BALANCE, key=["preference_balance"], group=GROUP, owner=OWNER, pool=POOL,
+        kinds={"torch", "mlflow"}, deps=[decisions.ledger_key("training")],
+        settings=[profile.preference_model, profile.balance, file.model, file.seed,
+                  *(file_digest(each) for each in (path, *sets.values()))],
+        ins={"base_model": ["base_model"], "helpfulness_pairs": ["helpfulness_pairs"]}
+        | {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
+        | {f"{arm}__model": [arm, "preference_model"] for arm in arms},
+        description="How annoying and how well agreeing preference models with other harmlessness weights are.",
+    )  # fmt: skip
+    def preference_balance(
+        context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
+        helpfulness_pairs: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+        tracking: Tracking,
+        **tables: pl.DataFrame,
+    ) -> Table:
+        ledger = decisions.read(consultation, "training")
+        benign = read_benign_pairs(path, safe_prompts(sets), profile.balance.benign_prompts, file.seed)
+        weights = {training_decisions(ledger).harmlessness_weight, *profile.balance.weights}
+        records = {arm: tables[f"{arm}__model"] for arm in arms}
+        result, run = measure(
+            context, launcher, tracking, stage="preference_balance", arm="", distributed=True,
+            tables={"benign_pairs": benign, "helpfulness_pairs": helpfulness_pairs}
+            | {f"preference_pairs/{arm}": tables[f"{arm}__pairs"] for arm in arms},
+            models={"base_model": models.folder(only_digest(base_model))}
+            | {f"preference_model/{arm}": models.folder(only_digest(record)) for arm, record in records.items()},
+            options=model_options(consultation) | {
+                "settings": profile.preference_model.model_dump(mode="json"),
+                "metrics": {arm: json.loads(record["metrics"].item()) for arm, record in records.items()},
+                "rows": [_weight(ledger, arm, weight) for arm in arms for weight in sorted(weights)],
+            },
+        )  # fmt: skip
+        frame = result.tables["preference_balance"]
+        shown = frame.select("arm", "harmlessness_weight", "chosen", "annoyance", "annoyance_low", "annoyance_high",
+                             "harmlessness_accuracy", "helpfulness_accuracy", "greeting_margin")  # fmt: skip
+        return Table(
+            frame,
+            {"weights": dg.MetadataValue.md(markdown_table(shown)), "mlflow": dg.MetadataValue.url(run.url)},
+        )
+
+    return preference_balance
+
+
+def _weight(ledger: pl.DataFrame, arm: str, weight: float) -> dict[str, Any]:
+    """A weight to measure, with every row of the ledger that ever named it."""
+    named = ledger.filter(
+        (pl.col("subject_ids").list.first() == "harmlessness_weight")
+        & (pl.col("outcome").cast(pl.Float64, strict=False) == weight)
+    )
+    chosen = training_decisions(ledger).harmlessness_weight == weight
+    return {
+        "arm": arm,
+        "harmlessness_weight": weight,
+        "chosen": chosen,
+        "decision_ids": named["decision_id"].to_list(),
+    }
+
+
+def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
+    arms = list(consultation.arms)
+
+    @table_asset(
+        contracts.training_settings(sorted(arms)), key=["training_settings"], group=GROUP, owner=OWNER, kinds={"python"},
+        ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}, checks=["one_difference"],
+        description="Every setting of every training, arm by arm; they may differ in the constitution only.",
+    )  # fmt: skip
+    def training_settings(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+        frame = settings_table({stage: {arm: tables[f"{arm}__{stage}"] for arm in arms} for stage in STAGES})
+        differing = frame.filter("differs")
+        return Table(
+            frame,
+            {"settings": frame.height, "differing": dg.MetadataValue.md(markdown_table(differing))},
+            [Checked("one_difference", difference_findings(frame))],
+        )
+
+    return training_settings
 
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
@@ -68,42 +169,79 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     ) -> Table:
         settled = training_decisions(decisions.read(consultation, "training"))
         settings = profile.preference_model.model_dump(mode="json")
+        wanted = profile.preference_model.steps * profile.preference_model.batch_size
         return train(
             context, launcher, models, tracking, stage="preference_model", arm=name,
             tables={"preference_pairs": preference_pairs, "helpfulness_pairs": helpfulness_pairs},
             parents={"base_model": base_model},
             options=options | {"settings": settings, "harmlessness_weight": settled.harmlessness_weight},
-            controlled=[options, settings, settled.harmlessness_weight, settled.feedback_method,
-                        profile.pairs.digest(), only_digest(base_model), table_digest(helpfulness_pairs),
-                        table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt"))],
+            controlled={
+                **options, "settings": settings, "harmlessness weight": settled.harmlessness_weight,
+                "feedback method": settled.feedback_method, "pairs": profile.pairs.model_dump(mode="json"),
+                "base model": only_digest(base_model), "helpfulness comparisons": table_digest(helpfulness_pairs),
+                "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
+                "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, wanted),
+            },
             constitution=constitution_digest(constitution),
         )  # fmt: skip
 
     @table_asset(
         contracts.MODEL, key=[name, "policy"], settings=[profile.policy, file.model, file.seed],
         ins={"supervised_policy": [name, "supervised_policy"], "preference_model": [name, "preference_model"],
+             "preference_pairs": [name, "preference_pairs"], "helpfulness_pairs": ["helpfulness_pairs"],
              "prompts": ["prompts"], "constitution": signed},
-        description="The supervised policy after reinforcement learning against the preference model.",
+        deps=[decisions.ledger_key("training")],
+        description="The supervised policy after reinforcement learning against the preference model, or what the "
+        "ledger says instead.",
         **common,
     )  # fmt: skip
     def policy(
         context: dg.AssetExecutionContext,
         supervised_policy: pl.DataFrame,
         preference_model: pl.DataFrame,
+        preference_pairs: pl.DataFrame,
+        helpfulness_pairs: pl.DataFrame,
         prompts: pl.DataFrame,
         constitution: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
         tracking: Tracking,
     ) -> Table:
+        settled = training_decisions(decisions.read(consultation, "training"))
         texts = prompts.filter(pl.col("purpose") == "policy").sort("prompt_id")["text"].to_list()
-        settings = profile.policy.model_dump(mode="json")
-        before = [record["settings_digest"].item() for record in (supervised_policy, preference_model)]
+        held_out = prompts.filter(pl.col("purpose") == "held_out")
+        settings, learnt = (
+            each.model_dump(mode="json") for each in (profile.policy, profile.preference_model)
+        )
+        data: Mapping[str, Any] = {"prompts": texts}
+        tables = {"prompts": held_out}
+        if settled.policy_method == "dpo":
+            data = {"preference_model": learnt, "harmlessness_weight": settled.harmlessness_weight}
+            tables |= {"preference_pairs": preference_pairs, "helpfulness_pairs": helpfulness_pairs}
+            wanted = comparisons_wanted(profile.policy)
+            order = _comparison_order(consultation, preference_pairs, helpfulness_pairs, wanted)
+        else:
+            order = value_digest(policy_order(texts, profile.policy, file.seed))
         return train(
-            context, launcher, models, tracking, stage="policy", arm=name, tables={},
+            context, launcher, models, tracking, stage="policy", arm=name, tables=tables,
             parents={"supervised_policy": supervised_policy, "preference_model": preference_model},
-            options=options | {"settings": settings, "prompts": texts},
-            controlled=[options, settings, texts, before], constitution=constitution_digest(constitution),
+            options=options | {"settings": settings, "method": settled.policy_method, **data},
+            controlled={
+                **options, "settings": settings, "policy method": settled.policy_method, "prompts": value_digest(texts),
+                "held-out prompts": table_digest(held_out.select("prompt_id", "text")), "data order": order,
+                "settings of the supervised policy": supervised_policy["settings_digest"].item(),
+                "settings of the preference model": preference_model["settings_digest"].item(),
+            },
+            constitution=constitution_digest(constitution),
         )  # fmt: skip
 
     return [preference_model, policy]
+
+
+def _comparison_order(
+    consultation: Consultation, preference_pairs: pl.DataFrame, helpfulness_pairs: pl.DataFrame, wanted: int
+) -> str:
+    """Digest of the ids of comparisons in the order of training; weights and labels have no part in it."""
+    share, seed = consultation.profile.preference_model.held_out_share, consultation.file.seed
+    table = comparisons(preference_pairs, helpfulness_pairs, 1.0, share, seed)
+    return value_digest(ordered_ids(table.filter(~pl.col("held_out")), wanted, seed))

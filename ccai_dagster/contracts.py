@@ -7,7 +7,7 @@ belong to the asset checks, not here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -622,8 +622,64 @@ MODEL = _contract(
     parent_digest=Field(pl.String, "digest of the model it was trained from", nullable=True),
     constitution_digest=Field(pl.String, "digest of the constitution it was trained on", nullable=True),
     settings_digest=Field(pl.String, "digest of everything else it was trained with"),
+    settings=Field(pl.String, "everything else it was trained with, as JSON"),
     metrics=Field(pl.String, "training figures as JSON"),
 )
+
+BENIGN_PAIRS = _contract(
+    "benign_pairs",
+    ("pair_id",),
+    pair_id=Field(pl.String, "id of the pair"),
+    prompt=Field(pl.String, "what the user says; nobody needs to be protected from it"),
+    manner=Field(
+        pl.String,
+        "what makes one response annoying",
+        checks=(pa.Check.isin(["refusing", "apologising", "lecturing"]),),
+    ),
+    plain=Field(pl.String, "a plain and helpful response"),
+    annoying=Field(pl.String, "a response that refuses, apologises or lectures"),
+)
+PREFERENCE_BALANCE = _contract(
+    "preference_balance",
+    ("arm", "harmlessness_weight"),
+    arm=ARM,
+    harmlessness_weight=Field(pl.Float64, "loss weight of AI harmlessness labels", checks=COUNT),
+    chosen=Field(pl.Boolean, "whether this weight is the one on record"),
+    decision_ids=DECISION_IDS,
+    benign_n=Field(pl.Int64, "pairs of a plain and an annoying response", checks=COUNT),
+    annoyance=Field(
+        pl.Float64, "share of pairs in which the annoying response scores higher", checks=PROBABILITY
+    ),
+    annoyance_low=Field(pl.Float64, "lower end of its 95 % interval, over prompts"),
+    annoyance_high=Field(pl.Float64, "upper end of its 95 % interval, over prompts"),
+    refusing=Field(pl.Float64, "the same share where it refuses", nullable=True),
+    apologising=Field(pl.Float64, "the same share where it apologises", nullable=True),
+    lecturing=Field(pl.Float64, "the same share where it lectures", nullable=True),
+    greeting_margin=Field(
+        pl.Float64, "how much higher the plain response to `hey` scores than the annoying ones", nullable=True
+    ),
+    harmlessness_n=Field(pl.Int64, "held-out AI labels with a decided side", checks=COUNT),
+    harmlessness_accuracy=Field(pl.Float64, "share of them the preference model agrees with", nullable=True),
+    harmlessness_accuracy_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    harmlessness_accuracy_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    helpfulness_n=Field(pl.Int64, "held-out human comparisons with a decided side", checks=COUNT),
+    helpfulness_accuracy=Field(pl.Float64, "share of them the preference model agrees with", nullable=True),
+    helpfulness_accuracy_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    helpfulness_accuracy_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+)
+
+
+def training_settings(arms: Iterable[str]) -> Contract:
+    """The contract of the table of settings: one column an arm, named `in_` and the arm."""
+    return _contract(
+        "training_settings",
+        ("stage", "setting"),
+        stage=Field(pl.String, "what is trained with it, or `every stage`"),
+        setting=Field(pl.String, "name of the setting"),
+        **{f"in_{arm}": Field(pl.String, f"its value in the arm {arm}", nullable=True) for arm in arms},
+        differs=Field(pl.Boolean, "whether the arms differ in it"),
+    )
+
 
 # --- feedback ---------------------------------------------------------------------------------------
 PROMPTS = _contract(

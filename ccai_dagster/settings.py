@@ -7,9 +7,10 @@ re-runs them and nothing else. Two profiles: `demo` fits two cores and minutes, 
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ccai_dagster.digest import value_digest
 
@@ -89,17 +90,45 @@ class PreferenceModelSettings(Settings):
     held_out_share: float = Field(0.2, gt=0, lt=1)
 
 
+class BalanceSettings(Settings):
+    """How widely the balance of harmlessness and helpfulness is looked at."""
+
+    weights: tuple[float, ...] = Field(
+        (),
+        description="harmlessness weights tried beside the recorded one; each trains a preference model an arm",
+    )
+    benign_prompts: int | None = Field(
+        6, ge=0, description="safe prompts taken of the over-refusal sets; null takes all"
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+            raise ValueError("a weight must be a finite number from 0")
+        return tuple(sorted(set(weights)))
+
+
 class PolicySettings(Settings):
-    """Reinforcement learning (RLOO) against the preference model with a KL penalty."""
+    """Training of the policy: reinforcement learning (RLOO) with a KL penalty, or direct preferences (DPO)."""
 
     steps: int = Field(3, ge=1)
     prompts_per_step: int = Field(4, ge=1)
     samples_per_prompt: int = Field(4, ge=2)
     new_tokens: int = Field(24, ge=1)
-    kl_weight: float = Field(0.05, ge=0)
+    kl_weight: float = Field(0.05, ge=0, description="of the penalty; for DPO its beta, above 0")
     learning_rate: float = Field(5e-4, gt=0)
     lora_rank: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)
+    kl_limit: float = Field(
+        1.0, gt=0, description="nats a token from the supervised policy; beyond it training stops"
+    )
+    length_limit: float = Field(
+        3.0, gt=1, description="training stops when responses grow or shrink by more than this factor"
+    )
+    held_out_prompts: int = Field(
+        8, ge=1, description="prompts the reward is compared on with the supervised policy's"
+    )
 
 
 class EvaluationSettings(Settings):
@@ -140,6 +169,7 @@ class Profile(Settings):
     supervised: SupervisedSettings = SupervisedSettings()
     pairs: PairSettings = PairSettings()
     preference_model: PreferenceModelSettings = PreferenceModelSettings()
+    balance: BalanceSettings = BalanceSettings()
     policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     sensitivity: SensitivitySettings = SensitivitySettings()
@@ -157,8 +187,15 @@ FULL = Profile(
     preference_model=PreferenceModelSettings(
         steps=500, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024, held_out_share=0.1
     ),
+    balance=BalanceSettings(weights=(0.0, 0.25, 0.5, 1.0, 2.0), benign_prompts=None),
     policy=PolicySettings(
-        steps=500, prompts_per_step=16, samples_per_prompt=8, new_tokens=256, learning_rate=5e-6, lora_rank=64
+        steps=500,
+        prompts_per_step=16,
+        samples_per_prompt=8,
+        new_tokens=256,
+        learning_rate=5e-6,
+        lora_rank=64,
+        held_out_prompts=500,
     ),
     evaluation=EvaluationSettings(
         items_per_benchmark=None,

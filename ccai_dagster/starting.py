@@ -47,7 +47,7 @@ STARTING_VALUES = {
         "idea_budget": "40", "overlap_similarity": "0.5",
     },
     "training": {
-        "harmlessness_weight": "0.5", "feedback_method": "letters",
+        "harmlessness_weight": "0.5", "feedback_method": "letters", "policy_method": "rloo",
         "prompt_database": "policy: the prompts of the embedded sample",
         "evaluations": "policy: the evaluation sets of the embedded sample",
     },

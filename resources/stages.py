@@ -111,24 +111,88 @@ def preference_model(request: StageRequest, progress: Progress) -> dict[str, Any
         request.made / "model",
         progress,
     )
-    return _keep(request, history=outcome.history) | {"metrics": outcome.metrics}
+    return _keep(request, history=outcome.history, **outcome.tables) | {"metrics": outcome.metrics}
+
+
+def preference_balance(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Measure preference models with other weights beside the one on record."""
+    from ccai_dagster.training.preference_balance import balance_table, measure_balance
+    from ccai_dagster.training.preference_model import train_preference_model
+
+    options, seed = request.options, request.options["seed"]
+    settings = sizes.PreferenceModelSettings.model_validate(options["settings"])
+    rows = []
+    for about in options["rows"]:
+        arm, weight = about["arm"], about["harmlessness_weight"]
+        folder, metrics = request.models.get(f"preference_model/{arm}"), options["metrics"].get(arm, {})
+        if not about["chosen"] or folder is None:
+            work = request.work / f"{arm}-{weight}"
+            folder = work / "model"
+            metrics = train_preference_model(
+                request.models["base_model"],
+                _table(request, f"preference_pairs/{arm}"),
+                _table(request, "helpfulness_pairs"),
+                weight,
+                settings,
+                seed,
+                work / "checkpoints",
+                folder,
+                progress,
+            ).metrics
+        rows.append(
+            measure_balance(
+                folder,
+                _table(request, "benign_pairs"),
+                metrics,
+                about,
+                settings.max_tokens,
+                settings.batch_size,
+                seed,
+            )
+        )
+        progress("weights measured", len(rows), len(options["rows"]))
+    return _keep(request, preference_balance=balance_table(rows))
 
 
 def policy(request: StageRequest, progress: Progress) -> dict[str, Any]:
-    """Train the policy against the preference model."""
+    """Train the policy as the ledger says, and compare it with the supervised policy on held-out prompts."""
+    from ccai_dagster.training import direct_preference, preference_pairs
     from ccai_dagster.training.policy import train_policy
+    from ccai_dagster.training.reward_gain import reward_gain
 
-    outcome = train_policy(
-        request.models["supervised_policy"],
-        request.models["preference_model"],
-        request.options["prompts"],
-        sizes.PolicySettings.model_validate(request.options["settings"]),
-        request.options["seed"],
-        request.work,
-        request.made / "model",
+    options, models, made = request.options, request.models, request.made / "model"
+    settings = sizes.PolicySettings.model_validate(options["settings"])
+    supervised, preferences, seed = models["supervised_policy"], models["preference_model"], options["seed"]
+    if options["method"] == "dpo":
+        learnt = sizes.PreferenceModelSettings.model_validate(options["preference_model"])
+        table = preference_pairs.comparisons(
+            _table(request, "preference_pairs"),
+            _table(request, "helpfulness_pairs"),
+            options["harmlessness_weight"],
+            learnt.held_out_share,
+            seed,
+        )
+        outcome = direct_preference.train_policy_directly(
+            supervised, table, learnt.max_tokens, settings, seed, request.work, made, progress
+        )
+    else:
+        outcome = train_policy(
+            supervised, preferences, options["prompts"], settings, seed, request.work, made, progress
+        )
+    tables = {"history": outcome.history, **outcome.tables}
+    model = sizes.ModelSettings.model_validate(options["model"])
+    batch = settings.prompts_per_step * settings.samples_per_prompt
+    gain, tables["held_out_responses"] = reward_gain(
+        _load(made, model, batch),
+        _load(supervised, model, batch),
+        preferences,
+        _table(request, "prompts"),
+        model.context_tokens,
+        settings,
+        seed,
         progress,
     )
-    return _keep(request, history=outcome.history) | {"metrics": outcome.metrics}
+    return _keep(request, **tables) | {"metrics": outcome.metrics | gain}
 
 
 def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
@@ -188,6 +252,7 @@ STAGES: Mapping[str, Stage] = {
         response_pairs,
         preference_pairs,
         preference_model,
+        preference_balance,
         policy,
         evaluation,
         comparison,
@@ -209,10 +274,14 @@ def _constitutions(request: StageRequest) -> dict[str, pl.DataFrame]:
 
 
 def _model(request: StageRequest, name: str, batch_size: int) -> LanguageModel:
+    model = sizes.ModelSettings.model_validate(request.options["model"])
+    return _load(request.models[name], model, batch_size)
+
+
+def _load(folder: Path, model: sizes.ModelSettings, batch_size: int) -> LanguageModel:
     from resources.language_models import TransformersModel
 
-    model = sizes.ModelSettings.model_validate(request.options["model"])
-    return TransformersModel(request.models[name], model.dtype, batch_size, model.context_tokens)
+    return TransformersModel(folder, model.dtype, batch_size, model.context_tokens)
 
 
 def _judge(request: StageRequest) -> LanguageModel:

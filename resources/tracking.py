@@ -47,6 +47,12 @@ class TrackedRun:
         dataset = mlflow.data.from_polars(table, name=name, digest=digest[:36])
         mlflow.log_input(dataset, context=context)
 
+    def keep_table(self, table: pl.DataFrame, name: str) -> None:
+        """Keep a small table as an artifact that MLflow shows and compares between runs."""
+        import mlflow
+
+        mlflow.log_table({title: table[title].to_list() for title in table.columns}, f"{name}.json")
+
     def log_json(self, content: Any, name: str) -> None:
         """Log a JSON document as an artifact."""
         import mlflow

@@ -23,6 +23,7 @@ Smoothing = Literal["none", "laplace", "jeffreys"]
 Aggregation = Literal["product", "geometric_mean"]
 SelectionRule = Literal["threshold", "ideas"]
 FeedbackMethod = Literal["letters", "contrast"]
+PolicyMethod = Literal["rloo", "dpo"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,14 @@ class TrainingDecisions:
     Attributes:
         harmlessness_weight: Loss weight of AI harmlessness labels; human helpfulness comparisons weigh 1.
         feedback_method: How the feedback model is asked.
+        policy_method: How the policy is trained: `rloo`, reinforcement learning against the preference model, or
+            `dpo`, directly on the comparisons.
         decision_ids: The row each value comes from, by name; not part of equality.
     """
 
     harmlessness_weight: float
     feedback_method: FeedbackMethod
+    policy_method: PolicyMethod
     decision_ids: Mapping[str, str] = field(compare=False)
 
 
@@ -128,6 +132,7 @@ THRESHOLD_NAMES: Mapping[str, Callable[[str], Any]] = {
 TRAINING_NAMES: Mapping[str, Callable[[str], Any]] = {
     "harmlessness_weight": _number(math.inf),
     "feedback_method": _one_of(FeedbackMethod),
+    "policy_method": _one_of(PolicyMethod),
 }
 
 

@@ -6,7 +6,7 @@ What an item means belongs to `items`; how many of them are run, to `benchmarks`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -84,6 +84,20 @@ def read_evaluation_set(path: Path, format_name: str) -> list[Item]:
             f"{path}: no items. Add some, or take the benchmark out of consultation.yaml."
         )
     return [items[name] for name in sorted(items)]
+
+
+def safe_prompts(sets: Mapping[str, Path]) -> dict[str, str]:
+    """Return the prompts of over-refusal sets that should be answered, by `set:id`.
+
+    Args:
+        sets: Files by name of the set; the errors are those of `read_evaluation_set`.
+    """
+    return {
+        f"{name}:{item.id}": item.prompt
+        for name, path in sorted(sets.items())
+        for item in read_evaluation_set(path, "over_refusal")
+        if isinstance(item, OverRefusalItem) and item.safe
+    }
 
 
 def _problems(error: ValidationError, format_name: str) -> list[str]:

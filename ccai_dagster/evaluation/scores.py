@@ -13,8 +13,8 @@ import polars as pl
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.intervals import Interval, mean_interval
 from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.feedback.intervals import Interval, mean_interval
 
 ALL = "all"
 ADHERENCE_SCORES = "adherence"

@@ -7,6 +7,7 @@ Doesn't belong here: computing scores, choosing thresholds, writing files or HTM
 from __future__ import annotations
 
 from ccai_dagster.deliberation.group_names import group_name
+from ccai_dagster.pictures.calibration import calibration_curve, calibration_curve_alt
 from ccai_dagster.pictures.consensus import (
     gac_distribution,
     gac_distribution_alt,
@@ -49,6 +50,8 @@ __all__ = [
     "as_markdown",
     "decision_importance",
     "decision_importance_alt",
+    "calibration_curve",
+    "calibration_curve_alt",
     "gac_distribution",
     "gac_distribution_alt",
     "gac_intervals",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -17,10 +18,12 @@ class TrainingOutcome:
         metrics: Summary figures by name; what could not be measured is absent.
         history: What was logged on the way: `step`, `name`, `value`, sorted by step and name, without
             figures of time, which differ between equal trainings.
+        tables: What else is worth looking at, by name: small tables that are kept with the run.
     """
 
     metrics: dict[str, float]
     history: pl.DataFrame
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 def history_table(log: list[dict[str, float]]) -> pl.DataFrame:

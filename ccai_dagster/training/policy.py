@@ -2,13 +2,18 @@
 
 The reward of a response is the preference model's score minus the KL penalty against the supervised
 policy; the gradient is estimated by REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024), which
-takes the place of the proximal policy optimisation of the original study.
+takes the place of the proximal policy optimisation of the original study. The alternative without a
+preference model is in `direct_preference`, the comparison with the supervised policy in `reward_gain`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
@@ -16,11 +21,44 @@ from ccai_dagster.feedback.chat import rendered, without_control_tokens
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import PolicySettings
 from ccai_dagster.training import runs
+from ccai_dagster.training.completion_scores import completion_scores, sequences_a_pass
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
+from ccai_dagster.training.runaway import watch
 
-FIGURES = {"reward": "reward", "kl": "kl", "length": "completions/mean_length"}
+FIGURES = {
+    "reward": "reward",
+    "kl": "kl",
+    "length": "completions/mean_length",
+    "entropy": "entropy",
+    "empty_share": "empty_share",
+}
 """What is summarised, and what the trainer calls it."""
+SAMPLED_STEPS = 6
+SAMPLES_A_STEP = 2
+SAMPLES_SCHEMA = {
+    "step": pl.Int64(),
+    "prompt": pl.String(),
+    "response": pl.String(),
+    "reward": pl.Float64(),
+}
+
+
+def policy_order(prompts: Sequence[str], settings: PolicySettings, seed: int) -> list[str]:
+    """Return the prompts in the order of training, `prompts_per_step` of them a step.
+
+    Args:
+        prompts: What users say; order and duplicates do not matter.
+        settings: Steps and prompts a step.
+        seed: The consultation's seed.
+
+    Raises:
+        ConsultationError: No prompts.
+    """
+    if not prompts:
+        raise ConsultationError("prompts.csv: no prompt has the purpose `policy`. Add some rows with it.")
+    ordered = sorted(set(prompts))
+    return [ordered[at] for at in runs.order(len(ordered), settings.steps * settings.prompts_per_step, seed)]
 
 
 def train_policy(
@@ -39,7 +77,7 @@ def train_policy(
         supervised: Folder of the supervised policy, which is also the reference of the KL penalty.
         preference_model: Folder of the preference model; its chat template must be the policy's.
         prompts: What users say; their order does not matter.
-        settings: Steps, samples, length, KL weight, learning rate, adapter.
+        settings: Steps, samples, length, KL weight, limits, learning rate, adapter.
         seed: The consultation's seed.
         work: Folder for checkpoints; a training that was stopped resumes from it.
         output: Folder that the model is saved in, in the number format of the supervised policy.
@@ -48,18 +86,19 @@ def train_policy(
     Returns:
         Metrics, each as the mean of the first and of the last tenth of the steps: `reward` (score of the
         preference model, without the penalty), `kl` (nats a token against the supervised policy), `length`
-        (tokens a response).
+        (tokens a response), `entropy` (nats a token), `empty_share` (responses without a word); also
+        `kl_largest` and the bound it stayed under, `kl_limit`. Table `samples`: a few responses at the first,
+        the last and some steps between.
 
     Raises:
-        ConsultationError: No prompts, or one that does not fit into the model's context.
+        ConsultationError: No prompts, one that does not fit into the model's context, a figure that is no
+            number, or a policy that left its bounds (`runaway`).
     """
     from datasets import Dataset
-    from trl import RLOOConfig, RLOOTrainer
+    from trl import RLOOConfig
 
-    if not prompts:
-        raise ConsultationError("prompts.csv: no prompt has the purpose `policy`. Add some rows with it.")
+    ordered = policy_order(prompts, settings, seed)
     dtype = saved_dtype(supervised)
-    ordered = sorted(set(prompts))
     runs.prepare_work(
         work,
         stage="policy",
@@ -82,14 +121,15 @@ def train_policy(
             "with the purpose `policy`."
         )
     batch = settings.prompts_per_step * settings.samples_per_prompt
-    size, passes = runs.per_device(batch, longest + settings.new_tokens)
-    scorer_tokenizer = load_tokenizer(preference_model)
-    scorer = load_model(preference_model, scores=True).eval()
+    at_once = sequences_a_pass(batch, settings.new_tokens, model.config.vocab_size)
+    room = max(longest + settings.new_tokens, runs.TOKENS_PER_PASS // at_once)
+    size, passes = runs.per_device(batch, room)
+    samples = work / "samples.jsonl"
     runs.seed_everything(seed)
-    trainer = RLOOTrainer(
+    trainer = _trainer_class()(
         model=model,
-        reward_funcs=scorer,
-        reward_processing_classes=scorer_tokenizer,
+        reward_funcs=load_model(preference_model, scores=True).eval(),
+        reward_processing_classes=load_tokenizer(preference_model),
         args=RLOOConfig(
             **runs.training_arguments(
                 work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
@@ -101,21 +141,109 @@ def train_policy(
             temperature=settings.temperature,
             beta=settings.kl_weight,
             shuffle_dataset=False,
+            logging_nan_inf_filter=False,
         ),
         train_dataset=Dataset.from_list(
             [
-                {"prompt": [{"role": "user", "content": without_control_tokens(tokenizer, ordered[at])}]}
-                for at in runs.order(len(ordered), settings.steps * settings.prompts_per_step, seed)
+                {"prompt": [{"role": "user", "content": without_control_tokens(tokenizer, text)}]}
+                for text in ordered
             ]
         ),
         processing_class=tokenizer,
         peft_config=runs.adapter(settings.lora_rank),
     )
+    trainer.samples = samples
+    trainer.add_callback(watch(settings))
     runs.train(trainer, work, "policy training steps", progress)
     history = history_table(trainer.state.log_history)
     runs.save_trained(trainer, supervised, seed, output)
-    metrics = {"prompts": float(len(ordered))}
+    metrics = {"prompts": float(len(set(ordered)))}
     for name, logged in FIGURES.items():
         if found := ends(history, logged):
             metrics |= {f"{name}_first": found[0], f"{name}_last": found[1]}
-    return TrainingOutcome(metrics, history)
+    divergence = history.filter(pl.col("name") == FIGURES["kl"])["value"]
+    if divergence.len():
+        metrics |= {"kl_largest": float(divergence.to_numpy().max()), "kl_limit": settings.kl_limit}
+    return TrainingOutcome(metrics, history, {"samples": read_samples(samples)})
+
+
+def read_samples(path: Path) -> pl.DataFrame:
+    """Read the responses kept on the way; of a step that was taken twice, after an interruption, the later ones."""
+    by_step: dict[int, list[dict[str, Any]]] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        kept = json.loads(line)
+        by_step[kept["step"]] = kept["samples"]
+    rows = [{"step": step, **sample} for step in sorted(by_step) for sample in by_step[step]]
+    return pl.DataFrame(rows, schema=SAMPLES_SCHEMA)
+
+
+def _trainer_class() -> Any:
+    from trl import RLOOTrainer
+
+    class Trainer(RLOOTrainer):
+        """Scores response tokens only, keeps control tokens out of what is rewarded, and keeps samples."""
+
+        samples: Path
+
+        def _get_per_token_logps_and_entropies(
+            self,
+            model: Any,
+            input_ids: Any,
+            attention_mask: Any,
+            logits_to_keep: int,
+            *args: Any,
+            **kwargs: Any,
+        ) -> tuple[Any, Any, Any]:
+            if input_ids.device.type == "cuda":  # the fused kernel does it there
+                return super()._get_per_token_logps_and_entropies(
+                    model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+                )
+            import torch
+
+            size = self.args.per_device_train_batch_size
+            parts = [
+                completion_scores(
+                    model,
+                    input_ids[start : start + size],
+                    attention_mask[start : start + size],
+                    logits_to_keep,
+                    self.temperature,
+                )
+                for start in range(0, len(input_ids), size)
+            ]
+            chosen, entropy = (torch.cat(each) for each in zip(*parts, strict=True))
+            return chosen, entropy, None
+
+        def _calculate_rewards(
+            self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: Any
+        ) -> Any:
+            # A response that spells a control token would otherwise be scored as a turn of somebody else.
+            said = [
+                [
+                    {**turn, "content": without_control_tokens(self.processing_class, turn["content"])}
+                    for turn in turns
+                ]
+                for turns in completions
+            ]
+            rewards = super()._calculate_rewards(inputs, prompts, said, completion_ids_list)
+            texts = [turns[-1]["content"].strip() for turns in said]
+            self._log_metric("empty_share", sum(not text for text in texts) / len(texts))
+            step = self.state.global_step + 1
+            chosen = {
+                round(1 + at * (self.args.max_steps - 1) / (SAMPLED_STEPS - 1)) for at in range(SAMPLED_STEPS)
+            }
+            if self.accelerator.is_main_process and step in chosen:
+                kept = [
+                    {
+                        "prompt": prompts[at][-1]["content"],
+                        "response": texts[at],
+                        "reward": rewards[at, 0].item(),
+                    }
+                    for at in range(0, len(prompts), self.num_generations)
+                ][:SAMPLES_A_STEP]
+                with self.samples.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": step, "samples": kept}) + "\n")
+            return rewards
+
+    return Trainer

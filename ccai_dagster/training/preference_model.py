@@ -2,7 +2,8 @@
 
 The loss of a comparison is the cross-entropy between its label and the logistic of the difference of two
 scores, times the fixed weight of its source. The weight of harmlessness is a decision on record: too much
-of it made the first models of the CCAI study refuse too often. Data and figures are in `preference_pairs`.
+of it made the first models of the CCAI study refuse too often. Data are in `preference_pairs`, figures on held-out
+labels in `held_out`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.digest import folder_digest, table_digest
-from ccai_dagster.errors import ConsultationError
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import PreferenceModelSettings
 from ccai_dagster.training import runs
 from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.training.held_out import CURVE_SCHEMA, calibration_curve, held_out_metrics
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
-from ccai_dagster.training.preference_pairs import SOURCES, comparisons, held_out_metrics
+from ccai_dagster.training.preference_pairs import SOURCES, comparisons, learnable, training_order
+from ccai_dagster.training.runaway import watch
+from ccai_dagster.training.scoring import scores
 
 
 def train_preference_model(
@@ -48,22 +51,16 @@ def train_preference_model(
         progress: Told every step.
 
     Returns:
-        Metrics: `train_n`, `pairs_shortened`, `pairs_unanswered`, `pairs_identical`, `loss_first`,
-        `loss_last`, and for each source the held-out figures of `held_out_metrics`.
+        Metrics: `train_n` (labelled comparisons learnt from), `pairs_shortened`, `pairs_unanswered`,
+        `pairs_identical`, `loss_first`, `loss_last`, and for each source the figures of
+        `held_out.held_out_metrics`. Tables: `held_out`, one row a held-out comparison, and
+        `calibration_curve`.
 
     Raises:
-        ConsultationError: Nothing to train on, or a negative weight.
+        ConsultationError: Nothing to train on, a negative weight, or a loss that is no number.
     """
-    if harmlessness_weight < 0:
-        raise ConsultationError(
-            f"decisions/training.csv: harmlessness_weight is {harmlessness_weight}; it must be 0 or more."
-        )
     table = comparisons(harmlessness, helpfulness, harmlessness_weight, settings.held_out_share, seed)
-    training = table.filter(~pl.col("held_out"))
-    if training.is_empty():
-        raise ConsultationError(
-            "No labelled comparison of two different responses, so there is no preference to learn."
-        )
+    training = learnable(table)
     dtype = saved_dtype(base)
     runs.prepare_work(
         work,
@@ -81,7 +78,7 @@ def train_preference_model(
     trainer = _trainer(
         base,
         tokenizer,
-        trained_on,
+        [trained_on[at] for at in training_order(training, settings.steps * settings.batch_size, seed)],
         settings,
         {
             **runs.training_arguments(
@@ -89,61 +86,50 @@ def train_preference_model(
             ),
             "per_device_train_batch_size": size,
             "gradient_accumulation_steps": passes,
+            "logging_nan_inf_filter": False,
         },
     )
+    trainer.add_callback(watch())
     runs.train(trainer, work, "preference model training steps", progress)
     history = history_table(trainer.state.log_history)
     runs.save_trained(trainer, base, seed, output)
     metrics = {
-        "train_n": float(training.height),
+        "train_n": float(training["labelled"].sum()),
         "pairs_shortened": float(shortened),
         "pairs_unanswered": float(harmlessness.filter(pl.col("status") == "unanswered").height),
         "pairs_identical": float(harmlessness.filter(pl.col("status") == "identical").height),
     }
     if loss := ends(history, "loss"):
         metrics |= {"loss_first": loss[0], "loss_last": loss[1]}
+    held_out = _held_out(output, table, rows, settings.batch_size)
+    curves = []
     for source in SOURCES:
-        chosen = ((table["source"] == source) & table["held_out"]).to_list()
-        held_out = [row for row, wanted in zip(rows, chosen, strict=True) if wanted]
-        margins = score_differences(output, held_out, settings.batch_size)
-        metrics |= held_out_metrics(source, margins, [row["target"] for row in held_out])
-    return TrainingOutcome(metrics, history)
+        own = held_out.filter(pl.col("source") == source)
+        metrics |= held_out_metrics(source, own, seed)
+        curves += [calibration_curve(source, own, seed)] if own.height else []
+    curve = pl.concat(curves) if curves else pl.DataFrame(schema=CURVE_SCHEMA)
+    return TrainingOutcome(metrics, history, {"held_out": held_out, "calibration_curve": curve})
 
 
-def score_differences(folder: Path, rows: list[dict[str, Any]], batch_size: int) -> list[float]:
-    """Score comparisons with a saved preference model.
-
-    Args:
-        folder: Its folder.
-        rows: `chosen_ids` and `rejected_ids`, token ids of whole exchanges.
-        batch_size: Comparisons a pass.
-
-    Returns:
-        Score of the first minus score of the second, one a row.
-    """
-    import torch
-
-    if not rows:
-        return []
-    tokenizer = load_tokenizer(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(folder, scores=True).to(device).eval()
-    model.config.pad_token_id = tokenizer.pad_token_id
-    sequences = [row[side] for row in rows for side in ("chosen_ids", "rejected_ids")]
-    order = sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), sequences[index], index))
-    scores = [0.0] * len(sequences)
-    for start in range(0, len(order), 2 * batch_size):
-        batch = order[start : start + 2 * batch_size]
-        inputs = tokenizer.pad(
-            {"input_ids": [sequences[index] for index in batch]}, padding_side="right", return_tensors="pt"
+def _held_out(folder: Path, table: pl.DataFrame, rows: list[dict[str, Any]], batch_size: int) -> pl.DataFrame:
+    """Score the labelled comparisons that were held out."""
+    wanted = (table["held_out"] & table["labelled"]).to_list()
+    own = [row for row, chosen in zip(rows, wanted, strict=True) if chosen]
+    scored = scores(
+        folder, [row[side] for row in own for side in ("chosen_ids", "rejected_ids")], 2 * batch_size
+    )
+    return (
+        table.filter(wanted)
+        .select("source", "pair_id", "prompt", "target")
+        .with_columns(
+            pl.Series(
+                "margin", [a - b for a, b in zip(scored[::2], scored[1::2], strict=True)], dtype=pl.Float64
+            ),
+            pl.Series(
+                "tokens", [len(row["chosen_ids"]) - len(row["rejected_ids"]) for row in own], dtype=pl.Int64
+            ),
         )
-        with torch.inference_mode():
-            logits = model(
-                input_ids=inputs["input_ids"].to(device), attention_mask=inputs["attention_mask"].to(device)
-            ).logits
-        for index, score in zip(batch, logits[:, 0].float().tolist(), strict=True):
-            scores[index] = score
-    return [first - second for first, second in zip(scores[::2], scores[1::2], strict=True)]
+    )
 
 
 def _tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> tuple[list[dict[str, Any]], int]:
@@ -217,12 +203,7 @@ def _trainer(
         model=load_model(base, scores=True),
         args=RewardConfig(**arguments, max_length=settings.max_tokens),
         data_collator=SoftLabelCollator(pad_token_id=tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(
-            [
-                rows[at]
-                for at in runs.order(len(rows), settings.steps * settings.batch_size, arguments["seed"])
-            ]
-        ),
+        train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=runs.adapter(settings.lora_rank, scores=True),
     )

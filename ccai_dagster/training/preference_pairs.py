@@ -1,19 +1,18 @@
-"""What the preference model is trained and measured on: comparisons of two sources, split by id.
+"""What the preference model is trained on: comparisons of two sources, split and ordered by id.
 
 AI harmlessness labels come from the arm's constitution, helpfulness comparisons from people and are equal
-for all arms (Bai et al. 2022, section 4.1). The training itself is in `preference_model`.
+for all arms (Bai et al. 2022, section 4.1). The training itself is in `preference_model`, figures on what is
+held out in `held_out`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import polars as pl
 
-from ccai_dagster.feedback.calibration import wilson_interval
+from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import uniform
 from ccai_dagster.feedback.prompts import chosen_comparisons
+from ccai_dagster.training import runs
 
 HARMLESSNESS = "harmlessness"
 HELPFULNESS = "helpfulness"
@@ -29,12 +28,14 @@ def comparisons(
 ) -> pl.DataFrame:
     """Bring both sources into one table.
 
-    Unanswered pairs and pairs of identical responses teach nothing and are left out; the caller counts
-    them. Each comparison is turned so that its preferred response comes first, which changes no loss and
-    lets the trainer's own accuracy mean agreement with the label. Held out is who the hash of source and
-    `pair_id` says, so the same pairs in every arm. Of human comparisons, at most as many are learnt from as
-    there are AI labels, or a short training would hardly see the constitution (Bai et al. 2022, section 4.1,
-    had three human ones for four AI ones); all those held out are kept.
+    Each comparison is turned so that its preferred response comes first, which changes no loss and lets the
+    trainer's own accuracy mean agreement with the label. Held out is who the hash of source and `pair_id`
+    says, so the same pairs in every arm. Pairs without an answer and pairs of identical responses teach
+    nothing: they keep their place with weight 0, because which ones they are differs between arms, and the
+    pairs after them would otherwise come at another step in one arm than in the other. Of human comparisons,
+    at most as many are learnt from as there are AI labels, or a short training would hardly see the
+    constitution (Bai et al. 2022, section 4.1, had three human ones for four AI ones); all those held out
+    are kept.
 
     Args:
         harmlessness: PREFERENCE_PAIRS.
@@ -45,18 +46,33 @@ def comparisons(
 
     Returns:
         `source`, `pair_id`, `prompt`, `preferred`, `other`, `target` (label of the preferred response, 0.5
-        to 1), `weight`, `held_out`, sorted by source and id.
+        to 1), `labelled`, `weight`, `held_out`, sorted by source and id.
+
+    Raises:
+        ConsultationError: A negative weight.
     """
+    if harmlessness_weight < 0:
+        raise ConsultationError(
+            f"decisions/training.csv: harmlessness_weight is {harmlessness_weight}; it must be 0 or more."
+        )
     columns = ("pair_id", "prompt", "response_a", "response_b", "probability_a")
-    labelled = harmlessness.filter(pl.col("status") == "labelled").select(
+    differ = pl.col("response_a") != pl.col("response_b")
+    labelled = harmlessness.select(
         pl.lit(HARMLESSNESS).alias("source"),
         *columns,
+        ((pl.col("status") == "labelled") & differ).alias("labelled"),
         pl.lit(harmlessness_weight, pl.Float64).alias("weight"),
     )
-    human = helpfulness.select(
-        pl.lit(HELPFULNESS).alias("source"), *columns, pl.lit(1.0, pl.Float64).alias("weight")
+    human = helpfulness.filter(differ).select(
+        pl.lit(HELPFULNESS).alias("source"),
+        *columns,
+        pl.lit(True).alias("labelled"),
+        pl.lit(1.0, pl.Float64).alias("weight"),
     )
-    both = pl.concat([labelled, human]).filter(pl.col("response_a") != pl.col("response_b"))
+    both = pl.concat([labelled, human]).with_columns(
+        pl.when("labelled").then("probability_a").otherwise(0.5).alias("probability_a"),
+        pl.when("labelled").then("weight").otherwise(0.0).alias("weight"),
+    )
     a_first = pl.col("probability_a") >= 0.5
     held_out = [
         uniform(seed, "held out", source, pair_id) < held_out_share
@@ -69,6 +85,7 @@ def comparisons(
         pl.when(a_first).then("response_a").otherwise("response_b").alias("preferred"),
         pl.when(a_first).then("response_b").otherwise("response_a").alias("other"),
         pl.when(a_first).then("probability_a").otherwise(1 - pl.col("probability_a")).alias("target"),
+        "labelled",
         "weight",
         pl.Series("held_out", held_out, dtype=pl.Boolean),
     )
@@ -79,43 +96,35 @@ def comparisons(
     )
 
 
-def held_out_metrics(source: str, margins: Sequence[float], targets: Sequence[float]) -> dict[str, float]:
-    """Summarise how well score differences agree with held-out labels of one source.
+def learnable(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the comparisons that are not held out.
 
-    Args:
-        source: Its name becomes part of the metrics' names.
-        margins: Score of the preferred response minus score of the other.
-        targets: Labels of the preferred response, 0.5 to 1; at 0.5 there is no right answer, and the pair
-            counts for the cross-entropy only.
-
-    Returns:
-        `held_out_SOURCE_n` (decided pairs), and where there are some, accuracy (equal scores count one
-        half) with its 95 % Wilson interval, cross-entropy in nats, and the labels' own entropy, which no
-        model can go below.
+    Raises:
+        ConsultationError: Nothing to train on; says whether labels are missing or all are held out.
     """
-    decided = [margin for margin, target in zip(margins, targets, strict=True) if target != 0.5]
-    name = f"held_out_{source}"
-    metrics = {f"{name}_n": float(len(decided))}
-    if decided:
-        right = sum(1.0 if margin > 0 else 0.5 if margin == 0 else 0.0 for margin in decided)
-        low, high = wilson_interval(right, len(decided))
-        metrics |= {
-            f"{name}_accuracy": right / len(decided),
-            f"{name}_accuracy_low": low,
-            f"{name}_accuracy_high": high,
-        }
-    if margins:
-        metrics[f"{name}_cross_entropy"] = sum(
-            target * _softplus(-margin) + (1 - target) * _softplus(margin)
-            for margin, target in zip(margins, targets, strict=True)
-        ) / len(margins)
-        metrics[f"{name}_label_entropy"] = sum(_entropy(target) for target in targets) / len(targets)
-    return metrics
+    training = table.filter(~pl.col("held_out"))
+    if training["labelled"].any():
+        return training
+    held_out = int(table["labelled"].sum())
+    if held_out:
+        raise ConsultationError(
+            f"All {held_out} labelled comparisons are held out to measure the preference model, so none is left to "
+            "learn from. Raise `pairs.prompts` in consultation.yaml or add prompts with the purpose `preference`."
+        )
+    raise ConsultationError(
+        "No labelled comparison of two different responses, so there is no preference to learn."
+    )
 
 
-def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+def training_order(training: pl.DataFrame, wanted: int, seed: int) -> list[int]:
+    """Return which row of `training` (sorted by source and id) comes when.
+
+    It depends on how many comparisons there are, not on their labels, so it is the same in every arm.
+    """
+    return runs.order(training.height, wanted, seed)
 
 
-def _entropy(share: float) -> float:
-    return -sum(part * math.log(part) for part in (share, 1 - share) if part > 0)
+def ordered_ids(training: pl.DataFrame, wanted: int, seed: int) -> list[str]:
+    """Return `source:pair_id` in the order of training, to compare between arms."""
+    ids = training.select(pl.format("{}:{}", "source", "pair_id")).to_series().to_list()
+    return [ids[at] for at in training_order(training, wanted, seed)]

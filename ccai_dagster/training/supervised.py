@@ -15,6 +15,7 @@ from ccai_dagster.training import runs
 from ccai_dagster.training.exchanges import exchange
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
+from ccai_dagster.training.runaway import watch
 
 
 def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -29,7 +30,8 @@ def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame, seed: in
         seed: Draws the comparisons, the same ones in every arm.
 
     Returns:
-        `example_id`, `prompt`, `response`, sorted by id; empty responses are left out.
+        `example_id`, `prompt`, `response`, sorted by id, empty responses among them: which ones those are
+        differs between arms, and order is by all.
     """
     revised = revisions.select(
         pl.format("revision:{}:{}", "prompt_id", "step").alias("example_id"),
@@ -42,7 +44,32 @@ def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame, seed: in
         "prompt",
         pl.when(pl.col("probability_a") > 0.5).then("response_a").otherwise("response_b").alias("response"),
     )
-    return pl.concat([revised, preferred]).filter(pl.col("response") != "").sort("example_id")
+    return pl.concat([revised, preferred]).sort("example_id")
+
+
+def training_order(examples: pl.DataFrame, wanted: int, seed: int) -> list[int]:
+    """Return which row of `supervised_examples` comes when; rows with an empty response are passed over.
+
+    Every round is drawn over all rows, so arms take the same examples in the same order but for those that
+    are empty in one of them.
+
+    Raises:
+        ConsultationError: Every response is empty.
+    """
+    usable = (examples["response"] != "").to_list()
+    if not any(usable):
+        raise ConsultationError("No revision and no preferred response, so there is nothing to imitate.")
+    rounds = -(-wanted // sum(usable))
+    drawn = runs.order(examples.height, rounds * examples.height, seed)
+    return [at for at in drawn if usable[at]][:wanted]
+
+
+def ordered_ids(
+    revisions: pl.DataFrame, helpful: pl.DataFrame, settings: SupervisedSettings, seed: int
+) -> list[str]:
+    """Return the ids in the order they are drawn, empty responses included, to compare between arms."""
+    ids = supervised_examples(revisions, helpful, seed)["example_id"].to_list()
+    return [ids[at] for at in runs.order(len(ids), settings.steps * settings.batch_size, seed)] if ids else []
 
 
 def train_supervised_policy(
@@ -77,8 +104,7 @@ def train_supervised_policy(
     from trl import SFTConfig, SFTTrainer
 
     examples = supervised_examples(revisions, helpful, seed)
-    if examples.is_empty():
-        raise ConsultationError("No revision and no preferred response, so there is nothing to imitate.")
+    order = training_order(examples, settings.steps * settings.batch_size, seed)
     dtype = saved_dtype(base)
     runs.prepare_work(
         work,
@@ -108,18 +134,18 @@ def train_supervised_policy(
             per_device_train_batch_size=size,
             gradient_accumulation_steps=passes,
             max_length=settings.max_tokens,
+            logging_nan_inf_filter=False,
         ),
-        train_dataset=Dataset.from_list(
-            [rows[at] for at in runs.order(len(rows), settings.steps * settings.batch_size, seed)]
-        ),
+        train_dataset=Dataset.from_list([rows[at] for at in order]),
         processing_class=tokenizer,
         peft_config=runs.adapter(settings.lora_rank),
     )
+    trainer.add_callback(watch())
     runs.train(trainer, work, "supervised training steps", progress)
     history = history_table(trainer.state.log_history)
     runs.save_trained(trainer, base, seed, output)
     metrics = {
-        "examples": float(len(exchanges)),
+        "examples": float((examples["response"] != "").sum()),
         "examples_shortened": float(sum(item.shortened for item in exchanges)),
     }
     if loss := ends(history, "loss"):

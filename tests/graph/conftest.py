@@ -26,7 +26,11 @@ SMALLEST = {
     "supervised": {"steps": 2, "batch_size": 8, "lora_rank": 2, "max_tokens": 64},
     "pairs": {"prompts": 8, "new_tokens": 8},
     "preference_model": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
-    "policy": {"steps": 1, "prompts_per_step": 1, "samples_per_prompt": 2, "new_tokens": 4, "lora_rank": 2},
+    "balance": {"weights": [0.0], "benign_prompts": 0},
+    "policy": {
+        "steps": 1, "prompts_per_step": 1, "samples_per_prompt": 2, "new_tokens": 4, "lora_rank": 2,
+        "held_out_prompts": 2,
+    },
     "evaluation": {
         "items_per_benchmark": 4, "new_tokens": 4, "comparison_prompts": 2, "adherence_prompts": 2,
         "principles_per_prompt": 1, "bootstraps": 100,

@@ -163,6 +163,16 @@ def training_decisions(decided_at: str) -> list[Decision]:
             AUTHORS,
             YEAR,
         ),
+        _value(
+            "training",
+            "policy_method",
+            "rloo",
+            "Reinforcement learning against a preference model, as in the study (Bai et al. 2022, section 4), which "
+            "the authors say they followed exactly (paper, section 3.4). The gradient is estimated with a "
+            "leave-one-out baseline, where they used proximal policy optimisation.",
+            REPLICATION,
+            decided_at,
+        ),
         _policy(
             "training",
             "prompt_database",

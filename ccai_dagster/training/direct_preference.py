@@ -1,0 +1,214 @@
+"""The policy without a preference model: direct preference optimisation (Rafailov et al. 2023) on soft labels.
+
+The alternative to `policy`, for comparison: the same comparisons, weights and held-out split as the
+preference model, the same steps and responses a step as reinforcement learning.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.digest import folder_digest, table_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.progress import Progress, silent
+from ccai_dagster.settings import PolicySettings
+from ccai_dagster.training import runs
+from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
+from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
+from ccai_dagster.training.preference_pairs import learnable, training_order
+from ccai_dagster.training.runaway import watch
+
+
+def comparisons_wanted(settings: PolicySettings) -> int:
+    """Return how many comparisons a training takes: two responses each, as many as are sampled by RLOO."""
+    return settings.steps * pairs_a_step(settings)
+
+
+def pairs_a_step(settings: PolicySettings) -> int:
+    """Return how many comparisons a step takes, at least 1."""
+    return max(1, settings.prompts_per_step * settings.samples_per_prompt // 2)
+
+
+def train_policy_directly(
+    supervised: Path,
+    table: pl.DataFrame,
+    max_tokens: int,
+    settings: PolicySettings,
+    seed: int,
+    work: Path,
+    output: Path,
+    progress: Progress = silent,
+) -> TrainingOutcome:
+    """Train the supervised policy on comparisons.
+
+    The trainer knows hard labels only: the logistic loss of the better response. Its loss is therefore
+    replaced by the cross-entropy with the soft label, times the weight of the source, over the same
+    log-ratios to the supervised policy; nothing else is changed.
+
+    Args:
+        supervised: Folder of the supervised policy, which is also the reference.
+        table: As `preference_pairs.comparisons` returns it; what is held out there is not learnt from.
+        max_tokens: Longest exchange, as in the preference model.
+        settings: Steps, responses a step, learning rate, adapter; `kl_weight` is beta.
+        seed: The consultation's seed.
+        work: Folder for checkpoints; a training that was stopped resumes from it.
+        output: Folder that the model is saved in, in the number format of the supervised policy.
+        progress: Told every step.
+
+    Returns:
+        Metrics `train_n`, `pairs_shortened`, `loss_first`, `loss_last` and, of the responses trained on,
+        `entropy_first` and `entropy_last` (nats a token).
+
+    Raises:
+        ConsultationError: Nothing to train on, a beta of 0, or a loss that is no number.
+    """
+    from datasets import Dataset
+    from trl import DPOConfig
+
+    if settings.kl_weight == 0:
+        raise ConsultationError(
+            "policy.kl_weight is 0, which is beta of the policy method `dpo` on record, and with it no comparison has "
+            "an effect. Set it above 0 in consultation.yaml; 0.1 is usual."
+        )
+    training = learnable(table)
+    dtype = saved_dtype(supervised)
+    runs.prepare_work(
+        work,
+        stage="direct_preference",
+        supervised=folder_digest(supervised),
+        comparisons=table_digest(training),
+        max_tokens=max_tokens,
+        settings=settings.digest(),
+        seed=seed,
+    )
+    tokenizer = load_tokenizer(supervised)
+    rows, shortened = _tokenised(tokenizer, training, max_tokens)
+    size, passes = runs.per_device(pairs_a_step(settings), 2 * max_tokens)
+    runs.seed_everything(seed)
+    trainer = _trainer_class(tokenizer.pad_token_id)(
+        model=load_model(supervised),
+        args=DPOConfig(
+            **runs.training_arguments(
+                work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
+            ),
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=passes,
+            beta=settings.kl_weight,
+            max_length=None,
+            logging_nan_inf_filter=False,
+        ),
+        train_dataset=Dataset.from_list(
+            [rows[at] for at in training_order(training, comparisons_wanted(settings), seed)]
+        ),
+        processing_class=tokenizer,
+        peft_config=runs.adapter(settings.lora_rank),
+    )
+    trainer.add_callback(watch())
+    runs.train(trainer, work, "policy training steps", progress)
+    history = history_table(trainer.state.log_history)
+    runs.save_trained(trainer, supervised, seed, output)
+    metrics = {"train_n": float(training["labelled"].sum()), "pairs_shortened": float(shortened)}
+    for name in ("loss", "entropy"):
+        if found := ends(history, name):
+            metrics |= {f"{name}_first": found[0], f"{name}_last": found[1]}
+    return TrainingOutcome(metrics, history)
+
+
+def soft_label_loss(log_ratios: Any, target: Any, weight: Any, beta: float) -> Any:
+    """Return the weighted cross-entropy of soft labels with the logistic of `beta` times the log-ratio difference.
+
+    Args:
+        log_ratios: Of the preferred response minus that of the other, against the reference, nats, shape (n,).
+        target: Label of the preferred response, 0.5 to 1, shape (n,).
+        weight: Of each comparison, at least 0, shape (n,).
+        beta: Above 0.
+
+    Returns:
+        The mean over comparisons; weights are not renormalised.
+    """
+    import torch
+
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(beta * log_ratios, target, reduction="none")
+    return (weight * losses).mean()
+
+
+def _tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> tuple[list[dict[str, Any]], int]:
+    rows: list[dict[str, Any]] = []
+    shortened = 0
+    columns = table.select("prompt", "preferred", "other", "target", "weight")
+    for prompt, preferred, other, target, weight in columns.iter_rows():
+        first, second = (exchange(tokenizer, prompt, response, max_tokens) for response in (preferred, other))
+        shortened += first.shortened or second.shortened
+        rows.append(
+            {
+                "preferred_ids": first.tokens,
+                "preferred_prompt": first.prompt_tokens,
+                "other_ids": second.tokens,
+                "other_prompt": second.prompt_tokens,
+                "target": target,
+                "weight": weight,
+            }
+        )
+    return rows, shortened
+
+
+def _trainer_class(pad_token_id: int) -> Any:
+    import torch
+    from trl import DPOTrainer
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Preferred responses first, the others after them, padded on the right."""
+        sides = [
+            (each[f"{side}_ids"], each[f"{side}_prompt"])
+            for side in ("preferred", "other")
+            for each in examples
+        ]
+        longest = max(len(tokens) for tokens, _ in sides)
+
+        def padded(rows: list[list[int]], value: int) -> Any:
+            return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
+
+        batch = {
+            "input_ids": padded([tokens for tokens, _ in sides], pad_token_id),
+            "attention_mask": padded([[1] * len(tokens) for tokens, _ in sides], 0),
+            "labels": padded([[-100] * prompt + tokens[prompt:] for tokens, prompt in sides], -100),
+        }
+        for name in ("target", "weight"):
+            batch[name] = torch.tensor([each[name] for each in examples], dtype=torch.float32)
+        return batch
+
+    class SoftLabelTrainer(DPOTrainer):
+        """Trains on soft labels with a fixed weight for each comparison."""
+
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(data_collator=collate, **arguments)
+
+        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            return dataset  # exchanges are tokens already, rendered as everywhere else
+
+        def _set_signature_columns_if_needed(self) -> None:
+            self._signature_columns = [
+                *("preferred_ids", "preferred_prompt", "other_ids", "other_prompt", "target", "weight")
+            ]
+
+        def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+            tokens = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
+            outputs = model(**tokens, use_cache=False, fused_lm_head=True)
+            with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
+                reference = model(**tokens, use_cache=False, fused_lm_head=True).log_probs.sum(1)
+            first, second = (outputs.log_probs.sum(1) - reference).float().chunk(2)
+            loss = soft_label_loss(first - second, inputs["target"], inputs["weight"], self.beta)
+            figures = {
+                "entropy": outputs.entropy[outputs.label_mask].mean(),
+                "rewards/margins": self.beta * (first - second).mean(),
+                "rewards/accuracies": (first > second).float().mean(),
+            }
+            for name, value in figures.items():
+                self._metrics["train"][name].append(self.accelerator.gather(value.detach()).mean().item())
+            return (loss, outputs) if return_outputs else loss
+
+    return SoftLabelTrainer

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.contracts import MODEL, training_settings
+from ccai_dagster.digest import value_digest
+from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
+
+SETTINGS: dict[str, Any] = {"seed": 7, "settings": {"steps": 4, "batch_size": 8}, "data order": "f" * 64}
+
+
+def record(stage: str, arm: str, constitution: str, settings: dict[str, Any]) -> pl.DataFrame:
+    return MODEL.build(
+        [
+            {
+                "model_digest": f"{arm}-{stage}",
+                "stage": stage,
+                "arm": arm,
+                "parent_digest": "base",
+                "constitution_digest": constitution,
+                "settings_digest": value_digest(settings),
+                "settings": json.dumps(settings),
+                "metrics": "{}",
+            }
+        ]
+    )
+
+
+def records(**changes: Any) -> dict[str, dict[str, pl.DataFrame]]:
+    return {
+        stage: {
+            "public": record(stage, "public", "a" * 64, SETTINGS),
+            "standard": record(
+                stage, "standard", "b" * 64, SETTINGS | (changes if stage == "policy" else {})
+            ),
+        }
+        for stage in ("preference_model", "policy")
+    }
+
+
+def test_every_setting_stands_in_one_row_and_only_the_constitution_differs() -> None:
+    table = settings_table(records())
+    assert training_settings(["public", "standard"]).violations(table).is_empty()
+    assert table.filter("differs").rows() == [("every stage", "constitution", "a" * 64, "b" * 64, True)]
+    assert table.filter(stage="policy").select("setting", "in_public").rows() == [
+        ("data order", "f" * 64),
+        ("seed", "7"),
+        ("settings.batch_size", "8"),
+        ("settings.steps", "4"),
+    ]
+    assert difference_findings(table) == []
+
+
+def test_steps_order_and_missing_settings_are_named() -> None:
+    for change, subject, told in (
+        ({"settings": {"steps": 5, "batch_size": 8}}, "policy: settings.steps", "4 in public, 5 in standard"),
+        ({"data order": "e" * 64}, "policy: data order", f"{'f' * 12} in public, {'e' * 12} in standard"),
+        ({"method": "dpo"}, "policy: method", "nothing in public, dpo in standard"),
+    ):
+        (found,) = difference_findings(settings_table(records(**change)))
+        assert (found.severity, found.subject) == ("error", subject)
+        assert told in found.message
+
+
+def test_one_constitution_for_all_is_a_warning_and_two_for_one_arm_an_error() -> None:
+    same = {
+        stage: {arm: record(stage, arm, "a" * 64, SETTINGS) for arm in ("public", "standard")}
+        for stage in ("preference_model", "policy")
+    }
+    (found,) = difference_findings(settings_table(same))
+    assert found.severity == "warning" and "one and the same constitution" in found.message
+    same["policy"]["standard"] = record("policy", "standard", "b" * 64, SETTINGS)
+    (found,) = difference_findings(settings_table(same))
+    assert (found.severity, found.subject) == ("error", "standard")
+
+
+def test_three_arms_are_three_columns() -> None:
+    three = records()
+    for stage, by_arm in three.items():
+        by_arm["weighted"] = record(stage, "weighted", "c" * 64, SETTINGS)
+    table = settings_table(three)
+    assert table.columns == ["stage", "setting", "in_public", "in_standard", "in_weighted", "differs"]
+    assert difference_findings(table) == []
