@@ -38,7 +38,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     }
 
     @table_asset(
-        contracts.MODEL, key=["base_model"], settings=[file.model], **torch_kinds,
+        contracts.MODEL, key=["base_model"], method="2", settings=[file.model], **torch_kinds,
         description="The untrained language model: fetched, verified by its SHA-256 and converted once.",
     )  # fmt: skip
     def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
@@ -148,7 +148,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         return Table(result.tables["revisions"])
 
     @table_asset(
-        contracts.MODEL, key=[name, "supervised_policy"], settings=[profile.supervised, file.model, file.seed],
+        contracts.MODEL, key=[name, "supervised_policy"], method="2", settings=[profile.supervised, file.model, file.seed],
         ins={"base_model": ["base_model"], "revisions": [name, "revisions"],
              "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
         description="The base model fine-tuned on the revisions and on preferred helpful responses.",

@@ -150,7 +150,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     signed = [name, "signed_constitution"]
 
     @table_asset(
-        contracts.MODEL, key=[name, "preference_model"], settings=[profile.preference_model, file.model, file.seed],
+        contracts.MODEL, key=[name, "preference_model"], method="2", settings=[profile.preference_model, file.model, file.seed],
         ins={"base_model": ["base_model"], "preference_pairs": [name, "preference_pairs"],
              "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
         deps=[decisions.ledger_key("training")],
@@ -186,7 +186,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         )  # fmt: skip
 
     @table_asset(
-        contracts.MODEL, key=[name, "policy"], settings=[profile.policy, file.model, file.seed],
+        contracts.MODEL, key=[name, "policy"], method="2", settings=[profile.policy, file.model, file.seed],
         ins={"supervised_policy": [name, "supervised_policy"], "preference_model": [name, "preference_model"],
              "preference_pairs": [name, "preference_pairs"], "helpfulness_pairs": ["helpfulness_pairs"],
              "prompts": ["prompts"], "constitution": signed},

@@ -228,6 +228,7 @@ def test_values_and_training_policies_must_be_there() -> None:
     training = [
         row("T1", "training", "harmlessness_weight", "1"),
         row("T2", "training", "feedback_method", "letters"),
+        row("T2b", "training", "policy_method", "rloo"),
         row("T3", "training", "prompt_database", "policy: ours"),
     ]  # fmt: skip
 

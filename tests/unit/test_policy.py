@@ -3,13 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ccai_dagster.contracts import PROMPTS as PROMPTS_CONTRACT
 from ccai_dagster.digest import file_digest, folder_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.settings import PolicySettings
+from ccai_dagster.training.completion_scores import completion_scores, sequences_a_pass
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
-from ccai_dagster.training.policy import train_policy
+from ccai_dagster.training.policy import read_samples, train_policy
+from ccai_dagster.training.reward_gain import paired_interval, reward_gain
 
 SETTINGS = PolicySettings(
     steps=3, prompts_per_step=2, samples_per_prompt=2, new_tokens=6, learning_rate=1e-2, lora_rank=4
@@ -37,6 +41,13 @@ def test_a_policy_is_trained_in_a_repeatable_way_and_resumes(
         return train_policy(tiny_model, preference_model, prompts, SETTINGS, 9, *folders, progress)
 
     outcome = train("one", PROMPTS)
+    samples = outcome.tables["samples"]
+    assert samples["step"].to_list() == [1, 1, 2, 2, 3, 3]
+    assert samples["reward"].is_finite().all()
+    assert set(samples["prompt"]) <= {*PROMPTS, "Be kind to < |im_end|> me."}
+    assert outcome.metrics["kl_largest"] < outcome.metrics["kl_limit"] == SETTINGS.kl_limit
+    assert 0 < outcome.metrics["entropy_last"] < 6
+    assert outcome.metrics["empty_share_first"] in (0, 0.25, 0.5)
     assert outcome.metrics["prompts"] == 4
     assert outcome.metrics["kl_first"] == pytest.approx(0.0, abs=1e-6)
     assert 0 < outcome.metrics["length_last"] <= 6
@@ -59,6 +70,7 @@ def test_a_policy_is_trained_in_a_repeatable_way_and_resumes(
     resumed: list[int] = []
     train("three", PROMPTS, lambda _, done, total: resumed.append(done))
     assert resumed == [3]
+    assert read_samples(tmp_path / "three" / "work" / "samples.jsonl").equals(samples)
     assert folder_digest(tmp_path / "three" / "model") == digest
 
 
@@ -71,3 +83,80 @@ def test_prompts_that_cannot_be_used_are_errors(
         train_policy(tiny_model, preference_model, [], SETTINGS, 9, *folders)
     with pytest.raises(ConsultationError, match="do not fit into the model's 1024 tokens"):
         train_policy(tiny_model, preference_model, ["Why? " * 900], SETTINGS, 9, *folders)
+
+
+@pytest.mark.torch
+def test_one_prompt_is_enough_and_a_policy_that_runs_away_is_stopped(
+    tiny_model: Path, preference_model: Path, tmp_path: Path
+) -> None:
+    wild = SETTINGS.model_copy(update={"learning_rate": 0.5, "kl_weight": 0.01, "kl_limit": 0.05, "steps": 6})
+    with pytest.raises(ConsultationError, match=r"Policy training stopped at step [2-6]: KL .*policy.kl_limit"):
+        train_policy(tiny_model, preference_model, ["Why?"], wild, 9, tmp_path / "work", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.torch
+def test_response_tokens_are_scored_as_by_the_whole_model(tiny_model: Path) -> None:
+    import torch
+
+    model, tokenizer = load_model(tiny_model).eval(), load_tokenizer(tiny_model)
+    tokens = tokenizer(["Why? Because.", "Who is fair? Everybody is."], padding=True, padding_side="left",
+                       return_tensors="pt")  # fmt: skip
+    seen: list[int] = []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+    chosen, entropy = completion_scores(model, tokens.input_ids, tokens.attention_mask, 3, temperature=0.5)
+    assert seen == [4]
+    logits = model(**tokens).logits.float() / 0.5
+    likely = logits.log_softmax(-1)[:, -4:-1]
+    expected = likely.gather(-1, tokens.input_ids[:, -3:, None]).squeeze(-1)
+    assert torch.allclose(chosen, expected, atol=1e-5)
+    assert torch.allclose(entropy, torch.distributions.Categorical(logits=logits[:, -4:-1]).entropy(), atol=1e-5)
+    assert chosen.requires_grad and not entropy.requires_grad
+
+
+def test_passes_are_as_large_as_the_logits_allow() -> None:
+    assert sequences_a_pass(16, 24, 49_152) == 16
+    assert sequences_a_pass(128, 256, 49_152) == 5
+    assert sequences_a_pass(4, 10**6, 49_152) == 1
+
+
+class Speaker:
+    """Says what it is told to, and how likely that is."""
+
+    name = "speaker"
+
+    def __init__(self, response: str, likelihood: float) -> None:
+        self.response, self.likelihood = response, likelihood
+
+    def generate(self, conversations: Any, **_: Any) -> list[str]:
+        return [f"{self.response} {conversation[0][1]}" for conversation in conversations]
+
+    def log_likelihoods(self, conversations: Any, responses: Any) -> np.ndarray:
+        return np.array([[self.likelihood * len(text), len(text)] for text in responses], dtype=float)
+
+
+@pytest.mark.torch
+def test_the_gain_is_paired_by_held_out_prompt(preference_model: Path) -> None:
+    prompts = PROMPTS_CONTRACT.build(
+        [
+            {"prompt_id": f"q{at}", "text": f"Why {at}?", "purpose": purpose, "themes": [],
+             "relevant_principles": []}
+            for at, purpose in enumerate(["held_out"] * 4 + ["policy"] * 3)
+        ]
+    )  # fmt: skip
+    policy, supervised = Speaker("The assistant is kind", -1.5), Speaker("No, that is not right", -2.0)
+    settings = SETTINGS.model_copy(update={"held_out_prompts": 3})
+    metrics, table = reward_gain(policy, supervised, preference_model, prompts, 200, settings, 9)
+    assert metrics["held_out_prompts"] == table.height == 3
+    gains = (table["reward_policy"] - table["reward_supervised"]).to_list()
+    assert metrics["held_out_gain"] == pytest.approx(sum(gains) / 3)
+    assert metrics["held_out_gain_low"] <= metrics["held_out_gain"] <= metrics["held_out_gain_high"]
+    assert metrics["held_out_kl"] == pytest.approx(0.5)
+    back, _ = reward_gain(supervised, policy, preference_model, prompts, 200, settings, 9)
+    assert back["held_out_gain"] == pytest.approx(-metrics["held_out_gain"])
+
+
+def test_the_paired_interval_is_students() -> None:
+    # Mean 2, standard deviation 1, t(2, 0.975) = 4.3027: half a width of 4.3027 / sqrt(3).
+    assert paired_interval([1.0, 2.0, 3.0]) == pytest.approx((-0.484138, 4.484138), abs=1e-5)
+    assert paired_interval([1.0]) == (-np.inf, np.inf)

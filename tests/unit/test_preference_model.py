@@ -1,21 +1,19 @@
 from __future__ import annotations
 
-from math import log
 from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS
 from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.settings import PreferenceModelSettings
 from ccai_dagster.training.exchanges import exchange
-from ccai_dagster.training.model_folder import load_model, load_tokenizer, rounded_to_bfloat16
-from ccai_dagster.training.preference_model import score_differences, train_preference_model
-from ccai_dagster.training.preference_pairs import comparisons, held_out_metrics
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, rounded_to_bfloat16, save_model
+from ccai_dagster.training.preference_model import train_preference_model
+from ccai_dagster.training.preference_pairs import comparisons, learnable, ordered_ids
+from ccai_dagster.training.scoring import exchange_scores, scores
 
 GOOD, BAD = "The assistant should be fair.", "No, that is not right."
 
@@ -64,10 +62,13 @@ def test_comparisons_are_turned_weighted_and_cleaned() -> None:
     table = comparisons(harmlessness(0.8, None, 0.3, same=1), helpfulness(0.0, 0.5), 0.25, 0.5, seed=1)
     assert table.select("source", "pair_id", "preferred", "other", "target", "weight").rows() == [
         ("harmlessness", "pair_0", GOOD, BAD, 0.8, 0.25),
+        ("harmlessness", "pair_1", GOOD, BAD, 0.5, 0.0),
         ("harmlessness", "pair_2", BAD, GOOD, pytest.approx(0.7), 0.25),
+        ("harmlessness", "pair_3", GOOD, GOOD, 0.5, 0.0),
         ("helpfulness", "h0", GOOD, BAD, 1.0, 1.0),
         ("helpfulness", "h1", BAD, GOOD, 0.5, 1.0),
     ]
+    assert table["labelled"].to_list() == [True, False, True, False, True, True]
 
 
 def test_what_is_held_out_depends_on_ids_alone() -> None:
@@ -87,22 +88,23 @@ def test_at_most_as_many_human_comparisons_are_learnt_from_as_there_are_ai_label
     assert human["held_out"].sum() == whole.filter(pl.col("source") == "helpfulness")["held_out"].sum()
 
 
-def test_held_out_figures_of_a_hand_worked_case() -> None:
-    figures = held_out_metrics("helpfulness", [log(3), 0.0, -log(3), 5.0], [1.0, 0.75, 1.0, 0.5])
-    assert figures["held_out_helpfulness_n"] == 3
-    assert figures["held_out_helpfulness_accuracy"] == 0.5
-    softplus_5 = 5.006715348489118
-    expected = (log(4 / 3) + log(2) + log(4) + (0.5 * softplus_5 + 0.5 * (softplus_5 - 5))) / 4
-    assert figures["held_out_helpfulness_cross_entropy"] == pytest.approx(expected)
-    entropy = -(0.75 * log(0.75) + 0.25 * log(0.25))
-    assert figures["held_out_helpfulness_label_entropy"] == pytest.approx((entropy + log(2)) / 4)
-    assert held_out_metrics("x", [], []) == {"held_out_x_n": 0.0}
+def test_what_teaches_nothing_keeps_its_place_so_that_arms_go_in_step() -> None:
+    human = helpfulness(*[0.1] * 6)
+    full = comparisons(harmlessness(*[0.9] * 8), human, 1.0, 0.2, seed=1)
+    gaps = comparisons(harmlessness(0.3, None, *[0.6] * 5, same=1), human, 1.0, 0.2, seed=1)
+    for table in (full, gaps):
+        assert len(ordered_ids(learnable(table), 40, seed=1)) == 40
+    assert ordered_ids(learnable(full), 40, seed=1) == ordered_ids(learnable(gaps), 40, seed=1)
+    assert ordered_ids(learnable(full), 40, seed=1) != ordered_ids(learnable(full), 40, seed=2)
 
 
-@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(0.5, 1)), min_size=1, max_size=20))
-def test_no_scores_beat_the_labels_own_entropy(pairs: list[tuple[float, float]]) -> None:
-    figures = held_out_metrics("x", [margin for margin, _ in pairs], [target for _, target in pairs])
-    assert figures["held_out_x_cross_entropy"] >= figures["held_out_x_label_entropy"] - 1e-9
+def test_nothing_to_learn_says_why() -> None:
+    nothing = comparisons(harmlessness(None, same=1), helpfulness(1.0).clear(), 1.0, 0.2, seed=1)
+    with pytest.raises(ConsultationError, match="no preference to learn"):
+        learnable(nothing)
+    held_out = comparisons(harmlessness(0.9), helpfulness(1.0).clear(), 1.0, 0.999999, seed=1)
+    with pytest.raises(ConsultationError, match="All 1 labelled comparisons are held out"):
+        learnable(held_out)
 
 
 @pytest.mark.torch
@@ -147,38 +149,60 @@ def test_rounding_keeps_the_mean_of_updates_too_small_for_bfloat16() -> None:
 
 
 @pytest.mark.torch
+def test_a_loss_that_is_no_number_stops_and_leaves_no_model(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    broken = load_model(tiny_model)
+    with torch.no_grad():
+        broken.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    save_model(broken, load_tokenizer(tiny_model), tmp_path / "broken")
+    settings = PreferenceModelSettings(steps=2, batch_size=2, lora_rank=2, max_tokens=48)
+    with pytest.raises(ConsultationError, match="step 1: loss is nan"):
+        train_preference_model(
+            tmp_path / "broken", harmlessness(*[0.9] * 6), helpfulness(1.0).clear(), 1.0, settings, 1,
+            tmp_path / "work", tmp_path / "model",
+        )  # fmt: skip
+    assert not (tmp_path / "model").exists()
+    assert not list((tmp_path / "work").rglob("checkpoint-*"))
+
+
+@pytest.mark.torch
 def test_a_preference_model_learns_the_labels_in_a_repeatable_way(tiny_model: Path, tmp_path: Path) -> None:
     settings = PreferenceModelSettings(
         steps=12, batch_size=4, learning_rate=5e-3, lora_rank=4, max_tokens=48, held_out_share=0.3
     )
     labels = harmlessness(*[0.95] * 12, None, same=2), helpfulness(*[0.1] * 12)
 
+    outcomes = {}
+
     def train(name: str, weight: float = 0.5) -> dict[str, float]:
         folders = tmp_path / name / "work", tmp_path / name / "model"
-        return train_preference_model(tiny_model, *labels, weight, settings, 3, *folders).metrics
+        outcomes[name] = train_preference_model(tiny_model, *labels, weight, settings, 3, *folders)
+        return outcomes[name].metrics
 
     metrics = train("one")
     assert (metrics["pairs_unanswered"], metrics["pairs_identical"], metrics["pairs_shortened"]) == (1, 2, 0)
     assert metrics["train_n"] + metrics["held_out_harmlessness_n"] + metrics["held_out_helpfulness_n"] == 24
     assert metrics["held_out_harmlessness_accuracy"] == 1.0
     assert metrics["held_out_helpfulness_accuracy"] == 1.0
+    held_out = outcomes["one"].tables["held_out"]
+    assert held_out.group_by("source").len().sort("source")["len"].to_list() == [
+        metrics["held_out_harmlessness_n"],
+        metrics["held_out_helpfulness_n"],
+    ]
+    assert (held_out["margin"] > 0).all()
+    assert outcomes["one"].tables["calibration_curve"]["n"].sum() == held_out.height
     assert metrics["loss_last"] < metrics["loss_first"]
     assert train("two") == metrics
     assert folder_digest(tmp_path / "one" / "model") == folder_digest(tmp_path / "two" / "model")
     assert train("three", weight=5.0)["loss_first"] > metrics["loss_first"]
     tokenizer = load_tokenizer(tmp_path / "one" / "model")
-    row = {
-        "chosen_ids": exchange(tokenizer, "Hello", GOOD, 48).tokens,
-        "rejected_ids": exchange(tokenizer, "Hello", BAD, 48).tokens,
-    }
-    forward, backward, padded = score_differences(
-        tmp_path / "one" / "model",
-        [row, {"chosen_ids": row["rejected_ids"], "rejected_ids": row["chosen_ids"]}, row],
-        batch_size=3,
-    )
-    assert forward > 0
-    assert backward == pytest.approx(-forward, abs=1e-5)
-    assert padded == pytest.approx(forward, abs=1e-5)
+    said = [("Hello", GOOD), ("Hello", BAD), ("Hello", GOOD)]
+    good, bad, again = exchange_scores(tmp_path / "one" / "model", said, 48, batch_size=3)
+    assert good > bad
+    assert again == pytest.approx(good, abs=1e-5)
+    alone = scores(tmp_path / "one" / "model", [exchange(tokenizer, "Hello", BAD, 48).tokens], 1)
+    assert alone == pytest.approx([bad], abs=1e-5)
     assert load_model(tmp_path / "one" / "model", scores=True).config.pad_token_id == tokenizer.pad_token_id
 
 

@@ -82,7 +82,7 @@ def calibration(low: float, high: float, method: str = "letters") -> dict[str, A
 def model(stage: str, arm: str, constitution: str | None, settings: str) -> dict[str, Any]:
     return {
         "model_digest": f"{arm}-{stage}-digest", "stage": stage, "arm": arm, "parent_digest": None,
-        "constitution_digest": constitution, "settings_digest": settings,
+        "constitution_digest": constitution, "settings_digest": settings, "settings": "{}",
         "metrics": json.dumps({"loss": 1.25, "note": "text"}),
     }  # fmt: skip
 

@@ -45,5 +45,5 @@ def test_length_may_grow_and_shrink_by_the_factor_and_no_more() -> None:
     check_policy(logs([0.0] * 5, [1.0, 50.0, 1.0, 50.0, 1.0]), SETTINGS)
     with pytest.raises(ConsultationError, match=r"step 10: responses are 20.2 .* they were 10.0"):
         check_policy(logs(still, [10.0] * 5 + [20.2] * 5), SETTINGS)
-    with pytest.raises(ConsultationError, match="responses are 4.9 tokens"):
+    with pytest.raises(ConsultationError, match=r"responses are 4\.9 tokens"):
         check_policy(logs(still, [10.0] * 5 + [4.9] * 5), SETTINGS)

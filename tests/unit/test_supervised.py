@@ -12,7 +12,12 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.settings import SupervisedSettings
 from ccai_dagster.training import runs
 from ccai_dagster.training.outcome import ends, history_table
-from ccai_dagster.training.supervised import supervised_examples, train_supervised_policy
+from ccai_dagster.training.supervised import (
+    ordered_ids,
+    supervised_examples,
+    train_supervised_policy,
+    training_order,
+)
 
 SETTINGS = SupervisedSettings(steps=4, batch_size=2, learning_rate=1e-2, lora_rank=4, max_tokens=64)
 
@@ -55,6 +60,7 @@ def test_what_is_imitated_are_revisions_and_preferred_responses() -> None:
     assert table.rows() == [
         ("helpful:h0", "Why?", "Because."),
         ("helpful:h2", "Why?", "word " * 90),
+        ("revision:q0:1", "Please tell me 0.", ""),
         ("revision:q1:1", "Please tell me 1.", "The assistant is kind."),
     ]
 
@@ -66,6 +72,22 @@ def test_there_are_at_most_as_many_helpful_responses_as_revisions() -> None:
     assert table.equals(supervised_examples(revisions(3), many.reverse(), seed=1))
     other = supervised_examples(revisions(3), many, seed=2)
     assert not table.equals(other)
+
+
+def test_an_empty_response_is_passed_over_and_moves_nothing_else() -> None:
+    full = supervised_examples(revisions(5).with_columns(revision=pl.lit("Kind.")), helpful(0.9), seed=1)
+    gaps = supervised_examples(revisions(5), helpful(0.9), seed=1)
+    one, other = (training_order(table, 12, seed=3) for table in (full, gaps))
+    empty = gaps["example_id"].to_list().index("revision:q0:1")
+    assert len(one) == len(other) == 12 and empty in one
+    assert other[: 12 - one.count(empty)] == [at for at in one if at != empty]
+    ids = [
+        ordered_ids(table, helpful(0.9), SETTINGS, seed=3)
+        for table in (revisions(5), revisions(5).with_columns(revision=pl.lit("Kind.")))
+    ]
+    assert ids[0] == ids[1] and len(ids[0]) == SETTINGS.steps * SETTINGS.batch_size
+    with pytest.raises(ConsultationError, match="nothing to imitate"):
+        training_order(supervised_examples(revisions(1), helpful(0.5), seed=1), 4, seed=3)
 
 
 class Interrupted(Exception):

@@ -216,11 +216,14 @@ def test_a_value_missing_unknown_or_doubled_is_refused() -> None:
 
 
 def test_training_decisions_are_parsed() -> None:
-    rows = values("training", {"harmlessness_weight": "1.5", "feedback_method": "contrast"})
+    rows = values("training", {"harmlessness_weight": "1.5", "feedback_method": "contrast", "policy_method": "dpo"})
     found = training_decisions(
         ledger_table([*rows, row("T3", "training", "evaluations", "policy: small sets")])
     )
 
     assert (found.harmlessness_weight, found.feedback_method) == (1.5, "contrast")
+    assert found.policy_method == "dpo"
+    with pytest.raises(ConsultationError, match="policy_method is 'ppo', but must be `rloo` or `dpo`"):
+        training_decisions(ledger_table([*rows[:2], replace(rows[2], outcome="ppo")]))
     with pytest.raises(ConsultationError, match="harmlessness_weight is 'inf', but must be a number from 0;"):
-        training_decisions(ledger_table([replace(rows[0], outcome="inf"), rows[1]]))
+        training_decisions(ledger_table([replace(rows[0], outcome="inf"), *rows[1:]]))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ccai_dagster.digest import folder_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.settings import PolicySettings
+from ccai_dagster.training.direct_preference import (
+    comparisons_wanted,
+    soft_label_loss,
+    train_policy_directly,
+)
+from resources.language_models import TransformersModel
+
+GOOD, BAD = "The assistant should be fair.", "No, that is not right."
+SETTINGS = PolicySettings(
+    steps=6, prompts_per_step=2, samples_per_prompt=4, learning_rate=1e-2, lora_rank=4, kl_weight=0.1
+)
+
+
+def table(target: float = 1.0, weight: float = 1.0) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "source": ["harmlessness"] * 8,
+            "pair_id": [f"p{at}" for at in range(8)],
+            "prompt": [f"Tell me {at}" for at in range(8)],
+            "preferred": [GOOD] * 8,
+            "other": [BAD] * 8,
+            "target": [target] * 8,
+            "labelled": [True] * 8,
+            "weight": [weight] * 8,
+            "held_out": [False] * 6 + [True] * 2,
+        }
+    )
+
+
+@pytest.mark.torch
+def test_the_loss_is_the_weighted_cross_entropy_of_soft_labels() -> None:
+    import torch
+
+    ratios = torch.tensor([2.0, -4.0])
+    target, weight = torch.tensor([0.75, 1.0]), torch.tensor([0.5, 2.0])
+    first = 0.75 * log(1 + exp(-1)) + 0.25 * log(1 + exp(1))
+    second = log(1 + exp(2))
+    found = soft_label_loss(ratios, target, weight, beta=0.5).item()
+    assert found == pytest.approx((0.5 * first + 2 * second) / 2, rel=1e-6)
+
+
+@pytest.mark.torch
+def test_a_policy_learns_comparisons_as_far_as_their_labels_say(tiny_model: Path, tmp_path: Path) -> None:
+    def margin(folder: Path) -> float:
+        model = TransformersModel(folder, "float32", 2, 512)
+        scored = model.log_likelihoods([[("user", "Tell me 7")]] * 2, [GOOD, BAD])
+        return float(scored[0, 0] - scored[1, 0])
+
+    def train(name: str, rows: pl.DataFrame) -> tuple[Any, float]:
+        folders = tmp_path / name / "work", tmp_path / name / "model"
+        outcome = train_policy_directly(tiny_model, rows, 64, SETTINGS, 3, *folders)
+        return outcome, margin(folders[1]) - margin(tiny_model)
+
+    hard, gained = train("hard", table())
+    assert hard.metrics["loss_first"] == pytest.approx(log(2), abs=0.05)
+    assert hard.metrics["loss_last"] < hard.metrics["loss_first"]
+    assert hard.metrics["train_n"] == 6
+    assert hard.history.filter(name="rewards/margins")["value"].to_list()[0] == pytest.approx(0, abs=1e-5)
+    assert gained > 1
+    again, _ = train("again", table())
+    assert folder_digest(tmp_path / "again" / "model") == folder_digest(tmp_path / "hard" / "model")
+    _, softly = train("soft", table(target=0.6))
+    assert abs(softly) < gained
+    assert train("none", table(weight=0.0))[1] == pytest.approx(0, abs=1e-4)
+
+
+def test_steps_take_as_many_responses_as_reinforcement_learning(tmp_path: Path) -> None:
+    assert comparisons_wanted(SETTINGS) == 6 * 2 * 4 // 2
+    without = SETTINGS.model_copy(update={"kl_weight": 0.0})
+    with pytest.raises(ConsultationError, match="kl_weight is 0, which is beta"):
+        train_policy_directly(tmp_path, table(), 64, without, 3, tmp_path / "work", tmp_path / "model")
+    nothing = table().with_columns(labelled=pl.lit(False))
+    with pytest.raises(ConsultationError, match="no preference to learn"):
+        train_policy_directly(tmp_path, nothing, 64, SETTINGS, 3, tmp_path / "work", tmp_path / "model")
