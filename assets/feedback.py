@@ -148,7 +148,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         return Table(result.tables["revisions"])
 
     @table_asset(
-        contracts.MODEL, key=[name, "supervised_policy"], method="2", settings=[profile.supervised, file.model, file.seed],
+        contracts.MODEL, key=[name, "supervised_policy"], method="2",
+        settings=[profile.supervised, file.model, file.seed],
         ins={"base_model": ["base_model"], "revisions": [name, "revisions"],
              "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
         description="The base model fine-tuned on the revisions and on preferred helpful responses.",

@@ -122,7 +122,8 @@ def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
     arms = list(consultation.arms)
 
     @table_asset(
-        contracts.training_settings(sorted(arms)), key=["training_settings"], group=GROUP, owner=OWNER, kinds={"python"},
+        contracts.training_settings(sorted(arms)), key=["training_settings"], group=GROUP, owner=OWNER,
+        kinds={"python"},
         ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}, checks=["one_difference"],
         description="Every setting of every training, arm by arm; they may differ in the constitution only.",
     )  # fmt: skip
@@ -150,7 +151,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     signed = [name, "signed_constitution"]
 
     @table_asset(
-        contracts.MODEL, key=[name, "preference_model"], method="2", settings=[profile.preference_model, file.model, file.seed],
+        contracts.MODEL, key=[name, "preference_model"], method="2",
+        settings=[profile.preference_model, file.model, file.seed],
         ins={"base_model": ["base_model"], "preference_pairs": [name, "preference_pairs"],
              "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
         deps=[decisions.ledger_key("training")],

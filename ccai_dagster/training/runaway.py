@@ -55,8 +55,8 @@ def check_policy(logs: Sequence[Mapping[str, Any]], settings: PolicySettings) ->
     divergence = [float(log[KL]) for log in steps if log.get(KL) is not None]
     if divergence and (recent := _mean(divergence[-WINDOW:])) > settings.kl_limit:
         raise ConsultationError(
-            f"Policy training stopped at step {steps[-1].get('step')}: KL to the supervised policy is {recent:.3g} nats "
-            f"a token over the last steps, more than `policy.kl_limit` ({settings.kl_limit:g}). The policy no longer "
+            f"Policy training stopped at step {steps[-1].get('step')}: KL to the supervised policy is {recent:.3g} "
+            f"nats a token over the last steps, more than `policy.kl_limit` ({settings.kl_limit:g}). The policy no longer "
             "resembles what it was trained from and is likely to please the preference model only. Raise "
             "`policy.kl_weight` or lower `policy.learning_rate` or `policy.steps` in consultation.yaml."
         )

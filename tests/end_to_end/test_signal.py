@@ -31,7 +31,21 @@ from resources.language_models import TransformersModel
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 
 BREVITY = "A response should be as short as it can be."
-WORDS = ("who", "why", "how", "town", "letter", "fair", "kind", "user", "rule", "honest", "tell", "write", "right")
+WORDS = (
+    "who",
+    "why",
+    "how",
+    "town",
+    "letter",
+    "fair",
+    "kind",
+    "user",
+    "rule",
+    "honest",
+    "tell",
+    "write",
+    "right",
+)
 SEED, NEW_TOKENS = 7, 16
 PAIRS = PairSettings(prompts=1200, new_tokens=NEW_TOKENS, batch_size=64)
 PREFERENCES = PreferenceModelSettings(
@@ -58,7 +72,11 @@ class LikesBrevity:
 def prompts() -> pl.DataFrame:
     generator = random.Random(0)
     rows = []
-    for purpose, count in (("preference", PAIRS.prompts), ("policy", 64), ("held_out", POLICY.held_out_prompts)):
+    for purpose, count in (
+        ("preference", PAIRS.prompts),
+        ("policy", 64),
+        ("held_out", POLICY.held_out_prompts),
+    ):
         for at in range(count):
             text = " ".join(generator.choices(WORDS, k=4)) + f"? {at}"
             rows.append({"prompt_id": f"{purpose}-{at:04}", "text": text, "purpose": purpose, "themes": [],
@@ -91,11 +109,21 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
     labels = label_pairs(LikesBrevity(), pairs, principles, "contrast", SEED)
 
     preferences = train_preference_model(
-        calm_model, labels, HELPFULNESS_PAIRS.empty(), 1.0, PREFERENCES, SEED, tmp_path / "pw", tmp_path / "preferences"
+        calm_model,
+        labels,
+        HELPFULNESS_PAIRS.empty(),
+        1.0,
+        PREFERENCES,
+        SEED,
+        tmp_path / "pw",
+        tmp_path / "preferences",
     ).metrics
     assert preferences["held_out_harmlessness_n"] > 200
     assert preferences["held_out_harmlessness_accuracy"] >= 0.8
-    assert preferences["held_out_harmlessness_agreement"] <= preferences["held_out_harmlessness_agreement_possible"]
+    assert (
+        preferences["held_out_harmlessness_agreement"]
+        <= preferences["held_out_harmlessness_agreement_possible"]
+    )
 
     def train_by_reinforcement(folder: Path) -> None:
         asked = database.filter(pl.col("purpose") == "policy")["text"].to_list()
@@ -118,4 +146,6 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
         # Shorter in fact and not only in the eyes of the preference model, by a tenth and beyond chance.
         lengths = said.select(pl.col("policy", "supervised").str.len_chars())
         assert lengths["policy"].mean() < 0.9 * lengths["supervised"].mean(), train.__name__
-        assert ttest_rel(lengths["policy"], lengths["supervised"], alternative="less").pvalue < 0.001, train.__name__
+        assert ttest_rel(lengths["policy"], lengths["supervised"], alternative="less").pvalue < 0.001, (
+            train.__name__
+        )

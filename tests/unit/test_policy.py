@@ -90,7 +90,9 @@ def test_one_prompt_is_enough_and_a_policy_that_runs_away_is_stopped(
     tiny_model: Path, preference_model: Path, tmp_path: Path
 ) -> None:
     wild = SETTINGS.model_copy(update={"learning_rate": 0.5, "kl_weight": 0.01, "kl_limit": 0.05, "steps": 6})
-    with pytest.raises(ConsultationError, match=r"Policy training stopped at step [2-6]: KL .*policy.kl_limit"):
+    with pytest.raises(
+        ConsultationError, match=r"Policy training stopped at step [2-6]: KL .*policy.kl_limit"
+    ):
         train_policy(tiny_model, preference_model, ["Why?"], wild, 9, tmp_path / "work", tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -110,7 +112,9 @@ def test_response_tokens_are_scored_as_by_the_whole_model(tiny_model: Path) -> N
     likely = logits.log_softmax(-1)[:, -4:-1]
     expected = likely.gather(-1, tokens.input_ids[:, -3:, None]).squeeze(-1)
     assert torch.allclose(chosen, expected, atol=1e-5)
-    assert torch.allclose(entropy, torch.distributions.Categorical(logits=logits[:, -4:-1]).entropy(), atol=1e-5)
+    assert torch.allclose(
+        entropy, torch.distributions.Categorical(logits=logits[:, -4:-1]).entropy(), atol=1e-5
+    )
     assert chosen.requires_grad and not entropy.requires_grad
 
 

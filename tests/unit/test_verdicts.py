@@ -216,7 +216,9 @@ def test_a_value_missing_unknown_or_doubled_is_refused() -> None:
 
 
 def test_training_decisions_are_parsed() -> None:
-    rows = values("training", {"harmlessness_weight": "1.5", "feedback_method": "contrast", "policy_method": "dpo"})
+    rows = values(
+        "training", {"harmlessness_weight": "1.5", "feedback_method": "contrast", "policy_method": "dpo"}
+    )
     found = training_decisions(
         ledger_table([*rows, row("T3", "training", "evaluations", "policy: small sets")])
     )

@@ -1,0 +1,236 @@
+"""Training of preference model and policy, against bare loops around the same model and the same data.
+
+Counted are the steps between the first and the last: loading, merging and measuring are not training, saving
+checkpoints is. Tokens are those of the data set or, for the policy, of prompts and responses.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.contracts import PREFERENCE_PAIRS
+from ccai_dagster.feedback.chat import rendered
+from ccai_dagster.feedback.prompts import read_comparisons
+from ccai_dagster.settings import ModelSettings, PolicySettings, PreferenceModelSettings
+from ccai_dagster.training import runs
+from ccai_dagster.training.base_model import prepare_base_model
+from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
+from ccai_dagster.training.policy import policy_order, train_policy
+from ccai_dagster.training.preference_model import train_preference_model
+from ccai_dagster.training.preference_pairs import comparisons, learnable, training_order
+from resources.home import home_root
+
+PREFERENCES = PreferenceModelSettings(steps=6)
+POLICY = PolicySettings(steps=4, kl_limit=50.0, length_limit=50.0)
+SEED, ROUNDS = 7, 3
+
+
+class Stopwatch:
+    """Times the steps after the first."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def __call__(self, message: str = "", done: int = 0, total: int = 0) -> None:
+        """Note the end of a step."""
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds_a_step(self) -> float:
+        """Mean seconds of a step."""
+        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+
+
+def main() -> None:
+    """Print both comparisons."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        base = folder / "base"
+        prepare_base_model(ModelSettings(), home_root() / "cache", base)
+        human = read_comparisons(SAMPLE / "helpfulness.jsonl")
+        table = comparisons(as_labels(human), human.clear(), 1.0, PREFERENCES.held_out_share, SEED)
+        ratio_of_steps(
+            "preference model",
+            lambda watch, work: train_preference_model(
+                base, as_labels(human), human.clear(), 1.0, PREFERENCES, SEED, work / "w", work / "m", watch
+            ),
+            lambda watch, work: bare_preference_model(base, learnable(table), watch),
+            folder,
+        )
+        scorer = folder / "scorer"
+        runs.seed_everything(SEED)
+        save_model(load_model(base, scores=True), load_tokenizer(base), scorer)
+        prompts = sorted(set(human["prompt"]))
+        ratio_of_steps(
+            "policy",
+            lambda watch, work: train_policy(
+                base, scorer, prompts, POLICY, SEED, work / "w", work / "m", watch
+            ),
+            lambda watch, work: bare_policy(base, scorer, prompts, watch),
+            folder,
+        )
+
+
+def as_labels(human: pl.DataFrame) -> pl.DataFrame:
+    """Use human comparisons as if the feedback model had labelled them: real texts of real lengths."""
+    return human.select(
+        "pair_id", pl.col("pair_id").alias("prompt_id"), "prompt", "response_a", "response_b",
+        pl.lit("P1").alias("principle_id"), pl.lit(None, pl.Float64).alias("forward_probability"),
+        pl.lit(None, pl.Float64).alias("reversed_probability"), "probability_a",
+        pl.lit(None, pl.Float64).alias("answer_mass"), pl.lit("labelled").alias("status"),
+        pl.lit("letters").alias("method"), pl.lit("people").alias("feedback_model"),
+    ).select(list(PREFERENCE_PAIRS.fields))  # fmt: skip
+
+
+def ratio_of_steps(
+    name: str,
+    own: Callable[[Stopwatch, Path], object],
+    bare: Callable[[Stopwatch, Path], object],
+    folder: Path,
+) -> None:
+    """Time both in turn and print medians and the ratio of their speeds."""
+    pairs = []
+    for number in range(ROUNDS):
+        times = []
+        for train in (own, bare):
+            watch = Stopwatch()
+            train(watch, folder / f"{name}-{number}")
+            times.append(watch.seconds_a_step)
+        pairs.append(times)
+    mine, other = (statistics.median(each) for each in zip(*pairs, strict=True))
+    ratio = statistics.median(reference / own_time for own_time, reference in pairs)
+    print(
+        f"training of the {name}: {mine:.2f} s a step; a bare loop: {other:.2f} s; speed ratio {ratio:.2f} "
+        f"(median of {ROUNDS})",
+        flush=True,
+    )
+
+
+def bare_preference_model(base: Path, training: pl.DataFrame, watch: Stopwatch) -> None:
+    """The same adapter, batches, number format and loss, and nothing else."""
+    import torch
+    from peft import get_peft_model
+
+    tokenizer = load_tokenizer(base)
+    model = load_model(base, scores=True)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model = get_peft_model(model, runs.adapter(PREFERENCES.lora_rank, scores=True)).train()
+    optimizer = torch.optim.AdamW(
+        [each for each in model.parameters() if each.requires_grad], PREFERENCES.learning_rate
+    )
+    rows = list(training.iter_rows(named=True))
+    size = PREFERENCES.batch_size
+    drawn = training_order(training, PREFERENCES.steps * size, SEED)
+    for start in range(0, len(drawn), size):
+        batch = [rows[at] for at in drawn[start : start + size]]
+        tokens = [
+            exchange(tokenizer, row["prompt"], row[side], PREFERENCES.max_tokens).tokens
+            for side in ("preferred", "other")
+            for row in batch
+        ]
+        inputs = tokenizer.pad({"input_ids": tokens}, padding_side="right", return_tensors="pt")
+        with precision(model):
+            first, second = model(**inputs).logits[:, 0].float().chunk(2)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            first - second, torch.tensor([row["target"] for row in batch])
+        )
+        descend(model, optimizer, loss)
+        watch()
+
+
+def bare_policy(base: Path, scorer: Path, prompts: list[str], watch: Stopwatch) -> None:
+    """Sample, score, one pass with the adapter off and one with it on; leave-one-out advantages."""
+    import torch
+    from peft import get_peft_model
+
+    tokenizer = load_tokenizer(base)
+    tokenizer.padding_side = "left"
+    judge = load_model(scorer, scores=True).eval()
+    judge.config.pad_token_id = tokenizer.pad_token_id
+    model = get_peft_model(load_model(base), runs.adapter(POLICY.lora_rank)).train()
+    optimizer = torch.optim.AdamW(
+        [each for each in model.parameters() if each.requires_grad], POLICY.learning_rate
+    )
+    asked = policy_order(prompts, POLICY, SEED)
+    for start in range(0, len(asked), POLICY.prompts_per_step):
+        texts = [
+            text
+            for text in asked[start : start + POLICY.prompts_per_step]
+            for _ in range(POLICY.samples_per_prompt)
+        ]
+        opened = [rendered(tokenizer, [("user", text)], open_turn=True) for text in texts]
+        inputs = tokenizer(opened, padding=True, return_tensors="pt")
+        with torch.no_grad(), precision(model):
+            sequences = model.generate(
+                **inputs,
+                max_new_tokens=POLICY.new_tokens,
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+            )
+        width = inputs["input_ids"].shape[1]
+        said = tokenizer.batch_decode(sequences[:, width:], skip_special_tokens=True)
+        ended = (sequences[:, width:] == tokenizer.eos_token_id).cumsum(1)
+        mask = (ended - (sequences[:, width:] == tokenizer.eos_token_id).long() == 0).long()
+        attention = torch.cat([inputs["attention_mask"], mask], 1)
+        whole = [
+            rendered(tokenizer, [("user", text), ("assistant", answer)], open_turn=False)
+            for text, answer in zip(texts, said, strict=True)
+        ]
+        judged = tokenizer(whole, padding=True, padding_side="right", return_tensors="pt")
+
+        def likely(sequences: Any = sequences, attention: Any = attention, kept: int = mask.shape[1]) -> Any:
+            logits = model(
+                sequences, attention_mask=attention, use_cache=False, logits_to_keep=kept + 1
+            ).logits
+            return logits[:, :-1].float().log_softmax(-1).gather(-1, sequences[:, -kept:, None]).squeeze(-1)
+
+        with precision(model):
+            chosen = (likely() * mask).sum(1)
+            with torch.no_grad():
+                with model.disable_adapter():
+                    before = (likely() * mask).sum(1)
+                reward = judge(**judged).logits[:, 0].float() - POLICY.kl_weight * (chosen.detach() - before)
+        groups = reward.view(-1, POLICY.samples_per_prompt)
+        others = (groups.sum(1, keepdim=True) - groups) / (POLICY.samples_per_prompt - 1)
+        descend(model, optimizer, -((groups - others).flatten() * chosen).mean())
+        watch()
+
+
+def precision(model: Any) -> Any:
+    """The number format the trainers compute in."""
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16, enabled=model.dtype == torch.bfloat16)
+
+
+def descend(model: Any, optimizer: Any, loss: Any) -> None:
+    """One step of the optimiser, gradients clipped as the trainers do."""
+    import torch
+
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+if __name__ == "__main__":
+    main()
