@@ -55,7 +55,8 @@ def one_difference(records: Mapping[str, Mapping[str, pl.DataFrame]]) -> list[Fi
         found += [
             Finding("error", "training", None, f"{arm}/{stage}",
                     f"its settings digest {digest[:12]} is not that of {first}/{stage} ({digests[first][:12]}): the "
-                    "arms would differ in more than the constitution. Materialize both with the same settings")
+                    "arms would differ in more than the constitution (the asset training_settings tells in what). "
+                    "Materialize both with the same settings")
             for arm, digest in digests.items()
             if digest != digests[first]
         ]  # fmt: skip

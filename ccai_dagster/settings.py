@@ -116,7 +116,7 @@ class PolicySettings(Settings):
     prompts_per_step: int = Field(4, ge=1)
     samples_per_prompt: int = Field(4, ge=2)
     new_tokens: int = Field(24, ge=1)
-    kl_weight: float = Field(0.05, ge=0, description="of the penalty; for DPO its beta, above 0")
+    kl_weight: float = Field(0.05, gt=0, description="of the penalty; for DPO its beta")
     learning_rate: float = Field(5e-4, gt=0)
     lora_rank: int = Field(8, ge=1)
     temperature: float = Field(1.0, gt=0)

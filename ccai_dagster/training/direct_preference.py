@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.digest import folder_digest, table_digest
-from ccai_dagster.errors import ConsultationError
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import PolicySettings
 from ccai_dagster.training import runs
@@ -64,16 +63,11 @@ def train_policy_directly(
         `entropy_first` and `entropy_last` (nats a token).
 
     Raises:
-        ConsultationError: Nothing to train on, a beta of 0, or a loss that is no number.
+        ConsultationError: Nothing to train on, or a loss that is no number.
     """
     from datasets import Dataset
     from trl import DPOConfig
 
-    if settings.kl_weight == 0:
-        raise ConsultationError(
-            "policy.kl_weight is 0, which is beta of the policy method `dpo` on record, and with it no comparison has "
-            "an effect. Set it above 0 in consultation.yaml; 0.1 is usual."
-        )
     training = learnable(table)
     dtype = saved_dtype(supervised)
     runs.prepare_work(

@@ -94,6 +94,7 @@ def train_policy(
         ConsultationError: No prompts, one that does not fit into the model's context, a figure that is no
             number, or a policy that left its bounds (`runaway`).
     """
+    import torch
     from datasets import Dataset
     from trl import RLOOConfig
 
@@ -121,8 +122,12 @@ def train_policy(
             "with the purpose `policy`."
         )
     batch = settings.prompts_per_step * settings.samples_per_prompt
-    at_once = sequences_a_pass(batch, settings.new_tokens, model.config.vocab_size)
-    room = max(longest + settings.new_tokens, runs.TOKENS_PER_PASS // at_once)
+    room = longest + settings.new_tokens
+    if not torch.cuda.is_available():  # there the fused kernel never holds the logits
+        room = max(
+            room,
+            runs.TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, model.config.vocab_size),
+        )
     size, passes = runs.per_device(batch, room)
     samples = work / "samples.jsonl"
     runs.seed_everything(seed)

@@ -56,8 +56,8 @@ def check_policy(logs: Sequence[Mapping[str, Any]], settings: PolicySettings) ->
     if divergence and (recent := _mean(divergence[-WINDOW:])) > settings.kl_limit:
         raise ConsultationError(
             f"Policy training stopped at step {steps[-1].get('step')}: KL to the supervised policy is {recent:.3g} "
-            f"nats a token over the last steps, more than `policy.kl_limit` ({settings.kl_limit:g}). The policy no longer "
-            "resembles what it was trained from and is likely to please the preference model only. Raise "
+            f"nats a token over the last steps, more than `policy.kl_limit` ({settings.kl_limit:g}). The policy no "
+            "longer resembles what it was trained from and is likely to please the preference model only. Raise "
             "`policy.kl_weight` or lower `policy.learning_rate` or `policy.steps` in consultation.yaml."
         )
     lengths = [float(log[LENGTH]) for log in steps if log.get(LENGTH) is not None]

@@ -126,6 +126,39 @@ def test_arms_differ_in_the_constitution_only(workplace) -> None:
     assert found[0].severity == "error"
 
 
+def test_settings_of_all_trainings_stand_side_by_side(workplace) -> None:
+    settings = table(workplace, "training_settings")
+    assert settings.filter("differs").select("stage", "setting").rows() == [("every stage", "constitution")]
+    every = settings.rows_by_key(["stage", "setting"], named=True, unique=True)
+    for stage, steps in (("supervised_policy", "2"), ("preference_model", "1"), ("policy", "1")):
+        assert every[stage, "settings.steps"]["in_public"] == steps
+        assert every[stage, "seed"]["in_public"] == every[stage, "seed"]["in_standard"] == "7"
+        assert len(every[stage, "data order"]["in_public"]) == 64
+
+
+def test_the_weight_on_record_stands_among_its_alternatives(workplace) -> None:
+    balance = table(workplace, "preference_balance")
+    assert balance.select("arm", "harmlessness_weight", "chosen", "decision_ids").rows() == [
+        (arm, weight, chosen, ids)
+        for arm in ARMS
+        for weight, chosen, ids in ((0.0, False, []), (0.5, True, ["R2"]))
+    ]
+    assert (balance["benign_n"] == 30).all()
+    metrics = json.loads(table(workplace, "public/preference_model")["metrics"].item())
+    chosen = balance.filter(pl.col("arm") == "public", "chosen")
+    assert chosen["helpfulness_accuracy"].item() == metrics["held_out_helpfulness_accuracy"]
+
+
+def test_the_policy_shows_what_it_says_and_what_it_gained(workplace) -> None:
+    for arm in ARMS:
+        metrics = json.loads(table(workplace, f"{arm}/policy")["metrics"].item())
+        assert metrics["held_out_gain_low"] <= metrics["held_out_gain"] <= metrics["held_out_gain_high"]
+        assert metrics["kl_largest"] < metrics["kl_limit"]
+        shown = event(workplace, f"{arm}/policy").metadata
+        assert "| step | prompt | response | reward |" in shown["samples"].value
+        assert "| prompt | supervised | policy |" in shown["held out responses"].value
+
+
 def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
     import mlflow
 

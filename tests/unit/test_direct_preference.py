@@ -78,9 +78,6 @@ def test_a_policy_learns_comparisons_as_far_as_their_labels_say(tiny_model: Path
 
 def test_steps_take_as_many_responses_as_reinforcement_learning(tmp_path: Path) -> None:
     assert comparisons_wanted(SETTINGS) == 6 * 2 * 4 // 2
-    without = SETTINGS.model_copy(update={"kl_weight": 0.0})
-    with pytest.raises(ConsultationError, match="kl_weight is 0, which is beta"):
-        train_policy_directly(tmp_path, table(), 64, without, 3, tmp_path / "work", tmp_path / "model")
     nothing = table().with_columns(labelled=pl.lit(False))
     with pytest.raises(ConsultationError, match="no preference to learn"):
         train_policy_directly(tmp_path, nothing, 64, SETTINGS, 3, tmp_path / "work", tmp_path / "model")
