@@ -81,7 +81,7 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
         weights = {training_decisions(ledger).harmlessness_weight, *profile.balance.weights}
         records = {arm: tables[f"{arm}__model"] for arm in arms}
         result, run = measure(
-            context, launcher, tracking, stage="preference_balance", arm="", distributed=True,
+            context, launcher, tracking, stage="preference_balance", arm="", distributed=len(weights) > 1,
             tables={"benign_pairs": benign, "helpfulness_pairs": helpfulness_pairs}
             | {f"preference_pairs/{arm}": tables[f"{arm}__pairs"] for arm in arms},
             models={"base_model": models.folder(only_digest(base_model))}

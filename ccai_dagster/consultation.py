@@ -212,7 +212,13 @@ def named_files(consultation: Consultation) -> list[Path]:
     """Return every file and folder that the consultation is made of, beside `consultation.yaml` itself."""
     file = consultation.file
     named = [] if is_address(file.votes) else [file.votes]
-    named += [file.prompts, file.themes, file.helpfulness, file.benign_pairs, *file.judge_comparisons.values()]
+    named += [
+        file.prompts,
+        file.themes,
+        file.helpfulness,
+        file.benign_pairs,
+        *file.judge_comparisons.values(),
+    ]
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
     named += [benchmark.path for benchmark in file.benchmarks.values()]
     named += [file.published_scores] if file.published_scores else []

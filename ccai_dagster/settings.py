@@ -98,7 +98,7 @@ class BalanceSettings(Settings):
         description="harmlessness weights tried beside the recorded one; each trains a preference model an arm",
     )
     benign_prompts: int | None = Field(
-        6, ge=0, description="safe prompts taken of the over-refusal sets; null takes all"
+        2, ge=0, description="safe prompts taken of the over-refusal sets; null takes all"
     )
 
     @field_validator("weights")
