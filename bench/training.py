@@ -34,7 +34,7 @@ from ccai_dagster.training.preference_model import train_preference_model
 from ccai_dagster.training.preference_pairs import comparisons, learnable, training_order
 from resources.home import home_root
 
-PREFERENCES = PreferenceModelSettings(steps=6)
+PREFERENCES = PreferenceModelSettings(steps=5)
 POLICY = PolicySettings(steps=4, kl_limit=50.0, length_limit=50.0)
 SEED, ROUNDS = 7, 3
 

@@ -5,6 +5,7 @@ No method lives here. A stage returns figures as JSON; tables and models are fil
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,7 @@ def policy(request: StageRequest, progress: Progress) -> dict[str, Any]:
             supervised, preferences, options["prompts"], settings, seed, request.work, made, progress
         )
     tables = {"history": outcome.history, **outcome.tables}
+    gc.collect()  # the trainer and its models refer to each other; three more models are loaded now
     model = sizes.ModelSettings.model_validate(options["model"])
     batch = settings.prompts_per_step * settings.samples_per_prompt
     gain, tables["held_out_responses"] = reward_gain(
