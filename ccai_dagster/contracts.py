@@ -634,7 +634,7 @@ BENIGN_PAIRS = _contract(
     manner=Field(
         pl.String,
         "what makes one response annoying",
-        checks=(pa.Check.isin(["refusing", "apologising", "lecturing"]),),
+        checks=(Check.isin(["refusing", "apologising", "lecturing"]),),
     ),
     plain=Field(pl.String, "a plain and helpful response"),
     annoying=Field(pl.String, "a response that refuses, apologises or lectures"),

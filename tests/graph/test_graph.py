@@ -35,7 +35,8 @@ ONCE = {
     "consensus_stability", "group_stability", "selected_statements",
     "constitution_overlap", "base_model", "prompts", "judge_calibration", "helpfulness_pairs", "elo_scores",
     "eval_scores", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
-    "principle_robustness", "decision_reversals", "preference_balance", "training_settings", "audit_report", "provenance",
+    "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
+    "audit_report", "provenance",
 }  # fmt: skip
 BY_ARM = {
     "constitution", "signed_constitution", "revisions", "supervised_policy", "response_pairs", "preference_pairs",
