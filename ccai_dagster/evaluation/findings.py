@@ -48,11 +48,13 @@ def findings(scores: pl.DataFrame) -> list[str]:
             f"would be expected to single out about {_count(len(compared) * 0.05)}."
         )
     if same:
-        sentences.append(f"No difference beyond {SMALL_SHARE:.0%} of the scale: {_grouped(same)}.")
+        sentences.append(
+            f"No difference beyond {SMALL_SHARE:.0%} of the scale in {_counted(same)}: {_measures(same)}."
+        )
     if unclear:
         sentences.append(
-            f"Too few items to tell whether there is a difference: {_grouped(unclear)}. The widest interval of a "
-            f"difference lies {_reach(max(unclear, key=_width))}."
+            f"Too few items to tell whether there is a difference in {_counted(unclear)}: {_measures(unclear)}. "
+            f"The widest interval of a difference lies {_reach(max(unclear, key=_width))}."
         )
     sentences += _elo(shown.filter(pl.col("benchmark") == ELO_BENCHMARK))
     sentences += _unanswered(shown)
@@ -76,12 +78,16 @@ def _measure(row: Mapping[str, Any]) -> str:
     return f"{name} on `{row['benchmark']}`"
 
 
-def _grouped(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Name each measure once, with the pairs of arms it was compared for."""
-    pairs: dict[str, list[str]] = {}
+def _counted(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "1 comparison" if len(rows) == 1 else f"{len(rows)} comparisons"
+
+
+def _measures(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Name each measure once, with how many pairs of arms it was compared for if more than one."""
+    pairs: dict[str, int] = {}
     for row in rows:
-        pairs.setdefault(_measure(row), []).append(f"`{row['arm']}` against `{row['compared_with']}`")
-    return "; ".join(f"{measure}, {' and '.join(each)}" for measure, each in pairs.items())
+        pairs[_measure(row)] = pairs.get(_measure(row), 0) + 1
+    return "; ".join(name if n == 1 else f"{name} ({n} pairs)" for name, n in pairs.items())
 
 
 def _width(row: Mapping[str, Any]) -> float:
@@ -113,20 +119,37 @@ def _difference(row: Mapping[str, Any]) -> str:
 
 
 def _elo(table: pl.DataFrame) -> list[str]:
+    """Say for each metric whom the judge prefers; arms that it does not tell from the base share a sentence."""
     sentences = []
-    for row in table.filter(pl.col("arm") != BASE).iter_rows(named=True):
-        interval = f"Elo {row['value']:+.0f}, 95 % interval {row['low']:+.0f} to {row['high']:+.0f}"
-        interval = interval.replace("-", "\u2212")
-        arm, metric = row["arm"], row["metric"]
-        if row["n"] == 0:
-            text = f"The judge answered no comparison of `{arm}` for {metric}."
-        elif row["low"] > 0 or row["high"] < 0:
+    for metric in table["metric"].unique(maintain_order=True):
+        own = table.filter((pl.col("metric") == metric) & (pl.col("arm") != BASE))
+        rows = list(own.iter_rows(named=True))
+        silent = [row for row in rows if row["n"] == 0]
+        told = [row for row in rows if row not in silent and (row["low"] > 0 or row["high"] < 0)]
+        unclear = [row for row in rows if row not in silent and row not in told]
+        if silent:
+            sentences.append(f"The judge answered no comparison of {_arms(silent)} for {metric}.")
+        for row in told:
             word = "more" if row["value"] > 0 else "less"
-            text = f"For {metric} the judge prefers `{arm}` {word} often than `{BASE}` ({interval})."
-        else:
-            text = f"For {metric} the judge's preferences do not tell `{arm}` from `{BASE}` ({interval})."
-        sentences.append(text)
+            sentences.append(
+                f"For {metric} the judge prefers `{row['arm']}` {word} often than `{BASE}` ({_rating(row)})."
+            )
+        if unclear:
+            ratings = "; ".join(_rating(row) for row in unclear)
+            sentences.append(
+                f"For {metric} the judge's preferences do not tell {_arms(unclear)} from `{BASE}` ({ratings})."
+            )
     return sentences
+
+
+def _arms(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = [f"`{row['arm']}`" for row in rows]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _rating(row: Mapping[str, Any]) -> str:
+    rating = f"Elo {row['value']:+.0f}, 95 % interval {row['low']:+.0f} to {row['high']:+.0f}"
+    return rating.replace("-", "\u2212")
 
 
 def _unanswered(table: pl.DataFrame) -> list[str]:

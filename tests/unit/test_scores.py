@@ -181,7 +181,7 @@ def test_findings_say_what_differs_what_does_not_and_what_cannot_be_told() -> No
     }
     text = " ".join(findings(scores(many)))
     assert "Accuracy on `know` is higher for `standard` than for `base`: by 50.0 points" in text
-    assert "No difference beyond 5% of the scale: accuracy on `know`, `public` against `standard`" in text
+    assert "No difference beyond 5% of the scale in 1 comparison: accuracy on `know`." in text
     assert "For helpfulness the judge prefers `standard` more often than `base` (Elo +90" in text
     assert (
         "the judge's preferences do not tell `public` from `base` (Elo +50, 95 % interval \u221220 to +110)"
@@ -201,7 +201,7 @@ def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read(
     )
     text = " ".join(sentences)
     assert (
-        "Too few items to tell whether there is a difference: accuracy on `know`, `standard` against `base`"
+        "Too few items to tell whether there is a difference in 1 comparison: accuracy on `know`."
         in text
     )
     assert "4 of 10 answers of `standard` could not be read" in text
