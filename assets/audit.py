@@ -11,6 +11,7 @@ import polars as pl
 
 from assets import decisions
 from assets.evaluation import STAGES
+from assets.replication import PAGE
 from assets.report_file import report_file
 from assets.table_asset import Checked, Table, picture, table_asset
 from ccai_dagster import contracts, pictures
@@ -111,8 +112,10 @@ def build(
             ins=deliberated | constitutions | responses | records
             | {name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
                                          "group_stability", "constitution_overlap", "decision_trail",
-                                         "decision_sensitivity", "judge_calibration", "eval_scores", "base_model")},
-            settings=[consultation.file.title, consultation.file.public, consultation.file.question],
+                                         "decision_sensitivity", "decision_importance", "principle_robustness",
+                                         "decision_reversals", "judge_calibration", "eval_scores", "base_model")},
+            settings=[consultation.file.title, consultation.file.public, consultation.file.question,
+                      PAGE if consultation.file.replication else ""], method="2",
             description="One page for a lay reader: the constitution, why it is so, and what it did.", **common,
         )  # fmt: skip
         def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
@@ -137,6 +140,7 @@ def build(
                     key.to_user_string(): version
                     for key, version in versions(context.instance, _keys(others)).items()
                 },
+                replication_page=PAGE if consultation.file.replication else None,
                 **{name: tables[name] for name in named},
             )
             return report_file(home, "audit_report.html", render_report(inputs))

@@ -21,6 +21,8 @@ from resources.home import Home
 
 GROUP = "replication"
 OWNER = "team:audit"
+PAGE = "replication.html"
+"""Name of the page, which lies beside the audit report."""
 
 
 def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
@@ -179,7 +181,7 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
     )  # fmt: skip
     def replication_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         page = ReplicationPage(title=consultation.file.title, threshold=published().threshold, **tables)
-        return report_file(home, "replication.html", render_replication(page))
+        return report_file(home, PAGE, render_replication(page))
 
     return [
         replicated_groups, alignment_evidence, replicated_scores, replicated_statements, replicated_principles,

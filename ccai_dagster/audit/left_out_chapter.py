@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.audit.filters import Entry
+from ccai_dagster.audit.hanging_chapter import robustness_by_principle
 from ccai_dagster.audit.public_chapters import Source
 from ccai_dagster.audit.records import Records
 from ccai_dagster.audit.report_inputs import ReportInputs
@@ -34,9 +36,10 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
     trail = inputs.decision_trail.filter(
         (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
     )
+    robustness = robustness_by_principle(inputs, inputs.derived_arm)
     by_fate: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
-        shown = _left_out_row(row, records, sources)
+        shown = _left_out_row(row, records, sources, robustness)
         by_fate.setdefault(row["fate"], {}).setdefault(shown["because"], []).append(shown)
     return [
         LeftOut(
@@ -62,7 +65,9 @@ def _order(fate: str) -> tuple[int, str]:
     return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)
 
 
-def _left_out_row(row: Mapping[str, Any], records: Records, sources: Mapping[int, Source]) -> dict[str, Any]:
+def _left_out_row(
+    row: Mapping[str, Any], records: Records, sources: Mapping[int, Source], robustness: Mapping[str, str]
+) -> dict[str, Any]:
     (key,) = row["statement_ids"]
     source = sources.get(key)
     decision = None
@@ -83,5 +88,6 @@ def _left_out_row(row: Mapping[str, Any], records: Records, sources: Mapping[int
         if decision
         else "",
         "decision_id": decision.decision_id if decision else None,
-        "worded": worded,
+        "worded": [(key, robustness.get(key, "")) for key in worded],
+        "entry": Entry(row["fate"], marks=source.marks if source else frozenset()),
     }

@@ -7,18 +7,19 @@ public's chapters.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from ccai_dagster.audit.filters import Entry
+from ccai_dagster.audit.hanging_chapter import robustness_by_principle
 from ccai_dagster.audit.records import Record, Records, counted, listed
-from ccai_dagster.audit.report_inputs import ReportInputs, natural, number, signed
+from ccai_dagster.audit.report_inputs import ReportInputs, number, signed
 from ccai_dagster.consultation import BASE
 
-MOST_NAMED = 12
-"""Principles that a sentence names; more are counted."""
 STAGES = ("base_model", "supervised_policy", "preference_model", "policy")
 
 
@@ -46,10 +47,17 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
         set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)
     ):
         rows = []
+        robustness = robustness_by_principle(inputs, arm)
         for principle in inputs.constitutions[arm].to_dicts():
             near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
             rows.append(
-                {**principle, "near": near, "near_text": texts[near["nearest_principle_id"]] if near else ""}
+                {
+                    **principle,
+                    "near": near,
+                    "near_text": texts[near["nearest_principle_id"]] if near else "",
+                    "robustness": robustness.get(principle["principle_id"], ""),
+                    "entry": Entry("principle", arm),
+                }
             )
         back = [overlap.get((inputs.derived_arm, arm, key)) for key in texts]
         n_back = sum(1 for near in back if near and near["shared"])
@@ -69,49 +77,19 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
 
 
 def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
-    """List the decisions that apply to everything: numbers, training, policies, sign-offs."""
+    """List the decisions that apply to everything: numbers, people, training, policies, sign-offs."""
     policies = [row for row in records.by_id.values() if row.counts and row.is_policy]
     plain = [(kind, [row for row in records.of_kind(kind) if not row.is_policy]) for kind in VALUE_KINDS]
     return [
         ("Numbers", plain[0][1]),
         ("Training", plain[1][1]),
+        ("Whose votes count", plain[3][1]),
         ("Choices that apply to no single row", policies),
         ("Sign-off", plain[2][1]),
     ]
 
 
-VALUE_KINDS = ("threshold", "training", "signoff")
-
-
-def sensitivity_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """One row a decision: its value on record and what each alternative would change."""
-    decisions: dict[str, dict[str, Any]] = {}
-    for row in inputs.decision_sensitivity.to_dicts():
-        own = decisions.setdefault(
-            row["decision"], {"decision": row["decision"].replace("_", " "), "chosen": "", "alternatives": []}
-        )
-        if row["chosen"]:
-            own["chosen"] = row["alternative"]
-        else:
-            own["alternatives"].append(
-                {**row, "lost_principles": sorted(row["lost_principles"], key=natural)}
-            )
-    return list(decisions.values())
-
-
-def sensitivity_sentence(inputs: ReportInputs) -> str:
-    """Say in one sentence how much hangs on the numeric decisions."""
-    tried = inputs.decision_sensitivity.filter(~pl.col("chosen"))
-    lost = sorted({key for keys in tried["lost_principles"] for key in keys}, key=natural)
-    total = inputs.constitutions[inputs.derived_arm].height
-    tried_in_all = counted(tried.height, "alternative")
-    if not lost:
-        return f"Of {counted(total, 'principle')}, none would be lost under any of {tried_in_all}."
-    names = f": {listed(lost)}" if len(lost) <= MOST_NAMED else ""
-    return (
-        f"Of {counted(total, 'principle')}, {total - len(lost)} stay under all of {tried_in_all} that were "
-        f"tried, and {len(lost)} would be lost under at least one{names}."
-    )
+VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 
 
 def model_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -151,6 +129,11 @@ def one_difference(inputs: ReportInputs) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def plain_findings(inputs: ReportInputs) -> list[str]:
+    """Return the findings with names between quotation marks, where Markdown has backticks."""
+    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in inputs.findings]
 
 
 def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:

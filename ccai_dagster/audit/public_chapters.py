@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.audit.filters import Entry, StatementMarks
+from ccai_dagster.audit.hanging_chapter import robustness_by_principle
 from ccai_dagster.audit.records import Record, Records, counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.deliberation.group_names import group_name
@@ -45,9 +47,10 @@ class Source:
     published_gac: float | None
     bars: list[GroupBar]
     decisions: list[Record]
+    marks: frozenset[str]
 
 
-def statement_sources(inputs: ReportInputs, records: Records) -> dict[int, Source]:
+def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMarks) -> dict[int, Source]:
     """Describe every statement that is in, by id."""
     scores = {row["statement_id"]: row for row in inputs.gac_scores.to_dicts()}
     intervals = {row["statement_id"]: row for row in inputs.consensus_stability.to_dicts()}
@@ -67,6 +70,9 @@ def statement_sources(inputs: ReportInputs, records: Records) -> dict[int, Sourc
             published_gac=score.get("published_gac"),
             bars=_bars(score),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
+            marks=marks.of(
+                key, row["rewritten"], sure.get("few_votes", False), sure.get("selection_probability")
+            ),
         )
     return sources
 
@@ -135,7 +141,24 @@ class PrincipleCard:
     missing: list[int]
     decisions: list[Record]
     replaced: list[Record]
+    robustness: str
     use: str
+    entry: Entry
+
+    @property
+    def earlier_wordings(self) -> list[Record]:
+        """Wordings that this one replaced, the nearest first."""
+        return [record for record in self.replaced if record.verb == "principle"]
+
+    @property
+    def n_decisions(self) -> int:
+        """Decisions that led here, those replaced since included."""
+        every = [
+            *self.decisions,
+            *self.replaced,
+            *(one for source in self.sources for one in source.decisions),
+        ]
+        return len({record.decision_id for record in every})
 
 
 def principle_cards(
@@ -143,10 +166,22 @@ def principle_cards(
 ) -> list[PrincipleCard]:
     """Describe every principle of the derived constitution, in its order."""
     trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
+    robustness = robustness_by_principle(inputs, inputs.derived_arm)
+    hanging = dict(
+        inputs.principle_robustness.filter(arm=inputs.derived_arm)
+        .select("principle_id", "hangs_on")
+        .iter_rows()
+    )
     cards = []
     for row in inputs.constitutions[inputs.derived_arm].to_dicts():
         told = trail.get(f"principle:{inputs.derived_arm}/{row['principle_id']}", {})
         decisions = [records.by_id[key] for key in row["decision_ids"] if key in records.by_id]
+        replaced = [earlier for decision in decisions for earlier in records.chain(decision)]
+        behind = [sources[key] for key in row["statement_ids"] if key in sources]
+        marks = frozenset().union(*(source.marks for source in behind))
+        marks |= ({"numbers"} if hanging.get(row["principle_id"]) else set()) | (
+            {"anew"} if replaced else set()
+        )
         cards.append(
             PrincipleCard(
                 principle_id=row["principle_id"],
@@ -155,11 +190,13 @@ def principle_cards(
                 gac=row["gac"],
                 gac_low=told.get("gac_low"),
                 gac_high=told.get("gac_high"),
-                sources=[sources[key] for key in row["statement_ids"] if key in sources],
+                sources=behind,
                 missing=[key for key in row["statement_ids"] if key not in sources],
                 decisions=decisions,
-                replaced=[earlier for decision in decisions for earlier in records.chain(decision)],
+                replaced=replaced,
+                robustness=robustness.get(row["principle_id"], ""),
                 use=_use(told),
+                entry=Entry("principle", inputs.derived_arm, marks),
             )
         )
     return cards

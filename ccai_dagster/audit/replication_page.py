@@ -30,8 +30,8 @@ from ccai_dagster.audit.replication_chapters import (
     unsettled,
     verdict,
 )
-from ccai_dagster.audit.report import Picture
 from ccai_dagster.audit.report_inputs import readable
+from ccai_dagster.audit.report_pictures import Picture
 from ccai_dagster.digest import table_digest
 from ccai_dagster.replication.figures import FILES
 from ccai_dagster.replication.labellings import BY_ID, BY_POSITION

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from ccai_dagster import pictures
 from ccai_dagster.audit import (
+    hanging_chapter,
     judge_chapter,
+    ledger_chapter,
     left_out_chapter,
     model_chapters,
     opinion_chapter,
     public_chapters,
 )
+from ccai_dagster.audit.filters import Entry, StatementMarks, filters
 from ccai_dagster.audit.records import Records, counted, read_records
 from ccai_dagster.audit.report_inputs import ReportInputs, number, readable
+from ccai_dagster.audit.report_pictures import Picture, draw_pictures
+from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
 from ccai_dagster.digest import SHORT
 
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture as the template embeds it."""
-
-    data: str
-    alt: str
+UNDECIDED = "undecided"
+"""Fate of the statements that wait for a decision."""
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -41,6 +40,16 @@ def render_report(inputs: ReportInputs) -> str:
     Returns:
         A self-contained HTML document: no address outside itself, styles and one script inline, pictures as
         data. Its content security policy lets no other script run. The same tables give the same text.
+    """
+    return render_page(inputs, draw_pictures(inputs))
+
+
+def render_page(inputs: ReportInputs, pictures: Mapping[str, Picture]) -> str:
+    """Render the report with pictures that are drawn already.
+
+    Args:
+        inputs: Finished tables.
+        pictures: As `draw_pictures` returns them.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -55,29 +64,49 @@ def render_report(inputs: ReportInputs) -> str:
         "short": lambda digest: str(digest)[:SHORT],
     }
     environment.globals["counted"] = counted
+    environment.globals["consequences"] = hanging_chapter.consequences(inputs.decision_reversals)
+    environment.globals["changing"] = hanging_chapter.consequences(
+        hanging_chapter.changing(inputs.decision_reversals)
+    )
     script = loader.get_source(environment, "audit_report.js")[0]
     style = loader.get_source(environment, "audit_report.css")[0]
     # Both are files of this package, without anything a participant typed.
     assets = {"script": Markup(script), "style": Markup(style), "script_hash": _script_hash(script)}  # noqa: S704
     template = environment.get_template("audit_report.html.j2")
-    return template.render(**assets, **_chapters(inputs, read_records(inputs.ledgers)))
+    return template.render(**assets, pictures=pictures, **_chapters(inputs, read_records(inputs.ledgers)))
 
 
 def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
-    sources = public_chapters.statement_sources(inputs, records)
+    corrected = ledger_chapter.corrections(records)
+    marks = StatementMarks(
+        merged=_subjects(records, "merge"),
+        split=_subjects(records, "idea"),
+        twice=ledger_chapter.decided_twice(inputs),
+        anew=ledger_chapter.decided_anew(corrected),
+    )
+    sources = public_chapters.statement_sources(inputs, records, marks)
     judge = judge_chapter.judge_findings(inputs, records)
     trusted, verdict = judge_chapter.judge_verdict(judge)
     arms, scores = model_chapters.score_rows(inputs)
     cards = public_chapters.principle_cards(inputs, records, sources)
     waiting = public_chapters.waiting(inputs, sources)
     left_out = left_out_chapter.left_out(inputs, records, sources)
+    others = model_chapters.other_constitutions(inputs)
     behind = {source.statement_id for card in cards for source in card.sources}
+    out = [row for kind in left_out for _, rows in kind.parts for row in rows]
     # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
-    listed = {row["statement_id"] for kind in left_out for _, rows in kind.parts for row in rows}
-    listed |= {source.statement_id for source in waiting}
+    listed = {row["statement_id"] for row in out} | {source.statement_id for source in waiting}
+    entries = [
+        *(card.entry for card in cards),
+        *(Entry(UNDECIDED, marks=source.marks) for source in waiting),
+        *(row["entry"] for row in out),
+        *(row["entry"] for other in others for row in other.rows),
+        *(correction.entry for correction in corrected),
+    ]
     return {
         "inputs": inputs,
-        "pictures": _pictures(inputs, records),
+        "filters": filters(entries),
+        "undecided": UNDECIDED,
         "summary": public_chapters.summary(inputs),
         "opinion_facts": opinion_chapter.opinion_facts(inputs),
         "representatives": opinion_chapter.representatives(inputs, sources),
@@ -89,12 +118,19 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "judge": judge,
         "judge_trusted": trusted,
         "judge_verdict": verdict,
-        "others": model_chapters.other_constitutions(inputs),
+        "others": others,
         "general": model_chapters.general_decisions(records),
-        "sensitivity": model_chapters.sensitivity_rows(inputs),
-        "sensitivity_sentence": model_chapters.sensitivity_sentence(inputs),
+        "corrections": corrected,
+        "corrections_sentence": ledger_chapter.corrections_sentence(corrected),
+        "agreements": ledger_chapter.agreement_sentences(inputs),
+        "numbers": hanging_chapter.numeric_decisions(inputs),
+        "hanging_sentence": hanging_chapter.hanging_sentence(inputs),
+        "importance_sentence": importance_sentence(inputs.decision_importance),
+        "robustness_sentences": robustness_sentences(inputs.principle_robustness),
+        "reversals": hanging_chapter.reversals_by_kind(inputs),
         "models": model_chapters.model_rows(inputs),
         "differences": model_chapters.one_difference(inputs),
+        "findings": model_chapters.plain_findings(inputs),
         "score_arms": arms,
         "scores": scores,
         "responses": model_chapters.response_rows(inputs),
@@ -102,54 +138,10 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     }
 
 
-def _pictures(inputs: ReportInputs, records: Records) -> dict[str, Picture]:
-    rule = next((row.outcome for row in records.on("threshold", "selection_rule")), "threshold")
-    value = next((row.outcome for row in records.on("threshold", "gac_threshold")), None)
-    cut = float(value) if value is not None and rule == "threshold" else None
-    scores, stability = inputs.gac_scores, inputs.consensus_stability
-    return {
-        "map": _picture(
-            pictures.opinion_map(inputs.opinion_groups), pictures.opinion_map_alt(inputs.opinion_groups)
-        ),
-        "gac": _picture(
-            pictures.gac_distribution(scores, cut, stability),
-            pictures.gac_distribution_alt(scores, cut, stability),
-        ),
-        "intervals": _picture(
-            pictures.gac_intervals(stability, cut), pictures.gac_intervals_alt(stability, cut)
-        ),
-        "stability": _picture(
-            pictures.stability(inputs.group_stability, stability),
-            pictures.stability_alt(inputs.group_stability, stability),
-        ),
-        **{
-            f"group {group}": _representative(inputs, group)
-            for group in inputs.representative_statements["group_id"].unique().sort()
-        },
-        "agreement": _picture(
-            pictures.agreement_by_group(scores, cut), pictures.agreement_by_group_alt(scores, cut)
-        ),
-        "polarization": _picture(pictures.polarization(scores), pictures.polarization_alt(scores)),
-        "scores": _picture(
-            pictures.score_comparison(inputs.eval_scores), pictures.score_comparison_alt(inputs.eval_scores)
-        ),
-        "sensitivity": _picture(
-            pictures.sensitivity(inputs.decision_sensitivity),
-            pictures.sensitivity_alt(inputs.decision_sensitivity),
-        ),
-    }
-
-
-def _representative(inputs: ReportInputs, group_id: int) -> Picture:
-    table, votes, groups = inputs.representative_statements, inputs.votes, inputs.opinion_groups
-    return _picture(
-        pictures.representative_votes(table, inputs.statements, votes, groups, group_id),
-        pictures.representative_votes_alt(table, votes, groups, group_id),
-    )
-
-
-def _picture(png: bytes, alt: str) -> Picture:
-    return Picture(f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}", readable(alt))
+def _subjects(records: Records, kind: str) -> frozenset[int]:
+    """Statements with a decision of this kind that counts."""
+    rows = [row for row in records.of_kind(kind) if row.verb in (kind, f"{kind}s")]
+    return frozenset(int(subject) for row in rows for subject in row.subject_ids)
 
 
 def _script_hash(script: str) -> str:

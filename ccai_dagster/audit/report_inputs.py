@@ -35,6 +35,8 @@ class ReportInputs:
         findings: Sentences that say what the scores show.
         qualitative_responses: QUALITATIVE_RESPONSES of all arms and `base`.
         digests: Content digest of every table and model, by asset key.
+        replication_page: Name of the file beside the report that compares with a published result; None if
+            there is none.
     """
 
     title: str
@@ -58,6 +60,9 @@ class ReportInputs:
     ledgers: Mapping[str, pl.DataFrame]
     decision_trail: pl.DataFrame
     decision_sensitivity: pl.DataFrame
+    decision_importance: pl.DataFrame
+    principle_robustness: pl.DataFrame
+    decision_reversals: pl.DataFrame
     judge_calibration: pl.DataFrame
     models: pl.DataFrame
     settings: Mapping[str, Mapping[str, Any]]
@@ -65,6 +70,7 @@ class ReportInputs:
     findings: Sequence[str]
     qualitative_responses: pl.DataFrame
     digests: Mapping[str, str]
+    replication_page: str | None = None
 
 
 def readable(text: object) -> str:

@@ -3,28 +3,84 @@
   var form = document.getElementById("search");
   var field = document.getElementById("search-text");
   var note = document.getElementById("search-note");
-  var items = Array.prototype.slice.call(document.querySelectorAll("[data-item]"));
+  var clear = form.querySelector("button[type=reset]");
+  var content = document.getElementById("content");
+  var lists = list("select", form);
+  var items = list("[data-item]", content);
+  var folds = list("details", content);
+  var groups = list("section, details.fold, .part", content);
   var texts = items.map(function (item) { return item.textContent.toLowerCase(); });
+  var opened = [];
+  var printed = [];
+
+  function list(selector, within) {
+    return Array.prototype.slice.call(within.querySelectorAll(selector));
+  }
+  function fits(item, text, words) {
+    return lists.every(function (each) {
+      var own = item.dataset[each.name] || "";
+      return !each.value || (each.name === "marks" ? own.split(" ").indexOf(each.value) !== -1 : own === each.value);
+    }) && words.every(function (word) { return text.indexOf(word) !== -1; });
+  }
   function search() {
     var words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-    var shown = 0;
-    items.forEach(function (item, place) {
-      var fits = words.every(function (word) { return texts[place].indexOf(word) !== -1; });
-      item.hidden = !fits;
-      shown += fits ? 1 : 0;
+    var active = words.length > 0 || lists.some(function (each) { return each.value; });
+    var shown = items.filter(function (item, place) {
+      var found = !active || fits(item, texts[place], words);
+      item.hidden = !found;
+      return found;
     });
-    note.textContent = words.length ? shown + " of " + items.length + " entries" : "";
+    opened.forEach(function (fold) { fold.open = false; });
+    opened = [];
+    content.classList.toggle("searching", active);
+    groups.forEach(function (group) {
+      var holds = !active || group.matches("[data-item]:not([hidden])") || group.querySelector("[data-item]:not([hidden])");
+      group.classList.toggle("empty", !holds);
+      if (active && holds && group.matches("details.fold:not([open]):not([data-item])")) {
+        group.open = true;
+        opened.push(group);
+      }
+    });
+    clear.hidden = !active;
+    if (active && content.getBoundingClientRect().top < 0) { window.scrollTo(0, content.offsetTop - form.offsetHeight); }
+    note.textContent = active ? shown.length + " of " + items.length + " entries" : "";
+  }
+  function everything() {
+    field.value = "";
+    lists.forEach(function (each) { each.value = ""; });
+    search();
   }
   function reveal() {
     var target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target && (target.hidden || target.closest("[hidden]"))) {
-      field.value = "";
-      search();
-      target.scrollIntoView();
-    }
+    if (!target || !content.contains(target)) { return; }
+    if (target.closest("[hidden], .empty")) { everything(); }
+    for (var fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) { fold.open = true; }
+    target.scrollIntoView();
+  }
+  function makeRoom() {
+    // What a link leads to must not lie under the bar.
+    document.documentElement.style.scrollPaddingTop = form.offsetHeight + 8 + "px";
   }
   form.hidden = false;
+  makeRoom();
+  window.addEventListener("resize", makeRoom);
   form.addEventListener("submit", function (event) { event.preventDefault(); search(); });
+  form.addEventListener("reset", function (event) { event.preventDefault(); everything(); field.focus(); });
   field.addEventListener("input", search);
+  field.addEventListener("keydown", function (event) { if (event.key === "Escape") { field.value = ""; search(); } });
+  lists.forEach(function (each) { each.addEventListener("change", search); });
   window.addEventListener("hashchange", reveal);
+  document.addEventListener("click", function (event) {
+    var link = event.target.closest("a[href^='#']");
+    if (link && link.getAttribute("href") === location.hash) { reveal(); }
+  });
+  window.addEventListener("beforeprint", function () {
+    printed = folds.filter(function (fold) { return !fold.open; });
+    printed.forEach(function (fold) { fold.open = true; });
+  });
+  window.addEventListener("afterprint", function () {
+    printed.forEach(function (fold) { fold.open = false; });
+  });
+  search();
+  reveal();
 }());
