@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,30 +11,34 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 import pytest
+from small_report import calibration, inputs
 
+from ccai_dagster.audit.filters import MARKS, Choice, Entry, filters
+from ccai_dagster.audit.hanging_chapter import (
+    changing,
+    consequences,
+    hanging_sentence,
+    robustness_by_principle,
+)
 from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict
-from ccai_dagster.audit.model_chapters import one_difference, sensitivity_sentence
+from ccai_dagster.audit.ledger_chapter import (
+    agreement_sentences,
+    corrections,
+    corrections_sentence,
+    decided_anew,
+    decided_twice,
+)
+from ccai_dagster.audit.model_chapters import one_difference, plain_findings
 from ccai_dagster.audit.opinion_chapter import opinion_facts
 from ccai_dagster.audit.public_chapters import summary
 from ccai_dagster.audit.records import read_records
-from ccai_dagster.audit.report import render_report
+from ccai_dagster.audit.report import render_page, render_report
 from ccai_dagster.audit.report_inputs import ReportInputs, natural, number, readable, signed
-from ccai_dagster.audit.trail import decision_trail
-from ccai_dagster.contracts import (
-    CONSTITUTION_OVERLAP,
-    DECISION_SENSITIVITY,
-    EVAL_SCORES,
-    GROUP_STABILITY,
-    JUDGE_CALIBRATION,
-    MODEL,
-    OPINION_GROUPS,
-    PARTICIPANTS,
-    QUALITATIVE_RESPONSES,
-    REPRESENTATIVE_STATEMENTS,
-    VOTES,
-)
+from ccai_dagster.audit.report_pictures import Picture, draw_pictures
+from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
 
-HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> [a](http://evil.example) {{ 7*7 }} =1+1"
+__all__ = ["inputs"]
+
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 
 
@@ -71,137 +74,16 @@ class Page(HTMLParser):
         return " ".join("".join(self.text).split())
 
 
-def calibration(low: float, high: float, method: str = "letters") -> dict[str, Any]:
-    return {
-        "method": method, "comparison_set": "sample_judge", "feedback_model": "m", "n": 50, "n_unanswered": 0,
-        "accuracy": (low + high) / 2, "accuracy_low": low, "accuracy_high": high, "position_bias": 0.5,
-        "flip_rate": 0.5, "at_chance": low <= 0.5 <= high,
-    }  # fmt: skip
-
-
-def model(stage: str, arm: str, constitution: str | None, settings: str) -> dict[str, Any]:
-    return {
-        "model_digest": f"{arm}-{stage}-digest", "stage": stage, "arm": arm, "parent_digest": None,
-        "constitution_digest": constitution, "settings_digest": settings, "settings": "{}",
-        "metrics": json.dumps({"loss": 1.25, "note": "text"}),
-    }  # fmt: skip
-
-
-def eval_score(arm: str, value: float) -> dict[str, Any]:
-    return {
-        "arm": arm, "benchmark": "elo", "metric": "harmlessness", "category": "all", "n": 20,
-        "n_unanswered": 1,
-        "value": value, "low": value - 30, "high": value + 30,
-        "compared_with": None if arm == "base" else "base", "difference": None if arm == "base" else value,
-        "difference_low": None if arm == "base" else -2.0, "difference_high": None if arm == "base" else 55.0,
-        "judge_at_chance": True,
-    }  # fmt: skip
+@pytest.fixture(scope="session")
+def drawn(inputs: ReportInputs) -> dict[str, Picture]:
+    """The pictures, drawn once."""
+    return draw_pictures(inputs)
 
 
 @pytest.fixture(scope="session")
-def inputs(small_consultation: Any) -> ReportInputs:
-    small = small_consultation
-    trail = decision_trail(**vars(small))
-    people = [
-        {
-            "participant_id": who, "n_votes": 4, "kept": who < 20, "fate": "kept" if who < 20 else "excluded",
-            "polis_group": None, "decision_ids": [],
-        }
-        for who in range(22)
-    ]  # fmt: skip
-    groups = [
-        {"participant_id": who, "group_id": int(who >= 12), "x": float(who), "y": float(who % 3)}
-        for who in range(20)
-    ]
-    changes = [("0.6", False, [5], [], []), ("0.7", True, [], [], []), ("0.9", False, [], [1, 2, 6], ["P1"])]
-    return ReportInputs(
-        title=f"Rules {HOSTILE}",
-        public="Twenty neighbours",
-        question="What should it do?",
-        derived_arm="public",
-        baseline="standard",
-        arms={"public": "from the votes", "standard": HOSTILE},
-        raw_statements=small.raw_statements,
-        participants=PARTICIPANTS.build(people),
-        statements=small.statements,
-        votes=VOTES.build(
-            [
-                {"participant_id": who, "statement_id": 5, "vote": vote}
-                for who, vote in [(0, 1), (1, 1), (2, 0), (12, -1), (13, -1)]
-            ]
-        ),
-        opinion_groups=OPINION_GROUPS.build(groups),
-        representative_statements=REPRESENTATIVE_STATEMENTS.build(
-            [
-                {
-                    "group_id": 1, "statement_id": 5, "rank": 1, "side": "disagree", "best_agreed": False,
-                    "eligible": True, "n_side": 2, "n_votes": 2,
-                    "probability": 0.75, "ratio": 3.0, "ratio_z": 2.0, "probability_z": 1.5,
-                }
-            ]
-        ),
-        group_stability=GROUP_STABILITY.build(
-            [
-                {"varied": varied, "draw": draw, "n_groups": number, "adjusted_rand": index}
-                for varied, draw, number, index in [
-                    ("participants", 1, 2, 0.9), ("participants", 2, 3, 0.4), ("participants", 3, 2, 1.0),
-                    ("participants", 4, 2, 0.8), ("seed", 1, 2, 1.0),
-                    ("seed", 2, 2, 0.9),
-                ]
-            ]
-        ),
-        gac_scores=small.gac_scores,
-        consensus_stability=small.consensus_stability,
-        selected_statements=small.selected_statements,
-        constitutions=small.constitutions,
-        constitution_overlap=CONSTITUTION_OVERLAP.build(
-            [
-                {
-                    "arm": "standard", "principle_id": "S1", "other_arm": "public",
-                    "nearest_principle_id": "P1", "similarity": 0.25, "shared": False,
-                }
-            ]
-        ),
-        ledgers=small.ledgers,
-        decision_trail=trail,
-        decision_sensitivity=DECISION_SENSITIVITY.build(
-            [
-                {
-                    "decision": "gac_threshold", "alternative": value, "chosen": chosen, "n_groups": 2,
-                    "n_selected": 3, "entering": entering, "leaving": leaving, "lost_principles": lost,
-                    "gained_principles": [],
-                }
-                for value, chosen, entering, leaving, lost in changes
-            ]
-        ),
-        judge_calibration=JUDGE_CALIBRATION.build([calibration(0.4, 0.6)]),
-        models=MODEL.build(
-            [
-                model("policy", "public", "c1", "s"),
-                model("policy", "standard", "c2", "s"),
-                model("base_model", "base", None, "b"),
-            ]
-        ),
-        settings={"policy": {"steps": 4, "kl_weight": 0.05}},
-        eval_scores=EVAL_SCORES.build([eval_score("base", 0.0), eval_score("public", 26.0)]),
-        findings=[f"No difference was shown. {HOSTILE}"],
-        qualitative_responses=QUALITATIVE_RESPONSES.build(
-            [
-                {
-                    "arm": arm, "prompt_id": "q1", "prompt": "Who are you?", "response": HOSTILE,
-                    "refused": arm == "base",
-                }
-                for arm in ("public", "base")
-            ]
-        ),
-        digests={"statements": "a" * 64, "public/policy": "b" * 64},
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def html(inputs: ReportInputs) -> str:
-    """The page, drawn once."""
-    return render_report(inputs)
+def html(inputs: ReportInputs, drawn: dict[str, Picture]) -> str:
+    """The page."""
+    return render_page(inputs, drawn)
 
 
 def test_the_page_is_well_formed_and_accessible(html: str) -> None:
@@ -215,8 +97,8 @@ def test_the_page_is_well_formed_and_accessible(html: str) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
-    labels = {attributes["for"] for tag, attributes in page.elements if tag == "label"}
-    assert {attributes["id"] for tag, attributes in page.elements if tag == "input"} == labels
+    labels = {attributes.get("for") for tag, attributes in page.elements if tag == "label"}
+    assert {attributes["id"] for tag, attributes in page.elements if tag == "input"} == labels - {None}
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
 
 
@@ -267,8 +149,19 @@ def test_the_page_tells_the_whole_way(html: str) -> None:
         "Choose the honest response.",
         "teh AI shuold tell the truth",
         "Group A: 90% of 10 votes agree (95% interval 60 to 98)",
+        "Worded before as: Be honest.",
         "Reason given: template. moderators, 2025-03-04; replaces P1",
-        "Earlier decisions, replaced since:",
+        "Had statements 1 and 2 been left out, P1 would be lost.",
+        "Earlier decisions, replaced since: P1 Worded as a principle: Be honest. Reason given: first draft.",
+        "It is in under 75% of 8 combinations of numbers that were tried.",
+        "Another choice of gac threshold alone would take it out.",
+        "Worded as P2 by a person. It is in under 25% of 8 combinations of numbers that were tried. Another choice of "
+        "gac threshold alone would bring it in.",
+        "1 decision replaced an earlier one. Nothing was erased: both stand here.",
+        "Principles worded: 1 of 1 reversal would change the constitution.",
+        "Moderation: 0 of 1 reversal would change the constitution.",
+        "on record: 0.7; accounts for 75% of the differences when all numbers vary",
+        "Votes set aside: participant 9.",
         "1 statement reached the cut, and nobody has yet decided",
         "Moderated out: nonsensical: 1",
         "Never moderated: 1",
@@ -309,22 +202,22 @@ def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:
     ],
 )
 def test_the_judge_is_trusted_as_far_as_it_was_measured(
-    inputs: ReportInputs, rows: list[dict[str, Any]], trusted: bool, words: str
+    inputs: ReportInputs, drawn: dict[str, Picture], rows: list[dict[str, Any]], trusted: bool, words: str
 ) -> None:
     measured = replace(inputs, judge_calibration=JUDGE_CALIBRATION.build(rows))
     verdict = judge_verdict(judge_findings(measured, read_records(inputs.ledgers)))
     assert verdict[0] is trusted
     assert words in verdict[1]
-    assert words in Page(render_report(measured)).words()
+    assert words in Page(render_page(measured, drawn)).words()
 
 
-def test_unequal_settings_are_shown(inputs: ReportInputs) -> None:
+def test_unequal_settings_are_shown(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
     assert [row["same_settings"] for row in one_difference(inputs)] == [True]
     unequal = replace(
         inputs, models=inputs.models.with_columns(settings_digest=pl.concat_str("arm", "settings_digest"))
     )
     assert [row["same_settings"] for row in one_difference(unequal)] == [False]
-    assert "these arms cannot be compared" in render_report(unequal)
+    assert "these arms cannot be compared" in render_page(unequal, drawn)
 
 
 def test_how_sure_groups_and_scores_are_is_told_in_figures(inputs: ReportInputs, html: str) -> None:
@@ -371,12 +264,12 @@ def test_what_sets_groups_apart_is_listed_beside_its_picture(html: str) -> None:
 
 
 def test_how_much_hangs_on_numbers(inputs: ReportInputs) -> None:
-    assert sensitivity_sentence(inputs) == (
+    assert hanging_sentence(inputs) == (
         "Of 1 principle, 0 stay under all of 2 alternatives that were tried, and 1 would be lost under at "
-        "least one: P1."
+        "least one: P1. 1 worded principle that is not in would come in under at least one: P2."
     )
     calm = replace(inputs, decision_sensitivity=inputs.decision_sensitivity.filter("chosen"))
-    assert sensitivity_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
+    assert hanging_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
 
 
 def test_empty_results_are_said_and_not_hidden(inputs: ReportInputs) -> None:
@@ -420,3 +313,118 @@ def test_numbers_have_as_many_digits_as_they_deserve(
 def test_signs_and_order() -> None:
     assert [signed(0.1), signed(-0.1), signed(None)] == ["+0.10", "−0.10", "–"]
     assert sorted(["P10", "P2", "S1", "1"], key=natural) == ["1", "P2", "P10", "S1"]
+
+
+def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none(inputs: ReportInputs) -> None:
+    rows = [("A", 1000, []), ("B", 999, []), ("C", 1, ["seed", "smoothing"]), ("D", 0, [])]
+    table = pl.DataFrame(
+        {"principle_id": [row[0] for row in rows], "n_in": [row[1] for row in rows], "n_worlds": 1000, "arm": "x",
+         "share_in": [row[1] / 1000 for row in rows], "hangs_on": [row[2] for row in rows], "in_on_record": False},
+        schema_overrides={"hangs_on": pl.List(pl.String)},
+    )  # fmt: skip
+    assert robustness_by_principle(replace(inputs, principle_robustness=table), "x") == {
+        "A": "It is in under each of 1,000 combinations of numbers that were tried.",
+        "B": "It is in under more than 99% of 1,000 combinations of numbers that were tried.",
+        "C": "It is in under less than 1% of 1,000 combinations of numbers that were tried. Another choice of seed or "
+        "smoothing alone would bring it in.",
+        "D": "It is in under none of 1,000 combinations of numbers that were tried.",
+    }
+
+
+def test_only_reversals_with_an_effect_change_the_constitution(inputs: ReportInputs) -> None:
+    assert list(consequences(inputs.decision_reversals)) == ["W2", "M3"]
+    assert list(consequences(changing(inputs.decision_reversals))) == ["W2"]
+    together = inputs.decision_reversals.with_columns(reversal=pl.lit("every exclusion"))
+    assert consequences(together) == {}
+
+
+def moderation(*rows: tuple[str, list[str], str, str, str | None]) -> pl.DataFrame:
+    return LEDGER.build(
+        [
+            {
+                "decision_id": key, "kind": "moderation", "subject_ids": subjects, "outcome": outcome, "reason": "r",
+                "policy_ref": None, "decided_by": by, "decided_at": "2025-03-04", "supersedes": supersedes,
+                "inputs_digest": None, "suggested_by": None,
+            }
+            for key, subjects, outcome, by, supersedes in rows
+        ]
+    )  # fmt: skip
+
+
+def test_double_decisions_are_told_with_kappa_and_what_settled_them(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    ledger = moderation(
+        ("X1", ["1"], "in", "first", None), ("X2", ["1"], "out: off topic", "second", None),
+        ("X3", ["1"], "in", "third", "X1 X2"), ("X4", ["5"], "in", "first", None), ("X5", ["5"], "in", "second", None),
+        ("X6", ["6"], "out: hateful", "first", None), ("X7", ["6"], "out: nonsense", "second", None),
+        ("X8", ["2"], "in", "first", None), ("X9", ["2"], "out: hateful", "first", "X8"),
+    )  # fmt: skip
+    twice = replace(inputs, ledgers={**inputs.ledgers, "moderation": ledger, "wording": ledger.clear()})
+    assert agreement_sentences(twice) == [
+        "Moderation: first and second decided on 3 statements independently, and alike on 2 (67%). Cohen’s kappa is "
+        "0.40 (1 if they always agree, 0 if they agree as often as by chance)."
+    ]
+    found = corrections(read_records(twice.ledgers))
+    assert [(one.latest.decision_id, [old.decision_id for old in one.earlier], one.resolves) for one in found] == [
+        ("X3", ["X1", "X2"], True), ("X9", ["X8"], False),
+    ]  # fmt: skip
+    assert corrections_sentence(found) == (
+        "1 decision replaced an earlier one and 1 decision settled what two people had decided differently. Nothing "
+        "was erased: both stand here."
+    )
+    assert decided_twice(twice) == {1, 5, 6}
+    assert decided_anew(found) == {1, 2}
+    assert corrections_sentence([]) == "No decision was replaced by a later one."
+    words = Page(render_page(twice, drawn)).words()
+    assert "moderation: 1, decided differently by two people" in words
+    assert (
+        "Before: X1 Let in by moderation. Reason given: r. first, 2025-03-04 X2 out: off topic. Reason"
+        in words
+    )
+
+
+def test_without_double_decisions_the_page_says_so(inputs: ReportInputs, html: str) -> None:
+    assert agreement_sentences(inputs) == []
+    assert "Nobody decided a second time, independently of the first." in Page(html).words()
+
+
+def test_filters_offer_only_what_is_there_and_count_it() -> None:
+    found = filters(
+        [Entry("b", "x", frozenset({"few"})), Entry("a"), Entry("b", "x", frozenset({"few", "twice"}))]
+    )
+    assert [(each.name, each.choices) for each in found] == [
+        ("fate", [Choice("b", "b", 2), Choice("a", "a", 1)]), ("arm", [Choice("x", "x", 2)]),
+        ("marks", [Choice("twice", MARKS["twice"], 1), Choice("few", MARKS["few"], 2)]),
+    ]  # fmt: skip
+    assert filters([]) == []
+
+
+def test_every_filter_finds_as_many_entries_as_it_says(html: str) -> None:
+    page = Page(html)
+    entries = [attributes for _, attributes in page.elements if "data-item" in attributes]
+    name, checked = "", 0
+    for tag, attributes in page.elements:
+        if tag == "select":
+            name = str(attributes["name"])
+        if tag == "option" and attributes["value"]:
+            value = attributes["value"]
+            own = [str(entry.get(f"data-{name}") or "") for entry in entries]
+            n = sum(value in (cell.split() if name == "marks" else [cell]) for cell in own)
+            assert n > 0
+            assert re.search(rf'value="{re.escape(value)}">[^<]* \({n}\)<', html), (name, value, n)
+            checked += 1
+    assert checked >= 8
+
+
+def test_the_replication_page_is_linked_only_where_there_is_one(
+    inputs: ReportInputs, drawn: dict[str, Picture], html: str
+) -> None:
+    assert "replication.html" not in html
+    linked = render_page(replace(inputs, replication_page="replication.html"), drawn)
+    assert '<a href="replication.html">' in linked
+
+
+def test_names_in_findings_stand_between_quotation_marks(inputs: ReportInputs) -> None:
+    told = replace(inputs, findings=["Accuracy on `know` is higher for `public`.", "a ` alone"])
+    assert plain_findings(told) == ["Accuracy on “know” is higher for “public”.", "a ` alone"]

@@ -200,9 +200,6 @@ def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read(
         scores(few, adherence={arm: t.head(0) for arm, t in ADHERENCE_TABLES.items()}, elo=ELO.head(0))
     )
     text = " ".join(sentences)
-    assert (
-        "Too few items to tell whether there is a difference in 1 comparison: accuracy on `know`."
-        in text
-    )
+    assert "Too few items to tell whether there is a difference in 1 comparison: accuracy on `know`." in text
     assert "4 of 10 answers of `standard` could not be read" in text
     assert "coin" not in text

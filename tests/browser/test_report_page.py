@@ -1,0 +1,177 @@
+"""The audit report in a real browser: search, filters, keyboard, no network, phones, print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+from small_consultation import small_consultation
+from small_report import inputs
+
+from ccai_dagster.audit.report import render_report
+from ccai_dagster.audit.report_inputs import ReportInputs
+
+__all__ = ["inputs", "small_consultation"]
+
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+SHOWN = "[data-item]:not([hidden])"
+
+
+@dataclass
+class Opened:
+    """The page, and everything that went wrong or out while it was open."""
+
+    page: Page
+    told: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def shown(self) -> list[str]:
+        """The words of the entries that are left after searching."""
+        return [" ".join(text.split()) for text in self.page.locator(SHOWN).all_text_contents()]
+
+
+@pytest.fixture(scope="module")
+def file(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "audit_report.html"
+    path.write_text(render_report(inputs), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def opened(browser: Browser, file: Path) -> Iterator[Opened]:
+    page = browser.new_page(viewport=DESKTOP)
+    found = Opened(page)
+    page.on("console", lambda message: found.told.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: found.told.append(str(error)))
+    page.on("dialog", lambda dialog: (found.told.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: found.asked.append(request.url))
+    page.goto(file.as_uri())
+    yield found
+    # Hostile text did nothing, and nothing but the file and its own pictures was ever asked for.
+    assert found.told == []
+    assert [url for url in found.asked if not url.startswith("data:image/png;base64,")] == [file.as_uri()]
+    page.close()
+
+
+def test_search_leaves_what_has_all_words_and_unfolds_it(opened: Opened) -> None:
+    page, before = opened.page, len(opened.shown())
+    left_out = page.locator("#statement-5")
+    assert not left_out.is_visible()
+    page.get_by_label("Search principles").fill("SHORT the ai")
+    assert [text[:24] for text in opened.shown()] == ["5 The AI should be short"]
+    assert left_out.is_visible()
+    assert page.locator("#search-note").text_content() == f"1 of {before} entries"
+    assert not page.locator("#scores").is_visible()
+    page.get_by_label("Search principles").fill("<script>")
+    assert any(text.startswith("3 <script>alert('x')</script>") for text in opened.shown())
+    page.keyboard.press("Escape")
+    assert len(opened.shown()) == before
+    assert not left_out.is_visible()
+    assert page.locator("#scores").is_visible()
+
+
+def test_filters_go_together_with_each_other_and_with_the_search(opened: Opened) -> None:
+    page, before = opened.page, len(opened.shown())
+    page.get_by_label("Fate").select_option("undecided")
+    assert [text[:15] for text in opened.shown()] == ["Statement 6 The"]
+    page.get_by_label("Marked").select_option("rewritten")
+    assert opened.shown() == []
+    assert page.locator("#search-note").text_content() == f"0 of {before} entries"
+    page.get_by_label("Fate").select_option("principle")
+    assert [text[:30] for text in opened.shown()] == ["P1 Choose the honest response."]
+    page.locator("select[name=arm]").select_option("standard")
+    page.get_by_label("Marked").select_option("")
+    assert [text[:32] for text in opened.shown()] == ["S1 Choose the harmless response."]
+    page.get_by_role("button", name="Show everything").click()
+    assert len(opened.shown()) == before
+    assert not page.get_by_role("button", name="Show everything").is_visible()
+
+
+def test_the_keyboard_reaches_search_filters_and_folds(opened: Opened) -> None:
+    page = opened.page
+    focused = "document.activeElement.textContent || document.activeElement.id"
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "Skip to the report"
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "Skip to the search"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    page.keyboard.press("Enter")
+    page.keyboard.type("honest")
+    assert page.locator("#search-text").input_value() == "honest"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "fate"
+    fold = page.locator("#principle-public-P1 summary")
+    fold.focus()
+    page.keyboard.press("Enter")
+    assert page.get_by_text("Earlier decisions, replaced since:").is_visible()
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+
+
+def test_a_link_into_what_is_folded_or_searched_away_shows_it(opened: Opened) -> None:
+    page = opened.page
+    page.get_by_label("Search principles").fill("honest")
+    assert not page.locator("#statement-5").is_visible()
+    page.evaluate("location.hash = 'statement-5'")
+    page.wait_for_function("document.getElementById('search-text').value === ''")
+    assert page.locator("#statement-5").is_visible()
+    covered = page.locator("#statement-5").bounding_box()
+    bar = page.locator("#search").bounding_box()
+    assert covered is not None
+    assert bar is not None
+    assert covered["y"] >= bar["y"] + bar["height"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_told_from_its_ground(opened: Opened, scheme: str) -> None:
+    opened.page.emulate_media(color_scheme=scheme)
+    contrasts = opened.page.evaluate(CONTRASTS)
+    assert len(contrasts) > 50
+    # Level AA of the Web Content Accessibility Guidelines 2.2.
+    assert [each for each in contrasts if each["ratio"] < 4.5] == []
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_nothing_sticks_out_at_the_side(opened: Opened, viewport: dict[str, int], tmp_path: Path) -> None:
+    page = opened.page
+    page.set_viewport_size(viewport)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    picture = tmp_path / "page.png"
+    page.screenshot(path=picture, full_page=True)
+    assert picture.read_bytes()[16:20] == viewport["width"].to_bytes(4, "big")
+
+
+def test_print_unfolds_everything_and_leaves_the_search_out(opened: Opened) -> None:
+    page = opened.page
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator("#statement-5").is_visible()
+    assert not page.locator("#search").is_visible()
+    page.emulate_media(media="screen")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert not page.locator("#statement-5").is_visible()
+
+
+# Contrast of every visible text with the nearest ground that is painted behind it, as WCAG 2.2 defines it.
+CONTRASTS = """() => {
+  const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  document.querySelectorAll('details').forEach(fold => { fold.open = true; });
+  const found = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility() || ['SCRIPT', 'STYLE', 'OPTION'].includes(element.tagName)) continue;
+    let ground = element;
+    while (ground && (numbers(getComputedStyle(ground).backgroundColor)[3] ?? 1) === 0) ground = ground.parentElement;
+    const text = light(numbers(getComputedStyle(element).color));
+    const behind = light(numbers(getComputedStyle(ground || document.body).backgroundColor));
+    const ratio = (Math.max(text, behind) + 0.05) / (Math.min(text, behind) + 0.05);
+    found.push({ text: element.textContent.trim().slice(0, 40), ratio });
+  }
+  return found;
+}"""
