@@ -106,17 +106,21 @@ def build(
     assets = [trail]
     if derived is not None:
         assets += _sensitivity(consultation, derived)
+        read = deliberated | constitutions | responses | records | {
+            name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
+                                      "group_stability", "constitution_overlap", "decision_trail",
+                                      "decision_sensitivity", "decision_importance", "principle_robustness",
+                                      "decision_reversals", "judge_calibration", "eval_scores", "base_model")
+        }  # fmt: skip
+        # The page lists the version of everything, so it is written anew when anything changes.
+        told = _keys([*others, *assets])
 
         @table_asset(
-            contracts.FILE, key=["audit_report"], kinds={"html"},
-            ins=deliberated | constitutions | responses | records
-            | {name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
-                                         "group_stability", "constitution_overlap", "decision_trail",
-                                         "decision_sensitivity", "decision_importance", "principle_robustness",
-                                         "decision_reversals", "judge_calibration", "eval_scores", "base_model")},
+            contracts.FILE, key=["audit_report"], kinds={"html"}, group=GROUP, owner=OWNER, ins=read,
+            deps=sorted(told - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
             settings=[consultation.file.title, consultation.file.public, consultation.file.question,
                       PAGE if consultation.file.replication else ""], method="2",
-            description="One page for a lay reader: the constitution, why it is so, and what it did.", **common,
+            description="One page for a lay reader: the constitution, why it is so, and what it did.",
         )  # fmt: skip
         def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
             named = set(ReportInputs.__dataclass_fields__) & set(tables)
@@ -137,8 +141,7 @@ def build(
                 findings=findings(tables["eval_scores"]),
                 qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
                 digests={
-                    key.to_user_string(): version
-                    for key, version in versions(context.instance, _keys(others)).items()
+                    key.to_user_string(): version for key, version in versions(context.instance, told).items()
                 },
                 replication_page=PAGE if consultation.file.replication else None,
                 **{name: tables[name] for name in named},

@@ -237,7 +237,7 @@ def _written(manifest: Manifest, there: Mapping[str, Path]) -> Iterator[Mismatch
     if REPORT_NAME in there:
         text = there[REPORT_NAME].read_text(encoding="utf-8", errors="replace")
         listed = set(_DIGEST.findall(text))
-        own = {"decision_trail", "decision_sensitivity", "audit_report", "provenance"}
+        own = {"audit_report", "provenance"}
         missing = sorted(
             key for key, made in manifest.materializations.items()
             if key not in own and made.data_version not in listed
