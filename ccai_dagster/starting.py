@@ -224,15 +224,21 @@ def _starting_values(kind: str) -> list[Decision]:
 
 
 def _moderation(raw_statements: pl.DataFrame) -> list[Decision]:
-    """Take over what was moderated in Polis, one row for all that went in and one for all that went out."""
+    """Take over what was moderated in Polis, a row a statement, so that each lapses and is corrected alone."""
     reason = "taken over from the export; the reasons were not exported"
-    rows = []
-    for number, (value, outcome) in enumerate(((1, "in"), (-1, "out: moderated out in Polis")), start=1):
-        chosen = raw_statements.filter(pl.col("moderated") == value).sort("statement_id")
-        if chosen.height:
-            subjects = tuple(map(str, chosen["statement_id"]))
-            rows.append(_decision("moderation", number, subjects, outcome, reason, chosen["text"].to_list()))
-    return rows
+    outcomes = {1: "in", -1: "out: moderated out in Polis"}
+    moderated = raw_statements.filter(pl.col("moderated") != 0).sort("statement_id")
+    return [
+        _decision(
+            "moderation",
+            number,
+            (str(row["statement_id"]),),
+            outcomes[row["moderated"]],
+            reason,
+            [row["text"]],
+        )
+        for number, row in enumerate(moderated.iter_rows(named=True), start=1)
+    ]
 
 
 def _decision(

@@ -69,7 +69,8 @@ def finished(small_consultation: SmallConsultation, tmp_path: Path) -> Finished:
     model = folder_digest(weights)
     weights.rename(weights.with_name(model))
     record = {"stage": "policy", "arm": "public", "parent_digest": None, "constitution_digest": signed,
-              "settings_digest": "5" * 64, "settings": "{}", "metrics": '{"kl_last": 0.25}', "model_digest": model}  # fmt: skip
+              "settings_digest": "5" * 64, "settings": "{}",
+              "metrics": '{"kl_last": 0.25}', "model_digest": model}  # fmt: skip
     score = {
         "arm": "public", "benchmark": "elo", "metric": "helpfulness", "category": "all", "n": 12, "n_unanswered": 2,
         "value": 8.0, "low": -3.0, "high": 19.0, "compared_with": "standard", "difference": 4.0,
