@@ -23,6 +23,7 @@ from ccai_dagster.deliberation.cleaning import (
 )
 from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import group_participants
+from ccai_dagster.deliberation.one_thread import one_thread
 from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
 from ccai_dagster.errors import ConsultationError
@@ -137,6 +138,7 @@ def reached(
     return frozenset(np.asarray(statement_ids)[chosen].tolist())
 
 
+@one_thread()
 def decision_worlds(
     inputs: SharedInputs,
     on_record: World,

@@ -25,6 +25,7 @@ from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.decisions.decision import split_outcome
 from ccai_dagster.decisions.doubles import standing as decisions_that_stand
 from ccai_dagster.decisions.verdicts import decided_rows, moderation_verdicts, statement_ideas
+from ccai_dagster.deliberation.one_thread import one_thread
 from ccai_dagster.progress import Progress, silent
 
 SEPARATE_EXCLUSIONS = 50
@@ -49,6 +50,7 @@ class _Reversal:
     """Opinion groups found anew; None where they are as they are."""
 
 
+@one_thread()
 def decision_reversals(
     record: OnRecord, ledgers: Mapping[str, pl.DataFrame], progress: Progress = silent
 ) -> pl.DataFrame:

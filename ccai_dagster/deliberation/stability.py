@@ -15,6 +15,7 @@ import polars.selectors as cs
 from ccai_dagster.contracts import GROUP_STABILITY
 from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import base_clusters, group_participants
+from ccai_dagster.deliberation.one_thread import one_thread
 from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.redraws import drawn_consensus, participant_weights
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix
@@ -49,6 +50,7 @@ class Stability:
     groups: pl.DataFrame
 
 
+@one_thread()
 def consensus_stability(
     matrix: VoteMatrix,
     opinion_groups: pl.DataFrame,

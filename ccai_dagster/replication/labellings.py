@@ -17,6 +17,7 @@ import polars as pl
 
 from ccai_dagster.contracts import REPLICATED_GROUPS
 from ccai_dagster.deliberation.groups import Grouping, group_participants
+from ccai_dagster.deliberation.one_thread import one_thread
 from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
 from ccai_dagster.errors import ConsultationError
@@ -76,6 +77,7 @@ def by_position(labels: np.ndarray, file_order: np.ndarray) -> np.ndarray:
     return labels[np.argsort(file_order, kind="stable")]
 
 
+@one_thread()
 def replicated_groups(
     published: Published, matrix: VoteMatrix, seeds: int, progress: Progress = silent
 ) -> pl.DataFrame:
