@@ -19,6 +19,9 @@ from resources.model_store import ModelStore
 from resources.tracking import TrackedRun, Tracking
 
 SHOWN_ROWS = 20
+KEPT_SAMPLES = 50
+SAID = {"response", "revision", "response_a"}
+"""Columns of tables that hold what a model said; MLflow keeps some rows of those to look at."""
 POOL = "accelerator"
 """One torch process at a time: they share cores, memory and the GPU."""
 
@@ -97,6 +100,8 @@ def train(
         kept = {title: table for title, table in result.tables.items() if title != "history"}
         for title, table in kept.items():
             run.keep_table(table, title)
+        run.log({"peak_memory_gib": result.report["peak_memory_bytes"] / 2**30})
+        run.log_model(stage, tags | {"model_digest": digest, "address": models.address(digest)}, metrics)
         run.tag("dagster.data_version", digest)
     launcher.finish(result)
     record = contracts.MODEL.build(
@@ -128,6 +133,7 @@ def train(
             },
             **_calibration_picture(kept),
             **{f"final {key}": value for key, value in metrics.items()},
+            "most memory held, GiB": result.report["peak_memory_bytes"] / 2**30,
         },
         version=digest,
     )
@@ -180,7 +186,10 @@ def measure(
             run.log_json(result.report["provenance"], "provenance.json")
         for title, table in result.tables.items():
             run.log_table(table, title, "evaluation", table_digest(table))
+            if SAID & set(table.columns):
+                run.keep_table(table.head(KEPT_SAMPLES), f"samples/{title}")
         run.log(_means(result.tables))
+        run.log({"peak_memory_gib": result.report["peak_memory_bytes"] / 2**30})
     launcher.finish(result)
     return result, run
 

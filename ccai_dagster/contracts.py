@@ -625,6 +625,23 @@ MODEL = _contract(
     settings=Field(pl.String, "everything else it was trained with, as JSON"),
     metrics=Field(pl.String, "training figures as JSON"),
 )
+MODEL_CARDS = _contract(
+    "model_cards",
+    ("arm", "stage"),
+    arm=ARM,
+    stage=Field(pl.String, "supervised_policy, preference_model or policy"),
+    model_digest=Field(pl.String, "digest of the model's folder in the model store"),
+    constitution_digest=Field(pl.String, "digest of the constitution it was trained on"),
+    judge_at_chance=Field(
+        pl.Boolean,
+        "whether the feedback model, asked as decided, was no better than chance; null if not measured",
+        nullable=True,
+    ),
+    registered_name=Field(pl.String, "name of the model in MLflow's registry"),
+    registered_version=Field(pl.Int64, "its version there", checks=COUNT),
+    alias=Field(pl.String, "its alias there"),
+    card=Field(pl.String, "Markdown"),
+)
 
 BENIGN_PAIRS = _contract(
     "benign_pairs",

@@ -18,6 +18,7 @@ from assets import (
     deliberation,
     evaluation,
     feedback,
+    model_cards,
     public_input,
     replication,
     training,
@@ -56,6 +57,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *feedback.build(consultation),
         *training.build(consultation),
         *evaluation.build(consultation),
+        *model_cards.build(consultation),
     ]
     return [*assets, *audit.build(consultation, home, assets)]
 

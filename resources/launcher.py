@@ -1,7 +1,7 @@
 """Starts torch stages in a process of their own, through Dagster Pipes.
 
-The child has its own memory and threads, sends progress back, and is stopped when the Dagster run is
-cancelled. What it needs is written to a request file, what it made is read from a folder; a request that was
+The child has its own memory and threads, sends progress back, and is ended when the Dagster run is cancelled
+or killed. What it needs is written to a request file, what it made is read from a folder; a request that was
 interrupted finds its checkpoints again, because the folder's name is the digest of the request.
 """
 
@@ -18,6 +18,8 @@ import polars as pl
 from pydantic import BaseModel
 
 from ccai_dagster.digest import table_digest, value_digest
+from resources import faults
+from resources.child import attend
 
 
 class StageRequest(BaseModel):
@@ -41,6 +43,16 @@ class StageRequest(BaseModel):
     def work(self) -> Path:
         """Checkpoints."""
         return self.folder / "work"
+
+    @property
+    def file(self) -> Path:
+        """This request, as the child reads it."""
+        return self.folder / "request.json"
+
+    @property
+    def error(self) -> Path:
+        """Why the stage failed, in words for a person, if it did."""
+        return self.folder / "error.txt"
 
     @property
     def log(self) -> Path:
@@ -100,28 +112,31 @@ class Launcher(dg.ConfigurableResource):
         Raises:
             dagster.Failure: The child ended with an error; its message is the failure's.
         """
-        request = self._request(stage, tables, models, options)
-        shutil.rmtree(request.made, ignore_errors=True)
-        request.made.mkdir(parents=True)
-        path = request.folder / "request.json"
-        path.write_text(request.model_dump_json(indent=1), encoding="utf-8")
         try:
-            dg.PipesSubprocessClient().run(
-                context=context.op_execution_context,
-                command=self._command(distributed, path),
-                env={**os.environ, **self._environment(), **(environment or {})},
+            request = self._request(stage, tables, models, options)
+        except OSError as error:
+            work = Path(self.work)
+            message = faults.told(error, stage, next(each for each in (work, *work.parents) if each.is_dir()))
+            if message is None:
+                raise
+            raise dg.Failure(message, allow_retries=False) from error
+        # Dagster's own client would signal its direct child only, and what that has started would go on.
+        with dg.open_pipes_session(
+            context=context.op_execution_context,
+            context_injector=dg.PipesTempFileContextInjector(),
+            message_reader=dg.PipesTempFileMessageReader(),
+        ) as session:
+            status = attend(
+                self._command(distributed, request.file),
+                {
+                    **os.environ,
+                    **self._environment(),
+                    **(environment or {}),
+                    **session.get_bootstrap_env_vars(),
+                },
             )
-        except Exception as error:
-            message = request.folder / "error.txt"
-            if message.is_file():
-                text = message.read_text(encoding="utf-8")
-                message.unlink()
-                raise dg.Failure(text, allow_retries=False) from error
-            raise dg.Failure(
-                f"stage {stage} ended without a word ({error}); what it printed is in {request.log}. Out of memory is "
-                "the usual reason: make the batch sizes in consultation.yaml smaller.",
-                allow_retries=False,
-            ) from error
+        if status != 0:
+            raise dg.Failure(self._why(request, status), allow_retries=False)
         return self._result(request)
 
     def finish(self, result: StageResult) -> None:
@@ -145,7 +160,21 @@ class Launcher(dg.ConfigurableResource):
         for name, table in tables.items():
             paths[name] = folder / "inputs" / f"{name.replace('/', '--')}.parquet"
             table.write_parquet(paths[name])
-        return StageRequest(stage=stage, folder=folder, tables=paths, models=models, options=options)
+        request = StageRequest(stage=stage, folder=folder, tables=paths, models=models, options=options)
+        request.error.unlink(missing_ok=True)
+        request.file.write_text(request.model_dump_json(indent=1), encoding="utf-8")
+        return request
+
+    def _why(self, request: StageRequest, status: int) -> str:
+        if request.error.is_file() and (text := request.error.read_text(encoding="utf-8").strip()):
+            return text
+        if faults.is_disk_full(request.folder):
+            return faults.disk_full(request.stage, request.folder)
+        return (
+            f"stage {request.stage} ended without a word (exit status {status}); what it printed is in "
+            f"{request.log}. If the machine killed it for want of memory: "
+            f"{faults.out_of_memory(request.stage, 'of this machine')}"
+        )
 
     def _command(self, distributed: bool, request: Path) -> list[str]:
         if not distributed:

@@ -1,10 +1,13 @@
 """Models as folders addressed by the digest of their content.
 
-A model is added whole or not at all, never changed, and never pickled: weights are safetensors.
+A model is added whole or not at all, never changed, and never pickled: weights are safetensors. What is damaged
+later (a disk, a hand) is noticed by its digest before it is used.
 """
 
+import os
 import shutil
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +18,8 @@ from ccai_dagster.errors import ConsultationError
 
 FORBIDDEN_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".py"}
 """Files that could run code when loaded."""
+LAST_FILE = "config.json"
+"""Written last in a remote store: without it nothing is taken for a model."""
 
 
 class ModelStore(dg.ConfigurableResource):
@@ -29,7 +34,7 @@ class ModelStore(dg.ConfigurableResource):
     cache: str
 
     def add(self, folder: Path) -> str:
-        """Move a finished model folder into the store and return its digest.
+        """Copy a finished model folder into the store and return its digest.
 
         Raises:
             ConsultationError: The folder holds a file that is not data, or no weights.
@@ -42,49 +47,110 @@ class ModelStore(dg.ConfigurableResource):
         if not any(name.endswith(".safetensors") for name in names):
             raise ConsultationError(f"{folder}: no safetensors file in it; this is no model folder.")
         digest = folder_digest(folder)
-        target = UPath(self.url) / digest
-        if target.exists():
-            return digest
         if self._local:
-            partial = Path(self.url) / f".{digest}.{uuid.uuid4().hex}"
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(folder, partial)
-            partial.rename(Path(self.url) / digest)
+            self._add_here(folder, digest)
         else:
-            for path in sorted(folder.rglob("*"), key=lambda each: each.name == "config.json"):
-                if path.is_file():  # config.json last: without it nothing is taken for a model
-                    (target / path.relative_to(folder).as_posix()).write_bytes(path.read_bytes())
+            self._add_there(folder, UPath(self.url) / digest)
         return digest
 
     def folder(self, digest: str) -> Path:
-        """Return a local folder with the model of this digest.
+        """Return a local folder with the model of this digest; its bytes are verified once a process.
 
         Raises:
-            ConsultationError: There is none.
+            ConsultationError: There is none, or it is no longer what its digest says.
         """
         if self._local:
             found = Path(self.url) / digest
-            if not (found / "config.json").is_file():
+            if not (found / LAST_FILE).is_file():
                 raise ConsultationError(
                     f"{found}: no such model. Materialize the asset that trains it again."
                 )
+            if not is_whole(found, digest):
+                raise ConsultationError(
+                    f"{found}: damaged: its files have another digest than its name. Remove the folder and materialize "
+                    "the asset that trains the model again, or restore it from a backup."
+                )
             return found
         local = Path(self.cache) / digest
-        if not local.exists():
-            partial = local.with_name(f".{digest}.{uuid.uuid4().hex}")
-            remote = UPath(self.url) / digest
-            if not (remote / "config.json").exists():
-                raise ConsultationError(
-                    f"{remote}: no such model. Materialize the asset that trains it again."
-                )
-            for path in remote.rglob("*"):
-                if path.is_file():
-                    place = partial / path.relative_to(remote).as_posix()
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(path.read_bytes())
-            partial.rename(local)
+        if not (local.exists() and is_whole(local, digest)):
+            self._fetch(UPath(self.url) / digest, local, digest)
         return local
+
+    def address(self, digest: str) -> str:
+        """Return where the model of this digest is, or would be."""
+        return str(UPath(self.url) / digest)
+
+    def _add_here(self, folder: Path, digest: str) -> None:
+        target = Path(self.url) / digest
+        if target.exists():
+            if is_whole(target, digest):
+                return
+            # The same model was made again: what was damaged gives way to it.
+            target.rename(target.with_name(f".{digest}.damaged.{uuid.uuid4().hex}"))
+        partial = target.with_name(f".{digest}.{uuid.uuid4().hex}")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copytree(folder, partial)
+            for path in (*partial.rglob("*"), partial):
+                _flush(path)
+            partial.rename(target)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            if not (target.exists() and is_whole(target, digest)):  # another process was faster
+                raise
+        for old in target.parent.glob(f".{digest}.*"):
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _add_there(self, folder: Path, target: UPath) -> None:
+        if (target / LAST_FILE).exists():
+            return
+        for path in sorted(folder.rglob("*"), key=lambda each: each.name == LAST_FILE):
+            if path.is_file():
+                place = target / path.relative_to(folder).as_posix()
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(path.read_bytes())
+
+    def _fetch(self, remote: UPath, local: Path, digest: str) -> None:
+        if not (remote / LAST_FILE).exists():
+            raise ConsultationError(f"{remote}: no such model. Materialize the asset that trains it again.")
+        partial = local.with_name(f".{digest}.{uuid.uuid4().hex}")
+        for path in remote.rglob("*"):
+            if path.is_file():
+                place = partial / path.relative_to(remote).as_posix()
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(path.read_bytes())
+        if not is_whole(partial, digest):
+            shutil.rmtree(partial)
+            raise ConsultationError(
+                f"{remote}: damaged: its files have another digest than its name. Remove it and materialize the asset "
+                "that trains the model again."
+            )
+        shutil.rmtree(local, ignore_errors=True)
+        partial.rename(local)
 
     @property
     def _local(self) -> bool:
         return UPath(self.url).protocol in ("", "file", "local")
+
+
+def is_whole(folder: Path, digest: str) -> bool:
+    """Tell whether a model folder has this digest; read again only after a file was changed."""
+    state = tuple(
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )
+    return _digest_in_state(folder, state) == digest
+
+
+@lru_cache(maxsize=256)
+def _digest_in_state(folder: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+    return folder_digest(folder)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

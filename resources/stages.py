@@ -6,6 +6,7 @@ No method lives here. A stage returns figures as JSON; tables and models are fil
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,11 @@ STAGES: Mapping[str, Stage] = {
 }
 
 
+def is_first_process() -> bool:
+    """Tell whether this is the first of the processes that run a stage together; only that one writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _table(request: StageRequest, name: str) -> pl.DataFrame:
     return pl.read_parquet(request.tables[name])
 
@@ -277,7 +283,7 @@ def _constitutions(request: StageRequest) -> dict[str, pl.DataFrame]:
 
 def _model(request: StageRequest, name: str, batch_size: int) -> LanguageModel:
     model = sizes.ModelSettings.model_validate(request.options["model"])
-    return _load(request.models[name], model, batch_size)
+    return _keeping(request, _load(request.models[name], model, batch_size))
 
 
 def _load(folder: Path, model: sizes.ModelSettings, batch_size: int) -> LanguageModel:
@@ -291,11 +297,17 @@ def _judge(request: StageRequest) -> LanguageModel:
     if feedback.server_url:
         from resources.language_model_server import OpenAIServerModel
 
-        return OpenAIServerModel(feedback.server_url, feedback.server_model or "")
+        return _keeping(request, OpenAIServerModel(feedback.server_url, feedback.server_model or ""))
     return _model(request, "base_model", feedback.batch_size)
 
 
+def _keeping(request: StageRequest, model: LanguageModel) -> LanguageModel:
+    from resources.kept_answers import KeptAnswers
+
+    return KeptAnswers(model, request.folder / "answers.jsonl")
+
+
 def _keep(request: StageRequest, **tables: pl.DataFrame) -> dict[str, Any]:
-    for name, table in tables.items():
+    for name, table in tables.items() if is_first_process() else ():
         table.write_parquet(request.made / f"{name.replace('/', '--')}.parquet")
     return {"metrics": {}}

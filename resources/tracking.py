@@ -1,6 +1,8 @@
 """MLflow: one run a training or evaluation asset, linked with the Dagster run both ways."""
 
 import os
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,9 @@ import polars as pl
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+
+
+SECONDS_BETWEEN_SYSTEM_METRICS = 3.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class TrackedRun:
         import mlflow
 
         dataset = mlflow.data.from_polars(table, name=name, digest=digest[:36])
-        mlflow.log_input(dataset, context=context)
+        # MLflow cuts a dataset's digest to 36 characters; the tag has all of it.
+        mlflow.log_input(dataset, context=context, tags={"digest": digest})
 
     def keep_table(self, table: pl.DataFrame, name: str) -> None:
         """Keep a small table as an artifact that MLflow shows and compares between runs."""
@@ -53,11 +59,33 @@ class TrackedRun:
 
         mlflow.log_table({title: table[title].to_list() for title in table.columns}, f"{name}.json")
 
+    def log_model(self, stage: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        """Log a trained model: what it is and where, with its figures; its weights stay in the model store.
+
+        MLflow's own format of a transformers model pickles parts of it and would copy the weights; neither is done.
+
+        Args:
+            stage: Name and type of the model.
+            tags: `model_digest`, `address` in the model store, arm and so on.
+            metrics: Final figures.
+        """
+        import mlflow
+
+        model = mlflow.create_external_model(
+            name=stage, source_run_id=self.run_id, tags=dict(tags), model_type=stage
+        )
+        mlflow.log_metrics(dict(metrics), model_id=model.model_id)
+
     def log_json(self, content: Any, name: str) -> None:
         """Log a JSON document as an artifact."""
         import mlflow
 
         mlflow.log_dict(content, name)
+
+
+def alias_of(arm: str) -> str:
+    """Return the alias of an arm's models: its name, unless MLflow keeps that for itself."""
+    return f"arm-{arm}" if re.fullmatch(r"latest|v\d+", arm, re.IGNORECASE) else arm
 
 
 class Tracking(dg.ConfigurableResource):
@@ -95,7 +123,13 @@ class Tracking(dg.ConfigurableResource):
 
         experiment = self._experiment()
         dagster_tags = {"dagster.run_id": context.run.run_id, "dagster.asset_key": name}
-        with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dagster_tags | dict(tags)) as run:
+        mlflow.set_system_metrics_sampling_interval(SECONDS_BETWEEN_SYSTEM_METRICS)
+        with mlflow.start_run(
+            experiment_id=experiment,
+            run_name=name,
+            tags=dagster_tags | dict(tags),
+            log_system_metrics=True,
+        ) as run:
             mlflow.log_params({key: str(value)[:500] for key, value in parameters.items()})
             yield TrackedRun(
                 run.info.run_id,
@@ -107,6 +141,68 @@ class Tracking(dg.ConfigurableResource):
                     "MLFLOW_FLATTEN_PARAMS": "true",
                 },
             )
+
+    def register(self, stage: str, arm: str, digest: str, address: str, card: str) -> tuple[str, int]:
+        """Register a trained model under the name of its stage, with its card and the arm as alias.
+
+        A model that is registered already gets its alias and its card again, not another version.
+
+        Args:
+            stage: What kind of model it is.
+            arm: Whose constitution it was trained on.
+            digest: Of the model.
+            address: Where its weights are.
+            card: Markdown.
+
+        Returns:
+            Name and version.
+        """
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        experiment = self._experiment()
+        client = mlflow.MlflowClient()
+        name = f"{self.experiment}.{stage}".replace(":", "-")  # MLflow allows none in a name
+        try:
+            client.create_registered_model(
+                name, description=f"{stage.replace('_', ' ')} of {self.experiment}"
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        same = [
+            each
+            for each in client.search_model_versions(f"name = '{name}'")
+            if each.tags.get("model_digest") == digest and each.tags.get("arm") == arm
+        ]
+        logged = client.search_logged_models([experiment], filter_string=f"tags.model_digest = '{digest}'")
+        model = next(
+            (each for each in logged if each.tags.get("arm") == arm),
+            None,
+        ) or mlflow.create_external_model(
+            name=stage,
+            experiment_id=experiment,
+            model_type=stage,
+            tags={"model_digest": digest, "arm": arm, "stage": stage, "address": address},
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "README.md"
+            path.write_text(card, encoding="utf-8")
+            client.log_model_artifact(model.model_id, str(path))
+        version = (
+            same[0]
+            if same
+            else client.create_model_version(
+                name,
+                source=model.model_uri,
+                run_id=model.source_run_id,
+                model_id=model.model_id,
+                tags={"model_digest": digest, "arm": arm, "address": address},
+            )
+        )
+        client.update_model_version(name, version.version, description=card)
+        client.set_registered_model_alias(name, alias_of(arm), version.version)
+        return name, int(version.version)
 
     def _experiment(self) -> str:
         import mlflow

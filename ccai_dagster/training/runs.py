@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from ccai_dagster.digest import value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress
+from ccai_dagster.training import checkpoints
 from ccai_dagster.training.model_folder import load_tokenizer, merged, save_model, saved_dtype
 
 TOKENS_PER_PASS = 16_384
 """Most tokens one device takes in one forward and backward pass; larger batches are accumulated."""
 CHECKPOINTS_PER_RUN = 20
+METRICS_A_CALL = 1000
+"""Most that MLflow takes at once."""
 
 
 def per_device(batch_size: int, max_tokens: int) -> tuple[int, int]:
@@ -75,7 +79,7 @@ def training_arguments(
         "logging_steps": 1,
         "save_strategy": "steps",
         "save_steps": max(1, steps // CHECKPOINTS_PER_RUN),
-        "save_total_limit": 2,
+        "save_total_limit": checkpoints.KEPT,
         "report_to": reports or "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": not on_cpu,
@@ -130,17 +134,6 @@ def prepare_work(work: Path, **inputs: Any) -> None:
             mark.write_text(digest, encoding="utf-8")
 
 
-def last_checkpoint(work: Path) -> Path | None:
-    """Return the latest complete checkpoint, if any; one cut off while being written does not count."""
-    complete = [
-        path
-        for path in (work / "checkpoints").glob("checkpoint-*")
-        # The trainer writes this file last.
-        if (path / "trainer_state.json").is_file()
-    ]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch: adapters and heads are drawn before the trainer seeds anything."""
     from transformers import set_seed
@@ -149,17 +142,48 @@ def seed_everything(seed: int) -> None:
 
 
 def train(trainer: Any, work: Path, message: str, progress: Progress) -> None:
-    """Train to the end, from the last complete checkpoint if there is one, telling progress a step."""
+    """Train to the end, from the last whole checkpoint if there is one, telling progress a step.
+
+    The trainer restores adapter, optimizer, scheduler, the states of all random generators and the place in
+    the data, so that the steps that follow are the ones that an uninterrupted training would have taken.
+    """
     from transformers import PrinterCallback, TrainerCallback
 
     class Steps(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                _log_again(state.log_history)
+
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             progress(message, state.global_step, state.max_steps)
 
+    folder = work / "checkpoints"
+    with _main_process_first():
+        checkpoint = checkpoints.last_checkpoint(folder)
+        checkpoints.discard_after(folder, checkpoint)
     trainer.add_callback(Steps())
+    trainer.add_callback(checkpoints.sealing())
     trainer.remove_callback(PrinterCallback)
-    checkpoint = last_checkpoint(work)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _log_again(history: list[dict[str, float]]) -> None:
+    """Give the open MLflow run, if any, the figures of steps that were taken before an interruption."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id is None or not history:
+        return
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(name, float(value), now, int(entry["step"]))
+        for entry in history
+        for name, value in entry.items()
+        if name != "step" and isinstance(value, int | float)
+    ]
+    for start in range(0, len(metrics), METRICS_A_CALL):
+        MlflowClient().log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
 
 
 def save_trained(trainer: Any, base: Path, seed: int, output: Path) -> None:

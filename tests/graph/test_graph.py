@@ -34,7 +34,7 @@ ONCE = {
     "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
     "consensus_stability", "group_stability", "selected_statements",
     "constitution_overlap", "base_model", "prompts", "judge_calibration", "helpfulness_pairs", "elo_scores",
-    "eval_scores", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
+    "eval_scores", "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
     "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
     "audit_report", "provenance",
 }  # fmt: skip
@@ -177,7 +177,20 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
         for name, value in json.loads(record["metrics"]).items():
             assert run.data.metrics[f"final/{name}"] == pytest.approx(value)
         assert event(workplace, key).metadata["mlflow run"].value == run.info.run_id
-    assert runs["public/preference_model"].inputs.dataset_inputs
+        (logged,) = client.search_logged_models(
+            [experiment.experiment_id], filter_string=f"tags.model_digest = '{record['model_digest']}'"
+        )
+        assert logged.source_run_id == run.info.run_id and logged.model_type == record["stage"]
+        registered = client.get_model_version_by_alias(f"town.{record['stage']}", record["arm"])
+        assert registered.source == f"models:/{logged.model_id}"
+        assert record["constitution_digest"] in registered.description
+        assert [
+            each.path for each in client.list_logged_model_artifacts(logged.model_id) if "README" in each.path
+        ]
+        assert not list((workplace.root / "mlflow-artifacts").rglob("*.safetensors"))
+    inputs = {each.dataset.name: each for each in runs["public/preference_model"].inputs.dataset_inputs}
+    digests = {tag.key: tag.value for tag in inputs["preference_pairs"].tags}
+    assert digests["digest"] == table_digest(table(workplace, "public/preference_pairs"))
 
 
 def test_labels_carry_their_evidence(workplace) -> None:

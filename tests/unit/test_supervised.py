@@ -144,15 +144,6 @@ def test_nothing_to_imitate_is_an_error(tmp_path: Path) -> None:
         )
 
 
-def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
-    assert runs.last_checkpoint(tmp_path) is None
-    for step in (2, 9, 10):
-        (tmp_path / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
-    for step in (2, 9):
-        (tmp_path / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json").touch()
-    assert runs.last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-9"
-
-
 def test_a_batch_is_split_over_processes_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs.per_device(8, 192) == (8, 1)
     assert runs.per_device(64, 1024) == (16, 4)

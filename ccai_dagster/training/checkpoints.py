@@ -1,0 +1,109 @@
+"""Checkpoints that can be trusted after any interruption: sealed when complete, verified before they are used.
+
+A trainer writes a checkpoint as a dozen files; a process can be killed between any two of them, and a disk can
+lose what was written last. A seal is the digest of all files, written after them. What has no seal, or another
+digest than its seal says, is never resumed from: the checkpoint before it is. What is in a checkpoint (weights
+of the adapter, optimizer, scheduler, states of the random generators, history) is the trainer's matter.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ccai_dagster.digest import folder_digest
+
+SEALS = "seals"
+"""Folder beside the checkpoints: a seal inside would be part of what it seals."""
+KEPT = 2
+"""Checkpoints kept: if the last one is damaged, the one before is used."""
+
+
+def seal(checkpoint: Path) -> None:
+    """Declare a checkpoint complete. Its files are on the disk before its seal is.
+
+    Args:
+        checkpoint: Folder of a checkpoint to which nothing will be added.
+    """
+    for path in checkpoint.rglob("*"):
+        _flush(path)
+    _flush(checkpoint)
+    _flush(checkpoint.parent)
+    place = _seal_of(checkpoint)
+    place.parent.mkdir(exist_ok=True)
+    partial = place.with_suffix(".partial")
+    partial.write_text(folder_digest(checkpoint), encoding="utf-8")
+    _flush(partial)
+    partial.replace(place)
+    _flush(place.parent)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint is sealed and every byte is as it was then."""
+    place = _seal_of(checkpoint)
+    return place.is_file() and place.read_text(encoding="utf-8") == folder_digest(checkpoint)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the latest whole checkpoint in a trainer's output folder, if any.
+
+    Args:
+        folder: Holds `checkpoint-STEP` folders and their seals.
+    """
+    return next((path for path in _latest_first(folder) if is_whole(path)), None)
+
+
+def discard_after(folder: Path, checkpoint: Path | None) -> list[Path]:
+    """Remove what is later than the checkpoint that is resumed from: cut off or damaged.
+
+    Args:
+        folder: Holds `checkpoint-STEP` folders.
+        checkpoint: The latest whole one; `None` removes all.
+
+    Returns:
+        What was removed.
+    """
+    removed = [
+        path for path in _latest_first(folder) if checkpoint is None or _step(path) > _step(checkpoint)
+    ]
+    for path in removed:
+        _seal_of(path).unlink(missing_ok=True)
+        shutil.rmtree(path)
+    return removed
+
+
+def sealing() -> Any:
+    """Return a trainer callback that seals each checkpoint when all processes have written their part."""
+    from accelerate import PartialState
+    from transformers import TrainerCallback
+
+    class Sealing(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            PartialState().wait_for_everyone()
+            if state.is_world_process_zero:
+                seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    return Sealing()
+
+
+def _latest_first(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _seal_of(checkpoint: Path) -> Path:
+    return checkpoint.parent / SEALS / f"{checkpoint.name}.sha256"
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,191 @@
+"""Trainings that are killed, at any operation on a file and at any time, end with the model of one that is not."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, PROMPTS, REVISIONS
+from ccai_dagster.digest import folder_digest
+from ccai_dagster.settings import ModelSettings, PolicySettings, PreferenceModelSettings, SupervisedSettings
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
+from resources.launcher import StageRequest
+
+pytestmark = pytest.mark.torch
+WORDS = ["kind", "fair", "honest", "a letter to my town", "3 reasons why", "no"]
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Runs a request in a fork of a warm process; see `killed_stages`."""
+    folder = tmp_path_factory.mktemp("killed")
+    script, address = Path(__file__).parent / "killed_stages.py", folder / "socket"
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", script, address],
+        env={
+            "PATH": "", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1", "HOME": str(folder), "PYTHONPATH": ":".join(sys.path),
+        },
+    )  # fmt: skip
+
+    def order(request: StageRequest, **how: Any) -> dict[str, Any]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(address))
+            content = {"request": str(request.file), "seen": str(folder / "seen"), **how}
+            connection.sendall(json.dumps(content).encode() + b"\n")
+            answer: dict[str, Any] = json.loads(connection.makefile().readline())
+            return answer
+
+    try:
+        while not address.exists():
+            assert server.poll() is None, "the process with the libraries ended"
+            time.sleep(0.1)
+        yield order
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    folder = tmp_path_factory.mktemp("preferences") / "model"
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        save_model(load_model(tiny_model, scores=True), load_tokenizer(tiny_model), folder)
+    return folder
+
+
+def tables() -> dict[str, pl.DataFrame]:
+    revisions = [
+        {
+            "prompt_id": f"q{at}", "step": 1, "prompt": f"Tell me {word}.", "response": "No.", "principle_id": "P1",
+            "critique": "Unkind.", "revision": f"The assistant is {word}.",
+        }
+        for at, word in enumerate(WORDS)
+    ]  # fmt: skip
+    helpful = [
+        {
+            "pair_id": f"h{at}", "prompt": "Why?", "response_a": f"Because of {word}.", "response_b": "No.",
+            "probability_a": at % 2, "source": "people",
+        }
+        for at, word in enumerate(WORDS)
+    ]  # fmt: skip
+    labelled = [
+        {
+            "pair_id": f"p{at}", "prompt_id": f"q{at}", "prompt": f"Tell me {word}.", "response_a": word,
+            "response_b": "Why?", "principle_id": "P1", "forward_probability": 0.7, "reversed_probability": 0.7,
+            "probability_a": 0.7, "answer_mass": 0.9, "status": "labelled", "method": "letters",
+            "feedback_model": "m",
+        }
+        for at, word in enumerate(WORDS)
+    ]  # fmt: skip
+    prompts = [
+        {
+            "prompt_id": f"x{at}", "text": f"Please say {word}.", "purpose": "held_out" if at % 2 else "policy",
+            "themes": [], "relevant_principles": [],
+        }
+        for at, word in enumerate(WORDS)
+    ]  # fmt: skip
+    return {
+        "revisions": REVISIONS.build(revisions),
+        "helpfulness_pairs": HELPFULNESS_PAIRS.build(helpful),
+        "preference_pairs": PREFERENCE_PAIRS.build(labelled),
+        "prompts": PROMPTS.build(prompts),
+    }
+
+
+SETTINGS = {
+    "supervised_policy": SupervisedSettings(
+        steps=4, batch_size=2, learning_rate=1e-2, lora_rank=2, max_tokens=64
+    ),
+    "preference_model": PreferenceModelSettings(
+        steps=4, batch_size=2, learning_rate=1e-2, lora_rank=2, max_tokens=64, held_out_share=0.3
+    ),
+    "policy": PolicySettings(
+        steps=4, prompts_per_step=2, samples_per_prompt=2, new_tokens=5, learning_rate=1e-2, lora_rank=2
+    ),
+}
+
+
+def request(stage: str, folder: Path, model: Path, preference_model: Path) -> StageRequest:
+    folder.mkdir(parents=True)
+    paths = {}
+    for name, table in tables().items():
+        paths[name] = folder / f"{name}.parquet"
+        table.write_parquet(paths[name])
+    made = StageRequest(
+        stage=stage,
+        folder=folder,
+        tables=paths,
+        models={"base_model": model, "supervised_policy": model, "preference_model": preference_model},
+        options={
+            "settings": SETTINGS[stage].model_dump(mode="json"),
+            "model": ModelSettings(dtype="float32").model_dump(mode="json"),
+            "seed": 3,
+            "harmlessness_weight": 0.5,
+            "method": "rloo",
+            "prompts": [f"Please say {word}." for word in WORDS],
+        },
+    )
+    made.file.write_text(made.model_dump_json())
+    return made
+
+
+def made_by(request: StageRequest) -> tuple[str, pl.DataFrame, dict[str, float]]:
+    """Digest of the model, curves and figures of a finished stage."""
+    report = json.loads((request.made / "report.json").read_text())
+    return (
+        folder_digest(request.made / "model"),
+        pl.read_parquet(request.made / "history.parquet"),
+        report["metrics"],
+    )
+
+
+@pytest.mark.parametrize("stage", list(SETTINGS))
+def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
+    stage: str, run: Run, tiny_model: Path, preference_model: Path, tmp_path: Path
+) -> None:
+    quiet = request(stage, tmp_path / "quiet", tiny_model, preference_model)
+    began = time.monotonic()
+    whole = run(quiet)
+    seconds = time.monotonic() - began
+    assert whole["status"] == 0, (quiet.folder / "error.txt").read_text()
+    expected = made_by(quiet)
+
+    killed = request(stage, tmp_path / "killed", tiny_model, preference_model)
+    draw = random.Random(stage)
+    moments: list[dict[str, Any]] = [
+        {"kill_at": draw.randrange(len(whole["operations"]) // 2)},
+        {"kill_when": "checkpoint-2/trainer_state.json"},  # a checkpoint without its last file
+        {"kill_when": "seals/checkpoint-3.partial"},  # one that is whole, but nobody has said so
+        {"terminate_after": seconds * draw.uniform(0.3, 0.9)},
+        {"kill_when": "checkpoints/checkpoint-2/"},  # while the oldest is removed, or a later one is written
+        {"kill_when": "made/.model.partial/tokenizer"},  # while the final model is written
+        {"kill_when": "os.rename made/.model.partial made/model"},
+        {"kill_when": "made/report.partial"},
+    ]
+    died = []
+    for moment in moments:
+        answer = run(killed, **moment)
+        died.append(answer["status"])
+        assert not (killed.made / "report.json").exists() or answer["status"] == 0
+    print(stage, died, seconds)
+    assert -9 in died[1:3] and died[5:] == [-9, -9, -9]
+    assert run(killed)["status"] == 0
+    digest, history, metrics = made_by(killed)
+    assert digest == expected[0]
+    assert history.equals(expected[1])
+    assert metrics == expected[2]
