@@ -1,5 +1,6 @@
 """MLflow: one run a training or evaluation asset, linked with the Dagster run both ways."""
 
+import logging
 import os
 import re
 import tempfile
@@ -123,6 +124,7 @@ class Tracking(dg.ConfigurableResource):
 
         experiment = self._experiment()
         dagster_tags = {"dagster.run_id": context.run.run_id, "dagster.asset_key": name}
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
         mlflow.set_system_metrics_sampling_interval(SECONDS_BETWEEN_SYSTEM_METRICS)
         with mlflow.start_run(
             experiment_id=experiment,

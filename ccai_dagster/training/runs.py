@@ -18,7 +18,7 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress
 from ccai_dagster.training import checkpoints
-from ccai_dagster.training.model_folder import load_tokenizer, merged, save_model, saved_dtype
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, merged, save_model, saved_dtype
 
 TOKENS_PER_PASS = 16_384
 """Most tokens one device takes in one forward and backward pass; larger batches are accumulated."""
@@ -188,10 +188,30 @@ def _log_again(history: list[dict[str, float]]) -> None:
 
 def save_trained(trainer: Any, base: Path, seed: int, output: Path) -> None:
     """Merge the adapter and save the result, with tokenizer and number format of `base`, in one process."""
+    accelerator = trainer.accelerator
+    model = accelerator.unwrap_model(trainer.model)
+    # Where each process holds a part of every weight, all of them take part in gathering the whole.
+    weights = accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     if trainer.is_world_process_zero():
-        model = merged(trainer.accelerator.unwrap_model(trainer.model), saved_dtype(base), seed)
-        save_model(model, load_tokenizer(base), output)
-    trainer.accelerator.wait_for_everyone()
+        if weights is not None:
+            model = put_together(base, model.peft_config["default"], weights)
+        save_model(merged(model, saved_dtype(base), seed), load_tokenizer(base), output)
+    accelerator.wait_for_everyone()
+
+
+def put_together(base: Path, config: Any, weights: dict[str, Any]) -> Any:
+    """Return a whole model with an adapter from gathered weights.
+
+    Args:
+        base: Folder of the model that the adapter was trained on.
+        config: Of the adapter.
+        weights: All weights, by the names they have in a model with this adapter.
+    """
+    from peft import get_peft_model
+
+    model = get_peft_model(load_model(base, scores=config.task_type == "SEQ_CLS"), config)
+    model.load_state_dict(weights)
+    return model
 
 
 def _main_process_first() -> AbstractContextManager[None]:

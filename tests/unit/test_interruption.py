@@ -1,8 +1,9 @@
-"""Trainings that are killed, at any operation on a file and at any time, end with the model of one that is not."""
+"""Trainings that are killed at any moment, or shared by two processes, make the model of one that is not."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import subprocess
@@ -17,11 +18,19 @@ import pytest
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, PROMPTS, REVISIONS
 from ccai_dagster.digest import folder_digest
-from ccai_dagster.settings import ModelSettings, PolicySettings, PreferenceModelSettings, SupervisedSettings
-from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
+from ccai_dagster.settings import (
+    ModelSettings,
+    PolicySettings,
+    PreferenceModelSettings,
+    Settings,
+    SupervisedSettings,
+)
+from ccai_dagster.training import runs
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, merged, save_model
 from resources.launcher import StageRequest
 
 pytestmark = pytest.mark.torch
+REPOSITORY = Path(__file__).parents[2]
 WORDS = ["kind", "fair", "honest", "a letter to my town", "3 reasons why", "no"]
 Run = Callable[..., dict[str, Any]]
 
@@ -120,7 +129,9 @@ SETTINGS = {
 }
 
 
-def request(stage: str, folder: Path, model: Path, preference_model: Path) -> StageRequest:
+def request(
+    stage: str, folder: Path, model: Path, preference_model: Path, settings: Settings | None = None
+) -> StageRequest:
     folder.mkdir(parents=True)
     paths = {}
     for name, table in tables().items():
@@ -132,7 +143,7 @@ def request(stage: str, folder: Path, model: Path, preference_model: Path) -> St
         tables=paths,
         models={"base_model": model, "supervised_policy": model, "preference_model": preference_model},
         options={
-            "settings": SETTINGS[stage].model_dump(mode="json"),
+            "settings": (settings or SETTINGS[stage]).model_dump(mode="json"),
             "model": ModelSettings(dtype="float32").model_dump(mode="json"),
             "seed": 3,
             "harmlessness_weight": 0.5,
@@ -189,3 +200,64 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     assert digest == expected[0]
     assert history.equals(expected[1])
     assert metrics == expected[2]
+
+
+def test_two_processes_train_as_one(
+    run: Run, tiny_model: Path, preference_model: Path, tmp_path: Path
+) -> None:
+    """What responses are drawn differs between one process and two; at a low temperature all draw the likeliest."""
+    cold = SETTINGS["policy"].model_copy(update={"temperature": 0.01})
+    requests = {
+        name: [
+            request(
+                stage,
+                tmp_path / name / stage,
+                tiny_model,
+                preference_model,
+                cold if stage == "policy" else None,
+            )
+            for stage in SETTINGS
+        ]
+        for name in ("one", "two")
+    }
+    for each in requests["one"]:
+        assert run(each)["status"] == 0
+    command = [
+        sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--config_file",
+        str(REPOSITORY / "configs" / "two_processes.yaml"), str(Path(__file__).parent / "several_stages.py"),
+        *(str(each.file) for each in requests["two"]),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    told = [each.error.read_text() for each in requests["two"] if each.error.exists()]
+    assert done.returncode == 0, (told, done.stderr[-2000:])
+    for one, two in zip(requests["one"], requests["two"], strict=True):
+        first, second = made_by(one), made_by(two)
+        assert (two.folder / "work" / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").is_file()
+        assert set(first[2]) == set(second[2])
+        for name, value in first[2].items():
+            assert second[2][name] == pytest.approx(value, rel=1e-3, abs=1e-3), (one.stage, name)
+        losses = [table.filter(name="loss")["value"].to_list() for table in (first[1], second[1])]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-3), one.stage
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_a_model_put_together_from_gathered_weights_is_the_trained_one(
+    tiny_model: Path, preference_model: Path, scores: bool
+) -> None:
+    import torch
+    from peft import get_peft_model
+
+    base = preference_model if scores else tiny_model
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        trained = get_peft_model(load_model(base, scores=scores), runs.adapter(2, scores=scores))
+        for parameter in trained.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter.data, std=0.1)
+    weights = {name: value.clone() for name, value in trained.state_dict().items()}
+    again = runs.put_together(base, trained.peft_config["default"], weights)
+    one, two = (merged(each, "float32", 0).state_dict() for each in (trained, again))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    untrained = load_model(base, scores=scores).state_dict()
+    assert not all(torch.equal(one[name], untrained[name]) for name in one)

@@ -1,0 +1,147 @@
+"""Cards of models and their place in MLflow's registry."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ccai_dagster.contracts import CONSTITUTION, JUDGE_CALIBRATION
+from ccai_dagster.training.model_card import judged_no_better_than_chance, model_card, plain
+from resources.tracking import Tracking, alias_of
+
+RECORD = {
+    "stage": "policy",
+    "arm": "public",
+    "model_digest": "d" * 64,
+    "parent_digest": "p" * 64,
+    "constitution_digest": "c" * 64,
+    "settings_digest": "s" * 64,
+    "metrics": '{"reward_last": 1.25}',
+}
+CONSTITUTIONS = CONSTITUTION.build(
+    [
+        {
+            "principle_id": "P1", "arm": "public", "text": "Choose the <b>kind</b> response. | # *really*\n\n# no",
+            "statement_ids": [1], "merged_text": "be kind", "gac": 0.8, "decision_ids": [],
+        }
+    ]
+)  # fmt: skip
+
+
+def calibration(low: float, method: str = "letters") -> pl.DataFrame:
+    return JUDGE_CALIBRATION.build(
+        [
+            {
+                "method": method, "comparison_set": "hhh", "feedback_model": "model", "n": 100, "n_unanswered": 0,
+                "accuracy": 0.6, "accuracy_low": low, "accuracy_high": 0.69, "position_bias": 0.5, "flip_rate": 0.9,
+                "at_chance": low < 0.5,
+            }
+        ]
+    )  # fmt: skip
+
+
+def card(low: float = 0.52, method: str = "letters", **changed: Any) -> str:
+    return model_card(
+        RECORD | changed,
+        {"model_digest": "b" * 64},
+        "embedded",
+        "A <town>",
+        CONSTITUTIONS,
+        method,
+        calibration(low),
+    )
+
+
+def test_a_card_says_what_the_model_is_and_who_judged() -> None:
+    text = card()
+    for digest in "dpcsb":
+        assert f"`{digest * 64}`" in text
+    assert "# Policy of the arm public" in text and "reward\\_last: 1.25" in text
+    assert "hhh: 60% of 100, 95 % interval 52% to 69%" in text and "chance" not in text
+    assert "feedback model: none" not in text
+    assert "None: it was trained on revisions" in card(stage="supervised_policy")
+
+
+def test_a_judge_at_chance_or_unmeasured_is_a_limit_of_the_model() -> None:
+    text = card(low=0.49)
+    assert "**no better than chance**" in text and "could not be told from somebody who guesses" in text
+    assert "in which it was not measured" in card(method="contrast")
+    assert "is unknown" in card(method="contrast")
+    assert judged_no_better_than_chance("letters", calibration(0.49)) is True
+    assert judged_no_better_than_chance("letters", calibration(0.51)) is False
+    assert judged_no_better_than_chance("contrast", calibration(0.51)) is None
+
+
+def test_text_from_outside_is_no_markup() -> None:
+    text = card()
+    assert "<b>" not in text and "A &lt;town&gt;" in text
+    assert "1. Choose the &lt;b&gt;kind&lt;/b&gt; response. \\| \\# \\*really\\* \\# no\n" in text
+    assert plain("a\u202eb\x07c") == "a b c"
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    folder = tmp_path_factory.mktemp("mlflow")
+    return Tracking(
+        uri=f"sqlite:///{folder / 'mlflow.db'}",
+        artifacts=str(folder / "artifacts"),
+        experiment="town",
+        ui="http://x",
+    )
+
+
+def test_a_trained_model_is_logged_with_its_data_and_registered_under_its_arm(tracking: Tracking) -> None:
+    import mlflow
+
+    context: Any = SimpleNamespace(run=SimpleNamespace(run_id="1"))
+    with tracking.run(context, "public/policy", {"arm": "public"}, {"settings.steps": 3}) as run:
+        table = pl.DataFrame({"prompt": ["Why?"], "response": ["<b>Because</b>"]})
+        run.log_table(table, "pairs", "training", "e" * 64)
+        run.keep_table(table, "samples/pairs")
+        run.log_model(
+            "policy", {"model_digest": "d" * 64, "arm": "public", "address": "/m/d"}, {"reward": 1.5}
+        )
+    client = mlflow.MlflowClient(tracking.uri)
+    seen = client.get_run(run.run_id)
+    assert seen.data.params == {"settings.steps": "3"} and seen.info.status == "FINISHED"
+    assert {tag.key: tag.value for tag in seen.inputs.dataset_inputs[0].tags}["digest"] == "e" * 64
+    kept = mlflow.artifacts.load_dict(f"runs:/{run.run_id}/samples/pairs.json")
+    assert kept == {"columns": ["prompt", "response"], "data": [["Why?", "<b>Because</b>"]]}
+
+    first = tracking.register("policy", "public", "d" * 64, "/m/d", "# card")
+    again = tracking.register("policy", "public", "d" * 64, "/m/d", "# another card")
+    assert first == again == ("town.policy", 1)
+    version = client.get_model_version_by_alias("town.policy", "public")
+    assert version.description == "# another card" and version.tags["address"] == "/m/d"
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert logged.source_run_id == run.run_id and logged.metrics[0].value == 1.5
+    text = mlflow.artifacts.load_text(f"{logged.artifact_location}/README.md")
+    assert text == "# another card"
+
+    other = tracking.register("policy", "public", "f" * 64, "/m/f", "# other model")
+    assert other == ("town.policy", 2)
+    assert client.get_model_version_by_alias("town.policy", "public").tags["model_digest"] == "f" * 64
+    assert tracking.register("policy", "standard", "f" * 64, "/m/f", "# other arm") == ("town.policy", 3)
+    assert client.get_model_version_by_alias("town.policy", "public").version == 2
+
+
+def test_a_run_that_fails_is_marked(tracking: Tracking) -> None:
+    import mlflow
+
+    context: Any = SimpleNamespace(run=SimpleNamespace(run_id="1"))
+    with pytest.raises(dg.Failure), tracking.run(context, "x", {}, {}) as run:
+        raise dg.Failure("no")
+    assert mlflow.MlflowClient(tracking.uri).get_run(run.run_id).info.status == "FAILED"
+
+
+def test_names_that_mlflow_keeps_for_itself_are_no_alias() -> None:
+    assert [alias_of(each) for each in ("public", "latest", "v2", "v2x")] == [
+        "public",
+        "arm-latest",
+        "arm-v2",
+        "v2x",
+    ]
