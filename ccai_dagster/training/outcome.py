@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+NOT_KEPT = {"step", "epoch", "total_flos", "train_loss", "num_tokens"}
+"""Of these the last two are sums since the last start, so they differ where a training was interrupted."""
 HISTORY_SCHEMA = {"step": pl.Int64(), "name": pl.String(), "value": pl.Float64()}
 
 
@@ -32,7 +34,7 @@ def history_table(log: list[dict[str, float]]) -> pl.DataFrame:
         {"step": entry["step"], "name": name, "value": float(value)}
         for entry in log
         for name, value in entry.items()
-        if name not in ("step", "epoch", "total_flos") and _lasting(name) and isinstance(value, int | float)
+        if name not in NOT_KEPT and _lasting(name) and isinstance(value, int | float)
     ]
     table = pl.DataFrame(rows, schema=HISTORY_SCHEMA)
     return table.filter(pl.col("value").is_finite()).sort("step", "name")

@@ -183,7 +183,7 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
         {"kill_when": "checkpoint-2/trainer_state.json"},  # a checkpoint without its last file
         {"kill_when": "seals/checkpoint-3.partial"},  # one that is whole, but nobody has said so
         {"terminate_after": seconds * draw.uniform(0.3, 0.9)},
-        {"kill_when": "checkpoints/checkpoint-2/"},  # while the oldest is removed, or a later one is written
+        {"kill_when": "shutil.rmtree work/checkpoints/checkpoint-"},  # before one too many is removed
         {"kill_when": "made/.model.partial/tokenizer"},  # while the final model is written
         {"kill_when": "os.rename made/.model.partial made/model"},
         {"kill_when": "made/report.partial"},
@@ -195,6 +195,8 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
         assert not (killed.made / "report.json").exists() or answer["status"] == 0
     print(stage, died, seconds)
     assert -9 in died[1:3] and died[5:] == [-9, -9, -9]
+    last = killed.folder / "work" / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    os.truncate(last, last.stat().st_size // 2)  # a disk that lost half of it: the one before is used
     assert run(killed)["status"] == 0
     digest, history, metrics = made_by(killed)
     assert digest == expected[0]

@@ -5,8 +5,13 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
+from filelock import FileLock
 
-from resources.launcher import Launcher
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.progress import silent
+from resources import faults, worker
+from resources.launcher import Launcher, StageRequest
 
 
 def failure(tmp_path: Path, stage: str, environment: dict[str, str], tables: dict[str, pl.DataFrame]) -> str:
@@ -48,3 +53,26 @@ def test_a_child_that_dies_names_its_log(tmp_path: Path) -> None:
     (tmp_path / "site" / "sitecustomize.py").write_text("import os\nos._exit(137)\n")
     told = failure(tmp_path, "judge_calibration", {"PYTHONPATH": str(tmp_path / "site")}, {})
     assert "ended without a word" in told and "log.txt" in told
+
+
+def test_a_child_that_cannot_even_write_why_is_told_from_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setattr(faults, "LEAST_FREE_BYTES", 1 << 62)
+    told = failure(tmp_path, "revisions", {"PYTHONPATH": str(tmp_path / "site")}, {})
+    assert "stage revisions: the disk of" in told and "is full" in told and "CCAI_HOME" in told
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = StageRequest(stage="base_model", folder=tmp_path, tables={}, models={}, options={})
+    request.file.write_text(request.model_dump_json())
+    (request.made / "model").mkdir(parents=True)
+    monkeypatch.setattr(worker, "SECONDS_FOR_THE_OTHER", 0.1)
+    with (
+        FileLock(tmp_path / "lock"),
+        pytest.raises(ConsultationError, match="another run is at the same work"),
+    ):
+        worker._run(request, silent)
+    assert (request.made / "model").is_dir(), "what the other has made must not be touched"
