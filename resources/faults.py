@@ -53,8 +53,9 @@ def disk_full(stage: str, folder: Path) -> str:
     """Tell that the disk of `folder` is full and what to do."""
     return (
         f"stage {stage}: the disk of {folder} is full ({shutil.disk_usage(folder).free >> 20} MiB free). Make room "
-        f"there (folders in {folder.parent} belong to stages that were not finished) or set CCAI_HOME to a larger "
-        "disk, and run again: what is finished is kept, and a training goes on from its last whole checkpoint."
+        "there (the folders in `work` of CCAI_HOME/CONSULTATION belong to stages that were not finished) or set "
+        "CCAI_HOME to a larger disk, and run again: what is finished is kept, and a training goes on from its last "
+        "whole checkpoint."
     )
 
 

@@ -114,7 +114,9 @@ class Launcher(dg.ConfigurableResource):
         """
         try:
             request = self._request(stage, tables, models, options)
-        except OSError as error:
+        except (
+            Exception
+        ) as error:  # tables are written by polars, which has errors of its own for a full disk
             work = Path(self.work)
             message = faults.told(error, stage, next(each for each in (work, *work.parents) if each.is_dir()))
             if message is None:
