@@ -11,8 +11,8 @@ from assets.table_asset import Checked, Table, code_version, picture, publish, t
 from assets.torch_stage import POOL, measure, model_options, only_digest
 from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import BASE, Consultation
+from ccai_dagster.decisions.feedback_choice import judge_at_chance
 from ccai_dagster.decisions.findings import Finding
-from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest
 from ccai_dagster.evaluation.findings import findings
 from ccai_dagster.evaluation.scores import score_table
@@ -22,6 +22,8 @@ from resources.tracking import TrackedRun, Tracking
 
 GROUP = "evaluation"
 OWNER = "team:evaluation"
+ASKED_BY = "letters"
+"""How comparisons of arms and questions of adherence are put to the feedback model, whatever made the labels."""
 STAGES = ("supervised_policy", "preference_model", "policy")
 JUDGED = {
     "adherence": (
@@ -33,13 +35,6 @@ JUDGED = {
         "Responses to read side by side, refusals marked.",
     ),
 }
-
-
-def judge_at_chance(consultation: Consultation, judge_calibration: pl.DataFrame) -> bool:
-    """Tell whether the feedback model, asked as decided, is no better than chance or was not measured."""
-    method = training_decisions(decisions.read(consultation, "training")).feedback_method
-    measured = judge_calibration.filter(pl.col("method") == method)["at_chance"]
-    return bool(measured.any()) or not measured.len()
 
 
 def one_difference(records: Mapping[str, Mapping[str, pl.DataFrame]]) -> list[Finding]:
@@ -88,7 +83,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         **records: pl.DataFrame,
     ) -> Table:
         compared = {"base_model": base_model, BASE: base_model, **records}
-        chance = judge_at_chance(consultation, judge_calibration)
+        chance = judge_at_chance(ASKED_BY, judge_calibration)
         result, run = measure(
             context, launcher, tracking, stage="comparison", arm="",
             tables={"prompts": prompts},
@@ -125,7 +120,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             consultation.file.baseline,
             settings.bootstraps,
             seed,
-            judge_at_chance(consultation, judge_calibration),
+            judge_at_chance(ASKED_BY, judge_calibration),
         )
         with tracking.run(context, "eval_scores", {"stage": "eval_scores"}, {}) as run:
             run.log({f"{row['arm']}/{row['benchmark']}/{row['metric']}/{row['category']}": row["value"]
@@ -232,10 +227,11 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=f"{name}__responses", outs=_outs(name, JUDGED, dict.fromkeys(JUDGED, version), {"torch", "mlflow"}),
         ins={"policy": dg.AssetIn(model), "prompts": dg.AssetIn("prompts")} | base
-        | {f"{arm}__constitution": dg.AssetIn([arm, "constitution"]) for arm in arms},
+        | {f"{arm}__constitution": dg.AssetIn([arm, "constitution"]) for arm in arms}
+        | {"judge_calibration": dg.AssetIn("judge_calibration")},
         internal_asset_deps={
             "qualitative_responses": responds,
-            "adherence": responds | {dg.AssetKey("base_model")}
+            "adherence": responds | {dg.AssetKey("base_model"), dg.AssetKey("judge_calibration")}
             | {dg.AssetKey([arm, "constitution"]) for arm in arms},
         },
         check_specs=[dg.AssetCheckSpec("contract", asset=[name, each], blocking=True) for each in JUDGED],
@@ -245,6 +241,7 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         policy: pl.DataFrame,
         prompts: pl.DataFrame,
+        judge_calibration: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
         tracking: Tracking,
@@ -256,7 +253,8 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             context, launcher, tracking, stage="evaluation", arm=name, tables={"prompts": prompts} | constitutions,
             models={"policy": models.folder(only_digest(policy)),
                     "base_model": models.folder(only_digest(tables.get("base_model", policy)))},
-            options=_options(consultation, name) | {"measures": sorted(wanted)},
+            options=_options(consultation, name)
+            | {"measures": sorted(wanted), "judge_at_chance": judge_at_chance(ASKED_BY, judge_calibration)},
         )  # fmt: skip
         yield from _published(name, JUDGED, wanted, result.tables, run)
 

@@ -1,5 +1,6 @@
 """Constitutional AI's data: the base model, prompts, revisions, pairs of responses and their labels."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,9 +13,13 @@ from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.checks import check_training
+from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
+from ccai_dagster.feedback import tuned_judge
+from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_table
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
+from ccai_dagster.settings import Settings
 from ccai_dagster.training.supervised import ordered_ids
 from resources.home import home_root
 from resources.launcher import Launcher
@@ -80,38 +85,108 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             version=table_digest(frame.drop("relevant_principles")),
         )  # fmt: skip
 
+    judge_settings: list[Settings | str | int] = [
+        file.seed,
+        file.model,
+        *(file_digest(path) for path in judge_paths.values()),
+    ]
+
     @table_asset(
-        contracts.JUDGE_CALIBRATION, key=["judge_calibration"], ins={"base_model": ["base_model"]},
-        settings=[profile.feedback, file.model, *(file_digest(path) for path in judge_paths.values())],
-        description="How far the feedback model can be trusted: measured on labelled comparisons.", **torch_kinds,
+        contracts.MODEL, key=["feedback_model"], ins={"base_model": ["base_model"]},
+        deps=[decisions.ledger_key("training")],
+        settings=[profile.tuned_judge, tuned_judge.TEMPLATE_VERSION, *judge_settings],
+        description="The feedback model tuned on one half of the labelled comparisons; empty unless it is asked for.",
+        **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
     )  # fmt: skip
-    def judge_calibration(
+    def feedback_model(
         context: dg.AssetExecutionContext,
         base_model: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
         tracking: Tracking,
     ) -> Table:
-        result, run = measure(
-            context, launcher, tracking, stage="judge_calibration", arm="",
-            tables={
-                name: chosen_comparisons(read_comparisons(path), profile.feedback.calibration_comparisons, file.seed)
-                for name, path in judge_paths.items()
-            },
-            models={"base_model": models.folder(only_digest(base_model))},
-            options=model_options(consultation),
+        recorded = training_decisions(decisions.read(consultation, "training")).feedback_method == "tuned"
+        if not recorded and not (profile.tuned_judge.calibrate and judge_paths):
+            return Table(
+                contracts.MODEL.empty(), {"why": "no decision and no setting asks for a tuned judge"}
+            )
+        comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
+        tuning, _ = tuned_judge.halves(comparisons, file.seed)
+        options = model_options(consultation) | {"settings": profile.tuned_judge.model_dump(mode="json")}
+        return train(
+            context, launcher, models, tracking, stage="feedback_model", arm=BASE, tables=tuning,
+            parents={"base_model": base_model}, options=options, controlled=options, constitution=None,
         )  # fmt: skip
-        frame = result.tables["judge_calibration"]
+
+    @table_asset(
+        contracts.JUDGE_ANSWERS, key=["judge_answers"],
+        ins={"base_model": ["base_model"], "feedback_model": ["feedback_model"]},
+        settings=[profile.feedback, profile.tuned_judge, tuned_judge.TEMPLATE_VERSION, *judge_settings],
+        description="What the feedback model answers on labelled comparisons, asked in every way.",
+        **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
+    )  # fmt: skip
+    def judge_answers(
+        context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
+        feedback_model: pl.DataFrame,
+        launcher: Launcher,
+        models: ModelStore,
+        tracking: Tracking,
+    ) -> Table:
+        comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
+        if feedback_model.height:  # every method is measured on what the tuned one has not seen
+            _, comparisons = tuned_judge.halves(comparisons, file.seed)
+        count = profile.feedback.calibration_comparisons
+        result, run = measure(
+            context, launcher, tracking, stage="judge_answers", arm="",
+            tables={name: chosen_comparisons(table, count, file.seed) for name, table in comparisons.items()},
+            models=judge_models(models, base_model, feedback_model),
+            options=model_options(consultation) | {"tuned_judge": profile.tuned_judge.model_dump(mode="json")},
+        )  # fmt: skip
+        frame = result.tables["judge_answers"]
+        unanswered = frame.filter(pl.col("probability_a").is_null()).height
+        return Table(frame, {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)})
+
+    @table_asset(
+        contracts.JUDGE_CALIBRATION, key=["judge_calibration"], group=GROUP, owner=OWNER, kinds={"python"},
+        ins={"judge_answers": ["judge_answers"]}, settings=[file.seed],
+        description="How far the feedback model can be trusted: accuracy, biases and calibration, with intervals.",
+    )  # fmt: skip
+    def judge_calibration(context: dg.AssetExecutionContext, judge_answers: pl.DataFrame) -> Table:
+        frame = calibration_table(judge_answers, file.seed)
         told = {
             f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
             f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
             + (" (no better than chance)" if row["at_chance"] else "")
             for row in frame.iter_rows(named=True)
         }
-        return Table(frame, {**told, "mlflow": dg.MetadataValue.url(run.url)})
+        return Table(frame, {**told, "digest a decision cites": table_digest(frame)})
 
-    common = [base_model, prompts, judge_calibration]
+    @table_asset(
+        contracts.JUDGE_CALIBRATION_CURVE, key=["judge_calibration_curve"], group=GROUP, owner=OWNER,
+        kinds={"python"}, ins={"judge_answers": ["judge_answers"]},
+        description="How confident the feedback model is, and how often people agreed, by bin of confidence.",
+    )  # fmt: skip
+    def judge_calibration_curve(context: dg.AssetExecutionContext, judge_answers: pl.DataFrame) -> Table:
+        return Table(calibration_curve(judge_answers))
+
+    common = [
+        base_model,
+        prompts,
+        feedback_model,
+        judge_answers,
+        judge_calibration,
+        judge_calibration_curve,
+    ]
     return [*common, *(asset for name in consultation.arms for asset in _arm(consultation, name))]
+
+
+def judge_models(
+    models: ModelStore, base_model: pl.DataFrame, feedback_model: pl.DataFrame
+) -> dict[str, Path]:
+    """Return the folders of the models that judge: the base model, and the tuned one if there is one."""
+    tuned = {"feedback_model": models.folder(only_digest(feedback_model))} if feedback_model.height else {}
+    return {"base_model": models.folder(only_digest(base_model)), **tuned}
 
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
@@ -204,8 +279,9 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
 
     @table_asset(
         contracts.PREFERENCE_PAIRS, key=[name, "preference_pairs"],
-        settings=[profile.feedback, file.model, file.seed],
-        ins={"base_model": ["base_model"], "response_pairs": [name, "response_pairs"], "constitution": signed,
+        settings=[profile.feedback, profile.tuned_judge, file.model, file.seed],
+        ins={"base_model": ["base_model"], "feedback_model": ["feedback_model"],
+             "response_pairs": [name, "response_pairs"], "constitution": signed,
              "judge_calibration": ["judge_calibration"]},
         deps=[decisions.ledger_key("training")], checks=["training_decisions"],
         description="Which response the feedback model prefers under a principle, as a soft label.", **torch_kinds,
@@ -213,6 +289,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     def preference_pairs(
         context: dg.AssetExecutionContext,
         base_model: pl.DataFrame,
+        feedback_model: pl.DataFrame,
         response_pairs: pl.DataFrame,
         constitution: pl.DataFrame,
         judge_calibration: pl.DataFrame,
@@ -224,18 +301,19 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         result = launcher.run(
             context, "preference_pairs",
             tables={"response_pairs": response_pairs, "constitution": constitution},
-            models={"base_model": models.folder(only_digest(base_model))},
-            options=options | {"method": method},
+            models=judge_models(models, base_model, feedback_model),
+            options=options | {"method": method, "judge_at_chance": judge_at_chance(method, judge_calibration),
+                               "tuned_judge": profile.tuned_judge.model_dump(mode="json")},
         )  # fmt: skip
         launcher.finish(result)
         frame = result.tables["preference_pairs"]
-        chance = judge_calibration.filter(pl.col("method") == method)["at_chance"]
         return Table(
             frame,
             {**dict(frame["status"].value_counts().sort("status").iter_rows()),
              "mean distance of the labels from one half": (frame["probability_a"] - 0.5).abs().mean() or 0.0,
-             "feedback model no better than chance": bool(chance.any()) if chance.len() else "not measured"},
-            [Checked("training_decisions", check_training(ledger))],
+             "feedback model not shown to be better than chance": judge_at_chance(method, judge_calibration)},
+            [Checked("training_decisions", [*check_training(ledger),
+                                            *check_feedback_choice(ledger, judge_calibration)])],
         )  # fmt: skip
 
     return [revisions, supervised_policy, response_pairs, preference_pairs]

@@ -40,6 +40,11 @@ def only_digest(record: pl.DataFrame) -> str:
     return str(record["model_digest"].item())
 
 
+def rests_on_chance(record: pl.DataFrame) -> bool:
+    """Tell whether a model of a MODEL table, or one it was trained with, learnt from a judge at chance."""
+    return bool(json.loads(str(record["metrics"].item())).get("judge_at_chance"))
+
+
 def train(
     context: dg.AssetExecutionContext,
     launcher: Launcher,
@@ -52,7 +57,8 @@ def train(
     parents: Mapping[str, pl.DataFrame],
     options: dict[str, Any],
     controlled: Mapping[str, Any],
-    constitution: str,
+    constitution: str | None,
+    judge_at_chance: bool | None = None,
 ) -> Table:
     """Train a model in its own process and keep it; one MLflow run.
 
@@ -67,7 +73,9 @@ def train(
         parents: MODEL tables of the models it starts from; the first is recorded as its parent.
         options: Settings of the stage.
         controlled: Everything that must be equal in every arm, by name, for the comparison of settings.
-        constitution: Digest of the constitution.
+        constitution: Digest of the constitution, if it is trained on one.
+        judge_at_chance: Whether what it learns from was labelled by a judge not shown to be better than chance;
+            None if no judge's labels are in it. Kept among its metrics.
 
     Returns:
         The MODEL record, with training curves; its data version is the digest of the model.
@@ -77,7 +85,7 @@ def train(
     tags = {
         "stage": stage,
         "arm": arm,
-        "constitution_digest": constitution,
+        "constitution_digest": constitution or "",
         "settings_digest": settings_digest,
     }
     with tracking.run(context, name, tags, _flat(options)) as run:
@@ -96,6 +104,8 @@ def train(
             raise dg.Failure(f"stage {stage} left no model in {result.report['folder']}")
         digest = models.add(result.model)
         metrics = {key: float(value) for key, value in result.report["metrics"].items()}
+        if judge_at_chance is not None:
+            metrics["judge_at_chance"] = float(judge_at_chance)
         run.log({f"final/{key}": value for key, value in metrics.items()})
         kept = {title: table for title, table in result.tables.items() if title != "history"}
         for title, table in kept.items():

@@ -9,7 +9,7 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, table_asset
-from assets.torch_stage import POOL, measure, model_options, only_digest, train
+from assets.torch_stage import POOL, measure, model_options, only_digest, rests_on_chance, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import Consultation
@@ -185,6 +185,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, wanted),
             },
             constitution=constitution_digest(constitution),
+            judge_at_chance=bool(preference_pairs["judge_at_chance"].any()),
         )  # fmt: skip
 
     @table_asset(
@@ -235,6 +236,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "settings of the preference model": preference_model["settings_digest"].item(),
             },
             constitution=constitution_digest(constitution),
+            judge_at_chance=rests_on_chance(preference_model),
         )  # fmt: skip
 
     return [preference_model, policy]

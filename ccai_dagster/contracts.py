@@ -134,6 +134,9 @@ PARTICIPANT_ID = Field(pl.Int64, "id of the participant in the consultation", ch
 VOTE = Field(pl.Int8, "agree +1, disagree -1, pass 0", checks=(Check.isin([-1, 0, 1]),))
 DECISION_IDS = Field(IDS, "ids of the ledger rows this row rests on")
 ARM = Field(pl.String, "the constitution a model is trained on, or `base` for the untrained model")
+JUDGE_AT_CHANCE = Field(
+    pl.Boolean, "whether it rests on a judge whose accuracy was not measured to be above one half"
+)
 
 
 def _contract(name: str, key: tuple[str, ...], **fields: Field) -> Contract:
@@ -712,6 +715,31 @@ PROMPTS = _contract(
     themes=Field(IDS, "themes it exercises"),
     relevant_principles=Field(IDS, "`arm/principle_id` of every principle tagged with one of these themes"),
 )
+JUDGE_ANSWERS = _contract(
+    "judge_answers",
+    ("method", "comparison_set", "pair_id"),
+    method=Field(pl.String, "how the feedback model was asked"),
+    comparison_set=Field(pl.String, "the labelled comparisons the pair belongs to"),
+    pair_id=Field(pl.String, "id of the comparison in its set"),
+    prompt=Field(pl.String, "what the user says"),
+    principle=Field(pl.String, "the principle it was judged under"),
+    characters_a=Field(pl.Int64, "length of response a", checks=COUNT),
+    characters_b=Field(pl.Int64, "length of response b", checks=COUNT),
+    label=Field(pl.Float64, "share of people who preferred response a", checks=PROBABILITY),
+    forward_probability=Field(
+        pl.Float64, "probability of response a when it is shown first", nullable=True, checks=PROBABILITY
+    ),
+    reversed_probability=Field(
+        pl.Float64, "probability of response a when it is shown second", nullable=True, checks=PROBABILITY
+    ),
+    probability_a=Field(
+        pl.Float64,
+        "probability that response a is the better one; null if the answer was unusable",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    feedback_model=Field(pl.String, "digest or name of the feedback model"),
+)
 JUDGE_CALIBRATION = _contract(
     "judge_calibration",
     ("method", "comparison_set"),
@@ -728,12 +756,51 @@ JUDGE_CALIBRATION = _contract(
     position_bias=Field(
         pl.Float64, "mean probability of the first option over both orders; 0.5 is none", checks=PROBABILITY
     ),
+    position_bias_low=Field(pl.Float64, "lower end of its 95 % interval", checks=PROBABILITY),
+    position_bias_high=Field(pl.Float64, "upper end of its 95 % interval", checks=PROBABILITY),
     flip_rate=Field(
         pl.Float64,
         "share of comparisons whose answer follows the content when the order is swapped",
         checks=PROBABILITY,
     ),
-    at_chance=Field(pl.Boolean, "whether the interval of the accuracy includes one half"),
+    flip_rate_low=Field(pl.Float64, "lower end of its 95 % interval", checks=PROBABILITY),
+    flip_rate_high=Field(pl.Float64, "upper end of its 95 % interval", checks=PROBABILITY),
+    longer_labelled=Field(
+        pl.Float64,
+        "share of the comparisons in which people preferred the longer response; null if none differ in length",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    length_bias=Field(
+        pl.Float64,
+        "how much more often it preferred the longer response than people did, -1 to 1",
+        nullable=True,
+        checks=(pa.Check.in_range(-1.0, 1.0),),
+    ),
+    length_bias_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    length_bias_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    calibration_error=Field(
+        pl.Float64,
+        "mean distance of its confidence from the share it is right, over bins of confidence; null if silent",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    calibration_error_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    calibration_error_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    at_chance=Field(pl.Boolean, "whether the interval of the accuracy includes one half or lies below it"),
+)
+JUDGE_CALIBRATION_CURVE = _contract(
+    "judge_calibration_curve",
+    ("method", "comparison_set", "low"),
+    method=Field(pl.String, "how the feedback model was asked"),
+    comparison_set=Field(pl.String, "the labelled comparisons it was measured on"),
+    low=Field(pl.Float64, "least confidence of the bin", checks=PROBABILITY),
+    high=Field(pl.Float64, "most confidence of the bin", checks=PROBABILITY),
+    n=Field(pl.Int64, "answered comparisons in the bin", checks=COUNT),
+    confidence=Field(pl.Float64, "mean probability it gave to the response it preferred", checks=PROBABILITY),
+    agreement=Field(pl.Float64, "share of people who preferred that response", checks=PROBABILITY),
+    agreement_low=Field(pl.Float64, "lower end of the 95 % interval", checks=PROBABILITY),
+    agreement_high=Field(pl.Float64, "upper end of the 95 % interval", checks=PROBABILITY),
 )
 REVISIONS = _contract(
     "revisions",
@@ -789,6 +856,7 @@ PREFERENCE_PAIRS = _contract(
     ),
     method=Field(pl.String, "how the feedback model was asked"),
     feedback_model=Field(pl.String, "digest or name of the feedback model"),
+    judge_at_chance=JUDGE_AT_CHANCE,
 )
 HELPFULNESS_PAIRS = _contract(
     "helpfulness_pairs",
@@ -825,7 +893,7 @@ ELO_SCORES = _contract(
     elo_low=Field(pl.Float64, "lower end of the 95 % interval"),
     elo_high=Field(pl.Float64, "upper end of the 95 % interval"),
     judge=Field(pl.String, "who compared"),
-    judge_at_chance=Field(pl.Boolean, "whether the judge's measured accuracy includes one half"),
+    judge_at_chance=JUDGE_AT_CHANCE,
 )
 ADHERENCE = _contract(
     "adherence",
@@ -841,6 +909,7 @@ ADHERENCE = _contract(
         nullable=True,
         checks=PROBABILITY,
     ),
+    judge_at_chance=JUDGE_AT_CHANCE,
 )
 QUALITATIVE_RESPONSES = _contract(
     "qualitative_responses",
@@ -867,7 +936,7 @@ EVAL_SCORES = _contract(
     difference=Field(pl.Float64, "paired difference to that arm", nullable=True),
     difference_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
     difference_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
-    judge_at_chance=Field(pl.Boolean, "whether it rests on a judge whose accuracy includes one half"),
+    judge_at_chance=JUDGE_AT_CHANCE,
 )
 
 # --- audit ------------------------------------------------------------------------------------------

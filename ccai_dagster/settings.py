@@ -50,6 +50,19 @@ class FeedbackSettings(Settings):
     )
 
 
+class TunedJudgeSettings(Settings):
+    """The feedback model tuned on one half of the labelled comparisons and measured on the other."""
+
+    calibrate: bool = Field(
+        False, description="tune and measure it even where the ledger records another feedback_method"
+    )
+    steps: int = Field(20, ge=0, description="after the score head was fitted; 0 keeps the head alone")
+    batch_size: int = Field(8, ge=1, description="comparisons a step")
+    learning_rate: float = Field(1e-4, gt=0)
+    lora_rank: int = Field(8, ge=1)
+    max_tokens: int = Field(384, ge=48)
+
+
 class RevisionSettings(Settings):
     """Critique and revision (Bai et al. 2022, section 3.1)."""
 
@@ -165,6 +178,7 @@ class Profile(Settings):
 
     deliberation: DeliberationSettings = DeliberationSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    tuned_judge: TunedJudgeSettings = TunedJudgeSettings()
     revisions: RevisionSettings = RevisionSettings()
     supervised: SupervisedSettings = SupervisedSettings()
     pairs: PairSettings = PairSettings()
@@ -179,6 +193,9 @@ DEMO = Profile()
 FULL = Profile(
     deliberation=DeliberationSettings(bootstraps=1000),
     feedback=FeedbackSettings(batch_size=64, calibration_comparisons=None),
+    tuned_judge=TunedJudgeSettings(
+        calibrate=True, steps=500, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024
+    ),
     revisions=RevisionSettings(prompts=4000, steps=4, new_tokens=256, batch_size=64),
     supervised=SupervisedSettings(
         steps=500, batch_size=64, learning_rate=2e-5, lora_rank=64, max_tokens=1024

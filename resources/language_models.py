@@ -18,14 +18,15 @@ from ccai_dagster.feedback.chat import rendered
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.feedback.number_format import computing_format
+from ccai_dagster.feedback.shared_prefixes import Group, shared_prefixes
 from ccai_dagster.progress import Progress, silent
 
 
 class TransformersModel:
     """A model folder, run in this process on the GPU if there is one.
 
-    Prompts are padded on the left and batched by length; results come back in the order of the call and
-    depend on the set of conversations, not on their order.
+    Prompts are padded on the left and batched by length; a beginning that several of them share is read once.
+    Results come back in the order of the call and depend on the set of conversations, not on their order.
 
     Attributes:
         name: Digest of the folder.
@@ -111,18 +112,14 @@ class TransformersModel:
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
     ) -> np.ndarray:
         """See `LanguageModel.choice_log_probabilities`."""
-        import torch
-
         prompts = [self._prompt(conversation, prefix) for conversation in conversations]
         options = [self._tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
         if any(len(option) != 1 for option in options):
             pairs = [(prompt, option) for prompt in prompts for option in options]
             return self._scores(pairs).reshape(len(prompts), len(choices))
         result = np.empty((len(prompts), len(choices)))
-        for batch in self._batches(prompts):
-            with torch.inference_mode():
-                logits = self._logits([prompts[index] for index in batch], keep=1)[:, -1]
-                chosen = logits.float().log_softmax(-1)[:, [option[0] for option in options]]
+        for batch, logits in self._ends(prompts, [1] * len(prompts)):
+            chosen = logits[:, -1].float().log_softmax(-1)[:, [option[0] for option in options]]
             result[batch] = chosen.cpu().numpy()
         return result
 
@@ -142,15 +139,13 @@ class TransformersModel:
             self._check_length(len(prompt) + len(response), self._tokenizer.decode(prompt))
         sequences = [prompt + response for prompt, response in pairs]
         result = np.zeros(len(pairs))
-        for batch in self._batches(sequences):
-            longest = max(len(pairs[index][1]) for index in batch)
-            with torch.inference_mode():
-                logits = self._logits([sequences[index] for index in batch], keep=longest + 1)
-                for row, index in enumerate(batch):
-                    said = torch.tensor(pairs[index][1], device=self._device, dtype=torch.long)
-                    if len(said):
-                        scores = logits[row, -len(said) - 1 : -1].float().log_softmax(-1)
-                        result[index] = scores.gather(1, said[:, None]).sum().item()
+        # A token's score is read one place before it.
+        for batch, logits in self._ends(sequences, [len(response) + 1 for _, response in pairs]):
+            for row, index in enumerate(batch):
+                said = torch.tensor(pairs[index][1], device=self._device, dtype=torch.long)
+                if len(said):
+                    scores = logits[row, -len(said) - 1 : -1].float().log_softmax(-1)
+                    result[index] = scores.gather(1, said[:, None]).sum().item()
         return result
 
     def _prompt(self, conversation: Conversation, prefix: str = "", room: int = 0) -> list[int]:
@@ -178,12 +173,78 @@ class TransformersModel:
         padded = self._tokenizer.pad({"input_ids": list(sequences)}, padding=True, return_tensors="pt")
         return {name: padded[name].to(self._device) for name in ("input_ids", "attention_mask")}
 
-    def _logits(self, sequences: Sequence[list[int]], keep: int) -> Any:
+    def _ends(self, sequences: Sequence[list[int]], kept: Sequence[int]) -> Iterator[tuple[list[int], Any]]:
+        """Yield batches of indexes with the logits of each sequence's last tokens, as many as are kept."""
+        import torch
+
+        for groups in self._packed(sequences, shared_prefixes(sequences, kept)):
+            batch = [index for group in groups for index in group.members]
+            rest = [sequences[index][group.prefix :] for group in groups for index in group.members]
+            beginnings = [sequences[group.members[0]][: group.prefix] for group in groups]
+            with torch.inference_mode():
+                read = self._read(beginnings, [len(group.members) for group in groups])
+                yield batch, self._logits(rest, max(kept[index] for index in batch), *read)
+
+    def _packed(self, sequences: Sequence[list[int]], groups: Sequence[Group]) -> Iterator[list[Group]]:
+        """Pack groups of similar length into batches; one larger than a batch is taken apart."""
+        size = self._batch_size
+        parts = [
+            Group(group.prefix, group.members[start : start + size])
+            for group in groups
+            for start in range(0, len(group.members), size)
+        ]
+
+        def place(group: Group) -> tuple[int, int, list[int], int]:
+            longest = max(len(sequences[index]) for index in group.members)
+            return group.prefix, longest, sequences[group.members[0]], group.members[0]
+
+        packed: list[Group] = []
+        for part in sorted(parts, key=place):
+            full = sum(len(group.members) for group in packed) + len(part.members) > size
+            if packed and (full or bool(packed[0].prefix) != bool(part.prefix)):
+                yield packed
+                packed = []
+            packed.append(part)
+        if packed:
+            yield packed
+
+    def _read(self, beginnings: Sequence[list[int]], followers: Sequence[int]) -> tuple[Any, Any]:
+        """Return mask and cache of shared beginnings, a row for each follower; nothing if they are empty."""
+        import torch
+
+        if not beginnings[0]:
+            return None, None
+        inputs = self._padded(beginnings)
+        output = self._model(
+            **inputs, position_ids=_positions(inputs["attention_mask"]), use_cache=True, logits_to_keep=1
+        )
+        rows = torch.repeat_interleave(torch.arange(len(beginnings)), torch.tensor(list(followers))).to(
+            self._device
+        )
+        output.past_key_values.batch_select_indices(rows)
+        return inputs["attention_mask"][rows], output.past_key_values
+
+    def _logits(self, sequences: Sequence[list[int]], keep: int, before: Any, cache: Any) -> Any:
+        import torch
+
         inputs = self._padded(sequences)
-        positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        return self._model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
+        width = inputs["input_ids"].shape[1]
+        if cache is not None:
+            inputs["attention_mask"] = torch.cat([before, inputs["attention_mask"]], dim=1)
+        positions = _positions(inputs["attention_mask"])[:, -width:]
+        return self._model(
+            **inputs,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=keep,
+        ).logits
 
     def _end_tokens(self) -> list[int]:
         configured = self._model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         return sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})
+
+
+def _positions(mask: Any) -> Any:
+    return (mask.cumsum(-1) - 1).clamp(min=0)

@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster import settings as sizes
-from ccai_dagster.feedback.language_model import LanguageModel
+from ccai_dagster.feedback.labels import Judge, Method
+from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel
 from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress
 from resources.launcher import StageRequest
@@ -31,13 +32,32 @@ def base_model(request: StageRequest, progress: Progress) -> dict[str, Any]:
     return {"metrics": {}}
 
 
-def judge_calibration(request: StageRequest, progress: Progress) -> dict[str, Any]:
-    """Measure the feedback model on labelled comparisons."""
-    from ccai_dagster.feedback.calibration import calibrate_judge
+def feedback_model(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Tune the feedback model on labelled comparisons."""
+    from ccai_dagster.training.feedback_model import train_feedback_model
+
+    outcome = train_feedback_model(
+        request.models["base_model"],
+        {name: pl.read_parquet(path) for name, path in request.tables.items()},
+        sizes.TunedJudgeSettings.model_validate(request.options["settings"]),
+        request.options["seed"],
+        request.work,
+        request.made / "model",
+        progress,
+    )
+    return _keep(request, history=outcome.history) | {"metrics": outcome.metrics}
+
+
+def judge_answers(request: StageRequest, progress: Progress) -> dict[str, Any]:
+    """Ask the feedback model about labelled comparisons in every way there is a model for."""
+    from ccai_dagster.feedback import calibration
 
     comparisons = {name: pl.read_parquet(path) for name, path in request.tables.items()}
-    table = calibrate_judge(_judge(request), comparisons, ("letters", "contrast"), progress)
-    return _keep(request, judge_calibration=table)
+    judge = _judge(request)
+    judges: dict[Method, Judge] = {"letters": judge, "contrast": judge}
+    if "feedback_model" in request.models:
+        judges["tuned"] = _tuned_judge(request)
+    return _keep(request, judge_answers=calibration.judge_answers(judges, comparisons, progress))
 
 
 def revisions(request: StageRequest, progress: Progress) -> dict[str, Any]:
@@ -87,11 +107,13 @@ def preference_pairs(request: StageRequest, progress: Progress) -> dict[str, Any
     """Label pairs of responses under principles."""
     from ccai_dagster.feedback.labels import label_pairs
 
+    method = request.options["method"]
     table = label_pairs(
-        _judge(request),
+        _tuned_judge(request) if method == "tuned" else _judge(request),
         _table(request, "response_pairs"),
         _table(request, "constitution"),
-        request.options["method"],
+        method,
+        request.options["judge_at_chance"],
         request.options["seed"],
         progress,
     )
@@ -223,7 +245,14 @@ def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
             responses = adherence.write_responses(model, prompts, arm, settings, seed, progress)
             constitutions = _constitutions(request)
             made["adherence"] = adherence.measure_adherence(
-                responses, _judge(request), prompts, constitutions, settings, seed, progress
+                responses,
+                _judge(request),
+                prompts,
+                constitutions,
+                settings,
+                request.options["judge_at_chance"],
+                seed,
+                progress,
             )
     return _keep(request, **made) | {"provenance": provenance}
 
@@ -249,7 +278,8 @@ STAGES: Mapping[str, Stage] = {
     stage.__name__: stage
     for stage in (
         base_model,
-        judge_calibration,
+        feedback_model,
+        judge_answers,
         revisions,
         supervised_policy,
         response_pairs,
@@ -305,6 +335,12 @@ def _keeping(request: StageRequest, model: LanguageModel) -> LanguageModel:
     from resources.kept_answers import KeptAnswers
 
     return KeptAnswers(model, request.folder / "answers.jsonl")
+def _tuned_judge(request: StageRequest) -> ScoringModel:
+    from resources.feedback_model import TunedFeedbackModel
+
+    feedback = sizes.FeedbackSettings.model_validate(request.options["feedback"])
+    tuned = sizes.TunedJudgeSettings.model_validate(request.options["tuned_judge"])
+    return TunedFeedbackModel(request.models["feedback_model"], feedback.batch_size, tuned.max_tokens)
 
 
 def _keep(request: StageRequest, **tables: pl.DataFrame) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def small_consultation() -> SmallConsultation:
                 "response_b": "b", "principle_id": "P1", "forward_probability": label,
                 "reversed_probability": label, "probability_a": label, "answer_mass": 1.0,
                 "status": "unanswered" if label is None else "labelled", "method": "letters",
-                "feedback_model": "m",
+                "feedback_model": "m", "judge_at_chance": False,
             }
             for number, label in enumerate([0.5, 0.8, 0.3, None])
         ]
@@ -148,7 +148,7 @@ def small_consultation() -> SmallConsultation:
             [
                 {
                     "arm": arm, "constitution_arm": "public", "principle_id": "P1", "prompt_id": f"h{number}",
-                    "response": "r", "probability": value,
+                    "response": "r", "probability": value, "judge_at_chance": False,
                 }
                 for number, value in enumerate(values)
             ]

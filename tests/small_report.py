@@ -34,7 +34,10 @@ def calibration(low: float, high: float, method: str = "letters") -> dict[str, A
     return {
         "method": method, "comparison_set": "sample_judge", "feedback_model": "m", "n": 50, "n_unanswered": 0,
         "accuracy": (low + high) / 2, "accuracy_low": low, "accuracy_high": high, "position_bias": 0.5,
-        "flip_rate": 0.5, "at_chance": low <= 0.5 <= high,
+        "position_bias_low": 0.4, "position_bias_high": 0.6, "flip_rate": 0.5, "flip_rate_low": 0.4,
+        "flip_rate_high": 0.6, "longer_labelled": 0.5, "length_bias": 0.25, "length_bias_low": 0.1,
+        "length_bias_high": 0.4, "calibration_error": 0.1, "calibration_error_low": 0.05,
+        "calibration_error_high": 0.2, "at_chance": low <= 0.5,
     }  # fmt: skip
 
 

@@ -5,7 +5,9 @@ Belongs here: what follows from the figures of the calibration. Doesn't belong h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ccai_dagster.audit.records import Records, counted
 from ccai_dagster.audit.report_inputs import ReportInputs
@@ -36,12 +38,40 @@ def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]
                 f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
                 f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
                 f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; "
-                "guessing gives 50%).",
+                f"guessing gives 50%). {' '.join(leanings(row))}".rstrip(),
                 used=method is None or row["method"] == method,
                 trusted=row["accuracy_low"] > 0.5,
             )
         )
     return findings
+
+
+def leanings(row: Mapping[str, Any]) -> list[str]:
+    """Say where the feedback model leans in a way that content doesn't explain, as far as that was measured.
+
+    Args:
+        row: Of JUDGE_CALIBRATION.
+    """
+    told = []
+    if row["position_bias_low"] > 0.5 or row["position_bias_high"] < 0.5:
+        place = "first" if row["position_bias"] > 0.5 else "second"
+        told.append(
+            f"It leans to whichever answer is shown {place} (mean probability of the first "
+            f"{row['position_bias']:.2f}; 0.50 is none), and kept to the same answer in both orders in "
+            f"{row['flip_rate']:.0%} of cases."
+        )
+    if row["length_bias"] is not None and not row["length_bias_low"] <= 0 <= row["length_bias_high"]:
+        way = "more" if row["length_bias"] > 0 else "less"
+        told.append(
+            f"It preferred the longer answer {way} often than people did, by {abs(row['length_bias']):.0%} "
+            "of comparisons."
+        )
+    if row["calibration_error"] is not None:
+        told.append(
+            f"Its stated confidence is off by {row['calibration_error']:.0%} on average "
+            f"({row['calibration_error_low']:.0%} to {row['calibration_error_high']:.0%})."
+        )
+    return told
 
 
 def judge_verdict(findings: list[JudgeFinding]) -> tuple[bool, str]:

@@ -106,7 +106,9 @@ def _stage(stage: str) -> int:
 
 def _figures(metrics: str) -> list[str]:
     content = json.loads(metrics)
-    return [
+    chance = content.pop("judge_at_chance", None)
+    marked = ["✱ labelled by a judge that could not be told from guessing"] if chance else []
+    return marked + [
         f"{name.replace('_', ' ')} {number(value)}"
         for name, value in sorted(content.items())
         if isinstance(value, int | float) and not isinstance(value, bool)

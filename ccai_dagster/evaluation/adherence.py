@@ -176,6 +176,7 @@ def measure_adherence(
     prompts: pl.DataFrame,
     constitutions: Mapping[str, pl.DataFrame],
     settings: EvaluationSettings,
+    judge_at_chance: bool,
     seed: int,
     progress: Progress = silent,
 ) -> pl.DataFrame:
@@ -192,6 +193,7 @@ def measure_adherence(
         prompts: PROMPTS.
         constitutions: CONSTITUTION tables by arm.
         settings: How many prompts and principles.
+        judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
         seed: The consultation's seed; draws prompts and principles.
         progress: Told how many judgements are made.
 
@@ -232,4 +234,5 @@ def measure_adherence(
         "prompt_id",
         "response",
         pl.Series("probability", probabilities, pl.Float64),
+        pl.lit(judge_at_chance).alias("judge_at_chance"),
     ).select(list(ADHERENCE.fields))

@@ -1,20 +1,20 @@
-"""How good the feedback model is, on comparisons people have labelled.
+"""What the feedback model answers on comparisons people have labelled.
 
-Everything that rests on the judge quotes the figures made here; nothing is assumed about a model.
+Everything that rests on the judge quotes the figures that follow from these answers (`judge_figures`);
+nothing is assumed about a model.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
-from ccai_dagster.contracts import JUDGE_CALIBRATION
+from ccai_dagster.contracts import JUDGE_ANSWERS
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.labels import Comparison, Judgement, Method, judge_comparisons
-from ccai_dagster.feedback.language_model import LanguageModel
+from ccai_dagster.feedback.labels import Comparison, Judge, Method, judge_comparisons
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.progress import Progress, silent
 
@@ -43,31 +43,33 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     return low, high
 
 
-def calibrate_judge(
-    judge: LanguageModel,
-    comparisons: Mapping[str, pl.DataFrame],
-    methods: Sequence[Method],
-    progress: Progress = silent,
-) -> pl.DataFrame:
-    """Measure how often the feedback model agrees with people.
+def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Return labelled comparisons with a column `principle`, the general one where the file names none."""
+    if PRINCIPLE in comparisons.columns:
+        return comparisons
+    return comparisons.with_columns(pl.lit(HELPFULNESS_PRINCIPLE).alias(PRINCIPLE))
 
-    Comparisons whose label is one half have no right answer and are left out. A tie of the judge and a
-    comparison it does not answer count one half: both say nothing about the responses.
+
+def judge_answers(
+    judges: Mapping[Method, Judge], comparisons: Mapping[str, pl.DataFrame], progress: Progress = silent
+) -> pl.DataFrame:
+    """Let every method judge the same labelled comparisons.
+
+    Comparisons whose label is one half have no right answer and are left out.
 
     Args:
-        judge: The feedback model.
+        judges: Who is asked, by the way of asking.
         comparisons: HELPFULNESS_PAIRS by name, with a column `principle` where they have one.
-        methods: The ways of asking.
         progress: Told how many comparisons are judged, over all methods and sets.
 
     Returns:
-        JUDGE_CALIBRATION, one row a method and set.
+        JUDGE_ANSWERS, sorted by its key.
 
     Raises:
         ConsultationError: A set without a single decided comparison, or a question beyond the context.
     """
     decided = {
-        name: table.filter(pl.col("probability_a") != 0.5).sort("pair_id")
+        name: with_principle(table).filter(pl.col("probability_a") != 0.5).sort("pair_id")
         for name, table in comparisons.items()
     }
     for name, table in decided.items():
@@ -76,69 +78,36 @@ def calibrate_judge(
                 f"Comparisons {name!r}: every label is one half, so no answer is right. "
                 "Add decided comparisons."
             )
-    total = len(methods) * sum(table.height for table in decided.values())
-    finished = 0
-    rows = []
-    for method in methods:
+    total = len(judges) * sum(table.height for table in decided.values())
+    rows: list[dict[str, Any]] = []
+    for method, judge in judges.items():
         for name, table in sorted(decided.items()):
+            finished = len(rows)
+            asked = list(table.iter_rows(named=True))
             judgements = judge_comparisons(
                 judge,
-                _comparisons(table),
+                [
+                    Comparison(row["prompt"], row["response_a"], row["response_b"], row[PRINCIPLE])
+                    for row in asked
+                ],
                 method,
                 lambda message, done, _, before=finished: progress(message, before + done, total),
             )
-            finished += table.height
-            right = [share > 0.5 for share in table["probability_a"]]
-            rows.append(
+            rows += [
                 {
                     "method": method,
                     "comparison_set": name,
+                    "pair_id": row["pair_id"],
+                    "prompt": row["prompt"],
+                    "principle": row[PRINCIPLE],
+                    "characters_a": len(row["response_a"]),
+                    "characters_b": len(row["response_b"]),
+                    "label": row["probability_a"],
+                    "forward_probability": judgement.forward,
+                    "reversed_probability": judgement.reversed,
+                    "probability_a": judgement.probability,
                     "feedback_model": judge.name,
-                    **agreement(judgements, right),
                 }
-            )
-    return JUDGE_CALIBRATION.build(rows)
-
-
-def agreement(judgements: Sequence[Judgement], a_is_right: Sequence[bool]) -> dict[str, float | int | bool]:
-    """Summarise judgements against labels: the figures of JUDGE_CALIBRATION, without the names.
-
-    `position_bias` and `flip_rate` are over the comparisons answered in both orders; a method that shows
-    no order has none by construction (0.5 and 1).
-    """
-    n = len(judgements)
-    answered = [judgement for judgement in judgements if judgement.probability is not None]
-    successes = sum(
-        0.5
-        if judgement.probability is None or judgement.probability == 0.5
-        else float((judgement.probability > 0.5) == a_right)
-        for judgement, a_right in zip(judgements, a_is_right, strict=True)
-    )
-    orders = [
-        (judgement.forward, judgement.reversed)
-        for judgement in answered
-        if judgement.forward is not None and judgement.reversed is not None
-    ]
-    low, high = wilson_interval(successes, n)
-    return {
-        "n": n,
-        "n_unanswered": n - len(answered),
-        "accuracy": successes / n,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "position_bias": fmean((first + 1 - second) / 2 for first, second in orders) if orders else 0.5,
-        "flip_rate": fmean(float((first > 0.5) == (second > 0.5)) for first, second in orders)
-        if orders
-        else float(bool(answered)),
-        "at_chance": low <= 0.5 <= high,
-    }
-
-
-def _comparisons(table: pl.DataFrame) -> list[Comparison]:
-    principles = table[PRINCIPLE] if PRINCIPLE in table.columns else [HELPFULNESS_PRINCIPLE] * table.height
-    return [
-        Comparison(prompt, response_a, response_b, principle)
-        for (prompt, response_a, response_b), principle in zip(
-            table.select("prompt", "response_a", "response_b").iter_rows(), principles, strict=True
-        )
-    ]
+                for row, judgement in zip(asked, judgements, strict=True)
+            ]
+    return JUDGE_ANSWERS.build(rows).sort(JUDGE_ANSWERS.key)

@@ -1,21 +1,23 @@
 """Soft preference labels from a feedback model (Bai et al. 2022, section 4.1).
 
-A feedback model says which of two responses follows a principle better. It is asked in one of two ways:
+A feedback model says which of two responses follows a principle better. It is asked in one of these ways:
 
 - `letters`: it chooses between (A) and (B), in both orders; the label is the mean of the two normalised
   probabilities, so that a liking for one letter cancels out.
 - `contrast`: how much likelier each response becomes under a system turn that states the principle than
   under one that states its opposite, in log-likelihood a token; the difference of the two is mapped by a
   logistic.
+- `tuned`: a model tuned on comparisons that people labelled (`tuned_judge`) scores either response under the
+  principle; the difference of the scores is mapped by a logistic.
 
-How often either way is right is measured in `calibration`.
+How often each way is right is measured in `calibration`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import polars as pl
@@ -23,11 +25,14 @@ import polars as pl
 from ccai_dagster.contracts import PREFERENCE_PAIRS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import draw_principle
-from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn
+from ccai_dagster.feedback.tuned_judge import scored_prompt
 from ccai_dagster.progress import Progress, silent
 
-Method = Literal["letters", "contrast"]
-METHODS: tuple[Method, ...] = ("letters", "contrast")
+Method = Literal["letters", "contrast", "tuned"]
+METHODS: tuple[Method, ...] = ("letters", "contrast", "tuned")
+Judge = LanguageModel | ScoringModel
+"""Who is asked: by `tuned` a model that scores, by every other method a language model."""
 TEMPLATE_VERSION = "1"
 """Raised when a question below changes its words; belongs into the code version of the labels."""
 
@@ -60,9 +65,9 @@ class Judgement:
 
     Attributes:
         probability: That response a is the better one; `None` if the answer was unusable.
-        forward: The same, asked with response a first; `None` for `contrast`.
-        reversed: The same, asked with response a second; `None` for `contrast`.
-        answer_mass: Probability of the two letters together, mean of both orders; `None` for `contrast`.
+        forward: The same, asked with response a first; `None` for a method that shows no order.
+        reversed: The same, asked with response a second; `None` as for `forward`.
+        answer_mass: Probability of the two letters together, mean of both orders; `None` except for `letters`.
     """
 
     probability: float | None
@@ -92,14 +97,14 @@ def opposed(principle: str) -> str:
 
 
 def judge_comparisons(
-    judge: LanguageModel, comparisons: Sequence[Comparison], method: Method, progress: Progress = silent
+    judge: Judge, comparisons: Sequence[Comparison], method: Method, progress: Progress = silent
 ) -> list[Judgement]:
     """Ask the feedback model about each comparison.
 
     Args:
         judge: The feedback model.
         comparisons: Any number; order does not matter to the answers.
-        method: `letters` or `contrast`.
+        method: One of `METHODS`.
         progress: Told how many comparisons are judged.
 
     Returns:
@@ -113,19 +118,19 @@ def judge_comparisons(
             f"There is no feedback method {method!r}; decisions/training.csv must say one of "
             f"{', '.join(METHODS)}."
         )
-    ask = _by_letters if method == "letters" else _by_contrast
     judgements: list[Judgement] = []
     for start in range(0, len(comparisons), _CHUNK):
-        judgements += ask(judge, comparisons[start : start + _CHUNK])
+        judgements += _asked(judge, comparisons[start : start + _CHUNK], method)
         progress("comparisons judged", len(judgements), len(comparisons))
     return judgements
 
 
 def label_pairs(
-    judge: LanguageModel,
+    judge: Judge,
     pairs: pl.DataFrame,
     constitution: pl.DataFrame,
     method: Method,
+    judge_at_chance: bool,
     seed: int,
     progress: Progress = silent,
 ) -> pl.DataFrame:
@@ -138,7 +143,8 @@ def label_pairs(
         judge: The feedback model.
         pairs: RESPONSE_PAIRS.
         constitution: CONSTITUTION of the arm.
-        method: `letters` or `contrast`.
+        method: One of `METHODS`.
+        judge_at_chance: Whether the judge, asked in this way, was not measured to be better than chance.
         seed: The consultation's seed.
         progress: Told how many pairs are judged.
 
@@ -182,9 +188,39 @@ def label_pairs(
                 "status": "unanswered" if judgement.probability is None else status,
                 "method": method,
                 "feedback_model": judge.name,
+                "judge_at_chance": judge_at_chance,
             }
         )
     return PREFERENCE_PAIRS.build(labelled)
+
+
+def _asked(judge: Judge, comparisons: Sequence[Comparison], method: Method) -> list[Judgement]:
+    if method == "tuned":
+        return _by_scores(cast(ScoringModel, judge), comparisons)
+    ask = _by_letters if method == "letters" else _by_contrast
+    return ask(cast(LanguageModel, judge), comparisons)
+
+
+def _by_scores(judge: ScoringModel, comparisons: Sequence[Comparison]) -> list[Judgement]:
+    scores = judge.scores(
+        [
+            (scored_prompt(pair.prompt, pair.principle), response)
+            for pair in comparisons
+            for response in (pair.response_a, pair.response_b)
+        ]
+    )
+    return [scored_judgement(*pair) for pair in scores.reshape(-1, 2)]
+
+
+def scored_judgement(score_a: float, score_b: float) -> Judgement:
+    """Map two scores to a judgement; without a probability if one is not finite."""
+    if not np.isfinite([score_a, score_b]).all():
+        return Judgement(None)
+    return Judgement(_logistic(score_a - score_b))
+
+
+def _logistic(margin: float) -> float:
+    return float(1 / (1 + np.exp(-np.clip(margin, -500, 500))))
 
 
 def _by_letters(judge: LanguageModel, comparisons: Sequence[Comparison]) -> list[Judgement]:
@@ -244,5 +280,4 @@ def contrast_judgement(means: np.ndarray) -> Judgement:
     if not np.isfinite(means).all():
         return Judgement(None)
     gain = means[:, 0] - means[:, 1]
-    margin = np.clip((gain[0] - gain[1]) / CONTRAST_SCALE, -500, 500)
-    return Judgement(float(1 / (1 + np.exp(-margin))))
+    return Judgement(_logistic((gain[0] - gain[1]) / CONTRAST_SCALE))

@@ -56,3 +56,14 @@ class LanguageModel(Protocol):
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """Return for each response its summed log-likelihood and its tokens, shape (conversations, 2)."""
+
+
+class ScoringModel(Protocol):
+    """A model tuned to score a response to a prompt: the higher, the better."""
+
+    @property
+    def name(self) -> str:
+        """Digest of the model."""
+
+    def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the score of each prompt with its response, in order, shape (exchanges,)."""

@@ -15,7 +15,7 @@ import polars as pl
 
 from ccai_dagster.digest import folder_digest, table_digest
 from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import PreferenceModelSettings
+from ccai_dagster.settings import PreferenceModelSettings, TunedJudgeSettings
 from ccai_dagster.training import runs
 from ccai_dagster.training.exchanges import exchange
 from ccai_dagster.training.held_out import CURVE_SCHEMA, calibration_curve, held_out_metrics
@@ -75,7 +75,7 @@ def train_preference_model(
     trained_on = [row for row, held_out in zip(rows, table["held_out"], strict=True) if not held_out]
     size, passes = runs.per_device(settings.batch_size, 2 * settings.max_tokens)
     runs.seed_everything(seed)
-    trainer = _trainer(
+    trainer = soft_label_trainer(
         base,
         tokenizer,
         [trained_on[at] for at in training_order(training, settings.steps * settings.batch_size, seed)],
@@ -151,13 +151,22 @@ def _tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> tuple[li
     return rows, shortened
 
 
-def _trainer(
+def soft_label_trainer(
     base: Path,
     tokenizer: Any,
     rows: list[dict[str, Any]],
-    settings: PreferenceModelSettings,
+    settings: PreferenceModelSettings | TunedJudgeSettings,
     arguments: dict[str, Any],
 ) -> Any:
+    """Return a trainer of scores on soft labels, with an adapter on the model in `base`.
+
+    Args:
+        base: Model folder, with a score head or without.
+        tokenizer: Its tokenizer.
+        rows: `chosen_ids`, `rejected_ids`, `target` (label of the first, 0 to 1) and `weight`.
+        settings: Batch, adapter, longest exchange.
+        arguments: Of the trainer, see `runs.training_arguments`.
+    """
     import torch
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer

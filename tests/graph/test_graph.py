@@ -33,7 +33,8 @@ ONCE = {
     "raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants", "votes",
     "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
     "consensus_stability", "group_stability", "selected_statements",
-    "constitution_overlap", "base_model", "prompts", "judge_calibration", "helpfulness_pairs", "elo_scores",
+    "constitution_overlap", "base_model", "prompts", "feedback_model", "judge_answers",
+    "judge_calibration", "judge_calibration_curve", "helpfulness_pairs", "elo_scores",
     "eval_scores", "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
     "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
     "audit_report", "provenance",
@@ -166,7 +167,7 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
     client = mlflow.MlflowClient(Home(workplace.root, "town").mlflow_uri)
     experiment = client.get_experiment_by_name("town")
     runs = {run.data.tags["dagster.asset_key"]: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) >= TRAINED | {"judge_calibration", "elo_scores", "eval_scores"}
+    assert set(runs) >= TRAINED | {"judge_answers", "elo_scores", "eval_scores"}
     for key in TRAINED:
         run, record = runs[key], table(workplace, key).row(0, named=True)
         assert run.info.status == "FINISHED"
@@ -199,6 +200,28 @@ def test_labels_carry_their_evidence(workplace) -> None:
     assert pairs.filter(pl.col("status") == "labelled")["probability_a"].n_unique() > 1
     assert set(pairs["feedback_model"]) == {table(workplace, "base_model")["model_digest"].item()}
     assert set(pairs["principle_id"]) <= set(table(workplace, "public/constitution")["principle_id"])
+
+
+def test_a_judge_at_chance_is_marked_in_everything_that_rests_on_it(workplace) -> None:
+    calibration = table(workplace, "judge_calibration")
+    assert set(calibration["method"]) == {"letters", "contrast"} and calibration["at_chance"].all()
+    assert table(workplace, "feedback_model").is_empty()
+    assert table(workplace, "judge_calibration_curve")["n"].sum() == (
+        calibration["n"].sum() - calibration["n_unanswered"].sum()
+    )
+    for arm in ARMS:
+        assert table(workplace, f"{arm}/preference_pairs")["judge_at_chance"].all()
+        assert table(workplace, f"{arm}/adherence")["judge_at_chance"].all()
+        for stage, marked in (("supervised_policy", None), ("preference_model", 1.0), ("policy", 1.0)):
+            metrics = json.loads(table(workplace, f"{arm}/{stage}")["metrics"].item())
+            assert metrics.get("judge_at_chance") == marked
+    scores = table(workplace, "eval_scores")
+    judged = scores["benchmark"].is_in(["adherence", "elo"])
+    assert scores.filter(judged)["judge_at_chance"].all()
+    assert not scores.filter(~judged)["judge_at_chance"].any()
+    assert table(workplace, "elo_scores")["judge_at_chance"].all()
+    report = (workplace.root / "town" / "report" / "audit_report.html").read_text()
+    assert "labelled by a judge that could not be told from guessing" in report
 
 
 def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:

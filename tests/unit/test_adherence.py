@@ -134,7 +134,7 @@ def test_each_response_is_judged_under_drawn_relevant_principles_of_each_constit
 def test_probability_of_yes_is_normalised_and_averaged_over_both_orders() -> None:
     judge = PoliteModel()
     table = pl.concat([responses("base", h1="no", h2="no"), responses("public", h1="yes please", h2="no")])
-    measured = measure_adherence(table, judge, PROMPT_TABLE, CONSTITUTIONS, SETTINGS, seed=1)
+    measured = measure_adherence(table, judge, PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1)
     assert ADHERENCE.violations(measured).is_empty()
     assert measured.height == 2 * 4
     polite = measured.filter((pl.col("arm") == "public") & (pl.col("prompt_id") == "h1"))
@@ -147,14 +147,16 @@ def test_probability_of_yes_is_normalised_and_averaged_over_both_orders() -> Non
     base, public = (measured.filter(arm=arm).select(key) for arm in ("base", "public"))
     assert base.equals(public)
     alone = measure_adherence(
-        table.filter(arm="public"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, 1
+        table.filter(arm="public"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, 1
     )
     assert alone.equals(measured.filter(arm="public"))
 
 
 def test_an_answer_without_letters_is_null_not_a_number() -> None:
     table = responses("base", h1="a", h2="b")
-    measured = measure_adherence(table, PoliteModel(mass=0.01), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, seed=1)
+    measured = measure_adherence(
+        table, PoliteModel(mass=0.01), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1
+    )
     assert measured["probability"].null_count() == measured.height == 4
     assert ADHERENCE.violations(measured).is_empty()
 
@@ -173,7 +175,7 @@ def test_dangling_principles_and_missing_responses_are_named() -> None:
         drawn_principles(dangling, CONSTITUTIONS, SETTINGS, seed=1)
     with pytest.raises(ConsultationError, match="of base to prompt h2"):
         measure_adherence(
-            responses("base", h1="a"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, seed=1
+            responses("base", h1="a"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1
         )
 
 

@@ -10,15 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccai_dagster.contracts import HELPFULNESS_PAIRS, JUDGE_CALIBRATION
+from ccai_dagster.contracts import HELPFULNESS_PAIRS, JUDGE_ANSWERS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.calibration import (
     HELPFULNESS_PRINCIPLE,
-    agreement,
-    calibrate_judge,
+    judge_answers,
     wilson_interval,
 )
-from ccai_dagster.feedback.labels import Judgement
 from ccai_dagster.feedback.language_model import Conversation
 
 
@@ -53,6 +51,19 @@ class LetterJudge:
         )
 
 
+class LengthScorer:
+    """Scores a response by its length, and remembers what it was shown."""
+
+    name = "scorer"
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
+        self.shown += [prompt for prompt, _ in exchanges]
+        return np.array([len(response) for _, response in exchanges], dtype=float)
+
+
 def compared(*labels: float) -> pl.DataFrame:
     return HELPFULNESS_PAIRS.build(
         [
@@ -84,61 +95,37 @@ def test_a_wilson_interval_holds_its_share(n: int, share: float) -> None:
     assert share - 1e-12 <= high <= 1
 
 
-def test_a_judge_with_a_favourite_letter_is_at_chance() -> None:
-    table = calibrate_judge(LetterJudge(), {"sample": compared(1.0, 1.0, 0.0, 0.5)}, ["letters"])
-    assert JUDGE_CALIBRATION.violations(table).is_empty()
-    row = table.row(0, named=True)
-    assert (row["n"], row["n_unanswered"], row["accuracy"]) == (3, 0, 0.5)
-    assert row["position_bias"] == pytest.approx(0.8)
-    assert row["flip_rate"] == 0.0
-    assert row["at_chance"]
-
-
-def test_a_judge_that_is_right_is_not_at_chance() -> None:
-    table = calibrate_judge(LetterJudge(), {"sample": compared(*[1.0] * 20)}, ["contrast"])
-    row = table.row(0, named=True)
-    assert (row["accuracy"], row["position_bias"], row["flip_rate"], row["at_chance"]) == (
-        1.0,
-        0.5,
-        1.0,
-        False,
-    )
-
-
-def test_each_set_is_judged_under_its_own_principle() -> None:
-    judge = LetterJudge()
+def test_every_method_answers_every_decided_comparison_of_every_set() -> None:
+    judge, scorer = LetterJudge(), LengthScorer()
     ours = compared(1.0).with_columns(principle=pl.lit("Say {little}."))
     told: list[tuple[str, int, int]] = []
-    table = calibrate_judge(
-        judge, {"b": ours, "a": compared(1.0)}, ["letters", "contrast"], lambda *p: told.append(p)
+    table = judge_answers(
+        {"letters": judge, "contrast": judge, "tuned": scorer},
+        {"b": ours, "a": compared(0.25, 0.5, 1.0)},
+        lambda *progress: told.append(progress),
     )
-    assert table.select("method", "comparison_set").rows() == [
-        ("letters", "a"),
-        ("letters", "b"),
-        ("contrast", "a"),
-        ("contrast", "b"),
+    assert JUDGE_ANSWERS.violations(table).is_empty()
+    assert table.select("method", "comparison_set", "pair_id").rows() == [
+        (method, *pair)
+        for method in ("contrast", "letters", "tuned")
+        for pair in (("a", "c0"), ("a", "c2"), ("b", "c0"))
     ]
+    first = table.filter(method="letters", comparison_set="a", pair_id="c0").row(0, named=True)
+    assert (first["label"], first["characters_a"], first["characters_b"]) == (0.25, 11, 2)
+    assert first["forward_probability"] == pytest.approx(0.8)
+    assert first["reversed_probability"] == pytest.approx(0.2)
+    assert first["probability_a"] == pytest.approx(0.5)
+    tuned = table.filter(method="tuned")
+    assert tuned["probability_a"].to_list() == pytest.approx([1 / (1 + np.exp(-9.0))] * 3)
+    assert tuned["forward_probability"].null_count() == 3
+    assert set(tuned["feedback_model"]) == {"scorer"}
     assert HELPFULNESS_PRINCIPLE in judge.questions[0]
-    assert "Say {little}." in judge.questions[2]
-    assert [done for _, done, _ in told] == [1, 2, 3, 4]
-    assert told[-1][2] == 4
-
-
-def test_what_the_judge_does_not_answer_counts_one_half() -> None:
-    figures = agreement(
-        [Judgement(None, answer_mass=0.0), Judgement(0.9, 0.8, 1.0, 0.9), Judgement(0.4, 0.6, 0.2, 0.9)],
-        [True, True, True],
-    )
-    assert (figures["n"], figures["n_unanswered"]) == (3, 1)
-    assert figures["accuracy"] == pytest.approx(0.5)
-    assert figures["position_bias"] == pytest.approx(((0.8 + 0.0) / 2 + (0.6 + 0.8) / 2) / 2)
-    assert figures["flip_rate"] == 0.5
-
-
-def test_a_silent_judge_follows_no_content() -> None:
-    assert agreement([Judgement(None)], [True])["flip_rate"] == 0.0
+    assert "Say {little}." in judge.questions[4]
+    assert "Say {little}." in scorer.shown[-1] and HELPFULNESS_PRINCIPLE in scorer.shown[0]
+    assert [done for _, done, _ in told] == [2, 3, 5, 6, 8, 9]
+    assert {total for _, _, total in told} == {9}
 
 
 def test_a_set_without_a_right_answer_is_an_error() -> None:
     with pytest.raises(ConsultationError, match="'sample'"):
-        calibrate_judge(LetterJudge(), {"sample": compared(0.5)}, ["letters"])
+        judge_answers({"letters": LetterJudge()}, {"sample": compared(0.5)})

@@ -21,6 +21,7 @@ from ccai_dagster.feedback.labels import (
     label_pairs,
     letters_judgement,
     opposed,
+    scored_judgement,
     stated,
 )
 from ccai_dagster.feedback.language_model import Conversation
@@ -85,7 +86,7 @@ RULES = CONSTITUTION.build(
 
 def test_a_label_is_the_mean_of_both_orders() -> None:
     # a has one `!` more: odds 3 by content, times 4 for being shown as (A), divided by 4 as (B).
-    table = label_pairs(Judge(odds_of_a=4.0), pairs(("yes!", "no")), RULES, "letters", 1)
+    table = label_pairs(Judge(odds_of_a=4.0), pairs(("yes!", "no")), RULES, "letters", True, 1)
     assert PREFERENCE_PAIRS.violations(table).is_empty()
     row = table.row(0, named=True)
     assert row["forward_probability"] == pytest.approx(12 / 13)
@@ -97,13 +98,13 @@ def test_a_label_is_the_mean_of_both_orders() -> None:
 
 
 def test_a_judge_that_only_likes_a_letter_says_one_half() -> None:
-    table = label_pairs(Judge(odds_of_a=50.0), pairs(("x", "y"), ("u", "v")), RULES, "letters", 1)
+    table = label_pairs(Judge(odds_of_a=50.0), pairs(("x", "y"), ("u", "v")), RULES, "letters", True, 1)
     assert table["probability_a"].to_list() == pytest.approx([0.5, 0.5])
 
 
 def test_identical_responses_are_not_shown_and_stay_at_one_half() -> None:
     judge = Judge()
-    table = label_pairs(judge, pairs(("same", "same"), ("a!", "b")), RULES, "letters", 1)
+    table = label_pairs(judge, pairs(("same", "same"), ("a!", "b")), RULES, "letters", True, 1)
     assert judge.questions == 2
     assert table["status"].to_list() == ["identical", "labelled"]
     assert table["probability_a"].to_list() == pytest.approx([0.5, 0.75])
@@ -111,7 +112,7 @@ def test_identical_responses_are_not_shown_and_stay_at_one_half() -> None:
 
 
 def test_an_answer_that_is_no_letter_is_unanswered() -> None:
-    table = label_pairs(Judge(mass=0.01), pairs(("a!", "b")), RULES, "letters", 1)
+    table = label_pairs(Judge(mass=0.01), pairs(("a!", "b")), RULES, "letters", True, 1)
     row = table.row(0, named=True)
     assert (row["status"], row["probability_a"], row["forward_probability"]) == ("unanswered", None, None)
     assert row["answer_mass"] == pytest.approx(0.01)
@@ -120,13 +121,13 @@ def test_an_answer_that_is_no_letter_is_unanswered() -> None:
 
 def test_rows_in_another_order_get_the_same_labels() -> None:
     table = pairs(("a!", "b"), ("c", "d!!"), ("e", "f"))
-    expected = label_pairs(Judge(2.0), table, RULES, "letters", 3)
-    assert expected.equals(label_pairs(Judge(2.0), table.reverse(), RULES.reverse(), "letters", 3))
+    expected = label_pairs(Judge(2.0), table, RULES, "letters", False, 3)
+    assert expected.equals(label_pairs(Judge(2.0), table.reverse(), RULES.reverse(), "letters", False, 3))
 
 
 def test_contrast_compares_gains_under_the_principle() -> None:
     # Gain of a: 0.05 - (-0.05) = 0.1 nats a token, of b: 0.
-    table = label_pairs(Judge(), pairs(("yes!", "no")), RULES, "contrast", 1)
+    table = label_pairs(Judge(), pairs(("yes!", "no")), RULES, "contrast", False, 1)
     assert PREFERENCE_PAIRS.violations(table).is_empty()
     row = table.row(0, named=True)
     assert row["probability_a"] == pytest.approx(1 / (1 + exp(-0.1 / CONTRAST_SCALE)))
@@ -134,8 +135,26 @@ def test_contrast_compares_gains_under_the_principle() -> None:
 
 
 def test_an_empty_response_cannot_be_contrasted() -> None:
-    table = label_pairs(Judge(), pairs(("", "no")), RULES, "contrast", 1)
+    table = label_pairs(Judge(), pairs(("", "no")), RULES, "contrast", False, 1)
     assert table["status"].to_list() == ["unanswered"]
+
+
+def test_a_tuned_judge_s_label_is_the_logistic_of_the_difference_of_scores() -> None:
+    class Scorer:
+        name = "scorer"
+
+        def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
+            assert all("Rule " in prompt for prompt, _ in exchanges)
+            return np.array([log(3) if "!" in response else 0.0 for _, response in exchanges])
+
+    table = label_pairs(Scorer(), pairs(("a!", "b"), ("same", "same")), RULES, "tuned", True, 1)
+    assert PREFERENCE_PAIRS.violations(table).is_empty()
+    assert table["probability_a"].to_list() == pytest.approx([0.75, 0.5])
+    assert table["status"].to_list() == ["labelled", "identical"]
+    assert table["judge_at_chance"].to_list() == [True, True]
+    assert table["forward_probability"].null_count() == 2
+    assert scored_judgement(float("nan"), 1.0).probability is None
+    assert scored_judgement(1e9, -1e9).probability == 1.0
 
 
 @given(st.lists(st.floats(-8, 0), min_size=4, max_size=4))
@@ -168,7 +187,7 @@ def test_unknown_methods_and_empty_constitutions_are_errors() -> None:
     with pytest.raises(ConsultationError, match="'guess'"):
         judge_comparisons(Judge(), [Comparison("p", "a", "b", "r")], "guess", lambda *_: None)  # type: ignore[arg-type]
     with pytest.raises(ConsultationError, match="no principles"):
-        label_pairs(Judge(), pairs(("a", "b")), RULES.clear(), "letters", 1)
+        label_pairs(Judge(), pairs(("a", "b")), RULES.clear(), "letters", False, 1)
 
 
 def test_the_principle_and_its_opposite_differ_only_in_direction() -> None:

@@ -84,6 +84,38 @@ def test_choices_of_one_token_and_of_several_are_scored_alike(model: Transformer
 
 
 @pytest.mark.torch
+def test_a_shared_beginning_is_read_once_and_changes_no_score(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[Any] = [
+        [("user", f"{asked} {end}")]
+        for asked in ("Please tell me how I can write a letter to my town.", "Why is the assistant fair?")
+        for end in ("Yes or no?", "No or yes? Say it in a kind way.", "And why?")
+    ] + [SHORT]
+    letters = model.choice_log_probabilities(questions, ["A", "B"], prefix="(")
+    said = ["A kind letter.", "No", "It is.", "", "Because the assistant is honest.", "No", "Yes"]
+    likelihoods = model.log_likelihoods(questions, said)
+    read: list[int] = []
+    forward = model._model.forward
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        read.append(options["input_ids"].numel())
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(model._model, "forward", counted)
+    model.choice_log_probabilities(questions, ["A", "B"], prefix="(")
+    with_sharing = sum(read)
+    read.clear()
+    alone = [model.choice_log_probabilities([asked], ["A", "B"], prefix="(")[0] for asked in questions]
+    assert with_sharing < 0.8 * sum(read)
+    np.testing.assert_allclose(letters, alone, atol=1e-4)
+    single = [model.log_likelihoods([asked], [text])[0] for asked, text in zip(questions, said, strict=True)]
+    np.testing.assert_allclose(likelihoods, single, atol=1e-4)
+    turned = model.log_likelihoods(questions[::-1], said[::-1])
+    np.testing.assert_allclose(turned[::-1], likelihoods, atol=1e-4)
+
+
+@pytest.mark.torch
 def test_a_control_token_in_a_text_does_not_end_its_turn(model: TransformersModel, tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 

@@ -39,7 +39,7 @@ def test_a_sentence_for_a_person_reaches_the_failure(tmp_path: Path) -> None:
         "source": "s",
     }
     told = failure(
-        tmp_path, "judge_calibration", {}, {"undecided": pl.DataFrame([pair | {"probability_a": 0.5}])}
+        tmp_path, "judge_answers", {}, {"undecided": pl.DataFrame([pair | {"probability_a": 0.5}])}
     )
     assert "undecided" in told and "Traceback" not in told
 
@@ -51,7 +51,7 @@ def test_an_unexpected_error_tells_where(tmp_path: Path) -> None:
 def test_a_child_that_dies_names_its_log(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import os\nos._exit(137)\n")
-    told = failure(tmp_path, "judge_calibration", {"PYTHONPATH": str(tmp_path / "site")}, {})
+    told = failure(tmp_path, "judge_answers", {"PYTHONPATH": str(tmp_path / "site")}, {})
     assert "ended without a word" in told and "log.txt" in told
 
 

@@ -37,6 +37,7 @@ def harmlessness(*labels: float | None, same: int = 0) -> pl.DataFrame:
                 "status": "identical" if identical else "unanswered" if label is None else "labelled",
                 "method": "letters",
                 "feedback_model": "judge",
+                "judge_at_chance": False,
             }
         )
     return PREFERENCE_PAIRS.build(rows)

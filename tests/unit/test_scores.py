@@ -42,6 +42,7 @@ def adherence(arm: str, **probabilities: float | None) -> pl.DataFrame:
                 "prompt_id": name.split("_")[1],
                 "response": "x",
                 "probability": value,
+                "judge_at_chance": True,
             }
             for name, value in probabilities.items()
         ]

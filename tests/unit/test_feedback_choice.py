@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from ccai_dagster.contracts import JUDGE_ANSWERS, JUDGE_CALIBRATION, LEDGER
+from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
+from ccai_dagster.digest import table_digest
+from ccai_dagster.feedback.judge_figures import calibration_table
+
+
+def measured(**shares: float) -> pl.DataFrame:
+    """Calibration of methods that are right on this share of 50 comparisons."""
+    rows = [
+        {
+            "method": method, "comparison_set": "people", "pair_id": f"p{at}", "prompt": f"q{at}", "principle": "r",
+            "characters_a": 1, "characters_b": 1, "label": 1.0, "forward_probability": None,
+            "reversed_probability": None, "probability_a": 0.9 if at < 50 * share else 0.1, "feedback_model": "m",
+        }
+        for method, share in shares.items()
+        for at in range(50)
+    ]  # fmt: skip
+    return calibration_table(JUDGE_ANSWERS.build(rows), seed=1)
+
+
+def ledger(method: str, cited: str | None = None) -> pl.DataFrame:
+    return LEDGER.build(
+        [
+            {
+                "decision_id": f"R{at}", "kind": "training", "subject_ids": [name], "outcome": outcome,
+                "reason": "because", "policy_ref": None, "decided_by": "team", "decided_at": "2025-04-03",
+                "supersedes": None, "inputs_digest": cited if name == "feedback_method" else None,
+                "suggested_by": None,
+            }
+            for at, (name, outcome) in enumerate(
+                {"harmlessness_weight": "0.5", "feedback_method": method}.items()
+            )
+        ]
+    )  # fmt: skip
+
+
+def messages(method: str, calibration: pl.DataFrame, cited: str | None = None) -> list[str]:
+    found = check_feedback_choice(ledger(method, cited), calibration)
+    assert {(each.severity, each.decision_id, each.subject) for each in found} <= {
+        ("warning", "R1", "feedback_method")
+    }
+    return [each.message for each in found]
+
+
+def test_the_best_method_on_record_is_left_alone() -> None:
+    calibration = measured(letters=0.9, contrast=0.5)
+    assert messages("letters", calibration) == []
+    assert messages("letters", calibration, table_digest(calibration)) == []
+
+
+def test_a_clearly_better_method_is_named_with_its_figures_and_a_slightly_better_one_is_not() -> None:
+    told = messages("letters", measured(letters=0.5, tuned=0.8))
+    assert len(told) == 1
+    assert "tuned agreed with people on 0.80 [0.67, 0.89] of 50, letters on 0.50" in told[0]
+    assert messages("letters", measured(letters=0.5, tuned=0.56)) == []
+
+
+def test_other_figures_than_those_cited_and_an_unmeasured_method_are_warnings() -> None:
+    calibration = measured(letters=0.9)
+    told = messages("letters", calibration, "0" * 64)
+    assert len(told) == 1
+    assert table_digest(calibration) in told[0]
+    assert "tuned was not measured" in messages("tuned", calibration)[0]
+
+
+@pytest.mark.parametrize(("share", "chance"), [(0.5, True), (0.1, True), (0.9, False)])
+def test_what_was_not_measured_above_one_half_is_at_chance(share: float, chance: bool) -> None:
+    assert judge_at_chance("letters", measured(letters=share)) is chance
+    assert judge_at_chance("contrast", measured(letters=share))
+    assert judge_at_chance("letters", JUDGE_CALIBRATION.empty())
