@@ -620,7 +620,7 @@ MODEL = _contract(
     "model",
     ("model_digest",),
     model_digest=Field(pl.String, "digest of the model's folder in the model store"),
-    stage=Field(pl.String, "base_model, supervised_policy, preference_model or policy"),
+    stage=Field(pl.String, "base_model, feedback_model, supervised_policy, preference_model or policy"),
     arm=ARM,
     parent_digest=Field(pl.String, "digest of the model it was trained from", nullable=True),
     constitution_digest=Field(pl.String, "digest of the constitution it was trained on", nullable=True),

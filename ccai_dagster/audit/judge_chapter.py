@@ -12,6 +12,9 @@ from typing import Any
 from ccai_dagster.audit.records import Records, counted
 from ccai_dagster.audit.report_inputs import ReportInputs
 
+SCORED_BY = "letters"
+"""How the feedback model is asked when models are compared and their adherence is measured."""
+
 
 @dataclass(frozen=True)
 class JudgeFinding:
@@ -19,11 +22,13 @@ class JudgeFinding:
 
     Attributes:
         used: Whether this way of asking made the labels.
+        scores: Whether the models are scored in this way (adherence, Elo), whatever made the labels.
         trusted: Whether the whole interval lies above one half.
     """
 
     sentence: str
     used: bool
+    scores: bool
     trusted: bool
 
 
@@ -33,16 +38,15 @@ def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]
     findings = []
     for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
         silent = f", {row['n_unanswered']:,} of them left unanswered" if row["n_unanswered"] else ""
-        findings.append(
-            JudgeFinding(
-                f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
-                f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
-                f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; "
-                f"guessing gives 50%). {' '.join(leanings(row))}".rstrip(),
-                used=method is None or row["method"] == method,
-                trusted=row["accuracy_low"] > 0.5,
-            )
-        )
+        used, scores = method is None or row["method"] == method, row["method"] == SCORED_BY
+        told = [
+            f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
+            f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
+            f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; guessing gives 50%).",
+            *leanings(row),
+        ]
+        told += ["Models are scored in this way, whatever made the labels."] if scores and not used else []
+        findings.append(JudgeFinding(" ".join(told), used, scores, trusted=row["accuracy_low"] > 0.5))
     return findings
 
 
@@ -76,9 +80,9 @@ def leanings(row: Mapping[str, Any]) -> list[str]:
 
 def judge_verdict(findings: list[JudgeFinding]) -> tuple[bool, str]:
     """Return whether the judge can be trusted at all, and what follows, from its measured figures."""
-    used = [finding for finding in findings if finding.used]
+    used = [finding for finding in findings if finding.used or finding.scores]
     doubtful = [finding for finding in used if not finding.trusted]
-    if not used:
+    if not any(finding.used for finding in findings):
         return False, (
             "The feedback model was not measured in the way it was asked. Nothing is known about its "
             "judgement, so no score that rests on it says anything about the models."
@@ -92,8 +96,8 @@ def judge_verdict(findings: list[JudgeFinding]) -> tuple[bool, str]:
         )
     if doubtful:
         return False, (
-            f"On {len(doubtful)} of {counted(len(used), 'set')} the interval includes one half or lies below "
-            "it: there the feedback model could not be told from somebody who guesses. Scores that rest "
+            f"In {len(doubtful)} of {counted(len(used), 'measurement')} the interval includes one half or lies "
+            "below it: there the feedback model could not be told from somebody who guesses. Scores that rest "
             "on it are weak evidence."
         )
     return True, (

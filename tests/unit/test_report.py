@@ -20,7 +20,7 @@ from ccai_dagster.audit.hanging_chapter import (
     hanging_sentence,
     robustness_by_principle,
 )
-from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict
+from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict, leanings
 from ccai_dagster.audit.ledger_chapter import (
     agreement_sentences,
     corrections,
@@ -199,6 +199,7 @@ def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:
         ([calibration(0.2, 0.4)], False, "could not be told from somebody who guesses"),
         ([calibration(0.6, 0.8)], True, "better than guessing"),
         ([calibration(0.6, 0.8, "contrast")], False, "was not measured"),
+        ([calibration(0.6, 0.8), calibration(0.4, 0.6, "contrast")], True, "better than guessing"),
     ],
 )
 def test_the_judge_is_trusted_as_far_as_it_was_measured(
@@ -209,6 +210,54 @@ def test_the_judge_is_trusted_as_far_as_it_was_measured(
     assert verdict[0] is trusted
     assert words in verdict[1]
     assert words in Page(render_page(measured, drawn)).words()
+
+
+def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(inputs: ReportInputs) -> None:
+    ledgers = dict(inputs.ledgers)
+    ledgers["training"] = ledgers["training"].with_columns(
+        outcome=pl.when(pl.col("outcome") == "letters").then(pl.lit("tuned")).otherwise("outcome")
+    )
+    rows = [calibration(0.4, 0.6), calibration(0.6, 0.8, "tuned")]
+    measured = replace(inputs, ledgers=ledgers, judge_calibration=JUDGE_CALIBRATION.build(rows))
+    found = judge_findings(measured, read_records(ledgers))
+    assert [(each.used, each.scores, each.trusted) for each in found] == [
+        (False, True, False),
+        (True, False, True),
+    ]
+    assert "Models are scored in this way" in found[0].sentence
+    assert judge_verdict(found) == (False, judge_verdict(found)[1])
+    assert "In 1 of 2 measurements" in judge_verdict(found)[1]
+
+
+def test_leanings_are_told_only_where_they_were_measured() -> None:
+    row = calibration(0.4, 0.6)
+    told = leanings(row)
+    assert len(told) == 2
+    assert "longer answer more often than people did, by 25%" in told[0]
+    assert "off by 10% on average (5% to 20%)" in told[1]
+    leaning = row | {"position_bias": 0.8, "position_bias_low": 0.7, "position_bias_high": 0.9}
+    assert "shown first (mean probability of the first 0.80" in leanings(leaning)[0]
+    second = row | {"position_bias": 0.2, "position_bias_low": 0.1, "position_bias_high": 0.3}
+    assert "shown second" in leanings(second)[0]
+    nothing = {
+        "length_bias": None,
+        "length_bias_low": None,
+        "length_bias_high": None,
+        "calibration_error": None,
+    }
+    assert leanings(row | nothing) == []
+    assert leanings(row | {"length_bias_low": -0.1, "calibration_error": None}) == []
+
+
+def test_a_model_taught_by_a_judge_at_chance_is_marked(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    mark = "labelled by a judge that could not be told from guessing"
+    assert mark not in render_page(inputs, drawn)
+    models = inputs.models.with_columns(metrics=pl.lit(json.dumps({"judge_at_chance": 1.0})))
+    assert mark in render_page(replace(inputs, models=models), drawn)
+    models = inputs.models.with_columns(metrics=pl.lit(json.dumps({"judge_at_chance": 0.0})))
+    assert "at chance" not in render_page(replace(inputs, models=models), drawn)
 
 
 def test_unequal_settings_are_shown(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:

@@ -1,0 +1,173 @@
+"""Asking the embedded model: against bare passes of the same shapes, and with shared beginnings or without.
+
+Texts are those of the embedded consultation; times are medians of runs taken in turn.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import polars as pl
+
+from bench.pairs import compare
+from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.evaluation.adherence import adherence_question
+from ccai_dagster.feedback.labels import ANSWER_BEGINNING, LETTERS, letters_question
+from ccai_dagster.feedback.language_model import Turn
+from ccai_dagster.feedback.prompts import read_comparisons
+from ccai_dagster.feedback.shared_prefixes import Group
+from ccai_dagster.settings import ModelSettings
+from ccai_dagster.training.base_model import prepare_base_model
+from resources import language_models
+from resources.home import home_root
+from resources.language_models import TransformersModel
+
+COMPARISONS, JUDGED, PRINCIPLES, PROMPTS, NEW_TOKENS, BATCH, RUNS = 32, 8, 5, 32, 32, 16, 3
+Questions = list[list[Turn]]
+
+
+def main() -> None:
+    """Print all four comparisons."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name) / "base"
+        prepare_base_model(ModelSettings(), home_root() / "cache", base)
+        model = TransformersModel(base, "bfloat16", BATCH, 2048)
+        letters, adherence = letter_questions(), adherence_questions()
+        with unshared():
+            compare(
+                "scoring, nothing shared", lambda: ask(model, letters), bare_scoring(model, letters),
+                "the bare forward passes of the same batches", RUNS,
+            )  # fmt: skip
+        for title, questions in (("letters in both orders", letters), ("adherence to principles", adherence)):
+            compare(
+                f"{title}, shared beginnings", lambda own=questions: ask(model, own),
+                lambda own=questions: without_sharing(model, own), "each question read whole", RUNS,
+            )  # fmt: skip
+        with unshared():
+            compare(
+                "scoring in batches of similar length", lambda: ask(model, letters),
+                lambda: unsorted(model, letters), "in batches as they come", RUNS,
+            )  # fmt: skip
+        prompts: Questions = [[("user", text)] for text in prompts_of_the_sample()]
+        compare(
+            "sampling", lambda: model.generate(prompts, new_tokens=NEW_TOKENS, temperature=1.0, seed=1),
+            bare_sampling(model, prompts), "bare generate of the same batches", RUNS,
+        )  # fmt: skip
+
+
+def prompts_of_the_sample() -> list[str]:
+    """Prompts that pairs of responses are sampled to."""
+    table = pl.read_csv(SAMPLE / "prompts.csv").filter(pl.col("purpose") == "preference").sort("prompt_id")
+    return table["text"].head(PROMPTS).to_list()
+
+
+def letter_questions() -> Questions:
+    """Labelled comparisons, each in both orders."""
+    table = read_comparisons(SAMPLE / "judge" / "sample_judge.jsonl").head(COMPARISONS)
+    return [
+        [("user", letters_question(row["prompt"], row["principle"], *order))]
+        for row in table.iter_rows(named=True)
+        for order in (
+            (row["response_a"], row["response_b"]),
+            (row["response_b"], row["response_a"]),
+        )
+    ]
+
+
+def adherence_questions() -> Questions:
+    """Responses judged under several principles, yes and no in both orders."""
+    comparisons = read_comparisons(SAMPLE / "helpfulness.jsonl").head(JUDGED)
+    principles = pl.read_csv(SAMPLE / "constitutions" / "standard.csv")["text"].head(PRINCIPLES)
+    return [
+        [("user", adherence_question(row["prompt"], row["response_a"], principle, options))]
+        for row in comparisons.iter_rows(named=True)
+        for principle in principles
+        for options in (("Yes", "No"), ("No", "Yes"))
+    ]
+
+
+def ask(model: TransformersModel, questions: Questions) -> object:
+    """Ask for a letter."""
+    return model.choice_log_probabilities(questions, LETTERS, prefix=ANSWER_BEGINNING)
+
+
+def alone(sequences: Sequence[Sequence[int]], unshared: Sequence[int]) -> list[Group]:
+    """Every sequence by itself, as if nothing were shared."""
+    return [Group(0, (at,)) for at in range(len(sequences))]
+
+
+@contextmanager
+def unshared() -> Iterator[None]:
+    """Read every question whole."""
+    with patch.object(language_models, "shared_prefixes", alone):
+        yield
+
+
+def without_sharing(model: TransformersModel, questions: Questions) -> None:
+    """Ask with every question read whole."""
+    with unshared():
+        ask(model, questions)
+
+
+def unsorted(model: TransformersModel, questions: Questions) -> None:
+    """Ask in batches as the questions come, shuffled by a fixed stride so that neighbours differ."""
+    shuffled = [questions[(7 * at) % len(questions)] for at in range(len(questions))]
+    for start in range(0, len(shuffled), BATCH):
+        ask(model, shuffled[start : start + BATCH])
+
+
+def bare_scoring(model: TransformersModel, questions: Questions) -> Callable[[], None]:
+    """Return forward passes over the same batches, already tokenised, padded and sorted."""
+    import torch
+
+    prompts = sorted((model._prompt(question, ANSWER_BEGINNING) for question in questions), key=len)
+    batches = [model._padded(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
+
+    def run() -> None:
+        with torch.inference_mode():
+            for inputs in batches:
+                model._model(**inputs, use_cache=False, logits_to_keep=1)
+
+    return run
+
+
+def bare_sampling(model: TransformersModel, questions: Questions) -> Callable[[], None]:
+    """Return bare sampling of the same batches, already tokenised, padded and sorted."""
+    import torch
+    from transformers import GenerationConfig
+
+    prompts = sorted((model._prompt(question) for question in questions), key=len)
+    batches = [model._padded(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
+    options: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    config = GenerationConfig(
+        max_new_tokens=NEW_TOKENS,
+        do_sample=True,
+        eos_token_id=model._end_tokens(),
+        pad_token_id=model._tokenizer.pad_token_id,
+        **options,
+    )
+
+    def run() -> None:
+        with torch.inference_mode():
+            for inputs in batches:
+                torch.manual_seed(1)
+                model._model.generate(**inputs, generation_config=config)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
