@@ -56,7 +56,9 @@ class TunedJudgeSettings(Settings):
     calibrate: bool = Field(
         False, description="tune and measure it even where the ledger records another feedback_method"
     )
-    steps: int = Field(20, ge=0, description="after the score head was fitted; 0 keeps the head alone")
+    passes: float = Field(
+        1.0, ge=0, description="over the comparisons, after the score head was fitted; 0 keeps the head alone"
+    )
     batch_size: int = Field(8, ge=1, description="comparisons a step")
     learning_rate: float = Field(1e-4, gt=0)
     lora_rank: int = Field(8, ge=1)
@@ -194,7 +196,7 @@ FULL = Profile(
     deliberation=DeliberationSettings(bootstraps=1000),
     feedback=FeedbackSettings(batch_size=64, calibration_comparisons=None),
     tuned_judge=TunedJudgeSettings(
-        calibrate=True, steps=500, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024
+        calibrate=True, passes=2.0, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024
     ),
     revisions=RevisionSettings(prompts=4000, steps=4, new_tokens=256, batch_size=64),
     supervised=SupervisedSettings(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import uniform
 
 TEMPLATE_VERSION = "1"
@@ -43,9 +44,17 @@ def halves(
 
     Returns:
         Both halves of every set, by name.
+
+    Raises:
+        ConsultationError: All prompts of a set fall on one side.
     """
     tuning, measuring = {}, {}
     for name, table in comparisons.items():
         side = pl.Series([on_tuning_side(prompt, seed) for prompt in table["prompt"]], dtype=pl.Boolean)
         tuning[name], measuring[name] = table.filter(side), table.filter(~side)
+        if tuning[name].is_empty() or measuring[name].is_empty():
+            raise ConsultationError(
+                f"Comparisons {name!r}: its {table.height} comparisons cannot be split by prompt into one half that "
+                "tunes the judge and one that measures it. Add comparisons with other prompts."
+            )
     return tuning, measuring

@@ -10,7 +10,11 @@ How well it judges is measured on the other half of the comparisons, in `feedbac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +55,7 @@ def train_feedback_model(
         base: Folder of the model it starts from; its head is replaced by one score.
         comparisons: HELPFULNESS_PAIRS of the tuning side by name, with a column `principle` where they have
             one (`feedback.tuned_judge.halves`).
-        settings: Steps after the head (0 keeps the head alone), batch, learning rate, adapter.
+        settings: Passes after the head (0 keeps the head alone), batch, learning rate, adapter.
         seed: The consultation's seed.
         work: Folder for checkpoints; a training that was stopped resumes from it.
         output: Folder that the model is saved in, in the number format of the base model.
@@ -59,7 +63,7 @@ def train_feedback_model(
 
     Returns:
         Metrics: `train_n`, `comparisons_shortened`, `head_accuracy` (of the head alone, cross-validated over
-        prompts), `head_strength`, and with steps `loss_first`, `loss_last`.
+        prompts), `head_strength`, and with passes `loss_first`, `loss_last`.
 
     Raises:
         ConsultationError: Fewer than ten decided comparisons, or all of fewer than five prompts.
@@ -73,21 +77,27 @@ def train_feedback_model(
     tokenizer = load_tokenizer(base)
     rows, shortened = _tokenised(tokenizer, table, settings.max_tokens)
     head = work / "head"
-    metrics = {"train_n": float(table.height), "comparisons_shortened": float(shortened)}
-    metrics |= _with_head(base, tokenizer, table, rows, settings.batch_size, head, seed, progress)
-    if not settings.steps:
-        save_model(load_model(head, scores=True), tokenizer, output)
+    with _first_process_first():
+        figures = _figures_of_head(
+            head.with_suffix(".json"),
+            lambda: _save_with_head(base, tokenizer, table, rows, settings.batch_size, head, seed, progress),
+        )
+    metrics = {"train_n": float(table.height), "comparisons_shortened": float(shortened), **figures}
+    steps = math.ceil(settings.passes * len(rows) / settings.batch_size)
+    if not steps:
+        if os.environ.get("RANK", "0") == "0":
+            save_model(load_model(head, scores=True), tokenizer, output)
         return TrainingOutcome(metrics, pl.DataFrame(schema=HISTORY_SCHEMA))
     size, passes = runs.per_device(settings.batch_size, 2 * settings.max_tokens)
     runs.seed_everything(seed)
     trainer = soft_label_trainer(
         head,
         tokenizer,
-        [rows[at] for at in runs.order(len(rows), settings.steps * settings.batch_size, seed)],
+        [rows[at] for at in runs.order(len(rows), steps * settings.batch_size, seed)],
         settings,
         {
             **runs.training_arguments(
-                work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
+                work, steps=steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
             ),
             "per_device_train_batch_size": size,
             "gradient_accumulation_steps": passes,
@@ -134,7 +144,8 @@ def tuning_table(comparisons: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         raise ConsultationError(
             f"The feedback model cannot be tuned on {table.height} decided comparisons of {prompts} prompts; it "
             f"takes at least {FEWEST_COMPARISONS} of {FOLDS}, beside as many that measure it. Add labelled "
-            "comparisons to `judge_comparisons` in consultation.yaml, or record another feedback_method."
+            "comparisons to `judge_comparisons` in consultation.yaml, or ask for no tuned judge (feedback_method in "
+            "the training ledger, tuned_judge.calibrate in the profile)."
         )
     return table
 
@@ -156,7 +167,26 @@ def _tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> tuple[li
     return rows, shortened
 
 
-def _with_head(
+def _first_process_first() -> AbstractContextManager[None]:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available()).main_process_first()
+
+
+def _figures_of_head(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Make the head once: the other processes, and a training that goes on, find its figures here."""
+    if not path.is_file():
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(make()), encoding="utf-8")
+        partial.rename(path)
+    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _save_with_head(
     base: Path,
     tokenizer: Any,
     table: pl.DataFrame,

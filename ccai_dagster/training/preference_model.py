@@ -163,8 +163,9 @@ def soft_label_trainer(
     Args:
         base: Model folder, with a score head or without.
         tokenizer: Its tokenizer.
-        rows: `chosen_ids`, `rejected_ids`, `target` (label of the first, 0 to 1) and `weight`.
-        settings: Batch, adapter, longest exchange.
+        rows: `chosen_ids`, `rejected_ids`, `target` (label of the first, 0 to 1) and `weight`, in the order of
+            training.
+        settings: Adapter and longest exchange.
         arguments: Of the trainer, see `runs.training_arguments`.
     """
     import torch

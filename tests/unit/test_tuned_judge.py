@@ -46,6 +46,8 @@ def test_no_prompt_stands_on_both_sides() -> None:
     assert not learnt & {prompt for table in measuring.values() for prompt in table["prompt"]}
     assert on_tuning_side("Why  not?\n", 1) == on_tuning_side("why NOT?", 1)
     assert len({on_tuning_side("Why?", seed) for seed in range(20)}) == 2
+    with pytest.raises(ConsultationError, match=r"'few'.*cannot be split by prompt"):
+        halves({"few": compared(2)}, seed=1)
 
 
 def test_the_table_has_the_preferred_response_first_and_only_what_teaches() -> None:
@@ -87,7 +89,7 @@ def test_a_head_finds_the_direction_people_prefer() -> None:
 
 @pytest.mark.torch
 def test_a_tuned_judge_learns_the_labels_in_a_repeatable_way(tiny_model: Path, tmp_path: Path) -> None:
-    settings = TunedJudgeSettings(steps=4, batch_size=4, learning_rate=5e-3, lora_rank=2, max_tokens=96)
+    settings = TunedJudgeSettings(passes=0.5, batch_size=4, learning_rate=5e-3, lora_rank=2, max_tokens=96)
     tuning, measuring = halves({"people": compared(40)}, seed=2)
 
     def train(name: str, settings: TunedJudgeSettings) -> dict[str, float]:
@@ -99,6 +101,7 @@ def test_a_tuned_judge_learns_the_labels_in_a_repeatable_way(tiny_model: Path, t
     assert metrics["head_accuracy"] == 1.0
     assert metrics["loss_last"] < 0.69
     assert train("two", settings) == metrics
+    assert train("one", settings) == metrics  # a head that was made is not made again
     assert folder_digest(tmp_path / "one" / "model") == folder_digest(tmp_path / "two" / "model")
     judge = TunedFeedbackModel(tmp_path / "one" / "model", batch_size=3, max_tokens=96)
     prompts = [scored_prompt(prompt, "Be kind.") for prompt in measuring["people"]["prompt"]]
@@ -107,7 +110,7 @@ def test_a_tuned_judge_learns_the_labels_in_a_repeatable_way(tiny_model: Path, t
     assert (kind > rude).mean() > 0.9
     np.testing.assert_allclose(judge.scores([(prompts[0], KIND)]), kind[:1], atol=1e-4)
     assert judge.name == folder_digest(tmp_path / "one" / "model")
-    head_alone = train("head", settings.model_copy(update={"steps": 0}))
+    head_alone = train("head", settings.model_copy(update={"passes": 0.0}))
     assert "loss_last" not in head_alone
     assert head_alone["head_accuracy"] == 1.0
     alone = TunedFeedbackModel(tmp_path / "head" / "model", batch_size=8, max_tokens=96)
