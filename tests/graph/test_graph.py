@@ -401,3 +401,37 @@ def test_deliberation_is_the_same_in_another_home(workplace, tmp_path: Path) -> 
     ):
         ours = workplace.root / "town" / "tables" / f"{key}.parquet"
         assert (tmp_path / "home" / "town" / "tables" / f"{key}.parquet").read_bytes() == ours.read_bytes()
+
+
+def test_a_decision_for_the_tuned_judge_trains_it_measures_it_and_labels_with_it(workplace) -> None:
+    path = workplace.folder / "decisions" / "training.csv"
+    whole = path.read_text()
+    old = next(row for row in csv.DictReader(whole.splitlines()) if row["subject_ids"] == "feedback_method")
+    with path.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, list(contracts.LEDGER.fields), lineterminator="\n")
+        cited = {"inputs_digest": "0" * 64, "outcome": "tuned"}
+        writer.writerow(old | cited | {"decision_id": "R9", "supersedes": old["decision_id"]})
+    done = workplace.run(
+        select="key:feedback_model or key:judge_answers or key:judge_calibration or key:standard/preference_pairs"
+    )
+    assert done.failed == []
+    model = table(workplace, "feedback_model").row(0, named=True)
+    assert (workplace.root / "town" / "models" / model["model_digest"] / "model.safetensors").is_file()
+    assert json.loads(model["metrics"])["train_n"] > 10
+    answers = table(workplace, "judge_answers")
+    assert answers["method"].value_counts().sort("method").rows() == [
+        ("contrast", 4),
+        ("letters", 4),
+        ("tuned", 4),
+    ]
+    pairs = table(workplace, "standard/preference_pairs")
+    assert set(pairs["method"]) == {"tuned"}
+    assert set(pairs["feedback_model"]) == {model["model_digest"]}
+    check = next(
+        each for each in workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            [dg.AssetCheckKey(dg.AssetKey(["standard", "preference_pairs"]), "training_decisions")]
+        ).values()
+    )  # fmt: skip
+    told = str(check.event.dagster_event.asset_check_evaluation_data.metadata["what"].value)
+    assert check.event.dagster_event.asset_check_evaluation_data.passed and "decided on other figures" in told
+    path.write_text(whole)
