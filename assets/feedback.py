@@ -95,7 +95,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         contracts.MODEL, key=["feedback_model"], ins={"base_model": ["base_model"]},
         deps=[decisions.ledger_key("training")],
         settings=[profile.tuned_judge, tuned_judge.TEMPLATE_VERSION, *judge_settings],
-        description="The feedback model tuned on one half of the labelled comparisons; empty unless it is asked for.",
+        description="The model that judges: the base model, or where that is asked for, the base model tuned on one "
+        "half of the labelled comparisons.",
         **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
     )  # fmt: skip
     def feedback_model(
@@ -134,7 +135,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         tracking: Tracking,
     ) -> Table:
         comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
-        if feedback_model.height:  # every method is measured on what the tuned one has not seen
+        if is_tuned(feedback_model):  # every method is measured on what the tuned one has not seen
             _, comparisons = tuned_judge.halves(comparisons, file.seed)
         count = profile.feedback.calibration_comparisons
         result, run = measure(
@@ -181,12 +182,19 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     return [*common, *(asset for name in consultation.arms for asset in _arm(consultation, name))]
 
 
+def is_tuned(feedback_model: pl.DataFrame) -> bool:
+    """Tell whether the feedback model was trained, or is the base model itself."""
+    return feedback_model["parent_digest"].item() is not None
+
+
 def judge_models(
     models: ModelStore, base_model: pl.DataFrame, feedback_model: pl.DataFrame
 ) -> dict[str, Path]:
     """Return the folders of the models that judge: the base model, and the tuned one if there is one."""
-    tuned = {"feedback_model": models.folder(only_digest(feedback_model))} if feedback_model.height else {}
-    return {"base_model": models.folder(only_digest(base_model)), **tuned}
+    own = {"base_model": base_model} | (
+        {"feedback_model": feedback_model} if is_tuned(feedback_model) else {}
+    )
+    return {name: models.folder(only_digest(record)) for name, record in own.items()}
 
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:

@@ -26,7 +26,7 @@ from resources.tables import Tables
 
 SECONDS = 60
 DAILY = "0 5 * * *"
-MODELS = {"base_model", "supervised_policy", "preference_model", "policy"}
+MODELS = {"base_model", "feedback_model", "supervised_policy", "preference_model", "policy"}
 
 
 @dataclass(frozen=True)

@@ -775,7 +775,7 @@ JUDGE_CALIBRATION = _contract(
         pl.Float64,
         "how much more often it preferred the longer response than people did, -1 to 1",
         nullable=True,
-        checks=(pa.Check.in_range(-1.0, 1.0),),
+        checks=(Check.in_range(-1.0, 1.0),),
     ),
     length_bias_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
     length_bias_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),

@@ -162,7 +162,13 @@ def _files(
 
 
 def _is_model(name: str) -> bool:
-    return name.rpartition("/")[2] in {"base_model", "supervised_policy", "preference_model", "policy"}
+    return name.rpartition("/")[2] in {
+        "base_model",
+        "feedback_model",
+        "supervised_policy",
+        "preference_model",
+        "policy",
+    }
 
 
 def _before(home: Home) -> Manifest | None:

@@ -180,7 +180,7 @@ def _models(manifest: Manifest, found: Mapping[str, FileRecord]) -> Iterator[Mis
             yield Mismatch(name, f"is not on record, though {key} is this model")
 
 
-MODEL_ASSETS = frozenset({"base_model", "supervised_policy", "preference_model", "policy"})
+MODEL_ASSETS = frozenset({"base_model", "feedback_model", "supervised_policy", "preference_model", "policy"})
 
 
 def _ledgers(manifest: Manifest, consultation: Path) -> Iterator[Mismatch]:

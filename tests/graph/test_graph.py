@@ -205,7 +205,10 @@ def test_labels_carry_their_evidence(workplace) -> None:
 def test_a_judge_at_chance_is_marked_in_everything_that_rests_on_it(workplace) -> None:
     calibration = table(workplace, "judge_calibration")
     assert set(calibration["method"]) == {"letters", "contrast"} and calibration["at_chance"].all()
-    assert table(workplace, "feedback_model").is_empty()
+    base = table(workplace, "base_model")["model_digest"].item()
+    assert table(workplace, "feedback_model").select("model_digest", "stage").rows() == [
+        (base, "feedback_model")
+    ]
     assert table(workplace, "judge_calibration_curve")["n"].sum() == (
         calibration["n"].sum() - calibration["n_unanswered"].sum()
     )
