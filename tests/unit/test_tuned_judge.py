@@ -9,6 +9,7 @@ import pytest
 from ccai_dagster.contracts import HELPFULNESS_PAIRS
 from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.calibration import HELPFULNESS_PRINCIPLE
 from ccai_dagster.feedback.tuned_judge import halves, on_tuning_side, scored_prompt
 from ccai_dagster.settings import TunedJudgeSettings
 from ccai_dagster.training.feedback_model import fitted_head, train_feedback_model, tuning_table
@@ -104,7 +105,7 @@ def test_a_tuned_judge_learns_the_labels_in_a_repeatable_way(tiny_model: Path, t
     assert train("one", settings) == metrics  # a head that was made is not made again
     assert folder_digest(tmp_path / "one" / "model") == folder_digest(tmp_path / "two" / "model")
     judge = TunedFeedbackModel(tmp_path / "one" / "model", batch_size=3, max_tokens=96)
-    prompts = [scored_prompt(prompt, "Be kind.") for prompt in measuring["people"]["prompt"]]
+    prompts = [scored_prompt(prompt, HELPFULNESS_PRINCIPLE) for prompt in measuring["people"]["prompt"]]
     kind = judge.scores([(prompt, KIND) for prompt in prompts])
     rude = judge.scores([(prompt, RUDE) for prompt in prompts])
     assert (kind > rude).mean() > 0.9
