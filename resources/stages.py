@@ -335,6 +335,8 @@ def _keeping(request: StageRequest, model: LanguageModel) -> LanguageModel:
     from resources.kept_answers import KeptAnswers
 
     return KeptAnswers(model, request.folder / "answers.jsonl")
+
+
 def _tuned_judge(request: StageRequest) -> ScoringModel:
     from resources.feedback_model import TunedFeedbackModel
 

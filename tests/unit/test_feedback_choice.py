@@ -33,7 +33,7 @@ def ledger(method: str, cited: str | None = None) -> pl.DataFrame:
                 "suggested_by": None,
             }
             for at, (name, outcome) in enumerate(
-                {"harmlessness_weight": "0.5", "feedback_method": method}.items()
+                {"harmlessness_weight": "0.5", "feedback_method": method, "policy_method": "rloo"}.items()
             )
         ]
     )  # fmt: skip
