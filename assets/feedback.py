@@ -108,9 +108,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         recorded = training_decisions(decisions.read(consultation, "training")).feedback_method == "tuned"
         if not recorded and not (profile.tuned_judge.calibrate and judge_paths):
-            return Table(
-                contracts.MODEL.empty(), {"why": "no decision and no setting asks for a tuned judge"}
-            )
+            record = base_model.with_columns(stage=pl.lit("feedback_model"))
+            return Table(record, {"tuned": False}, version=only_digest(base_model))
         comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
         tuning, _ = tuned_judge.halves(comparisons, file.seed)
         options = model_options(consultation) | {"settings": profile.tuned_judge.model_dump(mode="json")}

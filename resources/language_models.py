@@ -183,7 +183,8 @@ class TransformersModel:
             beginnings = [sequences[group.members[0]][: group.prefix] for group in groups]
             with torch.inference_mode():
                 read = self._read(beginnings, [len(group.members) for group in groups])
-                yield batch, self._logits(rest, max(kept[index] for index in batch), *read)
+                logits = self._logits(rest, max(kept[index] for index in batch), *read)
+            yield batch, logits
 
     def _packed(self, sequences: Sequence[list[int]], groups: Sequence[Group]) -> Iterator[list[Group]]:
         """Pack groups of similar length into batches; one larger than a batch is taken apart."""

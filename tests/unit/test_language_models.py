@@ -89,11 +89,14 @@ def test_a_shared_beginning_is_read_once_and_changes_no_score(
 ) -> None:
     questions: list[Any] = [
         [("user", f"{asked} {end}")]
-        for asked in ("Please tell me how I can write a letter to my town.", "Why is the assistant fair?")
-        for end in ("Yes or no?", "No or yes? Say it in a kind way.", "And why?")
+        for asked in (
+            "Please tell me how I can write a letter to my town, and say it in a kind and honest way.",
+            "Why is the assistant fair, honest and kind to everybody, and not only to those who are right?",
+        )
+        for end in ("Yes or no?", "No or yes? Say it.")
     ] + [SHORT]
     letters = model.choice_log_probabilities(questions, ["A", "B"], prefix="(")
-    said = ["A kind letter.", "No", "It is.", "", "Because the assistant is honest.", "No", "Yes"]
+    said = ["A kind letter.", "No", "", "Because the assistant is honest.", "Yes"]
     likelihoods = model.log_likelihoods(questions, said)
     read: list[int] = []
     forward = model._model.forward
