@@ -21,6 +21,7 @@ from resources.launcher import Launcher
 
 SMALLEST = {
     "deliberation": {"bootstraps": 10},
+    "sensitivity": {"ways_to_group": 2},
     "feedback": {"calibration_comparisons": 4},
     "tuned_judge": {"passes": 0.1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
     "revisions": {"prompts": 4, "new_tokens": 8},
