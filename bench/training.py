@@ -6,6 +6,7 @@ checkpoints is. Tokens are those of the data set or, for the policy, of prompts 
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -35,7 +36,7 @@ from ccai_dagster.training.preference_pairs import comparisons, learnable, train
 from resources.home import home_root
 
 PREFERENCES = PreferenceModelSettings(steps=5)
-POLICY = PolicySettings(steps=4, kl_limit=50.0, length_limit=50.0)
+POLICY = PolicySettings(steps=3, prompts_per_step=2, kl_limit=50.0, length_limit=50.0)
 SEED, ROUNDS = 7, 3
 
 
@@ -113,6 +114,7 @@ def ratio_of_steps(
             watch = Stopwatch()
             train(watch, folder / f"{name}-{number}")
             times.append(watch.seconds_a_step)
+            gc.collect()  # a trainer and its models refer to each other
         pairs.append(times)
     mine, other = (statistics.median(each) for each in zip(*pairs, strict=True))
     ratio = statistics.median(reference / own_time for own_time, reference in pairs)
