@@ -1,8 +1,8 @@
 """From labels to policy with a judge whose preference is known: what it wants is what the policy learns.
 
 The feedback model of the sample is at chance, so a run with it cannot show whether the chain carries a signal.
-Here the judge prefers the shorter of two responses under the one principle there is, and is asked by the
-project's own method; the model is random and small, so that nothing it learns was there before.
+Here the judge prefers plain characters under the one principle there is, and is asked by the project's own
+method; the model is random and small and speaks in bytes of every kind, so nothing it learns was there before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from resources.language_models import TransformersModel
 
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 
-BREVITY = "A response should be as short as it can be."
+PLAINNESS = "A response should be written in plain characters."
 WORDS = (
     "who",
     "why",
@@ -47,25 +47,33 @@ WORDS = (
     "right",
 )
 SEED, NEW_TOKENS = 7, 16
-PAIRS = PairSettings(prompts=1200, new_tokens=NEW_TOKENS, batch_size=64)
+PAIRS = PairSettings(prompts=2000, new_tokens=NEW_TOKENS, batch_size=64)
 PREFERENCES = PreferenceModelSettings(
-    steps=80, batch_size=32, learning_rate=5e-3, lora_rank=8, max_tokens=96, held_out_share=0.25
+    steps=120, batch_size=24, learning_rate=5e-3, lora_rank=8, max_tokens=96, held_out_share=0.25
 )
 POLICY = PolicySettings(
-    steps=40, prompts_per_step=8, samples_per_prompt=8, new_tokens=NEW_TOKENS, kl_weight=0.02, learning_rate=5e-3,
+    steps=50, prompts_per_step=8, samples_per_prompt=8, new_tokens=NEW_TOKENS, kl_weight=0.01, learning_rate=1e-2,
     lora_rank=8, held_out_prompts=64,
 )  # fmt: skip
 
 
-class LikesBrevity:
-    """Finds a response the likelier under the principle the shorter it is, and any equally likely without."""
+def plainness(response: str) -> float:
+    """Share of characters that are ASCII; the tiny model's bytes mostly are not."""
+    return sum(character.isascii() for character in response) / max(1, len(response))
 
-    name = "likes brevity"
+
+class LikesPlainness:
+    """Finds a response the likelier under the principle the plainer it is, and all alike without."""
+
+    name = "likes plainness"
 
     def log_likelihoods(self, conversations: Sequence[Any], responses: Sequence[str]) -> np.ndarray:
-        follows = [conversation[0] == ("system", stated(BREVITY)) for conversation in conversations]
+        follows = [conversation[0] == ("system", stated(PLAINNESS)) for conversation in conversations]
         return np.array(
-            [[-len(text) / 20 * following, 1.0] for text, following in zip(responses, follows, strict=True)]
+            [
+                [5 * plainness(text) * following, 1.0]
+                for text, following in zip(responses, follows, strict=True)
+            ]
         )
 
 
@@ -105,8 +113,8 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
     database = prompts()
     before = TransformersModel(calm_model, "float32", 64, 1024)
     pairs = sample_pairs(before, database, PAIRS, SEED)
-    principles = pl.DataFrame({"principle_id": ["P1"], "text": [BREVITY]})
-    labels = label_pairs(LikesBrevity(), pairs, principles, "contrast", SEED)
+    principles = pl.DataFrame({"principle_id": ["P1"], "text": [PLAINNESS]})
+    labels = label_pairs(LikesPlainness(), pairs, principles, "contrast", SEED)
 
     preferences = train_preference_model(
         calm_model,
@@ -143,9 +151,9 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
         after = TransformersModel(folder / "model", "float32", 64, 1024)
         gain, said = reward_gain(after, before, tmp_path / "preferences", database, 96, POLICY, SEED)
         assert gain["held_out_gain_low"] > 0, train.__name__
-        # Shorter in fact and not only in the eyes of the preference model, by a tenth and beyond chance.
-        lengths = said.select(pl.col("policy", "supervised").str.len_chars())
-        assert lengths["policy"].mean() < 0.9 * lengths["supervised"].mean(), train.__name__
-        assert ttest_rel(lengths["policy"], lengths["supervised"], alternative="less").pvalue < 0.001, (
-            train.__name__
+        # Plainer in fact and not only in the eyes of the preference model, and beyond chance.
+        after_share, before_share = (
+            [plainness(text) for text in said[name]] for name in ("policy", "supervised")
         )
+        assert np.mean(after_share) > np.mean(before_share) + 0.03, train.__name__
+        assert ttest_rel(after_share, before_share, alternative="greater").pvalue < 0.001, train.__name__
