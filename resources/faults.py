@@ -15,7 +15,7 @@ from ccai_dagster.errors import ConsultationError
 LEAST_FREE_BYTES = 16 << 20
 """A disk with less than this is taken for full when a stage ended without a word."""
 BATCH_SETTINGS: Mapping[str, str] = {
-    "judge_calibration": "feedback.batch_size",
+    "judge_answers": "feedback.batch_size",
     "revisions": "revisions.batch_size",
     "supervised_policy": "supervised.batch_size",
     "response_pairs": "pairs.batch_size",

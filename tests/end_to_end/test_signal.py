@@ -114,7 +114,7 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
     before = TransformersModel(calm_model, "float32", 64, 1024)
     pairs = sample_pairs(before, database, PAIRS, SEED)
     principles = pl.DataFrame({"principle_id": ["P1"], "text": [PLAINNESS]})
-    labels = label_pairs(LikesPlainness(), pairs, principles, "contrast", SEED)
+    labels = label_pairs(LikesPlainness(), pairs, principles, "contrast", False, SEED)
 
     preferences = train_preference_model(
         calm_model,

@@ -90,7 +90,7 @@ import polars as pl
 def asset(context: dg.AssetExecutionContext, launcher: Launcher) -> None:
     feedback = {{"server_url": "http://127.0.0.1:{port}", "server_model": "silent"}}
     pair = {{"pair_id": "1", "prompt": "p", "response_a": "a", "response_b": "b", "probability_a": 1.0, "source": "s"}}
-    launcher.run(context, "judge_calibration", tables={{"people": pl.DataFrame([pair])}}, models={{}},
+    launcher.run(context, "judge_answers", tables={{"people": pl.DataFrame([pair])}}, models={{}},
                  options={{"feedback": feedback}})
 
 dg.materialize([asset], resources={{"launcher": Launcher(work=sys.argv[1], threads=1)}})
