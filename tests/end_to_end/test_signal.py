@@ -21,10 +21,8 @@ from ccai_dagster.contracts import HELPFULNESS_PAIRS, PROMPTS
 from ccai_dagster.feedback.labels import label_pairs, stated
 from ccai_dagster.feedback.responses import sample_pairs
 from ccai_dagster.settings import PairSettings, PolicySettings, PreferenceModelSettings
-from ccai_dagster.training.direct_preference import train_policy_directly
 from ccai_dagster.training.policy import train_policy
 from ccai_dagster.training.preference_model import train_preference_model
-from ccai_dagster.training.preference_pairs import comparisons
 from ccai_dagster.training.reward_gain import reward_gain
 from resources.language_models import TransformersModel
 
@@ -133,27 +131,18 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
         <= preferences["held_out_harmlessness_agreement_possible"]
     )
 
-    def train_by_reinforcement(folder: Path) -> None:
-        asked = database.filter(pl.col("purpose") == "policy")["text"].to_list()
-        outcome = train_policy(
-            calm_model, tmp_path / "preferences", asked, POLICY, SEED, folder / "work", folder / "model"
-        )
-        assert outcome.metrics["reward_last"] > outcome.metrics["reward_first"]
-        assert outcome.metrics["kl_largest"] < POLICY.kl_limit
-
-    def train_directly(folder: Path) -> None:
-        table = comparisons(labels, HELPFULNESS_PAIRS.empty(), 1.0, PREFERENCES.held_out_share, SEED)
-        train_policy_directly(calm_model, table, 96, POLICY, SEED, folder / "work", folder / "model")
-
-    for train in (train_by_reinforcement, train_directly):
-        folder = tmp_path / train.__name__
-        train(folder)
-        after = TransformersModel(folder / "model", "float32", 64, 1024)
-        gain, said = reward_gain(after, before, tmp_path / "preferences", database, 96, POLICY, SEED)
-        assert gain["held_out_gain_low"] > 0, train.__name__
-        # Plainer in fact and not only in the eyes of the preference model, and beyond chance.
-        after_share, before_share = (
-            [plainness(text) for text in said[name]] for name in ("policy", "supervised")
-        )
-        assert np.mean(after_share) > np.mean(before_share) + 0.03, train.__name__
-        assert ttest_rel(after_share, before_share, alternative="greater").pvalue < 0.001, train.__name__
+    asked = database.filter(pl.col("purpose") == "policy")["text"].to_list()
+    outcome = train_policy(
+        calm_model, tmp_path / "preferences", asked, POLICY, SEED, tmp_path / "work", tmp_path / "policy"
+    )
+    assert outcome.metrics["reward_last"] > outcome.metrics["reward_first"]
+    assert outcome.metrics["kl_largest"] < POLICY.kl_limit
+    after = TransformersModel(tmp_path / "policy", "float32", 64, 1024)
+    gain, said = reward_gain(after, before, tmp_path / "preferences", database, 96, POLICY, SEED)
+    assert gain["held_out_gain_low"] > 0
+    # Plainer in fact and not only in the eyes of the preference model, and beyond chance.
+    after_share, before_share = (
+        [plainness(text) for text in said[name]] for name in ("policy", "supervised")
+    )
+    assert np.mean(after_share) > np.mean(before_share) + 0.03
+    assert ttest_rel(after_share, before_share, alternative="greater").pvalue < 0.001
