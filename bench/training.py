@@ -97,6 +97,7 @@ def as_labels(human: pl.DataFrame) -> pl.DataFrame:
         pl.lit(None, pl.Float64).alias("reversed_probability"), "probability_a",
         pl.lit(None, pl.Float64).alias("answer_mass"), pl.lit("labelled").alias("status"),
         pl.lit("letters").alias("method"), pl.lit("people").alias("feedback_model"),
+        pl.lit(False).alias("judge_at_chance"),
     ).select(list(PREFERENCE_PAIRS.fields))  # fmt: skip
 
 
