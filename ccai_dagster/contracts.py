@@ -65,11 +65,20 @@ class Field:
 
 @dataclass(frozen=True)
 class Contract:
-    """A table's name, primary key and columns; `violations` tells where a table breaks it."""
+    """A table's name, primary key and columns; `violations` tells where a table breaks it.
+
+    Attributes:
+        name: Of the table.
+        key: Columns that together name a row.
+        fields: The columns.
+        intervals: Value, lower and upper end, by column: where there is a value there are finite ends, and it
+            lies between them.
+    """
 
     name: str
     key: tuple[str, ...]
     fields: Mapping[str, Field]
+    intervals: tuple[tuple[str, str, str], ...] = ()
 
     @cached_property
     def schema(self) -> pa.DataFrameSchema:
@@ -86,6 +95,7 @@ class Contract:
                 )
                 for name, field in self.fields.items()
             },
+            checks=[_interval_check(*columns) for columns in self.intervals],
             unique=list(self.key),
             strict=True,
             name=self.name,
@@ -127,6 +137,19 @@ class Contract:
         return pl.DataFrame(schema=dict.fromkeys(("column", "check", "failure_case", "index"), pl.String))
 
 
+def _interval_check(value: str, low: str, high: str) -> Any:
+    """Return pandera's check that a value has an interval it lies in."""
+    import pandera.polars as pa
+
+    inside = (
+        pl.all_horizontal(pl.col(value, low, high).is_finite()) & pl.col(value).is_between(low, high)
+    ).fill_null(False)
+    return pa.Check(
+        lambda data: data.lazyframe.select(pl.when(pl.col(value).is_null()).then(True).otherwise(inside)),
+        name=f"{value} within {low} and {high}",
+    )
+
+
 PROBABILITY = (Check.in_range(0.0, 1.0),)
 COUNT = (Check.ge(0),)
 STATEMENT_ID = Field(pl.Int64, "id of the statement in the consultation", checks=COUNT)
@@ -139,8 +162,10 @@ JUDGE_AT_CHANCE = Field(
 )
 
 
-def _contract(name: str, key: tuple[str, ...], **fields: Field) -> Contract:
-    return Contract(name, key, fields)
+def _contract(
+    name: str, key: tuple[str, ...], *, intervals: tuple[tuple[str, str, str], ...] = (), **fields: Field
+) -> Contract:
+    return Contract(name, key, fields, intervals)
 
 
 # --- public_input -----------------------------------------------------------------------------------
@@ -922,7 +947,8 @@ QUALITATIVE_RESPONSES = _contract(
 )
 EVAL_SCORES = _contract(
     "eval_scores",
-    ("arm", "benchmark", "metric", "category"),
+    ("arm", "benchmark", "metric", "category", "compared_with"),
+    intervals=(("value", "low", "high"), ("difference", "difference_low", "difference_high")),
     arm=ARM,
     benchmark=Field(pl.String, "name of the benchmark, `adherence` or `elo`"),
     metric=Field(pl.String, "what is measured"),
@@ -932,10 +958,31 @@ EVAL_SCORES = _contract(
     value=Field(pl.Float64, "the score; null if there was no usable answer", nullable=True),
     low=Field(pl.Float64, "lower end of the 95 % interval"),
     high=Field(pl.Float64, "upper end of the 95 % interval"),
-    compared_with=Field(pl.String, "the arm it is paired with, if any", nullable=True),
+    compared_with=Field(
+        pl.String,
+        "the arm it is paired with, if any; a score has a row for each arm it is paired with",
+        nullable=True,
+    ),
     difference=Field(pl.Float64, "paired difference to that arm", nullable=True),
     difference_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
     difference_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    p_value=Field(
+        pl.Float64, "two-sided p value of the paired difference", nullable=True, checks=PROBABILITY
+    ),
+    adjusted_p=Field(
+        pl.Float64,
+        "the p value corrected (Holm) for the categories of this measure, or in the category `all` for all "
+        "measures, between the same two arms",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    smallest_detectable=Field(
+        pl.Float64,
+        "difference that would be found at 5 % with a probability of 80 %, given how much templates or "
+        "prompts differ",
+        nullable=True,
+        checks=COUNT,
+    ),
     judge_at_chance=JUDGE_AT_CHANCE,
 )
 

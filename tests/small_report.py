@@ -56,6 +56,7 @@ def eval_score(arm: str, value: float) -> dict[str, Any]:
         "value": value, "low": value - 30, "high": value + 30,
         "compared_with": None if arm == "base" else "base", "difference": None if arm == "base" else value,
         "difference_low": None if arm == "base" else -2.0, "difference_high": None if arm == "base" else 55.0,
+        "p_value": None, "adjusted_p": None, "smallest_detectable": None,
         "judge_at_chance": True,
     }  # fmt: skip
 

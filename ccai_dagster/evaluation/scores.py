@@ -151,6 +151,9 @@ def _rows(
             "difference": None,
             "difference_low": None,
             "difference_high": None,
+            "p_value": None,
+            "adjusted_p": None,
+            "smallest_detectable": None,
             "judge_at_chance": judge_at_chance,
         }
         if other is not None:
@@ -186,5 +189,8 @@ def _elo_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "difference": None,
         "difference_low": None,
         "difference_high": None,
+        "p_value": None,
+        "adjusted_p": None,
+        "smallest_detectable": None,
         "judge_at_chance": row["judge_at_chance"],
     }

@@ -138,6 +138,9 @@ EVALUATION = EVAL_SCORES.build(
             "difference": None,
             "difference_low": None,
             "difference_high": None,
+            "p_value": None,
+            "adjusted_p": None,
+            "smallest_detectable": None,
             "judge_at_chance": False,
         }
         for arm in ("public", "base")

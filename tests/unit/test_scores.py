@@ -204,3 +204,18 @@ def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read(
     assert "Too few items to tell whether there is a difference in 1 comparison: accuracy on `know`." in text
     assert "4 of 10 answers of `standard` could not be read" in text
     assert "coin" not in text
+
+
+def test_a_score_without_its_interval_breaks_the_contract() -> None:
+    table = scores(TABLES)
+    first = table.row(0, named=True) | {"value": 0.5, "low": 0.1, "high": 0.9}
+    paired = {"compared_with": "base", "difference": 0.1, "difference_low": 0.0, "difference_high": 0.2}
+    for good in ({}, {"value": None}, paired):
+        assert EVAL_SCORES.violations(EVAL_SCORES.build([first | good])).is_empty()
+    nan, inf = float("nan"), float("inf")
+    for wrong in (
+        {"low": None}, {"low": nan}, {"low": 0.6}, {"high": inf}, {"value": nan}, {"difference": 0.1},
+        paired | {"difference_low": None}, paired | {"difference_high": inf}, paired | {"difference_low": 0.11},
+    ):  # fmt: skip
+        assert not EVAL_SCORES.violations(EVAL_SCORES.build([first | wrong])).is_empty(), wrong
+    assert not EVAL_SCORES.violations(EVAL_SCORES.build([first, first])).is_empty()
