@@ -13,7 +13,6 @@ from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.feedback_choice import judge_at_chance
 from ccai_dagster.decisions.findings import Finding
-from ccai_dagster.digest import file_digest
 from ccai_dagster.evaluation.findings import findings
 from ccai_dagster.evaluation.scores import score_table
 from resources.launcher import Launcher
@@ -186,10 +185,10 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     described = {
         each: (contracts.BENCHMARK_ITEMS, set_.description) for each, set_ in file.benchmarks.items()
     }
-    paths = {each: consultation.path(set_.path) for each, set_ in file.benchmarks.items()}
+    sets = {each: consultation.evaluation_set(each) for each in file.benchmarks}
     versions = {
-        each: code_version("1", [settings, file.seed, file.model, file_digest(path)])
-        for each, path in paths.items()
+        each: code_version("2", [settings, file.seed, file.model, set_.content_digest()])
+        for each, set_ in sets.items()
     }
 
     @dg.multi_asset(
@@ -205,7 +204,7 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         tracking: Tracking,
     ) -> Iterator[Any]:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
-        chosen = {each: [file.benchmarks[each].format, str(paths[each])] for each in sorted(wanted)}
+        chosen = {each: sets[each].model_dump(mode="json") for each in sorted(wanted)}
         result, run = measure(
             context, launcher, tracking, stage="evaluation", arm=name, tables={},
             models={"policy": models.folder(only_digest(policy))},

@@ -194,6 +194,8 @@ def measure(
         )
         if result.report.get("provenance"):
             run.log_json(result.report["provenance"], "provenance.json")
+        for path in result.samples:
+            run.keep_file(path, "samples")
         for title, table in result.tables.items():
             run.log_table(table, title, "evaluation", table_digest(table))
             if SAID & set(table.columns):

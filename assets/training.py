@@ -15,7 +15,7 @@ from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
-from ccai_dagster.evaluation.evaluation_sets import safe_prompts
+from ccai_dagster.evaluation.evaluation_sets import OVER_REFUSAL_FORMATS, safe_prompts
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
 from ccai_dagster.training.direct_preference import comparisons_wanted
@@ -50,9 +50,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
     profile, file = consultation.profile, consultation.file
     sets = {
-        name: consultation.path(each.path)
+        name: consultation.evaluation_set(name)
         for name, each in file.benchmarks.items()
-        if each.format == "over_refusal"
+        if each.format in OVER_REFUSAL_FORMATS
     }
     path = consultation.path(file.benign_pairs)
     arms = list(consultation.arms)
@@ -61,7 +61,7 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
         contracts.PREFERENCE_BALANCE, key=["preference_balance"], group=GROUP, owner=OWNER, pool=POOL,
         kinds={"torch", "mlflow"}, deps=[decisions.ledger_key("training")],
         settings=[profile.preference_model, profile.balance, file.model, file.seed,
-                  *(file_digest(each) for each in (path, *sets.values()))],
+                  file_digest(path), *(each.content_digest() for each in sets.values())],
         ins={"base_model": ["base_model"], "helpfulness_pairs": ["helpfulness_pairs"]}
         | {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
         | {f"{arm}__model": [arm, "preference_model"] for arm in arms},

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ccai_dagster.digest import file_digest, folder_digest, value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.settings import PROFILES, ModelSettings, Profile, Settings
 
@@ -41,12 +42,73 @@ class Arm(Settings):
     description: str
 
 
-class Benchmark(Settings):
-    """An evaluation set: JSON lines read by one of the task formats of `evaluation`."""
+class HubDataset(Settings):
+    """A dataset of the Hugging Face hub, at one commit, so that it is the same for ever."""
 
-    path: str
-    format: Literal["multiple_choice", "numeric_answer", "social_bias", "over_refusal"]
+    dataset: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="ORGANISATION/NAME")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="a commit, 40 hexadecimal digits")
+
+
+class Benchmark(Settings):
+    """An evaluation set: a file, a folder or a dataset of the hub, read by one of the formats of `evaluation`.
+
+    `limit` says by profile how many items are drawn (null takes all); a profile that is not named takes
+    `items_per_benchmark` of its own settings.
+    """
+
+    format: Literal[
+        "multiple_choice",
+        "numeric_answer",
+        "social_bias",
+        "over_refusal",
+        "mmlu",
+        "gsm8k",
+        "xstest",
+        "political_even_handedness",
+    ]
+    path: str | None = Field(None, description="file or folder, relative to the consultation")
+    hub: HubDataset | None = None
+    shots: int | None = Field(None, ge=0, description="examples before each question; null: the format's own")
+    prompt: Literal["plain", "chat"] | None = Field(
+        None, description="bare text or the model's chat template; null: the format's own"
+    )
+    limit: dict[str, Annotated[int, Field(ge=1)] | None] = Field(default_factory=dict)
     description: str
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Benchmark:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give either `path` or `hub`, where its items come from")
+        if unknown := set(self.limit) - set(PROFILES):
+            raise ValueError(f"limit: unknown profiles {sorted(unknown)}; there are {sorted(PROFILES)}")
+        return self
+
+
+class EvaluationSet(Settings):
+    """A benchmark as it is run: its place absolute, its size that of the profile.
+
+    Attributes:
+        limit: How many items are drawn; None takes all.
+    """
+
+    format: str
+    path: Path | None = None
+    hub: HubDataset | None = None
+    shots: int | None = None
+    prompt: Literal["plain", "chat"] | None = None
+    limit: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where its items come from, as errors name it."""
+        return str(self.path) if self.hub is None else f"{self.hub.dataset}@{self.hub.revision}"
+
+    def content_digest(self) -> str:
+        """Return the digest of what it is made of and how it is asked; a moved file changes nothing."""
+        if self.path is None:
+            return self.digest()
+        content = folder_digest(self.path) if self.path.is_dir() else file_digest(self.path)
+        return value_digest([content, self.model_dump(mode="json", exclude={"path"})])
 
 
 class Replication(Settings):
@@ -156,6 +218,16 @@ class Consultation(Settings):
         """The ledger of one kind of decision."""
         return self.folder / "decisions" / f"{kind}.csv"
 
+    def evaluation_set(self, name: str) -> EvaluationSet:
+        """A benchmark as this profile runs it."""
+        benchmark = self.file.benchmarks[name]
+        return EvaluationSet(
+            **benchmark.model_dump(include={"format", "shots", "prompt"}),
+            path=self.path(benchmark.path) if benchmark.path is not None else None,
+            hub=benchmark.hub,
+            limit=benchmark.limit.get(self.profile_name, self.profile.evaluation.items_per_benchmark),
+        )
+
     @property
     def arms(self) -> dict[str, Arm]:
         """The constitutions models are trained on, by name."""
@@ -220,7 +292,7 @@ def named_files(consultation: Consultation) -> list[Path]:
         *file.judge_comparisons.values(),
     ]
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
-    named += [benchmark.path for benchmark in file.benchmarks.values()]
+    named += [benchmark.path for benchmark in file.benchmarks.values() if benchmark.path is not None]
     named += [file.published_scores] if file.published_scores else []
     if published := file.replication:
         named += [published.figures, published.groups, published.agreement, published.seed_statements]

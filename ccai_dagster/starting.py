@@ -265,7 +265,7 @@ def _decision(
 def _sample_sets(sample: Consultation) -> str:
     """The embedded evaluation sets, by reference."""
     chosen = {
-        name: each.model_dump() | {"path": f"sample:{each.path}"}
+        name: each.model_dump(exclude_defaults=True) | {"path": f"sample:{each.path}"}
         for name, each in sample.file.benchmarks.items()
     }
     return yaml.safe_dump({"benchmarks": chosen}, sort_keys=False)

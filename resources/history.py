@@ -104,8 +104,7 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
     paths = [consultation.folder / "consultation.yaml", *named_files(consultation)]
     if is_address(consultation.votes):
         paths += sorted((home.downloads / (observed or "nothing")).glob("[!.]*"))
-    elif Path(consultation.votes).is_dir():
-        paths += sorted(Path(consultation.votes).rglob("[!.]*"))
+    paths += [each for path in paths if path.is_dir() for each in sorted(path.rglob("[!.]*"))]
     found = {}
     places = ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE), (DOWNLOADS, home.downloads))
     for path in filter(Path.is_file, paths):

@@ -64,14 +64,20 @@ class StageRequest(BaseModel):
         """Results."""
         return self.folder / "made"
 
+    @property
+    def samples(self) -> Path:
+        """What benchmarks asked and got, as JSON lines."""
+        return self.made / "samples"
+
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage made: tables by name, a model folder if it trained one, and figures."""
+    """What a stage made: tables by name, a model folder if it trained one, figures, and files of samples."""
 
     tables: dict[str, pl.DataFrame]
     model: Path | None
     report: dict[str, Any]
+    samples: tuple[Path, ...]
 
 
 class Launcher(dg.ConfigurableResource):
@@ -219,5 +225,8 @@ class Launcher(dg.ConfigurableResource):
         }
         model = request.made / "model"
         return StageResult(
-            tables, model if model.is_dir() else None, report | {"folder": str(request.folder)}
+            tables,
+            model if model.is_dir() else None,
+            report | {"folder": str(request.folder)},
+            tuple(sorted(request.samples.glob("*.jsonl"))),
         )

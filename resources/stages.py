@@ -6,6 +6,7 @@ No method lives here. A stage returns figures as JSON; tables and models are fil
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster import settings as sizes
+from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.feedback.labels import Judge, Method
 from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel
 from ccai_dagster.feedback.number_format import computing_format
@@ -229,11 +231,14 @@ def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
     made: dict[str, pl.DataFrame] = {}
     provenance: dict[str, Any] = {}
     if request.options["benchmarks"]:
-        chosen = {name: (kind, Path(path)) for name, (kind, path) in request.options["benchmarks"].items()}
+        chosen = {
+            name: EvaluationSet.model_validate(set_) for name, set_ in request.options["benchmarks"].items()
+        }
         dtype = computing_format(request.options["dtype"])
         run = benchmarks.run_benchmarks(request.models["policy"], chosen, settings, dtype, seed, progress)
         made |= run.items
         provenance = dict(run.provenance)
+        _keep_samples(request, run.samples)
     if {"adherence", "qualitative_responses"} & set(request.options["measures"]):
         model = _model(request, "policy", settings.batch_size)
         prompts = _table(request, "prompts")
@@ -255,6 +260,14 @@ def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
                 progress,
             )
     return _keep(request, **made) | {"provenance": provenance}
+
+
+def _keep_samples(request: StageRequest, samples: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Leave what was asked and answered as JSON lines, one file a benchmark."""
+    request.samples.mkdir(parents=True, exist_ok=True)
+    for name, rows in samples.items():
+        lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+        (request.samples / f"{name}.jsonl").write_text(lines, encoding="utf-8")
 
 
 def comparison(request: StageRequest, progress: Progress) -> dict[str, Any]:

@@ -83,6 +83,12 @@ class TrackedRun:
 
         mlflow.log_dict(content, name)
 
+    def keep_file(self, path: Path, folder: str) -> None:
+        """Keep a copy of a file as an artifact, in a folder of the run's."""
+        import mlflow
+
+        mlflow.log_artifact(str(path), folder)
+
 
 def alias_of(arm: str) -> str:
     """Return the alias of an arm's models: its name, unless MLflow keeps that for itself."""

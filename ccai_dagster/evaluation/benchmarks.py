@@ -1,6 +1,7 @@
 """Runs the benchmarks of a consultation on one model, through the lm-evaluation-harness.
 
-Returns item rows; means and intervals are made in `scores`. Nothing here reaches a network.
+Returns item rows; means and intervals are made in `scores`. Nothing here reaches a network, unless the
+consultation names a dataset of the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -11,31 +12,34 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.contracts import BENCHMARK_ITEMS
-from ccai_dagster.digest import file_digest, text_digest, value_digest
+from ccai_dagster.digest import text_digest, value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set, sample_items
 from ccai_dagster.evaluation.harness_model import load_harness_model
-from ccai_dagster.evaluation.items import ANSWER_PREFIX, ChoiceItem, Item
-from ccai_dagster.evaluation.tasks import VERSION, task_definition
+from ccai_dagster.evaluation.items import ChoiceItem, Item, Prompt
+from ccai_dagster.evaluation.tasks import VERSION, response_tokens, task_definition
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import EvaluationSettings
 
 LOGGED_CONFIG = (
     "output_type",
     "generation_kwargs",
-    "gen_prefix",
     "target_delimiter",
     "num_fewshot",
     "metadata",
 )
 """Of the harness's task definition; its functions are this package's, whose version is logged elsewhere."""
+ENDING = 32
+"""Characters at the end of a prompt, as the tokens of a letter after it are looked up."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,17 @@ class BenchmarkRun:
     Attributes:
         items: A BENCHMARK_ITEMS table for each benchmark.
         provenance: Versions, task definitions and digests, as JSON-able values.
+        samples: For each benchmark what the harness asked and got, prompt by prompt, as JSON-able values.
     """
 
     items: dict[str, pl.DataFrame]
     provenance: dict[str, Any]
+    samples: dict[str, list[dict[str, Any]]]
 
 
 def run_benchmarks(
     model: Path,
-    benchmarks: Mapping[str, tuple[str, Path]],
+    benchmarks: Mapping[str, EvaluationSet],
     settings: EvaluationSettings,
     dtype: str,
     seed: int,
@@ -61,34 +67,34 @@ def run_benchmarks(
 ) -> BenchmarkRun:
     """Load a model once and run every benchmark on it.
 
-    All files are read and checked before the model is loaded. The same seed draws the same items for every
+    All sets are read and checked before the model is loaded. The same seed draws the same items for every
     model. Letters are compared and responses decoded greedily, so nothing else is random.
 
     Args:
         model: Folder of a causal language model with its tokenizer and chat template, in safetensors.
-        benchmarks: Name -> (format, file).
-        settings: How many items, in what batches, with how long responses.
+        benchmarks: Evaluation sets by name; each says how many items are drawn.
+        settings: In what batches, with how long responses.
         dtype: `bfloat16` or `float32`.
         seed: Of the draw of items.
         progress: Told how many requests are finished.
 
     Raises:
-        ConsultationError: A file is malformed, an item does not fit into the model's context, the tokenizer
-        has
+        ConsultationError: A set is malformed, an item does not fit into the model's context, the tokenizer has
             no chat template or cannot tell the letters apart, or the model's probabilities are not finite.
     """
     sets = {
-        name: sample_items(read_evaluation_set(path, kind), settings.items_per_benchmark, seed)
-        for name, (kind, path) in sorted(benchmarks.items())
+        name: sample_items(read_evaluation_set(set_), set_.limit, seed)
+        for name, set_ in sorted(benchmarks.items())
     }
     if not sets:
-        return BenchmarkRun({}, {})
+        return BenchmarkRun({}, {}, {})
     with _quiet_environment():
         harness = load_harness_model(model, dtype, settings.batch_size)
         for name, items in sets.items():
-            _check_items(harness, benchmarks[name][1], items, settings.new_tokens)
+            _check_items(harness, benchmarks[name].place, items, settings.new_tokens)
         results = _evaluate(harness, sets, settings.new_tokens, progress)
-    tables = {name: _item_rows(name, items, results["samples"][name]) for name, items in sets.items()}
+    samples = {name: results["samples"][name] for name in sets}
+    tables = {name: _item_rows(name, items, samples[name]) for name, items in sets.items()}
     provenance = {
         "lm_eval": version("lm_eval"),
         "transformers": version("transformers"),
@@ -100,15 +106,13 @@ def run_benchmarks(
         "chat_template_digest": text_digest(str(harness.tokenizer.chat_template)),
         "benchmarks": {
             name: {
-                "format": kind,
-                "file_digest": file_digest(path),
+                "format": set_.format,
+                "source": set_.model_dump(mode="json", exclude={"path"}),
+                "content_digest": set_.content_digest(),
                 "items_digest": value_digest([item.model_dump(mode="json") for item in sets[name]]),
-                "prompts_digest": value_digest(
-                    sorted(
-                        [sample["doc"]["id"], sample["prompt_hash"]] for sample in results["samples"][name]
-                    )
-                ),
+                "task_hash": task_hash(samples[name]),
                 "n_items": len(sets[name]),
+                "version": results["versions"][name],
                 "config": {key: results["configs"][name].get(key) for key in LOGGED_CONFIG},
                 "results": {
                     key: value
@@ -116,10 +120,32 @@ def run_benchmarks(
                     if isinstance(value, int | float)
                 },
             }
-            for name, (kind, path) in sorted(benchmarks.items())
+            for name, set_ in sorted(benchmarks.items())
         },
     }
-    return BenchmarkRun(tables, provenance)
+    kept = {name: [_kept_sample(each) for each in samples[name]] for name in sets}
+    return BenchmarkRun(tables, provenance, kept)
+
+
+def task_hash(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Return one hash of the documents, prompts and targets of a task, as the harness's own tracker makes it."""
+    parts = ("doc_hash", "prompt_hash", "target_hash")
+    return text_digest("".join(str(sample[part]) for sample in samples for part in parts))
+
+
+def _kept_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample as it is kept: the prompt once, though the harness repeats it for every letter."""
+    requests = sample["arguments"]
+    return {
+        "id": sample["doc"]["id"],
+        "prompt_number": sample["doc"]["prompt"],
+        "prompt": requests[0][0],
+        "asked": [request[1] for request in requests],
+        "target": sample["target"],
+        "responses": sample["resps"],
+        "scores": {metric: sample[metric] for metric in sample["metrics"]},
+        **{name: sample[name] for name in ("doc_hash", "prompt_hash", "target_hash")},
+    }
 
 
 @contextmanager
@@ -155,31 +181,45 @@ def _quiet_environment() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _check_items(harness: Any, path: Path, items: Sequence[Item], new_tokens: int) -> None:
+def _prompt_text(harness: Any, prompt: Prompt) -> str:
+    """What the model reads, as text. A beginning stands in the assistant's turn, not before its tag."""
+    if not prompt.turns:
+        return prompt.beginning
+    turns = [{"role": role, "content": text} for role, text in prompt.turns]
+    if prompt.beginning:
+        turns.append({"role": "assistant", "content": prompt.beginning})
+    return str(harness.apply_chat_template(turns, add_generation_prompt=not prompt.beginning))
+
+
+def _check_items(harness: Any, place: str, items: Sequence[Item], new_tokens: int) -> None:
     """Check what the harness would bend without a word: long prompts are cut from the left."""
+    single: set[tuple[str, tuple[str, ...]]] = set()
     for item in items:
-        turns = [{"role": "user", "content": item.question_text()}]
-        room = harness.max_length
-        if isinstance(item, ChoiceItem):
-            turns.append({"role": "assistant", "content": ANSWER_PREFIX})
-            room -= 1
-        else:
-            room -= new_tokens
-        prompt = harness.apply_chat_template(turns, add_generation_prompt=item.generated)
-        n_tokens = len(harness.tok_encode(prompt))
-        if n_tokens > room:
-            raise ConsultationError(
-                f"{path}: item {item.id!r} takes {n_tokens} tokens, but the model has room for {room}. "
-                "Shorten or remove the item, or choose a model with a longer context."
-            )
-        if isinstance(item, ChoiceItem):
-            pairs = [harness._encode_pair(prompt, letter) for letter in item.letters]
-            tokens = {tuple(letter) for _, letter in pairs}
-            if len(tokens) < len(pairs) or any(len(letter) != 1 for letter in tokens):
+        room = harness.max_length - (response_tokens(type(item), new_tokens) if item.generated else 1)
+        for prompt in item.prompts():
+            text = _prompt_text(harness, prompt)
+            n_tokens = len(harness.tok_encode(text))
+            if n_tokens > room:
                 raise ConsultationError(
-                    f"{path}: the model's tokenizer has no single token for each of the letters "
+                    f"{place}: item {item.id!r} takes {n_tokens} tokens, but the model has room for {room}. "
+                    "Shorten or remove the item, give the benchmark fewer `shots` if it has any, or choose a model "
+                    "with a longer context."
+                )
+            if not isinstance(item, ChoiceItem):
+                continue
+            # Only the end of a prompt has a say in how the letter after it is cut into tokens.
+            end = (text[-ENDING:], tuple(item.continuations))
+            if end not in single and not _one_token_each(harness, *end):
+                raise ConsultationError(
+                    f"{place}: the model's tokenizer has no single token for each of the letters "
                     f"{', '.join(item.letters)} of item {item.id!r}. Choose another model or fewer choices."
                 )
+            single.add(end)
+
+
+def _one_token_each(harness: Any, text: str, continuations: Sequence[str]) -> bool:
+    tokens = [tuple(harness._encode_pair(text, each)[1]) for each in continuations]
+    return len(set(tokens)) == len(tokens) and all(len(token) == 1 for token in tokens)
 
 
 def _evaluate(harness: Any, sets: Mapping[str, Sequence[Item]], new_tokens: int, progress: Progress) -> Any:
@@ -192,7 +232,9 @@ def _evaluate(harness: Any, sets: Mapping[str, Sequence[Item]], new_tokens: int,
     from lm_eval.tasks import TaskManager
 
     total = sum(
-        len(item.letters) if isinstance(item, ChoiceItem) else 1 for set_ in sets.values() for item in set_
+        len(item.continuations) if isinstance(item, ChoiceItem) else len(item.prompts())
+        for items in sets.values()
+        for item in items
     )
 
     class Counter(CacheHook):
@@ -209,23 +251,22 @@ def _evaluate(harness: Any, sets: Mapping[str, Sequence[Item]], new_tokens: int,
 
     harness.set_cache_hook(Counter())
     manager = TaskManager(include_defaults=False)
-    tasks = manager.load([task_definition(name, items, new_tokens) for name, items in sets.items()])
-    return evaluate(
-        lm=harness,
-        task_dict=tasks,
-        bootstrap_iters=0,
-        log_samples=True,
-        apply_chat_template=True,
-        fewshot_as_multiturn=True,
+    tasks = manager.load(
+        [
+            task_definition(name, items, partial(_prompt_text, harness), new_tokens)
+            for name, items in sets.items()
+        ]
     )
+    return evaluate(lm=harness, task_dict=tasks, bootstrap_iters=0, log_samples=True)
 
 
 def _item_rows(name: str, items: Sequence[Item], samples: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    by_id = {item.id: item for item in items}
+    results: dict[str, list[Any]] = {}
+    for sample in sorted(samples, key=lambda each: int(each["doc"]["prompt"])):
+        results.setdefault(sample["doc"]["id"], []).extend(sample["filtered_resps"])
     rows = []
-    for sample in samples:
-        item = by_id[sample["doc"]["id"]]
-        reading = item.read(sample["filtered_resps"])
+    for item in items:
+        reading = item.read(results[item.id])
         for metric, value in reading.scores.items():
             rows.append(
                 {
@@ -235,7 +276,7 @@ def _item_rows(name: str, items: Sequence[Item], samples: Sequence[Mapping[str, 
                     "cluster": item.cluster,
                     "category": item.category,
                     "value": value,
-                    "answered": reading.answered,
+                    "answered": reading.answered and metric not in reading.unread,
                     "output": reading.output,
                 }
             )

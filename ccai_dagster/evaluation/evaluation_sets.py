@@ -1,18 +1,21 @@
-"""Reads evaluation sets: JSON lines, one item a line, checked before any model is loaded.
+"""Which formats of evaluation sets there are, and how a set is read and drawn from.
 
-What an item means belongs to `items`; how many of them are run, to `benchmarks`.
+How the files of one format are read is in `benchmark_sets`; what an item means, in `items`; running them belongs
+to `benchmarks`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.benchmark_sets import gsm8k, mmlu, political_even_handedness, xstest
+from ccai_dagster.evaluation.benchmark_sets.json_lines import read_json_lines
+from ccai_dagster.evaluation.benchmark_sets.reading import Asking, Format
 from ccai_dagster.evaluation.items import (
     Item,
     MultipleChoiceItem,
@@ -22,99 +25,106 @@ from ccai_dagster.evaluation.items import (
 )
 from ccai_dagster.feedback.draws import derived_seed
 
-FORMATS: dict[str, type[Item]] = {
-    "multiple_choice": MultipleChoiceItem,
-    "numeric_answer": NumericAnswerItem,
-    "social_bias": SocialBiasItem,
-    "over_refusal": OverRefusalItem,
+
+def _json_lines(name: str, kind: type[Item]) -> Format:
+    def read(path: Path, asking: Asking) -> list[Item]:
+        return read_json_lines(path, kind, name)
+
+    return Format(read)
+
+
+FORMATS: dict[str, Format] = {
+    "multiple_choice": _json_lines("multiple_choice", MultipleChoiceItem),
+    "numeric_answer": _json_lines("numeric_answer", NumericAnswerItem),
+    "social_bias": _json_lines("social_bias", SocialBiasItem),
+    "over_refusal": _json_lines("over_refusal", OverRefusalItem),
+    "mmlu": Format(
+        mmlu.read_mmlu, mmlu.read_mmlu_from_hub, shots=5, most_shots=mmlu.MOST_SHOTS, chat=False, plain=True
+    ),
+    "gsm8k": Format(
+        gsm8k.read_gsm8k,
+        gsm8k.read_gsm8k_from_hub,
+        shots=5,
+        most_shots=gsm8k.MOST_SHOTS,
+        chat=False,
+        plain=True,
+    ),
+    "xstest": Format(xstest.read_xstest, xstest.read_xstest_from_hub),
+    "political_even_handedness": Format(political_even_handedness.read_political_even_handedness),
 }
-"""The item of each format that `consultation.yaml` may name."""
-SHOWN_PROBLEMS = 20
+"""How each format that `consultation.yaml` may name is read; a public set is named after itself only."""
+OVER_REFUSAL_FORMATS = ("over_refusal", "xstest")
+"""Formats whose items are prompts marked as safe or not."""
 
 
-def read_evaluation_set(path: Path, format_name: str) -> list[Item]:
-    """Read and check every item of a file.
-
-    Args:
-        path: JSON lines, UTF-8; blank lines are passed over.
-        format_name: One of `FORMATS`.
+def read_evaluation_set(set_: EvaluationSet) -> list[Item]:
+    """Read and check every item of a set.
 
     Returns:
         The items, sorted by id.
 
     Raises:
-        ConsultationError: The file is missing, empty or not UTF-8, a line is malformed, a field is missing,
-            unknown or out of range, or an id occurs twice. Names file, line and remedy.
+        ConsultationError: The set is missing, empty or malformed, an id occurs twice, or it is to be asked in a
+            way its format does not have. Names place and remedy.
     """
-    if format_name not in FORMATS:
+    form = FORMATS.get(set_.format)
+    if form is None:
         raise ConsultationError(
-            f"{path}: there is no format {format_name!r}; there are {', '.join(FORMATS)}."
+            f"{set_.place}: there is no format {set_.format!r}; there are {', '.join(FORMATS)}."
         )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise ConsultationError(
-            f"{path}: not readable ({error.strerror}). Correct its name or add it."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConsultationError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
-    items: dict[str, Item] = {}
-    places: dict[str, int] = {}
-    problems: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            item = FORMATS[format_name].model_validate_json(line, strict=True)
-        except ValidationError as error:
-            problems += [f"{path}, line {number}: {problem}" for problem in _problems(error, format_name)]
-            continue
-        if item.id in items:
-            problems.append(
-                f"{path}, line {number}: id {item.id!r} is already that of line {places[item.id]}. "
-                "Give every item an id of its own."
+    asking = _asking(set_, form)
+    if set_.hub is not None:
+        if form.read_hub is None:
+            raise ConsultationError(
+                f"{set_.place}: the format {set_.format} is read from files only. Fetch them and give their "
+                "`path` instead of `hub`."
             )
-        items[item.id], places[item.id] = item, number
-    if problems:
-        more = len(problems) - SHOWN_PROBLEMS
-        rest = [f"{path}: and {more} more."] if more > 0 else []
-        raise ConsultationError("\n".join(problems[:SHOWN_PROBLEMS] + rest))
+        items = form.read_hub(set_.hub, asking)
+    elif set_.path is not None:
+        if not set_.path.exists():
+            raise ConsultationError(
+                f"{set_.path}: not readable (there is nothing). Correct its name or add it."
+            )
+        items = form.read(set_.path, asking)
+    else:
+        raise ValueError("an evaluation set has a path or a dataset of the hub")
     if not items:
         raise ConsultationError(
-            f"{path}: no items. Add some, or take the benchmark out of consultation.yaml."
+            f"{set_.place}: no items. Add some, or take the benchmark out of consultation.yaml."
         )
-    return [items[name] for name in sorted(items)]
+    by_id = {item.id: item for item in items}
+    if len(by_id) < len(items):
+        twice = Counter(item.id for item in items).most_common(1)[0][0]
+        raise ConsultationError(f"{set_.place}: the item {twice!r} occurs twice. Remove one of the two.")
+    return [by_id[name] for name in sorted(by_id)]
 
 
-def safe_prompts(sets: Mapping[str, Path]) -> dict[str, str]:
+def _asking(set_: EvaluationSet, form: Format) -> Asking:
+    """How a set is asked: as the consultation says, else as its format does."""
+    shots = form.shots if set_.shots is None else set_.shots
+    if shots > form.most_shots:
+        raise ConsultationError(
+            f"{set_.place}: {shots} `shots` are asked for, the format {set_.format} has at most {form.most_shots}."
+        )
+    if set_.prompt == "plain" and not form.plain:
+        raise ConsultationError(
+            f"{set_.place}: the format {set_.format} is asked in the chat template only. Take `prompt` out."
+        )
+    return Asking(shots, form.chat if set_.prompt is None else set_.prompt == "chat")
+
+
+def safe_prompts(sets: Mapping[str, EvaluationSet]) -> dict[str, str]:
     """Return the prompts of over-refusal sets that should be answered, by `set:id`.
 
     Args:
-        sets: Files by name of the set; the errors are those of `read_evaluation_set`.
+        sets: By name, of `OVER_REFUSAL_FORMATS`; the errors are those of `read_evaluation_set`.
     """
     return {
         f"{name}:{item.id}": item.prompt
-        for name, path in sorted(sets.items())
-        for item in read_evaluation_set(path, "over_refusal")
+        for name, set_ in sorted(sets.items())
+        for item in read_evaluation_set(set_)
         if isinstance(item, OverRefusalItem) and item.safe
     }
-
-
-def _problems(error: ValidationError, format_name: str) -> list[str]:
-    sentences = []
-    for detail in error.errors():
-        field = ".".join(str(part) for part in detail["loc"])
-        if detail["type"] == "json_invalid":
-            sentences.append(f"not JSON ({detail['ctx']['error']}). Each line is one object in braces.")
-        elif detail["type"] == "missing":
-            sentences.append(f"the field `{field}` is missing; the format {format_name} needs it.")
-        elif detail["type"] == "extra_forbidden":
-            sentences.append(
-                f"the format {format_name} has no field `{field}`. Correct its name or remove it."
-            )
-        else:
-            sentences.append(f"`{field}`: {detail['msg']}." if field else f"{detail['msg']}.")
-    return sentences
 
 
 def sample_items(items: Sequence[Item], n: int | None, seed: int) -> list[Item]:

@@ -1,5 +1,6 @@
-"""The items of the four evaluation formats: what the model is asked, and how its answer is read and scored.
+"""The items of evaluation sets: what the model is asked, and how its answer is read and scored.
 
+The formats of the project's own are here; those of public sets stand beside their readers, in `benchmark_sets`.
 An item knows nothing of a model, of a file or of the harness. Files are read in `evaluation_sets`, items
 become harness tasks in `tasks`.
 """
@@ -27,6 +28,19 @@ NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What a model reads before it answers.
+
+    Attributes:
+        turns: What user and assistant said so far, rendered by the model's chat template; none for plain text.
+        beginning: What the answer begins with already; without turns, the whole text.
+    """
+
+    turns: tuple[tuple[Literal["user", "assistant"], str], ...]
+    beginning: str = ""
+
+
+@dataclass(frozen=True)
 class Reading:
     """An answer as it was read.
 
@@ -34,11 +48,13 @@ class Reading:
         output: What the model answered: its text, or the likeliest letter (several if they tie).
         answered: Whether the output is an answer at all.
         scores: Value of each metric this item counts for.
+        unread: Metrics that found no answer of their own kind in an output that others could read.
     """
 
     output: str
     answered: bool
     scores: dict[str, float]
+    unread: frozenset[str] = frozenset()
 
 
 class Item(BaseModel, ABC):
@@ -49,7 +65,13 @@ class Item(BaseModel, ABC):
     """Whether the model writes its answer; else the likelihood of the letters is compared."""
     tokens_read: ClassVar[int | None] = None
     """How many tokens of a response are looked at, if not all of them."""
+    response_tokens: ClassVar[int | None] = None
+    """How many tokens a response may have, where the score is defined on that many; else the profile says."""
+    stops: ClassVar[tuple[str, ...]] = ()
+    """Texts that end a response, beside the end of the model's turn."""
     metrics: ClassVar[tuple[str, ...]]
+    response_metrics: ClassVar[tuple[str, ...] | None] = None
+    """What the harness averages over single responses, where the metrics are of several together."""
 
     id: Text
     category: Text
@@ -68,14 +90,22 @@ class Item(BaseModel, ABC):
     def question_text(self) -> str:
         """Return what the user's turn says."""
 
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Return what the model reads; several prompts are answered independently of each other."""
+        return (Prompt((("user", self.question_text()),)),)
+
     @abstractmethod
     def read(self, results: Sequence[Any]) -> Reading:
         """Read and score what the harness got from the model.
 
         Args:
-            results: One generated text, or for each letter its log-likelihood and whether it is the model's
-                likeliest next text.
+            results: A generated text for each prompt, or for each letter its log-likelihood and whether it is
+                the model's likeliest next text.
         """
+
+    def response_scores(self, results: Sequence[Any]) -> dict[str, float]:
+        """Return what the harness averages of the response to one prompt."""
+        return self.read(results).scores
 
 
 class ChoiceItem(Item):
@@ -85,9 +115,12 @@ class ChoiceItem(Item):
     choices: Annotated[tuple[Text, ...], Field(min_length=2, max_length=26)]
     answer: Annotated[int, Field(ge=0)]
 
+    distinct_choices: ClassVar[bool] = True
+    """Whether two choices of the same text are a fault; published sets have a few."""
+
     @model_validator(mode="after")
     def _choices_fit(self) -> ChoiceItem:
-        if len(set(self.choices)) < len(self.choices):
+        if self.distinct_choices and len(set(self.choices)) < len(self.choices):
             raise ValueError("two of the choices are the same text")
         if self.answer >= len(self.choices):
             raise ValueError(f"answer {self.answer} is not the index of one of {len(self.choices)} choices")
@@ -97,6 +130,15 @@ class ChoiceItem(Item):
     def letters(self) -> list[str]:
         """The letters of the choices, from A."""
         return list(ascii_uppercase[: len(self.choices)])
+
+    @property
+    def continuations(self) -> list[str]:
+        """What is scored after the prompt: a text of one token for each choice."""
+        return self.letters
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Return the question; the answer begins with `ANSWER_PREFIX`, so that a letter comes next."""
+        return (Prompt((("user", self.question_text()),), ANSWER_PREFIX),)
 
     def lettered(self, question: str) -> str:
         """Return the question followed by the choices, one a line."""

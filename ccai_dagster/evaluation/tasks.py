@@ -6,52 +6,60 @@ items' own (`items`); running them belongs to `benchmarks`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ccai_dagster.evaluation.items import ANSWER_PREFIX, ChoiceItem, Item
+from ccai_dagster.digest import value_digest
+from ccai_dagster.evaluation.items import ChoiceItem, Item, Prompt
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a prompt or a score changes meaning: figures are only compared within one version."""
 
 
-def task_definition(name: str, items: Sequence[Item], new_tokens: int) -> dict[str, Any]:
-    """Return a harness task (version 0.4.13) over these items.
+def task_definition(
+    name: str, items: Sequence[Item], prompt_text: Callable[[Prompt], str], new_tokens: int
+) -> dict[str, Any]:
+    """Return a harness task (version 0.4.13) over these items, with a document for each of their prompts.
 
-    Letters are scored after `ANSWER_PREFIX`, which the chat template places in the assistant's turn:
-    appended to the question it would stand before the assistant's tag. Choices differ in one token, so the
-    harness needs one forward pass an item. Responses are decoded greedily up to the end of the turn.
+    Prompts arrive whole, with examples and chat template, so the harness adds nothing of its own. Choices differ
+    in one token, so it needs one forward pass an item. Responses are decoded greedily up to the end of the turn.
 
     Args:
         name: Name of the benchmark.
         items: Items of one format, in the order to run them.
-        new_tokens: Longest response, in tokens.
+        prompt_text: Renders a prompt in the model's chat template.
+        new_tokens: Longest response, in tokens, where the format has no length of its own.
 
     Returns:
-        What `TaskManager.load` takes.
+        What `TaskManager.load` takes. A document has `id`, `prompt` (its number) and the digest of the `item`.
     """
     kind = type(items[0])
-    documents = {item.id: item for item in items}
+    by_id = {item.id: item for item in items}
 
     def custom_dataset(**metadata: Any) -> dict[str, Any]:
         from datasets import Dataset
 
-        return {"test": Dataset.from_list([{"id": item.id} for item in items])}
+        documents = [
+            {"id": item.id, "prompt": number, "item": value_digest(item.model_dump(mode="json"))}
+            for item in items
+            for number in range(len(item.prompts()))
+        ]
+        return {"test": Dataset.from_list(documents)}
 
     def doc_to_text(doc: dict[str, Any]) -> str:
-        return documents[doc["id"]].question_text()
+        return prompt_text(by_id[doc["id"]].prompts()[doc["prompt"]])
 
     def doc_to_choice(doc: dict[str, Any]) -> list[str]:
-        item = documents[doc["id"]]
+        item = by_id[doc["id"]]
         assert isinstance(item, ChoiceItem)  # noqa: S101 - the definition below names it for these only
-        return item.letters
+        return item.continuations
 
     def doc_to_target(doc: dict[str, Any]) -> Any:
         # The harness only logs it; scores are the items' own.
-        return getattr(documents[doc["id"]], "answer", "")
+        return getattr(by_id[doc["id"]], "answer", "")
 
     def process_results(doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
-        return documents[doc["id"]].read(results).scores
+        return by_id[doc["id"]].response_scores(results)
 
     definition: dict[str, Any] = {
         "task": name,
@@ -63,17 +71,26 @@ def task_definition(name: str, items: Sequence[Item], new_tokens: int) -> dict[s
         "process_results": process_results,
         "metric_list": [
             {"metric": metric, "aggregation": "mean", "higher_is_better": metric.startswith("accuracy")}
-            for metric in kind.metrics
+            for metric in kind.response_metrics or kind.metrics
         ],
         "metadata": {"version": VERSION},
     }
     if kind.generated:
-        longest = min(new_tokens, kind.tokens_read or new_tokens)
-        generation = {"until": [], "do_sample": False, "max_gen_toks": longest}
+        generation = {
+            "until": list(kind.stops),
+            "do_sample": False,
+            "max_gen_toks": response_tokens(kind, new_tokens),
+        }
         return definition | {"output_type": "generate_until", "generation_kwargs": generation}
     return definition | {
         "output_type": "multiple_choice",
         "doc_to_choice": doc_to_choice,
-        "gen_prefix": ANSWER_PREFIX,
         "target_delimiter": "",
     }
+
+
+def response_tokens(kind: type[Item], new_tokens: int) -> int:
+    """Return how many tokens a response may have: the format's own number, or what of the profile's is read."""
+    if kind.response_tokens is not None:
+        return kind.response_tokens
+    return min(new_tokens, kind.tokens_read or new_tokens)

@@ -6,16 +6,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.contracts import BENCHMARK_ITEMS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.benchmarks import run_benchmarks
 from ccai_dagster.settings import EvaluationSettings
 
-SETTINGS = EvaluationSettings(items_per_benchmark=6, batch_size=4, new_tokens=6)
+SETTINGS = EvaluationSettings(batch_size=4, new_tokens=6)
 
 
 @pytest.fixture(scope="module")
-def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvaluationSet]:
     folder = tmp_path_factory.mktemp("evaluations")
     rows = {
         "multiple_choice": [
@@ -56,13 +57,13 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str,
     for name, items in rows.items():
         path = folder / f"{name}.jsonl"
         path.write_text("\n".join(json.dumps(item) for item in items))
-        named[f"my_{name}"] = (name, path)
+        named[f"my_{name}"] = EvaluationSet(format=name, path=path, limit=6)
     return named
 
 
 @pytest.mark.torch
 def test_a_model_runs_every_format_the_same_way_twice(
-    tiny_model: Path, benchmarks: dict[str, tuple[str, Path]]
+    tiny_model: Path, benchmarks: dict[str, EvaluationSet]
 ) -> None:
     told: list[tuple[int, int]] = []
     run = run_benchmarks(
@@ -117,16 +118,24 @@ def test_an_item_beyond_the_context_is_named(tiny_model: Path, tmp_path: Path) -
     path = tmp_path / "long.jsonl"
     path.write_text(json.dumps({"id": "long", "prompt": "word " * 3000, "safe": True, "category": "c"}))
     with pytest.raises(ConsultationError, match=r"item 'long' takes \d+ tokens, but the model has room for"):
-        run_benchmarks(tiny_model, {"long": ("over_refusal", path)}, SETTINGS, "float32", 1)
+        run_benchmarks(
+            tiny_model, {"long": EvaluationSet(format="over_refusal", path=path)}, SETTINGS, "float32", 1
+        )
 
 
 def test_files_are_checked_before_a_model_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("{}")
     with pytest.raises(ConsultationError, match="line 1"):
-        run_benchmarks(tmp_path / "no model", {"bad": ("over_refusal", path)}, SETTINGS, "float32", 1)
+        run_benchmarks(
+            tmp_path / "no model",
+            {"bad": EvaluationSet(format="over_refusal", path=path)},
+            SETTINGS,
+            "float32",
+            1,
+        )
 
 
 def test_without_benchmarks_nothing_is_run(tmp_path: Path) -> None:
     run = run_benchmarks(tmp_path / "no model", {}, SETTINGS, "float32", 1)
-    assert (run.items, run.provenance) == ({}, {})
+    assert (run.items, run.provenance, run.samples) == ({}, {}, {})

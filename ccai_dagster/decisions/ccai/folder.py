@@ -198,7 +198,7 @@ def _settings() -> dict[str, Any]:
         "helpfulness": f"sample:{sample.helpfulness}",
         "judge_comparisons": {name: f"sample:{each}" for name, each in sample.judge_comparisons.items()},
         "benchmarks": {
-            name: {**each.model_dump(), "path": f"sample:{each.path}"}
+            name: {**each.model_dump(exclude_defaults=True), "path": f"sample:{each.path}"}
             for name, each in sample.benchmarks.items()
         },
     }
