@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
+import subprocess
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -57,36 +60,60 @@ class Stopwatch:
 
 
 def main() -> None:
-    """Print both comparisons."""
+    """Print the comparison named on the command line, or each in a process of its own.
+
+    A process of its own makes the peak of memory that of one training.
+    """
     import torch
 
+    parts: dict[str, Callable[[Path, Path], None]] = {
+        "preference_model": preference_model_training,
+        "policy": policy_training,
+    }
+    if sys.argv[1:] == []:
+        for name in parts:
+            subprocess.run([sys.executable, "-m", "bench.training", name], check=True)
+        return
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base = folder / "base"
         prepare_base_model(ModelSettings(), home_root() / "cache", base)
-        human = read_comparisons(SAMPLE / "helpfulness.jsonl")
-        table = comparisons(as_labels(human), human.clear(), 1.0, PREFERENCES.held_out_share, SEED)
-        ratio_of_steps(
-            "preference model",
-            lambda watch, work: train_preference_model(
-                base, as_labels(human), human.clear(), 1.0, PREFERENCES, SEED, work / "w", work / "m", watch
-            ),
-            lambda watch, work: bare_preference_model(base, learnable(table), watch),
-            folder,
-        )
-        scorer = folder / "scorer"
-        runs.seed_everything(SEED)
-        save_model(load_model(base, scores=True), load_tokenizer(base), scorer)
-        prompts = sorted(set(human["prompt"]))
-        ratio_of_steps(
-            "policy",
-            lambda watch, work: train_policy(
-                base, scorer, prompts, POLICY, SEED, work / "w", work / "m", watch
-            ),
-            lambda watch, work: bare_policy(base, scorer, prompts, watch),
-            folder,
-        )
+        parts[sys.argv[1]](base, folder)
+    print(f"largest memory of the process: {peak_gigabytes():.1f} GB", flush=True)
+
+
+def peak_gigabytes() -> float:
+    """Return the most memory this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def preference_model_training(base: Path, folder: Path) -> None:
+    """Compare the training of the preference model."""
+    human = read_comparisons(SAMPLE / "helpfulness.jsonl")
+    table = comparisons(as_labels(human), human.clear(), 1.0, PREFERENCES.held_out_share, SEED)
+    ratio_of_steps(
+        "preference model",
+        lambda watch, work: train_preference_model(
+            base, as_labels(human), human.clear(), 1.0, PREFERENCES, SEED, work / "w", work / "m", watch
+        ),
+        lambda watch, work: bare_preference_model(base, learnable(table), watch),
+        folder,
+    )
+
+
+def policy_training(base: Path, folder: Path) -> None:
+    """Compare the training of the policy."""
+    scorer = folder / "scorer"
+    runs.seed_everything(SEED)
+    save_model(load_model(base, scores=True), load_tokenizer(base), scorer)
+    prompts = sorted(set(read_comparisons(SAMPLE / "helpfulness.jsonl")["prompt"]))
+    ratio_of_steps(
+        "policy",
+        lambda watch, work: train_policy(base, scorer, prompts, POLICY, SEED, work / "w", work / "m", watch),
+        lambda watch, work: bare_policy(base, scorer, prompts, watch),
+        folder,
+    )
 
 
 def as_labels(human: pl.DataFrame) -> pl.DataFrame:
