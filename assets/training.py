@@ -18,7 +18,7 @@ from ccai_dagster.digest import file_digest, table_digest, value_digest
 from ccai_dagster.evaluation.evaluation_sets import OVER_REFUSAL_FORMATS, safe_prompts
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
-from ccai_dagster.training.direct_preference import comparisons_wanted
+from ccai_dagster.training.direct_preference import pairs_a_step
 from ccai_dagster.training.policy import policy_order
 from ccai_dagster.training.preference_balance import read_benign_pairs
 from ccai_dagster.training.preference_pairs import comparisons, ordered_ids
@@ -151,7 +151,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     signed = [name, "signed_constitution"]
 
     @table_asset(
-        contracts.MODEL, key=[name, "preference_model"], method="2",
+        contracts.MODEL, key=[name, "preference_model"], method="3",
         settings=[profile.preference_model, file.model, file.seed],
         ins={"base_model": ["base_model"], "preference_pairs": [name, "preference_pairs"],
              "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
@@ -171,7 +171,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     ) -> Table:
         settled = training_decisions(decisions.read(consultation, "training"))
         settings = profile.preference_model.model_dump(mode="json")
-        wanted = profile.preference_model.steps * profile.preference_model.batch_size
+        sizes = profile.preference_model.steps, profile.preference_model.batch_size
         return train(
             context, launcher, models, tracking, stage="preference_model", arm=name,
             tables={"preference_pairs": preference_pairs, "helpfulness_pairs": helpfulness_pairs},
@@ -182,7 +182,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "feedback method": settled.feedback_method, "pairs": profile.pairs.model_dump(mode="json"),
                 "base model": only_digest(base_model), "helpfulness comparisons": table_digest(helpfulness_pairs),
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
-                "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, wanted),
+                "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, *sizes),
             },
             constitution=constitution_digest(constitution),
             judge_at_chance=bool(preference_pairs["judge_at_chance"].any()),
@@ -221,8 +221,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         if settled.policy_method == "dpo":
             data = {"preference_model": learnt, "harmlessness_weight": settled.harmlessness_weight}
             tables |= {"preference_pairs": preference_pairs, "helpfulness_pairs": helpfulness_pairs}
-            wanted = comparisons_wanted(profile.policy)
-            order = _comparison_order(consultation, preference_pairs, helpfulness_pairs, wanted)
+            sizes = profile.policy.steps, pairs_a_step(profile.policy)
+            order = _comparison_order(consultation, preference_pairs, helpfulness_pairs, *sizes)
         else:
             order = value_digest(policy_order(texts, profile.policy, file.seed))
         return train(
@@ -243,9 +243,13 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
 
 
 def _comparison_order(
-    consultation: Consultation, preference_pairs: pl.DataFrame, helpfulness_pairs: pl.DataFrame, wanted: int
+    consultation: Consultation,
+    preference_pairs: pl.DataFrame,
+    helpfulness_pairs: pl.DataFrame,
+    steps: int,
+    batch_size: int,
 ) -> str:
     """Digest of the ids of comparisons in the order of training; weights and labels have no part in it."""
     share, seed = consultation.profile.preference_model.held_out_share, consultation.file.seed
     table = comparisons(preference_pairs, helpfulness_pairs, 1.0, share, seed)
-    return value_digest(ordered_ids(table.filter(~pl.col("held_out")), wanted, seed))
+    return value_digest(ordered_ids(table.filter(~pl.col("held_out")), steps, batch_size, seed))

@@ -22,11 +22,6 @@ from ccai_dagster.training.preference_pairs import learnable, training_order
 from ccai_dagster.training.runaway import watch
 
 
-def comparisons_wanted(settings: PolicySettings) -> int:
-    """Return how many comparisons a training takes: two responses each, as many as are sampled by RLOO."""
-    return settings.steps * pairs_a_step(settings)
-
-
 def pairs_a_step(settings: PolicySettings) -> int:
     """Return how many comparisons a step takes, at least 1."""
     return max(1, settings.prompts_per_step * settings.samples_per_prompt // 2)
@@ -96,7 +91,7 @@ def train_policy_directly(
             logging_nan_inf_filter=False,
         ),
         train_dataset=Dataset.from_list(
-            [rows[at] for at in training_order(training, comparisons_wanted(settings), seed)]
+            [rows[at] for at in training_order(training, settings.steps, pairs_a_step(settings), seed)]
         ),
         processing_class=tokenizer,
         peft_config=runs.adapter(settings.lora_rank),

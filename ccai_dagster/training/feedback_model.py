@@ -89,11 +89,18 @@ def train_feedback_model(
             save_model(load_model(head, scores=True), tokenizer, output)
         return TrainingOutcome(metrics, pl.DataFrame(schema=HISTORY_SCHEMA))
     size, passes = runs.per_device(settings.batch_size, 2 * settings.max_tokens)
+    drawn = runs.grouped_by_length(
+        runs.order(len(rows), steps * settings.batch_size, seed),
+        [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows],
+        table["comparison_set"].to_list(),
+        settings.batch_size,
+        seed,
+    )
     runs.seed_everything(seed)
     trainer = soft_label_trainer(
         head,
         tokenizer,
-        [rows[at] for at in runs.order(len(rows), steps * settings.batch_size, seed)],
+        [rows[at] for at in drawn],
         settings,
         {
             **runs.training_arguments(

@@ -78,7 +78,7 @@ def train_preference_model(
     trainer = soft_label_trainer(
         base,
         tokenizer,
-        [trained_on[at] for at in training_order(training, settings.steps * settings.batch_size, seed)],
+        [trained_on[at] for at in training_order(training, settings.steps, settings.batch_size, seed)],
         settings,
         {
             **runs.training_arguments(

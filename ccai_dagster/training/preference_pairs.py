@@ -116,15 +116,26 @@ def learnable(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def training_order(training: pl.DataFrame, wanted: int, seed: int) -> list[int]:
-    """Return which row of `training` (sorted by source and id) comes when.
+def training_order(training: pl.DataFrame, steps: int, batch_size: int, seed: int) -> list[int]:
+    """Return which row of `training` (sorted by source and id) comes when; neighbours are of similar length.
 
-    It depends on how many comparisons there are, not on their labels, so it is the same in every arm.
+    It depends on prompts and on human responses, which are the same in every arm, and not on labels or on
+    responses that were sampled; so the order is the same in every arm.
+
+    Args:
+        training: Rows of `comparisons`.
+        steps: Of the training.
+        batch_size: Comparisons a step.
+        seed: The consultation's seed.
     """
-    return runs.order(training.height, wanted, seed)
+    response = pl.max_horizontal(pl.col("preferred").str.len_chars(), pl.col("other").str.len_chars())
+    human = pl.when(pl.col("source") == HELPFULNESS).then(response).otherwise(0)
+    lengths = training.select(pl.col("prompt").str.len_chars() + human).to_series().to_list()
+    drawn = runs.order(training.height, steps * batch_size, seed)
+    return runs.grouped_by_length(drawn, lengths, training["source"].to_list(), batch_size, seed)
 
 
-def ordered_ids(training: pl.DataFrame, wanted: int, seed: int) -> list[str]:
+def ordered_ids(training: pl.DataFrame, steps: int, batch_size: int, seed: int) -> list[str]:
     """Return `source:pair_id` in the order of training, to compare between arms."""
     ids = training.select(pl.format("{}:{}", "source", "pair_id")).to_series().to_list()
-    return [ids[at] for at in training_order(training, wanted, seed)]
+    return [ids[at] for at in training_order(training, steps, batch_size, seed)]

@@ -9,6 +9,8 @@ import os
 import random
 import shutil
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from ccai_dagster.training.model_folder import load_model, load_tokenizer, merge
 TOKENS_PER_PASS = 16_384
 """Most tokens one device takes in one forward and backward pass; larger batches are accumulated."""
 CHECKPOINTS_PER_RUN = 20
+WINDOW = 16
+"""Batches within which items are sorted by length."""
 METRICS_A_CALL = 1000
 """Most that MLflow takes at once."""
 
@@ -102,6 +106,43 @@ def order(items: int, wanted: int, seed: int) -> list[int]:
     while len(indexes) < wanted:
         indexes += generator.sample(range(items), items)
     return indexes[:wanted]
+
+
+def grouped_by_length(
+    indexes: Sequence[int], lengths: Sequence[int], sources: Sequence[str], batch_size: int, seed: int
+) -> list[int]:
+    """Put items of similar length into the same batch, so that little of a batch is padding.
+
+    Every batch keeps its share of each source: short items of one come with short items of the other. Sorted is
+    within windows of `WINDOW` batches, which keeps the drawing of what comes early and what late; the batches of
+    a window are shuffled again, or each window would begin with its shortest.
+
+    Args:
+        indexes: Of items, in the order they were drawn.
+        lengths: Of every item, by index.
+        sources: Where every item comes from, by index.
+        batch_size: Items a step.
+        seed: Of the shuffling.
+
+    Returns:
+        The same indexes in the order of training.
+    """
+    generator = random.Random(seed)  # noqa: S311
+    ordered: list[int] = []
+    for start in range(0, len(indexes), WINDOW * batch_size):
+        by_source: defaultdict[str, list[int]] = defaultdict(list)
+        for index in indexes[start : start + WINDOW * batch_size]:
+            by_source[sources[index]].append(index)
+        placed = [
+            ((place + 0.5) / len(members), source, index)
+            for source, members in by_source.items()
+            for place, index in enumerate(sorted(members, key=lambda at: (lengths[at], at)))
+        ]
+        window = [index for _, _, index in sorted(placed)]
+        batches = [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+        generator.shuffle(batches)
+        ordered += [index for batch in batches for index in batch]
+    return ordered
 
 
 def adapter(rank: int, *, scores: bool = False) -> Any:

@@ -11,7 +11,7 @@ from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.settings import PolicySettings
 from ccai_dagster.training.direct_preference import (
-    comparisons_wanted,
+    pairs_a_step,
     soft_label_loss,
     train_policy_directly,
 )
@@ -77,7 +77,7 @@ def test_a_policy_learns_comparisons_as_far_as_their_labels_say(tiny_model: Path
 
 
 def test_steps_take_as_many_responses_as_reinforcement_learning(tmp_path: Path) -> None:
-    assert comparisons_wanted(SETTINGS) == 6 * 2 * 4 // 2
+    assert pairs_a_step(SETTINGS) == 2 * 4 // 2
     nothing = table().with_columns(labelled=pl.lit(False))
     with pytest.raises(ConsultationError, match="no preference to learn"):
         train_policy_directly(tmp_path, nothing, 64, SETTINGS, 3, tmp_path / "work", tmp_path / "model")

@@ -9,10 +9,11 @@ from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS
 from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.settings import PreferenceModelSettings
+from ccai_dagster.training import runs
 from ccai_dagster.training.exchanges import exchange
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, rounded_to_bfloat16, save_model
 from ccai_dagster.training.preference_model import train_preference_model
-from ccai_dagster.training.preference_pairs import comparisons, learnable, ordered_ids
+from ccai_dagster.training.preference_pairs import comparisons, learnable, ordered_ids, training_order
 from ccai_dagster.training.scoring import exchange_scores, scores
 
 GOOD, BAD = "The assistant should be fair.", "No, that is not right."
@@ -94,9 +95,34 @@ def test_what_teaches_nothing_keeps_its_place_so_that_arms_go_in_step() -> None:
     full = comparisons(harmlessness(*[0.9] * 8), human, 1.0, 0.2, seed=1)
     gaps = comparisons(harmlessness(0.3, None, *[0.6] * 5, same=1), human, 1.0, 0.2, seed=1)
     for table in (full, gaps):
-        assert len(ordered_ids(learnable(table), 40, seed=1)) == 40
-    assert ordered_ids(learnable(full), 40, seed=1) == ordered_ids(learnable(gaps), 40, seed=1)
-    assert ordered_ids(learnable(full), 40, seed=1) != ordered_ids(learnable(full), 40, seed=2)
+        assert len(ordered_ids(learnable(table), 5, 8, seed=1)) == 40
+    assert ordered_ids(learnable(full), 5, 8, seed=1) == ordered_ids(learnable(gaps), 5, 8, seed=1)
+    assert ordered_ids(learnable(full), 5, 8, seed=1) != ordered_ids(learnable(full), 5, 8, seed=2)
+
+
+def test_a_batch_holds_exchanges_of_similar_length_and_the_order_still_is_that_of_all_arms() -> None:
+    prompts = pl.Series("prompt", ["word " * (1 + 7 * at % 64) for at in range(64)])
+    human = helpfulness(*[0.1] * 64).with_columns(prompts)
+    table = comparisons(harmlessness(*[0.9] * 64), human, 1.0, 0.2, seed=1)
+    training = learnable(table)
+    steps, size = 6, 8
+    grouped = training_order(training, steps, size, seed=3)
+    assert sorted(grouped) == sorted(runs.order(training.height, steps * size, 3))
+    lengths, sources = training["prompt"].str.len_chars().to_list(), training["source"].to_list()
+
+    def batches(order: list[int]) -> list[list[int]]:
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def padding(order: list[int]) -> int:
+        long = [[lengths[at] for at in batch if sources[at] == "helpfulness"] for batch in batches(order)]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in long if batch)
+
+    assert padding(grouped) < 0.5 * padding(runs.order(training.height, steps * size, 3))
+    human_share = sum(sources[at] == "helpfulness" for at in grouped) / len(grouped)
+    for batch in batches(grouped):
+        assert abs(sum(sources[at] == "helpfulness" for at in batch) - human_share * size) <= 1
+    means = [sum(lengths[at] for at in batch) for batch in batches(grouped)]
+    assert means != sorted(means)
 
 
 def test_nothing_to_learn_says_why() -> None:
