@@ -40,7 +40,7 @@ from resources.home import home_root
 
 PREFERENCES = PreferenceModelSettings(steps=5)
 POLICY = PolicySettings(steps=3, prompts_per_step=2, kl_limit=50.0, length_limit=50.0)
-SEED, ROUNDS = 7, 5
+SEED, ROUNDS = 7, 3
 
 
 class Stopwatch:
