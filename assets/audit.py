@@ -26,6 +26,7 @@ from ccai_dagster.constitution.selection import ideas_on_record
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.checks import check_decision_ids
 from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.findings import findings
 from ccai_dagster.progress import Progress
 from resources import history
@@ -110,7 +111,8 @@ def build(
             name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
                                       "group_stability", "constitution_overlap", "decision_trail",
                                       "decision_sensitivity", "decision_importance", "principle_robustness",
-                                      "decision_reversals", "judge_calibration", "eval_scores", "base_model")
+                                      "decision_reversals", "judge_calibration", "eval_scores", "elo_differences",
+                                      "rater_agreement", "base_model")
         }  # fmt: skip
         # The page lists the version of everything, so it is written anew when anything changes.
         told = _keys([*others, *assets])
@@ -138,7 +140,10 @@ def build(
                     stage: getattr(consultation.profile, stage).model_dump(mode="json")
                     for stage in type(consultation.profile).model_fields
                 },
-                findings=findings(tables["eval_scores"]),
+                findings=[
+                    *findings(tables["eval_scores"]),
+                    *elo_findings(tables["elo_differences"], tables["rater_agreement"]),
+                ],
                 qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
                 digests={
                     key.to_user_string(): version for key, version in versions(context.instance, told).items()

@@ -7,14 +7,21 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, code_version, picture, publish, table_asset
+from assets.table_asset import Checked, Table, code_version, picture, publish, table_asset, table_assets
 from assets.torch_stage import POOL, measure, model_options, only_digest
 from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.feedback_choice import judge_at_chance
 from ccai_dagster.decisions.findings import Finding
+from ccai_dagster.digest import table_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.elo import elo_tables, judge_outcomes, people_outcomes
+from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.findings import findings
+from ccai_dagster.evaluation.rater_agreement import rater_agreement
+from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
 from ccai_dagster.evaluation.scores import score_table
+from ccai_dagster.staleness import version_of
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import TrackedRun, Tracking
@@ -23,6 +30,21 @@ GROUP = "evaluation"
 OWNER = "team:evaluation"
 ASKED_BY = "letters"
 """How comparisons of arms and questions of adherence are put to the feedback model, whatever made the labels."""
+RATINGS = dg.AssetKey("ratings")
+ELO = [
+    (
+        contracts.ELO_SCORES,
+        "Elo of every arm against the untrained model, by the feedback model and by people.",
+    ),
+    (
+        contracts.ELO_DIFFERENCES,
+        "Elo of any two arms against each other, and how large a difference could be seen.",
+    ),
+    (
+        contracts.RATER_AGREEMENT,
+        "How often the feedback model prefers what people prefer, and people what other people prefer.",
+    ),
+]
 STAGES = ("supervised_policy", "preference_model", "policy")
 JUDGED = {
     "adherence": (
@@ -57,21 +79,21 @@ def one_difference(records: Mapping[str, Mapping[str, pl.DataFrame]]) -> list[Fi
     return found
 
 
-def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """Make the assets of this stage."""
     arms = [BASE, *consultation.arms]
     seed, settings = consultation.file.seed, consultation.profile.evaluation
     policies = {name: [name, "policy"] for name in consultation.arms}
 
     @table_asset(
-        contracts.ELO_SCORES, key=["elo_scores"], deps=[decisions.ledger_key("training")],
+        contracts.COMPARISONS, key=["comparisons"], deps=[decisions.ledger_key("training")],
         group=GROUP, owner=OWNER, kinds={"torch", "mlflow"}, pool=POOL,
         settings=[settings, seed, consultation.profile.feedback],
         ins=policies | {"base_model": ["base_model"], "prompts": ["prompts"],
                          "judge_calibration": ["judge_calibration"]},
-        description="Elo of every arm against the untrained model, by the feedback model's comparisons.",
+        description="Responses of every two arms to the same prompts, and which the feedback model prefers.",
     )  # fmt: skip
-    def elo_scores(
+    def comparisons(
         context: dg.AssetExecutionContext,
         base_model: pl.DataFrame,
         prompts: pl.DataFrame,
@@ -90,7 +112,50 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             options=model_options(consultation)
             | {"settings": settings.model_dump(mode="json"), "arms": arms, "judge_at_chance": chance},
         )  # fmt: skip
-        return Table(result.tables["elo_scores"], {"mlflow": dg.MetadataValue.url(run.url)})
+        frame = result.tables["comparisons"]
+        told = dict(frame["status"].value_counts().sort("status").iter_rows())
+        return Table(frame, {**told, "mlflow": dg.MetadataValue.url(run.url)})
+
+    @dg.observable_source_asset(
+        key=RATINGS,
+        group_name=GROUP,
+        description="Which responses people prefer, in the folder ratings of the consultation; it may be empty.",
+        # Dagster has no owners for observable sources.
+        tags={"dagster/kind/csv": "", "dagster/kind/person": "", "owner": "evaluation"},
+    )
+    def ratings() -> dg.ObserveResult:
+        try:
+            table = read_ratings(consultation.ratings)
+        except ConsultationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        by_rater = {
+            f"ratings of {rater}": n for rater, n in table["rater"].value_counts(sort=True).iter_rows()
+        }
+        return dg.ObserveResult(data_version=dg.DataVersion(table_digest(table)),
+                                metadata={"ratings": table.height, **by_rater})  # fmt: skip
+
+    @table_assets(
+        ELO, group=GROUP, owner=OWNER, kinds={"python"}, deps=[RATINGS],
+        settings=[settings.bootstraps, seed], ins={"comparisons": ["comparisons"]},
+    )  # fmt: skip
+    def elo(context: dg.AssetExecutionContext, comparisons: pl.DataFrame) -> Mapping[str, Table]:
+        rated = _observed_ratings(context, consultation)
+        standing = standing_ratings(rated, comparisons)
+        sources = [judge_outcomes(comparisons), people_outcomes(standing)]
+        scores, differences = elo_tables(sources, settings.bootstraps, seed)
+        agreement = rater_agreement(comparisons, standing, settings.bootstraps, seed)
+        told = {
+            "what it shows": dg.MetadataValue.md(
+                "\n".join(f"- {each}" for each in elo_findings(differences, agreement))
+            ),
+            "ratings used": standing.height,
+            "ratings of earlier responses, left out": rated.height - standing.height,
+        }
+        return {
+            "elo_scores": Table(scores, told),
+            "elo_differences": Table(differences, told),
+            "rater_agreement": Table(agreement, told),
+        }
 
     benchmarks = list(consultation.file.benchmarks)
     stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in STAGES}
@@ -137,7 +202,18 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
 
     measured = [make(consultation, name) for name in arms for make in (_benchmarks, _judged)]
-    return [*measured, elo_scores, eval_scores]
+    return [*measured, comparisons, ratings, elo, eval_scores]
+
+
+def _observed_ratings(context: dg.AssetExecutionContext, consultation: Consultation) -> pl.DataFrame:
+    """Read the ratings that were observed, and nothing that came since."""
+    table, observed = read_ratings(consultation.ratings), version_of(RATINGS, context.instance)
+    if observed is not None and table_digest(table) != observed:
+        raise ConsultationError(
+            f"{consultation.ratings}: not what it was when ratings were last observed. Observe ratings, then "
+            "materialize again; `ccai run` does both."
+        )
+    return table
 
 
 def _model_key(name: str) -> list[str]:

@@ -12,14 +12,15 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
-from assets import decisions
+from assets import decisions, evaluation
 from ccai_dagster import jobs
 from ccai_dagster.consultation import LEDGERS, Consultation, is_address
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import votes_digest
-from ccai_dagster.digest import SHORT, value_digest
+from ccai_dagster.digest import SHORT, table_digest, value_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, plan, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
@@ -91,7 +92,7 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
 
 
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
-    """Return the version of the export and of every ledger as they are now.
+    """Return the version of the export, of every ledger and of the ratings as they are now.
 
     An export at an address is left to the daily observation and to `ccai run`: a server of others is not asked
     every minute.
@@ -101,6 +102,7 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
         found[dg.AssetKey("polis_export")] = votes_digest(Path(consultation.votes))
     for kind in LEDGERS:
         found[decisions.ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
+    found[evaluation.RATINGS] = table_digest(read_ratings(consultation.ratings))
     return found
 
 

@@ -229,6 +229,11 @@ class Consultation(Settings):
         )
 
     @property
+    def ratings(self) -> Path:
+        """The folder of people's ratings; there is none until pairs are exported for rating."""
+        return self.folder / "ratings"
+
+    @property
     def arms(self) -> dict[str, Arm]:
         """The constitutions models are trained on, by name."""
         return self.file.arms

@@ -160,6 +160,14 @@ ARM = Field(pl.String, "the constitution a model is trained on, or `base` for th
 JUDGE_AT_CHANCE = Field(
     pl.Boolean, "whether it rests on a judge whose accuracy was not measured to be above one half"
 )
+QUALITY = Field(
+    pl.String,
+    "what is compared: helpfulness or harmlessness",
+    checks=(Check.isin(["helpfulness", "harmlessness"]),),
+)
+SEPARATED = Field(
+    pl.Boolean, "whether one of the two always won, so that only a weak prior keeps the difference finite"
+)
 
 
 def _contract(
@@ -907,17 +915,138 @@ BENCHMARK_ITEMS = _contract(
     answered=Field(pl.Boolean, "whether the model's output could be read as an answer"),
     output=Field(pl.String, "what the model answered"),
 )
+COMPARISONS = _contract(
+    "comparisons",
+    ("pair_id",),
+    pair_id=Field(
+        pl.String, "id of the comparison; the same two responses in the same question have it again"
+    ),
+    quality=QUALITY,
+    prompt_id=Field(pl.String, "the held-out prompt both arms responded to"),
+    prompt=Field(pl.String, "what the user says"),
+    arm_a=ARM,
+    arm_b=Field(pl.String, "the other arm, or `base`"),
+    response_a=Field(pl.String, "what arm a responds"),
+    response_b=Field(pl.String, "what arm b responds"),
+    forward_probability=Field(
+        pl.Float64,
+        "the feedback model's probability that response a is better, asked in this order",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    reversed_probability=Field(
+        pl.Float64, "the same, asked in the other order", nullable=True, checks=PROBABILITY
+    ),
+    probability_a=Field(
+        pl.Float64,
+        "mean of the two; one half for identical responses, null if unanswered",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    status=Field(
+        pl.String,
+        "compared, identical responses (which nobody need compare), or unanswered",
+        checks=(Check.isin(["compared", "identical", "unanswered"]),),
+    ),
+    judge=Field(pl.String, "the feedback model"),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+RATINGS = _contract(
+    "ratings",
+    ("pair_id", "rater"),
+    pair_id=Field(pl.String, "the comparison that was rated"),
+    rater=Field(pl.String, "who rated it: a role or pseudonym"),
+    quality=QUALITY,
+    prompt_id=Field(pl.String, "the held-out prompt"),
+    arm_1=Field(pl.String, "the arm whose response was shown first"),
+    arm_2=Field(pl.String, "the arm whose response was shown second"),
+    rating=Field(pl.String, "which response is better: 1, 2 or tie", checks=(Check.isin(["1", "2", "tie"]),)),
+    texts_digest=Field(pl.String, "digest of prompt and responses as they were shown"),
+)
+SOURCE = Field(
+    pl.String,
+    "who compared: the feedback model, or people",
+    checks=(Check.isin(["feedback model", "people"]),),
+)
 ELO_SCORES = _contract(
     "elo_scores",
-    ("arm", "quality"),
+    ("arm", "quality", "source"),
+    intervals=(("elo", "elo_low", "elo_high"),),
     arm=ARM,
-    quality=Field(pl.String, "helpfulness or harmlessness"),
+    quality=QUALITY,
+    source=SOURCE,
     n=Field(pl.Int64, "answered comparisons with this arm in them", checks=COUNT),
     n_unanswered=Field(pl.Int64, "comparisons with this arm that the judge did not answer", checks=COUNT),
+    n_ties=Field(pl.Int64, "of the answered ones, those that ended in a tie", checks=COUNT),
+    n_raters=Field(pl.Int64, "people who rated; 0 for the feedback model", checks=COUNT),
     elo=Field(pl.Float64, "Elo against `base`, which is 0"),
     elo_low=Field(pl.Float64, "lower end of the 95 % interval"),
     elo_high=Field(pl.Float64, "upper end of the 95 % interval"),
-    judge=Field(pl.String, "who compared"),
+    separated=SEPARATED,
+    judge=Field(pl.String, "the feedback model, or the raters' roles"),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+ELO_DIFFERENCES = _contract(
+    "elo_differences",
+    ("arm", "other_arm", "quality", "source"),
+    intervals=(("difference", "difference_low", "difference_high"),),
+    arm=ARM,
+    other_arm=Field(pl.String, "the arm it is compared with; `base` stands here only"),
+    quality=QUALITY,
+    source=SOURCE,
+    n=Field(pl.Int64, "answered comparisons of these two with each other", checks=COUNT),
+    n_unanswered=Field(pl.Int64, "comparisons of these two that the judge did not answer", checks=COUNT),
+    n_ties=Field(pl.Int64, "of the answered ones, those that ended in a tie", checks=COUNT),
+    n_prompts=Field(pl.Int64, "prompts that comparisons of these two were answered on", checks=COUNT),
+    n_raters=Field(pl.Int64, "people who rated these two; 0 for the feedback model", checks=COUNT),
+    difference=Field(
+        pl.Float64, "Elo of the arm less Elo of the other; comparisons with third arms count too"
+    ),
+    difference_low=Field(pl.Float64, "lower end of the 95 % interval"),
+    difference_high=Field(pl.Float64, "upper end of the 95 % interval"),
+    separated=SEPARATED,
+    smallest_difference=Field(
+        pl.Float64,
+        "the smallest difference in Elo found with such comparisons whose interval would leave out zero",
+        checks=(Check.gt(0),),
+    ),
+    detectable_difference=Field(
+        pl.Float64,
+        "the true difference in Elo that such comparisons would show four times in five",
+        checks=(Check.gt(0),),
+    ),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+RATER_AGREEMENT = _contract(
+    "rater_agreement",
+    ("quality", "arm_a", "arm_b", "between"),
+    intervals=(("kappa", "kappa_low", "kappa_high"),),
+    quality=QUALITY,
+    arm_a=ARM,
+    arm_b=Field(pl.String, "the other arm"),
+    between=Field(
+        pl.String,
+        "whose answers are compared: the feedback model's with people's, or people's with each other's",
+        checks=(Check.isin(["feedback model and people", "people"]),),
+    ),
+    n=Field(pl.Int64, "pairs of answers on the same two responses that both name a better one", checks=COUNT),
+    n_undecided=Field(pl.Int64, "pairs of answers of which one is a tie or missing", checks=COUNT),
+    n_prompts=Field(pl.Int64, "prompts they are about", checks=COUNT),
+    n_raters=Field(pl.Int64, "people whose answers these are", checks=COUNT),
+    agreement=Field(
+        pl.Float64,
+        "share of n that name the same response; null without any",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    kappa=Field(
+        pl.Float64,
+        "Cohen's kappa: 1 if they always agree, 0 if as often as by chance; null where both always name the "
+        "same arm",
+        nullable=True,
+    ),
+    kappa_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    kappa_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
     judge_at_chance=JUDGE_AT_CHANCE,
 )
 ADHERENCE = _contract(
@@ -950,7 +1079,7 @@ EVAL_SCORES = _contract(
     ("arm", "benchmark", "metric", "category", "compared_with"),
     intervals=(("value", "low", "high"), ("difference", "difference_low", "difference_high")),
     arm=ARM,
-    benchmark=Field(pl.String, "name of the benchmark, `adherence` or `elo`"),
+    benchmark=Field(pl.String, "name of the benchmark, `adherence`, `elo` or `elo_by_people`"),
     metric=Field(pl.String, "what is measured"),
     category=Field(pl.String, "category, `all` for the whole"),
     n=Field(pl.Int64, "items", checks=COUNT),

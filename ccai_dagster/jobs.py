@@ -4,6 +4,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.decisions import ledger_key
+from assets.evaluation import RATINGS
 from ccai_dagster.consultation import LEDGERS
 from ccai_dagster.terminal import OBSERVE
 
@@ -12,8 +13,8 @@ TRAIN = "train_and_evaluate"
 
 
 def sources() -> dg.AssetSelection:
-    """Everything that comes from outside: the export and the ledgers."""
-    return dg.AssetSelection.assets("polis_export", *(ledger_key(kind) for kind in LEDGERS))
+    """Everything that comes from outside: the export, the ledgers and people's ratings."""
+    return dg.AssetSelection.assets("polis_export", RATINGS, *(ledger_key(kind) for kind in LEDGERS))
 
 
 def up_to_constitution() -> dg.AssetSelection:
@@ -35,7 +36,7 @@ def build() -> list[UnresolvedAssetJobDefinition]:
     """Make the jobs."""
     return [
         dg.define_asset_job(
-            OBSERVE, sources(), description="Look at the export and the ledgers as they are now."
+            OBSERVE, sources(), description="Look at the export, the ledgers and the ratings as they are now."
         ),
         dg.define_asset_job(
             DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."

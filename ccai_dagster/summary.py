@@ -81,7 +81,9 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
     if scores is None:
         return
     arms = [BASE, *consultation.arms]
-    shown = scores.filter(pl.col("category").is_in(SHOWN) | pl.col("benchmark").is_in(["adherence", "elo"]))
+    shown = scores.filter(
+        pl.col("category").is_in(SHOWN) | pl.col("benchmark").is_in(["adherence", "elo", "elo_by_people"])
+    )
     yield f"Scores            {'':<44}" + "".join(f"{arm:<24}" for arm in arms)
     for (benchmark, metric, category), rows in shown.group_by(
         ["benchmark", "metric", "category"], maintain_order=True

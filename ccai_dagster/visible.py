@@ -34,6 +34,12 @@ def visible(text: str, longest: int = SHOWN) -> str:
     return f"{shown}… [{rest:,} more characters]" if rest > 0 else shown
 
 
+def visible_lines(text: str) -> str:
+    """Return text whole and with its lines and indents, every other character that acts or hides spelt out."""
+    lines = text.replace("\r\n", "\n")
+    return "".join(each if each in "\n\t" else _spelt(each) for each in lines)
+
+
 def spreadsheet_cell(text: str) -> str:
     """Return text for a cell of a table that is made for spreadsheets: one that would be computed gets a `'`.
 

@@ -32,6 +32,7 @@ from ccai_dagster.audit.manifest import (
 from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, named_files
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.ratings import rating_files
 from resources.home import Home, place
 
 DATA_VERSION = "dagster/data_version"
@@ -102,6 +103,7 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
         observed: The version of the votes that was last observed, if they were.
     """
     paths = [consultation.folder / "consultation.yaml", *named_files(consultation)]
+    paths += rating_files(consultation.ratings)
     if is_address(consultation.votes):
         paths += sorted((home.downloads / (observed or "nothing")).glob("[!.]*"))
     paths += [each for path in paths if path.is_dir() for each in sorted(path.rglob("[!.]*"))]

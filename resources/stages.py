@@ -273,7 +273,7 @@ def _keep_samples(request: StageRequest, samples: Mapping[str, list[dict[str, An
 def comparison(request: StageRequest, progress: Progress) -> dict[str, Any]:
     """Let every model respond and the feedback model compare the responses."""
     from ccai_dagster.evaluation import adherence
-    from ccai_dagster.evaluation.comparison import compare_responses, elo_scores
+    from ccai_dagster.evaluation.comparison import compare_responses
 
     settings = sizes.EvaluationSettings.model_validate(request.options["settings"])
     seed, prompts = request.options["seed"], _table(request, "prompts")
@@ -281,10 +281,10 @@ def comparison(request: StageRequest, progress: Progress) -> dict[str, Any]:
     for arm in sorted(request.options["arms"]):
         model = _model(request, arm, settings.batch_size)
         responses[arm] = adherence.write_responses(model, prompts, arm, settings, seed, progress)
-    judge = _judge(request)
-    comparisons = compare_responses(responses, judge, settings, seed, progress)
-    table = elo_scores(comparisons, judge.name, request.options["judge_at_chance"], settings.bootstraps, seed)
-    return _keep(request, elo_scores=table, comparisons=comparisons)
+    comparisons = compare_responses(
+        responses, _judge(request), settings, request.options["judge_at_chance"], seed, progress
+    )
+    return _keep(request, comparisons=comparisons)
 
 
 STAGES: Mapping[str, Stage] = {

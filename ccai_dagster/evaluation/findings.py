@@ -1,6 +1,6 @@
 """Says in sentences what a table of scores shows: what differs, what does not, what cannot be told.
 
-Figures come from `scores`; nothing is computed here but the words.
+Figures come from `scores`; nothing is computed here but the words. Sentences about Elo stand in `elo_findings`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.consultation import BASE
-from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, ELO_BENCHMARK, metric_limits
+from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, ELO_BENCHMARK, PEOPLE_ELO, metric_limits
 
 SMALL_SHARE = 0.05
 """A difference is called small if its whole interval lies within this share of the metric's range."""
@@ -56,11 +55,10 @@ def findings(scores: pl.DataFrame) -> list[str]:
             f"Too few items to tell whether there is a difference in {_counted(unclear)}: {_measures(unclear)}. "
             f"The widest interval of a difference lies {_reach(max(unclear, key=_width))}."
         )
-    sentences += _elo(shown.filter(pl.col("benchmark") == ELO_BENCHMARK))
     sentences += _unanswered(shown)
     if shown["judge_at_chance"].any():
         sentences.append(
-            "Adherence and Elo rest on a feedback model that, on comparisons labelled by people, was not "
+            "Adherence and the judge's Elo rest on a feedback model that, on comparisons labelled by people, was not "
             "measurably better than a coin. They show that the machinery works, not how the models behave."
         )
     return sentences
@@ -118,43 +116,9 @@ def _difference(row: Mapping[str, Any]) -> str:
     )
 
 
-def _elo(table: pl.DataFrame) -> list[str]:
-    """Say for each metric whom the judge prefers; arms that it does not tell from the base share a sentence."""
-    sentences = []
-    for metric in table["metric"].unique(maintain_order=True):
-        own = table.filter((pl.col("metric") == metric) & (pl.col("arm") != BASE))
-        rows = list(own.iter_rows(named=True))
-        silent = [row for row in rows if row["n"] == 0]
-        told = [row for row in rows if row not in silent and (row["low"] > 0 or row["high"] < 0)]
-        unclear = [row for row in rows if row not in silent and row not in told]
-        if silent:
-            sentences.append(f"The judge answered no comparison of {_arms(silent)} for {metric}.")
-        for row in told:
-            word = "more" if row["value"] > 0 else "less"
-            sentences.append(
-                f"For {metric} the judge prefers `{row['arm']}` {word} often than `{BASE}` ({_rating(row)})."
-            )
-        if unclear:
-            ratings = "; ".join(_rating(row) for row in unclear)
-            sentences.append(
-                f"For {metric} the judge's preferences do not tell {_arms(unclear)} from `{BASE}` ({ratings})."
-            )
-    return sentences
-
-
-def _arms(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = [f"`{row['arm']}`" for row in rows]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _rating(row: Mapping[str, Any]) -> str:
-    rating = f"Elo {row['value']:+.0f}, 95 % interval {row['low']:+.0f} to {row['high']:+.0f}"
-    return rating.replace("-", "\u2212")
-
-
 def _unanswered(table: pl.DataFrame) -> list[str]:
     many = table.filter(pl.col("n_unanswered") > MANY_UNANSWERED * (pl.col("n").clip(lower_bound=1)))
     return [
         f"{row['n_unanswered']} of {row['n']} answers of `{row['arm']}` could not be read: {_measure(row)}."
-        for row in many.filter(pl.col("benchmark") != ELO_BENCHMARK).iter_rows(named=True)
+        for row in many.filter(~pl.col("benchmark").is_in([ELO_BENCHMARK, PEOPLE_ELO])).iter_rows(named=True)
     ]

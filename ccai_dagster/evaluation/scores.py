@@ -13,12 +13,14 @@ import polars as pl
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.elo import PEOPLE
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import Interval, mean_interval
 
 ALL = "all"
 ADHERENCE_SCORES = "adherence"
-ELO_BENCHMARK = "elo"
+ELO_BENCHMARK, PEOPLE_ELO = "elo", "elo_by_people"
+"""Elo by the feedback model's comparisons, and by people's."""
 
 
 def metric_limits(metric: str) -> Interval:
@@ -63,7 +65,7 @@ def score_table(
             raise ValueError(f"no results of {sorted(missing)}")
     rows: list[dict[str, Any]] = []
     for benchmark in sorted({name for tables in items.values() for name in tables}):
-        if benchmark in (ADHERENCE_SCORES, ELO_BENCHMARK):
+        if benchmark in (ADHERENCE_SCORES, ELO_BENCHMARK, PEOPLE_ELO):
             raise ValueError(f"{benchmark!r} is the name of other scores; call the benchmark something else")
         columns = ["metric", "item_id", "cluster", "category", "value", "answered"]
         empty = pl.DataFrame(schema=[*columns])
@@ -177,7 +179,7 @@ def _rows(
 def _elo_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "arm": row["arm"],
-        "benchmark": ELO_BENCHMARK,
+        "benchmark": PEOPLE_ELO if row["source"] == PEOPLE else ELO_BENCHMARK,
         "metric": row["quality"],
         "category": ALL,
         "n": row["n"],

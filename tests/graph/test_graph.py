@@ -34,8 +34,9 @@ ONCE = {
     "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
     "consensus_stability", "group_stability", "selected_statements",
     "constitution_overlap", "base_model", "prompts", "feedback_model", "judge_answers",
-    "judge_calibration", "judge_calibration_curve", "helpfulness_pairs", "elo_scores",
-    "eval_scores", "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
+    "judge_calibration", "judge_calibration_curve", "helpfulness_pairs", "comparisons", "elo_scores", "elo_differences",
+    "rater_agreement", "eval_scores",
+    "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
     "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
     "audit_report", "provenance",
 }  # fmt: skip
@@ -94,7 +95,7 @@ def test_every_asset_tells_what_it_is_and_who_answers_for_it(workplace) -> None:
     sources = {
         key.to_user_string() for key in graph.toposorted_asset_keys if not graph.get(key).is_materializable
     }
-    assert sources == {"polis_export", *(f"{kind}_ledger" for kind in LEDGERS)}
+    assert sources == {"polis_export", "ratings", *(f"{kind}_ledger" for kind in LEDGERS)}
 
 
 def test_data_versions_are_digests_of_what_is_stored(workplace) -> None:
@@ -167,7 +168,7 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
     client = mlflow.MlflowClient(Home(workplace.root, "town").mlflow_uri)
     experiment = client.get_experiment_by_name("town")
     runs = {run.data.tags["dagster.asset_key"]: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) >= TRAINED | {"judge_answers", "elo_scores", "eval_scores"}
+    assert set(runs) >= TRAINED | {"judge_answers", "comparisons", "eval_scores"}
     for key in TRAINED:
         run, record = runs[key], table(workplace, key).row(0, named=True)
         assert run.info.status == "FINISHED"
@@ -222,7 +223,8 @@ def test_a_judge_at_chance_is_marked_in_everything_that_rests_on_it(workplace) -
     judged = scores["benchmark"].is_in(["adherence", "elo"])
     assert scores.filter(judged)["judge_at_chance"].all()
     assert not scores.filter(~judged)["judge_at_chance"].any()
-    assert table(workplace, "elo_scores")["judge_at_chance"].all()
+    for key in ("comparisons", "elo_scores", "elo_differences"):
+        assert table(workplace, key)["judge_at_chance"].all()
     report = (workplace.root / "town" / "report" / "audit_report.html").read_text()
     assert "labelled by a judge that could not be told from guessing" in report
 

@@ -163,7 +163,11 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
             "machinery works, not what the model learnt."
         )
     model = "base_model" if arm == BASE else f"{arm}/policy"
-    source = {"elo": "elo_scores", "adherence": f"{arm}/adherence"}.get(benchmark, f"{arm}/{benchmark}")
+    source = {
+        "elo": "elo_scores",
+        "elo_by_people": "elo_scores",
+        "adherence": f"{arm}/adherence",
+    }.get(benchmark, f"{arm}/{benchmark}")
     keys = ["eval_scores", source, model] + (
         ["judge_calibration"] if benchmark in ("elo", "adherence") else []
     )

@@ -48,10 +48,10 @@ def answer_run(run_id: str, evidence: Evidence) -> Answer:
         for asset, each, stands in own
     ]
     inputs = {name: version for _, each, _ in own for name, version in each.inputs.items()
-              if name.endswith("_ledger") or name == "polis_export"}  # fmt: skip
+              if name.endswith("_ledger") or name in ("polis_export", "ratings")}  # fmt: skip
     if inputs:
         parts = [f"{name} {version[:SHORT]}" for name, version in sorted(inputs.items())]
-        story.append(f"Decisions and votes that it used: {listed(parts)}.")
+        story.append(f"Decisions, votes and ratings that it used: {listed(parts)}.")
     return Answer(
         f"run:{run_id}",
         "Dagster run" if run is not None else "MLflow run",

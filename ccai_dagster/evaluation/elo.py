@@ -1,0 +1,290 @@
+"""Elo scores and the differences between any two arms, with intervals, by the feedback model and by people.
+
+Belongs here: bringing both kinds of comparisons into one form, fitting them, and how far the result can be
+trusted. Doesn't belong here: the model that is fitted (`bradley_terry`), reading ratings (`ratings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.consultation import BASE
+from ccai_dagster.contracts import ELO_DIFFERENCES, ELO_SCORES
+from ccai_dagster.evaluation import bradley_terry
+from ccai_dagster.evaluation.power_of_comparisons import (
+    ELO_PER_STRENGTH,
+    detectable_difference,
+    smallest_difference,
+)
+from ccai_dagster.evaluation.resampling import percentile_interval, resampled_figures
+from ccai_dagster.feedback.calibration import Z_95
+from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.feedback.intervals import FEWEST_CLUSTERS
+
+FEEDBACK_MODEL, PEOPLE = "feedback model", "people"
+FLAT = 1e-6
+"""Width in Elo up to which resamples count as all alike."""
+COUNTS = ("win", "tie", "loss")
+OUTCOMES = {
+    **dict.fromkeys(("quality", "prompt_id", "rater", "arm_a", "arm_b"), pl.String()),
+    **dict.fromkeys(COUNTS, pl.Float64()),
+}
+"""Columns of what came of comparisons: how far arm a won, tied and lost, 1 together; null if unanswered."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of the comparisons of one source.
+
+    Attributes:
+        source: `FEEDBACK_MODEL` or `PEOPLE`.
+        table: Columns `OUTCOMES`.
+        judge: Name of the feedback model; empty for people.
+        judge_at_chance: Whether it was not measured to be better than chance.
+    """
+
+    source: str
+    table: pl.DataFrame
+    judge: str = ""
+    judge_at_chance: bool = False
+
+
+def judge_outcomes(comparisons: pl.DataFrame) -> Outcomes:
+    """Return the feedback model's comparisons: its probability counts as that much of a win.
+
+    Args:
+        comparisons: COMPARISONS.
+    """
+    compared, identical = pl.col("status") == "compared", pl.col("status") == "identical"
+    answered = pl.when(compared | identical)
+    table = comparisons.select(
+        "quality",
+        "prompt_id",
+        pl.lit(FEEDBACK_MODEL).alias("rater"),
+        "arm_a",
+        "arm_b",
+        answered.then(pl.col("probability_a") * compared.cast(pl.Float64)).alias("win"),
+        answered.then(identical.cast(pl.Float64)).alias("tie"),
+        answered.then((1 - pl.col("probability_a")) * compared.cast(pl.Float64)).alias("loss"),
+    )
+    names = sorted(comparisons["judge"].unique())
+    return Outcomes(FEEDBACK_MODEL, table, ", ".join(names), bool(comparisons["judge_at_chance"].any()))
+
+
+def people_outcomes(ratings: pl.DataFrame) -> Outcomes:
+    """Return people's ratings as outcomes of the arm shown first against the one shown second.
+
+    Args:
+        ratings: RATINGS, without those that have lapsed.
+    """
+    table = ratings.select(
+        "quality",
+        "prompt_id",
+        "rater",
+        pl.col("arm_1").alias("arm_a"),
+        pl.col("arm_2").alias("arm_b"),
+        *(
+            (pl.col("rating") == rating).cast(pl.Float64).alias(name)
+            for rating, name in zip(("1", "tie", "2"), COUNTS, strict=True)
+        ),
+    )
+    return Outcomes(PEOPLE, table)
+
+
+def elo_tables(sources: Sequence[Outcomes], bootstraps: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Fit strengths to comparisons of each quality and source, and compare any two arms.
+
+    Davidson's model (`bradley_terry`); strengths are scaled by 400 / ln 10, so that a difference of 400 means
+    10 wins for a loss, and `base` is 0. Arms that no chain of comparisons joins with `base` have no score, only
+    differences among themselves.
+
+    Intervals resample prompts, and raters too where there are several (`resampling`). Where that says little,
+    namely a difference that only the prior keeps finite, resamples that are all alike, or fewer than six prompts
+    or raters, the interval is widened to hold the one from the curvature of the fit as well, in which all
+    ratings of one prompt count as one comparison.
+
+    The smallest difference is that of two arms of equal strength compared as often, with the share of ties
+    found: the curvature there, times how much more (or less) the resampled difference varies than its own
+    curvature tells. A feedback model's soft answers vary less than tosses of a coin, several ratings of one
+    prompt more than as many prompts would.
+
+    Args:
+        sources: At most one a source.
+        bootstraps: Resamples.
+        seed: Of the resampling.
+
+    Returns:
+        ELO_SCORES and ELO_DIFFERENCES, sorted by their keys.
+    """
+    scores: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    for outcomes in sources:
+        for quality in sorted(outcomes.table["quality"].unique()):
+            table = _oriented(outcomes.table.filter(pl.col("quality") == quality))
+            for arms in _joined(table):
+                own = table.filter(pl.col("arm_a").is_in(arms))
+                own_seed = derived_seed(seed, "elo", quality, outcomes.source, *arms)
+                found = list(_differences(own, arms, bootstraps, own_seed))
+                shared = {"quality": quality, "source": outcomes.source}
+                marks = {"judge_at_chance": outcomes.judge_at_chance}
+                people = outcomes.source == PEOPLE
+                differences += [
+                    {**row, **shared, **marks, "n_raters": row["n_raters"] if people else 0} for row in found
+                ]
+                if BASE in arms:
+                    scores += [
+                        {**row, **shared, **marks}
+                        for row in _scores(own, arms, found, outcomes.judge, people=people)
+                    ]
+    return (
+        ELO_SCORES.build(scores).sort(ELO_SCORES.key),
+        ELO_DIFFERENCES.build(differences).sort(ELO_DIFFERENCES.key),
+    )
+
+
+def _oriented(table: pl.DataFrame) -> pl.DataFrame:
+    """Bring every comparison into the alphabetical order of its arms, and rows into the order of their ids."""
+    turned = pl.col("arm_a") > pl.col("arm_b")
+    return table.with_columns(
+        arm_a=pl.min_horizontal("arm_a", "arm_b"),
+        arm_b=pl.max_horizontal("arm_a", "arm_b"),
+        win=pl.when(turned).then("loss").otherwise("win"),
+        loss=pl.when(turned).then("win").otherwise("loss"),
+    ).sort("prompt_id", "rater", "arm_a", "arm_b")
+
+
+def _joined(table: pl.DataFrame) -> list[list[str]]:
+    """Return the sets of arms that chains of comparisons join, `base` first, each sorted."""
+    sets: list[set[str]] = []
+    for pair in table.select("arm_a", "arm_b").unique().sort("arm_a", "arm_b").iter_rows():
+        touched = [each for each in sets if each & set(pair)]
+        sets = [each for each in sets if each not in touched] + [set(pair).union(*touched)]
+    return sorted((sorted(each) for each in sets), key=lambda each: (BASE not in each, each))
+
+
+def _counted(own: pl.DataFrame) -> dict[str, Any]:
+    answered = own.drop_nulls("win")
+    return {
+        "n": answered.height,
+        "n_unanswered": own.height - answered.height,
+        "n_ties": int(answered["tie"].sum()),
+        "n_raters": answered["rater"].n_unique(),
+    }
+
+
+def _scores(
+    own: pl.DataFrame, arms: Sequence[str], found: Sequence[dict[str, Any]], judge: str, *, people: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of each arm: its difference to `base`."""
+    raters = ", ".join(sorted(own["rater"].unique()))
+    against = {row["arm"]: row for row in found if row["other_arm"] == BASE}
+    for arm in arms:
+        counts = _counted(own.filter((pl.col("arm_a") == arm) | (pl.col("arm_b") == arm)))
+        row = against.get(arm)
+        yield {
+            "arm": arm,
+            **counts,
+            "n_raters": counts["n_raters"] if people else 0,
+            "elo": row["difference"] if row else 0.0,
+            "elo_low": row["difference_low"] if row else 0.0,
+            "elo_high": row["difference_high"] if row else 0.0,
+            "separated": row["separated"] if row else False,
+            "judge": raters if people else judge,
+        }
+
+
+def _differences(
+    own: pl.DataFrame, arms: Sequence[str], bootstraps: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each two arms, `base` second wherever it is one of them."""
+    place = {arm: at for at, arm in enumerate(arms)}
+    named = own.select("arm_a", "arm_b").unique().sort("arm_a", "arm_b").rows()
+    pairs = np.array([[place[arm_a], place[arm_b]] for arm_a, arm_b in named])
+    answered = own.drop_nulls("win")
+    cells = _cells(answered, named)
+    counts = cells.sum(axis=0).reshape(-1, 3)
+    fitted = bradley_terry.fit(pairs, counts[None])
+    strengths, tie_log = fitted.strengths[0], float(fitted.tie_log[0])
+    two = list(combinations(range(len(arms)), 2))
+
+    def differences(totals: np.ndarray) -> np.ndarray:
+        drawn = bradley_terry.fit(pairs, totals.reshape(len(totals), -1, 3)).strengths
+        return np.stack([ELO_PER_STRENGTH * (drawn[:, one] - drawn[:, other]) for one, other in two], axis=1)
+
+    resampled, n_units = np.zeros((1, len(two))), np.ones(len(two))
+    if answered.height:
+        resampled, n_units = resampled_figures(
+            cells,
+            answered["prompt_id"].to_list(),
+            [(rater,) for rater in answered["rater"]],
+            differences,
+            bootstraps=bootstraps,
+            seed=seed,
+        )
+    games = counts.sum(axis=1)
+    prior = bradley_terry.PRIOR.sum()
+    by_comparison = bradley_terry.covariance(pairs, games + prior, strengths, tie_log)
+    by_prompt = bradley_terry.covariance(
+        pairs, _prompts_compared(answered, named) + prior, strengths, tie_log
+    )
+    if_equally_strong = bradley_terry.covariance(pairs, games + prior, np.zeros(len(arms)), _tie_log(counts))
+    bound = bradley_terry.separated(pairs, counts, len(arms))
+    for (one, other), spread, rests_on in zip(two, resampled.T, n_units, strict=True):
+        value = ELO_PER_STRENGTH * (strengths[one] - strengths[other])
+        low, high = percentile_interval(spread, rests_on)
+        error, expected, if_equal = (
+            ELO_PER_STRENGTH * bradley_terry.difference_error(matrix, one, other)
+            for matrix in (by_prompt, by_comparison, if_equally_strong)
+        )
+        varies = high - low > FLAT and rests_on > 1 and not bound[one, other]
+        if not varies or rests_on < FEWEST_CLUSTERS:
+            low, high = min(low, value - Z_95 * error), max(high, value + Z_95 * error)
+        # What prompts and raters add to, or take from, what single comparisons would tell.
+        design = (np.std(spread) * np.sqrt(rests_on / (rests_on - 1)) if varies else error) / expected
+        ends = sorted([low, value, high])
+        turned = arms[one] == BASE
+        both = pl.col("arm_a").is_in([arms[one], arms[other]]) & pl.col("arm_b").is_in(
+            [arms[one], arms[other]]
+        )
+        yield {
+            "arm": arms[other if turned else one],
+            "other_arm": arms[one if turned else other],
+            **_counted(own.filter(both)),
+            "n_prompts": answered.filter(both)["prompt_id"].n_unique(),
+            "difference": -float(value) if turned else float(value),
+            "difference_low": -float(ends[2]) if turned else float(ends[0]),
+            "difference_high": -float(ends[0]) if turned else float(ends[2]),
+            "separated": bool(bound[one, other]),
+            "smallest_difference": smallest_difference(float(if_equal * design)),
+            "detectable_difference": detectable_difference(float(if_equal * design)),
+        }
+
+
+def _cells(answered: pl.DataFrame, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Return win, tie and loss of each row in the columns of its pair, shape (rows, 3 * pairs)."""
+    index = {pair: at for at, pair in enumerate(pairs)}
+    cells = np.zeros((answered.height, len(pairs), 3))
+    at = [index[pair] for pair in answered.select("arm_a", "arm_b").iter_rows()]
+    cells[np.arange(answered.height), at] = answered.select(COUNTS).to_numpy()
+    return cells.reshape(answered.height, 3 * len(pairs))
+
+
+def _prompts_compared(answered: pl.DataFrame, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Return how many prompts each pair was compared on."""
+    counted = dict.fromkeys(pairs, 0)
+    for arm_a, arm_b, n in answered.group_by("arm_a", "arm_b").agg(pl.n_unique("prompt_id")).iter_rows():
+        counted[arm_a, arm_b] = n
+    return np.array([counted[pair] for pair in pairs], dtype=float)
+
+
+def _tie_log(counts: np.ndarray) -> float:
+    """Return the liking for ties that gives equally strong arms the share of ties found."""
+    games = counts + bradley_terry.PRIOR
+    ties = games[:, 1].sum()
+    return float(np.log(2 * ties / (games.sum() - ties))) if ties else -np.inf

@@ -1,0 +1,167 @@
+"""How far the feedback model names the same response as people do, and people the same as each other.
+
+Belongs here: agreement on the same two responses. Doesn't belong here: which arm is preferred (`elo`), accuracy
+of the feedback model on comparisons from elsewhere (`feedback.judge_figures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.contracts import RATER_AGREEMENT
+from ccai_dagster.evaluation.resampling import percentile_interval, resampled_figures
+from ccai_dagster.feedback.calibration import wilson_interval
+from ccai_dagster.feedback.draws import derived_seed
+
+WITH_JUDGE, AMONG_PEOPLE = "feedback model and people", "people"
+_CELLS = ("aa", "ab", "ba", "bb")
+"""Which arm the first answer prefers, and which the second: the cells of the confusion table."""
+
+
+def rater_agreement(
+    comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps: int, seed: int
+) -> pl.DataFrame:
+    """Compare answers on the same two responses, for each quality and each two arms.
+
+    Answers that prefer neither response (ties of people, one half or no answer of the feedback model) are
+    counted and left out: a judge that gives probabilities hardly ever ties. Agreement among people takes every
+    two raters of a comparison, in both orders with half a weight.
+
+    Intervals of kappa resample prompts, and raters where there are several (`resampling`). Where all resamples
+    are alike, the interval is Wilson's of the share of agreement, over prompts, brought to the scale of kappa.
+
+    Args:
+        comparisons: COMPARISONS.
+        ratings: RATINGS, all of pairs in `comparisons`.
+        bootstraps: Resamples.
+        seed: Of the resampling.
+
+    Returns:
+        RATER_AGREEMENT, sorted by its key; a row for each two answers there are, none without ratings.
+    """
+    answers = _answers(comparisons, ratings)
+    rows: list[dict[str, Any]] = []
+    for group, own in answers.sort("pair_id", "rater").group_by(
+        ["quality", "arm_a", "arm_b"], maintain_order=True
+    ):
+        named = dict(zip(("quality", "arm_a", "arm_b"), group, strict=True))
+        for between, pairs, marked in (
+            (WITH_JUDGE, list(_with_judge(own)), bool(own["judge_at_chance"].any())),
+            (AMONG_PEOPLE, list(_among_people(own)), False),
+        ):
+            if pairs:
+                own_seed = derived_seed(seed, "agreement", between, *map(str, group))
+                figures = _figures(pairs, bootstraps, own_seed)
+                rows.append({**named, "between": between, **figures, "judge_at_chance": marked})
+    return RATER_AGREEMENT.build(rows).sort(RATER_AGREEMENT.key)
+
+
+Pair = tuple[str, tuple[str, ...], str | None, str | None, float]
+"""Prompt, raters, first answer, second answer (`a`, `b` or None), weight."""
+
+
+def cohens_kappa(cells: np.ndarray) -> np.ndarray:
+    """Return (observed - expected) / (1 - expected) agreement (Cohen 1960) of confusion tables.
+
+    Args:
+        cells: Counts in the order of `_CELLS`, shape (tables, 4).
+
+    Returns:
+        Shape (tables,); NaN where a table is empty or nothing but agreement was possible.
+    """
+    total = cells.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = cells / total[:, None]
+        first, second = shares[:, 0] + shares[:, 1], shares[:, 0] + shares[:, 2]
+        expected = first * second + (1 - first) * (1 - second)
+        kappa = (shares[:, 0] + shares[:, 3] - expected) / (1 - expected)
+    return np.where((total > 0) & (expected < 1 - 1e-12), kappa, np.nan)
+
+
+def _answers(comparisons: pl.DataFrame, ratings: pl.DataFrame) -> pl.DataFrame:
+    """Return every rating beside the feedback model's answer, both as the arm that is preferred."""
+    prefers = pl.when(pl.col("rating") == "1").then("arm_1").when(pl.col("rating") == "2").then("arm_2")
+    probability = pl.col("probability_a")
+    judged = comparisons.select(
+        "pair_id",
+        "arm_a",
+        "arm_b",
+        "judge_at_chance",
+        pl.when(probability > 0.5).then(pl.lit("a")).when(probability < 0.5).then(pl.lit("b")).alias("judge"),
+    )
+    return (
+        ratings.select("pair_id", "rater", "quality", "prompt_id", prefers.alias("preferred"))
+        .join(judged, on="pair_id")
+        .with_columns(
+            person=pl.when(pl.col("preferred") == pl.col("arm_a"))
+            .then(pl.lit("a"))
+            .when(pl.col("preferred") == pl.col("arm_b"))
+            .then(pl.lit("b"))
+        )
+    )
+
+
+def _with_judge(own: pl.DataFrame) -> Iterator[Pair]:
+    for prompt_id, rater, judge, person in own.select("prompt_id", "rater", "judge", "person").iter_rows():
+        yield prompt_id, (rater,), judge, person, 1.0
+
+
+def _among_people(own: pl.DataFrame) -> Iterator[Pair]:
+    for _, same in own.group_by("pair_id", maintain_order=True):
+        for one, other in combinations(same.select("prompt_id", "rater", "person").rows(), 2):
+            raters = (one[1], other[1])
+            yield one[0], raters, one[2], other[2], 0.5
+            yield one[0], raters, other[2], one[2], 0.5
+
+
+def _figures(pairs: list[Pair], bootstraps: int, seed: int) -> dict[str, Any]:
+    decided = [each for each in pairs if each[2] and each[3]]
+    weight = sum(each[4] for each in pairs)
+    prompts, raters = [each[0] for each in decided], [each[1] for each in decided]
+    cells = np.array([[each[4] * (f"{each[2]}{each[3]}" == cell) for cell in _CELLS] for each in decided])
+    row: dict[str, Any] = {
+        "n": round(sum(each[4] for each in decided)),
+        "n_undecided": round(weight - sum(each[4] for each in decided)),
+        "n_prompts": len(set(prompts)),
+        "n_raters": len({name for each in pairs for name in each[1]}),
+        "agreement": None,
+        "kappa": None,
+        "kappa_low": None,
+        "kappa_high": None,
+    }
+    if not decided:
+        return row
+    total = cells.sum(axis=0)
+    row["agreement"] = float((total[0] + total[3]) / total.sum())
+    kappa = float(cohens_kappa(total[None])[0])
+    if np.isnan(kappa):
+        return row
+    resampled, n_units = resampled_figures(
+        cells,
+        prompts,
+        raters,
+        lambda totals: cohens_kappa(totals)[:, None],
+        bootstraps=bootstraps,
+        seed=seed,
+    )
+    defined = resampled[np.isfinite(resampled[:, 0]), 0]
+    low, high = percentile_interval(defined, n_units[0]) if defined.size else (kappa, kappa)
+    if high - low < 1e-9:
+        expected = _expected(total)
+        shares = wilson_interval(row["agreement"] * row["n_prompts"], row["n_prompts"])
+        low, high = ((share - expected) / (1 - expected) for share in shares)
+    return row | {
+        "kappa": kappa,
+        "kappa_low": max(-1.0, min(low, kappa)),
+        "kappa_high": min(1.0, max(high, kappa)),
+    }
+
+
+def _expected(total: np.ndarray) -> float:
+    first, second = (total[0] + total[1]) / total.sum(), (total[0] + total[2]) / total.sum()
+    return float(first * second + (1 - first) * (1 - second))
