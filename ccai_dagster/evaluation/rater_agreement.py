@@ -32,8 +32,9 @@ def rater_agreement(
     counted and left out: a judge that gives probabilities hardly ever ties. Agreement among people takes every
     two raters of a comparison, in both orders with half a weight.
 
-    Intervals of kappa resample prompts, and raters where there are several (`resampling`). Where all resamples
-    are alike, the interval is Wilson's of the share of agreement, over prompts, brought to the scale of kappa.
+    Intervals of kappa resample prompts, and raters where there are several (`resampling`). They are widened to
+    hold Wilson's interval of the share of agreement, over prompts, brought to the scale of kappa: with few answers,
+    or where all agree, resamples are too much alike.
 
     Args:
         comparisons: COMPARISONS.
@@ -151,14 +152,13 @@ def _figures(pairs: list[Pair], bootstraps: int, seed: int) -> dict[str, Any]:
     )
     defined = resampled[np.isfinite(resampled[:, 0]), 0]
     low, high = percentile_interval(defined, n_units[0]) if defined.size else (kappa, kappa)
-    if high - low < 1e-9:
-        expected = _expected(total)
-        shares = wilson_interval(row["agreement"] * row["n_prompts"], row["n_prompts"])
-        low, high = ((share - expected) / (1 - expected) for share in shares)
+    expected = _expected(total)
+    shares = wilson_interval(row["agreement"] * row["n_prompts"], row["n_prompts"])
+    least, most = ((share - expected) / (1 - expected) for share in shares)
     return row | {
         "kappa": kappa,
-        "kappa_low": max(-1.0, min(low, kappa)),
-        "kappa_high": min(1.0, max(high, kappa)),
+        "kappa_low": max(-1.0, min(low, least, kappa)),
+        "kappa_high": min(1.0, max(high, most, kappa)),
     }
 
 

@@ -22,6 +22,7 @@ from ccai_dagster.audit.verification import verify
 from ccai_dagster.consultation import LEDGERS, SAMPLE
 from ccai_dagster.definitions import build_defs
 from ccai_dagster.digest import file_digest, table_digest
+from ccai_dagster.evaluation.ratings import blinded_sheet, export_sheet, import_ratings
 from ccai_dagster.sample.build import build_more
 from ccai_dagster.staleness import version_of
 from resources.home import Home
@@ -273,6 +274,27 @@ def test_what_was_lost_is_made_again_and_nothing_else(workplace) -> None:
 
 def test_a_selection_is_materialized_even_if_fresh(workplace) -> None:
     assert workplace.run(select="key:gac_scores or key:votes").materialized == ["votes", "gac_scores"]
+
+
+def test_what_people_rate_stands_beside_what_the_judge_says(workplace) -> None:
+    # The tiny models may all respond alike; people are asked here all the same.
+    compared = table(workplace, "comparisons").with_columns(status=pl.lit("compared"))
+    quality, one, other = compared.select("quality", "arm_a", "arm_b").row(0)
+    folder, output = workplace.folder / "ratings", workplace.root / "sheet.csv"
+    export_sheet(folder, blinded_sheet(compared, (one, other), quality, 1, 7), output)
+    pl.read_csv(output).with_columns(rating=pl.lit("tie")).write_csv(output)
+    import_ratings(folder, output, "rater-1")
+    assert isinstance(sensor(workplace, "new_inputs"), dg.RunRequest)
+    before = event(workplace, "comparisons").tags["dagster/data_version"]
+    done = workplace.run()
+    assert done.failed == []
+    assert {"elo_scores", "elo_differences", "rater_agreement", "audit_report"} <= set(done.materialized)
+    assert not set(done.materialized) & (TRAINED | {"comparisons"})
+    assert event(workplace, "comparisons").tags["dagster/data_version"] == before
+    people = table(workplace, "elo_differences").filter(source="people")
+    assert people.select("n", "n_ties", "n_raters", "judge_at_chance").rows() == [(1, 1, 1, False)]
+    manifest, _ = read_manifest(Home(workplace.root, "town").manifest)
+    assert {"consultation/ratings/rater-1.csv", "consultation/ratings/keys/pairs.csv"} <= set(manifest.files)
 
 
 def sensor(workplace, name: str) -> dg.RunRequest | dg.SkipReason:

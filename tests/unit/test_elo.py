@@ -152,13 +152,13 @@ def test_a_soft_answer_counts_as_that_much_of_a_win_and_none_is_counted_and_left
     assert (none["n"], none["difference"]) == (0, 0)
     assert none["difference_high"] == pytest.approx(Z_95 * 2 * 400 / np.log(10))
     assert elo_findings(pl.DataFrame([none]), RATER_AGREEMENT.empty()) == [
-        "The judge answered no comparison of `public` and `base` for helpfulness."
+        "The judge (at chance) answered no comparison of `public` and `base` for helpfulness."
     ]
     same = tables(judge_outcomes(judged(*[0.5] * 12, status="identical")))[1].row(0, named=True)
     assert (same["n_ties"], same["difference"], same["separated"]) == (12, 0, False)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_neither_rows_nor_the_order_of_arms_matter(data: st.DataObject) -> None:
     arms = ("base", "public", "standard")
@@ -201,7 +201,7 @@ TRUTH = {"base": 0.0, "public": 90.0, "standard": -60.0}
 def test_intervals_cover_known_strengths_about_as_often_as_they_say() -> None:
     generator = np.random.default_rng(5)
     covered = []
-    for trial in range(200):
+    for trial in range(150):
         _, differences = elo_tables([simulated(TRUTH, 60, 1, generator)], 200, trial)
         covered += [
             row["difference_low"] <= TRUTH[row["arm"]] - TRUTH[row["other_arm"]] <= row["difference_high"]
@@ -281,8 +281,13 @@ def test_findings_say_who_is_preferred_what_could_be_seen_and_by_whom() -> None:
     _, differences = tables(people(*decided(100, 80)), judge_outcomes(judged(*[0.45, 0.55] * 20)))
     agreement = rater_agreement(judged(0.9, 0.1), rated((0, "r1", "base"), (1, "r1", "base")), 100, 1)
     text = " ".join(elo_findings(differences, agreement))
+    lost = tables(people(*decided(100, 20)))[1]
+    assert "people prefer `base` to `public` more often than not (Elo +2" in elo_findings(lost, agreement)[0]
     assert "For helpfulness people prefer `public` to `base` more often than not (Elo +2" in text
-    assert "For helpfulness the judge's preferences do not tell `public` and `base` apart (" in text
+    assert (
+        "For helpfulness the preferences of the judge (at chance) do not tell apart: `public` and `base` (Elo +0"
+        in text
+    )
     assert "With 40 comparisons like these a difference under" in text
     assert "Only one person rated" in text
     assert "name the same response in 50% of 2 cases on responses of `base` and `public`" in text
