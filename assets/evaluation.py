@@ -15,6 +15,7 @@ from ccai_dagster.decisions.feedback_choice import judge_at_chance
 from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.comparison import TEMPLATE_VERSION
 from ccai_dagster.evaluation.elo import elo_tables, judge_outcomes, people_outcomes
 from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.findings import findings
@@ -88,7 +89,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
     @table_asset(
         contracts.COMPARISONS, key=["comparisons"], deps=[decisions.ledger_key("training")],
         group=GROUP, owner=OWNER, kinds={"torch", "mlflow"}, pool=POOL,
-        settings=[settings, seed, consultation.profile.feedback],
+        settings=[settings, seed, consultation.profile.feedback, TEMPLATE_VERSION],
         ins=policies | {"base_model": ["base_model"], "prompts": ["prompts"],
                          "judge_calibration": ["judge_calibration"]},
         description="Responses of every two arms to the same prompts, and which the feedback model prefers.",
