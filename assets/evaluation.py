@@ -16,9 +16,10 @@ from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import TEMPLATE_VERSION
-from ccai_dagster.evaluation.elo import elo_tables, judge_outcomes, people_outcomes
+from ccai_dagster.evaluation.elo import elo_tables
 from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.findings import findings
+from ccai_dagster.evaluation.outcomes import judge_outcomes, people_outcomes
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
 from ccai_dagster.evaluation.scores import score_table

@@ -32,7 +32,7 @@ from ccai_dagster.audit.manifest import (
 from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, named_files
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.ratings import rating_files
+from ccai_dagster.evaluation.rating_files import rating_files
 from resources.home import Home, place
 
 DATA_VERSION = "dagster/data_version"

@@ -41,7 +41,8 @@ def export_pairs(
     """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
     from ccai_dagster.commands.desk import Desk
     from ccai_dagster.evaluation import power_of_comparisons as power
-    from ccai_dagster.evaluation.ratings import KEY_FILE, blinded_sheet, export_sheet
+    from ccai_dagster.evaluation.rating_files import KEY_FILE
+    from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
     from resources.home import Home, home_root
 
     with _sentences():

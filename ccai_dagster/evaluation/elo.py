@@ -1,13 +1,12 @@
 """Elo scores and the differences between any two arms, with intervals, by the feedback model and by people.
 
-Belongs here: bringing both kinds of comparisons into one form, fitting them, and how far the result can be
-trusted. Doesn't belong here: the model that is fitted (`bradley_terry`), reading ratings (`ratings`).
+Belongs here: fitting comparisons, and how far the result can be trusted. Doesn't belong here: what came of the
+comparisons (`outcomes`), the model that is fitted (`bradley_terry`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +16,7 @@ import polars as pl
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES, ELO_SCORES
 from ccai_dagster.evaluation import bradley_terry
+from ccai_dagster.evaluation.outcomes import COUNTS, PEOPLE, Outcomes
 from ccai_dagster.evaluation.power_of_comparisons import (
     ELO_PER_STRENGTH,
     detectable_difference,
@@ -27,74 +27,8 @@ from ccai_dagster.feedback.calibration import Z_95
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import FEWEST_CLUSTERS
 
-FEEDBACK_MODEL, PEOPLE = "feedback model", "people"
 FLAT = 1e-6
 """Width in Elo up to which resamples count as all alike."""
-COUNTS = ("win", "tie", "loss")
-OUTCOMES = {
-    **dict.fromkeys(("quality", "prompt_id", "rater", "arm_a", "arm_b"), pl.String()),
-    **dict.fromkeys(COUNTS, pl.Float64()),
-}
-"""Columns of what came of comparisons: how far arm a won, tied and lost, 1 together; null if unanswered."""
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """What came of the comparisons of one source.
-
-    Attributes:
-        source: `FEEDBACK_MODEL` or `PEOPLE`.
-        table: Columns `OUTCOMES`.
-        judge: Name of the feedback model; empty for people.
-        judge_at_chance: Whether it was not measured to be better than chance.
-    """
-
-    source: str
-    table: pl.DataFrame
-    judge: str = ""
-    judge_at_chance: bool = False
-
-
-def judge_outcomes(comparisons: pl.DataFrame) -> Outcomes:
-    """Return the feedback model's comparisons: its probability counts as that much of a win.
-
-    Args:
-        comparisons: COMPARISONS.
-    """
-    compared, identical = pl.col("status") == "compared", pl.col("status") == "identical"
-    answered = pl.when(compared | identical)
-    table = comparisons.select(
-        "quality",
-        "prompt_id",
-        pl.lit(FEEDBACK_MODEL).alias("rater"),
-        "arm_a",
-        "arm_b",
-        answered.then(pl.col("probability_a") * compared.cast(pl.Float64)).alias("win"),
-        answered.then(identical.cast(pl.Float64)).alias("tie"),
-        answered.then((1 - pl.col("probability_a")) * compared.cast(pl.Float64)).alias("loss"),
-    )
-    names = sorted(comparisons["judge"].unique())
-    return Outcomes(FEEDBACK_MODEL, table, ", ".join(names), bool(comparisons["judge_at_chance"].any()))
-
-
-def people_outcomes(ratings: pl.DataFrame) -> Outcomes:
-    """Return people's ratings as outcomes of the arm shown first against the one shown second.
-
-    Args:
-        ratings: RATINGS, without those that have lapsed.
-    """
-    table = ratings.select(
-        "quality",
-        "prompt_id",
-        "rater",
-        pl.col("arm_1").alias("arm_a"),
-        pl.col("arm_2").alias("arm_b"),
-        *(
-            (pl.col("rating") == rating).cast(pl.Float64).alias(name)
-            for rating, name in zip(("1", "tie", "2"), COUNTS, strict=True)
-        ),
-    )
-    return Outcomes(PEOPLE, table)
 
 
 def elo_tables(sources: Sequence[Outcomes], bootstraps: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:

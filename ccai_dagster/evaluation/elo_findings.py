@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.evaluation.elo import FEEDBACK_MODEL
+from ccai_dagster.evaluation.outcomes import FEEDBACK_MODEL
 from ccai_dagster.evaluation.rater_agreement import WITH_JUDGE
 
 Row = Mapping[str, Any]

@@ -13,7 +13,7 @@ import polars as pl
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.elo import PEOPLE
+from ccai_dagster.evaluation.outcomes import PEOPLE
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import Interval, mean_interval
 

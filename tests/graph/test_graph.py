@@ -22,7 +22,8 @@ from ccai_dagster.audit.verification import verify
 from ccai_dagster.consultation import LEDGERS, SAMPLE
 from ccai_dagster.definitions import build_defs
 from ccai_dagster.digest import file_digest, table_digest
-from ccai_dagster.evaluation.ratings import blinded_sheet, export_sheet, import_ratings
+from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
+from ccai_dagster.evaluation.ratings import import_ratings
 from ccai_dagster.sample.build import build_more
 from ccai_dagster.staleness import version_of
 from resources.home import Home

@@ -12,8 +12,9 @@ from scipy.optimize import minimize
 from ccai_dagster.contracts import COMPARISONS, ELO_DIFFERENCES, ELO_SCORES, RATER_AGREEMENT
 from ccai_dagster.evaluation import bradley_terry
 from ccai_dagster.evaluation import power_of_comparisons as power
-from ccai_dagster.evaluation.elo import OUTCOMES, Outcomes, elo_tables, judge_outcomes
+from ccai_dagster.evaluation.elo import elo_tables
 from ccai_dagster.evaluation.elo_findings import elo_findings
+from ccai_dagster.evaluation.outcomes import OUTCOMES, Outcomes, judge_outcomes
 from ccai_dagster.evaluation.rater_agreement import cohens_kappa, rater_agreement
 from ccai_dagster.evaluation.resampling import effective_units, resampled_totals, tail
 from ccai_dagster.feedback.calibration import Z_95

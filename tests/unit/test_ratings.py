@@ -15,8 +15,10 @@ from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.contracts import COMPARISONS, RATINGS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import pair_id
-from ccai_dagster.evaluation.elo import elo_tables, people_outcomes
-from ccai_dagster.evaluation.ratings import SHEET_COLUMNS, read_ratings, standing_ratings
+from ccai_dagster.evaluation.elo import elo_tables
+from ccai_dagster.evaluation.outcomes import people_outcomes
+from ccai_dagster.evaluation.rating_sheets import SHEET_COLUMNS
+from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
 
 FORMULA = '=HYPERLINK(A1)\nsecond, "line"\r\nthird \x1b[2J\u202e'
 

@@ -1,0 +1,134 @@
+"""Pairs of responses on their way to people: drawn, blinded, and put into a CSV file for any rating tool.
+
+Belongs here: what raters see, and the key to it. Doesn't belong here: what they answer (`ratings`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ccai_dagster.digest import value_digest
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.comparison import QUESTIONS
+from ccai_dagster.evaluation.rating_files import KEY_COLUMNS, KEY_FILE, alone, csv_text, read_key, replace
+from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.visible import spreadsheet_cell, visible, visible_lines
+
+SHEET_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Pairs to be rated.
+
+    Attributes:
+        rows: Cells in the order of `SHEET_COLUMNS`, safe to open in a spreadsheet.
+        key: Which arm wrote which response, in the columns `KEY_COLUMNS`.
+        n_pairs: Comparisons of these arms there are.
+        n_identical: Of those, pairs of identical responses, which nobody is asked about.
+    """
+
+    rows: list[tuple[str, ...]]
+    key: list[dict[str, str]]
+    n_pairs: int
+    n_identical: int
+
+
+def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
+    """Return the digest of texts as they were shown.
+
+    Line breaks, blanks and a quote mark in front, which rating tools and spreadsheets change, do not count.
+    """
+    return value_digest(
+        [
+            " ".join(visible_lines(text).strip().lstrip("'").split())
+            for text in (prompt, response_1, response_2)
+        ]
+    )
+
+
+def blinded_sheet(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str, n: int, seed: int) -> Sheet:
+    """Draw pairs of responses of two arms and hide who wrote which.
+
+    The draw, which response comes first, and the order of rows depend on the pairs and the seed alone: the same
+    call gives the same sheet, and a larger n the same pairs and more.
+
+    Args:
+        comparisons: COMPARISONS of the last run.
+        arms: Two different arms, or an arm and `base`.
+        quality: `helpfulness` or `harmlessness`.
+        n: Pairs wanted, at least 1.
+        seed: The consultation's seed.
+
+    Raises:
+        ConsultationError: An arm or quality is unknown, or there are fewer pairs than wanted.
+    """
+    known = sorted({*comparisons["arm_a"], *comparisons["arm_b"]})
+    if len(set(arms)) != 2 or not set(arms) <= set(known):
+        raise ConsultationError(
+            f"--arms {visible(','.join(arms))}: name two different ones of {', '.join(known)}, as in --arms "
+            f"{','.join(known[:2])}."
+        )
+    if quality not in QUESTIONS:
+        raise ConsultationError(f"--quality {visible(quality)}: it must be {' or '.join(sorted(QUESTIONS))}.")
+    own = comparisons.filter(
+        pl.col("quality") == quality, pl.col("arm_a").is_in(arms), pl.col("arm_b").is_in(arms)
+    )
+    differing = own.filter(pl.col("status") != "identical")
+    if not 1 <= n <= differing.height:
+        raise ConsultationError(
+            f"--n {n}: the last run has {own.height} {quality} comparisons of {arms[0]} and {arms[1]}, "
+            f"{own.height - differing.height} of them of identical responses, so at least 1 and at most "
+            f"{differing.height} can be rated. `evaluation.comparison_prompts` in consultation.yaml sets how many "
+            "there are."
+        )
+    rows = sorted(differing.to_dicts(), key=lambda row: derived_seed(seed, "rated", row["pair_id"]))[:n]
+    sheet, key = [], []
+    for row in sorted(rows, key=lambda row: row["pair_id"]):
+        sides = ("a", "b") if derived_seed(seed, "shown first", row["pair_id"]) % 2 else ("b", "a")
+        shown = [row["prompt"], *(row[f"response_{side}"] for side in sides)]
+        cells = [spreadsheet_cell(visible_lines(text)) for text in shown]
+        sheet.append((row["pair_id"], quality, QUESTIONS[quality], *cells, ""))
+        values = [row["pair_id"], quality, row["prompt_id"], *(row[f"arm_{side}"] for side in sides)]
+        key.append(dict(zip(KEY_COLUMNS, [*values, texts_digest(*shown)], strict=True)))
+    return Sheet(sheet, key, own.height, own.height - differing.height)
+
+
+def export_sheet(folder: Path, sheet: Sheet, output: Path) -> None:
+    """Write a sheet for raters, and keep its key in the consultation.
+
+    Args:
+        folder: `ratings` of the consultation; made if there is none.
+        sheet: The pairs.
+        output: A new file.
+
+    Raises:
+        ConsultationError: The file exists (it may hold ratings), lies among the ratings, or cannot be written, or
+            the key of a pair is another one already.
+    """
+    if output.exists():
+        raise ConsultationError(f"{output}: exists already and may hold ratings; name another file.")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise ConsultationError(f"{output}: lies where ratings are kept; name a file outside of {folder}.")
+    if not output.resolve().parent.is_dir():
+        raise ConsultationError(f"{output}: the folder {output.parent} does not exist; make it first.")
+    folder.mkdir(exist_ok=True)
+    with alone(folder):
+        known = read_key(folder)
+        for row in sheet.key:
+            if known.setdefault(row["pair_id"], row) != row:
+                raise ConsultationError(
+                    f"{folder / KEY_FILE}: pair {row['pair_id']} is there with other arms or texts; nothing was "
+                    "written. Export with these arms from another copy of the consultation."
+                )
+        (folder / KEY_FILE).parent.mkdir(exist_ok=True)
+        replace(folder / KEY_FILE, csv_text(KEY_COLUMNS, [tuple(row.values()) for row in known.values()]))
+        try:
+            # With a mark at the beginning, by which spreadsheets know that it is UTF-8.
+            with output.open("x", encoding="utf-8-sig", newline="") as handle:
+                handle.write(csv_text(SHEET_COLUMNS, sheet.rows))
+        except OSError as error:
+            raise ConsultationError(f"{output}: cannot be written ({error.strerror}).") from error
