@@ -729,6 +729,7 @@ def training_settings(arms: Iterable[str]) -> Contract:
         ("stage", "setting"),
         stage=Field(pl.String, "what is trained with it, or `every stage`"),
         setting=Field(pl.String, "name of the setting"),
+        intervals=(),
         **{f"in_{arm}": Field(pl.String, f"its value in the arm {arm}", nullable=True) for arm in arms},
         differs=Field(pl.Boolean, "whether the arms differ in it"),
     )
