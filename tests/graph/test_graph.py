@@ -283,7 +283,7 @@ def test_what_people_rate_stands_beside_what_the_judge_says(workplace) -> None:
     quality, one, other = compared.select("quality", "arm_a", "arm_b").row(0)
     folder, output = workplace.folder / "ratings", workplace.root / "sheet.csv"
     export_sheet(folder, blinded_sheet(compared, (one, other), quality, 1, 7), output)
-    pl.read_csv(output).with_columns(rating=pl.lit("tie")).write_csv(output)
+    pl.read_csv(output, infer_schema=False).with_columns(rating=pl.lit("tie")).write_csv(output)
     import_ratings(folder, output, "rater-1")
     assert isinstance(sensor(workplace, "new_inputs"), dg.RunRequest)
     before = event(workplace, "comparisons").tags["dagster/data_version"]
