@@ -53,7 +53,8 @@ def pair_id(quality: str, prompt_id: str, prompt: str, responses: Mapping[str, s
         responses: The two responses by arm.
     """
     content = [quality, prompt_id, prompt, sorted(responses), sorted(responses.values())]
-    return value_digest(content)[:PAIR_ID_LENGTH]
+    # Begins with a letter: a spreadsheet would take 12e45 for a number and write it back as another.
+    return f"c{value_digest(content)[:PAIR_ID_LENGTH]}"
 
 
 def compare_responses(

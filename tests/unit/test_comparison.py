@@ -109,5 +109,6 @@ def test_a_missing_response_is_named() -> None:
 def test_an_id_does_not_tell_who_wrote_what_and_changes_with_the_text() -> None:
     own = pair_id("helpfulness", "p1", "Hello?", {"base": "Hi.", "public": "Good day."})
     assert own == pair_id("helpfulness", "p1", "Hello?", {"public": "Hi.", "base": "Good day."})
+    assert len(own) == 17 and own.startswith("c")  # no spreadsheet takes it for a number
     assert own != pair_id("helpfulness", "p1", "Hello?", {"base": "Hi!", "public": "Good day."})
     assert own != pair_id("harmlessness", "p1", "Hello?", {"base": "Hi.", "public": "Good day."})
