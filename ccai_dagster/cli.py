@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
-from ccai_dagster.commands import auditing, comparing, comparisons, deciding
+from ccai_dagster.commands import auditing, comparing, deciding, judge_set
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.errors import ConsultationError
 from resources.home import Home, home_root
@@ -173,7 +173,7 @@ def ui(
 
 app.command()(auditing.audit)
 app.command()(auditing.verify)
-app.command()(comparisons.comparisons)
+app.command()(judge_set.judge_set)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`ccai comparisons`: published comparisons become a file that a consultation's judge can be measured on."""
+"""`ccai judge-set`: published comparisons become a file that a consultation's judge can be measured on."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from ccai_dagster.errors import ConsultationError
 
 
-def comparisons(
+def judge_set(
     published: Annotated[Path, typer.Argument(help="JSON lines of pairs, plain or gzipped.")],
     output: Annotated[Path, typer.Argument(help="File to write, for `judge_comparisons`.")],
     source: Annotated[str, typer.Option(help="Name of the set, one word.")],
