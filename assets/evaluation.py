@@ -18,7 +18,7 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import TEMPLATE_VERSION
 from ccai_dagster.evaluation.elo import elo_tables
 from ccai_dagster.evaluation.elo_findings import elo_findings
-from ccai_dagster.evaluation.findings import findings
+from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.outcomes import judge_outcomes, people_outcomes
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
@@ -167,9 +167,10 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
     @table_asset(
         contracts.EVAL_SCORES, key=["eval_scores"], deps=[decisions.ledger_key("training")],
         group=GROUP, owner=OWNER, kinds={"python"},
-        settings=[settings, seed, consultation.file.baseline], checks=["one_difference"],
+        settings=[settings, seed, consultation.file.baseline], checks=["one_difference", "no_regression"], method="2",
         ins=stages | items | judged | {"elo_scores": ["elo_scores"], "judge_calibration": ["judge_calibration"]},
-        description="Every score of every arm with its interval and its paired difference to the baseline.",
+        description="Every score of every arm with its interval, and its paired differences to the baseline and "
+        "to the untrained model.",
     )  # fmt: skip
     def eval_scores(
         context: dg.AssetExecutionContext,
@@ -200,7 +201,10 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                     pictures.score_comparison(frame), pictures.score_comparison_alt(frame)
                 ),
             },
-            [Checked("one_difference", one_difference(records))],
+            [
+                Checked("one_difference", one_difference(records)),
+                Checked("no_regression", regressions(frame), warns=True),
+            ],
         )
 
     measured = [make(consultation, name) for name in arms for make in (_benchmarks, _judged)]

@@ -33,10 +33,12 @@ class Checked:
     Attributes:
         name: Of the check.
         findings: What was found; an error stops everything that follows.
+        warns: Whether warnings make the check fail, which stops nothing; else they are only told.
     """
 
     name: str
     findings: Sequence[Finding]
+    warns: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]
     results = [_contract_result(contract, table.frame, key)] + [
         _findings_result(each, key) for each in table.checks
     ]
-    if not all(result.passed for result in results):
+    if any(_stops(result) for result in results):
         yield from _stop(key, results)
     yield dg.MaterializeResult(
         asset_key=key,
@@ -235,8 +237,12 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]
 def _stop(key: dg.AssetKey, results: Sequence[dg.AssetCheckResult]) -> Iterator[Any]:
     """Yield the results of checks of which one failed, and fail."""
     yield from results
-    failed = [str(result.metadata["what"].value) for result in results if not result.passed]
+    failed = [str(result.metadata["what"].value) for result in results if _stops(result)]
     raise dg.Failure(f"{key.to_user_string()} was not stored: {' '.join(failed)}", allow_retries=False)
+
+
+def _stops(result: dg.AssetCheckResult) -> bool:
+    return not result.passed and result.severity == dg.AssetCheckSeverity.ERROR
 
 
 def table_metadata(frame: pl.DataFrame, contract: Contract) -> dict[str, Any]:
@@ -308,16 +314,18 @@ def _findings_result(checked: Checked, key: dg.AssetKey) -> dg.AssetCheckResult:
     rows = [{"ledger": each.ledger, "decision": each.decision_id, "subject": each.subject, "what": each.message}
             for each in [*errors, *waiting]]  # fmt: skip
     return dg.AssetCheckResult(
-        passed=not errors,
+        passed=not errors and not (checked.warns and waiting),
         check_name=checked.name,
         asset_key=key,
-        severity=dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if checked.warns and not errors else dg.AssetCheckSeverity.ERROR,
         metadata={"errors": len(errors), "waiting": len(waiting), "what": what,
                   "findings": dg.MetadataValue.md(markdown_table(pl.DataFrame(rows).head(50)))},
     )  # fmt: skip
 
 
 def _sentence(finding: Finding) -> str:
+    if not finding.ledger:
+        return f"{finding.subject}: {finding.message}."
     row = f" row {finding.decision_id}" if finding.decision_id else ""
     subject = f" ({finding.subject})" if finding.subject else ""
     return f"{finding.ledger} ledger{row}{subject}: {finding.message}."

@@ -1109,7 +1109,7 @@ EVAL_SCORES = _contract(
     smallest_detectable=Field(
         pl.Float64,
         "difference that would be found at 5 % with a probability of 80 %, given how much templates or "
-        "prompts differ",
+        "prompts differ; null if no possible one would be",
         nullable=True,
         checks=COUNT,
     ),

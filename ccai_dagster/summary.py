@@ -91,7 +91,7 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
         name = " ".join(
             dict.fromkeys([str(benchmark), str(metric), "" if category == "all" else str(category)])
         )
-        cells = {
+        cells = {  # a score has a row for each arm it is compared with: the same figure
             row["arm"]: _score(row["value"], row["low"], row["high"]) for row in rows.iter_rows(named=True)
         }
         yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)

@@ -154,12 +154,13 @@ def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
         )
         own["judged"] |= row["judge_at_chance"]
         largest = max(abs(row["low"]), abs(row["high"]))
+        told = own["cells"].get(row["arm"], {}).get("difference")
         own["cells"][row["arm"]] = {
             "value": number(row["value"], largest),
             "interval": f"{number(row['low'], largest)} to {number(row['high'], largest)}",
             "n": row["n"],
             "n_unanswered": row["n_unanswered"],
-            "difference": _difference(row),
+            "difference": "; ".join(filter(None, [told, _difference(row)])),
         }
     return arms, list(measures.values())
 

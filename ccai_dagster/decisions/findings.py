@@ -35,7 +35,7 @@ class Finding:
 
     Attributes:
         severity: `error` must stop what follows, `warning` is shown.
-        ledger: The kind of ledger.
+        ledger: The kind of ledger; empty if it is about a result.
         decision_id: The row, or None where a decision is missing.
         subject: What it is about: an id or name, or several separated by spaces.
         message: What is wrong and what to do.

@@ -1,4 +1,4 @@
-"""Says in sentences what a table of scores shows: what differs, what does not, what cannot be told.
+"""Says in sentences what a table of scores shows: what differs, what does not, what cannot be told, what got worse.
 
 Figures come from `scores`; nothing is computed here but the words. Sentences about Elo stand in `elo_findings`.
 """
@@ -10,6 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation import BASE
+from ccai_dagster.decisions.findings import Finding
+from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, ELO_BENCHMARK, PEOPLE_ELO, metric_limits
 
 SMALL_SHARE = 0.05
@@ -21,8 +24,8 @@ MANY_UNANSWERED = 0.1
 def findings(scores: pl.DataFrame) -> list[str]:
     """Sum up a table of scores for a reader without statistics.
 
-    A difference is told from none if its 95 % interval leaves out zero. Nothing is corrected for the number
-    of comparisons; a sentence says how many of them chance alone would be expected to single out.
+    A difference is told from none if its p value, corrected for the number of comparisons, is at most 5 %.
+    Differences whose own interval leaves out zero, but that do not survive the correction, are counted.
 
     Args:
         scores: EVAL_SCORES.
@@ -34,17 +37,18 @@ def findings(scores: pl.DataFrame) -> list[str]:
     shown = scores.filter((pl.col("category") == ALL) | (pl.col("benchmark") == ADHERENCE_SCORES))
     shown = shown.sort("benchmark", "metric", "category", "arm")
     compared = list(shown.filter(pl.col("difference").is_not_null()).iter_rows(named=True))
-    differ = [row for row in compared if row["difference_low"] > 0 or row["difference_high"] < 0]
+    differ = [row for row in compared if row["adjusted_p"] <= LEVEL]
     others = [row for row in compared if row not in differ]
-    same = [row for row in others if _within(row, SMALL_SHARE)]
-    unclear = [row for row in others if row not in same]
+    alone = [row for row in others if row["p_value"] <= LEVEL]
+    same = [row for row in others if row not in alone and _within(row, SMALL_SHARE)]
+    unclear = [row for row in others if row not in alone and row not in same]
     sentences = [_difference(row) for row in differ]
     if compared and not differ:
         sentences.append(f"None of {len(compared)} paired comparisons shows a difference.")
-    if differ:
+    if alone:
         sentences.append(
-            f"{len(compared)} differences were looked at, and {len(differ)} of them stand out; chance alone "
-            f"would be expected to single out about {_count(len(compared) * 0.05)}."
+            f"In {_counted(alone)} there is a difference if each is looked at alone, but none that is larger "
+            f"than what chance singles out among this many: {_measures(alone)}."
         )
     if same:
         sentences.append(
@@ -53,7 +57,7 @@ def findings(scores: pl.DataFrame) -> list[str]:
     if unclear:
         sentences.append(
             f"Too few items to tell whether there is a difference in {_counted(unclear)}: {_measures(unclear)}. "
-            f"The widest interval of a difference lies {_reach(max(unclear, key=_width))}."
+            f"The widest interval of a difference lies {_reach(max(unclear, key=_width))}.{_detectable(unclear)}"
         )
     sentences += _unanswered(shown)
     if shown["judge_at_chance"].any():
@@ -62,6 +66,29 @@ def findings(scores: pl.DataFrame) -> list[str]:
             "measurably better than a coin. They show that the machinery works, not how the models behave."
         )
     return sentences
+
+
+def regressions(scores: pl.DataFrame) -> list[Finding]:
+    """Return where an arm answers measurably fewer questions rightly than the untrained model.
+
+    Args:
+        scores: EVAL_SCORES; metrics of accuracy are looked at, as a whole and by category, with p values
+            corrected for the number of comparisons.
+    """
+    worse = scores.filter(
+        pl.col("metric").str.starts_with("accuracy")
+        & (pl.col("compared_with") == BASE)
+        & (pl.col("difference") < 0)
+        & (pl.col("adjusted_p") <= LEVEL)
+    )
+    return [
+        Finding(
+            "warning", "", None, "/".join([row["arm"], row["benchmark"], row["metric"], row["category"]]),
+            f"lower than {BASE} by {_points(abs(row['difference'])).lstrip('+')} points (95 % interval "
+            f"{_reach(row)}, {_chance(row['adjusted_p'])}); look at what training cost before this arm is used",
+        )
+        for row in worse.sort("benchmark", "metric", "category", "arm").iter_rows(named=True)
+    ]  # fmt: skip
 
 
 def _within(row: Mapping[str, Any], share: float) -> bool:
@@ -101,8 +128,14 @@ def _points(value: float) -> str:
     return f"{rounded:+.1f}".replace("-", "\u2212") if rounded else "0"
 
 
-def _count(expected: float) -> str:
-    return "one or none" if expected < 1.5 else f"{expected:.0f}"
+def _detectable(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say how large a difference would have had to be, in the measures for which that can be told."""
+    sizes = sorted(row["smallest_detectable"] for row in rows if row["smallest_detectable"] is not None)
+    if not sizes:
+        return ""
+    least, most = (_points(size).lstrip("+") for size in (sizes[0], sizes[-1]))
+    span = f"{least} points" if least == most else f"{least} to {most} points, depending on the measure"
+    return f" To be found with a probability of 80 %, a difference would have had to be {span}."
 
 
 def _difference(row: Mapping[str, Any]) -> str:
@@ -112,8 +145,14 @@ def _difference(row: Mapping[str, Any]) -> str:
     size = _points(abs(row["difference"])).lstrip("+")
     return (
         f"{measure[0].upper()}{measure[1:]} is {direction} for `{row['arm']}` than for "
-        f"`{row['compared_with']}`: by {size} points (95 % interval {_reach(row)}).{chance}"
+        f"`{row['compared_with']}`: by {size} points (95 % interval {_reach(row)}, "
+        f"{_chance(row['adjusted_p'])}).{chance}"
     )
+
+
+def _chance(adjusted_p: float) -> str:
+    shown = "p below 0.001" if adjusted_p < 0.001 else f"p = {adjusted_p:.3f}"
+    return f"{shown} corrected for the number of comparisons"
 
 
 def _unanswered(table: pl.DataFrame) -> list[str]:

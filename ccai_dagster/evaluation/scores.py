@@ -1,31 +1,78 @@
 """One table of all scores: benchmarks, adherence and Elo of every arm, with 95 % intervals and differences.
 
-Intervals are made in `intervals`, sentences about them in `findings`.
+Intervals and tests are made in `clustered`, corrected in `multiple_tests`; sentences about them in `findings`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.evaluation.clustered import Comparison, Ratio, compare_scores, score_intervals
+from ccai_dagster.evaluation.multiple_tests import holm
 from ccai_dagster.evaluation.outcomes import PEOPLE
 from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.intervals import Interval, mean_interval
+from ccai_dagster.feedback.intervals import Interval
 
 ALL = "all"
 ADHERENCE_SCORES = "adherence"
 ELO_BENCHMARK, PEOPLE_ELO = "elo", "elo_by_people"
 """Elo by the feedback model's comparisons, and by people's."""
+DIVISORS = {"bias_disambiguated": "person_disambiguated"}
+"""Scores that are the sum of one item metric divided by the sum of another; every other score is a mean."""
+NOT_COMPARED: dict[str, Any] = dict.fromkeys(
+    ("difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable")
+)
+ITEM_COLUMNS = ("metric", "item_id", "cluster", "category")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric of a benchmark in one category: the same items for every arm.
+
+    Attributes:
+        benchmark: Name of the benchmark, or `adherence`.
+        metric: What is measured.
+        category: Category, or `all`.
+        items: One row an item, sorted by cluster and id: `cluster`, and for each arm `value_ARM` (nullable),
+            `divisor_ARM` and `answered_ARM`.
+    """
+
+    benchmark: str
+    metric: str
+    category: str
+    items: pl.DataFrame
+
+    def score(self, arm: str, *others: str) -> Ratio:
+        """Return an arm's score by cluster, over the items that it and all others have a value for."""
+        both = np.ones(self.items.height, dtype=bool)
+        for each in (arm, *others):
+            both &= self.items[f"value_{each}"].is_not_null().to_numpy()
+        cluster = self.items["cluster"].rle_id().to_numpy()
+        above, below = (
+            np.bincount(cluster, np.where(both, self.items[name].fill_null(0.0).to_numpy(), 0.0))
+            for name in (f"value_{arm}", f"divisor_{arm}")
+        )
+        return Ratio(above, below)
 
 
 def metric_limits(metric: str) -> Interval:
     """Return the smallest and largest value of a metric: -1 to 1 for bias, 0 to 1 for everything else."""
     return (-1.0, 1.0) if metric.startswith("bias_") else (0.0, 1.0)
+
+
+def compared_pairs(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
+    """Return who is compared with whom: every arm with `base`, and every other arm with the baseline arm."""
+    trained = sorted(set(arms) - {BASE})
+    return [(arm, BASE) for arm in trained] + [(arm, baseline) for arm in trained if arm != baseline]
 
 
 def score_table(
@@ -37,19 +84,21 @@ def score_table(
     seed: int,
     judge_at_chance: bool,
 ) -> pl.DataFrame:
-    """Put every score of every arm in one table.
+    """Put every score of every arm in one table, with a row for each arm it is compared with.
 
-    Values are means over items, per category and for `all`. Intervals resample clusters (templates; prompts
-    for adherence). Differences are paired by item: each arm with the baseline arm, the baseline arm with
-    `base`. Adherence has one category a constitution and no `all`: a mean over different constitutions
-    means nothing. Elo is a difference to `base` already and is paired with nothing else.
+    Scores are means over items, or ratios of sums (`DIVISORS`), per category and for `all`. Clusters are
+    resampled: templates, and prompts for adherence. Differences are paired by item (`compared_pairs`). Their p
+    values are corrected for the categories of a benchmark's metric; those in the category `all` for all
+    benchmarks and metrics; each between the same two arms. Adherence has one category a constitution and no
+    `all`: a mean over different constitutions means nothing. Elo is a difference to `base` already and is
+    paired with nothing else.
 
     Args:
         items: For each arm and `base`, BENCHMARK_ITEMS by name of the benchmark.
         adherence: ADHERENCE for each arm and `base`.
         elo: ELO_SCORES.
         baseline: The arm others are compared with.
-        bootstraps: Resamples of each interval.
+        bootstraps: Resamples of each score's interval; differences have a number of their own.
         seed: Of the resampling.
         judge_at_chance: Whether the feedback model's measured accuracy includes one half.
 
@@ -57,7 +106,7 @@ def score_table(
         EVAL_SCORES, sorted by its key.
 
     Raises:
-        ConsultationError: Arms were evaluated on different items.
+        ConsultationError: Arms were evaluated on different items, or by another version of a benchmark.
         ValueError: `base` or the baseline is missing, or a benchmark has a reserved name.
     """
     for tables in (items, adherence):
@@ -67,17 +116,18 @@ def score_table(
     for benchmark in sorted({name for tables in items.values() for name in tables}):
         if benchmark in (ADHERENCE_SCORES, ELO_BENCHMARK, PEOPLE_ELO):
             raise ValueError(f"{benchmark!r} is the name of other scores; call the benchmark something else")
-        columns = ["metric", "item_id", "cluster", "category", "value", "answered"]
+        columns = [*ITEM_COLUMNS, "value", "answered"]
         empty = pl.DataFrame(schema=[*columns])
         by_arm = {
-            arm: tables[benchmark].select(columns) for arm, tables in items.items() if benchmark in tables
+            arm: tables[benchmark].select(columns) if benchmark in tables else empty
+            for arm, tables in items.items()
         }
-        by_arm = {arm: by_arm.get(arm, empty) for arm in items}
-        for metric, category, parts in _parts(benchmark, by_arm, with_all=True):
-            rows += _rows(benchmark, metric, category, parts, baseline, bootstraps, seed, False)
+        for measure in _measures(benchmark, by_arm, with_all=True):
+            rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, False)
     by_arm = {arm: _adherence_items(table) for arm, table in adherence.items()}
-    for metric, category, parts in _parts(ADHERENCE_SCORES, by_arm, with_all=False):
-        rows += _rows(ADHERENCE_SCORES, metric, category, parts, baseline, bootstraps, seed, judge_at_chance)
+    for measure in _measures(ADHERENCE_SCORES, by_arm, with_all=False):
+        rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, judge_at_chance)
+    _correct(rows)
     rows += [_elo_row(row) for row in elo.iter_rows(named=True)]
     return EVAL_SCORES.build(rows).sort(EVAL_SCORES.key)
 
@@ -93,87 +143,101 @@ def _adherence_items(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _parts(
-    name: str, by_arm: Mapping[str, pl.DataFrame], *, with_all: bool
-) -> Iterator[tuple[str, str, dict[str, pl.DataFrame]]]:
-    """Yield metric, category and the rows of each arm, having checked that the arms share their items."""
-    reference = by_arm[BASE].select("metric", "item_id", "category").sort("metric", "item_id")
+def _measures(name: str, by_arm: Mapping[str, pl.DataFrame], *, with_all: bool) -> Iterator[Measure]:
+    """Join the rows of all arms by item, having checked that the arms share their items."""
+    reference = by_arm[BASE].select(ITEM_COLUMNS).sort(ITEM_COLUMNS)
     for arm, table in sorted(by_arm.items()):
-        if not table.select("metric", "item_id", "category").sort("metric", "item_id").equals(reference):
+        if not table.select(ITEM_COLUMNS).sort(ITEM_COLUMNS).equals(reference):
             raise ConsultationError(
                 f"{name}: {arm} was evaluated on other items than {BASE}, so they cannot be compared. The "
                 f"file or the settings changed in between: evaluate {arm} and {BASE} again."
             )
-    for metric in sorted(reference["metric"].unique()):
-        own = {arm: table.filter(pl.col("metric") == metric) for arm, table in by_arm.items()}
-        categories = sorted(own[BASE]["category"].unique())
+    long = pl.concat([table.with_columns(arm=pl.lit(arm)) for arm, table in by_arm.items()])
+    for metric in sorted(set(reference["metric"]) - set(DIVISORS.values())):
+        wide = _with_divisors(name, metric, long).pivot(
+            on="arm",
+            index=["cluster", "item_id", "category"],
+            values=["value", "divisor", "answered"],
+            on_columns=sorted(by_arm),
+        )
+        wide = wide.sort("cluster", "item_id")
         if with_all:
-            yield metric, ALL, own
-        for category in categories:
+            yield Measure(name, metric, ALL, wide)
+        for category in sorted(wide["category"].unique()):
             if category != ALL or not with_all:
-                yield (
-                    metric,
-                    category,
-                    {arm: table.filter(pl.col("category") == category) for arm, table in own.items()},
-                )
+                yield Measure(name, metric, category, wide.filter(pl.col("category") == category))
+
+
+def _with_divisors(name: str, metric: str, long: pl.DataFrame) -> pl.DataFrame:
+    """Give the items of a metric their divisor: 1, or the value of another metric of the same item and arm."""
+    own = long.filter(pl.col("metric") == metric)
+    if metric not in DIVISORS:
+        return own.with_columns(divisor=pl.lit(1.0))
+    others = long.filter(pl.col("metric") == DIVISORS[metric])
+    joined = own.join(others.select("arm", "item_id", divisor="value"), on=["arm", "item_id"], how="left")
+    if joined["divisor"].has_nulls():
+        raise ConsultationError(
+            f"{name}: {metric} without {DIVISORS[metric]} of the same items. They were evaluated by another "
+            "version: evaluate all arms again."
+        )
+    return joined
 
 
 def _rows(
-    benchmark: str,
-    metric: str,
-    category: str,
-    parts: Mapping[str, pl.DataFrame],
+    measure: Measure,
+    arms: Sequence[str],
     baseline: str,
     bootstraps: int,
     seed: int,
     judge_at_chance: bool,
 ) -> Iterator[dict[str, Any]]:
-    low, high = metric_limits(metric)
-    for arm, table in parts.items():
-        other = {BASE: None, baseline: BASE}.get(arm, baseline)
-        scored = table.drop_nulls("value")
-        interval = mean_interval(
-            scored["value"].to_numpy(),
-            scored["cluster"].to_numpy(),
-            (low, high),
-            bootstraps=bootstraps,
-            seed=derived_seed(seed, "interval", benchmark, metric, category, arm),
-        )
+    limits, pairs = metric_limits(measure.metric), compared_pairs(arms, baseline)
+    where = (measure.benchmark, measure.metric, measure.category)
+    scores = [measure.score(arm) for arm in arms]
+    intervals = score_intervals(
+        scores, limits, bootstraps=bootstraps, seed=derived_seed(seed, "interval", *where)
+    )
+    comparisons = compare_scores(
+        [(measure.score(arm, other), measure.score(other, arm)) for arm, other in pairs],
+        limits,
+        seed=derived_seed(seed, "difference", *where),
+    )
+    compared: dict[str, list[tuple[str | None, Comparison | None]]] = defaultdict(list)
+    for (arm, other), comparison in zip(pairs, comparisons, strict=True):
+        compared[arm].append((other, comparison))
+    for arm, score, (low, high) in zip(arms, scores, intervals, strict=True):
         row = {
             "arm": arm,
-            "benchmark": benchmark,
-            "metric": metric,
-            "category": category,
-            "n": table.height,
-            "n_unanswered": table.height - int(table["answered"].sum()),
-            "value": scored["value"].mean(),
-            "low": interval[0],
-            "high": interval[1],
-            "compared_with": other,
-            "difference": None,
-            "difference_low": None,
-            "difference_high": None,
-            "p_value": None,
-            "adjusted_p": None,
-            "smallest_detectable": None,
+            "benchmark": measure.benchmark,
+            "metric": measure.metric,
+            "category": measure.category,
+            "n": measure.items.height,
+            "n_unanswered": int((~measure.items[f"answered_{arm}"]).sum()),
+            "value": score.value,
+            "low": low,
+            "high": high,
             "judge_at_chance": judge_at_chance,
         }
-        if other is not None:
-            pairs = (
-                scored.join(parts[other].select("item_id", pl.col("value").alias("other")), on="item_id")
-                .drop_nulls("other")
-                .with_columns(difference=pl.col("value") - pl.col("other"))
-            )
-            if pairs.height:
-                row["difference"] = pairs["difference"].mean()
-                row["difference_low"], row["difference_high"] = mean_interval(
-                    pairs["difference"].to_numpy(),
-                    pairs["cluster"].to_numpy(),
-                    (low - high, high - low),
-                    bootstraps=bootstraps,
-                    seed=derived_seed(seed, "difference", benchmark, metric, category, arm, other),
-                )
-        yield row
+        for other, comparison in compared[arm] or [(None, None)]:
+            yield row | {"compared_with": other} | NOT_COMPARED | _compared(comparison)
+
+
+def _compared(comparison: Comparison | None) -> dict[str, Any]:
+    if comparison is None:
+        return {}
+    found = asdict(comparison)
+    return found | {"difference_low": found.pop("low"), "difference_high": found.pop("high")}
+
+
+def _correct(rows: Sequence[dict[str, Any]]) -> None:
+    """Fill in adjusted p values: categories of one measure are a family, and so are all measures as a whole."""
+    families: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        measure = () if row["category"] == ALL else (row["benchmark"], row["metric"])
+        families[row["arm"], str(row["compared_with"]), *measure].append(row)
+    for family in families.values():
+        for row, adjusted in zip(family, holm([row["p_value"] for row in family]), strict=True):
+            row["adjusted_p"] = adjusted
 
 
 def _elo_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,11 +252,6 @@ def _elo_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "low": row["elo_low"],
         "high": row["elo_high"],
         "compared_with": None,
-        "difference": None,
-        "difference_low": None,
-        "difference_high": None,
-        "p_value": None,
-        "adjusted_p": None,
-        "smallest_detectable": None,
+        **NOT_COMPARED,
         "judge_at_chance": row["judge_at_chance"],
     }

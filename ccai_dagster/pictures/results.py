@@ -63,7 +63,7 @@ def score_comparison(eval_scores: pl.DataFrame) -> bytes:
     Returns:
         PNG.
     """
-    whole = eval_scores.filter(pl.col("category") == "all")
+    whole = _whole(eval_scores)
     arms = _arms(whole)
     panels = whole.select("benchmark", "metric").unique().sort("benchmark", "metric").rows()
     columns = min(2, max(1, len(panels)))
@@ -93,7 +93,7 @@ def score_comparison(eval_scores: pl.DataFrame) -> bytes:
 
 def score_comparison_alt(eval_scores: pl.DataFrame) -> str:
     """Say in words what `score_comparison` shows; the figures themselves belong in a table beside it."""
-    whole = eval_scores.filter(pl.col("category") == "all")
+    whole = _whole(eval_scores)
     metrics = whole.select("benchmark", "metric").unique().height
     return (
         f"Scores with 95 % intervals of {', '.join(_arms(whole)) or 'no model'} on {metrics} "
@@ -155,6 +155,12 @@ def sensitivity_alt(decision_sensitivity: pl.DataFrame) -> str:
         f"{largest['decision']} = {largest['alternative']}: {largest['n_in']} statements would come in and "
         f"{largest['n_out']} drop out."
     )
+
+
+def _whole(eval_scores: pl.DataFrame) -> pl.DataFrame:
+    """Overall scores, each once however many arms it is compared with."""
+    whole = eval_scores.filter(pl.col("category") == "all")
+    return whole.unique(["arm", "benchmark", "metric"], keep="first", maintain_order=True)
 
 
 def _arms(eval_scores: pl.DataFrame) -> list[str]:

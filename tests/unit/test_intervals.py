@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccai_dagster.feedback.calibration import Z_95, wilson_interval
-from ccai_dagster.feedback.intervals import mean_interval
+from ccai_dagster.feedback.intervals import bootstrap_levels, mean_interval
 
 UNIT = (0.0, 1.0)
 
@@ -51,10 +51,16 @@ def test_an_interval_of_clusters_is_as_wide_as_their_number_says() -> None:
     shares = np.linspace(0.0, 1.0, 25)
     values = np.repeat(shares, 40)
     low, high = mean_interval(values, np.repeat(names(25), 40), UNIT, bootstraps=20_000, seed=0)
-    expected = Z_95 * shares.std() / 5
-    assert (high - low) / 2 == pytest.approx(expected, rel=0.03)
+    few = 2.064 * np.sqrt(25 / 24)  # t with 24 degrees of freedom, of a standard deviation with 24 below
+    assert (high - low) / 2 == pytest.approx(few * shares.std() / 5, rel=0.03)
     naive_low, naive_high = mean_interval(values, names(1000), UNIT, bootstraps=20_000, seed=0)
-    assert (high - low) / (naive_high - naive_low) == pytest.approx(np.sqrt(40), rel=0.05)
+    assert (high - low) / (naive_high - naive_low) == pytest.approx(np.sqrt(40) * few / Z_95, rel=0.05)
+
+
+def test_levels_allow_for_few_clusters() -> None:
+    # 25 clusters: sqrt(25 / 24) * 2.0639 = 2.1064 standard normal deviations.
+    assert bootstrap_levels(25) == pytest.approx((0.01758, 0.98242), abs=1e-5)
+    assert bootstrap_levels(100_000) == pytest.approx((0.025, 0.975), abs=1e-5)
 
 
 def test_clusters_of_different_size_weigh_by_their_items() -> None:
@@ -63,7 +69,7 @@ def test_clusters_of_different_size_weigh_by_their_items() -> None:
     clusters = np.concatenate([np.full(93, "large"), names(7)])
     low, high = mean_interval(values, clusters, UNIT, bootstraps=2000, seed=0)
     assert low == 0.0  # drawn never with probability (7/8)**8 = 0.34
-    assert high == pytest.approx(3 * 93 / (3 * 93 + 5), abs=0.005)  # more than three times in 1 of 100
+    assert high == pytest.approx(4 * 93 / (4 * 93 + 4), abs=0.001)  # more than four times in 1 of 1,000
 
 
 @given(st.permutations(range(12)))

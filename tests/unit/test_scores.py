@@ -80,6 +80,11 @@ ADHERENCE_TABLES = {
 }
 
 
+COMPARED = (
+    "compared_with", "difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable",
+)  # fmt: skip
+
+
 def scores(tables: dict[str, pl.DataFrame], **changes: Any) -> pl.DataFrame:
     arguments = {
         "items": {arm: {"know": table} for arm, table in tables.items()},
@@ -107,11 +112,21 @@ TABLES = {
 def test_every_arm_gets_means_intervals_and_paired_differences() -> None:
     table = scores(TABLES)
     assert EVAL_SCORES.violations(table).is_empty()
-    public = row(table, arm="public", benchmark="know", category="all")
+    public = row(table, arm="public", benchmark="know", category="all", compared_with="standard")
     assert (public["n"], public["n_unanswered"], public["value"]) == (10, 0, 0.8)
     assert (public["low"], public["high"]) == wilson_interval(8, 10)
-    assert (public["compared_with"], public["difference"]) == ("standard", pytest.approx(0.3))
-    assert 0 <= public["difference_low"] < 0.3 < public["difference_high"] <= 0.6
+    # Three items of ten differ, all in favour of one arm: by the sign test p = 2 * 0.5**3.
+    assert public["difference"] == pytest.approx(0.3)
+    assert public["p_value"] == pytest.approx(0.25, abs=0.01)
+    assert public["difference_low"] == 0 < 0.3 < public["difference_high"] <= 1
+    untrained = row(table, arm="public", benchmark="know", category="all", compared_with="base")
+    assert {**untrained, **dict.fromkeys(COMPARED)} == {**public, **dict.fromkeys(COMPARED)}
+    assert untrained["difference"] == pytest.approx(0.8)
+    # Eight of ten, all one way: 2 * 0.5**8, corrected for nothing, as no other measure has a category `all`.
+    assert untrained["p_value"] == untrained["adjusted_p"] == pytest.approx(2 * 0.5**8, abs=0.002)
+    # The differences spread by sqrt(10 / 9 * 0.8 * 0.2) = 0.4216, so 0.1333 standard errors; t with 9 degrees
+    # of freedom: 2.2622 + 0.8834.
+    assert untrained["smallest_detectable"] == pytest.approx(0.1333 * 3.1456, abs=1e-4)
     standard = row(table, arm="standard", benchmark="know", category="all")
     assert (standard["n_unanswered"], standard["compared_with"], standard["difference"]) == (3, "base", 0.5)
     base = row(table, arm="base", benchmark="know", category="all")
@@ -134,14 +149,18 @@ def test_intervals_resample_templates() -> None:
     clustered = scores({arm: items(values, "bias_ambiguous", per_cluster=4) for arm in TABLES})
     narrow, wide = (row(table, arm="base", benchmark="know", category="all") for table in (single, clustered))
     assert narrow["value"] == wide["value"] == 0
-    # Four equal items a template: half the width counted one by one.
-    assert (wide["high"] - wide["low"]) / (narrow["high"] - narrow["low"]) == pytest.approx(2, abs=0.35)
+    # Four equal items a template: half the width counted one by one, and t with 9 degrees of freedom: by
+    # sqrt(10 / 9) * 2.262 = 2.384 against 1.96 standard deviations.
+    expected = 2 * 2.384 / 1.96
+    assert (wide["high"] - wide["low"]) / (narrow["high"] - narrow["low"]) == pytest.approx(expected, abs=0.2)
 
 
 def test_adherence_has_one_row_a_constitution_and_pairs_what_was_answered() -> None:
     table = scores(TABLES)
-    own = row(table, arm="public", benchmark="adherence", category="public")
+    own = row(table, arm="public", benchmark="adherence", category="public", compared_with="standard")
     assert (own["n"], own["value"], own["difference"]) == (2, pytest.approx(0.7), pytest.approx(0.4))
+    # Two prompts tell nothing of others.
+    assert (own["difference_low"], own["difference_high"], own["smallest_detectable"]) == (-1, 1, None)
     assert own["judge_at_chance"]
     nothing = row(table, arm="public", benchmark="adherence", category="standard")
     assert (nothing["n"], nothing["n_unanswered"], nothing["value"]) == (1, 1, None)
@@ -194,6 +213,7 @@ def test_findings_say_what_differs_what_does_not_and_what_cannot_be_told() -> No
     }
     text = " ".join(findings(scores(many)))
     assert "Accuracy on `know` is higher for `standard` than for `base`: by 50.0 points" in text
+    assert "p below 0.001 corrected for the number of comparisons" in text
     assert "No difference beyond 5% of the scale in 1 comparison: accuracy on `know`." in text
     assert "not measurably better than a coin" in text
 
@@ -208,7 +228,12 @@ def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read(
         scores(few, adherence={arm: t.head(0) for arm, t in ADHERENCE_TABLES.items()}, elo=ELO.head(0))
     )
     text = " ".join(sentences)
-    assert "Too few items to tell whether there is a difference in 1 comparison: accuracy on `know`." in text
+    # Five of ten differ, all one way: the sign test gives 2 * 0.5**5 = 0.0625.
+    assert sentences[0] == "None of 3 paired comparisons shows a difference."
+    assert (
+        "Too few items to tell whether there is a difference in 3 comparisons: accuracy on `know` (3" in text
+    )
+    assert "To be found with a probability of 80 %, a difference would have had to be 52.4 points" in text
     assert "4 of 10 answers of `standard` could not be read" in text
     assert "coin" not in text
 

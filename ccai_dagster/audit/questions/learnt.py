@@ -23,6 +23,10 @@ KIND_OF_MODEL = {
     "preference_model": "the model that learnt the preferences",
     "policy": "the model trained to please the preference model",
 }
+COMPARED = (
+    "compared_with", "difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable",
+)  # fmt: skip
+"""What a row of scores says about one of the arms that a score is compared with."""
 
 
 def model_keys(evidence: Evidence) -> list[str]:
@@ -142,21 +146,18 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
     """
     arm, benchmark, metric, category = score_parts(name)
     table = evidence.table("eval_scores")
-    row = table.filter(
+    rows = table.filter(
         (pl.col("arm") == arm) & (pl.col("benchmark") == benchmark)
         & (pl.col("metric") == metric) & (pl.col("category") == category)
-    ).row(0, named=True)  # fmt: skip
+    ).to_dicts()  # fmt: skip
+    row = rows[0]
     value = "no usable answer" if row["value"] is None else f"{row['value']:.3f}"
     story = [
         f"{metric} of {arm} on {benchmark}, category {category}: {value} "
         f"(95% interval {_number(row['low'])} to {_number(row['high'])}), over {counted(row['n'], 'item')}, "
         f"{row['n_unanswered']:,} of them without a readable answer."
     ]
-    if row["difference"] is not None:
-        story.append(
-            f"Paired with {row['compared_with']} the difference is {row['difference']:+.3f} (95% interval "
-            f"{_number(row['difference_low'])} to {_number(row['difference_high'])})."
-        )
+    story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
         story.append(
             "It rests on a feedback model that was measured to be no better than chance: it shows that the "
@@ -172,13 +173,29 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
         ["judge_calibration"] if benchmark in ("elo", "adherence") else []
     )
     record = evidence.table_if_made(model, ["model_digest"])
-    facts = {**row, "model_digest": record["model_digest"].item() if record is not None else None}
+    facts = {
+        **{name: row[name] for name in row if name not in COMPARED},
+        "comparisons": [{name: each[name] for name in COMPARED} for each in rows if each["compared_with"]],
+        "model_digest": record["model_digest"].item() if record is not None else None,
+    }
     if facts["model_digest"]:
         story.append(f"The model is {facts['model_digest'][:SHORT]} ({model}).")
     return Answer(
         f"score:{name}", f"{benchmark}: {metric}", story, facts, seen=evidence.seen(keys),
         notes=evidence.notes(keys),
     )  # fmt: skip
+
+
+def _comparison(row: dict[str, Any]) -> str:
+    told = (
+        f"Paired with {row['compared_with']} the difference is {row['difference']:+.3f} (95% interval "
+        f"{_number(row['difference_low'])} to {_number(row['difference_high'])}"
+    )
+    if row["p_value"] is not None:
+        told += f"; p = {row['p_value']:.4f}, {row['adjusted_p']:.4f} corrected for the number of comparisons"
+    if row["smallest_detectable"] is not None:
+        told += f"; one of {row['smallest_detectable']:.3f} would have been found with a probability of 80%"
+    return f"{told})."
 
 
 def score_parts(name: str) -> tuple[str, str, str, str]:
@@ -192,4 +209,5 @@ def score_names(evidence: Evidence) -> list[str]:
     table = evidence.table_if_made("eval_scores", ["arm", "benchmark", "metric", "category"])
     if table is None:
         return []
-    return ["/".join(row[:3] if row[3] == "all" else row) for row in table.iter_rows()]
+    names = ["/".join(row[:3] if row[3] == "all" else row) for row in table.iter_rows()]
+    return list(dict.fromkeys(names))
