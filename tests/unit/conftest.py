@@ -74,7 +74,8 @@ def finished(small_consultation: SmallConsultation, tmp_path: Path) -> Finished:
     score = {
         "arm": "public", "benchmark": "elo", "metric": "helpfulness", "category": "all", "n": 12, "n_unanswered": 2,
         "value": 8.0, "low": -3.0, "high": 19.0, "compared_with": "standard", "difference": 4.0,
-        "difference_low": -9.0, "difference_high": 17.0, "p_value": 0.012, "adjusted_p": 0.024, "smallest_detectable": 5.5, "judge_at_chance": True,
+        "difference_low": -9.0, "difference_high": 17.0, "p_value": 0.012, "adjusted_p": 0.024,
+        "smallest_detectable": 5.5, "judge_at_chance": True,
     }  # fmt: skip
     small = small_consultation
     tables = {
