@@ -269,7 +269,7 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     }
     sets = {each: consultation.evaluation_set(each) for each in file.benchmarks}
     versions = {
-        each: code_version("2", [settings, file.seed, file.model, set_.content_digest()])
+        each: code_version("3", [settings, file.seed, file.model, set_.content_digest()])
         for each, set_ in sets.items()
     }
 

@@ -912,7 +912,7 @@ BENCHMARK_ITEMS = _contract(
     item_id=Field(pl.String, "id of the item, equal for every model"),
     cluster=Field(pl.String, "items made from one template share it; intervals resample clusters"),
     category=Field(pl.String, "category of the item, `all` if the benchmark has none"),
-    value=Field(pl.Float64, "the score of this item; its mean is the metric"),
+    value=Field(pl.Float64, "the score of this item"),
     answered=Field(pl.Boolean, "whether the model's output could be read as an answer"),
     output=Field(pl.String, "what the model answered"),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.benchmark_sets import gsm8k, mmlu, political_even_handedness, xstest
+from ccai_dagster.evaluation.benchmark_sets import bbq, gsm8k, mmlu, political_even_handedness, xstest
 from ccai_dagster.evaluation.benchmark_sets.json_lines import read_json_lines
 from ccai_dagster.evaluation.benchmark_sets.reading import Asking, Format
 from ccai_dagster.evaluation.items import (
@@ -38,6 +38,7 @@ FORMATS: dict[str, Format] = {
     "numeric_answer": _json_lines("numeric_answer", NumericAnswerItem),
     "social_bias": _json_lines("social_bias", SocialBiasItem),
     "over_refusal": _json_lines("over_refusal", OverRefusalItem),
+    "bbq": Format(bbq.read_bbq),
     "mmlu": Format(
         mmlu.read_mmlu, mmlu.read_mmlu_from_hub, shots=5, most_shots=mmlu.MOST_SHOTS, chat=False, plain=True
     ),

@@ -76,7 +76,7 @@ def test_a_model_runs_every_format_the_same_way_twice(
     )
     # 6 items with 2 letters, 4 with 3 letters, 3 + 3 responses.
     assert told[-1] == (30, 30)
-    heights = {"my_multiple_choice": 6, "my_numeric_answer": 3, "my_social_bias": 8, "my_over_refusal": 3}
+    heights = {"my_multiple_choice": 6, "my_numeric_answer": 3, "my_social_bias": 10, "my_over_refusal": 3}
     assert {name: table.height for name, table in run.items.items()} == heights
     for name, table in run.items.items():
         assert BENCHMARK_ITEMS.violations(table).is_empty()

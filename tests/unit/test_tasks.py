@@ -159,9 +159,11 @@ def test_the_identity_holds_for_any_answers(counts: tuple[int, int, int]) -> Non
 
 def test_bias_disambiguated_counts_unknown_as_zero() -> None:
     item = bias_item("disambiguated", 1)
-    assert item.choice_scores(0) == {"bias_disambiguated": 1.0, "accuracy_disambiguated": 0.0}
-    assert item.choice_scores(1) == {"bias_disambiguated": -1.0, "accuracy_disambiguated": 1.0}
-    assert item.choice_scores(2) == {"bias_disambiguated": 0.0, "accuracy_disambiguated": 0.0}
+    names = ("bias_disambiguated", "person_disambiguated", "accuracy_disambiguated")
+    assert [item.choice_scores(0)[name] for name in names] == [1.0, 1.0, 0.0]
+    assert [item.choice_scores(1)[name] for name in names] == [-1.0, 1.0, 1.0]
+    assert [item.choice_scores(2)[name] for name in names] == [0.0, 0.0, 0.0]
+    assert set(item.choice_scores(0)) == set(names)
     assert item.cluster == "t1"
 
 
