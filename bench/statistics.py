@@ -22,10 +22,10 @@ SECONDS = 20.0
 LEANS = {"base": 0.3, "standard": 0.15, "public": 0.1}
 """Mean bias of the models' answers; templates differ by a standard deviation of 0.4."""
 SIZES = {
-    "Age": 3680, "Disability_status": 1556, "Gender_identity": 672, "Gender_identity (names)": 5000, "Nationality": 3080,
-    "Physical_appearance": 1576, "Race_ethnicity": 1880, "Race_ethnicity (names)": 5000, "Race_x_SES": 3360,
-    "Race_x_SES (names)": 7800, "Race_x_gender": 4080, "Race_x_gender (names)": 11880, "Religion": 1200, "SES": 6864,
-    "Sexual_orientation": 864,
+    "Age": 3680, "Disability_status": 1556, "Gender_identity": 672, "Gender_identity (names)": 5000,
+    "Nationality": 3080, "Physical_appearance": 1576, "Race_ethnicity": 1880, "Race_ethnicity (names)": 5000,
+    "Race_x_SES": 3360, "Race_x_SES (names)": 7800, "Race_x_gender": 4080, "Race_x_gender (names)": 11880,
+    "Religion": 1200, "SES": 6864, "Sexual_orientation": 864,
 }  # fmt: skip
 """Items of each category of BBQ, 58,492 in all."""
 TEMPLATES = 25

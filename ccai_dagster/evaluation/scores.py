@@ -218,8 +218,8 @@ def _rows(
             "high": high,
             "judge_at_chance": judge_at_chance,
         }
-        for other, comparison in compared[arm] or [(None, None)]:
-            yield row | {"compared_with": other} | NOT_COMPARED | _compared(comparison)
+        for with_, comparison in compared[arm] or [(None, None)]:
+            yield row | {"compared_with": with_} | NOT_COMPARED | _compared(comparison)
 
 
 def _compared(comparison: Comparison | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from ccai_dagster.contracts import ADHERENCE, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.findings import findings
+from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.scores import score_table
 from ccai_dagster.feedback.calibration import Z_95, wilson_interval
 
@@ -185,6 +185,43 @@ def test_elo_by_people_stands_beside_it() -> None:
     public = row(table, arm="public", benchmark="elo_by_people")
     assert (public["value"], public["low"], public["judge_at_chance"]) == (-10, -40, False)
     assert row(table, arm="public", benchmark="elo")["value"] == 50
+
+
+def test_p_values_are_corrected_within_categories_and_within_wholes() -> None:
+    # Six of eight items of each category change, and nothing in the other metric.
+    changed = pl.concat([items([1.0] * 12 + [0.0] * 4), items([0.0] * 16, "accuracy_other")])
+    nothing = pl.concat([items([0.0] * 16), items([0.0] * 16, "accuracy_other")])
+    table = scores({"base": nothing, "standard": changed, "public": changed})
+    own = table.filter(benchmark="know", arm="standard", compared_with="base")
+    whole, even, odd = (row(own, metric="accuracy", category=name) for name in ("all", "even", "odd"))
+    other = row(own, metric="accuracy_other", category="all")
+    # Six changes, all one way: 2 * 0.5**6 each, and two categories.
+    assert (even["p_value"], odd["p_value"]) == pytest.approx((2 * 0.5**6, 2 * 0.5**6), abs=0.004)
+    assert max(even["adjusted_p"], odd["adjusted_p"]) < 2 * max(even["p_value"], odd["p_value"])
+    assert min(even["adjusted_p"], odd["adjusted_p"]) == 2 * min(even["p_value"], odd["p_value"])
+    # Two measures as a whole, of which the other shows nothing.
+    assert whole["adjusted_p"] == 2 * whole["p_value"] < 0.01
+    assert (other["p_value"], other["adjusted_p"]) == (1.0, 1.0)
+    same = row(table, arm="public", metric="accuracy", category="all", compared_with="standard")
+    assert (same["difference"], same["p_value"]) == (0.0, 1.0)
+
+
+def test_an_arm_that_lost_accuracy_is_named_and_no_other() -> None:
+    better = {"base": items([1.0, 0.0] * 20), "standard": items([1.0] * 40), "public": items([1.0, 0.0] * 20)}
+    assert regressions(scores(better)) == []
+    worse = {
+        "base": items([1.0] * 40),
+        "standard": items([1.0] * 40),
+        "public": items([0.0] * 12 + [1.0] * 28),
+    }
+    found = regressions(scores(worse))
+    # Twelve lost as a whole; six in each of two categories would be 2 * 2 * 0.5**6 = 0.0625.
+    assert [each.subject for each in found] == ["public/know/accuracy/all"]
+    assert found[0].severity == "warning"
+    assert "lower than base by 30.0 points (95 % interval between \u2212" in found[0].message
+    # What costs no right answers is no regression.
+    refusing = {arm: table.with_columns(metric=pl.lit("refusal_safe")) for arm, table in worse.items()}
+    assert regressions(scores(refusing)) == []
 
 
 def test_arms_on_different_items_are_refused() -> None:

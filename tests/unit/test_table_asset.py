@@ -43,3 +43,27 @@ def test_a_check_that_comes_before_the_table_goes_on_record_and_stops_the_asset(
     data = failure.step_failure_data.user_failure_data
     assert data is not None and "idea ledger row I2 (13): I1, I2 differ" in str(data.description)
     assert not result.get_asset_materialization_events()
+
+
+def test_a_check_that_warns_fails_and_stops_nothing() -> None:
+    def body(context):  # type: ignore[no-untyped-def]
+        lost = Finding("warning", "", None, "public/know", "lower than base by 30 points")
+        return Table(
+            IMPORT_REPORT.empty(), {}, [Checked("told", [lost]), Checked("lost", [lost], warns=True)]
+        )
+
+    made = table_asset(
+        IMPORT_REPORT, key=["ranked"], group="g", description="d", owner="team:t", kinds=set(),
+        checks=["told", "lost"],
+    )(body)  # fmt: skip
+    result = dg.materialize(
+        [made], resources={"tables": dg.mem_io_manager}, instance=dg.DagsterInstance.ephemeral()
+    )  # fmt: skip
+
+    assert result.success and result.get_asset_materialization_events()
+    checks = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert {name: each.passed for name, each in checks.items()} == {
+        "contract": True, "told": True, "lost": False,
+    }  # fmt: skip
+    assert checks["lost"].severity == dg.AssetCheckSeverity.WARN
+    assert checks["lost"].metadata["what"].value == "public/know: lower than base by 30 points."
