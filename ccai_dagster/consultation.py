@@ -61,6 +61,7 @@ class Benchmark(Settings):
         "numeric_answer",
         "social_bias",
         "over_refusal",
+        "bbq",
         "mmlu",
         "gsm8k",
         "xstest",

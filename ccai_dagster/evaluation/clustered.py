@@ -14,7 +14,7 @@ skewed, heavy-tailed, of unequal size, and hardly any that differ from zero):
   templates but 64 where one in twelve differs from zero;
 - a paired difference: ratios of random halves of the clusters (Hartigan 1969, Using Subsample Values as Typical
   Values, JASA 64). Their percentiles are the interval that belongs to the test that flips the sign of whole
-  clusters, exact for any number of clusters if differences are symmetric about their mean: 92 to 100 of 100.
+  clusters, exact for any number of clusters if differences are symmetric about their mean: 91 to 100 of 100.
   Interval and p value come from the same draws and say the same.
 
 What is scored, and what is compared with what, belongs to `scores`.
@@ -28,7 +28,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccai_dagster.feedback.intervals import (
-    FEWEST_CLUSTERS,
     Interval,
     bootstrap_levels,
     resampled_sums,
@@ -72,8 +71,8 @@ class Comparison:
         high: Upper end.
         p_value: Two-sided; by flipping the signs of clusters.
         smallest_detectable: Difference that would be found at 5 % with a probability of 80 %; None if no
-            possible one would be (always so with fewer than six clusters), or nothing tells how much clusters
-            vary.
+            possible one would be (always so with fewer than six clusters that count), or nothing tells how much
+            clusters vary.
     """
 
     difference: float
@@ -144,8 +143,8 @@ def _compared(first: Ratio, second: Ratio, draws: np.ndarray, limits: Interval) 
     rest = _residuals(first) - _residuals(second)
     same = bool(np.abs(rest).max() <= _ROUNDING * reach)
     # A half in which nothing counts says nothing: it stands at both ends.
-    below = np.where(np.isfinite(draws), draws, -np.inf)
-    above = np.where(np.isfinite(draws), draws, np.inf)
+    known = np.isfinite(draws)
+    below, above = np.where(known, draws, -np.inf), np.where(known, draws, np.inf)
     not_above = 1 + int((below <= _ROUNDING).sum())
     not_below = 1 + int((above >= -_ROUNDING).sum())
     p_value = min(1.0, 2 * min(not_above, not_below) / (1 + draws.size))
@@ -155,7 +154,7 @@ def _compared(first: Ratio, second: Ratio, draws: np.ndarray, limits: Interval) 
         low = max(-reach, min(float(np.quantile(below, LEVEL / 2, method="lower")), difference))
         high = min(reach, max(float(np.quantile(above, 1 - LEVEL / 2, method="higher")), difference))
     detectable = None
-    if not same and n_clusters >= FEWEST_CLUSTERS:
+    if not same and (~known).mean() < LEVEL / 2:
         error = float(np.sqrt(n_clusters / (n_clusters - 1) * (rest**2).sum()))
         size = smallest_detectable(error, n_clusters)
         detectable = size if size <= reach else None
