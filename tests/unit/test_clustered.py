@@ -119,7 +119,7 @@ def simulated(kind: str, trials: int, generator: np.random.Generator) -> np.ndar
 def test_intervals_of_25_templates_cover_the_truth_about_as_often_as_they_say(
     kind: str, scores: tuple[float, float], differences: tuple[float, float]
 ) -> None:
-    drawn = simulated(kind, 400, np.random.default_rng(5))
+    drawn = simulated(kind, 250, np.random.default_rng(5))
     ratios = [Ratio(40 * row, np.full(25, 40.0)) for row in drawn]
     own = score_intervals(ratios, BIAS, bootstraps=2000, seed=2)
     assert scores[0] <= np.mean([low <= 0.1 <= high for low, high in own]) <= scores[1]
@@ -132,7 +132,7 @@ def test_intervals_of_25_templates_cover_the_truth_about_as_often_as_they_say(
 
 def test_the_test_errs_as_often_as_it_says_and_finds_what_it_says_it_would() -> None:
     generator = np.random.default_rng(6)
-    templates = generator.normal(0.0, 0.2, (400, 25))
+    templates = generator.normal(0.0, 0.2, (300, 25))
     sizes = np.full(25, 40.0)
     nothing = Ratio(np.zeros(25), sizes)
     none = compare_scores([(Ratio(40 * row, sizes), nothing) for row in templates], BIAS, seed=3)
