@@ -174,9 +174,9 @@ def smallest_detectable(standard_error: float, n_clusters: int) -> float:
         standard_error: Of the difference, clustered.
         n_clusters: At least two.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    quantiles = t.ppf([1 - LEVEL / 2, POWER], n_clusters - 1)
+    quantiles = stdtrit(n_clusters - 1, np.array([1 - LEVEL / 2, POWER]))
     return float(quantiles.sum() * standard_error)
 
 
