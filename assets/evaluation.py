@@ -18,10 +18,12 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import TEMPLATE_VERSION
 from ccai_dagster.evaluation.elo import elo_tables
 from ccai_dagster.evaluation.elo_findings import elo_findings
+from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
 from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.outcomes import judge_outcomes, people_outcomes
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
+from ccai_dagster.evaluation.representativeness import representativeness_table
 from ccai_dagster.evaluation.scores import score_table
 from ccai_dagster.staleness import version_of
 from resources.launcher import Launcher
@@ -208,7 +210,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         )
 
     measured = [make(consultation, name) for name in arms for make in (_benchmarks, _judged)]
-    return [*measured, comparisons, ratings, elo, eval_scores]
+    return [*measured, comparisons, ratings, elo, eval_scores, *_opinions(consultation)]
 
 
 def _observed_ratings(context: dg.AssetExecutionContext, consultation: Consultation) -> pl.DataFrame:
@@ -220,6 +222,49 @@ def _observed_ratings(context: dg.AssetExecutionContext, consultation: Consultat
             "materialize again; `ccai run` does both."
         )
     return table
+
+
+def _opinions(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Whose opinions the models represent, if the consultation has a set of opinion questions."""
+    arms, seed, settings = [BASE, *consultation.arms], consultation.file.seed, consultation.profile.evaluation
+    sets = {
+        name: consultation.evaluation_set(name)
+        for name, each in consultation.file.benchmarks.items()
+        if each.format == "opinion_qa"
+    }
+    if not sets:
+        return []
+    items = {f"{arm}__items__{name}": [arm, name] for arm in arms for name in sets}
+
+    @table_asset(
+        contracts.OPINION_REPRESENTATIVENESS, key=["opinion_representativeness"], group=GROUP, owner=OWNER,
+        kinds={"python"}, ins=items | {"eval_scores": ["eval_scores"]},
+        settings=[settings, seed, consultation.file.baseline, *(each.content_digest() for each in sets.values())],
+        description="How well every arm's opinions represent each group of people, beside what can be expected.",
+    )  # fmt: skip
+    def opinion_representativeness(
+        context: dg.AssetExecutionContext, eval_scores: pl.DataFrame, **tables: pl.DataFrame
+    ) -> Table:
+        frame = representativeness_table(
+            eval_scores,
+            {arm: {name: tables[f"{arm}__items__{name}"] for name in sets} for arm in arms},
+            {name: read_evaluation_set(each) for name, each in sets.items()},
+            consultation.file.baseline,
+            settings.bootstraps,
+            seed,
+        )
+        drawn = {name: frame.filter(pl.col("benchmark") == name) for name in sets}
+        return Table(
+            frame,
+            {
+                f"heat map of {name}": picture(
+                    pictures.representativeness(own), pictures.representativeness_alt(own)
+                )
+                for name, own in drawn.items()
+            },
+        )
+
+    return [opinion_representativeness]
 
 
 def _model_key(name: str) -> list[str]:

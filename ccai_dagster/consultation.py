@@ -64,6 +64,7 @@ class Benchmark(Settings):
         "bbq",
         "mmlu",
         "gsm8k",
+        "opinion_qa",
         "xstest",
         "political_even_handedness",
     ]

@@ -912,7 +912,7 @@ BENCHMARK_ITEMS = _contract(
     item_id=Field(pl.String, "id of the item, equal for every model"),
     cluster=Field(pl.String, "items made from one template share it; intervals resample clusters"),
     category=Field(pl.String, "category of the item, `all` if the benchmark has none"),
-    value=Field(pl.Float64, "the score of this item"),
+    value=Field(pl.Float64, "the score of this item; null if there was nothing to score", nullable=True),
     answered=Field(pl.Boolean, "whether the model's output could be read as an answer"),
     output=Field(pl.String, "what the model answered"),
 )
@@ -1074,6 +1074,60 @@ QUALITATIVE_RESPONSES = _contract(
     prompt=Field(pl.String, "what the user says"),
     response=Field(pl.String, "what the model responds"),
     refused=Field(pl.Boolean, "whether the response contains a phrase of refusal"),
+)
+OPINION_REPRESENTATIVENESS = _contract(
+    "opinion_representativeness",
+    ("benchmark", "attribute", "group", "arm"),
+    intervals=(
+        ("value", "low", "high"),
+        ("difference", "difference_low", "difference_high"),
+        ("above_uniform", "above_uniform_low", "above_uniform_high"),
+    ),
+    benchmark=Field(pl.String, "name of the set of questions"),
+    attribute=Field(pl.String, "what the group has in common, or `everybody`"),
+    group=Field(pl.String, "whose opinions"),
+    arm=ARM,
+    n=Field(pl.Int64, "questions that the model and the group answered", checks=(Check.ge(1),)),
+    value=Field(
+        pl.Float64, "1 minus the mean distance of the model's and the group's opinions", checks=PROBABILITY
+    ),
+    low=Field(pl.Float64, "lower end of the 95 % interval, questions resampled"),
+    high=Field(pl.Float64, "upper end of the 95 % interval"),
+    uniform=Field(
+        pl.Float64, "the value of a model that prefers no option, on these questions", checks=PROBABILITY
+    ),
+    above_uniform=Field(pl.Float64, "how far the value lies above that, question by question"),
+    above_uniform_low=Field(pl.Float64, "lower end of its 95 % interval"),
+    above_uniform_high=Field(pl.Float64, "upper end of its 95 % interval"),
+    ceiling=Field(
+        pl.Float64,
+        "expected value of a model that knows the group exactly, measured on as many people as answered; null "
+        "where it is not known how many did",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    nearest_group=Field(
+        pl.String, "the other group of the attribute whose opinions are nearest to this one's", nullable=True
+    ),
+    nearest_value=Field(
+        pl.Float64,
+        "its value for this group, on the questions both answered",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    compared_with=Field(pl.String, "the arm it is paired with, if any", nullable=True),
+    difference=Field(pl.Float64, "paired difference to that arm", nullable=True),
+    difference_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    difference_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    p_value=Field(
+        pl.Float64, "two-sided p value of the paired difference", nullable=True, checks=PROBABILITY
+    ),
+    adjusted_p=Field(
+        pl.Float64,
+        "the p value corrected (Holm) for all groups between the same two arms",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
 )
 EVAL_SCORES = _contract(
     "eval_scores",

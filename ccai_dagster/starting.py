@@ -267,5 +267,6 @@ def _sample_sets(sample: Consultation) -> str:
     chosen = {
         name: each.model_dump(exclude_defaults=True) | {"path": f"sample:{each.path}"}
         for name, each in sample.file.benchmarks.items()
+        if each.format != "opinion_qa"  # the opinions of another public
     }
     return yaml.safe_dump({"benchmarks": chosen}, sort_keys=False)

@@ -25,7 +25,7 @@ from ccai_dagster.digest import text_digest, value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set, sample_items
 from ccai_dagster.evaluation.harness_model import load_harness_model
-from ccai_dagster.evaluation.items import ChoiceItem, Item, Prompt
+from ccai_dagster.evaluation.items import Item, LetteredItem, Prompt
 from ccai_dagster.evaluation.tasks import VERSION, response_tokens, task_definition
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import EvaluationSettings
@@ -205,7 +205,7 @@ def _check_items(harness: Any, place: str, items: Sequence[Item], new_tokens: in
                     "Shorten or remove the item, give the benchmark fewer `shots` if it has any, or choose a model "
                     "with a longer context."
                 )
-            if not isinstance(item, ChoiceItem):
+            if not isinstance(item, LetteredItem):
                 continue
             # Only the end of a prompt has a say in how the letter after it is cut into tokens.
             end = (text[-ENDING:], tuple(item.continuations))
@@ -232,7 +232,7 @@ def _evaluate(harness: Any, sets: Mapping[str, Sequence[Item]], new_tokens: int,
     from lm_eval.tasks import TaskManager
 
     total = sum(
-        len(item.continuations) if isinstance(item, ChoiceItem) else len(item.prompts())
+        len(item.continuations) if isinstance(item, LetteredItem) else len(item.prompts())
         for items in sets.values()
         for item in items
     )
@@ -267,14 +267,19 @@ def _item_rows(name: str, items: Sequence[Item], samples: Sequence[Mapping[str, 
     rows = []
     for item in items:
         reading = item.read(results[item.id])
-        for metric, value in reading.scores.items():
+        own = [(metric, item.id, item.category, value) for metric, value in reading.scores.items()]
+        own += [
+            (metric, f"{item.id}/{category}", category, value)
+            for (metric, category), value in reading.by_category.items()
+        ]
+        for metric, item_id, category, value in own:
             rows.append(
                 {
                     "benchmark": name,
                     "metric": metric,
-                    "item_id": item.id,
+                    "item_id": item_id,
                     "cluster": item.cluster,
-                    "category": item.category,
+                    "category": category,
                     "value": value,
                     "answered": reading.answered and metric not in reading.unread,
                     "output": reading.output,

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.benchmark_sets import bbq, gsm8k, mmlu, political_even_handedness, xstest
+from ccai_dagster.evaluation.benchmark_sets import (
+    bbq,
+    gsm8k,
+    mmlu,
+    opinion_qa,
+    political_even_handedness,
+    xstest,
+)
 from ccai_dagster.evaluation.benchmark_sets.json_lines import read_json_lines
 from ccai_dagster.evaluation.benchmark_sets.reading import Asking, Format
 from ccai_dagster.evaluation.items import (
@@ -50,6 +57,7 @@ FORMATS: dict[str, Format] = {
         chat=False,
         plain=True,
     ),
+    "opinion_qa": Format(opinion_qa.read_opinion_qa),
     "xstest": Format(xstest.read_xstest, xstest.read_xstest_from_hub),
     "political_even_handedness": Format(political_even_handedness.read_political_even_handedness),
 }

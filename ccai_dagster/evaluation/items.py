@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from string import ascii_uppercase
 from typing import Annotated, Any, ClassVar, Literal
@@ -47,14 +47,16 @@ class Reading:
     Attributes:
         output: What the model answered: its text, or the likeliest letter (several if they tie).
         answered: Whether the output is an answer at all.
-        scores: Value of each metric this item counts for.
+        scores: Value of each metric this item counts for; None where the answer has none.
+        by_category: Values of metrics that one item has for several categories, by metric and category.
         unread: Metrics that found no answer of their own kind in an output that others could read.
     """
 
     output: str
     answered: bool
-    scores: dict[str, float]
+    scores: Mapping[str, float | None]
     unread: frozenset[str] = frozenset()
+    by_category: Mapping[tuple[str, str], float | None] = field(default_factory=dict)
 
 
 class Item(BaseModel, ABC):
@@ -103,27 +105,24 @@ class Item(BaseModel, ABC):
                 the model's likeliest next text.
         """
 
-    def response_scores(self, results: Sequence[Any]) -> dict[str, float]:
+    def response_scores(self, results: Sequence[Any]) -> Mapping[str, float | None]:
         """Return what the harness averages of the response to one prompt."""
         return self.read(results).scores
 
 
-class ChoiceItem(Item):
-    """An item answered by the letter of a choice."""
+class LetteredItem(Item):
+    """An item whose choices have letters; which of them are right, if any, is not said here."""
 
     generated: ClassVar[bool] = False
     choices: Annotated[tuple[Text, ...], Field(min_length=2, max_length=26)]
-    answer: Annotated[int, Field(ge=0)]
 
     distinct_choices: ClassVar[bool] = True
     """Whether two choices of the same text are a fault; published sets have a few."""
 
     @model_validator(mode="after")
-    def _choices_fit(self) -> ChoiceItem:
+    def _choices_differ(self) -> LetteredItem:
         if self.distinct_choices and len(set(self.choices)) < len(self.choices):
             raise ValueError("two of the choices are the same text")
-        if self.answer >= len(self.choices):
-            raise ValueError(f"answer {self.answer} is not the index of one of {len(self.choices)} choices")
         return self
 
     @property
@@ -146,6 +145,18 @@ class ChoiceItem(Item):
             f"({letter}) {text}" for letter, text in zip(self.letters, self.choices, strict=True)
         )
         return f"{question}\n\n{options}\n\nReply with the letter of one option."
+
+
+class ChoiceItem(LetteredItem):
+    """An item with one right choice."""
+
+    answer: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _answer_fits(self) -> ChoiceItem:
+        if self.answer >= len(self.choices):
+            raise ValueError(f"answer {self.answer} is not the index of one of {len(self.choices)} choices")
+        return self
 
     def read(self, results: Sequence[Any]) -> Reading:
         """Score the likeliest letter; letters that tie share the item equally (bfloat16 makes ties)."""

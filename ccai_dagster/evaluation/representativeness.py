@@ -14,7 +14,6 @@ group that represents this one best. What a model is asked belongs to `benchmark
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,38 +23,23 @@ from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import OPINION_REPRESENTATIVENESS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.benchmark_sets.opinion_qa import METRIC, OpinionItem
-from ccai_dagster.evaluation.opinions import expected_similarity, similarity
+from ccai_dagster.evaluation.items import Item
+from ccai_dagster.evaluation.opinions import Distribution, expected_similarity, similarity
+from ccai_dagster.evaluation.scores import ALL
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import mean_interval
 
-COMPARED = (
+CARRIED = (
     "value", "low", "high", "compared_with", "difference", "difference_low", "difference_high", "p_value",
     "adjusted_p",
 )  # fmt: skip
-"""Columns of EVAL_SCORES that are carried over."""
-
-
-@dataclass(frozen=True)
-class Yardsticks:
-    """What a value of one group may be compared with, over the same questions.
-
-    Attributes:
-        uniform: Of a model that prefers no option.
-        ceiling: Of a model that knew the group exactly; None where only shares are known, not how many answered.
-        nearest_group: The other group of the attribute that represents this one best; None if there is none.
-        nearest_value: How well it does, over the questions that both answered.
-    """
-
-    uniform: float
-    ceiling: float | None
-    nearest_group: str | None
-    nearest_value: float | None
+"""Columns that are those of EVAL_SCORES; from the fourth on they are about a pair of arms."""
 
 
 def representativeness_table(
     scores: pl.DataFrame,
     items: Mapping[str, Mapping[str, pl.DataFrame]],
-    questions: Mapping[str, Sequence[OpinionItem]],
+    questions: Mapping[str, Sequence[Item]],
     baseline: str,
     bootstraps: int,
     seed: int,
@@ -81,32 +65,85 @@ def representativeness_table(
     """
     rows = []
     for benchmark, set_ in sorted(questions.items()):
-        by_id = {item.id: item for item in set_}
-        own = scores.filter(
-            (pl.col("benchmark") == benchmark) & (pl.col("metric") == METRIC) & pl.col("value").is_not_null()
-        )
-        for arm, category, row in _compared(own, baseline):
-            answered = items[arm][benchmark].filter(
-                (pl.col("metric") == METRIC) & (pl.col("category") == category)
-            )
-            answered = answered.drop_nulls("value").sort("item_id")
-            used = [_question(by_id, cluster, benchmark, arm) for cluster in answered["question"]]
-            attribute, group = _named(used[0], category, benchmark, arm)
+        by_id = {item.id: item for item in set_ if isinstance(item, OpinionItem)}
+        for row in _compared(scores, benchmark, baseline):
+            arm, category = row["arm"], row["category"]
+            own = (pl.col("metric") == METRIC) & (pl.col("category") == category)
+            answered = items[arm][benchmark].filter(own).drop_nulls("value").sort("item_id")
+            ids = [item_id.removesuffix(f"/{category}") for item_id in answered["item_id"]]
+            if unknown := [each for each in ids if each not in by_id or category not in by_id[each].groups()]:
+                raise ConsultationError(
+                    f"{benchmark}: {arm} was asked {unknown[0]!r}, to which {category} has no answers in the file. It "
+                    f"changed in between: evaluate {arm} again."
+                )
+            used = [by_id[each] for each in ids]
+            attribute, group = used[0].groups()[category]
             uniform = np.array([_uniform(item, attribute, group) for item in used])
             above = answered["value"].to_numpy() - uniform
             low, high = mean_interval(
                 above, answered["cluster"].to_numpy(), (-1.0, 1.0), bootstraps=bootstraps,
                 seed=derived_seed(seed, "above uniform", benchmark, category, arm),
             )  # fmt: skip
-            beside = yardsticks(used, attribute, group)
+            nearest_group, nearest_value = _nearest(used, attribute, group)
             rows.append(
                 {
-                    "benchmark": benchmark, "attribute": attribute, "group": group, "arm": arm,
-                    "n": len(used), **{name: row[name] for name in COMPARED},
-                    "uniform": beside.uniform, "above_uniform": float(above.mean()),
-                    "above_uniform_low": low, "above_uniform_high": high,
-                    "ceiling": beside.ceiling, "nearest_group": beside.nearest_group,
-                    "nearest_value": beside.nearest_value,
+                    "benchmark": benchmark, "attribute": attribute, "group": group, "arm": arm, "n": len(used),
+                    **{name: row[name] for name in CARRIED},
+                    "uniform": float(uniform.mean()), "above_uniform": float(above.mean()),
+                    "above_uniform_low": low, "above_uniform_high": high, "ceiling": _ceiling(used, attribute, group),
+                    "nearest_group": nearest_group, "nearest_value": nearest_value,
                 }
             )  # fmt: skip
     return OPINION_REPRESENTATIVENESS.build(rows).sort(OPINION_REPRESENTATIVENESS.key)
+
+
+def _compared(scores: pl.DataFrame, benchmark: str, baseline: str) -> Iterator[dict[str, Any]]:
+    """Yield one row of the scores for every arm and group: paired with the baseline, the baseline with `base`."""
+    own = scores.filter(
+        (pl.col("benchmark") == benchmark) & (pl.col("metric") == METRIC) & (pl.col("category") != ALL)
+    ).drop_nulls("value")
+    wanted = pl.when(pl.col("arm") == baseline).then(pl.lit(BASE)).otherwise(pl.lit(baseline))
+    paired = own.filter((pl.col("arm") == BASE) | (pl.col("compared_with") == wanted))
+    # The base model is compared with nothing; where it has a row for each pairing, the figure is the same.
+    base = paired.filter(pl.col("arm") == BASE).unique("category", keep="first", maintain_order=True)
+    base = base.with_columns(pl.lit(None).cast(base.schema[name]).alias(name) for name in CARRIED[3:])
+    yield from base.iter_rows(named=True)
+    yield from paired.filter(pl.col("arm") != BASE).iter_rows(named=True)
+
+
+def _shares(item: OpinionItem, attribute: str, group: str) -> Distribution:
+    shares = item.answers[attribute][group].shares
+    assert shares is not None  # noqa: S101 - only groups that answered have a category
+    return shares
+
+
+def _uniform(item: OpinionItem, attribute: str, group: str) -> float:
+    n = len(item.ordinals)
+    return similarity(np.full(n, 1 / n), _shares(item, attribute, group), item.ordinals)
+
+
+def _ceiling(items: Sequence[OpinionItem], attribute: str, group: str) -> float | None:
+    values = []
+    for item in items:
+        n = item.answers[attribute][group].n_answers
+        if n is None:
+            return None
+        values.append(expected_similarity(_shares(item, attribute, group), n, item.ordinals))
+    return float(np.mean(values))
+
+
+def _nearest(items: Sequence[OpinionItem], attribute: str, group: str) -> tuple[str | None, float | None]:
+    """Return the group of the same attribute that represents this one best, and how well."""
+    values: dict[str, list[float]] = {}
+    for item in items:
+        for other_attribute, other in item.groups().values():
+            if other_attribute == attribute and other != group:
+                own = _shares(item, attribute, group)
+                values.setdefault(other, []).append(
+                    similarity(_shares(item, attribute, other), own, item.ordinals)
+                )
+    if not values:
+        return None, None
+    means = {other: float(np.mean(each)) for other, each in values.items()}
+    nearest = max(sorted(means), key=lambda other: means[other])
+    return nearest, means[nearest]

@@ -6,11 +6,11 @@ items' own (`items`); running them belongs to `benchmarks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ccai_dagster.digest import value_digest
-from ccai_dagster.evaluation.items import ChoiceItem, Item, Prompt
+from ccai_dagster.evaluation.items import Item, LetteredItem, Prompt
 
 VERSION = 2
 """Raised whenever a prompt or a score changes meaning: figures are only compared within one version."""
@@ -51,14 +51,14 @@ def task_definition(
 
     def doc_to_choice(doc: dict[str, Any]) -> list[str]:
         item = by_id[doc["id"]]
-        assert isinstance(item, ChoiceItem)  # noqa: S101 - the definition below names it for these only
+        assert isinstance(item, LetteredItem)  # noqa: S101 - the definition below names it for these only
         return item.continuations
 
     def doc_to_target(doc: dict[str, Any]) -> Any:
         # The harness only logs it; scores are the items' own.
         return getattr(by_id[doc["id"]], "answer", "")
 
-    def process_results(doc: dict[str, Any], results: Sequence[Any]) -> dict[str, float]:
+    def process_results(doc: dict[str, Any], results: Sequence[Any]) -> Mapping[str, float | None]:
         return by_id[doc["id"]].response_scores(results)
 
     definition: dict[str, Any] = {

@@ -26,6 +26,7 @@ from ccai_dagster.pictures.replication import (
     shuffled_fit,
     shuffled_fit_alt,
 )
+from ccai_dagster.pictures.representativeness import representativeness, representativeness_alt
 from ccai_dagster.pictures.results import (
     score_comparison,
     score_comparison_alt,
@@ -67,6 +68,8 @@ __all__ = [
     "published_and_corrected_alt",
     "representative_votes",
     "representative_votes_alt",
+    "representativeness",
+    "representativeness_alt",
     "score_comparison",
     "score_comparison_alt",
     "sensitivity",

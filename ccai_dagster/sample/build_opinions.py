@@ -39,7 +39,8 @@ def opinion_questions() -> list[dict[str, Any]]:
     """Read the questions, sorted by key, with options and places as lists."""
     table = pl.read_csv(FOLDER / "opinion_questions.csv").sort("key")
     return [
-        row | {"options": row["options"].split("|"), "ordinal": [float(each) for each in row["ordinals"].split()]}
+        row
+        | {"options": row["options"].split("|"), "ordinal": [float(each) for each in row["ordinals"].split()]}
         for row in table.iter_rows(named=True)
     ]
 

@@ -200,6 +200,7 @@ def _settings() -> dict[str, Any]:
         "benchmarks": {
             name: {**each.model_dump(exclude_defaults=True), "path": f"sample:{each.path}"}
             for name, each in sample.benchmarks.items()
+            if each.format != "opinion_qa"  # the opinions of another public
         },
     }
 

@@ -1,4 +1,4 @@
-"""Questions of opinion with the answers of groups of people, in the layout that OpinionQA's contested subset is kept in.
+"""Questions of opinion with the answers of groups of people, laid out as OpinionQA's contested questions are kept.
 
 One JSON object a line: `key`, `survey`, `question`, `options`, `ordinal` (the place of each option on its scale),
 `refusal_options`, and `groups`: by `ATTRIBUTE:Group`, or one name for everybody, either `counts` of people an option
@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.benchmark_sets.reading import Asking, Row, built, json_rows
+from ccai_dagster.evaluation.benchmark_sets.reading import Asking, built, json_rows
 from ccai_dagster.evaluation.items import Item, LetteredItem, Reading, Text
 from ccai_dagster.evaluation.opinions import Distribution, model_opinion, similarity
 
@@ -93,6 +92,7 @@ class OpinionItem(LetteredItem):
     """
 
     metrics: ClassVar[tuple[str, ...]] = (REFUSAL, METRIC)
+    response_metrics: ClassVar[tuple[str, ...] | None] = (REFUSAL,)
     key: Text
     question: Text
     ordinals: Annotated[tuple[float, ...], Field(min_length=2)]
@@ -100,8 +100,6 @@ class OpinionItem(LetteredItem):
 
     @model_validator(mode="after")
     def _consistent(self) -> OpinionItem:
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError("two of the options are the same text")
         if len(self.ordinals) > len(self.choices):
             raise ValueError(f"{len(self.ordinals)} places in `ordinal` for {len(self.choices)} options")
         for attribute, groups in self.answers.items():
@@ -110,7 +108,9 @@ class OpinionItem(LetteredItem):
                     raise ValueError(
                         f"{answers.n_options} answers of {attribute}: {group} for {len(self.ordinals)} options"
                     )
-        if not any(answers.shares is not None for groups in self.answers.values() for answers in groups.values()):
+        if not any(
+            answers.shares is not None for groups in self.answers.values() for answers in groups.values()
+        ):
             raise ValueError("no group answered it; take the question out or add answers to `groups`")
         return self
 
@@ -159,8 +159,15 @@ class OpinionItem(LetteredItem):
             output=json.dumps(dict(zip(self.letters, opinion.masses.round(6).tolist(), strict=True))),
             answered=any(likeliest for _, likeliest in results),
             scores={REFUSAL: opinion.refusal},
-            by_category={(METRIC, category): value for category, value in self._similarities(opinion.options)},
+            by_category={
+                (METRIC, category): value for category, value in self._similarities(opinion.options)
+            },
         )
+
+    def response_scores(self, results: Sequence[Any]) -> Mapping[str, float | None]:
+        """Return the share of refusal, not a number where there is none: the harness averages it."""
+        refusal = self.read(results).scores[REFUSAL]
+        return {REFUSAL: float("nan") if refusal is None else refusal}
 
     def _similarities(self, opinion: Distribution | None) -> list[tuple[str, float | None]]:
         if not self.ordered:
@@ -190,7 +197,9 @@ def read_opinion_qa(path: Path, asking: Asking) -> list[Item]:
     """
     rows = json_rows(path)
     if not rows:
-        raise ConsultationError(f"{path}: no questions. Add some, or take the benchmark out of consultation.yaml.")
+        raise ConsultationError(
+            f"{path}: no questions. Add some, or take the benchmark out of consultation.yaml."
+        )
     keys = Counter(str(row.fields.get("key")) for row in rows)
     numbers: defaultdict[str, int] = defaultdict(int)
     for row in sorted(rows, key=lambda row: str(row.fields.get("question"))):

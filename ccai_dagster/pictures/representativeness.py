@@ -1,0 +1,95 @@
+"""Heat map of how well each model's opinions represent each group of people, as Figure 5 of Huang et al. (2024).
+
+Beside the models stand what they may be compared with. Computing any of it belongs to the evaluation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.pictures.style import INK, PALE, draw, plain
+
+YARDSTICKS = {"uniform": "no preference", "nearest_value": "nearest group", "ceiling": "exact, sampled"}
+"""Columns beside the models, and what they are called."""
+DARK = 0.55
+"""From this place on the colour scale on, figures in a cell are white."""
+
+
+def representativeness(table: pl.DataFrame) -> bytes:
+    """Draw the values of one set of questions, a row a group and a column a model.
+
+    Args:
+        table: OPINION_REPRESENTATIVENESS of one benchmark.
+
+    Returns:
+        PNG.
+    """
+    arms, rows = _arms(table), _rows(table)
+    columns = [*arms, *YARDSTICKS.values()]
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        shown = [value for row in rows for value in row["values"] if value is not None]
+        lowest, highest = min([*shown, 1.0]), max([*shown, 0.0])
+        span = max(highest - lowest, 1e-9)
+        filled = [[float("nan") if value is None else value for value in row["values"]] for row in rows]
+        axes.imshow(filled or [[float("nan")]], cmap="YlGnBu", vmin=lowest, vmax=lowest + span, aspect="auto")
+        for place, row in enumerate(rows):
+            for column, value in enumerate(row["values"]):
+                dark = value is not None and (value - lowest) / span > DARK
+                axes.text(
+                    column, place, "–" if value is None else f"{value:.3f}", ha="center", va="center",
+                    fontsize=8.5, color="white" if dark else INK,
+                )  # fmt: skip
+            if place and row["attribute"] != rows[place - 1]["attribute"]:
+                axes.axhline(place - 0.5, color="white", linewidth=2.5)
+        axes.axvline(len(arms) - 0.5, color="white", linewidth=6)
+        axes.set_xticks(range(len(columns)), [plain(name, 18) for name in columns], fontsize=8.5)
+        axes.set_yticks(range(len(rows)), [plain(row["label"], 44) for row in rows])
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        for side in axes.spines.values():
+            side.set_color(PALE)
+        axes.set_xlabel("1 − distance of opinions; 1 would be the same opinions on every question")
+
+    return draw(paint, 1.0 + 0.26 * max(1, len(rows)))
+
+
+def representativeness_alt(table: pl.DataFrame) -> str:
+    """Say in words what `representativeness` shows; the figures stand in the table beside it."""
+    if table.is_empty():
+        return "No model was asked for opinions."
+    parts = []
+    for arm in _arms(table):
+        own = table.filter(pl.col("arm") == arm).sort("value", "attribute", "group")
+        first, last = own.row(0, named=True), own.row(-1, named=True)
+        parts.append(
+            f"{arm} from {first['value']:.3f} ({first['group']}) to {last['value']:.3f} ({last['group']})"
+        )
+    return (
+        f"Heat map of representativeness of {table.select('attribute', 'group').n_unique()} groups: "
+        f"{'; '.join(parts)}. A model without preferences has {table['uniform'].min():.3f} to "
+        f"{table['uniform'].max():.3f}."
+    )
+
+
+def _arms(table: pl.DataFrame) -> list[str]:
+    """All arms, the untrained model first."""
+    return sorted(table["arm"].unique(), key=lambda arm: (arm != "base", arm))
+
+
+def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row a group: its label and its values in the order of the columns, None where there is none."""
+    rows = []
+    for (attribute, group), own in sorted(table.group_by(["attribute", "group"])):
+        values = dict(own.select("arm", "value").iter_rows())
+        beside = own.sort("arm").row(0, named=True)
+        rows.append(
+            {
+                "attribute": attribute,
+                "label": str(group) if attribute == "everybody" else f"{attribute}: {group}",
+                "values": [values.get(arm) for arm in _arms(table)] + [beside[name] for name in YARDSTICKS],
+            }
+        )
+    return rows
