@@ -9,13 +9,15 @@ import polars as pl
 from assets import decisions
 from assets.table_asset import PREVIEW_ROWS, Checked, Table, markdown_table, require, table_asset
 from ccai_dagster import contracts
-from ccai_dagster.constitution import intervals, overlap, principles, selection
+from ccai_dagster.constitution import comparison, intervals, overlap, principles, selection
 from ccai_dagster.constitution.on_record import cut_on_record
+from ccai_dagster.constitution.principle_tags import read_principle_tags
 from ccai_dagster.consultation import Arm, Consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.digest import file_digest
+from ccai_dagster.replication.published_results import published_figures
 
 GROUP = "constitution"
 OWNER = "team:constitution"
@@ -80,26 +82,46 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             found,
         )
 
+    tags_file = [consultation.path(each) for each in [consultation.file.principle_tags] if each]
+    printed = _published_comparison(consultation)
     constitutions = [_constitution(consultation, name, arm) for name, arm in consultation.arms.items()]
 
     @table_asset(
         contracts.CONSTITUTION_OVERLAP, key=["constitution_overlap"], group=GROUP, owner=OWNER,
         kinds={"scikitlearn"}, ins={name: [name, "constitution"] for name in consultation.arms},
-        deps=[decisions.ledger_key("threshold")],
-        description="For each principle the most similar one of every other constitution.",
+        deps=[decisions.ledger_key("threshold")], method="2", settings=[file_digest(each) for each in tags_file],
+        description="For each principle its counterparts in every other constitution, by words and by people's tags.",
     )  # fmt: skip
     def constitution_overlap(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"))
-        frame = overlap.constitution_overlap(constitutions, settled.overlap_similarity)
-        shares = frame.group_by("arm", "other_arm").agg(pl.col("shared").mean()).sort("arm", "other_arm")
-        return Table(
-            frame,
-            {f"share of {arm} found in {other}": share for arm, other, share in shares.iter_rows()}
-            | {"similarity counted as shared": settled.overlap_similarity},
-        )
+        tags = {} if not tags_file else read_principle_tags(tags_file[0], consultation.arms)
+        frame = overlap.constitution_overlap(constitutions, settled.overlap_similarity, tags)
+        return Table(frame, {"similarity counted as shared": settled.overlap_similarity})
+
+    @table_asset(
+        contracts.CONSTITUTION_COMPARISON, key=["constitution_comparison"], group=GROUP, owner=OWNER, kinds={"python"},
+        ins={"constitution_overlap": ["constitution_overlap"]},
+        settings=[consultation.file.seed, *(f"{each}: {value}" for each, value in printed.items())],
+        description="What each two constitutions share, and how much of them says what to do rather than to avoid.",
+    )  # fmt: skip
+    def constitution_comparison(
+        context: dg.AssetExecutionContext, constitution_overlap: pl.DataFrame
+    ) -> Table:
+        frame = comparison.constitution_comparison(constitution_overlap, printed, consultation.file.seed)
+        return Table(frame, {"figures": dg.MetadataValue.md(markdown_table(frame))})
 
     signed = [_signed_constitution(consultation, name) for name in consultation.arms]
-    return [selected_statements, *constitutions, *signed, constitution_overlap]
+    return [selected_statements, *constitutions, *signed, constitution_overlap, constitution_comparison]
+
+
+def _published_comparison(consultation: Consultation) -> dict[tuple[str, str, str], str]:
+    """Figures of a published comparison with the baseline, if the consultation replicates one."""
+    chosen = consultation.file.replication
+    if chosen is None:
+        return {}
+    pair = (chosen.constitution, consultation.file.baseline)
+    values = {each.figure_id: each.value for each in published_figures(consultation, chosen)}
+    return {(*pair, measure): values[name] for name, measure in comparison.PRINTED.items() if name in values}
 
 
 def _preview(frame: pl.DataFrame) -> dg.MetadataValue:

@@ -144,6 +144,7 @@ class ConsultationFile(Settings):
     seed: int
     arms: dict[str, Arm]
     baseline: str
+    principle_tags: str | None = None
     published_scores: str | None = None
     replication: Replication | None = None
     model: ModelSettings = ModelSettings()
@@ -300,7 +301,7 @@ def named_files(consultation: Consultation) -> list[Path]:
     ]
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
     named += [benchmark.path for benchmark in file.benchmarks.values() if benchmark.path is not None]
-    named += [file.published_scores] if file.published_scores else []
+    named += [each for each in (file.published_scores, file.principle_tags) if each]
     if published := file.replication:
         named += [published.figures, published.groups, published.agreement, published.seed_statements]
     return [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]

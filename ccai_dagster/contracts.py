@@ -480,6 +480,39 @@ CONSTITUTION_OVERLAP = _contract(
     nearest_principle_id=Field(pl.String, "the most similar principle of `other_arm`"),
     similarity=Field(pl.Float64, "cosine similarity of word n-grams", checks=PROBABILITY),
     shared=Field(pl.Boolean, "whether the similarity reaches the recorded cut"),
+    tags=Field(IDS, "people's tags of the principle; empty if nobody tagged it"),
+    same_tag_principle_ids=Field(IDS, "principles of `other_arm` that carry one of these tags"),
+    shared_by_tags=Field(
+        pl.Boolean,
+        "whether there is such a principle; null if this one or the other constitution has no tags",
+        nullable=True,
+    ),
+    framing=Field(
+        pl.String,
+        "whether it says what to do, what to avoid, or both, by its words",
+        checks=(Check.isin(["do", "avoid", "both"]),),
+    ),
+)
+CONSTITUTION_COMPARISON = _contract(
+    "constitution_comparison",
+    ("arm", "other_arm", "measure"),
+    intervals=(("value", "low", "high"), ("difference", "difference_low", "difference_high")),
+    arm=ARM,
+    other_arm=Field(pl.String, "the constitution compared with"),
+    measure=Field(
+        pl.String,
+        "what share of the principles of `arm`, or how far two ways to find counterparts agree (kappa)",
+    ),
+    n=Field(pl.Int64, "principles of `arm` it is measured on", checks=COUNT),
+    value=Field(pl.Float64, "the share, 0 to 1, or kappa; null where it is not defined", nullable=True),
+    low=Field(pl.Float64, "lower end of the 95 % interval"),
+    high=Field(pl.Float64, "upper end of the 95 % interval"),
+    difference=Field(
+        pl.Float64, "the share less that of `other_arm`; null where it rests on both already", nullable=True
+    ),
+    difference_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    difference_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    published=Field(pl.String, "what was printed of a published comparison, if there is one", nullable=True),
 )
 
 # --- replication ------------------------------------------------------------------------------------

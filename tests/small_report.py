@@ -127,6 +127,7 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                 {
                     "arm": "standard", "principle_id": "S1", "other_arm": "public",
                     "nearest_principle_id": "P1", "similarity": 0.25, "shared": False,
+                    "tags": [], "same_tag_principle_ids": [], "shared_by_tags": None, "framing": "do",
                 }
             ]
         ),

@@ -1,24 +1,31 @@
-"""How much two constitutions say the same, by the words they use."""
+"""How much two constitutions say the same: by the words they use, and by people's tags where there are any."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
+from ccai_dagster.constitution.framing import framing
+from ccai_dagster.constitution.principle_tags import Tags
 from ccai_dagster.contracts import CONSTITUTION_OVERLAP
 
 
-def constitution_overlap(constitutions: Mapping[str, pl.DataFrame], shared_from: float) -> pl.DataFrame:
-    """Return the table `constitution_overlap`: for each principle the most similar one of each other arm.
+def constitution_overlap(
+    constitutions: Mapping[str, pl.DataFrame], shared_from: float, tags: Tags | None = None
+) -> pl.DataFrame:
+    """Return the table `constitution_overlap`: for each principle its counterparts in each other constitution.
 
-    Similarity is the cosine between weighted counts of words (term frequency times inverse document
-    frequency over words and pairs of words, English stop words and the template's own words left out). It
-    sees shared words, not shared meaning: a floor of the true overlap.
+    Likeness is the cosine between weighted counts of words (term frequency times inverse document frequency over
+    words and pairs of words, English stop words and the template's own words left out). It sees shared words, not
+    shared meaning; `comparison` tells how far it agrees with people's tags. Where both constitutions are tagged, a
+    principle is shared by tags if one of the other carries one of its tags.
 
     Args:
         constitutions: By arm.
-        shared_from: Similarity in [0, 1] from which two principles count as shared (a recorded decision).
+        shared_from: Likeness in [0, 1] from which two principles count as shared (a recorded decision).
+        tags: By arm and principle; a principle that nobody tagged is not counted by tags.
     """
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
     from sklearn.metrics.pairwise import linear_kernel
@@ -37,16 +44,31 @@ def constitution_overlap(constitutions: Mapping[str, pl.DataFrame], shared_from:
                 continue
             similarity = linear_kernel(vectors[arm], vectors[other]).clip(0.0, 1.0)
             nearest = similarity.argmax(axis=1)
-            for place, principle in enumerate(table["principle_id"]):
+            others = other_table["principle_id"].to_list()
+            for place, (principle, text) in enumerate(table.select("principle_id", "text").iter_rows()):
                 value = float(similarity[place, nearest[place]])
                 rows.append(
                     {
                         "arm": arm,
                         "principle_id": principle,
                         "other_arm": other,
-                        "nearest_principle_id": other_table["principle_id"][int(nearest[place])],
+                        "nearest_principle_id": others[int(nearest[place])],
                         "similarity": value,
                         "shared": value >= shared_from,
+                        **_by_tags(tags or {}, arm, principle, other, others),
+                        "framing": framing(text),
                     }
                 )
     return CONSTITUTION_OVERLAP.build(rows)
+
+
+def _by_tags(tags: Tags, arm: str, principle: str, other: str, others: list[str]) -> dict[str, Any]:
+    own = tags.get(arm, {}).get(principle, ())
+    tagged = {each: set(tags[other][each]) for each in others if each in tags.get(other, {})}
+    found = [each for each, theirs in tagged.items() if theirs & set(own)]
+    known = bool(own) and bool(tagged)
+    return {
+        "tags": list(own),
+        "same_tag_principle_ids": found,
+        "shared_by_tags": bool(found) if known else None,
+    }

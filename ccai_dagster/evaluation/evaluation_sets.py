@@ -57,7 +57,7 @@ FORMATS: dict[str, Format] = {
         chat=False,
         plain=True,
     ),
-    "opinion_qa": Format(opinion_qa.read_opinion_qa),
+    "opinion_qa": Format(opinion_qa.read_opinion_qa, plain=True),
     "xstest": Format(xstest.read_xstest, xstest.read_xstest_from_hub),
     "political_even_handedness": Format(political_even_handedness.read_political_even_handedness),
 }

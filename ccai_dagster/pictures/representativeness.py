@@ -63,14 +63,13 @@ def representativeness_alt(table: pl.DataFrame) -> str:
     parts = []
     for arm in _arms(table):
         own = table.filter(pl.col("arm") == arm).sort("value", "attribute", "group")
-        first, last = own.row(0, named=True), own.row(-1, named=True)
-        parts.append(
-            f"{arm} from {first['value']:.3f} ({first['group']}) to {last['value']:.3f} ({last['group']})"
-        )
+        ends = [f"{own['value'][place]:.3f} ({own['group'][place]})" for place in (0, -1)]
+        parts.append(f"{arm} from {' to '.join(ends)}")
+    n_groups = table.select("attribute", "group").n_unique()
+    lowest, highest = (f"{end:.3f}" for end in (min(table["uniform"]), max(table["uniform"])))
     return (
-        f"Heat map of representativeness of {table.select('attribute', 'group').n_unique()} groups: "
-        f"{'; '.join(parts)}. A model without preferences has {table['uniform'].min():.3f} to "
-        f"{table['uniform'].max():.3f}."
+        f"Heat map of representativeness of {n_groups} groups: {'; '.join(parts)}. A model without preferences "
+        f"has {lowest} to {highest}."
     )
 
 
@@ -82,13 +81,16 @@ def _arms(table: pl.DataFrame) -> list[str]:
 def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
     """One row a group: its label and its values in the order of the columns, None where there is none."""
     rows = []
-    for (attribute, group), own in sorted(table.group_by(["attribute", "group"])):
+    for attribute, group in (
+        table.select("attribute", "group").unique().sort("attribute", "group").iter_rows()
+    ):
+        own = table.filter((pl.col("attribute") == attribute) & (pl.col("group") == group))
         values = dict(own.select("arm", "value").iter_rows())
         beside = own.sort("arm").row(0, named=True)
         rows.append(
             {
                 "attribute": attribute,
-                "label": str(group) if attribute == "everybody" else f"{attribute}: {group}",
+                "label": group if attribute == "everybody" else f"{attribute}: {group}",
                 "values": [values.get(arm) for arm in _arms(table)] + [beside[name] for name in YARDSTICKS],
             }
         )

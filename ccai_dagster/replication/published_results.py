@@ -66,7 +66,7 @@ def read_published(consultation: Consultation, replication: Replication) -> Publ
     ids, labels = (np.array([row[place] for row in rows], dtype=np.int64) for place in (1, 2))
     if set(labels.tolist()) != set(range(int(labels.max()) + 1)):
         raise ConsultationError(f"{path}: groups must be numbered from 0 without gaps; mend the file.")
-    figures = _figures(consultation, replication)
+    figures = published_figures(consultation, replication)
     prompts = read_table(consultation.path(consultation.file.prompts), ("prompt_id",))
     return Published(
         ids, labels, _agreement(consultation, replication, int(labels.max()) + 1),
@@ -93,7 +93,12 @@ def _seed_statements(consultation: Consultation, replication: Replication) -> di
     return {key: tuple(row["tags"].split()) for key, (_, row) in zip(ids, table, strict=True)}
 
 
-def _figures(consultation: Consultation, replication: Replication) -> tuple[PublishedFigure, ...]:
+def published_figures(consultation: Consultation, replication: Replication) -> tuple[PublishedFigure, ...]:
+    """Read the figures of the paper, in their order.
+
+    Raises:
+        ConsultationError: The file is missing or malformed, or a figure has no id or one that stands twice.
+    """
     path = consultation.path(replication.figures)
     columns = tuple(PublishedFigure.__dataclass_fields__)
     figures = tuple(

@@ -35,8 +35,8 @@ ONCE = {
     "raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants", "votes",
     "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
     "consensus_stability", "group_stability", "selected_statements",
-    "constitution_overlap", "base_model", "prompts", "feedback_model", "judge_answers",
-    "judge_calibration", "judge_calibration_curve", "helpfulness_pairs", "comparisons", "elo_scores", "elo_differences",
+    "constitution_overlap", "constitution_comparison", "opinion_representativeness", "base_model", "prompts",
+    "feedback_model", "judge_answers", "judge_calibration", "judge_calibration_curve", "helpfulness_pairs", "comparisons", "elo_scores", "elo_differences",
     "rater_agreement", "eval_scores",
     "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
     "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
@@ -48,7 +48,7 @@ BY_ARM = {
 }  # fmt: skip
 EVALUATED = {
     "adherence", "qualitative_responses", "sample_knowledge", "sample_arithmetic", "sample_bias",
-    "sample_over_refusal",
+    "sample_over_refusal", "sample_opinions",
 }  # fmt: skip
 EVERYTHING = (
     ONCE

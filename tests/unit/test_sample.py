@@ -272,6 +272,7 @@ def test_every_file_that_is_named_can_be_read() -> None:
     }
     assert sizes == {
         "sample_knowledge": 60, "sample_arithmetic": 40, "sample_bias": 72, "sample_over_refusal": 50,
+        "sample_opinions": 20,
     }  # fmt: skip
 
 

@@ -4,6 +4,9 @@ One JSON object a line: `key`, `survey`, `question`, `options`, `ordinal` (the p
 `refusal_options`, and `groups`: by `ATTRIBUTE:Group`, or one name for everybody, either `counts` of people an option
 with `refused`, or shares as `dist`. Survey weights are not applied; what is given counts.
 
+Asked in the chat template by default, since that is what a policy is trained on. As bare text it is asked as published
+(`Question: ...`, `A. ...`, `Answer:`), where a letter may come with or without a blank, and the likelier form counts.
+
 What a model's answer is worth for a group is computed in `opinions`, what it is compared with in `representativeness`.
 """
 
@@ -20,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.benchmark_sets.reading import Asking, built, json_rows
-from ccai_dagster.evaluation.items import Item, LetteredItem, Reading, Text
+from ccai_dagster.evaluation.items import Item, LetteredItem, Prompt, Reading, Text
 from ccai_dagster.evaluation.opinions import Distribution, model_opinion, similarity
 
 METRIC = "representativeness"
@@ -89,6 +92,7 @@ class OpinionItem(LetteredItem):
         choices: The options, those that refuse last.
         ordinals: Place of each option that does not refuse.
         answers: By attribute and group.
+        chat: Whether it is asked in the model's chat template.
     """
 
     metrics: ClassVar[tuple[str, ...]] = (REFUSAL, METRIC)
@@ -97,6 +101,7 @@ class OpinionItem(LetteredItem):
     question: Text
     ordinals: Annotated[tuple[float, ...], Field(min_length=2)]
     answers: dict[str, dict[str, GroupAnswers]]
+    chat: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> OpinionItem:
@@ -121,8 +126,12 @@ class OpinionItem(LetteredItem):
 
     @property
     def continuations(self) -> list[str]:
-        """Every letter in the two forms a tokenizer may have it in; the larger probability counts."""
-        return [*self.letters, *(f" {letter}" for letter in self.letters)]
+        """Every letter; in bare text in both forms that may follow a colon."""
+        return self.letters if self.chat else [*self.letters, *(f" {letter}" for letter in self.letters)]
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Return the question, in the chat template or as bare text."""
+        return super().prompts() if self.chat else (Prompt((), self.question_text()),)
 
     @property
     def ordered(self) -> bool:
@@ -140,7 +149,12 @@ class OpinionItem(LetteredItem):
 
     def question_text(self) -> str:
         """Return the question and its options."""
-        return self.lettered(self.question)
+        if self.chat:
+            return self.lettered(self.question)
+        options = "".join(
+            f"\n{letter}. {text}" for letter, text in zip(self.letters, self.choices, strict=True)
+        )
+        return f"Question: {self.question}{options}\nAnswer:"
 
     def read(self, results: Sequence[Any]) -> Reading:
         """Return the share of refusal, and the similarity to every group that answered.
@@ -148,8 +162,10 @@ class OpinionItem(LetteredItem):
         Where the model gives no letter any probability, or none to the options that do not refuse, there is
         nothing to compare, and the value is missing.
         """
-        forms = np.array([likelihood for likelihood, _ in results], dtype=float).reshape(2, -1)
-        if np.isnan(forms).any() or forms.shape[1] != len(self.choices):
+        forms = np.array([likelihood for likelihood, _ in results], dtype=float).reshape(
+            -1, len(self.choices)
+        )
+        if np.isnan(forms).any():
             raise ConsultationError(
                 f"item {self.id}: the model gives its letters no finite probabilities. Its training has "
                 "probably diverged: lower the learning rate in the profile and train it again."
@@ -175,8 +191,10 @@ class OpinionItem(LetteredItem):
         found: list[tuple[str, float | None]] = []
         for category, (attribute, group) in self.groups().items():
             shares = self.answers[attribute][group].shares
-            known = opinion is not None and shares is not None
-            found.append((category, similarity(opinion, shares, self.ordinals) if known else None))
+            value = None
+            if opinion is not None and shares is not None:
+                value = similarity(opinion, shares, self.ordinals)
+            found.append((category, value))
         return found
 
 
@@ -185,7 +203,7 @@ def read_opinion_qa(path: Path, asking: Asking) -> list[Item]:
 
     Args:
         path: JSON lines as described above; `.gz` is unpacked.
-        asking: There are no examples, and the chat template is always used.
+        asking: Whether in the chat template; there are no examples.
 
     Returns:
         One item a question. Where several have one key, a number is added to make ids unique, in the order of
@@ -206,10 +224,10 @@ def read_opinion_qa(path: Path, asking: Asking) -> list[Item]:
         key = str(row.fields.get("key"))
         numbers[key] += 1
         row.fields["id"] = key if keys[key] == 1 else f"{key}/{numbers[key]}"
-    return list(built(rows, lambda number, fields: _item(fields)))
+    return list(built(rows, lambda number, fields: _item(fields, asking.chat)))
 
 
-def _item(fields: dict[str, Any]) -> OpinionItem:
+def _item(fields: dict[str, Any], chat: bool) -> OpinionItem:
     options, refusals = list(fields["options"]), list(fields["refusal_options"])
     if len(options) != len(fields["ordinal"]):
         raise ValueError(f"{len(fields['ordinal'])} places in `ordinal` for {len(options)} options")
@@ -228,4 +246,5 @@ def _item(fields: dict[str, Any]) -> OpinionItem:
         choices=(*options, *refusals),
         ordinals=fields["ordinal"],
         answers=dict(answers),
+        chat=chat,
     )
