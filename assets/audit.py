@@ -109,7 +109,8 @@ def build(
         assets += _sensitivity(consultation, derived)
         read = deliberated | constitutions | responses | records | {
             name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
-                                      "group_stability", "constitution_overlap", "decision_trail",
+                                      "group_stability", "constitution_overlap", "constitution_comparison",
+                                      "decision_trail",
                                       "decision_sensitivity", "decision_importance", "principle_robustness",
                                       "decision_reversals", "judge_calibration", "eval_scores", "elo_differences",
                                       "rater_agreement", "base_model")

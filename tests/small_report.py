@@ -11,6 +11,7 @@ from small_consultation import SmallConsultation
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.contracts import (
+    CONSTITUTION_COMPARISON,
     CONSTITUTION_OVERLAP,
     DECISION_IMPORTANCE,
     DECISION_REVERSALS,
@@ -129,6 +130,19 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                     "nearest_principle_id": "P1", "similarity": 0.25, "shared": False,
                     "tags": [], "same_tag_principle_ids": [], "shared_by_tags": None, "framing": "do",
                 }
+            ]
+        ),
+        constitution_comparison=CONSTITUTION_COMPARISON.build(
+            [
+                {
+                    "arm": arm, "other_arm": other, "measure": "says what to do", "n": n, "value": value, "low": low,
+                    "high": 1.0, "difference": difference, "difference_low": -0.6, "difference_high": 0.6,
+                    "published": published,
+                }
+                for arm, other, n, value, low, difference, published in (
+                    ("public", "standard", 3, 0.75, 0.3, -0.25, "over <half>"),
+                    ("standard", "public", 1, 1.0, 0.2, 0.25, None),
+                )
             ]
         ),
         ledgers=small.ledgers,

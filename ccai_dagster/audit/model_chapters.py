@@ -31,6 +31,7 @@ class OtherConstitution:
     description: str
     is_baseline: bool
     shared: str
+    figures: list[dict[str, Any]]
     rows: list[dict[str, Any]]
 
 
@@ -70,10 +71,34 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
                 f"{n_shared} of its {counted(len(rows), 'principle')} have a counterpart in "
                 f"{inputs.derived_arm}, and {n_back} of the {counted(len(texts), 'principle')} of "
                 f"{inputs.derived_arm} have one here.",
+                _comparison(inputs, arm),
                 rows,
             )
         )
     return others
+
+
+def _comparison(inputs: ReportInputs, arm: str) -> list[dict[str, Any]]:
+    """One row a measure that is defined for the derived constitution or the other one, with both figures."""
+    table, derived = inputs.constitution_comparison, inputs.derived_arm
+    own = {row["measure"]: row for row in table.filter(arm=derived, other_arm=arm).to_dicts()}
+    back = {row["measure"]: row for row in table.filter(arm=arm, other_arm=derived).to_dicts()}
+    return [
+        {
+            "measure": measure,
+            "cells": [_with_interval(row), _with_interval(back.get(measure))],
+            "difference": "" if row["difference"] is None else _difference({**row, "compared_with": arm}),
+            "published": (row["published"], back.get(measure, {}).get("published")),
+        }
+        for measure, row in own.items()
+        if row["value"] is not None
+    ]
+
+
+def _with_interval(row: Mapping[str, Any] | None) -> str:
+    if row is None or row["value"] is None:
+        return "–"
+    return f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])}; {counted(row['n'], 'principle')})"
 
 
 def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:

@@ -57,6 +57,7 @@ class ReportInputs:
     selected_statements: pl.DataFrame
     constitutions: Mapping[str, pl.DataFrame]
     constitution_overlap: pl.DataFrame
+    constitution_comparison: pl.DataFrame
     ledgers: Mapping[str, pl.DataFrame]
     decision_trail: pl.DataFrame
     decision_sensitivity: pl.DataFrame

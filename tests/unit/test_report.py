@@ -170,6 +170,8 @@ def test_the_page_tells_the_whole_way(html: str) -> None:
         "gac threshold = 0.7. Reason given: seven in ten.",
         "prompt database: the same prompts for both arms",
         "likeness 0.25",
+        "says what to do0.75 (0.30 to 1.00; 3 principles)published: over <half>1.00 (0.20 to 1.00; 1 principle)"
+        "−0.25 (−0.60 to +0.60) against standard",
         "the same, s",
         "+26 (−2 to +55) against base",
         "a" * 64,

@@ -267,8 +267,8 @@ def test_every_file_that_is_named_can_be_read() -> None:
     consultation = read_consultation(SAMPLE)
     assert set(consultation.arms) == {"public", "standard"}
     sizes = {
-        name: len(read_evaluation_set(consultation.path(each.path), each.format))
-        for name, each in consultation.file.benchmarks.items()
+        name: len(read_evaluation_set(consultation.evaluation_set(name)))
+        for name in consultation.file.benchmarks
     }
     assert sizes == {
         "sample_knowledge": 60, "sample_arithmetic": 40, "sample_bias": 72, "sample_over_refusal": 50,
