@@ -14,6 +14,7 @@ group that represents this one best. What a model is asked belongs to `benchmark
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,23 @@ CARRIED = (
     "adjusted_p",
 )  # fmt: skip
 """Columns that are those of EVAL_SCORES; from the fourth on they are about a pair of arms."""
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """What the value of a group is compared with, over the same questions.
+
+    Attributes:
+        uniform: Of a model that prefers no option, for each question, shape (questions,).
+        ceiling: Of a model that knows the group; None where it is not known how many people answered.
+        nearest_group: The other group of the attribute that represents this one best, if there is one.
+        nearest_value: How well, over the questions that both answered.
+    """
+
+    uniform: np.ndarray
+    ceiling: float | None
+    nearest_group: str | None
+    nearest_value: float | None
 
 
 def representativeness_table(
@@ -64,34 +82,38 @@ def representativeness_table(
         ConsultationError: An arm was asked questions that the set no longer has.
     """
     rows = []
+    beside: dict[tuple[str, str, tuple[str, ...]], Yardsticks] = {}
     for benchmark, set_ in sorted(questions.items()):
         by_id = {item.id: item for item in set_ if isinstance(item, OpinionItem)}
+        groups = {name: item.groups() for name, item in by_id.items()}
         for row in _compared(scores, benchmark, baseline):
             arm, category = row["arm"], row["category"]
             own = (pl.col("metric") == METRIC) & (pl.col("category") == category)
             answered = items[arm][benchmark].filter(own).drop_nulls("value").sort("item_id")
             ids = [item_id.removesuffix(f"/{category}") for item_id in answered["item_id"]]
-            if unknown := [each for each in ids if each not in by_id or category not in by_id[each].groups()]:
+            if unknown := [each for each in ids if each not in by_id or category not in groups[each]]:
                 raise ConsultationError(
                     f"{benchmark}: {arm} was asked {unknown[0]!r}, to which {category} has no answers in the file. It "
                     f"changed in between: evaluate {arm} again."
                 )
             used = [by_id[each] for each in ids]
-            attribute, group = used[0].groups()[category]
-            uniform = np.array([_uniform(item, attribute, group) for item in used])
-            above = answered["value"].to_numpy() - uniform
+            attribute, group = groups[ids[0]][category]
+            # Arms are asked the same questions, so what they are compared with is the same.
+            known = (benchmark, category, tuple(ids))
+            if known not in beside:
+                beside[known] = _yardsticks(used, attribute, group)
+            above = answered["value"].to_numpy() - beside[known].uniform
             low, high = mean_interval(
                 above, answered["cluster"].to_numpy(), (-1.0, 1.0), bootstraps=bootstraps,
                 seed=derived_seed(seed, "above uniform", benchmark, category, arm),
             )  # fmt: skip
-            nearest_group, nearest_value = _nearest(used, attribute, group)
             rows.append(
                 {
                     "benchmark": benchmark, "attribute": attribute, "group": group, "arm": arm, "n": len(used),
                     **{name: row[name] for name in CARRIED},
-                    "uniform": float(uniform.mean()), "above_uniform": float(above.mean()),
-                    "above_uniform_low": low, "above_uniform_high": high, "ceiling": _ceiling(used, attribute, group),
-                    "nearest_group": nearest_group, "nearest_value": nearest_value,
+                    "uniform": float(beside[known].uniform.mean()), "above_uniform": float(above.mean()),
+                    "above_uniform_low": low, "above_uniform_high": high, "ceiling": beside[known].ceiling,
+                    "nearest_group": beside[known].nearest_group, "nearest_value": beside[known].nearest_value,
                 }
             )  # fmt: skip
     return OPINION_REPRESENTATIVENESS.build(rows).sort(OPINION_REPRESENTATIVENESS.key)
@@ -117,6 +139,11 @@ def _shares(item: OpinionItem, attribute: str, group: str) -> Distribution:
     return shares
 
 
+def _yardsticks(items: Sequence[OpinionItem], attribute: str, group: str) -> Yardsticks:
+    uniform = np.array([_uniform(item, attribute, group) for item in items])
+    return Yardsticks(uniform, _ceiling(items, attribute, group), *_nearest(items, attribute, group))
+
+
 def _uniform(item: OpinionItem, attribute: str, group: str) -> float:
     n = len(item.ordinals)
     return similarity(np.full(n, 1 / n), _shares(item, attribute, group), item.ordinals)
@@ -136,12 +163,10 @@ def _nearest(items: Sequence[OpinionItem], attribute: str, group: str) -> tuple[
     """Return the group of the same attribute that represents this one best, and how well."""
     values: dict[str, list[float]] = {}
     for item in items:
-        for other_attribute, other in item.groups().values():
-            if other_attribute == attribute and other != group:
-                own = _shares(item, attribute, group)
-                values.setdefault(other, []).append(
-                    similarity(_shares(item, attribute, other), own, item.ordinals)
-                )
+        own = _shares(item, attribute, group)
+        for other, answers in item.answers[attribute].items():
+            if other != group and answers.shares is not None:
+                values.setdefault(other, []).append(similarity(answers.shares, own, item.ordinals))
     if not values:
         return None, None
     means = {other: float(np.mean(each)) for other, each in values.items()}

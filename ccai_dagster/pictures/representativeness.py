@@ -11,8 +11,8 @@ import polars as pl
 
 from ccai_dagster.pictures.style import INK, PALE, draw, plain
 
-YARDSTICKS = {"uniform": "no preference", "nearest_value": "nearest group", "ceiling": "exact, sampled"}
-"""Columns beside the models, and what they are called."""
+YARDSTICKS = {"uniform": "no\npreference", "nearest_value": "nearest\ngroup", "ceiling": "expected\nat best"}
+"""Columns beside the models, and how they are headed."""
 DARK = 0.55
 """From this place on the colour scale on, figures in a cell are white."""
 
@@ -27,7 +27,7 @@ def representativeness(table: pl.DataFrame) -> bytes:
         PNG.
     """
     arms, rows = _arms(table), _rows(table)
-    columns = [*arms, *YARDSTICKS.values()]
+    columns = [*(plain(arm, 12) for arm in arms), *YARDSTICKS.values()]
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -39,21 +39,27 @@ def representativeness(table: pl.DataFrame) -> bytes:
         for place, row in enumerate(rows):
             for column, value in enumerate(row["values"]):
                 dark = value is not None and (value - lowest) / span > DARK
-                axes.text(
-                    column, place, "–" if value is None else f"{value:.3f}", ha="center", va="center",
-                    fontsize=8.5, color="white" if dark else INK,
-                )  # fmt: skip
+                ink = "white" if dark else INK
+                end = row["intervals"][column]
+                lifted = place if end is None else place - 0.13
+                text = "–" if value is None else f"{value:.3f}"
+                axes.text(column, lifted, text, ha="center", va="center", fontsize=8.5, color=ink)
+                if end is not None:
+                    axes.text(column, place + 0.27, end, ha="center", va="center", fontsize=6.5, color=ink)
             if place and row["attribute"] != rows[place - 1]["attribute"]:
                 axes.axhline(place - 0.5, color="white", linewidth=2.5)
         axes.axvline(len(arms) - 0.5, color="white", linewidth=6)
-        axes.set_xticks(range(len(columns)), [plain(name, 18) for name in columns], fontsize=8.5)
-        axes.set_yticks(range(len(rows)), [plain(row["label"], 44) for row in rows])
+        axes.set_xticks(range(len(columns)), columns, fontsize=8.5)
+        axes.set_yticks(range(len(rows)), [plain(row["label"], 34) for row in rows], fontsize=8.5)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         for side in axes.spines.values():
             side.set_color(PALE)
-        axes.set_xlabel("1 − distance of opinions; 1 would be the same opinions on every question")
+        figure.supxlabel(
+            "1 less the distance of opinions, with 95 % intervals; 1 would be the same on every question",
+            fontsize=9,
+        )
 
-    return draw(paint, 1.0 + 0.26 * max(1, len(rows)))
+    return draw(paint, 1.1 + 0.34 * max(1, len(rows)))
 
 
 def representativeness_alt(table: pl.DataFrame) -> str:
@@ -86,12 +92,16 @@ def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
     ):
         own = table.filter((pl.col("attribute") == attribute) & (pl.col("group") == group))
         values = dict(own.select("arm", "value").iter_rows())
+        ends = {
+            arm: f"{low:.2f} to {high:.2f}" for arm, low, high in own.select("arm", "low", "high").iter_rows()
+        }
         beside = own.sort("arm").row(0, named=True)
         rows.append(
             {
                 "attribute": attribute,
                 "label": group if attribute == "everybody" else f"{attribute}: {group}",
                 "values": [values.get(arm) for arm in _arms(table)] + [beside[name] for name in YARDSTICKS],
+                "intervals": [ends.get(arm) for arm in _arms(table)] + [None] * len(YARDSTICKS),
             }
         )
     return rows
