@@ -1,4 +1,12 @@
-"""How much two constitutions say the same: by the words they use, and by people's tags where there are any."""
+"""How much two constitutions say the same: by the words they use, and by people's tags where there are any.
+
+People's tags are the better measure. On the 52 tagged principles of the embedded consultation likeness agrees with
+them hardly more than by chance (Cohen's kappa 0.14 and 0.13, intervals from -0.1 to 0.4): different words often say
+the same. Tried as well, by the area under the curve of telling pairs with a common tag from others, and principles
+with a counterpart from those without (either way round): words and pairs of words, as used here, 0.69, 0.42 and
+0.53; pieces of words 0.73, 0.47 and 0.52; mean last states of the embedded model 0.88, 0.58 and 0.78. The last is
+better, but would tie what people decided to a language model, and where there are tags it is not needed.
+"""
 
 from __future__ import annotations
 
