@@ -38,6 +38,10 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
     assert training_decisions(read_ledger(mine.ledger("training"), "training")).feedback_method == "letters"
     assert read_ledger(mine.ledger("wording"), "wording").height == 0
     assert set(moderation["suggested_by"]) == {"ccai new"}
+    sets = set(read_consultation(SAMPLE).file.benchmarks)
+    assert set(mine.file.benchmarks) == sets - {"sample_opinions"}, (
+        "another public's opinions do not come along"
+    )
 
 
 def test_nothing_is_made_of_a_bad_export_or_over_another_folder(tmp_path: Path) -> None:
@@ -123,6 +127,7 @@ def test_nothing_moderated_in_is_told(tmp_path: Path) -> None:
 def test_ccai_has_three_signed_arms(test_data: Path, tmp_path: Path) -> None:
     lines = from_ccai(test_data / "ccai", tmp_path / "ccai")
     folder = read_consultation(tmp_path / "ccai")
+    assert "sample_opinions" not in folder.file.benchmarks
     signed = signoffs(read_ledger(folder.ledger("signoff"), "signoff"))
     assert set(signed) == set(folder.arms) == {"public", "published", "standard"}
     published = read_constitution(folder.path(folder.arms["published"].constitution), "published")
