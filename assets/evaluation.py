@@ -55,11 +55,26 @@ JUDGED = {
         contracts.ADHERENCE,
         "How likely its responses satisfy relevant principles of every constitution.",
     ),
+    "control_adherence": (
+        contracts.ADHERENCE,
+        "How likely its responses satisfy statements that are in no constitution: negative controls.",
+    ),
+    "contrast_margins": (
+        contracts.CONTRAST_MARGINS,
+        "How much likelier it finds responses that keep a principle than responses that break it.",
+    ),
     "qualitative_responses": (
         contracts.QUALITATIVE_RESPONSES,
         "Responses to read side by side, refusals marked.",
     ),
 }
+JUDGED_EXAMPLES = {
+    "judged_examples": (
+        contracts.JUDGED_EXAMPLES,
+        "What the feedback model makes of the responses that people labelled.",
+    )
+}
+"""Judged along with the untrained model's responses; they are no model's in particular."""
 
 
 def one_difference(records: Mapping[str, Mapping[str, pl.DataFrame]]) -> list[Finding]:
@@ -278,6 +293,10 @@ def _options(consultation: Consultation, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _key(name: str, output: str) -> list[str]:
+    return [output] if output in JUDGED_EXAMPLES else [name, output]
+
+
 def _outs(
     name: str,
     described: Mapping[str, tuple[contracts.Contract, str]],
@@ -286,7 +305,7 @@ def _outs(
 ) -> dict[str, dg.AssetOut]:
     return {
         output: dg.AssetOut(
-            key=[name, output], is_required=False, dagster_type=dg.Any, io_manager_key="tables", group_name=GROUP,
+            key=_key(name, output), is_required=False, dagster_type=dg.Any, io_manager_key="tables", group_name=GROUP,
             description=description, owners=[OWNER], kinds=kinds, code_version=versions[output],
         )
         for output, (_, description) in described.items()
@@ -303,7 +322,7 @@ def _published(
     metadata = {"mlflow": dg.MetadataValue.url(run.url), "mlflow run": run.run_id}
     for output, (contract, _) in described.items():
         if output in wanted:
-            yield from publish(Table(tables[output], metadata), contract, dg.AssetKey([name, output]))
+            yield from publish(Table(tables[output], metadata), contract, dg.AssetKey(_key(name, output)))
 
 
 def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
@@ -343,30 +362,36 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
 
 
 def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
-    """Responses of one model: to read, and judged under the principles of every constitution."""
+    """One model's responses, to read and judged, and its margins on contrast pairs: all in one process."""
     file, settings = consultation.file, consultation.profile.evaluation
     model, arms = dg.AssetKey(_model_key(name)), list(consultation.arms)
-    version = code_version("1", [settings, file.seed, file.model, consultation.profile.feedback])
+    version = code_version("2", [settings, file.seed, file.model, consultation.profile.feedback])
+    described = JUDGED | JUDGED_EXAMPLES if name == BASE else JUDGED
     responds = {model, dg.AssetKey("prompts")}
-    base = {"base_model": dg.AssetIn("base_model")} if name != BASE else {}
+    judge = {dg.AssetKey("base_model"), dg.AssetKey("judge_calibration")}
+    needs = {
+        "qualitative_responses": responds,
+        "adherence": responds | judge | {dg.AssetKey([arm, "constitution"]) for arm in arms},
+        "control_adherence": responds | judge | {dg.AssetKey("control_statements")},
+        "contrast_margins": {model, dg.AssetKey("contrast_pairs")},
+        "judged_examples": judge | {dg.AssetKey("adherence_examples")},
+    }
+    read = ["prompts", "judge_calibration", "control_statements", "contrast_pairs"]
+    read += ["adherence_examples"] if name == BASE else ["base_model"]
 
     @dg.multi_asset(
-        name=f"{name}__responses", outs=_outs(name, JUDGED, dict.fromkeys(JUDGED, version), {"torch", "mlflow"}),
-        ins={"policy": dg.AssetIn(model), "prompts": dg.AssetIn("prompts")} | base
-        | {f"{arm}__constitution": dg.AssetIn([arm, "constitution"]) for arm in arms}
-        | {"judge_calibration": dg.AssetIn("judge_calibration")},
-        internal_asset_deps={
-            "qualitative_responses": responds,
-            "adherence": responds | {dg.AssetKey("base_model"), dg.AssetKey("judge_calibration")}
-            | {dg.AssetKey([arm, "constitution"]) for arm in arms},
-        },
-        check_specs=[dg.AssetCheckSpec("contract", asset=[name, each], blocking=True) for each in JUDGED],
+        name=f"{name}__responses", outs=_outs(name, described, dict.fromkeys(described, version), {"torch", "mlflow"}),
+        ins={"policy": dg.AssetIn(model)} | {each: dg.AssetIn(each) for each in read}
+        | {f"{arm}__constitution": dg.AssetIn([arm, "constitution"]) for arm in arms},
+        internal_asset_deps={each: needs[each] for each in described},
+        check_specs=[
+            dg.AssetCheckSpec("contract", asset=_key(name, each), blocking=True) for each in described
+        ],
         can_subset=True, pool=POOL,
     )  # fmt: skip
     def responses(
         context: dg.AssetExecutionContext,
         policy: pl.DataFrame,
-        prompts: pl.DataFrame,
         judge_calibration: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
@@ -374,14 +399,15 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         **tables: pl.DataFrame,
     ) -> Iterator[Any]:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
-        constitutions = {f"constitution/{arm}": tables[f"{arm}__constitution"] for arm in arms}
+        passed = {f"constitution/{arm}": tables[f"{arm}__constitution"] for arm in arms}
+        passed |= {each: tables[each] for each in read if each not in ("base_model", "judge_calibration")}
         result, run = measure(
-            context, launcher, tracking, stage="evaluation", arm=name, tables={"prompts": prompts} | constitutions,
+            context, launcher, tracking, stage="evaluation", arm=name, tables=passed,
             models={"policy": models.folder(only_digest(policy)),
                     "base_model": models.folder(only_digest(tables.get("base_model", policy)))},
             options=_options(consultation, name)
             | {"measures": sorted(wanted), "judge_at_chance": judge_at_chance(ASKED_BY, judge_calibration)},
         )  # fmt: skip
-        yield from _published(name, JUDGED, wanted, result.tables, run)
+        yield from _published(name, described, wanted, result.tables, run)
 
     return responses

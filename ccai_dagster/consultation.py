@@ -153,6 +153,8 @@ class ConsultationFile(Settings):
     helpfulness: str = "helpfulness.jsonl"
     benign_pairs: str = "sample:benign.csv"
     judge_comparisons: dict[str, str] = Field(default_factory=dict)
+    adherence_examples: str | None = None
+    contrast_pairs: str | None = None
     benchmarks: dict[str, Benchmark] = Field(default_factory=dict)
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -301,7 +303,11 @@ def named_files(consultation: Consultation) -> list[Path]:
     ]
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
     named += [benchmark.path for benchmark in file.benchmarks.values() if benchmark.path is not None]
-    named += [each for each in (file.published_scores, file.principle_tags) if each]
+    named += [
+        each
+        for each in (file.published_scores, file.principle_tags, file.adherence_examples, file.contrast_pairs)
+        if each
+    ]
     if published := file.replication:
         named += [published.figures, published.groups, published.agreement, published.seed_statements]
     return [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]

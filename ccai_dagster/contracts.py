@@ -1099,6 +1099,182 @@ ADHERENCE = _contract(
     ),
     judge_at_chance=JUDGE_AT_CHANCE,
 )
+ADHERENCE_EXAMPLES = _contract(
+    "adherence_examples",
+    ("example_id",),
+    example_id=Field(pl.String, "id of the example"),
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to"),
+    principle_id=Field(pl.String, "the principle it was labelled under"),
+    principle=Field(pl.String, "text of the principle"),
+    prompt=Field(pl.String, "what the user says"),
+    response=Field(pl.String, "a response"),
+    satisfied=Field(pl.Boolean, "whether a person found that the response satisfies the principle"),
+)
+JUDGED_EXAMPLES = _contract(
+    "judged_examples",
+    ("example_id",),
+    **{
+        name: ADHERENCE_EXAMPLES.fields[name]
+        for name in ("example_id", "constitution_arm", "principle_id", "prompt", "satisfied")
+    },
+    probability=ADHERENCE.fields["probability"],
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+CONTRAST_PAIRS = _contract(
+    "contrast_pairs",
+    ("pair_id",),
+    pair_id=Field(pl.String, "id of the pair"),
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to, or `rejected statements`"),
+    principle_id=Field(pl.String, "the principle, or the id of the statement"),
+    against_id=Field(
+        pl.String, "for a conflict, the principle that the first response breaks", nullable=True
+    ),
+    prompt=Field(pl.String, "what the user says"),
+    keeps=Field(pl.String, "a response that keeps the principle"),
+    breaks=Field(pl.String, "a response that breaks it"),
+    source=Field(
+        pl.String, "where the pair comes from", checks=(Check.isin(["written", "labelled examples"]),)
+    ),
+)
+CONTROL_STATEMENTS = _contract(
+    "control_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    text=Field(pl.String, "the statement (untrusted)"),
+    prompt_ids=Field(IDS, "held-out prompts it is relevant to"),
+)
+CONTRAST_MARGINS = _contract(
+    "contrast_margins",
+    ("arm", "pair_id"),
+    arm=ARM,
+    **{
+        name: CONTRAST_PAIRS.fields[name]
+        for name in ("pair_id", "constitution_arm", "principle_id", "against_id", "prompt")
+    },
+    margin=Field(
+        pl.Float64,
+        "how much likelier the model finds the response that keeps the principle, nats a token; null if not finite",
+        nullable=True,
+    ),
+)
+ADHERENCE_SCORES = _contract(
+    "adherence_scores",
+    ("constitution_arm", "principle_id", "arm"),
+    arm=ARM,
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to"),
+    principle_id=Field(pl.String, "the principle, or `all principles`"),
+    status=Field(
+        pl.String,
+        "whether there is a figure, and why not",
+        checks=(Check.isin(["measured", "no relevant prompt", "not drawn", "unanswered"]),),
+    ),
+    n_relevant=Field(pl.Int64, "held-out prompts it is relevant to", checks=COUNT),
+    n=Field(pl.Int64, "responses judged", checks=COUNT),
+    n_unanswered=Field(pl.Int64, "of those, responses that are empty or got no usable answer", checks=COUNT),
+    judged=Field(
+        pl.Float64, "mean probability by the feedback model alone", nullable=True, checks=PROBABILITY
+    ),
+    judged_low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", nullable=True),
+    judged_high=Field(pl.Float64, "upper end of its 95 % interval, over prompts", nullable=True),
+    labels=Field(
+        pl.String,
+        "labelled examples it is corrected by: of this principle (own), of all (pooled), none",
+        checks=(Check.isin(["own", "pooled", "none"]),),
+    ),
+    n_labels=Field(pl.Int64, "how many", checks=COUNT),
+    judge_weight=Field(
+        pl.Float64,
+        "weight of the judge's answers, 0 to 1; null if not corrected",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    adherence=Field(
+        pl.Float64, "probability that a response satisfies it, corrected", nullable=True, checks=PROBABILITY
+    ),
+    low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True, checks=PROBABILITY),
+    high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True, checks=PROBABILITY),
+    lift=Field(pl.Float64, "paired difference to `base`, by the feedback model alone", nullable=True),
+    lift_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    lift_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+GROUP_ADHERENCE = _contract(
+    "group_adherence",
+    ("constitution_arm", "arm", "group_id"),
+    arm=ARM,
+    constitution_arm=Field(pl.String, "the constitution whose principles are weighted"),
+    group_id=Field(pl.Int64, "opinion group", checks=COUNT),
+    worst=Field(pl.Boolean, "whether no group's value is lower"),
+    n=Field(pl.Int64, "judged responses", checks=COUNT),
+    value=Field(
+        pl.Float64,
+        "mean probability by the feedback model, principles weighted by the group's agreement with their statements",
+        checks=PROBABILITY,
+    ),
+    low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", checks=PROBABILITY),
+    high=Field(pl.Float64, "upper end of its 95 % interval, over prompts", checks=PROBABILITY),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+SPECIFICITY = _contract(
+    "specificity",
+    ("arm", "kind", "measure"),
+    arm=Field(pl.String, "the arm that was trained"),
+    kind=Field(
+        pl.String,
+        "principles of its constitution only, shared ones, of another constitution only, rejected statements",
+        checks=(Check.isin(["own", "shared", "other", "rejected"]),),
+    ),
+    measure=Field(
+        pl.String,
+        "by the feedback model (a probability) or by log-probabilities of contrast pairs (nats a token)",
+        checks=(Check.isin(["judge", "margin"]),),
+    ),
+    n_principles=Field(pl.Int64, "principles or statements measured", checks=COUNT),
+    n=Field(pl.Int64, "judged responses or contrast pairs", checks=COUNT),
+    n_prompts=Field(pl.Int64, "prompts they belong to", checks=COUNT),
+    lift=Field(
+        pl.Float64,
+        "mean paired difference to `base`; null with fewer than two prompts",
+        nullable=True,
+    ),
+    low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", nullable=True),
+    high=Field(pl.Float64, "upper end of its 95 % interval, over prompts", nullable=True),
+    p_value=Field(
+        pl.Float64, "of a lift of nil, by flipping signs of prompts", nullable=True, checks=PROBABILITY
+    ),
+    adjusted_p=Field(
+        pl.Float64,
+        "the same, corrected by Holm for all cells of this kind",
+        nullable=True,
+        checks=PROBABILITY,
+    ),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+CONFLICTS = _contract(
+    "conflicts",
+    ("constitution_arm", "principle_id", "against_id", "arm"),
+    arm=ARM,
+    constitution_arm=Field(pl.String, "the constitution both principles belong to"),
+    principle_id=Field(pl.String, "one principle"),
+    against_id=Field(pl.String, "the principle it pulls apart from"),
+    n=Field(
+        pl.Int64, "contrast pairs in which one response keeps the one and breaks the other", checks=COUNT
+    ),
+    n_prompts=Field(pl.Int64, "prompts they belong to", checks=COUNT),
+    margin=Field(
+        pl.Float64,
+        "how much likelier the first principle's response is, nats a token; null with fewer than two prompts",
+        nullable=True,
+    ),
+    low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", nullable=True),
+    high=Field(pl.Float64, "upper end of its 95 % interval, over prompts", nullable=True),
+    follows=Field(
+        pl.String, "the principle whose interval lies on its side; null if it cannot be told", nullable=True
+    ),
+    lift=Field(pl.Float64, "mean paired difference of the margin to `base`", nullable=True),
+    lift_low=Field(pl.Float64, "lower end of its 95 % interval", nullable=True),
+    lift_high=Field(pl.Float64, "upper end of its 95 % interval", nullable=True),
+)
 QUALITATIVE_RESPONSES = _contract(
     "qualitative_responses",
     ("arm", "prompt_id"),

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from assets import (
+    adherence,
     audit,
     constitution,
     decisions,
@@ -56,6 +57,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *replication.build(consultation, home),
         *feedback.build(consultation),
         *training.build(consultation),
+        *adherence.build(consultation),
         *evaluation.build(consultation),
         *model_cards.build(consultation),
     ]

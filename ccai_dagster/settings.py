@@ -155,6 +155,8 @@ class EvaluationSettings(Settings):
     comparison_prompts: int = Field(6, ge=2, description="held-out prompts each pair of arms is compared on")
     adherence_prompts: int = Field(6, ge=1, description="held-out prompts")
     principles_per_prompt: int = Field(2, ge=1, description="relevant principles judged on each response")
+    control_statements: int = Field(12, ge=0, description="statements below the cut, as negative controls")
+    controls_per_prompt: int = Field(1, ge=0, description="relevant controls judged on each response")
     bootstraps: int = Field(2000, ge=100)
 
 
@@ -223,6 +225,8 @@ FULL = Profile(
         comparison_prompts=500,
         adherence_prompts=500,
         principles_per_prompt=5,
+        control_statements=100,
+        controls_per_prompt=3,
         bootstraps=10_000,
     ),
     sensitivity=SensitivitySettings(ways_to_group=2000),

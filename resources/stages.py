@@ -223,11 +223,11 @@ def policy(request: StageRequest, progress: Progress) -> dict[str, Any]:
 
 
 def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
-    """Run the chosen evaluations on one model: benchmarks, adherence, qualitative responses."""
-    from ccai_dagster.evaluation import adherence, benchmarks, qualitative
+    """Run the chosen evaluations on one model: benchmarks, adherence, margins, qualitative responses."""
+    from ccai_dagster.evaluation import benchmarks
 
     settings = sizes.EvaluationSettings.model_validate(request.options["settings"])
-    seed, arm = request.options["seed"], request.options["arm"]
+    seed = request.options["seed"]
     made: dict[str, pl.DataFrame] = {}
     provenance: dict[str, Any] = {}
     if request.options["benchmarks"]:
@@ -239,27 +239,48 @@ def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
         made |= run.items
         provenance = dict(run.provenance)
         _keep_samples(request, run.samples)
-    if {"adherence", "qualitative_responses"} & set(request.options["measures"]):
-        model = _model(request, "policy", settings.batch_size)
-        prompts = _table(request, "prompts")
-        if "qualitative_responses" in request.options["measures"]:
-            made["qualitative_responses"] = qualitative.write_qualitative_responses(
-                model, prompts, arm, settings, seed, progress
-            )
-        if "adherence" in request.options["measures"]:
-            responses = adherence.write_responses(model, prompts, arm, settings, seed, progress)
-            constitutions = _constitutions(request)
-            made["adherence"] = adherence.measure_adherence(
-                responses,
-                _judge(request),
-                prompts,
-                constitutions,
-                settings,
-                request.options["judge_at_chance"],
-                seed,
-                progress,
-            )
+    measures = set(request.options["measures"])
+    if measures:
+        made |= _measured(request, measures, settings, progress)
     return _keep(request, **made) | {"provenance": provenance}
+
+
+def _measured(
+    request: StageRequest, measures: set[str], settings: sizes.EvaluationSettings, progress: Progress
+) -> dict[str, pl.DataFrame]:
+    """Let one model respond and score, and the feedback model judge; each of them is loaded only if needed."""
+    from ccai_dagster.evaluation import adherence, contrast_margins, controls, qualitative
+
+    seed, arm, chance = request.options["seed"], request.options["arm"], request.options["judge_at_chance"]
+    made: dict[str, pl.DataFrame] = {}
+    judged = measures & {"adherence", "control_adherence"}
+    prompts = _table(request, "prompts")
+    if measures - {"judged_examples"}:
+        model = _model(request, "policy", settings.batch_size)
+    if "qualitative_responses" in measures:
+        made["qualitative_responses"] = qualitative.write_qualitative_responses(
+            model, prompts, arm, settings, seed, progress
+        )
+    if "contrast_margins" in measures:
+        pairs = _table(request, "contrast_pairs")
+        made["contrast_margins"] = contrast_margins.contrast_margins(model, pairs, arm, progress)
+    if judged:
+        responses = adherence.write_responses(model, prompts, arm, settings, seed, progress)
+    if judged or "judged_examples" in measures:
+        judge = _judge(request)
+    if "judged_examples" in measures:
+        examples = _table(request, "adherence_examples")
+        made["judged_examples"] = adherence.judge_examples(judge, examples, chance, progress)
+    if "adherence" in measures:
+        drawn = adherence.drawn_principles(prompts, _constitutions(request), settings, seed)
+        made["adherence"] = adherence.judge_responses(responses, judge, drawn, chance, progress)
+    if "control_adherence" in measures:
+        chosen = adherence.adherence_prompts(prompts, settings, seed)
+        drawn = controls.drawn_controls(
+            chosen, _table(request, "control_statements"), settings.controls_per_prompt, seed
+        )
+        made["control_adherence"] = adherence.judge_responses(responses, judge, drawn, chance, progress)
+    return made
 
 
 def _keep_samples(request: StageRequest, samples: Mapping[str, list[dict[str, Any]]]) -> None:

@@ -7,11 +7,11 @@ the judge can be trusted is measured elsewhere (`feedback.calibration`) and carr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from ccai_dagster.contracts import ADHERENCE, ARM
+from ccai_dagster.contracts import ADHERENCE, ARM, JUDGED_EXAMPLES
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.labels import LETTERS, letters_judgement
@@ -180,12 +180,7 @@ def measure_adherence(
     seed: int,
     progress: Progress = silent,
 ) -> pl.DataFrame:
-    """Ask the feedback model whether responses satisfy principles.
-
-    Each question is asked twice, with yes as (A) and as (B); the probability is the mean of the two shares
-    yes has of both letters, so that a liking for one letter cancels out. Where the letters together have
-    next to no probability (`feedback.labels.ANSWER_MASS_FLOOR`) the judge is about to say something else,
-    and the probability is null.
+    """Ask the feedback model whether responses satisfy the principles drawn for their prompts.
 
     Args:
         responses: Columns `RESPONSES`, of one model or several.
@@ -204,6 +199,31 @@ def measure_adherence(
         ConsultationError: Nothing to measure on (see `drawn_principles`), or a response is missing.
     """
     drawn = drawn_principles(prompts, constitutions, settings, seed)
+    return judge_responses(responses, judge, drawn, judge_at_chance, progress)
+
+
+def judge_responses(
+    responses: pl.DataFrame,
+    judge: LanguageModel,
+    drawn: pl.DataFrame,
+    judge_at_chance: bool,
+    progress: Progress = silent,
+) -> pl.DataFrame:
+    """Ask the feedback model whether responses satisfy what was drawn for their prompts.
+
+    Args:
+        responses: Columns `RESPONSES`, of one model or several.
+        judge: The feedback model.
+        drawn: Columns `prompt_id`, `constitution_arm`, `principle_id`, `text`.
+        judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
+        progress: Told how many judgements are made.
+
+    Returns:
+        ADHERENCE, sorted by its key.
+
+    Raises:
+        ConsultationError: A response is missing.
+    """
     arms = responses.select(pl.col("arm").unique().sort())
     tasks = drawn.join(arms, how="cross").join(responses, on=["arm", "prompt_id"], how="left")
     missing = tasks.filter(pl.col("response").is_null()).sort("arm", "prompt_id").select("arm", "prompt_id")
@@ -213,26 +233,71 @@ def measure_adherence(
             f"Responses are missing, for instance of {arm} to prompt {prompt_id}. They were written for "
             "other prompts or settings: write the responses again."
         )
-    key = ["constitution_arm", "principle_id", "prompt_id", "arm"]
-    tasks = tasks.sort(key)
-    probabilities: list[float | None] = []
-    for chunk in tasks.iter_slices(_CHUNK):
-        questions: list[list[Turn]] = [
-            [("user", adherence_question(row["prompt"], row["response"], row["text"], options))]
-            for row in chunk.iter_rows(named=True)
-            for options in (("Yes", "No"), ("No", "Yes"))
-        ]
-        answers = judge.choice_log_probabilities(questions, LETTERS, prefix=ANSWER_BEGINNING)
-        probabilities += [
-            letters_judgement(answers[2 * at], answers[2 * at + 1]).probability for at in range(chunk.height)
-        ]
-        progress("adherence", len(probabilities), tasks.height)
+    tasks = tasks.sort("constitution_arm", "principle_id", "prompt_id", "arm")
+    asked = [(row["prompt"], row["response"], row["text"]) for row in tasks.iter_rows(named=True)]
     return tasks.select(
         "arm",
         "constitution_arm",
         "principle_id",
         "prompt_id",
         "response",
-        pl.Series("probability", probabilities, pl.Float64),
+        pl.Series("probability", satisfaction(judge, asked, progress), pl.Float64),
         pl.lit(judge_at_chance).alias("judge_at_chance"),
     ).select(list(ADHERENCE.fields))
+
+
+def judge_examples(
+    judge: LanguageModel, examples: pl.DataFrame, judge_at_chance: bool, progress: Progress = silent
+) -> pl.DataFrame:
+    """Ask the feedback model about labelled examples, in the same words as about responses.
+
+    Args:
+        judge: The feedback model.
+        examples: ADHERENCE_EXAMPLES.
+        judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
+        progress: Told how many judgements are made.
+
+    Returns:
+        JUDGED_EXAMPLES, sorted by `example_id`.
+    """
+    examples = examples.sort("example_id")
+    asked = list(examples.select("prompt", "response", "principle").iter_rows())
+    return examples.with_columns(
+        pl.Series("probability", satisfaction(judge, asked, progress), pl.Float64),
+        pl.lit(judge_at_chance).alias("judge_at_chance"),
+    ).select(list(JUDGED_EXAMPLES.fields))
+
+
+def satisfaction(
+    judge: LanguageModel, asked: Sequence[tuple[str, str, str]], progress: Progress = silent
+) -> list[float | None]:
+    """Ask the feedback model whether responses satisfy a principle.
+
+    Each question is asked twice, with yes as (A) and as (B); the probability is the mean of the two shares
+    yes has of both letters, so that a liking for one letter cancels out. Where the letters together have
+    next to no probability (`feedback.labels.ANSWER_MASS_FLOOR`) the judge is about to say something else,
+    and the probability is null. It is null too for an empty response, which is not shown to the judge:
+    saying nothing neither keeps nor breaks a rule.
+
+    Args:
+        judge: The feedback model.
+        asked: Prompt, response and principle of each question.
+        progress: Told how many judgements are made.
+
+    Returns:
+        A probability in [0, 1] or None for each, in order.
+    """
+    answered: dict[int, float | None] = {}
+    spoken = [at for at, (_, response, _) in enumerate(asked) if response.strip()]
+    for start in range(0, len(spoken), _CHUNK):
+        chunk = spoken[start : start + _CHUNK]
+        questions: list[list[Turn]] = [
+            [("user", adherence_question(*asked[at], options))]
+            for at in chunk
+            for options in (("Yes", "No"), ("No", "Yes"))
+        ]
+        answers = judge.choice_log_probabilities(questions, LETTERS, prefix=ANSWER_BEGINNING)
+        for place, at in enumerate(chunk):
+            answered[at] = letters_judgement(answers[2 * place], answers[2 * place + 1]).probability
+        progress("adherence", len(answered), len(spoken))
+    return [answered.get(at) for at in range(len(asked))]

@@ -35,6 +35,7 @@ from ccai_dagster.pictures.results import (
     training_curves,
     training_curves_alt,
 )
+from ccai_dagster.pictures.specificity import specificity, specificity_alt
 from ccai_dagster.pictures.statements import representative_votes, representative_votes_alt
 from ccai_dagster.pictures.style import as_markdown
 from ccai_dagster.pictures.uncertainty import gac_intervals, gac_intervals_alt, stability, stability_alt
@@ -76,6 +77,8 @@ __all__ = [
     "sensitivity_alt",
     "shuffled_fit",
     "shuffled_fit_alt",
+    "specificity",
+    "specificity_alt",
     "stability",
     "stability_alt",
     "training_curves",

@@ -1,0 +1,277 @@
+"""Adherence of every model to every principle, corrected by examples that people labelled.
+
+Prediction-powered inference: the judge speaks on many responses, people on a few, and the few tell how far the judge
+is off. The estimator is written out here instead of taken from ppi-python 0.2.3: that knows no clusters, needs numba,
+statsmodels and gdown (275 MB), and on import turns off every warning of the process. It gives that package's values
+where every response has a prompt of its own (tested).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.consultation import BASE
+from ccai_dagster.contracts import ADHERENCE_SCORES, GROUP_ADHERENCE
+from ccai_dagster.evaluation.prompt_means import clustered_mean, student_interval
+from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.feedback.intervals import FEWEST_CLUSTERS, Interval, mean_interval
+
+ALL_PRINCIPLES = "all principles"
+"""Stands where a principle's id stands, for a whole constitution."""
+FEWEST_LABELS = 10
+"""From this many labelled examples on, of at least `FEWEST_CLUSTERS` prompts, figures are corrected by them."""
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A corrected mean: its value and 95 % interval in [0, 1], and the weight of the judge's answers in it."""
+
+    value: float
+    interval: Interval
+    weight: float
+
+
+def corrected_mean(
+    judged: np.ndarray,
+    judged_prompts: np.ndarray,
+    labels: np.ndarray,
+    labels_judged: np.ndarray,
+    labels_prompts: np.ndarray,
+    weight: float | None = None,
+) -> Corrected:
+    """Correct a judge's mean by labelled examples (Angelopoulos et al. 2023, arXiv 2301.09633, section 2.1).
+
+    value = w * mean(judged) + mean(labels - w * labels_judged). With w = 1 the judge's mean is shifted by its mean
+    error; with w = 0 the judge plays no part. The best weight (PPI++, arXiv 2311.01453, section 6) is
+    cov(labels, labels_judged) / ((1 + n / N) * var(all judged)), cut to [0, 1].
+
+    It is valid if the labelled examples are drawn like the judged responses: responses that models of this kind wrote
+    to such prompts, not ones made up to be clear cases. The variance adds up what each prompt contributes to both
+    terms, so a prompt that occurs in both is counted as the one prompt it is.
+
+    Args:
+        judged: The judge's probabilities, shape (N,).
+        judged_prompts: Prompt of each.
+        labels: 0 or 1, shape (n,).
+        labels_judged: The judge's probabilities of the labelled examples, shape (n,).
+        labels_prompts: Prompt of each; at least two different ones.
+        weight: In [0, 1]; the best one if None.
+    """
+    total, n = len(judged), len(labels)
+    if weight is None:
+        spread = np.var(np.concatenate([labels_judged, judged]), ddof=1)
+        covariance = np.mean((labels - labels.mean()) * (labels_judged - labels_judged.mean()))
+        weight = float(np.clip(covariance / ((1 + n / total) * spread), 0, 1)) if spread > 0 else 0.0
+    errors = labels - weight * labels_judged
+    value = float(weight * judged.mean() + errors.mean())
+    prompts = np.concatenate([judged_prompts, labels_prompts])
+    shares = np.concatenate([weight * (judged - judged.mean()) / total, (errors - errors.mean()) / n])
+    _, index = np.unique(prompts, return_inverse=True)
+    influences = np.bincount(index, weights=shares)
+    interval = student_interval(value, influences, len(np.unique(labels_prompts)) - 1)
+    if interval is None:
+        raise ValueError("labelled examples of one prompt tell nothing about others")
+    low, high = (float(np.clip(each, 0, 1)) for each in interval)
+    return Corrected(float(np.clip(value, 0, 1)), (low, high), weight)
+
+
+def adherence_scores(
+    adherence: Mapping[str, pl.DataFrame],
+    examples: pl.DataFrame,
+    prompts: pl.DataFrame,
+    constitutions: Mapping[str, pl.DataFrame],
+    bootstraps: int,
+    seed: int,
+) -> pl.DataFrame:
+    """Estimate the adherence of every model to every principle, where it is relevant.
+
+    Only responses to prompts tagged as relevant to a principle are judged; a principle without one is listed as not
+    measurable. Corrected by the principle's own labelled examples if there are enough (see `FEWEST_LABELS`), else by
+    all examples of all principles with a weight of 1: the judge's mean error is then taken to be the same on every
+    principle. Without enough examples the judge's figure stands, marked by `labels`.
+
+    The lift is the paired difference to `base` in the judge's own figures, by the same prompts and principles: an error
+    of the judge that is the same for all models cancels out, and one that knows nothing finds none.
+
+    Args:
+        adherence: ADHERENCE for each arm and `base`.
+        examples: JUDGED_EXAMPLES, may be empty.
+        prompts: PROMPTS.
+        constitutions: CONSTITUTION tables by arm.
+        bootstraps: Resamples of intervals without labels.
+        seed: Of the resampling.
+
+    Returns:
+        ADHERENCE_SCORES, sorted by its key: every principle of every constitution for every model, and all together.
+    """
+    texts = dict(prompts.select("text", "prompt_id").iter_rows())
+    # A prompt of the database is the same cluster whether a model or a labelled example responds to it.
+    labelled = examples.drop_nulls("probability").with_columns(
+        pl.col("prompt").replace_strict(texts, default=pl.col("prompt")).alias("cluster")
+    )
+    relevant = prompts.filter(pl.col("purpose") == "held_out").explode("relevant_principles")
+    base = adherence[BASE].select("constitution_arm", "principle_id", "prompt_id", before="probability")
+    rows: list[dict[str, Any]] = []
+    for arm, table in adherence.items():
+        paired = table.join(base, on=["constitution_arm", "principle_id", "prompt_id"], how="left")
+        for name, constitution in constitutions.items():
+            of = pl.col("constitution_arm") == name
+            tagged = relevant.filter(pl.col("relevant_principles").str.starts_with(f"{name}/"))
+            for principle_id in [*constitution["principle_id"], ALL_PRINCIPLES]:
+                this = of if principle_id == ALL_PRINCIPLES else of & (pl.col("principle_id") == principle_id)
+                own_tags = (
+                    tagged
+                    if principle_id == ALL_PRINCIPLES
+                    else tagged.filter(pl.col("relevant_principles") == f"{name}/{principle_id}")
+                )
+                rows.append(
+                    {
+                        "arm": arm,
+                        "constitution_arm": name,
+                        "principle_id": principle_id,
+                        "n_relevant": own_tags["prompt_id"].n_unique(),
+                        "judge_at_chance": bool(table["judge_at_chance"].any()),
+                        **_figures(
+                            paired.filter(this),
+                            labelled.filter(this),
+                            labelled,
+                            bootstraps,
+                            derived_seed(seed, "adherence score", arm, name, principle_id),
+                        ),
+                        **_lift(
+                            paired.filter(this) if arm != BASE else paired.clear(),
+                            bootstraps,
+                            derived_seed(seed, "adherence lift", arm, name, principle_id),
+                        ),
+                    }
+                )
+    frame = ADHERENCE_SCORES.build([row | {"status": _status(row)} for row in rows])
+    return frame.sort(ADHERENCE_SCORES.key)
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    if row["n"]:
+        return "unanswered" if row["n"] == row["n_unanswered"] else "measured"
+    return "not drawn" if row["n_relevant"] else "no relevant prompt"
+
+
+def _figures(
+    table: pl.DataFrame, own: pl.DataFrame, every: pl.DataFrame, bootstraps: int, seed: int
+) -> dict[str, Any]:
+    answered = table.drop_nulls("probability")
+    found: dict[str, Any] = {
+        "n": table.height,
+        "n_unanswered": table.height - answered.height,
+        "judged": None, "judged_low": None, "judged_high": None, "labels": "none", "n_labels": 0,
+        "judge_weight": None, "adherence": None, "low": None, "high": None,
+    }  # fmt: skip
+    if answered.is_empty():
+        return found
+    values, clusters = answered["probability"].to_numpy(), answered["prompt_id"].to_numpy()
+    low, high = mean_interval(values, clusters, (0.0, 1.0), bootstraps=bootstraps, seed=seed)
+    found |= {"judged": float(values.mean()), "judged_low": low, "judged_high": high}
+    labels = "own" if _enough(own) else "pooled" if _enough(every) else "none"
+    if labels == "none":
+        return found | {"adherence": found["judged"], "low": low, "high": high}
+    chosen = own if labels == "own" else every
+    corrected = corrected_mean(
+        values,
+        clusters,
+        chosen["satisfied"].cast(pl.Float64).to_numpy(),
+        chosen["probability"].to_numpy(),
+        chosen["cluster"].to_numpy(),
+        None if labels == "own" else 1.0,
+    )
+    return found | {
+        "labels": labels,
+        "n_labels": chosen.height,
+        "judge_weight": corrected.weight,
+        "adherence": corrected.value,
+        "low": corrected.interval[0],
+        "high": corrected.interval[1],
+    }
+
+
+def _enough(labelled: pl.DataFrame) -> bool:
+    return (
+        labelled.height >= FEWEST_LABELS
+        and labelled["cluster"].n_unique() >= FEWEST_CLUSTERS
+        and labelled["satisfied"].n_unique() == 2
+    )
+
+
+def _lift(paired: pl.DataFrame, bootstraps: int, seed: int) -> dict[str, float | None]:
+    both = paired.drop_nulls(["probability", "before"])
+    if both.is_empty():
+        return {"lift": None, "lift_low": None, "lift_high": None}
+    lifts = (both["probability"] - both["before"]).to_numpy()
+    clusters = both["prompt_id"].to_numpy()
+    low, high = mean_interval(lifts, clusters, (-1.0, 1.0), bootstraps=bootstraps, seed=seed)
+    return {"lift": float(lifts.mean()), "lift_low": low, "lift_high": high}
+
+
+def group_adherence(
+    adherence: Mapping[str, pl.DataFrame],
+    constitutions: Mapping[str, pl.DataFrame],
+    gac_scores: pl.DataFrame,
+) -> pl.DataFrame:
+    """Weight principles by each opinion group's support, and find the group whose principles are followed worst.
+
+    A group's support for a principle is the mean share of it that agrees with the principle's statements. The judge's
+    probabilities are averaged with these weights; intervals are over prompts. Principles without statements have no
+    weight, so constitutions nobody voted on are not in the table.
+
+    Args:
+        adherence: ADHERENCE for each arm and `base`.
+        constitutions: CONSTITUTION tables by arm.
+        gac_scores: GAC_SCORES.
+
+    Returns:
+        GROUP_ADHERENCE, sorted by its key; empty where nothing was answered on at least two prompts.
+    """
+    support = (
+        pl.concat(
+            [
+                table.select(pl.lit(name).alias("constitution_arm"), "principle_id", "statement_ids")
+                for name, table in constitutions.items()
+            ]
+        )
+        .explode("statement_ids")
+        .join(gac_scores, left_on="statement_ids", right_on="statement_id")
+        .select("constitution_arm", "principle_id", group_id="group_ids", support="group_agreement")
+        .explode("group_id", "support")
+        .drop_nulls()
+        .group_by("constitution_arm", "principle_id", "group_id")
+        .agg(pl.col("support").mean())
+    )
+    rows: list[dict[str, Any]] = []
+    for arm, table in adherence.items():
+        judged = table.drop_nulls("probability").join(support, on=["constitution_arm", "principle_id"])
+        for (name, group), own in judged.group_by("constitution_arm", "group_id"):
+            weights = own["support"].to_numpy()
+            if weights.sum() <= 0:
+                continue
+            value, interval = clustered_mean(
+                own["probability"].to_numpy(), own["prompt_id"].to_numpy(), weights
+            )
+            if interval is not None:
+                rows.append(
+                    {
+                        "arm": arm,
+                        "constitution_arm": name,
+                        "group_id": group,
+                        "worst": False,
+                        "n": own.height,
+                        "value": min(1.0, max(0.0, value)),
+                        "low": max(0.0, interval[0]),
+                        "high": min(1.0, interval[1]),
+                        "judge_at_chance": bool(own["judge_at_chance"].any()),
+                    }
+                )
+    lowest = pl.col("value") == pl.col("value").min().over("constitution_arm", "arm")
+    return GROUP_ADHERENCE.build(rows).with_columns(worst=lowest).sort(GROUP_ADHERENCE.key)

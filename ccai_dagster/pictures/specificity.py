@@ -1,0 +1,93 @@
+"""The specificity matrix as a picture.
+
+Belongs here: drawing SPECIFICITY. Doesn't belong here: what a lift is, the style.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.pictures.style import INK, MUTED, draw, plain
+
+KINDS = ("own", "shared", "other", "rejected")
+MEASURES = {
+    "judge": "by the feedback model: change of the probability that a response satisfies it",
+    "margin": "without a judge: change of the log-probability margin of contrast pairs, nats a token",
+}
+_SIGNED = "{:+.3f}"
+
+
+def specificity(matrix: pl.DataFrame) -> bytes:
+    """Draw lifts by arm and kind of principle, a panel each measure; darker is further from nil.
+
+    Cells whose interval leaves out nil are framed; cells without a figure say so.
+
+    Args:
+        matrix: SPECIFICITY.
+
+    Returns:
+        PNG.
+    """
+    arms = sorted(matrix["arm"].unique())
+
+    def paint(figure: Any) -> None:
+        from matplotlib.patches import Rectangle
+
+        for axis, measure in zip(figure.subplots(2, 1, squeeze=False).flatten(), MEASURES, strict=True):
+            own = matrix.filter(measure=measure)
+            reach = max([abs(value) for value in own["lift"].drop_nulls()] or [0.0]) or 1.0
+            for row in own.iter_rows(named=True):
+                x, y = KINDS.index(row["kind"]), arms.index(row["arm"])
+                axis.add_patch(
+                    Rectangle(
+                        (x - 0.5, y - 0.5), 1, 1, facecolor=_shade(row["lift"], reach), edgecolor="white"
+                    )
+                )
+                if _told(row):
+                    axis.add_patch(
+                        Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6)
+                    )
+                axis.text(x, y, _cell(row), ha="center", va="center", fontsize=8.5)
+            axis.set_xlim(-0.5, len(KINDS) - 0.5)
+            axis.set_ylim(len(arms) - 0.5, -0.5)
+            axis.set_xticks(range(len(KINDS)), ["own only", "shared", "others' only", "rejected statements"])
+            axis.set_yticks(range(len(arms)), [plain(arm, 20) for arm in arms])
+            axis.tick_params(length=0)
+            axis.spines[["left", "bottom"]].set_visible(False)
+            axis.set_title(MEASURES[measure], fontsize=9.5, color=MUTED)
+
+    return draw(paint, 1.6 + 1.1 * max(1, len(arms)))
+
+
+def specificity_alt(matrix: pl.DataFrame) -> str:
+    """Say in words what `specificity` shows."""
+    told = [row for row in matrix.iter_rows(named=True) if _told(row)]
+    named = "; ".join(
+        f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in told
+    )
+    return (
+        f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure. "
+        + (f"Told from nil: {named}." if named else "No lift is told from nil.")
+    )
+
+
+def _told(row: dict[str, Any]) -> bool:
+    return row["low"] is not None and not row["low"] <= 0 <= row["high"]
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if row["lift"] is None:
+        return "fewer than\ntwo prompts"
+    ends = f"{row['low']:+.3f} to {row['high']:+.3f}" if row["low"] is not None else "no interval"
+    return f"{_SIGNED.format(row['lift'])}\n{ends}".replace("-", "\u2212")
+
+
+def _shade(lift: float | None, reach: float) -> tuple[float, float, float]:
+    """Blue above nil, orange below, pale near it."""
+    if lift is None:
+        return 0.95, 0.95, 0.95
+    red, green, blue = (0.34, 0.62, 0.85) if lift > 0 else (0.95, 0.6, 0.35)
+    share = abs(lift) / reach
+    return 1 - share * (1 - red), 1 - share * (1 - green), 1 - share * (1 - blue)
