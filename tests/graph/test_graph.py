@@ -41,15 +41,16 @@ ONCE = {
     "rater_agreement", "eval_scores",
     "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
     "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
-    "audit_report", "provenance",
+    "audit_report", "provenance", "adherence_examples", "contrast_pairs", "control_statements", "judged_examples",
+    "adherence_scores", "group_adherence", "specificity", "conflicts",
 }  # fmt: skip
 BY_ARM = {
     "constitution", "signed_constitution", "revisions", "supervised_policy", "response_pairs", "preference_pairs",
     "preference_model", "policy",
 }  # fmt: skip
 EVALUATED = {
-    "adherence", "qualitative_responses", "sample_knowledge", "sample_arithmetic", "sample_bias",
-    "sample_over_refusal", "sample_opinions",
+    "adherence", "control_adherence", "contrast_margins", "qualitative_responses", "sample_knowledge",
+    "sample_arithmetic", "sample_bias", "sample_over_refusal", "sample_opinions",
 }  # fmt: skip
 EVERYTHING = (
     ONCE
