@@ -24,7 +24,10 @@ from ccai_dagster.feedback.intervals import FEWEST_CLUSTERS, Interval, mean_inte
 ALL_PRINCIPLES = "all principles"
 """Stands where a principle's id stands, for a whole constitution."""
 FEWEST_LABELS = 10
-"""From this many labelled examples on, of at least `FEWEST_CLUSTERS` prompts, figures are corrected by them."""
+"""From this many labelled examples on, of at least `FEWEST_CLUSTERS` prompts, figures are corrected by them.
+
+The responses judged must be to as many prompts: the spread of fewer cannot be told.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,12 @@ def corrected_mean(
 
     It is valid if the labelled examples are drawn like the judged responses: responses that models of this kind wrote
     to such prompts, not ones made up to be clear cases. The variance adds up what each prompt contributes to both
-    terms, so a prompt that occurs in both is counted as the one prompt it is.
+    terms, so a prompt that occurs in both is counted as the one prompt it is. The degrees of freedom are one less than
+    the prompts of whichever term has fewer.
 
     Args:
         judged: The judge's probabilities, shape (N,).
-        judged_prompts: Prompt of each.
+        judged_prompts: Prompt of each; at least two different ones.
         labels: 0 or 1, shape (n,).
         labels_judged: The judge's probabilities of the labelled examples, shape (n,).
         labels_prompts: Prompt of each; at least two different ones.
@@ -73,9 +77,10 @@ def corrected_mean(
     shares = np.concatenate([weight * (judged - judged.mean()) / total, (errors - errors.mean()) / n])
     _, index = np.unique(prompts, return_inverse=True)
     influences = np.bincount(index, weights=shares)
-    interval = student_interval(value, influences, len(np.unique(labels_prompts)) - 1)
+    fewer = min(len(np.unique(judged_prompts)), len(np.unique(labels_prompts)))
+    interval = student_interval(value, influences, fewer - 1)
     if interval is None:
-        raise ValueError("labelled examples of one prompt tell nothing about others")
+        raise ValueError("what was found on one prompt tells nothing about others")
     low, high = (float(np.clip(each, 0, 1)) for each in interval)
     return Corrected(float(np.clip(value, 0, 1)), (low, high), weight)
 
@@ -93,7 +98,8 @@ def adherence_scores(
     Only responses to prompts tagged as relevant to a principle are judged; a principle without one is listed as not
     measurable. Corrected by the principle's own labelled examples if there are enough (see `FEWEST_LABELS`), else by
     all examples of all principles with a weight of 1: the judge's mean error is then taken to be the same on every
-    principle. Without enough examples the judge's figure stands, marked by `labels`.
+    principle. Examples of one model's responses correct those of all models, its mean error being taken to be the same
+    there too. Without enough examples or prompts the judge's figure stands, marked by `labels`.
 
     The lift is the paired difference to `base` in the judge's own figures, by the same prompts and principles: an error
     of the judge that is the same for all models cancels out, and one that knows nothing finds none.
@@ -176,7 +182,7 @@ def _figures(
     low, high = mean_interval(values, clusters, (0.0, 1.0), bootstraps=bootstraps, seed=seed)
     found |= {"judged": float(values.mean()), "judged_low": low, "judged_high": high}
     labels = "own" if _enough(own) else "pooled" if _enough(every) else "none"
-    if labels == "none":
+    if labels == "none" or answered["prompt_id"].n_unique() < FEWEST_CLUSTERS:
         return found | {"adherence": found["judged"], "low": low, "high": high}
     chosen = own if labels == "own" else every
     corrected = corrected_mean(

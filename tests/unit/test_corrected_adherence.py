@@ -85,6 +85,8 @@ def test_a_judge_that_knows_nothing_is_left_out() -> None:
     assert (flat.weight, flat.value) == (0.0, pytest.approx(10 / 12))
     with pytest.raises(ValueError, match="one prompt"):
         corrected_mean(JUDGED, APART[0], LABELS, LABELS_JUDGED, np.full(12, "one"), 1.0)
+    with pytest.raises(ValueError, match="one prompt"):
+        corrected_mean(JUDGED, np.full(20, "one"), LABELS, LABELS_JUDGED, APART[1], 1.0)
 
 
 def test_clustered_means_by_hand() -> None:
@@ -219,6 +221,17 @@ def test_own_labels_correct_a_principle_and_those_of_others_shift_it() -> None:
     few = scores(examples("P1", [True, False] * 4, 0.4))["P1", "public"]
     one_kind = scores(examples("P1", [True] * 12, 0.4))["P1", "public"]
     assert few["labels"] == one_kind["labels"] == "none"
+
+
+def test_few_prompts_are_not_corrected() -> None:
+    # A principle judged on five prompts would get the interval of the labels alone.
+    table = judged("base", [("P1", f"h{n}", 0.4 + 0.05 * n) for n in range(5)])
+    labelled = examples("P2", [True] * 6 + [False] * 6, 0.4)
+    frame = adherence_scores({"base": table}, labelled, PROMPT_ROWS, PUBLIC, 200, 1)
+    row = frame.filter(principle_id="P1").row(0, named=True)
+    assert (row["labels"], row["n_labels"]) == ("none", 0)
+    assert row["adherence"] == row["judged"] == pytest.approx(0.5)
+    assert (row["low"], row["high"]) == (row["judged_low"], row["judged_high"])
 
 
 def test_groups_weigh_principles_by_their_agreement() -> None:
