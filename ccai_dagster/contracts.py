@@ -1113,6 +1113,7 @@ ADHERENCE_EXAMPLES = _contract(
 JUDGED_EXAMPLES = _contract(
     "judged_examples",
     ("example_id",),
+    intervals=(),
     **{
         name: ADHERENCE_EXAMPLES.fields[name]
         for name in ("example_id", "constitution_arm", "principle_id", "prompt", "satisfied")
@@ -1146,6 +1147,7 @@ CONTROL_STATEMENTS = _contract(
 CONTRAST_MARGINS = _contract(
     "contrast_margins",
     ("arm", "pair_id"),
+    intervals=(),
     arm=ARM,
     **{
         name: CONTRAST_PAIRS.fields[name]
@@ -1160,6 +1162,11 @@ CONTRAST_MARGINS = _contract(
 ADHERENCE_SCORES = _contract(
     "adherence_scores",
     ("constitution_arm", "principle_id", "arm"),
+    intervals=(
+        ("judged", "judged_low", "judged_high"),
+        ("adherence", "low", "high"),
+        ("lift", "lift_low", "lift_high"),
+    ),
     arm=ARM,
     constitution_arm=Field(pl.String, "the constitution the principle belongs to"),
     principle_id=Field(pl.String, "the principle, or `all principles`"),
@@ -1201,6 +1208,7 @@ ADHERENCE_SCORES = _contract(
 GROUP_ADHERENCE = _contract(
     "group_adherence",
     ("constitution_arm", "arm", "group_id"),
+    intervals=(("value", "low", "high"),),
     arm=ARM,
     constitution_arm=Field(pl.String, "the constitution whose principles are weighted"),
     group_id=Field(pl.Int64, "opinion group", checks=COUNT),
@@ -1218,6 +1226,7 @@ GROUP_ADHERENCE = _contract(
 SPECIFICITY = _contract(
     "specificity",
     ("arm", "kind", "measure"),
+    intervals=(("lift", "low", "high"),),
     arm=Field(pl.String, "the arm that was trained"),
     kind=Field(
         pl.String,
@@ -1253,6 +1262,7 @@ SPECIFICITY = _contract(
 CONFLICTS = _contract(
     "conflicts",
     ("constitution_arm", "principle_id", "against_id", "arm"),
+    intervals=(("margin", "low", "high"), ("lift", "lift_low", "lift_high")),
     arm=ARM,
     constitution_arm=Field(pl.String, "the constitution both principles belong to"),
     principle_id=Field(pl.String, "one principle"),
