@@ -21,6 +21,8 @@ from ccai_dagster.feedback.intervals import Interval, mean_interval
 
 KINDS = ("own", "shared", "other", "rejected")
 """Columns of the matrix, in the order they are read."""
+LIMITS = (-1.0, 1.0)
+"""Of a difference of probabilities."""
 LEVEL = 0.05
 """Of the tests of the controls, all together."""
 
@@ -149,13 +151,20 @@ def _cell(lifts: pl.DataFrame, measure: str, bootstraps: int, seed: int) -> dict
     if cell["n_prompts"] < 2:
         return cell
     lift, interval = clustered_mean(values, clusters)
-    if measure == "judge":
-        interval = _bounded(values, clusters, bootstraps, seed)
-    low, high = interval if interval else (None, None)
+    low, high = interval or (None, None)
+    if interval and measure == "judge":
+        low, high = _bounded(
+            interval, mean_interval(values, clusters, LIMITS, bootstraps=bootstraps, seed=seed)
+        )
     return cell | {
         "lift": lift, "low": low, "high": high, "p_value": sign_flip_p_value(values, clusters, seed),
     }  # fmt: skip
 
 
-def _bounded(values: Any, clusters: Any, bootstraps: int, seed: int) -> Interval:
-    return mean_interval(values, clusters, (-1.0, 1.0), bootstraps=bootstraps, seed=seed)
+def _bounded(student: Interval, resampled: Interval) -> Interval:
+    """Return the wider of two intervals at either end.
+
+    Percentiles of few prompts are too narrow, and Student's interval is where all prompts agree.
+    """
+    low, high = min(student[0], resampled[0]), max(student[1], resampled[1])
+    return max(LIMITS[0], low), min(LIMITS[1], high)

@@ -13,16 +13,19 @@ from ccai_dagster.pictures.style import INK, MUTED, draw, plain
 
 KINDS = ("own", "shared", "other", "rejected")
 MEASURES = {
-    "judge": "by the feedback model: change of the probability that a response satisfies it",
-    "margin": "without a judge: change of the log-probability margin of contrast pairs, nats a token",
+    "judge": "by the feedback model: change in the probability of being satisfied",
+    "margin": "without a judge: change in the margin of contrast pairs, nats a token",
 }
+LEVEL = 0.05
+"""Of the corrected tests by which a lift is told from nil."""
+CHANCE = " (a judge at chance)"
 _SIGNED = "{:+.3f}"
 
 
 def specificity(matrix: pl.DataFrame) -> bytes:
     """Draw lifts by arm and kind of principle, a panel each measure; darker is further from nil.
 
-    Cells whose interval leaves out nil are framed; cells without a figure say so.
+    Cells told from nil after correction for all cells of their kind are framed; cells without a figure say so.
 
     Args:
         matrix: SPECIFICITY.
@@ -56,7 +59,8 @@ def specificity(matrix: pl.DataFrame) -> bytes:
             axis.set_yticks(range(len(arms)), [plain(arm, 20) for arm in arms])
             axis.tick_params(length=0)
             axis.spines[["left", "bottom"]].set_visible(False)
-            axis.set_title(MEASURES[measure], fontsize=9.5, color=MUTED)
+            chance = CHANCE if own["judge_at_chance"].any() else ""
+            axis.set_title(MEASURES[measure] + chance, fontsize=9, color=MUTED)
 
     return draw(paint, 1.6 + 1.1 * max(1, len(arms)))
 
@@ -68,13 +72,14 @@ def specificity_alt(matrix: pl.DataFrame) -> str:
         f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in told
     )
     return (
-        f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure. "
+        f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure"
+        f"{', the judge being at chance' if matrix['judge_at_chance'].any() else ''}. "
         + (f"Told from nil: {named}." if named else "No lift is told from nil.")
     )
 
 
 def _told(row: dict[str, Any]) -> bool:
-    return row["low"] is not None and not row["low"] <= 0 <= row["high"]
+    return row["adjusted_p"] is not None and row["adjusted_p"] < LEVEL
 
 
 def _cell(row: dict[str, Any]) -> str:
