@@ -1,11 +1,9 @@
-"""Means and tests over clusters, for what `feedback.intervals` cannot do: unbounded or weighted values, p-values.
+"""Means over prompts of values without limits, or with weights: what `clustered` does not do.
 
-Everything about one prompt is one cluster. What is measured belongs elsewhere.
+Everything about one prompt is one cluster. Shares and probabilities, and their differences, belong to `clustered`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -84,20 +82,3 @@ def sign_flip_p_value(differences: np.ndarray, clusters: np.ndarray, seed: int) 
     patterns = np.random.default_rng(seed).choice([-1.0, 1.0], size=(SIGN_PATTERNS, n))
     larger = int((np.abs(patterns @ totals) >= observed - tolerance).sum())
     return (larger + 1) / (SIGN_PATTERNS + 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of one family of tests (Holm 1979): in order, the k-th smallest times (m - k + 1).
-
-    Args:
-        p_values: In any order, in [0, 1].
-
-    Returns:
-        Adjusted values in the same order, each at most 1 and at least those of smaller p-values.
-    """
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted

@@ -14,15 +14,14 @@ import polars as pl
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import SPECIFICITY
 from ccai_dagster.decisions.findings import Finding
-from ccai_dagster.evaluation.prompt_means import clustered_mean, holm, sign_flip_p_value
+from ccai_dagster.evaluation.clustered import Comparison, Ratio, compare_scores
 from ccai_dagster.evaluation.labelled_examples import REJECTED
+from ccai_dagster.evaluation.multiple_tests import holm
+from ccai_dagster.evaluation.prompt_means import clustered_mean, sign_flip_p_value
 from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.intervals import Interval, mean_interval
 
 KINDS = ("own", "shared", "other", "rejected")
 """Columns of the matrix, in the order they are read."""
-LIMITS = (-1.0, 1.0)
-"""Of a difference of probabilities."""
 LEVEL = 0.05
 """Of the tests of the controls, all together."""
 
@@ -32,7 +31,6 @@ def specificity(
     controls: Mapping[str, pl.DataFrame],
     margins: Mapping[str, pl.DataFrame],
     overlap: pl.DataFrame,
-    bootstraps: int,
     seed: int,
 ) -> pl.DataFrame:
     """Compare each trained model with the untrained one, by kind of principle and by both measures.
@@ -47,7 +45,6 @@ def specificity(
         controls: ADHERENCE under control statements, for each arm and `base`.
         margins: CONTRAST_MARGINS for each arm and `base`.
         overlap: CONSTITUTION_OVERLAP.
-        bootstraps: Resamples of the judge's intervals.
         seed: Of resampling and of signs.
 
     Returns:
@@ -80,7 +77,7 @@ def specificity(
             lifts = lifts.with_columns(pl.Series("kind", kinds, pl.String))
             rows += [
                 {"arm": arm, "kind": kind, "measure": measure}
-                | _cell(lifts.filter(kind=kind), measure, bootstraps, derived_seed(seed, arm, kind, measure))
+                | _cell(lifts.filter(kind=kind), measure, derived_seed(seed, arm, kind, measure))
                 | {"judge_at_chance": chance and measure == "judge"}
                 for kind in KINDS
             ]
@@ -107,7 +104,7 @@ def controls_at_nil(matrix: pl.DataFrame) -> list[Finding]:
     units = {"judge": "in the judge's probability", "margin": "nats a token in the margin of contrast pairs"}
     return [
         Finding(
-            "warning", "training", None, f"{row['arm']}, by {row['measure']}",
+            "warning", "", None, f"{row['arm']}, by {row['measure']}",
             f"training moved statements that are in no constitution: by {row['lift']:+.3f} {units[row['measure']]}, "
             f"95 % interval {row['low']:+.3f} to {row['high']:+.3f}, p {row['adjusted_p']:.3f} after Holm; lifts of "
             "principles of about this size show nothing about the constitution",
@@ -140,8 +137,7 @@ def _lifts(after: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _cell(lifts: pl.DataFrame, measure: str, bootstraps: int, seed: int) -> dict[str, Any]:
-    values, clusters = lifts["lift"].to_numpy(), lifts["cluster"].to_numpy()
+def _cell(lifts: pl.DataFrame, measure: str, seed: int) -> dict[str, Any]:
     cell: dict[str, Any] = {
         "n_principles": lifts.select("constitution_arm", "principle_id").n_unique(),
         "n": lifts.height,
@@ -150,21 +146,28 @@ def _cell(lifts: pl.DataFrame, measure: str, bootstraps: int, seed: int) -> dict
     }  # fmt: skip
     if cell["n_prompts"] < 2:
         return cell
+    if measure == "judge":
+        found = _compared(lifts, seed)
+        return cell | {
+            "lift": found.difference, "low": found.low, "high": found.high, "p_value": found.p_value,
+        }  # fmt: skip
+    values, clusters = lifts["lift"].to_numpy(), lifts["cluster"].to_numpy()
     lift, interval = clustered_mean(values, clusters)
     low, high = interval or (None, None)
-    if interval and measure == "judge":
-        low, high = _bounded(
-            interval, mean_interval(values, clusters, LIMITS, bootstraps=bootstraps, seed=seed)
-        )
     return cell | {
         "lift": lift, "low": low, "high": high, "p_value": sign_flip_p_value(values, clusters, seed),
     }  # fmt: skip
 
 
-def _bounded(student: Interval, resampled: Interval) -> Interval:
-    """Return the wider of two intervals at either end.
-
-    Percentiles of few prompts are too narrow, and Student's interval is where all prompts agree.
-    """
-    low, high = min(student[0], resampled[0]), max(student[1], resampled[1])
-    return max(LIMITS[0], low), min(LIMITS[1], high)
+def _compared(lifts: pl.DataFrame, seed: int) -> Comparison:
+    sums = (
+        lifts.group_by("cluster")
+        .agg(pl.col("value").sum(), pl.col("before").sum(), n=pl.len())
+        .sort("cluster")
+    )
+    n = sums["n"].cast(pl.Float64).to_numpy()
+    pair = Ratio(sums["value"].to_numpy(), n), Ratio(sums["before"].to_numpy(), n)
+    (found,) = compare_scores([pair], (0.0, 1.0), seed=seed)
+    if found is None:
+        raise ValueError("nothing to compare")
+    return found
