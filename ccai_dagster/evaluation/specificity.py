@@ -114,8 +114,9 @@ def controls_at_nil(matrix: pl.DataFrame) -> list[Finding]:
 
 
 def _shared(overlap: pl.DataFrame, arm: str) -> set[tuple[str, str]]:
-    """Principles that `arm` shares with another constitution, from either side."""
-    alike = overlap.filter(pl.col("shared") & ((pl.col("arm") == arm) | (pl.col("other_arm") == arm)))
+    """Principles that `arm` shares with another constitution, from either side: by people's tags where they exist."""
+    shared = pl.coalesce("shared_by_tags", "shared")
+    alike = overlap.filter(shared & ((pl.col("arm") == arm) | (pl.col("other_arm") == arm)))
     return set(alike.select("arm", "principle_id").rows())
 
 

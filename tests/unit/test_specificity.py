@@ -136,7 +136,8 @@ OVERLAP = CONSTITUTION_OVERLAP.build(
     [
         {
             "arm": arm, "principle_id": name, "other_arm": other, "nearest_principle_id": nearest,
-            "similarity": float(shared), "shared": shared,
+            "similarity": float(shared), "shared": shared, "tags": [], "same_tag_principle_ids": [],
+            "shared_by_tags": None, "framing": "do",
         }
         for arm, name, other, nearest, shared in (
             ("public", "P1", "standard", "S1", False), ("public", "P2", "standard", "S2", True),
@@ -165,7 +166,7 @@ PAIRS = CONTRAST_PAIRS.build(
 )  # fmt: skip
 
 
-def matrix(**models: Habit) -> pl.DataFrame:
+def matrix(overlap: pl.DataFrame = OVERLAP, **models: Habit) -> pl.DataFrame:
     models = {"base": Habit("base"), **models}
     chosen = adherence_prompts(PROMPT_TABLE, SETTINGS, 1)
     drawn = {
@@ -179,7 +180,7 @@ def matrix(**models: Habit) -> pl.DataFrame:
             judged[name][arm] = judge_responses(responses, ExactJudge(), table, False)
     margins = {arm: contrast_margins(model, PAIRS, arm) for arm, model in models.items()}
     assert all(CONTRAST_MARGINS.violations(table).is_empty() for table in margins.values())
-    found = specificity(judged["own"], judged["controls"], margins, OVERLAP, 1)
+    found = specificity(judged["own"], judged["controls"], margins, overlap, 1)
     assert SPECIFICITY.violations(found).is_empty()
     return found
 
@@ -217,6 +218,15 @@ def test_a_shared_principle_counts_for_both_constitutions() -> None:
     shared = found.filter(arm="public", kind="shared", measure="judge").row(0, named=True)
     assert (shared["n_principles"], shared["n"], shared["n_prompts"]) == (2, 20, 10)
     assert told(found) == {("public", "shared", "judge"), ("public", "shared", "margin")}
+
+
+def test_peoples_tags_tell_what_is_shared_where_there_are_any() -> None:
+    after = matrix(public=Habit("public", "Thank you."), standard=Habit("standard"))
+    tagged = OVERLAP.with_columns(shared_by_tags=pl.col("principle_id").is_in(["P1", "S1"]))
+    retold = matrix(tagged, public=Habit("public", "Thank you."), standard=Habit("standard"))
+    assert lifts(after, "judge")["public", "own"] == pytest.approx(0.8)
+    assert lifts(retold, "judge")["public", "own"] == 0
+    assert lifts(retold, "judge")["public", "shared"] == pytest.approx(0.4)
 
 
 def test_controls_that_moved_are_named() -> None:
