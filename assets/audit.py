@@ -107,7 +107,7 @@ def build(
     assets = [trail]
     if derived is not None:
         assets += _sensitivity(consultation, derived)
-        read = deliberated | constitutions | responses | records | {
+        read = deliberated | constitutions | pairs | responses | records | {
             name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
                                       "group_stability", "constitution_overlap", "constitution_comparison",
                                       "decision_trail",
@@ -136,6 +136,7 @@ def build(
                 arms={name: arm.description for name, arm in consultation.arms.items()},
                 constitutions=by_arm(tables, "__constitution"),
                 ledgers={kind: decisions.read(consultation, kind) for kind in LEDGERS},
+                preference_pairs=by_arm(tables, "__pairs"),
                 models=pl.concat([tables["base_model"], *(tables[name] for name in sorted(records))]),
                 settings={
                     stage: getattr(consultation.profile, stage).model_dump(mode="json")

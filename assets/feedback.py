@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, table_asset
+from assets.table_asset import Checked, Table, markdown_table, table_asset
 from assets.torch_stage import POOL, measure, model_options, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
@@ -16,8 +16,10 @@ from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
-from ccai_dagster.feedback import tuned_judge
+from ccai_dagster.feedback import questions, tuned_judge
 from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_table
+from ccai_dagster.feedback.labels import label_counts
+from ccai_dagster.feedback.principle_weights import principle_weights
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
 from ccai_dagster.settings import Settings
 from ccai_dagster.training.supervised import ordered_ids
@@ -121,7 +123,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     @table_asset(
         contracts.JUDGE_ANSWERS, key=["judge_answers"],
         ins={"base_model": ["base_model"], "feedback_model": ["feedback_model"]},
-        settings=[profile.feedback, profile.tuned_judge, tuned_judge.TEMPLATE_VERSION, *judge_settings],
+        settings=[profile.feedback, profile.tuned_judge, tuned_judge.TEMPLATE_VERSION, questions.TEMPLATE_VERSION,
+                  *judge_settings],
         description="What the feedback model answers on labelled comparisons, asked in every way.",
         **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
     )  # fmt: skip
@@ -285,11 +288,25 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         return Table(result.tables["response_pairs"])
 
     @table_asset(
-        contracts.PREFERENCE_PAIRS, key=[name, "preference_pairs"],
-        settings=[profile.feedback, profile.tuned_judge, file.model, file.seed],
+        contracts.PRINCIPLE_WEIGHTS, key=[name, "principle_weights"], group=GROUP, owner=OWNER, kinds={"python"},
+        # What is signed off is the text; new votes change the consensus on it and leave the constitution as it was.
+        ins={"constitution": [name, "constitution"]}, deps=[dg.AssetKey("selected_statements")],
+        description="How often each principle is drawn to judge a pair: in proportion to the consensus on it.",
+    )  # fmt: skip
+    def weights(context: dg.AssetExecutionContext, constitution: pl.DataFrame) -> Table:
+        frame = principle_weights(constitution, name)
+        return Table(frame, {"shares": dg.MetadataValue.md(markdown_table(frame))})
+
+    weighted = consultation.arms[name].principle_weights == "gac"
+
+    @table_asset(
+        contracts.PREFERENCE_PAIRS, key=[name, "preference_pairs"], method="2",
+        settings=[profile.feedback, profile.tuned_judge, file.model, file.seed, questions.TEMPLATE_VERSION,
+                  consultation.arms[name].principle_weights],
         ins={"base_model": ["base_model"], "feedback_model": ["feedback_model"],
              "response_pairs": [name, "response_pairs"], "constitution": signed,
-             "judge_calibration": ["judge_calibration"]},
+             "judge_calibration": ["judge_calibration"]}
+        | ({"shares": [name, "principle_weights"]} if weighted else {}),
         deps=[decisions.ledger_key("training")], checks=["training_decisions"],
         description="Which response the feedback model prefers under a principle, as a soft label.", **torch_kinds,
     )  # fmt: skip
@@ -302,6 +319,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         judge_calibration: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
+        **drawn: pl.DataFrame,
     ) -> Table:
         ledger = decisions.read(consultation, "training")
         method = training_decisions(ledger).feedback_method
@@ -310,17 +328,24 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             tables={"response_pairs": response_pairs, "constitution": constitution},
             models=judge_models(models, base_model, feedback_model),
             options=options | {"method": method, "judge_at_chance": judge_at_chance(method, judge_calibration),
+                               "principle_weights": shares_by_id(drawn.get("shares")),
                                "tuned_judge": profile.tuned_judge.model_dump(mode="json")},
         )  # fmt: skip
         launcher.finish(result)
         frame = result.tables["preference_pairs"]
         return Table(
             frame,
-            {**dict(frame["status"].value_counts().sort("status").iter_rows()),
+            {**label_counts(frame), "principles drawn": consultation.arms[name].principle_weights,
              "mean distance of the labels from one half": (frame["probability_a"] - 0.5).abs().mean() or 0.0,
              "feedback model not shown to be better than chance": judge_at_chance(method, judge_calibration)},
             [Checked("training_decisions", [*check_training(ledger),
                                             *check_feedback_choice(ledger, judge_calibration)])],
         )  # fmt: skip
 
-    return [revisions, supervised_policy, response_pairs, preference_pairs]
+    made = [revisions, supervised_policy, response_pairs, preference_pairs]
+    return [*made, weights] if weighted else made
+
+
+def shares_by_id(shares: pl.DataFrame | None) -> dict[str, float] | None:
+    """Return how often each principle is drawn, from PRINCIPLE_WEIGHTS; None where all are drawn alike."""
+    return None if shares is None else dict(shares.select("principle_id", "share").iter_rows())

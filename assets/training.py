@@ -17,7 +17,12 @@ from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
 from ccai_dagster.evaluation.evaluation_sets import OVER_REFUSAL_FORMATS, safe_prompts
 from ccai_dagster.feedback.prompts import read_comparisons
-from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
+from ccai_dagster.training.controlled_comparison import (
+    WEIGHTS,
+    comparable_digest,
+    difference_findings,
+    settings_table,
+)
 from ccai_dagster.training.direct_preference import pairs_a_step
 from ccai_dagster.training.policy import policy_order
 from ccai_dagster.training.preference_balance import read_benign_pairs
@@ -152,7 +157,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
 
     @table_asset(
         contracts.MODEL, key=[name, "preference_model"], method="3",
-        settings=[profile.preference_model, file.model, file.seed],
+        settings=[profile.preference_model, file.model, file.seed, consultation.arms[name].principle_weights],
         ins={"base_model": ["base_model"], "preference_pairs": [name, "preference_pairs"],
              "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
         deps=[decisions.ledger_key("training")],
@@ -179,7 +184,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             options=options | {"settings": settings, "harmlessness_weight": settled.harmlessness_weight},
             controlled={
                 **options, "settings": settings, "harmlessness weight": settled.harmlessness_weight,
-                "feedback method": settled.feedback_method, "pairs": profile.pairs.model_dump(mode="json"),
+                "feedback method": settled.feedback_method, WEIGHTS: consultation.arms[name].principle_weights,
+                "pairs": profile.pairs.model_dump(mode="json"),
                 "base model": only_digest(base_model), "helpfulness comparisons": table_digest(helpfulness_pairs),
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
                 "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, *sizes),
@@ -233,7 +239,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 **options, "settings": settings, "policy method": settled.policy_method, "prompts": value_digest(texts),
                 "held-out prompts": table_digest(held_out.select("prompt_id", "text")), "data order": order,
                 "settings of the supervised policy": supervised_policy["settings_digest"].item(),
-                "settings of the preference model": preference_model["settings_digest"].item(),
+                "settings of the preference model": comparable_digest(preference_model["settings"].item()),
             },
             constitution=constitution_digest(constitution),
             judge_at_chance=rests_on_chance(preference_model),

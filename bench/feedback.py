@@ -1,6 +1,7 @@
 """Asking the embedded model: against bare passes of the same shapes, and with shared beginnings or without.
 
-Texts are those of the embedded consultation; times are medians of runs taken in turn.
+Texts are those of the embedded consultation; times are medians of runs taken in turn. `python -m bench.feedback` runs
+all comparisons, with names behind it (`scoring`, `sampling`, ...) only those.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,9 @@ import polars as pl
 from bench.pairs import compare
 from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.evaluation.adherence import adherence_question
-from ccai_dagster.feedback.labels import ANSWER_BEGINNING, LETTERS, letters_question
 from ccai_dagster.feedback.language_model import Turn
 from ccai_dagster.feedback.prompts import read_comparisons
+from ccai_dagster.feedback.questions import ANSWER_BEGINNING, LETTERS, example_turns, letters_question
 from ccai_dagster.feedback.shared_prefixes import Group
 from ccai_dagster.settings import ModelSettings
 from ccai_dagster.training.base_model import prepare_base_model
@@ -36,8 +38,8 @@ COMPARISONS, JUDGED, PRINCIPLES, PROMPTS, NEW_TOKENS, BATCH, RUNS = 32, 8, 5, 32
 Questions = list[list[Turn]]
 
 
-def main() -> None:
-    """Print all four comparisons."""
+def main(names: Sequence[str] = ()) -> None:
+    """Print the comparisons of these names, or all."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -45,33 +47,61 @@ def main() -> None:
         base = Path(name) / "base"
         prepare_base_model(ModelSettings(), home_root() / "cache", base)
         model = TransformersModel(base, "bfloat16", BATCH, 2048)
-        letters, adherence = letter_questions(), adherence_questions()
-        with unshared():
-            compare(
-                "scoring, nothing shared", lambda: ask(model, letters), bare_scoring(model, letters),
-                "the bare forward passes of the same batches", RUNS,
-            )  # fmt: skip
-        for title, questions in (("letters in both orders", letters), ("adherence to principles", adherence)):
-            compare(
-                f"{title}, shared beginnings", lambda own=questions: ask(model, own),
-                lambda own=questions: without_sharing(model, own), "each question read whole", RUNS,
-            )  # fmt: skip
-        with unshared():
-            compare(
-                "scoring in batches of similar length", lambda: ask(model, letters),
-                lambda: unsorted(model, letters), "in batches as they come", RUNS,
-            )  # fmt: skip
-        prompts: Questions = [[("user", text)] for text in prompts_of_the_sample()]
+        for each in names or COMPARED:
+            COMPARED[each](model)
+
+
+def scoring(model: TransformersModel) -> None:
+    """What tokenising, sorting, padding and reading out take."""
+    questions = letter_questions()
+    with unshared():
         compare(
-            "sampling", lambda: model.generate(prompts, new_tokens=NEW_TOKENS, temperature=1.0, seed=1),
-            bare_sampling(model, prompts), "bare generate of the same batches", RUNS,
+            "scoring, nothing shared", lambda: ask(model, questions), bare_scoring(model, questions),
+            "the bare forward passes of the same batches", RUNS,
         )  # fmt: skip
+
+
+def sorting(model: TransformersModel) -> None:
+    """What batches of similar length are worth."""
+    questions = letter_questions()
+    with unshared():
+        compare(
+            "scoring in batches of similar length", lambda: ask(model, questions),
+            lambda: unsorted(model, questions), "in batches as they come", RUNS,
+        )  # fmt: skip
+
+
+def sampling(model: TransformersModel) -> None:
+    """What the resource adds to `generate`."""
+    prompts: Questions = [[("user", text)] for text in prompts_of_the_sample()]
+    compare(
+        "sampling", lambda: model.generate(prompts, new_tokens=NEW_TOKENS, temperature=1.0, seed=1),
+        bare_sampling(model, prompts), "bare generate of the same batches", RUNS,
+    )  # fmt: skip
+
+
+def sharing(title: str, questions: Callable[[], Questions]) -> Callable[[TransformersModel], None]:
+    """Return what shared beginnings are worth to these questions."""
+
+    def run(model: TransformersModel) -> None:
+        own = questions()
+        compare(
+            f"{title}, shared beginnings", lambda: ask(model, own), lambda: without_sharing(model, own),
+            "each question read whole", RUNS,
+        )  # fmt: skip
+
+    return run
 
 
 def prompts_of_the_sample() -> list[str]:
     """Prompts that pairs of responses are sampled to."""
     table = pl.read_csv(SAMPLE / "prompts.csv").filter(pl.col("purpose") == "preference").sort("prompt_id")
     return table["text"].head(PROMPTS).to_list()
+
+
+def few_shot_questions() -> Questions:
+    """The same after the answered examples."""
+    return [[*example_turns(), *question] for question in letter_questions()]
 
 
 def letter_questions() -> Questions:
@@ -112,7 +142,10 @@ def alone(sequences: Sequence[Sequence[int]], unshared: Sequence[int]) -> list[G
 @contextmanager
 def unshared() -> Iterator[None]:
     """Read every question whole."""
-    with patch.object(language_models, "shared_prefixes", alone):
+    with (
+        patch.object(language_models, "shared_prefixes", alone),
+        patch.object(language_models, "common_beginning", lambda sequences, unshared: 0),
+    ):
         yield
 
 
@@ -169,5 +202,14 @@ def bare_sampling(model: TransformersModel, questions: Questions) -> Callable[[]
     return run
 
 
+COMPARED: Mapping[str, Callable[[TransformersModel], None]] = {
+    "scoring": scoring,
+    "examples": sharing("letters after examples", few_shot_questions),
+    "letters": sharing("letters in both orders", letter_questions),
+    "adherence": sharing("adherence to principles", adherence_questions),
+    "sorting": sorting,
+    "sampling": sampling,
+}
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -125,7 +125,8 @@ def as_labels(human: pl.DataFrame) -> pl.DataFrame:
         pl.lit(None, pl.Float64).alias("reversed_probability"), "probability_a",
         pl.lit(None, pl.Float64).alias("answer_mass"), pl.lit("labelled").alias("status"),
         pl.lit("letters").alias("method"), pl.lit("people").alias("feedback_model"),
-        pl.lit(False).alias("judge_at_chance"),
+        pl.lit(False).alias("judge_at_chance"), pl.lit(False).alias("clamped"),
+        pl.lit(None, pl.String).alias("forward_reasoning"), pl.lit(None, pl.String).alias("reversed_reasoning"),
     ).select(list(PREFERENCE_PAIRS.fields))  # fmt: skip
 
 

@@ -35,11 +35,14 @@ class Arm(Settings):
     """A constitution a model is trained on.
 
     `constitution` is `ledgers` for the one derived from the votes and the ledgers, or the path of a CSV
-    with the columns `principle_id,text` and optionally `statement_ids` (separated by spaces).
+    with the columns `principle_id,text` and optionally `statement_ids` (separated by spaces). A principle is
+    drawn for each comparison: any with the same probability, or with `principle_weights: gac` in proportion to
+    the group-aware consensus on it, which only a constitution from the ledgers has.
     """
 
     constitution: str
     description: str
+    principle_weights: Literal["uniform", "gac"] = "uniform"
 
 
 class HubDataset(Settings):
@@ -179,6 +182,12 @@ class ConsultationFile(Settings):
             raise ValueError("at least two arms are needed, or there is nothing to compare")
         if self.baseline not in self.arms:
             raise ValueError(f"baseline {self.baseline!r} is not one of the arms {sorted(self.arms)}")
+        for name, arm in self.arms.items():
+            if arm.principle_weights == "gac" and arm.constitution != "ledgers":
+                raise ValueError(
+                    f"arm {name!r} has `principle_weights: gac`, but no principle of {arm.constitution} has a "
+                    "group-aware consensus. Use `constitution: ledgers`, or `principle_weights: uniform`"
+                )
         if self.replication and self.replication.constitution not in self.arms:
             raise ValueError(
                 f"replication: constitution {self.replication.constitution!r} is not one of the arms "

@@ -889,6 +889,17 @@ RESPONSE_PAIRS = _contract(
     response_a=Field(pl.String, "one sampled response"),
     response_b=Field(pl.String, "another sampled response"),
 )
+PRINCIPLE_WEIGHTS = _contract(
+    "principle_weights",
+    ("principle_id",),
+    principle_id=Field(pl.String, "the principle"),
+    gac=Field(
+        pl.Float64, "group-aware consensus on it, the highest among its statements", checks=PROBABILITY
+    ),
+    share=Field(
+        pl.Float64, "share of the comparisons it is drawn for, in proportion to it", checks=PROBABILITY
+    ),
+)
 PREFERENCE_PAIRS = _contract(
     "preference_pairs",
     ("pair_id",),
@@ -904,12 +915,19 @@ PREFERENCE_PAIRS = _contract(
     reversed_probability=Field(
         pl.Float64, "probability of response a when it is shown second", nullable=True, checks=PROBABILITY
     ),
+    forward_reasoning=Field(
+        pl.String, "what the feedback model thought first, with response a shown first", nullable=True
+    ),
+    reversed_reasoning=Field(
+        pl.String, "what the feedback model thought first, with response a shown second", nullable=True
+    ),
     probability_a=Field(
         pl.Float64,
-        "the soft label: mean of the two; null if the answer was unusable",
+        "the soft label: mean of the two, within bounds after reasoning; null if the answer was unusable",
         nullable=True,
         checks=PROBABILITY,
     ),
+    clamped=Field(pl.Boolean, "whether the label lay beyond the bounds and was moved to the nearest"),
     answer_mass=Field(
         pl.Float64,
         "probability the feedback model gave to the two letters together",

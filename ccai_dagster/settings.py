@@ -35,6 +35,17 @@ class ModelSettings(Settings):
     context_tokens: int = Field(1024, ge=64, description="longest prompt plus response, in tokens")
 
 
+FeedbackMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]
+
+
+class ReasoningSettings(Settings):
+    """Feedback after reasoning (Bai et al. 2022, section 4.1): how long, and how certain a label may be."""
+
+    new_tokens: int = Field(128, ge=1, description="longest reasoning, in tokens, for each order")
+    least_probability: float = Field(0.4, ge=0, lt=0.5, description="labels below are moved here")
+    most_probability: float = Field(0.6, gt=0.5, le=1, description="labels above are moved here")
+
+
 class FeedbackSettings(Settings):
     """The feedback model: the base model itself, or a server."""
 
@@ -48,6 +59,12 @@ class FeedbackSettings(Settings):
         ge=2,
         description="labelled comparisons a set that the feedback model is measured on; null takes all",
     )
+    calibration_methods: tuple[FeedbackMethod, ...] = Field(
+        ("letters", "contrast", "letters_few_shot"),
+        min_length=1,
+        description="ways of asking that are measured, beside `tuned` where there is a tuned judge",
+    )
+    reasoning: ReasoningSettings = ReasoningSettings()
 
 
 class TunedJudgeSettings(Settings):
@@ -196,7 +213,11 @@ class Profile(Settings):
 DEMO = Profile()
 FULL = Profile(
     deliberation=DeliberationSettings(bootstraps=1000),
-    feedback=FeedbackSettings(batch_size=64, calibration_comparisons=None),
+    feedback=FeedbackSettings(
+        batch_size=64,
+        calibration_comparisons=None,
+        calibration_methods=("letters", "contrast", "letters_few_shot", "reasoned_letters"),
+    ),
     tuned_judge=TunedJudgeSettings(
         calibrate=True, passes=2.0, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024
     ),

@@ -1,13 +1,15 @@
 """A language model whose answers are kept on disk as they come, and not asked for again after an interruption.
 
-Wraps any backend. Long lists are asked in parts; each finished part is a line of a file in the stage's work folder,
-under the digest of everything its answer depends on. A line that was cut off is passed over.
+Wraps a model in this process. Long lists are asked in parts; each finished part is a line of a file in the stage's
+work folder, under the digest of everything its answer depends on. A line that was cut off is passed over. A server
+(`language_model_server`) keeps every answer by itself in such lines.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,43 @@ from ccai_dagster.progress import Progress, silent
 
 CONVERSATIONS_A_PART = 512
 """At most this many answers are lost with a process; enough that batches of like length are still found."""
+
+
+class KeptLines:
+    """Values by key in a file of JSON lines that grows by whole lines, whatever happens to the process.
+
+    Several threads may keep values at a time.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Read what was kept before.
+
+        Args:
+            file: JSON lines; made when there is something to keep.
+        """
+        self._file = file
+        self._kept = _read(file)
+        self._lock = threading.Lock()
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether there is a value for a key."""
+        return key in self._kept
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value of a key."""
+        return self._kept[key]
+
+    def keep(self, key: str, value: Any) -> None:
+        """Keep a value that JSON can hold; it is on disk when this returns."""
+        # The line break comes first, so that a line that was cut off does not spoil the next one.
+        line = "\n" + json.dumps({"question": key, "answers": value})
+        with self._lock:
+            self._kept[key] = value
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
 
 
 class KeptAnswers:
@@ -40,8 +79,7 @@ class KeptAnswers:
         """
         self.name = model.name
         self._model = model
-        self._file = file
-        self._kept = _read(file)
+        self._kept = KeptLines(file)
 
     def generate(
         self,
@@ -96,15 +134,9 @@ class KeptAnswers:
         key = value_digest([self.name, *question])
         if key not in self._kept:
             answers = ask()
-            self._kept[key] = answers if isinstance(answers, list) else answers.tolist()
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            # The line break comes first, so that a line that was cut off does not spoil the next one.
-            line = "\n" + json.dumps({"question": key, "answers": self._kept[key]})
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        return self._kept[key]
+            self._kept.keep(key, answers if isinstance(answers, list) else answers.tolist())
+        kept: list[Any] = self._kept[key]
+        return kept
 
 
 def _onward(progress: Progress, before: int, in_all: int) -> Progress:
@@ -120,8 +152,8 @@ def _parts(items: Sequence[Any]) -> list[Sequence[Any]]:
     ]
 
 
-def _read(file: Path) -> dict[str, list[Any]]:
-    kept: dict[str, list[Any]] = {}
+def _read(file: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
     if file.is_file():
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:

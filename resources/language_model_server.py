@@ -1,15 +1,16 @@
 """The language model as a resource: an OpenAI-compatible server that returns log-probabilities.
 
 Answers to `ccai_dagster.feedback.language_model.LanguageModel`, as does the model in this process in
-`language_models`.
+`language_models`. A server may be slow, busy, or gone in the middle: a request is tried again after ever longer pauses,
+and what was answered is kept, so that a later run asks for the rest.
 """
 
 from __future__ import annotations
 
 import os
-import time
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,12 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.progress import Progress, silent
+from resources.kept_answers import KeptLines
 
 SERVER_KEY = "CCAI_SERVER_KEY"
 """Environment variable with the key of the server, if it wants one."""
+LONGEST_PAUSE = 60.0
+"""Seconds; a busy server that asks for more patience than this is asked again sooner."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,13 @@ class OpenAIServerModel:
     """A model behind an OpenAI-compatible server that returns log-probabilities (vLLM, llama.cpp).
 
     Attributes:
-        url: Address without `/v1`, for instance `http://localhost:8000`.
+        url: Address, for instance `http://localhost:8000`, with or without `/v1`.
         model: The model's name on the server.
         timeout: Seconds one request may take.
         attempts: How often a request is tried when the server is busy or out of reach.
-        pause: Seconds before the second attempt, doubled after each.
+        pause: Seconds before the second attempt, doubled after each; more if the server says so.
         parallel: Requests at a time.
+        kept: Where answers are kept as they come; None keeps none.
     """
 
     url: str
@@ -45,6 +50,7 @@ class OpenAIServerModel:
     attempts: int = 4
     pause: float = 1.0
     parallel: int = 8
+    kept: KeptLines | None = None
 
     @property
     def name(self) -> str:
@@ -77,9 +83,8 @@ class OpenAIServerModel:
                 }
             )
         responses = []
-        for answer in self._post("chat/completions", bodies):
-            message = _found(answer, self.url, "choices", 0, "message")
-            responses.append(str(message.get("content") or "").strip())
+        for response in self._post("chat/completions", bodies, self._said):
+            responses.append(response)
             progress("responses written", len(responses), len(bodies))
         return responses
 
@@ -103,17 +108,8 @@ class OpenAIServerModel:
             }
             for conversation in conversations
         ]
-        rows = []
-        for answer in self._post("chat/completions", bodies):
-            listed = _found(answer, self.url, "choices", 0, "logprobs", "content", 0, "top_logprobs")
-            rows.append(
-                [
-                    np.logaddexp.reduce(
-                        [item["logprob"] for item in listed if item["token"].strip() == choice] or [-np.inf]
-                    )
-                    for choice in choices
-                ]
-            )
+        wanted = [list(choices)] * len(bodies)
+        rows = list(self._post("chat/completions", bodies, self._letters, wanted))
         return np.array(rows, dtype=float).reshape(len(bodies), len(choices))
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
@@ -136,51 +132,101 @@ class OpenAIServerModel:
             }
             for transcript, response in zip(transcripts, responses, strict=True)
         ]
-        rows = []
-        for answer, transcript, response in zip(
-            self._post("completions", bodies), transcripts, responses, strict=True
-        ):
-            found = _found(answer, self.url, "choices", 0, "logprobs")
-            offsets = _found(found, self.url, "text_offset")
-            scores = _found(found, self.url, "token_logprobs")
-            begin, end = len(transcript), len(transcript) + 1 + len(response)
-            own = [score for score, offset in zip(scores, offsets, strict=True) if begin <= offset < end]
-            if response and not own:
-                raise ConsultationError(
-                    f"{self.url}: the server does not echo the prompt with log-probabilities, which "
-                    "`contrast` needs. Use the feedback method `letters`, or a server that does."
-                )
-            rows.append([sum(own), len(own)])
+        lengths = [(len(before), len(said)) for before, said in zip(transcripts, responses, strict=True)]
+        rows = list(self._post("completions", bodies, self._echoed, lengths))
         return np.array(rows, dtype=float).reshape(len(bodies), 2)
 
-    def _post(self, path: str, bodies: Sequence[dict[str, Any]]) -> Iterator[Any]:
+    def _said(self, answer: Any, _: None) -> str:
+        message = _found(answer, self.url, "choices", 0, "message")
+        return str(message.get("content") or "").strip()
+
+    def _letters(self, answer: Any, choices: list[str]) -> list[float]:
+        listed = _found(answer, self.url, "choices", 0, "logprobs", "content", 0, "top_logprobs")
+        tokens = [
+            (str(_found(item, self.url, "token")), _number(item, self.url, "logprob")) for item in listed
+        ]
+        if not tokens:
+            raise _no_log_probabilities(self.url, "top_logprobs")
+        return [
+            float(np.logaddexp.reduce([log for token, log in tokens if token.strip() == choice] or [-np.inf]))
+            for choice in choices
+        ]
+
+    def _echoed(self, answer: Any, lengths: tuple[int, int]) -> list[float]:
+        begin, length = lengths
+        found = _found(answer, self.url, "choices", 0, "logprobs")
+        offsets = _found(found, self.url, "text_offset")
+        scores = _found(found, self.url, "token_logprobs")
+        end = begin + 1 + length
+        own = [score for score, offset in zip(scores, offsets, strict=False) if begin <= offset < end]
+        if length and (not own or None in own):
+            raise ConsultationError(
+                f"{self.url}: the server does not echo the prompt with log-probabilities, which "
+                "`contrast` needs. Use the feedback method `letters`, or a server that does."
+            )
+        return [float(sum(own)), float(len(own))]
+
+    def _post(
+        self,
+        path: str,
+        bodies: Sequence[dict[str, Any]],
+        read: Callable[[Any, Any], Any],
+        wanted: Sequence[Any] | None = None,
+    ) -> Iterator[Any]:
+        """Yield what is read from each answer, in order; an answer that was kept is not asked for.
+
+        Args:
+            path: Below `/v1/`.
+            bodies: Requests.
+            read: Takes an answer and what is wanted of it.
+            wanted: For each request; None if all of it is wanted.
+        """
         import httpx
 
         key = os.environ.get(SERVER_KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        stop = threading.Event()
+
+        def ask(at: int) -> Any:
+            body, part = {"model": self.model, **bodies[at]}, wanted[at] if wanted else None
+            question = value_digest([self.url, path, body, part])
+            if self.kept is not None and question in self.kept:
+                return self.kept[question]
+            value = read(self._answer(client, path, body, stop), part)
+            if self.kept is not None:
+                self.kept.keep(question, value)
+            return value
+
         with (
             httpx.Client(timeout=self.timeout, headers=headers) as client,
             ThreadPoolExecutor(self.parallel) as pool,
         ):
-            yield from pool.map(
-                lambda body: self._answer(client, path, {"model": self.model, **body}), bodies
-            )
+            try:
+                yield from pool.map(ask, range(len(bodies)))
+            finally:
+                # After an error the requests under way don't wait for a server that is gone.
+                stop.set()
 
-    def _answer(self, client: Any, path: str, body: dict[str, Any]) -> Any:
+    def _answer(self, client: Any, path: str, body: dict[str, Any], stop: threading.Event) -> Any:
         import httpx
 
-        address = f"{self.url.rstrip('/')}/v1/{path}"
-        trouble = ""
+        address = f"{self.url.rstrip('/').removesuffix('/v1')}/v1/{path}"
+        trouble, wait = "", self.pause
         for attempt in range(self.attempts):
-            if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1))
+            if attempt and stop.wait(wait):
+                break
+            wait = self.pause * 2**attempt
             try:
                 response = client.post(address, json=body)
+            except httpx.TimeoutException:
+                trouble = f"no answer within {self.timeout:g} seconds"
+                continue
             except httpx.HTTPError as error:
                 trouble = f"{type(error).__name__}: {error}"
                 continue
             if response.status_code == 429 or response.status_code >= 500:
                 trouble = f"status {response.status_code}"
+                wait = max(wait, _asked_patience(response.headers.get("Retry-After", "")))
                 continue
             if response.status_code != 200:
                 hint = f" Is {SERVER_KEY} right?" if response.status_code in (401, 403) else ""
@@ -195,9 +241,14 @@ class OpenAIServerModel:
                     f"{address} did not answer with JSON: {response.text[:300]!r}."
                 ) from error
         raise ConsultationError(
-            f"{address} did not answer in {self.attempts} attempts ({trouble}). "
-            "Check feedback.server_url in consultation.yaml and that the server is running."
+            f"{address} did not answer in {self.attempts} attempts ({trouble}). Check feedback.server_url in "
+            "consultation.yaml and that the server is running, then run again: what it has answered is kept."
         )
+
+
+def _asked_patience(header: str) -> float:
+    """Seconds a server asks to wait for; 0 if it names none, or a date."""
+    return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
 
 
 def _messages(conversation: Conversation) -> list[dict[str, str]]:
@@ -213,8 +264,19 @@ def _found(answer: Any, url: str, *path: str | int) -> Any:
             found = None
             break
     if found is None:
-        raise ConsultationError(
-            f"{url}: the server's answer has no `{'.'.join(map(str, path))}`. The feedback model needs an "
-            "OpenAI-compatible server that returns log-probabilities, for instance vLLM."
-        )
+        raise _no_log_probabilities(url, *path)
     return found
+
+
+def _number(answer: Any, url: str, name: str) -> float:
+    value = _found(answer, url, name)
+    if not isinstance(value, int | float):
+        raise _no_log_probabilities(url, name)
+    return float(value)
+
+
+def _no_log_probabilities(url: str, *path: str | int) -> ConsultationError:
+    return ConsultationError(
+        f"{url}: the server's answer has no `{'.'.join(map(str, path))}`. The feedback model needs an "
+        "OpenAI-compatible server that returns log-probabilities, for instance vLLM."
+    )

@@ -6,7 +6,9 @@ Answers to `ccai_dagster.feedback.language_model.LanguageModel`, as does the ser
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ccai_dagster.feedback.chat import rendered
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.feedback.number_format import computing_format
-from ccai_dagster.feedback.shared_prefixes import Group, shared_prefixes
+from ccai_dagster.feedback.shared_prefixes import Group, common_beginning, shared_prefixes
 from ccai_dagster.progress import Progress, silent
 
 
@@ -177,13 +179,22 @@ class TransformersModel:
         """Yield batches of indexes with the logits of each sequence's last tokens, as many as are kept."""
         import torch
 
-        for groups in self._packed(sequences, shared_prefixes(sequences, kept)):
+        common = common_beginning(sequences, kept)
+        rest = [sequence[common:] for sequence in sequences]
+        with torch.inference_mode():
+            beginning = (
+                self._read(_Read(None, None), [sequences[0][:common]]) if common else _Read(None, None)
+            )
+        for groups in self._packed(rest, shared_prefixes(rest, kept)):
             batch = [index for group in groups for index in group.members]
-            rest = [sequences[index][group.prefix :] for group in groups for index in group.members]
-            beginnings = [sequences[group.members[0]][: group.prefix] for group in groups]
+            prefixes = [rest[group.members[0]][: group.prefix] for group in groups]
+            ends = [rest[index][group.prefix :] for group in groups for index in group.members]
+            read, rows = beginning, [0] * len(batch)
             with torch.inference_mode():
-                read = self._read(beginnings, [len(group.members) for group in groups])
-                logits = self._logits(rest, max(kept[index] for index in batch), *read)
+                if prefixes[0]:
+                    read = self._read(beginning.rows([0] * len(groups)), prefixes)
+                    rows = [row for row, group in enumerate(groups) for _ in group.members]
+                logits = self._forward(read.rows(rows), ends, max(kept[index] for index in batch))[1].logits
             yield batch, logits
 
     def _packed(self, sequences: Sequence[list[int]], groups: Sequence[Group]) -> Iterator[list[Group]]:
@@ -209,42 +220,54 @@ class TransformersModel:
         if packed:
             yield packed
 
-    def _read(self, beginnings: Sequence[list[int]], followers: Sequence[int]) -> tuple[Any, Any]:
-        """Return mask and cache of shared beginnings, a row for each follower; nothing if they are empty."""
-        import torch
+    def _read(self, before: _Read, sequences: Sequence[list[int]]) -> _Read:
+        """Read sequences that others begin with, each after its row of what was read before."""
+        mask, output = self._forward(before, sequences, 1, begins=True)
+        return _Read(mask, output.past_key_values)
 
-        if not beginnings[0]:
-            return None, None
-        inputs = self._padded(beginnings)
-        output = self._model(
-            **inputs, position_ids=_positions(inputs["attention_mask"]), use_cache=True, logits_to_keep=1
-        )
-        rows = torch.repeat_interleave(torch.arange(len(beginnings)), torch.tensor(list(followers))).to(
-            self._device
-        )
-        output.past_key_values.batch_select_indices(rows)
-        return inputs["attention_mask"][rows], output.past_key_values
-
-    def _logits(self, sequences: Sequence[list[int]], keep: int, before: Any, cache: Any) -> Any:
+    def _forward(
+        self, before: _Read, sequences: Sequence[list[int]], keep: int, begins: bool = False
+    ) -> tuple[Any, Any]:
+        """Return the mask of everything read and the output, with logits of the last tokens, as many as are kept."""
         import torch
 
         inputs = self._padded(sequences)
         width = inputs["input_ids"].shape[1]
-        if cache is not None:
-            inputs["attention_mask"] = torch.cat([before, inputs["attention_mask"]], dim=1)
-        positions = _positions(inputs["attention_mask"])[:, -width:]
-        return self._model(
+        if before.cache is not None:
+            inputs["attention_mask"] = torch.cat([before.mask, inputs["attention_mask"]], dim=1)
+        output = self._model(
             **inputs,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
+            position_ids=_positions(inputs["attention_mask"])[:, -width:],
+            past_key_values=before.cache,
+            use_cache=begins or before.cache is not None,
             logits_to_keep=keep,
-        ).logits
+        )
+        return inputs["attention_mask"], output
 
     def _end_tokens(self) -> list[int]:
         configured = self._model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         return sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read of some sequences: a mask of its tokens and the keys and values of every layer, or nothing."""
+
+    mask: Any
+    cache: Any
+
+    def rows(self, chosen: Sequence[int]) -> _Read:
+        """Copy rows, each as often as it is chosen."""
+        import torch
+
+        if self.cache is None:
+            return self
+        index = torch.tensor(list(chosen), device=self.mask.device)
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        cache.batch_select_indices(index)  # puts other tensors into the copies
+        return _Read(self.mask[index], cache)
 
 
 def _positions(mask: Any) -> Any:

@@ -16,7 +16,7 @@ import polars as pl
 
 from ccai_dagster import settings as sizes
 from ccai_dagster.consultation import EvaluationSet
-from ccai_dagster.feedback.labels import Judge, Method
+from ccai_dagster.feedback.judgements import Judge, Method
 from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel
 from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress
@@ -56,10 +56,12 @@ def judge_answers(request: StageRequest, progress: Progress) -> dict[str, Any]:
 
     comparisons = {name: pl.read_parquet(path) for name, path in request.tables.items()}
     judge = _judge(request)
-    judges: dict[Method, Judge] = {"letters": judge, "contrast": judge}
+    settings = sizes.FeedbackSettings.model_validate(request.options["feedback"])
+    judges: dict[Method, Judge] = dict.fromkeys(settings.calibration_methods, judge)
     if "feedback_model" in request.models:
         judges["tuned"] = _tuned_judge(request)
-    return _keep(request, judge_answers=calibration.judge_answers(judges, comparisons, progress))
+    answers = calibration.judge_answers(judges, comparisons, progress, settings.reasoning)
+    return _keep(request, judge_answers=answers)
 
 
 def revisions(request: StageRequest, progress: Progress) -> dict[str, Any]:
@@ -118,6 +120,8 @@ def preference_pairs(request: StageRequest, progress: Progress) -> dict[str, Any
         request.options["judge_at_chance"],
         request.options["seed"],
         progress,
+        weights=request.options["principle_weights"],
+        reasoning=sizes.FeedbackSettings.model_validate(request.options["feedback"]).reasoning,
     )
     return _keep(request, preference_pairs=table)
 
@@ -359,9 +363,11 @@ def _load(folder: Path, model: sizes.ModelSettings, batch_size: int) -> Language
 def _judge(request: StageRequest) -> LanguageModel:
     feedback = sizes.FeedbackSettings.model_validate(request.options["feedback"])
     if feedback.server_url:
+        from resources.kept_answers import KeptLines
         from resources.language_model_server import OpenAIServerModel
 
-        return _keeping(request, OpenAIServerModel(feedback.server_url, feedback.server_model or ""))
+        kept = KeptLines(request.folder / "answers.jsonl")
+        return OpenAIServerModel(feedback.server_url, feedback.server_model or "", kept=kept)
     return _model(request, "base_model", feedback.batch_size)
 
 

@@ -137,6 +137,7 @@ def small_consultation() -> SmallConsultation:
                 "pair_id": f"pair-{number}", "prompt_id": "x", "prompt": "x", "response_a": "a",
                 "response_b": "b", "principle_id": "P1", "forward_probability": label,
                 "reversed_probability": label, "probability_a": label, "answer_mass": 1.0,
+                "forward_reasoning": None, "reversed_reasoning": None, "clamped": False,
                 "status": "unanswered" if label is None else "labelled", "method": "letters",
                 "feedback_model": "m", "judge_at_chance": False,
             }

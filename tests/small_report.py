@@ -90,6 +90,7 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         derived_arm="public",
         baseline="standard",
         arms={"public": "from the votes", "standard": HOSTILE},
+        preference_pairs=small.preference_pairs,
         raw_statements=small.raw_statements,
         participants=PARTICIPANTS.build(people),
         statements=small.statements,

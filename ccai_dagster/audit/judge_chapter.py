@@ -11,6 +11,7 @@ from typing import Any
 
 from ccai_dagster.audit.records import Records, counted
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.feedback.labels import label_counts
 
 SCORED_BY = "letters"
 """How the feedback model is asked when models are compared and their adherence is measured."""
@@ -48,6 +49,32 @@ def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]
         told += ["Models are scored in this way, whatever made the labels."] if scores and not used else []
         findings.append(JudgeFinding(" ".join(told), used, scores, trusted=row["accuracy_low"] > 0.5))
     return findings
+
+
+def label_sentences(inputs: ReportInputs) -> list[str]:
+    """Say for every arm what became of its pairs of answers: labels, ties, and what was not learnt from."""
+    sentences = []
+    for arm, pairs in sorted(inputs.preference_pairs.items()):
+        counts = label_counts(pairs)
+        told = [
+            f"{counts['ties']:,} a tie that prefers neither answer" if counts["ties"] else "",
+            f"{counts['clamped']:,} moved to the nearest certainty that is allowed after reasoning"
+            if counts["clamped"]
+            else "",
+        ]
+        left_out = [
+            f"{counts['unanswered']:,} because the feedback model gave no usable answer"
+            if counts["unanswered"]
+            else "",
+            f"{counts['identical']:,} because both answers were the same" if counts["identical"] else "",
+        ]
+        sentences.append(
+            f"{arm}: {counts['labelled']:,} of {counted(counts['pairs'], 'pair')} got a label"
+            + "".join(f", {part}" for part in told if part)
+            + "."
+            + (f" Left out: {', '.join(part for part in left_out if part)}." if any(left_out) else "")
+        )
+    return sentences
 
 
 def leanings(row: Mapping[str, Any]) -> list[str]:

@@ -118,6 +118,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "judge": judge,
         "judge_trusted": trusted,
         "judge_verdict": verdict,
+        "labels": judge_chapter.label_sentences(inputs),
         "others": others,
         "general": model_chapters.general_decisions(records),
         "corrections": corrected,

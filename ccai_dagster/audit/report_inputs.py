@@ -29,6 +29,7 @@ class ReportInputs:
         baseline: The arm it is compared with.
         arms: What each arm is, in a sentence.
         constitutions: CONSTITUTION by arm.
+        preference_pairs: PREFERENCE_PAIRS by arm.
         ledgers: LEDGER by kind, replaced rows included.
         models: MODEL, of all stages and arms.
         settings: Settings by stage, as shown to readers.
@@ -65,6 +66,7 @@ class ReportInputs:
     principle_robustness: pl.DataFrame
     decision_reversals: pl.DataFrame
     judge_calibration: pl.DataFrame
+    preference_pairs: Mapping[str, pl.DataFrame]
     models: pl.DataFrame
     settings: Mapping[str, Mapping[str, Any]]
     eval_scores: pl.DataFrame

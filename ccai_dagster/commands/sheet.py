@@ -168,7 +168,7 @@ ALLOWED = {
     "idea_budget": "most distinct ideas selected, a whole number from 1, under the rule ideas",
     "overlap_similarity": "similarity from which two principles count as shared, 0 to 1",
     "harmlessness_weight": "weight of AI harmlessness labels against helpfulness comparisons, a number from 0",
-    "feedback_method": "how the feedback model is asked: letters, contrast or tuned",
+    "feedback_method": "how the feedback model is asked: letters, letters_few_shot, reasoned_letters, contrast, tuned",
 }
 """What each value means, for whoever settles it; what it must be is checked in `settled_values`."""
 

@@ -47,7 +47,8 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
     own = {row["comparison_set"]: row for row in _rows(calibration, method)}
     if not own:
         told.append(
-            f"{method} was not measured, so nothing is known about its labels; add labelled comparisons"
+            f"{method} was not measured, so nothing is known about its labels; add labelled comparisons, and the "
+            "method to feedback.calibration_methods in consultation.yaml"
         )
     if cited is not None and cited != found:
         told.append(

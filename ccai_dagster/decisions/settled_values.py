@@ -22,7 +22,7 @@ Imputation = Literal["zero", "column_mean"]
 Smoothing = Literal["none", "laplace", "jeffreys"]
 Aggregation = Literal["product", "geometric_mean"]
 SelectionRule = Literal["threshold", "ideas"]
-FeedbackMethod = Literal["letters", "contrast", "tuned"]
+FeedbackMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast", "tuned"]
 PolicyMethod = Literal["rloo", "dpo"]
 
 

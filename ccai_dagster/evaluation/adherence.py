@@ -14,9 +14,10 @@ import polars as pl
 from ccai_dagster.contracts import ADHERENCE, ARM, JUDGED_EXAMPLES
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.labels import LETTERS, letters_judgement
+from ccai_dagster.feedback.judgements import letters_judgement
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
+from ccai_dagster.feedback.questions import LETTERS
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import EvaluationSettings
 

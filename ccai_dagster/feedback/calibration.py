@@ -14,9 +14,10 @@ import polars as pl
 
 from ccai_dagster.contracts import JUDGE_ANSWERS
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.labels import Comparison, Judge, Method, judge_comparisons
+from ccai_dagster.feedback.judgements import REASONING, Comparison, Judge, Method, judge_comparisons
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.progress import Progress, silent
+from ccai_dagster.settings import ReasoningSettings
 
 HELPFULNESS_PRINCIPLE = "The response should help the user with what was asked, correctly and clearly."
 """What a comparison is judged under if its file names no principle."""
@@ -51,7 +52,10 @@ def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
 
 
 def judge_answers(
-    judges: Mapping[Method, Judge], comparisons: Mapping[str, pl.DataFrame], progress: Progress = silent
+    judges: Mapping[Method, Judge],
+    comparisons: Mapping[str, pl.DataFrame],
+    progress: Progress = silent,
+    reasoning: ReasoningSettings = REASONING,
 ) -> pl.DataFrame:
     """Let every method judge the same labelled comparisons.
 
@@ -61,6 +65,7 @@ def judge_answers(
         judges: Who is asked, by the way of asking.
         comparisons: HELPFULNESS_PAIRS by name, with a column `principle` where they have one.
         progress: Told how many comparisons are judged, over all methods and sets.
+        reasoning: See `judge_comparisons`.
 
     Returns:
         JUDGE_ANSWERS, sorted by its key.
@@ -92,6 +97,7 @@ def judge_answers(
                 ],
                 method,
                 lambda message, done, _, before=finished: progress(message, before + done, total),
+                reasoning,
             )
             rows += [
                 {

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
 _BITS = 53
@@ -24,8 +26,10 @@ def uniform(seed: int, *parts: str | int) -> float:
     return (derived_seed(seed, *parts) >> (63 - _BITS)) / float(1 << _BITS)
 
 
-def draw_principle(constitution: pl.DataFrame, seed: int, *parts: str | int) -> dict[str, str]:
-    """Draw one principle of a constitution, each with the same probability.
+def draw_principle(
+    constitution: pl.DataFrame, seed: int, *parts: str | int, weights: Mapping[str, float] | None = None
+) -> dict[str, str]:
+    """Draw one principle of a constitution, each with the same probability or in proportion to its weight.
 
     The same parts give the same uniform number in every arm; the principles are taken in the order of
     their ids, so the order of rows does not matter.
@@ -34,9 +38,16 @@ def draw_principle(constitution: pl.DataFrame, seed: int, *parts: str | int) -> 
         constitution: CONSTITUTION, at least one row.
         seed: The consultation's seed.
         parts: What the draw is for, for instance a pair's id.
+        weights: By id, from 0, with a sum above 0; None for equal ones.
 
     Returns:
         `principle_id` and `text`.
     """
     ordered = constitution.select("principle_id", "text").sort("principle_id")
-    return ordered.row(int(uniform(seed, *parts) * ordered.height), named=True)
+    drawn = uniform(seed, *parts)
+    if weights is None:
+        return ordered.row(int(drawn * ordered.height), named=True)
+    ends = np.cumsum([weights[each] for each in ordered["principle_id"]])
+    # Rounding may put the product on the last end; a principle of weight 0 is never drawn.
+    at = min(np.searchsorted(ends, drawn * ends[-1], side="right"), np.searchsorted(ends, ends[-1]))
+    return ordered.row(int(at), named=True)

@@ -1,8 +1,10 @@
 """Which of many token sequences begin alike, so that a model need read the beginning once.
 
 Questions to a feedback model repeat themselves: one prompt in two orders, under a principle and its opposite,
-with each of two responses. What is computed for a shared beginning (keys and values of every layer) serves all that
-follow. How that is done is the backend's business (`resources.language_models`).
+with each of two responses, all of them after the same answered examples. What is computed for a shared beginning (keys
+and values of every layer) serves all that follow. Beginnings are shared on two levels: what all sequences have in
+common (`common_beginning`), and after it what groups of them have (`shared_prefixes`). How that is read is the
+backend's business (`resources.language_models`).
 """
 
 from __future__ import annotations
@@ -89,6 +91,22 @@ def shared_prefixes(sequences: Sequence[Sequence[int]], unshared: Sequence[int])
             else:
                 groups += done.groups
     return [each for group in groups for each in _if_it_pays(group, sequences)]
+
+
+def common_beginning(sequences: Sequence[Sequence[int]], unshared: Sequence[int]) -> int:
+    """Return how many tokens all sequences begin with, 0 if reading them once is not worth it.
+
+    Args:
+        sequences: As for `shared_prefixes`.
+        unshared: As for `shared_prefixes`.
+    """
+    if len(sequences) < 2:
+        return 0
+    # In sorted order the first and the last differ earliest.
+    listed = [list(sequence) for sequence in sequences]
+    common = _common(min(listed), max(listed))
+    common = min(common, *(len(sequence) - last for sequence, last in zip(sequences, unshared, strict=True)))
+    return _if_it_pays(Group(common, tuple(range(len(sequences)))), sequences)[0].prefix
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:

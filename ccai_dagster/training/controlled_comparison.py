@@ -1,7 +1,8 @@
 """Whether arms were trained alike: every setting of every stage side by side, and what differs.
 
-Two models are only evidence about two constitutions if nothing else differs. What a stage reports as its
-settings includes the digests of its data, the order they came in, seeds and steps.
+Two models are only evidence about two constitutions if nothing else differs, or about two ways to draw principles of
+one constitution if only that differs. What a stage reports as its settings includes the digests of its data, the
+order they came in, seeds and steps.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import polars as pl
 
 from ccai_dagster.contracts import training_settings
 from ccai_dagster.decisions.findings import Finding
-from ccai_dagster.digest import SHORT
+from ccai_dagster.digest import SHORT, value_digest
 
 CONSTITUTION = "constitution"
+WEIGHTS = "principle weights"
+"""The setting of the preference model that arms of one constitution may differ in."""
 EVERY_STAGE = "every stage"
 
 Records = Mapping[str, Mapping[str, pl.DataFrame]]
@@ -44,19 +47,30 @@ def settings_table(records: Records) -> pl.DataFrame:
     return training_settings(arms).build(rows).sort("stage", "setting")
 
 
+def comparable_digest(settings: str) -> str:
+    """Return the digest of a stage's settings without those that arms may differ in.
+
+    Args:
+        settings: JSON, as a MODEL table holds it.
+    """
+    return value_digest({name: value for name, value in json.loads(settings).items() if name != WEIGHTS})
+
+
 def difference_findings(table: pl.DataFrame) -> list[Finding]:
-    """Return what stands against comparing the arms: they may differ in the constitution only.
+    """Return what stands against comparing the arms: they may differ in the constitution or in its weights.
 
     Args:
         table: As `settings_table` returns it.
 
     Returns:
         An error for every other setting that differs and for an arm whose stages were trained on different
-        constitutions; a warning if the constitutions do not differ, which makes the comparison one of
-        chance.
+        constitutions; a warning if neither the constitutions nor their weights differ, which makes the
+        comparison one of chance, and for an arm with other weights than the rest where no arm has the same
+        constitution.
     """
     arms = [name.removeprefix("in_") for name in table.columns if name.startswith("in_")]
-    found = []
+    weights = _values_of(table, arms, WEIGHTS)
+    found = _unpaired(weights, _values_of(table, arms, CONSTITUTION))
     for row in table.iter_rows(named=True):
         values = {arm: row[f"in_{arm}"] for arm in arms}
         about_constitution = (row["stage"], row["setting"]) == (EVERY_STAGE, CONSTITUTION)
@@ -67,12 +81,12 @@ def difference_findings(table: pl.DataFrame) -> list[Finding]:
                 for arm, value in values.items()
                 if value and " " in value
             ]  # fmt: skip
-            if not row["differs"]:
+            if not row["differs"] and len(set(weights.values())) < 2:
                 found.append(
                     Finding("warning", "training", None, CONSTITUTION, "the arms were trained on one and the same "
                             "constitution, so whatever differs between them is chance")
                 )  # fmt: skip
-        elif row["differs"]:
+        elif row["differs"] and row["setting"] != WEIGHTS:
             told = ", ".join(f"{_short(value)} in {arm}" for arm, value in values.items())
             found.append(
                 Finding("error", "training", None, f"{row['stage']}: {row['setting']}", f"differs between the arms "
@@ -80,6 +94,28 @@ def difference_findings(table: pl.DataFrame) -> list[Finding]:
                         "with the same settings")
             )  # fmt: skip
     return found
+
+
+def _values_of(table: pl.DataFrame, arms: list[str], setting: str) -> dict[str, str | None]:
+    """The values of a setting that stands in one row at most."""
+    rows = table.filter(pl.col("setting") == setting).to_dicts()
+    return {arm: rows[0][f"in_{arm}"] if rows else None for arm in arms}
+
+
+def _unpaired(weights: Mapping[str, str | None], constitutions: Mapping[str, str | None]) -> list[Finding]:
+    """Warn of arms whose weights no other arm of the same constitution can be compared with."""
+    if len(set(weights.values())) < 2:
+        return []
+    return [
+        Finding("warning", "training", None, f"preference_model: {WEIGHTS}", f"{arm} draws principles in another way "
+                f"({weight}) than the other arms, and none of them has the same constitution, so what that changes "
+                "can't be told from what the constitution changes. Add an arm with this constitution and the weights "
+                "of the others")
+        for arm, weight in weights.items()
+        if weight != "uniform" and not any(
+            weights[other] != weight and constitutions[other] == constitutions[arm] for other in weights
+        )
+    ]  # fmt: skip
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

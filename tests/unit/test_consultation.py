@@ -56,6 +56,15 @@ def test_files_of_the_sample_can_be_named(folder: Path) -> None:
         ({"seed": None}, "`seed`: Field required"),
         ({"sead": 3}, "`sead`: Extra inputs"),
         ({"moderation": "guess"}, "'strict' or 'lenient'"),
+        (
+            {
+                "arms": {
+                    "weighted": {"constitution": "a.csv", "description": "x", "principle_weights": "gac"},
+                    "standard": {"constitution": "a.csv", "description": "x"},
+                }
+            },
+            "arm 'weighted' has `principle_weights: gac`, but no principle of a.csv has a group-aware consensus",
+        ),
         ({"baseline": "nobody"}, "baseline 'nobody'"),
         (
             {"arms": {"public": {"constitution": "ledgers", "description": "x"}}, "baseline": "public"},

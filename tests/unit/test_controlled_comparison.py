@@ -7,7 +7,12 @@ import polars as pl
 
 from ccai_dagster.contracts import MODEL, training_settings
 from ccai_dagster.digest import value_digest
-from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
+from ccai_dagster.training.controlled_comparison import (
+    WEIGHTS,
+    comparable_digest,
+    difference_findings,
+    settings_table,
+)
 
 SETTINGS: dict[str, Any] = {"seed": 7, "settings": {"steps": 4, "batch_size": 8}, "data order": "f" * 64}
 
@@ -75,6 +80,30 @@ def test_one_constitution_for_all_is_a_warning_and_two_for_one_arm_an_error() ->
     same["policy"]["standard"] = record("policy", "standard", "b" * 64, SETTINGS)
     (found,) = difference_findings(settings_table(same))
     assert (found.severity, found.subject) == ("error", "standard")
+
+
+def test_two_ways_to_draw_from_one_constitution_differ_in_one_row_that_is_allowed() -> None:
+    arms = {"public": ("a", "uniform"), "weighted": ("a", "gac"), "standard": ("b", "uniform")}
+
+    def table(names: tuple[str, ...]) -> pl.DataFrame:
+        made: dict[str, dict[str, pl.DataFrame]] = {"preference_model": {}, "policy": {}}
+        for arm in names:
+            letter, weights = arms[arm]
+            learnt = record("preference_model", arm, letter * 64, SETTINGS | {WEIGHTS: weights})
+            made["preference_model"][arm] = learnt
+            parent = {"settings of the preference model": comparable_digest(learnt["settings"].item())}
+            made["policy"][arm] = record("policy", arm, letter * 64, SETTINGS | parent)
+        return settings_table(made)
+
+    pair = table(("public", "weighted"))
+    assert pair.filter("differs").rows() == [("preference_model", WEIGHTS, "uniform", "gac", True)]
+    assert difference_findings(pair) == []
+    three = table(("public", "weighted", "standard"))
+    assert three.filter("differs")["setting"].to_list() == ["constitution", WEIGHTS]
+    assert difference_findings(three) == []
+    (found,) = difference_findings(table(("weighted", "standard")))
+    assert (found.severity, found.subject) == ("warning", f"preference_model: {WEIGHTS}")
+    assert "weighted draws principles in another way (gac)" in found.message
 
 
 def test_three_arms_are_three_columns() -> None:

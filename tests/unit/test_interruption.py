@@ -96,7 +96,8 @@ def tables() -> dict[str, pl.DataFrame]:
         {
             "pair_id": f"p{at}", "prompt_id": f"q{at}", "prompt": f"Tell me {word}.", "response_a": word,
             "response_b": "Why?", "principle_id": "P1", "forward_probability": 0.7, "reversed_probability": 0.7,
-            "probability_a": 0.7, "answer_mass": 0.9, "status": "labelled", "method": "letters",
+            "forward_reasoning": None, "reversed_reasoning": None,
+            "probability_a": 0.7, "clamped": False, "answer_mass": 0.9, "status": "labelled", "method": "letters",
             "feedback_model": "m", "judge_at_chance": False,
         }
         for at, word in enumerate(WORDS)

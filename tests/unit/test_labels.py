@@ -10,21 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccai_dagster.contracts import CONSTITUTION, PREFERENCE_PAIRS, RESPONSE_PAIRS
+from ccai_dagster.contracts import CONSTITUTION, PREFERENCE_PAIRS, PRINCIPLE_WEIGHTS, RESPONSE_PAIRS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import draw_principle
-from ccai_dagster.feedback.labels import (
+from ccai_dagster.feedback.judgements import (
     CONTRAST_SCALE,
     Comparison,
+    Judgement,
     contrast_judgement,
     judge_comparisons,
-    label_pairs,
     letters_judgement,
-    opposed,
+    reasoned_judgement,
     scored_judgement,
-    stated,
 )
+from ccai_dagster.feedback.labels import label_counts, label_pairs
 from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.principle_weights import principle_weights
+from ccai_dagster.feedback.questions import CONCLUSION_REQUEST, EXAMPLES, opposed, stated
+from ccai_dagster.settings import ReasoningSettings
 
 
 class Judge:
@@ -32,11 +35,15 @@ class Judge:
 
     name = "judge"
 
-    def __init__(self, odds_of_a: float = 1.0, mass: float = 0.9) -> None:
+    def __init__(self, odds_of_a: float = 1.0, mass: float = 0.9, thought: str | None = None) -> None:
         self.odds_of_a, self.mass, self.questions = odds_of_a, mass, 0
+        self.thought = thought
+        self.conversations: list[Conversation] = []
 
-    def generate(self, *arguments: Any, **options: Any) -> list[str]:
-        raise NotImplementedError
+    def generate(self, conversations: Sequence[Conversation], **options: Any) -> list[str]:
+        assert self.thought is not None, "only a method that reasons lets the judge write"
+        assert (options["temperature"], options["new_tokens"]) == (0, 16)
+        return [self.thought.format(at) for at in range(len(conversations))]
 
     def choice_log_probabilities(
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
@@ -44,9 +51,11 @@ class Judge:
         assert tuple(choices) == ("A", "B")
         assert prefix.endswith("(")
         self.questions += len(conversations)
+        self.conversations += conversations
         rows = []
-        for ((_, question),) in conversations:
-            first, second = question.split("(A) ")[1].split("\n\nWhich")[0].split("\n(B) ")
+        for conversation in conversations:
+            question = [said for role, said in conversation if role == "user" and "\n(B) " in said][-1]
+            first, second = question.split("(A) ")[1].split("\n\n")[0].split("\n(B) ")
             odds = self.odds_of_a * 3.0 ** (first.count("!") - second.count("!"))
             rows.append([log(self.mass * odds / (1 + odds)), log(self.mass / (1 + odds))])
         return np.array(rows)
@@ -155,6 +164,99 @@ def test_a_tuned_judge_s_label_is_the_logistic_of_the_difference_of_scores() -> 
     assert table["forward_probability"].null_count() == 2
     assert scored_judgement(float("nan"), 1.0).probability is None
     assert scored_judgement(1e9, -1e9).probability == 1.0
+
+
+BOUNDS = ReasoningSettings(new_tokens=16)
+
+
+def test_examples_come_before_the_question_and_favour_no_letter() -> None:
+    judge = Judge()
+    table = label_pairs(judge, pairs(("yes!", "no")), RULES, "letters_few_shot", True, 1)
+    assert table["probability_a"].to_list() == pytest.approx([0.75])
+    assert table["method"].to_list() == ["letters_few_shot"]
+    assert [each.better for each in EXAMPLES].count("A") * 2 == len(EXAMPLES)
+    assert len({each.principle for each in EXAMPLES}) == len(EXAMPLES)
+    forward, backward = judge.conversations
+    assert len(forward) == 2 * len(EXAMPLES) + 1
+    # Both orders, and so all comparisons, begin with the same turns.
+    assert forward[:-1] == backward[:-1]
+    assert forward[1] == ("assistant", f"The better response is ({EXAMPLES[0].better}).")
+    for (role, said), example in zip(forward[:-1:2], EXAMPLES, strict=True):
+        assert role == "user"
+        assert f"rule: {example.principle}\n" in said and f"(B) {example.second}" in said
+
+
+def test_a_reasoned_label_keeps_its_reasoning_and_its_raw_probabilities_and_is_held_within_bounds() -> None:
+    judge = Judge(thought="Thought {0}.")
+    asked = pairs(("yes!!", "no"), ("so", "so it is"), ("same", "same"))
+    table = label_pairs(judge, asked, RULES, "reasoned_letters", True, 1, reasoning=BOUNDS)
+    assert PREFERENCE_PAIRS.violations(table).is_empty()
+    assert table["probability_a"].to_list() == pytest.approx([0.6, 0.5, 0.5])
+    assert table["forward_probability"].to_list()[:2] == pytest.approx([0.9, 0.5])
+    assert table["reversed_probability"].to_list()[:2] == pytest.approx([0.9, 0.5])
+    assert table["clamped"].to_list() == [True, False, False]
+    assert table["forward_reasoning"].to_list() == ["Thought 0.", "Thought 2.", None]
+    assert table["reversed_reasoning"].to_list() == ["Thought 1.", "Thought 3.", None]
+    (_, question), thought, conclusion = judge.conversations[0]
+    assert "step by step" in question
+    assert (thought, conclusion) == (("assistant", "Thought 0."), ("user", CONCLUSION_REQUEST))
+    assert label_counts(table) == {
+        "pairs": 3, "labelled": 2, "ties": 1, "clamped": 1, "identical": 1, "unanswered": 0
+    }  # fmt: skip
+
+
+def test_only_reasoned_labels_are_clamped_and_no_thought_is_no_answer() -> None:
+    table = label_pairs(Judge(), pairs(("yes!!", "no")), RULES, "letters", True, 1, reasoning=BOUNDS)
+    assert table["probability_a"].to_list() == pytest.approx([0.9])
+    assert label_counts(table)["clamped"] == 0
+    empty = label_pairs(
+        Judge(thought=""), pairs(("a!", "b")), RULES, "reasoned_letters", True, 1, reasoning=BOUNDS
+    )
+    assert (empty["status"].item(), empty["probability_a"].item()) == ("unanswered", None)
+    assert empty["forward_probability"].item() == pytest.approx(0.75)
+    assert label_counts(empty)["unanswered"] == 1
+    broken = reasoned_judgement(Judgement(None, answer_mass=0.01), "so", "so", BOUNDS)
+    assert (broken.probability, broken.clamped, broken.forward_reasoning) == (None, False, "so")
+
+
+@given(st.floats(0, 1), st.floats(0, 0.49), st.floats(0.51, 1))
+def test_a_clamped_probability_is_the_nearest_within_the_bounds(
+    probability: float, least: float, most: float
+) -> None:
+    bounds = ReasoningSettings(least_probability=least, most_probability=most)
+    held = reasoned_judgement(Judgement(probability, probability, probability, 1.0), "so", "so", bounds)
+    assert held.probability is not None
+    assert least <= held.probability <= most
+    assert held.clamped is (held.probability != probability) is not (least <= probability <= most)
+    assert (held.forward, held.reversed) == (probability, probability)
+
+
+def test_principles_are_drawn_in_proportion_to_their_weights() -> None:
+    asked = pairs(*[(f"a{at}", "b") for at in range(400)])
+
+    def drawn(weights: dict[str, float] | None, rules: pl.DataFrame = RULES) -> dict[str, int]:
+        table = label_pairs(Judge(), asked, rules, "letters", True, 5, weights=weights)
+        return dict(table["principle_id"].value_counts().iter_rows())
+
+    counts = drawn({"P0": 0.0, "P1": 0.6, "P2": 0.2, "P3": 0.0})
+    # 300 of 400 are expected, with a standard deviation of 8.7.
+    assert set(counts) == {"P1", "P2"} and 265 < counts["P1"] < 335
+    assert drawn({"P3": 0.0, "P2": 2.0, "P1": 6.0, "P0": 0.0}, RULES.reverse()) == counts
+    assert drawn(dict.fromkeys(["P0", "P1", "P2", "P3"], 0.3)) == drawn(None)
+
+
+def test_weights_are_shares_of_consensus() -> None:
+    rules = RULES.head(3).with_columns(gac=pl.Series([0.9, 0.0, 0.6]))
+    table = principle_weights(rules.reverse(), "weighted")
+    assert PRINCIPLE_WEIGHTS.violations(table).is_empty()
+    assert table["principle_id"].to_list() == ["P0", "P1", "P2"]
+    assert table["share"].to_list() == pytest.approx([0.6, 0.0, 0.4])
+    with pytest.raises(
+        ConsultationError, match=r"arm 'weighted'.*have none: P1, P2\. .*`principle_weights: uniform`"
+    ):
+        principle_weights(RULES.head(3).with_columns(gac=pl.Series([0.9, None, None])), "weighted")
+    with pytest.raises(ConsultationError, match=r"arm 'weighted'.*every principle is 0"):
+        principle_weights(RULES.with_columns(gac=pl.lit(0.0)), "weighted")
 
 
 @given(st.lists(st.floats(-8, 0), min_size=4, max_size=4))

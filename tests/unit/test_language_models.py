@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ import pytest
 
 from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
-from resources.language_model_server import SERVER_KEY, OpenAIServerModel
+from ccai_dagster.feedback.shared_prefixes import Group
+from resources import language_models
+from resources.kept_answers import KeptLines
+from resources.language_model_server import LONGEST_PAUSE, SERVER_KEY, OpenAIServerModel, _asked_patience
 from resources.language_models import TransformersModel
 
 ASK = [("user", "Please tell me how I can write a letter.")]
@@ -119,6 +124,60 @@ def test_a_shared_beginning_is_read_once_and_changes_no_score(
 
 
 @pytest.mark.torch
+def test_beginnings_are_shared_on_two_levels_and_change_no_score(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = [
+        ("user", "Please tell me how I can write a letter to my town."),
+        ("assistant", "No. Yes. " * 6),
+    ]
+    asked = (
+        "Is the assistant kind to everybody, and honest?",
+        "Why should it be fair? Say it in 3 kind words.",
+    )
+    questions: list[Any] = [
+        [*examples, ("user", f"{text} (A) {first} (B) {second}")]
+        for text in (*asked, asked[1] + " Please.")
+        for first, second in (("Yes, sir.", "No"), ("No", "Yes, sir."))
+    ]
+    read: list[tuple[int, ...]] = []
+    forward = model._model.forward
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        read.append(tuple(options["input_ids"].shape))
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(model._model, "forward", counted)
+
+    def tokens(asked: list[Any]) -> int:
+        read.clear()
+        answers.append(model.choice_log_probabilities(asked, ["A", "B"], prefix="("))
+        return sum(rows * width for rows, width in read)
+
+    answers: list[Any] = []
+    on_both = tokens(questions)
+    # The examples are read first, by one row.
+    assert read[0] == max(read, key=lambda shape: shape[1]) and read[0][0] == 1
+    whole = sum(tokens([each]) for each in questions)
+    np.testing.assert_allclose(answers[0], np.concatenate(answers[1:]), atol=1e-4)
+    assert on_both < 0.45 * whole
+    for name, none in (
+        ("common_beginning", lambda *_: 0),
+        ("shared_prefixes", lambda sequences, _: [Group(0, (at,)) for at in range(len(sequences))]),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(language_models, name, none)
+            assert on_both < 0.85 * tokens(questions)
+        np.testing.assert_allclose(answers[0], answers[-1], atol=1e-4)
+    likelihoods = model.log_likelihoods(questions, ["Yes", "No, sir.", "", "No", "Yes", "kind"])
+    single = [
+        model.log_likelihoods([each], [said])[0]
+        for each, said in zip(questions, ["Yes", "No, sir.", "", "No", "Yes", "kind"], strict=True)
+    ]
+    np.testing.assert_allclose(likelihoods, single, atol=1e-4)
+
+
+@pytest.mark.torch
 def test_a_control_token_in_a_text_does_not_end_its_turn(model: TransformersModel, tiny_model: Path) -> None:
     from transformers import AutoTokenizer
 
@@ -156,6 +215,7 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, Any], str | None]] = []
         self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda _: (404, {})
+        self.headers: dict[str, str] = {}
         kept = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -164,10 +224,14 @@ class Server:
                 kept.requests.append((self.path, body, self.headers.get("Authorization")))
                 status, content = kept.answer(body)
                 data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
+                if not status:
+                    return
+                self.send_response(abs(status))
+                for name, value in {"Content-Length": str(len(data)), **kept.headers}.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(data)
+                # A negative status: the connection ends in the middle of the answer.
+                self.wfile.write(data if status > 0 else data[: len(data) // 2])
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -266,6 +330,87 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_not(server: Server) -> No
     server.answer = lambda body: (200, b"<html>")
     with pytest.raises(ConsultationError, match="did not answer with JSON"):
         server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+
+
+def test_a_slow_server_is_asked_again_and_then_named(server: Server) -> None:
+    slow = replace(server.model, timeout=0.1, attempts=2)
+    pauses = iter([0.3, 0.0])
+
+    def late(body: dict[str, Any]) -> tuple[int, Any]:
+        time.sleep(next(pauses))
+        return 200, chat("ok")
+
+    server.answer = late
+    assert slow.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
+    pauses = iter([0.3, 0.3])
+    with pytest.raises(
+        ConsultationError, match=r"in 2 attempts \(no answer within 0\.1 seconds\).*answered is kept"
+    ):
+        slow.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+
+
+def test_a_server_that_asks_for_patience_gets_it_within_reason(server: Server) -> None:
+    server.headers = {"Retry-After": "1"}
+    statuses = iter([429, 200])
+    server.answer = lambda body: (next(statuses), chat("ok"))
+    began = time.monotonic()
+    assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
+    assert time.monotonic() - began >= 1
+    assert [_asked_patience(text) for text in ("7", "9999", "soon", "")] == [7, LONGEST_PAUSE, 0, 0]
+
+
+@pytest.mark.parametrize("death", ["closes the connection", "answers half", "answers with an error"])
+def test_what_a_dying_server_answered_is_kept_and_not_asked_again(
+    server: Server, tmp_path: Path, death: str
+) -> None:
+    questions = [[("user", f"Question {at}")] for at in range(6)]
+
+    def model() -> OpenAIServerModel:
+        kept = KeptLines(tmp_path / "answers.jsonl")
+        return replace(server.model, attempts=2, parallel=1, kept=kept)
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        number = int(body["messages"][0]["content"].split()[1])
+        if number < 4 or alive:
+            return 200, chat("A", listed(A=-0.5 - number, B=-2.0))
+        return {
+            "closes the connection": (0, b""),
+            "answers half": (-200, chat("A")),
+            "answers with an error": (500, b""),
+        }[death]
+
+    server.answer, alive = answer, False
+    with pytest.raises(
+        ConsultationError, match=r"did not answer in 2 attempts.*server is running, then run again"
+    ):
+        model().choice_log_probabilities(questions, ["A", "B"], prefix="(")
+    server.requests.clear()
+    alive = True
+    scores = model().choice_log_probabilities(questions, ["A", "B"], prefix="(")
+    assert scores.tolist() == [[-0.5 - at, -2.0] for at in range(6)]
+    assert [body["messages"][0]["content"] for _, body, _ in server.requests] == ["Question 4", "Question 5"]
+    server.requests.clear()
+    # Other letters are another question, although the same is sent.
+    assert model().choice_log_probabilities(questions[:1], ["B", "A"], prefix="(").tolist() == [[-2.0, -0.5]]
+    assert len(server.requests) == 1
+
+
+def test_answers_without_log_probabilities_are_not_kept(server: Server, tmp_path: Path) -> None:
+    model = replace(server.model, kept=KeptLines(tmp_path / "answers.jsonl"))
+    for without in (chat("A"), chat("A", {"content": [{"top_logprobs": []}]}), chat("A", listed(A=None))):
+        server.answer = lambda body, without=without: (200, without)
+        with pytest.raises(ConsultationError, match="returns log-probabilities"):
+            model.choice_log_probabilities([SHORT], ["A", "B"])
+    server.answer = lambda body: (200, chat("A", listed(A=-1.0, B=-2.0)))
+    assert model.choice_log_probabilities([SHORT], ["A", "B"]).tolist() == [[-1.0, -2.0]]
+
+
+def test_a_server_s_address_may_end_with_its_version(server: Server) -> None:
+    server.answer = lambda body: (200, chat("ok"))
+    for ending in ("/v1", "/v1/", "/"):
+        model = replace(server.model, url=server.model.url + ending)
+        assert model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
+    assert {path for path, _, _ in server.requests} == {"/v1/chat/completions"}
 
 
 def test_a_server_out_of_reach_is_named() -> None:

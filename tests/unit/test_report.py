@@ -21,7 +21,7 @@ from ccai_dagster.audit.hanging_chapter import (
     hanging_sentence,
     robustness_by_principle,
 )
-from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict, leanings
+from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict, label_sentences, leanings
 from ccai_dagster.audit.ledger_chapter import (
     agreement_sentences,
     corrections,
@@ -213,6 +213,23 @@ def test_the_judge_is_trusted_as_far_as_it_was_measured(
     assert verdict[0] is trusted
     assert words in verdict[1]
     assert words in Page(render_page(measured, drawn)).words()
+
+
+def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
+    # The small consultation has the labels 0.5, 0.8 and 0.3 and one pair without an answer.
+    words = "public: 3 of 4 pairs got a label, 1 a tie that prefers neither answer. Left out: 1 because the feedback "
+    assert label_sentences(inputs)[0].startswith(words)
+    assert words in Page(render_page(inputs, drawn)).words()
+    held = inputs.preference_pairs["public"].with_columns(
+        clamped=pl.col("probability_a") == 0.8,
+        status=pl.when(pl.col("probability_a") == 0.5).then(pl.lit("identical")).otherwise("status"),
+    )
+    (told,) = label_sentences(replace(inputs, preference_pairs={"public": held}))
+    assert told == (
+        "public: 2 of 4 pairs got a label, 1 moved to the nearest certainty that is allowed after reasoning. Left out: "
+        "1 because the feedback model gave no usable answer, 1 because both answers were the same."
+    )
+    assert label_sentences(replace(inputs, preference_pairs={})) == []
 
 
 def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(inputs: ReportInputs) -> None:

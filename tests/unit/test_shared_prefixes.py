@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccai_dagster.feedback import shared_prefixes as module
-from ccai_dagster.feedback.shared_prefixes import Group, shared_prefixes
+from ccai_dagster.feedback.shared_prefixes import Group, common_beginning, shared_prefixes
 
 
 def groups(sequences: list[str], unshared: int = 1) -> set[tuple[int, frozenset[int]]]:
@@ -62,6 +62,28 @@ def test_no_other_grouping_saves_more(sequences: list[list[int]]) -> None:
     assert sum(group.prefix * (len(group.members) - 1) for group in found) == best(
         list(range(len(sequences))), 0
     )
+
+
+def test_what_all_begin_with_is_found_where_it_pays() -> None:
+    def common(*sequences: str, unshared: int = 1) -> int:
+        return common_beginning(
+            [[ord(letter) for letter in each] for each in sequences], [unshared] * len(sequences)
+        )
+
+    assert common("aaaaab", "aaaac", "aaaaad") == 4
+    assert common("aaaa", "aaaa") == 3
+    assert common("aaaa", "aaaa", unshared=2) == 2
+    # Two of 20 tokens saved are too few, and one sequence shares nothing.
+    assert common("aabcdefghi", "aajklmnopq") == 0
+    assert common("aaaa") == common() == 0
+    assert common("ab", "cd") == 0
+
+
+@given(st.lists(st.text("ab", min_size=2, max_size=8), min_size=2, max_size=6))
+def test_a_common_beginning_is_one(sequences: list[str]) -> None:
+    common = common_beginning([[ord(letter) for letter in each] for each in sequences], [1] * len(sequences))
+    assert len({each[:common] for each in sequences}) == 1
+    assert all(common < len(each) for each in sequences)
 
 
 def test_a_long_chain_of_prefixes_is_no_trouble() -> None:

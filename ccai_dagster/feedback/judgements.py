@@ -1,0 +1,272 @@
+"""What a feedback model says about two responses under a principle (Bai et al. 2022, section 4.1).
+
+It is asked in one of these ways:
+
+- `letters`: it chooses between (A) and (B), in both orders; the judgement is the mean of the two normalised
+  probabilities, so that a liking for one letter cancels out.
+- `letters_few_shot`: the same after a few answered examples, as published; they are read once for all questions.
+- `reasoned_letters`: it first thinks aloud in a turn of its own, in each order, and then chooses. What it says of
+  itself is mostly certain, so these judgements, and only these, are held within bounds.
+- `contrast`: how much likelier each response becomes under a system turn that states the principle than
+  under one that states its opposite, in log-likelihood a token; the difference of the two is mapped by a
+  logistic.
+- `tuned`: a model tuned on comparisons that people labelled (`tuned_judge`) scores either response under the
+  principle; the difference of the scores is mapped by a logistic.
+
+How often each way is right is measured in `calibration`; training data are made of judgements in `labels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast, get_args
+
+import numpy as np
+
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn
+from ccai_dagster.feedback.questions import (
+    ANSWER_BEGINNING,
+    CONCLUSION_REQUEST,
+    LETTERS,
+    example_turns,
+    letters_question,
+    opposed,
+    reasoning_question,
+    stated,
+)
+from ccai_dagster.feedback.tuned_judge import scored_prompt
+from ccai_dagster.progress import Progress, silent
+from ccai_dagster.settings import ReasoningSettings
+
+Method = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast", "tuned"]
+METHODS: tuple[Method, ...] = get_args(Method)
+Judge = LanguageModel | ScoringModel
+"""Who is asked: by `tuned` a model that scores, by every other method a language model."""
+
+ANSWER_MASS_FLOOR = 0.05
+"""Least probability the two letters must have together, in each order, for the answer to count.
+
+Below it the model is about to say something else, and the ratio of the two letters means nothing.
+"""
+CONTRAST_SCALE = 0.1
+"""Difference of mean log-likelihoods, in nats a token, at which `contrast` gives odds of e to 1."""
+REASONING = ReasoningSettings()
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two responses to one prompt, to be compared under one principle."""
+
+    prompt: str
+    response_a: str
+    response_b: str
+    principle: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the feedback model made of a comparison; all values in [0, 1].
+
+    Attributes:
+        probability: That response a is the better one; `None` if the answer was unusable.
+        forward: The same, asked with response a first; `None` for a method that shows no order.
+        reversed: The same, asked with response a second; `None` as for `forward`.
+        answer_mass: Probability of the two letters together, mean of both orders; `None` for a method that asks
+            for none.
+        forward_reasoning: What the model thought before it answered with response a first, if it was asked to.
+        reversed_reasoning: The same with response a second.
+        clamped: Whether the probability lay beyond the bounds and was moved to the nearest.
+    """
+
+    probability: float | None
+    forward: float | None = None
+    reversed: float | None = None
+    answer_mass: float | None = None
+    forward_reasoning: str | None = None
+    reversed_reasoning: str | None = None
+    clamped: bool = False
+
+
+def judge_comparisons(
+    judge: Judge,
+    comparisons: Sequence[Comparison],
+    method: Method,
+    progress: Progress = silent,
+    reasoning: ReasoningSettings = REASONING,
+) -> list[Judgement]:
+    """Ask the feedback model about each comparison.
+
+    Args:
+        judge: The feedback model.
+        comparisons: Any number; order does not matter to the answers.
+        method: One of `METHODS`.
+        progress: Told how many comparisons are judged.
+        reasoning: How long it may think and what bounds its judgements then have; for `reasoned_letters`.
+
+    Returns:
+        One judgement a comparison, in order.
+
+    Raises:
+        ConsultationError: An unknown method, or a question beyond the judge's context.
+    """
+    if method not in METHODS:
+        raise ConsultationError(
+            f"There is no feedback method {method!r}; decisions/training.csv must say one of "
+            f"{', '.join(METHODS)}."
+        )
+    judgements: list[Judgement] = []
+    for start in range(0, len(comparisons), _CHUNK):
+        judgements += _asked(judge, comparisons[start : start + _CHUNK], method, reasoning)
+        progress("comparisons judged", len(judgements), len(comparisons))
+    return judgements
+
+
+def _asked(
+    judge: Judge, comparisons: Sequence[Comparison], method: Method, reasoning: ReasoningSettings
+) -> list[Judgement]:
+    if method == "tuned":
+        return _by_scores(cast(ScoringModel, judge), comparisons)
+    model = cast(LanguageModel, judge)
+    if method == "contrast":
+        return _by_contrast(model, comparisons)
+    if method == "reasoned_letters":
+        return _by_reasoned_letters(model, comparisons, reasoning)
+    examples = example_turns() if method == "letters_few_shot" else []
+    return _chosen(
+        model, [[*examples, ("user", letters_question(*each))] for each in _both_orders(comparisons)]
+    )
+
+
+def _both_orders(comparisons: Sequence[Comparison]) -> list[tuple[str, str, str, str]]:
+    """Prompt, principle and responses, with response a first and then with response a second."""
+    return [
+        (pair.prompt, pair.principle, first, second)
+        for pair in comparisons
+        for first, second in ((pair.response_a, pair.response_b), (pair.response_b, pair.response_a))
+    ]
+
+
+def _chosen(judge: LanguageModel, conversations: Sequence[Sequence[Turn]]) -> list[Judgement]:
+    """One judgement for every two conversations, which ask for a letter in either order."""
+    answers = judge.choice_log_probabilities(conversations, LETTERS, prefix=ANSWER_BEGINNING)
+    return [letters_judgement(answers[at], answers[at + 1]) for at in range(0, len(conversations), 2)]
+
+
+def _by_reasoned_letters(
+    judge: LanguageModel, comparisons: Sequence[Comparison], settings: ReasoningSettings
+) -> list[Judgement]:
+    questions: list[list[Turn]] = [
+        [("user", reasoning_question(*each))] for each in _both_orders(comparisons)
+    ]
+    # Without sampling, so that a label does not depend on chance or on what else is asked.
+    thoughts = judge.generate(questions, new_tokens=settings.new_tokens, temperature=0.0, seed=0)
+    concluding: list[list[Turn]] = [
+        [*question, ("assistant", thought), ("user", CONCLUSION_REQUEST)]
+        for question, thought in zip(questions, thoughts, strict=True)
+    ]
+    return [
+        reasoned_judgement(judgement, forward, backward, settings)
+        for judgement, forward, backward in zip(
+            _chosen(judge, concluding), thoughts[::2], thoughts[1::2], strict=True
+        )
+    ]
+
+
+def reasoned_judgement(
+    judgement: Judgement, forward: str, backward: str, settings: ReasoningSettings
+) -> Judgement:
+    """Keep the reasoning with a judgement, and hold its probability within the bounds.
+
+    The probabilities of either order stay as they were given (Bai et al. 2022, section 4.1, clamp the label).
+
+    Args:
+        judgement: As `letters_judgement` returns it.
+        forward: What was thought with response a first.
+        backward: What was thought with response a second.
+        settings: The bounds.
+
+    Returns:
+        The judgement; without a probability if in some order nothing was thought.
+    """
+    told = replace(judgement, forward_reasoning=forward, reversed_reasoning=backward)
+    if judgement.probability is None:
+        return told
+    if not (forward and backward):
+        return replace(told, probability=None)
+    held = min(max(judgement.probability, settings.least_probability), settings.most_probability)
+    return replace(told, probability=held, clamped=held != judgement.probability)
+
+
+def letters_judgement(forward: np.ndarray, backward: np.ndarray) -> Judgement:
+    """Combine the answers in both orders.
+
+    Args:
+        forward: Natural-log probabilities of (A) and (B) with response a first, shape (2,).
+        backward: The same with response a second.
+
+    Returns:
+        The judgement; without probabilities if an answer is not a number or its mass is below the floor.
+    """
+    masses = np.array([np.exp(answer).sum() for answer in (forward, backward)])
+    if not np.isfinite(masses).all():
+        return Judgement(None)
+    mass = float(np.clip(masses.mean(), 0.0, 1.0))
+    if (masses < ANSWER_MASS_FLOOR).any():
+        return Judgement(None, answer_mass=mass)
+    first = float(np.exp(forward[0]) / masses[0])
+    second = float(np.exp(backward[1]) / masses[1])
+    return Judgement((first + second) / 2, first, second, mass)
+
+
+def _by_scores(judge: ScoringModel, comparisons: Sequence[Comparison]) -> list[Judgement]:
+    scores = judge.scores(
+        [
+            (scored_prompt(pair.prompt, pair.principle), response)
+            for pair in comparisons
+            for response in (pair.response_a, pair.response_b)
+        ]
+    )
+    return [scored_judgement(*pair) for pair in scores.reshape(-1, 2)]
+
+
+def scored_judgement(score_a: float, score_b: float) -> Judgement:
+    """Map two scores to a judgement; without a probability if one is not finite."""
+    if not np.isfinite([score_a, score_b]).all():
+        return Judgement(None)
+    return Judgement(_logistic(score_a - score_b))
+
+
+def _logistic(margin: float) -> float:
+    return float(1 / (1 + np.exp(-np.clip(margin, -500, 500))))
+
+
+def _by_contrast(judge: LanguageModel, comparisons: Sequence[Comparison]) -> list[Judgement]:
+    conversations: list[list[Turn]] = []
+    responses: list[str] = []
+    for pair in comparisons:
+        for response in (pair.response_a, pair.response_b):
+            for system in (stated(pair.principle), opposed(pair.principle)):
+                conversations.append([("system", system), ("user", pair.prompt)])
+                responses.append(response)
+    scored = judge.log_likelihoods(conversations, responses)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = (scored[:, 0] / scored[:, 1]).reshape(-1, 2, 2)
+    return [contrast_judgement(mean) for mean in means]
+
+
+def contrast_judgement(means: np.ndarray) -> Judgement:
+    """Map mean log-likelihoods to a judgement.
+
+    Args:
+        means: Nats a token; rows are response a and b, columns the principle stated and opposed.
+
+    Returns:
+        The judgement; without a probability if a value is not finite (an empty response).
+    """
+    if not np.isfinite(means).all():
+        return Judgement(None)
+    gain = means[:, 0] - means[:, 1]
+    return Judgement(_logistic((gain[0] - gain[1]) / CONTRAST_SCALE))
