@@ -61,10 +61,16 @@ def label_pairs(
         PREFERENCE_PAIRS, sorted by `pair_id`.
 
     Raises:
-        ConsultationError: An empty constitution, an unknown method, or a question beyond the context.
+        ConsultationError: An empty constitution, a principle without a weight, an unknown method, or a question
+            beyond the context.
     """
     if constitution.is_empty():
         raise ConsultationError("The constitution has no principles, so no pair can be judged under it.")
+    if weights is not None and (unknown := set(constitution["principle_id"]) - set(weights)):
+        raise ConsultationError(
+            f"No weight says how often {', '.join(sorted(unknown))} is drawn: the weights were made for another "
+            "constitution. Materialize principle_weights of this arm again."
+        )
     rows = list(pairs.sort("pair_id").iter_rows(named=True))
     drawn = [draw_principle(constitution, seed, "label", row["pair_id"], weights=weights) for row in rows]
     differ = [row["response_a"] != row["response_b"] for row in rows]

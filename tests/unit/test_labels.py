@@ -243,6 +243,8 @@ def test_principles_are_drawn_in_proportion_to_their_weights() -> None:
     assert set(counts) == {"P1", "P2"} and 265 < counts["P1"] < 335
     assert drawn({"P3": 0.0, "P2": 2.0, "P1": 6.0, "P0": 0.0}, RULES.reverse()) == counts
     assert drawn(dict.fromkeys(["P0", "P1", "P2", "P3"], 0.3)) == drawn(None)
+    with pytest.raises(ConsultationError, match="how often P0, P3 is drawn"):
+        drawn({"P1": 0.6, "P2": 0.2})
 
 
 def test_weights_are_shares_of_consensus() -> None:
