@@ -1,0 +1,35 @@
+"""The graph of an arm that draws principles by consensus has their weights in it, and no other arm has."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from assets import feedback
+from ccai_dagster.consultation import SAMPLE, read_consultation
+
+
+def test_weights_are_an_asset_of_the_arm_that_uses_them(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SAMPLE, tmp_path / "town"))
+    path = folder / "consultation.yaml"
+    content = yaml.safe_load(path.read_text())
+    arms = content["arms"]
+    arms["weighted"] = arms["public"] | {"principle_weights": "gac"}
+    path.write_text(yaml.safe_dump(content))
+    made = {asset.key: asset for asset in feedback.build(read_consultation(folder))}
+    weights = dg.AssetKey(["weighted", "principle_weights"])
+    assert [key for key in made if key.path[-1] == "principle_weights"] == [weights]
+    # New votes may change the consensus and leave the constitution as it was signed.
+    assert made[weights].dependency_keys == {
+        dg.AssetKey(["weighted", "constitution"]),
+        dg.AssetKey("selected_statements"),
+    }
+    needed = {arm: made[dg.AssetKey([arm, "preference_pairs"])].dependency_keys for arm in arms}
+    assert weights in needed["weighted"] and weights not in needed["public"] | needed["standard"]
+    versions = {
+        arm: made[dg.AssetKey([arm, "preference_pairs"])].code_versions_by_key.values() for arm in arms
+    }
+    assert set(versions["public"]) == set(versions["standard"]) != set(versions["weighted"])
