@@ -18,7 +18,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PROMPTS
-from ccai_dagster.feedback.labels import label_pairs, stated
+from ccai_dagster.feedback.labels import label_pairs
+from ccai_dagster.feedback.questions import stated
 from ccai_dagster.feedback.responses import sample_pairs
 from ccai_dagster.settings import PairSettings, PolicySettings, PreferenceModelSettings
 from ccai_dagster.training.policy import train_policy
