@@ -34,7 +34,7 @@ from resources import language_models
 from resources.home import home_root
 from resources.language_models import TransformersModel
 
-COMPARISONS, JUDGED, PRINCIPLES, PROMPTS, NEW_TOKENS, BATCH, RUNS = 16, 8, 5, 32, 32, 16, 3
+COMPARISONS, JUDGED, PRINCIPLES, PROMPTS, NEW_TOKENS, BATCH, RUNS = 8, 3, 5, 16, 32, 16, 3
 Questions = list[list[Turn]]
 
 

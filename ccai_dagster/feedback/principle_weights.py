@@ -1,7 +1,8 @@
 """How often each principle is drawn in an arm that weights them by group-aware consensus.
 
-Huang et al. (2024), appendix A.6, name it as an alternative that they did not take: to weight the selection of
-principles in training by the consensus on them. Drawing belongs to `draws`.
+Huang et al. (2024) name it among the ways to make a constitution that they did not take: keep the principles and weight
+their selection in reinforcement learning by the consensus on them. So it concerns the labels that the preference model
+learns, and not critique and revision. Drawing belongs to `draws`.
 """
 
 from __future__ import annotations

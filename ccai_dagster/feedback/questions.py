@@ -65,7 +65,7 @@ EXAMPLES = (
         "B",
     ),
 )
-"""Answered examples, each under another principle, with as many answers A as B.
+"""Answered examples, each under a principle of its own (Bai et al. 2022, section 4.1), with as many answers A as B.
 
 They are the same for every comparison and every arm: a model reads them once for all questions, and the constitution
 stays the only difference between arms.
