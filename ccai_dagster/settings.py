@@ -32,7 +32,7 @@ class ModelSettings(Settings):
         "embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`"
     )
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    context_tokens: int = Field(1024, ge=64, description="longest prompt plus response, in tokens")
+    context_tokens: int = Field(2048, ge=64, description="longest prompt plus response, in tokens")
 
 
 FeedbackMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]

@@ -153,7 +153,7 @@ class TransformersModel:
     def _prompt(self, conversation: Conversation, prefix: str = "", room: int = 0) -> list[int]:
         text = rendered(self._tokenizer, conversation, open_turn=True) + prefix
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
-        said = next((content for role, content in conversation if role == "user"), text)
+        said = max((content for role, content in conversation if role == "user"), key=len, default=text)
         self._check_length(len(tokens) + room, said)
         return tokens
 

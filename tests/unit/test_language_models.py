@@ -195,7 +195,8 @@ def test_a_control_token_in_a_text_does_not_end_its_turn(model: TransformersMode
 def test_a_prompt_beyond_the_context_is_named(model: TransformersModel) -> None:
     long = [("user", "Somebody has a very long question. " * 60)]
     with pytest.raises(ConsultationError, match=r"more than the 256 .*begins: 'Somebody has a very long"):
-        model.generate([ASK, long], new_tokens=5, temperature=1.0, seed=1)
+        # What is too long is named, and not what stands before it.
+        model.generate([ASK, [*SHORT, ("assistant", "No."), *long]], new_tokens=5, temperature=1.0, seed=1)
     with pytest.raises(ConsultationError, match="more than the 256"):
         model.log_likelihoods([ASK], ["word " * 300])
 
