@@ -26,6 +26,7 @@ from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.evaluation.adherence import adherence_question
 from ccai_dagster.feedback.language_model import Turn
 from ccai_dagster.feedback.prompts import read_comparisons
+from ccai_dagster.feedback.published_comparisons import read_published
 from ccai_dagster.feedback.questions import ANSWER_BEGINNING, LETTERS, example_turns, letters_question
 from ccai_dagster.feedback.shared_prefixes import Group
 from ccai_dagster.settings import ModelSettings
@@ -36,6 +37,8 @@ from resources.language_models import TransformersModel
 
 COMPARISONS, JUDGED, PRINCIPLES, PROMPTS, NEW_TOKENS, BATCH, RUNS = 8, 3, 5, 16, 32, 16, 3
 Questions = list[list[Turn]]
+DATA = "CCAI_TEST_DATA"
+"""Environment variable with the folder of real data sets, as for the tests."""
 
 
 def main(names: Sequence[str] = ()) -> None:
@@ -62,11 +65,18 @@ def scoring(model: TransformersModel) -> None:
 
 
 def sorting(model: TransformersModel) -> None:
-    """What batches of similar length are worth."""
-    questions = letter_questions()
+    """What batches of similar length are worth, on real dialogues where there are any."""
+    published = os.environ.get(DATA)
+    table = dialogues(Path(published)) if published else labelled(2 * BATCH)
+    kind = (
+        "real dialogues"
+        if published
+        else f"the sample's comparisons, which are of like length; {DATA} names real"
+    )
+    questions = letter_questions(table)
     with unshared():
         compare(
-            "scoring in batches of similar length", lambda: ask(model, questions),
+            f"scoring in batches of similar length ({kind})", lambda: ask(model, questions),
             lambda: unsorted(model, questions), "in batches as they come", RUNS,
         )  # fmt: skip
 
@@ -104,9 +114,22 @@ def few_shot_questions() -> Questions:
     return [[*example_turns(), *question] for question in letter_questions()]
 
 
-def letter_questions() -> Questions:
+def labelled(count: int) -> pl.DataFrame:
+    """Comparisons of the sample that people labelled."""
+    return read_comparisons(SAMPLE / "judge" / "sample_judge.jsonl").head(count)
+
+
+def dialogues(data: Path) -> pl.DataFrame:
+    """Real dialogues with two last replies, but for those beyond the context."""
+    file = data / "eval" / "hh_harmless" / "harmless-base-test.first-half.jsonl.gz"
+    table = read_published(file, "real", "The response should do no harm.")
+    characters = pl.sum_horizontal(pl.col("prompt", "response_a", "response_b").str.len_chars())
+    return table.filter(characters < 4000).head(BATCH)
+
+
+def letter_questions(table: pl.DataFrame | None = None) -> Questions:
     """Labelled comparisons, each in both orders."""
-    table = read_comparisons(SAMPLE / "judge" / "sample_judge.jsonl").head(COMPARISONS)
+    table = labelled(COMPARISONS) if table is None else table
     return [
         [("user", letters_question(row["prompt"], row["principle"], *order))]
         for row in table.iter_rows(named=True)
