@@ -276,7 +276,7 @@ def satisfaction(
 
     Each question is asked twice, with yes as (A) and as (B); the probability is the mean of the two shares
     yes has of both letters, so that a liking for one letter cancels out. Where the letters together have
-    next to no probability (`feedback.labels.ANSWER_MASS_FLOOR`) the judge is about to say something else,
+    next to no probability (`feedback.judgements.ANSWER_MASS_FLOOR`) the judge is about to say something else,
     and the probability is null. It is null too for an empty response, which is not shown to the judge:
     saying nothing neither keeps nor breaks a rule.
 
