@@ -11,6 +11,7 @@ import polars as pl
 
 from assets import decisions
 from assets.evaluation import STAGES
+from assets.evaluation_page import PAGE as EVALUATION_PAGE
 from assets.replication import PAGE
 from assets.report_file import report_file
 from assets.table_asset import Checked, Table, picture, table_asset
@@ -109,11 +110,12 @@ def build(
         assets += _sensitivity(consultation, derived)
         read = deliberated | constitutions | pairs | responses | records | {
             name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
+                                      "consensus_statements", "comment_priorities",
                                       "group_stability", "constitution_overlap", "constitution_comparison",
                                       "decision_trail",
                                       "decision_sensitivity", "decision_importance", "principle_robustness",
                                       "decision_reversals", "judge_calibration", "eval_scores", "elo_differences",
-                                      "rater_agreement", "base_model")
+                                      "rater_agreement", "qualitative_prompts", "base_model")
         }  # fmt: skip
         # The page lists the version of everything, so it is written anew when anything changes.
         told = _keys([*others, *assets])
@@ -151,6 +153,7 @@ def build(
                     key.to_user_string(): version for key, version in versions(context.instance, told).items()
                 },
                 replication_page=PAGE if consultation.file.replication else None,
+                evaluation_page=EVALUATION_PAGE,
                 **{name: tables[name] for name in named},
             )
             return report_file(home, "audit_report.html", render_report(inputs))

@@ -21,6 +21,7 @@ from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
 from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.outcomes import judge_outcomes, people_outcomes
+from ccai_dagster.evaluation.qualitative_prompts import qualitative_prompts as prompts_to_read
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
 from ccai_dagster.evaluation.representativeness import representativeness_table
@@ -176,6 +177,32 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
             "rater_agreement": Table(agreement, told),
         }
 
+    @table_asset(
+        contracts.QUALITATIVE_PROMPTS, key=["qualitative_prompts"], group=GROUP, owner=OWNER, kinds={"python"},
+        settings=[settings.distinct_principles, seed, consultation.file.baseline],
+        ins={name: [name, "constitution"] for name in consultation.arms}
+        | {"prompts": ["prompts"], "constitution_overlap": ["constitution_overlap"]},
+        description="Prompts whose responses people read: written for it, and chosen or drafted where "
+        "constitutions differ.",
+    )  # fmt: skip
+    def qualitative_prompts(
+        context: dg.AssetExecutionContext,
+        prompts: pl.DataFrame,
+        constitution_overlap: pl.DataFrame,
+        **constitutions: pl.DataFrame,
+    ) -> Table:
+        frame = prompts_to_read(
+            prompts,
+            constitutions,
+            constitution_overlap,
+            consultation.file.baseline,
+            settings.distinct_principles,
+            seed,
+        )
+        return Table(
+            frame, {str(origin): n for origin, n in frame["origin"].value_counts(sort=True).iter_rows()}
+        )
+
     benchmarks = list(consultation.file.benchmarks)
     stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in STAGES}
     items = {f"{arm}__items__{name}": [arm, name] for arm in arms for name in benchmarks}
@@ -217,6 +244,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                 "score comparison": picture(
                     pictures.score_comparison(frame), pictures.score_comparison_alt(frame)
                 ),
+                "score differences": picture(
+                    pictures.score_differences(frame), pictures.score_differences_alt(frame)
+                ),
             },
             [
                 Checked("one_difference", one_difference(records)),
@@ -225,7 +255,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         )
 
     measured = [make(consultation, name) for name in arms for make in (_benchmarks, _judged)]
-    return [*measured, comparisons, ratings, elo, eval_scores, *_opinions(consultation)]
+    return [*measured, qualitative_prompts, comparisons, ratings, elo, eval_scores, *_opinions(consultation)]
 
 
 def _observed_ratings(context: dg.AssetExecutionContext, consultation: Consultation) -> pl.DataFrame:
@@ -370,13 +400,13 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     responds = {model, dg.AssetKey("prompts")}
     judge = {dg.AssetKey("base_model"), dg.AssetKey("judge_calibration")}
     needs = {
-        "qualitative_responses": responds,
+        "qualitative_responses": {model, dg.AssetKey("qualitative_prompts")},
         "adherence": responds | judge | {dg.AssetKey([arm, "constitution"]) for arm in arms},
         "control_adherence": responds | judge | {dg.AssetKey("control_statements")},
         "contrast_margins": {model, dg.AssetKey("contrast_pairs")},
         "judged_examples": judge | {dg.AssetKey("adherence_examples")},
     }
-    read = ["prompts", "judge_calibration", "control_statements", "contrast_pairs"]
+    read = ["prompts", "qualitative_prompts", "judge_calibration", "control_statements", "contrast_pairs"]
     read += ["adherence_examples"] if name == BASE else ["base_model"]
 
     @dg.multi_asset(

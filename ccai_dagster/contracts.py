@@ -1366,6 +1366,18 @@ OPINION_REPRESENTATIVENESS = _contract(
         checks=PROBABILITY,
     ),
 )
+QUALITATIVE_PROMPTS = _contract(
+    "qualitative_prompts",
+    ("prompt_id",),
+    prompt_id=Field(pl.String, "id of the prompt"),
+    text=Field(pl.String, "what the user says"),
+    origin=Field(
+        pl.String,
+        "written for this, held out and tagged with a principle, or drafted from a principle's text",
+        checks=(Check.isin(["written", "tagged", "drafted"]),),
+    ),
+    principles=Field(IDS, "`arm/principle_id` it was chosen or drafted for, found in one constitution only"),
+)
 EVAL_SCORES = _contract(
     "eval_scores",
     ("arm", "benchmark", "metric", "category", "compared_with"),

@@ -18,6 +18,7 @@ from assets import (
     decisions,
     deliberation,
     evaluation,
+    evaluation_page,
     feedback,
     model_cards,
     public_input,
@@ -59,6 +60,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *training.build(consultation),
         *adherence.build(consultation),
         *evaluation.build(consultation),
+        *evaluation_page.build(consultation, home),
         *model_cards.build(consultation),
     ]
     return [*assets, *audit.build(consultation, home, assets)]

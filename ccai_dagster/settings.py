@@ -168,6 +168,11 @@ class EvaluationSettings(Settings):
 
     items_per_benchmark: int | None = Field(16, ge=1, description="seeded sample of items; null runs all")
     batch_size: int = Field(16, ge=1)
+    distinct_principles: int = Field(
+        1,
+        ge=0,
+        description="principles of one constitution only that prompts to read are drafted from, an arm",
+    )
     new_tokens: int = Field(32, ge=1)
     comparison_prompts: int = Field(6, ge=2, description="held-out prompts each pair of arms is compared on")
     adherence_prompts: int = Field(6, ge=1, description="held-out prompts")
@@ -242,6 +247,7 @@ FULL = Profile(
     evaluation=EvaluationSettings(
         items_per_benchmark=None,
         batch_size=64,
+        distinct_principles=10,
         new_tokens=256,
         comparison_prompts=500,
         adherence_prompts=500,

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.audit.evaluation_page.summary import in_short
 from ccai_dagster.consultation import BASE, Consultation
+from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.deliberation.stability import INTERVAL
 from resources.home import Home
 
 SHOWN = ("all",)
 """Categories of a benchmark that are printed; the report has the rest."""
+
+DIFFERENCES = 3
+"""Differences that are told in a sentence; the page has all, and what does not differ or cannot be told."""
 
 
 def summary(consultation: Consultation, home: Home) -> list[str]:
@@ -20,6 +25,9 @@ def summary(consultation: Consultation, home: Home) -> list[str]:
     report = home.report / "audit_report.html"
     if report.is_file():
         lines.append(f"Report            {report}")
+    evaluated = home.report / "evaluation.html"
+    if evaluated.is_file():
+        lines.append(f"Evaluation        {evaluated}")
     replicated = home.report / "replication.html"
     if replicated.is_file():
         lines.append(f"Replication       {replicated}")
@@ -98,6 +106,15 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
     if scores["judge_at_chance"].any():
         yield "                  adherence and elo rest on a feedback model that was measured to be at chance:"
         yield "                  they show that the machinery works, not what the models learnt"
+    yield from _in_short(scores, _read(tables / "elo_differences.parquet"))
+
+
+def _in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame | None) -> Iterator[str]:
+    short = in_short(scores, ELO_DIFFERENCES.empty() if elo_differences is None else elo_differences)
+    yield f"In short          {short.lead}"
+    yield from (f"                  {sentence}" for sentence in short.differ[:DIFFERENCES])
+    if len(short.differ) > DIFFERENCES:
+        yield f"                  and {len(short.differ) - DIFFERENCES} more, see the page of the evaluation"
 
 
 def _score(value: float | None, low: float, high: float) -> str:

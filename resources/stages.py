@@ -263,7 +263,7 @@ def _measured(
         model = _model(request, "policy", settings.batch_size)
     if "qualitative_responses" in measures:
         made["qualitative_responses"] = qualitative.write_qualitative_responses(
-            model, prompts, arm, settings, seed, progress
+            model, _table(request, "qualitative_prompts"), arm, settings, seed, progress
         )
     if "contrast_margins" in measures:
         pairs = _table(request, "contrast_pairs")

@@ -11,6 +11,8 @@ from small_consultation import SmallConsultation
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.contracts import (
+    COMMENT_PRIORITIES,
+    CONSENSUS_STATEMENTS,
     CONSTITUTION_COMPARISON,
     CONSTITUTION_OVERLAP,
     DECISION_IMPORTANCE,
@@ -23,6 +25,7 @@ from ccai_dagster.contracts import (
     OPINION_GROUPS,
     PARTICIPANTS,
     PRINCIPLE_ROBUSTNESS,
+    QUALITATIVE_PROMPTS,
     QUALITATIVE_RESPONSES,
     REPRESENTATIVE_STATEMENTS,
     VOTES,
@@ -108,6 +111,24 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                     "eligible": True, "n_side": 2, "n_votes": 2,
                     "probability": 0.75, "ratio": 3.0, "ratio_z": 2.0, "probability_z": 1.5,
                 }
+            ]
+        ),
+        consensus_statements=CONSENSUS_STATEMENTS.build(
+            [
+                {
+                    "side": side, "statement_id": key, "rank": 1, "n_side": 15, "n_votes": 20,
+                    "probability": 16 / 22, "probability_z": 2.0,
+                }
+                for side, key in (("agree", 5), ("disagree", 1))
+            ]
+        ),
+        comment_priorities=COMMENT_PRIORITIES.build(
+            [
+                {
+                    "statement_id": key, "n_votes": 20, "n_agree": 10, "n_pass": 1, "extremity": 1.0,
+                    "is_meta": None, "priority": priority,
+                }
+                for key, priority in ((1, 1.0), (2, 4.0), (5, 4.0))
             ]
         ),
         group_stability=GROUP_STABILITY.build(
@@ -203,6 +224,9 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         settings={"policy": {"steps": 4, "kl_weight": 0.05}},
         eval_scores=EVAL_SCORES.build([eval_score("base", 0.0), eval_score("public", 26.0)]),
         findings=[f"No difference was shown. {HOSTILE}"],
+        qualitative_prompts=QUALITATIVE_PROMPTS.build(
+            [{"prompt_id": "q1", "text": "Who are you?", "origin": "drafted", "principles": ["public/P1"]}]
+        ),
         qualitative_responses=QUALITATIVE_RESPONSES.build(
             [
                 {

@@ -38,14 +38,8 @@ def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]
     method = next((row.outcome for row in records.on("training", "feedback_method")), None)
     findings = []
     for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
-        silent = f", {row['n_unanswered']:,} of them left unanswered" if row["n_unanswered"] else ""
         used, scores = method is None or row["method"] == method, row["method"] == SCORED_BY
-        told = [
-            f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
-            f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
-            f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; guessing gives 50%).",
-            *leanings(row),
-        ]
+        told = [accuracy_sentence(row), *leanings(row)]
         told += ["Models are scored in this way, whatever made the labels."] if scores and not used else []
         findings.append(JudgeFinding(" ".join(told), used, scores, trusted=row["accuracy_low"] > 0.5))
     return findings
@@ -77,6 +71,20 @@ def label_sentences(inputs: ReportInputs) -> list[str]:
     return sentences
 
 
+def accuracy_sentence(row: Mapping[str, Any]) -> str:
+    """Say how often the feedback model agreed with people.
+
+    Args:
+        row: Of JUDGE_CALIBRATION.
+    """
+    silent = f", {row['n_unanswered']:,} of them left unanswered" if row["n_unanswered"] else ""
+    return (
+        f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
+        f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
+        f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; guessing gives 50%)."
+    )
+
+
 def leanings(row: Mapping[str, Any]) -> list[str]:
     """Say where the feedback model leans in a way that content doesn't explain, as far as that was measured.
 
@@ -88,14 +96,16 @@ def leanings(row: Mapping[str, Any]) -> list[str]:
         place = "first" if row["position_bias"] > 0.5 else "second"
         told.append(
             f"It leans to whichever answer is shown {place} (mean probability of the first "
-            f"{row['position_bias']:.2f}; 0.50 is none), and kept to the same answer in both orders in "
-            f"{row['flip_rate']:.0%} of cases."
+            f"{row['position_bias']:.2f}, {row['position_bias_low']:.2f} to {row['position_bias_high']:.2f}; 0.50 "
+            f"is none), and kept to the same answer in both orders in {row['flip_rate']:.0%} of cases "
+            f"({row['flip_rate_low']:.0%} to {row['flip_rate_high']:.0%})."
         )
     if row["length_bias"] is not None and not row["length_bias_low"] <= 0 <= row["length_bias_high"]:
         way = "more" if row["length_bias"] > 0 else "less"
+        ends = [abs(row["length_bias_low"]), abs(row["length_bias_high"])]
         told.append(
-            f"It preferred the longer answer {way} often than people did, by {abs(row['length_bias']):.0%} "
-            "of comparisons."
+            f"It preferred the longer answer {way} often than people did, by {abs(row['length_bias']):.0%} of "
+            f"comparisons ({min(ends):.0%} to {max(ends):.0%})."
         )
     if row["calibration_error"] is not None:
         told.append(

@@ -22,6 +22,7 @@ from ccai_dagster.audit.report_inputs import ReportInputs
 class LeftOut:
     """Statements that are not in the constitution for the same reason, by whose decision and why."""
 
+    fate: str
     heading: str
     explanation: str
     n: int
@@ -43,6 +44,7 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
         by_fate.setdefault(row["fate"], {}).setdefault(shown["because"], []).append(shown)
     return [
         LeftOut(
+            fate=fate,
             heading="Left out by a person" if fate == "left out" else fate[0].upper() + fate[1:],
             explanation=EXPLANATIONS.get(fate, ""),
             n=sum(len(rows) for rows in by_fate[fate].values()),

@@ -199,11 +199,17 @@ def _difference(row: Mapping[str, Any]) -> str:
     return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
 
 
+ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
+"""How the report marks prompts that nobody wrote to be read."""
+
+
 def response_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
     """One row a prompt with the responses of all arms side by side."""
+    origins = dict(inputs.qualitative_prompts.select("prompt_id", "origin").iter_rows())
     prompts: dict[str, dict[str, Any]] = {}
     rows = inputs.qualitative_responses.sort("prompt_id", "arm").to_dicts()
     for row in sorted(rows, key=lambda row: row["arm"] != BASE):
-        own = prompts.setdefault(row["prompt_id"], {"prompt": row["prompt"], "responses": []})
+        told = {"prompt": row["prompt"], "origin": ORIGINS[origins[row["prompt_id"]]], "responses": []}
+        own = prompts.setdefault(row["prompt_id"], told)
         own["responses"].append(row)
     return [prompts[key] for key in sorted(prompts)]

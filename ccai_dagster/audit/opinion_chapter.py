@@ -15,6 +15,7 @@ from ccai_dagster.audit.records import counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
+from ccai_dagster.feedback.calibration import wilson_interval
 
 DRAWN = {
     "participants": "When participants are drawn anew at random and grouped again",
@@ -95,3 +96,30 @@ def representatives(inputs: ReportInputs, sources: Mapping[int, Source]) -> list
         )
         for group in table["group_id"].unique().sort()
     ]
+
+
+ASKED_NEXT = 5
+"""Statements that are named as those Polis would show most often."""
+
+
+def whole_public(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
+    """List the statements that the public as a whole agrees or disagrees with, groups aside, and how far."""
+    told = []
+    for row in inputs.consensus_statements.sort("side", "rank").to_dicts():
+        if row["statement_id"] in sources:
+            low, high = wilson_interval(row["n_side"], row["n_votes"])
+            share = percent(row["n_side"] / row["n_votes"])
+            told.append(
+                (
+                    sources[row["statement_id"]],
+                    f"{share} of {counted(row['n_votes'], 'vote')} {row['side']} (95% interval {percent(low)} to "
+                    f"{percent(high)})",
+                )
+            )
+    return told
+
+
+def asked_next(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]:
+    """List the statements that Polis would show most often if people went on voting, the likeliest first."""
+    order = inputs.comment_priorities.sort("priority", "statement_id", descending=[True, False])
+    return [sources[key] for key in order["statement_id"] if key in sources][:ASKED_NEXT]

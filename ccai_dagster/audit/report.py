@@ -110,6 +110,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "summary": public_chapters.summary(inputs),
         "opinion_facts": opinion_chapter.opinion_facts(inputs),
         "representatives": opinion_chapter.representatives(inputs, sources),
+        "whole_public": opinion_chapter.whole_public(inputs, sources),
+        "asked_next": opinion_chapter.asked_next(inputs, sources),
         "cards": cards,
         "waiting": waiting,
         "left_out": left_out,

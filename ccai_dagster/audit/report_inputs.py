@@ -38,6 +38,8 @@ class ReportInputs:
         digests: Content digest of every table and model, by asset key.
         replication_page: Name of the file beside the report that compares with a published result; None if
             there is none.
+        evaluation_page: Name of the file beside the report that tells what the constitutions changed; None if
+            there is none.
     """
 
     title: str
@@ -52,6 +54,8 @@ class ReportInputs:
     votes: pl.DataFrame
     opinion_groups: pl.DataFrame
     representative_statements: pl.DataFrame
+    consensus_statements: pl.DataFrame
+    comment_priorities: pl.DataFrame
     gac_scores: pl.DataFrame
     consensus_stability: pl.DataFrame
     group_stability: pl.DataFrame
@@ -71,9 +75,11 @@ class ReportInputs:
     settings: Mapping[str, Mapping[str, Any]]
     eval_scores: pl.DataFrame
     findings: Sequence[str]
+    qualitative_prompts: pl.DataFrame
     qualitative_responses: pl.DataFrame
     digests: Mapping[str, str]
     replication_page: str | None = None
+    evaluation_page: str | None = None
 
 
 def readable(text: object) -> str:

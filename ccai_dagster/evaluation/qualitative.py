@@ -20,20 +20,20 @@ def write_qualitative_responses(
     seed: int,
     progress: Progress = silent,
 ) -> pl.DataFrame:
-    """Let a model respond to every prompt with the purpose `qualitative`, decoded greedily.
+    """Let a model respond to every prompt that people read responses to, decoded greedily.
 
     Args:
         model: The model of `arm`.
-        prompts: PROMPTS.
+        prompts: QUALITATIVE_PROMPTS.
         arm: `base` or an arm.
         settings: How long responses may be.
         seed: The consultation's seed.
         progress: Told how many responses are finished.
 
     Returns:
-        QUALITATIVE_RESPONSES, sorted by `prompt_id`; empty if the consultation has no such prompt.
+        QUALITATIVE_RESPONSES, sorted by `prompt_id`; empty if there is no prompt.
     """
-    chosen = prompts.filter(pl.col("purpose") == "qualitative").sort("prompt_id")
+    chosen = prompts.sort("prompt_id")
     if chosen.is_empty():
         return QUALITATIVE_RESPONSES.empty()
     responses = model.generate(

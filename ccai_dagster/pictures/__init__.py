@@ -14,6 +14,7 @@ from ccai_dagster.pictures.consensus import (
     polarization,
     polarization_alt,
 )
+from ccai_dagster.pictures.differences import score_differences, score_differences_alt
 from ccai_dagster.pictures.opinions import (
     agreement_by_group,
     agreement_by_group_alt,
@@ -73,6 +74,8 @@ __all__ = [
     "representativeness_alt",
     "score_comparison",
     "score_comparison_alt",
+    "score_differences",
+    "score_differences_alt",
     "sensitivity",
     "sensitivity_alt",
     "shuffled_fit",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from contrasts import CONTRASTS
 from playwright.sync_api import Browser, Page
 from small_consultation import small_consultation
 from small_report import inputs
@@ -154,24 +155,3 @@ def test_print_unfolds_everything_and_leaves_the_search_out(opened: Opened) -> N
     page.emulate_media(media="screen")
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert not page.locator("#statement-5").is_visible()
-
-
-# Contrast of every visible text with the nearest ground that is painted behind it, as WCAG 2.2 defines it.
-CONTRASTS = """() => {
-  const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  document.querySelectorAll('details').forEach(fold => { fold.open = true; });
-  const found = [];
-  for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.checkVisibility() || ['SCRIPT', 'STYLE', 'OPTION'].includes(element.tagName)) continue;
-    let ground = element;
-    while (ground && (numbers(getComputedStyle(ground).backgroundColor)[3] ?? 1) === 0) ground = ground.parentElement;
-    const text = light(numbers(getComputedStyle(element).color));
-    const behind = light(numbers(getComputedStyle(ground || document.body).backgroundColor));
-    const ratio = (Math.max(text, behind) + 0.05) / (Math.min(text, behind) + 0.05);
-    found.push({ text: element.textContent.trim().slice(0, 40), ratio });
-  }
-  return found;
-}"""

@@ -41,6 +41,7 @@ ONCE = {
     "rater_agreement", "eval_scores",
     "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
     "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
+    "qualitative_prompts", "evaluation_page",
     "audit_report", "provenance", "adherence_examples", "contrast_pairs", "control_statements", "judged_examples",
     "adherence_scores", "group_adherence", "specificity", "conflicts",
 }  # fmt: skip

@@ -4,8 +4,15 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from ccai_dagster.contracts import PROMPTS, QUALITATIVE_RESPONSES
+from ccai_dagster.contracts import (
+    CONSTITUTION,
+    CONSTITUTION_OVERLAP,
+    PROMPTS,
+    QUALITATIVE_PROMPTS,
+    QUALITATIVE_RESPONSES,
+)
 from ccai_dagster.evaluation.qualitative import write_qualitative_responses
+from ccai_dagster.evaluation.qualitative_prompts import distinct_principles, qualitative_prompts
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import EvaluationSettings
@@ -35,19 +42,46 @@ class Refuser:
         raise NotImplementedError
 
 
-def prompts(*rows: tuple[str, str, str]) -> pl.DataFrame:
-    return PROMPTS.build(
+def to_read(*rows: tuple[str, str]) -> pl.DataFrame:
+    return QUALITATIVE_PROMPTS.build(
+        [{"prompt_id": name, "text": text, "origin": "written", "principles": []} for name, text in rows]
+    )
+
+
+def prompt(name: str, purpose: str, *relevant: str, text: str = "") -> dict[str, object]:
+    return {
+        "prompt_id": name, "text": text or f"Text of {name}", "purpose": purpose, "themes": [],
+        "relevant_principles": list(relevant),
+    }  # fmt: skip
+
+
+def constitution(arm: str, **texts: str) -> pl.DataFrame:
+    return CONSTITUTION.build(
         [
-            {"prompt_id": name, "text": text, "purpose": purpose, "themes": [], "relevant_principles": []}
-            for name, text, purpose in rows
+            {
+                "arm": arm, "principle_id": key, "text": text, "statement_ids": [], "merged_text": None,
+                "gac": None, "decision_ids": [],
+            }
+            for key, text in texts.items()
         ]
-    )
+    )  # fmt: skip
 
 
-def test_every_qualitative_prompt_gets_its_own_response() -> None:
-    table = prompts(
-        ("q2", "bad idea", "qualitative"), ("h1", "other", "held_out"), ("q1", "good idea", "qualitative")
-    )
+def overlap(*rows: tuple[str, str, str, float, bool]) -> pl.DataFrame:
+    return CONSTITUTION_OVERLAP.build(
+        [
+            {
+                "arm": arm, "principle_id": key, "other_arm": other, "nearest_principle_id": "any",
+                "similarity": similarity, "shared": shared, "tags": [], "same_tag_principle_ids": [],
+                "shared_by_tags": None, "framing": "do",
+            }
+            for arm, key, other, similarity, shared in rows
+        ]
+    )  # fmt: skip
+
+
+def test_every_prompt_gets_its_own_response() -> None:
+    table = to_read(("q2", "bad idea"), ("q1", "good idea"))
     written = write_qualitative_responses(Refuser(), table, "public", EvaluationSettings(), seed=0)
     assert QUALITATIVE_RESPONSES.violations(written).is_empty()
     assert written.rows() == [
@@ -56,9 +90,69 @@ def test_every_qualitative_prompt_gets_its_own_response() -> None:
     ]
 
 
-def test_no_qualitative_prompt_is_an_empty_table() -> None:
-    written = write_qualitative_responses(
-        Refuser(), prompts(("h1", "x", "held_out")), "base", EvaluationSettings(), 0
-    )
+def test_no_prompt_is_an_empty_table() -> None:
+    written = write_qualitative_responses(Refuser(), to_read(), "base", EvaluationSettings(), 0)
     assert written.is_empty()
     assert QUALITATIVE_RESPONSES.violations(written).is_empty()
+
+
+BOTH = {
+    "public": constitution("public", P1="Be brief.", P2="Be kind.", P3="{0} <b>Never flatter.</b>"),
+    "standard": constitution("standard", S1="Be kind!"),
+}
+NEAR = overlap(
+    ("public", "P1", "standard", 0.2, False), ("public", "P2", "standard", 0.9, True),
+    ("public", "P3", "standard", 0.1, False), ("standard", "S1", "public", 0.9, True),
+)  # fmt: skip
+
+
+def test_prompts_are_taken_where_constitutions_differ_and_never_from_training() -> None:
+    database = PROMPTS.build(
+        [
+            prompt("q1", "qualitative"),
+            prompt("train", "policy", "public/P3"),
+            prompt("broad", "held_out", "public/P3", "public/P2"),
+            prompt("narrow", "held_out", "public/P3"),
+            prompt("shared", "held_out", "public/P2"),
+        ]
+    )
+    chosen = qualitative_prompts(database, BOTH, NEAR, "standard", 1, seed=0)
+    assert QUALITATIVE_PROMPTS.violations(chosen).is_empty()
+    assert chosen.select("prompt_id", "origin", "principles").rows() == [
+        ("drafted-public-P3", "drafted", ["public/P3"]),
+        ("narrow", "tagged", ["public/P3"]),
+        ("q1", "written", []),
+    ]
+    drafted = chosen.row(0, named=True)["text"]
+    assert "“{0} <b>Never flatter.</b>”" in drafted
+    both = qualitative_prompts(database, BOTH, NEAR, "standard", 5, seed=0)
+    assert both["prompt_id"].to_list() == ["drafted-public-P1", "drafted-public-P3", "narrow", "q1"]
+    assert qualitative_prompts(database, BOTH, NEAR, "standard", 0, seed=0)["prompt_id"].to_list() == ["q1"]
+    turned = qualitative_prompts(database.reverse(), BOTH, NEAR.reverse(), "standard", 5, seed=0)
+    assert turned.equals(both)
+
+
+def test_constitutions_that_share_a_principle_get_one_drafted_prompt() -> None:
+    three = BOTH | {"published": constitution("published", P3="{0} <b>Never flatter.</b>")}
+    near = pl.concat(
+        [
+            NEAR,
+            overlap(
+                ("published", "P3", "standard", 0.1, False), ("published", "P3", "public", 1.0, True),
+                ("public", "P3", "published", 1.0, True), ("standard", "S1", "published", 0.0, False),
+            ),
+        ]
+    )  # fmt: skip
+    # P3 is shared with another arm, not with the baseline; S1 has a counterpart in one of the arms.
+    assert distinct_principles(near, "standard", 0) == {
+        "public": ["P3", "P1"], "published": ["P3"], "standard": [],
+    }  # fmt: skip
+    chosen = qualitative_prompts(PROMPTS.empty(), three, near, "standard", 1, seed=0)
+    assert chosen.select("prompt_id", "principles").rows() == [
+        ("drafted-public-P3", ["public/P3", "published/P3"])
+    ]
+
+
+def test_peoples_tags_go_before_likeness() -> None:
+    tagged = NEAR.with_columns(shared_by_tags=pl.col("principle_id").is_in(["P3", "S1"]))
+    assert distinct_principles(tagged, "standard", 0) == {"public": ["P1", "P2"], "standard": []}

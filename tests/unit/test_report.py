@@ -5,13 +5,13 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
 
 import polars as pl
 import polars.selectors as cs
 import pytest
+from parsed_page import Page
 from small_report import calibration, inputs
 
 from ccai_dagster.audit.filters import MARKS, Choice, Entry, filters
@@ -39,40 +39,6 @@ from ccai_dagster.audit.report_pictures import Picture, draw_pictures
 from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
 
 __all__ = ["inputs"]
-
-VOID = {"meta", "img", "input", "br", "link", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects elements and text, and notes every tag that is not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.faults: list[str] = []
-        self.text: list[str] = []
-        self.scripts: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
-        elif not self.open or self.open[-1] != "style":
-            self.text.append(data)
-
-    def words(self) -> str:
-        return " ".join("".join(self.text).split())
 
 
 @pytest.fixture(scope="session")
@@ -469,9 +435,23 @@ def test_filters_offer_only_what_is_there_and_count_it() -> None:
     assert filters([]) == []
 
 
+def test_groups_aside_it_tells_the_clearest_statements_and_what_would_be_asked_next(html: str) -> None:
+    text = html.partition("Groups aside")[2].partition("</details>")[0]
+    first, _, second = text.partition("</ul>")
+    assert re.findall(r"statement-(\d+)", first) == ["5", "1"]
+    assert "75% of 20 votes agree (95% interval 53% to 89%)" in first
+    assert "75% of 20 votes disagree (95% interval 53% to 89%)" in first
+    assert re.findall(r"statement-(\d+)", second) == ["2", "5", "1"]
+
+
 def test_every_filter_finds_as_many_entries_as_it_says(html: str) -> None:
     page = Page(html)
-    entries = [attributes for _, attributes in page.elements if "data-item" in attributes]
+    entries, fold = [], None
+    for tag, attributes in page.elements:
+        if tag in ("details", "section"):
+            fold = attributes.get("data-fate")  # a fold tells for all entries in it
+        if "data-item" in attributes:
+            entries.append({"data-fate": fold} | attributes)
     name, checked = "", 0
     for tag, attributes in page.elements:
         if tag == "select":
@@ -492,6 +472,18 @@ def test_the_replication_page_is_linked_only_where_there_is_one(
     assert "replication.html" not in html
     linked = render_page(replace(inputs, replication_page="replication.html"), drawn)
     assert '<a href="replication.html">' in linked
+
+
+def test_the_evaluation_page_is_linked_only_where_there_is_one(
+    inputs: ReportInputs, drawn: dict[str, Picture], html: str
+) -> None:
+    assert "evaluation.html" not in html
+    linked = render_page(replace(inputs, evaluation_page="evaluation.html"), drawn)
+    assert '<a href="evaluation.html">' in linked
+
+
+def test_prompts_that_nobody_wrote_are_marked(html: str) -> None:
+    assert '<span class="tag">drafted</span> <h3><bdi>Who are you?</bdi></h3>' in html
 
 
 def test_names_in_findings_stand_between_quotation_marks(inputs: ReportInputs) -> None:

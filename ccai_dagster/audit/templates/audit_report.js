@@ -18,7 +18,9 @@
   }
   function fits(item, text, words) {
     return lists.every(function (each) {
-      var own = item.dataset[each.name] || "";
+      // A fold tells for all entries in it what they would all say.
+      var holder = item.closest("[data-" + each.name + "]");
+      var own = holder ? holder.dataset[each.name] : "";
       return !each.value || (each.name === "marks" ? own.split(" ").indexOf(each.value) !== -1 : own === each.value);
     }) && words.every(function (word) { return text.indexOf(word) !== -1; });
   }
