@@ -16,7 +16,8 @@ from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
-from ccai_dagster.feedback import questions, tuned_judge
+from ccai_dagster.feedback import critique_requests, questions, tuned_judge
+from ccai_dagster.feedback.critique import revision_counts
 from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_table
 from ccai_dagster.feedback.labels import label_counts
 from ccai_dagster.feedback.principle_weights import principle_weights
@@ -211,7 +212,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     signed = [name, "signed_constitution"]
 
     @table_asset(
-        contracts.REVISIONS, key=[name, "revisions"], settings=[profile.revisions, file.model, file.seed],
+        contracts.REVISIONS, key=[name, "revisions"],
+        settings=[profile.revisions, critique_requests.TEMPLATE_VERSION, file.model, file.seed],
         ins={"base_model": ["base_model"], "prompts": ["prompts"], "constitution": signed},
         description="Responses criticised and revised under principles of this constitution.", **torch_kinds,
     )  # fmt: skip
@@ -230,7 +232,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             options=options | {"settings": profile.revisions.model_dump(mode="json")},
         )  # fmt: skip
         launcher.finish(result)
-        return Table(result.tables["revisions"])
+        return Table(result.tables["revisions"], revision_counts(result.tables["revisions"]))
 
     @table_asset(
         contracts.MODEL, key=[name, "supervised_policy"], method="2",
@@ -259,6 +261,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             parents={"base_model": base_model}, options=options | {"settings": settings},
             controlled={
                 **options, "settings": settings, "revisions": profile.revisions.model_dump(mode="json"),
+                "critique requests": critique_requests.TEMPLATE_VERSION,
                 "base model": only_digest(base_model), "prompts and first responses": first,
                 "helpfulness comparisons": table_digest(helpfulness_pairs),
                 "data order": value_digest(ordered_ids(revisions, helpfulness_pairs, profile.supervised, file.seed)),

@@ -877,8 +877,10 @@ REVISIONS = _contract(
     prompt=Field(pl.String, "what the user says"),
     response=Field(pl.String, "the response that is criticised"),
     principle_id=Field(pl.String, "the principle the critique and the revision are asked under"),
+    request_number=Field(pl.Int64, "which pair of requests was drawn, from 0", checks=COUNT),
+    template_version=Field(pl.String, "version of the requests and of the examples shown before them"),
     critique=Field(pl.String, "the model's criticism of the response"),
-    revision=Field(pl.String, "the revised response"),
+    revision=Field(pl.String, "the revised response; empty if the model wrote none"),
 )
 RESPONSE_PAIRS = _contract(
     "response_pairs",

@@ -87,6 +87,7 @@ class RevisionSettings(Settings):
 
     prompts: int = Field(6, ge=1, description="prompts answered, criticised and revised")
     steps: int = Field(1, ge=1, le=4, description="revisions of each response")
+    few_shots: int = Field(2, ge=0, le=5, description="worked examples shown before each request")
     new_tokens: int = Field(32, ge=1)
     temperature: float = Field(1.0, gt=0)
     batch_size: int = Field(16, ge=1)
@@ -226,7 +227,7 @@ FULL = Profile(
     tuned_judge=TunedJudgeSettings(
         calibrate=True, passes=2.0, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024
     ),
-    revisions=RevisionSettings(prompts=4000, steps=4, new_tokens=256, batch_size=64),
+    revisions=RevisionSettings(prompts=4000, steps=4, few_shots=5, new_tokens=256, batch_size=64),
     supervised=SupervisedSettings(
         steps=500, batch_size=64, learning_rate=2e-5, lora_rank=64, max_tokens=1024
     ),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ccai_dagster.digest import folder_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.errors import ConsultationError, ConversationTooLong
 from ccai_dagster.feedback.chat import rendered
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import Conversation
@@ -98,9 +98,9 @@ class TransformersModel:
         responses = [""] * len(prompts)
         finished = 0
         for number, batch in enumerate(self._batches(prompts)):
-            inputs = self._padded([prompts[index] for index in batch])
-            width = inputs["input_ids"].shape[1]
             with torch.inference_mode(), torch.random.fork_rng():
+                inputs = self._begun([prompts[index] for index in batch])
+                width = inputs["input_ids"].shape[1]
                 torch.manual_seed(derived_seed(seed, "batch", number))
                 output = self._model.generate(**inputs, generation_config=config)
             texts = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
@@ -109,6 +109,23 @@ class TransformersModel:
             finished += len(batch)
             progress("responses written", finished, len(prompts))
         return responses
+
+    def _begun(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
+        """Return what `generate` is given: padded sequences, and the cache of a beginning that all share."""
+        import torch
+
+        shared = common_beginning(sequences, [1] * len(sequences))
+        if not shared:
+            return self._padded(sequences)
+        _, cache = self._read([sequences[0][:shared]], [len(sequences)])
+        inputs = self._padded([sequence[shared:] for sequence in sequences])
+        beginning = torch.tensor([sequences[0][:shared]] * len(sequences), device=self._device)
+        # Padding stands between the beginning and the rest; the mask keeps it out of sight and out of the positions.
+        return {
+            "input_ids": torch.cat([beginning, inputs["input_ids"]], dim=1),
+            "attention_mask": torch.cat([torch.ones_like(beginning), inputs["attention_mask"]], dim=1),
+            "past_key_values": cache,
+        }
 
     def choice_log_probabilities(
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
@@ -138,7 +155,7 @@ class TransformersModel:
         import torch
 
         for prompt, response in pairs:
-            self._check_length(len(prompt) + len(response), self._tokenizer.decode(prompt))
+            self._check_length(len(prompt) + len(response), [("user", self._tokenizer.decode(prompt))])
         sequences = [prompt + response for prompt, response in pairs]
         result = np.zeros(len(pairs))
         # A token's score is read one place before it.
@@ -153,15 +170,16 @@ class TransformersModel:
     def _prompt(self, conversation: Conversation, prefix: str = "", room: int = 0) -> list[int]:
         text = rendered(self._tokenizer, conversation, open_turn=True) + prefix
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
-        said = max((content for role, content in conversation if role == "user"), key=len, default=text)
-        self._check_length(len(tokens) + room, said)
+        self._check_length(len(tokens) + room, conversation)
         return tokens
 
-    def _check_length(self, tokens: int, beginning: str) -> None:
+    def _check_length(self, tokens: int, conversation: Conversation) -> None:
         if tokens > self._context_tokens:
-            raise ConsultationError(
+            longest = max((content for role, content in conversation if role == "user"), key=len, default="")
+            raise ConversationTooLong(
                 f"A prompt and its response take {tokens} tokens, more than the {self._context_tokens} of "
-                f"model.context_tokens. Shorten it or raise the setting. It begins: {beginning[:80]!r}"
+                f"model.context_tokens. Shorten it or raise the setting. It begins: {longest[:80]!r}",
+                conversation,
             )
 
     def _batches(self, sequences: Sequence[list[int]]) -> Iterator[list[int]]:

@@ -22,6 +22,30 @@ def constitution_digest(constitution: pl.DataFrame) -> str:
     return value_digest(constitution.select("principle_id", "text").sort("principle_id").rows())
 
 
+def check_distinct(constitution: pl.DataFrame, where: str | None = None) -> None:
+    """Refuse a constitution that holds the same principle twice: it would be drawn twice as often.
+
+    Case and white space do not make two principles different.
+
+    Args:
+        constitution: CONSTITUTION of one arm.
+        where: The file it was read from, if it was.
+
+    Raises:
+        ConsultationError: Names the file or the arm, and both principles.
+    """
+    first: dict[str, str] = {}
+    for arm, key, text in constitution.select("arm", "principle_id", "text").sort("principle_id").iter_rows():
+        words = " ".join(text.casefold().split())
+        if words in first:
+            raise ConsultationError(
+                f"{where or f'The constitution of arm {arm!r}'}: principles {first[words]} and {key} have the same "
+                "text, so it would be drawn twice as often as the others. Leave one of them out, or merge their "
+                "statements."
+            )
+        first[words] = key
+
+
 def derive_constitution(arm: str, selected: pl.DataFrame, worded: Sequence[WordedStatements]) -> pl.DataFrame:
     """Return the constitution that follows from the selection and the decisions on wording.
 
@@ -29,7 +53,7 @@ def derive_constitution(arm: str, selected: pl.DataFrame, worded: Sequence[Worde
     the highest consensus among their statements, as in Huang et al. (2024), appendix A.6.
 
     Raises:
-        ConsultationError: No principle is left.
+        ConsultationError: No principle is left, or two have the same text.
     """
     chosen = {row["statement_id"]: row["gac"] for row in selected.filter("selected").iter_rows(named=True)}
     rows = []
@@ -55,7 +79,9 @@ def derive_constitution(arm: str, selected: pl.DataFrame, worded: Sequence[Worde
             f"{', '.join(map(str, sorted(chosen)[:20])) or 'none'}), or lower the cut in decisions/threshold.csv."
         )
     rows.sort(key=lambda row: (-row["gac"], row["principle_id"]))
-    return CONSTITUTION.build(rows)
+    constitution = CONSTITUTION.build(rows)
+    check_distinct(constitution)
+    return constitution
 
 
 def read_constitution(path: Path, arm: str) -> pl.DataFrame:
@@ -66,7 +92,7 @@ def read_constitution(path: Path, arm: str) -> pl.DataFrame:
         arm: Name of the arm.
 
     Raises:
-        ConsultationError: Unreadable, a column or cell is missing, or an id stands twice; names the row.
+        ConsultationError: Unreadable, a column or cell is missing, or an id or a text stands twice; names it.
     """
     try:
         table = pl.read_csv(path, infer_schema=False)
@@ -101,4 +127,6 @@ def read_constitution(path: Path, arm: str) -> pl.DataFrame:
                 "decision_ids": [],
             }
         )
-    return CONSTITUTION.build(rows)
+    constitution = CONSTITUTION.build(rows)
+    check_distinct(constitution, str(path))
+    return constitution

@@ -8,8 +8,18 @@ import pytest
 
 from ccai_dagster.contracts import CONSTITUTION, PROMPTS, REVISIONS
 from ccai_dagster.digest import value_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.critique import critique_request, revision_request, write_revisions
+from ccai_dagster.errors import ConsultationError, ConversationTooLong
+from ccai_dagster.feedback.critique import revision_counts, write_revisions
+from ccai_dagster.feedback.critique_requests import (
+    FEW_SHOTS,
+    PRINCIPLE,
+    REQUESTS,
+    TEMPLATE_VERSION,
+    critique_request,
+    draw_requests,
+    few_shot_turns,
+    revision_request,
+)
 from ccai_dagster.feedback.draws import draw_principle, uniform
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.progress import Progress, silent
@@ -78,7 +88,7 @@ def prompts(purpose: str, count: int) -> pl.DataFrame:
     )
 
 
-SETTINGS = RevisionSettings(prompts=3, steps=2, new_tokens=5)
+SETTINGS = RevisionSettings(prompts=3, steps=2, few_shots=3, new_tokens=5)
 RULES = constitution("Be {kind}.", "Be fair.", "Be brief.", "Be honest.")
 
 
@@ -92,14 +102,17 @@ def test_a_revision_is_asked_under_its_own_principle_and_becomes_the_next_respon
     assert told[-1] == ("responses written", 15, 15)
     texts = dict(RULES.select("principle_id", "text").iter_rows())
     for row in table.iter_rows(named=True):
-        rule = texts[row["principle_id"]]
+        rule, number = texts[row["principle_id"]], draw_requests(11, row["prompt_id"], row["step"])
+        assert (row["request_number"], row["template_version"]) == (number, TEMPLATE_VERSION)
         asked = [
+            *few_shot_turns(3),
             ("user", row["prompt"]),
             ("assistant", row["response"]),
-            ("user", critique_request(rule)),
+            ("user", critique_request(number, rule)),
         ]
         assert asked in model.asked
-        assert [*asked, ("assistant", row["critique"]), ("user", revision_request(rule))] in model.asked
+        revised = [*asked, ("assistant", row["critique"]), ("user", revision_request(number, rule))]
+        assert revised in model.asked
         assert (
             row["principle_id"]
             == draw_principle(RULES, 11, "revision", row["prompt_id"], row["step"])["principle_id"]
@@ -113,7 +126,7 @@ def test_arms_share_prompts_initial_responses_and_draws() -> None:
     theirs = write_revisions(
         EchoModel(), prompts("revision", 5), RULES.with_columns(pl.col("text") + " Always."), SETTINGS, 11
     )
-    shared = ["prompt_id", "step", "prompt", "principle_id"]
+    shared = ["prompt_id", "step", "prompt", "principle_id", "request_number"]
     assert ours.select(shared).equals(theirs.select(shared))
     assert ours.filter(step=1)["response"].equals(theirs.filter(step=1)["response"])
     assert not ours["revision"].equals(theirs["revision"])
@@ -123,6 +136,66 @@ def test_row_order_does_not_matter() -> None:
     expected = write_revisions(EchoModel(), prompts("revision", 5), RULES, SETTINGS, 11)
     turned = write_revisions(EchoModel(), prompts("revision", 5).reverse(), RULES.reverse(), SETTINGS, 11)
     assert expected.equals(turned)
+
+
+def test_requests_are_drawn_evenly_and_independently_at_each_step() -> None:
+    drawn = {step: [draw_requests(5, f"q{at}", step) for at in range(1200)] for step in (1, 2)}
+    for numbers in drawn.values():
+        assert set(numbers) == set(range(len(REQUESTS)))
+        assert max(abs(numbers.count(number) - 200) for number in set(numbers)) < 45  # over 3 deviations
+    alike = sum(one == other for one, other in zip(drawn[1], drawn[2], strict=True))
+    assert abs(alike - 200) < 45
+
+
+def test_requests_take_the_principle_as_it_is_and_examples_are_whole() -> None:
+    assert all(PRINCIPLE in each.critique and PRINCIPLE in each.revision for each in REQUESTS)
+    assert len({each.critique for each in REQUESTS}) == len({each.revision for each in REQUESTS}) == 6
+    rule = "Be {kind} and {principle}, {0}."
+    for number in range(len(REQUESTS)):
+        assert critique_request(number, rule).count(rule) == revision_request(number, rule).count(rule) == 1
+    turns = few_shot_turns(5)
+    assert [role for role, _ in turns] == ["user", "assistant"] * 15
+    assert not any(PRINCIPLE in text for _, text in turns)
+    assert few_shot_turns(2) == turns[:12] and few_shot_turns(0) == []
+    assert {each.number for each in FEW_SHOTS} == {0, 1, 2, 3, 4}
+
+
+def test_an_empty_revision_is_counted_and_the_next_step_takes_up_what_was_before_it() -> None:
+    class Silent(EchoModel):
+        def generate(self, conversations: Sequence[Conversation], **options: object) -> list[str]:
+            revising = len(conversations[0]) == 5
+            return ["" if revising else f"Said {at}" for at, _ in enumerate(conversations)]
+
+    settings = SETTINGS.model_copy(update={"few_shots": 0})
+    table = write_revisions(Silent(), prompts("revision", 3), RULES, settings, 1)
+    assert REVISIONS.violations(table).is_empty()
+    assert table["response"].to_list() == ["Said 0", "Said 0", "Said 1", "Said 1", "Said 2", "Said 2"]
+    assert revision_counts(table) == {"revised": 0, "unchanged": 0, "empty": 6, "without a critique": 0}
+    mixed = table.with_columns(
+        revision=pl.Series(["Said 0", "New", "", "New", "Said 2", "New"]), critique=pl.lit("")
+    )
+    assert revision_counts(mixed) == {"revised": 3, "unchanged": 2, "empty": 1, "without a critique": 6}
+
+
+def test_a_conversation_beyond_the_context_names_its_prompt() -> None:
+    class Short(EchoModel):
+        def generate(self, conversations: Sequence[Conversation], **options: object) -> list[str]:
+            if len(conversations[0]) > 1:
+                raise ConversationTooLong("300 tokens, more than the 256", list(conversations[1]))
+            return [f"Said {at}" for at, _ in enumerate(conversations)]
+
+    with pytest.raises(
+        ConsultationError, match=r"prompt q01 .* 3 examples .*: 300 tokens, more than the 256"
+    ):
+        write_revisions(Short(), prompts("revision", 3), RULES, SETTINGS, 1)
+
+
+def test_one_principle_is_enough_and_the_same_one_twice_is_not() -> None:
+    table = write_revisions(EchoModel(), prompts("revision", 2), constitution("Be fair."), SETTINGS, 1)
+    assert table["principle_id"].unique().to_list() == ["P0"]
+    doubled = constitution("Be fair.", "Be kind.", "be  FAIR.")
+    with pytest.raises(ConsultationError, match="arm 'public': principles P0 and P2 have the same text"):
+        write_revisions(EchoModel(), prompts("revision", 2), doubled, SETTINGS, 1)
 
 
 def test_nothing_to_revise_is_an_error() -> None:

@@ -81,7 +81,8 @@ def tables() -> dict[str, pl.DataFrame]:
     revisions = [
         {
             "prompt_id": f"q{at}", "step": 1, "prompt": f"Tell me {word}.", "response": "No.", "principle_id": "P1",
-            "critique": "Unkind.", "revision": f"The assistant is {word}.",
+            "request_number": 0, "template_version": "2", "critique": "Unkind.",
+            "revision": f"The assistant is {word}.",
         }
         for at, word in enumerate(WORDS)
     ]  # fmt: skip

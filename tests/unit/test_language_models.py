@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -175,6 +176,38 @@ def test_beginnings_are_shared_on_two_levels_and_change_no_score(
         for each, said in zip(questions, ["Yes", "No, sir.", "", "No", "Yes", "kind"], strict=True)
     ]
     np.testing.assert_allclose(likelihoods, single, atol=1e-4)
+
+
+@pytest.mark.torch
+def test_a_beginning_that_all_share_is_read_once_and_changes_no_response(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TransformersModel(tiny_model, "float32", batch_size=8, context_tokens=1024)
+    examples = [
+        turn
+        for at in range(4)
+        for turn in (("user", f"Please tell me {at}."), ("assistant", "The assistant is fair and honest."))
+    ]
+    asked: list[Any] = [[*examples, *ASK], [*examples, ("user", "Why?")], [*examples, *SHORT[1:]]]
+    read: list[int] = []
+    forward = model._model.forward
+
+    @functools.wraps(forward)
+    def counted(*arguments: Any, **options: Any) -> Any:
+        read.append(options["input_ids"].numel())
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(model._model, "forward", counted)
+
+    def responses(temperature: float) -> list[str]:
+        read.clear()
+        return model.generate(asked, new_tokens=8, temperature=temperature, seed=3)
+
+    together = [responses(temperature) for temperature in (0.0, 1.0)]
+    shared = sum(read)
+    monkeypatch.setattr(language_models, "common_beginning", lambda *_: 0)
+    assert [responses(temperature) for temperature in (0.0, 1.0)] == together
+    assert shared < 0.6 * sum(read)
 
 
 @pytest.mark.torch

@@ -31,6 +31,8 @@ def revisions(count: int) -> pl.DataFrame:
                 "prompt": f"Please tell me {at}.",
                 "response": "No.",
                 "principle_id": "P1",
+                "request_number": 0,
+                "template_version": "2",
                 "critique": "Unkind.",
                 "revision": "The assistant is kind." if at else "",
             }
