@@ -17,6 +17,7 @@ from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
 from ccai_dagster.feedback import critique_requests, questions, tuned_judge
+from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.critique import revision_counts
 from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_table
 from ccai_dagster.feedback.labels import label_counts
@@ -76,17 +77,44 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     )  # fmt: skip
     def prompts(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
         frame = read_prompts(prompts_path, themes_path, constitutions)
-        exercised = {key for row in frame["relevant_principles"].to_list() for key in row}
-        every = {f"{arm}/{key}" for arm, table in constitutions.items() for key in table["principle_id"]}
         return Table(
             frame,
-            {**dict(frame["purpose"].value_counts().sort("purpose").iter_rows()),
-             "principles": len(every), "principles no prompt is relevant to": len(every - exercised),
-             "which": ", ".join(sorted(every - exercised)[:60])},
+            dict(frame["purpose"].value_counts().sort("purpose").iter_rows()),
             # Relevance is only read together with the constitutions, so it is not part of the version: a new
             # public constitution must not retrain the baseline.
             version=table_digest(frame.drop("relevant_principles")),
-        )  # fmt: skip
+        )
+
+    @table_asset(
+        contracts.PROMPT_COVERAGE, key=["prompt_coverage"], group=GROUP, owner=OWNER, kinds={"python"},
+        ins={"prompts": ["prompts"], **{name: [name, "constitution"] for name in consultation.arms}},
+        # Which prompts are relevant is no part of the prompts' version, so it is looked at again with the themes.
+        settings=[file_digest(themes_path)],
+        deps=[decisions.ledger_key("training")], checks=["every_principle_has_prompts"],
+        description="How many prompts of each purpose are relevant to each principle of each constitution.",
+    )  # fmt: skip
+    def prompt_coverage(
+        context: dg.AssetExecutionContext, prompts: pl.DataFrame, **constitutions: pl.DataFrame
+    ) -> Table:
+        settled = training_decisions(decisions.read(consultation, "training"))
+        minimum, decision_id = settled.prompt_minimum, settled.decision_ids.get(coverage.SUBJECT)
+        frame = coverage.prompt_coverage(prompts, constitutions, minimum)
+        return Table(
+            frame,
+            {
+                "principles": frame.height,
+                "below the minimum": frame["below_minimum"].sum(),
+                "minimum": f"{minimum} ({decision_id or 'not decided'})",
+                "fewest prompts": dg.MetadataValue.md(markdown_table(frame.sort("training", "arm").head(20))),
+            },
+            [
+                Checked(
+                    "every_principle_has_prompts",
+                    coverage.coverage_findings(frame, prompts, minimum, decision_id),
+                    warns=True,
+                )
+            ],
+        )
 
     judge_settings: list[Settings | str | int] = [
         file.seed,
@@ -177,6 +205,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     common = [
         base_model,
         prompts,
+        prompt_coverage,
         feedback_model,
         judge_answers,
         judge_calibration,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
-from ccai_dagster.commands import auditing, comparing, deciding, judge_set
+from ccai_dagster.commands import auditing, comparing, deciding, judge_set, prompting
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.errors import ConsultationError
 from resources.home import Home, home_root
@@ -23,6 +23,7 @@ app = typer.Typer(
 
 deciding.register(app)
 comparing.register(app)
+prompting.register(app)
 
 
 def _say(line: str) -> None:

@@ -779,8 +779,24 @@ PROMPTS = _contract(
         "what it is used for",
         checks=(Check.isin(["revision", "preference", "policy", "held_out", "qualitative"]),),
     ),
-    themes=Field(IDS, "themes it exercises"),
-    relevant_principles=Field(IDS, "`arm/principle_id` of every principle tagged with one of these themes"),
+    themes=Field(IDS, "themes it exercises, or principles as `arm/principle_id`"),
+    relevant_principles=Field(
+        IDS, "`arm/principle_id` of every principle it names or that has one of these themes"
+    ),
+)
+PROMPT_COVERAGE = _contract(
+    "prompt_coverage",
+    ("arm", "principle_id"),
+    arm=Field(pl.String, "name of the arm"),
+    principle_id=Field(pl.String, "id of the principle"),
+    text=Field(pl.String, "the principle"),
+    revision=Field(pl.Int64, "relevant prompts that are answered, criticised and revised", checks=COUNT),
+    preference=Field(pl.Int64, "relevant prompts whose responses are compared", checks=COUNT),
+    policy=Field(pl.Int64, "relevant prompts that the policy is trained on", checks=COUNT),
+    held_out=Field(pl.Int64, "relevant prompts that only measure the models", checks=COUNT),
+    qualitative=Field(pl.Int64, "relevant prompts whose responses are shown side by side", checks=COUNT),
+    training=Field(pl.Int64, "the first three together", checks=COUNT),
+    below_minimum=Field(pl.Boolean, "whether these are fewer than the minimum on record"),
 )
 JUDGE_ANSWERS = _contract(
     "judge_answers",

@@ -117,7 +117,8 @@ class TransformersModel:
         shared = common_beginning(sequences, [1] * len(sequences))
         if not shared:
             return self._padded(sequences)
-        _, cache = self._read([sequences[0][:shared]], [len(sequences)])
+        once = self._read(_Read(None, None), [sequences[0][:shared]])
+        cache = once.rows([0] * len(sequences)).cache
         inputs = self._padded([sequence[shared:] for sequence in sequences])
         beginning = torch.tensor([sequences[0][:shared]] * len(sequences), device=self._device)
         # Padding stands between the beginning and the rest; the mask keeps it out of sight and out of the positions.

@@ -44,8 +44,8 @@ def review(
     """Walk through what is undecided, lapsed or disputed, and decide it one by one."""
     from ccai_dagster.commands.walk import walk
 
-    with _sentences():
-        walk(_desk(consultation, kind), kind, role, policy_ref, typer.echo)
+    with sentences():
+        walk(desk_of(consultation, kind), kind, role, policy_ref, typer.echo)
 
 
 def decide(
@@ -70,7 +70,7 @@ def decide(
     from ccai_dagster.decisions.decision import split_ids
     from ccai_dagster.decisions.recording import Answer
 
-    with _sentences():
+    with sentences():
         answer = Answer(
             kind=kind,
             subject_ids=tuple(subjects.split()),
@@ -81,7 +81,7 @@ def decide(
             policy_ref=policy_ref,
             suggested_by=suggested_by,
         )
-        decide_one(_desk(consultation, kind), answer, digest, typer.echo)
+        decide_one(desk_of(consultation, kind), answer, digest, typer.echo)
 
 
 def status(
@@ -93,12 +93,12 @@ def status(
     """Show what is decided, undecided, lapsed and disputed, kind by kind, and how often two people agreed."""
     from ccai_dagster.commands.overview import overview
 
-    with _sentences():
-        overview(_desk(consultation), typer.echo)
+    with sentences():
+        overview(desk_of(consultation), typer.echo)
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
+def sentences() -> Iterator[None]:
     """End with a sentence where a person can mend something."""
     try:
         yield
@@ -107,7 +107,12 @@ def _sentences() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def _desk(consultation: Path | None, kind: str | None = None) -> Desk:
+def desk_of(consultation: Path | None, kind: str | None = None) -> Desk:
+    """Return the desk of a consultation; by default that of `CCAI_CONSULTATION`, else the sample's.
+
+    Raises:
+        ConsultationError: There is no such ledger, or the consultation cannot be read.
+    """
     from ccai_dagster.commands.desk import Desk
     from resources.home import Home, home_root
 

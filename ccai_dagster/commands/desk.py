@@ -21,7 +21,7 @@ from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.agenda import Basis, Item, Proposal, agenda
 from ccai_dagster.decisions.findings import Finding, refusal, texts_by_subject, texts_digest
 from ccai_dagster.decisions.ledger import current, read_ledger
-from ccai_dagster.decisions.settled_values import THRESHOLD_NAMES, TRAINING_NAMES
+from ccai_dagster.decisions.settled_values import THRESHOLD_NAMES, TRAINING_NAMES, UNDECIDED
 from ccai_dagster.decisions.suggestions import (
     NEAR_DUPLICATE,
     ODD_VOTES,
@@ -164,9 +164,8 @@ class Desk:
             return self._unworded()
         if kind == "signoff":
             return [_on(arm) for arm in self.consultation.arms]
-        return [
-            _on(name) for name in (*VALUES[kind], *(checks.TRAINING_POLICIES if kind == "training" else ()))
-        ]
+        values = [name for name in VALUES[kind] if name not in UNDECIDED]
+        return [_on(name) for name in (*values, *(checks.TRAINING_POLICIES if kind == "training" else ()))]
 
     def _needing_ideas(self) -> list[int]:
         rows = current(self.ledger("threshold")).to_dicts()

@@ -169,6 +169,8 @@ ALLOWED = {
     "overlap_similarity": "similarity from which two principles count as shared, 0 to 1",
     "harmlessness_weight": "weight of AI harmlessness labels against helpfulness comparisons, a number from 0",
     "feedback_method": "how the feedback model is asked: letters, letters_few_shot, reasoned_letters, contrast, tuned",
+    "policy_method": "how the policy is trained: rloo (reinforcement learning) or dpo (directly on comparisons)",
+    "prompt_minimum": "fewest prompts for training that should be relevant to each principle, a whole number from 0",
 }
 """What each value means, for whoever settles it; what it must be is checked in `settled_values`."""
 

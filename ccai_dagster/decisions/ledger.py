@@ -142,7 +142,7 @@ def append_decisions(path: Path, compose: Callable[[pl.DataFrame], Sequence[Deci
             separator = b"" if old.endswith(b"\n") else b"\n"
             new = old + separator + "".join(_line(row.cells()) for row in rows).encode()
             current(ledger_table(_parse(new, path, kind)))
-            _replace(path, new)
+            replace_content(path, new)
             return rows
     except Timeout as error:
         raise ConsultationError(
@@ -154,8 +154,8 @@ def append_decisions(path: Path, compose: Callable[[pl.DataFrame], Sequence[Deci
         ) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Put new content in place of a file's; whoever calls this holds the file's lock."""
+def replace_content(path: Path, content: bytes) -> None:
+    """Put new content in place of a file's, whole or not at all; whoever calls this holds the file's lock."""
     for left_behind in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
         left_behind.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
@@ -164,7 +164,8 @@ def _replace(path: Path, content: bytes) -> None:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        shutil.copymode(path, temporary)
+        if path.exists():
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -66,12 +66,14 @@ class TrainingDecisions:
         feedback_method: How the feedback model is asked.
         policy_method: How the policy is trained: `rloo`, reinforcement learning against the preference model, or
             `dpo`, directly on the comparisons.
+        prompt_minimum: Fewest prompts for training that should be relevant to each principle; 0 or more.
         decision_ids: The row each value comes from, by name; not part of equality.
     """
 
     harmlessness_weight: float
     feedback_method: FeedbackMethod
     policy_method: PolicyMethod
+    prompt_minimum: int
     decision_ids: Mapping[str, str] = field(compare=False)
 
 
@@ -133,7 +135,10 @@ TRAINING_NAMES: Mapping[str, Callable[[str], Any]] = {
     "harmlessness_weight": _number(math.inf),
     "feedback_method": _one_of(FeedbackMethod),
     "policy_method": _one_of(PolicyMethod),
+    "prompt_minimum": _whole_number(0),
 }
+UNDECIDED: Mapping[str, Any] = {"prompt_minimum": 1}
+"""Values that nobody need decide, and what holds while nobody has; they only decide what is warned of."""
 
 
 def thresholds(ledger: pl.DataFrame) -> Thresholds:
@@ -171,6 +176,7 @@ def _values(
                 f"{where}: {name} is {row['outcome']!r}, but must be {error}; supersede the row."
             ) from None
         decision_ids[name] = decision_id
+    values = {name: value for name, value in UNDECIDED.items() if name in names} | values
     if missing := [name for name in names if name not in values]:
         raise ConsultationError(f"{kind} ledger: {', '.join(missing)} not decided; add a row for each.")
     return values, decision_ids

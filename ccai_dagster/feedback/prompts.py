@@ -6,12 +6,10 @@ evaluation; which of them a stage uses is decided by `chosen_prompts` alone.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import polars as pl
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PROMPTS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.feedback.plain_files import check_new_id, csv_rows, read_text
 
 PROMPT_HEADER = ("prompt_id", "text", "purpose", "themes")
 THEME_HEADER = ("theme", "words")
@@ -32,10 +31,11 @@ def read_prompts(prompts: Path, themes: Path, constitutions: Mapping[str, pl.Dat
     """Read the prompt database and tag every prompt with the principles it exercises.
 
     A principle carries a theme when its text contains a word that begins with one of the theme's words,
-    whatever the case. A prompt is relevant to the principles that carry one of its themes.
+    whatever the case. A prompt is relevant to the principles that carry one of its themes, and to those it names.
 
     Args:
-        prompts: CSV with the columns `prompt_id,text,purpose,themes`; themes separated by spaces.
+        prompts: CSV with the columns `prompt_id,text,purpose,themes`; themes separated by spaces, or principles as
+            `arm/principle_id`.
         themes: CSV with the columns `theme,words`; words separated by spaces.
         constitutions: CONSTITUTION tables by arm.
 
@@ -44,43 +44,83 @@ def read_prompts(prompts: Path, themes: Path, constitutions: Mapping[str, pl.Dat
 
     Raises:
         ConsultationError: A file that cannot be read, another header, an empty or duplicate id, an empty
-            text, an unknown purpose or theme.
+            text, an unknown purpose, theme or arm.
     """
     words = read_themes(themes)
-    carriers = {
-        theme: frozenset(
-            f"{arm}/{principle_id}"
-            for arm, table in constitutions.items()
-            for principle_id, text in table.select("principle_id", "text").iter_rows()
-            if carries_theme(text, theme_words)
-        )
-        for theme, theme_words in words.items()
-    }
+    carriers = theme_carriers(words, constitutions)
     first_line: dict[str, int] = {}
     rows = []
-    for line, row in _csv_rows(prompts, PROMPT_HEADER):
+    for line, row in csv_rows(prompts, PROMPT_HEADER):
         where = f"{prompts}, line {line}"
-        _check_new_id(where, "prompt_id", row["prompt_id"], line, first_line)
-        if not row["text"].strip():
-            raise ConsultationError(
-                f"{where}: prompt {row['prompt_id']} has no text. Write what the user says."
-            )
-        if row["purpose"] not in PURPOSES:
-            raise ConsultationError(
-                f"{where}: unknown purpose {row['purpose']!r} of prompt {row['prompt_id']}; "
-                f"use one of {', '.join(PURPOSES)}."
-            )
+        check_new_id(where, "prompt_id", row["prompt_id"], line, first_line)
+        check_prompt(where, row, themes, words, constitutions)
         tags = row["themes"].split()
-        if unknown := sorted(set(tags) - set(words)):
-            raise ConsultationError(
-                f"{where}: prompt {row['prompt_id']} names themes that {themes} does not have: "
-                f"{', '.join(unknown)}. Add them there or correct the name."
-            )
-        relevant = sorted(frozenset[str]().union(*(carriers[tag] for tag in tags)))
+        relevant = sorted(frozenset[str]().union(*(carriers.get(tag, frozenset()) for tag in tags)))
         rows.append({**row, "themes": tags, "relevant_principles": relevant})
     if not rows:
         raise ConsultationError(f"{prompts}: no prompts. Add at least one row for each purpose.")
     return PROMPTS.build(rows).sort("prompt_id")
+
+
+def theme_carriers(
+    words: Mapping[str, tuple[str, ...]], constitutions: Mapping[str, pl.DataFrame]
+) -> dict[str, frozenset[str]]:
+    """Return for each theme, and for each principle by itself, the `arm/principle_id` it stands for.
+
+    Args:
+        words: Words of each theme.
+        constitutions: CONSTITUTION tables by arm.
+    """
+    principles = {
+        f"{arm}/{principle_id}": text
+        for arm, table in constitutions.items()
+        for principle_id, text in table.select("principle_id", "text").iter_rows()
+    }
+    themes = {
+        theme: frozenset(key for key, text in principles.items() if carries_theme(text, theme_words))
+        for theme, theme_words in words.items()
+    }
+    return {key: frozenset({key}) for key in principles} | themes
+
+
+def check_prompt(
+    where: str,
+    row: Mapping[str, str],
+    themes: Path,
+    words: Mapping[str, tuple[str, ...]],
+    arms: Collection[str],
+) -> None:
+    """Refuse a prompt without text, of an unknown purpose, or with a theme or arm that there is not.
+
+    A tag `arm/principle_id` names a principle itself. One that no constitution has any more is no error, since
+    principles come and go with the votes; `prompt_coverage` tells of it.
+
+    Args:
+        where: File and line, for the message.
+        row: The cells of `PROMPT_HEADER`.
+        themes: The file that the themes are in, for the message.
+        words: Words of each theme.
+        arms: Names of the arms.
+    """
+    if not row["text"].strip():
+        raise ConsultationError(f"{where}: prompt {row['prompt_id']} has no text. Write what the user says.")
+    if row["purpose"] not in PURPOSES:
+        raise ConsultationError(
+            f"{where}: unknown purpose {row['purpose']!r} of prompt {row['prompt_id']}; "
+            f"use one of {', '.join(PURPOSES)}."
+        )
+    tags = set(row["themes"].split())
+    if unknown := sorted(tag for tag in tags - set(words) if named_arm(tag) not in arms):
+        raise ConsultationError(
+            f"{where}: prompt {row['prompt_id']} names themes that {themes} does not have: {', '.join(unknown)}. Add "
+            "them there, correct the name, or name a principle as arm/principle_id."
+        )
+
+
+def named_arm(tag: str) -> str | None:
+    """Return the arm of a tag `arm/principle_id`; None for a theme."""
+    arm, slash, _ = tag.partition("/")
+    return arm if slash else None
 
 
 def read_themes(path: Path) -> dict[str, tuple[str, ...]]:
@@ -92,9 +132,9 @@ def read_themes(path: Path) -> dict[str, tuple[str, ...]]:
     """
     first_line: dict[str, int] = {}
     themes = {}
-    for line, row in _csv_rows(path, THEME_HEADER):
+    for line, row in csv_rows(path, THEME_HEADER):
         where = f"{path}, line {line}"
-        _check_new_id(where, "theme", row["theme"], line, first_line)
+        check_new_id(where, "theme", row["theme"], line, first_line)
         words = tuple(row["words"].split())
         if not words:
             raise ConsultationError(f"{where}: theme {row['theme']!r} has no words; separate them by spaces.")
@@ -154,7 +194,7 @@ def read_comparisons(path: Path) -> pl.DataFrame:
     fields = tuple(HELPFULNESS_PAIRS.fields)
     first_line: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
-    for line, content in enumerate(_text(path).split("\n"), start=1):
+    for line, content in enumerate(read_text(path).split("\n"), start=1):
         if not content.strip():
             continue
         where = f"{path}, line {line}"
@@ -166,7 +206,7 @@ def read_comparisons(path: Path) -> pl.DataFrame:
                 f"A comparison has {', '.join(fields)}, and {PRINCIPLE} on every line or on none."
             )
         _check_comparison(where, row)
-        _check_new_id(where, "pair_id", row["pair_id"], line, first_line)
+        check_new_id(where, "pair_id", row["pair_id"], line, first_line)
         rows.append({**row, "probability_a": float(row["probability_a"])})
     if not rows:
         raise ConsultationError(f"{path}: no comparisons. Add at least one line.")
@@ -196,46 +236,3 @@ def _json_object(where: str, content: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ConsultationError(f"{where}: expected an object, found {type(row).__name__}.")
     return row
-
-
-def _check_new_id(where: str, name: str, value: str, line: int, first_line: dict[str, int]) -> None:
-    if not value or value.split() != [value]:
-        raise ConsultationError(f"{where}: `{name}` {value!r} must be one word without spaces.")
-    if value in first_line:
-        raise ConsultationError(
-            f"{where}: `{name}` {value!r} is already used on line {first_line[value]}. Give it another one."
-        )
-    first_line[value] = line
-
-
-def _csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    try:
-        found = next(reader, [])
-        if tuple(found) != header:
-            raise ConsultationError(
-                f"{path}, line 1: the header must be {','.join(header)}, found {','.join(found)}."
-            )
-        line = reader.line_num + 1
-        for cells in reader:
-            if cells:
-                if len(cells) != len(header):
-                    raise ConsultationError(
-                        f"{path}, line {line}: expected {len(header)} cells, found {len(cells)}. "
-                        "A cell with a comma needs double quotes around it."
-                    )
-                yield line, dict(zip(header, cells, strict=True))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ConsultationError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConsultationError(
-            f"{path}: cannot be read ({error.strerror}). Add the file or correct its name."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConsultationError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error

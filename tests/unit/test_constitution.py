@@ -92,6 +92,9 @@ def test_a_principle_stays_while_one_of_its_statements_reaches_the_cut() -> None
     assert constitution.select("principle_id", "gac").rows() == [("P3", 0.9), ("P1", 0.7)]
     with pytest.raises(ConsultationError, match="no principle"):
         derive_constitution("public", selected, [worded("P2", (4,), "Two.")])
+    doubled = [worded("P5", (1,), "Same."), worded("P6", (3,), "Same.")]
+    with pytest.raises(ConsultationError, match="arm 'public': principles P5 and P6 have the same text"):
+        derive_constitution("public", selected, doubled)
 
 
 def test_digest_depends_on_ids_and_texts_only() -> None:
@@ -126,6 +129,7 @@ def test_reading_a_constitution(tmp_path: Path) -> None:
     [
         ("principle_id,text\n", "no principles"),
         ("principle_id,text\nS1,a\nS1,b\n", "S1 stands in data rows 1 and 2"),
+        ("principle_id,text\nS1,Be kind.\nS2,b\nS3,be  KIND.\n", "principles S1 and S3 have the same text"),
         ("principle_id,text\nS1,\n", "data row 1"),
         ("principle_id,wording\nS1,a\n", "principle_id, wording"),
         ("principle_id,text,statement_ids\nS1,a,x\n", "'x'"),
