@@ -70,8 +70,8 @@ def draft(
         )
         few = coverage["below_minimum"].sum()
         typer.echo(
-            f"{few} of {coverage.height} principles have fewer than {minimum} prompts for training; {len(waiting)} "
-            f"drafts wait in {path}."
+            f"{few} of {coverage.height} principles are below the minimum of {minimum} prompts for training; "
+            f"{len(waiting)} drafts wait in {path}."
         )
         if not wanted:
             return

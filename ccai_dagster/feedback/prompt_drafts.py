@@ -43,9 +43,12 @@ LONGEST = 400
 
 _COMMON = frozenset(
     {
-        "assistant", "assistants", "avoid", "best", "better", "chatbot", "choose", "compare", "fewer", "fewest",
-        "least", "less", "likely", "model", "more", "most", "much", "please", "possible", "response", "responses",
-        "should", "terms", "that", "which", "whether",
+        "answer", "answers", "appear", "appears", "asks", "assistant", "assistants", "avoid", "avoids",
+        "best", "better", "chatbot", "choose", "compare", "desire", "easily", "fewer", "fewest", "give",
+        "gives", "imply", "implying", "indicate", "indicates", "intended", "least", "less", "like",
+        "likely", "make", "makes", "model", "more", "most", "much", "please", "possible", "provide",
+        "provides", "question", "regardless", "response", "responses", "should", "suggest", "suggests",
+        "terms", "that", "user", "users", "viewed", "which", "whether",
     }
 )  # fmt: skip
 """Words that most principles have in common and that say nothing about one."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,8 @@ from ccai_dagster.feedback.draws import draw_principle, uniform
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import RevisionSettings
+from resources.kept_answers import KeptAnswers
+from resources.language_models import TransformersModel
 
 
 class EchoModel:
@@ -188,6 +191,24 @@ def test_a_conversation_beyond_the_context_names_its_prompt() -> None:
         ConsultationError, match=r"prompt q01 .* 3 examples .*: 300 tokens, more than the 256"
     ):
         write_revisions(Short(), prompts("revision", 3), RULES, SETTINGS, 1)
+
+
+@pytest.mark.torch
+def test_a_real_model_sees_the_examples_and_names_the_prompt_that_is_too_long(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"few_shots": 1, "steps": 1})
+    model = KeptAnswers(TransformersModel(tiny_model, "float32", 4, 1200), tmp_path / "answers.jsonl")
+    few = prompts("revision", 3)
+    table = write_revisions(model, few, RULES, settings, 1)
+    assert REVISIONS.violations(table).is_empty() and table.height == 3
+    other = write_revisions(model, few, RULES, settings.model_copy(update={"few_shots": 0}), 1)
+    assert table["response"].equals(other["response"]) and not table["critique"].equals(other["critique"])
+    long = few.with_columns(
+        pl.when(prompt_id="q02").then(pl.lit("Tell me. " * 200)).otherwise("text").alias("text")
+    )
+    with pytest.raises(ConsultationError, match=r"prompts\.csv: prompt q02 .* more than the 1200 of model"):
+        write_revisions(model, long, RULES, settings, 1)
 
 
 def test_one_principle_is_enough_and_the_same_one_twice_is_not() -> None:

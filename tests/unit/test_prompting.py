@@ -69,7 +69,7 @@ def village(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Village:
 def test_drafts_are_for_uncovered_principles_and_change_nothing(village: Village) -> None:
     before = village.prompts.read_bytes(), (village.folder / "decisions" / "training.csv").read_bytes()
     told = village.ccai("draft")
-    assert "2 of 27 principles have fewer than 1 prompts for training" in told
+    assert "2 of 27 principles are below the minimum of 1 prompts for training" in told
     assert "public/P3: not drafted, no word in it to go by" in told
     (row,) = village.rows()
     assert (row["prompt_id"], row["purpose"], row["themes"]) == (
@@ -179,7 +179,7 @@ def test_the_minimum_is_a_decision(village: Village) -> None:
     ]
     result = CliRunner().invoke(app, [*choose, "--consultation", str(village.folder)])
     assert result.exit_code == 0, result.output
-    assert "principles have fewer than 3 prompts" in village.ccai("draft", "--principle", "public/P2")
+    assert "below the minimum of 3 prompts" in village.ccai("draft", "--principle", "public/P2")
     assert [row["purpose"] for row in village.rows()] == ["revision", "preference", "policy"]
     choose[3] = "many"
     refused = CliRunner().invoke(app, [*choose, "--consultation", str(village.folder)])

@@ -225,6 +225,9 @@ def test_training_decisions_are_parsed() -> None:
 
     assert (found.harmlessness_weight, found.feedback_method) == (1.5, "contrast")
     assert found.policy_method == "dpo"
+    assert found.prompt_minimum == 1 and "prompt_minimum" not in found.decision_ids, "nobody need decide it"
+    settled = training_decisions(ledger_table([*rows, row("T4", "training", "prompt_minimum", "0")]))
+    assert settled.prompt_minimum == 0 and settled.decision_ids["prompt_minimum"] == "T4"
     with pytest.raises(ConsultationError, match="policy_method is 'ppo', but must be `rloo` or `dpo`"):
         training_decisions(ledger_table([*rows[:2], replace(rows[2], outcome="ppo")]))
     with pytest.raises(ConsultationError, match="harmlessness_weight is 'inf', but must be a number from 0;"):
