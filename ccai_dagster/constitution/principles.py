@@ -110,6 +110,11 @@ def read_constitution(path: Path, arm: str) -> pl.DataFrame:
         key, text = (row["principle_id"] or "").strip(), (row["text"] or "").strip()
         if not key or not text:
             raise ConsultationError(f"{path}, data row {number}: principle_id or text is empty. Fill it in.")
+        if key.split() != [key]:
+            raise ConsultationError(
+                f"{path}, data row {number}: principle_id {key!r} must be one word without spaces, since prompts and "
+                "questions name it."
+            )
         if key in seen:
             raise ConsultationError(f"{path}: principle {key} stands in data rows {seen[key]} and {number}.")
         seen[key] = number

@@ -129,6 +129,7 @@ def test_reading_a_constitution(tmp_path: Path) -> None:
     [
         ("principle_id,text\n", "no principles"),
         ("principle_id,text\nS1,a\nS1,b\n", "S1 stands in data rows 1 and 2"),
+        ("principle_id,text\nS 1,a\n", "data row 1: principle_id 'S 1' must be one word"),
         ("principle_id,text\nS1,Be kind.\nS2,b\nS3,be  KIND.\n", "principles S1 and S3 have the same text"),
         ("principle_id,text\nS1,\n", "data row 1"),
         ("principle_id,wording\nS1,a\n", "principle_id, wording"),
