@@ -90,14 +90,3 @@ def test_a_long_chain_of_prefixes_is_no_trouble() -> None:
     chain = [[1] * length + [2] for length in range(1, 1500)]
     assert sum(len(group.members) for group in shared_prefixes(chain, [1] * len(chain))) == len(chain)
     assert isinstance(shared_prefixes([[1, 2]], [1])[0], Group)
-
-
-def test_a_beginning_of_all_is_found_where_it_pays() -> None:
-    long = list(range(50))
-    assert common_beginning([[*long, 7], [*long, 8, 9], [*long, 7, 7]]) == 50
-    assert common_beginning([long, long]) == 49, "the last token is read for what follows it"
-    assert common_beginning([[*long, 7], [9, *long]]) == 0
-    assert common_beginning([[1, *long], [1, *reversed(long)]]) == 0, (
-        "one token is not worth a pass of its own"
-    )
-    assert common_beginning([long]) == 0 and common_beginning([[1], [1]]) == 0
