@@ -10,6 +10,7 @@ from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.contracts import BENCHMARK_ITEMS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.benchmarks import run_benchmarks
+from ccai_dagster.feedback.shared_prefixes import shared_prefixes
 from ccai_dagster.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(batch_size=4, new_tokens=6)
@@ -84,9 +85,13 @@ def test_a_model_runs_every_format_the_same_way_twice(
         for metric, value in table.group_by("metric").agg(pl.col("value").mean()).iter_rows():
             assert logged[f"{metric},none"] == pytest.approx(value)
     assert json.loads(json.dumps(run.provenance)) == run.provenance
+    for sample in run.samples["my_social_bias"]:
+        assert sample["prompt"].endswith("<|im_start|>assistant\nThe answer is (")
+        assert sample["asked"] == ["A", "B", "C"]
+        assert len(sample["responses"]) == 3
     again = run_benchmarks(tiny_model, dict(reversed(benchmarks.items())), SETTINGS, "float32", 1)
     assert all(again.items[name].equals(table) for name, table in run.items.items())
-    assert again.provenance == run.provenance
+    assert (again.provenance, again.samples) == (run.provenance, run.samples)
 
 
 @pytest.mark.torch
@@ -97,7 +102,12 @@ def test_letters_get_the_probabilities_of_one_plain_forward_pass(tiny_model: Pat
     from ccai_dagster.evaluation.harness_model import load_harness_model
 
     harness = load_harness_model(tiny_model, "float32", batch_size=2)
-    prompts = ["short (", "a somewhat longer prompt (", "x (" * 20]
+    # The last three begin alike and are read together; batches of two cut them apart.
+    examples = "An example: 1 + 1? (B)\n" * 3
+    prompts = ["short (", "a somewhat longer prompt (", *(f"{examples}{n} + 1? (" for n in (2, 30, 4))]
+    assert any(
+        group.prefix for group in shared_prefixes([harness.tok_encode(text) for text in prompts], [1] * 5)
+    )
     requests = [
         Instance("loglikelihood", {}, (prompt, letter), 0) for prompt in prompts for letter in ("A", "B", "C")
     ]

@@ -129,6 +129,8 @@ def _item(subject: str, at: int, fields: Mapping[str, Any]) -> MMLUItem:
     choices = fields["choices"] if "choices" in fields else [fields[f"choice{n}"] for n in range(4)]
     if len(choices) != 4:
         raise ValueError(f"four choices are needed, found {len(choices)}")
+    if str(fields["answer"]) not in ("0", "1", "2", "3"):
+        raise ValueError(f"answer {fields['answer']!r} is none of 0, 1, 2 and 3, the number of a choice")
     return MMLUItem(
         id=f"{subject}/{at:04}",
         category=subject,
