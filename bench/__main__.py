@@ -1,6 +1,26 @@
 """Runs all benchmarks."""
 
-from bench import auditing, definitions, deliberation, feedback, graph, sensitivity, statistics, training
+from bench import (
+    auditing,
+    definitions,
+    deliberation,
+    evaluation,
+    feedback,
+    graph,
+    sensitivity,
+    statistics,
+    training,
+)
 
-for benchmark in (definitions, deliberation, feedback, graph, auditing, sensitivity, statistics, training):
+for benchmark in (
+    definitions,
+    deliberation,
+    feedback,
+    evaluation,
+    graph,
+    auditing,
+    sensitivity,
+    statistics,
+    training,
+):
     benchmark.main()
