@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.contracts import BENCHMARK_ITEMS
 from ccai_dagster.digest import text_digest, value_digest
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set, sample_items
+from ccai_dagster.evaluation.evaluation_sets import asking_of, read_evaluation_set, sample_items
 from ccai_dagster.evaluation.harness_model import load_harness_model
 from ccai_dagster.evaluation.items import Item, LetteredItem, Prompt
 from ccai_dagster.evaluation.tasks import VERSION, response_tokens, task_definition
@@ -108,6 +108,7 @@ def run_benchmarks(
             name: {
                 "format": set_.format,
                 "source": set_.model_dump(mode="json", exclude={"path"}),
+                "asked": asdict(asking_of(set_)),
                 "content_digest": set_.content_digest(),
                 "items_digest": value_digest([item.model_dump(mode="json") for item in sets[name]]),
                 "task_hash": task_hash(samples[name]),

@@ -76,12 +76,8 @@ def read_evaluation_set(set_: EvaluationSet) -> list[Item]:
         ConsultationError: The set is missing, empty or malformed, an id occurs twice, or it is to be asked in a
             way its format does not have. Names place and remedy.
     """
-    form = FORMATS.get(set_.format)
-    if form is None:
-        raise ConsultationError(
-            f"{set_.place}: there is no format {set_.format!r}; there are {', '.join(FORMATS)}."
-        )
-    asking = _asking(set_, form)
+    asking = asking_of(set_)
+    form = FORMATS[set_.format]
     if set_.hub is not None:
         if form.read_hub is None:
             raise ConsultationError(
@@ -108,8 +104,17 @@ def read_evaluation_set(set_: EvaluationSet) -> list[Item]:
     return [by_id[name] for name in sorted(by_id)]
 
 
-def _asking(set_: EvaluationSet, form: Format) -> Asking:
-    """How a set is asked: as the consultation says, else as its format does."""
+def asking_of(set_: EvaluationSet) -> Asking:
+    """Return how a set is asked: as the consultation says, else as its format does.
+
+    Raises:
+        ConsultationError: There is no such format, or it has no such way to be asked.
+    """
+    form = FORMATS.get(set_.format)
+    if form is None:
+        raise ConsultationError(
+            f"{set_.place}: there is no format {set_.format!r}; there are {', '.join(FORMATS)}."
+        )
     shots = form.shots if set_.shots is None else set_.shots
     if shots > form.most_shots:
         raise ConsultationError(

@@ -198,7 +198,9 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
         assert not list((workplace.root / "mlflow-artifacts").rglob("*.safetensors"))
     benchmarks = next(run for key, run in runs.items() if "public/sample_arithmetic" in key)
     kept = {each.path for each in client.list_artifacts(benchmarks.info.run_id, "samples")}
-    assert {f"samples/sample_{name}.jsonl" for name in ("knowledge", "arithmetic", "bias", "over_refusal")} <= kept
+    assert {
+        f"samples/sample_{name}.jsonl" for name in ("knowledge", "arithmetic", "bias", "over_refusal")
+    } <= kept
     inputs = {each.dataset.name: each for each in runs["public/preference_model"].inputs.dataset_inputs}
     digests = {tag.key: tag.value for tag in inputs["preference_pairs"].tags}
     assert digests["digest"] == table_digest(table(workplace, "public/preference_pairs"))

@@ -142,6 +142,7 @@ def test_mmlu_is_asked_and_answered_as_the_harness_does(
     include(tmp_path, "mmlu_here", "mmlu/default/mmlu_anatomy.yaml", files, f"num_fewshot: {shots}\n")
     expected = harness_alone(lettered_model, tmp_path, "mmlu_here")
     run = own_run(lettered_model, "mmlu", mmlu, shots=shots)
+    assert run.provenance["benchmarks"]["own"]["asked"] == {"shots": shots, "chat": False}
     found = [sample for sample in run.samples["own"] if sample["id"].startswith("anatomy/")]
     assert len(expected) == len(found) == 6
     scores = dict(run.items["own"].select("item_id", "value").iter_rows())
