@@ -19,11 +19,13 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import sub
 from pathlib import Path
 from typing import Any
 
-from bench.pairs import seconds
 from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.evaluation.benchmark_sets.mmlu import MMLUItem
 from ccai_dagster.evaluation.benchmark_sets.reading import json_rows
@@ -32,15 +34,24 @@ from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set, sample_
 from ccai_dagster.evaluation.harness_model import load_harness_model
 from ccai_dagster.evaluation.items import Item, SocialBiasItem
 from ccai_dagster.feedback.number_format import computing_format
+from ccai_dagster.progress import silent
 from ccai_dagster.settings import ModelSettings
 from ccai_dagster.training.base_model import prepare_base_model
 from resources.home import home_root
 
 SUBJECTS = ("anatomy", "high_school_geography", "philosophy", "sociology")
-MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH = 96, 48, 48, 16
+MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH, ROUNDS = 64, 24, 24, 16, 2
 DATA = (
     Path(os.environ.get("CCAI_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "eval"
 )
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The same weights twice: as the project loads them, and as the harness does."""
+
+    own: Any
+    stock: Any
 
 
 def main() -> None:
@@ -55,82 +66,84 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare_base_model(ModelSettings(), home_root() / "cache", folder / "base")
-        dtype = computing_format("bfloat16")
+        both = sides(folder / "base", computing_format("bfloat16"))
         for shots, count in ((0, MMLU_ITEMS), (5, FEW_SHOT_ITEMS)):
-            mmlu(folder, dtype, shots, count)
-        bbq(folder, dtype)
+            mmlu(folder, both, shots, count)
+        bbq(folder, both)
 
 
-def mmlu(folder: Path, dtype: str, shots: int, count: int) -> None:
+def sides(model: Path, dtype: str) -> Sides:
+    """Load the model both ways."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    stock = HFLM(pretrained=str(model), dtype=dtype, batch_size=BATCH, device=device)
+    return Sides(load_harness_model(model, dtype, BATCH), stock)
+
+
+def mmlu(folder: Path, both: Sides, shots: int, count: int) -> None:
     """Compare MMLU with the stock tasks of its subjects."""
     set_ = EvaluationSet(format="mmlu", path=DATA / "mmlu", shots=shots)
     items = [item for item in read_evaluation_set(set_) if item.category in SUBJECTS]
     drawn = sample_items(items, count, seed=1)
-    ours, own = timed_own(folder / "base", dtype, drawn)
-    tasks = folder / f"mmlu-{shots}-{dtype}"
+    tasks = folder / f"mmlu-{shots}"
     names = [stock_mmlu(tasks, subject, drawn, shots) for subject in SUBJECTS]
-    stock, theirs = timed_stock(folder / "base", dtype, tasks, names)
-    chosen = {sample["doc"]["id"]: best(sample) for sample in ours["own"]}
-    other = {sample["doc"]["id"]: best(sample) for each in stock.values() for sample in each}
+    ours, stock = in_turn(f"MMLU, {shots}-shot, {len(drawn)} items", both, drawn, tasks, names)
+    chosen, other = ({sample["doc"]["id"]: best(sample) for sample in each} for each in (ours, stock))
     equal = sum(chosen[name] == other[name] for name in chosen)
-    told("MMLU", f"{shots}-shot, {dtype}, {len(drawn)} items", own, theirs, f"; {equal} letters equal")
+    print(f"  the same letter in {equal} of {len(chosen)} items", flush=True)
 
 
-def bbq(folder: Path, dtype: str) -> None:
+def bbq(folder: Path, both: Sides) -> None:
     """Compare BBQ with the stock task."""
     rows = [row.fields for row in json_rows(DATA / "bbq" / "official" / "Age.jsonl.gz")]
-    step = len(rows) // BBQ_ITEMS
-    drawn = [bbq_item(row) for row in rows[: BBQ_ITEMS * step : step]]
-    _, own = timed_own(folder / "base", dtype, drawn)
-    tasks = folder / "bbq"
-    write_task(
-        tasks, "stock_bbq", "bbq/bbq_multiple_choice.yaml", {"test": rows[: BBQ_ITEMS * step : step]}, ""
-    )
-    _, theirs = timed_stock(folder / "base", dtype, tasks, ["stock_bbq"])
-    told("BBQ", f"{dtype}, {len(drawn)} items", own, theirs, "")
+    rows = rows[:: len(rows) // BBQ_ITEMS][:BBQ_ITEMS]
+    write_task(folder / "bbq", "stock_bbq", "bbq/bbq_multiple_choice.yaml", {"test": rows}, "")
+    drawn = [bbq_item(row) for row in rows]
+    in_turn(f"BBQ, {len(drawn)} items", both, drawn, folder / "bbq", ["stock_bbq"])
 
 
-def told(name: str, what: str, own: float, theirs: float, more: str) -> None:
-    """Print one comparison."""
+def in_turn(
+    title: str, both: Sides, items: Sequence[Item], tasks: Path, names: list[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run ours and the stock tasks in turn, print the ratios, return the samples of both."""
+    from lm_eval.evaluator import evaluate
+    from lm_eval.tasks import TaskManager
+
+    def own(chosen: Sequence[Item]) -> list[dict[str, Any]]:
+        return list(_evaluate(both.own, {"own": chosen}, 1, silent)["samples"]["own"])
+
+    def stock(limit: int | None) -> list[dict[str, Any]]:
+        options: dict[str, Any] = {"bootstrap_iters": 0, "log_samples": True, "limit": limit}
+        found = evaluate(lm=both.stock, task_dict=loaded, **options)["samples"]
+        return [sample for name in names for sample in found[name]]
+
+    loaded = TaskManager(include_path=str(tasks), include_defaults=False).load(names)
+    own(items[:2])
+    stock(1)
+    times: list[tuple[float, ...]] = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter(), time.process_time()
+        ours = own(items)
+        between = time.perf_counter(), time.process_time()
+        theirs = stock(None)
+        ended = time.perf_counter(), time.process_time()
+        times.append((*map(sub, between, began), *map(sub, ended, between)))
+    wall, work, stock_wall, stock_work = (min(each) for each in zip(*times, strict=True))
     print(
-        f"{name}, {what}: {own:.2f} s; the harness's stock task: {theirs:.2f} s; {theirs / own:.1f} times faster{more}",
+        f"{title}: {wall:.2f} s ({work:.2f} s of processor time); the harness's stock task: {stock_wall:.2f} s "
+        f"({stock_work:.2f} s); {stock_wall / wall:.1f} times faster ({stock_work / work:.1f} in processor time), "
+        f"least of {ROUNDS} rounds",
         flush=True,
     )
+    return ours, theirs
 
 
 def best(sample: Mapping[str, Any]) -> int:
     """The likeliest of the letters, the first of those that tie."""
     likelihoods = [likelihood for likelihood, _ in sample["filtered_resps"]]
     return likelihoods.index(max(likelihoods))
-
-
-def timed_own(model: Path, dtype: str, items: Sequence[Item]) -> tuple[dict[str, Any], float]:
-    """Run items as the project does; samples and seconds."""
-    harness = load_harness_model(model, dtype, BATCH)
-    found: dict[str, Any] = {}
-    _evaluate(harness, {"own": items[:2]}, 1, lambda *_: None)
-    took = seconds(lambda: found.update(_evaluate(harness, {"own": items}, 1, lambda *_: None)["samples"]))
-    return found, took
-
-
-def timed_stock(model: Path, dtype: str, tasks: Path, names: list[str]) -> tuple[dict[str, Any], float]:
-    """Run stock tasks with the harness's own model class; samples and seconds."""
-    import torch
-    from lm_eval.evaluator import evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    harness = HFLM(pretrained=str(model), dtype=dtype, batch_size=BATCH, device=device)
-    found: dict[str, Any] = {}
-
-    def run(limit: int | None) -> None:
-        options: dict[str, Any] = {"bootstrap_iters": 0, "log_samples": True, "limit": limit}
-        found.update(evaluate(lm=harness, task_dict=loaded, **options)["samples"])
-
-    loaded = TaskManager(include_path=str(tasks), include_defaults=False).load(names)
-    run(1)
-    return found, seconds(lambda: run(None))
 
 
 def stock_mmlu(tasks: Path, subject: str, items: Sequence[Item], shots: int) -> str:

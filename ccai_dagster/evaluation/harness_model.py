@@ -13,6 +13,9 @@ from typing import Any
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.shared_prefixes import shared_prefixes
 
+LEAST_FILLED = 0.85
+"""Share of a batch's longest prompt that every other prompt fills; the rest is padding."""
+
 
 def load_harness_model(model: Path, dtype: str, batch_size: int) -> Any:
     """Load a model as the harness's `HFLM`, on the accelerator if there is one.
@@ -88,22 +91,34 @@ def _last_states(
 
     groups = shared_prefixes(contexts, [1] * len(contexts))
     alone = [group.members[0] for group in groups if not group.prefix]
-    for members in _batches(sorted(alone, key=lambda at: (-len(contexts[at]), at)), batch_size):
+    for members in _batches(alone, contexts, 0, batch_size):
         yield members, _read(model, device, [contexts[at] for at in members], 0, None)
     for group in groups:
         if not group.prefix:
             continue
         beginning = torch.tensor([contexts[group.members[0]][: group.prefix]], device=device)
         read = model(beginning, use_cache=True).past_key_values
-        for members in _batches(sorted(group.members), batch_size):
+        for members in _batches(group.members, contexts, group.prefix, batch_size):
             cache = copy.deepcopy(read)
             cache.batch_repeat_interleave(len(members))
             yield members, _read(model, device, [contexts[at] for at in members], group.prefix, cache)
 
 
-def _batches(indexes: Sequence[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(indexes), size):
-        yield list(indexes[start : start + size])
+def _batches(
+    indexes: Sequence[int], contexts: Sequence[tuple[int, ...]], skipped: int, size: int
+) -> Iterator[list[int]]:
+    """Batch contexts from the longest on; one that is much shorter begins a new batch, so little is padded."""
+    batch: list[int] = []
+    for at in sorted(indexes, key=lambda index: (-len(contexts[index]), index)):
+        if batch and (
+            len(batch) == size
+            or len(contexts[at]) - skipped < LEAST_FILLED * (len(contexts[batch[0]]) - skipped)
+        ):
+            yield batch
+            batch = []
+        batch.append(at)
+    if batch:
+        yield batch
 
 
 def _read(model: Any, device: Any, contexts: Sequence[tuple[int, ...]], skipped: int, cache: Any) -> Any:
