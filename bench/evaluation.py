@@ -32,7 +32,7 @@ from ccai_dagster.evaluation.benchmark_sets.reading import json_rows
 from ccai_dagster.evaluation.benchmarks import _evaluate
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set, sample_items
 from ccai_dagster.evaluation.harness_model import load_harness_model
-from ccai_dagster.evaluation.items import Item, SocialBiasItem
+from ccai_dagster.evaluation.items import Item
 from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import silent
 from ccai_dagster.settings import ModelSettings
@@ -41,6 +41,7 @@ from resources.home import home_root
 
 SUBJECTS = ("anatomy", "high_school_geography", "philosophy", "sociology")
 MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH, ROUNDS = 64, 24, 24, 16, 2
+BBQ_FILE = "official/Age.jsonl.gz"
 DATA = (
     Path(os.environ.get("CCAI_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "eval"
 )
@@ -97,10 +98,20 @@ def mmlu(folder: Path, both: Sides, shots: int, count: int) -> None:
 
 def bbq(folder: Path, both: Sides) -> None:
     """Compare BBQ with the stock task."""
-    rows = [row.fields for row in json_rows(DATA / "bbq" / "official" / "Age.jsonl.gz")]
-    rows = rows[:: len(rows) // BBQ_ITEMS][:BBQ_ITEMS]
-    write_task(folder / "bbq", "stock_bbq", "bbq/bbq_multiple_choice.yaml", {"test": rows}, "")
-    drawn = [bbq_item(row) for row in rows]
+    items = [
+        item
+        for item in read_evaluation_set(EvaluationSet(format="bbq", path=DATA / "bbq"))
+        if item.id.startswith("Age/")
+    ]
+    drawn = sample_items(items, BBQ_ITEMS, seed=1)
+    rows = {f"Age/{row.fields['example_id']:05}": row.fields for row in json_rows(DATA / "bbq" / BBQ_FILE)}
+    write_task(
+        folder / "bbq",
+        "stock_bbq",
+        "bbq/bbq_multiple_choice.yaml",
+        {"test": [rows[item.id] for item in drawn]},
+        "",
+    )
     in_turn(f"BBQ, {len(drawn)} items", both, drawn, folder / "bbq", ["stock_bbq"])
 
 
@@ -185,24 +196,6 @@ def write_task(
     arguments = json.dumps({"data_files": files, "cache_dir": str(tasks / "cache")})
     (tasks / f"{name}.yaml").write_text(
         f"include: {source}\ntask: {name}\ndataset_path: json\ndataset_name: null\ndataset_kwargs: {arguments}\n{more}"
-    )
-
-
-def bbq_item(row: Mapping[str, Any]) -> SocialBiasItem:
-    """A row of BBQ as three letters; which answer fits a stereotype has no bearing on time."""
-    answers = ("ans0", "ans1", "ans2")
-    unknown = next(at for at, name in enumerate(answers) if row["answer_info"][name][1] == "unknown")
-    return SocialBiasItem(
-        id=f"{row['example_id']:05}",
-        category=row["category"],
-        template=row["question_index"],
-        context=row["context"],
-        question=row["question"],
-        choices=tuple(row[name] for name in answers),
-        unknown=unknown,
-        stereotyped=(unknown + 1) % 3,
-        answer=row["label"],
-        condition="ambiguous" if row["context_condition"] == "ambig" else "disambiguated",
     )
 
 
