@@ -7,7 +7,16 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, code_version, picture, publish, table_asset, table_assets
+from assets.table_asset import (
+    Checked,
+    Table,
+    code_version,
+    markdown_table,
+    picture,
+    publish,
+    table_asset,
+    table_assets,
+)
 from assets.torch_stage import POOL, measure, model_options, only_digest
 from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import BASE, Consultation
@@ -25,7 +34,7 @@ from ccai_dagster.evaluation.qualitative_prompts import qualitative_prompts as p
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
 from ccai_dagster.evaluation.representativeness import representativeness_table
-from ccai_dagster.evaluation.scores import score_table
+from ccai_dagster.evaluation.scores import own_scores, score_table
 from ccai_dagster.staleness import version_of
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -348,11 +357,14 @@ def _published(
     wanted: Collection[str],
     tables: Mapping[str, pl.DataFrame],
     run: TrackedRun,
+    shown: Mapping[str, pl.DataFrame] | None = None,
 ) -> Iterator[Any]:
     metadata = {"mlflow": dg.MetadataValue.url(run.url), "mlflow run": run.run_id}
     for output, (contract, _) in described.items():
         if output in wanted:
-            yield from publish(Table(tables[output], metadata), contract, dg.AssetKey(_key(name, output)))
+            scores = {"scores": dg.MetadataValue.md(markdown_table(shown[output]))} if shown else {}
+            table = Table(tables[output], metadata | scores)
+            yield from publish(table, contract, dg.AssetKey(_key(name, output)))
 
 
 def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
@@ -386,7 +398,10 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             models={"policy": models.folder(only_digest(policy))},
             options=_options(consultation, name) | {"benchmarks": chosen},
         )  # fmt: skip
-        yield from _published(name, described, wanted, result.tables, run)
+        shown = {
+            each: own_scores(each, result.tables[each], settings.bootstraps, file.seed) for each in wanted
+        }
+        yield from _published(name, described, wanted, result.tables, run, shown)
 
     return benchmarks
 

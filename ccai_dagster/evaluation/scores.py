@@ -132,6 +132,28 @@ def score_table(
     return EVAL_SCORES.build(rows).sort(EVAL_SCORES.key)
 
 
+def own_scores(benchmark: str, items: pl.DataFrame, bootstraps: int, seed: int) -> pl.DataFrame:
+    """Score one model by itself, to look at as soon as it was evaluated.
+
+    Args:
+        benchmark: Name of the benchmark.
+        items: BENCHMARK_ITEMS of one model.
+        bootstraps: Resamples of each interval.
+        seed: Of the resampling.
+
+    Returns:
+        `metric`, `category` (`all` first), `n`, `n_unanswered`, `value`, `low`, `high` (95 % interval).
+    """
+    columns = [*ITEM_COLUMNS, "value", "answered"]
+    rows = [
+        row
+        for measure in _measures(benchmark, {BASE: items.select(columns)}, with_all=True)
+        for row in _rows(measure, [BASE], BASE, bootstraps, seed, False)
+    ]
+    shown = EVAL_SCORES.build(rows).sort("metric", pl.col("category") != ALL, "category")
+    return shown.select("metric", "category", "n", "n_unanswered", "value", "low", "high")
+
+
 def _adherence_items(table: pl.DataFrame) -> pl.DataFrame:
     return table.select(
         pl.lit(ADHERENCE_SCORES).alias("metric"),

@@ -8,7 +8,7 @@ import pytest
 from ccai_dagster.contracts import ADHERENCE, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.findings import findings, regressions
-from ccai_dagster.evaluation.scores import score_table
+from ccai_dagster.evaluation.scores import own_scores, score_table
 from ccai_dagster.feedback.calibration import Z_95, wilson_interval
 
 
@@ -136,6 +136,14 @@ def test_every_arm_gets_means_intervals_and_paired_differences() -> None:
     assert not table.filter(benchmark="know")["judge_at_chance"].any()
     odd = row(table, arm="standard", benchmark="know", category="odd")
     assert (odd["n"], odd["value"]) == (5, 0.4)
+
+
+def test_a_model_by_itself_scores_as_it_does_among_others() -> None:
+    shown = own_scores("know", TABLES["public"], 500, 1)
+    assert shown["category"].to_list() == ["all", "even", "odd"]
+    among = row(scores(TABLES), arm="public", benchmark="know", category="all", compared_with="base")
+    alone = row(shown, category="all")
+    assert alone == {name: among[name] for name in alone}
 
 
 def test_pairs_are_matched_by_item_not_by_row() -> None:
