@@ -40,7 +40,7 @@ from ccai_dagster.training.base_model import prepare_base_model
 from resources.home import home_root
 
 SUBJECTS = ("anatomy", "high_school_geography", "philosophy", "sociology")
-MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH, ROUNDS = 64, 24, 24, 16, 2
+MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH, ROUNDS = 64, 16, 12, 16, 2
 BBQ_FILE = "official/Age.jsonl.gz"
 DATA = (
     Path(os.environ.get("CCAI_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "eval"
