@@ -28,6 +28,7 @@ from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.contracts import PREFERENCE_PAIRS
 from ccai_dagster.feedback.chat import rendered
 from ccai_dagster.feedback.prompts import read_comparisons
+from ccai_dagster.feedback.published_comparisons import read_published
 from ccai_dagster.settings import ModelSettings, PolicySettings, PreferenceModelSettings
 from ccai_dagster.training import runs
 from ccai_dagster.training.base_model import prepare_base_model
@@ -41,6 +42,8 @@ from resources.home import home_root
 PREFERENCES = PreferenceModelSettings(steps=5)
 POLICY = PolicySettings(steps=3, prompts_per_step=2, kl_limit=50.0, length_limit=50.0)
 SEED, ROUNDS = 7, 3
+DIALOGUES = "eval/hh_harmless/harmless-base-test.first-half.jsonl.gz"
+"""Real dialogues, below CCAI_TEST_DATA."""
 
 
 class Stopwatch:
@@ -69,6 +72,7 @@ def main() -> None:
     parts: dict[str, Callable[[Path, Path], None]] = {
         "preference_model": preference_model_training,
         "policy": policy_training,
+        "padding": padding,
     }
     if sys.argv[1:] == []:
         for name in parts:
@@ -128,6 +132,41 @@ def as_labels(human: pl.DataFrame) -> pl.DataFrame:
         pl.lit(False).alias("judge_at_chance"), pl.lit(False).alias("clamped"),
         pl.lit(None, pl.String).alias("forward_reasoning"), pl.lit(None, pl.String).alias("reversed_reasoning"),
     ).select(list(PREFERENCE_PAIRS.fields))  # fmt: skip
+
+
+def padding(base: Path, folder: Path) -> None:
+    """Print how much of the preference model's batches is padding, on the sample's and on given dialogues."""
+    sets = {"the sample's comparisons": read_comparisons(SAMPLE / "helpfulness.jsonl")}
+    given = Path(os.environ.get("CCAI_TEST_DATA", "")) / DIALOGUES
+    if given.is_file():
+        sets["given dialogues"] = read_published(given, "dialogues", "Do no harm.").drop("principle")
+    tokenizer = load_tokenizer(base)
+    for name, human in sets.items():
+        table = learnable(comparisons(as_labels(human), human.clear(), 1.0, 0.2, SEED))
+        lengths = [
+            max(
+                len(exchange(tokenizer, row["prompt"], row[side], 512).tokens)
+                for side in ("preferred", "other")
+            )
+            for row in table.iter_rows(named=True)
+        ]
+        size, steps = PREFERENCES.batch_size, table.height // PREFERENCES.batch_size
+        drawn = runs.order(table.height, steps * size, SEED)
+        shares = [
+            padded_share([lengths[at] for at in order], size)
+            for order in (training_order(table, steps, size, SEED), drawn)
+        ]
+        print(
+            f"padding of {name}: {shares[0]:.0%} of the tokens in batches of similar length, {shares[1]:.0%} in "
+            f"batches as drawn; {(1 - shares[0]) / (1 - shares[1]):.2f} times fewer tokens",
+            flush=True,
+        )
+
+
+def padded_share(lengths: list[int], size: int) -> float:
+    """Return which share of the tokens of consecutive batches is padding."""
+    batches = [lengths[start : start + size] for start in range(0, len(lengths), size)]
+    return 1 - sum(lengths) / sum(max(batch) * len(batch) for batch in batches)
 
 
 def ratio_of_steps(
