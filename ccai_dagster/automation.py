@@ -4,7 +4,6 @@ Sensors compare what is there with what it was made from each time they are aske
 caught at the next. Nothing here trains on a constitution that nobody has signed off.
 """
 
-import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from ccai_dagster.deliberation.importing.read_votes import votes_digest
 from ccai_dagster.digest import SHORT, table_digest, value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.ratings import read_ratings
-from ccai_dagster.staleness import CODE, GONE, NEVER, plan, version_of
+from ccai_dagster.staleness import CODE, DATA_VERSION, GONE, NEVER, plan, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
 
@@ -60,23 +59,18 @@ def graph_of(graph: BaseAssetGraph) -> Graph:
     )
 
 
-def kept(tables: Tables, models: ModelStore, instance: dg.DagsterInstance) -> Callable[[dg.AssetKey], bool]:
+def kept(tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterialization], bool]:
     """Return a function that tells whether what an asset made is still there."""
 
-    def is_kept(key: dg.AssetKey) -> bool:
-        if not tables.path(key).exists():
+    def is_kept(made: dg.AssetMaterialization) -> bool:
+        if not tables.path(made.asset_key).exists():
             return False
-        if key.path[-1] in MODELS:
+        if made.asset_key.path[-1] in MODELS:
             try:
-                models.folder(version_of(key, instance) or "")
+                models.folder((made.tags or {}).get(DATA_VERSION, ""))
             except ConsultationError:
                 return False
-        event = instance.get_latest_materialization_event(key)
-        file = (
-            event.asset_materialization.metadata.get("file")
-            if event and event.asset_materialization
-            else None
-        )
+        file = made.metadata.get("file")
         return file is None or Path(str(file.value)).exists()
 
     return is_kept
@@ -129,7 +123,7 @@ def build_sensors(
         tables: Where its tables are kept.
         models: Where its models are kept.
     """
-    is_kept = functools.partial(kept, tables, models)
+    is_kept = kept(tables, models)
 
     @dg.sensor(
         name="new_inputs", job_name=jobs.OBSERVE, minimum_interval_seconds=SECONDS,
@@ -155,7 +149,7 @@ def build_sensors(
         description="Materializes the rooms from import to constitution whose inputs have another version.",
     )  # fmt: skip
     def changed_deliberation(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return _request(context, jobs.up_to_constitution(), "deliberate", is_kept(context.instance))
+        return _request(context, jobs.up_to_constitution(), "deliberate", is_kept)
 
     @dg.sensor(
         name="signed_off_training", job_name=jobs.TRAIN, minimum_interval_seconds=SECONDS,
@@ -164,15 +158,13 @@ def build_sensors(
         "time, and never because settings changed.",
     )  # fmt: skip
     def signed_off_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        before = _request(context, jobs.up_to_constitution(), "deliberate", is_kept(context.instance))
+        before = _request(context, jobs.up_to_constitution(), "deliberate", is_kept)
         if isinstance(before, dg.RunRequest):
             return dg.SkipReason("the constitutions are not settled yet")
         if waiting := unsigned(consultation, context.instance):
             told = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
             return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {told}")
-        return _request(
-            context, jobs.after_signoff(), "train", is_kept(context.instance), by_hand={NEVER, GONE, CODE}
-        )
+        return _request(context, jobs.after_signoff(), "train", is_kept, by_hand={NEVER, GONE, CODE})
 
     return [new_inputs, changed_deliberation, signed_off_training]
 
@@ -181,7 +173,7 @@ def _request(
     context: dg.SensorEvaluationContext,
     selection: dg.AssetSelection,
     name: str,
-    is_kept: Callable[[dg.AssetKey], bool],
+    is_kept: Callable[[dg.AssetMaterialization], bool],
     by_hand: Collection[str] = (),
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for everything in `selection` that is ready, unless a run is under way.

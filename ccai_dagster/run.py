@@ -111,7 +111,7 @@ def _materialize(
         _execute(whole, chosen, instance, outcome)
         return
     resources = build_resources(home)
-    is_kept = automation.kept(resources["tables"], resources["models"], instance)
+    is_kept = automation.kept(resources["tables"], resources["models"])
     light = jobs.up_to_constitution().resolve(asset_graph)
     done: set[dg.AssetKey] = set()
     while True:

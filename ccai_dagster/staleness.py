@@ -3,7 +3,7 @@
 Dagster shows staleness in its user interface; this module decides what `ccai run` and the sensors start.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -34,7 +34,7 @@ def plan(
     graph: Mapping[dg.AssetKey, Collection[dg.AssetKey]],
     code_versions: Mapping[dg.AssetKey, str],
     instance: dg.DagsterInstance,
-    is_kept: Callable[[dg.AssetKey], bool],
+    is_kept: Callable[[dg.AssetMaterialization], bool],
 ) -> Plan:
     """Find what to materialize next.
 
@@ -46,10 +46,17 @@ def plan(
         graph: Parents of every asset that can be materialized, in topological order of keys.
         code_versions: Present code version of each.
         instance: Dagster's record.
-        is_kept: Whether what an asset made is still there.
+        is_kept: Whether what was materialized is still there.
     """
+    made = _latest(graph, instance)
+    sources = {parent for parents in graph.values() for parent in parents} - set(graph)
+    versions = {key: (event.tags or {}).get(DATA_VERSION) for key, event in made.items()} | {
+        key: version_of(key, instance) for key in sources
+    }
     reasons = {
-        key: reason for key in graph if (reason := _stale(key, graph[key], code_versions, instance, is_kept))
+        key: reason
+        for key, parents in graph.items()
+        if (reason := _stale(made.get(key), parents, versions, code_versions.get(key), is_kept))
     }
     ready: dict[dg.AssetKey, str] = {}
     unsettled: set[dg.AssetKey] = set()
@@ -72,22 +79,30 @@ def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
     return (event.tags or {}).get(DATA_VERSION) if event is not None else None
 
 
+def _latest(
+    keys: Iterable[dg.AssetKey], instance: dg.DagsterInstance
+) -> dict[dg.AssetKey, dg.AssetMaterialization]:
+    """Return the latest materialization of each asset that has one, all in one query."""
+    entries = [record.asset_entry.last_materialization for record in instance.get_asset_records(list(keys))]
+    found = [entry.asset_materialization for entry in entries if entry is not None]
+    return {made.asset_key: made for made in found if made is not None}
+
+
 def _stale(
-    key: dg.AssetKey,
+    made: dg.AssetMaterialization | None,
     parents: Collection[dg.AssetKey],
-    code_versions: Mapping[dg.AssetKey, str],
-    instance: dg.DagsterInstance,
-    is_kept: Callable[[dg.AssetKey], bool],
+    versions: Mapping[dg.AssetKey, str | None],
+    code_version: str | None,
+    is_kept: Callable[[dg.AssetMaterialization], bool],
 ) -> str | None:
-    event = instance.get_latest_materialization_event(key)
-    if event is None or event.asset_materialization is None:
+    if made is None:
         return NEVER
-    if not is_kept(key):
+    if not is_kept(made):
         return GONE
-    tags = event.asset_materialization.tags or {}
-    if tags.get(CODE_VERSION) != code_versions.get(key):
+    tags = made.tags or {}
+    if tags.get(CODE_VERSION) != code_version:
         return CODE
     for parent in sorted(parents, key=lambda each: each.to_user_string()):
-        if tags.get(INPUT_VERSION + parent.to_user_string()) != version_of(parent, instance):
+        if tags.get(INPUT_VERSION + parent.to_user_string()) != versions.get(parent):
             return f"{parent.to_user_string()} changed"
     return None
