@@ -220,13 +220,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
     @table_asset(
         contracts.EVAL_SCORES, key=["eval_scores"], deps=[decisions.ledger_key("training")],
         group=GROUP, owner=OWNER, kinds={"python"},
-        settings=[settings, seed, consultation.file.baseline], checks=["one_difference", "no_regression"], method="2",
-        ins=stages | items | judged | {"elo_scores": ["elo_scores"], "judge_calibration": ["judge_calibration"]},
+        settings=[settings, seed, consultation.file.baseline], checks=["one_difference", "no_regression"], method="3",
+        ins=stages | items | judged
+        | {each: [each] for each in ("adherence_scores", "elo_scores", "judge_calibration")},
         description="Every score of every arm with its interval, and its paired differences to the baseline and "
         "to the untrained model.",
     )  # fmt: skip
     def eval_scores(
         context: dg.AssetExecutionContext,
+        adherence_scores: pl.DataFrame,
         elo_scores: pl.DataFrame,
         judge_calibration: pl.DataFrame,
         tracking: Tracking,
@@ -236,6 +238,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         frame = score_table(
             {arm: {name: tables[f"{arm}__items__{name}"] for name in benchmarks} for arm in arms},
             {arm: tables[f"{arm}__adherence"] for arm in arms},
+            adherence_scores,
             elo_scores,
             consultation.file.baseline,
             settings.bootstraps,

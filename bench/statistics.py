@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ccai_dagster.contracts import ADHERENCE, BENCHMARK_ITEMS, ELO_SCORES
+from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, BENCHMARK_ITEMS, ELO_SCORES
 from ccai_dagster.evaluation.benchmark_sets.bbq import read_bbq_set
 from ccai_dagster.evaluation.scores import score_table
 
@@ -99,8 +99,15 @@ def main(folder: Path | None = None) -> None:
     tables = {arm: {"bbq": answers(items, lean, at)} for at, (arm, lean) in enumerate(LEANS.items())}
     began = time.perf_counter()
     scores = score_table(
-        tables, {arm: ADHERENCE.empty() for arm in tables}, ELO_SCORES.empty(), "standard", BOOTSTRAPS, 1, False
-    )  # fmt: skip
+        tables,
+        {arm: ADHERENCE.empty() for arm in tables},
+        ADHERENCE_SCORES.empty(),
+        ELO_SCORES.empty(),
+        "standard",
+        BOOTSTRAPS,
+        1,
+        False,
+    )
     taken = time.perf_counter() - began
     print(
         f"Scores of {items.height:,} items of BBQ and {len(tables)} models, {BOOTSTRAPS:,} bootstraps: "

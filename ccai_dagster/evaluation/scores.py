@@ -17,13 +17,15 @@ from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.clustered import Comparison, Ratio, compare_scores, score_intervals
+from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
 from ccai_dagster.evaluation.multiple_tests import holm
 from ccai_dagster.evaluation.outcomes import PEOPLE
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import Interval
 
 ALL = "all"
-ADHERENCE_SCORES = "adherence"
+ADHERENCE_SCORES, CORRECTED = "adherence", "adherence_corrected"
+"""The benchmark, and the metric that people's labels correct beside the judge's own."""
 ELO_BENCHMARK, PEOPLE_ELO = "elo", "elo_by_people"
 """Elo by the feedback model's comparisons, and by people's."""
 DIVISORS = {"bias_disambiguated": "person_disambiguated"}
@@ -78,6 +80,7 @@ def compared_pairs(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
 def score_table(
     items: Mapping[str, Mapping[str, pl.DataFrame]],
     adherence: Mapping[str, pl.DataFrame],
+    corrected: pl.DataFrame,
     elo: pl.DataFrame,
     baseline: str,
     bootstraps: int,
@@ -90,12 +93,14 @@ def score_table(
     resampled: templates, and prompts for adherence. Differences are paired by item (`compared_pairs`). Their p
     values are corrected for the categories of a benchmark's metric; those in the category `all` for all
     benchmarks and metrics; each between the same two arms. Adherence has one category a constitution and no
-    `all`: a mean over different constitutions means nothing. Elo is a difference to `base` already and is
-    paired with nothing else.
+    `all`: a mean over different constitutions means nothing; beside what the judge says stands what is left of it
+    after correction by labelled examples. A correction shifts all arms alike, so the difference of arms is the
+    judge's. Elo is a difference to `base` already and is paired with nothing else.
 
     Args:
         items: For each arm and `base`, BENCHMARK_ITEMS by name of the benchmark.
         adherence: ADHERENCE for each arm and `base`.
+        corrected: ADHERENCE_SCORES.
         elo: ELO_SCORES.
         baseline: The arm others are compared with.
         bootstraps: Resamples of each score's interval; differences have a number of their own.
@@ -128,6 +133,8 @@ def score_table(
     for measure in _measures(ADHERENCE_SCORES, by_arm, with_all=False):
         rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, judge_at_chance)
     _correct(rows)
+    whole = corrected.filter((pl.col("principle_id") == ALL_PRINCIPLES) & (pl.col("labels") != "none"))
+    rows += [_corrected_row(row, judge_at_chance) for row in whole.iter_rows(named=True)]
     rows += [_elo_row(row) for row in elo.iter_rows(named=True)]
     return EVAL_SCORES.build(rows).sort(EVAL_SCORES.key)
 
@@ -260,6 +267,23 @@ def _correct(rows: Sequence[dict[str, Any]]) -> None:
     for family in families.values():
         for row, adjusted in zip(family, holm([row["p_value"] for row in family]), strict=True):
             row["adjusted_p"] = adjusted
+
+
+def _corrected_row(row: Mapping[str, Any], judge_at_chance: bool) -> dict[str, Any]:
+    return {
+        "arm": row["arm"],
+        "benchmark": ADHERENCE_SCORES,
+        "metric": CORRECTED,
+        "category": row["constitution_arm"],
+        "n": row["n"],
+        "n_unanswered": row["n_unanswered"],
+        "value": row["adherence"],
+        "low": row["low"],
+        "high": row["high"],
+        "compared_with": None,
+        **NOT_COMPARED,
+        "judge_at_chance": judge_at_chance,
+    }
 
 
 def _elo_row(row: Mapping[str, Any]) -> dict[str, Any]:

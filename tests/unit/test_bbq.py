@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ccai_dagster.contracts import ADHERENCE, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
+from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.benchmark_sets.bbq import BBQItem, BBQSet, read_bbq, read_bbq_set
 from ccai_dagster.evaluation.benchmark_sets.reading import Asking
@@ -162,7 +162,7 @@ def answered(items: list[BBQItem], chosen: list[int], clustered: bool = True) ->
 def table(**tables: pl.DataFrame) -> pl.DataFrame:
     return score_table(
         {arm: {"bbq": items} for arm, items in tables.items()}, {arm: ADHERENCE.empty() for arm in tables},
-        ELO_SCORES.empty(), "standard", 1000, 1, False,
+        ADHERENCE_SCORES.empty(), ELO_SCORES.empty(), "standard", 1000, 1, False,
     )  # fmt: skip
 
 

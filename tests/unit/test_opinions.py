@@ -204,10 +204,17 @@ def represented(tmp_path: Path) -> tuple[list[OpinionItem], dict[str, dict[str, 
         "base": (0.2, 0.2, 0.2, 0.4), "standard": (0.0, 0.9, 0.0, 0.1), "public": (0.4, 0.0, 0.4, 0.2),
     }  # fmt: skip
     tables = {arm: {"ours": answered(items, [each] * 12)} for arm, each in opinions.items()}
-    from ccai_dagster.contracts import ADHERENCE, ELO_SCORES
+    from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, ELO_SCORES
 
     scores = score_table(
-        tables, dict.fromkeys(tables, ADHERENCE.empty()), ELO_SCORES.empty(), "standard", 200, 1, False
+        tables,
+        dict.fromkeys(tables, ADHERENCE.empty()),
+        ADHERENCE_SCORES.empty(),
+        ELO_SCORES.empty(),
+        "standard",
+        200,
+        1,
+        False,
     )
     return items, tables, scores
 

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ccai_dagster.contracts import ADHERENCE, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
+from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.scores import own_scores, score_table
@@ -80,6 +80,22 @@ ADHERENCE_TABLES = {
 }
 
 
+def corrected_row(arm: str, constitution: str, principle: str, labels: str, **values: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(ADHERENCE_SCORES.fields)
+    told = {"n_relevant": 2, "n": 2, "n_unanswered": 0, "n_labels": 12, "status": "measured"}
+    key = {"arm": arm, "constitution_arm": constitution, "principle_id": principle, "labels": labels}
+    return empty | told | key | values
+
+
+CORRECTED = ADHERENCE_SCORES.build(
+    [
+        corrected_row("public", "public", "all principles", "pooled", adherence=0.55, low=0.3, high=0.8),
+        corrected_row("public", "public", "P1", "own", adherence=0.9, low=0.5, high=1.0),
+        corrected_row("public", "standard", "all principles", "none", adherence=0.4, low=0.1, high=0.7),
+    ]
+)
+
+
 COMPARED = (
     "compared_with", "difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable",
 )  # fmt: skip
@@ -89,6 +105,7 @@ def scores(tables: dict[str, pl.DataFrame], **changes: Any) -> pl.DataFrame:
     arguments = {
         "items": {arm: {"know": table} for arm, table in tables.items()},
         "adherence": ADHERENCE_TABLES,
+        "corrected": CORRECTED,
         "elo": ELO,
         "baseline": "standard",
         "bootstraps": 500,
@@ -174,6 +191,14 @@ def test_adherence_has_one_row_a_constitution_and_pairs_what_was_answered() -> N
     assert (nothing["n"], nothing["n_unanswered"], nothing["value"]) == (1, 1, None)
     assert (nothing["low"], nothing["high"], nothing["difference"]) == (0, 1, None)
     assert table.filter(benchmark="adherence", category="all").is_empty()
+
+
+def test_what_labels_correct_stands_beside_what_the_judge_says() -> None:
+    table = scores(TABLES).filter(metric="adherence_corrected")
+    assert table.select("arm", "benchmark", "category", "value", "low", "high", "n").rows() == [
+        ("public", "adherence", "public", 0.55, 0.3, 0.8, 2)
+    ]
+    assert table.select("compared_with", "difference", "judge_at_chance").rows() == [(None, None, True)]
 
 
 def test_elo_is_carried_over() -> None:
@@ -270,7 +295,12 @@ def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read(
         "public": items([1.0] * 10),
     }
     sentences = findings(
-        scores(few, adherence={arm: t.head(0) for arm, t in ADHERENCE_TABLES.items()}, elo=ELO.head(0))
+        scores(
+            few,
+            adherence={arm: t.head(0) for arm, t in ADHERENCE_TABLES.items()},
+            corrected=CORRECTED.head(0),
+            elo=ELO.head(0),
+        )
     )
     text = " ".join(sentences)
     # Five of ten differ, all one way: the sign test gives 2 * 0.5**5 = 0.0625.
