@@ -180,7 +180,8 @@ def _lift(row: Mapping[str, Any] | None, reach: float) -> GridCell | None:
     apart = row["adjusted_p"] is not None and row["adjusted_p"] <= LEVEL
     verdict = VERDICTS["higher" if row["lift"] > 0 else "lower"] if apart else VERDICTS["unclear"]
     note = f"{verdict}; {counted(row['n_principles'], 'principle')}, {counted(row['n_prompts'], 'prompt')}"
-    return GridCell(value, f"{low} to {high};", row["lift"] / reach, note)
+    shade = row["lift"] / reach if apart else 0.0  # colour is for what can be told from nil
+    return GridCell(value, f"{low} to {high};", shade, note)
 
 
 def _unread(whole: pl.DataFrame, measured: pl.DataFrame) -> list[str]:
