@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from ccai_dagster import contracts
-from ccai_dagster.consultation import Consultation, Replication, read_consultation
+from ccai_dagster.consultation import SAMPLE, Consultation, Replication, read_consultation
 from ccai_dagster.decisions.ccai.published_results import PublishedFigure
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
 from ccai_dagster.errors import ConsultationError
@@ -225,7 +225,7 @@ FILES = {
 def folder(tmp_path: Path) -> Consultation:
     for name, content in FILES.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
-    sample = read_consultation(Path(contracts.__file__).parent / "sample" / "consultation")
+    sample = read_consultation(SAMPLE)
     return sample.model_copy(update={"folder": tmp_path})
 
 
