@@ -21,8 +21,10 @@ from filelock import FileLock, Timeout
 
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.progress import Progress, silent
-from resources import child, faults, stages
+from resources import child, faults
 from resources.launcher import StageRequest
+from resources.stage_files import is_first_process
+from resources.stages import STAGES
 
 SECONDS_BETWEEN_MESSAGES = 3.0
 SECONDS_FOR_THE_OTHER = 10.0
@@ -38,7 +40,7 @@ def main(path: Path) -> int:
     # Progress bars and warnings of libraries go to a file; what people should read goes through pipes.
     with request.log.open("ab") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
-    first = stages.is_first_process()
+    first = is_first_process()
     with open_dagster_pipes() if first else nullcontext() as pipes:
         try:
             _run(request, silent if pipes is None else _progress(pipes))
@@ -52,13 +54,13 @@ def main(path: Path) -> int:
 
 
 def _run(request: StageRequest, progress: Progress) -> dict[str, Any]:
-    if not stages.is_first_process():
-        return stages.STAGES[request.stage](request, progress)
+    if not is_first_process():
+        return STAGES[request.stage](request, progress)
     try:
         with FileLock(request.folder / "lock", timeout=SECONDS_FOR_THE_OTHER):
             shutil.rmtree(request.made, ignore_errors=True)
             request.made.mkdir(parents=True)
-            report = stages.STAGES[request.stage](request, progress)
+            report = STAGES[request.stage](request, progress)
             report["peak_memory_bytes"] = peak_memory_bytes()
             partial = request.made / "report.partial"
             partial.write_text(json.dumps(report), encoding="utf-8")
