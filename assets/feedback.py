@@ -1,14 +1,17 @@
-"""Constitutional AI's data: the base model, prompts, revisions, pairs of responses and their labels."""
+"""Constitutional AI's data: the base model, prompts, revisions, pairs of responses and their labels.
 
-from pathlib import Path
+The feedback model that makes the labels, and how it is measured, is in `assets.judge`.
+"""
+
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets import decisions
+from assets.judge import judge_models
 from assets.table_asset import Checked, Table, markdown_table, table_asset
-from assets.torch_stage import POOL, measure, model_options, only_digest, train
+from assets.torch_stage import POOL, model_options, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import BASE, Consultation
@@ -16,14 +19,12 @@ from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
-from ccai_dagster.feedback import critique_requests, questions, tuned_judge
+from ccai_dagster.feedback import critique_requests, questions
 from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.critique import revision_counts
-from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_table
 from ccai_dagster.feedback.labels import label_counts
 from ccai_dagster.feedback.principle_weights import principle_weights
-from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
-from ccai_dagster.settings import Settings
+from ccai_dagster.feedback.prompts import read_prompts
 from ccai_dagster.training.supervised import ordered_ids
 from resources.home import home_root
 from resources.launcher import Launcher
@@ -36,9 +37,8 @@ OWNER = "team:model"
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
-    file, profile = consultation.file, consultation.profile
+    file = consultation.file
     prompts_path, themes_path = consultation.path(file.prompts), consultation.path(file.themes)
-    judge_paths = {name: consultation.path(path) for name, path in file.judge_comparisons.items()}
     torch_kinds: dict[str, Any] = {
         "group": GROUP,
         "owner": OWNER,
@@ -116,117 +116,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             ],
         )
 
-    judge_settings: list[Settings | str | int] = [
-        file.seed,
-        file.model,
-        *(file_digest(path) for path in judge_paths.values()),
-    ]
-
-    @table_asset(
-        contracts.MODEL, key=["feedback_model"], ins={"base_model": ["base_model"]},
-        deps=[decisions.ledger_key("training")],
-        settings=[profile.tuned_judge, tuned_judge.TEMPLATE_VERSION, *judge_settings],
-        description="The model that judges: the base model, or where that is asked for, the base model tuned on one "
-        "half of the labelled comparisons.",
-        **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
-    )  # fmt: skip
-    def feedback_model(
-        context: dg.AssetExecutionContext,
-        base_model: pl.DataFrame,
-        launcher: Launcher,
-        models: ModelStore,
-        tracking: Tracking,
-    ) -> Table:
-        recorded = training_decisions(decisions.read(consultation, "training")).feedback_method == "tuned"
-        if not recorded and not (profile.tuned_judge.calibrate and judge_paths):
-            record = base_model.with_columns(stage=pl.lit("feedback_model"))
-            return Table(record, {"tuned": False}, version=only_digest(base_model))
-        comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
-        tuning, _ = tuned_judge.halves(comparisons, file.seed)
-        options = model_options(consultation) | {"settings": profile.tuned_judge.model_dump(mode="json")}
-        return train(
-            context, launcher, models, tracking, stage="feedback_model", arm=BASE, tables=tuning,
-            parents={"base_model": base_model}, options=options, controlled=options, constitution=None,
-        )  # fmt: skip
-
-    @table_asset(
-        contracts.JUDGE_ANSWERS, key=["judge_answers"],
-        ins={"base_model": ["base_model"], "feedback_model": ["feedback_model"]},
-        settings=[profile.feedback, profile.tuned_judge, tuned_judge.TEMPLATE_VERSION, questions.TEMPLATE_VERSION,
-                  *judge_settings],
-        description="What the feedback model answers on labelled comparisons, asked in every way.",
-        **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
-    )  # fmt: skip
-    def judge_answers(
-        context: dg.AssetExecutionContext,
-        base_model: pl.DataFrame,
-        feedback_model: pl.DataFrame,
-        launcher: Launcher,
-        models: ModelStore,
-        tracking: Tracking,
-    ) -> Table:
-        comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
-        if is_tuned(feedback_model):  # every method is measured on what the tuned one has not seen
-            _, comparisons = tuned_judge.halves(comparisons, file.seed)
-        count = profile.feedback.calibration_comparisons
-        result, run = measure(
-            context, launcher, tracking, stage="judge_answers", arm="",
-            tables={name: chosen_comparisons(table, count, file.seed) for name, table in comparisons.items()},
-            models=judge_models(models, base_model, feedback_model),
-            options=model_options(consultation) | {"tuned_judge": profile.tuned_judge.model_dump(mode="json")},
-        )  # fmt: skip
-        frame = result.tables["judge_answers"]
-        unanswered = frame.filter(pl.col("probability_a").is_null()).height
-        return Table(frame, {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)})
-
-    @table_asset(
-        contracts.JUDGE_CALIBRATION, key=["judge_calibration"], group=GROUP, owner=OWNER, kinds={"python"},
-        ins={"judge_answers": ["judge_answers"]}, settings=[file.seed],
-        description="How far the feedback model can be trusted: accuracy, biases and calibration, with intervals.",
-    )  # fmt: skip
-    def judge_calibration(context: dg.AssetExecutionContext, judge_answers: pl.DataFrame) -> Table:
-        frame = calibration_table(judge_answers, file.seed)
-        told = {
-            f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
-            f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
-            + (" (no better than chance)" if row["at_chance"] else "")
-            for row in frame.iter_rows(named=True)
-        }
-        return Table(frame, {**told, "digest a decision cites": table_digest(frame)})
-
-    @table_asset(
-        contracts.JUDGE_CALIBRATION_CURVE, key=["judge_calibration_curve"], group=GROUP, owner=OWNER,
-        kinds={"python"}, ins={"judge_answers": ["judge_answers"]},
-        description="How confident the feedback model is, and how often people agreed, by bin of confidence.",
-    )  # fmt: skip
-    def judge_calibration_curve(context: dg.AssetExecutionContext, judge_answers: pl.DataFrame) -> Table:
-        return Table(calibration_curve(judge_answers))
-
-    common = [
-        base_model,
-        prompts,
-        prompt_coverage,
-        feedback_model,
-        judge_answers,
-        judge_calibration,
-        judge_calibration_curve,
-    ]
+    common = [base_model, prompts, prompt_coverage]
     return [*common, *(asset for name in consultation.arms for asset in _arm(consultation, name))]
-
-
-def is_tuned(feedback_model: pl.DataFrame) -> bool:
-    """Tell whether the feedback model was trained, or is the base model itself."""
-    return feedback_model["parent_digest"].item() is not None
-
-
-def judge_models(
-    models: ModelStore, base_model: pl.DataFrame, feedback_model: pl.DataFrame
-) -> dict[str, Path]:
-    """Return the folders of the models that judge: the base model, and the tuned one if there is one."""
-    own = {"base_model": base_model} | (
-        {"feedback_model": feedback_model} if is_tuned(feedback_model) else {}
-    )
-    return {name: models.folder(only_digest(record)) for name, record in own.items()}
 
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
-from assets import decisions, evaluation
+from assets import decisions, responses
 from ccai_dagster import jobs
 from ccai_dagster.consultation import LEDGERS, Consultation, is_address
 from ccai_dagster.decisions.checks import check_signoffs
@@ -96,7 +96,7 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
         found[dg.AssetKey("polis_export")] = votes_digest(Path(consultation.votes))
     for kind in LEDGERS:
         found[decisions.ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
-    found[evaluation.RATINGS] = table_digest(read_ratings(consultation.ratings))
+    found[responses.RATINGS] = table_digest(read_ratings(consultation.ratings))
     return found
 
 

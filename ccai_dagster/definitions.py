@@ -20,9 +20,11 @@ from assets import (
     evaluation,
     evaluation_page,
     feedback,
+    judge,
     model_cards,
     public_input,
     replication,
+    responses,
     training,
 )
 from ccai_dagster import automation, jobs
@@ -56,9 +58,11 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *deliberation.build(consultation),
         *constitution.build(consultation),
         *replication.build(consultation, home),
+        *judge.build(consultation),
         *feedback.build(consultation),
         *training.build(consultation),
         *adherence.build(consultation),
+        *responses.build(consultation),
         *evaluation.build(consultation),
         *evaluation_page.build(consultation, home),
         *model_cards.build(consultation),

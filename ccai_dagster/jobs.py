@@ -4,7 +4,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.decisions import ledger_key
-from assets.evaluation import RATINGS
+from assets.responses import RATINGS
 from ccai_dagster.consultation import LEDGERS
 from ccai_dagster.terminal import OBSERVE
 
