@@ -62,7 +62,7 @@ def run(
         typer.Argument(help="Consultation folder; by default CCAI_CONSULTATION, else the sample."),
     ] = None,
     select: Annotated[
-        str | None, typer.Option(help="Assets in Dagster's selection syntax: exactly these, fresh or not.")
+        str | None, typer.Option(help="Assets in Dagster's selection syntax: these, fresh or not.")
     ] = None,
     profile: Annotated[str, typer.Option(help="demo: two cores, minutes. full: a GPU, hours.")] = "demo",
 ) -> None:

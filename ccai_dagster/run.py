@@ -190,7 +190,9 @@ def _message(event: dg.DagsterEvent) -> str:
 
 def _selected(select: str, asset_graph: BaseAssetGraph, graph: automation.Graph) -> list[dg.AssetKey]:
     try:
-        chosen = dg.AssetSelection.from_string(select).resolve(asset_graph) & set(graph.parents)
+        # What is made together cannot be made in part.
+        named = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
+        chosen = named.resolve(asset_graph) & set(graph.parents)
     except Exception as error:  # Dagster raises several kinds here, all about the text of the selection
         raise ConsultationError(f"--select {select!r}: {error}") from error
     if not chosen:

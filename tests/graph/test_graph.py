@@ -284,6 +284,8 @@ def test_what_was_lost_is_made_again_and_nothing_else(workplace) -> None:
 
 def test_a_selection_is_materialized_even_if_fresh(workplace) -> None:
     assert workplace.run(select="key:gac_scores or key:votes").materialized == ["votes", "gac_scores"]
+    together = {"raw_votes", "raw_statements", "raw_participants", "import_report"}
+    assert set(workplace.run(select="key:raw_votes").materialized) == together
 
 
 def test_what_people_rate_stands_beside_what_the_judge_says(workplace) -> None:
