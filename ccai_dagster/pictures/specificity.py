@@ -23,9 +23,10 @@ _SIGNED = "{:+.3f}"
 
 
 def specificity(matrix: pl.DataFrame) -> bytes:
-    """Draw lifts by arm and kind of principle, a panel each measure; darker is further from nil.
+    """Draw lifts by arm and kind of principle, a panel each measure.
 
-    Cells told from nil after correction for all cells of their kind are framed; cells without a figure say so.
+    Cells told from nil after correction for all cells of their kind are framed and coloured, darker further from nil;
+    all others are grey, whatever their figure, and cells without a figure say so.
 
     Args:
         matrix: SPECIFICITY.
@@ -42,12 +43,9 @@ def specificity(matrix: pl.DataFrame) -> bytes:
             own = matrix.filter(measure=measure)
             reach = max([abs(value) for value in own["lift"].drop_nulls()] or [0.0]) or 1.0
             for row in own.iter_rows(named=True):
+                shade = _shade(row["lift"] if _told(row) else None, reach)
                 x, y = KINDS.index(row["kind"]), arms.index(row["arm"])
-                axis.add_patch(
-                    Rectangle(
-                        (x - 0.5, y - 0.5), 1, 1, facecolor=_shade(row["lift"], reach), edgecolor="white"
-                    )
-                )
+                axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="white"))
                 if _told(row):
                     axis.add_patch(
                         Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6)
@@ -90,7 +88,7 @@ def _cell(row: dict[str, Any]) -> str:
 
 
 def _shade(lift: float | None, reach: float) -> tuple[float, float, float]:
-    """Blue above nil, orange below, pale near it."""
+    """Blue above nil, orange below, pale near it; grey if it cannot be told."""
     if lift is None:
         return 0.95, 0.95, 0.95
     red, green, blue = (0.34, 0.62, 0.85) if lift > 0 else (0.95, 0.6, 0.35)
