@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.whole_files import replace_content
 
 
 def judge_set(
@@ -23,10 +24,8 @@ def judge_set(
             raise ConsultationError(f"{output} is already there. Name another file, or remove it.")
         table = read_published(published, source, principle)
         output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = output.with_name(output.name + ".part")
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.iter_rows(named=True)]
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.rename(output)
+        replace_content(output, "".join(lines).encode())
     except (ConsultationError, OSError) as error:
         typer.secho(str(error), fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from error

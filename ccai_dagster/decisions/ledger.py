@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock, Timeout
 
 from ccai_dagster.contracts import LEDGER
 from ccai_dagster.decisions.chains import chain_roots
 from ccai_dagster.decisions.decision import COLUMNS, Decision, decision_from_cells, problems, split_ids
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.whole_files import lock_beside, replace_content, written_alone
 
 SHOWN = 10
 """Problems shown at once; the rest is counted."""
-
-LOCK_SECONDS = 30
-UNFINISHED = ".unfinished"
-"""End of the name of a ledger that is being written; one left by a killed process is removed by the next."""
 
 
 def read_ledger(path: Path, kind: str) -> pl.DataFrame:
@@ -135,40 +129,14 @@ def append_decisions(path: Path, compose: Callable[[pl.DataFrame], Sequence[Deci
     kind = path.stem
     if not path.is_file():
         raise ConsultationError(f"{path}: not found; an empty ledger still needs its header.")
-    try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
-            old = path.read_bytes()
-            rows = list(compose(ledger_table(_parse(old, path, kind))))
-            separator = b"" if old.endswith(b"\n") else b"\n"
-            new = old + separator + "".join(_line(row.cells()) for row in rows).encode()
-            current(ledger_table(_parse(new, path, kind)))
-            replace_content(path, new)
-            return rows
-    except Timeout as error:
-        raise ConsultationError(
-            f"{path}: another process has been writing for {LOCK_SECONDS} s; nothing was added. Try again."
-        ) from error
-    except OSError as error:
-        raise ConsultationError(
-            f"{path}: cannot be written ({error.strerror}); nothing was added."
-        ) from error
-
-
-def replace_content(path: Path, content: bytes) -> None:
-    """Put new content in place of a file's, whole or not at all; whoever calls this holds the file's lock."""
-    for left_behind in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
-        left_behind.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_alone(path, lock_beside(path), "nothing was added"):
+        old = path.read_bytes()
+        rows = list(compose(ledger_table(_parse(old, path, kind))))
+        separator = b"" if old.endswith(b"\n") else b"\n"
+        new = old + separator + "".join(_line(row.cells()) for row in rows).encode()
+        current(ledger_table(_parse(new, path, kind)))
+        replace_content(path, new)
+        return rows
 
 
 def _parse(content: bytes, path: Path, kind: str) -> list[Decision]:

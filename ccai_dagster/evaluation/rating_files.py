@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.whole_files import replace_content
 
 KEY_FILE = Path("keys") / "pairs.csv"
+LOCK = ".lock"
+"""One process at a time writes in the folder."""
 KEY_COLUMNS = ("pair_id", "quality", "prompt_id", "arm_1", "arm_2", "texts_digest")
 RATING_COLUMNS = ("pair_id", "rating")
 SHOWN = 10
 """Problems shown at once; the rest is counted."""
-LOCK_SECONDS = 30
 
 
 def rating_files(folder: Path) -> list[Path]:
@@ -93,18 +91,6 @@ def refuse(path: Path, problems: Sequence[str]) -> None:
         raise ConsultationError("\n".join(f"{path}, {each}." for each in [*problems[:SHOWN], *more]))
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time write ratings."""
-    try:
-        with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
-            yield
-    except Timeout as error:
-        raise ConsultationError(
-            f"{folder}: another process has been writing for {LOCK_SECONDS} s; nothing was changed. Try again."
-        ) from error
-
-
 def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     """Return a header and rows as CSV."""
     buffer = io.StringIO()
@@ -115,15 +101,8 @@ def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def replace(path: Path, content: str) -> None:
-    """Put new content in place of a file's, by a temporary name, so that nobody reads half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    """Put new content in place of a file's, so that nobody reads half of it."""
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        replace_content(path, content.encode())
     except OSError as error:
         raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)

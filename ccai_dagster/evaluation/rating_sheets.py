@@ -13,9 +13,10 @@ import polars as pl
 from ccai_dagster.digest import value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import QUESTIONS
-from ccai_dagster.evaluation.rating_files import KEY_COLUMNS, KEY_FILE, alone, csv_text, read_key, replace
+from ccai_dagster.evaluation.rating_files import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.visible import spreadsheet_cell, visible, visible_lines
+from ccai_dagster.whole_files import written_alone
 
 SHEET_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
 
@@ -116,7 +117,7 @@ def export_sheet(folder: Path, sheet: Sheet, output: Path) -> None:
     if not output.resolve().parent.is_dir():
         raise ConsultationError(f"{output}: the folder {output.parent} does not exist; make it first.")
     folder.mkdir(exist_ok=True)
-    with alone(folder):
+    with written_alone(folder, folder / LOCK):
         known = read_key(folder)
         for row in sheet.key:
             if known.setdefault(row["pair_id"], row) != row:

@@ -19,8 +19,8 @@ from ccai_dagster.contracts import RATINGS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.rating_files import (
     KEY_FILE,
+    LOCK,
     RATING_COLUMNS,
-    alone,
     csv_rows,
     csv_text,
     read_key,
@@ -29,6 +29,7 @@ from ccai_dagster.evaluation.rating_files import (
 )
 from ccai_dagster.evaluation.rating_sheets import texts_digest
 from ccai_dagster.visible import visible
+from ccai_dagster.whole_files import written_alone
 
 NEEDED = ("pair_id", "prompt", "response_1", "response_2", "rating")
 ANSWERS = ("1", "2", "tie")
@@ -69,7 +70,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
         raise ConsultationError(
             f"{folder}: nothing was exported for rating yet; `ccai compare export` does it."
         )
-    with alone(folder):
+    with written_alone(folder, folder / LOCK):
         key, path = read_key(folder), folder / f"{rater}.csv"
         known = _ratings_of(path, key)
         rated: dict[str, tuple[int, str]] = {}

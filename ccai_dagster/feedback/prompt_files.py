@@ -10,19 +10,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from ccai_dagster.decisions.ledger import LOCK_SECONDS, replace_content
 from ccai_dagster.digest import text_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.plain_files import check_new_id, csv_rows
 from ccai_dagster.feedback.prompt_drafts import Draft
 from ccai_dagster.feedback.prompts import PROMPT_HEADER, check_prompt
 from ccai_dagster.visible import FORMULA
+from ccai_dagster.whole_files import lock_beside, replace_content, written_alone
 
 FILE_NAME = "prompts_drafted.csv"
 DRAFT_HEADER = (*PROMPT_HEADER, "principle", "drafted_by", "draft_digest")
@@ -76,7 +73,7 @@ def add_drafts(path: Path, drafts: Sequence[Draft]) -> None:
         ]
         for each in drafts
     ]  # fmt: skip
-    with _locked(path):
+    with written_alone(path, lock_beside(path)):
         present = read_drafts(path)
         if doubled := [row[0] for row in rows if row[0] in present]:
             raise ConsultationError(
@@ -146,7 +143,7 @@ def add_prompts(path: Path, drafts: Iterable[WaitingDraft]) -> list[str]:
     Raises:
         ConsultationError: As `new_prompts`, or the file cannot be written; it is then unchanged.
     """
-    with _locked(path):
+    with written_alone(path, lock_beside(path)):
         rows = new_prompts(path, drafts)
         if rows:
             replace_content(path, _appended(path.read_bytes(), rows))
@@ -159,7 +156,7 @@ def remove_drafts(path: Path, ids: Collection[str]) -> None:
     Raises:
         ConsultationError: The file cannot be read or written; it is then unchanged.
     """
-    with _locked(path):
+    with written_alone(path, lock_beside(path)):
         gone = {each for each in read_drafts(path) if each in ids}
         kept = [record for key, record in _records(path.read_bytes().decode()) if key not in gone]
         replace_content(path, "".join(kept).encode())
@@ -172,22 +169,6 @@ def _records(content: str) -> Iterator[tuple[str, str]]:
     for cells in reader:
         yield cells[0] if cells else "", "".join(lines[read : reader.line_num])
         read = reader.line_num
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let nobody else write the file meanwhile, and end with a sentence where it cannot be written."""
-    try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
-            yield
-    except Timeout as error:
-        raise ConsultationError(
-            f"{path}: another process has been writing for {LOCK_SECONDS} s; nothing was changed. Try again."
-        ) from error
-    except OSError as error:
-        raise ConsultationError(
-            f"{path}: cannot be written ({error.strerror}); nothing was changed."
-        ) from error
 
 
 def _appended(old: bytes, rows: Iterable[Sequence[str]]) -> bytes:
