@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ccai_dagster.contracts import ADHERENCE_EXAMPLES, CONTRAST_PAIRS
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.plain_files import read_text
 
 REJECTED = "rejected statements"
 """Stands where a constitution's arm stands, for statements that moderation kept and that did not reach the cut."""
@@ -211,17 +212,9 @@ def _some(texts: Mapping[tuple[str, str], str]) -> str:
 
 
 def _lines(path: Path, kind: type[_AnyLine]) -> list[tuple[int, _AnyLine]]:
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConsultationError(
-            f"{path}: cannot be read ({error.strerror}). Add it or correct its name."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConsultationError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
     found: list[tuple[int, _AnyLine]] = []
     places: dict[str, int] = {}
-    for number, text in enumerate(content.split("\n"), start=1):
+    for number, text in enumerate(read_text(path).split("\n"), start=1):
         if not text.strip():
             continue
         try:

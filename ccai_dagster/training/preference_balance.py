@@ -8,8 +8,6 @@ response to a prompt nobody needs to be protected from. The weight itself is a r
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from ccai_dagster.contracts import BENIGN_PAIRS, PREFERENCE_BALANCE
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import mean_interval
+from ccai_dagster.feedback.plain_files import csv_rows
 from ccai_dagster.training.scoring import exchange_scores
 
 MANNERS = ("refusing", "apologising", "lecturing")
@@ -51,7 +50,7 @@ def read_benign_pairs(
     chosen = sorted(safe_prompts, key=lambda each: derived_seed(seed, "benign prompt", each))[:count]
     seen: dict[str, int] = {}
     rows: list[dict[str, str]] = []
-    for line, row in _lines(path):
+    for line, row in csv_rows(path, HEADER):
         where = f"{path}, line {line}"
         name = row["pair_id"]
         if not name or name.split() != [name] or name in seen:
@@ -154,33 +153,3 @@ def annoyance(benign: pl.DataFrame, margins: Sequence[float], seed: int) -> dict
 def balance_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Return PREFERENCE_BALANCE, sorted by arm and weight."""
     return PREFERENCE_BALANCE.build([dict(row) for row in rows]).sort("arm", "harmlessness_weight")
-
-
-def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConsultationError(
-            f"{path}: cannot be read ({error.strerror}). Add the file or correct its name."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConsultationError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    found: list[tuple[int, dict[str, str]]] = []
-    try:
-        header = next(reader, [])
-        if tuple(header) != HEADER:
-            raise ConsultationError(
-                f"{path}, line 1: the header must be {','.join(HEADER)}, found {','.join(header)}."
-            )
-        for cells in reader:
-            if cells and len(cells) != len(HEADER):
-                raise ConsultationError(
-                    f"{path}, line {reader.line_num}: expected {len(HEADER)} cells, found {len(cells)}. A cell with a "
-                    "comma needs double quotes around it."
-                )
-            if cells:
-                found.append((reader.line_num, dict(zip(HEADER, cells, strict=True))))
-    except csv.Error as error:
-        raise ConsultationError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from error
-    return found
