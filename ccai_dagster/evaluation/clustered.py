@@ -37,6 +37,7 @@ from ccai_dagster.feedback.intervals import (
 )
 
 POWER, LEVEL = 0.8, 0.05
+"""Probability of finding what there is, and of finding what there is not; in tables and pages alike."""
 HALVES = 20_000
 """Random halves a comparison rests on: p values down to 0.0001, enough to correct for hundreds of tests."""
 _ROUNDING = 1e-12

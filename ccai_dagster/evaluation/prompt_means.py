@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ccai_dagster.feedback.intervals import Interval
+from ccai_dagster.feedback.intervals import Interval, cluster_sums
 
 EXACT_CLUSTERS = 12
 """Up to this many clusters every pattern of signs is tried."""
 SIGN_PATTERNS = 10_000
 """Patterns drawn where there are more clusters."""
-
-
-def cluster_totals(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Return the sum of each cluster, shape (clusters,), in an order that rows do not change."""
-    names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    order = np.lexsort((values, index))
-    return np.bincount(index[order], weights=np.asarray(values, float)[order], minlength=names.size)
 
 
 def student_interval(estimate: float, influences: np.ndarray, freedom: int) -> Interval | None:
@@ -36,12 +29,12 @@ def student_interval(estimate: float, influences: np.ndarray, freedom: int) -> I
     Returns:
         Its ends, or None where fewer than two clusters tell nothing about their spread.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     n = len(influences)
     if n < 2 or freedom < 1:
         return None
-    half = float(t.ppf(0.975, freedom) * np.sqrt(n / (n - 1) * np.square(influences).sum()))
+    half = float(stdtrit(freedom, 0.975) * np.sqrt(n / (n - 1) * np.square(influences).sum()))
     return estimate - half, estimate + half
 
 
@@ -58,7 +51,7 @@ def clustered_mean(
     values = np.asarray(values, float)
     weights = np.ones(len(values)) if weights is None else np.asarray(weights, float)
     estimate = float(np.sort(weights * values).sum() / np.sort(weights).sum())
-    influences = cluster_totals(weights * (values - estimate) / weights.sum(), clusters)
+    influences = cluster_sums(weights * (values - estimate) / weights.sum(), clusters)[0]
     return estimate, student_interval(estimate, influences, len(influences) - 1)
 
 
@@ -73,7 +66,7 @@ def sign_flip_p_value(differences: np.ndarray, clusters: np.ndarray, seed: int) 
         clusters: Name of each item's cluster, shape (items,).
         seed: Of the drawn patterns.
     """
-    totals = np.sort(cluster_totals(differences, clusters))
+    totals = np.sort(cluster_sums(differences, clusters)[0])
     n, observed = len(totals), abs(totals.sum())
     tolerance = 1e-12 * max(1.0, float(np.abs(totals).sum()))
     if n <= EXACT_CLUSTERS:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ccai_dagster.feedback.intervals import bootstrap_levels
+
 PROMPTS, RATERS = "prompts", "raters"
 _CHUNK_CELLS = 4_000_000
 
@@ -125,28 +127,9 @@ def effective_units(
     return 1 + (prompt_variance + rater_variance) ** 2 / parts
 
 
-def tail(n_units: float) -> float:
-    """Return the share of resampled values beyond each end of a 95 % interval.
-
-    Percentiles at 0.025 are too narrow with few units: for a mean they lack the factor sqrt(n / (n - 1)) and
-    Student's wider quantile. Hesterberg (2015, "What teachers should know about the bootstrap", The American
-    Statistician 69(4), 371-386, expanded percentile interval) takes the normal tail beyond
-    sqrt(n / (n - 1)) * t(0.975, n - 1) instead: 0.0024 for 6 units, 0.0231 for 100.
-
-    Args:
-        n_units: Above 0; a single unit has no spread, and 0.025 is returned.
-    """
-    if n_units <= 1:
-        return 0.025
-    from scipy.special import ndtr, stdtrit
-
-    return float(ndtr(-np.sqrt(n_units / (n_units - 1)) * stdtrit(n_units - 1, 0.975)))
-
-
 def percentile_interval(resampled: np.ndarray, n_units: float) -> tuple[float, float]:
     """Return the 95 % interval of resampled values, shape (bootstraps,)."""
-    beyond = tail(n_units)
-    low, high = np.quantile(resampled, [beyond, 1 - beyond])
+    low, high = np.quantile(resampled, bootstrap_levels(n_units))
     return float(low), float(high)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import SPECIFICITY
 from ccai_dagster.decisions.findings import Finding
-from ccai_dagster.evaluation.clustered import Comparison, Ratio, compare_scores
+from ccai_dagster.evaluation.clustered import LEVEL, Comparison, Ratio, compare_scores
 from ccai_dagster.evaluation.labelled_examples import REJECTED
 from ccai_dagster.evaluation.multiple_tests import holm
 from ccai_dagster.evaluation.prompt_means import clustered_mean, sign_flip_p_value
@@ -22,8 +22,6 @@ from ccai_dagster.feedback.draws import derived_seed
 
 KINDS = ("own", "shared", "other", "rejected")
 """Columns of the matrix, in the order they are read."""
-LEVEL = 0.05
-"""Of the tests of the controls, all together."""
 
 
 def specificity(

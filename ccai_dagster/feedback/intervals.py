@@ -47,7 +47,7 @@ def mean_interval(
         raise ValueError(f"{values.shape} values for {clusters.shape} clusters")
     if not np.isfinite(values).all() or (values < low).any() or (values > high).any():
         raise ValueError(f"values outside {low} to {high}")
-    sums, counts = _cluster_sums(values, clusters)
+    sums, counts = cluster_sums(values, clusters)
     interval = unresampled_interval(sums, counts, limits)
     if interval is not None:
         return interval
@@ -57,7 +57,7 @@ def mean_interval(
 
 
 @cache
-def bootstrap_levels(n_clusters: int) -> tuple[float, float]:
+def bootstrap_levels(n_clusters: float) -> tuple[float, float]:
     """Return the quantiles of a bootstrap over clusters that make a 95 % interval.
 
     2.5 and 97.5 % are too narrow for few clusters twice over: a resample varies by (C - 1) / C too little, and
@@ -66,8 +66,11 @@ def bootstrap_levels(n_clusters: int) -> tuple[float, float]:
     69): with 25 clusters 1.8 and 98.2 %.
 
     Args:
-        n_clusters: Clusters that are resampled, at least two.
+        n_clusters: Clusters that are resampled, or how many a figure rests on in effect. One has no spread, and
+            2.5 and 97.5 % are returned.
     """
+    if n_clusters <= 1:
+        return _LEVEL, 1 - _LEVEL
     from scipy.special import stdtrit  # scipy.stats has the same and takes a second to load
 
     spread = math.sqrt(n_clusters / (n_clusters - 1)) * float(stdtrit(n_clusters - 1, _LEVEL))
@@ -156,7 +159,7 @@ def _times_drawn(sizes: np.ndarray, rows: int, generator: np.random.Generator, *
     return np.bincount(places.ravel(), minlength=rows * n_kinds).reshape(rows, n_kinds)
 
 
-def _cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return sum and count of each cluster, in an order that rows do not change."""
     names, index = np.unique(clusters, return_inverse=True)
     order = np.lexsort((values, index))

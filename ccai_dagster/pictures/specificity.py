@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.pictures.style import INK, MUTED, draw, plain
 
 KINDS = ("own", "shared", "other", "rejected")
@@ -16,8 +17,6 @@ MEASURES = {
     "judge": "by the feedback model: change in the probability of being satisfied",
     "margin": "without a judge: change in the margin of contrast pairs, nats a token",
 }
-LEVEL = 0.05
-"""Of the corrected tests by which a lift is told from nil."""
 CHANCE = " (a judge at chance)"
 _SIGNED = "{:+.3f}"
 

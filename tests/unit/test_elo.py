@@ -16,8 +16,9 @@ from ccai_dagster.evaluation.elo import elo_tables
 from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.outcomes import OUTCOMES, Outcomes, judge_outcomes
 from ccai_dagster.evaluation.rater_agreement import cohens_kappa, rater_agreement
-from ccai_dagster.evaluation.resampling import effective_units, resampled_totals, tail
+from ccai_dagster.evaluation.resampling import effective_units, resampled_totals
 from ccai_dagster.feedback.calibration import Z_95
+from ccai_dagster.feedback.intervals import bootstrap_levels
 
 Row = tuple[str, str, str, str, float | None, float | None, float | None]
 
@@ -230,7 +231,7 @@ def test_prompts_and_raters_are_resampled_and_single_ratings_are_not() -> None:
     assert effective_units(1.0, 100, 0.0, 5) == pytest.approx(100)
     assert effective_units(0.0, 100, 1.0, 5) == pytest.approx(5)
     assert effective_units(3.0, 40) == 40
-    assert (tail(6), tail(1)) == (pytest.approx(0.00243, abs=1e-5), 0.025)
+    assert (bootstrap_levels(6)[0], bootstrap_levels(1)[0]) == (pytest.approx(0.00243, abs=1e-5), 0.025)
 
 
 def rated(*rows: tuple[int, str, str]) -> pl.DataFrame:

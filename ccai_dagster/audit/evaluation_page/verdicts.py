@@ -13,13 +13,12 @@ from typing import Any, Literal
 import polars as pl
 
 from ccai_dagster.audit.evaluation_page.measures import is_elo, measure, small, unit, with_interval, written
+from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.findings import SMALL_SHARE
 from ccai_dagster.evaluation.outcomes import PEOPLE
 from ccai_dagster.evaluation.scores import ALL, ELO_BENCHMARK, PEOPLE_ELO
 
 Verdict = Literal["higher", "lower", "alike", "unclear"]
-LEVEL = 0.05
-"""A corrected p value up to this is called a difference."""
 
 
 @dataclass(frozen=True)
