@@ -66,8 +66,9 @@ def _measured(
         examples = read_table(request, "adherence_examples")
         made["judged_examples"] = adherence.judge_examples(judge, examples, chance, progress)
     if "adherence" in measures:
-        drawn = adherence.drawn_principles(prompts, read_constitutions(request), settings, seed)
-        made["adherence"] = adherence.judge_responses(responses, judge, drawn, chance, progress)
+        made["adherence"] = adherence.measure_adherence(
+            responses, judge, prompts, read_constitutions(request), settings, chance, seed, progress
+        )
     if "control_adherence" in measures:
         chosen = adherence.adherence_prompts(prompts, settings, seed)
         drawn = controls.drawn_controls(

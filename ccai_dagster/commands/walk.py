@@ -18,7 +18,6 @@ from ccai_dagster.visible import visible
 
 Say = Callable[[str], None]
 SKIP, BACK, QUIT, TAKE = ("s", "skip"), ("b", "back"), ("q", "quit"), ("draft",)
-KEYS = (*SKIP, *BACK, *QUIT)
 FORWARD, STAY, BACKWARD = 1, 0, -1
 
 

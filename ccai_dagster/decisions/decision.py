@@ -16,7 +16,6 @@ from ccai_dagster.contracts import LEDGER
 COLUMNS = tuple(LEDGER.fields)
 """The header of every ledger, in this order."""
 
-OPTIONAL = frozenset(name for name, field in LEDGER.fields.items() if field.nullable)
 POLICY = "policy"
 """Verb of a choice that is on record and applied to no row; every ledger may hold it."""
 
