@@ -10,7 +10,6 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.evaluation import STAGES
 from assets.evaluation_page import PAGE as EVALUATION_PAGE
 from assets.replication import PAGE
 from assets.report_file import report_file
@@ -55,7 +54,7 @@ def build(
     pairs = {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
     adherence = {f"{arm}__adherence": [arm, "adherence"] for arm in [BASE, *arms]}
     responses = {f"{arm}__responses": [arm, "qualitative_responses"] for arm in [BASE, *arms]}
-    records = {f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}
+    records = {f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES}
     deliberated = {
         name: [name]
         for name in (
@@ -150,7 +149,9 @@ def build(
                 ],
                 qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
                 digests={
-                    key.to_user_string(): version for key, version in versions(context.instance, told).items()
+                    key.to_user_string(): version
+                    for key in told
+                    if (version := history.version_of(key, context.instance))
                 },
                 replication_page=PAGE if consultation.file.replication else None,
                 evaluation_page=EVALUATION_PAGE,
@@ -304,16 +305,6 @@ def _every(context: dg.AssetExecutionContext, steps: int) -> Progress:
             context.log.info(f"{message}: {done} of {total}")
 
     return told
-
-
-def versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str]:
-    """Return the data version of everything materialized or observed so far."""
-    found = {}
-    for key in sorted(keys, key=lambda each: each.to_user_string()):
-        record = instance.get_latest_data_version_record(key)
-        if record is not None and record.asset_event is not None:
-            found[key] = (record.asset_event.tags or {}).get("dagster/data_version", "")
-    return {key: version for key, version in found.items() if version}
 
 
 def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.AssetKey]:

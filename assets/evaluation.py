@@ -3,7 +3,7 @@
 What the models respond, and how it is judged and compared, is in `assets.responses`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -20,43 +20,19 @@ from assets.measured_model import (
     outs,
     published,
 )
-from assets.responses import ASKED_BY
 from assets.table_asset import Checked, Table, code_version, picture, table_asset
 from assets.torch_stage import POOL, measure, only_digest
 from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import BASE, Consultation
-from ccai_dagster.decisions.feedback_choice import judge_at_chance
-from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
 from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.representativeness import representativeness_table
 from ccai_dagster.evaluation.scores import own_scores, score_table
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_at_chance
+from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
-
-STAGES = ("supervised_policy", "preference_model", "policy")
-
-
-def one_difference(records: Mapping[str, Mapping[str, pl.DataFrame]]) -> list[Finding]:
-    """Return where two arms were trained with other settings; they may differ in the constitution only.
-
-    Args:
-        records: MODEL tables by stage and arm.
-    """
-    found = []
-    for stage, by_arm in records.items():
-        digests = {arm: str(record["settings_digest"].item()) for arm, record in by_arm.items()}
-        first = min(digests)
-        found += [
-            Finding("error", "training", None, f"{arm}/{stage}",
-                    f"its settings digest {digest[:12]} is not that of {first}/{stage} ({digests[first][:12]}): the "
-                    "arms would differ in more than the constitution (the asset training_settings tells in what). "
-                    "Materialize both with the same settings")
-            for arm, digest in digests.items()
-            if digest != digests[first]
-        ]  # fmt: skip
-    return found
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -64,7 +40,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     arms = [BASE, *consultation.arms]
     seed, settings = consultation.file.seed, consultation.profile.evaluation
     benchmarks = list(consultation.file.benchmarks)
-    stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in STAGES}
+    stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
     items = {f"{arm}__items__{name}": [arm, name] for arm in arms for name in benchmarks}
     judged = {f"{arm}__adherence": [arm, "adherence"] for arm in arms}
 
@@ -85,7 +61,10 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         tracking: Tracking,
         **tables: pl.DataFrame,
     ) -> Table:
-        records = {stage: {arm: tables[f"{arm}__{stage}"] for arm in consultation.arms} for stage in STAGES}
+        records = {
+            stage: {arm: tables[f"{arm}__{stage}"] for arm in consultation.arms}
+            for stage in contracts.ARM_STAGES
+        }
         frame = score_table(
             {arm: {name: tables[f"{arm}__items__{name}"] for name in benchmarks} for arm in arms},
             {arm: tables[f"{arm}__adherence"] for arm in arms},
@@ -94,7 +73,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             consultation.file.baseline,
             settings.bootstraps,
             seed,
-            judge_at_chance(ASKED_BY, judge_calibration),
+            judge_at_chance(SCORED_BY, judge_calibration),
         )
         with tracking.run(context, "eval_scores", {"stage": "eval_scores"}, {}) as run:
             run.log({f"{row['arm']}/{row['benchmark']}/{row['metric']}/{row['category']}": row["value"]
@@ -112,7 +91,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 ),
             },
             [
-                Checked("one_difference", one_difference(records)),
+                Checked("one_difference", difference_findings(settings_table(records))),
                 Checked("no_regression", regressions(frame), warns=True),
             ],
         )

@@ -16,12 +16,13 @@ from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.checks import check_training
-from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
+from ccai_dagster.decisions.feedback_choice import check_feedback_choice
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
 from ccai_dagster.feedback import critique_requests, questions
 from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.critique import revision_counts
+from ccai_dagster.feedback.judge_accuracy import judge_at_chance
 from ccai_dagster.feedback.labels import label_counts
 from ccai_dagster.feedback.principle_weights import principle_weights
 from ccai_dagster.feedback.prompts import read_prompts

@@ -14,6 +14,7 @@ from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest
 from ccai_dagster.feedback import questions, tuned_judge
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER
 from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_table
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons
 from ccai_dagster.settings import Settings
@@ -108,7 +109,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         told = {
             f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
             f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
-            + (" (no better than chance)" if row["at_chance"] else "")
+            + (f" ({NO_BETTER})" if row["at_chance"] else "")
             for row in frame.iter_rows(named=True)
         }
         return Table(frame, {**told, "digest a decision cites": table_digest(frame)})

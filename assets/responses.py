@@ -24,7 +24,6 @@ from assets.table_asset import Table, code_version, table_asset, table_assets
 from assets.torch_stage import POOL, measure, model_options, only_digest
 from ccai_dagster import contracts
 from ccai_dagster.consultation import BASE, Consultation
-from ccai_dagster.decisions.feedback_choice import judge_at_chance
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import TEMPLATE_VERSION
@@ -34,13 +33,12 @@ from ccai_dagster.evaluation.outcomes import judge_outcomes, people_outcomes
 from ccai_dagster.evaluation.qualitative_prompts import qualitative_prompts as prompts_to_read
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
-from ccai_dagster.staleness import version_of
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_at_chance
+from resources.history import version_of
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
-ASKED_BY = "letters"
-"""How comparisons of arms and questions of adherence are put to the feedback model, whatever made the labels."""
 RATINGS = dg.AssetKey("ratings")
 ELO = [
     (
@@ -103,7 +101,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         **records: pl.DataFrame,
     ) -> Table:
         compared = {"base_model": base_model, BASE: base_model, **records}
-        chance = judge_at_chance(ASKED_BY, judge_calibration)
+        chance = judge_at_chance(SCORED_BY, judge_calibration)
         result, run = measure(
             context, launcher, tracking, stage="comparison", arm="",
             tables={"prompts": prompts},
@@ -246,7 +244,7 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             models={"policy": models.folder(only_digest(policy)),
                     "base_model": models.folder(only_digest(tables.get("base_model", policy)))},
             options=evaluation_options(consultation, name)
-            | {"measures": sorted(wanted), "judge_at_chance": judge_at_chance(ASKED_BY, judge_calibration)},
+            | {"measures": sorted(wanted), "judge_at_chance": judge_at_chance(SCORED_BY, judge_calibration)},
         )  # fmt: skip
         yield from published(judged, wanted, result.tables, run)
 

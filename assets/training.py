@@ -33,7 +33,6 @@ from resources.tracking import Tracking
 
 GROUP = "training"
 OWNER = "team:model"
-STAGES = ("supervised_policy", "preference_model", "policy")
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -129,11 +128,14 @@ def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
     @table_asset(
         contracts.training_settings(sorted(arms)), key=["training_settings"], group=GROUP, owner=OWNER,
         kinds={"python"},
-        ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}, checks=["one_difference"],
+        ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES},
+        checks=["one_difference"],
         description="Every setting of every training, arm by arm; they may differ in the constitution only.",
     )  # fmt: skip
     def training_settings(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
-        frame = settings_table({stage: {arm: tables[f"{arm}__{stage}"] for arm in arms} for stage in STAGES})
+        frame = settings_table(
+            {stage: {arm: tables[f"{arm}__{stage}"] for arm in arms} for stage in contracts.ARM_STAGES}
+        )
         differing = frame.filter("differs")
         return Table(
             frame,

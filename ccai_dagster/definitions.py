@@ -102,7 +102,7 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         resources=resources,
-        jobs=jobs.build(),
+        jobs=jobs.JOBS,
         sensors=automation.build_sensors(consultation, resources["tables"], resources["models"]),
         schedules=automation.build_schedules(),
         executor=_executor(),

@@ -9,6 +9,7 @@ from ccai_dagster.audit.evaluation_page.summary import in_short
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.deliberation.stability import INTERVAL
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER, SCORES_AT_CHANCE
 from resources.home import Home
 
 SHOWN = ("all",)
@@ -77,7 +78,7 @@ def _judge(tables: Path) -> Iterator[str]:
     if calibration is None:
         return
     for row in calibration.iter_rows(named=True):
-        verdict = "no better than chance" if row["at_chance"] else "better than chance"
+        verdict = NO_BETTER if row["at_chance"] else "better than chance"
         yield (
             f"Feedback model    {row['method']} on {row['comparison_set']}: accuracy {row['accuracy']:.2f} "
             f"[{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] on {row['n']}, {verdict}"
@@ -104,8 +105,7 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
         }
         yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)
     if scores["judge_at_chance"].any():
-        yield "                  adherence and elo rest on a feedback model that was measured to be at chance:"
-        yield "                  they show that the machinery works, not what the models learnt"
+        yield f"                  {SCORES_AT_CHANCE}"
     yield from _in_short(scores, _read(tables / "elo_differences.parquet"))
 
 

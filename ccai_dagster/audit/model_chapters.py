@@ -19,8 +19,14 @@ from ccai_dagster.audit.hanging_chapter import robustness_by_principle
 from ccai_dagster.audit.records import Record, Records, counted, listed
 from ccai_dagster.audit.report_inputs import ReportInputs, number, signed
 from ccai_dagster.consultation import BASE
-
-STAGES = ("base_model", "supervised_policy", "preference_model", "policy")
+from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
+from ccai_dagster.feedback.judge_accuracy import GUESSING
+from ccai_dagster.training.controlled_comparison import (
+    difference_findings,
+    may_differ,
+    settings_table,
+    told_values,
+)
 
 
 @dataclass(frozen=True)
@@ -126,13 +132,13 @@ def model_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 
 def _stage(stage: str) -> int:
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+    return list(MODEL_STAGES).index(stage)
 
 
 def _figures(metrics: str) -> list[str]:
     content = json.loads(metrics)
     chance = content.pop("judge_at_chance", None)
-    marked = ["✱ labelled by a judge that could not be told from guessing"] if chance else []
+    marked = [f"✱ labelled by {GUESSING}"] if chance else []
     return marked + [
         f"{name.replace('_', ' ')} {number(value)}"
         for name, value in sorted(content.items())
@@ -140,22 +146,35 @@ def _figures(metrics: str) -> list[str]:
     ]
 
 
-def one_difference(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """Compare the arms stage by stage: settings must be equal, constitutions must not."""
+def one_difference(inputs: ReportInputs) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare the arms stage by stage, and say what stands against comparing them."""
+    records = {
+        stage: {
+            str(arm): table for (arm,), table in own.sort("arm").partition_by("arm", as_dict=True).items()
+        }
+        for stage in ARM_STAGES
+        if (own := inputs.models.filter(pl.col("stage") == stage)).height > 1
+    }
+    if not records:
+        return [], []
+    settings = settings_table(records)
     rows = []
-    for stage in STAGES:
-        own = inputs.models.filter((pl.col("stage") == stage) & (pl.col("arm") != BASE))
-        if own.height > 1:
-            rows.append(
-                {
-                    "stage": stage.replace("_", " "),
-                    "arms": listed(sorted(own["arm"])),
-                    "same_settings": own["settings_digest"].n_unique() == 1,
-                    "constitutions": own["constitution_digest"].n_unique(),
-                    "settings_digest": own["settings_digest"][0],
-                }
-            )
-    return rows
+    for stage, by_arm in records.items():
+        differing = settings.filter(pl.col("differs"), stage=stage).to_dicts()
+        own = pl.concat(by_arm.values())
+        rows.append(
+            {
+                "stage": stage.replace("_", " "),
+                "arms": listed(list(by_arm)),
+                "comparable": all(may_differ(row) for row in differing),
+                "differing": "; ".join(f"{row['setting']} ({told_values(row)})" for row in differing),
+                "constitutions": own["constitution_digest"].n_unique(),
+                "settings_digest": own["settings_digest"][0],
+            }
+        )
+    return rows, [
+        f"{each.subject.replace('_', ' ')}: {each.message}." for each in difference_findings(settings)
+    ]
 
 
 def plain_findings(inputs: ReportInputs) -> list[str]:

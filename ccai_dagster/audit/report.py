@@ -26,6 +26,7 @@ from ccai_dagster.audit.report_inputs import ReportInputs, number, readable
 from ccai_dagster.audit.report_pictures import Picture, draw_pictures
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
 from ccai_dagster.digest import SHORT
+from ccai_dagster.feedback.judge_accuracy import GUESSING, SCORED_BY, judge_verdict
 
 UNDECIDED = "undecided"
 """Fate of the statements that wait for a decision."""
@@ -86,8 +87,10 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     )
     sources = public_chapters.statement_sources(inputs, records, marks)
     judge = judge_chapter.judge_findings(inputs, records)
-    trusted, verdict = judge_chapter.judge_verdict(judge)
+    asked = {judge_chapter.feedback_method(records) or SCORED_BY, SCORED_BY}
+    trusted, verdict = judge_verdict(asked, inputs.judge_calibration)
     arms, scores = model_chapters.score_rows(inputs)
+    differences, against = model_chapters.one_difference(inputs)
     cards = public_chapters.principle_cards(inputs, records, sources)
     waiting = public_chapters.waiting(inputs, sources)
     left_out = left_out_chapter.left_out(inputs, records, sources)
@@ -118,6 +121,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "anchored": behind - listed,
         "known_statements": behind | listed,
         "judge": judge,
+        "guessing": GUESSING,
         "judge_trusted": trusted,
         "judge_verdict": verdict,
         "labels": judge_chapter.label_sentences(inputs),
@@ -132,7 +136,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
         "reversals": hanging_chapter.reversals_by_kind(inputs),
         "models": model_chapters.model_rows(inputs),
-        "differences": model_chapters.one_difference(inputs),
+        "differences": differences,
+        "against_comparing": against,
         "findings": model_chapters.plain_findings(inputs),
         "score_arms": arms,
         "scores": scores,

@@ -275,8 +275,6 @@ def _told(decision: Record, statement_id: int, facts: StatementFacts) -> str:
         )
         if decision.root_id not in {principle for _, principle in facts.principles}:
             done += ", which no constitution of this run contains"
-    elif decision.verb == "keep apart":
-        done = f"Kept apart from {'statement' if len(others) == 1 else 'statements'} {listed(others)}"
     elif decision.verb == "leave out":
         done = f"Left out{with_others if others else ''} by a person"
     else:

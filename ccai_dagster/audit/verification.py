@@ -29,7 +29,7 @@ from ccai_dagster.audit.manifest import (
 )
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import LEDGERS
-from ccai_dagster.contracts import CONSTITUTION, FILE, MODEL, PROMPTS
+from ccai_dagster.contracts import CONSTITUTION, FILE, MODEL, MODEL_STAGES, PROMPTS
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.digest import SHORT, table_digest
 from ccai_dagster.errors import ConsultationError
@@ -176,11 +176,8 @@ def _models(manifest: Manifest, found: Mapping[str, FileRecord]) -> Iterator[Mis
             yield Mismatch(folder, f"its files have the digest {digest}, which is not its name")
     for key, made in manifest.materializations.items():
         name = f"{MODELS}/{made.data_version}"
-        if key.rpartition("/")[2] in MODEL_ASSETS and name not in folders:
+        if key.rpartition("/")[2] in MODEL_STAGES and name not in folders:
             yield Mismatch(name, f"is not on record, though {key} is this model")
-
-
-MODEL_ASSETS = frozenset({"base_model", "feedback_model", "supervised_policy", "preference_model", "policy"})
 
 
 def _ledgers(manifest: Manifest, consultation: Path) -> Iterator[Mismatch]:

@@ -18,8 +18,9 @@ from ccai_dagster.audit.replication_page import ReplicationPage, render_replicat
 from ccai_dagster.constitution.principles import read_constitution
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.decisions.ccai import build_from_ccai
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.opinion_map import opinion_map
-from ccai_dagster.deliberation.polis_export import Import, read_polis_export
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.replication import evidence, figures, principles, scores
@@ -41,7 +42,7 @@ def ccai(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     consultation = read_consultation(consultation_folder)
     assert consultation.file.replication is not None
     published = read_published(consultation, consultation.file.replication)
-    imported = read_polis_export(consultation.path("votes"))
+    imported = read_votes(consultation.path("votes"))
     matrix = published_votes(published, imported.raw_votes)
     groups = replicated_groups(published, matrix, 2)
     found = evidence.alignment_evidence(published, matrix, groups, imported.raw_participants, 200, 0)

@@ -173,7 +173,10 @@ def test_unread_answers_are_counted_for_every_model(evaluation: EvaluationInputs
 def test_the_judge_is_trusted_only_above_one_half() -> None:
     assert not judge_worth(JUDGE_CALIBRATION.empty()).trusted
     at_chance = judge_worth(JUDGE_CALIBRATION.build([calibration(0.4, 0.6)]))
-    assert (at_chance.trusted, "could not be told from guessing" in at_chance.headline) == (False, True)
+    assert (at_chance.trusted, "could not be told from somebody who guesses" in at_chance.headline) == (
+        False,
+        True,
+    )
     better = judge_worth(JUDGE_CALIBRATION.build([calibration(0.6, 0.8), calibration(0.2, 0.4, "contrast")]))
     assert (better.trusted, len(better.sentences)) == (True, 1)
 

@@ -21,7 +21,7 @@ from ccai_dagster.audit.hanging_chapter import (
     hanging_sentence,
     robustness_by_principle,
 )
-from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict, label_sentences, leanings
+from ccai_dagster.audit.judge_chapter import judge_findings, label_sentences, leanings
 from ccai_dagster.audit.ledger_chapter import (
     agreement_sentences,
     corrections,
@@ -36,7 +36,8 @@ from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.report import render_page, render_report
 from ccai_dagster.audit.report_inputs import ReportInputs, natural, number, readable, signed
 from ccai_dagster.audit.report_pictures import Picture, draw_pictures
-from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
+from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER, MODEL
+from ccai_dagster.training.controlled_comparison import WEIGHTS
 
 __all__ = ["inputs"]
 
@@ -175,10 +176,8 @@ def test_the_judge_is_trusted_as_far_as_it_was_measured(
     inputs: ReportInputs, drawn: dict[str, Picture], rows: list[dict[str, Any]], trusted: bool, words: str
 ) -> None:
     measured = replace(inputs, judge_calibration=JUDGE_CALIBRATION.build(rows))
-    verdict = judge_verdict(judge_findings(measured, read_records(inputs.ledgers)))
-    assert verdict[0] is trusted
-    assert words in verdict[1]
-    assert words in Page(render_page(measured, drawn)).words()
+    told = Page(render_page(measured, drawn)).words()
+    assert words in told and ("The judge is better than chance." in told) is trusted
 
 
 def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
@@ -198,7 +197,9 @@ def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[s
     assert label_sentences(replace(inputs, preference_pairs={})) == []
 
 
-def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(inputs: ReportInputs) -> None:
+def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
     ledgers = dict(inputs.ledgers)
     ledgers["training"] = ledgers["training"].with_columns(
         outcome=pl.when(pl.col("outcome") == "letters").then(pl.lit("tuned")).otherwise("outcome")
@@ -206,13 +207,9 @@ def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(i
     rows = [calibration(0.4, 0.6), calibration(0.6, 0.8, "tuned")]
     measured = replace(inputs, ledgers=ledgers, judge_calibration=JUDGE_CALIBRATION.build(rows))
     found = judge_findings(measured, read_records(ledgers))
-    assert [(each.used, each.scores, each.trusted) for each in found] == [
-        (False, True, False),
-        (True, False, True),
-    ]
+    assert [(each.used, each.scores) for each in found] == [(False, True), (True, False)]
     assert "Models are scored in this way" in found[0].sentence
-    assert judge_verdict(found) == (False, judge_verdict(found)[1])
-    assert "In 1 of 2 measurements" in judge_verdict(found)[1]
+    assert "In 1 of 2 measurements" in render_page(measured, drawn)
 
 
 def test_leanings_are_told_only_where_they_were_measured() -> None:
@@ -246,13 +243,38 @@ def test_a_model_taught_by_a_judge_at_chance_is_marked(
     assert "at chance" not in render_page(replace(inputs, models=models), drawn)
 
 
-def test_unequal_settings_are_shown(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
-    assert [row["same_settings"] for row in one_difference(inputs)] == [True]
-    unequal = replace(
-        inputs, models=inputs.models.with_columns(settings_digest=pl.concat_str("arm", "settings_digest"))
-    )
-    assert [row["same_settings"] for row in one_difference(unequal)] == [False]
+def with_setting(inputs: ReportInputs, name: str, **values: str) -> ReportInputs:
+    """The same with a setting of its own in every arm's policy."""
+    models = [
+        {**row, "settings": json.dumps({name: values[row["arm"]]}), "settings_digest": values[row["arm"]]}
+        if row["arm"] in values else row
+        for row in inputs.models.to_dicts()
+    ]  # fmt: skip
+    return replace(inputs, models=MODEL.build(models))
+
+
+def test_settings_that_must_not_differ_are_shown(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
+    (row,), against = one_difference(inputs)
+    assert (row["differing"], against) == ("", [])
+    unequal = with_setting(inputs, "steps", public="4", standard="5")
+    (row,), against = one_difference(unequal)
+    assert (row["comparable"], row["differing"]) == (False, "steps (4 in public, 5 in standard)")
+    assert against[0].startswith("policy: steps: differs between the arms (4 in public, 5 in standard)")
     assert "these arms cannot be compared" in render_page(unequal, drawn)
+
+
+def test_other_weights_are_told_with_what_they_hide_and_arms_stay_comparable(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    weighted = with_setting(inputs, WEIGHTS, public="gac", standard="uniform")
+    (row,), against = one_difference(weighted)
+    assert row["comparable"]
+    assert [each.partition(",")[0] for each in against] == [
+        "preference model: principle weights: public draws principles in another way (gac) than the other arms"
+    ]
+    words = Page(render_page(weighted, drawn)).words()
+    assert "the same but for principle weights (gac in public, uniform in standard)" in words
+    assert against[0] in words and "cannot be compared" not in words
 
 
 def test_how_sure_groups_and_scores_are_is_told_in_figures(inputs: ReportInputs, html: str) -> None:

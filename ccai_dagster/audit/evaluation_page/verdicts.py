@@ -17,6 +17,7 @@ from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.findings import SMALL_SHARE
 from ccai_dagster.evaluation.outcomes import PEOPLE
 from ccai_dagster.evaluation.scores import ALL, ELO_BENCHMARK, PEOPLE_ELO
+from ccai_dagster.feedback.judge_accuracy import BY_JUDGE_AT_CHANCE
 
 Verdict = Literal["higher", "lower", "alike", "unclear"]
 
@@ -100,7 +101,7 @@ def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, floa
     elo, name = is_elo(row), measure(row)
     what, arm = name[0].upper() + name[1:], f"“{row['arm']}”"
     span = f"95% interval {written(ends[1], elo, True)} to {written(ends[2], elo, True)}"
-    marked = " (By a judge at chance.)" if row["judge_at_chance"] else ""
+    marked = BY_JUDGE_AT_CHANCE if row["judge_at_chance"] else ""
     if verdict in ("higher", "lower"):
         size = written(abs(ends[0]), elo)
         return f"{what} is {verdict} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"

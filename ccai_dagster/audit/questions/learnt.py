@@ -14,15 +14,10 @@ import polars as pl
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
 from ccai_dagster.audit.records import counted, listed, quoted
 from ccai_dagster.consultation import BASE
+from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.digest import SHORT
+from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE
 
-STAGES = ("supervised_policy", "preference_model", "policy")
-KIND_OF_MODEL = {
-    "base_model": "the untrained language model",
-    "supervised_policy": "the model taught by its own revisions",
-    "preference_model": "the model that learnt the preferences",
-    "policy": "the model trained to please the preference model",
-}
 COMPARED = (
     "compared_with", "difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable",
 )  # fmt: skip
@@ -31,7 +26,7 @@ COMPARED = (
 
 def model_keys(evidence: Evidence) -> list[str]:
     """Return the keys of all models' records."""
-    return ["base_model", *(f"{arm}/{stage}" for arm in evidence.arms for stage in STAGES)]
+    return ["base_model", *(f"{arm}/{stage}" for arm in evidence.arms for stage in ARM_STAGES)]
 
 
 def answer_pair(pair_id: str, evidence: Evidence) -> Answer:
@@ -114,7 +109,7 @@ def answer_model(digest: str, evidence: Evidence) -> Answer:
 
 def _model(key: str, row: Mapping[str, Any], evidence: Evidence) -> tuple[list[str], list[Any]]:
     arm = f" of the arm {row['arm']}" if row["arm"] != BASE else ""
-    story = [f"{key} is {KIND_OF_MODEL.get(row['stage'], row['stage'])}{arm}."]
+    story = [f"{key} is {MODEL_STAGES.get(row['stage'], row['stage'])}{arm}."]
     signed = []
     if row["parent_digest"]:
         story.append(f"It was trained from {row['parent_digest'][:SHORT]}.")
@@ -159,10 +154,7 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
     ]
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
-        story.append(
-            "It rests on a feedback model that was measured to be no better than chance: it shows that the "
-            "machinery works, not what the model learnt."
-        )
+        story.append(SCORES_AT_CHANCE)
     model = "base_model" if arm == BASE else f"{arm}/policy"
     source = {
         "elo": "elo_scores",
