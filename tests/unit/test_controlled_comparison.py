@@ -140,9 +140,10 @@ def check_of(name: str, models: dict[str, dict[str, pl.DataFrame]]) -> tuple[boo
     consultation = read_consultation(SAMPLE)
     built = [*training.build(consultation), *evaluation.build(consultation)]
     asset = next(each for each in built if dg.AssetKey(name) in each.keys)
+    read = [dg.AssetSpec(key).with_io_manager_key("tables") for key in asset.dependency_keys]
     run = SimpleNamespace(log=lambda values: None, url="http://localhost")
     resources = {"tables": Given(models), "tracking": SimpleNamespace(run=lambda *about: nullcontext(run))}
-    result = dg.materialize([asset], resources=resources, raise_on_error=False)
+    result = dg.materialize([asset, *read], resources=resources, raise_on_error=False)
     (found,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "one_difference"]
     assert result.success is found.passed
     return found.passed, str(found.metadata["what"].value)
@@ -154,7 +155,10 @@ def test_both_checks_let_other_weights_pass_with_a_warning_and_refuse_other_step
 ) -> None:
     monkeypatch.setattr(evaluation, "score_table", lambda *inputs: EVAL_SCORES.empty())
     models = {
-        stage: {arm: record(stage, arm, letter * 64, SETTINGS) for arm, letter in (("public", "a"), ("standard", "b"))}
+        stage: {
+            arm: record(stage, arm, letter * 64, SETTINGS)
+            for arm, letter in (("public", "a"), ("standard", "b"))
+        }
         for stage in ARM_STAGES
     }
     assert check_of(asset, models) == (True, "nothing found")
