@@ -54,8 +54,8 @@ def code_version(made: dg.AssetMaterialization) -> str | None:
 
 def input_versions(made: dg.AssetMaterialization) -> dict[str, str]:
     """Return the data version of each input it was made from, by the input's name."""
-    return {tag.removeprefix(_INPUT_VERSION): value for tag, value in (made.tags or {}).items()
-            if tag.startswith(_INPUT_VERSION)}  # fmt: skip
+    tags = made.tags or {}
+    return {name.removeprefix(_INPUT_VERSION): tags[name] for name in tags if name.startswith(_INPUT_VERSION)}
 
 
 def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:

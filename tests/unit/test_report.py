@@ -36,7 +36,7 @@ from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.report import render_page, render_report
 from ccai_dagster.audit.report_inputs import ReportInputs, natural, number, readable, signed
 from ccai_dagster.audit.report_pictures import Picture, draw_pictures
-from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER, MODEL
+from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
 from ccai_dagster.training.controlled_comparison import WEIGHTS
 
 __all__ = ["inputs"]
@@ -245,12 +245,9 @@ def test_a_model_taught_by_a_judge_at_chance_is_marked(
 
 def with_setting(inputs: ReportInputs, name: str, **values: str) -> ReportInputs:
     """The same with a setting of its own in every arm's policy."""
-    models = [
-        {**row, "settings": json.dumps({name: values[row["arm"]]}), "settings_digest": values[row["arm"]]}
-        if row["arm"] in values else row
-        for row in inputs.models.to_dicts()
-    ]  # fmt: skip
-    return replace(inputs, models=MODEL.build(models))
+    settings = {arm: json.dumps({name: value}) for arm, value in values.items()}
+    own = pl.col("arm").replace_strict(settings, default=pl.col("settings"))
+    return replace(inputs, models=inputs.models.with_columns(own.alias("settings"), settings_digest=own))
 
 
 def test_settings_that_must_not_differ_are_shown(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
