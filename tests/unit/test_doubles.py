@@ -3,8 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ccai_dagster.decisions.chains import chain_roots, replaced_rows
 from ccai_dagster.decisions.decision import Decision, effect
@@ -12,7 +10,6 @@ from ccai_dagster.decisions.doubles import (
     Agreement,
     agreements,
     asks_for_two,
-    cohens_kappa,
     second_opinions,
 )
 from ccai_dagster.decisions.ledger import current, ledger_table
@@ -163,29 +160,6 @@ def test_a_withdrawal_leaves_the_subject_undecided() -> None:
 )
 def test_effects(kind: str, one: str, other: str, equal: bool) -> None:
     assert (effect(kind, one) == effect(kind, other)) == equal
-
-
-def test_cohens_kappa_of_a_worked_example() -> None:
-    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: observed 0.7, expected 0.5 * 0.6 + 0.5 * 0.4 = 0.5.
-    pairs = [("yes", "yes")] * 20 + [("yes", "no")] * 5 + [("no", "yes")] * 10 + [("no", "no")] * 15
-
-    assert cohens_kappa(pairs) == pytest.approx(0.4)
-    assert cohens_kappa([("in", "out"), ("out", "in")]) == pytest.approx(-1.0)
-    assert cohens_kappa([("in", "in")] * 3) is None
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1))
-def test_kappa_is_the_libraries_and_blind_to_order(pairs: list[tuple[str, str]]) -> None:
-    from sklearn.metrics import cohen_kappa_score
-
-    ours = cohens_kappa(pairs)
-    if ours is None:
-        assert len({each for pair in pairs for each in pair}) == 1
-    else:
-        one, other = zip(*pairs, strict=True)
-        assert ours == pytest.approx(cohen_kappa_score(one, other))
-        assert cohens_kappa([(b, a) for a, b in reversed(pairs)]) == pytest.approx(ours)
 
 
 def test_agreement_counts_what_counts_and_what_was_resolved_by_pair_of_roles() -> None:
