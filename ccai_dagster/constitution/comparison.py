@@ -33,7 +33,6 @@ def constitution_comparison(overlap: pl.DataFrame, published: Published, seed: i
     """Return the table `constitution_comparison`.
 
     Args:
-        overlap: CONSTITUTION_OVERLAP.
         published: Figures of a published comparison, to stand beside the computed ones.
         seed: Of the resampling of principles for the agreement.
 

@@ -33,9 +33,6 @@ from ccai_dagster.decisions.findings import (
 )
 from ccai_dagster.errors import ConsultationError
 
-TRAINING_POLICIES = ("prompt_database", "evaluations")
-"""Choices that the training ledger must hold as policies."""
-
 NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
 
 
@@ -97,8 +94,6 @@ def check_merges(
     """Check the merge ledger against the statements that are in, with their text after rewrites.
 
     Args:
-        ledger: The merge ledger.
-        statements: The statements that are in, contract `STATEMENTS`.
         known: Ids of all statements ever submitted.
         selected: Ids of the statements that reach the cut, on which the result rests; None if not known.
 
@@ -123,8 +118,6 @@ def check_ideas(
     """Check the idea ledger.
 
     Args:
-        ledger: The idea ledger.
-        statements: The statements that are in, contract `STATEMENTS`.
         needed: The statements whose ideas must be counted, if the selection goes by ideas.
         known: Ids of all statements ever submitted.
 
@@ -158,9 +151,6 @@ def check_wordings(
     """Check the wording ledger.
 
     Args:
-        ledger: The wording ledger.
-        merge_ledger: The merge ledger.
-        statements: The statements that are in, contract `STATEMENTS`.
         selected: Ids of the statements that reach the cut.
         known: Ids of all statements ever submitted.
 
@@ -206,7 +196,7 @@ def check_thresholds(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every numeric decision is taken once and in range."""
     rows, found = counting_rows(ledger, "threshold")
     found += doubled(rows or [], "threshold")
-    found = found or refusal("threshold", lambda: settled_values.thresholds(ledger))
+    found = found or refusal("threshold", lambda: settled_values.thresholds(ledger, seed=0))
     return found + one_of_two(ledger, rows, "threshold", "warning") if rows else found
 
 
@@ -221,7 +211,7 @@ def check_training(ledger: pl.DataFrame) -> list[Finding]:
     on_record = {policy.subject for policy in verdicts.policies(ledger)}
     return found + [
         Finding("error", "training", None, name, "no policy is on record; add a row `policy: ...`")
-        for name in TRAINING_POLICIES
+        for name in settled_values.policy_subjects("training")
         if name not in on_record
     ]
 
@@ -232,7 +222,6 @@ def check_signoffs(
     """Check the sign-offs against the constitutions there are.
 
     Args:
-        ledger: The sign-off ledger.
         digests: Digest of the constitution by arm, of the arms that are asked about.
         arms: All arms of the consultation, if these are more.
 

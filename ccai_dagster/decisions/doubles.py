@@ -45,7 +45,6 @@ class Agreement:
     """How often two roles decided alike on the subjects that both decided independently.
 
     Attributes:
-        kind: The kind of ledger.
         roles: The two roles, sorted.
         subjects: How many both decided on; 1 or more.
         alike: How many of these with the same effect.
@@ -104,8 +103,8 @@ def disagreeing(rows: Sequence[Row]) -> bool:
     return not same_role(rows) and any(not alike(rows[0], other) for other in rows[1:])
 
 
-def standing(rows: Iterable[Row]) -> list[tuple[Subject, Row]]:
-    """Return each subject with the row that stands for it.
+def decisive_rows(rows: Iterable[Row]) -> dict[Subject, Row]:
+    """Return the one row that decides on each subject.
 
     Where two people decided alike it is the row decided first.
 
@@ -116,11 +115,11 @@ def standing(rows: Iterable[Row]) -> list[tuple[Subject, Row]]:
         ConsultationError: One role decided twice on a subject, or independent decisions differ and nobody has
             resolved them.
     """
-    found = []
+    found = {}
     for subject, own in rows_by_subject(rows).items():
         if len(own) > 1 and (same_role(own) or disagreeing(own)):
             raise ConsultationError(f"{own[0]['kind']} ledger: {conflict(subject, own)}.")
-        found.append((subject, min(own, key=lambda row: (row["decided_at"], row["decision_id"]))))
+        found[subject] = min(own, key=lambda row: (row["decided_at"], row["decision_id"]))
     return found
 
 

@@ -21,7 +21,6 @@ def judge_at_chance(method: str, calibration: pl.DataFrame) -> bool:
     """Tell whether the feedback model, asked in this way, is no better than chance or was not measured.
 
     Args:
-        method: How it is asked.
         calibration: JUDGE_CALIBRATION; one set on which it is at chance is enough.
     """
     measured = calibration.filter(pl.col("method") == method)["at_chance"]
@@ -33,7 +32,6 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
 
     Args:
         ledger: The training ledger, already checked.
-        calibration: JUDGE_CALIBRATION.
 
     Returns:
         Warnings: the method was not measured; it was decided on other figures (its `inputs_digest` is not

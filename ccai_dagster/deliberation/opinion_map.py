@@ -31,7 +31,6 @@ def statement_means(matrix: VoteMatrix, weights: np.ndarray) -> np.ndarray:
     """Return the mean vote on each statement, of shape (statements,), in [-1, 1]; 0 where nobody voted.
 
     Args:
-        matrix: The votes.
         weights: Shape (participants,), how often each participant counts.
     """
     width, weight = matrix.shape[1], weights[matrix.row]
@@ -45,7 +44,6 @@ def impute(matrix: VoteMatrix, imputation: Imputation, weights: np.ndarray) -> n
     `opinion_map` uses the same numbers without writing them out.
 
     Args:
-        matrix: The votes.
         imputation: `zero` (the published notebook) or `column_mean` (Polis).
         weights: Shape (participants,), how often each participant counts.
 
@@ -74,8 +72,6 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
     The sign of a component is arbitrary; it is fixed so that the coordinate's largest value is positive.
 
     Args:
-        matrix: The votes.
-        procedure: Which variant, and the imputation.
         weights: Shape (participants,), how often each counts; all once if None.
 
     Returns:

@@ -36,9 +36,6 @@ from ccai_dagster.errors import ConsultationError
 def read_polis_export(place: Path) -> Import:
     """Read and check a Polis export in a folder or a zip.
 
-    Args:
-        place: See `importing.files.find_vote_files`.
-
     Raises:
         ConsultationError: See `import_polis`; or no export is there.
     """

@@ -70,12 +70,9 @@ def consensus_stability(
     interval comes from the groups, the same draws are scored with the groups on record as well.
 
     Args:
-        matrix: The votes.
         opinion_groups: OPINION_GROUPS of the same participants, in any order: the groups on record.
-        procedure: As used for them.
         reaches_cut: Tells for GAC of shape (statements,) which statements would be selected.
         bootstraps: Draws of participants.
-        seed: Of the draws.
         progress: Told how many groupings are done.
 
     Returns:

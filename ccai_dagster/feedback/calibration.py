@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.contracts import JUDGE_ANSWERS
+from ccai_dagster.decisions.settled_values import FeedbackMethod
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.judgements import REASONING, Comparison, Judge, Method, judge_comparisons
+from ccai_dagster.feedback.judgements import REASONING, Comparison, Judge, judge_comparisons
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import ReasoningSettings
@@ -30,7 +31,7 @@ def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
 
 
 def judge_answers(
-    judges: Mapping[Method, Judge],
+    judges: Mapping[FeedbackMethod, Judge],
     comparisons: Mapping[str, pl.DataFrame],
     progress: Progress = silent,
     reasoning: ReasoningSettings = REASONING,
