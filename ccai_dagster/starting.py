@@ -12,14 +12,20 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import yaml
 
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import select_statements, worded_statements
-from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, read_consultation
+from ccai_dagster.consultation import (
+    LEDGERS,
+    SAMPLE,
+    Consultation,
+    ModerationMode,
+    is_address,
+    read_consultation,
+)
 from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import read_ledger, write_ledger
@@ -54,7 +60,7 @@ judge_comparisons: {sample_judge: "sample:judge/sample_judge.jsonl"}
 """
 
 
-def from_export(export: str, destination: Path, moderation: Literal["strict", "lenient"]) -> list[str]:
+def from_export(export: str, destination: Path, moderation: ModerationMode) -> list[str]:
     """Make a consultation folder around an export, with ledgers that hold starting values only.
 
     Files are copied into the folder, without personal codes; an address is named in consultation.yaml, so that later

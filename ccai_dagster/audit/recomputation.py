@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.worlds import DECISIONS, ModerationMode, World
+from ccai_dagster.audit.worlds import DECISIONS, World
 from ccai_dagster.constitution.selection import reaches_cut
+from ccai_dagster.consultation import ModerationMode
 from ccai_dagster.contracts import DECISION_WORLDS
 from ccai_dagster.decisions.verdicts import Ideas
 from ccai_dagster.deliberation.cleaning import (

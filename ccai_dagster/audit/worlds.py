@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from ccai_dagster.consultation import ModerationMode
 from ccai_dagster.decisions.settled_values import Cut, Thresholds
 from ccai_dagster.deliberation.procedure import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
-
-ModerationMode = Literal["strict", "lenient"]
 
 MINIMUM_VOTES_STEPS = (-10, -5, 5, 10)
 NUMBERS_OF_GROUPS: tuple[int | None, ...] = (None, 2, 3, 4, 5)

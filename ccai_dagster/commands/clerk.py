@@ -10,7 +10,7 @@ from ccai_dagster.decisions.decision import Decision, is_decision, split_outcome
 from ccai_dagster.decisions.doubles import disagreeing, rows_by_subject, subject_name, subjects_of
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.recording import Answer, record
-from ccai_dagster.decisions.settled_values import VALUES, check_value
+from ccai_dagster.decisions.settled_values import VALUES, parse_value
 from ccai_dagster.errors import ConsultationError
 
 SIGNED = 12
@@ -37,7 +37,7 @@ def enter(desk: Desk, answer: Answer, seen: Sequence[str] | None = None) -> list
         _check_subjects(desk, answer)
         if kind in VALUES:
             try:
-                check_value(kind, answer.subject_ids[0], outcome)
+                parse_value(kind, answer.subject_ids[0], outcome)
             except ValueError as error:
                 raise ConsultationError(f"{error}.") from None
         if kind == "idea" and not all(idea.strip() for idea in split_outcome(outcome)[1].split("|")):

@@ -13,10 +13,11 @@ was moderated out. A subject on which nobody ever decided waits in all kinds but
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation import ModerationMode
 from ccai_dagster.decisions import settled_values, verdicts, wordings
 from ccai_dagster.decisions.decision import split_outcome
 from ccai_dagster.decisions.findings import (
@@ -50,7 +51,7 @@ def check_decision_ids(ledgers: Mapping[str, pl.DataFrame]) -> list[Finding]:
 
 
 def check_moderation(
-    ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: Literal["strict", "lenient"]
+    ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: ModerationMode
 ) -> list[Finding]:
     """Check the moderation ledger against the statements as they came in.
 

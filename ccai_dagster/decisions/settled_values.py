@@ -273,7 +273,7 @@ def policy_subjects(kind: str) -> list[str]:
     return [name for name, each in VALUES.get(kind, {}).items() if each.is_policy]
 
 
-def check_value(kind: str, subject: str, outcome: str) -> Any:
+def parse_value(kind: str, subject: str, outcome: str) -> Any:
     """Parse an outcome.
 
     Raises:
@@ -301,7 +301,7 @@ def values_as_markdown(kind: str) -> str:
 
 def _values(ledger: pl.DataFrame, kind: str) -> tuple[dict[str, Any], dict[str, str]]:
     known = VALUES[kind]
-    values = {name: check_value(kind, name, each.undecided) for name, each in known.items() if each.undecided}
+    values = {name: parse_value(kind, name, each.undecided) for name, each in known.items() if each.undecided}
     decision_ids: dict[str, str] = {}
     rows = [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
     for (name,), row in decisive_rows(rows).items():
@@ -309,7 +309,7 @@ def _values(ledger: pl.DataFrame, kind: str) -> tuple[dict[str, Any], dict[str, 
         if name not in known:
             raise ConsultationError(f"{where}: {name!r} is unknown; there are {', '.join(known)}.")
         try:
-            values[name] = check_value(kind, name, row["outcome"])
+            values[name] = parse_value(kind, name, row["outcome"])
         except ValueError as error:
             raise ConsultationError(f"{where}: {error}; supersede the row.") from None
         decision_ids[name] = row["decision_id"]

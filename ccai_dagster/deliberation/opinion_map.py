@@ -78,7 +78,7 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
         Positions are all zero if the votes do not vary.
     """
     weights = np.ones(len(matrix.participant_ids)) if weights is None else weights.astype(float)
-    whole, counts = _with_onlookers(matrix, weights) if procedure.name == "polis" else (matrix, weights)
+    whole, counts = _with_below_minimum(matrix, weights) if procedure.name == "polis" else (matrix, weights)
     centred = _centred(whole, procedure, counts)
     found = principal_components(centred)
     positions = centred.times(found.vectors)[: len(weights)]
@@ -122,8 +122,8 @@ def _sparsity_scaling(matrix: VoteMatrix, whole: VoteMatrix, procedure: Procedur
     return np.sqrt(statements / np.maximum(matrix.votes_by_participant + passed, 1))
 
 
-def _with_onlookers(matrix: VoteMatrix, weights: np.ndarray) -> tuple[VoteMatrix, np.ndarray]:
-    others = matrix.onlookers
+def _with_below_minimum(matrix: VoteMatrix, weights: np.ndarray) -> tuple[VoteMatrix, np.ndarray]:
+    others = matrix.below_minimum
     if others is None:
         return matrix, weights
     whole = VoteMatrix(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.deliberation.importing.eras import tell_era
+from ccai_dagster.deliberation.importing.eras import recognise_era
 from ccai_dagster.deliberation.importing.files import VoteFiles, find_vote_files
 from ccai_dagster.deliberation.importing.last_votes import LastVotes, check_votes, last_votes
 from ccai_dagster.deliberation.importing.polis_report import PolisFindings, polis_facts
@@ -107,7 +107,7 @@ def _findings(
             "participant_id"
         ].n_unique()
     return PolisFindings(
-        era=tell_era(
+        era=recognise_era(
             comments.columns,
             cast.unit or comments.unit,
             authors.inverted,

@@ -26,7 +26,7 @@ class Era:
     evidence: str
 
 
-def tell_era(
+def recognise_era(
     columns: Collection[str],
     unit: Unit | None,
     inverted: bool | None,
