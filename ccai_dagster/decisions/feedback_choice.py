@@ -21,6 +21,7 @@ def judge_at_chance(method: str, calibration: pl.DataFrame) -> bool:
     """Tell whether the feedback model, asked in this way, is no better than chance or was not measured.
 
     Args:
+        method: How it is asked.
         calibration: JUDGE_CALIBRATION; one set on which it is at chance is enough.
     """
     measured = calibration.filter(pl.col("method") == method)["at_chance"]

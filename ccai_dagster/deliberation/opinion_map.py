@@ -44,6 +44,7 @@ def impute(matrix: VoteMatrix, imputation: Imputation, weights: np.ndarray) -> n
     `opinion_map` uses the same numbers without writing them out.
 
     Args:
+        matrix: The votes.
         imputation: `zero` (the published notebook) or `column_mean` (Polis).
         weights: Shape (participants,), how often each participant counts.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.deliberation.importing.eras import recognise_era
+from ccai_dagster.deliberation.importing.eras import tell_era
 from ccai_dagster.deliberation.importing.files import VoteFiles, find_vote_files
 from ccai_dagster.deliberation.importing.last_votes import LastVotes, check_votes, last_votes
 from ccai_dagster.deliberation.importing.polis_report import PolisFindings, polis_facts
@@ -35,6 +35,9 @@ from ccai_dagster.errors import ConsultationError
 
 def read_polis_export(place: Path) -> Import:
     """Read and check a Polis export in a folder or a zip.
+
+    Args:
+        place: See `importing.files.find_vote_files`.
 
     Raises:
         ConsultationError: See `import_polis`; or no export is there.
@@ -107,7 +110,7 @@ def _findings(
             "participant_id"
         ].n_unique()
     return PolisFindings(
-        era=recognise_era(
+        era=tell_era(
             comments.columns,
             cast.unit or comments.unit,
             authors.inverted,

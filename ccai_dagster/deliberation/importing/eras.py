@@ -26,7 +26,7 @@ class Era:
     evidence: str
 
 
-def recognise_era(
+def tell_era(
     columns: Collection[str],
     unit: Unit | None,
     inverted: bool | None,
