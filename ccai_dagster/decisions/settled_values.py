@@ -289,10 +289,10 @@ def parse_value(kind: str, subject: str, outcome: str) -> Any:
 def values_as_markdown(kind: str) -> str:
     """Return the table of a kind's subjects for the documentation."""
     rows = [
-        ("subject", "what it settles", "outcome", "a new folder starts with"),
+        ("subject", "outcome", "what it settles", "a new folder starts with"),
         ("---",) * 4,
         *(
-            (f"`{name}`", each.meaning, each.allowed.expected, f"`{each.start}`" if each.start else "no row")
+            (f"`{name}`", each.allowed.expected, each.meaning, f"`{each.start}`" if each.start else "no row")
             for name, each in VALUES[kind].items()
         ),
     ]

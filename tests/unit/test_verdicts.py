@@ -267,9 +267,9 @@ def test_a_new_folder_starts_with_every_value_that_must_be_decided() -> None:
 def test_the_table_for_the_documentation_has_a_row_a_value() -> None:
     head, _, *rows = values_as_markdown("training").splitlines()
 
-    assert head == "| subject | what it settles | outcome | a new folder starts with |"
+    assert head == "| subject | outcome | what it settles | a new folder starts with |"
     assert [row.split("`")[1] for row in rows] == list(VALUES["training"])
     assert rows[0] == (
-        "| `harmlessness_weight` | loss weight of AI harmlessness labels; human helpfulness comparisons weigh 1 | "
-        "a number from 0 | `0.5` |"
+        "| `harmlessness_weight` | a number from 0 | loss weight of AI harmlessness labels; human helpfulness "
+        "comparisons weigh 1 | `0.5` |"
     )
