@@ -22,6 +22,8 @@ SAMPLE = Path(__file__).parent / "sample" / "consultation"
 """The consultation that comes with the project."""
 
 LEDGERS = ("moderation", "exclusion", "merge", "wording", "idea", "threshold", "training", "signoff")
+ModerationMode = Literal["strict", "lenient"]
+"""Whether a statement that nobody moderated is out (strict) or in (lenient)."""
 BASE = "base"
 """What the untrained model is called wherever arms are compared."""
 
@@ -143,7 +145,7 @@ class ConsultationFile(Settings):
     public: str
     question: str
     votes: str = "votes"
-    moderation: Literal["strict", "lenient"]
+    moderation: ModerationMode
     seed: int
     arms: dict[str, Arm]
     baseline: str
