@@ -5,7 +5,6 @@ What a folder holds is told in `consultation`, what the published files mean in 
 
 import datetime
 import json
-import os
 import shutil
 import string
 import tempfile
@@ -26,6 +25,7 @@ from ccai_dagster.constitution.on_record import (
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import ideas_on_record, select_statements, worded_statements
 from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, read_consultation
+from ccai_dagster.core.files import whole_folder
 from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import read_ledger, write_ledger
@@ -93,17 +93,16 @@ def from_export(export: str, destination: Path, moderation: Literal["strict", "l
     """
     _check_empty(destination)
     sample = read_consultation(SAMPLE)
-    unfinished = destination.resolve().parent / f".{destination.name}.{os.getpid()}"
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, unfinished, ignore_errors=True)
         if is_address(export):
             downloads = stack.enter_context(tempfile.TemporaryDirectory())
             place = stack.enter_context(VoteSource(downloads=downloads).downloaded(export))
         else:
             place = Path(export)
         imported = read_votes(place)
+        unfinished = stack.enter_context(whole_folder(destination.resolve()))
         for name in ("decisions", "constitutions"):
-            (unfinished / name).mkdir(parents=True)
+            (unfinished / name).mkdir()
         if not is_address(export):
             copy_without_codes(find_vote_files(place), unfinished / "votes")
         for kind in LEDGERS:
@@ -115,7 +114,6 @@ def from_export(export: str, destination: Path, moderation: Literal["strict", "l
         settings = string.Template(TEMPLATE).substitute(votes=votes, moderation=moderation)
         (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
         read_consultation(unfinished)
-        unfinished.replace(destination)
     return _told(imported, destination, moderation)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ccai_dagster.core.text import printable
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.visible import visible
 from resources.home import Home, home_root, place
 
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ def verify(
     except ConsultationError as error:
         raise _fail(error) from error
     for note in found.notes:
-        typer.echo(visible(note, LONGEST))
+        typer.echo(printable(note, LONGEST))
     counts = ", ".join(f"{count} in {name}" for name, count in sorted(found.counted.items()))
     typer.echo(f"Read {sum(found.counted.values())} files ({counts}) in {time.monotonic() - began:.1f} s")
     if found.mismatches:
         for each in found.mismatches:
-            typer.secho(visible(f"{each.name}: {each.what}.", LONGEST), fg=typer.colors.RED, err=True)
+            typer.secho(printable(f"{each.name}: {each.what}.", LONGEST), fg=typer.colors.RED, err=True)
         raise _fail(f"{len(found.mismatches)} things do not match {path}.")
     typer.echo(
         f"Everything is as the run left it. The manifest's own SHA-256, to compare: {file_digest(path)}"
@@ -175,7 +175,7 @@ def _printed(found: "list[Answer]", width: int) -> Iterator[str]:
     for number, answer in enumerate(found):
         if number:
             yield ""
-        yield visible(answer.subject)
+        yield printable(answer.subject)
         yield from _wrapped(answer.text, width, "  ")
         yield ""
         for sentence in answer.story:
@@ -206,12 +206,12 @@ def _printed(found: "list[Answer]", width: int) -> Iterator[str]:
 def _wrapped(text: Any, width: int, indent: str, bullet: str = "") -> list[str]:
     later = indent + " " * len(bullet) + ("" if bullet else "  ")
     return textwrap.wrap(
-        visible(str(text), LONGEST), width, initial_indent=indent + bullet, subsequent_indent=later,
+        printable(str(text), LONGEST), width, initial_indent=indent + bullet, subsequent_indent=later,
         break_on_hyphens=False,
     ) or [indent + bullet]  # fmt: skip
 
 
 def _fail(error: object) -> typer.Exit:
     for line in str(error).splitlines():
-        typer.secho(visible(line, LONGEST), fg=typer.colors.RED, err=True)
+        typer.secho(printable(line, LONGEST), fg=typer.colors.RED, err=True)
     return typer.Exit(1)

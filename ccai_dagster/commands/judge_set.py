@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ccai_dagster.core.files import write_file
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.whole_files import replace_content
 
 
 def judge_set(
@@ -25,7 +25,7 @@ def judge_set(
         table = read_published(published, source, principle)
         output.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.iter_rows(named=True)]
-        replace_content(output, "".join(lines).encode())
+        write_file(output, "".join(lines).encode())
     except (ConsultationError, OSError) as error:
         typer.secho(str(error), fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from error

@@ -13,8 +13,8 @@ import typer
 
 from ccai_dagster.commands.deciding import CONSULTATION, ROLE, desk_of, sentences
 from ccai_dagster.consultation import SAMPLE, Consultation
+from ccai_dagster.core.text import printable
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.visible import visible
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,14 +83,12 @@ def draft(
         if drafts:
             add_drafts(path, drafts)
         for each in drafts:
-            about = (
-                f"{visible(each.wanted.prompt_id)} ({each.wanted.purpose}, {visible(each.wanted.principle)})"
-            )
-            typer.echo(f"{about}: {visible(each.text)}")
+            about = f"{printable(each.wanted.prompt_id)} ({each.wanted.purpose}, {printable(each.wanted.principle)})"
+            typer.echo(f"{about}: {printable(each.text)}")
         for missing, made in zip(wanted, found, strict=True):
             if made is None:
                 hint = "the model wrote nothing usable" if with_model else "no word in it to go by"
-                typer.echo(f"{visible(missing.principle)}: not drafted, {hint}; write a prompt yourself.")
+                typer.echo(f"{printable(missing.principle)}: not drafted, {hint}; write a prompt yourself.")
         if drafts:
             typer.echo(
                 f"{len(drafts)} drafts added to {path}. Read and change them there, then `ccai prompts accept ID... "
@@ -158,7 +156,7 @@ def _record(desk: Desk, draft: WaitingDraft, role: str, reason: str) -> str:
     digest = text_digest(cells["text"])
     for row in current(desk.ledger("training")).iter_rows(named=True):
         if row["subject_ids"] == [cells["prompt_id"]] and row["inputs_digest"] == digest:
-            return f"{visible(cells['prompt_id'])}: accepted by {row['decision_id']} already."
+            return f"{printable(cells['prompt_id'])}: accepted by {row['decision_id']} already."
     answer = Answer(
         kind="training",
         subject_ids=(cells["prompt_id"],),
@@ -169,7 +167,7 @@ def _record(desk: Desk, draft: WaitingDraft, role: str, reason: str) -> str:
         inputs_digest=digest,
         suggested_by=cells["drafted_by"],
     )
-    return f"{visible(cells['prompt_id'])}: accepted, recorded as {enter(desk, answer)[0].decision_id}."
+    return f"{printable(cells['prompt_id'])}: accepted, recorded as {enter(desk, answer)[0].decision_id}."
 
 
 def _check_own_prompts(consultation: Consultation) -> None:

@@ -13,6 +13,7 @@ import polars as pl
 
 from ccai_dagster.commands.desk import Desk
 from ccai_dagster.constitution.principles import constitution_digest
+from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import Item
 from ccai_dagster.decisions.chains import replaced_rows
 from ccai_dagster.decisions.checks import TRAINING_POLICIES
@@ -21,7 +22,6 @@ from ccai_dagster.decisions.doubles import subject_name, subjects_of
 from ccai_dagster.decisions.suggestions import SameWords, draft_principle
 from ccai_dagster.decisions.verdicts import policies
 from ccai_dagster.deliberation.group_names import group_name
-from ccai_dagster.visible import visible
 
 QUOTED = 160
 """Characters of a neighbouring statement or an earlier reason."""
@@ -69,7 +69,7 @@ class Sheets:
     def policies(self) -> Iterator[str]:
         """Yield the policies of this kind, which hold for every subject."""
         for policy in policies(self._desk.ledger(self._kind)):
-            yield f"policy {visible(policy.subject)} ({policy.decision_id}): {visible(policy.text)}"
+            yield f"policy {printable(policy.subject)} ({policy.decision_id}): {printable(policy.text)}"
 
     def draft(self, item: Item) -> str | None:
         """Return a draft of the outcome that a person may take over, if there is one for this kind."""
@@ -89,8 +89,8 @@ class Sheets:
         for row in (by_id[each] for each in dict.fromkeys([*own, *replaced])):
             counts = "counts now" if row["decision_id"] in counting else "replaced"
             yield (
-                f"{counts}: {row['decision_id']}, {visible(row['decided_by'])}, {row['decided_at'][:10]}: "
-                f"{visible(row['outcome'], 400)}; reason: {visible(row['reason'], 400)}"
+                f"{counts}: {row['decision_id']}, {printable(row['decided_by'])}, {row['decided_at'][:10]}: "
+                f"{printable(row['outcome'], 400)}; reason: {printable(row['reason'], 400)}"
             )
 
     def _allowed(self, name: str) -> str:
@@ -102,9 +102,9 @@ class Sheets:
         ids = [int(each) for each in item.subject]
         for key in ids:
             raw, text = self._raw[key], self._in.get(key)
-            yield f"{key}: “{visible(raw['text'] if text is None else text)}”"
+            yield f"{key}: “{printable(raw['text'] if text is None else text)}”"
             if text is not None and text != raw["text"]:
-                yield f"   typed as “{visible(raw['text'], QUOTED)}”"
+                yield f"   typed as “{printable(raw['text'], QUOTED)}”"
             yield f"   {_origin(raw)}"
             yield from self._figures(key)
         if (
@@ -112,13 +112,13 @@ class Sheets:
             and len(ids) > 1
             and (source := self._desk.wording_sources()(item.subject))
         ):
-            yield f"merged ({source.merge_id}): “{visible(source.text)}”"
+            yield f"merged ({source.merge_id}): “{printable(source.text)}”"
         for key in ids:
             for other, similarity in self._words.nearest(key):
                 if other not in ids:
                     text = self._in.get(other, self._raw[other]["text"])
                     near = f"near {key}: " if len(ids) > 1 else "near: "
-                    yield f"{near}{other} (shared words {similarity:.2f}) “{visible(text, QUOTED)}”"
+                    yield f"{near}{other} (shared words {similarity:.2f}) “{printable(text, QUOTED)}”"
 
     def _figures(self, key: int) -> Iterator[str]:
         votes = self._desk.imported.raw_votes.filter(statement_id=key)
@@ -152,7 +152,7 @@ class Sheets:
             return
         yield f"the constitution {arm}, {table.height} principles:"
         for row in table.sort("principle_id").iter_rows(named=True):
-            yield f"   {row['principle_id']}: {visible(row['text'], 10_000)}"
+            yield f"   {row['principle_id']}: {printable(row['text'], 10_000)}"
         yield f"digest {constitution_digest(table)}"
 
 
@@ -186,7 +186,7 @@ def choices(item: Item) -> str:
 
 def heading(item: Item, place: str) -> str:
     """Return the line above a sheet; `place` is `3 of 12`."""
-    return f"── {item.kind} {place} ── {visible(subject_name(item.kind, item.subject))} ── {item.state}"
+    return f"── {item.kind} {place} ── {printable(subject_name(item.kind, item.subject))} ── {item.state}"
 
 
 def _origin(raw: dict[str, Any]) -> str:

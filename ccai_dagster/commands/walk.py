@@ -10,11 +10,11 @@ import typer
 from ccai_dagster.commands.clerk import SIGNED, enter, outcome_of
 from ccai_dagster.commands.desk import Desk
 from ccai_dagster.commands.sheet import Sheets, choices, heading
+from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import Item
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.decisions.suggestions import DRAFT
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.visible import visible
 
 Say = Callable[[str], None]
 SKIP, BACK, QUIT, TAKE = ("s", "skip"), ("b", "back"), ("q", "quit"), ("draft",)
@@ -58,7 +58,7 @@ def walk(desk: Desk, kind: str, role: str, policy_ref: str | None, say: Say) -> 
     items = desk.agenda(kind)
     subjects = [item.subject for item in items if item.open_to(session.role)]
     if not subjects:
-        say(f"{kind}: nothing to decide for {visible(session.role)}.{_others(items)}")
+        say(f"{kind}: nothing to decide for {printable(session.role)}.{_others(items)}")
         return
     place = 0
     try:
@@ -93,7 +93,7 @@ def _one(session: _Walk, sheets: Sheets, item: Item, place: str) -> int:
         say(f"  {line}")
     draft = sheets.draft(item)
     if draft:
-        say(f"  draft by {DRAFT}, to be rewritten or taken over: {visible(draft)}")
+        say(f"  draft by {DRAFT}, to be rewritten or taken over: {printable(draft)}")
         say("  type `draft` to take it over as it stands")
     say(f"  {choices(item)} · s skip, b back, q quit")
     outcome = _ask("Decision")

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
-from ccai_dagster.audit.records import counted, listed, quoted
 from ccai_dagster.consultation import BASE
+from ccai_dagster.core.text import counted, listed, quoted
 from ccai_dagster.digest import SHORT
 
 STAGES = ("supervised_policy", "preference_model", "policy")
