@@ -51,10 +51,12 @@ def printable(text: str, longest: int = LONGEST_LINE) -> str:
     return f"{shown}… [{rest:,} more characters]" if rest > 0 else shown
 
 
-def printable_lines(text: str) -> str:
-    """Return text whole and with its lines and indents, every other character that acts or hides spelt out."""
+def printable_lines(text: str, longest: int | None = None) -> str:
+    """Return text with its lines and indents, every other character that acts or hides spelt out; whole by default."""
     lines = text.replace("\r\n", "\n")
-    return "".join(each if each in "\n\t" else _spelt(each) for each in lines)
+    rest = len(lines) - (len(lines) if longest is None else longest)
+    shown = "".join(each if each in "\n\t" else _spelt(each) for each in lines[:longest])
+    return f"{shown}… [{rest:,} more characters]" if rest > 0 else shown
 
 
 def _spelt(character: str) -> str:

@@ -1,17 +1,21 @@
-"""What a person reads before deciding on one subject, as lines for a terminal.
+"""`ccai review`: one subject after the other, with what a person reads before deciding on it.
 
-Everything that participants or ledgers bring in passes through `visible`: nothing of it can move the cursor,
-turn the reading direction or be taken for markup.
+Each answer is recorded before the next subject is shown, so that a review can be stopped, killed and continued at
+any moment. Everything that participants or ledgers bring in passes through `printable`: nothing of it can move the
+cursor, turn the reading direction or be taken for markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+import typer
 
-from ccai_dagster.commands.desk import Desk
+from ccai_dagster.cli.decide import SIGNED, confirmation, record_decision
+from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import Item
@@ -19,31 +23,186 @@ from ccai_dagster.decisions.chains import replaced_rows
 from ccai_dagster.decisions.checks import TRAINING_POLICIES
 from ccai_dagster.decisions.decision import VERBS, WITHDRAWN, split_ids
 from ccai_dagster.decisions.doubles import subject_name, subjects_of
-from ccai_dagster.decisions.suggestions import SameWords, draft_principle
+from ccai_dagster.decisions.recording import Answer
+from ccai_dagster.decisions.suggestions import DRAFT, SameWords, draft_principle
 from ccai_dagster.decisions.verdicts import policies
 from ccai_dagster.deliberation.group_names import group_name
+from ccai_dagster.errors import ConsultationError
 
+Say = Callable[[str], None]
+SKIP, BACK, QUIT, TAKE = ("s", "skip"), ("b", "back"), ("q", "quit"), ("draft",)
+FORWARD, STAY, BACKWARD = 1, 0, -1
 QUOTED = 160
 """Characters of a neighbouring statement or an earlier reason."""
 
 EXPORT = {1: "moderated in", -1: "moderated out", 0: "never moderated"}
 
 
-class Sheets:
-    """The sheets of one kind; what all have in common is read once."""
+class _Stop(Exception):
+    """The person wants to stop; everything answered is recorded."""
 
-    def __init__(self, desk: Desk, kind: str) -> None:
-        self._desk = desk
+
+@dataclass
+class _Review:
+    opened: OpenConsultation
+    kind: str
+    role: str
+    policy_ref: str | None
+    say: Say
+    recorded: list[str] = field(default_factory=list)
+
+
+def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: str | None, say: Say) -> None:
+    """Show and record until nothing is left or the person stops.
+
+    Args:
+        opened: The consultation.
+        kind: The kind of ledger.
+        role: Of whoever decides.
+        policy_ref: The rule the decisions follow, if any.
+        say: Prints a line.
+
+    Raises:
+        ConsultationError: The role is empty, or a ledger or the export cannot be read.
+    """
+    if not role.strip():
+        raise ConsultationError("A role is needed; give it with --as.")
+    if kind == "wording" and opened.selected() is None:
+        raise ConsultationError(
+            "Which statements reach the cut is not known yet: `ccai run` first; it stops where people must decide."
+        )
+    session = _Review(opened, kind, role.strip(), policy_ref, say)
+    items = opened.agenda(kind)
+    subjects = [item.subject for item in items if item.open_to(session.role)]
+    if not subjects:
+        say(f"{kind}: nothing to decide for {printable(session.role)}.{_others(items)}")
+        return
+    place = 0
+    try:
+        background = Background(opened, kind)
+        for line in background.policies():
+            say(line)
+        while place < len(subjects):
+            now = {item.subject: item for item in opened.agenda(kind)}.get(subjects[place])
+            if now is None or not _may(now, session):
+                place += 1
+                continue
+            step = _one(session, background, now, f"{place + 1} of {len(subjects)}")
+            place = max(0, place + step)
+    except (_Stop, typer.Abort):
+        say("")
+    left = sum(item.open_to(session.role) for item in opened.agenda(kind))
+    say(f"{len(session.recorded)} recorded, {left} left. Run the same command to go on.")
+
+
+def _may(item: Item, session: _Review) -> bool:
+    """Whether this person may answer now: it is open to them, or they alone decided it and came back to it."""
+    alone = bool(item.rows) and {row["decided_by"] for row in item.rows} == {session.role}
+    return item.open_to(session.role) or (alone and bool(set(_ids(item)) & set(session.recorded)))
+
+
+def _one(session: _Review, background: Background, item: Item, place: str) -> int:
+    """Show a subject and record an answer; return how far to go on."""
+    say = session.say
+    say("")
+    say(heading(item, place))
+    for line in background.lines(item):
+        say(f"  {line}")
+    draft = background.draft(item)
+    if draft:
+        say(f"  draft by {DRAFT}, to be rewritten or taken over: {printable(draft)}")
+        say("  type `draft` to take it over as it stands")
+    say(f"  {choices(item)} · s skip, b back, q quit")
+    outcome = _ask("Decision")
+    if (step := _step(outcome)) is not None:
+        return step
+    if not outcome:
+        return STAY
+    taken_over = draft is not None and outcome.lower() in TAKE
+    outcome = draft if draft is not None and taken_over else outcome
+    if item.kind == "signoff" and not _signed(session, item):
+        return STAY
+    reason = _ask("Reason")
+    while not reason:
+        say("  A decision needs a reason.")
+        reason = _ask("Reason")
+    if (step := _step(reason)) is not None:
+        return step
+    suggested_by = DRAFT if taken_over or outcome == draft else item.proposal.suggested_by
+    answer = Answer(
+        kind=item.kind,
+        subject_ids=item.subject,
+        outcome=outcome,
+        reason=reason,
+        decided_by=session.role,
+        supersedes=_replaces(item, session.role),
+        policy_ref=session.policy_ref,
+        suggested_by=suggested_by,
+    )
+    try:
+        rows = record_decision(session.opened, answer, _ids(item))
+    except ConsultationError as error:
+        say(f"  {error}")
+        return STAY
+    session.recorded.append(rows[0].decision_id)
+    for line in confirmation(session.opened, rows):
+        say(f"  {line}")
+    return FORWARD
+
+
+def _signed(session: _Review, item: Item) -> bool:
+    """Have the person type what they sign."""
+    digest = session.opened.basis("signoff")(item.subject) or ""
+    typed = _ask(f"First {SIGNED} characters of the digest")
+    if len(typed) >= SIGNED and digest.startswith(typed):
+        return True
+    session.say("  This is not the digest of the constitution shown; nothing was signed.")
+    return False
+
+
+def _replaces(item: Item, role: str) -> tuple[str, ...]:
+    """What an answer replaces: everything on the subject, save another person's independent decision."""
+    if item.state == "one of two":
+        return tuple(row["decision_id"] for row in item.rows if row["decided_by"] == role)
+    return tuple(_ids(item))
+
+
+def _ids(item: Item) -> list[str]:
+    return [row["decision_id"] for row in item.rows]
+
+
+def _step(typed: str) -> int | None:
+    """How far to go on for a key; None if it is no key."""
+    key = typed.lower()
+    if key in QUIT:
+        raise _Stop
+    return FORWARD if key in SKIP else BACKWARD if key in BACK else None
+
+
+def _ask(what: str) -> str:
+    return str(typer.prompt(what, default="", show_default=False)).strip()
+
+
+def _others(items: list[Item]) -> str:
+    waiting = [item for item in items if item.state in ("disagreeing", "one of two")]
+    return f" {len(waiting)} wait for another role." if waiting else ""
+
+
+class Background:
+    """The background of one kind; what all have in common is read once."""
+
+    def __init__(self, opened: OpenConsultation, kind: str) -> None:
+        self._desk = opened
         self._kind = kind
-        self._raw = {row["statement_id"]: row for row in desk.imported.raw_statements.to_dicts()}
+        self._raw = {row["statement_id"]: row for row in opened.imported.raw_statements.to_dicts()}
         self._in: dict[int, str] = {}
         if kind in ("merge", "idea", "wording"):
-            self._in = dict(desk.statements().select("statement_id", "text").iter_rows())
+            self._in = dict(opened.statements().select("statement_id", "text").iter_rows())
         self._words = SameWords(self._in or {key: row["text"] for key, row in self._raw.items()})
-        self._groups = desk.table("opinion_groups")
-        self._scores = _by_id(desk.table("gac_scores"))
-        self._intervals = _by_id(desk.table("consensus_stability"))
-        self._selected = _by_id(desk.table("selected_statements"))
+        self._groups = opened.table("opinion_groups")
+        self._scores = _by_id(opened.table("gac_scores"))
+        self._intervals = _by_id(opened.table("consensus_stability"))
+        self._selected = _by_id(opened.table("selected_statements"))
 
     def lines(self, item: Item) -> Iterator[str]:
         """Yield the lines about one subject.
@@ -185,7 +344,7 @@ def choices(item: Item) -> str:
 
 
 def heading(item: Item, place: str) -> str:
-    """Return the line above a sheet; `place` is `3 of 12`."""
+    """Return the line above a subject; `place` is `3 of 12`."""
     return f"── {item.kind} {place} ── {printable(subject_name(item.kind, item.subject))} ── {item.state}"
 
 

@@ -31,8 +31,8 @@ from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import read_ledger, write_ledger
 from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.deliberation import cleaning, consensus, groups
-from ccai_dagster.deliberation.importing.copies import copy_without_codes
-from ccai_dagster.deliberation.importing.files import find_vote_files
+from ccai_dagster.deliberation.importing.csv_columns import read_header, read_text_csv
+from ccai_dagster.deliberation.importing.files import ROLES, SourceFile, VoteFiles, find_vote_files
 from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.vote_matrix import in_context, vote_matrix
@@ -53,6 +53,8 @@ STARTING_VALUES = {
     },
 }  # fmt: skip
 """Values a new folder starts with; every one is a decision its team has yet to take."""
+
+PERSONAL_CODE = "xid"
 
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation.py.
@@ -268,3 +270,30 @@ def _sample_sets(sample: Consultation) -> str:
         if each.format != "opinion_qa"  # the opinions of another public
     }
     return yaml.safe_dump({"benchmarks": chosen}, sort_keys=False)
+
+
+def copy_without_codes(found: VoteFiles, folder: Path) -> None:
+    """Copy the files that an import reads, under the names that tell what they are for.
+
+    Everything is copied byte for byte, except a matrix with a column of personal codes, which is written
+    without it.
+
+    Args:
+        found: The export.
+        folder: Made.
+    """
+    folder.mkdir(parents=True)
+    for role, file in found.files.items():
+        path = folder / _plain_name(role, file)
+        if role == "matrix" and PERSONAL_CODE in read_header(file, {}):
+            read_text_csv(file, wanted=lambda name: name != PERSONAL_CODE).write_csv(path)
+        else:
+            with file.open() as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _plain_name(role: str, file: SourceFile) -> str:
+    """The shortest name a file of this role and kind may have: without what a download put before it."""
+    ending = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
+    names = [name for name, each in ROLES.items() if each == role and name.endswith(ending)]
+    return next((name for name in names if file.name.lower().endswith(name)), names[0])
