@@ -141,7 +141,8 @@ def _tables(manifest: Manifest, there: Mapping[str, Path], intact: Mapping[str, 
             yield Mismatch(name, f"cannot be read as a table ({str(error.__cause__).splitlines()[0]})")
             continue
         if table is None:
-            continue  # it was there a moment ago
+            yield Mismatch(name, "is not there any more")
+            continue
         versions = content_versions(key, table)
         if made.data_version not in versions:
             yield Mismatch(
