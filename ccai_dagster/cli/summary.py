@@ -18,7 +18,6 @@ SHOWN = ("all",)
 DIFFERENCES = 3
 """Differences that are told in a sentence; the page has all, and what does not differ or cannot be told."""
 
-
 PAGES = {"Report": "audit_report.html", "Evaluation": "evaluation.html", "Replication": "replication.html"}
 
 

@@ -103,6 +103,6 @@ def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
 def replace(path: Path, content: str) -> None:
     """Put new content in place of a file's, so that nobody reads half of it."""
     try:
-        write_file(path, content.encode())
+        write_file(path, content)
     except OSError as error:
         raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error

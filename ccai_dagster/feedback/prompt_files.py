@@ -158,7 +158,7 @@ def remove_drafts(path: Path, ids: Collection[str]) -> None:
     with written_alone(path, lock_beside(path)):
         gone = {each for each in read_drafts(path) if each in ids}
         kept = [record for key, record in _records(path.read_bytes().decode()) if key not in gone]
-        write_file(path, "".join(kept).encode())
+        write_file(path, "".join(kept))
 
 
 def _records(content: str) -> Iterator[tuple[str, str]]:
