@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ccai_dagster import cli
+from ccai_dagster.cli import app as cli
 from ccai_dagster.cli.new import from_ccai, from_export
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation import SAMPLE, read_consultation
