@@ -19,6 +19,7 @@ from typing import Any
 from dagster_pipes import PipesContext, open_dagster_pipes
 from filelock import FileLock, Timeout
 
+from ccai_dagster.core.files import write_file
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.progress import Progress, silent
 from resources import child, faults
@@ -62,9 +63,7 @@ def _run(request: StageRequest, progress: Progress) -> dict[str, Any]:
             request.made.mkdir(parents=True)
             report = STAGES[request.stage](request, progress)
             report["peak_memory_bytes"] = peak_memory_bytes()
-            partial = request.made / "report.partial"
-            partial.write_text(json.dumps(report), encoding="utf-8")
-            partial.rename(request.made / "report.json")
+            write_file(request.made / "report.json", json.dumps(report))
             return report
     except Timeout as error:
         raise ConsultationError(

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.records import counted, listed, percent
-from ccai_dagster.audit.report_inputs import ReportInputs, natural
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted, listed, natural, percent
 
 MOST_NAMED = 12
 """Principles that a sentence names; more are counted."""

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ccai_dagster.audit.records import Records, counted
+from ccai_dagster.audit.records import Records
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted
 from ccai_dagster.feedback.judge_accuracy import SCORED_BY
 from ccai_dagster.feedback.labels import label_counts
 

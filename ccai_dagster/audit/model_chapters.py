@@ -16,10 +16,11 @@ import polars as pl
 
 from ccai_dagster.audit.filters import Entry
 from ccai_dagster.audit.hanging_chapter import robustness_by_principle
-from ccai_dagster.audit.records import Record, Records, counted, listed
-from ccai_dagster.audit.report_inputs import ReportInputs, number, signed
+from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
+from ccai_dagster.core.text import counted, listed, number, signed
 from ccai_dagster.feedback.judge_accuracy import GUESSING
 from ccai_dagster.training.controlled_comparison import (
     difference_findings,

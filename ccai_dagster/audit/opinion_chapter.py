@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from ccai_dagster.audit.public_chapters import Source
-from ccai_dagster.audit.records import counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.statistics.wilson import wilson_interval

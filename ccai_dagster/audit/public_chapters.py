@@ -13,8 +13,9 @@ import polars as pl
 
 from ccai_dagster.audit.filters import Entry, StatementMarks
 from ccai_dagster.audit.hanging_chapter import robustness_by_principle
-from ccai_dagster.audit.records import Record, Records, counted, listed, percent
+from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.pictures.style import colour
 from ccai_dagster.statistics.wilson import wilson_interval

@@ -11,8 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.records import listed
-from ccai_dagster.audit.report_inputs import natural
+from ccai_dagster.core.text import listed, natural
 from ccai_dagster.replication.labellings import BY_ID, BY_POSITION
 
 SURE = 0.05

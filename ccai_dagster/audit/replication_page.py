@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster import pictures
-from ccai_dagster.audit.records import counted, listed, percent
 from ccai_dagster.audit.replication_chapters import (
     ReplicationPage,
     by_reason,
@@ -30,8 +29,8 @@ from ccai_dagster.audit.replication_chapters import (
     unsettled,
     verdict,
 )
-from ccai_dagster.audit.report_inputs import readable
 from ccai_dagster.audit.report_pictures import Picture
+from ccai_dagster.core.text import counted, listed, percent, readable
 from ccai_dagster.digest import table_digest
 from ccai_dagster.replication.figures import FILES
 from ccai_dagster.replication.labellings import BY_ID, BY_POSITION

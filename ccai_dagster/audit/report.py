@@ -21,10 +21,11 @@ from ccai_dagster.audit import (
     public_chapters,
 )
 from ccai_dagster.audit.filters import Entry, StatementMarks, filters
-from ccai_dagster.audit.records import Records, counted, read_records
-from ccai_dagster.audit.report_inputs import ReportInputs, number, readable
+from ccai_dagster.audit.records import Records, read_records
+from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.audit.report_pictures import Picture, draw_pictures
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
+from ccai_dagster.core.text import counted, number, readable
 from ccai_dagster.digest import SHORT
 from ccai_dagster.feedback.judge_accuracy import GUESSING, SCORED_BY, judge_verdict
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ccai_dagster import pictures
 from ccai_dagster.audit.records import read_records
-from ccai_dagster.audit.report_inputs import ReportInputs, readable
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import readable
 
 COLOURS = 64
 """Colours of a picture on the page; its own palette makes it a third as large."""

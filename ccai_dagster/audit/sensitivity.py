@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.records import counted, listed
-from ccai_dagster.audit.report_inputs import natural
 from ccai_dagster.audit.worlds import DECISIONS
 from ccai_dagster.contracts import DECISION_IMPORTANCE, DECISION_SENSITIVITY, PRINCIPLE_ROBUSTNESS
+from ccai_dagster.core.text import counted, listed, natural
 from ccai_dagster.decisions.settled_values import Thresholds
 from ccai_dagster.decisions.wordings import wordings
 

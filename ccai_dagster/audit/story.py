@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ccai_dagster.audit.records import Record, Records, counted, listed, percent, quoted
+from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.core.text import counted, listed, percent, quoted
 from ccai_dagster.deliberation.group_names import group_name
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ the model (in MLflow), not in its folder: the folder's digest is the model.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from ccai_dagster.core.text import markdown
 from ccai_dagster.feedback.judge_accuracy import NO_BETTER, judge_verdict
 
 _WHAT: Mapping[str, str] = {
@@ -55,22 +55,22 @@ def model_card(
     )
     trusted, verdict = judge_verdict([method], calibration)
     lines = [
-        f"# {record['stage'].replace('_', ' ').capitalize()} of the arm {plain(record['arm'])}",
+        f"# {record['stage'].replace('_', ' ').capitalize()} of the arm {markdown(record['arm'])}",
         "",
         _WHAT[record["stage"]],
         "",
         "| | |",
         "| --- | --- |",
-        f"| consultation | {plain(title)} |",
+        f"| consultation | {markdown(title)} |",
         f"| model | `{record['model_digest']}` |",
         f"| trained from | `{record['parent_digest']}` |",
-        f"| untrained model | {plain(source)}, `{base_model['model_digest']}` |",
+        f"| untrained model | {markdown(source)}, `{base_model['model_digest']}` |",
         f"| constitution | `{record['constitution_digest']}`, {constitution.height} principles |",
         f"| everything else | `{record['settings_digest']}` ({shared}) |",
         "",
         "## The constitution",
         "",
-        *(f"1. {plain(text)}" for text in constitution.sort("principle_id")["text"]),
+        *(f"1. {markdown(text)}" for text in constitution.sort("principle_id")["text"]),
         "",
         "## The feedback model",
         "",
@@ -78,24 +78,18 @@ def model_card(
         "",
         "## Figures of its training",
         "",
-        *(f"- {plain(name)}: {value:.4g}" for name, value in sorted(figures.items())),
+        *(f"- {markdown(name)}: {value:.4g}" for name, value in sorted(figures.items())),
         "",
         "## Limits",
         "",
         "- It says what training on this constitution did to this model, not what the public would say to it.",
         "- It was made to be compared with the other arms of its consultation. Nobody has tested it for use by people.",
-        f"- It has the knowledge, the languages and the faults of the untrained model ({plain(source)}).",
+        f"- It has the knowledge, the languages and the faults of the untrained model ({markdown(source)}).",
         *([] if trusted else [f"- {verdict}"]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def plain(text: str) -> str:
-    """Return text as one line that Markdown and HTML show as it is."""
-    shown = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    for character in "\\`*_[]|#~$":
-        shown = shown.replace(character, "\\" + character)
-    return html.escape(shown)
 
 
 def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:
@@ -103,14 +97,14 @@ def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:
         return ["None: it was trained on revisions that the untrained model wrote itself."]
     measured = calibration.filter(pl.col("method") == method).sort("comparison_set")
     if measured.is_empty():
-        return [f"Asked by the method {plain(method)}, in which it was not measured."]
+        return [f"Asked by the method {markdown(method)}, in which it was not measured."]
     name = measured["feedback_model"][0]
     return [
-        f"{plain(name)}, asked by the method {plain(method)}. How often it agreed with people "
+        f"{markdown(name)}, asked by the method {markdown(method)}. How often it agreed with people "
         "(guessing gives 50 %):",
         "",
         *(
-            f"- {plain(row['comparison_set'])}: {row['accuracy']:.0%} of {row['n']}, 95 % interval "
+            f"- {markdown(row['comparison_set'])}: {row['accuracy']:.0%} of {row['n']}, 95 % interval "
             f"{row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}"
             + (f" — **{NO_BETTER}**" if row["at_chance"] else "")
             for row in measured.iter_rows(named=True)

@@ -183,12 +183,12 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     moments: list[dict[str, Any]] = [
         {"kill_at": draw.randrange(len(whole["operations"]) // 2)},
         {"kill_when": "checkpoint-2/trainer_state.json"},  # a checkpoint without its last file
-        {"kill_when": "seals/checkpoint-3.partial"},  # one that is whole, but nobody has said so
+        {"kill_when": "seals/.checkpoint-3.sha256."},  # one that is whole, but nobody has said so
         {"terminate_after": seconds * draw.uniform(0.3, 0.9)},
         {"kill_when": "shutil.rmtree work/checkpoints/checkpoint-"},  # before one too many is removed
-        {"kill_when": "made/.model.partial/tokenizer"},  # while the final model is written
-        {"kill_when": "os.rename made/.model.partial made/model"},
-        {"kill_when": "made/report.partial"},
+        {"kill_when": ".unfinished/tokenizer"},  # while the final model is written
+        {"kill_when": "unfinished made/model"},
+        {"kill_when": "open made/.report.json"},
     ]
     died = []
     for moment in moments:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from ccai_dagster.contracts import CONSTITUTION, JUDGE_CALIBRATION
-from ccai_dagster.training.model_card import model_card, plain
+from ccai_dagster.training.model_card import model_card
 from resources.tracking import Tracking, alias_of
 
 RECORD = {
@@ -88,7 +88,6 @@ def test_text_from_outside_is_no_markup() -> None:
     text = card()
     assert "<b>" not in text and "A &lt;town&gt;" in text
     assert "1. Choose the &lt;b&gt;kind&lt;/b&gt; response. \\| \\# \\*really\\* \\# no\n" in text
-    assert plain("a\u202eb\x07c") == "a b c"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from ccai_dagster.audit.manifest import describe_file, read_manifest, write_manifest
 from ccai_dagster.audit.questions import lookup
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
-from ccai_dagster.cli import app
+from ccai_dagster.cli.app import app
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import append_decision
 from ccai_dagster.errors import ConsultationError
@@ -291,7 +291,7 @@ def test_asking_loads_neither_dagster_nor_anything_heavy() -> None:
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from ccai_dagster.cli import app\n"
+        "from ccai_dagster.cli.app import app\n"
         "assert CliRunner().invoke(app, ['audit', 'M001']).exit_code == 0\n"
         "heavy = {'dagster', 'torch', 'mlflow', 'pandera', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -13,8 +13,7 @@ from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.measures import decimals
 from ccai_dagster.audit.evaluation_page.parts import Chapter, Forest, Grid, GridCell
 from ccai_dagster.audit.evaluation_page.verdicts import comparisons
-from ccai_dagster.audit.records import counted
-from ccai_dagster.audit.report_inputs import natural
+from ccai_dagster.core.text import counted, natural
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES

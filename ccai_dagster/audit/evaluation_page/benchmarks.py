@@ -15,7 +15,7 @@ from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.measures import category_name, metric_name
 from ccai_dagster.audit.evaluation_page.parts import Chapter, Forest
 from ccai_dagster.audit.evaluation_page.verdicts import comparisons
-from ccai_dagster.audit.records import counted
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.benchmark_sets.opinion_qa import METRIC
 from ccai_dagster.evaluation.findings import regressions
 from ccai_dagster.evaluation.scores import ALL

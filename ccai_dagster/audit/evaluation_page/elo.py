@@ -11,8 +11,8 @@ from ccai_dagster.audit.evaluation_page.forests import difference_forest
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.parts import Chapter
 from ccai_dagster.audit.evaluation_page.verdicts import elo_comparisons
-from ccai_dagster.audit.records import counted
 from ccai_dagster.consultation import BASE
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.outcomes import PEOPLE
 

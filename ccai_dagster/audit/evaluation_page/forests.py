@@ -15,7 +15,7 @@ import polars as pl
 from ccai_dagster.audit.evaluation_page.measures import decimals, is_elo, limits, unit, with_interval, written
 from ccai_dagster.audit.evaluation_page.parts import Forest, ForestRow
 from ccai_dagster.audit.evaluation_page.verdicts import Comparison, span
-from ccai_dagster.audit.records import counted
+from ccai_dagster.core.text import counted
 
 Label = Callable[[Mapping[str, Any]], str]
 

@@ -11,7 +11,7 @@ from ccai_dagster.audit.evaluation_page.forests import VERDICTS, Figure, plain_f
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.measures import SMALL_SHARES, with_interval, written
 from ccai_dagster.audit.evaluation_page.parts import Chapter, Forest, Grid, GridCell
-from ccai_dagster.audit.records import counted
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.benchmark_sets.opinion_qa import METRIC
 from ccai_dagster.evaluation.clustered import LEVEL
 

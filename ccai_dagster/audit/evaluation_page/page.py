@@ -13,9 +13,8 @@ from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.judge import judge_worth
 from ccai_dagster.audit.evaluation_page.parts import Chapter
 from ccai_dagster.audit.evaluation_page.summary import in_short
-from ccai_dagster.audit.records import counted
-from ccai_dagster.audit.report_inputs import readable
 from ccai_dagster.consultation import BASE
+from ccai_dagster.core.text import counted, readable
 from ccai_dagster.digest import table_digest
 
 SHOWN = 6

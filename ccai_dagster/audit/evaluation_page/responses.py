@@ -12,9 +12,8 @@ from typing import Any
 
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.parts import Answer, Chapter, Exchange
-from ccai_dagster.audit.records import counted, listed
-from ccai_dagster.audit.report_inputs import natural, readable
 from ccai_dagster.consultation import BASE
+from ccai_dagster.core.text import counted, listed, natural, readable
 from ccai_dagster.statistics.wilson import wilson_interval
 
 UNLIKE = 0.3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ccai_dagster.audit.evaluation_page.verdicts import Comparison, comparisons, elo_comparisons
-from ccai_dagster.audit.records import counted
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 
 

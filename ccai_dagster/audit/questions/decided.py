@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
 from ccai_dagster.audit.questions.public_subjects import DELIBERATED, trail_of
-from ccai_dagster.audit.records import Record, counted, listed, quoted
+from ccai_dagster.audit.records import Record
+from ccai_dagster.core.text import counted, listed, quoted
 from ccai_dagster.digest import SHORT
 from ccai_dagster.errors import ConsultationError
 

@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.questions.evidence import Answer, Evidence
-from ccai_dagster.audit.records import counted, listed, quoted
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
+from ccai_dagster.core.text import counted, listed, quoted
 from ccai_dagster.digest import SHORT
 from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ccai_dagster.audit.manifest import Manifest, Materialization
 from ccai_dagster.audit.questions.evidence import Answer, Evidence, Seen
-from ccai_dagster.audit.records import counted, listed
+from ccai_dagster.core.text import counted, listed
 from ccai_dagster.digest import SHORT
 
 

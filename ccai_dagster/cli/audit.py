@@ -4,7 +4,6 @@ Both read files only. Neither loads Dagster, MLflow or torch: an answer should b
 """
 
 import json
-import os
 import shutil
 import textwrap
 import time
@@ -14,23 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ccai_dagster.cli.options import CONSULTATION, LONGEST, mendable_errors
+from ccai_dagster.consultation import SAMPLE, chosen_consultation
+from ccai_dagster.core.text import printable
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.visible import visible
 from resources.home import Home, home_root, place
 
 if TYPE_CHECKING:
     from ccai_dagster.audit.manifest import Manifest
     from ccai_dagster.audit.questions.evidence import Answer
-    from ccai_dagster.consultation import Consultation
 
-WIDEST, LONGEST = 110, 4_000
-"""Columns of a printed line, and characters of one sentence or text."""
-Where = Annotated[
-    Path | None,
-    typer.Option(help="Consultation folder; by default CCAI_CONSULTATION, else the sample."),
-]
+WIDEST = 110
+"""Columns of a printed line."""
 
 
+@mendable_errors()
 def audit(
     asked: Annotated[
         str,
@@ -40,7 +37,7 @@ def audit(
             "(arm/benchmark/metric) or run; a kind may stand before it, as statement:17.",
         ),
     ],
-    consultation: Where = None,
+    consultation: CONSULTATION = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: everything, in full.")] = False,
 ) -> None:
     """Tell why something is as it is: what happened to it, who decided, and in which runs it can be seen."""
@@ -48,13 +45,10 @@ def audit(
     from ccai_dagster.audit.questions.evidence import Evidence
     from ccai_dagster.audit.questions.lookup import answers
 
-    try:
-        chosen = _consultation(consultation)
-        home = Home(home_root(), chosen.name)
-        manifest = read_manifest(home.manifest)[0] if home.manifest.exists() else None
-        found = answers(asked, Evidence(chosen, place(home.tables_url), manifest))
-    except ConsultationError as error:
-        raise _fail(error) from error
+    chosen = chosen_consultation(consultation)
+    home = Home(home_root(), chosen.name)
+    manifest = read_manifest(home.manifest)[0] if home.manifest.exists() else None
+    found = answers(asked, Evidence(chosen, place(home.tables_url), manifest))
     if as_json:
         content = {"asked": asked, "answers": [answer.content() for answer in found]}
         # ASCII only: nothing that somebody typed acts on a terminal.
@@ -65,6 +59,7 @@ def audit(
         typer.echo(line)
 
 
+@mendable_errors()
 def verify(
     what: Annotated[
         Path | None,
@@ -74,11 +69,11 @@ def verify(
             "CCAI_CONSULTATION or the sample.",
         ),
     ] = None,
-    consultation: Where = None,
+    consultation: CONSULTATION = None,
 ) -> None:
     """Compute all digests again, from artifacts and ledgers, and say exactly what does not match."""
+    from ccai_dagster.audit.manifest import CONSULTATION as CONSULTATION_FILES
     from ccai_dagster.audit.manifest import (
-        CONSULTATION,
         DOWNLOADS,
         MODELS,
         REPORT,
@@ -87,44 +82,34 @@ def verify(
         read_manifest,
     )
     from ccai_dagster.audit.verification import verify as verified
-    from ccai_dagster.consultation import SAMPLE
     from ccai_dagster.digest import file_digest
 
     began = time.monotonic()
-    try:
-        path = _manifest(what, consultation)
-        manifest, untouched = read_manifest(path)
-        results = path.parent
-        home = Home(results.parent, results.name)
-        places = {
-            TABLES: place(home.tables_url),
-            MODELS: place(home.models_url),
-            REPORT: home.report,
-            DOWNLOADS: home.downloads,
-            CONSULTATION: consultation.resolve() if consultation else _folder(what, manifest),
-            SAMPLE_FILES: SAMPLE,
-        }
-        report = what if what is not None and what.is_file() and what != path else None
-        found = verified(manifest, untouched, places, report)
-    except ConsultationError as error:
-        raise _fail(error) from error
+    path = _manifest(what, consultation)
+    manifest, untouched = read_manifest(path)
+    results = path.parent
+    home = Home(results.parent, results.name)
+    places = {
+        TABLES: place(home.tables_url),
+        MODELS: place(home.models_url),
+        REPORT: home.report,
+        DOWNLOADS: home.downloads,
+        CONSULTATION_FILES: consultation.resolve() if consultation else _folder(what, manifest),
+        SAMPLE_FILES: SAMPLE,
+    }
+    report = what if what is not None and what.is_file() and what != path else None
+    found = verified(manifest, untouched, places, report)
     for note in found.notes:
-        typer.echo(visible(note, LONGEST))
+        typer.echo(printable(note, LONGEST))
     counts = ", ".join(f"{count} in {name}" for name, count in sorted(found.counted.items()))
     typer.echo(f"Read {sum(found.counted.values())} files ({counts}) in {time.monotonic() - began:.1f} s")
     if found.mismatches:
         for each in found.mismatches:
-            typer.secho(visible(f"{each.name}: {each.what}.", LONGEST), fg=typer.colors.RED, err=True)
-        raise _fail(f"{len(found.mismatches)} things do not match {path}.")
+            typer.secho(printable(f"{each.name}: {each.what}.", LONGEST), fg=typer.colors.RED, err=True)
+        raise ConsultationError(f"{len(found.mismatches)} things do not match {path}.")
     typer.echo(
         f"Everything is as the run left it. The manifest's own SHA-256, to compare: {file_digest(path)}"
     )
-
-
-def _consultation(folder: Path | None) -> "Consultation":
-    from ccai_dagster.consultation import SAMPLE, read_consultation
-
-    return read_consultation(folder or Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE))
 
 
 def _manifest(what: Path | None, consultation: Path | None) -> Path:
@@ -151,7 +136,7 @@ def _manifest(what: Path | None, consultation: Path | None) -> Path:
             names = ", ".join(str(path.parent) for path in below)
             raise ConsultationError(f"{what}: results of several consultations: {names}. Give one of them.")
     chosen = what if what is not None and (what / "consultation.yaml").is_file() else consultation
-    found = Home(home_root(), _consultation(chosen).name).manifest
+    found = Home(home_root(), chosen_consultation(chosen).name).manifest
     if not found.is_file():
         raise ConsultationError(
             f"{found}: not found, so there is nothing to compare with. `ccai run` writes it."
@@ -175,7 +160,7 @@ def _printed(found: "list[Answer]", width: int) -> Iterator[str]:
     for number, answer in enumerate(found):
         if number:
             yield ""
-        yield visible(answer.subject)
+        yield printable(answer.subject)
         yield from _wrapped(answer.text, width, "  ")
         yield ""
         for sentence in answer.story:
@@ -206,12 +191,6 @@ def _printed(found: "list[Answer]", width: int) -> Iterator[str]:
 def _wrapped(text: Any, width: int, indent: str, bullet: str = "") -> list[str]:
     later = indent + " " * len(bullet) + ("" if bullet else "  ")
     return textwrap.wrap(
-        visible(str(text), LONGEST), width, initial_indent=indent + bullet, subsequent_indent=later,
+        printable(str(text), LONGEST), width, initial_indent=indent + bullet, subsequent_indent=later,
         break_on_hyphens=False,
     ) or [indent + bullet]  # fmt: skip
-
-
-def _fail(error: object) -> typer.Exit:
-    for line in str(error).splitlines():
-        typer.secho(visible(line, LONGEST), fg=typer.colors.RED, err=True)
-    return typer.Exit(1)

@@ -6,11 +6,12 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.audit.evaluation_page.summary import in_short
-from ccai_dagster.consultation import BASE, Consultation
+from ccai_dagster.cli.open_consultation import OpenConsultation
+from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
+from ccai_dagster.core.text import listed
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.feedback.judge_accuracy import NO_BETTER, SCORES_AT_CHANCE
-from resources.home import Home
 
 SHOWN = ("all",)
 """Categories of a benchmark that are printed; the report has the rest."""
@@ -18,38 +19,34 @@ SHOWN = ("all",)
 DIFFERENCES = 3
 """Differences that are told in a sentence; the page has all, and what does not differ or cannot be told."""
 
+PAGES = {"Report": "audit_report.html", "Evaluation": "evaluation.html", "Replication": "replication.html"}
 
-def summary(consultation: Consultation, home: Home) -> list[str]:
-    """Return the summary's lines, from the tables as they stand; what was not made yet is left out."""
-    tables = Path(home.tables_url)
-    lines = [*_deliberation(consultation, tables), *_judge(tables), *_scores(consultation, tables)]
-    report = home.report / "audit_report.html"
-    if report.is_file():
-        lines.append(f"Report            {report}")
-    evaluated = home.report / "evaluation.html"
-    if evaluated.is_file():
-        lines.append(f"Evaluation        {evaluated}")
-    replicated = home.report / "replication.html"
-    if replicated.is_file():
-        lines.append(f"Replication       {replicated}")
+
+def summary(opened: OpenConsultation, report: Path) -> list[str]:
+    """Return the summary's lines, from tables and pages as they stand; what was not made yet is left out.
+
+    Args:
+        opened: The consultation.
+        report: Folder of the pages.
+    """
+    pages = {name: report / file for name, file in PAGES.items()}
     return [
-        *lines,
+        *_deliberation(opened),
+        *_judge(opened),
+        *_scores(opened),
+        *(f"{name:<18}{path}" for name, path in pages.items() if path.is_file()),
         "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses",
     ]
 
 
-def _read(path: Path) -> pl.DataFrame | None:
-    return pl.read_parquet(path) if path.is_file() else None
-
-
-def _deliberation(consultation: Consultation, tables: Path) -> Iterator[str]:
-    groups = _read(tables / "opinion_groups.parquet")
+def _deliberation(opened: OpenConsultation) -> Iterator[str]:
+    groups = opened.table("opinion_groups")
     if groups is not None:
         sizes = groups["group_id"].value_counts().sort("group_id")["count"].to_list()
-        people = _read(tables / "participants.parquet")
+        people = opened.table("participants")
         total = people.height if people is not None else groups.height
-        yield f"Participants      {groups.height:,} of {total:,} kept, in {len(sizes)} groups of {_listed(sizes)}"
-    selected = _read(tables / "selected_statements.parquet")
+        yield f"Participants      {groups.height:,} of {total:,} kept, in {len(sizes)} groups of {listed(sizes)}"
+    selected = opened.table("selected_statements")
     if selected is not None:
         fates = dict(selected["fate"].value_counts().iter_rows())
         yield (
@@ -57,8 +54,8 @@ def _deliberation(consultation: Consultation, tables: Path) -> Iterator[str]:
             f"{fates.get('principle', 0)} lead to principles, {fates.get('left out', 0)} left out by a person, "
             f"{fates.get('undecided', 0)} waiting for a decision"
         )
-    sure = _read(tables / "consensus_stability.parquet")
-    drawn = _read(tables / "group_stability.parquet")
+    sure = opened.table("consensus_stability")
+    drawn = opened.table("group_stability")
     if selected is not None and sure is not None and drawn is not None:
         own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
         likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
@@ -67,14 +64,14 @@ def _deliberation(consultation: Consultation, tables: Path) -> Iterator[str]:
             f"reach the cut in {INTERVAL[1]:.0%} of draws of other participants; groups are found again with an "
             f"adjusted Rand index of {likeness.quantile(0.5, 'linear'):.2f} [{min(likeness):.2f}, {max(likeness):.2f}]"
         )
-    counts = {arm: _read(tables / arm / "constitution.parquet") for arm in consultation.arms}
+    counts = {arm: opened.table(arm, "constitution") for arm in opened.consultation.arms}
     told = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
     if told:
         yield f"Principles        {', '.join(told)}"
 
 
-def _judge(tables: Path) -> Iterator[str]:
-    calibration = _read(tables / "judge_calibration.parquet")
+def _judge(opened: OpenConsultation) -> Iterator[str]:
+    calibration = opened.table("judge_calibration")
     if calibration is None:
         return
     for row in calibration.iter_rows(named=True):
@@ -85,11 +82,11 @@ def _judge(tables: Path) -> Iterator[str]:
         )
 
 
-def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
-    scores = _read(tables / "eval_scores.parquet")
+def _scores(opened: OpenConsultation) -> Iterator[str]:
+    scores = opened.table("eval_scores")
     if scores is None:
         return
-    arms = [BASE, *consultation.arms]
+    arms = [BASE, *opened.consultation.arms]
     shown = scores.filter(
         pl.col("category").is_in(SHOWN) | pl.col("benchmark").is_in(["adherence", "elo", "elo_by_people"])
     )
@@ -106,7 +103,7 @@ def _scores(consultation: Consultation, tables: Path) -> Iterator[str]:
         yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)
     if scores["judge_at_chance"].any():
         yield f"                  {SCORES_AT_CHANCE}"
-    yield from _in_short(scores, _read(tables / "elo_differences.parquet"))
+    yield from _in_short(scores, opened.table("elo_differences"))
 
 
 def _in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame | None) -> Iterator[str]:
@@ -123,7 +120,3 @@ def _score(value: float | None, low: float, high: float) -> str:
     digits = 0 if abs(value) >= 10 or abs(high) >= 10 else 2
     value, low, high = (round(each, digits) + 0.0 for each in (value, low, high))  # no minus before a zero
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _listed(numbers: list[int]) -> str:
-    return " and ".join(filter(None, [", ".join(map(str, numbers[:-1])), str(numbers[-1])]))

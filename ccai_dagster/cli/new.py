@@ -5,7 +5,6 @@ What a folder holds is told in `consultation`, what the published files mean in 
 
 import datetime
 import json
-import os
 import shutil
 import string
 import tempfile
@@ -26,20 +25,23 @@ from ccai_dagster.consultation import (
     is_address,
     read_consultation,
 )
+from ccai_dagster.core.files import whole_folder
 from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import read_ledger, write_ledger
 from ccai_dagster.decisions.settled_values import VALUES, thresholds
 from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.deliberation import cleaning, consensus, groups
-from ccai_dagster.deliberation.importing.copies import copy_without_codes
-from ccai_dagster.deliberation.importing.files import find_vote_files
+from ccai_dagster.deliberation.importing.csv_columns import read_header, read_text_csv
+from ccai_dagster.deliberation.importing.files import ROLES, SourceFile, VoteFiles, find_vote_files
 from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.vote_matrix import in_context, vote_matrix
 from ccai_dagster.digest import SHORT, text_digest
 from ccai_dagster.errors import ConsultationError
 from resources.vote_source import VoteSource
+
+PERSONAL_CODE = "xid"
 
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation.py.
@@ -80,17 +82,16 @@ def from_export(export: str, destination: Path, moderation: ModerationMode) -> l
     """
     _check_empty(destination)
     sample = read_consultation(SAMPLE)
-    unfinished = destination.resolve().parent / f".{destination.name}.{os.getpid()}"
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, unfinished, ignore_errors=True)
         if is_address(export):
             downloads = stack.enter_context(tempfile.TemporaryDirectory())
             place = stack.enter_context(VoteSource(downloads=downloads).downloaded(export))
         else:
             place = Path(export)
         imported = read_votes(place)
+        unfinished = stack.enter_context(whole_folder(destination.resolve()))
         for name in ("decisions", "constitutions"):
-            (unfinished / name).mkdir(parents=True)
+            (unfinished / name).mkdir()
         if not is_address(export):
             copy_without_codes(find_vote_files(place), unfinished / "votes")
         for kind in LEDGERS:
@@ -102,7 +103,6 @@ def from_export(export: str, destination: Path, moderation: ModerationMode) -> l
         settings = string.Template(TEMPLATE).substitute(votes=votes, moderation=moderation)
         (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
         read_consultation(unfinished)
-        unfinished.replace(destination)
     return _told(imported, destination, moderation)
 
 
@@ -257,3 +257,30 @@ def _sample_sets(sample: Consultation) -> str:
         if each.format != "opinion_qa"  # the opinions of another public
     }
     return yaml.safe_dump({"benchmarks": chosen}, sort_keys=False)
+
+
+def copy_without_codes(found: VoteFiles, folder: Path) -> None:
+    """Copy the files that an import reads, under the names that tell what they are for.
+
+    Everything is copied byte for byte, except a matrix with a column of personal codes, which is written
+    without it.
+
+    Args:
+        found: The export.
+        folder: Made.
+    """
+    folder.mkdir(parents=True)
+    for role, file in found.files.items():
+        path = folder / _plain_name(role, file)
+        if role == "matrix" and PERSONAL_CODE in read_header(file, {}):
+            read_text_csv(file, wanted=lambda name: name != PERSONAL_CODE).write_csv(path)
+        else:
+            with file.open() as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _plain_name(role: str, file: SourceFile) -> str:
+    """The shortest name a file of this role and kind may have: without what a download put before it."""
+    ending = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
+    names = [name for name, each in ROLES.items() if each == role and name.endswith(ending)]
+    return next((name for name in names if file.name.lower().endswith(name)), names[0])

@@ -1,4 +1,4 @@
-"""What lies on the desk of a person who decides: the ledgers, the statements, and the tables of the last run.
+"""A consultation opened for somebody who decides: its ledgers, statements, and the tables of the last run.
 
 Texts, and with them the digests that decisions are taken on, are read from the export and the ledgers, so they
 are right before and between runs. Figures (groups, consensus, selection, constitutions) are those of the last
@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 import polars as pl
-from upath import UPath
 
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation import LEDGERS, Consultation, is_address
+from ccai_dagster.consultation import LEDGERS, Consultation, chosen_consultation, is_address
+from ccai_dagster.core.files import read_table
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.agenda import AgendaItem, Basis, Proposal, agenda
 from ccai_dagster.decisions.findings import Finding, refusal, texts_by_subject, texts_digest
@@ -34,17 +34,29 @@ from ccai_dagster.deliberation.cleaning import clean_statements
 from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.errors import ConsultationError
-from resources.home import Home
+from resources.home import Home, home_root, place
 
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
 
 
-class Desk:
-    """One consultation, seen by somebody who decides."""
+def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsultation:
+    """Open a consultation; by default that of `CCAI_CONSULTATION`, else the sample.
+
+    Raises:
+        ConsultationError: There is no ledger of this kind, or the consultation cannot be read.
+    """
+    if kind is not None and kind not in LEDGERS:
+        raise ConsultationError(f"There is no ledger {kind!r}; there are {', '.join(LEDGERS)}.")
+    chosen = chosen_consultation(folder)
+    return OpenConsultation(chosen, Home(home_root(), chosen.name))
+
+
+class OpenConsultation:
+    """One consultation, as it is now and as the last run left it."""
 
     def __init__(self, consultation: Consultation, home: Home) -> None:
         self.consultation = consultation
-        self._tables = UPath(home.tables_url)
+        self._tables = place(home.tables_url)
 
     def ledger(self, kind: str) -> pl.DataFrame:
         """Read a ledger as it is now."""
@@ -81,14 +93,7 @@ class Desk:
         Raises:
             ConsultationError: The file is damaged.
         """
-        path = self._tables.joinpath(*key[:-1], f"{key[-1]}.parquet")
-        if not path.exists():
-            return None
-        try:
-            with path.open("rb") as handle:
-                return pl.read_parquet(handle)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise ConsultationError(f"{path}: damaged ({error}); `ccai run` makes it again.") from error
+        return read_table(self._tables.joinpath(*key[:-1], f"{key[-1]}.parquet"))
 
     def selected(self) -> list[int] | None:
         """Return the statements that reached the cut in the last run and are still in, by rank.
