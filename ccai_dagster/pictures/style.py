@@ -11,6 +11,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,14 @@ _LOOK = {
     "savefig.facecolor": "white",
 }
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as PNG, and in words for whoever cannot see it; the words are not escaped."""
+
+    png: bytes
+    alt: str
 
 
 def draw(paint: Callable[[Any], None], height: float, width: float = WIDTH) -> bytes:

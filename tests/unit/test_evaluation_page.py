@@ -252,8 +252,9 @@ def test_refusals_are_marked_in_words(html: str) -> None:
 def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(
     evaluation: EvaluationInputs,
 ) -> None:
-    assert pictures.score_differences(evaluation.eval_scores)[:4] == b"\x89PNG"
-    assert pictures.score_differences_alt(evaluation.eval_scores) == (
+    drawn = pictures.score_differences(evaluation.eval_scores)
+    assert drawn.png[:4] == b"\x89PNG"
+    assert drawn.alt == (
         "Paired differences with 95 % intervals in 5 comparisons of two models; 3 of the intervals leave out zero, "
         "before any correction for their number."
     )
@@ -263,8 +264,8 @@ def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(
             for at in range(40)
         )
     )
-    assert pictures.score_differences_alt(many).endswith("10 more, with wider intervals, are not drawn.")
-    assert pictures.score_differences_alt(EVAL_SCORES.empty()) == "No two models were compared."
+    assert pictures.score_differences(many).alt.endswith("10 more, with wider intervals, are not drawn.")
+    assert pictures.score_differences(EVAL_SCORES.empty()).alt == "No two models were compared."
 
 
 def test_opinions_stand_in_a_grid_with_interval_and_yardsticks(evaluation: EvaluationInputs) -> None:
