@@ -6,8 +6,6 @@ through the template's escaping; nothing that a participant or a model typed is 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +19,12 @@ from ccai_dagster.audit import (
     public_chapters,
 )
 from ccai_dagster.audit.filters import Entry, StatementMarks, filters
-from ccai_dagster.audit.records import Records, counted, read_records
-from ccai_dagster.audit.report_inputs import ReportInputs, number, readable
-from ccai_dagster.audit.report_pictures import Picture, draw_pictures
+from ccai_dagster.audit.records import Records, read_records
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.audit.report_pictures import draw_pictures
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
-from ccai_dagster.digest import SHORT
+from ccai_dagster.pages.templates import render
+from ccai_dagster.pictures import Picture
 
 UNDECIDED = "undecided"
 """Fate of the statements that wait for a decision."""
@@ -51,29 +50,13 @@ def render_page(inputs: ReportInputs, pictures: Mapping[str, Picture]) -> str:
         inputs: Finished tables.
         pictures: As `draw_pictures` returns them.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    loader = PackageLoader("ccai_dagster.audit", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "readable": readable,
-        "number": number,
-        "short": lambda digest: str(digest)[:SHORT],
+    consequences = hanging_chapter.consequences
+    shared = {
+        "consequences": consequences(inputs.decision_reversals),
+        "changing": consequences(hanging_chapter.changing(inputs.decision_reversals)),
     }
-    environment.globals["counted"] = counted
-    environment.globals["consequences"] = hanging_chapter.consequences(inputs.decision_reversals)
-    environment.globals["changing"] = hanging_chapter.consequences(
-        hanging_chapter.changing(inputs.decision_reversals)
-    )
-    script = loader.get_source(environment, "audit_report.js")[0]
-    style = loader.get_source(environment, "audit_report.css")[0]
-    # Both are files of this package, without anything a participant typed.
-    assets = {"script": Markup(script), "style": Markup(style), "script_hash": _script_hash(script)}  # noqa: S704
-    template = environment.get_template("audit_report.html.j2")
-    return template.render(**assets, pictures=pictures, **_chapters(inputs, read_records(inputs.ledgers)))
+    records = read_records(inputs.ledgers)
+    return render("audit_report.html.j2", shared, pictures=pictures, **_chapters(inputs, records))
 
 
 def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
@@ -145,8 +128,3 @@ def _subjects(records: Records, kind: str) -> frozenset[int]:
     """Statements with a decision of this kind that counts."""
     rows = [row for row in records.of_kind(kind) if row.verb in (kind, f"{kind}s")]
     return frozenset(int(subject) for row in rows for subject in row.subject_ids)
-
-
-def _script_hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -35,8 +35,9 @@ from ccai_dagster.audit.public_chapters import summary
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.report import render_page, render_report
 from ccai_dagster.audit.report_inputs import ReportInputs, natural, number, readable, signed
-from ccai_dagster.audit.report_pictures import Picture, draw_pictures
+from ccai_dagster.audit.report_pictures import draw_pictures
 from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
+from ccai_dagster.pictures import Picture
 
 __all__ = ["inputs"]
 
