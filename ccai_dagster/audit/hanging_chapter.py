@@ -93,7 +93,7 @@ def _accounted(share: float) -> str:
     return "less than 1%" if 0 < share < 0.01 else percent(share)
 
 
-def hanging_sentence(inputs: ReportInputs) -> str:
+def numbers_sentence(inputs: ReportInputs) -> str:
     """Say in one or two sentences how much hangs on the numbers, changed alone."""
     tried = inputs.decision_sensitivity.filter(~pl.col("chosen"))
     lost = sorted({key for keys in tried["lost_principles"] for key in keys}, key=natural)

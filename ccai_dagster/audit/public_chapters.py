@@ -167,7 +167,7 @@ def principle_cards(
     """Describe every principle of the derived constitution, in its order."""
     trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
     robustness = robustness_by_principle(inputs, inputs.derived_arm)
-    hanging = dict(
+    depends_on = dict(
         inputs.principle_robustness.filter(arm=inputs.derived_arm)
         .select("principle_id", "hangs_on")
         .iter_rows()
@@ -179,7 +179,7 @@ def principle_cards(
         replaced = [earlier for decision in decisions for earlier in records.chain(decision)]
         behind = [sources[key] for key in row["statement_ids"] if key in sources]
         marks = frozenset().union(*(source.marks for source in behind))
-        marks |= ({"numbers"} if hanging.get(row["principle_id"]) else set()) | (
+        marks |= ({"numbers"} if depends_on.get(row["principle_id"]) else set()) | (
             {"anew"} if replaced else set()
         )
         cards.append(

@@ -110,7 +110,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "corrections_sentence": ledger_chapter.corrections_sentence(corrected),
         "agreements": ledger_chapter.agreement_sentences(inputs),
         "numbers": hanging_chapter.numeric_decisions(inputs),
-        "hanging_sentence": hanging_chapter.hanging_sentence(inputs),
+        "numbers_sentence": hanging_chapter.numbers_sentence(inputs),
         "importance_sentence": importance_sentence(inputs.decision_importance),
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
         "reversals": hanging_chapter.reversals_by_kind(inputs),

@@ -20,7 +20,7 @@ from resources.home import Home, home_root, place
 
 if TYPE_CHECKING:
     from ccai_dagster.audit.manifest import Manifest
-    from ccai_dagster.audit.questions.evidence import Answer
+    from ccai_dagster.audit.questions.evidence import Explanation
     from ccai_dagster.consultation import Consultation
 
 WIDEST, LONGEST = 110, 4_000
@@ -171,7 +171,7 @@ def _folder(what: Path | None, manifest: "Manifest") -> Path:
     return folder
 
 
-def _printed(found: "list[Answer]", width: int) -> Iterator[str]:
+def _printed(found: "list[Explanation]", width: int) -> Iterator[str]:
     for number, answer in enumerate(found):
         if number:
             yield ""

@@ -184,9 +184,9 @@ def test_chapters_stand_in_the_order_to_read_them(evaluation: EvaluationInputs) 
         "knowledge", "bias", "further", "opinions", "overlap", "adherence", "elo", "responses",
     ]  # fmt: skip
     assert [each.anchor for each in found if each.judged] == ["adherence", "elo"]
-    answers = found[-1].exchanges
-    assert [each.differing for each in answers] == ["some refuse, some do not", "they answer differently"]
-    assert [(each.arm, each.against, each.same) for each in answers[1].answers] == [
+    exchanges = found[-1].exchanges
+    assert [each.differing for each in exchanges] == ["some refuse, some do not", "they answer differently"]
+    assert [(each.arm, each.against, each.same) for each in exchanges[1].responses] == [
         ("base", "", False), ("standard", "base", False), ("public", "standard", True),
     ]  # fmt: skip
     bare = replace(

@@ -18,7 +18,7 @@ from ccai_dagster.audit.filters import MARKS, Choice, Entry, filters
 from ccai_dagster.audit.hanging_chapter import (
     changing,
     consequences,
-    hanging_sentence,
+    numbers_sentence,
     robustness_by_principle,
 )
 from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict, label_sentences, leanings
@@ -300,12 +300,12 @@ def test_what_sets_groups_apart_is_listed_beside_its_picture(html: str) -> None:
 
 
 def test_how_much_hangs_on_numbers(inputs: ReportInputs) -> None:
-    assert hanging_sentence(inputs) == (
+    assert numbers_sentence(inputs) == (
         "Of 1 principle, 0 stay under all of 2 alternatives that were tried, and 1 would be lost under at "
         "least one: P1. 1 worded principle that is not in would come in under at least one: P2."
     )
     calm = replace(inputs, decision_sensitivity=inputs.decision_sensitivity.filter("chosen"))
-    assert hanging_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
+    assert numbers_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
 
 
 def test_empty_results_are_said_and_not_hidden(inputs: ReportInputs) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ccai_dagster.audit.evaluation_page.verdicts import Comparison, comparisons, elo_comparisons
+from ccai_dagster.audit.evaluation_page.verdicts import ShownComparison, comparisons, elo_comparisons
 from ccai_dagster.audit.records import counted
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 
@@ -52,7 +52,7 @@ def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
     return InShort(lead, _told(differ), _told(alike), _told(unclear))
 
 
-def _lead(found: Sequence[Comparison], differ: int, alike: int, unclear: int) -> str:
+def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: int) -> str:
     if not found:
         return "Nothing was compared yet."
     loose = sum(one.verdict in ("higher", "lower") and one.row["adjusted_p"] is None for one in found)
@@ -68,10 +68,10 @@ def _lead(found: Sequence[Comparison], differ: int, alike: int, unclear: int) ->
     )
 
 
-def _sorted(found: Sequence[Comparison]) -> list[Comparison]:
+def _sorted(found: Sequence[ShownComparison]) -> list[ShownComparison]:
     """Largest difference first, those of a judge that only guesses last."""
     return sorted(found, key=lambda one: (one.row["judge_at_chance"], -one.size))
 
 
-def _told(found: Sequence[Comparison]) -> list[str]:
+def _told(found: Sequence[ShownComparison]) -> list[str]:
     return [one.sentence for one in found]
