@@ -54,7 +54,8 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
         "source_hash": source_hash,
     }
     environment.globals |= {"counted": counted, "listed": listed, "percent": percent, "inline": inline}
-    return environment.get_template(template, globals=dict(shared or {})).render(**values)
+    environment.globals |= shared or {}
+    return environment.get_template(template).render(**values)
 
 
 def share(value: float | None) -> str:
