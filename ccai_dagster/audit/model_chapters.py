@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from ccai_dagster.audit.hanging_chapter import robustness_by_principle
 from ccai_dagster.audit.records import Record, Records, counted, listed
 from ccai_dagster.audit.report_inputs import ReportInputs, number, signed
 from ccai_dagster.consultation import BASE
+from ccai_dagster.pictures.results import arms_of
 
 STAGES = ("base_model", "supervised_policy", "preference_model", "policy")
 
@@ -48,7 +49,7 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
         set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)
     ):
         rows = []
-        robustness = robustness_by_principle(inputs, arm)
+        robustness = robustness_by_principle(inputs.principle_robustness, arm)
         for principle in inputs.constitutions[arm].to_dicts():
             near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
             rows.append(
@@ -117,11 +118,9 @@ def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
 VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 
 
-def model_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """One row a model, in the order they were made, with its training figures readable."""
-    rows = sorted(
-        inputs.models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"])
-    )
+def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row a MODEL, in the order they were made, with its training figures readable."""
+    rows = sorted(models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"]))
     return [{**row, "figures": _figures(row["metrics"])} for row in rows]
 
 
@@ -158,15 +157,14 @@ def one_difference(inputs: ReportInputs) -> list[dict[str, Any]]:
     return rows
 
 
-def plain_findings(inputs: ReportInputs) -> list[str]:
+def plain_findings(findings: Sequence[str]) -> list[str]:
     """Return the findings with names between quotation marks, where Markdown has backticks."""
-    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in inputs.findings]
+    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
 
 
-def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
-    """Overall scores: the arms as columns, and one row a measure with value, interval and difference."""
-    whole = inputs.eval_scores.filter(pl.col("category") == "all")
-    arms = sorted(whole["arm"].unique(), key=lambda arm: (arm != BASE, arm))
+def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+    """Overall EVAL_SCORES: the arms as columns, and one row a measure with value, interval and difference."""
+    whole = eval_scores.filter(pl.col("category") == "all")
     measures: dict[tuple[str, str], dict[str, Any]] = {}
     for row in whole.sort("benchmark", "metric", "arm").to_dicts():
         own = measures.setdefault(
@@ -187,7 +185,7 @@ def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
             "n_unanswered": row["n_unanswered"],
             "difference": "; ".join(filter(None, [told, _difference(row)])),
         }
-    return arms, list(measures.values())
+    return arms_of(whole), list(measures.values())
 
 
 def _difference(row: Mapping[str, Any]) -> str:

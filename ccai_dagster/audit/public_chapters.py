@@ -160,7 +160,7 @@ def principle_cards(
 ) -> list[PrincipleCard]:
     """Describe every principle of the derived constitution, in its order."""
     trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
-    robustness = robustness_by_principle(inputs, inputs.derived_arm)
+    robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
     depends_on = dict(
         inputs.principle_robustness.filter(arm=inputs.derived_arm)
         .select("principle_id", "hangs_on")

@@ -70,7 +70,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     sources = public_chapters.statement_sources(inputs, records, marks)
     judge = judge_chapter.judge_findings(inputs, records)
     trusted, verdict = judge_chapter.judge_verdict(judge)
-    arms, scores = model_chapters.score_rows(inputs)
+    arms, scores = model_chapters.score_rows(inputs.eval_scores)
     cards = public_chapters.principle_cards(inputs, records, sources)
     waiting = public_chapters.waiting(inputs, sources)
     left_out = left_out_chapter.left_out(inputs, records, sources)
@@ -93,8 +93,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "summary": public_chapters.summary(inputs),
         "opinion_facts": opinion_chapter.opinion_facts(inputs),
         "representatives": opinion_chapter.representatives(inputs, sources),
-        "whole_public": opinion_chapter.whole_public(inputs, sources),
-        "asked_next": opinion_chapter.asked_next(inputs, sources),
+        "whole_public": opinion_chapter.whole_public(inputs.consensus_statements, sources),
+        "asked_next": opinion_chapter.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
         "waiting": waiting,
         "left_out": left_out,
@@ -113,10 +113,10 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "numbers_sentence": hanging_chapter.numbers_sentence(inputs),
         "importance_sentence": importance_sentence(inputs.decision_importance),
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
-        "reversals": hanging_chapter.reversals_by_kind(inputs),
-        "models": model_chapters.model_rows(inputs),
+        "reversals": hanging_chapter.reversals_by_kind(inputs.decision_reversals),
+        "models": model_chapters.model_rows(inputs.models),
         "differences": model_chapters.one_difference(inputs),
-        "findings": model_chapters.plain_findings(inputs),
+        "findings": model_chapters.plain_findings(inputs.findings),
         "score_arms": arms,
         "scores": scores,
         "responses": model_chapters.response_rows(inputs),

@@ -58,9 +58,16 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
     return environment.get_template(template).render(**values)
 
 
+def decimals(value: float, digits: int, sign: bool = False) -> str:
+    """Return a number with so many decimals; nothing has no sign, everything else above it a plus if wanted."""
+    rounded = round(value, digits) + 0.0
+    text = f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
+    return text.replace("-", "−")
+
+
 def share(value: float | None) -> str:
     """Return a share, a score or an index with three decimals, a dash if missing."""
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    return "–" if value is None else decimals(value, 3)
 
 
 def figure(value: float | None) -> str:

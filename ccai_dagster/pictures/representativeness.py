@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.pictures.results import arms_of
 from ccai_dagster.pictures.style import INK, PALE, Picture, draw, plain
 
 YARDSTICKS = {"uniform": "no\npreference", "nearest_value": "nearest\ngroup", "ceiling": "expected\nat best"}
@@ -23,7 +24,7 @@ def representativeness(table: pl.DataFrame) -> Picture:
     Args:
         table: OPINION_REPRESENTATIVENESS of one benchmark.
     """
-    arms, rows = _arms(table), _rows(table)
+    arms, rows = arms_of(table), _rows(table)
     columns = [*(plain(arm, 12) for arm in arms), *YARDSTICKS.values()]
 
     def paint(figure: Any) -> None:
@@ -73,11 +74,6 @@ def representativeness(table: pl.DataFrame) -> Picture:
     return Picture(draw(paint, height), alt)
 
 
-def _arms(table: pl.DataFrame) -> list[str]:
-    """All arms, the untrained model first."""
-    return sorted(table["arm"].unique(), key=lambda arm: (arm != "base", arm))
-
-
 def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
     """One row a group: its label and its values in the order of the columns, None where there is none."""
     rows = []
@@ -94,8 +90,8 @@ def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
             {
                 "attribute": attribute,
                 "label": group if attribute == "everybody" else f"{attribute}: {group}",
-                "values": [values.get(arm) for arm in _arms(table)] + [beside[name] for name in YARDSTICKS],
-                "intervals": [ends.get(arm) for arm in _arms(table)] + [None] * len(YARDSTICKS),
+                "values": [values.get(arm) for arm in arms_of(table)] + [beside[name] for name in YARDSTICKS],
+                "intervals": [ends.get(arm) for arm in arms_of(table)] + [None] * len(YARDSTICKS),
             }
         )
     return rows

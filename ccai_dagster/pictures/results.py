@@ -54,7 +54,7 @@ def score_comparison(eval_scores: pl.DataFrame) -> Picture:
         eval_scores: EVAL_SCORES; only the category `all` is drawn.
     """
     whole = _whole(eval_scores)
-    arms = _arms(whole)
+    arms = arms_of(whole)
     panels = whole.select("benchmark", "metric").unique().sort("benchmark", "metric").rows()
     columns = min(2, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
@@ -140,9 +140,9 @@ def _whole(eval_scores: pl.DataFrame) -> pl.DataFrame:
     return whole.unique(["arm", "benchmark", "metric"], keep="first", maintain_order=True)
 
 
-def _arms(eval_scores: pl.DataFrame) -> list[str]:
-    """All arms, the untrained model first."""
-    return sorted(eval_scores["arm"].unique(), key=lambda arm: (arm != "base", arm))
+def arms_of(table: pl.DataFrame) -> list[str]:
+    """Return the arms of a table, the untrained model first."""
+    return sorted(table["arm"].unique(), key=lambda arm: (arm != "base", arm))
 
 
 def _alternatives(decision_sensitivity: pl.DataFrame) -> list[dict[str, Any]]:

@@ -351,14 +351,14 @@ def test_signs_and_order() -> None:
     assert sorted(["P10", "P2", "S1", "1"], key=natural) == ["1", "P2", "P10", "S1"]
 
 
-def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none(inputs: ReportInputs) -> None:
+def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none() -> None:
     rows = [("A", 1000, []), ("B", 999, []), ("C", 1, ["seed", "smoothing"]), ("D", 0, [])]
     table = pl.DataFrame(
         {"principle_id": [row[0] for row in rows], "n_in": [row[1] for row in rows], "n_worlds": 1000, "arm": "x",
          "share_in": [row[1] / 1000 for row in rows], "hangs_on": [row[2] for row in rows], "in_on_record": False},
         schema_overrides={"hangs_on": pl.List(pl.String)},
     )  # fmt: skip
-    assert robustness_by_principle(replace(inputs, principle_robustness=table), "x") == {
+    assert robustness_by_principle(table, "x") == {
         "A": "It is in under each of 1,000 combinations of numbers that were tried.",
         "B": "It is in under more than 99% of 1,000 combinations of numbers that were tried.",
         "C": "It is in under less than 1% of 1,000 combinations of numbers that were tried. Another choice of seed or "
@@ -487,6 +487,6 @@ def test_prompts_that_nobody_wrote_are_marked(html: str) -> None:
     assert '<span class="tag">drafted</span> <h3><bdi>Who are you?</bdi></h3>' in html
 
 
-def test_names_in_findings_stand_between_quotation_marks(inputs: ReportInputs) -> None:
-    told = replace(inputs, findings=["Accuracy on `know` is higher for `public`.", "a ` alone"])
+def test_names_in_findings_stand_between_quotation_marks() -> None:
+    told = ["Accuracy on `know` is higher for `public`.", "a ` alone"]
     assert plain_findings(told) == ["Accuracy on “know” is higher for “public”.", "a ` alone"]

@@ -10,7 +10,6 @@ import polars as pl
 from ccai_dagster.audit.evaluation_page.benchmarks import in_order
 from ccai_dagster.audit.evaluation_page.forests import VERDICTS, Figure, difference_forest, plain_forest
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
-from ccai_dagster.audit.evaluation_page.measures import decimals
 from ccai_dagster.audit.evaluation_page.parts import Chapter, Forest, Grid, GridCell
 from ccai_dagster.audit.evaluation_page.verdicts import comparisons
 from ccai_dagster.audit.records import counted
@@ -19,6 +18,7 @@ from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES
+from ccai_dagster.pages.templates import decimals
 
 KINDS = {
     "own": "principles of its own constitution only",

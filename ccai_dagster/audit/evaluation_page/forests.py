@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.evaluation_page.measures import decimals, is_elo, limits, unit, with_interval, written
+from ccai_dagster.audit.evaluation_page.measures import is_elo, limits, unit, with_interval, written
 from ccai_dagster.audit.evaluation_page.parts import Forest, ForestRow
 from ccai_dagster.audit.evaluation_page.verdicts import ShownComparison, span
 from ccai_dagster.audit.records import counted
+from ccai_dagster.pages.templates import decimals
 
 Label = Callable[[Mapping[str, Any]], str]
 
