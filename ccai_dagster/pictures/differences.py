@@ -18,7 +18,7 @@ def score_differences(eval_scores: pl.DataFrame) -> Picture:
     Args:
         eval_scores: EVAL_SCORES; Elo has no paired differences and is not drawn.
     """
-    rows = _rows(eval_scores)
+    rows = _narrowest(eval_scores)
     pairs = sorted({(row["arm"], row["compared_with"]) for row in rows})
 
     def paint(figure: Any) -> None:
@@ -35,7 +35,7 @@ def score_differences(eval_scores: pl.DataFrame) -> Picture:
         axes.set_xlabel("points of a hundred, 95 % intervals")
         axes.set_title("What differs between models")
 
-    left_out = _whole(eval_scores).height - len(rows)
+    left_out = _compared(eval_scores).height - len(rows)
     apart = sum(row["difference_low"] > 0 or row["difference_high"] < 0 for row in rows)
     alt = (
         f"Paired differences with 95 % intervals in {len(rows)} comparisons of two models; {apart} of the intervals "
@@ -46,13 +46,13 @@ def score_differences(eval_scores: pl.DataFrame) -> Picture:
     return Picture(draw(paint, height), alt if rows else "No two models were compared.")
 
 
-def _rows(eval_scores: pl.DataFrame) -> list[dict[str, Any]]:
-    whole = _whole(eval_scores).sort("benchmark", "metric", "category", "arm", "compared_with")
+def _narrowest(eval_scores: pl.DataFrame) -> list[dict[str, Any]]:
+    whole = _compared(eval_scores).sort("benchmark", "metric", "category", "arm", "compared_with")
     width = pl.col("difference_high") - pl.col("difference_low")
     return whole.filter(width.rank("ordinal") <= MOST).to_dicts()
 
 
-def _whole(eval_scores: pl.DataFrame) -> pl.DataFrame:
+def _compared(eval_scores: pl.DataFrame) -> pl.DataFrame:
     return eval_scores.filter(
         ((pl.col("category") == "all") | (pl.col("benchmark") == "adherence"))
         & pl.col("difference").is_not_null()

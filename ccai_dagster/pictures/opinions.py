@@ -66,7 +66,7 @@ def agreement_by_group(gac_scores: pl.DataFrame, threshold: float | None = None)
         gac_scores: GAC_SCORES; statements without a score are left out.
         threshold: The cut on record, in [0, 1]; statements right of it do not reach it.
     """
-    ranked = _ranked(gac_scores)
+    ranked = _by_consensus(gac_scores)
     spans = ranked.select(
         "rank",
         pl.col("group_agreement").list.min().alias("low"),
@@ -115,7 +115,7 @@ def _group_ids(opinion_groups: pl.DataFrame) -> list[int]:
     return sorted(opinion_groups["group_id"].unique())
 
 
-def _ranked(gac_scores: pl.DataFrame) -> pl.DataFrame:
+def _by_consensus(gac_scores: pl.DataFrame) -> pl.DataFrame:
     scored = gac_scores.filter(pl.col("gac").is_not_null()).sort(
         ["gac", "statement_id"], descending=[True, False]
     )

@@ -24,7 +24,7 @@ def representativeness(table: pl.DataFrame) -> Picture:
     Args:
         table: OPINION_REPRESENTATIVENESS of one benchmark.
     """
-    arms, rows = arms_of(table), _rows(table)
+    arms, rows = arms_of(table), _values(table)
     columns = [*(plain(arm, 12) for arm in arms), *YARDSTICKS.values()]
 
     def paint(figure: Any) -> None:
@@ -74,7 +74,7 @@ def representativeness(table: pl.DataFrame) -> Picture:
     return Picture(draw(paint, height), alt)
 
 
-def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
+def _values(table: pl.DataFrame) -> list[dict[str, Any]]:
     """One row a group: its label and its values in the order of the columns, None where there is none."""
     rows = []
     for attribute, group in (

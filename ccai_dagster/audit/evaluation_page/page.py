@@ -21,11 +21,11 @@ SHOWN = 6
 """Sentences of one sort on the first screen; the others unfold."""
 UNTRAINED = "the model as it was before any training here"
 _CHAPTERS: tuple[Callable[[EvaluationInputs], Chapter | None], ...] = (
-    opinions.chapter,
-    overlap.chapter,
-    adherence.chapter,
-    elo.chapter,
-    responses.chapter,
+    opinions.opinions_chapter,
+    overlap.overlap_chapter,
+    adherence.adherence_chapter,
+    elo.elo_chapter,
+    responses.responses_chapter,
 )
 
 
@@ -52,7 +52,7 @@ def render_evaluation(inputs: EvaluationInputs) -> str:
 def chapters(inputs: EvaluationInputs) -> list[Chapter]:
     """Return the chapters in the order to read them: benchmarks, then what rests on a judge, then responses."""
     found = [chapter(inputs) for chapter in _CHAPTERS]
-    return [*benchmarks.chapters(inputs), *(chapter for chapter in found if chapter is not None)]
+    return [*benchmarks.benchmark_chapters(inputs), *(chapter for chapter in found if chapter is not None)]
 
 
 def _arms(inputs: EvaluationInputs) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ UNLIKE = 0.3
 """Two responses with a smaller share of words in common than this are not compared word by word."""
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def responses_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if there were no prompts for it."""
     rows = inputs.qualitative_responses.to_dicts()
     if not rows:
@@ -47,7 +47,7 @@ def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> l
         by_prompt.setdefault(row["prompt_id"], {})[row["arm"]] = row
     found = []
     for prompt_id, by_arm in by_prompt.items():
-        responses = [_shown(arm, by_arm, inputs.baseline) for arm in sorted(by_arm, key=inputs.place)]
+        responses = [_response(arm, by_arm, inputs.baseline) for arm in sorted(by_arm, key=inputs.place)]
         refusing = {response.refused for response in responses}
         same = len({row["response"] for row in by_arm.values()}) == 1
         rank = 0 if len(refusing) > 1 else 2 if same else 1
@@ -76,7 +76,7 @@ def _kind(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
     return f"{origin} a principle that only one of the constitutions compared has: {principles}"
 
 
-def _shown(arm: str, by_arm: Mapping[str, Mapping[str, Any]], baseline: str) -> ShownResponse:
+def _response(arm: str, by_arm: Mapping[str, Mapping[str, Any]], baseline: str) -> ShownResponse:
     own = readable(by_arm[arm]["response"])
     other = {BASE: "", baseline: BASE}.get(arm, baseline)
     if other not in by_arm:

@@ -45,9 +45,9 @@ def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
         *comparisons(whole.sort(columns)),
         *elo_comparisons(elo_differences.sort("quality", "source", "arm", "other_arm")),
     ]
-    differ = _sorted([one for one in found if one.verdict in ("higher", "lower")])
+    differ = _largest_first([one for one in found if one.verdict in ("higher", "lower")])
     alike = [one for one in found if one.verdict == "alike"]
-    unclear = _sorted([one for one in found if one.verdict == "unclear"])
+    unclear = _largest_first([one for one in found if one.verdict == "unclear"])
     lead = _lead(found, len(differ), len(alike), len(unclear))
     return InShort(lead, _told(differ), _told(alike), _told(unclear))
 
@@ -68,7 +68,7 @@ def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: in
     )
 
 
-def _sorted(found: Sequence[ShownComparison]) -> list[ShownComparison]:
+def _largest_first(found: Sequence[ShownComparison]) -> list[ShownComparison]:
     """Largest difference first, those of a judge that only guesses last."""
     return sorted(found, key=lambda one: (one.row["judge_at_chance"], -one.size))
 

@@ -117,7 +117,7 @@ def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evid
     return said + hint + empty
 
 
-def _statements(evidence: Evidence) -> set[str]:
+def _statement_ids(evidence: Evidence) -> set[str]:
     table = evidence.table_if_made("raw_statements", ["statement_id"])
     return set() if table is None else {str(each) for each in table["statement_id"]}
 
@@ -162,7 +162,7 @@ def _principle(name: str, evidence: Evidence) -> Explanation:
 
 
 _KNOWN: Mapping[str, Callable[[Evidence], Collection[str]]] = {
-    "statement": _statements,
+    "statement": _statement_ids,
     "principle": _principles,
     "decision": _decisions,
     "pair": _pairs,
