@@ -6,7 +6,6 @@ which `told_run` puts into a document.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 from prov.identifier import Namespace, QualifiedName
 from prov.model import ProvDocument
+from prov.serializers.provjson import encode_json_document
 
 NAMESPACE = Namespace("ccai", "urn:ccai:")
 Value = str | int
@@ -61,8 +61,7 @@ def prov_json(document: ProvDocument) -> dict[str, Any]:
     if missing := sorted({str(name) for name in _pointers(document) if name not in names}):
         raise ValueError(f"provenance: a record points to {', '.join(missing)}, which is not described")
     ordered = ProvDocument(sorted(document.get_records(), key=lambda record: record.get_provn()), [NAMESPACE])
-    content: dict[str, Any] = json.loads(ordered.serialize(format="json"))
-    return content
+    return encode_json_document(ordered)
 
 
 def _pointers(document: ProvDocument) -> Iterator[QualifiedName]:
