@@ -236,8 +236,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
     )  # fmt: skip
     def decision_sensitivity(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
         frame = sensitivity.decision_sensitivity(decision_worlds, worded())
-        shown = picture(pictures.sensitivity(frame), pictures.sensitivity_alt(frame))
-        return Table(frame, {"what would be different": shown})
+        return Table(frame, {"what would be different": picture(pictures.sensitivity(frame))})
 
     @table_asset(
         contracts.DECISION_IMPORTANCE, key=["decision_importance"], ins=worlds,
@@ -247,7 +246,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
     def decision_importance(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
         rows = sensitivity.deciding_rows(settled())
         frame = sensitivity.decision_importance(decision_worlds, worded(), rows)
-        shown = picture(pictures.decision_importance(frame), pictures.decision_importance_alt(frame))
+        shown = picture(pictures.decision_importance(frame))
         return Table(
             frame,
             {"what hangs on which decision": shown, "in words": sensitivity.importance_sentence(frame)},
@@ -267,9 +266,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
             frame,
             {f"{arm} in words": told for arm, told in sensitivity.robustness_sentences(frame).items()}
             | {
-                arm: picture(
-                    pictures.principle_robustness(frame, arm), pictures.principle_robustness_alt(frame, arm)
-                )
+                arm: picture(pictures.principle_robustness(frame, arm))
                 for arm in frame["arm"].unique(maintain_order=True)
             },
         )

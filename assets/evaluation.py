@@ -83,12 +83,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             {
                 "mlflow": dg.MetadataValue.url(run.url),
                 "what it shows": dg.MetadataValue.md("\n".join(f"- {each}" for each in findings(frame))),
-                "score comparison": picture(
-                    pictures.score_comparison(frame), pictures.score_comparison_alt(frame)
-                ),
-                "score differences": picture(
-                    pictures.score_differences(frame), pictures.score_differences_alt(frame)
-                ),
+                "score comparison": picture(pictures.score_comparison(frame)),
+                "score differences": picture(pictures.score_differences(frame)),
             },
             [
                 Checked("one_difference", difference_findings(settings_table(records))),
@@ -132,12 +128,7 @@ def _opinions(consultation: Consultation) -> list[dg.AssetsDefinition]:
         drawn = {name: frame.filter(pl.col("benchmark") == name) for name in sets}
         return Table(
             frame,
-            {
-                f"heat map of {name}": picture(
-                    pictures.representativeness(own), pictures.representativeness_alt(own)
-                )
-                for name, own in drawn.items()
-            },
+            {f"heat map of {name}": picture(pictures.representativeness(own)) for name, own in drawn.items()},
         )
 
     return [opinion_representativeness]

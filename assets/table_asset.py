@@ -272,9 +272,9 @@ def markdown_table(frame: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def picture(png: bytes, alt: str) -> dg.MetadataValue:
+def picture(drawn: pictures.Picture) -> dg.MetadataValue:
     """Return a picture as metadata that the user interface shows."""
-    return dg.MetadataValue.md(pictures.as_markdown(png, alt))
+    return dg.MetadataValue.md(pictures.as_markdown(drawn.png, drawn.alt))
 
 
 def _cell(value: Any) -> str:

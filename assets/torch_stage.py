@@ -134,9 +134,7 @@ def train(
         {
             "mlflow": dg.MetadataValue.url(run.url),
             "mlflow run": run.run_id,
-            "training curves": picture(
-                pictures.training_curves(history), pictures.training_curves_alt(history)
-            ),
+            "training curves": picture(pictures.training_curves(history)),
             **{
                 title.replace("_", " "): dg.MetadataValue.md(markdown_table(table.head(SHOWN_ROWS)))
                 for title, table in kept.items()
@@ -153,7 +151,7 @@ def _calibration_picture(tables: Mapping[str, pl.DataFrame]) -> dict[str, dg.Met
     curve = tables.get("calibration_curve")
     if curve is None or curve.is_empty():
         return {}
-    return {"calibration": picture(pictures.calibration_curve(curve), pictures.calibration_curve_alt(curve))}
+    return {"calibration": picture(pictures.calibration_curve(curve))}
 
 
 def measure(

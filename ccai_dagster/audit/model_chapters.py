@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.text import counted, listed, number, signed
 from ccai_dagster.feedback.judge_accuracy import GUESSING
+from ccai_dagster.pictures.results import arms_of
 from ccai_dagster.training.controlled_comparison import (
     difference_findings,
     may_differ,
@@ -55,7 +56,7 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
         set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)
     ):
         rows = []
-        robustness = robustness_by_principle(inputs, arm)
+        robustness = robustness_by_principle(inputs.principle_robustness, arm)
         for principle in inputs.constitutions[arm].to_dicts():
             near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
             rows.append(
@@ -124,11 +125,9 @@ def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
 VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 
 
-def model_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """One row a model, in the order they were made, with its training figures readable."""
-    rows = sorted(
-        inputs.models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"])
-    )
+def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row a MODEL, in the order they were made, with its training figures readable."""
+    rows = sorted(models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"]))
     return [{**row, "figures": _figures(row["metrics"])} for row in rows]
 
 
@@ -178,15 +177,14 @@ def one_difference(inputs: ReportInputs) -> tuple[list[dict[str, Any]], list[str
     ]
 
 
-def plain_findings(inputs: ReportInputs) -> list[str]:
+def plain_findings(findings: Sequence[str]) -> list[str]:
     """Return the findings with names between quotation marks, where Markdown has backticks."""
-    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in inputs.findings]
+    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
 
 
-def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
-    """Overall scores: the arms as columns, and one row a measure with value, interval and difference."""
-    whole = inputs.eval_scores.filter(pl.col("category") == "all")
-    arms = sorted(whole["arm"].unique(), key=lambda arm: (arm != BASE, arm))
+def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+    """Overall EVAL_SCORES: the arms as columns, and one row a measure with value, interval and difference."""
+    whole = eval_scores.filter(pl.col("category") == "all")
     measures: dict[tuple[str, str], dict[str, Any]] = {}
     for row in whole.sort("benchmark", "metric", "arm").to_dicts():
         own = measures.setdefault(
@@ -207,7 +205,7 @@ def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
             "n_unanswered": row["n_unanswered"],
             "difference": "; ".join(filter(None, [told, _difference(row)])),
         }
-    return arms, list(measures.values())
+    return arms_of(whole), list(measures.values())
 
 
 def _difference(row: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from resources.home import Home, home_root, place
 
 if TYPE_CHECKING:
     from ccai_dagster.audit.manifest import Manifest
-    from ccai_dagster.audit.questions.evidence import Answer
+    from ccai_dagster.audit.questions.evidence import Explanation
 
 WIDEST = 110
 """Columns of a printed line."""
@@ -156,7 +156,7 @@ def _folder(what: Path | None, manifest: "Manifest") -> Path:
     return folder
 
 
-def _printed(found: "list[Answer]", width: int) -> Iterator[str]:
+def _printed(found: "list[Explanation]", width: int) -> Iterator[str]:
     for number, answer in enumerate(found):
         if number:
             yield ""

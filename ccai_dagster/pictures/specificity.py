@@ -11,7 +11,7 @@ import polars as pl
 
 from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.feedback.judge_accuracy import AT_CHANCE
-from ccai_dagster.pictures.style import INK, MUTED, draw, plain
+from ccai_dagster.pictures.style import INK, MUTED, Picture, draw, plain
 
 KINDS = ("own", "shared", "other", "rejected")
 MEASURES = {
@@ -21,7 +21,7 @@ MEASURES = {
 _SIGNED = "{:+.3f}"
 
 
-def specificity(matrix: pl.DataFrame) -> bytes:
+def specificity(matrix: pl.DataFrame) -> Picture:
     """Draw lifts by arm and kind of principle, a panel each measure.
 
     Cells told from nil after correction for all cells of their kind are framed and coloured, darker further from nil;
@@ -29,9 +29,6 @@ def specificity(matrix: pl.DataFrame) -> bytes:
 
     Args:
         matrix: SPECIFICITY.
-
-    Returns:
-        PNG.
     """
     arms = sorted(matrix["arm"].unique())
 
@@ -59,20 +56,16 @@ def specificity(matrix: pl.DataFrame) -> bytes:
             chance = f" (a judge {AT_CHANCE})" if own["judge_at_chance"].any() else ""
             axis.set_title(MEASURES[measure] + chance, fontsize=9, color=MUTED)
 
-    return draw(paint, 1.6 + 1.1 * max(1, len(arms)))
-
-
-def specificity_alt(matrix: pl.DataFrame) -> str:
-    """Say in words what `specificity` shows."""
     told = [row for row in matrix.iter_rows(named=True) if _told(row)]
     named = "; ".join(
         f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in told
     )
-    return (
+    alt = (
         f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure"
         f"{f', the judge being {AT_CHANCE}' if matrix['judge_at_chance'].any() else ''}. "
         + (f"Told from nil: {named}." if named else "No lift is told from nil.")
     )
+    return Picture(draw(paint, 1.6 + 1.1 * max(1, len(arms))), alt)
 
 
 def _told(row: dict[str, Any]) -> bool:

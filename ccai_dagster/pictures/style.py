@@ -11,6 +11,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,14 @@ _LOOK = {
     "legend.frameon": False,
     "savefig.facecolor": "white",
 }
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as PNG, and in words for whoever cannot see it; the words are not escaped."""
+
+    png: bytes
+    alt: str
 
 
 def draw(paint: Callable[[Any], None], height: float, width: float = WIDTH) -> bytes:

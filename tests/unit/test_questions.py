@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from ccai_dagster.audit.manifest import describe_file, read_manifest, write_manifest
 from ccai_dagster.audit.questions import lookup
-from ccai_dagster.audit.questions.evidence import Answer, Evidence
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation
 from ccai_dagster.cli.app import app
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import append_decision
@@ -30,7 +30,7 @@ def evidence(finished: Any) -> Evidence:
     return Evidence(finished.consultation, finished.tables, read_manifest(path)[0] if path.exists() else None)
 
 
-def ask(finished: Any, asked: str) -> Answer:
+def ask(finished: Any, asked: str) -> Explanation:
     (answer,) = lookup.answers(asked, evidence(finished))
     json.dumps(answer.content(), default=str)
     return answer

@@ -18,7 +18,7 @@ from ccai_dagster.audit.filters import MARKS, Choice, Entry, filters
 from ccai_dagster.audit.hanging_chapter import (
     changing,
     consequences,
-    hanging_sentence,
+    numbers_sentence,
     robustness_by_principle,
 )
 from ccai_dagster.audit.judge_chapter import judge_findings, label_sentences, leanings
@@ -35,9 +35,10 @@ from ccai_dagster.audit.public_chapters import summary
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.report import render_page, render_report
 from ccai_dagster.audit.report_inputs import ReportInputs
-from ccai_dagster.audit.report_pictures import Picture, draw_pictures
+from ccai_dagster.audit.report_pictures import draw_pictures
 from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
 from ccai_dagster.core.text import natural, number, readable, signed
+from ccai_dagster.pictures import Picture
 from ccai_dagster.training.controlled_comparison import WEIGHTS
 
 __all__ = ["inputs"]
@@ -319,12 +320,12 @@ def test_what_sets_groups_apart_is_listed_beside_its_picture(html: str) -> None:
 
 
 def test_how_much_hangs_on_numbers(inputs: ReportInputs) -> None:
-    assert hanging_sentence(inputs) == (
+    assert numbers_sentence(inputs) == (
         "Of 1 principle, 0 stay under all of 2 alternatives that were tried, and 1 would be lost under at "
         "least one: P1. 1 worded principle that is not in would come in under at least one: P2."
     )
     calm = replace(inputs, decision_sensitivity=inputs.decision_sensitivity.filter("chosen"))
-    assert hanging_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
+    assert numbers_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
 
 
 def test_empty_results_are_said_and_not_hidden(inputs: ReportInputs) -> None:
@@ -370,14 +371,14 @@ def test_signs_and_order() -> None:
     assert sorted(["P10", "P2", "S1", "1"], key=natural) == ["1", "P2", "P10", "S1"]
 
 
-def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none(inputs: ReportInputs) -> None:
+def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none() -> None:
     rows = [("A", 1000, []), ("B", 999, []), ("C", 1, ["seed", "smoothing"]), ("D", 0, [])]
     table = pl.DataFrame(
         {"principle_id": [row[0] for row in rows], "n_in": [row[1] for row in rows], "n_worlds": 1000, "arm": "x",
          "share_in": [row[1] / 1000 for row in rows], "hangs_on": [row[2] for row in rows], "in_on_record": False},
         schema_overrides={"hangs_on": pl.List(pl.String)},
     )  # fmt: skip
-    assert robustness_by_principle(replace(inputs, principle_robustness=table), "x") == {
+    assert robustness_by_principle(table, "x") == {
         "A": "It is in under each of 1,000 combinations of numbers that were tried.",
         "B": "It is in under more than 99% of 1,000 combinations of numbers that were tried.",
         "C": "It is in under less than 1% of 1,000 combinations of numbers that were tried. Another choice of seed or "
@@ -506,6 +507,6 @@ def test_prompts_that_nobody_wrote_are_marked(html: str) -> None:
     assert '<span class="tag">drafted</span> <h3><bdi>Who are you?</bdi></h3>' in html
 
 
-def test_names_in_findings_stand_between_quotation_marks(inputs: ReportInputs) -> None:
-    told = replace(inputs, findings=["Accuracy on `know` is higher for `public`.", "a ` alone"])
+def test_names_in_findings_stand_between_quotation_marks() -> None:
+    told = ["Accuracy on `know` is higher for `public`.", "a ` alone"]
     assert plain_findings(told) == ["Accuracy on “know” is higher for “public”.", "a ` alone"]

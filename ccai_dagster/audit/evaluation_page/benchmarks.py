@@ -73,7 +73,7 @@ _REST = _Kind(
 )
 
 
-def chapters(inputs: EvaluationInputs) -> list[Chapter]:
+def benchmark_chapters(inputs: EvaluationInputs) -> list[Chapter]:
     """Return a chapter for each kind of benchmark the consultation has."""
     placed = {
         name: next((kind for kind in _KINDS if format_ in kind.formats), _REST)

@@ -17,7 +17,7 @@ from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.outcomes import PEOPLE
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def elo_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if nothing was compared."""
     differences = inputs.elo_differences.sort("quality", "arm", "other_arm")
     by_people = pl.col("source") == PEOPLE

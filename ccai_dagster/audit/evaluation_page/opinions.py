@@ -16,7 +16,7 @@ from ccai_dagster.evaluation.benchmark_sets.opinion_qa import METRIC
 from ccai_dagster.evaluation.clustered import LEVEL
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def opinions_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if the consultation asks no opinions."""
     table = inputs.opinion_representativeness
     if table is None or table.is_empty():

@@ -17,7 +17,7 @@ NAMES = {
 """How the forest calls the shares that depend on the other constitution."""
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def overlap_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None with one constitution only."""
     comparison = inputs.constitution_comparison.drop_nulls("value")
     if comparison.is_empty():

@@ -23,7 +23,7 @@ Verdict = Literal["higher", "lower", "alike", "unclear"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ShownComparison:
     """Two models compared by one score.
 
     Attributes:
@@ -48,7 +48,7 @@ class Comparison:
         return abs(self.difference) / small(self.row, SMALL_SHARE)
 
 
-def comparisons(scores: pl.DataFrame) -> list[Comparison]:
+def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
     """Return every comparison in a table of scores, in the order of its rows.
 
     A difference is told where its interval leaves out zero and, if it was tested, the corrected p value is
@@ -61,7 +61,7 @@ def comparisons(scores: pl.DataFrame) -> list[Comparison]:
     return [_compared(row, row["compared_with"]) for row in scores.drop_nulls("difference").to_dicts()]
 
 
-def elo_comparisons(differences: pl.DataFrame) -> list[Comparison]:
+def elo_comparisons(differences: pl.DataFrame) -> list[ShownComparison]:
     """Return the comparisons by Elo, in the order of the table; pairs that nobody compared are left out.
 
     Args:
@@ -84,10 +84,10 @@ def elo_comparisons(differences: pl.DataFrame) -> list[Comparison]:
     ]
 
 
-def _compared(row: Mapping[str, Any], other: str) -> Comparison:
+def _compared(row: Mapping[str, Any], other: str) -> ShownComparison:
     ends = (row["difference"], row["difference_low"], row["difference_high"])
     verdict = _verdict(row, *ends[1:])
-    return Comparison(row, other, *ends, verdict, _sentence(row, other, ends, verdict))
+    return ShownComparison(row, other, *ends, verdict, _sentence(row, other, ends, verdict))
 
 
 def _verdict(row: Mapping[str, Any], low: float, high: float) -> Verdict:
@@ -123,6 +123,6 @@ def _reach(row: Mapping[str, Any], ends: tuple[float, float, float]) -> str:
     )
 
 
-def span(one: Comparison) -> str:
+def span(one: ShownComparison) -> str:
     """Return the difference with its interval."""
     return with_interval(one.difference, one.low, one.high, is_elo(one.row), sign=True)

@@ -35,7 +35,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Explanation:
     """Why something is as it is.
 
     Attributes:

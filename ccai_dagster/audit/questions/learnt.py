@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.questions.evidence import Answer, Evidence
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation
 from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.text import counted, listed, quoted
@@ -29,7 +29,7 @@ def model_keys(evidence: Evidence) -> list[str]:
     return ["base_model", *(f"{arm}/{stage}" for arm in evidence.arms for stage in ARM_STAGES)]
 
 
-def answer_pair(pair_id: str, evidence: Evidence) -> Answer:
+def answer_pair(pair_id: str, evidence: Evidence) -> Explanation:
     """Tell how a pair was judged in each arm, and by whom."""
     story, facts, keys, prompt = [], {}, ["response_pairs"], ""
     for arm in evidence.arms:
@@ -51,7 +51,7 @@ def answer_pair(pair_id: str, evidence: Evidence) -> Answer:
             ]
             facts["helpfulness"], prompt = row, row["prompt"]
             keys += ["helpfulness_pairs", *(f"{arm}/preference_model" for arm in evidence.arms)]
-    return Answer(
+    return Explanation(
         f"pair:{pair_id}", prompt, story, facts, seen=evidence.seen(keys), notes=evidence.notes(keys)
     )
 
@@ -84,7 +84,7 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
-def answer_model(digest: str, evidence: Evidence) -> Answer:
+def answer_model(digest: str, evidence: Evidence) -> Explanation:
     """Tell what a model was made from, and where it is used."""
     story: list[str] = []
     keys, facts, decisions = [], {}, []
@@ -101,7 +101,7 @@ def answer_model(digest: str, evidence: Evidence) -> Answer:
     children = [key for key, table in tables.items() if digest in table["parent_digest"].to_list()]
     if children:
         story.append(f"Trained from it: {listed(children)}.")
-    return Answer(
+    return Explanation(
         f"model:{digest}", listed(keys), story, facts, decisions, evidence.seen([*keys, *children]),
         evidence.notes(keys),
     )  # fmt: skip
@@ -132,7 +132,7 @@ def _model(key: str, row: Mapping[str, Any], evidence: Evidence) -> tuple[list[s
     return story, signed
 
 
-def answer_score(name: str, evidence: Evidence) -> Answer:
+def answer_score(name: str, evidence: Evidence) -> Explanation:
     """Tell what a score is, how sure it is, and what it rests on.
 
     Args:
@@ -172,7 +172,7 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
     }
     if facts["model_digest"]:
         story.append(f"The model is {facts['model_digest'][:SHORT]} ({model}).")
-    return Answer(
+    return Explanation(
         f"score:{name}", f"{benchmark}: {metric}", story, facts, seen=evidence.seen(keys),
         notes=evidence.notes(keys),
     )  # fmt: skip
