@@ -189,7 +189,7 @@ def bare_scoring(model: TransformersModel, questions: Questions) -> Callable[[],
     """Return forward passes over the same batches, already tokenised, padded and sorted."""
     import torch
 
-    prompts = sorted((model._prompt(question, ANSWER_BEGINNING) for question in questions), key=len)
+    prompts = sorted((model._prompt(question, ANSWER_BEGINNING)[1] for question in questions), key=len)
     batches = [model._padded(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
 
     def run() -> None:
@@ -205,7 +205,7 @@ def bare_sampling(model: TransformersModel, questions: Questions) -> Callable[[]
     import torch
     from transformers import GenerationConfig
 
-    prompts = sorted((model._prompt(question) for question in questions), key=len)
+    prompts = sorted((model._prompt(question)[1] for question in questions), key=len)
     batches = [model._padded(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
     options: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
     config = GenerationConfig(

@@ -10,10 +10,16 @@ import polars as pl
 
 from ccai_dagster import settings as sizes
 from ccai_dagster.consultation import EvaluationSet
-from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.progress import Progress
 from resources.launcher import StageRequest
-from resources.stage_files import keep_tables, load_judge, load_model, read_constitutions, read_table
+from resources.stage_files import (
+    keep_tables,
+    load_judge,
+    load_model,
+    load_model_for_benchmarks,
+    read_constitutions,
+    read_table,
+)
 
 
 def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
@@ -28,8 +34,8 @@ def evaluation(request: StageRequest, progress: Progress) -> dict[str, Any]:
         chosen = {
             name: EvaluationSet.model_validate(set_) for name, set_ in request.options["benchmarks"].items()
         }
-        dtype = computing_format(request.options["dtype"])
-        run = benchmarks.run_benchmarks(request.models["policy"], chosen, settings, dtype, seed, progress)
+        model = load_model_for_benchmarks(request, settings.batch_size)
+        run = benchmarks.run_benchmarks(model, chosen, settings, seed, progress)
         made |= run.items
         provenance = dict(run.provenance)
         _keep_samples(request, run.samples)

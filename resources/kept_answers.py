@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,17 @@ class KeptAnswers:
         self._model = model
         self._kept = KeptLines(file)
 
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """How the other model is run."""
+        return self._model.provenance
+
+    def prompt_text(
+        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
+    ) -> str:
+        """See `LanguageModel.prompt_text`."""
+        return self._model.prompt_text(conversation, new_tokens, choices)
+
     def generate(
         self,
         conversations: Sequence[Conversation],
@@ -88,6 +99,8 @@ class KeptAnswers:
         new_tokens: int,
         temperature: float,
         seed: int,
+        stops: Sequence[str] = (),
+        strip: bool = True,
         progress: Progress = silent,
     ) -> list[str]:
         """See `LanguageModel.generate`; the parts differ in their seeds."""
@@ -95,13 +108,15 @@ class KeptAnswers:
         for number, part in enumerate(_parts(conversations)):
             own_seed = seed if number == 0 else derived_seed(seed, "part", number)
             answers += self._once(
-                ["generate", part, new_tokens, temperature, own_seed],
+                ["generate", part, new_tokens, temperature, own_seed, list(stops), strip],
                 partial(
                     self._model.generate,
                     part,
                     new_tokens=new_tokens,
                     temperature=temperature,
                     seed=own_seed,
+                    stops=stops,
+                    strip=strip,
                     progress=_onward(progress, len(answers), len(conversations)),
                 ),
             )
@@ -109,16 +124,30 @@ class KeptAnswers:
         return answers
 
     def choice_log_probabilities(
-        self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
+        self,
+        conversations: Sequence[Conversation],
+        choices: Sequence[str],
+        *,
+        prefix: str = "",
+        likeliest: bool = False,
+        progress: Progress = silent,
     ) -> np.ndarray:
         """See `LanguageModel.choice_log_probabilities`."""
         rows: list[list[float]] = []
         for part in _parts(conversations):
             rows += self._once(
-                ["choices", part, list(choices), prefix],
-                partial(self._model.choice_log_probabilities, part, choices, prefix=prefix),
+                ["choices", part, list(choices), prefix, likeliest],
+                partial(
+                    self._model.choice_log_probabilities,
+                    part,
+                    choices,
+                    prefix=prefix,
+                    likeliest=likeliest,
+                    progress=_onward(progress, len(rows), len(conversations)),
+                ),
             )
-        return np.array(rows, dtype=float).reshape(len(conversations), len(choices))
+            progress("questions answered", len(rows), len(conversations))
+        return np.array(rows, dtype=float).reshape(len(conversations), len(choices) + likeliest)
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """See `LanguageModel.log_likelihoods`."""

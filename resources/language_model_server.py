@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from ccai_dagster.digest import value_digest
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.feedback.chat import is_plain
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.progress import Progress, silent
@@ -57,6 +58,21 @@ class OpenAIServerModel:
         """Address and model."""
         return f"{self.url} {self.model}"
 
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Address and model; number format and chat template are the server's own."""
+        return {"server": self.name}
+
+    def prompt_text(
+        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
+    ) -> str:
+        """Return a plain transcript, since a server tells neither chat template nor tokens; it checks by itself."""
+        if is_plain(conversation):
+            return conversation[0][1]
+        turns = [f"{role.capitalize()}: {content}" for role, content in conversation]
+        opened = [] if conversation[-1][0] == "assistant" else ["Assistant:"]
+        return "\n\n".join([*turns, *opened])
+
     def generate(
         self,
         conversations: Sequence[Conversation],
@@ -64,11 +80,13 @@ class OpenAIServerModel:
         new_tokens: int,
         temperature: float,
         seed: int,
+        stops: Sequence[str] = (),
+        strip: bool = True,
         progress: Progress = silent,
     ) -> list[str]:
         """See `LanguageModel.generate`."""
         times_seen: Counter[str] = Counter()
-        bodies = []
+        bodies: list[dict[str, Any]] = []
         for conversation in conversations:
             content = value_digest(list(conversation))
             # The same conversation asked twice is to be answered in two ways, in whatever order it comes.
@@ -76,41 +94,48 @@ class OpenAIServerModel:
             times_seen[content] += 1
             bodies.append(
                 {
-                    "messages": _messages(conversation),
+                    **_prompt(conversation),
                     "max_tokens": new_tokens,
                     "temperature": temperature,
                     "seed": own_seed,
+                    **({"stop": list(stops)} if stops else {}),
                 }
             )
         responses = []
-        for response in self._post("chat/completions", bodies, self._said):
-            responses.append(response)
+        for response in self._post(bodies, self._said):
+            responses.append(response.strip() if strip else response)
             progress("responses written", len(responses), len(bodies))
         return responses
 
     def choice_log_probabilities(
-        self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
+        self,
+        conversations: Sequence[Conversation],
+        choices: Sequence[str],
+        *,
+        prefix: str = "",
+        likeliest: bool = False,
+        progress: Progress = silent,
     ) -> np.ndarray:
         """See `LanguageModel.choice_log_probabilities`.
 
         Choices must be single tokens. One that is not among the 20 likeliest counts as impossible; where
         none is, the answer is unusable. With a prefix the server must be able to continue a turn.
         """
-        opened = {"continue_final_message": True, "add_generation_prompt": False} if prefix else {}
         bodies = [
             {
-                "messages": _messages([*conversation, ("assistant", prefix)] if prefix else conversation),
+                **_prompt([*conversation, ("assistant", prefix)] if prefix else conversation),
                 "max_tokens": 1,
                 "temperature": 0,
-                "logprobs": True,
-                "top_logprobs": 20,
-                **opened,
+                **({"logprobs": 20} if is_plain(conversation) else {"logprobs": True, "top_logprobs": 20}),
             }
             for conversation in conversations
         ]
-        wanted = [list(choices)] * len(bodies)
-        rows = list(self._post("chat/completions", bodies, self._letters, wanted))
-        return np.array(rows, dtype=float).reshape(len(bodies), len(choices))
+        wanted = [[*choices, *([None] if likeliest else [])]] * len(bodies)
+        rows: list[list[float]] = []
+        for row in self._post(bodies, self._letters, wanted):
+            rows.append(row)
+            progress("questions answered", len(rows), len(bodies))
+        return np.array(rows, dtype=float).reshape(len(bodies), len(choices) + likeliest)
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """See `LanguageModel.log_likelihoods`.
@@ -133,23 +158,33 @@ class OpenAIServerModel:
             for transcript, response in zip(transcripts, responses, strict=True)
         ]
         lengths = [(len(before), len(said)) for before, said in zip(transcripts, responses, strict=True)]
-        rows = list(self._post("completions", bodies, self._echoed, lengths))
+        rows = list(self._post(bodies, self._echoed, lengths))
         return np.array(rows, dtype=float).reshape(len(bodies), 2)
 
     def _said(self, answer: Any, _: None) -> str:
-        message = _found(answer, self.url, "choices", 0, "message")
-        return str(message.get("content") or "").strip()
+        choice = _found(answer, self.url, "choices", 0)
+        found = choice if "text" in choice else _found(choice, self.url, "message")
+        return str(found.get("text") or found.get("content") or "")
 
-    def _letters(self, answer: Any, choices: list[str]) -> list[float]:
-        listed = _found(answer, self.url, "choices", 0, "logprobs", "content", 0, "top_logprobs")
+    def _letters(self, answer: Any, choices: list[str | None]) -> list[float]:
+        found = _found(answer, self.url, "choices", 0, "logprobs")
+        if "content" in found:
+            listed = _found(found, self.url, "content", 0, "top_logprobs")
+        else:
+            likely = _found(found, self.url, "top_logprobs", 0)
+            listed = [{"token": token, "logprob": log} for token, log in likely.items()]
         tokens = [
-            (str(_found(item, self.url, "token")), _number(item, self.url, "logprob")) for item in listed
+            (str(_found(item, self.url, "token")).strip(), _number(item, self.url, "logprob"))
+            for item in listed
         ]
         if not tokens:
             raise _no_log_probabilities(self.url, "top_logprobs")
+        logs = {
+            token: float(np.logaddexp.reduce([log for other, log in tokens if other == token]))
+            for token, _ in tokens
+        }
         return [
-            float(np.logaddexp.reduce([log for token, log in tokens if token.strip() == choice] or [-np.inf]))
-            for choice in choices
+            max(logs.values()) if choice is None else logs.get(choice.strip(), -np.inf) for choice in choices
         ]
 
     def _echoed(self, answer: Any, lengths: tuple[int, int]) -> list[float]:
@@ -168,7 +203,6 @@ class OpenAIServerModel:
 
     def _post(
         self,
-        path: str,
         bodies: Sequence[dict[str, Any]],
         read: Callable[[Any, Any], Any],
         wanted: Sequence[Any] | None = None,
@@ -176,8 +210,7 @@ class OpenAIServerModel:
         """Yield what is read from each answer, in order; an answer that was kept is not asked for.
 
         Args:
-            path: Below `/v1/`.
-            bodies: Requests.
+            bodies: Requests; one with messages is for the chat.
             read: Takes an answer and what is wanted of it.
             wanted: For each request; None if all of it is wanted.
         """
@@ -189,6 +222,7 @@ class OpenAIServerModel:
 
         def ask(at: int) -> Any:
             body, part = {"model": self.model, **bodies[at]}, wanted[at] if wanted else None
+            path = "chat/completions" if "messages" in body else "completions"
             question = value_digest([self.url, path, body, part])
             if self.kept is not None and question in self.kept:
                 return self.kept[question]
@@ -251,8 +285,13 @@ def _asked_patience(header: str) -> float:
     return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
 
 
-def _messages(conversation: Conversation) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in conversation]
+def _prompt(conversation: Conversation) -> dict[str, Any]:
+    if is_plain(conversation):
+        return {"prompt": conversation[0][1]}
+    messages = [{"role": role, "content": content} for role, content in conversation]
+    if conversation[-1][0] == "assistant":
+        return {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
+    return {"messages": messages}
 
 
 def _found(answer: Any, url: str, *path: str | int) -> Any:

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ccai_dagster.digest import folder_digest
+from ccai_dagster.digest import folder_digest, text_digest
 from ccai_dagster.errors import ConsultationError, ConversationTooLong
-from ccai_dagster.feedback.chat import rendered
+from ccai_dagster.feedback.chat import is_plain, rendered
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.feedback.shared_prefixes import Group, common_beginning, shared_prefixes
 from ccai_dagster.progress import Progress, silent
+
+ENDING = 32
+"""Characters at the end of a prompt that have a say in how a text after it is cut into tokens."""
 
 
 class TransformersModel:
@@ -32,16 +37,17 @@ class TransformersModel:
 
     Attributes:
         name: Digest of the folder.
+        provenance: Number format computed in, and digest of the chat template.
     """
 
-    def __init__(self, folder: Path, dtype: str, batch_size: int, context_tokens: int) -> None:
+    def __init__(self, folder: Path, dtype: str, batch_size: int, context_tokens: int | None = None) -> None:
         """Load a model.
 
         Args:
             folder: Weights as safetensors, with a tokenizer that has a chat template.
             dtype: `bfloat16` or `float32`; computed in what is fast here (see `computing_format`).
             batch_size: Conversations a batch.
-            context_tokens: Longest prompt plus response.
+            context_tokens: Longest prompt plus response; None takes what the model can read.
 
         Raises:
             ConsultationError: The folder holds no such model.
@@ -70,8 +76,31 @@ class TransformersModel:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(self._device).eval()
         self._batch_size = batch_size
-        self._context_tokens = context_tokens
+        own = getattr(
+            model.config.get_text_config(), "max_position_embeddings", self._tokenizer.model_max_length
+        )
+        self._context_tokens = context_tokens or own
+        self._remedy = (
+            "of model.context_tokens. Shorten it or raise the setting"
+            if context_tokens
+            else "that the model can read. Shorten it"
+        )
         self.name = folder_digest(folder)
+        template = text_digest(str(self._tokenizer.chat_template))
+        self.provenance = {"dtype": computing_format(dtype), "chat_template_digest": template}
+
+    def prompt_text(
+        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
+    ) -> str:
+        """See `LanguageModel.prompt_text`."""
+        text, _ = self._prompt(conversation, room=new_tokens)
+        tokens = self._tokens_after(text[-ENDING:], choices)
+        if len({each[0] for each in tokens if len(each) == 1}) < len(choices):
+            raise ConsultationError(
+                f"The model's tokenizer has no single token for each of {', '.join(map(repr, choices))}. "
+                "Choose another model or fewer choices."
+            )
+        return text
 
     def generate(
         self,
@@ -80,13 +109,15 @@ class TransformersModel:
         new_tokens: int,
         temperature: float,
         seed: int,
+        stops: Sequence[str] = (),
+        strip: bool = True,
         progress: Progress = silent,
     ) -> list[str]:
         """See `LanguageModel.generate`."""
         import torch
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, StoppingCriteriaList, StopStringCriteria
 
-        prompts = [self._prompt(conversation, room=new_tokens) for conversation in conversations]
+        prompts = [self._prompt(conversation, room=new_tokens)[1] for conversation in conversations]
         sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
         config = GenerationConfig(
             max_new_tokens=new_tokens,
@@ -95,6 +126,8 @@ class TransformersModel:
             eos_token_id=self._end_tokens(),
             **sampling,
         )
+        # Made once: it goes through the whole vocabulary, which takes a second or more.
+        ends = StoppingCriteriaList([StopStringCriteria(self._tokenizer, list(stops))] if stops else [])
         responses = [""] * len(prompts)
         finished = 0
         for number, batch in enumerate(self._batches(prompts)):
@@ -102,10 +135,12 @@ class TransformersModel:
                 inputs = self._begun([prompts[index] for index in batch])
                 width = inputs["input_ids"].shape[1]
                 torch.manual_seed(derived_seed(seed, "batch", number))
-                output = self._model.generate(**inputs, generation_config=config)
+                output = self._model.generate(**inputs, generation_config=config, stopping_criteria=ends)
             texts = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
             for index, text in zip(batch, texts, strict=True):
-                responses[index] = text.strip()
+                for stop in stops:
+                    text = text.split(stop)[0]
+                responses[index] = text.strip() if strip else text
             finished += len(batch)
             progress("responses written", finished, len(prompts))
         return responses
@@ -129,24 +164,73 @@ class TransformersModel:
         }
 
     def choice_log_probabilities(
-        self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
+        self,
+        conversations: Sequence[Conversation],
+        choices: Sequence[str],
+        *,
+        prefix: str = "",
+        likeliest: bool = False,
+        progress: Progress = silent,
     ) -> np.ndarray:
         """See `LanguageModel.choice_log_probabilities`."""
-        prompts = [self._prompt(conversation, prefix) for conversation in conversations]
-        options = [self._tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
-        if any(len(option) != 1 for option in options):
-            pairs = [(prompt, option) for prompt in prompts for option in options]
+        import torch
+
+        @cache
+        def tokens_after(end: str) -> list[list[int]]:
+            return self._tokens_after(end, choices)
+
+        read = [self._prompt(conversation, prefix) for conversation in conversations]
+        prompts = [tokens for _, tokens in read]
+        options = [tokens_after(text[-ENDING:]) for text, _ in read]
+        if any(len(option) != 1 for own in options for option in own):
+            if likeliest:
+                raise ValueError(f"the likeliest token is asked for beside {choices}, which have several")
+            pairs = [(prompt, option) for prompt, own in zip(prompts, options, strict=True) for option in own]
             return self._scores(pairs).reshape(len(prompts), len(choices))
-        result = np.empty((len(prompts), len(choices)))
-        for batch, logits in self._ends(prompts, [1] * len(prompts)):
-            chosen = logits[:, -1].float().log_softmax(-1)[:, [option[0] for option in options]]
-            result[batch] = chosen.cpu().numpy()
+        result = np.empty((len(prompts), len(choices) + likeliest))
+        finished = 0
+        with self._head_in_float32():
+            for batch, logits in self._ends(prompts, [1] * len(prompts)):
+                scores = logits[:, -1].float().log_softmax(-1)
+                tokens = torch.tensor([options[index] for index in batch], device=scores.device)[..., 0]
+                found = [scores.gather(1, tokens), scores.amax(1, keepdim=True)]
+                result[batch] = torch.cat(found[: 1 + likeliest], dim=1).cpu().numpy()
+                finished += len(batch)
+                progress("questions answered", finished, len(prompts))
         return result
+
+    def _tokens_after(self, end: str, choices: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of choices after the end of a prompt; some tokenizers cut a text alone otherwise."""
+        texts = [end, *choices, *(end + choice for choice in choices)]
+        before, *tokens = self._tokenizer(texts, add_special_tokens=False).input_ids
+        alone, whole = tokens[: len(choices)], tokens[len(choices) :]
+        return [
+            found[len(before) :] if found[: len(before)] == before and found[len(before) :] else other
+            for found, other in zip(whole, alone, strict=True)
+        ]
+
+    @contextmanager
+    def _head_in_float32(self) -> Iterator[None]:
+        """Compute logits in float32: in bfloat16 letters within an eighth of a nat of each other tie."""
+        import torch
+
+        head = self._model.get_output_embeddings()
+        if head.weight.dtype == torch.float32:
+            yield
+            return
+        weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
+        hook = head.register_forward_hook(
+            lambda _, given, __: torch.nn.functional.linear(given[0].float(), weight, bias)
+        )
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """See `LanguageModel.log_likelihoods`."""
         pairs = [
-            (self._prompt(conversation), self._tokenizer(response, add_special_tokens=False).input_ids)
+            (self._prompt(conversation)[1], self._tokenizer(response, add_special_tokens=False).input_ids)
             for conversation, response in zip(conversations, responses, strict=True)
         ]
         counts = np.array([len(response) for _, response in pairs], dtype=float)
@@ -168,18 +252,19 @@ class TransformersModel:
                     result[index] = scores.gather(1, said[:, None]).sum().item()
         return result
 
-    def _prompt(self, conversation: Conversation, prefix: str = "", room: int = 0) -> list[int]:
+    def _prompt(self, conversation: Conversation, prefix: str = "", room: int = 0) -> tuple[str, list[int]]:
+        """Return what the model reads, as text and as tokens."""
         text = rendered(self._tokenizer, conversation, open_turn=True) + prefix
-        tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=is_plain(conversation)).input_ids
         self._check_length(len(tokens) + room, conversation)
-        return tokens
+        return text, tokens
 
     def _check_length(self, tokens: int, conversation: Conversation) -> None:
         if tokens > self._context_tokens:
             longest = max((content for role, content in conversation if role == "user"), key=len, default="")
             raise ConversationTooLong(
-                f"A prompt and its response take {tokens} tokens, more than the {self._context_tokens} of "
-                f"model.context_tokens. Shorten it or raise the setting. It begins: {longest[:80]!r}",
+                f"A prompt and its response take {tokens} tokens, more than the {self._context_tokens} "
+                f"{self._remedy}. It begins: {longest[:80]!r}",
                 conversation,
             )
 

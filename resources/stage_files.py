@@ -51,6 +51,15 @@ def load_model(request: StageRequest, name: str, batch_size: int) -> LanguageMod
     return KeptAnswers(load_folder(request.models[name], model, batch_size), request.folder / "answers.jsonl")
 
 
+def load_model_for_benchmarks(request: StageRequest, batch_size: int) -> LanguageModel:
+    """Load the measured model and keep its answers; prompts may be as long as the model can read."""
+    from resources.kept_answers import KeptAnswers
+    from resources.language_models import TransformersModel
+
+    model = TransformersModel(request.models["policy"], request.options["dtype"], batch_size)
+    return KeptAnswers(model, request.folder / "answers.jsonl")
+
+
 def load_judge(request: StageRequest) -> LanguageModel:
     """Return the feedback model: the one behind the server that the settings name, or the base model."""
     feedback = sizes.FeedbackSettings.model_validate(request.options["feedback"])

@@ -27,14 +27,21 @@ class Counting:
         self.asked.append(len(conversations))
 
     def generate(
-        self, conversations: Sequence[Any], *, new_tokens: int, temperature: float, seed: int, progress: Any
+        self,
+        conversations: Sequence[Any],
+        *,
+        new_tokens: int,
+        temperature: float,
+        seed: int,
+        progress: Any,
+        **options: Any,
     ) -> list[str]:
         self._ask(conversations)
         progress("responses written", len(conversations), len(conversations))
         return [f"{turns[-1][1]} {seed}" for turns in conversations]
 
     def choice_log_probabilities(
-        self, conversations: Sequence[Any], choices: Sequence[str], *, prefix: str = ""
+        self, conversations: Sequence[Any], choices: Sequence[str], **options: Any
     ) -> np.ndarray:
         self._ask(conversations)
         return np.array([[-1 / 3, -np.inf] for _ in conversations])

@@ -25,6 +25,7 @@ from ccai_dagster.evaluation.representativeness import representativeness_table
 from ccai_dagster.evaluation.scores import score_table
 from ccai_dagster.sample.build_opinions import FILE, build
 from ccai_dagster.settings import EvaluationSettings
+from resources.language_models import TransformersModel
 
 OPINIONS = Path("eval", "opinionqa", "opinionqa_disagreement500.jsonl")
 
@@ -279,7 +280,7 @@ def test_the_sample_is_what_its_model_draws(tmp_path: Path) -> None:
 @pytest.mark.torch
 def test_a_model_is_asked_and_no_group_is_lost(tiny_model: Path) -> None:
     sets = {"sample_opinions": EvaluationSet(format="opinion_qa", path=FILE, limit=6)}
-    run = run_benchmarks(tiny_model, sets, EvaluationSettings(), "float32", 1)
+    run = run_benchmarks(TransformersModel(tiny_model, "float32", 16), sets, EvaluationSettings(), 1)
     table = run.items["sample_opinions"]
     assert BENCHMARK_ITEMS.violations(table).is_empty()
     assert dict(table.group_by("metric").len().iter_rows()) == {"refusal_mass": 6, "representativeness": 24}
