@@ -9,7 +9,7 @@ import pytest
 
 from ccai_dagster.settings import ModelSettings
 from resources.home import home_root
-from resources.language_models import TransformersModel
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 
