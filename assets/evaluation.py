@@ -15,7 +15,6 @@ from assets.measured_model import (
     OWNER,
     MeasuredTable,
     check_specs,
-    evaluation_options,
     model_key,
     outs,
     published,
@@ -29,6 +28,7 @@ from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.representativeness import representativeness_table
 from ccai_dagster.evaluation.scores import own_scores, score_table
 from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_at_chance
+from ccai_dagster.stages.evaluation import BenchmarksStage
 from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -160,12 +160,14 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         tracking: Tracking,
     ) -> Iterator[Any]:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
-        chosen = {each: sets[each].model_dump(mode="json") for each in sorted(wanted)}
-        result, run = measure(
-            context, launcher, tracking, stage="evaluation", arm=name, tables={},
-            models={"policy": models.folder(only_digest(policy))},
-            options=evaluation_options(consultation, name) | {"benchmarks": chosen},
-        )  # fmt: skip
+        stage = BenchmarksStage(
+            model=file.model,
+            policy=models.folder(only_digest(policy)),
+            benchmarks={each: sets[each] for each in sorted(wanted)},
+            settings=settings,
+            seed=file.seed,
+        )
+        result, run = measure(context, launcher, tracking, stage, arm=name)
         shown = {
             each: own_scores(each, result.tables[each], settings.bootstraps, file.seed) for each in wanted
         }

@@ -35,9 +35,9 @@ from ccai_dagster.evaluation.harness_model import harness_model
 from ccai_dagster.evaluation.items import Item
 from ccai_dagster.feedback.number_format import computing_format
 from ccai_dagster.settings import ModelSettings
+from ccai_dagster.stages.transformers_model import TransformersModel
 from ccai_dagster.training.base_model import prepare_base_model
 from resources.home import home_root
-from resources.language_models import TransformersModel
 
 SUBJECTS = ("anatomy", "high_school_geography", "philosophy", "sociology")
 MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH, ROUNDS = 64, 16, 12, 16, 2

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from resources.language_model_server import OpenAIServerModel
+from ccai_dagster.stages.server_model import OpenAIServerModel
 
 
 class Server:

@@ -182,8 +182,8 @@ def _check_own_prompts(consultation: Consultation) -> None:
 
 def _model(opened: OpenConsultation) -> LanguageModel:
     """Load the base model of the last run."""
+    from ccai_dagster.stages.transformers_model import TransformersModel
     from resources.home import Home, home_root
-    from resources.language_models import TransformersModel
     from resources.model_store import ModelStore
 
     record = opened.table("base_model")

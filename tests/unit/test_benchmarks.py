@@ -18,7 +18,7 @@ from ccai_dagster.evaluation.harness_model import UNLISTED, harness_model
 from ccai_dagster.evaluation.items import Prompt
 from ccai_dagster.feedback.shared_prefixes import shared_prefixes
 from ccai_dagster.settings import EvaluationSettings
-from resources.language_models import TransformersModel
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 SETTINGS = EvaluationSettings(batch_size=4, new_tokens=6)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resources import kept_answers
-from resources.kept_answers import KeptAnswers
+from ccai_dagster.stages import server_model
+from ccai_dagster.stages.server_model import KeptAnswers
 
 
 class Counting:
@@ -56,7 +56,7 @@ CONVERSATIONS = [[("user", f"question {at}")] for at in range(5)]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_answers, "CONVERSATIONS_A_PART", 2)
+    monkeypatch.setattr(server_model, "CONVERSATIONS_A_PART", 2)
 
 
 def generate(

@@ -14,10 +14,15 @@ from local_server import Server, chat, listed
 from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.shared_prefixes import Group
-from resources import language_models
-from resources.kept_answers import KeptLines
-from resources.language_model_server import LONGEST_PAUSE, SERVER_KEY, OpenAIServerModel, _asked_patience
-from resources.language_models import TransformersModel
+from ccai_dagster.stages import transformers_model
+from ccai_dagster.stages.server_model import (
+    LONGEST_PAUSE,
+    SERVER_KEY,
+    KeptLines,
+    OpenAIServerModel,
+    _asked_patience,
+)
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 ASK = [("user", "Please tell me how I can write a letter.")]
 SHORT = [("system", "Be kind."), ("user", "No.")]
@@ -111,7 +116,7 @@ def test_letters_of_a_model_in_bfloat16_are_told_apart_in_float32(
 ) -> None:
     import torch
 
-    monkeypatch.setattr(language_models, "computing_format", lambda saved: saved)
+    monkeypatch.setattr(transformers_model, "computing_format", lambda saved: saved)
     model = TransformersModel(tiny_model, "bfloat16", 2)
     plain = [("assistant", "The better response is (")]
     found = model.choice_log_probabilities([plain], ["A", "B"])
@@ -214,7 +219,7 @@ def test_beginnings_are_shared_on_two_levels_and_change_no_score(
         ("shared_prefixes", lambda sequences, _: [Group(0, (at,)) for at in range(len(sequences))]),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(language_models, name, none)
+            patch.setattr(transformers_model, name, none)
             assert on_both < 0.85 * tokens(questions)
         np.testing.assert_allclose(answers[0], answers[-1], atol=1e-4)
     likelihoods = model.log_likelihoods(questions, ["Yes", "No, sir.", "", "No", "Yes", "kind"])
@@ -252,7 +257,7 @@ def test_a_beginning_that_all_share_is_read_once_and_changes_no_response(
 
     together = [responses(temperature) for temperature in (0.0, 1.0)]
     shared = sum(read)
-    monkeypatch.setattr(language_models, "common_beginning", lambda *_: 0)
+    monkeypatch.setattr(transformers_model, "common_beginning", lambda *_: 0)
     assert [responses(temperature) for temperature in (0.0, 1.0)] == together
     assert shared < 0.6 * sum(read)
 

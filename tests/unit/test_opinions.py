@@ -25,7 +25,7 @@ from ccai_dagster.evaluation.representativeness import representativeness_table
 from ccai_dagster.evaluation.scores import score_table
 from ccai_dagster.sample.build_opinions import FILE, build
 from ccai_dagster.settings import EvaluationSettings
-from resources.language_models import TransformersModel
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 OPINIONS = Path("eval", "opinionqa", "opinionqa_disagreement500.jsonl")
 

@@ -25,7 +25,7 @@ from ccai_dagster.evaluation.benchmarks import BenchmarkRun, run_benchmarks
 from ccai_dagster.evaluation.evaluation_sets import FORMATS, read_evaluation_set, safe_prompts, sample_items
 from ccai_dagster.evaluation.items import Item
 from ccai_dagster.settings import EvaluationSettings
-from resources.language_models import TransformersModel
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 SETTINGS = EvaluationSettings(batch_size=4, new_tokens=6)
 HUB = HubDataset(dataset="cais/mmlu", revision="0" * 40)
