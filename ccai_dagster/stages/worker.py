@@ -144,7 +144,10 @@ def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
         command, env={**environment, STARTER: str(os.getpid())}, start_new_session=True
     )
     try:
-        return process.wait()
+        # A wait without end would not be interrupted: polars lets system calls go on after a signal.
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(SECONDS_BETWEEN_LOOKS)
     finally:
         if process.poll() is None:
             _end(process)
