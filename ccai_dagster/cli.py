@@ -13,6 +13,7 @@ from rich.prompt import Prompt
 from ccai_dagster.commands import auditing, comparing, deciding, judge_set, prompting
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.errors import ConsultationError
+from resources.child import heed_signals
 from resources.home import Home, home_root
 
 app = typer.Typer(
@@ -70,6 +71,7 @@ def run(
     from ccai_dagster import run as running
     from ccai_dagster.summary import summary
 
+    heed_signals()
     folder = consultation or Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE)
     root = home_root()
     try:
@@ -141,6 +143,7 @@ def ui(
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
     from ccai_dagster.run import prepare_instance
 
+    heed_signals()
     root = home_root()
     prepare_instance(root)
     consultation = read_consultation(Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE))
@@ -170,6 +173,8 @@ def ui(
     except KeyboardInterrupt:
         for server in servers:
             server.terminate()
+        for server in servers:
+            server.wait()
 
 
 app.command()(auditing.audit)

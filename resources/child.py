@@ -41,6 +41,16 @@ def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
             _end(process)
 
 
+def heed_signals() -> None:
+    """Let SIGINT and SIGTERM interrupt this process, however it was started.
+
+    What a script starts in its background inherits a SIGINT that is ignored; and Dagster gives SIGTERM whatever
+    SIGINT has, so that nothing short of SIGKILL would end a run.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def end_with(starter: int | None) -> None:
     """Kill this process when its parent or the process in `starter` is gone, whatever killed those.
 

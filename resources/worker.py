@@ -33,6 +33,7 @@ SECONDS_FOR_THE_OTHER = 10.0
 
 def main(path: Path) -> int:
     """Run the request in `path`; return the exit status."""
+    child.heed_signals()
     starter = os.environ.get(child.STARTER)
     if starter is not None:
         child.end_with(int(starter))
