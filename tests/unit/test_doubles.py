@@ -174,7 +174,7 @@ def test_cohens_kappa_of_a_worked_example() -> None:
     assert cohens_kappa([("in", "in")] * 3) is None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1))
 def test_kappa_is_the_libraries_and_blind_to_order(pairs: list[tuple[str, str]]) -> None:
     from sklearn.metrics import cohen_kappa_score
