@@ -15,8 +15,10 @@ they were asked for, its operations on files.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import sys
@@ -27,7 +29,20 @@ from pathlib import Path
 from typing import Any
 
 WATCHED = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate"}
-
+LIBRARIES = (
+    "datasets",
+    "lm_eval.models.huggingface",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "peft",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
+    "transformers.models.llama.modeling_llama",
+    "transformers.trainer",
+    "trl.trainer.reward_trainer",
+    "trl.trainer.rloo_trainer",
+    "trl.trainer.sft_trainer",
+)
+"""What stages import when they first need it; a fork would import it each time."""
 SECONDS_TO_IMPORT = 200.0
 
 
@@ -48,16 +63,17 @@ def ask(address: str, request: Path, environment: dict[str, str], **how: Any) ->
 def serve(address: str, session: int) -> None:
     if os.fork():
         return
+    import ccai_dagster
+    import resources
     from resources import child
 
     # Workers come and go; the process ends with the session.
     child.end_with(session)
-    import datasets  # noqa: F401
-    import lm_eval.models.huggingface  # noqa: F401
-    import mlflow  # noqa: F401
-    import peft  # noqa: F401
-    from transformers import Trainer  # noqa: F401
-    from trl import RewardTrainer, RLOOTrainer, SFTTrainer  # noqa: F401
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    for package in (ccai_dagster, resources):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(found.name)
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.partial")
