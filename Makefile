@@ -21,10 +21,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 run: setup
 	$(VENV)/bin/ccai run
 
-# Two workers, a file of tests at a time. Waiting threads of torch must not take the other worker's core.
+# Two workers, a file of tests at a time, the longest first. Waiting threads of torch must not take the other
+# worker's core, and the children of tests must not compile every module again.
 test: export OMP_WAIT_POLICY := PASSIVE
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint browser
-	$(VENV)/bin/pytest -n 2 --dist loadfile
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 browser: setup
 	tests/browser/install.sh

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import warm_stages as warm
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SENTENCES = (
@@ -19,6 +24,45 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+# A busy machine may take its time; in CI the same examples are tried each time.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("patient"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "patient")
+
+
+LONGEST = ("graph/test_graph.py", "unit/test_interruption.py", "end_to_end/", "graph/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that take longest, so that no worker is left with one of them at the end."""
+
+    def place(item: pytest.Item) -> int:
+        file = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        return next((at for at, start in enumerate(LONGEST) if file.startswith(start)), len(LONGEST))
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session that all workers share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def warm_stages(shared: Path) -> str:
+    """Address of a process that has imported torch and runs stages in forks; see `warm_stages.py`."""
+    address = shared / "warm_stages"
+    with FileLock(f"{address}.lock"):
+        if not (started := address.with_suffix(".started")).exists():
+            session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+            variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
+            command = [sys.executable, "-W", "ignore", warm.__file__, "serve", address, str(session)]
+            subprocess.run(command, env={**os.environ, **variables}, check=True)
+            started.touch()
+    return str(address)
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
@@ -33,13 +77,21 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(shared: Path) -> Path:
     """A folder with a random float32 Llama of two layers and a byte-level tokenizer that can chat."""
+    folder = shared / "tiny_model"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            make_tiny_model(folder.with_suffix(".partial"))
+            folder.with_suffix(".partial").rename(folder)
+    return folder
+
+
+def make_tiny_model(folder: Path) -> None:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny") / "model"
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     bytes_and_merges = Tokenizer(models.BPE())
     bytes_and_merges.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -81,4 +133,3 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder

@@ -126,7 +126,9 @@ def run(
     from ccai_dagster import run as running
     from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
+    from ccai_dagster.stages.worker import heed_signals
 
+    heed_signals()
     root = home_root()
     chosen = chosen_consultation(consultation, profile)
     os.environ["CCAI_CONSULTATION"] = str(chosen.folder)
@@ -195,7 +197,9 @@ def ui(
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
     from ccai_dagster.run import prepare_instance
+    from ccai_dagster.stages.worker import heed_signals
 
+    heed_signals()
     root = home_root()
     prepare_instance(root)
     consultation = chosen_consultation()
@@ -225,6 +229,8 @@ def ui(
     except KeyboardInterrupt:
         for server in servers:
             server.terminate()
+        for server in servers:
+            server.wait()
 
 
 app.command()(audit.audit)

@@ -59,6 +59,7 @@ _MEMORY_TEXTS = ("CUDA out of memory", "can't allocate memory", "not enough memo
 
 def main(path: Path) -> int:
     """Run the request in `path`; return the exit status."""
+    heed_signals()
     starter = os.environ.get(STARTER)
     if starter is not None:
         end_with(int(starter))
@@ -151,6 +152,16 @@ def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
     finally:
         if process.poll() is None:
             _end(process)
+
+
+def heed_signals() -> None:
+    """Let SIGINT and SIGTERM interrupt this process, however it was started.
+
+    What a script starts in its background inherits a SIGINT that is ignored; and Dagster gives SIGTERM whatever
+    SIGINT has, so that nothing short of SIGKILL would end a run.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def end_with(starter: int | None) -> None:

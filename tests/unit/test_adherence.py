@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 import pytest
+from mute_model import MuteModel
 
 from ccai_dagster.contracts import ADHERENCE, CONSTITUTION, PROMPTS
 from ccai_dagster.errors import ConsultationError
@@ -22,7 +23,7 @@ SETTINGS = EvaluationSettings(
 )
 
 
-class PoliteModel:
+class PoliteModel(MuteModel):
     """Repeats what it is asked; as a judge says yes to nine in ten of the responses with `please`."""
 
     name = "polite"
@@ -42,9 +43,6 @@ class PoliteModel:
     ) -> list[str]:
         assert (new_tokens, temperature) == (7, 0.0)
         return [f"You say: {text}" for ((_, text),) in conversations]
-
-    def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
-        raise NotImplementedError
 
     def choice_log_probabilities(
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mute_model import MuteModel
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, JUDGE_ANSWERS
 from ccai_dagster.errors import ConsultationError
@@ -20,16 +20,13 @@ from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.statistics.wilson import wilson_interval
 
 
-class LetterJudge:
+class LetterJudge(MuteModel):
     """Always says (A) with probability 0.8, and remembers what it was asked."""
 
     name = "letter judge"
 
     def __init__(self) -> None:
         self.questions: list[str] = []
-
-    def generate(self, *arguments: Any, **options: Any) -> list[str]:
-        raise NotImplementedError
 
     def choice_log_probabilities(
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""

@@ -8,20 +8,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
-from ccai_dagster.stages.worker import attend
+from ccai_dagster.stages.worker import attend, heed_signals
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 8.0
 STARTER = """
 import os, sys
 from ccai_dagster.stages import worker
-worker.SECONDS_TO_END = 0.5
+worker.heed_signals()
+worker.SECONDS_TO_END = {patience}
 worker.attend([sys.executable, "-c", {middle!r}, sys.argv[1]], os.environ)
 """
 LAUNCHER = """
@@ -33,11 +36,29 @@ import os, signal, sys, time
 from pathlib import Path
 from ccai_dagster.stages import worker
 {before}
-Path(sys.argv[1]).write_text(str(os.getpid()))
-time.sleep(600)
+mark = Path(sys.argv[1])
+mark.write_text(str(os.getpid()))
+try:
+    time.sleep(600)
+finally:
+    mark.with_name("unwound").touch()
 """
 WATCHES = "worker.end_with(int(os.environ[worker.STARTER]))"
 IGNORES = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
+
+def foreground() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def background() -> None:
+    """What a shell does for `command &` in a script."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def no_terminal() -> None:
+    foreground()
+    os.setsid()
 
 
 def within(seconds: float, true: Callable[[], bool]) -> bool:
@@ -47,32 +68,128 @@ def within(seconds: float, true: Callable[[], bool]) -> bool:
     return true()
 
 
-def started(tmp_path: Path, before: str) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:
-    """Start a process that starts one that starts one; return the first and those after it."""
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
+
+
+@contextmanager
+def started(
+    tmp_path: Path, how: Callable[[], None], before: str, patience: float
+) -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
+    """Start a process that starts one that starts one; give the first and those after it."""
     mark = tmp_path / "pid"
-    script = STARTER.format(middle=LAUNCHER.format(last=PATIENT.format(before=before)))
-    environment = {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
-    first = subprocess.Popen([sys.executable, "-c", script, mark], env=environment, stderr=subprocess.DEVNULL)
-    assert within(20, lambda: mark.exists() and mark.read_text() != ""), "the last process did not start"
-    family = psutil.Process(first.pid).children(recursive=True)
-    assert int(mark.read_text()) in {each.pid for each in family} and len(family) == 2
-    return first, family
+    middle = LAUNCHER.format(last=PATIENT.format(before=before))
+    first = subprocess.Popen(
+        [sys.executable, "-c", STARTER.format(middle=middle, patience=patience), mark],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=how,
+    )
+    family: list[psutil.Process] = []
+    try:
+        assert within(20, lambda: mark.exists() and mark.read_text() != ""), "the last process did not start"
+        family = psutil.Process(first.pid).children(recursive=True)
+        assert int(mark.read_text()) in {each.pid for each in family} and len(family) == 2
+        yield first, family
+    finally:
+        for each in (first, *family):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        first.wait()
 
 
+def runs(process: psutil.Process) -> bool:
+    """Tell whether a process is more than an entry that nobody has asked for yet."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    return within(SECONDS, lambda: not any(map(runs, family)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("how", [foreground, background, no_terminal])
+def test_an_interrupted_process_lets_what_it_started_end_by_itself(
+    tmp_path: Path, how: Callable[[], None], number: int
+) -> None:
+    with started(tmp_path, how, "", SECONDS) as (first, family):
+        first.send_signal(number)
+        assert first.wait(SECONDS) != 0
+        assert gone(family)
+    assert (tmp_path / "unwound").exists()
+
+
+@pytest.mark.parametrize("how", [foreground, background, no_terminal])
 @pytest.mark.parametrize(
     ("number", "before"),
     [
-        pytest.param(signal.SIGINT, "", id="cancelled"),
-        pytest.param(signal.SIGINT, IGNORES, id="cancelled, but the stage does not listen"),
+        pytest.param(signal.SIGINT, IGNORES, id="interrupted, but the stage does not listen"),
         pytest.param(signal.SIGKILL, WATCHES, id="killed"),
     ],
 )
-def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, number: int, before: str) -> None:
-    first, family = started(tmp_path, before)
-    first.send_signal(number)
-    assert first.wait(SECONDS) != 0
-    # Of a killed starter only the stage itself can know: what stands between them ends with the stage.
-    assert within(SECONDS, lambda: not any(each.is_running() for each in family))
+def test_no_process_outlives_the_one_that_started_it(
+    tmp_path: Path, how: Callable[[], None], number: int, before: str
+) -> None:
+    with started(tmp_path, how, before, 0.5) as (first, family):
+        first.send_signal(number)
+        assert first.wait(SECONDS) != 0
+        # Of a killed starter only the stage itself can know: what stands between them ends with the stage.
+        assert gone(family)
+    assert not (tmp_path / "unwound").exists()
+
+
+def test_a_process_that_ran_dagster_in_the_background_can_still_be_ended() -> None:
+    """Dagster gives SIGTERM whatever SIGINT has, and a script gives its background a SIGINT that is ignored."""
+
+    @dg.asset
+    def asset() -> None: ...
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        background()
+        heed_signals()
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert dg.materialize([asset], instance=instance).success
+        for number in before:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+UI = """
+import sys
+from ccai_dagster.cli import app as cli
+sys.executable = sys.argv[1]
+cli.app(["ui"])
+"""
+
+
+def test_the_user_interface_ends_its_servers(tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    server.write_text("#!/bin/sh\nexec sleep 600\n")
+    server.chmod(0o700)
+    first = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", UI, server],
+        env={**environment(), "CCAI_HOME": str(tmp_path / "home")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=background,
+    )
+    try:
+        assert within(60, lambda: len(psutil.Process(first.pid).children()) == 2)
+        servers = psutil.Process(first.pid).children()
+        first.terminate()
+        assert first.wait(SECONDS) == 0
+        assert not any(map(runs, servers))
+    finally:
+        first.kill()
+        first.wait()
 
 
 def test_the_status_of_a_command_is_told() -> None:
@@ -101,27 +218,37 @@ dg.materialize([asset], resources={{"launcher": Launcher(work=sys.argv[1], threa
 """
 
 
-def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "number"),
+    [
+        pytest.param(foreground, signal.SIGINT, id="foreground-SIGINT"),
+        pytest.param(background, signal.SIGTERM, id="background-SIGTERM"),
+    ],
+)
+def test_cancelling_a_run_of_dagster_ends_its_stage(
+    tmp_path: Path, how: Callable[[], None], number: int
+) -> None:
     """The stage waits for a feedback server that never answers; the run gets the signal of a cancellation."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         silent.settimeout(60)
         script = RUN.format(port=silent.getsockname()[1])
-        environment = {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
-        environment["DAGSTER_HOME"] = str(tmp_path)
         run = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", script, tmp_path / "work"], env=environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-c", script, tmp_path / "work"],
+            env={**environment(), "DAGSTER_HOME": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=how,
+        )
         try:
             connection, _ = silent.accept()
             family = psutil.Process(run.pid).children(recursive=True)
             assert any("ccai_dagster.stages.worker" in " ".join(each.cmdline()) for each in family)
             began = time.monotonic()
-            run.send_signal(signal.SIGINT)
+            run.send_signal(number)
             assert run.wait(20) != 0
-            assert within(SECONDS, lambda: not any(each.is_running() for each in family))
+            assert gone(family)
             assert time.monotonic() - began < 15
             connection.close()
         finally:

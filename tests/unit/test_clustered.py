@@ -144,7 +144,7 @@ def test_the_test_errs_as_often_as_it_says_and_finds_what_it_says_it_would() -> 
     assert np.median(told) == pytest.approx(effect, rel=0.05)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations(range(8)))
 def test_the_order_of_clusters_does_not_matter(order: list[int]) -> None:
     first, second = np.linspace(-0.4, 0.9, 8), np.linspace(0.1, -0.2, 8) ** 2

@@ -5,36 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 import pytest
+from mute_model import MuteModel
 
 from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import compare_responses, pair_id
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import EvaluationSettings
 
 
-class LongerIsBetter:
+class LongerIsBetter(MuteModel):
     """A judge that prefers the longer response three to one, and the letter A on top of that."""
 
     name = "longer is better"
 
     def __init__(self) -> None:
         self.questions: list[str] = []
-
-    def generate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        new_tokens: int,
-        temperature: float,
-        seed: int,
-        progress: Progress = silent,
-    ) -> list[str]:
-        raise NotImplementedError
-
-    def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
-        raise NotImplementedError
 
     def choice_log_probabilities(
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""

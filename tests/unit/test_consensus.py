@@ -87,7 +87,7 @@ def test_counts_by_group_and_weight() -> None:
     assert weighted.votes.tolist() == [[4, 1], [2, 2], [0, 0]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RANDOM_VOTES, st.sampled_from(["none", "laplace", "jeffreys"]))
 def test_the_product_is_the_mean_to_the_power_of_the_groups(
     drawn: tuple[int, int, int], smoothing: str
@@ -247,7 +247,7 @@ def test_equal_statements_are_ranked_by_id() -> None:
     assert [row[0] for row in shown(rows, [0] * 5 + [1] * 5)] == [100, 101, 102, 103, 104]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RANDOM_VOTES, st.randoms(use_true_random=False))
 def test_what_holds_for_the_representative_statements_of_any_votes(
     drawn: tuple[int, int, int], shuffle
@@ -300,7 +300,7 @@ def test_a_share_that_is_not_sure_enough_is_no_consensus() -> None:
     assert table["statement_id"].to_list() == [100, 101]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RANDOM_VOTES)
 def test_turning_every_vote_turns_the_sides(drawn: tuple[int, int, int]) -> None:
     rows, _ = random_votes(*drawn)
@@ -387,7 +387,7 @@ def test_only_statements_known_to_be_about_the_conversation_have_its_priority() 
     assert table.select("n_votes", "n_agree", "n_pass").rows() == [(3, 2, 0), (3, 1, 1), (3, 3, 0)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
 def test_order_of_participants_does_not_matter_for_extremity(seed: int, shuffle) -> None:
     rows, _ = random_votes(25, 7, seed)

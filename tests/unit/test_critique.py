@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from mute_model import MuteModel
 
 from ccai_dagster.contracts import CONSTITUTION, PROMPTS, REVISIONS
 from ccai_dagster.digest import value_digest
@@ -29,7 +30,7 @@ from ccai_dagster.stages.server_model import KeptAnswers
 from ccai_dagster.stages.transformers_model import TransformersModel
 
 
-class EchoModel:
+class EchoModel(MuteModel):
     """Says what it was asked, as a digest, and remembers the conversations."""
 
     name = "echo"
@@ -49,14 +50,6 @@ class EchoModel:
         self.asked += [list(conversation) for conversation in conversations]
         progress("responses written", len(conversations), len(conversations))
         return [value_digest([list(c), seed, at])[:8] for at, c in enumerate(conversations)]
-
-    def choice_log_probabilities(
-        self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
-    ) -> np.ndarray:
-        raise NotImplementedError
-
-    def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
-        raise NotImplementedError
 
 
 def constitution(*texts: str) -> pl.DataFrame:

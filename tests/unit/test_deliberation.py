@@ -132,7 +132,7 @@ def test_representative_statements_by_hand() -> None:
     assert first.filter(pl.col("statement_id") == 0)["probability"].item() == pytest.approx(7 / 8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False))
 def test_order_and_names_of_participants_do_not_matter(random) -> None:
     generator = np.random.default_rng(3)

@@ -163,7 +163,7 @@ def test_a_soft_answer_counts_as_that_much_of_a_win_and_none_is_counted_and_left
     assert (same["n_ties"], same["difference"], same["separated"]) == (12, 0, False)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_neither_rows_nor_the_order_of_arms_matter(data: st.DataObject) -> None:
     arms = ("base", "public", "standard")

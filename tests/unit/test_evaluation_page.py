@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from parsed_page import Page
 from small_evaluation import elo, evaluation, score
@@ -129,7 +129,6 @@ def test_places_on_a_line() -> None:
     assert [len(rows) for _, rows in apart.groups] == [2]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1)).map(
@@ -158,7 +157,6 @@ def test_pieces_make_the_response_and_tell_what_is_new() -> None:
     assert _pieces("", "") == []
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_pieces_lose_no_letter(own: str, other: str) -> None:
     assert "".join(text for text, _ in _pieces(own, other)) == own

@@ -105,7 +105,7 @@ def test_a_single_direction_leaves_the_second_coordinate_empty(monkeypatch: pyte
     assert np.bincount(found.labels).tolist() == [25, 15]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(ALL))
 def test_order_of_rows_and_gaps_in_ids_do_not_matter(seed: int, chosen: Procedure) -> None:
     rows, generator = camps(4), np.random.default_rng(seed)
@@ -124,7 +124,7 @@ def test_order_of_rows_and_gaps_in_ids_do_not_matter(seed: int, chosen: Procedur
     assert (one.map.positions == other.map.positions).all()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1))
 def test_names_of_participants_and_statements_do_not_matter_by_default(seed: int) -> None:
     rows, generator = camps(5), np.random.default_rng(seed)
@@ -136,7 +136,7 @@ def test_names_of_participants_and_statements_do_not_matter_by_default(seed: int
     assert one.silhouettes == pytest.approx(other.silhouettes, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 9),
     st.integers(1, 6),

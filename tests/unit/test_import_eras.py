@@ -140,7 +140,7 @@ TEXTS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cast=CAST, bodies=TEXTS)
 def test_all_eras_give_the_same_tables(
     tmp_path_factory: pytest.TempPathFactory, cast: list[Vote], bodies: list[str]

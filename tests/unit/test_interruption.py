@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import warm_stages as warm
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, PROMPTS, REVISIONS
 from ccai_dagster.digest import folder_digest
@@ -24,6 +23,7 @@ from ccai_dagster.settings import (
     PreferenceModelSettings,
     SupervisedSettings,
 )
+from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder
 from ccai_dagster.stages.training import PreferenceModelStage, ReinforcedPolicyStage, SupervisedPolicyStage
 from ccai_dagster.training import runs
@@ -35,35 +35,21 @@ WORDS = ["kind", "fair", "honest", "a letter to my town", "3 reasons why", "no"]
 Run = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Runs a request in a fork of a warm process; see `killed_stages`."""
-    folder = tmp_path_factory.mktemp("killed")
-    script, address = Path(__file__).parent / "killed_stages.py", folder / "socket"
-    server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", script, address],
-        env={
-            "PATH": "", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": "1", "HOME": str(folder), "PYTHONPATH": ":".join(sys.path),
-        },
-    )  # fmt: skip
+@pytest.fixture
+def run(warm_stages: str, tmp_path: Path) -> Run:
+    """Runs a request in a fork of a warm process; see `warm_stages`."""
+    environment = {
+        "PATH": "",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HOME": str(tmp_path),
+        worker.STARTER: str(os.getpid()),
+    }
 
     def order(request: StageFolder, **how: Any) -> dict[str, Any]:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(address))
-            content = {"request": str(request.file), "seen": str(folder / "seen"), **how}
-            connection.sendall(json.dumps(content).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(connection.makefile().readline())
-            return answer
+        return warm.ask(warm_stages, request.file, environment, seen=str(tmp_path / "seen"), **how)
 
-    try:
-        while not address.exists():
-            assert server.poll() is None, "the process with the libraries ended"
-            time.sleep(0.1)
-        yield order
-    finally:
-        server.terminate()
-        server.wait()
+    return order
 
 
 @pytest.fixture(scope="module")

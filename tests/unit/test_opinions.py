@@ -63,7 +63,7 @@ def test_similarity_by_hand() -> None:
     assert similarity(np.array([1.0, 0, 0]), np.array([0, 0, 1.0]), [1, 2, 1.5]) == 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 7), st.integers(0, 10**6))
 def test_similarity_is_one_less_the_scaled_wasserstein_distance(n: int, seed: int) -> None:
     from scipy.stats import wasserstein_distance

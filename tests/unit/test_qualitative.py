@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import polars as pl
+from mute_model import MuteModel
 
 from ccai_dagster.contracts import (
     CONSTITUTION,
@@ -18,7 +19,7 @@ from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import EvaluationSettings
 
 
-class Refuser:
+class Refuser(MuteModel):
     name = "refuser"
 
     def generate(
@@ -34,12 +35,6 @@ class Refuser:
         return [
             "I can't help with that." if "bad" in text else f"Fine: {text}" for ((_, text),) in conversations
         ]
-
-    def choice_log_probabilities(self, conversations, choices, *, prefix=""):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
-
-    def log_likelihoods(self, conversations, responses):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
 
 
 def to_read(*rows: tuple[str, str]) -> pl.DataFrame:

@@ -62,7 +62,7 @@ def test_chi_square_by_hand() -> None:
     assert evidence.chi_square(unanimous, np.array([[0, 1, 1]])).tolist() == [0.0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from([-1, 0, 1])), min_size=4, max_size=30).filter(
         lambda rows: (

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from mute_model import MuteModel
 
 from ccai_dagster.contracts import PROMPTS, RESPONSE_PAIRS
 from ccai_dagster.errors import ConsultationError
@@ -12,7 +13,7 @@ from ccai_dagster.feedback.responses import sample_pairs
 from ccai_dagster.settings import PairSettings
 
 
-class CountingModel:
+class CountingModel(MuteModel):
     """Answers with the prompt and a running number."""
 
     name = "counting"
@@ -20,12 +21,6 @@ class CountingModel:
     def generate(self, conversations: Sequence[Any], **options: Any) -> list[str]:
         self.options = options
         return [f"{conversation[-1][1]} #{at}" for at, conversation in enumerate(conversations)]
-
-    def choice_log_probabilities(self, *arguments: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def log_likelihoods(self, *arguments: Any) -> Any:
-        raise NotImplementedError
 
 
 def prompts(*ids: str) -> pl.DataFrame:

@@ -79,7 +79,7 @@ def test_direction_divides_and_appeal_unites() -> None:
     assert mean["right", 3] < -0.7 < 0.7 < mean["left", 3]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), low=st.integers(1, 3), few=st.floats(0, 1))
 def test_votes_are_unique_valid_and_independent_of_row_order(seed: int, low: int, few: float) -> None:
     first = simulate_votes(FEW, TWO, seed, typical_votes=(low, 4), few_voters=few)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 import pytest
+from mute_model import MuteModel
 
 from ccai_dagster import pictures
 from ccai_dagster.contracts import (
@@ -45,7 +46,7 @@ SIGNS = {
 """What each principle, and the one rejected statement, is recognised by."""
 
 
-class Habit:
+class Habit(MuteModel):
     """Answers plainly and adds what it was trained to add; finds responses likelier that do the same.
 
     Every second answer has a smiley, trained or not. Log-probabilities vary a little with model and text.
@@ -75,13 +76,8 @@ class Habit:
             rows.append((tokens * mean, tokens))
         return np.array(rows, float)
 
-    def choice_log_probabilities(
-        self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
-    ) -> np.ndarray:
-        raise AssertionError("no judge")
 
-
-class ExactJudge:
+class ExactJudge(MuteModel):
     """Says yes with 0.9 where a response has what the principle is recognised by, else with 0.1."""
 
     name = "exact"
@@ -96,12 +92,6 @@ class ExactJudge:
             yes = 0.9 if sign in response else 0.1
             rows.append([yes, 1 - yes] if "(A) Yes" in text else [1 - yes, yes])
         return np.log(np.array(rows))
-
-    def generate(self, *_: object, **__: object) -> list[str]:
-        raise AssertionError("only judges")
-
-    def log_likelihoods(self, *_: object, **__: object) -> np.ndarray:
-        raise AssertionError("only judges")
 
 
 def constitution(arm: str, **texts: str) -> pl.DataFrame:

@@ -139,7 +139,7 @@ def test_tables_keep_their_contracts_and_the_seed_decides() -> None:
     assert (one.statements["gac"] < one.statements["gac_high"]).all()
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.permutations(range(70)), st.permutations(range(6)))
 def test_order_and_names_do_not_matter(people: list[int], columns: list[int]) -> None:
     votes = two_camps()

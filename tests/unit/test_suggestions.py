@@ -24,7 +24,7 @@ def test_texts_without_words_are_near_nothing() -> None:
     assert SameWords({1: "...", 2: "the"}).nearest(1) == []
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     st.permutations(
         [(1, "bus lanes now"), (2, "more bus lanes"), (3, "lanes for bikes"), (4, "quiet nights")]

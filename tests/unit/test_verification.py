@@ -46,7 +46,7 @@ def test_what_a_run_left_matches(finished: Any) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_changed_byte_of_any_file_is_named(finished: Any, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(finished.manifest.files)))
     path = place(finished, name)
@@ -209,7 +209,7 @@ def test_the_manifest_comes_back_as_it_was_written(finished: Any) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_manifest_does_not_pass(finished: Any, data: st.DataObject) -> None:
     path = finished.home / "manifest.json"
     text = manifest_text(finished.manifest)

@@ -1,0 +1,185 @@
+"""The embedded consultation with a tiny random model and the smallest sizes, and what its runs leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+import warm_stages as warm
+import yaml
+
+from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
+from ccai_dagster.definitions import build_defs
+from ccai_dagster.run import Outcome, prepare_instance, run
+from resources.launcher import Launcher
+
+FIRST = "first.json"
+SMALLEST = {
+    "deliberation": {"bootstraps": 10},
+    "sensitivity": {"ways_to_group": 2},
+    # The byte-level tokenizer of the random model would need a longer context for the answered examples.
+    "feedback": {"calibration_comparisons": 4, "calibration_methods": ["letters", "contrast"]},
+    "tuned_judge": {"passes": 0.1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
+    "revisions": {"prompts": 4, "few_shots": 1, "new_tokens": 8},
+    "supervised": {"steps": 2, "batch_size": 8, "lora_rank": 2, "max_tokens": 64},
+    "pairs": {"prompts": 8, "new_tokens": 8},
+    "preference_model": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
+    "balance": {"weights": [0.0], "benign_prompts": 0},
+    "policy": {
+        "steps": 1, "prompts_per_step": 1, "samples_per_prompt": 2, "new_tokens": 4, "lora_rank": 2,
+        "held_out_prompts": 2,
+    },
+    "evaluation": {
+        "items_per_benchmark": 4, "new_tokens": 4, "comparison_prompts": 2, "adherence_prompts": 2,
+        "principles_per_prompt": 1, "bootstraps": 100,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A consultation folder, where its results are, and what the first run did."""
+
+    base: Path
+    instance: dg.DagsterInstance
+
+    @property
+    def folder(self) -> Path:
+        return self.base / "town"
+
+    @property
+    def root(self) -> Path:
+        return self.base / "home"
+
+    @property
+    def first(self) -> Outcome:
+        return Outcome(**json.loads((self.base / FIRST).read_text()))
+
+    @property
+    def consultation(self) -> Consultation:
+        return read_consultation(self.folder)
+
+    def run(self, select: str | None = None) -> Outcome:
+        return run(self.consultation, self.root, lambda line: None, select, self.instance)
+
+
+def small_folder(destination: Path, model: Path) -> Path:
+    """Copy the sample and make everything as small as it can be."""
+    shutil.copytree(SAMPLE, destination)
+    path = destination / "consultation.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["model"] = {"source": f"folder:{model}", "dtype": "float32", "context_tokens": 2048}
+    content["profiles"] = {"demo": SMALLEST}
+    path.write_text(yaml.safe_dump(content))
+    # A random model gives letters no probability; by contrast every pair gets a label.
+    ledger = destination / "decisions" / "training.csv"
+    ledger.write_text(ledger.read_text().replace(",letters,", ",contrast,", 1))
+    return destination
+
+
+@contextmanager
+def opened(base: Path, address: str) -> Iterator[Workplace]:
+    """The results below a folder; while they are open, stages run in the warm process."""
+    before = dict(os.environ)
+
+    def command(self: Launcher, distributed: bool, request: Path) -> list[str]:
+        return [sys.executable, "-I", warm.__file__, "stage", address, str(request)]
+
+    try:
+        os.environ["CCAI_HOME"] = str(base / "home")
+        with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
+            patch.setattr(Launcher, "_command", command)
+            yield Workplace(base, instance)
+    finally:
+        # MLflow writes the address of its store there, too.
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def copied(base: Path, destination: Path) -> Path:
+    """Copy a consultation and its results; Dagster and MLflow know their files by whole paths."""
+    shutil.copytree(base, destination)
+    every = (
+        "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
+    )
+    for path in (destination / "home").rglob("*.db"):
+        with closing(sqlite3.connect(path)) as database, database:
+            for table, column in database.execute(every).fetchall():
+                database.execute(
+                    f'UPDATE "{table}" SET "{column}" = replace("{column}", :old, :new) '  # noqa: S608
+                    f'WHERE instr("{column}", :old)',
+                    {"old": str(base), "new": str(destination)},
+                )
+    return destination
+
+
+ARMS = ("public", "standard")
+ONCE = {
+    "raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants", "votes",
+    "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
+    "consensus_stability", "group_stability", "selected_statements",
+    "constitution_overlap", "constitution_comparison", "opinion_representativeness", "base_model", "prompts",
+    "prompt_coverage", "feedback_model", "judge_answers", "judge_calibration", "judge_calibration_curve",
+    "helpfulness_pairs",
+    "comparisons", "elo_scores", "elo_differences",
+    "rater_agreement", "eval_scores",
+    "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
+    "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
+    "qualitative_prompts", "evaluation_page",
+    "audit_report", "provenance", "adherence_examples", "contrast_pairs", "control_statements", "judged_examples",
+    "adherence_scores", "group_adherence", "specificity", "conflicts",
+}  # fmt: skip
+BY_ARM = {
+    "constitution", "signed_constitution", "revisions", "supervised_policy", "response_pairs", "preference_pairs",
+    "preference_model", "policy",
+}  # fmt: skip
+EVALUATED = {
+    "adherence", "control_adherence", "contrast_margins", "qualitative_responses", "sample_knowledge",
+    "sample_arithmetic", "sample_bias", "sample_over_refusal", "sample_opinions",
+}  # fmt: skip
+EVERYTHING = (
+    ONCE
+    | {f"{arm}/{name}" for arm in ARMS for name in BY_ARM}
+    | {f"{arm}/{name}" for arm in ("base", *ARMS) for name in EVALUATED}
+)
+TRAINED = {f"{arm}/{name}" for arm in ARMS for name in ("supervised_policy", "preference_model", "policy")}
+
+
+def table(workplace: Workplace, key: str) -> pl.DataFrame:
+    return pl.read_parquet(workplace.root / "town" / "tables" / f"{key}.parquet")
+
+
+def checked(workplace: Workplace, key: str, name: str) -> tuple[bool, str]:
+    """Whether a check of an asset passed when it was last made, and what it told."""
+    check = dg.AssetCheckKey(dg.AssetKey(key.split("/")), name)
+    (record,) = workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key([check]).values()
+    found = record.event.dagster_event.asset_check_evaluation_data
+    return found.passed, str(found.metadata["what"].value)
+
+
+def event(workplace: Workplace, key: str) -> dg.AssetMaterialization:
+    found = workplace.instance.get_latest_materialization_event(dg.AssetKey(key.split("/")))
+    assert found is not None and found.asset_materialization is not None, key
+    return found.asset_materialization
+
+
+def sensor(workplace: Workplace, name: str) -> dg.RunRequest | dg.SkipReason:
+    defs = build_defs(workplace.consultation, workplace.root)
+    repository = defs.get_repository_def()
+    with dg.build_sensor_context(instance=workplace.instance, repository_def=repository) as context:
+        return repository.get_sensor_def(name)(context)
+
+
+def observe(workplace: Workplace) -> None:
+    defs = build_defs(workplace.consultation, workplace.root)
+    assert defs.resolve_job_def("observe_inputs").execute_in_process(instance=workplace.instance).success
