@@ -124,7 +124,7 @@ def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
             {arm: tables[f"{arm}__constitution"] for arm in consultation.arms},
             prompts,
             themes,
-            thresholds(decisions.read(consultation, "threshold")).overlap_similarity,
+            thresholds(decisions.read(consultation, "threshold"), file.seed).overlap_similarity,
             settings.control_statements,
             file.seed,
         )

@@ -22,11 +22,10 @@ from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.audit.told_run import provenance_of
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.audit.worlds import World, combinations, levels, single_changes, world_on_record
-from ccai_dagster.constitution.on_record import excluded_on_record, moderation_on_record
-from ccai_dagster.constitution.selection import ideas_on_record
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
 from ccai_dagster.decisions.checks import check_decision_ids
-from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.decisions.settled_values import Thresholds, thresholds
+from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.findings import findings
 from ccai_dagster.progress import Progress
@@ -193,14 +192,16 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
         ledgers = {kind: decisions.read(consultation, kind) for kind in ("moderation", "exclusion", "idea")}
         return recomputation.SharedInputs(
             **raw_tables,
-            moderation=moderation_on_record(ledgers["moderation"]),
-            excluded=excluded_on_record(ledgers["exclusion"]),
-            ideas=ideas_on_record(ledgers["idea"]),
+            moderation=moderation_verdicts(ledgers["moderation"]),
+            excluded=exclusions(ledgers["exclusion"]),
+            ideas=statement_ideas(ledgers["idea"]),
         )
 
+    def settled() -> Thresholds:
+        return thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
+
     def on_record() -> World:
-        settled = thresholds(decisions.read(consultation, "threshold"))
-        return world_on_record(settled, consultation.file.moderation, consultation.file.seed)
+        return world_on_record(settled(), consultation.file.moderation)
 
     def worded() -> sensitivity.Sources:
         return sensitivity.worded_sources(decisions.read(consultation, "wording"))
@@ -243,7 +244,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
         description="How many principles hang on each numeric decision, most first.", **cheap,
     )  # fmt: skip
     def decision_importance(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
-        rows = sensitivity.deciding_rows(thresholds(decisions.read(consultation, "threshold")))
+        rows = sensitivity.deciding_rows(settled())
         frame = sensitivity.decision_importance(decision_worlds, worded(), rows)
         shown = picture(pictures.decision_importance(frame), pictures.decision_importance_alt(frame))
         return Table(

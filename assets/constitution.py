@@ -10,12 +10,12 @@ from assets import decisions
 from assets.table_asset import PREVIEW_ROWS, Checked, Table, markdown_table, require, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.constitution import comparison, intervals, overlap, principles, selection
-from ccai_dagster.constitution.on_record import cut_on_record
 from ccai_dagster.constitution.principle_tags import read_principle_tags
 from ccai_dagster.consultation import Arm, Consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.decisions.verdicts import statement_ideas
 from ccai_dagster.digest import file_digest
 from ccai_dagster.replication.published_results import published_figures
 
@@ -42,7 +42,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         raw_statements: pl.DataFrame,
         consensus_stability: pl.DataFrame,
     ) -> Table:
-        settled = thresholds(decisions.read(consultation, "threshold"))
+        settled = thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
         ledgers = {kind: decisions.read(consultation, kind) for kind in ("idea", "merge", "wording")}
         known = raw_statements["statement_id"].to_list()
 
@@ -58,13 +58,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         frame = selection.select_statements(
             gac_scores,
             statements,
-            selection.ideas_on_record(ledgers["idea"]),
-            cut_on_record(settled),
+            statement_ideas(ledgers["idea"]),
+            settled.cut,
             [settled.decision_ids["selection_rule"]],
             selection.worded_statements(ledgers["wording"], ledgers["merge"], statements),
         )
         reached = frame.filter("selected")["statement_id"].to_list()
-        needed = reached if settled.selection_rule == "ideas" else []
+        needed = reached if settled.cut.rule == "ideas" else []
         found = findings(reached, needed)
         fates = Counter(frame["fate"].to_list())
         ideas = {idea for row in frame.filter("selected")["ideas"].to_list() for idea in row}
@@ -93,7 +93,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         description="For each principle its counterparts in every other constitution, by words and by people's tags.",
     )  # fmt: skip
     def constitution_overlap(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
-        settled = thresholds(decisions.read(consultation, "threshold"))
+        settled = thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
         tags = {} if not tags_file else read_principle_tags(tags_file[0], consultation.arms)
         frame = overlap.constitution_overlap(constitutions, settled.overlap_similarity, tags)
         return Table(frame, {"similarity counted as shared": settled.overlap_similarity})

@@ -10,16 +10,11 @@ import polars as pl
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, picture, require, table_asset, table_assets
 from ccai_dagster import contracts, pictures
-from ccai_dagster.constitution.on_record import (
-    cut_on_record,
-    excluded_on_record,
-    moderation_on_record,
-    procedure_on_record,
-)
-from ccai_dagster.constitution.selection import ideas_on_record, reaches_cut
+from ccai_dagster.constitution.selection import reaches_cut
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.deliberation import (
     cleaning,
     comment_priority,
@@ -106,7 +101,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         found = require(
             Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation))
         )
-        decided = moderation_on_record(ledger)
+        decided = moderation_verdicts(ledger)
         frame = cleaning.clean_statements(raw_statements, decided, file.moderation == "lenient")
         included = sum(each.included for each in decided.values())
         return Table(
@@ -132,13 +127,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             Checked("exclusions", checks.check_exclusions(exclusion_ledger, raw_participants)),
             Checked("numeric_decisions", checks.check_thresholds(threshold_ledger)),
         )
-        settled = thresholds(threshold_ledger)
+        settled = thresholds(threshold_ledger, seed)
         frame = cleaning.clean_participants(
             raw_participants,
-            excluded_on_record(exclusion_ledger),
+            exclusions(exclusion_ledger),
             settled.minimum_votes,
             settled.decision_ids["minimum_votes"],
-            raw_votes["statement_id"].n_unique() if settled.procedure == "polis" else None,
+            raw_votes["statement_id"].n_unique() if settled.procedure.name == "polis" else None,
         )
         fates = Counter(frame["fate"].to_list())
         return Table(
@@ -179,8 +174,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         raw_votes: pl.DataFrame,
     ) -> Table:
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
-        settled = thresholds(decisions.read(consultation, "threshold"))
-        grouping = groups.group_participants(matrix, procedure_on_record(settled, seed))
+        settled = thresholds(decisions.read(consultation, "threshold"), seed)
+        grouping = groups.group_participants(matrix, settled.procedure)
         frame = groups.opinion_groups(matrix, grouping)
         sizes = frame["group_id"].value_counts().sort("group_id")["count"].to_list()
         return Table(
@@ -208,21 +203,21 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         opinion_groups: pl.DataFrame,
     ) -> Table:
         matrix = _matrix(votes, participants, statements)
-        settled = thresholds(decisions.read(consultation, "threshold"))
+        settled = thresholds(decisions.read(consultation, "threshold"), seed)
         published = consultation.path(file.published_scores) if file.published_scores else None
         frame = consensus.gac_scores(
             matrix,
             _labels(matrix, opinion_groups),
-            procedure_on_record(settled, seed),
+            settled.procedure,
             pl.read_csv(published) if published else None,
         )
-        line = settled.gac_threshold if settled.selection_rule == "threshold" else None
+        line = settled.cut.threshold if settled.cut.rule == "threshold" else None
         figures = {
             "mean GAC": frame["gac"].mean(),
             "median GAC": frame["gac"].median(),
             "median polarization index": frame["polarization_index"].median(),
             "median adjusted polarization index": frame["adjusted_polarization_index"].median(),
-            "statements at the GAC threshold": int((frame["gac"] >= settled.gac_threshold).sum()),
+            "statements at the GAC threshold": int((frame["gac"] >= settled.cut.threshold).sum()),
             "GAC distribution": picture(
                 pictures.gac_distribution(frame, line), pictures.gac_distribution_alt(frame, line)
             ),
@@ -232,7 +227,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             "polarization": picture(pictures.polarization(frame), pictures.polarization_alt(frame)),
         }
         if published:
-            reached = int((frame["published_gac"] >= settled.gac_threshold).sum())
+            reached = int((frame["published_gac"] >= settled.cut.threshold).sum())
             figures["statements at the GAC threshold by published scores"] = reached
         return Table(frame, {name: value for name, value in figures.items() if value is not None})
 
@@ -323,21 +318,21 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         raw_votes: pl.DataFrame,
     ) -> dict[str, Table]:
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
-        settled = thresholds(decisions.read(consultation, "threshold"))
+        settled = thresholds(decisions.read(consultation, "threshold"), seed)
         found = stability.consensus_stability(
             matrix,
             opinion_groups,
-            procedure_on_record(settled, seed),
+            settled.procedure,
             reaches_cut(
                 matrix.statement_ids.tolist(),
-                ideas_on_record(decisions.read(consultation, "idea")),
-                cut_on_record(settled),
+                statement_ideas(decisions.read(consultation, "idea")),
+                settled.cut,
             ),
             bootstraps.bootstraps,
             seed,
             lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
         )
-        line = settled.gac_threshold if settled.selection_rule == "threshold" else None
+        line = settled.cut.threshold if settled.cut.rule == "threshold" else None
         return {
             "consensus_stability": Table(found.statements, _score_figures(found.statements, line)),
             "group_stability": Table(found.groups, _group_figures(found.groups, found.statements)),

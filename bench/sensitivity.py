@@ -8,9 +8,9 @@ from bench.deliberation import simulated
 from bench.pairs import compare
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, decision_worlds
 from ccai_dagster.audit.worlds import World, combinations, levels, single_changes
-from ccai_dagster.constitution.selection import Cut
 from ccai_dagster.contracts import RAW_PARTICIPANTS, RAW_STATEMENTS, RAW_VOTES
-from ccai_dagster.deliberation.cleaning import Moderation
+from ccai_dagster.decisions.settled_values import Cut
+from ccai_dagster.deliberation.cleaning import ModerationVerdict
 from ccai_dagster.settings import DEMO
 
 ON_RECORD = World("strict", 26, "default", "zero", None, "none", "product", Cut("threshold", 0.7, 40), seed=1)
@@ -29,7 +29,7 @@ def main() -> None:
         .cast(RAW_PARTICIPANTS.dtypes).sort("participant_id"),
         raw_votes=votes.select("participant_id", "statement_id", "vote", voted_at=None, times_voted=1)
         .cast(RAW_VOTES.dtypes),
-        moderation={key: Moderation(True, None, ()) for key in votes["statement_id"].unique()},
+        moderation={key: ModerationVerdict(True, None, ()) for key in votes["statement_id"].unique()},
         excluded={},
         ideas={},
     )  # fmt: skip

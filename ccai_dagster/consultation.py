@@ -22,6 +22,8 @@ SAMPLE = Path(__file__).parent / "sample" / "consultation"
 """The consultation that comes with the project."""
 
 LEDGERS = ("moderation", "exclusion", "merge", "wording", "idea", "threshold", "training", "signoff")
+ModerationMode = Literal["strict", "lenient"]
+"""Whether a statement that nobody moderated is out (strict) or in (lenient)."""
 BASE = "base"
 """What the untrained model is called wherever arms are compared."""
 
@@ -145,7 +147,7 @@ class ConsultationFile(Settings):
     public: str = Field(description="who was asked")
     question: str = Field(description="what they were asked")
     votes: str = Field("votes", description="where the votes are")
-    moderation: Literal["strict", "lenient"] = Field(
+    moderation: ModerationMode = Field(
         description="whether statements nobody moderated are out (strict) or in (lenient)"
     )
     seed: int = Field(description="of everything that is drawn")

@@ -35,7 +35,8 @@ class ModelSettings(Settings):
     context_tokens: int = Field(2048, ge=64, description="longest prompt plus response, in tokens")
 
 
-FeedbackMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]
+UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]
+"""Ways of asking a feedback model that was not tuned for it; a tuned one is measured wherever there is one."""
 
 
 class ReasoningSettings(Settings):
@@ -59,7 +60,7 @@ class FeedbackSettings(Settings):
         ge=2,
         description="labelled comparisons a set that the feedback model is measured on; null takes all",
     )
-    calibration_methods: tuple[FeedbackMethod, ...] = Field(
+    calibration_methods: tuple[UntunedMethod, ...] = Field(
         ("letters", "contrast", "letters_few_shot"),
         min_length=1,
         description="ways of asking that are measured, beside `tuned` where there is a tuned judge",

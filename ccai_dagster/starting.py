@@ -12,24 +12,25 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import yaml
 
-from ccai_dagster.constitution.on_record import (
-    cut_on_record,
-    excluded_on_record,
-    moderation_on_record,
-    procedure_on_record,
-)
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
-from ccai_dagster.constitution.selection import ideas_on_record, select_statements, worded_statements
-from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, read_consultation
+from ccai_dagster.constitution.selection import select_statements, worded_statements
+from ccai_dagster.consultation import (
+    LEDGERS,
+    SAMPLE,
+    Consultation,
+    ModerationMode,
+    is_address,
+    read_consultation,
+)
 from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import read_ledger, write_ledger
-from ccai_dagster.decisions.settled_values import thresholds
+from ccai_dagster.decisions.settled_values import VALUES, thresholds
+from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.deliberation import cleaning, consensus, groups
 from ccai_dagster.deliberation.importing.copies import copy_without_codes
 from ccai_dagster.deliberation.importing.files import find_vote_files
@@ -39,20 +40,6 @@ from ccai_dagster.deliberation.vote_matrix import in_context, vote_matrix
 from ccai_dagster.digest import SHORT, text_digest
 from ccai_dagster.errors import ConsultationError
 from resources.vote_source import VoteSource
-
-STARTING_VALUES = {
-    "threshold": {
-        "minimum_votes": "7", "procedure": "default", "imputation": "column_mean", "number_of_groups": "auto",
-        "smoothing": "laplace", "aggregation": "product", "selection_rule": "threshold", "gac_threshold": "0.6",
-        "idea_budget": "40", "overlap_similarity": "0.5",
-    },
-    "training": {
-        "harmlessness_weight": "0.5", "feedback_method": "letters", "policy_method": "rloo",
-        "prompt_database": "policy: the prompts of the embedded sample",
-        "evaluations": "policy: the evaluation sets of the embedded sample",
-    },
-}  # fmt: skip
-"""Values a new folder starts with; every one is a decision its team has yet to take."""
 
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation.py.
@@ -73,7 +60,7 @@ judge_comparisons: {sample_judge: "sample:judge/sample_judge.jsonl"}
 """
 
 
-def from_export(export: str, destination: Path, moderation: Literal["strict", "lenient"]) -> list[str]:
+def from_export(export: str, destination: Path, moderation: ModerationMode) -> list[str]:
     """Make a consultation folder around an export, with ledgers that hold starting values only.
 
     Files are copied into the folder, without personal codes; an address is named in consultation.yaml, so that later
@@ -183,30 +170,29 @@ def _constitutions(consultation: Consultation) -> dict[str, pl.DataFrame]:
 
 def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
     ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
-    settled = thresholds(ledgers["threshold"])
+    settled = thresholds(ledgers["threshold"], consultation.file.seed)
     imported = read_votes(Path(consultation.votes))
     statements = cleaning.clean_statements(
         imported.raw_statements,
-        moderation_on_record(ledgers["moderation"]),
+        moderation_verdicts(ledgers["moderation"]),
         consultation.file.moderation == "lenient",
     )
     participants = cleaning.clean_participants(
         imported.raw_participants,
-        excluded_on_record(ledgers["exclusion"]),
+        exclusions(ledgers["exclusion"]),
         settled.minimum_votes,
         "",
-        imported.raw_votes["statement_id"].n_unique() if settled.procedure == "polis" else None,
+        imported.raw_votes["statement_id"].n_unique() if settled.procedure.name == "polis" else None,
     )
     votes = cleaning.clean_votes(imported.raw_votes, statements, participants)
     matrix = vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
     matrix = in_context(matrix, imported.raw_votes, participants)
-    chosen = procedure_on_record(settled, consultation.file.seed)
-    scores = consensus.gac_scores(matrix, groups.group_participants(matrix, chosen).labels, chosen)
+    grouped = groups.group_participants(matrix, settled.procedure).labels
+    scores = consensus.gac_scores(matrix, grouped, settled.procedure)
     worded = worded_statements(ledgers["wording"], ledgers["merge"], statements)
     selected = select_statements(
-        scores, statements, ideas_on_record(ledgers["idea"]),
-        cut_on_record(settled), [], worded,
-    )  # fmt: skip
+        scores, statements, statement_ideas(ledgers["idea"]), settled.cut, [], worded
+    )
     return derive_constitution(arm, selected, worded)
 
 
@@ -217,9 +203,10 @@ def _check_empty(destination: Path) -> None:
 
 def _starting_values(kind: str) -> list[Decision]:
     reason = "starting value of a new folder, not yet considered by anybody"
+    started = [(name, each.start) for name, each in VALUES.get(kind, {}).items() if each.start is not None]
     return [
         _decision(kind, number, (subject,), outcome, reason)
-        for number, (subject, outcome) in enumerate(STARTING_VALUES.get(kind, {}).items(), start=1)
+        for number, (subject, outcome) in enumerate(started, start=1)
     ]
 
 

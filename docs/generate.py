@@ -44,6 +44,7 @@ def main(folder: Path) -> None:
         "tables.md": tables_page(),
         "commands.md": commands_page(),
         "settings.md": settings_page(),
+        "values.md": values_page(),
         "assets.md": assets_page(),
         "modules/index.md": modules_page(graph),
         **{f"modules/{shown(room)}.md": room_page(room) for room in graph},
@@ -254,6 +255,34 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"`{each}`" for each in value) or "none"
     return "none" if value == {} else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+# Values of decisions
+
+
+def values_page() -> str:
+    """Return the page of what the threshold and training ledgers settle."""
+    from ccai_dagster.decisions.settled_values import VALUES
+
+    parts = [
+        "# Values that are decided",
+        "What the [ledgers](../ledgers.md) `threshold` and `training` settle. Each is a row that a person answers for; "
+        "`ccai new` writes starting values that nobody has considered yet.",
+    ]
+    for kind, values in VALUES.items():
+        rows = [
+            (f"`{name}`", each.allowed.expected, _start(each.start, each.undecided), each.meaning)
+            for name, each in values.items()
+        ]
+        parts += [
+            f"## {kind.capitalize()}",
+            markdown_table(("subject", "allowed", "at first", "meaning"), rows),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _start(start: str | None, undecided: str | None) -> str:
+    return f"no row, which means `{undecided}`" if start is None else f"`{start}`"
 
 
 # Assets

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster import settings as sizes
-from ccai_dagster.feedback.judgements import Judge, Method
+from ccai_dagster.decisions.settled_values import FeedbackMethod
+from ccai_dagster.feedback.judgements import Judge
 from ccai_dagster.progress import Progress
 from resources.launcher import StageRequest
 from resources.stage_files import keep_tables, load_judge, load_model, load_tuned_judge, read_table
@@ -20,7 +21,7 @@ def judge_answers(request: StageRequest, progress: Progress) -> dict[str, Any]:
     comparisons = {name: pl.read_parquet(path) for name, path in request.tables.items()}
     judge = load_judge(request)
     settings = sizes.FeedbackSettings.model_validate(request.options["feedback"])
-    judges: dict[Method, Judge] = dict.fromkeys(settings.calibration_methods, judge)
+    judges: dict[FeedbackMethod, Judge] = dict.fromkeys(settings.calibration_methods, judge)
     if "feedback_model" in request.models:
         judges["tuned"] = load_tuned_judge(request)
     answers = calibration.judge_answers(judges, comparisons, progress, settings.reasoning)

@@ -15,7 +15,7 @@ from ccai_dagster.audit.records import counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
-from ccai_dagster.feedback.calibration import wilson_interval
+from ccai_dagster.statistics.wilson import wilson_interval
 
 DRAWN = {
     "participants": "When participants are drawn anew at random and grouped again",

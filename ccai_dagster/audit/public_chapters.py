@@ -16,8 +16,8 @@ from ccai_dagster.audit.hanging_chapter import robustness_by_principle
 from ccai_dagster.audit.records import Record, Records, counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.deliberation.group_names import group_name
-from ccai_dagster.feedback.calibration import wilson_interval
 from ccai_dagster.pictures.style import colour
+from ccai_dagster.statistics.wilson import wilson_interval
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.worlds import DECISIONS, ModerationMode, World
-from ccai_dagster.constitution.selection import Ideas, reaches_cut
+from ccai_dagster.audit.worlds import DECISIONS, World
+from ccai_dagster.constitution.selection import reaches_cut
+from ccai_dagster.consultation import ModerationMode
 from ccai_dagster.contracts import DECISION_WORLDS
+from ccai_dagster.decisions.verdicts import Ideas
 from ccai_dagster.deliberation.cleaning import (
-    Moderation,
+    ModerationVerdict,
     clean_participants,
     clean_statements,
     clean_votes,
@@ -46,7 +48,7 @@ class SharedInputs:
     raw_statements: pl.DataFrame
     raw_participants: pl.DataFrame
     raw_votes: pl.DataFrame
-    moderation: Mapping[int, Moderation]
+    moderation: Mapping[int, ModerationVerdict]
     excluded: Mapping[int, str]
     ideas: Mapping[int, Ideas]
 

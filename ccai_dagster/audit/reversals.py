@@ -23,8 +23,9 @@ from ccai_dagster.audit.report_inputs import natural
 from ccai_dagster.audit.standing import OnRecord, Standing, standing
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.decisions.decision import split_outcome
-from ccai_dagster.decisions.doubles import standing as decisions_that_stand
+from ccai_dagster.decisions.doubles import decisive_rows
 from ccai_dagster.decisions.verdicts import decided_rows, moderation_verdicts, statement_ideas
+from ccai_dagster.deliberation.cleaning import ModerationVerdict
 from ccai_dagster.deliberation.one_thread import one_thread
 from ccai_dagster.progress import Progress, silent
 
@@ -95,14 +96,16 @@ def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:
 
 def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """Statements let in are taken out, those out let in, rewritten ones keep their author's words."""
-    verdicts = moderation_verdicts(ledger).filter(pl.col("statement_id").is_in(list(record.gac)))
-    for decision in verdicts["decision_id"].unique(maintain_order=True):
-        rows = verdicts.filter(pl.col("decision_id") == decision)
-        subjects = frozenset(rows["statement_id"].to_list())
+    decided: dict[str, dict[int, ModerationVerdict]] = {}
+    for statement, verdict in moderation_verdicts(ledger).items():
+        if statement in record.gac:
+            decided.setdefault(verdict.decision_ids[0], {})[statement] = verdict
+    for decision, own in decided.items():
+        subjects, verdicts = frozenset(own), list(own.values())
         resting = frozenset(each.principle_id for each in record.worded if each.statement_ids & subjects)
-        if rows["rewrite"].is_not_null().any():
+        if any(each.text is not None for each in verdicts):
             supposed, after = "kept as its author typed it", record.standing
-        elif rows["verdict"][0] == "out":
+        elif not verdicts[0].included:
             supposed = "let in"
             after = standing(record.select(record.included | subjects), record.worded)
         else:
@@ -118,7 +121,7 @@ def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
 def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> Iterator[_Reversal]:
     """Excluded votes count again, those kept are excluded; groups are computed again."""
     people: dict[tuple[str, str], list[int]] = {}
-    for (participant,), row in decisions_that_stand(decided_rows(ledger)):
+    for (participant,), row in decisive_rows(decided_rows(ledger)).items():
         verb = split_outcome(row["outcome"])[0]
         people.setdefault((verb, row["decision_id"]), []).append(int(participant))
     excluding = tuple(decision for verb, decision in people if verb == "exclude")
@@ -149,7 +152,7 @@ def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> It
 
 def _merge(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """Merged statements stay apart, those kept apart are merged: what they were worded as rests on nothing."""
-    for _, row in decisions_that_stand(decided_rows(ledger)):
+    for row in decisive_rows(decided_rows(ledger)).values():
         subjects = frozenset(int(each) for each in row["subject_ids"])
         merged = split_outcome(row["outcome"])[0] == "merge"
         kept = [
@@ -179,10 +182,10 @@ def _wording(record: OnRecord) -> Iterator[_Reversal]:
 
 def _idea(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """A statement that was split into ideas counts as one idea of its own."""
-    for statement, decision in statement_ideas(ledger).select("statement_id", "decision_id").iter_rows():
+    for statement, own in statement_ideas(ledger).items():
         selected = record.select(record.included, frozenset({statement}))
         yield _Reversal(
-            decision, "idea", (decision,), (statement,), "taken as one idea of its own",
+            own.decision_id, "idea", (own.decision_id,), (statement,), "taken as one idea of its own",
             standing(selected, record.worded),
         )  # fmt: skip
 

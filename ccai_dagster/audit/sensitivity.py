@@ -179,7 +179,7 @@ def decision_importance(
 def deciding_rows(settled: Thresholds) -> dict[str, list[str]]:
     """Return the ledger rows that settled each numeric decision; selecting rests on its rule and its line."""
     names: dict[str, tuple[str, ...]] = {name: (name,) for name in DECISIONS if name in settled.decision_ids}
-    line = "gac_threshold" if settled.selection_rule == "threshold" else "idea_budget"
+    line = "gac_threshold" if settled.cut.rule == "threshold" else "idea_budget"
     names["selection"] = ("selection_rule", line)
     return {decision: [settled.decision_ids[name] for name in own] for decision, own in names.items()}
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
-from ccai_dagster.constitution.on_record import cut_on_record
-from ccai_dagster.constitution.selection import Cut
-from ccai_dagster.decisions.settled_values import Thresholds
+from ccai_dagster.consultation import ModerationMode
+from ccai_dagster.decisions.settled_values import Cut, Thresholds
 from ccai_dagster.deliberation.procedure import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
-
-ModerationMode = Literal["strict", "lenient"]
 
 MINIMUM_VOTES_STEPS = (-10, -5, 5, 10)
 NUMBERS_OF_GROUPS: tuple[int | None, ...] = (None, 2, 3, 4, 5)
@@ -85,18 +82,18 @@ GROUPING = tuple(name for name in DECISIONS if name not in SCORING)
 """Decisions that the opinion groups depend on."""
 
 
-def world_on_record(settled: Thresholds, moderation: ModerationMode, seed: int) -> World:
+def world_on_record(settled: Thresholds, moderation: ModerationMode) -> World:
     """Return the decisions as they were taken."""
     return World(
         moderation=moderation,
         minimum_votes=settled.minimum_votes,
-        procedure=settled.procedure,
-        imputation=settled.imputation,
-        number_of_groups=settled.number_of_groups,
-        smoothing=settled.smoothing,
-        aggregation=settled.aggregation,
-        selection=cut_on_record(settled),
-        seed=seed,
+        procedure=settled.procedure.name,
+        imputation=settled.procedure.imputation,
+        number_of_groups=settled.procedure.number_of_groups,
+        smoothing=settled.procedure.smoothing,
+        aggregation=settled.procedure.aggregation,
+        selection=settled.cut,
+        seed=settled.procedure.seed,
     )
 
 

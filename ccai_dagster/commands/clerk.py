@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ccai_dagster.commands.desk import VALUES, Desk
-from ccai_dagster.decisions import settled_values
+from ccai_dagster.commands.desk import Desk
 from ccai_dagster.decisions.agenda import DIGESTED
 from ccai_dagster.decisions.decision import Decision, is_decision, split_outcome
 from ccai_dagster.decisions.doubles import disagreeing, rows_by_subject, subject_name, subjects_of
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.recording import Answer, record
+from ccai_dagster.decisions.settled_values import VALUES, parse_value
 from ccai_dagster.errors import ConsultationError
 
 SIGNED = 12
@@ -36,7 +36,10 @@ def enter(desk: Desk, answer: Answer, seen: Sequence[str] | None = None) -> list
     if is_decision(outcome):
         _check_subjects(desk, answer)
         if kind in VALUES:
-            _check_value(kind, answer.subject_ids[0], outcome)
+            try:
+                parse_value(kind, answer.subject_ids[0], outcome)
+            except ValueError as error:
+                raise ConsultationError(f"{error}.") from None
         if kind == "idea" and not all(idea.strip() for idea in split_outcome(outcome)[1].split("|")):
             raise ConsultationError("An idea is empty; write `ideas: one | another`.")
         if kind in DIGESTED:
@@ -83,14 +86,6 @@ def _check_subjects(desk: Desk, answer: Answer) -> None:
     if unknown := [each for each in subjects if each not in known]:
         listed = f"; there are {', '.join(sorted(known))}" if len(known) < 20 else ""
         raise ConsultationError(f"{subject_name(kind, unknown)}: not in this consultation{listed}.")
-
-
-def _check_value(kind: str, name: str, value: str) -> None:
-    names = settled_values.THRESHOLD_NAMES if kind == "threshold" else settled_values.TRAINING_NAMES
-    try:
-        names[name](value)
-    except ValueError as error:
-        raise ConsultationError(f"{name} is {value!r}, but must be {error}.") from None
 
 
 def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:

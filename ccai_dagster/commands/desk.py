@@ -7,21 +7,20 @@ run and may be missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 from upath import UPath
 
-from ccai_dagster.constitution.on_record import moderation_on_record
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation import LEDGERS, Consultation, is_address
 from ccai_dagster.decisions import checks
-from ccai_dagster.decisions.agenda import Basis, Item, Proposal, agenda
+from ccai_dagster.decisions.agenda import AgendaItem, Basis, Proposal, agenda
 from ccai_dagster.decisions.findings import Finding, refusal, texts_by_subject, texts_digest
 from ccai_dagster.decisions.ledger import current, read_ledger
-from ccai_dagster.decisions.settled_values import THRESHOLD_NAMES, TRAINING_NAMES, UNDECIDED
+from ccai_dagster.decisions.settled_values import VALUES, policy_subjects
 from ccai_dagster.decisions.suggestions import (
     NEAR_DUPLICATE,
     ODD_VOTES,
@@ -29,14 +28,13 @@ from ccai_dagster.decisions.suggestions import (
     SameWords,
     odd_participants,
 )
+from ccai_dagster.decisions.verdicts import moderation_verdicts
 from ccai_dagster.decisions.wordings import Wording, WordingSource, merges, wording_source, wordings
 from ccai_dagster.deliberation.cleaning import clean_statements
 from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.errors import ConsultationError
 from resources.home import Home
-
-VALUES: Mapping[str, Sequence[str]] = {"threshold": list(THRESHOLD_NAMES), "training": list(TRAINING_NAMES)}
 
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
 
@@ -73,7 +71,7 @@ class Desk:
 
     def statements(self) -> pl.DataFrame:
         """Return the statements that are in, by the moderation ledger as it is now."""
-        decided = moderation_on_record(self.ledger("moderation"))
+        decided = moderation_verdicts(self.ledger("moderation"))
         lenient = self.consultation.file.moderation == "lenient"
         return clean_statements(self.imported.raw_statements, decided, lenient)
 
@@ -144,10 +142,9 @@ class Desk:
 
         return source
 
-    def agenda(self, kind: str) -> list[Item]:
+    def agenda(self, kind: str) -> list[AgendaItem]:
         """Return what is decided and what is to be decided in one ledger."""
-        policies = checks.TRAINING_POLICIES if kind == "training" else ()
-        return agenda(kind, self.ledger(kind), self._wanted(kind), self.basis(kind), policies)
+        return agenda(kind, self.ledger(kind), self._wanted(kind), self.basis(kind), policy_subjects(kind))
 
     def _wanted(self, kind: str) -> list[Proposal]:
         if kind == "moderation":
@@ -164,8 +161,7 @@ class Desk:
             return self._unworded()
         if kind == "signoff":
             return [_on(arm) for arm in self.consultation.arms]
-        values = [name for name in VALUES[kind] if name not in UNDECIDED]
-        return [_on(name) for name in (*values, *(checks.TRAINING_POLICIES if kind == "training" else ()))]
+        return [_on(name) for name, each in VALUES[kind].items() if each.undecided is None]
 
     def _needing_ideas(self) -> list[int]:
         rows = current(self.ledger("threshold")).to_dicts()
@@ -211,7 +207,7 @@ class Desk:
             basis = self.basis(kind)
             made = {arm: digest for arm in self.consultation.arms if (digest := basis([arm]))}
             return checks.check_signoffs(ledger, made, self.consultation.arms)
-        if broken := refusal("moderation", lambda: moderation_on_record(self.ledger("moderation"))):
+        if broken := refusal("moderation", lambda: moderation_verdicts(self.ledger("moderation"))):
             return broken
         statements = self.statements()
         if kind == "merge":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ccai_dagster.commands.desk import Desk
 from ccai_dagster.consultation import LEDGERS
-from ccai_dagster.decisions.agenda import STATES, Item
+from ccai_dagster.decisions.agenda import STATES, AgendaItem
 from ccai_dagster.decisions.doubles import agreements, asks_for_two, subject_name
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.verdicts import policies
@@ -38,7 +38,7 @@ def overview(desk: Desk, say: Callable[[str], None]) -> None:
         say(line)
 
 
-def _details(desk: Desk, kind: str, items: list[Item]) -> Iterator[str]:
+def _details(desk: Desk, kind: str, items: list[AgendaItem]) -> Iterator[str]:
     ledger = desk.ledger(kind)
     told: list[str] = []
     for state in STATES[1:]:

@@ -13,11 +13,11 @@ import polars as pl
 
 from ccai_dagster.commands.desk import Desk
 from ccai_dagster.constitution.principles import constitution_digest
-from ccai_dagster.decisions.agenda import Item
+from ccai_dagster.decisions.agenda import AgendaItem
 from ccai_dagster.decisions.chains import replaced_rows
-from ccai_dagster.decisions.checks import TRAINING_POLICIES
 from ccai_dagster.decisions.decision import VERBS, WITHDRAWN, split_ids
 from ccai_dagster.decisions.doubles import subject_name, subjects_of
+from ccai_dagster.decisions.settled_values import VALUES
 from ccai_dagster.decisions.suggestions import SameWords, draft_principle
 from ccai_dagster.decisions.verdicts import policies
 from ccai_dagster.deliberation.group_names import group_name
@@ -45,7 +45,7 @@ class Sheets:
         self._intervals = _by_id(desk.table("consensus_stability"))
         self._selected = _by_id(desk.table("selected_statements"))
 
-    def lines(self, item: Item) -> Iterator[str]:
+    def lines(self, item: AgendaItem) -> Iterator[str]:
         """Yield the lines about one subject.
 
         Where the policy asks for a second, independent decision, the first one is not shown.
@@ -53,8 +53,9 @@ class Sheets:
         blind = item.state == "one of two"
         if item.proposal.why:
             yield f"put forward by {item.proposal.suggested_by}: {item.proposal.why}"
-        if self._kind in ("threshold", "training"):
-            yield f"{item.subject[0]}: {self._allowed(item.subject[0])}"
+        if values := VALUES.get(self._kind):
+            value = values[item.subject[0]]
+            yield f"{item.subject[0]}: {value.meaning}; {value.allowed.expected}"
         elif self._kind == "exclusion":
             yield from self._participant(int(item.subject[0]))
         elif self._kind == "signoff":
@@ -71,14 +72,14 @@ class Sheets:
         for policy in policies(self._desk.ledger(self._kind)):
             yield f"policy {visible(policy.subject)} ({policy.decision_id}): {visible(policy.text)}"
 
-    def draft(self, item: Item) -> str | None:
+    def draft(self, item: AgendaItem) -> str | None:
         """Return a draft of the outcome that a person may take over, if there is one for this kind."""
         if self._kind != "wording":
             return None
         source = self._desk.wording_sources()(item.subject)
         return None if source is None else f"principle: {draft_principle(source.text)}"
 
-    def _earlier(self, item: Item) -> Iterator[str]:
+    def _earlier(self, item: AgendaItem) -> Iterator[str]:
         """Every row on the subject and everything that its rows replaced, the latest first."""
         rows = self._desk.ledger(self._kind).to_dicts()
         by_id = {row["decision_id"]: row for row in rows}
@@ -93,12 +94,7 @@ class Sheets:
                 f"{visible(row['outcome'], 400)}; reason: {visible(row['reason'], 400)}"
             )
 
-    def _allowed(self, name: str) -> str:
-        if name in TRAINING_POLICIES:
-            return "a choice that no program reads; write `policy: ...`"
-        return ALLOWED[name]
-
-    def _statements(self, item: Item) -> Iterator[str]:
+    def _statements(self, item: AgendaItem) -> Iterator[str]:
         ids = [int(each) for each in item.subject]
         for key in ids:
             raw, text = self._raw[key], self._in.get(key)
@@ -156,35 +152,17 @@ class Sheets:
         yield f"digest {constitution_digest(table)}"
 
 
-ALLOWED = {
-    "minimum_votes": "participants with fewer votes do not count; a whole number from 0",
-    "procedure": "how opinion groups are computed",
-    "imputation": "what stands for a vote not cast: zero or column_mean",
-    "number_of_groups": "auto, or a whole number from 2",
-    "smoothing": "of each group's share that agrees: none, laplace or jeffreys",
-    "aggregation": "over groups: product or geometric_mean",
-    "selection_rule": "threshold or ideas",
-    "gac_threshold": "lowest group-aware consensus selected, 0 to 1, under the rule threshold",
-    "idea_budget": "most distinct ideas selected, a whole number from 1, under the rule ideas",
-    "overlap_similarity": "similarity from which two principles count as shared, 0 to 1",
-    "harmlessness_weight": "weight of AI harmlessness labels against helpfulness comparisons, a number from 0",
-    "feedback_method": "how the feedback model is asked: letters, letters_few_shot, reasoned_letters, contrast, tuned",
-    "policy_method": "how the policy is trained: rloo (reinforcement learning) or dpo (directly on comparisons)",
-    "prompt_minimum": "fewest prompts for training that should be relevant to each principle, a whole number from 0",
-}
-"""What each value means, for whoever settles it; what it must be is checked in `settled_values`."""
-
-
-def choices(item: Item) -> str:
+def choices(item: AgendaItem) -> str:
     """Return what can be typed as a decision on this subject."""
-    if item.kind in ("threshold", "training"):
-        return "the value" if item.subject[0] not in TRAINING_POLICIES else "`policy: ...`"
+    if values := VALUES.get(item.kind):
+        value = values[item.subject[0]]
+        return value.allowed.expected if value.is_policy else "the value"
     verbs = {"ideas": "ideas: ONE | ANOTHER"}
     shown = [verbs.get(verb, f"{verb}: TEXT" if text else verb) for verb, text in VERBS[item.kind].items()]
     return ", ".join([*shown, *([WITHDRAWN] if item.rows else [])])
 
 
-def heading(item: Item, place: str) -> str:
+def heading(item: AgendaItem, place: str) -> str:
     """Return the line above a sheet; `place` is `3 of 12`."""
     return f"── {item.kind} {place} ── {visible(subject_name(item.kind, item.subject))} ── {item.state}"
 

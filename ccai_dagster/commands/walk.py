@@ -10,7 +10,7 @@ import typer
 from ccai_dagster.commands.clerk import SIGNED, enter, outcome_of
 from ccai_dagster.commands.desk import Desk
 from ccai_dagster.commands.sheet import Sheets, choices, heading
-from ccai_dagster.decisions.agenda import Item
+from ccai_dagster.decisions.agenda import AgendaItem
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.decisions.suggestions import DRAFT
 from ccai_dagster.errors import ConsultationError
@@ -78,13 +78,13 @@ def walk(desk: Desk, kind: str, role: str, policy_ref: str | None, say: Say) -> 
     say(f"{len(session.recorded)} recorded, {left} left. Run the same command to go on.")
 
 
-def _may(item: Item, session: _Walk) -> bool:
+def _may(item: AgendaItem, session: _Walk) -> bool:
     """Whether this person may answer now: it is open to them, or they alone decided it and came back to it."""
     alone = bool(item.rows) and {row["decided_by"] for row in item.rows} == {session.role}
     return item.open_to(session.role) or (alone and bool(set(_ids(item)) & set(session.recorded)))
 
 
-def _one(session: _Walk, sheets: Sheets, item: Item, place: str) -> int:
+def _one(session: _Walk, sheets: Sheets, item: AgendaItem, place: str) -> int:
     """Show a subject and record an answer; return how far to go on."""
     say = session.say
     say("")
@@ -133,7 +133,7 @@ def _one(session: _Walk, sheets: Sheets, item: Item, place: str) -> int:
     return FORWARD
 
 
-def _signed(session: _Walk, item: Item) -> bool:
+def _signed(session: _Walk, item: AgendaItem) -> bool:
     """Have the person type what they sign."""
     digest = session.desk.basis("signoff")(item.subject) or ""
     typed = _ask(f"First {SIGNED} characters of the digest")
@@ -143,14 +143,14 @@ def _signed(session: _Walk, item: Item) -> bool:
     return False
 
 
-def _replaces(item: Item, role: str) -> tuple[str, ...]:
+def _replaces(item: AgendaItem, role: str) -> tuple[str, ...]:
     """What an answer replaces: everything on the subject, save another person's independent decision."""
     if item.state == "one of two":
         return tuple(row["decision_id"] for row in item.rows if row["decided_by"] == role)
     return tuple(_ids(item))
 
 
-def _ids(item: Item) -> list[str]:
+def _ids(item: AgendaItem) -> list[str]:
     return [row["decision_id"] for row in item.rows]
 
 
@@ -166,6 +166,6 @@ def _ask(what: str) -> str:
     return str(typer.prompt(what, default="", show_default=False)).strip()
 
 
-def _others(items: list[Item]) -> str:
+def _others(items: list[AgendaItem]) -> str:
     waiting = [item for item in items if item.state in ("disagreeing", "one of two")]
     return f" {len(waiting)} wait for another role." if waiting else ""

@@ -14,7 +14,8 @@ import polars as pl
 
 from ccai_dagster.constitution.framing import FRAMINGS
 from ccai_dagster.contracts import CONSTITUTION_COMPARISON
-from ccai_dagster.decisions.doubles import cohens_kappa
+from ccai_dagster.statistics.agreement import cohens_kappa
+from ccai_dagster.statistics.wilson import wilson_interval
 
 BY_LIKENESS = "shared by likeness"
 BY_TAGS = "shared by tags"
@@ -32,7 +33,6 @@ def constitution_comparison(overlap: pl.DataFrame, published: Published, seed: i
     """Return the table `constitution_comparison`.
 
     Args:
-        overlap: CONSTITUTION_OVERLAP.
         published: Figures of a published comparison, to stand beside the computed ones.
         seed: Of the resampling of principles for the agreement.
 
@@ -65,13 +65,9 @@ def _figures(own: pl.DataFrame, back: pl.DataFrame, seed: int) -> Iterator[tuple
 
 def _share(chosen: pl.Series) -> dict[str, Any]:
     """Share of principles with Wilson's interval; no principles leave everything open."""
-    from scipy.stats import binomtest
-
     n, found = len(chosen), int(chosen.sum() or 0)
-    if not n:
-        return {"n": 0, "value": None, "low": 0.0, "high": 1.0}
-    interval = binomtest(found, n).proportion_ci(0.95, method="wilson")
-    return {"n": n, "value": found / n, "low": float(interval.low), "high": float(interval.high)}
+    low, high = wilson_interval(found, n)
+    return {"n": n, "value": found / n if n else None, "low": low, "high": high}
 
 
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,19 +80,12 @@ def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
 
 def _agreement(tagged: pl.DataFrame, seed: int) -> dict[str, Any]:
     """Cohen's kappa of the two ways to find counterparts; its interval resamples principles."""
-    pairs = [(str(one), str(other)) for one, other in tagged.select("shared", "shared_by_tags").iter_rows()]
-    kappa = cohens_kappa(pairs) if pairs else None
-    if kappa is None:
+    pairs = [(bool(one), bool(other)) for one, other in tagged.select("shared", "shared_by_tags").iter_rows()]
+    cells = np.array([[pairs.count((one, other)) for other in (True, False)] for one in (True, False)])
+    kappa = float(cohens_kappa(cells))
+    if np.isnan(kappa):
         return {"n": len(pairs), "value": None, "low": -1.0, "high": 1.0}
-    cells = np.array(
-        [[pairs.count((one, other)) for other in ("True", "False")] for one in ("True", "False")]
-    )
     drawn = np.random.default_rng(seed).multinomial(len(pairs), cells.ravel() / len(pairs), size=RESAMPLES)
-    shares = drawn.reshape(-1, 2, 2) / len(pairs)
-    observed = shares[:, 0, 0] + shares[:, 1, 1]
-    expected = (shares.sum(axis=2) * shares.sum(axis=1)).sum(axis=1)
     # A draw in which both ways always say the same one thing tells nothing about agreement.
-    told = expected < 1 - 1e-12
-    drawn_kappa = (observed[told] - expected[told]) / (1 - expected[told])
-    low, high = np.quantile(drawn_kappa, (0.025, 0.975))
+    low, high = np.nanquantile(cohens_kappa(drawn.reshape(-1, 2, 2)), (0.025, 0.975))
     return {"n": len(pairs), "value": kappa, "low": min(float(low), kappa), "high": max(float(high), kappa)}

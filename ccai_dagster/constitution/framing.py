@@ -40,11 +40,7 @@ _NO_SUPERLATIVES = re.compile(
 
 
 def framing(text: str) -> Framing:
-    """Sort a principle by its words.
-
-    Args:
-        text: An English principle.
-    """
+    """Sort a principle by its words."""
     avoids = _AVOID.search(text) is not None
     superlative = any(not _NO_SUPERLATIVES.fullmatch(word) for word in _ENDS_AS_SUPERLATIVE.findall(text))
     does = superlative or _DO.search(text) is not None

@@ -15,7 +15,6 @@ def statement_intervals(table: pl.DataFrame, consensus_stability: pl.DataFrame) 
 
     Args:
         table: Has `statement_id`, each once, and `gac`.
-        consensus_stability: CONSENSUS_STABILITY.
 
     Returns:
         The rows in their order; both null where a statement has no interval.
@@ -29,10 +28,6 @@ def principle_intervals(constitution: pl.DataFrame, consensus_stability: pl.Data
 
     The score of a principle is the highest among its statements, so it has that statement's interval; of two
     statements with the same score, the one with the lower id.
-
-    Args:
-        constitution: CONSTITUTION.
-        consensus_stability: CONSENSUS_STABILITY.
 
     Returns:
         The rows in their order; both null where no statement of a principle has an interval.
@@ -54,8 +49,6 @@ def around_the_cut(
     """Return the last statements that reach the cut and the first that don't, with how sure that is.
 
     Args:
-        selected_statements: SELECTED_STATEMENTS.
-        consensus_stability: CONSENSUS_STABILITY.
         reach: Statements on each side.
     """
     ranked = selected_statements.sort("rank")

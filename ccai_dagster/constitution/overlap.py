@@ -31,7 +31,6 @@ def constitution_overlap(
     principle is shared by tags if one of the other carries one of its tags.
 
     Args:
-        constitutions: By arm.
         shared_from: Likeness in [0, 1] from which two principles count as shared (a recorded decision).
         tags: By arm and principle; a principle that nobody tagged is not counted by tags.
     """

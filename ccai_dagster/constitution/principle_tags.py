@@ -24,7 +24,6 @@ def read_principle_tags(path: Path, arms: Collection[str]) -> dict[str, dict[str
     Args:
         path: CSV with the columns `arm,principle_id,tags`; tags separated by spaces, one word each. Principles that
             are not in a constitution at the moment may have tags, and not every principle needs them.
-        arms: Arms there are.
 
     Returns:
         Tags by arm and principle, each tag once, sorted.

@@ -89,7 +89,6 @@ def read_constitution(path: Path, arm: str) -> pl.DataFrame:
 
     Args:
         path: CSV with `principle_id`, `text` and optionally `statement_ids`, separated by spaces.
-        arm: Name of the arm.
 
     Raises:
         ConsultationError: Unreadable, a column or cell is missing, or an id or a text stands twice; names it.

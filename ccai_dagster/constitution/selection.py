@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import SELECTED_STATEMENTS
-from ccai_dagster.decisions.verdicts import statement_ideas
+from ccai_dagster.decisions.settled_values import Cut
+from ccai_dagster.decisions.verdicts import Ideas
 from ccai_dagster.decisions.wordings import Wording, WordingSource, merges, wording_source, wordings
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where the line is drawn.
-
-    Attributes:
-        rule: `threshold` selects every statement whose consensus is at least `threshold`; `ideas` the highest
-            ranked ones as long as they express no more than `idea_budget` distinct ideas (Huang et al. 2024,
-            section 3.3).
-        threshold: In [0, 1].
-        idea_budget: Distinct ideas.
-    """
-
-    rule: Literal["threshold", "ideas"]
-    threshold: float
-    idea_budget: int
 
 
 @dataclass(frozen=True)
@@ -48,22 +31,6 @@ class WordedStatements:
         """The merge, if there is one, and the wording."""
         merge = (self.source.merge_id,) if self.source.merge_id else ()
         return (*merge, self.wording.decision_id)
-
-
-@dataclass(frozen=True)
-class Ideas:
-    """The distinct ideas of one statement, and the decision that split it into them."""
-
-    ideas: tuple[str, ...]
-    decision_id: str
-
-
-def ideas_on_record(idea_ledger: pl.DataFrame) -> dict[int, Ideas]:
-    """Return the ideas of every statement that somebody has split, by statement id."""
-    return {
-        row["statement_id"]: Ideas(tuple(row["ideas"]), row["decision_id"])
-        for row in statement_ideas(idea_ledger).iter_rows(named=True)
-    }
 
 
 def worded_statements(
@@ -100,8 +67,6 @@ def reaches_cut(
 
     Args:
         statement_ids: In the order of the scores that will be asked about.
-        ideas: By statement id.
-        cut: The rule.
     """
     ids = np.asarray(statement_ids)
     own = [set(ideas[key].ideas) if key in ideas else {f"statement {key}"} for key in ids.tolist()]
@@ -132,10 +97,6 @@ def select_statements(
     """Return the table `selected_statements`: every statement that is in, ranked, with what becomes of it.
 
     Args:
-        gac_scores: Consensus of every statement.
-        statements: Their texts.
-        ideas: By statement id.
-        cut: The rule.
         cut_decision_ids: The decisions that set the rule.
         worded: All decisions on wording that count. A statement that reaches the cut and stands in none is
             `undecided`.

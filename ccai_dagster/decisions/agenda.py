@@ -59,11 +59,10 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Item:
+class AgendaItem:
     """One subject of one kind and how it stands.
 
     Attributes:
-        kind: The kind of ledger.
         proposal: What it is about.
         state: How it stands.
         rows: The decisions on it that count, in the order of the ledger.
@@ -93,16 +92,14 @@ def agenda(
     ledger: pl.DataFrame,
     wanted: Iterable[Proposal],
     basis: Basis,
-    standing_policies: Sequence[str] = (),
-) -> list[Item]:
+    policy_subjects: Sequence[str] = (),
+) -> list[AgendaItem]:
     """Return every subject that should be or is decided, and how it stands.
 
     Args:
-        kind: The kind of ledger.
-        ledger: LEDGER of that kind.
         wanted: What has to be decided, in the order in which it should be.
         basis: What a decision would be taken on.
-        standing_policies: Names that must be decided by a policy.
+        policy_subjects: Subjects that must be decided by a policy.
 
     Returns:
         What has to be decided, in the order given, then every other subject that rows decide on, in the order
@@ -115,7 +112,7 @@ def agenda(
         row
         for row in current(ledger).to_dicts()
         if is_decision(row["outcome"])
-        or (is_policy(row["outcome"]) and set(row["subject_ids"]) & set(standing_policies))
+        or (is_policy(row["outcome"]) and set(row["subject_ids"]) & set(policy_subjects))
     ]
     own = rows_by_subject(rows)
     proposals = {each.subject: each for each in wanted}
@@ -130,7 +127,7 @@ def agenda(
         state = _state(decided, basis, both is None or subject in both)
         if state == "undecided" and proposal.suggested_by:
             state = "suggested"
-        items.append(Item(kind, proposal, state, decided))
+        items.append(AgendaItem(kind, proposal, state, decided))
     return items
 
 

@@ -13,10 +13,11 @@ was moderated out. A subject on which nobody ever decided waits in all kinds but
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation import ModerationMode
 from ccai_dagster.decisions import settled_values, verdicts, wordings
 from ccai_dagster.decisions.decision import split_outcome
 from ccai_dagster.decisions.findings import (
@@ -32,9 +33,6 @@ from ccai_dagster.decisions.findings import (
     texts_by_subject,
 )
 from ccai_dagster.errors import ConsultationError
-
-TRAINING_POLICIES = ("prompt_database", "evaluations")
-"""Choices that the training ledger must hold as policies."""
 
 NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
 
@@ -53,7 +51,7 @@ def check_decision_ids(ledgers: Mapping[str, pl.DataFrame]) -> list[Finding]:
 
 
 def check_moderation(
-    ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: Literal["strict", "lenient"]
+    ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: ModerationMode
 ) -> list[Finding]:
     """Check the moderation ledger against the statements as they came in.
 
@@ -97,8 +95,6 @@ def check_merges(
     """Check the merge ledger against the statements that are in, with their text after rewrites.
 
     Args:
-        ledger: The merge ledger.
-        statements: The statements that are in, contract `STATEMENTS`.
         known: Ids of all statements ever submitted.
         selected: Ids of the statements that reach the cut, on which the result rests; None if not known.
 
@@ -123,8 +119,6 @@ def check_ideas(
     """Check the idea ledger.
 
     Args:
-        ledger: The idea ledger.
-        statements: The statements that are in, contract `STATEMENTS`.
         needed: The statements whose ideas must be counted, if the selection goes by ideas.
         known: Ids of all statements ever submitted.
 
@@ -158,9 +152,6 @@ def check_wordings(
     """Check the wording ledger.
 
     Args:
-        ledger: The wording ledger.
-        merge_ledger: The merge ledger.
-        statements: The statements that are in, contract `STATEMENTS`.
         selected: Ids of the statements that reach the cut.
         known: Ids of all statements ever submitted.
 
@@ -206,7 +197,7 @@ def check_thresholds(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every numeric decision is taken once and in range."""
     rows, found = counting_rows(ledger, "threshold")
     found += doubled(rows or [], "threshold")
-    found = found or refusal("threshold", lambda: settled_values.thresholds(ledger))
+    found = found or refusal("threshold", lambda: settled_values.thresholds(ledger, seed=0))
     return found + one_of_two(ledger, rows, "threshold", "warning") if rows else found
 
 
@@ -221,7 +212,7 @@ def check_training(ledger: pl.DataFrame) -> list[Finding]:
     on_record = {policy.subject for policy in verdicts.policies(ledger)}
     return found + [
         Finding("error", "training", None, name, "no policy is on record; add a row `policy: ...`")
-        for name in TRAINING_POLICIES
+        for name in settled_values.policy_subjects("training")
         if name not in on_record
     ]
 
@@ -232,7 +223,6 @@ def check_signoffs(
     """Check the sign-offs against the constitutions there are.
 
     Args:
-        ledger: The sign-off ledger.
         digests: Digest of the constitution by arm, of the arms that are asked about.
         arms: All arms of the consultation, if these are more.
 

@@ -7,6 +7,7 @@ of one role are a mistake and no second opinion. Nothing here reads statements o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,6 +24,7 @@ from ccai_dagster.decisions.decision import (
 )
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.errors import ConsultationError
+from ccai_dagster.statistics.agreement import cohens_kappa, confusion_table
 
 Row = Mapping[str, Any]
 Subject = tuple[str, ...]
@@ -43,7 +45,6 @@ class Agreement:
     """How often two roles decided alike on the subjects that both decided independently.
 
     Attributes:
-        kind: The kind of ledger.
         roles: The two roles, sorted.
         subjects: How many both decided on; 1 or more.
         alike: How many of these with the same effect.
@@ -102,8 +103,8 @@ def disagreeing(rows: Sequence[Row]) -> bool:
     return not same_role(rows) and any(not alike(rows[0], other) for other in rows[1:])
 
 
-def standing(rows: Iterable[Row]) -> list[tuple[Subject, Row]]:
-    """Return each subject with the row that stands for it.
+def decisive_rows(rows: Iterable[Row]) -> dict[Subject, Row]:
+    """Return the one row that decides on each subject.
 
     Where two people decided alike it is the row decided first.
 
@@ -114,11 +115,11 @@ def standing(rows: Iterable[Row]) -> list[tuple[Subject, Row]]:
         ConsultationError: One role decided twice on a subject, or independent decisions differ and nobody has
             resolved them.
     """
-    found = []
+    found = {}
     for subject, own in rows_by_subject(rows).items():
         if len(own) > 1 and (same_role(own) or disagreeing(own)):
             raise ConsultationError(f"{own[0]['kind']} ledger: {conflict(subject, own)}.")
-        found.append((subject, min(own, key=lambda row: (row["decided_at"], row["decision_id"]))))
+        found[subject] = min(own, key=lambda row: (row["decided_at"], row["decision_id"]))
     return found
 
 
@@ -166,29 +167,14 @@ def agreements(ledger: pl.DataFrame) -> list[Agreement]:
             key = (one["kind"], one["decided_by"], other["decided_by"])
             pairs.setdefault(key, []).append((_effect(one), _effect(other)))
     return [
-        Agreement(kind, (one, other), len(effects), sum(a == b for a, b in effects), cohens_kappa(effects))
+        Agreement(kind, (one, other), len(effects), sum(a == b for a, b in effects), _kappa(effects))
         for (kind, one, other), effects in sorted(pairs.items())
     ]
 
 
-def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Return Cohen's kappa of two raters: (observed - expected) / (1 - expected).
-
-    Observed is the share of equal categories; expected is the sum over categories of the product of the two
-    raters' shares, which is what equal habits without any shared judgement would give. Source: J. Cohen, "A
-    coefficient of agreement for nominal scales", Educational and Psychological Measurement 20 (1960).
-
-    Args:
-        pairs: The two raters' categories of each subject; at least one.
-
-    Returns:
-        A number up to 1, or None where both only ever used one and the same category.
-    """
-    total = len(pairs)
-    observed = sum(one == other for one, other in pairs) / total
-    first, second = [one for one, _ in pairs], [other for _, other in pairs]
-    expected = sum(first.count(each) * second.count(each) for each in set(first)) / total**2
-    return None if expected == 1 else (observed - expected) / (1 - expected)
+def _kappa(effects: Sequence[tuple[str, str]]) -> float | None:
+    kappa = float(cohens_kappa(confusion_table(effects)))
+    return None if math.isnan(kappa) else kappa
 
 
 def _effect(row: Row) -> str:

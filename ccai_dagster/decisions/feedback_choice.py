@@ -33,7 +33,6 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
 
     Args:
         ledger: The training ledger, already checked.
-        calibration: JUDGE_CALIBRATION.
 
     Returns:
         Warnings: the method was not measured; it was decided on other figures (its `inputs_digest` is not

@@ -83,9 +83,6 @@ def dangling(
     """Find subjects that do not exist, or that are no longer there.
 
     Args:
-        rows: Decisions that count.
-        present: Subjects that are there.
-        kind: The kind of ledger.
         problem: What is wrong with a subject that never existed, and what to do.
         known: Subjects that exist and need not be there: statements that were moderated out.
         used: Subjects the result rests on. A decision on a subject that is no longer there waits as long as

@@ -30,7 +30,6 @@ def read_ledger(path: Path, kind: str) -> pl.DataFrame:
 
     Args:
         path: A CSV file in UTF-8 with the header of `contracts.LEDGER`, in that order.
-        kind: The kind of decision that every row must have.
 
     Returns:
         All rows in file order, superseded ones included, as contract `LEDGER`.
@@ -55,9 +54,6 @@ def ledger_table(decisions: Iterable[Decision]) -> pl.DataFrame:
 
 def current(ledger: pl.DataFrame) -> pl.DataFrame:
     """Return the rows that no other row supersedes.
-
-    Args:
-        ledger: Contract `LEDGER`.
 
     Returns:
         The rows that count, policies and withdrawals included, in the order given, with one more column:

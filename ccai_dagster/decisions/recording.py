@@ -54,8 +54,6 @@ def record(
     keeps what was decided on those, unless it has lapsed.
 
     Args:
-        path: The ledger.
-        answer: What was decided.
         basis: What decisions on given subjects would be taken on now.
         taken: Ids of decisions in the other ledgers.
         seen: Ids of the rows that counted on these subjects when the person looked; None to leave that out.

@@ -1,7 +1,7 @@
 """What the ledgers decide, as values the other rooms can use.
 
 Every function takes a whole ledger, leaves out superseded rows and policies, and returns what is left in
-columns or frozen values of the right type. Merges and wordings are in `wordings`. Whether subjects exist and
+values of the right type. Merges and wordings are in `wordings`. Whether subjects exist and
 texts are unchanged is for `checks`.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.contracts import IDS
 from ccai_dagster.decisions.decision import POLICY, is_decision, split_outcome
-from ccai_dagster.decisions.doubles import standing
+from ccai_dagster.decisions.doubles import decisive_rows
 from ccai_dagster.decisions.ledger import current
+from ccai_dagster.deliberation.cleaning import ModerationVerdict
 from ccai_dagster.errors import ConsultationError
 
 
@@ -30,74 +30,63 @@ class PolicyChoice:
     reason: str
 
 
-def moderation_verdicts(ledger: pl.DataFrame) -> pl.DataFrame:
-    """Return what moderation decided on each statement.
+@dataclass(frozen=True)
+class Ideas:
+    """The distinct ideas of one statement, and the decision that split it into them."""
 
-    Returns:
-        One row a decided statement, sorted by id: `statement_id`, `verdict` (`in` or `out`), `rewrite` (the
-        new text, or null), `criterion` (why it is out, or null), `decision_id`.
+    ideas: tuple[str, ...]
+    decision_id: str
+
+
+def moderation_verdicts(ledger: pl.DataFrame) -> dict[int, ModerationVerdict]:
+    """Return what moderation decided on each statement, by id and in its order.
 
     Raises:
-        ConsultationError: Rows that count contradict each other: see `doubles.standing`.
+        ConsultationError: Rows that count contradict each other: see `doubles.decisive_rows`.
     """
-    rows = []
-    for (subject,), row in standing(decided_rows(ledger)):
+    found = {}
+    for (subject,), row in decisive_rows(decided_rows(ledger)).items():
         verb, text = split_outcome(row["outcome"])
-        rows.append(
-            {
-                "statement_id": int(subject),
-                "verdict": "out" if verb == "out" else "in",
-                "rewrite": text if verb == "rewrite" else None,
-                "criterion": text if verb == "out" else None,
-                "decision_id": row["decision_id"],
-            }
+        found[int(subject)] = ModerationVerdict(
+            included=verb != "out",
+            text=text if verb == "rewrite" else None,
+            decision_ids=(row["decision_id"],),
+            criterion=text if verb == "out" else None,
         )
-    schema = {
-        "statement_id": pl.Int64, "verdict": pl.String, "rewrite": pl.String, "criterion": pl.String,
-        "decision_id": pl.String,
-    }  # fmt: skip
-    return pl.DataFrame(rows, schema=schema).sort("statement_id")
+    return dict(sorted(found.items()))
 
 
-def exclusions(ledger: pl.DataFrame) -> pl.DataFrame:
-    """Return the excluded participants: `participant_id`, `decision_id`, sorted by id.
+def exclusions(ledger: pl.DataFrame) -> dict[int, str]:
+    """Return the decision that excluded each excluded participant, by participant id and in its order.
 
     Raises:
-        ConsultationError: Rows that count contradict each other: see `doubles.standing`.
+        ConsultationError: Rows that count contradict each other: see `doubles.decisive_rows`.
     """
-    rows = [
-        {"participant_id": int(subject), "decision_id": row["decision_id"]}
-        for (subject,), row in standing(decided_rows(ledger))
+    found = {
+        int(subject): row["decision_id"]
+        for (subject,), row in decisive_rows(decided_rows(ledger)).items()
         if split_outcome(row["outcome"])[0] == "exclude"
-    ]
-    table = pl.DataFrame(rows, schema={"participant_id": pl.Int64, "decision_id": pl.String})
-    return table.sort("participant_id")
+    }
+    return dict(sorted(found.items()))
 
 
-def statement_ideas(ledger: pl.DataFrame) -> pl.DataFrame:
-    """Return the distinct ideas of each statement: `statement_id`, `ideas` (list), `decision_id`.
+def statement_ideas(ledger: pl.DataFrame) -> dict[int, Ideas]:
+    """Return the distinct ideas of every statement that somebody has split, by statement id and in its order.
 
     Ideas are separated by `|` in the ledger; equal text is the same idea.
 
     Raises:
         ConsultationError: Rows that count contradict each other, or an idea is empty.
     """
-    rows = []
-    for (subject,), row in standing(decided_rows(ledger)):
+    found = {}
+    for (subject,), row in decisive_rows(decided_rows(ledger)).items():
         ideas = [idea.strip() for idea in split_outcome(row["outcome"])[1].split("|")]
         if not all(ideas):
             raise ConsultationError(
                 f"idea ledger, decision {row['decision_id']}: empty idea; write `ideas: first | second`."
             )
-        rows.append(
-            {
-                "statement_id": int(subject),
-                "ideas": list(dict.fromkeys(ideas)),
-                "decision_id": row["decision_id"],
-            }
-        )
-    table = pl.DataFrame(rows, schema={"statement_id": pl.Int64, "ideas": IDS, "decision_id": pl.String})
-    return table.sort("statement_id")
+        found[int(subject)] = Ideas(tuple(dict.fromkeys(ideas)), row["decision_id"])
+    return dict(sorted(found.items()))
 
 
 def policies(ledger: pl.DataFrame) -> tuple[PolicyChoice, ...]:
@@ -116,9 +105,9 @@ def signoffs(ledger: pl.DataFrame) -> dict[str, str]:
     """Return the constitution digest that each arm is signed off for, by arm.
 
     Raises:
-        ConsultationError: Rows that count contradict each other: see `doubles.standing`.
+        ConsultationError: Rows that count contradict each other: see `doubles.decisive_rows`.
     """
-    signed = sorted(standing(decided_rows(ledger)), key=lambda each: each[0])
+    signed = sorted(decisive_rows(decided_rows(ledger)).items(), key=lambda each: each[0])
     return {arm: row["inputs_digest"] for (arm,), row in signed}
 
 

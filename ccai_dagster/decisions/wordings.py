@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.decisions.decision import split_outcome
-from ccai_dagster.decisions.doubles import standing
+from ccai_dagster.decisions.doubles import decisive_rows
 from ccai_dagster.decisions.verdicts import decided_rows
 from ccai_dagster.digest import text_digest
 from ccai_dagster.errors import ConsultationError
@@ -68,7 +68,7 @@ def merges(ledger: pl.DataFrame) -> tuple[Merge, ...]:
     """
     return tuple(
         Merge(row["decision_id"], _ids(row), split_outcome(row["outcome"])[1], row["inputs_digest"])
-        for _, row in standing(decided_rows(ledger))
+        for row in decisive_rows(decided_rows(ledger)).values()
         if split_outcome(row["outcome"])[0] == "merge"
     )
 
@@ -87,7 +87,7 @@ def wordings(ledger: pl.DataFrame) -> tuple[Wording, ...]:
             text=split_outcome(row["outcome"])[1] or None,
             inputs_digest=row["inputs_digest"],
         )
-        for _, row in standing(decided_rows(ledger))
+        for row in decisive_rows(decided_rows(ledger)).values()
     )
 
 
@@ -97,8 +97,6 @@ def wording_source(wording: Wording, merged: Sequence[Merge], texts: Mapping[int
     It is the merged text where a merge has exactly these statements, else the text of the one statement.
 
     Args:
-        wording: The wording.
-        merged: All merges that count.
         texts: Text of every statement that is in, after rewrites, by id.
 
     Raises:

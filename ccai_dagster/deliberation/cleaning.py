@@ -11,28 +11,34 @@ from ccai_dagster.contracts import PARTICIPANTS, STATEMENTS, VOTES
 
 
 @dataclass(frozen=True)
-class Moderation:
-    """What moderation decided on one statement: in or out, a new text if rewritten, and by which decisions."""
+class ModerationVerdict:
+    """What moderation decided on one statement.
+
+    Attributes:
+        included: Whether it is in.
+        text: The new text of a statement that was rewritten.
+        decision_ids: None for a statement that nobody moderated.
+        criterion: Why it is out.
+    """
 
     included: bool
     text: str | None
     decision_ids: tuple[str, ...]
+    criterion: str | None = None
 
 
 def clean_statements(
-    raw_statements: pl.DataFrame, moderation: Mapping[int, Moderation], include_undecided: bool
+    raw_statements: pl.DataFrame, moderation: Mapping[int, ModerationVerdict], include_undecided: bool
 ) -> pl.DataFrame:
     """Return the table `statements`: those that are in, with the text that counts.
 
     Args:
-        raw_statements: As imported.
-        moderation: Decision by statement id.
         include_undecided: Whether a statement nobody decided on is in (a lenient consultation) or out (a
             strict one).
     """
     rows = []
     for row in raw_statements.sort("statement_id").iter_rows(named=True):
-        decided = moderation.get(row["statement_id"], Moderation(include_undecided, None, ()))
+        decided = moderation.get(row["statement_id"], ModerationVerdict(include_undecided, None, ()))
         if decided.included:
             text = row["text"] if decided.text is None else decided.text
             rows.append(
@@ -62,7 +68,6 @@ def clean_participants(
     """Return the table `participants`: everybody, and whether their votes count.
 
     Args:
-        raw_participants: As imported.
         excluded: Decision id by participant id.
         minimum_votes: Fewest votes, on any statements, for somebody to count.
         minimum_decision: Id of the decision that set it.

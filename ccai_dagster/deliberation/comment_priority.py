@@ -30,7 +30,6 @@ def vote_components(matrix: VoteMatrix, left_out: Collection[int] = ()) -> tuple
     statement, so that after centring it is 0 and only votes cast need to be looked at.
 
     Args:
-        matrix: The votes.
         left_out: Ids of statements to take no account of; they keep their place, with mean and components 0.
             In Polis these are the ones moderated out or about the conversation itself.
 

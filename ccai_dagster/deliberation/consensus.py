@@ -36,7 +36,6 @@ def group_counts(
     """Count votes by group and statement.
 
     Args:
-        matrix: The votes.
         labels: Shape (participants,), group of each.
         weights: How often each participant counts; once if None.
         groups: Number of groups; the largest label plus one if None.

@@ -73,7 +73,6 @@ def group_participants(
     each of equal weight.
 
     Args:
-        matrix: The votes.
         procedure: Positions, number of groups, and under `paper` the seed.
         weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.
         start: Base cluster centres to start `paper` from, shape (clusters, 2), instead of a search with ten
@@ -130,7 +129,6 @@ def base_clusters(
     Args:
         positions: Shape (participants, 2).
         counts: How often each counts; those with 0 are assigned to the nearest cluster and move none.
-        seed: Of k-means.
         start: Centres to start from, instead of ten random starts.
 
     Returns:

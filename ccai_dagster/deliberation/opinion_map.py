@@ -31,7 +31,6 @@ def statement_means(matrix: VoteMatrix, weights: np.ndarray) -> np.ndarray:
     """Return the mean vote on each statement, of shape (statements,), in [-1, 1]; 0 where nobody voted.
 
     Args:
-        matrix: The votes.
         weights: Shape (participants,), how often each participant counts.
     """
     width, weight = matrix.shape[1], weights[matrix.row]
@@ -74,15 +73,13 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
     The sign of a component is arbitrary; it is fixed so that the coordinate's largest value is positive.
 
     Args:
-        matrix: The votes.
-        procedure: Which variant, and the imputation.
         weights: Shape (participants,), how often each counts; all once if None.
 
     Returns:
         Positions are all zero if the votes do not vary.
     """
     weights = np.ones(len(matrix.participant_ids)) if weights is None else weights.astype(float)
-    whole, counts = _with_onlookers(matrix, weights) if procedure.name == "polis" else (matrix, weights)
+    whole, counts = _with_below_minimum(matrix, weights) if procedure.name == "polis" else (matrix, weights)
     centred = _centred(whole, procedure, counts)
     found = principal_components(centred)
     positions = centred.times(found.vectors)[: len(weights)]
@@ -126,8 +123,8 @@ def _sparsity_scaling(matrix: VoteMatrix, whole: VoteMatrix, procedure: Procedur
     return np.sqrt(statements / np.maximum(matrix.votes_by_participant + passed, 1))
 
 
-def _with_onlookers(matrix: VoteMatrix, weights: np.ndarray) -> tuple[VoteMatrix, np.ndarray]:
-    others = matrix.onlookers
+def _with_below_minimum(matrix: VoteMatrix, weights: np.ndarray) -> tuple[VoteMatrix, np.ndarray]:
+    others = matrix.below_minimum
     if others is None:
         return matrix, weights
     whole = VoteMatrix(

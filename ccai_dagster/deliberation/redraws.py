@@ -29,7 +29,6 @@ def participant_weights(positions: np.ndarray, generator: np.random.Generator) -
 
     Args:
         positions: Shape (participants, 2).
-        generator: Source of randomness.
 
     Returns:
         Shape (participants,), positive, with mean 1 on average.
@@ -46,7 +45,6 @@ def drawn_consensus(counts: GroupCounts, procedure: Procedure, generator: np.ran
     Args:
         counts: Weighted votes, from weights as `participant_weights` draws them.
         procedure: Smoothing, which gives the weight of the imaginary participants, and aggregation.
-        generator: Source of randomness.
 
     Returns:
         Shape (statements,), in [0, 1], never NaN.

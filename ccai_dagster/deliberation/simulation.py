@@ -50,7 +50,6 @@ def simulate_participants(
     Args:
         groups: One row a known group: `group` (text), `participants` (count), `x`, `y` (its centre) and
             `spread` (standard deviation in both directions). The order of the rows does not matter.
-        seed: Same seed, same participants.
         typical_votes: Fewest and most votes of a participant who stays; uniform between them.
         few_voters: Share, 0 to 1, of participants who leave early.
         first_id: Id of the first participant; the others follow without gaps.
@@ -99,10 +98,6 @@ def simulate_votes(
         statements: `statement_id`, `appeal`, `direction_x`, `direction_y` (logits), and optionally
             `shown_from`: the first participant id it is shown to, null for nobody. Order does not matter.
         groups: The known groups, as `simulate_participants` takes them.
-        seed: Same seed, same votes.
-        typical_votes: Fewest and most votes of a participant who stays.
-        few_voters: Share, 0 to 1, of participants who leave early.
-        first_id: Id of the first participant.
 
     Returns:
         Sorted by `participant_id`, `statement_id`, with `vote` (agree +1, disagree -1, pass 0).
@@ -175,7 +170,6 @@ def cast(
     Args:
         votes: `participant_id`, `statement_id`, `vote`: the votes that count in the end.
         arrivals: When each participant begins.
-        seed: Same seed, same times.
         revotes: Share of the votes that replace an earlier, different one.
 
     Returns:

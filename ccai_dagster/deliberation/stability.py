@@ -32,7 +32,8 @@ With two groups and a cut near 0.72, each group must agree by 85 %. From fewer t
 group shows that much: under a uniform prior the lower end of its 90 % interval is 0.05 ** (1 / (votes + 1)).
 Twenty is also the least that the summaries of Polis conversations by Jigsaw's sensemaking tools accept.
 """
-TOLD_EVERY = 25
+PROGRESS_EVERY = 25
+"""Draws between two reports of progress."""
 
 ReachesCut = Callable[[np.ndarray], np.ndarray]
 
@@ -70,12 +71,9 @@ def consensus_stability(
     interval comes from the groups, the same draws are scored with the groups on record as well.
 
     Args:
-        matrix: The votes.
         opinion_groups: OPINION_GROUPS of the same participants, in any order: the groups on record.
-        procedure: As used for them.
         reaches_cut: Tells for GAC of shape (statements,) which statements would be selected.
         bootstraps: Draws of participants.
-        seed: Of the draws.
         progress: Told how many groupings are done.
 
     Returns:
@@ -97,7 +95,7 @@ def consensus_stability(
         regrouped[draw] = drawn_consensus(group_counts(matrix, again, weights), procedure, generator)
         kept[draw] = drawn_consensus(group_counts(matrix, labels, weights), procedure, generator)
         rows.append(_compared("participants", draw + 1, labels, again))
-        if (draw + 1) % TOLD_EVERY == 0:
+        if (draw + 1) % PROGRESS_EVERY == 0:
             progress("drawing participants and grouping them again", draw + 1, bootstraps)
     for draw in range(SEEDS):
         again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels

@@ -30,7 +30,7 @@ class VoteMatrix:
         column: Shape (votes,), int32, place of its statement in `statement_ids`, ascending within a row.
         vote: Shape (votes,), int8, -1, 0 or 1.
         moderated_out: Number of statements that got votes and were moderated out; only Polis counts them.
-        onlookers: Votes, on the same statements, of participants who cast too few; only the opinion map of
+        below_minimum: Votes, on the same statements, of participants who cast too few; only the opinion map of
             Polis takes them into account. None if there are none.
         joined: Shape (participants,), numbers that grow in the order of joining; None where only ids tell it.
     """
@@ -41,7 +41,7 @@ class VoteMatrix:
     column: np.ndarray
     vote: np.ndarray
     moderated_out: int = 0
-    onlookers: VoteMatrix | None = None
+    below_minimum: VoteMatrix | None = None
     joined: np.ndarray | None = None
 
     @property
@@ -140,9 +140,11 @@ def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.Dat
     theirs = counted.join(few, on="participant_id", how="semi").filter(
         pl.col("statement_id").is_in(statement_ids.implode())
     )
-    onlookers = vote_matrix(theirs, few["participant_id"], statement_ids) if few.height else None
+    below_minimum = vote_matrix(theirs, few["participant_id"], statement_ids) if few.height else None
     moderated_out = int((~voted_on.is_in(statement_ids.implode())).sum())
-    return replace(matrix, moderated_out=moderated_out, onlookers=onlookers, joined=_joined(matrix, counted))
+    return replace(
+        matrix, moderated_out=moderated_out, below_minimum=below_minimum, joined=_joined(matrix, counted)
+    )
 
 
 def _joined(matrix: VoteMatrix, votes: pl.DataFrame) -> np.ndarray | None:

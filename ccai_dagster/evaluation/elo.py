@@ -23,9 +23,9 @@ from ccai_dagster.evaluation.power_of_comparisons import (
     smallest_difference,
 )
 from ccai_dagster.evaluation.resampling import percentile_interval, resampled_figures
-from ccai_dagster.feedback.calibration import Z_95
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import FEWEST_CLUSTERS
+from ccai_dagster.statistics.wilson import Z_95
 
 FLAT = 1e-6
 """Width in Elo up to which resamples count as all alike."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ccai_dagster.feedback.calibration import Z_95
+from ccai_dagster.statistics.wilson import Z_95
 
 ELO_PER_STRENGTH = 400 / math.log(10)
 """Elo points of a unit of strength, so that a difference of 400 is odds of 10 to 1 (173.7)."""

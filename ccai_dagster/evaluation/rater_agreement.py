@@ -15,8 +15,9 @@ import polars as pl
 
 from ccai_dagster.contracts import RATER_AGREEMENT
 from ccai_dagster.evaluation.resampling import percentile_interval, resampled_figures
-from ccai_dagster.feedback.calibration import wilson_interval
 from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.statistics.agreement import cohens_kappa, expected_agreement
+from ccai_dagster.statistics.wilson import wilson_interval
 
 WITH_JUDGE, AMONG_PEOPLE = "feedback model and people", "people"
 _CELLS = ("aa", "ab", "ba", "bb")
@@ -64,24 +65,6 @@ def rater_agreement(
 
 Pair = tuple[str, tuple[str, ...], str | None, str | None, float]
 """Prompt, raters, first answer, second answer (`a`, `b` or None), weight."""
-
-
-def cohens_kappa(cells: np.ndarray) -> np.ndarray:
-    """Return (observed - expected) / (1 - expected) agreement (Cohen 1960) of confusion tables.
-
-    Args:
-        cells: Counts in the order of `_CELLS`, shape (tables, 4).
-
-    Returns:
-        Shape (tables,); NaN where a table is empty or nothing but agreement was possible.
-    """
-    total = cells.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = cells / total[:, None]
-        first, second = shares[:, 0] + shares[:, 1], shares[:, 0] + shares[:, 2]
-        expected = first * second + (1 - first) * (1 - second)
-        kappa = (shares[:, 0] + shares[:, 3] - expected) / (1 - expected)
-    return np.where((total > 0) & (expected < 1 - 1e-12), kappa, np.nan)
 
 
 def _answers(comparisons: pl.DataFrame, ratings: pl.DataFrame) -> pl.DataFrame:
@@ -139,20 +122,20 @@ def _figures(pairs: list[Pair], bootstraps: int, seed: int) -> dict[str, Any]:
         return row
     total = cells.sum(axis=0)
     row["agreement"] = float((total[0] + total[3]) / total.sum())
-    kappa = float(cohens_kappa(total[None])[0])
+    kappa = float(cohens_kappa(total.reshape(2, 2)))
     if np.isnan(kappa):
         return row
     resampled, n_units = resampled_figures(
         cells,
         prompts,
         raters,
-        lambda totals: cohens_kappa(totals)[:, None],
+        lambda totals: cohens_kappa(totals.reshape(-1, 2, 2))[:, None],
         bootstraps=bootstraps,
         seed=seed,
     )
     defined = resampled[np.isfinite(resampled[:, 0]), 0]
     low, high = percentile_interval(defined, n_units[0]) if defined.size else (kappa, kappa)
-    expected = _expected(total)
+    expected = float(expected_agreement(total.reshape(2, 2)))
     shares = wilson_interval(row["agreement"] * row["n_prompts"], row["n_prompts"])
     least, most = ((share - expected) / (1 - expected) for share in shares)
     return row | {
@@ -160,8 +143,3 @@ def _figures(pairs: list[Pair], bootstraps: int, seed: int) -> dict[str, Any]:
         "kappa_low": max(-1.0, min(low, least, kappa)),
         "kappa_high": min(1.0, max(high, most, kappa)),
     }
-
-
-def _expected(total: np.ndarray) -> float:
-    first, second = (total[0] + total[1]) / total.sum(), (total[0] + total[2]) / total.sum()
-    return float(first * second + (1 - first) * (1 - second))

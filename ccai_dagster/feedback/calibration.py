@@ -6,42 +6,21 @@ nothing is assumed about a model.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
 from ccai_dagster.contracts import JUDGE_ANSWERS
+from ccai_dagster.decisions.settled_values import FeedbackMethod
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.judgements import REASONING, Comparison, Judge, Method, judge_comparisons
+from ccai_dagster.feedback.judgements import REASONING, Comparison, Judge, judge_comparisons
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import ReasoningSettings
 
 HELPFULNESS_PRINCIPLE = "The response should help the user with what was asked, correctly and clearly."
 """What a comparison is judged under if its file names no principle."""
-Z_95 = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
-
-
-def wilson_interval(successes: float, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927), (0, 1) for no observation.
-
-    Args:
-        successes: Between 0 and `n`; may be fractional where ties count one half, which makes the interval
-            a little wider than needed.
-        n: Observations.
-    """
-    if n == 0:
-        return 0.0, 1.0
-    share = successes / n
-    denominator = 1 + Z_95**2 / n
-    centre = (share + Z_95**2 / (2 * n)) / denominator
-    half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2)) / denominator
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
 
 
 def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
@@ -52,7 +31,7 @@ def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
 
 
 def judge_answers(
-    judges: Mapping[Method, Judge],
+    judges: Mapping[FeedbackMethod, Judge],
     comparisons: Mapping[str, pl.DataFrame],
     progress: Progress = silent,
     reasoning: ReasoningSettings = REASONING,

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ccai_dagster.feedback.calibration import Z_95, wilson_interval
+from ccai_dagster.statistics.wilson import Z_95, wilson_interval
 
 Interval = tuple[float, float]
 FEWEST_CLUSTERS = 6

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import JUDGE_CALIBRATION, JUDGE_CALIBRATION_CURVE
-from ccai_dagster.feedback.calibration import wilson_interval
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import mean_interval
+from ccai_dagster.statistics.wilson import wilson_interval
 
 BOOTSTRAPS = 2000
 BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 
+from ccai_dagster.decisions.settled_values import FeedbackMethod
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn
 from ccai_dagster.feedback.questions import (
@@ -40,8 +41,7 @@ from ccai_dagster.feedback.tuned_judge import scored_prompt
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import ReasoningSettings
 
-Method = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast", "tuned"]
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[FeedbackMethod, ...] = get_args(FeedbackMethod)
 Judge = LanguageModel | ScoringModel
 """Who is asked: by `tuned` a model that scores, by every other method a language model."""
 
@@ -93,7 +93,7 @@ class Judgement:
 def judge_comparisons(
     judge: Judge,
     comparisons: Sequence[Comparison],
-    method: Method,
+    method: FeedbackMethod,
     progress: Progress = silent,
     reasoning: ReasoningSettings = REASONING,
 ) -> list[Judgement]:
@@ -125,7 +125,7 @@ def judge_comparisons(
 
 
 def _asked(
-    judge: Judge, comparisons: Sequence[Comparison], method: Method, reasoning: ReasoningSettings
+    judge: Judge, comparisons: Sequence[Comparison], method: FeedbackMethod, reasoning: ReasoningSettings
 ) -> list[Judgement]:
     if method == "tuned":
         return _by_scores(cast(ScoringModel, judge), comparisons)

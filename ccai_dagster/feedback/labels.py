@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.contracts import PREFERENCE_PAIRS
+from ccai_dagster.decisions.settled_values import FeedbackMethod
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import draw_principle
 from ccai_dagster.feedback.judgements import (
@@ -19,7 +20,6 @@ from ccai_dagster.feedback.judgements import (
     Comparison,
     Judge,
     Judgement,
-    Method,
     judge_comparisons,
 )
 from ccai_dagster.progress import Progress, silent
@@ -33,7 +33,7 @@ def label_pairs(
     judge: Judge,
     pairs: pl.DataFrame,
     constitution: pl.DataFrame,
-    method: Method,
+    method: FeedbackMethod,
     judge_at_chance: bool,
     seed: int,
     progress: Progress = silent,

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from ccai_dagster.feedback.calibration import Z_95
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import mean_interval
+from ccai_dagster.statistics.wilson import Z_95
 
 BOOTSTRAPS = 1000
 BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccai_dagster.decisions.agenda import Item, Proposal, agenda
+from ccai_dagster.decisions.agenda import AgendaItem, Proposal, agenda
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import current, ledger_table, read_ledger, write_ledger
 from ccai_dagster.decisions.recording import CARRIED_OVER, Answer, record
@@ -76,8 +76,8 @@ def test_starting_values_are_not_considered_and_suggestions_bind_nobody() -> Non
 def test_who_may_decide() -> None:
     own = {"decided_by": "first"}
 
-    def item(state: str) -> Item:
-        return Item("moderation", Proposal(("1",)), state, (own,))  # type: ignore[arg-type]
+    def item(state: str) -> AgendaItem:
+        return AgendaItem("moderation", Proposal(("1",)), state, (own,))  # type: ignore[arg-type]
 
     assert {state: (item(state).open_to("first"), item(state).open_to("third")) for state in (
         "decided", "lapsed", "disagreeing", "one of two",

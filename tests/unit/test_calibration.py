@@ -15,9 +15,9 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.calibration import (
     HELPFULNESS_PRINCIPLE,
     judge_answers,
-    wilson_interval,
 )
 from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.statistics.wilson import wilson_interval
 
 
 class LetterJudge:

@@ -21,7 +21,7 @@ from ccai_dagster.decisions.checks import (
     check_wordings,
 )
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.decisions.settled_values import thresholds, training_decisions
+from ccai_dagster.decisions.settled_values import Cut, Thresholds, thresholds, training_decisions
 from ccai_dagster.decisions.verdicts import (
     exclusions,
     moderation_verdicts,
@@ -33,6 +33,8 @@ from ccai_dagster.decisions.wordings import (
     wording_source,
     wordings,
 )
+from ccai_dagster.deliberation.cleaning import ModerationVerdict
+from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.digest import folder_digest, text_digest
 from ccai_dagster.errors import ConsultationError
 
@@ -114,12 +116,11 @@ def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> 
         "exclusion: 1 participants",
     ]
     found = ledgers(destination)
-    assert moderation_verdicts(found["moderation"]).drop("rewrite").rows() == [
-        (0, "in", None, "moderation-0"), (1, "in", None, "moderation-1"),
-        (2, "out", "rewritten", "moderation-2"),
-        (3, "out", "never moderated", "moderation-never"), (4, "in", None, "moderation-4"),
-        (5, "in", None, "moderation-5"),
-    ]  # fmt: skip
+    assert moderation_verdicts(found["moderation"]) == {
+        **{each: ModerationVerdict(True, None, (f"moderation-{each}",)) for each in (0, 1, 4, 5)},
+        2: ModerationVerdict(False, None, ("moderation-2",), "rewritten"),
+        3: ModerationVerdict(False, None, ("moderation-never",), "never moderated"),
+    }
     reasons = dict(found["moderation"].select("decision_id", "reason").rows())
     assert "Seed statement" in reasons["moderation-0"]
     assert "probably statement 2" in reasons["moderation-1"]
@@ -129,7 +130,7 @@ def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> 
     assert left_out.endswith("Remark of whoever compared the publication with the data: no reason.")
     assert "Remark" not in reasons["moderation-5"]
     assert "not published" in reasons["moderation-4"]
-    assert exclusions(found["exclusion"])["participant_id"].to_list() == [7]
+    assert list(exclusions(found["exclusion"])) == [7]
     assert "Read? -> Books" in policies(found["exclusion"])[1].text
     (merge,) = merges(found["merge"])
     assert (merge.statement_ids, merge.inputs_digest) == ((4, 0), text_digest("Be nice\nBe kind"))
@@ -271,13 +272,13 @@ def test_a_missing_source_folder_is_named(tmp_path: Path) -> None:
 def test_the_published_decisions_are_all_there(built: Path) -> None:
     found = ledgers(built)
 
-    verdicts = moderation_verdicts(found["moderation"])
+    verdicts = moderation_verdicts(found["moderation"]).values()
     unmoderated = found["moderation"].filter(pl.col("decision_id") == "moderation-never")
-    assert verdicts.filter(pl.col("verdict") == "in").height == 275
-    assert verdicts.filter(pl.col("criterion") == "never moderated").height == 488
-    assert verdicts.filter(pl.col("verdict") == "out").height == 655 + 488
+    assert len([each for each in verdicts if each.included]) == 275
+    assert len([each for each in verdicts if each.criterion == "never moderated"]) == 488
+    assert len([each for each in verdicts if not each.included]) == 655 + 488
     assert unmoderated["subject_ids"].list.len().to_list() == [488]
-    assert exclusions(found["exclusion"]).height == 37
+    assert len(exclusions(found["exclusion"])) == 37
     assert len(merges(found["merge"])) == 34
     worded = wordings(found["wording"])
     assert [each.principle_id for each in worded if each.text] == [f"P{number}" for number in range(1, 76)]
@@ -289,12 +290,13 @@ def test_the_published_decisions_are_all_there(built: Path) -> None:
 
 def test_the_published_values_are_those_of_the_notebook(built: Path) -> None:
     found = ledgers(built)
-    values = thresholds(found["threshold"])
-
-    assert (values.minimum_votes, values.procedure, values.imputation) == (26, "paper", "zero")
-    assert (values.number_of_groups, values.smoothing, values.aggregation) == (None, "none", "product")
-    assert (values.selection_rule, values.gac_threshold, values.idea_budget) == ("threshold", 0.723, 95)
-    assert values.overlap_similarity == 0.5
+    assert thresholds(found["threshold"], seed=1) == Thresholds(
+        minimum_votes=26,
+        procedure=Procedure("paper", "zero", None, "none", "product", seed=1),
+        cut=Cut("threshold", 0.723, 95),
+        overlap_similarity=0.5,
+        decision_ids={},
+    )
     training = training_decisions(found["training"])
     assert (training.harmlessness_weight, training.feedback_method) == (0.5, "letters")
 

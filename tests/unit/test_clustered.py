@@ -15,7 +15,7 @@ from ccai_dagster.evaluation.clustered import (
     smallest_detectable,
 )
 from ccai_dagster.evaluation.multiple_tests import holm
-from ccai_dagster.feedback.calibration import wilson_interval
+from ccai_dagster.statistics.wilson import wilson_interval
 
 BIAS, SHARE = (-1.0, 1.0), (0.0, 1.0)
 

@@ -12,12 +12,12 @@ from ccai_dagster import contracts
 from ccai_dagster.constitution.overlap import constitution_overlap
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import (
-    Cut,
-    Ideas,
     WordedStatements,
     reaches_cut,
     select_statements,
 )
+from ccai_dagster.decisions.settled_values import Cut
+from ccai_dagster.decisions.verdicts import Ideas
 from ccai_dagster.decisions.wordings import Wording, WordingSource
 from ccai_dagster.errors import ConsultationError
 

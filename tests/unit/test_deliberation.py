@@ -13,7 +13,12 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation.cleaning import Moderation, clean_participants, clean_statements, clean_votes
+from ccai_dagster.deliberation.cleaning import (
+    ModerationVerdict,
+    clean_participants,
+    clean_statements,
+    clean_votes,
+)
 from ccai_dagster.deliberation.consensus import gac_scores, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import group_participants, opinion_groups
 from ccai_dagster.deliberation.opinion_map import impute, opinion_map
@@ -161,7 +166,7 @@ def test_cleaning() -> None:
             for number in (1, 2, 3)
         ]
     )
-    moderation = {1: Moderation(True, "better", ("M1",)), 2: Moderation(False, None, ("M2",))}
+    moderation = {1: ModerationVerdict(True, "better", ("M1",)), 2: ModerationVerdict(False, None, ("M2",))}
     strict = clean_statements(raw, moderation, include_undecided=False)
     assert strict.select("statement_id", "text", "rewritten", "decision_ids").rows() == [
         (1, "better", True, ["M1"])
@@ -183,7 +188,7 @@ def test_cleaning() -> None:
 def ccai(test_data: Path) -> tuple[Import, VoteMatrix]:
     imported = read_polis_export(test_data / "ccai")
     moderation = {
-        row["statement_id"]: Moderation(row["moderated"] == 1, None, ())
+        row["statement_id"]: ModerationVerdict(row["moderated"] == 1, None, ())
         for row in imported.raw_statements.iter_rows(named=True)
     }
     tossed = {int(line): "tossed" for line in (test_data / "ccai" / "ids-to-toss.csv").read_text().split()}

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from ccai_dagster import contracts
 from ccai_dagster.consultation import SAMPLE, ConsultationFile, read_consultation
+from ccai_dagster.decisions.settled_values import VALUES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -101,6 +102,13 @@ def test_every_setting_is_documented(generated: Path) -> None:
                 f"{model.__name__}.{name} says nothing of what it means"
             )
             assert re.search(rf"`(\w+\.|profiles\.\*\.)*{name}[`.]", page), (model.__name__, name)
+
+
+def test_every_value_of_a_decision_is_documented(generated: Path) -> None:
+    page = (generated / "values.md").read_text()
+    for name, value in [each for values in VALUES.values() for each in values.items()]:
+        assert f"| `{name}` | {value.allowed.expected} |" in page
+        assert value.meaning in page
 
 
 def test_every_environment_variable_is_documented() -> None:

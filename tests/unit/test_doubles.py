@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ccai_dagster.decisions.chains import chain_roots, replaced_rows
 from ccai_dagster.decisions.decision import Decision, effect
@@ -12,7 +12,6 @@ from ccai_dagster.decisions.doubles import (
     Agreement,
     agreements,
     asks_for_two,
-    cohens_kappa,
     second_opinions,
 )
 from ccai_dagster.decisions.ledger import current, ledger_table
@@ -23,6 +22,7 @@ from ccai_dagster.decisions.verdicts import (
     statement_ideas,
 )
 from ccai_dagster.decisions.wordings import merges, wordings
+from ccai_dagster.deliberation.cleaning import ModerationVerdict
 from ccai_dagster.errors import ConsultationError
 
 
@@ -50,9 +50,11 @@ def test_a_row_on_several_statements_can_be_split() -> None:
     bulk = row("A", "1 2 3", "in")
     split = [bulk, row("B", "2", "out: odd", supersedes="A"), row("C", "1 3", "in", supersedes="A")]
 
-    assert moderation_verdicts(ledger_table(split)).select("statement_id", "verdict").rows() == [
-        (1, "in"), (2, "out"), (3, "in"),
-    ]  # fmt: skip
+    assert [each.included for each in moderation_verdicts(ledger_table(split)).values()] == [
+        True,
+        False,
+        True,
+    ]
     with pytest.raises(ConsultationError, match="B and D both supersede A"):
         current(ledger_table([*split, row("D", "2", "in", supersedes="A")]))
     merged = [replace(each, kind="merge", outcome="merge: Be kind") for each in split]
@@ -74,9 +76,8 @@ def test_independent_decisions_that_agree_count_as_the_one_taken_first() -> None
         row("B", "1", "out: off topic", "second", at="2026-01-06"), row("A", "1 2", "out: duplicate"),
     ])  # fmt: skip
 
-    assert moderation_verdicts(ledger).select("statement_id", "criterion", "decision_id").rows() == [
-        (1, "duplicate", "A"), (2, "duplicate", "A"),
-    ]  # fmt: skip
+    duplicate = ModerationVerdict(False, None, ("A",), "duplicate")
+    assert moderation_verdicts(ledger) == {1: duplicate, 2: duplicate}
 
 
 def test_independent_decisions_that_differ_wait_until_a_third_row_resolves_them() -> None:
@@ -88,7 +89,7 @@ def test_independent_decisions_that_differ_wait_until_a_third_row_resolves_them(
     with pytest.raises(ConsultationError, match=message):
         moderation_verdicts(ledger_table(two))
     resolved = ledger_table([*two, row("C", "1", "in", "facilitator", "A B")])
-    assert moderation_verdicts(resolved)["decision_id"].to_list() == ["C"]
+    assert moderation_verdicts(resolved)[1].decision_ids == ("C",)
     with pytest.raises(ConsultationError, match="A, B all decide on statement 1; let the one that counts"):
         moderation_verdicts(ledger_table([two[0], replace(two[1], decided_by="first")]))
 
@@ -98,29 +99,27 @@ def test_every_kind_takes_two_equal_decisions_as_one_and_refuses_two_different_o
         return [row("A", subjects, one, kind=kind), row("B", subjects, other, "second", kind=kind)]
 
     same = {
-        exclusions: two("exclusion", "7", "exclude", "exclude"),
-        statement_ideas: two("idea", "1", "ideas: a | b", "ideas: b|a"),
-        merges: [*two("merge", "1 2", "merge: Be  kind", "merge: Be kind")],
-        wordings: two("wording", "1", "leave out", "leave out"),
+        "exclusion": two("exclusion", "7", "exclude", "exclude"),
+        "idea": two("idea", "1", "ideas: a | b", "ideas: b|a"),
+        "merge": two("merge", "1 2", "merge: Be  kind", "merge: Be kind"),
+        "wording": two("wording", "1", "leave out", "leave out"),
     }
     other = {
-        exclusions: two("exclusion", "7", "exclude", "keep"),
-        statement_ideas: two("idea", "1", "ideas: a | b", "ideas: a"),
-        merges: two("merge", "1 2", "merge: Be kind", "keep apart"),
-        wordings: two("wording", "1", "leave out", "principle: Choose well."),
+        "exclusion": two("exclusion", "7", "exclude", "keep"),
+        "idea": two("idea", "1", "ideas: a | b", "ideas: a"),
+        "merge": two("merge", "1 2", "merge: Be kind", "keep apart"),
+        "wording": two("wording", "1", "leave out", "principle: Choose well."),
     }
-    for read, decisions in same.items():
-        assert len(list(read(ledger_table(decisions)))) >= 1
-        assert _ids(read(ledger_table(decisions))) == ["A"]
-    for read, decisions in other.items():
+    read: dict[str, Callable[[pl.DataFrame], list[str]]] = {
+        "exclusion": lambda ledger: list(exclusions(ledger).values()),
+        "idea": lambda ledger: [each.decision_id for each in statement_ideas(ledger).values()],
+        "merge": lambda ledger: [each.decision_id for each in merges(ledger)],
+        "wording": lambda ledger: [each.decision_id for each in wordings(ledger)],
+    }
+    for kind, deciding in read.items():
+        assert deciding(ledger_table(same[kind])) == ["A"]
         with pytest.raises(ConsultationError, match=r"differ on .* waits for a resolving row"):
-            read(ledger_table(decisions))
-
-
-def _ids(found: object) -> list[str]:
-    if isinstance(found, tuple):
-        return [each.decision_id for each in found]
-    return found["decision_id"].to_list()  # type: ignore[index,no-any-return]
+            deciding(ledger_table(other[kind]))
 
 
 def test_two_signatures_count_only_under_the_same_text() -> None:
@@ -135,7 +134,7 @@ def test_two_signatures_count_only_under_the_same_text() -> None:
 def test_what_stays_out_or_apart_is_neither_excluded_nor_merged() -> None:
     kept = [row("A", "7", "keep", kind="exclusion"), row("B", "8", "exclude", kind="exclusion")]
 
-    assert exclusions(ledger_table(kept)).rows() == [(8, "B")]
+    assert exclusions(ledger_table(kept)) == {8: "B"}
     assert merges(ledger_table([row("A", "1 2", "keep apart", kind="merge")])) == ()
 
 
@@ -163,29 +162,6 @@ def test_a_withdrawal_leaves_the_subject_undecided() -> None:
 )
 def test_effects(kind: str, one: str, other: str, equal: bool) -> None:
     assert (effect(kind, one) == effect(kind, other)) == equal
-
-
-def test_cohens_kappa_of_a_worked_example() -> None:
-    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: observed 0.7, expected 0.5 * 0.6 + 0.5 * 0.4 = 0.5.
-    pairs = [("yes", "yes")] * 20 + [("yes", "no")] * 5 + [("no", "yes")] * 10 + [("no", "no")] * 15
-
-    assert cohens_kappa(pairs) == pytest.approx(0.4)
-    assert cohens_kappa([("in", "out"), ("out", "in")]) == pytest.approx(-1.0)
-    assert cohens_kappa([("in", "in")] * 3) is None
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1))
-def test_kappa_is_the_libraries_and_blind_to_order(pairs: list[tuple[str, str]]) -> None:
-    from sklearn.metrics import cohen_kappa_score
-
-    ours = cohens_kappa(pairs)
-    if ours is None:
-        assert len({each for pair in pairs for each in pair}) == 1
-    else:
-        one, other = zip(*pairs, strict=True)
-        assert ours == pytest.approx(cohen_kappa_score(one, other))
-        assert cohens_kappa([(b, a) for a, b in reversed(pairs)]) == pytest.approx(ours)
 
 
 def test_agreement_counts_what_counts_and_what_was_resolved_by_pair_of_roles() -> None:

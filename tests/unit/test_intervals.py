@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccai_dagster.feedback.calibration import Z_95, wilson_interval
 from ccai_dagster.feedback.intervals import bootstrap_levels, mean_interval
+from ccai_dagster.statistics.wilson import Z_95, wilson_interval
 
 UNIT = (0.0, 1.0)
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccai_dagster.contracts import JUDGE_ANSWERS, JUDGE_CALIBRATION, JUDGE_CALIBRATION_CURVE
-from ccai_dagster.feedback.calibration import wilson_interval
 from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_error, calibration_table
+from ccai_dagster.statistics.wilson import wilson_interval
 
 
 def answer(number: int, label: float, probability: float | None, **changes: Any) -> dict[str, Any]:

@@ -206,9 +206,9 @@ def test_context_is_taken_from_the_raw_votes() -> None:
     plain = vote_matrix(raw.filter(pl.col("participant_id") <= 2), pl.Series([1, 2]), pl.Series([1, 2]))
     matrix = in_context(plain, raw, fates)
     assert matrix.moderated_out == 1  # 8; 9 was voted on by somebody excluded only
-    assert matrix.onlookers is not None
-    assert matrix.onlookers.participant_ids.tolist() == [3]
-    assert (matrix.onlookers.column.tolist(), matrix.onlookers.vote.tolist()) == ([0], [1])
+    assert matrix.below_minimum is not None
+    assert matrix.below_minimum.participant_ids.tolist() == [3]
+    assert (matrix.below_minimum.column.tolist(), matrix.below_minimum.vote.tolist()) == ([0], [1])
     assert matrix.joined is not None
     assert matrix.joined.tolist() == [2, 1]  # the rows above run back in time
     timeless = in_context(plain, raw.with_columns(voted_at=pl.lit(None, dtype=contracts.TIME)), fates)

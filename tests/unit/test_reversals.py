@@ -11,8 +11,6 @@ from ccai_dagster.audit.recomputation import SharedInputs
 from ccai_dagster.audit.reversals import decision_reversals, reversal_sentences
 from ccai_dagster.audit.standing import OnRecord, Standing, Worded, on_record, standing
 from ccai_dagster.audit.worlds import World
-from ccai_dagster.constitution.on_record import excluded_on_record, moderation_on_record
-from ccai_dagster.constitution.selection import Cut, ideas_on_record
 from ccai_dagster.contracts import (
     DECISION_REVERSALS,
     LEDGER,
@@ -21,6 +19,8 @@ from ccai_dagster.contracts import (
     RAW_STATEMENTS,
     RAW_VOTES,
 )
+from ccai_dagster.decisions.settled_values import Cut
+from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
 
 THRESHOLD = Cut("threshold", 0.7, 2)
 PEOPLE = 10
@@ -100,9 +100,9 @@ def record(cut: Cut = THRESHOLD) -> OnRecord:
                 for (who, what), vote in votes.items()
             ]
         ),
-        moderation=moderation_on_record(LEDGERS["moderation"]),
-        excluded=excluded_on_record(LEDGERS["exclusion"]),
-        ideas=ideas_on_record(LEDGERS["idea"]),
+        moderation=moderation_verdicts(LEDGERS["moderation"]),
+        excluded=exclusions(LEDGERS["exclusion"]),
+        ideas=statement_ideas(LEDGERS["idea"]),
     )  # fmt: skip
     groups = OPINION_GROUPS.build(
         [

@@ -13,18 +13,17 @@ import polars as pl
 import pytest
 
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
-from ccai_dagster.constitution.selection import Cut, ideas_on_record, select_statements, worded_statements
+from ccai_dagster.constitution.selection import select_statements, worded_statements
 from ccai_dagster.consultation import LEDGERS, SAMPLE, read_consultation
 from ccai_dagster.decisions import checks, verdicts
 from ccai_dagster.decisions.decision import VERBS, split_outcome
 from ccai_dagster.decisions.doubles import agreements
 from ccai_dagster.decisions.ledger import current, read_ledger
 from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.deliberation.cleaning import Moderation, clean_participants, clean_statements, clean_votes
+from ccai_dagster.deliberation.cleaning import clean_participants, clean_statements, clean_votes
 from ccai_dagster.deliberation.consensus import gac_scores
 from ccai_dagster.deliberation.groups import group_participants, opinion_groups
 from ccai_dagster.deliberation.polis_export import Import, read_polis_export
-from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.vote_matrix import vote_matrix
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
 from ccai_dagster.feedback.prompts import PURPOSES, read_comparisons, read_prompts
@@ -47,33 +46,26 @@ class Outcome:
 
     def __init__(self, folder: Path) -> None:
         self.imported: Import = read_polis_export(folder)
-        settled = thresholds(ledger("threshold"))
-        moderation = {
-            row["statement_id"]: Moderation(row["verdict"] == "in", row["rewrite"], (row["decision_id"],))
-            for row in verdicts.moderation_verdicts(ledger("moderation")).iter_rows(named=True)
-        }
+        settled = thresholds(ledger("threshold"), read_consultation(SAMPLE).file.seed)
+        moderation = verdicts.moderation_verdicts(ledger("moderation"))
         self.statements = clean_statements(self.imported.raw_statements, moderation, False)
         self.participants = clean_participants(
             self.imported.raw_participants,
-            dict(verdicts.exclusions(ledger("exclusion")).iter_rows()),
+            verdicts.exclusions(ledger("exclusion")),
             settled.minimum_votes,
             settled.decision_ids["minimum_votes"],
         )
         kept = self.participants.filter("kept")["participant_id"]
         votes = clean_votes(self.imported.raw_votes, self.statements, self.participants)
         matrix = vote_matrix(votes, kept, self.statements["statement_id"])
-        procedure = Procedure(
-            settled.procedure, settled.imputation, settled.number_of_groups, settled.smoothing,
-            settled.aggregation, read_consultation(SAMPLE).file.seed,
-        )  # fmt: skip
-        grouping = group_participants(matrix, procedure)
+        grouping = group_participants(matrix, settled.procedure)
         self.groups = opinion_groups(matrix, grouping)
         worded = worded_statements(ledger("wording"), ledger("merge"), self.statements)
         self.selected = select_statements(
-            gac_scores(matrix, grouping.labels, procedure),
+            gac_scores(matrix, grouping.labels, settled.procedure),
             self.statements,
-            ideas_on_record(ledger("idea")),
-            Cut(settled.selection_rule, settled.gac_threshold, settled.idea_budget),
+            verdicts.statement_ideas(ledger("idea")),
+            settled.cut,
             (),
             worded,
         )
@@ -152,7 +144,7 @@ def test_every_outcome_occurs(kind: str) -> None:
 
 
 def test_moderation_uses_every_published_criterion() -> None:
-    used = set(verdicts.moderation_verdicts(ledger("moderation"))["criterion"].drop_nulls())
+    used = {each.criterion for each in verdicts.moderation_verdicts(ledger("moderation")).values()} - {None}
     assert used == {
         "off topic", "nonsensical", "hateful", "infeasible", "duplicate", "advertisement", "personal data",
         "product capability", "too late", "split",
@@ -186,8 +178,7 @@ def test_excluded_participants_do_what_they_are_excluded_for(outcome: Outcome) -
     first, second = (cast_by[person].select("statement_id", "vote") for person in build.SAME_PERSON)
     assert first.equals(second)
     assert set(first["vote"]) == {1, -1}
-    excluded = verdicts.exclusions(ledger("exclusion"))["participant_id"].to_list()
-    assert excluded == [58, 131, 132, 203]
+    assert list(verdicts.exclusions(ledger("exclusion"))) == [58, 131, 132, 203]
 
 
 def test_late_votes_that_change_nothing(outcome: Outcome, tmp_path: Path) -> None:

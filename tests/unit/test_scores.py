@@ -9,7 +9,7 @@ from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, BENCHMARK_ITEMS,
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.scores import own_scores, score_table
-from ccai_dagster.feedback.calibration import Z_95, wilson_interval
+from ccai_dagster.statistics.wilson import Z_95, wilson_interval
 
 
 def items(

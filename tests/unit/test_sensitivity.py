@@ -25,7 +25,6 @@ from ccai_dagster.audit.worlds import (
     levels,
     single_changes,
 )
-from ccai_dagster.constitution.selection import Cut, Ideas
 from ccai_dagster.contracts import (
     CONSTITUTION,
     DECISION_IMPORTANCE,
@@ -38,7 +37,9 @@ from ccai_dagster.contracts import (
     RAW_STATEMENTS,
     RAW_VOTES,
 )
-from ccai_dagster.deliberation.cleaning import Moderation
+from ccai_dagster.decisions.settled_values import Cut
+from ccai_dagster.decisions.verdicts import Ideas
+from ccai_dagster.deliberation.cleaning import ModerationVerdict
 from ccai_dagster.deliberation.procedure import ProcedureName
 from ccai_dagster.errors import ConsultationError
 
@@ -87,7 +88,7 @@ def inputs(ideas: dict[int, Ideas] | None = None) -> SharedInputs:
                 for (who, what), vote in votes.items()
             ]
         ),
-        moderation={key: Moderation(True, None, ("M",)) for key in (1, 2, 3, 4)},
+        moderation={key: ModerationVerdict(True, None, ("M",)) for key in (1, 2, 3, 4)},
         excluded={},
         ideas=ideas or {},
     )  # fmt: skip

@@ -15,7 +15,7 @@ from ccai_dagster.constitution.principles import constitution_digest, read_const
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.decisions.settled_values import thresholds, training_decisions
+from ccai_dagster.decisions.settled_values import Cut, thresholds, training_decisions
 from ccai_dagster.decisions.verdicts import signoffs
 from ccai_dagster.deliberation.importing.files import find_vote_files
 from ccai_dagster.deliberation.importing.read_votes import read_votes
@@ -34,7 +34,7 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
     assert [
         each for each in checks.check_moderation(moderation, raw, "strict") if each.severity == "error"
     ] == []
-    assert thresholds(read_ledger(mine.ledger("threshold"), "threshold")).selection_rule == "threshold"
+    assert thresholds(read_ledger(mine.ledger("threshold"), "threshold"), 1).cut == Cut("threshold", 0.6, 40)
     assert training_decisions(read_ledger(mine.ledger("training"), "training")).feedback_method == "letters"
     assert read_ledger(mine.ledger("wording"), "wording").height == 0
     assert set(moderation["suggested_by"]) == {"ccai new"}

@@ -7,8 +7,16 @@ import pytest
 
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import ledger_table
-from ccai_dagster.decisions.settled_values import Thresholds, thresholds, training_decisions
+from ccai_dagster.decisions.settled_values import (
+    VALUES,
+    Cut,
+    Thresholds,
+    thresholds,
+    training_decisions,
+    values_as_markdown,
+)
 from ccai_dagster.decisions.verdicts import (
+    Ideas,
     PolicyChoice,
     exclusions,
     moderation_verdicts,
@@ -24,6 +32,8 @@ from ccai_dagster.decisions.wordings import (
     wording_source,
     wordings,
 )
+from ccai_dagster.deliberation.cleaning import ModerationVerdict
+from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.digest import text_digest
 from ccai_dagster.errors import ConsultationError
 
@@ -70,10 +80,11 @@ def test_moderation_decides_each_statement_once() -> None:
         row("M4", "moderation", "seeds", "policy: three seeds"),
     ])  # fmt: skip
 
-    assert moderation_verdicts(ledger).rows() == [
-        (1, "in", "The AI should be kind: always", None, "M3"),
-        (2, "out", None, "off topic", "M1"),
-        (9, "out", None, "off topic", "M1"),
+    off_topic = ModerationVerdict(False, None, ("M1",), "off topic")
+    assert list(moderation_verdicts(ledger).items()) == [
+        (1, ModerationVerdict(True, "The AI should be kind: always", ("M3",))),
+        (2, off_topic),
+        (9, off_topic),
     ]
     twice = ledger_table([row("M1", "moderation", "9 2", "in"), row("M2", "moderation", "2", "out: odd")])
     with pytest.raises(ConsultationError, match="M1, M2 all decide on statement 2"):
@@ -87,14 +98,14 @@ def test_a_policy_that_supersedes_an_exclusion_withdraws_it() -> None:
         row("E3", "exclusion", "8", "policy: withdrawn", "E2"),
     ])  # fmt: skip
 
-    assert exclusions(ledger).rows() == [(4, "E1"), (5, "E1")]
+    assert list(exclusions(ledger).items()) == [(4, "E1"), (5, "E1")]
     assert policies(ledger) == (PolicyChoice("E3", "exclusion", "8", "withdrawn", "Because"),)
 
 
 def test_ideas_are_split_and_counted_once() -> None:
     ledger = ledger_table([row("I1", "idea", "3", "ideas: kindness | brevity|kindness")])
 
-    assert statement_ideas(ledger).rows() == [(3, ["kindness", "brevity"], "I1")]
+    assert statement_ideas(ledger) == {3: Ideas(("kindness", "brevity"), "I1")}
     with pytest.raises(ConsultationError, match="decision I1: empty idea"):
         statement_ideas(ledger_table([row("I1", "idea", "3", "ideas: kindness | ")]))
 
@@ -167,14 +178,18 @@ def test_sign_offs_are_read_by_arm() -> None:
 
 
 def test_thresholds_are_parsed() -> None:
-    found = thresholds(ledger_table(values("threshold", THRESHOLDS)))
+    found = thresholds(ledger_table(values("threshold", THRESHOLDS)), seed=5)
 
     assert found == Thresholds(
-        7, "default", "column_mean", 3, "laplace", "geometric_mean", "ideas", 0.7, 20, 0.45, {}
+        minimum_votes=7,
+        procedure=Procedure("default", "column_mean", 3, "laplace", "geometric_mean", seed=5),
+        cut=Cut("ideas", 0.7, 20),
+        overlap_similarity=0.45,
+        decision_ids={},
     )
     assert found.decision_ids["gac_threshold"] == "T-gac_threshold"
-    automatic = thresholds(ledger_table(values("threshold", {**THRESHOLDS, "number_of_groups": "auto"})))
-    assert automatic.number_of_groups is None
+    automatic = thresholds(ledger_table(values("threshold", {**THRESHOLDS, "number_of_groups": "auto"})), 5)
+    assert automatic.procedure.number_of_groups is None
 
 
 @pytest.mark.parametrize(
@@ -196,7 +211,7 @@ def test_thresholds_are_parsed() -> None:
 )
 def test_a_value_out_of_range_names_its_row(name: str, value: str, expected: str) -> None:
     with pytest.raises(ConsultationError) as raised:
-        thresholds(ledger_table(values("threshold", {**THRESHOLDS, name: value})))
+        thresholds(ledger_table(values("threshold", {**THRESHOLDS, name: value})), 1)
 
     assert str(raised.value) == (
         f"threshold ledger, decision T-{name}: {name} is {value!r}, but must be {expected}; "
@@ -208,11 +223,11 @@ def test_a_value_missing_unknown_or_doubled_is_refused() -> None:
     rows = values("threshold", THRESHOLDS)
 
     with pytest.raises(ConsultationError, match="threshold ledger: minimum_votes not decided"):
-        thresholds(ledger_table(rows[1:]))
+        thresholds(ledger_table(rows[1:]), 1)
     with pytest.raises(ConsultationError, match="decision T-votes: 'votes' is unknown"):
-        thresholds(ledger_table([*rows, row("T-votes", "threshold", "votes", "3")]))
+        thresholds(ledger_table([*rows, row("T-votes", "threshold", "votes", "3")]), 1)
     with pytest.raises(ConsultationError, match="T-procedure, T2 all decide on procedure"):
-        thresholds(ledger_table([*rows, replace(rows[1], decision_id="T2")]))
+        thresholds(ledger_table([*rows, replace(rows[1], decision_id="T2")]), 1)
 
 
 def test_training_decisions_are_parsed() -> None:
@@ -232,3 +247,29 @@ def test_training_decisions_are_parsed() -> None:
         training_decisions(ledger_table([*rows[:2], replace(rows[2], outcome="ppo")]))
     with pytest.raises(ConsultationError, match="harmlessness_weight is 'inf', but must be a number from 0;"):
         training_decisions(ledger_table([replace(rows[0], outcome="inf"), *rows[1:]]))
+
+
+def test_a_value_given_for_a_policy_is_refused() -> None:
+    rows = values("training", {name: each.start for name, each in VALUES["training"].items() if each.start})
+
+    assert training_decisions(ledger_table(rows)).policy_method == "rloo"
+    with pytest.raises(ConsultationError, match="evaluations is 'small sets', but must be `policy: "):
+        training_decisions(ledger_table([*rows[:-1], replace(rows[-1], outcome="small sets")]))
+
+
+def test_a_new_folder_starts_with_every_value_that_must_be_decided() -> None:
+    for subjects in VALUES.values():
+        assert [
+            name for name, each in subjects.items() if (each.start is None) == (each.undecided is None)
+        ] == []
+
+
+def test_the_table_for_the_documentation_has_a_row_a_value() -> None:
+    head, _, *rows = values_as_markdown("training").splitlines()
+
+    assert head == "| subject | what it settles | outcome | a new folder starts with |"
+    assert [row.split("`")[1] for row in rows] == list(VALUES["training"])
+    assert rows[0] == (
+        "| `harmlessness_weight` | loss weight of AI harmlessness labels; human helpfulness comparisons weigh 1 | "
+        "a number from 0 | `0.5` |"
+    )

@@ -15,7 +15,7 @@ from ccai_dagster.audit.evaluation_page.parts import Answer, Chapter, Exchange
 from ccai_dagster.audit.records import counted, listed
 from ccai_dagster.audit.report_inputs import natural, readable
 from ccai_dagster.consultation import BASE
-from ccai_dagster.feedback.calibration import wilson_interval
+from ccai_dagster.statistics.wilson import wilson_interval
 
 UNLIKE = 0.3
 """Two responses with a smaller share of words in common than this are not compared word by word."""

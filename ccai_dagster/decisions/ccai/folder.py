@@ -30,7 +30,7 @@ from ccai_dagster.decisions.ccai.published_ledgers import (
     wording_decisions,
 )
 from ccai_dagster.decisions.ccai.published_results import PublishedFigure, PublishedResults
-from ccai_dagster.decisions.ccai.source_tables import Table, read_table
+from ccai_dagster.decisions.ccai.source_tables import SourceTable, read_table
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import append_decision, write_ledger
 from ccai_dagster.errors import ConsultationError
@@ -227,7 +227,7 @@ def _summary(files: PublishedFiles, ledgers: Mapping[str, Sequence[Decision]]) -
     ]
 
 
-def _write_without_codes(path: Path, table: Table) -> None:
+def _write_without_codes(path: Path, table: SourceTable) -> None:
     kept = [place for place, name in enumerate(table.header) if name != PERSONAL_CODE]
     rows = ([row[place] for place in kept] for row in table.rows)
     _write_csv(path, [table.header[place] for place in kept], rows)

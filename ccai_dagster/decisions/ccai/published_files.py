@@ -20,7 +20,7 @@ from ccai_dagster.decisions.ccai.published_records import (
 )
 from ccai_dagster.decisions.ccai.published_results import PublishedResults, read_published_results
 from ccai_dagster.decisions.ccai.source_tables import (
-    Table,
+    SourceTable,
     known_ids,
     number,
     read_table,
@@ -58,8 +58,8 @@ class PublishedFiles:
         screening: The screening questions: question, accepted answers.
     """
 
-    comments: Table
-    matrix: Table
+    comments: SourceTable
+    matrix: SourceTable
     statements: dict[int, PublishedStatement]
     excluded: tuple[int, ...]
     merges: tuple[PublishedMerge, ...]
@@ -117,7 +117,7 @@ def read_published_files(source: Path) -> PublishedFiles:
     )
 
 
-def _statements(comments: Table) -> dict[int, PublishedStatement]:
+def _statements(comments: SourceTable) -> dict[int, PublishedStatement]:
     unique_numbers(comments, "comment-id")
     found = {}
     for where, row in comments:

@@ -13,7 +13,7 @@ from ccai_dagster.errors import ConsultationError
 
 
 @dataclass(frozen=True)
-class Table:
+class SourceTable:
     """A CSV file as text: header and rows, each row as long as the header."""
 
     path: Path
@@ -26,7 +26,7 @@ class Table:
             yield f"{self.path}, row {row}", dict(zip(self.header, cells, strict=True))
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> Table:
+def read_table(path: Path, columns: tuple[str, ...]) -> SourceTable:
     """Read a CSV in UTF-8 that has at least these columns and one row; further columns are kept."""
     try:
         lines = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
@@ -46,7 +46,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Table:
             )
     if len(lines) < 2:
         raise ConsultationError(f"{path}: no rows; fetch the published file.")
-    return Table(path, header, tuple(tuple(line) for line in lines[1:]))
+    return SourceTable(path, header, tuple(tuple(line) for line in lines[1:]))
 
 
 def read_text(path: Path) -> str:
@@ -68,7 +68,7 @@ def number(where: str, name: str, text: str) -> int:
     return int(text)
 
 
-def unique_numbers(table: Table, name: str) -> list[int]:
+def unique_numbers(table: SourceTable, name: str) -> list[int]:
     """Read a column of whole numbers, none of which stands twice."""
     seen: dict[int, str] = {}
     for where, row in table:

@@ -43,7 +43,6 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str]) -> Bodies:
     """Read `comments.csv` whether or not its bodies are quoted.
 
     Args:
-        file: The file.
         aliases: Other spellings of column names.
 
     Raises:

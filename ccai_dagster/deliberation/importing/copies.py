@@ -18,7 +18,6 @@ def copy_without_codes(found: VoteFiles, folder: Path) -> None:
     without it.
 
     Args:
-        found: The export.
         folder: Made.
     """
     folder.mkdir(parents=True)

@@ -40,7 +40,6 @@ def tell_era(
         columns: Of `comments.csv`.
         unit: Of the timestamps; None if there are none.
         inverted: Whether -1 means agreement, by the authors' votes; None if they do not tell.
-        quoted: Whether bodies are quoted.
         matrix_name: Name of the file with the matrix, if there is one.
         unknown: Columns that no known era has.
     """

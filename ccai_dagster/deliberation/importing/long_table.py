@@ -223,12 +223,14 @@ def _facts(
     if authors is None:
         facts.append(Fact("found", "sign of votes", None, "votes are written as words"))
     elif authors.inverted is None:
-        why = f"+1 was taken as agreement, not confirmed by {authors.told()}"
+        why = f"+1 was taken as agreement, not confirmed by {authors.sentence()}"
         facts.append(Fact("unknown", "sign of votes", None, why))
     elif authors.inverted:
-        facts.append(Fact("repaired", "votes turned round", None, f"-1 meant agreement: {authors.told()}"))
+        facts.append(
+            Fact("repaired", "votes turned round", None, f"-1 meant agreement: {authors.sentence()}")
+        )
     else:
-        facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {authors.told()}"))
+        facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {authors.sentence()}"))
     for item, numbering in (("participant ids", people), ("statement ids", numbers)):
         if not numbering.given:
             why = "numbered by the time they first appear; a number stays while only later rows are added"

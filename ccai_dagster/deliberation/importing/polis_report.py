@@ -58,7 +58,7 @@ def polis_facts(
 
 def _votes(found: PolisFindings) -> list[Fact]:
     facts = []
-    told, inverted = found.authors.told(), found.authors.inverted
+    told, inverted = found.authors.sentence(), found.authors.inverted
     if inverted:
         facts.append(
             Fact("repaired", "votes turned round", None, f"-1 meant agreement in this export: {told}")

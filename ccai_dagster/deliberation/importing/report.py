@@ -57,8 +57,6 @@ def common_facts(
     """Return the facts of any import: how many of what, and votes cast again.
 
     Args:
-        raw_statements: The table of statements.
-        raw_participants: The table of participants.
         votes: The votes that count.
         vote_rows: Rows they were read from.
         source: Name of the file with the votes.

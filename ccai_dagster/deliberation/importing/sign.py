@@ -37,7 +37,7 @@ class AuthorVotes:
         chance = 2 * sum(math.comb(voted, k) for k in range(more, voted + 1)) / 2**voted
         return self.minus > self.plus if chance < CLEAR_CHANCE else None
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """The counts in words."""
         return (
             f"authors' first votes on their own statements: {self.plus} times +1, {self.minus} times -1, "
