@@ -204,6 +204,13 @@ def test_every_target_of_make_that_is_named_exists() -> None:
     assert {"run", "test", "docs"} <= {block or span for block, span in named} <= targets
 
 
+def test_changelog_and_citation_know_the_version() -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == version
+    assert f"## [{version}] - {citation['date-released']}" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
