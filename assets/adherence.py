@@ -203,7 +203,7 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )  # fmt: skip
         return Table(
             frame,
-            {"matrix": picture(pictures.specificity(frame), pictures.specificity_alt(frame))},
+            {"matrix": picture(pictures.specificity(frame))},
             [Checked("controls_at_nil", controls_at_nil(frame), warns=True)],
         )
 

@@ -10,7 +10,6 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.evaluation import STAGES
 from assets.evaluation_page import PAGE as EVALUATION_PAGE
 from assets.replication import PAGE
 from assets.report_file import report_file
@@ -54,7 +53,7 @@ def build(
     pairs = {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
     adherence = {f"{arm}__adherence": [arm, "adherence"] for arm in [BASE, *arms]}
     responses = {f"{arm}__responses": [arm, "qualitative_responses"] for arm in [BASE, *arms]}
-    records = {f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}
+    records = {f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES}
     deliberated = {
         name: [name]
         for name in (
@@ -149,7 +148,9 @@ def build(
                 ],
                 qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
                 digests={
-                    key.to_user_string(): version for key, version in versions(context.instance, told).items()
+                    key.to_user_string(): version
+                    for key in told
+                    if (version := history.version_of(key, context.instance))
                 },
                 replication_page=PAGE if consultation.file.replication else None,
                 evaluation_page=EVALUATION_PAGE,
@@ -235,8 +236,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
     )  # fmt: skip
     def decision_sensitivity(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
         frame = sensitivity.decision_sensitivity(decision_worlds, worded())
-        shown = picture(pictures.sensitivity(frame), pictures.sensitivity_alt(frame))
-        return Table(frame, {"what would be different": shown})
+        return Table(frame, {"what would be different": picture(pictures.sensitivity(frame))})
 
     @table_asset(
         contracts.DECISION_IMPORTANCE, key=["decision_importance"], ins=worlds,
@@ -246,7 +246,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
     def decision_importance(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
         rows = sensitivity.deciding_rows(settled())
         frame = sensitivity.decision_importance(decision_worlds, worded(), rows)
-        shown = picture(pictures.decision_importance(frame), pictures.decision_importance_alt(frame))
+        shown = picture(pictures.decision_importance(frame))
         return Table(
             frame,
             {"what hangs on which decision": shown, "in words": sensitivity.importance_sentence(frame)},
@@ -266,9 +266,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
             frame,
             {f"{arm} in words": told for arm, told in sensitivity.robustness_sentences(frame).items()}
             | {
-                arm: picture(
-                    pictures.principle_robustness(frame, arm), pictures.principle_robustness_alt(frame, arm)
-                )
+                arm: picture(pictures.principle_robustness(frame, arm))
                 for arm in frame["arm"].unique(maintain_order=True)
             },
         )
@@ -305,16 +303,6 @@ def _every(context: dg.AssetExecutionContext, steps: int) -> Progress:
             context.log.info(f"{message}: {done} of {total}")
 
     return told
-
-
-def versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str]:
-    """Return the data version of everything materialized or observed so far."""
-    found = {}
-    for key in sorted(keys, key=lambda each: each.to_user_string()):
-        record = instance.get_latest_data_version_record(key)
-        if record is not None and record.asset_event is not None:
-            found[key] = (record.asset_event.tags or {}).get("dagster/data_version", "")
-    return {key: version for key, version in found.items() if version}
 
 
 def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.AssetKey]:

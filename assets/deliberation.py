@@ -60,9 +60,7 @@ def _score_figures(statements: pl.DataFrame, line: float | None) -> dict[str, An
             statements["selection_probability"].is_between(0.05, 0.95).sum()
         ),
         f"some group cast fewer than {stability.FEW_VOTES} votes": int(statements["few_votes"].sum()),
-        "scores with intervals": picture(
-            pictures.gac_intervals(statements, line), pictures.gac_intervals_alt(statements, line)
-        ),
+        "scores with intervals": picture(pictures.gac_intervals(statements, line)),
     }
     return {name: value for name, value in figures.items() if value is not None}
 
@@ -81,8 +79,7 @@ def _group_figures(groups: pl.DataFrame, statements: pl.DataFrame) -> dict[str, 
                 f"{number} ({times} times)" for number, times in sorted(numbers.items())
             ),
         }
-    shown = picture(pictures.stability(groups, statements), pictures.stability_alt(groups, statements))
-    return figures | {"stability": shown}
+    return figures | {"stability": picture(pictures.stability(groups, statements))}
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -185,7 +182,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 "sizes": ", ".join(map(str, sizes)),
                 "explained variance": ", ".join(f"{share:.4f}" for share in grouping.map.explained_variance),
                 "silhouettes": ", ".join(f"{k}: {value:.3f}" for k, value in grouping.silhouettes.items()),
-                "opinion map": picture(pictures.opinion_map(frame), pictures.opinion_map_alt(frame)),
+                "opinion map": picture(pictures.opinion_map(frame)),
             },
         )
 
@@ -218,13 +215,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             "median polarization index": frame["polarization_index"].median(),
             "median adjusted polarization index": frame["adjusted_polarization_index"].median(),
             "statements at the GAC threshold": int((frame["gac"] >= settled.cut.threshold).sum()),
-            "GAC distribution": picture(
-                pictures.gac_distribution(frame, line), pictures.gac_distribution_alt(frame, line)
-            ),
-            "agreement by group": picture(
-                pictures.agreement_by_group(frame, line), pictures.agreement_by_group_alt(frame, line)
-            ),
-            "polarization": picture(pictures.polarization(frame), pictures.polarization_alt(frame)),
+            "GAC distribution": picture(pictures.gac_distribution(frame, line)),
+            "agreement by group": picture(pictures.agreement_by_group(frame, line)),
+            "polarization": picture(pictures.polarization(frame)),
         }
         if published:
             reached = int((frame["published_gac"] >= settled.cut.threshold).sum())
@@ -247,8 +240,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         frame = representative.representative_statements(matrix, _labels(matrix, opinion_groups))
         shown = {
             f"what sets {pictures.group_name(group)} apart": picture(
-                pictures.representative_votes(frame, statements, votes, opinion_groups, group),
-                pictures.representative_votes_alt(frame, votes, opinion_groups, group),
+                pictures.representative_votes(frame, statements, votes, opinion_groups, group)
             )
             for group in frame["group_id"].unique().sort()
         }

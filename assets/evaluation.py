@@ -3,7 +3,7 @@
 What the models respond, and how it is judged and compared, is in `assets.responses`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -15,48 +15,24 @@ from assets.measured_model import (
     OWNER,
     MeasuredTable,
     check_specs,
-    evaluation_options,
     model_key,
     outs,
     published,
 )
-from assets.responses import ASKED_BY
 from assets.table_asset import Checked, Table, code_version, picture, table_asset
 from assets.torch_stage import POOL, measure, only_digest
 from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import BASE, Consultation
-from ccai_dagster.decisions.feedback_choice import judge_at_chance
-from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
 from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.representativeness import representativeness_table
 from ccai_dagster.evaluation.scores import own_scores, score_table
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_at_chance
+from ccai_dagster.stages.evaluation import BenchmarksStage
+from ccai_dagster.training.controlled_comparison import difference_findings, settings_table
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
-
-STAGES = ("supervised_policy", "preference_model", "policy")
-
-
-def one_difference(records: Mapping[str, Mapping[str, pl.DataFrame]]) -> list[Finding]:
-    """Return where two arms were trained with other settings; they may differ in the constitution only.
-
-    Args:
-        records: MODEL tables by stage and arm.
-    """
-    found = []
-    for stage, by_arm in records.items():
-        digests = {arm: str(record["settings_digest"].item()) for arm, record in by_arm.items()}
-        first = min(digests)
-        found += [
-            Finding("error", "training", None, f"{arm}/{stage}",
-                    f"its settings digest {digest[:12]} is not that of {first}/{stage} ({digests[first][:12]}): the "
-                    "arms would differ in more than the constitution (the asset training_settings tells in what). "
-                    "Materialize both with the same settings")
-            for arm, digest in digests.items()
-            if digest != digests[first]
-        ]  # fmt: skip
-    return found
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -64,7 +40,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     arms = [BASE, *consultation.arms]
     seed, settings = consultation.file.seed, consultation.profile.evaluation
     benchmarks = list(consultation.file.benchmarks)
-    stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in STAGES}
+    stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
     items = {f"{arm}__items__{name}": [arm, name] for arm in arms for name in benchmarks}
     judged = {f"{arm}__adherence": [arm, "adherence"] for arm in arms}
 
@@ -85,7 +61,10 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         tracking: Tracking,
         **tables: pl.DataFrame,
     ) -> Table:
-        records = {stage: {arm: tables[f"{arm}__{stage}"] for arm in consultation.arms} for stage in STAGES}
+        records = {
+            stage: {arm: tables[f"{arm}__{stage}"] for arm in consultation.arms}
+            for stage in contracts.ARM_STAGES
+        }
         frame = score_table(
             {arm: {name: tables[f"{arm}__items__{name}"] for name in benchmarks} for arm in arms},
             {arm: tables[f"{arm}__adherence"] for arm in arms},
@@ -94,7 +73,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             consultation.file.baseline,
             settings.bootstraps,
             seed,
-            judge_at_chance(ASKED_BY, judge_calibration),
+            judge_at_chance(SCORED_BY, judge_calibration),
         )
         with tracking.run(context, "eval_scores", {"stage": "eval_scores"}, {}) as run:
             run.log({f"{row['arm']}/{row['benchmark']}/{row['metric']}/{row['category']}": row["value"]
@@ -104,15 +83,11 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             {
                 "mlflow": dg.MetadataValue.url(run.url),
                 "what it shows": dg.MetadataValue.md("\n".join(f"- {each}" for each in findings(frame))),
-                "score comparison": picture(
-                    pictures.score_comparison(frame), pictures.score_comparison_alt(frame)
-                ),
-                "score differences": picture(
-                    pictures.score_differences(frame), pictures.score_differences_alt(frame)
-                ),
+                "score comparison": picture(pictures.score_comparison(frame)),
+                "score differences": picture(pictures.score_differences(frame)),
             },
             [
-                Checked("one_difference", one_difference(records)),
+                Checked("one_difference", difference_findings(settings_table(records))),
                 Checked("no_regression", regressions(frame), warns=True),
             ],
         )
@@ -153,12 +128,7 @@ def _opinions(consultation: Consultation) -> list[dg.AssetsDefinition]:
         drawn = {name: frame.filter(pl.col("benchmark") == name) for name in sets}
         return Table(
             frame,
-            {
-                f"heat map of {name}": picture(
-                    pictures.representativeness(own), pictures.representativeness_alt(own)
-                )
-                for name, own in drawn.items()
-            },
+            {f"heat map of {name}": picture(pictures.representativeness(own)) for name, own in drawn.items()},
         )
 
     return [opinion_representativeness]
@@ -190,12 +160,14 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         tracking: Tracking,
     ) -> Iterator[Any]:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
-        chosen = {each: sets[each].model_dump(mode="json") for each in sorted(wanted)}
-        result, run = measure(
-            context, launcher, tracking, stage="evaluation", arm=name, tables={},
-            models={"policy": models.folder(only_digest(policy))},
-            options=evaluation_options(consultation, name) | {"benchmarks": chosen},
-        )  # fmt: skip
+        stage = BenchmarksStage(
+            model=file.model,
+            policy=models.folder(only_digest(policy)),
+            benchmarks={each: sets[each] for each in sorted(wanted)},
+            settings=settings,
+            seed=file.seed,
+        )
+        result, run = measure(context, launcher, tracking, stage, arm=name)
         shown = {
             each: own_scores(each, result.tables[each], settings.bootstraps, file.seed) for each in wanted
         }

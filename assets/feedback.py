@@ -9,22 +9,25 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.judge import judge_models
+from assets.judge import tuned_model
 from assets.table_asset import Checked, Table, markdown_table, table_asset
-from assets.torch_stage import POOL, model_options, only_digest, train
+from assets.torch_stage import POOL, controlled_everywhere, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.checks import check_training
-from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
+from ccai_dagster.decisions.feedback_choice import check_feedback_choice
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
 from ccai_dagster.feedback import critique_requests, questions
 from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.critique import revision_counts
+from ccai_dagster.feedback.judge_accuracy import judge_at_chance
 from ccai_dagster.feedback.labels import label_counts
 from ccai_dagster.feedback.principle_weights import principle_weights
 from ccai_dagster.feedback.prompts import read_prompts
+from ccai_dagster.stages.feedback import PreferencePairsStage, ResponsePairsStage, RevisionsStage
+from ccai_dagster.stages.training import BaseModelStage, SupervisedPolicyStage
 from ccai_dagster.training.supervised import ordered_ids
 from resources.home import home_root
 from resources.launcher import Launcher
@@ -51,11 +54,11 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         description="The untrained language model: fetched, verified by its SHA-256 and converted once.",
     )  # fmt: skip
     def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
-        options = model_options(consultation) | {"cache": str(home_root() / "cache")}
-        result = launcher.run(context, "base_model", tables={}, models={}, options=options)
-        if result.model is None:
+        stage = BaseModelStage(model=file.model, cache=home_root() / "cache")
+        result = launcher.run(context, stage)
+        if not result.folder.model.is_dir():
             raise dg.Failure("the base model was not saved")
-        digest = models.add(result.model)
+        digest = models.add(result.folder.model)
         launcher.finish(result)
         record = {
             "model_digest": digest,
@@ -122,7 +125,6 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
-    options = model_options(consultation)
     torch_kinds: dict[str, Any] = {
         "group": GROUP,
         "owner": OWNER,
@@ -146,11 +148,16 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         models: ModelStore,
     ) -> Table:
         result = launcher.run(
-            context, "revisions",
-            tables={"prompts": prompts, "constitution": constitution},
-            models={"base_model": models.folder(only_digest(base_model))},
-            options=options | {"settings": profile.revisions.model_dump(mode="json")},
-        )  # fmt: skip
+            context,
+            RevisionsStage(
+                model=file.model,
+                base_model=models.folder(only_digest(base_model)),
+                prompts=prompts,
+                constitution=constitution,
+                settings=profile.revisions,
+                seed=file.seed,
+            ),
+        )
         launcher.finish(result)
         return Table(result.tables["revisions"], revision_counts(result.tables["revisions"]))
 
@@ -172,15 +179,20 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         models: ModelStore,
         tracking: Tracking,
     ) -> Table:
-        settings = profile.supervised.model_dump(mode="json")
         # Only the first responses come before the constitution and must be equal in every arm.
         first = table_digest(revisions.filter(pl.col("step") == 1).select("prompt_id", "prompt", "response"))
         return train(
-            context, launcher, models, tracking, stage="supervised_policy", arm=name,
-            tables={"revisions": revisions, "helpfulness_pairs": helpfulness_pairs},
-            parents={"base_model": base_model}, options=options | {"settings": settings},
-            controlled={
-                **options, "settings": settings, "revisions": profile.revisions.model_dump(mode="json"),
+            context, launcher, models, tracking,
+            SupervisedPolicyStage(
+                base_model=models.folder(only_digest(base_model)),
+                revisions=revisions,
+                helpfulness_pairs=helpfulness_pairs,
+                settings=profile.supervised,
+                seed=file.seed,
+            ),
+            arm=name, parent=base_model,
+            controlled=controlled_everywhere(consultation) | {
+                "settings": profile.supervised, "revisions": profile.revisions,
                 "critique requests": critique_requests.TEMPLATE_VERSION,
                 "base model": only_digest(base_model), "prompts and first responses": first,
                 "helpfulness comparisons": table_digest(helpfulness_pairs),
@@ -202,11 +214,15 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         models: ModelStore,
     ) -> Table:
         result = launcher.run(
-            context, "response_pairs",
-            tables={"prompts": prompts},
-            models={"supervised_policy": models.folder(only_digest(supervised_policy))},
-            options=options | {"settings": profile.pairs.model_dump(mode="json")},
-        )  # fmt: skip
+            context,
+            ResponsePairsStage(
+                model=file.model,
+                supervised_policy=models.folder(only_digest(supervised_policy)),
+                prompts=prompts,
+                settings=profile.pairs,
+                seed=file.seed,
+            ),
+        )
         launcher.finish(result)
         return Table(result.tables["response_pairs"])
 
@@ -246,21 +262,30 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     ) -> Table:
         ledger = decisions.read(consultation, "training")
         method = training_decisions(ledger).feedback_method
+        at_chance = judge_at_chance(method, judge_calibration)
         result = launcher.run(
-            context, "preference_pairs",
-            tables={"response_pairs": response_pairs, "constitution": constitution},
-            models=judge_models(models, base_model, feedback_model),
-            options=options | {"method": method, "judge_at_chance": judge_at_chance(method, judge_calibration),
-                               "principle_weights": shares_by_id(drawn.get("shares")),
-                               "tuned_judge": profile.tuned_judge.model_dump(mode="json")},
-        )  # fmt: skip
+            context,
+            PreferencePairsStage(
+                model=file.model,
+                feedback=profile.feedback,
+                base_model=models.folder(only_digest(base_model)),
+                feedback_model=tuned_model(models, feedback_model),
+                response_pairs=response_pairs,
+                constitution=constitution,
+                method=method,
+                judge_at_chance=at_chance,
+                principle_weights=shares_by_id(drawn.get("shares")),
+                tuned_judge=profile.tuned_judge,
+                seed=file.seed,
+            ),
+        )
         launcher.finish(result)
         frame = result.tables["preference_pairs"]
         return Table(
             frame,
             {**label_counts(frame), "principles drawn": consultation.arms[name].principle_weights,
              "mean distance of the labels from one half": (frame["probability_a"] - 0.5).abs().mean() or 0.0,
-             "feedback model not shown to be better than chance": judge_at_chance(method, judge_calibration)},
+             "feedback model not shown to be better than chance": at_chance},
             [Checked("training_decisions", [*check_training(ledger),
                                             *check_feedback_choice(ledger, judge_calibration)])],
         )  # fmt: skip

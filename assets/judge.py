@@ -8,15 +8,18 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Table, table_asset
-from assets.torch_stage import POOL, measure, model_options, only_digest, train
+from assets.torch_stage import POOL, controlled_everywhere, measure, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.consultation import BASE, Consultation
 from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest
 from ccai_dagster.feedback import questions, tuned_judge
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER
 from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_table
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons
 from ccai_dagster.settings import Settings
+from ccai_dagster.stages.feedback import JudgeAnswersStage
+from ccai_dagster.stages.training import FeedbackModelStage
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
@@ -62,10 +65,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             return Table(record, {"tuned": False}, version=only_digest(base_model))
         comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
         tuning, _ = tuned_judge.halves(comparisons, file.seed)
-        options = model_options(consultation) | {"settings": profile.tuned_judge.model_dump(mode="json")}
+        stage = FeedbackModelStage(
+            base_model=models.folder(only_digest(base_model)),
+            comparisons=tuning,
+            settings=profile.tuned_judge,
+            seed=file.seed,
+        )
         return train(
-            context, launcher, models, tracking, stage="feedback_model", arm=BASE, tables=tuning,
-            parents={"base_model": base_model}, options=options, controlled=options, constitution=None,
+            context, launcher, models, tracking, stage, arm=BASE, parent=base_model, constitution=None,
+            controlled=controlled_everywhere(consultation) | {"settings": profile.tuned_judge},
         )  # fmt: skip
 
     @table_asset(
@@ -88,12 +96,17 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         if is_tuned(feedback_model):  # every method is measured on what the tuned one has not seen
             _, comparisons = tuned_judge.halves(comparisons, file.seed)
         count = profile.feedback.calibration_comparisons
-        result, run = measure(
-            context, launcher, tracking, stage="judge_answers", arm="",
-            tables={name: chosen_comparisons(table, count, file.seed) for name, table in comparisons.items()},
-            models=judge_models(models, base_model, feedback_model),
-            options=model_options(consultation) | {"tuned_judge": profile.tuned_judge.model_dump(mode="json")},
-        )  # fmt: skip
+        stage = JudgeAnswersStage(
+            model=file.model,
+            feedback=profile.feedback,
+            base_model=models.folder(only_digest(base_model)),
+            feedback_model=tuned_model(models, feedback_model),
+            comparisons={
+                name: chosen_comparisons(table, count, file.seed) for name, table in comparisons.items()
+            },
+            tuned_judge=profile.tuned_judge,
+        )
+        result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["judge_answers"]
         unanswered = frame.filter(pl.col("probability_a").is_null()).height
         return Table(frame, {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)})
@@ -108,7 +121,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         told = {
             f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
             f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
-            + (" (no better than chance)" if row["at_chance"] else "")
+            + (f" ({NO_BETTER})" if row["at_chance"] else "")
             for row in frame.iter_rows(named=True)
         }
         return Table(frame, {**told, "digest a decision cites": table_digest(frame)})
@@ -129,11 +142,6 @@ def is_tuned(feedback_model: pl.DataFrame) -> bool:
     return feedback_model["parent_digest"].item() is not None
 
 
-def judge_models(
-    models: ModelStore, base_model: pl.DataFrame, feedback_model: pl.DataFrame
-) -> dict[str, Path]:
-    """Return the folders of the models that judge: the base model, and the tuned one if there is one."""
-    own = {"base_model": base_model} | (
-        {"feedback_model": feedback_model} if is_tuned(feedback_model) else {}
-    )
-    return {name: models.folder(only_digest(record)) for name, record in own.items()}
+def tuned_model(models: ModelStore, feedback_model: pl.DataFrame) -> Path | None:
+    """Return the folder of the feedback model that was tuned, or None if it is the base model."""
+    return models.folder(only_digest(feedback_model)) if is_tuned(feedback_model) else None

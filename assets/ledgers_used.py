@@ -12,6 +12,7 @@ import dagster as dg
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.digest import SHORT
 from ccai_dagster.errors import ConsultationError
+from resources.history import data_version
 
 SUFFIX = "_ledger"
 
@@ -40,7 +41,7 @@ def ledgers_used(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> d
         if observation is None:
             found[f"{name} used"] = "not observed before this run"
             continue
-        observed = (observation.tags or {}).get("dagster/data_version", "")
+        observed = data_version(observation) or ""
         file = observation.metadata.get("file")
         path = Path(str(file.value)) if file is not None else None
         if path is None or ledger_digest(read_ledger(path, name.removesuffix(SUFFIX))) != observed:

@@ -11,8 +11,7 @@ import dagster as dg
 import polars as pl
 
 from assets.table_asset import Table, markdown_table, publish
-from assets.torch_stage import model_options
-from ccai_dagster.consultation import BASE, Consultation
+from ccai_dagster.consultation import BASE
 from ccai_dagster.contracts import Contract
 from resources.tracking import TrackedRun
 
@@ -40,14 +39,6 @@ class MeasuredTable:
 def model_key(name: str) -> dg.AssetKey:
     """Return the key of an arm's policy, or of the untrained model."""
     return dg.AssetKey(["base_model"] if name == BASE else [name, "policy"])
-
-
-def evaluation_options(consultation: Consultation, name: str) -> dict[str, Any]:
-    """Return the options of the stage `evaluation` for one model, with nothing chosen to measure."""
-    settings = consultation.profile.evaluation.model_dump(mode="json")
-    return model_options(consultation) | {
-        "arm": name, "settings": settings, "dtype": consultation.file.model.dtype, "benchmarks": {}, "measures": [],
-    }  # fmt: skip
 
 
 def outs(tables: Mapping[str, MeasuredTable], kinds: set[str]) -> dict[str, dg.AssetOut]:

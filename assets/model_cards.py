@@ -12,7 +12,8 @@ from assets.table_asset import Table, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.decisions.settled_values import training_decisions
-from ccai_dagster.training.model_card import WHAT, judged_no_better_than_chance, model_card
+from ccai_dagster.feedback.judge_accuracy import measured_at_chance
+from ccai_dagster.training.model_card import model_card
 from resources.model_store import ModelStore
 from resources.tracking import Tracking, alias_of
 
@@ -22,7 +23,7 @@ OWNER = "team:model"
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
-    trained = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in WHAT}
+    trained = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
     texts = {f"{arm}__constitution": [arm, "signed_constitution"] for arm in consultation.arms}
 
     @table_asset(
@@ -40,10 +41,14 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         **tables: pl.DataFrame,
     ) -> Table:
         method = training_decisions(decisions.read(consultation, "training")).feedback_method
-        chance = judged_no_better_than_chance(method, judge_calibration)
+        chance = measured_at_chance(method, judge_calibration)
+        settings = {
+            stage: {tables[f"{arm}__{stage}"]["settings_digest"].item() for arm in consultation.arms}
+            for stage in contracts.ARM_STAGES
+        }
         rows = []
         for arm in consultation.arms:
-            for stage in WHAT:
+            for stage in contracts.ARM_STAGES:
                 record = tables[f"{arm}__{stage}"].row(0, named=True)
                 card = model_card(
                     record,
@@ -53,6 +58,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                     tables[f"{arm}__constitution"],
                     method,
                     judge_calibration,
+                    alike=len(settings[stage]) == 1,
                 )
                 digest = record["model_digest"]
                 name, version = tracking.register(stage, arm, digest, models.address(digest), card)

@@ -13,7 +13,7 @@ from ccai_dagster.consultation import Consultation
 from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.staleness import version_of
+from resources.history import version_of
 from resources.vote_source import VoteSource
 
 GROUP = "public_input"

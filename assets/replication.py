@@ -90,8 +90,7 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
             chosen.permutations,
             consultation.file.seed,
         )
-        fit = picture(pictures.shuffled_fit(frame), pictures.shuffled_fit_alt(frame))
-        return Table(frame, {"fit of the published groups": fit})
+        return Table(frame, {"fit of the published groups": picture(pictures.shuffled_fit(frame))})
 
     @table_asset(
         contracts.REPLICATED_SCORES, key=["replicated_scores"], kinds={"python"}, ins=votes | groups, settings=digests,
@@ -131,10 +130,9 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
             chosen.bootstraps,
             consultation.file.seed,
         )
-        moved = pictures.published_and_corrected(frame, results.threshold)
-        alt = pictures.published_and_corrected_alt(frame, results.threshold)
+        moved = picture(pictures.published_and_corrected(frame, results.threshold))
         counts = {str(name): count for name, count in frame["crossing"].value_counts(sort=True).iter_rows()}
-        return Table(frame, counts | {"what the correction moves": picture(moved, alt)})
+        return Table(frame, counts | {"what the correction moves": moved})
 
     @table_asset(
         contracts.REPLICATED_PRINCIPLES, key=["replicated_principles"], kinds={"python"},

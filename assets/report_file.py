@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.table_asset import Table
 from ccai_dagster import contracts
+from ccai_dagster.core.files import write_file
 from ccai_dagster.digest import file_digest
 from resources.home import Home
 
@@ -14,9 +15,7 @@ def report_file(home: Home, name: str, text: str) -> Table:
     """Write a file of the report, whole or not at all, and return the table that tells of it."""
     path = home.report / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_file(path, text)
     digest = file_digest(path)
     row = {"path": f"report/{name}", "file_digest": digest, "n_bytes": path.stat().st_size}
     return Table(

@@ -15,16 +15,14 @@ from assets.measured_model import (
     OWNER,
     MeasuredTable,
     check_specs,
-    evaluation_options,
     model_key,
     outs,
     published,
 )
 from assets.table_asset import Table, code_version, table_asset, table_assets
-from assets.torch_stage import POOL, measure, model_options, only_digest
+from assets.torch_stage import POOL, measure, only_digest
 from ccai_dagster import contracts
 from ccai_dagster.consultation import BASE, Consultation
-from ccai_dagster.decisions.feedback_choice import judge_at_chance
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import TEMPLATE_VERSION
@@ -34,13 +32,13 @@ from ccai_dagster.evaluation.outcomes import judge_outcomes, people_outcomes
 from ccai_dagster.evaluation.qualitative_prompts import qualitative_prompts as prompts_to_read
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
-from ccai_dagster.staleness import version_of
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_at_chance
+from ccai_dagster.stages.evaluation import ComparisonStage, ResponsesStage
+from resources.history import version_of
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
-ASKED_BY = "letters"
-"""How comparisons of arms and questions of adherence are put to the feedback model, whatever made the labels."""
 RATINGS = dg.AssetKey("ratings")
 ELO = [
     (
@@ -102,15 +100,18 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         tracking: Tracking,
         **records: pl.DataFrame,
     ) -> Table:
-        compared = {"base_model": base_model, BASE: base_model, **records}
-        chance = judge_at_chance(ASKED_BY, judge_calibration)
-        result, run = measure(
-            context, launcher, tracking, stage="comparison", arm="",
-            tables={"prompts": prompts},
-            models={name: models.folder(only_digest(record)) for name, record in compared.items()},
-            options=model_options(consultation)
-            | {"settings": settings.model_dump(mode="json"), "arms": arms, "judge_at_chance": chance},
-        )  # fmt: skip
+        compared = {BASE: base_model, **records}
+        stage = ComparisonStage(
+            model=consultation.file.model,
+            feedback=consultation.profile.feedback,
+            base_model=models.folder(only_digest(base_model)),
+            policies={name: models.folder(only_digest(record)) for name, record in compared.items()},
+            prompts=prompts,
+            judge_at_chance=judge_at_chance(SCORED_BY, judge_calibration),
+            settings=settings,
+            seed=seed,
+        )
+        result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["comparisons"]
         told = dict(frame["status"].value_counts().sort("status").iter_rows())
         return Table(frame, {**told, "mlflow": dg.MetadataValue.url(run.url)})
@@ -239,15 +240,24 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         **tables: pl.DataFrame,
     ) -> Iterator[Any]:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
-        passed = {f"constitution/{arm}": tables[f"{arm}__constitution"] for arm in arms}
-        passed |= {each: tables[each] for each in read if each not in ("base_model", "judge_calibration")}
-        result, run = measure(
-            context, launcher, tracking, stage="evaluation", arm=name, tables=passed,
-            models={"policy": models.folder(only_digest(policy)),
-                    "base_model": models.folder(only_digest(tables.get("base_model", policy)))},
-            options=evaluation_options(consultation, name)
-            | {"measures": sorted(wanted), "judge_at_chance": judge_at_chance(ASKED_BY, judge_calibration)},
-        )  # fmt: skip
+        stage = ResponsesStage(
+            model=file.model,
+            feedback=consultation.profile.feedback,
+            base_model=models.folder(only_digest(tables.get("base_model", policy))),
+            arm=name,
+            policy=models.folder(only_digest(policy)),
+            measures=sorted(wanted),
+            prompts=tables["prompts"],
+            qualitative_prompts=tables["qualitative_prompts"],
+            contrast_pairs=tables["contrast_pairs"],
+            control_statements=tables["control_statements"],
+            adherence_examples=tables.get("adherence_examples"),
+            constitutions={arm: tables[f"{arm}__constitution"] for arm in arms},
+            judge_at_chance=judge_at_chance(SCORED_BY, judge_calibration),
+            settings=settings,
+            seed=file.seed,
+        )
+        result, run = measure(context, launcher, tracking, stage, arm=name)
         yield from published(judged, wanted, result.tables, run)
 
     return responses

@@ -4,7 +4,6 @@ Used by every module of the graph; no asset is defined here.
 """
 
 import functools
-import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +14,7 @@ import polars as pl
 from assets.ledgers_used import ledgers_used
 from ccai_dagster import pictures
 from ccai_dagster.contracts import Contract
+from ccai_dagster.core.text import markdown
 from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.digest import SHORT, table_digest, value_digest
 from ccai_dagster.errors import ConsultationError
@@ -272,19 +272,16 @@ def markdown_table(frame: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def picture(png: bytes, alt: str) -> dg.MetadataValue:
+def picture(drawn: pictures.Picture) -> dg.MetadataValue:
     """Return a picture as metadata that the user interface shows."""
-    return dg.MetadataValue.md(pictures.as_markdown(png, alt))
+    return dg.MetadataValue.md(pictures.as_markdown(drawn.png, drawn.alt))
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     text = " ".join(str("" if value is None else value).split())
-    text = text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…"
-    for character in "\\`*_[]|#~$":
-        text = text.replace(character, "\\" + character)
-    return html.escape(text)
+    return markdown(text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…")
 
 
 def _contract_result(contract: Contract, frame: pl.DataFrame, key: dg.AssetKey) -> dg.AssetCheckResult:

@@ -14,7 +14,9 @@ from assets.table_asset import Table, markdown_table, picture
 from ccai_dagster import contracts, pictures
 from ccai_dagster.consultation import Consultation
 from ccai_dagster.digest import table_digest, value_digest
-from resources.launcher import Launcher, StageResult
+from ccai_dagster.settings import Settings
+from ccai_dagster.stages.request import Stage, StageResult
+from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import TrackedRun, Tracking
 
@@ -24,15 +26,14 @@ SAID = {"response", "revision", "response_a"}
 """Columns of tables that hold what a model said; MLflow keeps some rows of those to look at."""
 POOL = "accelerator"
 """One torch process at a time: they share cores, memory and the GPU."""
+Controlled = Settings | str | float
+"""What must be equal in every arm: settings, digests, and numbers from the ledgers."""
 
 
-def model_options(consultation: Consultation) -> dict[str, Any]:
-    """Return the options every stage needs to load models and ask for feedback."""
-    return {
-        "model": consultation.file.model.model_dump(mode="json"),
-        "feedback": consultation.profile.feedback.model_dump(mode="json"),
-        "seed": consultation.file.seed,
-    }
+def controlled_everywhere(consultation: Consultation) -> dict[str, Controlled]:
+    """Return what must be equal in every arm of every training, as kept with each model."""
+    file = consultation.file
+    return {"model": file.model, "feedback": consultation.profile.feedback, "seed": file.seed}
 
 
 def only_digest(record: pl.DataFrame) -> str:
@@ -50,13 +51,11 @@ def train(
     launcher: Launcher,
     models: ModelStore,
     tracking: Tracking,
+    stage: Stage,
     *,
-    stage: str,
     arm: str,
-    tables: Mapping[str, pl.DataFrame],
-    parents: Mapping[str, pl.DataFrame],
-    options: dict[str, Any],
-    controlled: Mapping[str, Any],
+    parent: pl.DataFrame,
+    controlled: Mapping[str, Controlled],
     constitution: str | None,
     judge_at_chance: bool | None = None,
 ) -> Table:
@@ -67,11 +66,9 @@ def train(
         launcher: Starts the process.
         models: Where the model is kept.
         tracking: MLflow.
-        stage: Name of the stage and of the asset.
+        stage: The training; the asset has its name.
         arm: Whose constitution.
-        tables: Data it is trained on.
-        parents: MODEL tables of the models it starts from; the first is recorded as its parent.
-        options: Settings of the stage.
+        parent: MODEL table of the model it starts from.
         controlled: Everything that must be equal in every arm, by name, for the comparison of settings.
         constitution: Digest of the constitution, if it is trained on one.
         judge_at_chance: Whether what it learns from was labelled by a judge not shown to be better than chance;
@@ -80,50 +77,48 @@ def train(
     Returns:
         The MODEL record, with training curves; its data version is the digest of the model.
     """
-    settings_digest = value_digest(controlled)
+    equal = {
+        name: value.model_dump(mode="json") if isinstance(value, Settings) else value
+        for name, value in controlled.items()
+    }
+    settings_digest = value_digest(equal)
     name = context.asset_key.to_user_string()
     tags = {
-        "stage": stage,
+        "stage": stage.stage,
         "arm": arm,
         "constitution_digest": constitution or "",
         "settings_digest": settings_digest,
     }
-    with tracking.run(context, name, tags, _flat(options)) as run:
-        for title, table in tables.items():
+    with tracking.run(context, name, tags, _flat(equal | stage.parameters())) as run:
+        for title, table in stage.tables().items():
             run.log_table(table, title, "training", table_digest(table))
-        result = launcher.run(
-            context,
-            stage,
-            tables=dict(tables),
-            models={title: models.folder(only_digest(record)) for title, record in parents.items()},
-            options=options,
-            environment=run.environment,
-            distributed=True,
-        )
-        if result.model is None:
-            raise dg.Failure(f"stage {stage} left no model in {result.report['folder']}")
-        digest = models.add(result.model)
-        metrics = {key: float(value) for key, value in result.report["metrics"].items()}
+        result = launcher.run(context, stage, run.environment)
+        if not result.folder.model.is_dir():
+            raise dg.Failure(f"stage {stage.stage} left no model in {result.folder.path}")
+        digest = models.add(result.folder.model)
+        metrics = dict(result.report.metrics)
         if judge_at_chance is not None:
             metrics["judge_at_chance"] = float(judge_at_chance)
         run.log({f"final/{key}": value for key, value in metrics.items()})
         kept = {title: table for title, table in result.tables.items() if title != "history"}
         for title, table in kept.items():
             run.keep_table(table, title)
-        run.log({"peak_memory_gib": result.report["peak_memory_bytes"] / 2**30})
-        run.log_model(stage, tags | {"model_digest": digest, "address": models.address(digest)}, metrics)
+        run.log({"peak_memory_gib": result.report.peak_memory_bytes / 2**30})
+        run.log_model(
+            stage.stage, tags | {"model_digest": digest, "address": models.address(digest)}, metrics
+        )
         run.tag("dagster.data_version", digest)
     launcher.finish(result)
     record = contracts.MODEL.build(
         [
             {
                 "model_digest": digest,
-                "stage": stage,
+                "stage": stage.stage,
                 "arm": arm,
-                "parent_digest": only_digest(next(iter(parents.values()))),
+                "parent_digest": only_digest(parent),
                 "constitution_digest": constitution,
                 "settings_digest": settings_digest,
-                "settings": json.dumps(controlled, sort_keys=True),
+                "settings": json.dumps(equal, sort_keys=True),
                 "metrics": json.dumps(metrics, sort_keys=True),
             }
         ]
@@ -134,16 +129,14 @@ def train(
         {
             "mlflow": dg.MetadataValue.url(run.url),
             "mlflow run": run.run_id,
-            "training curves": picture(
-                pictures.training_curves(history), pictures.training_curves_alt(history)
-            ),
+            "training curves": picture(pictures.training_curves(history)),
             **{
                 title.replace("_", " "): dg.MetadataValue.md(markdown_table(table.head(SHOWN_ROWS)))
                 for title, table in kept.items()
             },
             **_calibration_picture(kept),
             **{f"final {key}": value for key, value in metrics.items()},
-            "most memory held, GiB": result.report["peak_memory_bytes"] / 2**30,
+            "most memory held, GiB": result.report.peak_memory_bytes / 2**30,
         },
         version=digest,
     )
@@ -153,20 +146,11 @@ def _calibration_picture(tables: Mapping[str, pl.DataFrame]) -> dict[str, dg.Met
     curve = tables.get("calibration_curve")
     if curve is None or curve.is_empty():
         return {}
-    return {"calibration": picture(pictures.calibration_curve(curve), pictures.calibration_curve_alt(curve))}
+    return {"calibration": picture(pictures.calibration_curve(curve))}
 
 
 def measure(
-    context: dg.AssetExecutionContext,
-    launcher: Launcher,
-    tracking: Tracking,
-    *,
-    stage: str,
-    arm: str,
-    tables: Mapping[str, pl.DataFrame],
-    models: Mapping[str, Any],
-    options: dict[str, Any],
-    distributed: bool = False,
+    context: dg.AssetExecutionContext, launcher: Launcher, tracking: Tracking, stage: Stage, *, arm: str
 ) -> tuple[StageResult, TrackedRun]:
     """Run a stage that measures or writes tables, in one MLflow run, and return what it made.
 
@@ -174,34 +158,23 @@ def measure(
         context: Of the asset.
         launcher: Starts the process.
         tracking: MLflow.
-        stage: Name of the stage.
+        stage: What is asked.
         arm: Whose model.
-        tables: What it reads.
-        models: Model folders by name.
-        options: Settings.
-        distributed: Whether it trains, and is started as trainings are.
     """
     keys = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
-    with tracking.run(context, keys, {"stage": stage, "arm": arm}, _flat(options)) as run:
-        result = launcher.run(
-            context,
-            stage,
-            tables=dict(tables),
-            models=dict(models),
-            options=options,
-            environment={},
-            distributed=distributed,
-        )
-        if result.report.get("provenance"):
-            run.log_json(result.report["provenance"], "provenance.json")
-        for path in result.samples:
+    tags = {"stage": stage.stage, "arm": arm}
+    with tracking.run(context, keys, tags, _flat(stage.parameters())) as run:
+        result = launcher.run(context, stage)
+        if result.report.provenance:
+            run.log_json(result.report.provenance, "provenance.json")
+        for path in sorted(result.folder.samples.glob("*.jsonl")):
             run.keep_file(path, "samples")
         for title, table in result.tables.items():
             run.log_table(table, title, "evaluation", table_digest(table))
             if SAID & set(table.columns):
                 run.keep_table(table.head(KEPT_SAMPLES), f"samples/{title}")
         run.log(_means(result.tables))
-        run.log({"peak_memory_gib": result.report["peak_memory_bytes"] / 2**30})
+        run.log({"peak_memory_gib": result.report.peak_memory_bytes / 2**30})
     launcher.finish(result)
     return result, run
 
@@ -218,9 +191,9 @@ def _means(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     }
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for key, value in options.items():
+    for key, value in parameters.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         elif not isinstance(value, list):

@@ -1,7 +1,6 @@
 """Preference model and policy of each arm, what they learn from, and whether the arms were trained alike."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -9,7 +8,7 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, table_asset
-from assets.torch_stage import POOL, measure, model_options, only_digest, rests_on_chance, train
+from assets.torch_stage import POOL, controlled_everywhere, measure, only_digest, rests_on_chance, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import Consultation
@@ -17,6 +16,14 @@ from ccai_dagster.decisions.settled_values import training_decisions
 from ccai_dagster.digest import file_digest, table_digest, value_digest
 from ccai_dagster.evaluation.evaluation_sets import OVER_REFUSAL_FORMATS, safe_prompts
 from ccai_dagster.feedback.prompts import read_comparisons
+from ccai_dagster.stages.training import (
+    DirectPolicyStage,
+    PolicyStage,
+    PreferenceBalanceStage,
+    PreferenceModelStage,
+    ReinforcedPolicyStage,
+    TriedWeight,
+)
 from ccai_dagster.training.controlled_comparison import (
     WEIGHTS,
     comparable_digest,
@@ -33,7 +40,6 @@ from resources.tracking import Tracking
 
 GROUP = "training"
 OWNER = "team:model"
-STAGES = ("supervised_policy", "preference_model", "policy")
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -85,18 +91,18 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
         benign = read_benign_pairs(path, safe_prompts(sets), profile.balance.benign_prompts, file.seed)
         weights = {training_decisions(ledger).harmlessness_weight, *profile.balance.weights}
         records = {arm: tables[f"{arm}__model"] for arm in arms}
-        result, run = measure(
-            context, launcher, tracking, stage="preference_balance", arm="", distributed=len(weights) > 1,
-            tables={"benign_pairs": benign, "helpfulness_pairs": helpfulness_pairs}
-            | {f"preference_pairs/{arm}": tables[f"{arm}__pairs"] for arm in arms},
-            models={"base_model": models.folder(only_digest(base_model))}
-            | {f"preference_model/{arm}": models.folder(only_digest(record)) for arm, record in records.items()},
-            options=model_options(consultation) | {
-                "settings": profile.preference_model.model_dump(mode="json"),
-                "metrics": {arm: json.loads(record["metrics"].item()) for arm, record in records.items()},
-                "rows": [_weight(ledger, arm, weight) for arm in arms for weight in sorted(weights)],
-            },
-        )  # fmt: skip
+        stage = PreferenceBalanceStage(
+            base_model=models.folder(only_digest(base_model)),
+            benign_pairs=benign,
+            helpfulness_pairs=helpfulness_pairs,
+            preference_pairs={arm: tables[f"{arm}__pairs"] for arm in arms},
+            preference_models={arm: models.folder(only_digest(record)) for arm, record in records.items()},
+            metrics={arm: json.loads(record["metrics"].item()) for arm, record in records.items()},
+            weights=[_weight(ledger, arm, weight) for arm in arms for weight in sorted(weights)],
+            settings=profile.preference_model,
+            seed=file.seed,
+        )
+        result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["preference_balance"]
         shown = frame.select("arm", "harmlessness_weight", "chosen", "annoyance", "annoyance_low", "annoyance_high",
                              "harmlessness_accuracy", "helpfulness_accuracy", "greeting_margin")  # fmt: skip
@@ -108,19 +114,16 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
     return preference_balance
 
 
-def _weight(ledger: pl.DataFrame, arm: str, weight: float) -> dict[str, Any]:
+def _weight(ledger: pl.DataFrame, arm: str, weight: float) -> TriedWeight:
     """A weight to measure, with every row of the ledger that ever named it."""
     named = ledger.filter(
         (pl.col("subject_ids").list.first() == "harmlessness_weight")
         & (pl.col("outcome").cast(pl.Float64, strict=False) == weight)
     )
     chosen = training_decisions(ledger).harmlessness_weight == weight
-    return {
-        "arm": arm,
-        "harmlessness_weight": weight,
-        "chosen": chosen,
-        "decision_ids": named["decision_id"].to_list(),
-    }
+    return TriedWeight(
+        arm=arm, harmlessness_weight=weight, chosen=chosen, decision_ids=named["decision_id"].to_list()
+    )
 
 
 def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
@@ -129,11 +132,14 @@ def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
     @table_asset(
         contracts.training_settings(sorted(arms)), key=["training_settings"], group=GROUP, owner=OWNER,
         kinds={"python"},
-        ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in STAGES}, checks=["one_difference"],
+        ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES},
+        checks=["one_difference"],
         description="Every setting of every training, arm by arm; they may differ in the constitution only.",
     )  # fmt: skip
     def training_settings(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
-        frame = settings_table({stage: {arm: tables[f"{arm}__{stage}"] for arm in arms} for stage in STAGES})
+        frame = settings_table(
+            {stage: {arm: tables[f"{arm}__{stage}"] for arm in arms} for stage in contracts.ARM_STAGES}
+        )
         differing = frame.filter("differs")
         return Table(
             frame,
@@ -146,7 +152,6 @@ def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
-    options = model_options(consultation)
     common: dict[str, Any] = {
         "group": GROUP,
         "owner": OWNER,
@@ -175,17 +180,22 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         tracking: Tracking,
     ) -> Table:
         settled = training_decisions(decisions.read(consultation, "training"))
-        settings = profile.preference_model.model_dump(mode="json")
         sizes = profile.preference_model.steps, profile.preference_model.batch_size
         return train(
-            context, launcher, models, tracking, stage="preference_model", arm=name,
-            tables={"preference_pairs": preference_pairs, "helpfulness_pairs": helpfulness_pairs},
-            parents={"base_model": base_model},
-            options=options | {"settings": settings, "harmlessness_weight": settled.harmlessness_weight},
-            controlled={
-                **options, "settings": settings, "harmlessness weight": settled.harmlessness_weight,
+            context, launcher, models, tracking,
+            PreferenceModelStage(
+                base_model=models.folder(only_digest(base_model)),
+                preference_pairs=preference_pairs,
+                helpfulness_pairs=helpfulness_pairs,
+                harmlessness_weight=settled.harmlessness_weight,
+                settings=profile.preference_model,
+                seed=file.seed,
+            ),
+            arm=name, parent=base_model,
+            controlled=controlled_everywhere(consultation) | {
+                "settings": profile.preference_model, "harmlessness weight": settled.harmlessness_weight,
                 "feedback method": settled.feedback_method, WEIGHTS: consultation.arms[name].principle_weights,
-                "pairs": profile.pairs.model_dump(mode="json"),
+                "pairs": profile.pairs,
                 "base model": only_digest(base_model), "helpfulness comparisons": table_digest(helpfulness_pairs),
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
                 "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, *sizes),
@@ -219,24 +229,38 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         settled = training_decisions(decisions.read(consultation, "training"))
         texts = prompts.filter(pl.col("purpose") == "policy").sort("prompt_id")["text"].to_list()
         held_out = prompts.filter(pl.col("purpose") == "held_out")
-        settings, learnt = (
-            each.model_dump(mode="json") for each in (profile.policy, profile.preference_model)
-        )
-        data: Mapping[str, Any] = {"prompts": texts}
-        tables = {"prompts": held_out}
+        start, rewards = (models.folder(only_digest(each)) for each in (supervised_policy, preference_model))
+        stage: PolicyStage
         if settled.policy_method == "dpo":
-            data = {"preference_model": learnt, "harmlessness_weight": settled.harmlessness_weight}
-            tables |= {"preference_pairs": preference_pairs, "helpfulness_pairs": helpfulness_pairs}
+            stage = DirectPolicyStage(
+                model=file.model,
+                supervised_policy=start,
+                preference_model=rewards,
+                prompts=held_out,
+                preference_pairs=preference_pairs,
+                helpfulness_pairs=helpfulness_pairs,
+                harmlessness_weight=settled.harmlessness_weight,
+                preference_settings=profile.preference_model,
+                settings=profile.policy,
+                seed=file.seed,
+            )
             sizes = profile.policy.steps, pairs_a_step(profile.policy)
             order = _comparison_order(consultation, preference_pairs, helpfulness_pairs, *sizes)
         else:
+            stage = ReinforcedPolicyStage(
+                model=file.model,
+                supervised_policy=start,
+                preference_model=rewards,
+                prompts=held_out,
+                training_prompts=texts,
+                settings=profile.policy,
+                seed=file.seed,
+            )
             order = value_digest(policy_order(texts, profile.policy, file.seed))
         return train(
-            context, launcher, models, tracking, stage="policy", arm=name, tables=tables,
-            parents={"supervised_policy": supervised_policy, "preference_model": preference_model},
-            options=options | {"settings": settings, "method": settled.policy_method, **data},
-            controlled={
-                **options, "settings": settings, "policy method": settled.policy_method, "prompts": value_digest(texts),
+            context, launcher, models, tracking, stage, arm=name, parent=supervised_policy,
+            controlled=controlled_everywhere(consultation) | {
+                "settings": profile.policy, "policy method": settled.policy_method, "prompts": value_digest(texts),
                 "held-out prompts": table_digest(held_out.select("prompt_id", "text")), "data order": order,
                 "settings of the supervised policy": supervised_policy["settings_digest"].item(),
                 "settings of the preference model": comparable_digest(preference_model["settings"].item()),

@@ -23,7 +23,7 @@ def main() -> None:
     def python(*arguments: str) -> None:
         subprocess.run([sys.executable, "-W", "ignore", *arguments], check=True, capture_output=True)
 
-    ask = ["-m", "ccai_dagster.cli", "audit", "17"]
+    ask = ["-m", "ccai_dagster.cli.app", "audit", "17"]
     compare(
         "ccai audit", lambda: python(*ask), lambda: python("-c", "import dagster"), "import dagster", runs=3
     )
@@ -32,7 +32,7 @@ def main() -> None:
              if not name.startswith(elsewhere)]  # fmt: skip
     compare(
         "ccai verify",
-        lambda: python("-m", "ccai_dagster.cli", "verify"),
+        lambda: python("-m", "ccai_dagster.cli.app", "verify"),
         lambda: [file_digest(path) for path in files],
         f"SHA-256 of its {len(files)} results",
         runs=3,

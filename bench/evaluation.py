@@ -29,13 +29,13 @@ from typing import Any
 from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.evaluation.benchmark_sets.mmlu import MMLUItem
 from ccai_dagster.evaluation.benchmark_sets.reading import json_rows
-from ccai_dagster.evaluation.benchmarks import _evaluate
+from ccai_dagster.evaluation.benchmarks import _evaluate, _prompt_texts
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set, sample_items
-from ccai_dagster.evaluation.harness_model import load_harness_model
+from ccai_dagster.evaluation.harness_model import harness_model
 from ccai_dagster.evaluation.items import Item
 from ccai_dagster.feedback.number_format import computing_format
-from ccai_dagster.progress import silent
 from ccai_dagster.settings import ModelSettings
+from ccai_dagster.stages.transformers_model import TransformersModel
 from ccai_dagster.training.base_model import prepare_base_model
 from resources.home import home_root
 
@@ -51,7 +51,7 @@ DATA = (
 class Sides:
     """The same weights twice: as the project loads them, and as the harness does."""
 
-    own: Any
+    own: TransformersModel
     stock: Any
 
 
@@ -80,7 +80,7 @@ def sides(model: Path, dtype: str) -> Sides:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     stock = HFLM(pretrained=str(model), dtype=dtype, batch_size=BATCH, device=device)
-    return Sides(load_harness_model(model, dtype, BATCH), stock)
+    return Sides(TransformersModel(model, dtype, BATCH), stock)
 
 
 def mmlu(folder: Path, both: Sides, shots: int, count: int) -> None:
@@ -123,7 +123,9 @@ def in_turn(
     from lm_eval.tasks import TaskManager
 
     def own(chosen: Sequence[Item]) -> list[dict[str, Any]]:
-        return list(_evaluate(both.own, {"own": chosen}, 1, silent)["samples"]["own"])
+        harness = harness_model(both.own)
+        texts = {"own": _prompt_texts(harness, title, chosen, 1)}
+        return list(_evaluate(harness, {"own": chosen}, texts, 1)["samples"]["own"])
 
     def stock(limit: int | None) -> list[dict[str, Any]]:
         options: dict[str, Any] = {"bootstrap_iters": 0, "log_samples": True, "limit": limit}

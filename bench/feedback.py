@@ -30,10 +30,10 @@ from ccai_dagster.feedback.published_comparisons import read_published
 from ccai_dagster.feedback.questions import ANSWER_BEGINNING, LETTERS, example_turns, letters_question
 from ccai_dagster.feedback.shared_prefixes import Group
 from ccai_dagster.settings import ModelSettings
+from ccai_dagster.stages import transformers_model
+from ccai_dagster.stages.transformers_model import TransformersModel
 from ccai_dagster.training.base_model import prepare_base_model
-from resources import language_models
 from resources.home import home_root
-from resources.language_models import TransformersModel
 
 COMPARISONS, JUDGED, PRINCIPLES, PROMPTS, NEW_TOKENS, BATCH, RUNS = 8, 3, 5, 16, 32, 16, 3
 Questions = list[list[Turn]]
@@ -166,8 +166,8 @@ def alone(sequences: Sequence[Sequence[int]], unshared: Sequence[int]) -> list[G
 def unshared() -> Iterator[None]:
     """Read every question whole."""
     with (
-        patch.object(language_models, "shared_prefixes", alone),
-        patch.object(language_models, "common_beginning", lambda sequences, unshared: 0),
+        patch.object(transformers_model, "shared_prefixes", alone),
+        patch.object(transformers_model, "common_beginning", lambda sequences, unshared: 0),
     ):
         yield
 
@@ -189,7 +189,7 @@ def bare_scoring(model: TransformersModel, questions: Questions) -> Callable[[],
     """Return forward passes over the same batches, already tokenised, padded and sorted."""
     import torch
 
-    prompts = sorted((model._prompt(question, ANSWER_BEGINNING) for question in questions), key=len)
+    prompts = sorted((model._prompt(question, ANSWER_BEGINNING)[1] for question in questions), key=len)
     batches = [model._padded(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
 
     def run() -> None:
@@ -205,7 +205,7 @@ def bare_sampling(model: TransformersModel, questions: Questions) -> Callable[[]
     import torch
     from transformers import GenerationConfig
 
-    prompts = sorted((model._prompt(question) for question in questions), key=len)
+    prompts = sorted((model._prompt(question)[1] for question in questions), key=len)
     batches = [model._padded(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
     options: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
     config = GenerationConfig(

@@ -25,7 +25,7 @@ def main() -> None:
             [sys.executable, "-W", "ignore", *arguments], check=True, env=environment, capture_output=True
         )
 
-    run = ["-m", "ccai_dagster.cli", "run"]
+    run = ["-m", "ccai_dagster.cli.app", "run"]
     with tempfile.TemporaryDirectory() as folder:
         compare(
             "votes to constitutions in Dagster",

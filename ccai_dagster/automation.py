@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from assets import decisions, responses
 from ccai_dagster import jobs
 from ccai_dagster.consultation import LEDGERS, Consultation, is_address
+from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import votes_digest
 from ccai_dagster.digest import SHORT, table_digest, value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.ratings import read_ratings
-from ccai_dagster.staleness import CODE, DATA_VERSION, GONE, NEVER, plan, version_of
+from ccai_dagster.staleness import CODE, GONE, NEVER, plan
+from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
 
 SECONDS = 60
 DAILY = "0 5 * * *"
-MODELS = {"base_model", "feedback_model", "supervised_policy", "preference_model", "policy"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Graph:
         return found
 
 
-def graph_of(graph: BaseAssetGraph) -> Graph:
-    """Read parents and code versions off an asset graph."""
+def graph_of(repository: dg.RepositoryDefinition) -> Graph:
+    """Read parents and code versions off the asset graph."""
+    graph = repository.asset_graph
     keys = [key for key in graph.toposorted_asset_keys if graph.get(key).is_materializable]
     return Graph(
         {key: graph.get(key).parent_keys for key in keys},
@@ -65,9 +66,9 @@ def kept(tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterializatio
     def is_kept(made: dg.AssetMaterialization) -> bool:
         if not tables.path(made.asset_key).exists():
             return False
-        if made.asset_key.path[-1] in MODELS:
+        if made.asset_key.path[-1] in MODEL_STAGES:
             try:
-                models.folder((made.tags or {}).get(DATA_VERSION, ""))
+                models.folder(data_version(made) or "")
             except ConsultationError:
                 return False
         file = made.metadata.get("file")
@@ -188,10 +189,9 @@ def _request(
         return dg.SkipReason("a run is under way")
     if context.repository_def is None:
         raise ValueError("the sensor was asked outside of a code location")
-    whole = context.repository_def.asset_graph
-    graph = graph_of(whole)
+    graph = graph_of(context.repository_def)
     found = plan(graph.parents, graph.code_versions, instance, is_kept)
-    wanted = selection.resolve(whole)
+    wanted = selection.resolve(context.repository_def.asset_graph)
     ready = {key: reason for key, reason in found.ready.items() if key in wanted and reason not in by_hand}
     if not ready:
         return dg.SkipReason("everything is up to date")

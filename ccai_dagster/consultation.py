@@ -7,6 +7,7 @@ are known, so that loading the definitions costs nothing.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -308,6 +309,11 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
     consultation = Consultation(folder=folder.resolve(), file=file, profile_name=profile, profile=chosen)
     _check_files(consultation)
     return consultation
+
+
+def chosen_consultation(folder: Path | None = None, profile: str = "demo") -> Consultation:
+    """Read the consultation in a folder, by default in that of `CCAI_CONSULTATION`, else the sample."""
+    return read_consultation(folder or Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE), profile)
 
 
 def _merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from assets import (
     training,
 )
 from ccai_dagster import automation, jobs
-from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
+from ccai_dagster.consultation import Consultation, chosen_consultation
 from ccai_dagster.terminal import terminal_logger
 from resources.home import Home, home_root
 from resources.launcher import Launcher
@@ -42,12 +42,6 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 MLFLOW_UI = "http://127.0.0.1:5000"
-
-
-def chosen_consultation() -> Consultation:
-    """Return the consultation that the environment names."""
-    folder = Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE)
-    return read_consultation(folder, os.environ.get("CCAI_PROFILE", "demo"))
 
 
 def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition | dg.SourceAsset]:
@@ -102,7 +96,7 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         resources=resources,
-        jobs=jobs.build(),
+        jobs=jobs.JOBS,
         sensors=automation.build_sensors(consultation, resources["tables"], resources["models"]),
         schedules=automation.build_schedules(),
         executor=_executor(),
@@ -124,4 +118,4 @@ def _executor() -> dg.ExecutorDefinition:
 
 def defs() -> dg.Definitions:
     """Build the code location that the environment names."""
-    return build_defs(chosen_consultation(), home_root())
+    return build_defs(chosen_consultation(profile=os.environ.get("CCAI_PROFILE", "demo")), home_root())

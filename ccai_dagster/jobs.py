@@ -1,7 +1,6 @@
 """The jobs people and sensors start; which assets they cover is told by groups."""
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.decisions import ledger_key
 from assets.responses import RATINGS
@@ -32,14 +31,10 @@ def after_signoff() -> dg.AssetSelection:
     return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
 
 
-def build() -> list[UnresolvedAssetJobDefinition]:
-    """Make the jobs."""
-    return [
-        dg.define_asset_job(
-            OBSERVE, sources(), description="Look at the export, the ledgers and the ratings as they are now."
-        ),
-        dg.define_asset_job(
-            DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."
-        ),
-        dg.define_asset_job(TRAIN, after_signoff(), description="Everything that waits for a sign-off."),
-    ]
+JOBS = [
+    dg.define_asset_job(
+        OBSERVE, sources(), description="Look at the export, the ledgers and the ratings as they are now."
+    ),
+    dg.define_asset_job(DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."),
+    dg.define_asset_job(TRAIN, after_signoff(), description="Everything that waits for a sign-off."),
+]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from ccai_dagster import automation, jobs
 from ccai_dagster.consultation import Consultation
@@ -80,15 +79,14 @@ def run(
     home = Home(root, consultation.name)
     defs = build_defs(consultation, root)
     outcome = Outcome()
-    asset_graph = defs.resolve_asset_graph()
     say("Observing the votes and the ledgers")
     if not _execute(defs.resolve_job_def(jobs.OBSERVE), None, instance, outcome):
         return outcome
     try:
-        _materialize(consultation, home, instance, defs, asset_graph, select, say, outcome)
+        _materialize(consultation, home, instance, defs, select, say, outcome)
     finally:
         # Also of a run that stops or waits: what was made up to there can be asked about and verified.
-        history.record(consultation, home, instance, asset_graph.get_all_asset_keys())
+        history.record(consultation, home, instance, defs.resolve_asset_graph().get_all_asset_keys())
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -98,21 +96,21 @@ def _materialize(
     home: Home,
     instance: dg.DagsterInstance,
     defs: dg.Definitions,
-    asset_graph: BaseAssetGraph,
     select: str | None,
     say: Say,
     outcome: Outcome,
 ) -> None:
     whole = defs.resolve_implicit_global_asset_job_def()
-    graph = automation.graph_of(asset_graph)
+    repository = defs.get_repository_def()
+    graph = automation.graph_of(repository)
     if select is not None:
-        chosen = _selected(select, asset_graph, graph)
+        chosen = _selected(select, repository, graph)
         say(f"Materializing {len(chosen)} selected assets")
         _execute(whole, chosen, instance, outcome)
         return
     resources = build_resources(home)
     is_kept = automation.kept(resources["tables"], resources["models"])
-    light = jobs.up_to_constitution().resolve(asset_graph)
+    light = jobs.up_to_constitution().resolve(repository.asset_graph)
     done: set[dg.AssetKey] = set()
     while True:
         found = plan(graph.parents, graph.code_versions, instance, is_kept)
@@ -188,11 +186,11 @@ def _message(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
 
 
-def _selected(select: str, asset_graph: BaseAssetGraph, graph: automation.Graph) -> list[dg.AssetKey]:
+def _selected(select: str, repository: dg.RepositoryDefinition, graph: automation.Graph) -> list[dg.AssetKey]:
     try:
         # What is made together cannot be made in part.
         named = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
-        chosen = named.resolve(asset_graph) & set(graph.parents)
+        chosen = named.resolve(repository.asset_graph) & set(graph.parents)
     except Exception as error:  # Dagster raises several kinds here, all about the text of the selection
         raise ConsultationError(f"--select {select!r}: {error}") from error
     if not chosen:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-DATA_VERSION = "dagster/data_version"
-INPUT_VERSION = "dagster/input_data_version/"
-CODE_VERSION = "dagster/code_version"
+from resources.history import code_version, data_version, input_versions, version_of
+
 NEVER, GONE, CODE = "never materialized", "its file is gone", "its code or settings changed"
 """Reasons that do not come from new data; every other reason names the input that changed."""
 
@@ -50,7 +49,7 @@ def plan(
     """
     made = _latest(graph, instance)
     sources = {parent for parents in graph.values() for parent in parents} - set(graph)
-    versions = {key: (event.tags or {}).get(DATA_VERSION) for key, event in made.items()} | {
+    versions = {key: data_version(event) for key, event in made.items()} | {
         key: version_of(key, instance) for key in sources
     }
     reasons = {
@@ -72,13 +71,6 @@ def plan(
     return Plan(ready, later, set(graph) - set(ready) - later)
 
 
-def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
-    """Return the data version an asset was last materialized or observed with."""
-    record = instance.get_latest_data_version_record(key)
-    event = record.asset_event if record is not None else None
-    return (event.tags or {}).get(DATA_VERSION) if event is not None else None
-
-
 def _latest(
     keys: Iterable[dg.AssetKey], instance: dg.DagsterInstance
 ) -> dict[dg.AssetKey, dg.AssetMaterialization]:
@@ -92,17 +84,17 @@ def _stale(
     made: dg.AssetMaterialization | None,
     parents: Collection[dg.AssetKey],
     versions: Mapping[dg.AssetKey, str | None],
-    code_version: str | None,
+    present_code: str | None,
     is_kept: Callable[[dg.AssetMaterialization], bool],
 ) -> str | None:
     if made is None:
         return NEVER
     if not is_kept(made):
         return GONE
-    tags = made.tags or {}
-    if tags.get(CODE_VERSION) != code_version:
+    if code_version(made) != present_code:
         return CODE
+    used = input_versions(made)
     for parent in sorted(parents, key=lambda each: each.to_user_string()):
-        if tags.get(INPUT_VERSION + parent.to_user_string()) != versions.get(parent):
+        if used.get(parent.to_user_string()) != versions.get(parent):
             return f"{parent.to_user_string()} changed"
     return None

@@ -30,16 +30,38 @@ from ccai_dagster.audit.manifest import (
     write_manifest,
 )
 from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, named_files
+from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.rating_files import rating_files
 from resources.home import Home, place
 
-DATA_VERSION = "dagster/data_version"
-INPUT_VERSION = "dagster/input_data_version/"
-INPUT_POINTER = "dagster/input_event_pointer/"
 EARLIER = 20
 """Materializations of an asset that are told of; Dagster keeps all of them."""
+_DATA_VERSION, _CODE_VERSION = "dagster/data_version", "dagster/code_version"
+_INPUT_VERSION, _INPUT_POINTER = "dagster/input_data_version/", "dagster/input_event_pointer/"
+
+
+def data_version(event: dg.AssetMaterialization | dg.AssetObservation | None) -> str | None:
+    """Return the version of the data that was made or seen."""
+    return (event.tags or {}).get(_DATA_VERSION) if event is not None else None
+
+
+def code_version(made: dg.AssetMaterialization) -> str | None:
+    """Return the version of the code and settings it was made with."""
+    return (made.tags or {}).get(_CODE_VERSION)
+
+
+def input_versions(made: dg.AssetMaterialization) -> dict[str, str]:
+    """Return the data version of each input it was made from, by the input's name."""
+    tags = made.tags or {}
+    return {name.removeprefix(_INPUT_VERSION): tags[name] for name in tags if name.startswith(_INPUT_VERSION)}
+
+
+def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
+    """Return the data version an asset was last materialized or observed with."""
+    record = instance.get_latest_data_version_record(key)
+    return data_version(record.asset_event) if record is not None else None
 
 
 def record(
@@ -149,7 +171,8 @@ def _files(
             kept[name] = before.files[name]
         elif path.is_file():
             paths[name] = path
-    for digest in sorted({each.data_version for name, each in latest.items() if _is_model(name)}):
+    made = {each.data_version for name, each in latest.items() if name.rpartition("/")[2] in MODEL_STAGES}
+    for digest in sorted(made):
         folder = f"{MODELS}/{digest}"
         stored = {name: each for name, each in (before.files if before else {}).items()
                   if name.startswith(f"{folder}/")}  # fmt: skip
@@ -160,16 +183,6 @@ def _files(
             paths |= {f"{folder}/{path.relative_to(stored_in).as_posix()}": path
                       for path in stored_in.rglob("*") if path.is_file()}  # fmt: skip
     return describe_files(paths) | kept
-
-
-def _is_model(name: str) -> bool:
-    return name.rpartition("/")[2] in {
-        "base_model",
-        "feedback_model",
-        "supervised_policy",
-        "preference_model",
-        "policy",
-    }
 
 
 def _before(home: Home) -> Manifest | None:
@@ -185,20 +198,17 @@ def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[Ma
     found = []
     for each in instance.fetch_materializations(key, limit=EARLIER).records:
         event = each.asset_materialization
-        tags = event.tags or {} if event is not None else {}
-        if event is None or DATA_VERSION not in tags:
+        if event is None or (version := data_version(event)) is None:
             continue
-        inputs = {tag.removeprefix(INPUT_VERSION): value for tag, value in tags.items()
-                  if tag.startswith(INPUT_VERSION)}  # fmt: skip
-        observations = {tag.removeprefix(INPUT_POINTER): int(value) for tag, value in tags.items()
-                        if tag.startswith(INPUT_POINTER) and str(value).isdecimal()}  # fmt: skip
+        observations = {tag.removeprefix(_INPUT_POINTER): int(value) for tag, value in (event.tags or {}).items()
+                        if tag.startswith(_INPUT_POINTER) and str(value).isdecimal()}  # fmt: skip
         found.append(
             Materialization(
-                data_version=tags[DATA_VERSION],
+                data_version=version,
                 dagster_run=each.run_id,
                 mlflow_run=_mlflow_run(event),
                 made_at=_time(each.timestamp),
-                inputs=inputs,
+                inputs=input_versions(event),
                 observations=observations,
             )
         )
@@ -217,10 +227,10 @@ def _mlflow_run(event: dg.AssetMaterialization) -> str | None:
 def _observation(instance: dg.DagsterInstance, key: dg.AssetKey) -> Observation | None:
     records = instance.fetch_observations(key, limit=1).records
     event = records[0].asset_observation if records else None
-    if event is None or DATA_VERSION not in (event.tags or {}):
+    if (version := data_version(event)) is None:
         return None
     return Observation(
-        data_version=event.tags[DATA_VERSION],
+        data_version=version,
         dagster_run=records[0].run_id,
         number=records[0].storage_id,
         observed_at=_time(records[0].timestamp),

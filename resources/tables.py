@@ -3,9 +3,13 @@
 Only tables pass through here. Models are folders in the model store.
 """
 
+from pathlib import Path
+
 import dagster as dg
 import polars as pl
 from upath import UPath
+
+from ccai_dagster.core.files import write_file
 
 
 class TableIOManager(dg.UPathIOManager):
@@ -20,11 +24,11 @@ class TableIOManager(dg.UPathIOManager):
                 f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table"
             )
         local = path.protocol in ("", "file", "local")
-        target = path.with_name(path.name + ".partial") if local else path
-        with target.open("wb") as handle:
-            obj.write_parquet(handle, compression="zstd")
         if local:
-            target.replace(path)
+            write_file(Path(path.path), lambda file: obj.write_parquet(file, compression="zstd"))
+            return
+        with path.open("wb") as handle:
+            obj.write_parquet(handle, compression="zstd")
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
         """Read a table whole."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.records import counted, listed, percent
-from ccai_dagster.audit.report_inputs import ReportInputs, natural
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted, listed, natural, percent
 
 MOST_NAMED = 12
 """Principles that a sentence names; more are counted."""
@@ -31,10 +31,14 @@ EFFECTS = (
 """Columns of DECISION_REVERSALS that are empty where nothing would change."""
 
 
-def robustness_by_principle(inputs: ReportInputs, arm: str) -> dict[str, str]:
-    """Say for every principle of an arm how often it is in when numeric decisions vary, by principle id."""
-    own = inputs.principle_robustness.filter(pl.col("arm") == arm)
-    return {row["principle_id"]: _robustness(row) for row in own.iter_rows(named=True)}
+def robustness_by_principle(robustness: pl.DataFrame, arm: str) -> dict[str, str]:
+    """Say for every principle of an arm how often it is in when numeric decisions vary, by principle id.
+
+    Args:
+        robustness: PRINCIPLE_ROBUSTNESS.
+        arm: Whose principles.
+    """
+    return {row["principle_id"]: _robustness(row) for row in robustness.filter(arm=arm).iter_rows(named=True)}
 
 
 def _robustness(row: Mapping[str, Any]) -> str:
@@ -93,7 +97,7 @@ def _accounted(share: float) -> str:
     return "less than 1%" if 0 < share < 0.01 else percent(share)
 
 
-def hanging_sentence(inputs: ReportInputs) -> str:
+def numbers_sentence(inputs: ReportInputs) -> str:
     """Say in one or two sentences how much hangs on the numbers, changed alone."""
     tried = inputs.decision_sensitivity.filter(~pl.col("chosen"))
     lost = sorted({key for keys in tried["lost_principles"] for key in keys}, key=natural)
@@ -150,11 +154,11 @@ class Reversals:
     rows: list[tuple[str, str]]
 
 
-def reversals_by_kind(inputs: ReportInputs) -> list[Reversals]:
-    """List by kind which decisions of people would change the constitution if they were reversed."""
+def reversals_by_kind(reversals: pl.DataFrame) -> list[Reversals]:
+    """List by kind which decisions in DECISION_REVERSALS would change the constitution if they were reversed."""
     found = []
     for kind, heading in KINDS.items():
-        own = inputs.decision_reversals.filter(pl.col("kind") == kind)
+        own = reversals.filter(pl.col("kind") == kind)
         different = changing(own)
         if own.height:
             found.append(

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ccai_dagster.audit.records import Records, counted
+from ccai_dagster.audit.records import Records
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY
 from ccai_dagster.feedback.labels import label_counts
-
-SCORED_BY = "letters"
-"""How the feedback model is asked when models are compared and their adherence is measured."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +23,27 @@ class JudgeFinding:
     Attributes:
         used: Whether this way of asking made the labels.
         scores: Whether the models are scored in this way (adherence, Elo), whatever made the labels.
-        trusted: Whether the whole interval lies above one half.
     """
 
     sentence: str
     used: bool
     scores: bool
-    trusted: bool
+
+
+def feedback_method(records: Records) -> str | None:
+    """Return how the feedback model was asked for labels, as the ledger says."""
+    return next((row.outcome for row in records.on("training", "feedback_method")), None)
 
 
 def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]:
     """Say how often the feedback model agreed with people, for every way of asking and set of comparisons."""
-    method = next((row.outcome for row in records.on("training", "feedback_method")), None)
+    method = feedback_method(records)
     findings = []
     for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
         used, scores = method is None or row["method"] == method, row["method"] == SCORED_BY
         told = [accuracy_sentence(row), *leanings(row)]
         told += ["Models are scored in this way, whatever made the labels."] if scores and not used else []
-        findings.append(JudgeFinding(" ".join(told), used, scores, trusted=row["accuracy_low"] > 0.5))
+        findings.append(JudgeFinding(" ".join(told), used, scores))
     return findings
 
 
@@ -113,31 +115,3 @@ def leanings(row: Mapping[str, Any]) -> list[str]:
             f"({row['calibration_error_low']:.0%} to {row['calibration_error_high']:.0%})."
         )
     return told
-
-
-def judge_verdict(findings: list[JudgeFinding]) -> tuple[bool, str]:
-    """Return whether the judge can be trusted at all, and what follows, from its measured figures."""
-    used = [finding for finding in findings if finding.used or finding.scores]
-    doubtful = [finding for finding in used if not finding.trusted]
-    if not any(finding.used for finding in findings):
-        return False, (
-            "The feedback model was not measured in the way it was asked. Nothing is known about its "
-            "judgement, so no score that rests on it says anything about the models."
-        )
-    if len(doubtful) == len(used):
-        return False, (
-            "The interval includes one half or lies below it: on these comparisons the feedback model could "
-            "not be told from somebody who guesses. Its labels, the models trained on them, and every score "
-            "that rests on it show that the machinery works. They do not show what these principles do to a "
-            "model."
-        )
-    if doubtful:
-        return False, (
-            f"In {len(doubtful)} of {counted(len(used), 'measurement')} the interval includes one half or lies "
-            "below it: there the feedback model could not be told from somebody who guesses. Scores that rest "
-            "on it are weak evidence."
-        )
-    return True, (
-        "The interval lies above one half: the feedback model judges better than guessing, and is wrong as "
-        "often as the figure says. Scores that rest on it carry that error."
-    )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ccai_dagster.audit.filters import Entry
-from ccai_dagster.audit.records import Record, Records, counted, listed, percent
+from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.decisions.decision import is_decision
 from ccai_dagster.decisions.doubles import NOUNS, Agreement, agreements, second_opinions
 

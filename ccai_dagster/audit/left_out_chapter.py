@@ -37,7 +37,7 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
     trail = inputs.decision_trail.filter(
         (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
     )
-    robustness = robustness_by_principle(inputs, inputs.derived_arm)
+    robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
     by_fate: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
         shown = _left_out_row(row, records, sources, robustness)

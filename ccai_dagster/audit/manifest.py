@@ -7,7 +7,6 @@ asking Dagster what happened, which the resource `history` does, and comparing, 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from ccai_dagster.core.files import write_file
 from ccai_dagster.digest import file_digest, value_digest
 from ccai_dagster.errors import ConsultationError
 
@@ -118,12 +118,7 @@ def manifest_text(manifest: Manifest) -> str:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest; what stood there before stays until the new one is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(manifest_text(manifest), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, manifest_text(manifest))
 
 
 def read_manifest(path: Path) -> tuple[Manifest, bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,19 @@ import polars as pl
 
 from ccai_dagster.audit.filters import Entry
 from ccai_dagster.audit.hanging_chapter import robustness_by_principle
-from ccai_dagster.audit.records import Record, Records, counted, listed
-from ccai_dagster.audit.report_inputs import ReportInputs, number, signed
+from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.consultation import BASE
-
-STAGES = ("base_model", "supervised_policy", "preference_model", "policy")
+from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
+from ccai_dagster.core.text import counted, listed, number, signed
+from ccai_dagster.feedback.judge_accuracy import GUESSING
+from ccai_dagster.pictures.results import arms_of
+from ccai_dagster.training.controlled_comparison import (
+    difference_findings,
+    may_differ,
+    settings_table,
+    told_values,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
         set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)
     ):
         rows = []
-        robustness = robustness_by_principle(inputs, arm)
+        robustness = robustness_by_principle(inputs.principle_robustness, arm)
         for principle in inputs.constitutions[arm].to_dicts():
             near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
             rows.append(
@@ -117,22 +125,20 @@ def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
 VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 
 
-def model_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """One row a model, in the order they were made, with its training figures readable."""
-    rows = sorted(
-        inputs.models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"])
-    )
+def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row a MODEL, in the order they were made, with its training figures readable."""
+    rows = sorted(models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"]))
     return [{**row, "figures": _figures(row["metrics"])} for row in rows]
 
 
 def _stage(stage: str) -> int:
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+    return list(MODEL_STAGES).index(stage)
 
 
 def _figures(metrics: str) -> list[str]:
     content = json.loads(metrics)
     chance = content.pop("judge_at_chance", None)
-    marked = ["✱ labelled by a judge that could not be told from guessing"] if chance else []
+    marked = [f"✱ labelled by {GUESSING}"] if chance else []
     return marked + [
         f"{name.replace('_', ' ')} {number(value)}"
         for name, value in sorted(content.items())
@@ -140,33 +146,45 @@ def _figures(metrics: str) -> list[str]:
     ]
 
 
-def one_difference(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """Compare the arms stage by stage: settings must be equal, constitutions must not."""
+def one_difference(inputs: ReportInputs) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare the arms stage by stage, and say what stands against comparing them."""
+    records = {
+        stage: {
+            str(arm): table for (arm,), table in own.sort("arm").partition_by("arm", as_dict=True).items()
+        }
+        for stage in ARM_STAGES
+        if (own := inputs.models.filter(pl.col("stage") == stage)).height > 1
+    }
+    if not records:
+        return [], []
+    settings = settings_table(records)
     rows = []
-    for stage in STAGES:
-        own = inputs.models.filter((pl.col("stage") == stage) & (pl.col("arm") != BASE))
-        if own.height > 1:
-            rows.append(
-                {
-                    "stage": stage.replace("_", " "),
-                    "arms": listed(sorted(own["arm"])),
-                    "same_settings": own["settings_digest"].n_unique() == 1,
-                    "constitutions": own["constitution_digest"].n_unique(),
-                    "settings_digest": own["settings_digest"][0],
-                }
-            )
-    return rows
+    for stage, by_arm in records.items():
+        differing = settings.filter(pl.col("differs"), stage=stage).to_dicts()
+        own = pl.concat(by_arm.values())
+        rows.append(
+            {
+                "stage": stage.replace("_", " "),
+                "arms": listed(list(by_arm)),
+                "comparable": all(may_differ(row) for row in differing),
+                "differing": "; ".join(f"{row['setting']} ({told_values(row)})" for row in differing),
+                "constitutions": own["constitution_digest"].n_unique(),
+                "settings_digest": own["settings_digest"][0],
+            }
+        )
+    return rows, [
+        f"{each.subject.replace('_', ' ')}: {each.message}." for each in difference_findings(settings)
+    ]
 
 
-def plain_findings(inputs: ReportInputs) -> list[str]:
+def plain_findings(findings: Sequence[str]) -> list[str]:
     """Return the findings with names between quotation marks, where Markdown has backticks."""
-    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in inputs.findings]
+    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
 
 
-def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
-    """Overall scores: the arms as columns, and one row a measure with value, interval and difference."""
-    whole = inputs.eval_scores.filter(pl.col("category") == "all")
-    arms = sorted(whole["arm"].unique(), key=lambda arm: (arm != BASE, arm))
+def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+    """Overall EVAL_SCORES: the arms as columns, and one row a measure with value, interval and difference."""
+    whole = eval_scores.filter(pl.col("category") == "all")
     measures: dict[tuple[str, str], dict[str, Any]] = {}
     for row in whole.sort("benchmark", "metric", "arm").to_dicts():
         own = measures.setdefault(
@@ -187,7 +205,7 @@ def score_rows(inputs: ReportInputs) -> tuple[list[str], list[dict[str, Any]]]:
             "n_unanswered": row["n_unanswered"],
             "difference": "; ".join(filter(None, [told, _difference(row)])),
         }
-    return arms, list(measures.values())
+    return arms_of(whole), list(measures.values())
 
 
 def _difference(row: Mapping[str, Any]) -> str:

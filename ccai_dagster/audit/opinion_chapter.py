@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from ccai_dagster.audit.public_chapters import Source
-from ccai_dagster.audit.records import counted, listed, percent
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.statistics.wilson import wilson_interval
@@ -102,10 +102,12 @@ ASKED_NEXT = 5
 """Statements that are named as those Polis would show most often."""
 
 
-def whole_public(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
+def whole_public(
+    consensus_statements: pl.DataFrame, sources: Mapping[int, Source]
+) -> list[tuple[Source, str]]:
     """List the statements that the public as a whole agrees or disagrees with, groups aside, and how far."""
     told = []
-    for row in inputs.consensus_statements.sort("side", "rank").to_dicts():
+    for row in consensus_statements.sort("side", "rank").to_dicts():
         if row["statement_id"] in sources:
             low, high = wilson_interval(row["n_side"], row["n_votes"])
             share = percent(row["n_side"] / row["n_votes"])
@@ -119,7 +121,7 @@ def whole_public(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[tu
     return told
 
 
-def asked_next(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]:
+def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[Source]:
     """List the statements that Polis would show most often if people went on voting, the likeliest first."""
-    order = inputs.comment_priorities.sort("priority", "statement_id", descending=[True, False])
+    order = priorities.sort("priority", "statement_id", descending=[True, False])
     return [sources[key] for key in order["statement_id"] if key in sources][:ASKED_NEXT]

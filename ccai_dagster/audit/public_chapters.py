@@ -13,8 +13,9 @@ import polars as pl
 
 from ccai_dagster.audit.filters import Entry, StatementMarks
 from ccai_dagster.audit.hanging_chapter import robustness_by_principle
-from ccai_dagster.audit.records import Record, Records, counted, listed, percent
+from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.pictures.style import colour
 from ccai_dagster.statistics.wilson import wilson_interval
@@ -52,42 +53,36 @@ class Source:
 
 def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMarks) -> dict[int, Source]:
     """Describe every statement that is in, by id."""
-    scores = {row["statement_id"]: row for row in inputs.gac_scores.to_dicts()}
-    intervals = {row["statement_id"]: row for row in inputs.consensus_stability.to_dicts()}
+    trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
+    few_votes = set(inputs.consensus_stability.filter("few_votes")["statement_id"])
     sources = {}
-    for row in inputs.statements.to_dicts():
-        key = row["statement_id"]
-        score, sure = scores.get(key, {}), intervals.get(key, {})
+    for key, rewritten in inputs.statements.select("statement_id", "rewritten").iter_rows():
+        told, few = trail[f"statement:{key}"], key in few_votes
         sources[key] = Source(
             statement_id=key,
-            text=row["text"],
-            original=row["raw_text"] if row["rewritten"] else None,
-            gac=score.get("gac"),
-            gac_low=sure.get("gac_low"),
-            gac_high=sure.get("gac_high"),
-            selection_probability=sure.get("selection_probability"),
-            few_votes=sure.get("few_votes", False),
-            published_gac=score.get("published_gac"),
-            bars=_bars(score),
+            text=told["text"],
+            original=told["raw_text"] if rewritten else None,
+            gac=told["gac"],
+            gac_low=told["gac_low"],
+            gac_high=told["gac_high"],
+            selection_probability=told["selection_probability"],
+            few_votes=few,
+            published_gac=told["published_gac"],
+            bars=_bars(told),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
-            marks=marks.of(
-                key, row["rewritten"], sure.get("few_votes", False), sure.get("selection_probability")
-            ),
+            marks=marks.of(key, rewritten, few, told["selection_probability"]),
         )
     return sources
 
 
-def _bars(score: Mapping[str, Any]) -> list[GroupBar]:
-    bars: list[GroupBar] = []
-    if not score:
-        return bars
+def _bars(told: Mapping[str, Any]) -> list[GroupBar]:
+    bars = []
     for group, votes, share in zip(
-        score["group_ids"], score["group_votes"], score["group_agreement"], strict=True
+        told["group_ids"], told["group_votes"], told["group_agreement"], strict=True
     ):
-        if share is None:
-            continue
-        low, high = wilson_interval(share * votes, votes)
-        bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
+        if share is not None:
+            low, high = wilson_interval(share * votes, votes)
+            bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
     return bars
 
 
@@ -166,8 +161,8 @@ def principle_cards(
 ) -> list[PrincipleCard]:
     """Describe every principle of the derived constitution, in its order."""
     trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
-    robustness = robustness_by_principle(inputs, inputs.derived_arm)
-    hanging = dict(
+    robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
+    depends_on = dict(
         inputs.principle_robustness.filter(arm=inputs.derived_arm)
         .select("principle_id", "hangs_on")
         .iter_rows()
@@ -179,7 +174,7 @@ def principle_cards(
         replaced = [earlier for decision in decisions for earlier in records.chain(decision)]
         behind = [sources[key] for key in row["statement_ids"] if key in sources]
         marks = frozenset().union(*(source.marks for source in behind))
-        marks |= ({"numbers"} if hanging.get(row["principle_id"]) else set()) | (
+        marks |= ({"numbers"} if depends_on.get(row["principle_id"]) else set()) | (
             {"anew"} if replaced else set()
         )
         cards.append(

@@ -6,7 +6,7 @@ applying them, which the decisions room does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +15,6 @@ import polars as pl
 from ccai_dagster.decisions.chains import replaced_rows
 from ccai_dagster.decisions.decision import WITHDRAWN, Decision, is_decision, is_policy, split_outcome
 from ccai_dagster.decisions.ledger import current
-
-LONGEST_QUOTE = 300
-"""Characters of a statement that a sentence quotes; the whole text stands in its own column."""
 
 
 @dataclass(frozen=True)
@@ -121,26 +118,3 @@ def read_records(ledgers: Mapping[str, pl.DataFrame]) -> Records:
             for subject in record.subject_ids:
                 by_subject.setdefault((kind, subject), []).append(record)
     return Records(by_id, {key: tuple(value) for key, value in by_subject.items()})
-
-
-def quoted(text: str) -> str:
-    """Return text in quotation marks, on one line and not longer than a sentence bears."""
-    line = " ".join(text.split())
-    shown = line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE].rstrip()}…"
-    return f"“{shown}”"
-
-
-def listed(items: Sequence[object]) -> str:
-    """Return `a`, `a and b`, or `a, b and c`."""
-    words = [str(item) for item in items]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
-
-
-def counted(number: int, singular: str, plural: str | None = None) -> str:
-    """Return `1 vote`, `2 votes`, `1,200 votes`."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def percent(share: float) -> str:
-    """Return a share in [0, 1] as a whole percentage."""
-    return f"{share:.0%}"

@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.records import listed
-from ccai_dagster.audit.report_inputs import natural
+from ccai_dagster.core.text import listed, natural
+from ccai_dagster.pages.templates import figure
 from ccai_dagster.replication.labellings import BY_ID, BY_POSITION
 
 SURE = 0.05
@@ -46,15 +46,6 @@ class ReplicationPage:
             "replicated_statements": self.replicated_statements,
             "replicated_principles": self.replicated_principles,
         }
-
-
-def figure(value: float | None) -> str:
-    """Return a figure as the page prints it: whole numbers whole, others with two or four decimals."""
-    if value is None:
-        return "–"
-    if value == int(value):
-        return f"{int(value):,}"
-    return f"{value:,.2f}" if abs(value) >= 10 else f"{value:.4f}"
 
 
 def summary(page: ReplicationPage) -> list[str]:

@@ -6,8 +6,6 @@ through the template's escaping; nothing that a participant or a model typed is 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +19,13 @@ from ccai_dagster.audit import (
     public_chapters,
 )
 from ccai_dagster.audit.filters import Entry, StatementMarks, filters
-from ccai_dagster.audit.records import Records, counted, read_records
-from ccai_dagster.audit.report_inputs import ReportInputs, number, readable
-from ccai_dagster.audit.report_pictures import Picture, draw_pictures
+from ccai_dagster.audit.records import Records, read_records
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.audit.report_pictures import draw_pictures
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
-from ccai_dagster.digest import SHORT
+from ccai_dagster.feedback.judge_accuracy import GUESSING, SCORED_BY, judge_verdict
+from ccai_dagster.pages.templates import render
+from ccai_dagster.pictures import Picture
 
 UNDECIDED = "undecided"
 """Fate of the statements that wait for a decision."""
@@ -51,29 +51,13 @@ def render_page(inputs: ReportInputs, pictures: Mapping[str, Picture]) -> str:
         inputs: Finished tables.
         pictures: As `draw_pictures` returns them.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    loader = PackageLoader("ccai_dagster.audit", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "readable": readable,
-        "number": number,
-        "short": lambda digest: str(digest)[:SHORT],
+    consequences = hanging_chapter.consequences
+    shared = {
+        "consequences": consequences(inputs.decision_reversals),
+        "changing": consequences(hanging_chapter.changing(inputs.decision_reversals)),
     }
-    environment.globals["counted"] = counted
-    environment.globals["consequences"] = hanging_chapter.consequences(inputs.decision_reversals)
-    environment.globals["changing"] = hanging_chapter.consequences(
-        hanging_chapter.changing(inputs.decision_reversals)
-    )
-    script = loader.get_source(environment, "audit_report.js")[0]
-    style = loader.get_source(environment, "audit_report.css")[0]
-    # Both are files of this package, without anything a participant typed.
-    assets = {"script": Markup(script), "style": Markup(style), "script_hash": _script_hash(script)}  # noqa: S704
-    template = environment.get_template("audit_report.html.j2")
-    return template.render(**assets, pictures=pictures, **_chapters(inputs, read_records(inputs.ledgers)))
+    records = read_records(inputs.ledgers)
+    return render("audit_report.html.j2", shared, pictures=pictures, **_chapters(inputs, records))
 
 
 def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
@@ -86,8 +70,10 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     )
     sources = public_chapters.statement_sources(inputs, records, marks)
     judge = judge_chapter.judge_findings(inputs, records)
-    trusted, verdict = judge_chapter.judge_verdict(judge)
-    arms, scores = model_chapters.score_rows(inputs)
+    asked = {judge_chapter.feedback_method(records) or SCORED_BY, SCORED_BY}
+    trusted, verdict = judge_verdict(asked, inputs.judge_calibration)
+    arms, scores = model_chapters.score_rows(inputs.eval_scores)
+    differences, against = model_chapters.one_difference(inputs)
     cards = public_chapters.principle_cards(inputs, records, sources)
     waiting = public_chapters.waiting(inputs, sources)
     left_out = left_out_chapter.left_out(inputs, records, sources)
@@ -110,14 +96,15 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "summary": public_chapters.summary(inputs),
         "opinion_facts": opinion_chapter.opinion_facts(inputs),
         "representatives": opinion_chapter.representatives(inputs, sources),
-        "whole_public": opinion_chapter.whole_public(inputs, sources),
-        "asked_next": opinion_chapter.asked_next(inputs, sources),
+        "whole_public": opinion_chapter.whole_public(inputs.consensus_statements, sources),
+        "asked_next": opinion_chapter.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
         "waiting": waiting,
         "left_out": left_out,
         "anchored": behind - listed,
         "known_statements": behind | listed,
         "judge": judge,
+        "guessing": GUESSING,
         "judge_trusted": trusted,
         "judge_verdict": verdict,
         "labels": judge_chapter.label_sentences(inputs),
@@ -127,13 +114,14 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "corrections_sentence": ledger_chapter.corrections_sentence(corrected),
         "agreements": ledger_chapter.agreement_sentences(inputs),
         "numbers": hanging_chapter.numeric_decisions(inputs),
-        "hanging_sentence": hanging_chapter.hanging_sentence(inputs),
+        "numbers_sentence": hanging_chapter.numbers_sentence(inputs),
         "importance_sentence": importance_sentence(inputs.decision_importance),
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
-        "reversals": hanging_chapter.reversals_by_kind(inputs),
-        "models": model_chapters.model_rows(inputs),
-        "differences": model_chapters.one_difference(inputs),
-        "findings": model_chapters.plain_findings(inputs),
+        "reversals": hanging_chapter.reversals_by_kind(inputs.decision_reversals),
+        "models": model_chapters.model_rows(inputs.models),
+        "differences": differences,
+        "against_comparing": against,
+        "findings": model_chapters.plain_findings(inputs.findings),
         "score_arms": arms,
         "scores": scores,
         "responses": model_chapters.response_rows(inputs),
@@ -145,8 +133,3 @@ def _subjects(records: Records, kind: str) -> frozenset[int]:
     """Statements with a decision of this kind that counts."""
     rows = [row for row in records.of_kind(kind) if row.verb in (kind, f"{kind}s")]
     return frozenset(int(subject) for row in rows for subject in row.subject_ids)
-
-
-def _script_hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

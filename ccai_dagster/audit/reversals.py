@@ -18,10 +18,9 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.recomputation import Recomputation
-from ccai_dagster.audit.records import counted, listed
-from ccai_dagster.audit.report_inputs import natural
 from ccai_dagster.audit.standing import OnRecord, Standing, standing
 from ccai_dagster.contracts import DECISION_REVERSALS
+from ccai_dagster.core.text import counted, listed, natural
 from ccai_dagster.decisions.decision import split_outcome
 from ccai_dagster.decisions.doubles import decisive_rows
 from ccai_dagster.decisions.verdicts import decided_rows, moderation_verdicts, statement_ideas

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.records import counted, listed
-from ccai_dagster.audit.report_inputs import natural
 from ccai_dagster.audit.worlds import DECISIONS
 from ccai_dagster.contracts import DECISION_IMPORTANCE, DECISION_SENSITIVITY, PRINCIPLE_ROBUSTNESS
+from ccai_dagster.core.text import counted, listed, natural
 from ccai_dagster.decisions.settled_values import Thresholds
 from ccai_dagster.decisions.wordings import wordings
 
@@ -155,7 +154,7 @@ def decision_importance(
     rows: list[dict[str, Any]] = []
     for decision in DECISIONS:
         moved = [frozenset(world["statement_ids"]) ^ selected for world in changes[decision]]
-        hanging = _changed(sources, before, changes[decision])
+        affected = _changed(sources, before, changes[decision])
         equal = _distance(combined, [decision], membership)
         rows.append(
             {
@@ -163,9 +162,9 @@ def decision_importance(
                 "chosen": record[decision],
                 "decision_ids": list(decision_ids.get(decision, [])),
                 "n_alternatives": len(changes[decision]),
-                "n_principles": len(hanging),
-                "lost_principles": sorted(hanging & before, key=natural),
-                "gained_principles": sorted(hanging - before, key=natural),
+                "n_principles": len(affected),
+                "lost_principles": sorted(affected & before, key=natural),
+                "gained_principles": sorted(affected - before, key=natural),
                 "n_statements": len(frozenset().union(*moved)),
                 "difference": anywhere,
                 "difference_if_equal": equal,
@@ -202,17 +201,17 @@ def robustness_sentences(robustness: pl.DataFrame) -> dict[str, str]:
 
 def importance_sentence(importance: pl.DataFrame) -> str:
     """Say in words how much hangs on which decision."""
-    hanging = importance.filter(pl.col("n_principles") > 0)
-    if hanging.is_empty():
+    deciding = importance.filter(pl.col("n_principles") > 0)
+    if deciding.is_empty():
         return "No principle comes in or drops out under any alternative of any single numeric decision."
     counts = listed(
         [
             f"{_name(row['decision'])} ({counted(row['n_principles'], 'principle')})"
-            for row in hanging.iter_rows(named=True)
+            for row in deciding.iter_rows(named=True)
         ]
     )
     text = f"Changed alone, these decisions bring principles in or take them out: {counts}."
-    by_share = hanging.filter(pl.col("share") > 0).sort("share", descending=True, maintain_order=True)
+    by_share = deciding.filter(pl.col("share") > 0).sort("share", descending=True, maintain_order=True)
     if by_share.is_empty():
         return text
     first = by_share.row(0, named=True)

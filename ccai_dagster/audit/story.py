@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ccai_dagster.audit.records import Record, Records, counted, listed, percent, quoted
+from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.core.text import counted, listed, percent, quoted
 from ccai_dagster.deliberation.group_names import group_name
 
 if TYPE_CHECKING:
@@ -275,8 +276,6 @@ def _told(decision: Record, statement_id: int, facts: StatementFacts) -> str:
         )
         if decision.root_id not in {principle for _, principle in facts.principles}:
             done += ", which no constitution of this run contains"
-    elif decision.verb == "keep apart":
-        done = f"Kept apart from {'statement' if len(others) == 1 else 'statements'} {listed(others)}"
     elif decision.verb == "leave out":
         done = f"Left out{with_others if others else ''} by a person"
     else:

@@ -1,7 +1,7 @@
 """A whole run in the words of W3C PROV: every version, run and decision, and who answers for each.
 
-Belongs here: turning the manifest and the ledgers into records of `provenance`. Doesn't belong here: the
-vocabulary itself, asking Dagster.
+Belongs here: turning the manifest and the ledgers into records. Doesn't belong here: how records are named, asking
+Dagster.
 """
 
 from __future__ import annotations
@@ -10,9 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
+from prov.constants import PROV
+from prov.model import ProvDocument
 
 from ccai_dagster.audit.manifest import TABLES, Manifest, Materialization
-from ccai_dagster.audit.provenance import Activity, Agent, Entity, Reference, Value, provenance_document
+from ccai_dagster.audit.provenance import (
+    NAMESPACE,
+    Reference,
+    Value,
+    activity_name,
+    agent_name,
+    attributes,
+    entity_name,
+    prov_json,
+)
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.digest import value_digest
 
@@ -29,139 +40,123 @@ def provenance_of(
             materializations, Dagster runs and MLflow runs.
 
     Returns:
-        A PROV-JSON document, see `provenance.provenance_document`.
+        A PROV-JSON document, see `provenance.prov_json`.
+
+    Raises:
+        ValueError: Something is described twice, or points to what is not described.
     """
-    entities = [*_made(manifest), *_observed(manifest, ledgers), *_decided(ledgers)]
-    described = {entity.reference for entity in entities}
-    pointed = {ref for made in manifest.materializations.values() for ref in made.inputs.items()}
-    entities += [
-        Entity(asset, version, f"an earlier version of {asset}")
-        for asset, version in sorted(pointed - described)
-    ]
-    activities = [*_runs(manifest), *_materialized(manifest), *_taken(ledgers)]
-    roles = {role for ledger in ledgers.values() for role in ledger["decided_by"]}
-    agents = [Agent(name, "software", name, {"version": version}) for name, version in software.items()]
-    agents += [Agent(f"role/{role}", "role", role) for role in sorted(roles)]
-    return provenance_document(entities, activities, agents)
-
-
-def _made(manifest: Manifest) -> list[Entity]:
-    found = []
+    document = ProvDocument(namespaces=[NAMESPACE])
+    for name, version in software.items():
+        document.agent(agent_name(name), attributes(name, PROV["SoftwareAgent"], {"version": version}))
+    for role in {role for ledger in ledgers.values() for role in ledger["decided_by"]}:
+        document.agent(agent_name(f"role/{role}"), attributes(role, PROV["Person"]))
+    _add_runs(document, manifest)
     for asset, made in manifest.materializations.items():
-        file = manifest.files.get(f"{TABLES}/{asset}.parquet")
-        attributes: dict[str, Value] = {"made_at": made.made_at}
-        if file is not None:
-            attributes |= {"file": f"{TABLES}/{asset}.parquet", "sha256": file.sha256, "bytes": file.n_bytes}
-        inputs = tuple(sorted(made.inputs.items()))
-        found.append(Entity(asset, made.data_version, asset, inputs, attributes=attributes))
-    return found
+        _add_materialization(document, manifest, asset, made)
+    _add_observations(document, manifest, ledgers)
+    _add_decisions(document, ledgers)
+    described = {(asset, made.data_version) for asset, made in manifest.materializations.items()}
+    described |= {(asset, seen.data_version) for asset, seen in manifest.sources.items()}
+    for made in manifest.materializations.values():
+        for reference in made.inputs.items() - described:
+            _add_version(document, reference, f"an earlier version of {reference[0]}")
+            described.add(reference)
+    return prov_json(document)
 
 
-def _observed(manifest: Manifest, ledgers: Mapping[str, pl.DataFrame]) -> list[Entity]:
+def _add_version(
+    document: ProvDocument, reference: Reference, label: str, told: Mapping[str, Value] | None = None,
+    collection: bool = False,
+) -> None:  # fmt: skip
+    asset, version = reference
+    kind = PROV["Collection"] if collection else None
+    own = {"asset": asset, "version": version, **(told or {})}
+    document.entity(entity_name(reference), attributes(label, kind, own))
+
+
+def _add_runs(document: ProvDocument, manifest: Manifest) -> None:
+    for run_id, run in manifest.runs.items():
+        name = activity_name(f"dagster_run/{run_id}")
+        told = attributes(f"Dagster run {run_id}", NAMESPACE["dagster_run"], {"status": run.status})
+        document.activity(name, run.started_at, run.ended_at, told)
+        document.wasAssociatedWith(name, agent_name("dagster"))
+    tracked: dict[str, list[str]] = {}
+    for asset, made in manifest.materializations.items():
+        if made.mlflow_run is not None:
+            tracked.setdefault(made.mlflow_run, []).append(asset)
+    for run_id, assets in tracked.items():
+        name = activity_name(f"mlflow_run/{run_id}")
+        label = f"MLflow run {run_id}: {', '.join(assets)}"
+        document.activity(name, other_attributes=attributes(label, NAMESPACE["mlflow_run"]))
+        document.wasAssociatedWith(name, agent_name("mlflow"))
+        _add_starter(document, manifest, f"mlflow_run/{run_id}", manifest.materializations[assets[-1]])
+
+
+def _add_starter(document: ProvDocument, manifest: Manifest, activity: str, made: Materialization) -> None:
+    if made.dagster_run in manifest.runs:
+        starter = activity_name(f"dagster_run/{made.dagster_run}")
+        document.wasStartedBy(activity_name(activity), starter=starter)
+
+
+def _add_materialization(
+    document: ProvDocument, manifest: Manifest, asset: str, made: Materialization
+) -> None:
+    told: dict[str, Value] = {"made_at": made.made_at}
+    if file := manifest.files.get(f"{TABLES}/{asset}.parquet"):
+        told |= {"file": f"{TABLES}/{asset}.parquet", "sha256": file.sha256, "bytes": file.n_bytes}
+    entity, activity = (asset, made.data_version), f"materialization/{made.dagster_run}/{asset}"
+    version, name = entity_name(entity), activity_name(activity)
+    _add_version(document, entity, asset, told)
+    label = attributes(f"materialization of {asset}", NAMESPACE["materialization"])
+    document.activity(name, endTime=made.made_at, other_attributes=label)
+    document.wasGeneratedBy(version, name, made.made_at)
+    document.wasAssociatedWith(name, agent_name("ccai_dagster"))
+    _add_starter(document, manifest, activity, made)
+    if made.mlflow_run:
+        document.wasInformedBy(name, activity_name(f"mlflow_run/{made.mlflow_run}"))
+    for used in made.inputs.items():
+        number = made.observations.get(used[0])
+        observed = [] if number is None else [(NAMESPACE["observation"], number)]
+        document.used(name, entity_name(used), other_attributes=observed)
+        document.wasDerivedFrom(version, entity_name(used))
+
+
+def _add_observations(
+    document: ProvDocument, manifest: Manifest, ledgers: Mapping[str, pl.DataFrame]
+) -> None:
     """Ledgers and the export as they were last observed; a ledger that is still so consists of its rows."""
     versions = {f"{kind}_ledger": ledger_digest(ledger) for kind, ledger in ledgers.items()}
-    found = []
     for asset, seen in manifest.sources.items():
-        rows: tuple[Reference, ...] = ()
+        entity = (asset, seen.data_version)
+        rows = []
         if versions.get(asset) == seen.data_version:
-            rows = tuple(_row(row) for row in ledgers[asset.removesuffix("_ledger")].to_dicts())
-        attributes: dict[str, Value] = {"observed_at": seen.observed_at, "observation": seen.number}
-        found.append(Entity(asset, seen.data_version, asset, members=rows, attributes=attributes))
-    return found
+            rows = ledgers[asset.removesuffix("_ledger")].to_dicts()
+        told: dict[str, Value] = {"observed_at": seen.observed_at, "observation": seen.number}
+        _add_version(document, entity, asset, told, collection=bool(rows))
+        for row in rows:
+            document.hadMember(entity_name(entity), entity_name(_row(row)))
 
 
 def _row(row: Mapping[str, Any]) -> Reference:
     return f"decision/{row['decision_id']}", value_digest(dict(row))
 
 
-def _decided(ledgers: Mapping[str, pl.DataFrame]) -> list[Entity]:
-    rows = [row for ledger in ledgers.values() for row in ledger.to_dicts()]
-    by_id = {row["decision_id"]: _row(row) for row in rows}
-    return [
-        Entity(
-            *_row(row),
-            f"the decision {row['decision_id']}",
-            revises=tuple(by_id[key] for key in (row["supersedes"] or "").split() if key in by_id),
-        )
-        for row in rows
-    ]
-
-
-def _runs(manifest: Manifest) -> list[Activity]:
-    found = [
-        Activity(
-            f"dagster_run/{run_id}",
-            "dagster_run",
-            f"Dagster run {run_id}",
-            started_at=run.started_at,
-            ended_at=run.ended_at,
-            agents=("dagster",),
-            attributes={"status": run.status},
-        )
-        for run_id, run in manifest.runs.items()
-    ]
-    tracked: dict[str, list[str]] = {}
-    starters: dict[str, str] = {}
-    for asset, made in manifest.materializations.items():
-        if made.mlflow_run is not None:
-            tracked.setdefault(made.mlflow_run, []).append(asset)
-            starters[made.mlflow_run] = made.dagster_run
-    return found + [
-        Activity(
-            f"mlflow_run/{run_id}",
-            "mlflow_run",
-            f"MLflow run {run_id}: {', '.join(assets)}",
-            started_by=_starter(starters[run_id], manifest),
-            agents=("mlflow",),
-        )
-        for run_id, assets in tracked.items()
-    ]
-
-
-def _starter(dagster_run: str, manifest: Manifest) -> str | None:
-    return f"dagster_run/{dagster_run}" if dagster_run in manifest.runs else None
-
-
-def _materialized(manifest: Manifest) -> list[Activity]:
-    return [
-        Activity(
-            f"materialization/{made.dagster_run}/{asset}",
-            "materialization",
-            f"materialization of {asset}",
-            ended_at=made.made_at,
-            used=tuple(sorted(made.inputs.items())),
-            observations=_observations(made),
-            generated=((asset, made.data_version),),
-            started_by=_starter(made.dagster_run, manifest),
-            informed_by=(f"mlflow_run/{made.mlflow_run}",) if made.mlflow_run else (),
-            agents=("ccai_dagster",),
-        )
-        for asset, made in manifest.materializations.items()
-    ]
-
-
-def _observations(made: Materialization) -> dict[Reference, int]:
-    return {(asset, made.inputs[asset]): number for asset, number in made.observations.items()
-            if asset in made.inputs}  # fmt: skip
-
-
-def _taken(ledgers: Mapping[str, pl.DataFrame]) -> list[Activity]:
+def _add_decisions(document: ProvDocument, ledgers: Mapping[str, pl.DataFrame]) -> None:
     """The decisions. Only a full time becomes the activity's time: PROV knows no date without one."""
-    found = []
-    for ledger in ledgers.values():
-        for row in ledger.to_dicts():
-            told = {name: value for name, value in row.items() if value is not None}
-            attributes = {**told, "subject_ids": " ".join(row["subject_ids"])}
-            when = row["decided_at"] if "T" in row["decided_at"] else None
-            found.append(
-                Activity(
-                    f"decision/{row['decision_id']}",
-                    "decision",
-                    f"{row['kind']} decision {row['decision_id']}",
-                    ended_at=when,
-                    generated=(_row(row),),
-                    agents=(f"role/{row['decided_by']}",),
-                    attributes=attributes,
+    rows = [row for ledger in ledgers.values() for row in ledger.to_dicts()]
+    by_id = {row["decision_id"]: entity_name(_row(row)) for row in rows}
+    for row in rows:
+        key = row["decision_id"]
+        entity, name = by_id[key], activity_name(f"decision/{key}")
+        when = row["decided_at"] if "T" in row["decided_at"] else None
+        told = {**row, "subject_ids": " ".join(row["subject_ids"])}
+        label = attributes(f"{row['kind']} decision {key}", NAMESPACE["decision"], told)
+        _add_version(document, _row(row), f"the decision {key}")
+        document.activity(name, endTime=when, other_attributes=label)
+        document.wasGeneratedBy(entity, name, when)
+        document.wasAssociatedWith(name, agent_name(f"role/{row['decided_by']}"))
+        for replaced in dict.fromkeys((row["supersedes"] or "").split()):
+            if replaced in by_id:
+                document.wasDerivedFrom(
+                    entity, by_id[replaced], other_attributes=[("prov:type", PROV["Revision"])]
                 )
-            )
-    return found

@@ -29,7 +29,8 @@ from ccai_dagster.audit.manifest import (
 )
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation import LEDGERS
-from ccai_dagster.contracts import CONSTITUTION, FILE, MODEL, PROMPTS
+from ccai_dagster.contracts import CONSTITUTION, FILE, MODEL, MODEL_STAGES, PROMPTS
+from ccai_dagster.core.files import read_table
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.digest import SHORT, table_digest
 from ccai_dagster.errors import ConsultationError
@@ -38,7 +39,6 @@ SHOWN = 6
 """Names that one sentence lists; the others are counted."""
 REPORT_NAME, PROVENANCE_NAME = f"{REPORT}/audit_report.html", f"{REPORT}/provenance.json"
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
-_PARQUET_ERRORS = (pl.exceptions.PolarsError, OSError)
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,14 @@ def _tables(manifest: Manifest, there: Mapping[str, Path], intact: Mapping[str, 
         if name not in intact:
             continue
         try:
-            with intact[name].open("rb") as handle:
-                versions = content_versions(key, pl.read_parquet(handle))
-        except _PARQUET_ERRORS as error:
-            yield Mismatch(name, f"cannot be read as a table ({str(error).splitlines()[0]})")
+            table = read_table(intact[name])
+        except ConsultationError as error:
+            yield Mismatch(name, f"cannot be read as a table ({str(error.__cause__).splitlines()[0]})")
             continue
+        if table is None:
+            yield Mismatch(name, "is not there any more")
+            continue
+        versions = content_versions(key, table)
         if made.data_version not in versions:
             yield Mismatch(
                 name, f"its content has the digest {versions[0]}, its data version is {made.data_version}"
@@ -176,11 +179,8 @@ def _models(manifest: Manifest, found: Mapping[str, FileRecord]) -> Iterator[Mis
             yield Mismatch(folder, f"its files have the digest {digest}, which is not its name")
     for key, made in manifest.materializations.items():
         name = f"{MODELS}/{made.data_version}"
-        if key.rpartition("/")[2] in MODEL_ASSETS and name not in folders:
+        if key.rpartition("/")[2] in MODEL_STAGES and name not in folders:
             yield Mismatch(name, f"is not on record, though {key} is this model")
-
-
-MODEL_ASSETS = frozenset({"base_model", "feedback_model", "supervised_policy", "preference_model", "policy"})
 
 
 def _ledgers(manifest: Manifest, consultation: Path) -> Iterator[Mismatch]:

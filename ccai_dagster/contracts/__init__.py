@@ -104,10 +104,12 @@ from ccai_dagster.contracts.schema import (
     Field,
 )
 from ccai_dagster.contracts.training import (
+    ARM_STAGES,
     BENIGN_PAIRS,
     HELPFULNESS_PAIRS,
     MODEL,
     MODEL_CARDS,
+    MODEL_STAGES,
     PREFERENCE_BALANCE,
     training_settings,
 )

@@ -21,11 +21,30 @@ from ccai_dagster.contracts.schema import (
     probability,
 )
 
+ARM_STAGES = {
+    "supervised_policy": "the model taught by its own revisions",
+    "preference_model": "the model that learnt the preferences",
+    "policy": "the model trained to please the preference model",
+}
+"""Stages that make a model of each arm, in the order of training, with what the model is."""
+MODEL_STAGES = {
+    "base_model": "the untrained language model",
+    "feedback_model": "the language model that judges",
+    **ARM_STAGES,
+}
+"""All stages that make a model; a stage has the name of its asset."""
+
+
+def _either(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
+
 MODEL = contract(
     "model",
     ("model_digest",),
     model_digest=Field(pl.String, "digest of the model's folder in the model store"),
-    stage=Field(pl.String, "base_model, feedback_model, supervised_policy, preference_model or policy"),
+    stage=Field(pl.String, _either(MODEL_STAGES)),
     arm=ARM,
     parent_digest=Field(pl.String, "digest of the model it was trained from", nullable=True),
     constitution_digest=Field(pl.String, "digest of the constitution it was trained on", nullable=True),
@@ -37,7 +56,7 @@ MODEL_CARDS = contract(
     "model_cards",
     ("arm", "stage"),
     arm=ARM,
-    stage=Field(pl.String, "supervised_policy, preference_model or policy"),
+    stage=Field(pl.String, _either(ARM_STAGES)),
     model_digest=Field(pl.String, "digest of the model's folder in the model store"),
     constitution_digest=Field(pl.String, "digest of the constitution it was trained on"),
     judge_at_chance=Field(

@@ -17,17 +17,6 @@ from ccai_dagster.digest import table_digest
 SUBJECT = "feedback_method"
 
 
-def judge_at_chance(method: str, calibration: pl.DataFrame) -> bool:
-    """Tell whether the feedback model, asked in this way, is no better than chance or was not measured.
-
-    Args:
-        method: How it is asked.
-        calibration: JUDGE_CALIBRATION; one set on which it is at chance is enough.
-    """
-    measured = calibration.filter(pl.col("method") == method)["at_chance"]
-    return bool(measured.any()) or not measured.len()
-
-
 def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> list[Finding]:
     """Compare the recorded feedback method with the figures of all methods that were measured.
 

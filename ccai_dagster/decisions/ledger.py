@@ -15,11 +15,11 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.contracts import LEDGER
+from ccai_dagster.core.files import lock_beside, write_file, written_alone
 from ccai_dagster.decisions.chains import chain_roots
 from ccai_dagster.decisions.decision import COLUMNS, Decision, decision_from_cells, problems, split_ids
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.whole_files import lock_beside, replace_content, written_alone
 
 SHOWN = 10
 """Problems shown at once; the rest is counted."""
@@ -131,7 +131,7 @@ def append_decisions(path: Path, compose: Callable[[pl.DataFrame], Sequence[Deci
         separator = b"" if old.endswith(b"\n") else b"\n"
         new = old + separator + "".join(_line(row.cells()) for row in rows).encode()
         current(ledger_table(_parse(new, path, kind)))
-        replace_content(path, new)
+        write_file(path, new)
         return rows
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.core.text import FORMULA
 from ccai_dagster.decisions.agenda import Basis, has_lapsed
 from ccai_dagster.decisions.decision import COLUMNS, SEPARATE_KINDS, Decision, is_decision, is_policy
 from ccai_dagster.decisions.doubles import Row, rows_by_subject, subject_name, subjects_of
 from ccai_dagster.decisions.ledger import append_decisions, current
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.visible import FORMULA
 
 CARRIED_OVER = "carried over by ccai"
 

@@ -286,19 +286,6 @@ def parse_value(kind: str, subject: str, outcome: str) -> Any:
         raise ValueError(f"{subject} is {outcome!r}, but must be {allowed.expected}") from None
 
 
-def values_as_markdown(kind: str) -> str:
-    """Return the table of a kind's subjects for the documentation."""
-    rows = [
-        ("subject", "what it settles", "outcome", "a new folder starts with"),
-        ("---",) * 4,
-        *(
-            (f"`{name}`", each.meaning, each.allowed.expected, f"`{each.start}`" if each.start else "no row")
-            for name, each in VALUES[kind].items()
-        ),
-    ]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
 def _values(ledger: pl.DataFrame, kind: str) -> tuple[dict[str, Any], dict[str, str]]:
     known = VALUES[kind]
     values = {name: parse_value(kind, name, each.undecided) for name, each in known.items() if each.undecided}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccai_dagster.deliberation.principal_components import LowRank, principal_components
-from ccai_dagster.deliberation.procedure import Imputation, Procedure
+from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.vote_matrix import VoteMatrix
 
 
@@ -36,24 +36,6 @@ def statement_means(matrix: VoteMatrix, weights: np.ndarray) -> np.ndarray:
     width, weight = matrix.shape[1], weights[matrix.row]
     sums = np.bincount(matrix.column, weights=weight * matrix.vote, minlength=width)
     return sums / np.maximum(np.bincount(matrix.column, weights=weight, minlength=width), 1)
-
-
-def impute(matrix: VoteMatrix, imputation: Imputation, weights: np.ndarray) -> np.ndarray:
-    """Fill in votes that were not cast, with 0 or with the weighted mean of the votes cast on the statement.
-
-    `opinion_map` uses the same numbers without writing them out.
-
-    Args:
-        matrix: The votes.
-        imputation: `zero` (the published notebook) or `column_mean` (Polis).
-        weights: Shape (participants,), how often each participant counts.
-
-    Returns:
-        Shape (participants, statements). A statement nobody voted on is 0 throughout.
-    """
-    if imputation == "zero":
-        return matrix.values.copy()
-    return np.where(matrix.cast, matrix.values, statement_means(matrix, weights))
 
 
 def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None) -> OpinionMap:

@@ -7,12 +7,10 @@ file is read stands in `importing.polis_tables`; here they are put together.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from ccai_dagster.deliberation.importing.eras import tell_era
-from ccai_dagster.deliberation.importing.files import VoteFiles, find_vote_files
+from ccai_dagster.deliberation.importing.files import VoteFiles
 from ccai_dagster.deliberation.importing.last_votes import LastVotes, check_votes, last_votes
 from ccai_dagster.deliberation.importing.polis_report import PolisFindings, polis_facts
 from ccai_dagster.deliberation.importing.polis_tables import (
@@ -31,18 +29,6 @@ from ccai_dagster.deliberation.importing.report import build_report, common_fact
 from ccai_dagster.deliberation.importing.sign import AuthorVotes, author_votes
 from ccai_dagster.deliberation.importing.totals import compare_totals, differing_participants
 from ccai_dagster.errors import ConsultationError
-
-
-def read_polis_export(place: Path) -> Import:
-    """Read and check a Polis export in a folder or a zip.
-
-    Args:
-        place: See `importing.files.find_vote_files`.
-
-    Raises:
-        ConsultationError: See `import_polis`; or no export is there.
-    """
-    return import_polis(find_vote_files(place))
 
 
 def import_polis(found: VoteFiles) -> Import:

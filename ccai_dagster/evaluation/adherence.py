@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from ccai_dagster.contracts import ADHERENCE, ARM, JUDGED_EXAMPLES
+from ccai_dagster.contracts import ADHERENCE, JUDGED_EXAMPLES
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.judgements import letters_judgement
@@ -24,8 +24,6 @@ from ccai_dagster.settings import EvaluationSettings
 TEMPLATE_VERSION = "1"
 """Raised when the question below changes its words."""
 ANSWER_BEGINNING = "The answer is ("
-RESPONSES = {"arm": ARM.dtype, "prompt_id": pl.String(), "prompt": pl.String(), "response": pl.String()}
-"""Columns of a table of responses."""
 _CHUNK = 128
 
 
@@ -55,20 +53,6 @@ def adherence_prompts(prompts: pl.DataFrame, settings: EvaluationSettings, seed:
     return chosen_prompts(relevant, "held_out", settings.adherence_prompts, seed)
 
 
-def prompts_without_principles(
-    prompts: pl.DataFrame, constitutions: Mapping[str, pl.DataFrame]
-) -> dict[str, int]:
-    """Count, for each constitution, the held-out prompts that are relevant to none of its principles.
-
-    They are passed over when adherence to that constitution is measured.
-    """
-    held_out = prompts.filter(pl.col("purpose") == "held_out")["relevant_principles"].to_list()
-    return {
-        arm: sum(not any(name.startswith(f"{arm}/") for name in names) for names in held_out)
-        for arm in sorted(constitutions)
-    }
-
-
 def write_responses(
     model: LanguageModel,
     prompts: pl.DataFrame,
@@ -91,7 +75,7 @@ def write_responses(
         progress: Told how many responses are finished.
 
     Returns:
-        Columns `RESPONSES`, sorted by `prompt_id`.
+        `arm`, `prompt_id`, `prompt`, `response`, sorted by `prompt_id`.
 
     Raises:
         ConsultationError: No held-out prompt, or none with a relevant principle.
@@ -184,7 +168,7 @@ def measure_adherence(
     """Ask the feedback model whether responses satisfy the principles drawn for their prompts.
 
     Args:
-        responses: Columns `RESPONSES`, of one model or several.
+        responses: As `write_responses` returns them, of one model or several.
         judge: The feedback model.
         prompts: PROMPTS.
         constitutions: CONSTITUTION tables by arm.
@@ -213,7 +197,7 @@ def judge_responses(
     """Ask the feedback model whether responses satisfy what was drawn for their prompts.
 
     Args:
-        responses: Columns `RESPONSES`, of one model or several.
+        responses: As `write_responses` returns them, of one model or several.
         judge: The feedback model.
         drawn: Columns `prompt_id`, `constitution_arm`, `principle_id`, `text`.
         judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.

@@ -12,9 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -22,11 +20,12 @@ import polars as pl
 from ccai_dagster.consultation import EvaluationSet
 from ccai_dagster.contracts import BENCHMARK_ITEMS
 from ccai_dagster.digest import text_digest, value_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.errors import ConsultationError, ConversationTooLong
 from ccai_dagster.evaluation.evaluation_sets import asking_of, read_evaluation_set, sample_items
-from ccai_dagster.evaluation.harness_model import load_harness_model
-from ccai_dagster.evaluation.items import Item, LetteredItem, Prompt
+from ccai_dagster.evaluation.harness_model import harness_model
+from ccai_dagster.evaluation.items import Item, LetteredItem
 from ccai_dagster.evaluation.tasks import VERSION, response_tokens, task_definition
+from ccai_dagster.feedback.language_model import LanguageModel
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import EvaluationSettings
 
@@ -38,8 +37,6 @@ LOGGED_CONFIG = (
     "metadata",
 )
 """Of the harness's task definition; its functions are this package's, whose version is logged elsewhere."""
-ENDING = 32
-"""Characters at the end of a prompt, as the tokens of a letter after it are looked up."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +55,27 @@ class BenchmarkRun:
 
 
 def run_benchmarks(
-    model: Path,
+    model: LanguageModel,
     benchmarks: Mapping[str, EvaluationSet],
     settings: EvaluationSettings,
-    dtype: str,
     seed: int,
     progress: Progress = silent,
 ) -> BenchmarkRun:
-    """Load a model once and run every benchmark on it.
+    """Run every benchmark on a model.
 
-    All sets are read and checked before the model is loaded. The same seed draws the same items for every
+    All sets are read and checked before the model is asked. The same seed draws the same items for every
     model. Letters are compared and responses decoded greedily, so nothing else is random.
 
     Args:
-        model: Folder of a causal language model with its tokenizer and chat template, in safetensors.
+        model: In this process or on a server.
         benchmarks: Evaluation sets by name; each says how many items are drawn.
-        settings: In what batches, with how long responses.
-        dtype: `bfloat16` or `float32`.
+        settings: How long responses are.
         seed: Of the draw of items.
-        progress: Told how many requests are finished.
+        progress: Told how many prompts are finished.
 
     Raises:
-        ConsultationError: A set is malformed, an item does not fit into the model's context, the tokenizer has
-            no chat template or cannot tell the letters apart, or the model's probabilities are not finite.
+        ConsultationError: A set is malformed, an item does not fit into the model's context, the tokenizer
+            cannot tell the letters apart, or the model's probabilities are not finite.
     """
     sets = {
         name: sample_items(read_evaluation_set(set_), set_.limit, seed)
@@ -89,10 +84,12 @@ def run_benchmarks(
     if not sets:
         return BenchmarkRun({}, {}, {})
     with _quiet_environment():
-        harness = load_harness_model(model, dtype, settings.batch_size)
-        for name, items in sets.items():
-            _check_items(harness, benchmarks[name].place, items, settings.new_tokens)
-        results = _evaluate(harness, sets, settings.new_tokens, progress)
+        harness = harness_model(model, progress)
+        texts = {
+            name: _prompt_texts(harness, benchmarks[name].place, items, settings.new_tokens)
+            for name, items in sets.items()
+        }
+        results = _evaluate(harness, sets, texts, settings.new_tokens)
     samples = {name: results["samples"][name] for name in sets}
     tables = {name: _item_rows(name, items, samples[name]) for name, items in sets.items()}
     provenance = {
@@ -101,9 +98,8 @@ def run_benchmarks(
         "torch": version("torch"),
         "task_version": VERSION,
         "seed": seed,
-        "dtype": dtype,
         "settings": settings.model_dump(mode="json"),
-        "chat_template_digest": text_digest(str(harness.tokenizer.chat_template)),
+        **model.provenance,
         "benchmarks": {
             name: {
                 "format": set_.format,
@@ -182,81 +178,50 @@ def _quiet_environment() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _prompt_text(harness: Any, prompt: Prompt) -> str:
-    """What the model reads, as text. A beginning stands in the assistant's turn, not before its tag."""
-    if not prompt.turns:
-        return prompt.beginning
-    turns = [{"role": role, "content": text} for role, text in prompt.turns]
-    if prompt.beginning:
-        turns.append({"role": "assistant", "content": prompt.beginning})
-    return str(harness.apply_chat_template(turns, add_generation_prompt=not prompt.beginning))
+def _prompt_texts(
+    harness: Any, place: str, items: Sequence[Item], longest: int
+) -> dict[tuple[str, int], str]:
+    """Return what the model reads, by item and number of the prompt; what it cannot answer is named.
 
-
-def _check_items(harness: Any, place: str, items: Sequence[Item], new_tokens: int) -> None:
-    """Check what the harness would bend without a word: long prompts are cut from the left."""
-    single: set[tuple[str, tuple[str, ...]]] = set()
+    Args:
+        harness: See `harness_model`.
+        place: Of the items.
+        items: Of one benchmark.
+        longest: Response, in tokens.
+    """
+    texts: dict[tuple[str, int], str] = {}
     for item in items:
-        room = harness.max_length - (response_tokens(type(item), new_tokens) if item.generated else 1)
-        for prompt in item.prompts():
-            text = _prompt_text(harness, prompt)
-            n_tokens = len(harness.tok_encode(text))
-            if n_tokens > room:
-                raise ConsultationError(
-                    f"{place}: item {item.id!r} takes {n_tokens} tokens, but the model has room for {room}. "
-                    "Shorten or remove the item, give the benchmark fewer `shots` if it has any, or choose a model "
-                    "with a longer context."
-                )
-            if not isinstance(item, LetteredItem):
-                continue
-            # Only the end of a prompt has a say in how the letter after it is cut into tokens.
-            end = (text[-ENDING:], tuple(item.continuations))
-            if end not in single and not _one_token_each(harness, *end):
-                raise ConsultationError(
-                    f"{place}: the model's tokenizer has no single token for each of the letters "
-                    f"{', '.join(item.letters)} of item {item.id!r}. Choose another model or fewer choices."
-                )
-            single.add(end)
+        new_tokens = response_tokens(type(item), longest) if item.generated else 1
+        choices = item.continuations if isinstance(item, LetteredItem) else ()
+        try:
+            for number, prompt in enumerate(item.prompts()):
+                texts[item.id, number] = harness.text(prompt, new_tokens, choices)
+        except ConsultationError as error:
+            shorter = (
+                " Or remove the item, give the benchmark fewer `shots` if it has any, or choose a model with a "
+                "longer context."
+            )
+            more = shorter if isinstance(error, ConversationTooLong) else ""
+            raise ConsultationError(f"{place}: item {item.id!r}: {error}{more}") from error
+    return texts
 
 
-def _one_token_each(harness: Any, text: str, continuations: Sequence[str]) -> bool:
-    tokens = [tuple(harness._encode_pair(text, each)[1]) for each in continuations]
-    return len(set(tokens)) == len(tokens) and all(len(token) == 1 for token in tokens)
-
-
-def _evaluate(harness: Any, sets: Mapping[str, Sequence[Item]], new_tokens: int, progress: Progress) -> Any:
-    """Run all tasks together, so that requests of all benchmarks share batches.
+def _evaluate(
+    harness: Any,
+    sets: Mapping[str, Sequence[Item]],
+    texts: Mapping[str, Mapping[tuple[str, int], str]],
+    new_tokens: int,
+) -> Any:
+    """Run all tasks together, so that benchmarks with the same letters share batches.
 
     `simple_evaluate` would do the same after starting several programs to describe the machine.
     """
-    from lm_eval.api.model import CacheHook
     from lm_eval.evaluator import evaluate
     from lm_eval.tasks import TaskManager
 
-    total = sum(
-        len(item.continuations) if isinstance(item, LetteredItem) else len(item.prompts())
-        for items in sets.values()
-        for item in items
-    )
-
-    class Counter(CacheHook):
-        """The harness tells its cache of every finished request; this one only counts."""
-
-        def __init__(self) -> None:
-            super().__init__(None)
-            self.done = 0
-
-        def add_partial(self, attr: str, req: Any, res: Any) -> None:
-            self.done += 1
-            if self.done % 8 == 0 or self.done == total:
-                progress("benchmarks", self.done, total)
-
-    harness.set_cache_hook(Counter())
     manager = TaskManager(include_defaults=False)
     tasks = manager.load(
-        [
-            task_definition(name, items, partial(_prompt_text, harness), new_tokens)
-            for name, items in sets.items()
-        ]
+        [task_definition(name, items, texts[name], new_tokens) for name, items in sets.items()]
     )
     return evaluate(lm=harness, task_dict=tasks, bootstrap_iters=0, log_samples=True)
 

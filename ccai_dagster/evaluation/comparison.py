@@ -72,7 +72,7 @@ def compare_responses(
     they are a tie whatever it says.
 
     Args:
-        responses: For each arm its responses (`adherence.RESPONSES`) to the same prompts.
+        responses: For each arm its responses (see `adherence.write_responses`) to the same prompts.
         judge: The feedback model.
         settings: How many prompts.
         judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.

@@ -12,6 +12,7 @@ import polars as pl
 
 from ccai_dagster.evaluation.outcomes import FEEDBACK_MODEL
 from ccai_dagster.evaluation.rater_agreement import WITH_JUDGE
+from ccai_dagster.feedback.judge_accuracy import AT_CHANCE
 
 Row = Mapping[str, Any]
 
@@ -73,7 +74,7 @@ def _compared(rows: Sequence[Row]) -> list[str]:
 
 
 def _judge(row: Row) -> str:
-    return "the judge (at chance)" if row["judge_at_chance"] else "the judge"
+    return f"the judge ({AT_CHANCE})" if row["judge_at_chance"] else "the judge"
 
 
 def _pairs(rows: Sequence[Row]) -> str:

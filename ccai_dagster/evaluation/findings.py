@@ -14,6 +14,7 @@ from ccai_dagster.consultation import BASE
 from ccai_dagster.decisions.findings import Finding
 from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, ELO_BENCHMARK, PEOPLE_ELO, metric_limits
+from ccai_dagster.feedback.judge_accuracy import BY_JUDGE_AT_CHANCE, SCORES_AT_CHANCE
 
 SMALL_SHARE = 0.05
 """A difference is called small if its whole interval lies within this share of the metric's range."""
@@ -61,10 +62,7 @@ def findings(scores: pl.DataFrame) -> list[str]:
         )
     sentences += _unanswered(shown)
     if shown["judge_at_chance"].any():
-        sentences.append(
-            "Adherence and the judge's Elo rest on a feedback model that, on comparisons labelled by people, was not "
-            "measurably better than a coin. They show that the machinery works, not how the models behave."
-        )
+        sentences.append(SCORES_AT_CHANCE)
     return sentences
 
 
@@ -140,7 +138,7 @@ def _detectable(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _difference(row: Mapping[str, Any]) -> str:
     direction = "higher" if row["difference"] > 0 else "lower"
-    chance = " The judge behind this figure is at chance." if row["judge_at_chance"] else ""
+    chance = BY_JUDGE_AT_CHANCE if row["judge_at_chance"] else ""
     measure = _measure(row)
     size = _points(abs(row["difference"])).lstrip("+")
     return (

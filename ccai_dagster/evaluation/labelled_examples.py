@@ -16,8 +16,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ccai_dagster.contracts import ADHERENCE_EXAMPLES, CONTRAST_PAIRS
+from ccai_dagster.core.files import read_text
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.plain_files import read_text
 
 REJECTED = "rejected statements"
 """Stands where a constitution's arm stands, for statements that moderation kept and that did not reach the cut."""

@@ -11,11 +11,6 @@ import polars as pl
 
 FEEDBACK_MODEL, PEOPLE = "feedback model", "people"
 COUNTS = ("win", "tie", "loss")
-OUTCOMES = {
-    **dict.fromkeys(("quality", "prompt_id", "rater", "arm_a", "arm_b"), pl.String()),
-    **dict.fromkeys(COUNTS, pl.Float64()),
-}
-"""Columns of what came of comparisons: how far arm a won, tied and lost, 1 together; null if unanswered."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +19,8 @@ class Outcomes:
 
     Attributes:
         source: `FEEDBACK_MODEL` or `PEOPLE`.
-        table: Columns `OUTCOMES`.
+        table: `quality`, `prompt_id`, `rater`, `arm_a`, `arm_b`, and how far arm a won, tied and lost (`COUNTS`), 1
+            together; null if unanswered.
         judge: Name of the feedback model; empty for people.
         judge_at_chance: Whether it was not measured to be better than chance.
     """

@@ -13,8 +13,8 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ccai_dagster.core.files import write_file
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.whole_files import replace_content
 
 KEY_FILE = Path("keys") / "pairs.csv"
 LOCK = ".lock"
@@ -103,6 +103,6 @@ def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
 def replace(path: Path, content: str) -> None:
     """Put new content in place of a file's, so that nobody reads half of it."""
     try:
-        replace_content(path, content.encode())
+        write_file(path, content)
     except OSError as error:
         raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.core.files import written_alone
+from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.digest import value_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.comparison import QUESTIONS
 from ccai_dagster.evaluation.rating_files import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace
 from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.visible import spreadsheet_cell, visible, visible_lines
-from ccai_dagster.whole_files import written_alone
 
 SHEET_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
 
@@ -45,7 +45,7 @@ def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
     """
     return value_digest(
         [
-            " ".join(visible_lines(text).strip().lstrip("'").split())
+            " ".join(printable_lines(text).strip().lstrip("'").split())
             for text in (prompt, response_1, response_2)
         ]
     )
@@ -70,11 +70,13 @@ def blinded_sheet(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
     known = sorted({*comparisons["arm_a"], *comparisons["arm_b"]})
     if len(set(arms)) != 2 or not set(arms) <= set(known):
         raise ConsultationError(
-            f"--arms {visible(','.join(arms))}: name two different ones of {', '.join(known)}, as in --arms "
+            f"--arms {printable(','.join(arms))}: name two different ones of {', '.join(known)}, as in --arms "
             f"{','.join(known[:2])}."
         )
     if quality not in QUESTIONS:
-        raise ConsultationError(f"--quality {visible(quality)}: it must be {' or '.join(sorted(QUESTIONS))}.")
+        raise ConsultationError(
+            f"--quality {printable(quality)}: it must be {' or '.join(sorted(QUESTIONS))}."
+        )
     own = comparisons.filter(
         pl.col("quality") == quality, pl.col("arm_a").is_in(arms), pl.col("arm_b").is_in(arms)
     )
@@ -91,7 +93,7 @@ def blinded_sheet(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
     for row in sorted(rows, key=lambda row: row["pair_id"]):
         sides = ("a", "b") if derived_seed(seed, "shown first", row["pair_id"]) % 2 else ("b", "a")
         shown = [row["prompt"], *(row[f"response_{side}"] for side in sides)]
-        cells = [spreadsheet_cell(visible_lines(text)) for text in shown]
+        cells = [spreadsheet_cell(printable_lines(text)) for text in shown]
         sheet.append((row["pair_id"], quality, QUESTIONS[quality], *cells, ""))
         values = [row["pair_id"], quality, row["prompt_id"], *(row[f"arm_{side}"] for side in sides)]
         key.append(dict(zip(KEY_COLUMNS, [*values, texts_digest(*shown)], strict=True)))

@@ -16,6 +16,8 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.contracts import RATINGS
+from ccai_dagster.core.files import written_alone
+from ccai_dagster.core.text import printable
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.rating_files import (
     KEY_FILE,
@@ -28,8 +30,6 @@ from ccai_dagster.evaluation.rating_files import (
     replace,
 )
 from ccai_dagster.evaluation.rating_sheets import texts_digest
-from ccai_dagster.visible import visible
-from ccai_dagster.whole_files import written_alone
 
 NEEDED = ("pair_id", "prompt", "response_1", "response_2", "rating")
 ANSWERS = ("1", "2", "tie")
@@ -63,7 +63,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
     """
     if not RATER.fullmatch(rater):
         raise ConsultationError(
-            f"--rater {visible(rater)}: give a role or pseudonym of lower-case letters, digits and -, such as "
+            f"--rater {printable(rater)}: give a role or pseudonym of lower-case letters, digits and -, such as "
             "rater-1, and never a name or an address."
         )
     if not folder.is_dir():
@@ -151,13 +151,13 @@ def _problem(
     """Say what is wrong with one row by itself."""
     if pair_id not in key:
         return (
-            f"pair {visible(pair_id, 60) or '(empty)'} was never exported from this consultation; remove the row, or "
+            f"pair {printable(pair_id, 60) or '(empty)'} was never exported from this consultation; remove the row, or "
             "import into the consultation it comes from"
         )
     if texts_digest(row["prompt"], row["response_1"], row["response_2"]) != key[pair_id]["texts_digest"]:
         return f"prompt or responses of pair {pair_id} are not as they were exported; restore them from the export"
     if answer and answer not in ANSWERS:
-        return f"the rating {visible(answer, 60)!r} must be 1, 2 or tie, or empty where it is not rated yet"
+        return f"the rating {printable(answer, 60)!r} must be 1, 2 or tie, or empty where it is not rated yet"
     return None
 
 
@@ -171,10 +171,10 @@ def _ratings_of(path: Path, key: Mapping[str, Mapping[str, str]]) -> dict[str, s
         pair_id, rating = row["pair_id"], row["rating"]
         if pair_id not in key:
             problems.append(
-                f"row {number}: pair {visible(pair_id, 60)} is not in {KEY_FILE}; restore the key"
+                f"row {number}: pair {printable(pair_id, 60)} is not in {KEY_FILE}; restore the key"
             )
         elif rating not in ANSWERS:
-            problems.append(f"row {number}: the rating {visible(rating, 60)!r} must be 1, 2 or tie")
+            problems.append(f"row {number}: the rating {printable(rating, 60)!r} must be 1, 2 or tie")
         elif pair_id in found:
             problems.append(f"row {number}: pair {pair_id} stands twice; keep one row")
         found[pair_id] = rating

@@ -6,18 +6,18 @@ items' own (`items`); running them belongs to `benchmarks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccai_dagster.digest import value_digest
-from ccai_dagster.evaluation.items import Item, LetteredItem, Prompt
+from ccai_dagster.evaluation.items import Item, LetteredItem
 
 VERSION = 2
 """Raised whenever a prompt or a score changes meaning: figures are only compared within one version."""
 
 
 def task_definition(
-    name: str, items: Sequence[Item], prompt_text: Callable[[Prompt], str], new_tokens: int
+    name: str, items: Sequence[Item], texts: Mapping[tuple[str, int], str], new_tokens: int
 ) -> dict[str, Any]:
     """Return a harness task (version 0.4.13) over these items, with a document for each of their prompts.
 
@@ -27,7 +27,7 @@ def task_definition(
     Args:
         name: Name of the benchmark.
         items: Items of one format, in the order to run them.
-        prompt_text: Renders a prompt in the model's chat template.
+        texts: What the model reads, by item and number of the prompt.
         new_tokens: Longest response, in tokens, where the format has no length of its own.
 
     Returns:
@@ -47,7 +47,7 @@ def task_definition(
         return {"test": Dataset.from_list(documents)}
 
     def doc_to_text(doc: dict[str, Any]) -> str:
-        return prompt_text(by_id[doc["id"]].prompts()[doc["prompt"]])
+        return texts[doc["id"], doc["prompt"]]
 
     def doc_to_choice(doc: dict[str, Any]) -> list[str]:
         item = by_id[doc["id"]]

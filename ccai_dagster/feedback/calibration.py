@@ -14,7 +14,7 @@ import polars as pl
 from ccai_dagster.contracts import JUDGE_ANSWERS
 from ccai_dagster.decisions.settled_values import FeedbackMethod
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.judgements import REASONING, Comparison, Judge, judge_comparisons
+from ccai_dagster.feedback.judgements import REASONING, Judge, Question, judge_comparisons
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import ReasoningSettings
@@ -71,7 +71,7 @@ def judge_answers(
             judgements = judge_comparisons(
                 judge,
                 [
-                    Comparison(row["prompt"], row["response_a"], row["response_b"], row[PRINCIPLE])
+                    Question(row["prompt"], row["response_a"], row["response_b"], row[PRINCIPLE])
                     for row in asked
                 ],
                 method,

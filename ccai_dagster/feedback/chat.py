@@ -17,16 +17,31 @@ def rendered(tokenizer: Any, conversation: Conversation, *, open_turn: bool) -> 
     Args:
         tokenizer: A transformers tokenizer with a chat template.
         conversation: Turns; what they say is untrusted.
-        open_turn: Whether to begin the assistant's next turn.
+        open_turn: Whether to begin the assistant's next turn, or to leave open the one that the conversation ends with.
 
     Returns:
         The text, in which only the template has put control tokens.
     """
+    if open_turn and is_plain(conversation):
+        return without_control_tokens(tokenizer, conversation[0][1])
+    continued = open_turn and conversation[-1][0] == "assistant"
     messages = [
         {"role": role, "content": without_control_tokens(tokenizer, content)}
         for role, content in conversation
     ]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_turn))
+    return str(
+        tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=open_turn and not continued,
+            continue_final_message=continued,
+        )
+    )
+
+
+def is_plain(conversation: Conversation) -> bool:
+    """Tell whether this is plain text to be continued, outside a chat."""
+    return [role for role, _ in conversation] == ["assistant"]
 
 
 def without_control_tokens(tokenizer: Any, text: str) -> str:

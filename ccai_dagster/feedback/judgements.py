@@ -57,7 +57,7 @@ _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Question:
     """Two responses to one prompt, to be compared under one principle."""
 
     prompt: str
@@ -92,7 +92,7 @@ class Judgement:
 
 def judge_comparisons(
     judge: Judge,
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[Question],
     method: FeedbackMethod,
     progress: Progress = silent,
     reasoning: ReasoningSettings = REASONING,
@@ -125,7 +125,7 @@ def judge_comparisons(
 
 
 def _asked(
-    judge: Judge, comparisons: Sequence[Comparison], method: FeedbackMethod, reasoning: ReasoningSettings
+    judge: Judge, comparisons: Sequence[Question], method: FeedbackMethod, reasoning: ReasoningSettings
 ) -> list[Judgement]:
     if method == "tuned":
         return _by_scores(cast(ScoringModel, judge), comparisons)
@@ -140,7 +140,7 @@ def _asked(
     )
 
 
-def _both_orders(comparisons: Sequence[Comparison]) -> list[tuple[str, str, str, str]]:
+def _both_orders(comparisons: Sequence[Question]) -> list[tuple[str, str, str, str]]:
     """Prompt, principle and responses, with response a first and then with response a second."""
     return [
         (pair.prompt, pair.principle, first, second)
@@ -156,7 +156,7 @@ def _chosen(judge: LanguageModel, conversations: Sequence[Sequence[Turn]]) -> li
 
 
 def _by_reasoned_letters(
-    judge: LanguageModel, comparisons: Sequence[Comparison], settings: ReasoningSettings
+    judge: LanguageModel, comparisons: Sequence[Question], settings: ReasoningSettings
 ) -> list[Judgement]:
     questions: list[list[Turn]] = [
         [("user", reasoning_question(*each))] for each in _both_orders(comparisons)
@@ -221,7 +221,7 @@ def letters_judgement(forward: np.ndarray, backward: np.ndarray) -> Judgement:
     return Judgement((first + second) / 2, first, second, mass)
 
 
-def _by_scores(judge: ScoringModel, comparisons: Sequence[Comparison]) -> list[Judgement]:
+def _by_scores(judge: ScoringModel, comparisons: Sequence[Question]) -> list[Judgement]:
     scores = judge.scores(
         [
             (scored_prompt(pair.prompt, pair.principle), response)
@@ -243,7 +243,7 @@ def _logistic(margin: float) -> float:
     return float(1 / (1 + np.exp(-np.clip(margin, -500, 500))))
 
 
-def _by_contrast(judge: LanguageModel, comparisons: Sequence[Comparison]) -> list[Judgement]:
+def _by_contrast(judge: LanguageModel, comparisons: Sequence[Question]) -> list[Judgement]:
     conversations: list[list[Turn]] = []
     responses: list[str] = []
     for pair in comparisons:

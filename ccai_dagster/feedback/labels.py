@@ -17,9 +17,9 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import draw_principle
 from ccai_dagster.feedback.judgements import (
     REASONING,
-    Comparison,
     Judge,
     Judgement,
+    Question,
     judge_comparisons,
 )
 from ccai_dagster.progress import Progress, silent
@@ -78,7 +78,7 @@ def label_pairs(
         judge_comparisons(
             judge,
             [
-                Comparison(row["prompt"], row["response_a"], row["response_b"], principle["text"])
+                Question(row["prompt"], row["response_a"], row["response_b"], principle["text"])
                 for row, principle, different in zip(rows, drawn, differ, strict=True)
                 if different
             ],

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ccai_dagster.core.text import FORMULA, printable
 from ccai_dagster.digest import text_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompt_coverage import TRAINING_PURPOSES
 from ccai_dagster.feedback.prompts import carries_theme
-from ccai_dagster.visible import FORMULA, visible
 
 VERSION = "1"
 """Raised when a template or the request below changes its words."""
@@ -169,7 +169,7 @@ def draft_with_model(model: LanguageModel, wanted: list[Wanted], seed: int) -> l
     drafts: list[Draft | None] = []
     for each, response in zip(wanted, responses, strict=True):
         first = next((line.strip(" \t\"“”'") for line in response.splitlines() if line.strip()), "")
-        text = visible(first[:LONGEST])
+        text = printable(first[:LONGEST])
         usable = bool(re.search(r"\w", text)) and not FORMULA.match(text)
         drafts.append(Draft(each, text, drafted_by) if usable else None)
     return drafts
@@ -192,9 +192,9 @@ def _resolved(named: Collection[str], coverage: pl.DataFrame) -> set[str]:
             if name in (key, f"{arm}/{key}")
         ]
         if not own:
-            raise ConsultationError(f"--principle {visible(name)}: no constitution has this principle.")
+            raise ConsultationError(f"--principle {printable(name)}: no constitution has this principle.")
         if len(own) > 1:
-            raise ConsultationError(f"--principle {visible(name)}: name one of {', '.join(own)}.")
+            raise ConsultationError(f"--principle {printable(name)}: name one of {', '.join(own)}.")
         found.add(own[0])
     return found
 

@@ -13,13 +13,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccai_dagster.core.files import check_new_id, csv_rows, lock_beside, write_file, written_alone
+from ccai_dagster.core.text import FORMULA
 from ccai_dagster.digest import text_digest
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.plain_files import check_new_id, csv_rows
 from ccai_dagster.feedback.prompt_drafts import Draft
 from ccai_dagster.feedback.prompts import PROMPT_HEADER, check_prompt
-from ccai_dagster.visible import FORMULA
-from ccai_dagster.whole_files import lock_beside, replace_content, written_alone
 
 FILE_NAME = "prompts_drafted.csv"
 DRAFT_HEADER = (*PROMPT_HEADER, "principle", "drafted_by", "draft_digest")
@@ -80,7 +79,7 @@ def add_drafts(path: Path, drafts: Sequence[Draft]) -> None:
                 f"{present[doubled[0]].where}: `prompt_id` {doubled[0]} is there already."
             )
         old = path.read_bytes() if path.exists() else _appended(b"", [DRAFT_HEADER])
-        replace_content(path, _appended(old, rows))
+        write_file(path, _appended(old, rows))
 
 
 def checked_drafts(
@@ -146,7 +145,7 @@ def add_prompts(path: Path, drafts: Iterable[WaitingDraft]) -> list[str]:
     with written_alone(path, lock_beside(path)):
         rows = new_prompts(path, drafts)
         if rows:
-            replace_content(path, _appended(path.read_bytes(), rows))
+            write_file(path, _appended(path.read_bytes(), rows))
     return [row[0] for row in rows]
 
 
@@ -159,7 +158,7 @@ def remove_drafts(path: Path, ids: Collection[str]) -> None:
     with written_alone(path, lock_beside(path)):
         gone = {each for each in read_drafts(path) if each in ids}
         kept = [record for key, record in _records(path.read_bytes().decode()) if key not in gone]
-        replace_content(path, "".join(kept).encode())
+        write_file(path, "".join(kept))
 
 
 def _records(content: str) -> Iterator[tuple[str, str]]:

@@ -16,9 +16,9 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PROMPTS
+from ccai_dagster.core.files import check_new_id, csv_rows, read_text
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.plain_files import check_new_id, csv_rows, read_text
 
 PROMPT_HEADER = ("prompt_id", "text", "purpose", "themes")
 THEME_HEADER = ("theme", "words")

@@ -4,7 +4,7 @@ Questions to a feedback model repeat themselves: one prompt in two orders, under
 with each of two responses, all of them after the same answered examples. What is computed for a shared beginning (keys
 and values of every layer) serves all that follow. Beginnings are shared on two levels: what all sequences have in
 common (`common_beginning`), and after it what groups of them have (`shared_prefixes`). How that is read is the
-backend's business (`resources.language_models`).
+backend's business (`ccai_dagster.stages.transformers_model`).
 """
 
 from __future__ import annotations

@@ -6,17 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import MUTED, colour, draw, marker, plain
+from ccai_dagster.pictures.style import MUTED, Picture, colour, draw, marker, plain
 
 
-def calibration_curve(curve: pl.DataFrame) -> bytes:
+def calibration_curve(curve: pl.DataFrame) -> Picture:
     """Draw how often the labels agree with the model against how sure it is, one line a source.
 
     Args:
         curve: `source`, `n`, `confidence`, `agreement`, `agreement_low`, `agreement_high`, one row a bin.
-
-    Returns:
-        PNG.
     """
 
     def paint(figure: Any) -> None:
@@ -42,11 +39,6 @@ def calibration_curve(curve: pl.DataFrame) -> bytes:
         axes.grid(axis="y")
         axes.legend(loc="lower right")
 
-    return draw(paint, 3.4)
-
-
-def calibration_curve_alt(curve: pl.DataFrame) -> str:
-    """Say in words what `calibration_curve` shows."""
     parts = [
         f"{source}: " + ", ".join(
             f"{agreement:.2f} at {confidence:.2f} ({n})"
@@ -57,4 +49,5 @@ def calibration_curve_alt(curve: pl.DataFrame) -> str:
         )
         for source in sorted(curve["source"].unique())
     ]  # fmt: skip
-    return f"Agreement of held-out labels by the model's confidence. {'; '.join(parts) or 'No labels'}."
+    alt = f"Agreement of held-out labels by the model's confidence. {'; '.join(parts) or 'No labels'}."
+    return Picture(draw(paint, 3.4), alt)

@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, draw, median
+from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, Picture, draw, median
 from ccai_dagster.pictures.uncertainty import SIDES, with_sides
 
 
 def gac_distribution(
     gac_scores: pl.DataFrame, threshold: float | None, consensus_stability: pl.DataFrame | None = None
-) -> bytes:
+) -> Picture:
     """Draw how many statements reach which group-aware consensus.
 
     Args:
@@ -23,9 +23,6 @@ def gac_distribution(
         threshold: The cut on record, in [0, 1]; None if statements are not chosen by a threshold.
         consensus_stability: CONSENSUS_STABILITY; if given, statements are told apart by how often they reach the
             cut when participants are drawn anew.
-
-    Returns:
-        PNG.
     """
     scored = _sides(gac_scores, threshold, consensus_stability)
     shown = dict(SIDES)
@@ -55,34 +52,21 @@ def gac_distribution(
         if names:
             figure.legend(loc="outside lower center", ncols=2)
 
-    return draw(paint, 3.9)
+    alt = f"Histogram of the group-aware consensus of {scored.height} statements"
+    if not scored.is_empty():
+        alt += f", half of them above {median(scored['gac']):.2f}"
+        if threshold is not None:
+            alt += f"; {int((scored['gac'] >= threshold).sum())} reach the cut at {threshold:g}"
+        if consensus_stability is not None:
+            alt += f"; {int((scored['side'] == 'open').sum())} are within sampling error of the cut"
+    return Picture(draw(paint, 3.9), f"{alt}.")
 
 
-def gac_distribution_alt(
-    gac_scores: pl.DataFrame, threshold: float | None, consensus_stability: pl.DataFrame | None = None
-) -> str:
-    """Say in words what `gac_distribution` shows."""
-    scored = _sides(gac_scores, None, None)
-    start = f"Histogram of the group-aware consensus of {scored.height} statements"
-    if scored.is_empty():
-        return f"{start}."
-    text = f"{start}, half of them above {median(scored['gac']):.2f}"
-    if threshold is not None:
-        text += f"; {int((scored['gac'] >= threshold).sum())} reach the cut at {threshold:g}"
-    if consensus_stability is not None:
-        unsure = int((_sides(gac_scores, threshold, consensus_stability)["side"] == "open").sum())
-        text += f"; {unsure} are within sampling error of the cut"
-    return f"{text}."
-
-
-def polarization(gac_scores: pl.DataFrame) -> bytes:
+def polarization(gac_scores: pl.DataFrame) -> Picture:
     """Draw how evenly statements divide all participants, with and without those who pass.
 
     Args:
         gac_scores: GAC_SCORES; statements nobody voted on are left out.
-
-    Returns:
-        PNG.
     """
     columns = {
         "polarization_index": "polarization index",
@@ -116,18 +100,14 @@ def polarization(gac_scores: pl.DataFrame) -> bytes:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper right")
 
-    return draw(paint, 3.3)
-
-
-def polarization_alt(gac_scores: pl.DataFrame) -> str:
-    """Say in words what `polarization` shows."""
     values = gac_scores["polarization_index"].drop_nulls()
-    if values.is_empty():
-        return "Histogram of the polarization index of no statements."
-    return (
+    alt = (
         f"Histogram of the polarization index of {values.len()} statements, "
         f"from 0, everybody on one side, to 1, evenly divided; the median is {median(values):.2f}."
+        if not values.is_empty()
+        else "Histogram of the polarization index of no statements."
     )
+    return Picture(draw(paint, 3.3), alt)
 
 
 def _sides(

@@ -6,22 +6,19 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import INK, MUTED, colour, draw, marker, plain
+from ccai_dagster.pictures.style import INK, MUTED, Picture, colour, draw, marker, plain
 
 MOST = 30
 """Rows drawn at most; the widest intervals are left out first, since they tell least, and counted in words."""
 
 
-def score_differences(eval_scores: pl.DataFrame) -> bytes:
+def score_differences(eval_scores: pl.DataFrame) -> Picture:
     """Draw the paired differences of whole benchmarks and of adherence, in points, with their 95 % intervals.
 
     Args:
         eval_scores: EVAL_SCORES; Elo has no paired differences and is not drawn.
-
-    Returns:
-        PNG.
     """
-    rows = _rows(eval_scores)
+    rows = _narrowest(eval_scores)
     pairs = sorted({(row["arm"], row["compared_with"]) for row in rows})
 
     def paint(figure: Any) -> None:
@@ -38,30 +35,24 @@ def score_differences(eval_scores: pl.DataFrame) -> bytes:
         axes.set_xlabel("points of a hundred, 95 % intervals")
         axes.set_title("What differs between models")
 
-    return draw(paint, 1.2 + 0.27 * max(1, len(rows)))
-
-
-def score_differences_alt(eval_scores: pl.DataFrame) -> str:
-    """Say in words what `score_differences` shows; the figures themselves belong in a table beside it."""
-    rows = _rows(eval_scores)
-    if not rows:
-        return "No two models were compared."
-    left_out = _whole(eval_scores).height - len(rows)
+    left_out = _compared(eval_scores).height - len(rows)
     apart = sum(row["difference_low"] > 0 or row["difference_high"] < 0 for row in rows)
-    return (
+    alt = (
         f"Paired differences with 95 % intervals in {len(rows)} comparisons of two models; {apart} of the intervals "
         "leave out zero, before any correction for their number."
         + (f" {left_out} more, with wider intervals, are not drawn." if left_out else "")
     )
+    height = 1.2 + 0.27 * max(1, len(rows))
+    return Picture(draw(paint, height), alt if rows else "No two models were compared.")
 
 
-def _rows(eval_scores: pl.DataFrame) -> list[dict[str, Any]]:
-    whole = _whole(eval_scores).sort("benchmark", "metric", "category", "arm", "compared_with")
+def _narrowest(eval_scores: pl.DataFrame) -> list[dict[str, Any]]:
+    whole = _compared(eval_scores).sort("benchmark", "metric", "category", "arm", "compared_with")
     width = pl.col("difference_high") - pl.col("difference_low")
     return whole.filter(width.rank("ordinal") <= MOST).to_dicts()
 
 
-def _whole(eval_scores: pl.DataFrame) -> pl.DataFrame:
+def _compared(eval_scores: pl.DataFrame) -> pl.DataFrame:
     return eval_scores.filter(
         ((pl.col("category") == "all") | (pl.col("benchmark") == "adherence"))
         & pl.col("difference").is_not_null()

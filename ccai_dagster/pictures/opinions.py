@@ -10,18 +10,11 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.deliberation.group_names import group_name
-from ccai_dagster.pictures.style import INK, PALE, colour, draw, marker, median
+from ccai_dagster.pictures.style import INK, PALE, Picture, colour, draw, marker, median
 
 
-def opinion_map(opinion_groups: pl.DataFrame) -> bytes:
-    """Draw every participant as a point, near those who voted alike.
-
-    Args:
-        opinion_groups: OPINION_GROUPS.
-
-    Returns:
-        PNG.
-    """
+def opinion_map(opinion_groups: pl.DataFrame) -> Picture:
+    """Draw every participant as a point, near those who voted alike."""
     groups = opinion_groups.sort("participant_id")
 
     def paint(figure: Any) -> None:
@@ -60,35 +53,28 @@ def opinion_map(opinion_groups: pl.DataFrame) -> bytes:
         if not groups.is_empty():
             figure.legend(loc="outside lower center", ncols=3)
 
-    return draw(paint, 4.9)
-
-
-def opinion_map_alt(opinion_groups: pl.DataFrame) -> str:
-    """Say in words what `opinion_map` shows."""
     sizes = opinion_groups.group_by("group_id").len().sort("group_id")
     parts = [f"{group_name(group)} with {count} people" for group, count in sizes.iter_rows()]
-    return f"Map of {opinion_groups.height} participants by how they voted: {', '.join(parts) or 'nobody'}."
+    alt = f"Map of {groups.height} participants by how they voted: {', '.join(parts) or 'nobody'}."
+    return Picture(draw(paint, 4.9), alt)
 
 
-def agreement_by_group(gac_scores: pl.DataFrame, threshold: float | None = None) -> bytes:
+def agreement_by_group(gac_scores: pl.DataFrame, threshold: float | None = None) -> Picture:
     """Draw the share of each opinion group that agrees, for all statements in order of consensus.
 
     Args:
         gac_scores: GAC_SCORES; statements without a score are left out.
         threshold: The cut on record, in [0, 1]; statements right of it do not reach it.
-
-    Returns:
-        PNG.
     """
-    ranked = _ranked(gac_scores)
+    ranked = _by_consensus(gac_scores)
+    spans = ranked.select(
+        "rank",
+        pl.col("group_agreement").list.min().alias("low"),
+        pl.col("group_agreement").list.max().alias("high"),
+    )
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
-        spans = ranked.select(
-            "rank",
-            pl.col("group_agreement").list.min().alias("low"),
-            pl.col("group_agreement").list.max().alias("high"),
-        )
         axes.vlines(spans["rank"], spans["low"], spans["high"], color=PALE, linewidth=0.8, zorder=1)
         long = ranked.select("rank", "group_ids", "group_agreement").explode("group_ids", "group_agreement")
         for group_id in sorted(long["group_ids"].drop_nulls().unique()):
@@ -115,29 +101,21 @@ def agreement_by_group(gac_scores: pl.DataFrame, threshold: float | None = None)
         if not ranked.is_empty():
             figure.legend(loc="outside lower center", ncols=5, markerscale=1.8)
 
-    return draw(paint, 3.8)
-
-
-def agreement_by_group_alt(gac_scores: pl.DataFrame, threshold: float | None = None) -> str:
-    """Say in words what `agreement_by_group` shows."""
-    ranked = _ranked(gac_scores)
     if ranked.is_empty():
-        return "Agreement of each opinion group with no statements."
-    gap = ranked.select(
-        pl.col("group_agreement").list.max() - pl.col("group_agreement").list.min()
-    ).to_series()
+        return Picture(draw(paint, 3.8), "Agreement of each opinion group with no statements.")
     cut = "" if threshold is None else f", with the cut at {threshold:g} marked"
-    return (
+    alt = (
         f"Share of each opinion group that agrees with each of {ranked.height} statements{cut}; "
-        f"on half of the statements the groups are more than {median(gap):.0%} apart."
+        f"on half of the statements the groups are more than {median(spans['high'] - spans['low']):.0%} apart."
     )
+    return Picture(draw(paint, 3.8), alt)
 
 
 def _group_ids(opinion_groups: pl.DataFrame) -> list[int]:
     return sorted(opinion_groups["group_id"].unique())
 
 
-def _ranked(gac_scores: pl.DataFrame) -> pl.DataFrame:
+def _by_consensus(gac_scores: pl.DataFrame) -> pl.DataFrame:
     scored = gac_scores.filter(pl.col("gac").is_not_null()).sort(
         ["gac", "statement_id"], descending=[True, False]
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, draw
+from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, Picture, draw
 
 CROSSINGS = {
     "stays above": (COLOURS[0], "o"),
@@ -20,15 +20,12 @@ CROSSINGS = {
 BY_POSITION, BY_ID = "as the published file has them", "each at the participant it belongs to"
 
 
-def published_and_corrected(replicated_statements: pl.DataFrame, threshold: float) -> bytes:
+def published_and_corrected(replicated_statements: pl.DataFrame, threshold: float) -> Picture:
     """Draw the published consensus of every statement against the corrected one, with the threshold on both axes.
 
     Args:
         replicated_statements: REPLICATED_STATEMENTS.
         threshold: The published threshold, in [0, 1].
-
-    Returns:
-        PNG.
     """
 
     def paint(figure: Any) -> None:
@@ -77,32 +74,21 @@ def published_and_corrected(replicated_statements: pl.DataFrame, threshold: floa
         axes.set_title("What the correction moves")
         axes.legend(loc="upper left")
 
-    return draw(paint, 6.6)
-
-
-def published_and_corrected_alt(replicated_statements: pl.DataFrame, threshold: float) -> str:
-    """Say in words what `published_and_corrected` shows."""
     counts = {
         crossing: replicated_statements.filter(pl.col("crossing") == crossing).height
         for crossing in CROSSINGS
     }
-    return (
+    alt = (
         f"Each of {replicated_statements.height} statements as a point, its published consensus to the right and "
         f"its corrected one upwards. At the threshold of {threshold:g}, {counts['stays above']} stay above, "
         f"{counts['stays below']} stay below, {counts['falls below']} fall below and {counts['rises above']} rise "
         "above."
     )
+    return Picture(draw(paint, 6.6), alt)
 
 
-def shuffled_fit(alignment_evidence: pl.DataFrame) -> bytes:
-    """Draw how well shuffled groups fit the votes, and how well the published groups do in both places.
-
-    Args:
-        alignment_evidence: ALIGNMENT_EVIDENCE.
-
-    Returns:
-        PNG.
-    """
+def shuffled_fit(alignment_evidence: pl.DataFrame) -> Picture:
+    """Draw how well shuffled groups fit the votes, and how well the published groups do in both places."""
     shuffled, observed = _fits(alignment_evidence)
 
     def paint(figure: Any) -> None:
@@ -119,17 +105,12 @@ def shuffled_fit(alignment_evidence: pl.DataFrame) -> bytes:
         axes.set_title("Do the published groups fit the votes?")
         axes.legend(loc="upper center")
 
-    return draw(paint, 3.5)
-
-
-def shuffled_fit_alt(alignment_evidence: pl.DataFrame) -> str:
-    """Say in words what `shuffled_fit` shows."""
-    shuffled, observed = _fits(alignment_evidence)
-    return (
+    alt = (
         f"Histogram of the summed chi-square of {len(shuffled)} random shuffles of the published groups, from "
         f"{min(shuffled):,.0f} to {max(shuffled):,.0f}. The published groups {BY_POSITION} reach "
         f"{observed[BY_POSITION]:,.0f}; {BY_ID}, {observed[BY_ID]:,.0f}."
     )
+    return Picture(draw(paint, 3.5), alt)
 
 
 def _fits(alignment_evidence: pl.DataFrame) -> tuple[list[float], dict[str, float]]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import INK, PALE, draw, plain
+from ccai_dagster.pictures.results import arms_of
+from ccai_dagster.pictures.style import INK, PALE, Picture, draw, plain
 
 YARDSTICKS = {"uniform": "no\npreference", "nearest_value": "nearest\ngroup", "ceiling": "expected\nat best"}
 """Columns beside the models, and how they are headed."""
@@ -17,16 +18,13 @@ DARK = 0.55
 """From this place on the colour scale on, figures in a cell are white."""
 
 
-def representativeness(table: pl.DataFrame) -> bytes:
+def representativeness(table: pl.DataFrame) -> Picture:
     """Draw the values of one set of questions, a row a group and a column a model.
 
     Args:
         table: OPINION_REPRESENTATIVENESS of one benchmark.
-
-    Returns:
-        PNG.
     """
-    arms, rows = _arms(table), _rows(table)
+    arms, rows = arms_of(table), _values(table)
     columns = [*(plain(arm, 12) for arm in arms), *YARDSTICKS.values()]
 
     def paint(figure: Any) -> None:
@@ -59,32 +57,24 @@ def representativeness(table: pl.DataFrame) -> bytes:
             fontsize=9,
         )
 
-    return draw(paint, 1.1 + 0.34 * max(1, len(rows)))
-
-
-def representativeness_alt(table: pl.DataFrame) -> str:
-    """Say in words what `representativeness` shows; the figures stand in the table beside it."""
+    height = 1.1 + 0.34 * max(1, len(rows))
     if table.is_empty():
-        return "No model was asked for opinions."
+        return Picture(draw(paint, height), "No model was asked for opinions.")
     parts = []
-    for arm in _arms(table):
+    for arm in arms:
         own = table.filter(pl.col("arm") == arm).sort("value", "attribute", "group")
         ends = [f"{own['value'][place]:.3f} ({own['group'][place]})" for place in (0, -1)]
         parts.append(f"{arm} from {' to '.join(ends)}")
     n_groups = table.select("attribute", "group").n_unique()
     lowest, highest = (f"{end:.3f}" for end in (min(table["uniform"]), max(table["uniform"])))
-    return (
+    alt = (
         f"Heat map of representativeness of {n_groups} groups: {'; '.join(parts)}. A model without preferences "
         f"has {lowest} to {highest}."
     )
+    return Picture(draw(paint, height), alt)
 
 
-def _arms(table: pl.DataFrame) -> list[str]:
-    """All arms, the untrained model first."""
-    return sorted(table["arm"].unique(), key=lambda arm: (arm != "base", arm))
-
-
-def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
+def _values(table: pl.DataFrame) -> list[dict[str, Any]]:
     """One row a group: its label and its values in the order of the columns, None where there is none."""
     rows = []
     for attribute, group in (
@@ -100,8 +90,8 @@ def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
             {
                 "attribute": attribute,
                 "label": group if attribute == "everybody" else f"{attribute}: {group}",
-                "values": [values.get(arm) for arm in _arms(table)] + [beside[name] for name in YARDSTICKS],
-                "intervals": [ends.get(arm) for arm in _arms(table)] + [None] * len(YARDSTICKS),
+                "values": [values.get(arm) for arm in arms_of(table)] + [beside[name] for name in YARDSTICKS],
+                "intervals": [ends.get(arm) for arm in arms_of(table)] + [None] * len(YARDSTICKS),
             }
         )
     return rows

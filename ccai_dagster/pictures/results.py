@@ -10,17 +10,14 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import COLOURS, INK, MUTED, colour, draw, marker, plain
+from ccai_dagster.pictures.style import COLOURS, INK, MUTED, Picture, colour, draw, marker, plain
 
 
-def training_curves(history: pl.DataFrame) -> bytes:
+def training_curves(history: pl.DataFrame) -> Picture:
     """Draw each logged quantity over the steps of training, one panel each.
 
     Args:
         history: Columns step (integer), name (what was logged), value (float); any order.
-
-    Returns:
-        PNG.
     """
     names = sorted(history["name"].unique())
     columns = min(2, max(1, len(names)))
@@ -42,29 +39,22 @@ def training_curves(history: pl.DataFrame) -> bytes:
             if position >= len(names) - columns:
                 panel.set_xlabel("step")
 
-    return draw(paint, 0.5 + 2.0 * rows)
-
-
-def training_curves_alt(history: pl.DataFrame) -> str:
-    """Say in words what `training_curves` shows."""
     parts = []
-    for name in sorted(history["name"].unique()):
+    for name in names:
         values = history.filter(pl.col("name") == name).sort("step")["value"].to_list()
         parts.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
-    return f"Curves over training: {'; '.join(parts) or 'nothing was logged'}."
+    alt = f"Curves over training: {'; '.join(parts) or 'nothing was logged'}."
+    return Picture(draw(paint, 0.5 + 2.0 * rows), alt)
 
 
-def score_comparison(eval_scores: pl.DataFrame) -> bytes:
+def score_comparison(eval_scores: pl.DataFrame) -> Picture:
     """Draw the overall scores of all arms side by side with their 95 % intervals, one panel a metric.
 
     Args:
         eval_scores: EVAL_SCORES; only the category `all` is drawn.
-
-    Returns:
-        PNG.
     """
     whole = _whole(eval_scores)
-    arms = _arms(whole)
+    arms = arms_of(whole)
     panels = whole.select("benchmark", "metric").unique().sort("benchmark", "metric").rows()
     columns = min(2, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
@@ -88,27 +78,18 @@ def score_comparison(eval_scores: pl.DataFrame) -> bytes:
             axis.grid(axis="x")
             axis.set_title(plain(f"{benchmark}: {metric}".replace("_", " "), 44), fontsize=10)
 
-    return draw(paint, 0.4 + rows * (0.75 + 0.28 * max(1, len(arms))))
-
-
-def score_comparison_alt(eval_scores: pl.DataFrame) -> str:
-    """Say in words what `score_comparison` shows; the figures themselves belong in a table beside it."""
-    whole = _whole(eval_scores)
-    metrics = whole.select("benchmark", "metric").unique().height
-    return (
-        f"Scores with 95 % intervals of {', '.join(_arms(whole)) or 'no model'} on {metrics} "
-        f"measure{'' if metrics == 1 else 's'}; the same figures stand in the table of scores."
+    alt = (
+        f"Scores with 95 % intervals of {', '.join(arms) or 'no model'} on {len(panels)} "
+        f"measure{'' if len(panels) == 1 else 's'}; the same figures stand in the table of scores."
     )
+    return Picture(draw(paint, 0.4 + rows * (0.75 + 0.28 * max(1, len(arms)))), alt)
 
 
-def sensitivity(decision_sensitivity: pl.DataFrame) -> bytes:
+def sensitivity(decision_sensitivity: pl.DataFrame) -> Picture:
     """Draw how many statements each alternative of a numeric decision would bring in and take out.
 
     Args:
         decision_sensitivity: DECISION_SENSITIVITY; the values on record are not drawn.
-
-    Returns:
-        PNG.
     """
     rows = _alternatives(decision_sensitivity)
 
@@ -141,20 +122,16 @@ def sensitivity(decision_sensitivity: pl.DataFrame) -> bytes:
         axes.set_xlabel("← statements that would drop out      statements that would come in →")
         axes.set_title("What would be different under another choice")
 
-    return draw(paint, 1.2 + 0.27 * max(1, len(rows)))
-
-
-def sensitivity_alt(decision_sensitivity: pl.DataFrame) -> str:
-    """Say in words what `sensitivity` shows."""
-    rows = _alternatives(decision_sensitivity)
+    height = 1.2 + 0.27 * max(1, len(rows))
     if not rows:
-        return "No alternative to any numeric decision was tried."
+        return Picture(draw(paint, height), "No alternative to any numeric decision was tried.")
     largest = max(rows, key=lambda row: row["n_in"] + row["n_out"])
-    return (
+    alt = (
         f"Bars for {len(rows)} alternatives to the numeric decisions; the largest change comes from "
         f"{largest['decision']} = {largest['alternative']}: {largest['n_in']} statements would come in and "
         f"{largest['n_out']} drop out."
     )
+    return Picture(draw(paint, height), alt)
 
 
 def _whole(eval_scores: pl.DataFrame) -> pl.DataFrame:
@@ -163,9 +140,9 @@ def _whole(eval_scores: pl.DataFrame) -> pl.DataFrame:
     return whole.unique(["arm", "benchmark", "metric"], keep="first", maintain_order=True)
 
 
-def _arms(eval_scores: pl.DataFrame) -> list[str]:
-    """All arms, the untrained model first."""
-    return sorted(eval_scores["arm"].unique(), key=lambda arm: (arm != "base", arm))
+def arms_of(table: pl.DataFrame) -> list[str]:
+    """Return the arms of a table, the untrained model first."""
+    return sorted(table["arm"].unique(), key=lambda arm: (arm != "base", arm))
 
 
 def _alternatives(decision_sensitivity: pl.DataFrame) -> list[dict[str, Any]]:

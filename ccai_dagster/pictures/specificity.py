@@ -10,18 +10,18 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.evaluation.clustered import LEVEL
-from ccai_dagster.pictures.style import INK, MUTED, draw, plain
+from ccai_dagster.feedback.judge_accuracy import AT_CHANCE
+from ccai_dagster.pictures.style import INK, MUTED, Picture, draw, plain
 
 KINDS = ("own", "shared", "other", "rejected")
 MEASURES = {
     "judge": "by the feedback model: change in the probability of being satisfied",
     "margin": "without a judge: change in the margin of contrast pairs, nats a token",
 }
-CHANCE = " (a judge at chance)"
 _SIGNED = "{:+.3f}"
 
 
-def specificity(matrix: pl.DataFrame) -> bytes:
+def specificity(matrix: pl.DataFrame) -> Picture:
     """Draw lifts by arm and kind of principle, a panel each measure.
 
     Cells told from nil after correction for all cells of their kind are framed and coloured, darker further from nil;
@@ -29,9 +29,6 @@ def specificity(matrix: pl.DataFrame) -> bytes:
 
     Args:
         matrix: SPECIFICITY.
-
-    Returns:
-        PNG.
     """
     arms = sorted(matrix["arm"].unique())
 
@@ -56,23 +53,19 @@ def specificity(matrix: pl.DataFrame) -> bytes:
             axis.set_yticks(range(len(arms)), [plain(arm, 20) for arm in arms])
             axis.tick_params(length=0)
             axis.spines[["left", "bottom"]].set_visible(False)
-            chance = CHANCE if own["judge_at_chance"].any() else ""
+            chance = f" (a judge {AT_CHANCE})" if own["judge_at_chance"].any() else ""
             axis.set_title(MEASURES[measure] + chance, fontsize=9, color=MUTED)
 
-    return draw(paint, 1.6 + 1.1 * max(1, len(arms)))
-
-
-def specificity_alt(matrix: pl.DataFrame) -> str:
-    """Say in words what `specificity` shows."""
     told = [row for row in matrix.iter_rows(named=True) if _told(row)]
     named = "; ".join(
         f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in told
     )
-    return (
+    alt = (
         f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure"
-        f"{', the judge being at chance' if matrix['judge_at_chance'].any() else ''}. "
+        f"{f', the judge being {AT_CHANCE}' if matrix['judge_at_chance'].any() else ''}. "
         + (f"Told from nil: {named}." if named else "No lift is told from nil.")
     )
+    return Picture(draw(paint, 1.6 + 1.1 * max(1, len(arms))), alt)
 
 
 def _told(row: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.deliberation.group_names import group_name
-from ccai_dagster.pictures.style import INK, MUTED, draw, drawable, shown
+from ccai_dagster.pictures.style import INK, MUTED, Picture, draw, drawable, shown
 
 VOTES = {1: ("agree", "#01665E", ""), -1: ("disagree", "#C98B36", "//"), 0: ("pass", "#d5d8de", "")}
 """Name, colour and hatch of the three votes; not the colours of groups, and told apart by the colour-blind."""
@@ -30,7 +30,7 @@ def representative_votes(
     votes: pl.DataFrame,
     opinion_groups: pl.DataFrame,
     group_id: int,
-) -> bytes:
+) -> Picture:
     """Draw how every group voted on the statements that set one group apart (Huang et al. 2024, figure 2).
 
     Each bar shows shares of the votes that a group cast, passes included; who did not vote is not in it.
@@ -41,9 +41,6 @@ def representative_votes(
         votes: VOTES.
         opinion_groups: OPINION_GROUPS.
         group_id: Whose statements are drawn.
-
-    Returns:
-        PNG.
     """
     own = representative_statements.filter(pl.col("group_id") == group_id).sort("rank")
     rows = own.join(statements.select("statement_id", "text"), on="statement_id", how="left").to_dicts()
@@ -78,29 +75,17 @@ def representative_votes(
             ]
             figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
-    return draw(paint, total + 0.75)
-
-
-def representative_votes_alt(
-    representative_statements: pl.DataFrame,
-    votes: pl.DataFrame,
-    opinion_groups: pl.DataFrame,
-    group_id: int,
-) -> str:
-    """Say in words what `representative_votes` shows, without the statements' texts."""
-    own = representative_statements.filter(pl.col("group_id") == group_id).sort("rank")
-    shares = vote_shares(votes, opinion_groups)
     parts = []
     for key, side in own.select("statement_id", "side").iter_rows():
         vote = 1 if side == "agree" else -1
         told = [
             f"{voted.shares[vote]:.0%} of {group_name(group)}"
-            for group in sorted(opinion_groups["group_id"].unique())
-            if (voted := shares.get((key, group))) is not None
+            for group in groups
+            if group is not None and (voted := shares.get((key, group))) is not None
         ]
         parts.append(f"with statement {key} {', '.join(told)} {side}")
-    start = f"Votes of every group on the statements that set {group_name(group_id)} apart"
-    return f"{start}: {'; '.join(parts)}." if parts else f"{start}: there are none."
+    alt = f"Votes of every group on the statements that set {group_name(group_id)} apart: "
+    return Picture(draw(paint, total + 0.75), f"{alt}{'; '.join(parts) or 'there are none'}.")
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,13 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from ccai_dagster.core.text import markdown, readable
 
 DPI = 96
 PALETTE = 128
@@ -57,7 +60,14 @@ _LOOK = {
     "legend.frameon": False,
     "savefig.facecolor": "white",
 }
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as PNG, and in words for whoever cannot see it; the words are not escaped."""
+
+    png: bytes
+    alt: str
 
 
 def draw(paint: Callable[[Any], None], height: float, width: float = WIDTH) -> bytes:
@@ -109,9 +119,9 @@ def plain(text: str, longest: int = 60) -> str:
 
 
 def shown(text: str, longest: int = 60) -> str:
-    """Return text without control characters and not too long, for where formulas are not parsed."""
-    text = _UNWRITABLE.sub(" ", text).strip()
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+    """Return text on one line, `readable` and not too long, for where formulas are not parsed."""
+    line = re.sub(r"[\t\n\r]+", " ", readable(text)).strip()
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
 def drawable(text: str) -> bool:
@@ -134,15 +144,5 @@ def _characters() -> frozenset[int]:
 
 
 def as_markdown(png: bytes, alt: str) -> str:
-    """Return a Markdown image with the picture inside it.
-
-    Args:
-        png: The picture.
-        alt: What it shows. Characters that mean something in Markdown or HTML are escaped, and control
-            and direction-changing characters become spaces.
-    """
-    spaced = _UNWRITABLE.sub(" ", alt)
-    letters = "".join(character for character in spaced if unicodedata.category(character) != "Cs")
-    escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", letters)
-    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-    return f"![{escaped}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+    """Return a Markdown image with the picture inside it; `alt` says what it shows."""
+    return f"![{markdown(alt)}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.deliberation.stability import INTERVAL
-from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, draw, median
+from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, Picture, draw, median
 
 OPEN = INTERVAL
 """Between these shares of draws it is open whether a statement reaches the cut: outside of them, the 90 % interval
@@ -40,15 +40,12 @@ def with_sides(consensus_stability: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def gac_intervals(consensus_stability: pl.DataFrame, threshold: float | None) -> bytes:
+def gac_intervals(consensus_stability: pl.DataFrame, threshold: float | None) -> Picture:
     """Draw the score of every statement with its interval, from the highest to the lowest.
 
     Args:
         consensus_stability: CONSENSUS_STABILITY; statements without a score are left out.
         threshold: The cut on record, in [0, 1]; None if statements are not chosen by a threshold.
-
-    Returns:
-        PNG.
     """
     ranked = _ranked(consensus_stability)
     # Few statements can have thick lines; with hundreds, lines must not run into each other.
@@ -86,33 +83,25 @@ def gac_intervals(consensus_stability: pl.DataFrame, threshold: float | None) ->
         if not ranked.is_empty():
             figure.legend(loc="outside lower center", ncols=2)
 
-    return draw(paint, 4.7)
-
-
-def gac_intervals_alt(consensus_stability: pl.DataFrame, threshold: float | None) -> str:
-    """Say in words what `gac_intervals` shows."""
-    ranked = _ranked(consensus_stability)
-    start = f"Group-aware consensus of {ranked.height} statements with 90 % intervals"
+    alt = f"Group-aware consensus of {ranked.height} statements with 90 % intervals"
     if ranked.is_empty():
-        return f"{start}."
-    width = median(ranked["gac_high"] - ranked["gac_low"])
+        return Picture(draw(paint, 4.7), f"{alt}.")
+    half = median(ranked["gac_high"] - ranked["gac_low"])
     cut = "the cut" if threshold is None else f"the cut at {threshold:g}"
     counts = {side: ranked.filter(pl.col("side") == side).height for side in SIDES}
-    return (
-        f"{start}, half of them wider than {width:.2f}; {counts['above']} reach {cut} in at least 95 % of the "
+    alt += (
+        f", half of them wider than {half:.2f}; {counts['above']} reach {cut} in at least 95 % of the "
         f"draws, {counts['below']} in at most 5 %, and for {counts['open']} it is open."
     )
+    return Picture(draw(paint, 4.7), alt)
 
 
-def stability(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) -> bytes:
+def stability(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) -> Picture:
     """Draw how many groups are found, how like those on record they are, and which statements hang on it.
 
     Args:
         group_stability: GROUP_STABILITY.
         consensus_stability: CONSENSUS_STABILITY.
-
-    Returns:
-        PNG.
     """
     shown = [name for name in _VARIED if (group_stability["varied"] == name).any()]
     ranked = _ranked(consensus_stability)
@@ -192,11 +181,10 @@ def stability(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) 
         if shown:
             panels["numbers"].legend(loc="upper right")
 
-    return draw(paint, 5.4)
+    return Picture(draw(paint, 5.4), _stability_in_words(group_stability, ranked))
 
 
-def stability_alt(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) -> str:
-    """Say in words what `stability` shows."""
+def _stability_in_words(group_stability: pl.DataFrame, ranked: pl.DataFrame) -> str:
     parts = []
     for name, what in (("participants", "participants are drawn anew"), ("seed", "other seeds are taken")):
         own = group_stability.filter(pl.col("varied") == name)
@@ -209,7 +197,6 @@ def stability_alt(group_stability: pl.DataFrame, consensus_stability: pl.DataFra
             f"when {what}, {number} groups are found {times} of {own.height} times, with an adjusted Rand index "
             f"to the groups on record of {median(index):.2f} in the middle and {min(index):.2f} at worst"
         )
-    ranked = _ranked(consensus_stability)
     unsure = ranked.filter(pl.col("side") == "open").height
     parts.append(f"whether they reach the cut is open for {unsure} of {ranked.height} statements")
     return f"Stability of groups and selection: {'; '.join(parts)}."

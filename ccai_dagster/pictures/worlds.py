@@ -10,20 +10,17 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, draw, plain
+from ccai_dagster.pictures.style import COLOURS, INK, MUTED, PALE, Picture, draw, plain
 
 ROWS_PER_COLUMN = 40
 """Principles below each other; more stand in a second column."""
 
 
-def decision_importance(importance: pl.DataFrame) -> bytes:
+def decision_importance(importance: pl.DataFrame) -> Picture:
     """Draw how many principles hang on each numeric decision, most first.
 
     Args:
         importance: DECISION_IMPORTANCE.
-
-    Returns:
-        PNG.
     """
     rows = _ranked(importance)
 
@@ -58,27 +55,21 @@ def decision_importance(importance: pl.DataFrame) -> bytes:
         if rows:
             axes.legend(loc="lower right", fontsize=8.5)
 
-    return draw(paint, 1.5 + 0.33 * max(1, len(rows)))
+    named = "; ".join(f"{_name(row)} {row['n_principles']}" for row in rows if row["n_principles"])
+    alt = (
+        f"Bars of how many principles come in or drop out if one decision alone is changed: {named}."
+        if named
+        else "Bars for the numeric decisions: no principle hangs on any of them alone."
+    )
+    return Picture(draw(paint, 1.5 + 0.33 * max(1, len(rows))), alt)
 
 
-def decision_importance_alt(importance: pl.DataFrame) -> str:
-    """Say in words what `decision_importance` shows."""
-    rows = [row for row in _ranked(importance) if row["n_principles"]]
-    if not rows:
-        return "Bars for the numeric decisions: no principle hangs on any of them alone."
-    named = "; ".join(f"{_name(row)} {row['n_principles']}" for row in rows)
-    return f"Bars of how many principles come in or drop out if one decision alone is changed: {named}."
-
-
-def principle_robustness(robustness: pl.DataFrame, arm: str) -> bytes:
+def principle_robustness(robustness: pl.DataFrame, arm: str) -> Picture:
     """Draw in what share of the combinations of decisions each principle of an arm is in.
 
     Args:
         robustness: PRINCIPLE_ROBUSTNESS.
         arm: Whose principles.
-
-    Returns:
-        PNG.
     """
     rows = _of_arm(robustness, arm)
     n_columns = 2 if len(rows) > ROWS_PER_COLUMN else 1
@@ -97,20 +88,16 @@ def principle_robustness(robustness: pl.DataFrame, arm: str) -> bytes:
             fontsize=9.5, color=INK,
         )  # fmt: skip
 
-    return draw(paint, 1.1 + 0.165 * max(4, per_column))
-
-
-def principle_robustness_alt(robustness: pl.DataFrame, arm: str) -> str:
-    """Say in words what `principle_robustness` shows."""
-    rows = _of_arm(robustness, arm)
+    height = 1.1 + 0.165 * max(4, per_column)
     if not rows:
-        return f"No principle of {arm} has statements of the public behind it."
+        return Picture(draw(paint, height), f"No principle of {arm} has statements of the public behind it.")
     most, least = rows[0], rows[-1]
-    return (
+    alt = (
         f"Dots for {len(rows)} principles of {arm} by the share of {most['n_worlds']:,} combinations of decisions "
         f"in which each is in, from {most['principle_id']} in {most['share_in']:.0%} to "
         f"{least['principle_id']} in {least['share_in']:.0%}."
     )
+    return Picture(draw(paint, height), alt)
 
 
 def _dots(axes: Any, rows: list[dict[str, Any]], height: int) -> None:

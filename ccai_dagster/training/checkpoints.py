@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ccai_dagster.core.files import write_file
 from ccai_dagster.digest import folder_digest
 
 SEALS = "seals"
@@ -33,10 +34,7 @@ def seal(checkpoint: Path) -> None:
     _flush(checkpoint.parent)
     place = _seal_of(checkpoint)
     place.parent.mkdir(exist_ok=True)
-    partial = place.with_suffix(".partial")
-    partial.write_text(folder_digest(checkpoint), encoding="utf-8")
-    _flush(partial)
-    partial.replace(place)
+    write_file(place, folder_digest(checkpoint))
     _flush(place.parent)
 
 

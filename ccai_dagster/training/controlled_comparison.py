@@ -56,6 +56,24 @@ def comparable_digest(settings: str) -> str:
     return value_digest({name: value for name, value in json.loads(settings).items() if name != WEIGHTS})
 
 
+def may_differ(row: Mapping[str, Any]) -> bool:
+    """Tell whether arms may differ in this row of the table of settings: the constitution or its weights.
+
+    Whether what differs can then be told apart is a question of all arms: see `difference_findings`.
+    """
+    return row["setting"] == WEIGHTS or (row["stage"], row["setting"]) == (EVERY_STAGE, CONSTITUTION)
+
+
+def told_values(row: Mapping[str, Any]) -> str:
+    """Say what a setting is in each arm; of a digest, its beginning.
+
+    Args:
+        row: Of the table of settings.
+    """
+    values = {name.removeprefix("in_"): value for name, value in row.items() if name.startswith("in_")}
+    return ", ".join(f"{_short(value)} in {arm}" for arm, value in values.items())
+
+
 def difference_findings(table: pl.DataFrame) -> list[Finding]:
     """Return what stands against comparing the arms: they may differ in the constitution or in its weights.
 
@@ -72,26 +90,23 @@ def difference_findings(table: pl.DataFrame) -> list[Finding]:
     weights = _values_of(table, arms, WEIGHTS)
     found = _unpaired(weights, _values_of(table, arms, CONSTITUTION))
     for row in table.iter_rows(named=True):
-        values = {arm: row[f"in_{arm}"] for arm in arms}
-        about_constitution = (row["stage"], row["setting"]) == (EVERY_STAGE, CONSTITUTION)
-        if about_constitution:
+        if (row["stage"], row["setting"]) == (EVERY_STAGE, CONSTITUTION):
             found += [
                 Finding("error", "training", None, arm, "its stages were trained on different constitutions "
                         f"({', '.join(each[:SHORT] for each in value.split())}). Materialize all of them again")
-                for arm, value in values.items()
-                if value and " " in value
+                for arm in arms
+                if (value := row[f"in_{arm}"]) and " " in value
             ]  # fmt: skip
             if not row["differs"] and len(set(weights.values())) < 2:
                 found.append(
                     Finding("warning", "training", None, CONSTITUTION, "the arms were trained on one and the same "
                             "constitution, so whatever differs between them is chance")
                 )  # fmt: skip
-        elif row["differs"] and row["setting"] != WEIGHTS:
-            told = ", ".join(f"{_short(value)} in {arm}" for arm, value in values.items())
+        elif row["differs"] and not may_differ(row):
             found.append(
-                Finding("error", "training", None, f"{row['stage']}: {row['setting']}", f"differs between the arms "
-                        f"({told}), so they differ in more than the constitution. Materialize this stage in all arms "
-                        "with the same settings")
+                Finding("error", "training", None, f"{row['stage']}: {row['setting']}",
+                        f"differs between the arms ({told_values(row)}), so they differ in more than the constitution. "
+                        "Materialize this stage in all arms with the same settings")
             )  # fmt: skip
     return found
 

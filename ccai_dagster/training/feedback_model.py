@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ccai_dagster.core.files import write_file
 from ccai_dagster.digest import folder_digest, table_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.calibration import with_principle
@@ -186,9 +187,7 @@ def _first_process_first() -> AbstractContextManager[None]:
 def _figures_of_head(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
     """Make the head once: the other processes, and a training that goes on, find its figures here."""
     if not path.is_file():
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(make()), encoding="utf-8")
-        partial.rename(path)
+        write_file(path, json.dumps(make()))
     found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

@@ -6,14 +6,16 @@ the model (in MLflow), not in its folder: the folder's digest is the model.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-WHAT: Mapping[str, str] = {
+from ccai_dagster.core.text import markdown
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER, judge_verdict
+
+_WHAT: Mapping[str, str] = {
     "supervised_policy": "A language model fine-tuned on its own responses, criticised and revised under principles of "
     "the constitution, and on helpful responses that people preferred.",
     "preference_model": "A scorer of responses, no chat model: trained on the feedback model's labels under principles "
@@ -30,39 +32,45 @@ def model_card(
     constitution: pl.DataFrame,
     method: str,
     calibration: pl.DataFrame,
+    alike: bool,
 ) -> str:
     """Write the card of one model.
 
     Args:
-        record: Its row of MODEL; `stage` is one of `WHAT`.
+        record: Its row of MODEL; `stage` is one of `ARM_STAGES`.
         base_model: The row of MODEL of the untrained model.
         source: Where the untrained model is from, as consultation.yaml says.
         title: Of the consultation.
         constitution: CONSTITUTION it was trained on.
         method: How the feedback model was asked, as the ledger says.
         calibration: JUDGE_CALIBRATION.
+        alike: Whether this model of every arm was trained with the same settings.
 
     Returns:
         Markdown, in which no text from outside is markup.
     """
     figures = json.loads(record["metrics"])
+    shared = (
+        "equal in every arm" if alike else "not equal in every arm: the table training_settings tells in what"
+    )
+    trusted, verdict = judge_verdict([method], calibration)
     lines = [
-        f"# {record['stage'].replace('_', ' ').capitalize()} of the arm {plain(record['arm'])}",
+        f"# {record['stage'].replace('_', ' ').capitalize()} of the arm {markdown(record['arm'])}",
         "",
-        WHAT[record["stage"]],
+        _WHAT[record["stage"]],
         "",
         "| | |",
         "| --- | --- |",
-        f"| consultation | {plain(title)} |",
+        f"| consultation | {markdown(title)} |",
         f"| model | `{record['model_digest']}` |",
         f"| trained from | `{record['parent_digest']}` |",
-        f"| untrained model | {plain(source)}, `{base_model['model_digest']}` |",
+        f"| untrained model | {markdown(source)}, `{base_model['model_digest']}` |",
         f"| constitution | `{record['constitution_digest']}`, {constitution.height} principles |",
-        f"| everything else | `{record['settings_digest']}` (equal in every arm) |",
+        f"| everything else | `{record['settings_digest']}` ({shared}) |",
         "",
         "## The constitution",
         "",
-        *(f"1. {plain(text)}" for text in constitution.sort("principle_id")["text"]),
+        *(f"1. {markdown(text)}" for text in constitution.sort("principle_id")["text"]),
         "",
         "## The feedback model",
         "",
@@ -70,30 +78,18 @@ def model_card(
         "",
         "## Figures of its training",
         "",
-        *(f"- {plain(name)}: {value:.4g}" for name, value in sorted(figures.items())),
+        *(f"- {markdown(name)}: {value:.4g}" for name, value in sorted(figures.items())),
         "",
         "## Limits",
         "",
         "- It says what training on this constitution did to this model, not what the public would say to it.",
         "- It was made to be compared with the other arms of its consultation. Nobody has tested it for use by people.",
-        f"- It has the knowledge, the languages and the faults of the untrained model ({plain(source)}).",
-        *_limits(method, calibration),
+        f"- It has the knowledge, the languages and the faults of the untrained model ({markdown(source)}).",
+        *([] if trusted else [f"- {verdict}"]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def judged_no_better_than_chance(method: str, calibration: pl.DataFrame) -> bool | None:
-    """Tell whether the way the feedback model was asked was at chance on any set; `None` if not measured."""
-    measured = calibration.filter(pl.col("method") == method)["at_chance"]
-    return bool(measured.any()) if measured.len() else None
-
-
-def plain(text: str) -> str:
-    """Return text as one line that Markdown and HTML show as it is."""
-    shown = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    for character in "\\`*_[]|#~$":
-        shown = shown.replace(character, "\\" + character)
-    return html.escape(shown)
 
 
 def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:
@@ -101,28 +97,16 @@ def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:
         return ["None: it was trained on revisions that the untrained model wrote itself."]
     measured = calibration.filter(pl.col("method") == method).sort("comparison_set")
     if measured.is_empty():
-        return [f"Asked by the method {plain(method)}, in which it was not measured."]
+        return [f"Asked by the method {markdown(method)}, in which it was not measured."]
     name = measured["feedback_model"][0]
     return [
-        f"{plain(name)}, asked by the method {plain(method)}. How often it agreed with people "
+        f"{markdown(name)}, asked by the method {markdown(method)}. How often it agreed with people "
         "(guessing gives 50 %):",
         "",
         *(
-            f"- {plain(row['comparison_set'])}: {row['accuracy']:.0%} of {row['n']}, 95 % interval "
+            f"- {markdown(row['comparison_set'])}: {row['accuracy']:.0%} of {row['n']}, 95 % interval "
             f"{row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}"
-            + (" — **no better than chance**" if row["at_chance"] else "")
+            + (f" — **{NO_BETTER}**" if row["at_chance"] else "")
             for row in measured.iter_rows(named=True)
         ),
     ]
-
-
-def _limits(method: str, calibration: pl.DataFrame) -> list[str]:
-    chance = judged_no_better_than_chance(method, calibration)
-    if chance is None:
-        return ["- How well the feedback model judges is unknown; so is what its labels taught."]
-    if chance:
-        return [
-            "- The feedback model could not be told from somebody who guesses. What was learnt from its labels shows "
-            "that the machinery works, not what the constitution does."
-        ]
-    return []

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ccai_dagster.core.files import whole_folder
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.number_format import computing_format
 
@@ -58,14 +59,11 @@ def saved_dtype(folder: Path) -> str:
 
 def save_model(model: Any, tokenizer: Any, output: Path) -> None:
     """Save a plain model; `output` appears only when it is complete, and replaces what was there."""
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     model.config._name_or_path = ""
-    model.save_pretrained(partial, safe_serialization=True)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    with whole_folder(output) as folder:
+        model.save_pretrained(folder, safe_serialization=True)
+        tokenizer.save_pretrained(folder)
+        shutil.rmtree(output, ignore_errors=True)
 
 
 def merged(model: Any, dtype: str, seed: int) -> Any:

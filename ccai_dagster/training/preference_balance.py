@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import BENIGN_PAIRS, PREFERENCE_BALANCE
+from ccai_dagster.core.files import csv_rows
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import derived_seed
 from ccai_dagster.feedback.intervals import mean_interval
-from ccai_dagster.feedback.plain_files import csv_rows
 from ccai_dagster.training.scoring import exchange_scores
 
 MANNERS = ("refusing", "apologising", "lecturing")

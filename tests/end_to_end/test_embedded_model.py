@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ccai_dagster.settings import ModelSettings
+from ccai_dagster.stages.transformers_model import TransformersModel
 from resources.home import home_root
-from resources.language_models import TransformersModel
 
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 

@@ -22,10 +22,10 @@ from ccai_dagster.feedback.labels import label_pairs
 from ccai_dagster.feedback.questions import stated
 from ccai_dagster.feedback.responses import sample_pairs
 from ccai_dagster.settings import PairSettings, PolicySettings, PreferenceModelSettings
+from ccai_dagster.stages.transformers_model import TransformersModel
 from ccai_dagster.training.policy import train_policy
 from ccai_dagster.training.preference_model import train_preference_model
 from ccai_dagster.training.reward_gain import reward_gain
-from resources.language_models import TransformersModel
 
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 

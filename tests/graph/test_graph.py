@@ -14,8 +14,8 @@ import dagster as dg
 import polars as pl
 import prov.model
 import pytest
+import yaml
 
-from assets.evaluation import one_difference
 from ccai_dagster import contracts
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.audit.verification import verify
@@ -25,7 +25,7 @@ from ccai_dagster.digest import file_digest, table_digest
 from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
 from ccai_dagster.evaluation.ratings import import_ratings
 from ccai_dagster.sample.build import build_more
-from ccai_dagster.staleness import version_of
+from resources.history import version_of
 from resources.home import Home
 
 # The first test waits for the whole graph, one after another starts a training again.
@@ -70,6 +70,14 @@ def event(workplace, key: str) -> dg.AssetMaterialization:
     found = workplace.instance.get_latest_materialization_event(dg.AssetKey(key.split("/")))
     assert found is not None and found.asset_materialization is not None, key
     return found.asset_materialization
+
+
+def checked(workplace, key: str, name: str) -> tuple[bool, str]:
+    """Whether a check of an asset passed when it was last made, and what it told."""
+    check = dg.AssetCheckKey(dg.AssetKey(key.split("/")), name)
+    (record,) = workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key([check]).values()
+    found = record.event.dagster_event.asset_check_evaluation_data
+    return found.passed, str(found.metadata["what"].value)
 
 
 def test_the_first_run_materializes_everything_once(workplace) -> None:
@@ -122,17 +130,11 @@ def test_consumers_point_to_the_observation_of_the_ledger_they_used(workplace) -
 
 
 def test_arms_differ_in_the_constitution_only(workplace) -> None:
-    records = {
-        stage: {arm: table(workplace, f"{arm}/{stage}") for arm in ARMS}
-        for stage in ("supervised_policy", "policy")
-    }
-    assert one_difference(records) == []
-    assert len({records["policy"][arm]["constitution_digest"].item() for arm in ARMS}) == 2
-    assert len({records["policy"][arm]["model_digest"].item() for arm in ARMS}) == 2
-    records["policy"]["public"] = records["policy"]["public"].with_columns(settings_digest=pl.lit("0" * 64))
-    found = one_difference(records)
-    assert [finding.subject for finding in found] in (["public/policy"], ["standard/policy"])
-    assert found[0].severity == "error"
+    for stage in contracts.ARM_STAGES:
+        both = pl.concat(table(workplace, f"{arm}/{stage}") for arm in ARMS)
+        assert both.select(pl.n_unique("constitution_digest", "settings")).row(0) == (2, 1)
+    assert len({table(workplace, f"{arm}/policy")["model_digest"].item() for arm in ARMS}) == 2
+    assert checked(workplace, "eval_scores", "one_difference") == (True, "nothing found")
 
 
 def test_settings_of_all_trainings_stand_side_by_side(workplace) -> None:
@@ -395,6 +397,13 @@ def test_dagster_itself_refuses_an_unsigned_constitution(workplace) -> None:
     assert result.get_step_skipped_events() or not result.asset_materializations_for_node("public__revisions")
 
 
+def draw_by_consensus(workplace, arm: str) -> None:
+    path = workplace.folder / "consultation.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["arms"][arm]["principle_weights"] = "gac"
+    path.write_text(yaml.safe_dump(content))
+
+
 def test_a_signature_starts_the_training_of_this_arm_only(workplace) -> None:
     path = workplace.folder / "decisions" / "signoff.csv"
     digest = version_of(dg.AssetKey(["public", "constitution"]), workplace.instance)
@@ -411,6 +420,7 @@ def test_a_signature_starts_the_training_of_this_arm_only(workplace) -> None:
     started = {key.to_user_string() for key in request.asset_selection}
     assert {"public/signed_constitution", "public/revisions"} & started
     before = {key: event(workplace, key).tags["dagster/data_version"] for key in TRAINED}
+    draw_by_consensus(workplace, "public")  # one training for this test and the next
     done = workplace.run()
     assert done.failed == [] and done.waiting == {}
     assert {key for key in TRAINED if key.startswith("public/")} <= set(done.materialized)
@@ -418,6 +428,33 @@ def test_a_signature_starts_the_training_of_this_arm_only(workplace) -> None:
     assert {"eval_scores", "audit_report", "public/adherence"} <= set(done.materialized)
     after = {key: event(workplace, key).tags["dagster/data_version"] for key in TRAINED}
     assert all((after[key] == before[key]) == key.startswith("standard/") for key in TRAINED)
+
+
+def test_an_arm_with_other_weights_than_the_baseline_is_evaluated_and_both_pages_are_written(
+    workplace,
+) -> None:
+    assert table(workplace, "public/principle_weights")["share"].n_unique() > 1
+    settings = table(workplace, "training_settings").filter("differs")
+    assert settings.select("setting", "in_public", "in_standard").rows()[1:] == [
+        ("principle weights", "gac", "uniform")
+    ]
+    for key in ("training_settings", "eval_scores"):
+        passed, told = checked(workplace, key, "one_difference")
+        assert passed and "public draws principles in another way (gac) than the other arms" in told
+    made = event(workplace, "public/policy").tags["dagster/data_version"]
+    assert "public" in table(workplace, "eval_scores")["arm"].to_list()
+    cards = table(workplace, "model_cards").filter(arm="public")
+    assert cards.filter(stage="policy")["model_digest"].item() == made
+    same = cards.with_columns(pl.col("card").str.contains("(equal in every arm)", literal=True))
+    assert dict(same.select("stage", "card").iter_rows()) == {
+        stage: stage != "preference_model" for stage in contracts.ARM_STAGES
+    }
+    report = (workplace.root / "town" / "report" / "audit_report.html").read_text()
+    assert made in report
+    assert "the same but for <bdi>principle weights (gac in public, uniform in standard)</bdi>" in report
+    assert "public draws principles in another way (gac) than the other arms" in report
+    page = (workplace.root / "town" / "report" / "evaluation.html").read_text()
+    assert table_digest(table(workplace, "eval_scores")) in page
 
 
 def test_deliberation_is_the_same_in_another_home(workplace, tmp_path: Path) -> None:
@@ -466,11 +503,6 @@ def test_a_decision_for_the_tuned_judge_trains_it_measures_it_and_labels_with_it
     pairs = table(workplace, "standard/preference_pairs")
     assert set(pairs["method"]) == {"tuned"}
     assert set(pairs["feedback_model"]) == {model["model_digest"]}
-    check = next(
-        each for each in workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key(
-            [dg.AssetCheckKey(dg.AssetKey(["standard", "preference_pairs"]), "training_decisions")]
-        ).values()
-    )  # fmt: skip
-    told = str(check.event.dagster_event.asset_check_evaluation_data.metadata["what"].value)
-    assert check.event.dagster_event.asset_check_evaluation_data.passed and "decided on other figures" in told
+    passed, told = checked(workplace, "standard/preference_pairs", "training_decisions")
+    assert passed and "decided on other figures" in told
     path.write_text(whole)

@@ -47,7 +47,7 @@ def _run(connection: socket.socket) -> int:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    from resources import worker
+    from ccai_dagster.stages import worker
 
     status = worker.main(Path(request["request"]))
     sys.stdout.flush()

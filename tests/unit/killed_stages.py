@@ -47,7 +47,7 @@ def serve(address: str) -> None:
 
 
 def _run(order: dict[str, Any]) -> int:
-    from resources import worker
+    from ccai_dagster.stages import worker
 
     request = Path(order["request"])
     seen = os.open(order["seen"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

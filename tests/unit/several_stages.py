@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from resources import worker
+from ccai_dagster.stages import worker
 
 if __name__ == "__main__":
     for each in sys.argv[1:]:

@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resources.child import attend
+from ccai_dagster.stages.worker import attend
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 8.0
 STARTER = """
 import os, sys
-from resources import child
-child.SECONDS_TO_END = 0.5
-child.attend([sys.executable, "-c", {middle!r}, sys.argv[1]], os.environ)
+from ccai_dagster.stages import worker
+worker.SECONDS_TO_END = 0.5
+worker.attend([sys.executable, "-c", {middle!r}, sys.argv[1]], os.environ)
 """
 LAUNCHER = """
 import subprocess, sys
@@ -31,12 +31,12 @@ subprocess.Popen([sys.executable, "-c", {last!r}, sys.argv[1]]).wait()
 PATIENT = """
 import os, signal, sys, time
 from pathlib import Path
-from resources import child
+from ccai_dagster.stages import worker
 {before}
 Path(sys.argv[1]).write_text(str(os.getpid()))
 time.sleep(600)
 """
-WATCHES = "child.end_with(int(os.environ[child.STARTER]))"
+WATCHES = "worker.end_with(int(os.environ[worker.STARTER]))"
 IGNORES = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
@@ -82,16 +82,20 @@ def test_the_status_of_a_command_is_told() -> None:
 
 RUN = """
 import sys
+from pathlib import Path
 import dagster as dg
-from resources.launcher import Launcher
 import polars as pl
+from ccai_dagster.settings import FeedbackSettings, ModelSettings, TunedJudgeSettings
+from ccai_dagster.stages.feedback import JudgeAnswersStage
+from resources.launcher import Launcher
 
 @dg.asset
 def asset(context: dg.AssetExecutionContext, launcher: Launcher) -> None:
-    feedback = {{"server_url": "http://127.0.0.1:{port}", "server_model": "silent"}}
+    feedback = FeedbackSettings(server_url="http://127.0.0.1:{port}", server_model="silent")
     pair = {{"pair_id": "1", "prompt": "p", "response_a": "a", "response_b": "b", "probability_a": 1.0, "source": "s"}}
-    launcher.run(context, "judge_answers", tables={{"people": pl.DataFrame([pair])}}, models={{}},
-                 options={{"feedback": feedback}})
+    launcher.run(context, JudgeAnswersStage(
+        model=ModelSettings(), feedback=feedback, base_model=Path("none"), feedback_model=None,
+        comparisons={{"people": pl.DataFrame([pair])}}, tuned_judge=TunedJudgeSettings()))
 
 dg.materialize([asset], resources={{"launcher": Launcher(work=sys.argv[1], threads=1)}})
 """
@@ -113,7 +117,7 @@ def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path) -> None:
         try:
             connection, _ = silent.accept()
             family = psutil.Process(run.pid).children(recursive=True)
-            assert any("resources.worker" in " ".join(each.cmdline()) for each in family)
+            assert any("ccai_dagster.stages.worker" in " ".join(each.cmdline()) for each in family)
             began = time.monotonic()
             run.send_signal(signal.SIGINT)
             assert run.wait(20) != 0

@@ -18,8 +18,9 @@ from ccai_dagster.audit.replication_page import ReplicationPage, render_replicat
 from ccai_dagster.constitution.principles import read_constitution
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.decisions.ccai import build_from_ccai
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.opinion_map import opinion_map
-from ccai_dagster.deliberation.polis_export import Import, read_polis_export
 from ccai_dagster.digest import table_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.replication import evidence, figures, principles, scores
@@ -41,7 +42,7 @@ def ccai(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     consultation = read_consultation(consultation_folder)
     assert consultation.file.replication is not None
     published = read_published(consultation, consultation.file.replication)
-    imported = read_polis_export(consultation.path("votes"))
+    imported = read_votes(consultation.path("votes"))
     matrix = published_votes(published, imported.raw_votes)
     groups = replicated_groups(published, matrix, 2)
     found = evidence.alignment_evidence(published, matrix, groups, imported.raw_participants, 200, 0)
@@ -240,14 +241,12 @@ def test_the_verdict_depends_on_the_test(ccai: dict[str, Any]) -> None:
 
 def test_the_pictures_tell_the_same(ccai: dict[str, Any]) -> None:
     moved = pictures.published_and_corrected(ccai["statements"], 0.723)
-    assert moved[:8] == b"\x89PNG\r\n\x1a\n" == pictures.shuffled_fit(ccai["evidence"])[:8]
+    fit = pictures.shuffled_fit(ccai["evidence"])
+    assert moved.png[:8] == b"\x89PNG\r\n\x1a\n" == fit.png[:8]
     assert moved == pictures.published_and_corrected(ccai["statements"].reverse(), 0.723)
-    assert moved != pictures.published_and_corrected(ccai["statements"], 0.6)
-    alt = pictures.published_and_corrected_alt(ccai["statements"], 0.723)
-    assert "104 stay above, 150 stay below, 12 fall below and 9 rise above" in alt
-    assert "reach 295; each at the participant it belongs to, 1,767" in pictures.shuffled_fit_alt(
-        ccai["evidence"]
-    )
+    assert moved.png != pictures.published_and_corrected(ccai["statements"], 0.6).png
+    assert "104 stay above, 150 stay below, 12 fall below and 9 rise above" in moved.alt
+    assert "reach 295; each at the participant it belongs to, 1,767" in fit.alt
 
 
 def test_the_assets_make_the_same_tables(ccai: dict[str, Any], tmp_path: Path) -> None:

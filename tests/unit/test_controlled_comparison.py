@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import polars as pl
+import pytest
 
-from ccai_dagster.contracts import MODEL, training_settings
+from assets import evaluation, training
+from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.contracts import ARM_STAGES, EVAL_SCORES, JUDGE_CALIBRATION, MODEL, training_settings
 from ccai_dagster.digest import value_digest
 from ccai_dagster.training.controlled_comparison import (
     WEIGHTS,
@@ -113,3 +119,56 @@ def test_three_arms_are_three_columns() -> None:
     table = settings_table(three)
     assert table.columns == ["stage", "setting", "in_public", "in_standard", "in_weighted", "differs"]
     assert difference_findings(table) == []
+
+
+class Given(dg.IOManager):
+    """Records of models, and no row of anything else; keeps what is stored."""
+
+    def __init__(self, models: dict[str, dict[str, pl.DataFrame]]) -> None:
+        self.models, self.stored = models, pl.DataFrame()
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
+        arm, stage = context.asset_key.path[0], context.asset_key.path[-1]
+        return self.models[stage][arm] if stage in self.models else JUDGE_CALIBRATION.empty()
+
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
+        self.stored = obj
+
+
+def check_of(name: str, models: dict[str, dict[str, pl.DataFrame]]) -> tuple[bool, str]:
+    """Whether `one_difference` of this asset passes, and what it tells."""
+    consultation = read_consultation(SAMPLE)
+    built = [*training.build(consultation), *evaluation.build(consultation)]
+    asset = next(each for each in built if dg.AssetKey(name) in each.keys)
+    read = [dg.AssetSpec(key).with_io_manager_key("tables") for key in asset.dependency_keys]
+    run = SimpleNamespace(log=lambda values: None, url="http://localhost")
+    resources = {"tables": Given(models), "tracking": SimpleNamespace(run=lambda *about: nullcontext(run))}
+    result = dg.materialize([asset, *read], resources=resources, raise_on_error=False)
+    (found,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "one_difference"]
+    assert result.success is found.passed
+    return found.passed, str(found.metadata["what"].value)
+
+
+@pytest.mark.parametrize("asset", ["training_settings", "eval_scores"])
+def test_both_checks_let_other_weights_pass_with_a_warning_and_refuse_other_steps(
+    asset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "score_table", lambda *inputs: EVAL_SCORES.empty())
+    models = {
+        stage: {
+            arm: record(stage, arm, letter * 64, SETTINGS)
+            for arm, letter in (("public", "a"), ("standard", "b"))
+        }
+        for stage in ARM_STAGES
+    }
+    assert check_of(asset, models) == (True, "nothing found")
+    weights = {"public": "gac", "standard": "uniform"}
+    models["preference_model"] = {
+        arm: record("preference_model", arm, letter * 64, SETTINGS | {WEIGHTS: weights[arm]})
+        for arm, letter in (("public", "a"), ("standard", "b"))
+    }
+    passed, told = check_of(asset, models)
+    assert passed and "public draws principles in another way (gac)" in told
+    models["policy"]["standard"] = record("policy", "standard", "b" * 64, SETTINGS | {"seed": 8})
+    passed, told = check_of(asset, models)
+    assert not passed and "policy: seed" in told and "7 in public, 8 in standard" in told

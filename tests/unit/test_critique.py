@@ -25,8 +25,8 @@ from ccai_dagster.feedback.draws import draw_principle, uniform
 from ccai_dagster.feedback.language_model import Conversation
 from ccai_dagster.progress import Progress, silent
 from ccai_dagster.settings import RevisionSettings
-from resources.kept_answers import KeptAnswers
-from resources.language_models import TransformersModel
+from ccai_dagster.stages.server_model import KeptAnswers
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 
 class EchoModel:

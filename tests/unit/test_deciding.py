@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ccai_dagster.cli import app
-from ccai_dagster.commands.desk import IMPORTED
+from ccai_dagster.cli.app import app
+from ccai_dagster.cli.open_consultation import IMPORTED
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.contracts import SELECTED_STATEMENTS
@@ -142,13 +142,13 @@ def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Tow
 
     waiting = town.ccai("review", "moderation", "--as", "moderator", typed="q\n")
     assert "statement 13" not in waiting, "nobody is the second of two after having been the first"
-    blind = _sheet(town.ccai("review", "moderation", "--as", "editor", typed="s\n" * 13), "statement 13")
+    blind = _part_about(town.ccai("review", "moderation", "--as", "editor", typed="s\n" * 13), "statement 13")
     assert "one of two" in blind and "Mine" not in blind and "without seeing it" in blind
     told = town.ccai("decide", "moderation", "13", digest, "--reason", "Looks", "--as", "editor")
     assert "stands beside moderation-1 as an independent decision; waits for a resolving row" in told
     assert "disagreeing: 13" in town.ccai("status")
     third = town.ccai("review", "moderation", "--as", "facilitator", typed="s\n" * 13)
-    assert "Mine" in _sheet(third, "statement 13") and "Looks" in _sheet(third, "statement 13")
+    assert "Mine" in _part_about(third, "statement 13") and "Looks" in _part_about(third, "statement 13")
     town.ccai(
         "decide", "moderation", "13", digest, "--reason", "Looks indeed", "--as", "facilitator",
         "--supersedes", "moderation-1 moderation-2",
@@ -158,9 +158,9 @@ def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Tow
     assert "editor and moderator decided 1 independently, 0 alike (0%); Cohen's kappa 0.00" in status
 
 
-def _sheet(output: str, subject: str) -> str:
-    (sheet,) = [part for part in output.split("── moderation ")[1:] if f"── {subject} ──" in part]
-    return sheet
+def _part_about(output: str, subject: str) -> str:
+    (part,) = [part for part in output.split("── moderation ")[1:] if f"── {subject} ──" in part]
+    return part
 
 
 def test_what_was_decided_on_another_text_comes_back(town: Town) -> None:
@@ -278,7 +278,7 @@ def test_votes_at_an_address_are_those_of_the_last_run(town: Town) -> None:
     assert "“needs a dark mode”" in output and len(added(town, "moderation")) == 1
 
 
-REVIEW = "from ccai_dagster.cli import app; app()"
+REVIEW = "from ccai_dagster.cli.app import app; app()"
 
 
 def test_a_killed_review_loses_nothing(town: Town) -> None:

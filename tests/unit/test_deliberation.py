@@ -21,8 +21,9 @@ from ccai_dagster.deliberation.cleaning import (
 )
 from ccai_dagster.deliberation.consensus import gac_scores, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import group_participants, opinion_groups
-from ccai_dagster.deliberation.opinion_map import impute, opinion_map
-from ccai_dagster.deliberation.polis_export import Import, read_polis_export
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.opinion_map import opinion_map
 from ccai_dagster.deliberation.procedure import Procedure
 from ccai_dagster.deliberation.representative import (
     proportion_z,
@@ -56,13 +57,6 @@ def test_a_vote_on_an_unlisted_id_is_refused() -> None:
     votes = pl.DataFrame({"participant_id": [9], "statement_id": [6], "vote": [1]})
     with pytest.raises(ValueError, match="not listed"):
         vote_matrix(votes, pl.Series([9]), pl.Series([5]))
-
-
-def test_imputation() -> None:
-    matrix = matrix_of([[1, None], [-1, None], [None, 1]])
-    assert impute(matrix, "zero", np.ones(3)).tolist() == [[1, 0], [-1, 0], [0, 1]]
-    assert impute(matrix, "column_mean", np.ones(3)).tolist() == [[1, 1], [-1, 1], [0, 1]]
-    assert impute(matrix, "column_mean", np.array([3, 1, 1]))[2].tolist() == [0.5, 1]
 
 
 def test_map_equals_principal_component_analysis() -> None:
@@ -186,7 +180,7 @@ def test_cleaning() -> None:
 
 @pytest.fixture(scope="module")
 def ccai(test_data: Path) -> tuple[Import, VoteMatrix]:
-    imported = read_polis_export(test_data / "ccai")
+    imported = read_votes(test_data / "ccai")
     moderation = {
         row["statement_id"]: ModerationVerdict(row["moderated"] == 1, None, ())
         for row in imported.raw_statements.iter_rows(named=True)

@@ -14,7 +14,7 @@ from ccai_dagster.evaluation import bradley_terry
 from ccai_dagster.evaluation import power_of_comparisons as power
 from ccai_dagster.evaluation.elo import elo_tables
 from ccai_dagster.evaluation.elo_findings import elo_findings
-from ccai_dagster.evaluation.outcomes import OUTCOMES, Outcomes, judge_outcomes
+from ccai_dagster.evaluation.outcomes import COUNTS, Outcomes, judge_outcomes
 from ccai_dagster.evaluation.rater_agreement import rater_agreement
 from ccai_dagster.evaluation.resampling import effective_units, resampled_totals
 from ccai_dagster.feedback.intervals import bootstrap_levels
@@ -26,7 +26,9 @@ Row = tuple[str, str, str, str, float | None, float | None, float | None]
 
 def people(*rows: Row) -> Outcomes:
     """Rows of prompt, rater, arms, win, tie and loss."""
-    table = pl.DataFrame([("helpfulness", *row) for row in rows], schema=OUTCOMES, orient="row")
+    names = ("quality", "prompt_id", "rater", "arm_a", "arm_b")
+    schema = dict.fromkeys(names, pl.String) | dict.fromkeys(COUNTS, pl.Float64)
+    table = pl.DataFrame([("helpfulness", *row) for row in rows], schema=schema, orient="row")
     return Outcomes("people", table)
 
 

@@ -173,7 +173,10 @@ def test_unread_answers_are_counted_for_every_model(evaluation: EvaluationInputs
 def test_the_judge_is_trusted_only_above_one_half() -> None:
     assert not judge_worth(JUDGE_CALIBRATION.empty()).trusted
     at_chance = judge_worth(JUDGE_CALIBRATION.build([calibration(0.4, 0.6)]))
-    assert (at_chance.trusted, "could not be told from guessing" in at_chance.headline) == (False, True)
+    assert (at_chance.trusted, "could not be told from somebody who guesses" in at_chance.headline) == (
+        False,
+        True,
+    )
     better = judge_worth(JUDGE_CALIBRATION.build([calibration(0.6, 0.8), calibration(0.2, 0.4, "contrast")]))
     assert (better.trusted, len(better.sentences)) == (True, 1)
 
@@ -184,9 +187,9 @@ def test_chapters_stand_in_the_order_to_read_them(evaluation: EvaluationInputs) 
         "knowledge", "bias", "further", "opinions", "overlap", "adherence", "elo", "responses",
     ]  # fmt: skip
     assert [each.anchor for each in found if each.judged] == ["adherence", "elo"]
-    answers = found[-1].exchanges
-    assert [each.differing for each in answers] == ["some refuse, some do not", "they answer differently"]
-    assert [(each.arm, each.against, each.same) for each in answers[1].answers] == [
+    exchanges = found[-1].exchanges
+    assert [each.differing for each in exchanges] == ["some refuse, some do not", "they answer differently"]
+    assert [(each.arm, each.against, each.same) for each in exchanges[1].responses] == [
         ("base", "", False), ("standard", "base", False), ("public", "standard", True),
     ]  # fmt: skip
     bare = replace(
@@ -252,8 +255,9 @@ def test_refusals_are_marked_in_words(html: str) -> None:
 def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(
     evaluation: EvaluationInputs,
 ) -> None:
-    assert pictures.score_differences(evaluation.eval_scores)[:4] == b"\x89PNG"
-    assert pictures.score_differences_alt(evaluation.eval_scores) == (
+    drawn = pictures.score_differences(evaluation.eval_scores)
+    assert drawn.png[:4] == b"\x89PNG"
+    assert drawn.alt == (
         "Paired differences with 95 % intervals in 5 comparisons of two models; 3 of the intervals leave out zero, "
         "before any correction for their number."
     )
@@ -263,8 +267,8 @@ def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(
             for at in range(40)
         )
     )
-    assert pictures.score_differences_alt(many).endswith("10 more, with wider intervals, are not drawn.")
-    assert pictures.score_differences_alt(EVAL_SCORES.empty()) == "No two models were compared."
+    assert pictures.score_differences(many).alt.endswith("10 more, with wider intervals, are not drawn.")
+    assert pictures.score_differences(EVAL_SCORES.empty()).alt == "No two models were compared."
 
 
 def test_opinions_stand_in_a_grid_with_interval_and_yardsticks(evaluation: EvaluationInputs) -> None:

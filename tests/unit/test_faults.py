@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ccai_dagster.errors import ConsultationError
-from resources import faults
+from ccai_dagster.stages import worker
 
 FULL = Path("/dev/full")
 needs_a_full_device = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
@@ -34,11 +34,11 @@ def test_a_full_disk_is_named(tmp_path: Path, writer: str) -> None:
 
     with pytest.raises(Exception) as caught:
         write()
-    told = faults.told(caught.value, "policy", tmp_path)
+    told = worker.told(caught.value, "policy", tmp_path)
     assert told is not None and "disk" in told and "is full" in told and str(tmp_path) in told
     wrapped = RuntimeError("saving failed")
     wrapped.__cause__ = caught.value
-    assert faults.told(wrapped, "policy", tmp_path) == told
+    assert worker.told(wrapped, "policy", tmp_path) == told
 
 
 @needs_a_full_device
@@ -51,37 +51,29 @@ def test_a_full_disk_is_named_when_weights_are_written(
     with pytest.raises(RuntimeError) as caught:
         torch.save({"a": torch.zeros(1 << 16)}, FULL)
     # torch does not say why it could not write; the disk does.
-    assert faults.told(caught.value, "policy", tmp_path) is None
-    monkeypatch.setattr(faults, "LEAST_FREE_BYTES", 1 << 62)
-    assert "is full" in str(faults.told(caught.value, "policy", tmp_path))
+    assert worker.told(caught.value, "policy", tmp_path) is None
+    monkeypatch.setattr(worker, "LEAST_FREE_BYTES", 1 << 62)
+    assert "is full" in str(worker.told(caught.value, "policy", tmp_path))
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
-    told = faults.told(caught.value, "preference_model", tmp_path)
+    told = worker.told(caught.value, "preference_model", tmp_path)
     assert told is not None and "memory of this machine" in told and "`preference_model.batch_size`" in told
     gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    told = faults.told(gpu, "policy", tmp_path)
+    told = worker.told(gpu, "policy", tmp_path)
     assert told is not None and "memory of the GPU" in told and "`policy.prompts_per_step`" in told
 
 
 def test_other_errors_keep_their_trace_and_sentences_stay(tmp_path: Path) -> None:
-    assert faults.told(KeyError("x"), "policy", tmp_path) is None
-    assert faults.told(FileNotFoundError(2, "No such file"), "policy", tmp_path) is None
-    assert faults.told(ConsultationError("row 3: no."), "policy", tmp_path) == "row 3: no."
-    assert "`" not in str(faults.told(MemoryError(), "base_model", tmp_path))
-
-
-def test_every_stage_that_has_batches_names_a_setting_that_exists() -> None:
-    from ccai_dagster.settings import DEMO
-    from resources.stages import STAGES
-
-    assert set(faults.BATCH_SETTINGS) <= set(STAGES)
-    for setting in faults.BATCH_SETTINGS.values():
-        group, _, name = setting.partition(".")
-        assert name in type(getattr(DEMO, group)).model_fields
+    assert worker.told(KeyError("x"), "policy", tmp_path) is None
+    assert worker.told(FileNotFoundError(2, "No such file"), "policy", tmp_path) is None
+    assert worker.told(ConsultationError("row 3: no."), "policy", tmp_path) == "row 3: no."
+    assert "`" not in str(worker.told(MemoryError(), "base_model", tmp_path))
 
 
 def test_memory_that_was_held_is_measured() -> None:
-    script = "from resources.worker import peak_memory_bytes as p; a = bytearray(300 << 20); print(p())"
+    script = (
+        "from ccai_dagster.stages.worker import peak_memory_bytes as p; a = bytearray(300 << 20); print(p())"
+    )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     held = int(
         subprocess.run(

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import polars as pl
-import pytest
 
-from ccai_dagster.contracts import JUDGE_ANSWERS, JUDGE_CALIBRATION, LEDGER
-from ccai_dagster.decisions.feedback_choice import check_feedback_choice, judge_at_chance
+from ccai_dagster.contracts import JUDGE_ANSWERS, LEDGER
+from ccai_dagster.decisions.feedback_choice import check_feedback_choice
 from ccai_dagster.digest import table_digest
 from ccai_dagster.feedback.judge_figures import calibration_table
 
@@ -66,10 +65,3 @@ def test_other_figures_than_those_cited_and_an_unmeasured_method_are_warnings() 
     assert len(told) == 1
     assert table_digest(calibration) in told[0]
     assert "tuned was not measured" in messages("tuned", calibration)[0]
-
-
-@pytest.mark.parametrize(("share", "chance"), [(0.5, True), (0.1, True), (0.9, False)])
-def test_what_was_not_measured_above_one_half_is_at_chance(share: float, chance: bool) -> None:
-    assert judge_at_chance("letters", measured(letters=share)) is chance
-    assert judge_at_chance("contrast", measured(letters=share))
-    assert judge_at_chance("letters", JUDGE_CALIBRATION.empty())

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccai_dagster.deliberation.importing.raw_tables import Import
-from ccai_dagster.deliberation.polis_export import read_polis_export
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.errors import ConsultationError
 
 ERAS = ("A", "A2", "B", "C", "C2")
@@ -106,7 +106,7 @@ def facts(imported: Import) -> dict[str, dict[str, object]]:
     ],
 )
 def test_every_era_is_told_by_its_content(tmp_path: Path, era: str, name: str) -> None:
-    imported = read_polis_export(write_era(tmp_path, era, BODIES, [*own_votes(BODIES), *OTHERS]))
+    imported = read_votes(write_era(tmp_path, era, BODIES, [*own_votes(BODIES), *OTHERS]))
     told = facts(imported)
     assert str(told["era"]["explanation"]).startswith(name)
     assert imported.raw_statements["text"].to_list() == list(BODIES)
@@ -146,7 +146,7 @@ def test_all_eras_give_the_same_tables(
     tmp_path_factory: pytest.TempPathFactory, cast: list[Vote], bodies: list[str]
 ) -> None:
     votes = [*own_votes(bodies), *cast]
-    read = [read_polis_export(write_era(tmp_path_factory.mktemp("era"), era, bodies, votes)) for era in ERAS]
+    read = [read_votes(write_era(tmp_path_factory.mktemp("era"), era, bodies, votes)) for era in ERAS]
     last = {(p, s): v for p, s, v, _ in sorted(votes, key=lambda vote: vote[3])}
     assert {
         (p, s): v for p, s, v in read[0].raw_votes.select("participant_id", "statement_id", "vote").rows()
@@ -160,14 +160,14 @@ def test_all_eras_give_the_same_tables(
 
 def test_too_few_authors_leave_the_sign_open(tmp_path: Path) -> None:
     few = [vote for vote in own_votes(BODIES) if vote[0] < 7]
-    inverted = read_polis_export(write_era(tmp_path / "b", "B", BODIES, [*few, *OTHERS]))
+    inverted = read_votes(write_era(tmp_path / "b", "B", BODIES, [*few, *OTHERS]))
     told = facts(inverted)["sign of votes"]
     assert told["kind"] == "unknown" and "7 times -1" in str(told["explanation"])
     assert "bodies without quotes" in str(told["explanation"])
     # Without evidence the votes stay as the columns have them.
     assert inverted.raw_votes.filter(participant_id=0)["vote"].to_list() == [-1]
     enough = [*own_votes(BODIES)[:8], *OTHERS]
-    turned = read_polis_export(write_era(tmp_path / "c", "B", BODIES, enough))
+    turned = read_votes(write_era(tmp_path / "c", "B", BODIES, enough))
     assert turned.raw_votes.filter(participant_id=0)["vote"].to_list() == [1]
 
 
@@ -180,7 +180,7 @@ def test_votes_of_one_second_are_counted_as_undecided(tmp_path: Path) -> None:
         (22, 5, 1, 400),
         (22, 5, 0, 401),
     ]
-    told = facts(read_polis_export(write_era(tmp_path, "C", BODIES, [*own_votes(BODIES), *tied])))
+    told = facts(read_votes(write_era(tmp_path, "C", BODIES, [*own_votes(BODIES), *tied])))
     assert told["votes whose order is unknown"]["count"] == 1
     assert told["votes whose order is unknown"]["kind"] == "unknown"
     assert told["earlier votes replaced"]["count"] == 3
@@ -188,7 +188,7 @@ def test_votes_of_one_second_are_counted_as_undecided(tmp_path: Path) -> None:
 
 def test_headings_of_the_spreadsheet_are_understood(tmp_path: Path) -> None:
     write_era(tmp_path, "A", BODIES, [*own_votes(BODIES), *OTHERS])
-    plain_tables = read_polis_export(tmp_path)
+    plain_tables = read_votes(tmp_path)
     for name, headings in {
         "comments.csv": "\ufeffTimestamp,Datetime,Comment ID,Author,Aggrees,Disagrees,Moderated,Comment body",
         "votes.csv": "\ufeffTimestamp,Datetime,Comment ID,Voter,Vote",
@@ -196,7 +196,7 @@ def test_headings_of_the_spreadsheet_are_understood(tmp_path: Path) -> None:
     }.items():
         rest = (tmp_path / name).read_text().split("\n", 1)[1]
         (tmp_path / name).write_text(headings + "\n" + rest)
-    read = read_polis_export(tmp_path)
+    read = read_votes(tmp_path)
     assert read.raw_votes.equals(plain_tables.raw_votes)
     assert read.raw_statements.equals(plain_tables.raw_statements)
     assert read.import_report.equals(plain_tables.import_report)
@@ -205,7 +205,7 @@ def test_headings_of_the_spreadsheet_are_understood(tmp_path: Path) -> None:
 def test_gaps_blanks_and_the_smallest_conversation(tmp_path: Path) -> None:
     (tmp_path / "comments.csv").write_text("comment-id,moderated,comment-body\n7, 1 ,Only one\n90,0,\n")
     (tmp_path / "votes.csv").write_text("comment-id,voter-id,vote\n7,3.0,1\n")
-    imported = read_polis_export(tmp_path)
+    imported = read_votes(tmp_path)
     assert imported.raw_votes.rows() == [(3, 7, 1, None, 1)]
     told = facts(imported)
     assert told["statements nobody voted on"]["count"] == 1
@@ -226,4 +226,4 @@ def test_bodies_that_cannot_be_read_are_told_with_their_line(
         b'comment-id,moderated,comment-body\n1,1,"a, b"\n2,1,' + body + b"\n"
     )
     with pytest.raises(ConsultationError, match=message):
-        read_polis_export(tmp_path)
+        read_votes(tmp_path)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ccai_dagster.cli.new import copy_without_codes
 from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.deliberation.importing import archive
-from ccai_dagster.deliberation.importing.copies import copy_without_codes
 from ccai_dagster.deliberation.importing.files import find_vote_files, role_of
 from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
 from ccai_dagster.errors import ConsultationError

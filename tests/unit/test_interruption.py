@@ -22,12 +22,12 @@ from ccai_dagster.settings import (
     ModelSettings,
     PolicySettings,
     PreferenceModelSettings,
-    Settings,
     SupervisedSettings,
 )
+from ccai_dagster.stages.request import Stage, StageFolder
+from ccai_dagster.stages.training import PreferenceModelStage, ReinforcedPolicyStage, SupervisedPolicyStage
 from ccai_dagster.training import runs
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, merged, save_model
-from resources.launcher import StageRequest
 
 pytestmark = pytest.mark.torch
 REPOSITORY = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         },
     )  # fmt: skip
 
-    def order(request: StageRequest, **how: Any) -> dict[str, Any]:
+    def order(request: StageFolder, **how: Any) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(address))
             content = {"request": str(request.file), "seen": str(folder / "seen"), **how}
@@ -131,40 +131,50 @@ SETTINGS = {
 }
 
 
+def training(
+    stage: str, model: Path, preference_model: Path, settings: PolicySettings | None = None
+) -> Stage:
+    made = tables()
+    if stage == "supervised_policy":
+        return SupervisedPolicyStage(
+            base_model=model,
+            revisions=made["revisions"],
+            helpfulness_pairs=made["helpfulness_pairs"],
+            settings=SETTINGS[stage],
+            seed=3,
+        )
+    if stage == "preference_model":
+        return PreferenceModelStage(
+            base_model=model,
+            preference_pairs=made["preference_pairs"],
+            helpfulness_pairs=made["helpfulness_pairs"],
+            harmlessness_weight=0.5,
+            settings=SETTINGS[stage],
+            seed=3,
+        )
+    return ReinforcedPolicyStage(
+        model=ModelSettings(dtype="float32"),
+        supervised_policy=model,
+        preference_model=preference_model,
+        prompts=made["prompts"],
+        training_prompts=[f"Please say {word}." for word in WORDS],
+        settings=settings or SETTINGS[stage],
+        seed=3,
+    )
+
+
 def request(
-    stage: str, folder: Path, model: Path, preference_model: Path, settings: Settings | None = None
-) -> StageRequest:
-    folder.mkdir(parents=True)
-    paths = {}
-    for name, table in tables().items():
-        paths[name] = folder / f"{name}.parquet"
-        table.write_parquet(paths[name])
-    made = StageRequest(
-        stage=stage,
-        folder=folder,
-        tables=paths,
-        models={"base_model": model, "supervised_policy": model, "preference_model": preference_model},
-        options={
-            "settings": (settings or SETTINGS[stage]).model_dump(mode="json"),
-            "model": ModelSettings(dtype="float32").model_dump(mode="json"),
-            "seed": 3,
-            "harmlessness_weight": 0.5,
-            "method": "rloo",
-            "prompts": [f"Please say {word}." for word in WORDS],
-        },
-    )
-    made.file.write_text(made.model_dump_json())
-    return made
+    stage: str, path: Path, model: Path, preference_model: Path, settings: PolicySettings | None = None
+) -> StageFolder:
+    folder = StageFolder(path)
+    folder.write(training(stage, model, preference_model, settings))
+    return folder
 
 
-def made_by(request: StageRequest) -> tuple[str, pl.DataFrame, dict[str, float]]:
+def made_by(request: StageFolder) -> tuple[str, pl.DataFrame, dict[str, float]]:
     """Digest of the model, curves and figures of a finished stage."""
-    report = json.loads((request.made / "report.json").read_text())
-    return (
-        folder_digest(request.made / "model"),
-        pl.read_parquet(request.made / "history.parquet"),
-        report["metrics"],
-    )
+    result = request.result()
+    return folder_digest(request.model), result.tables["history"], result.report.metrics
 
 
 @pytest.mark.parametrize("stage", list(SETTINGS))
@@ -175,7 +185,7 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     began = time.monotonic()
     whole = run(quiet)
     seconds = time.monotonic() - began
-    assert whole["status"] == 0, (quiet.folder / "error.txt").read_text()
+    assert whole["status"] == 0, quiet.error.read_text()
     expected = made_by(quiet)
 
     killed = request(stage, tmp_path / "killed", tiny_model, preference_model)
@@ -183,21 +193,21 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     moments: list[dict[str, Any]] = [
         {"kill_at": draw.randrange(len(whole["operations"]) // 2)},
         {"kill_when": "checkpoint-2/trainer_state.json"},  # a checkpoint without its last file
-        {"kill_when": "seals/checkpoint-3.partial"},  # one that is whole, but nobody has said so
+        {"kill_when": "seals/.checkpoint-3.sha256."},  # one that is whole, but nobody has said so
         {"terminate_after": seconds * draw.uniform(0.3, 0.9)},
         {"kill_when": "shutil.rmtree work/checkpoints/checkpoint-"},  # before one too many is removed
-        {"kill_when": "made/.model.partial/tokenizer"},  # while the final model is written
-        {"kill_when": "os.rename made/.model.partial made/model"},
-        {"kill_when": "made/report.partial"},
+        {"kill_when": ".unfinished/tokenizer"},  # while the final model is written
+        {"kill_when": "unfinished made/model"},
+        {"kill_when": "open made/.report.json"},
     ]
     died = []
     for moment in moments:
         answer = run(killed, **moment)
         died.append(answer["status"])
-        assert not (killed.made / "report.json").exists() or answer["status"] == 0
+        assert not killed.report.exists() or answer["status"] == 0
     print(stage, died, seconds)
     assert -9 in died[1:3] and died[5:] == [-9, -9, -9]
-    last = killed.folder / "work" / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    last = killed.work / "checkpoints" / "checkpoint-4" / "optimizer.pt"
     os.truncate(last, last.stat().st_size // 2)  # a disk that lost half of it: the one before is used
     assert run(killed)["status"] == 0
     digest, history, metrics = made_by(killed)
@@ -235,14 +245,14 @@ def test_two_processes_train_as_one(
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     told = [each.error.read_text() for each in requests["two"] if each.error.exists()]
     assert done.returncode == 0, (told, done.stderr[-2000:])
-    for one, two in zip(requests["one"], requests["two"], strict=True):
+    for stage, one, two in zip(SETTINGS, requests["one"], requests["two"], strict=True):
         first, second = made_by(one), made_by(two)
-        assert (two.folder / "work" / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").is_file()
+        assert (two.work / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").is_file()
         assert set(first[2]) == set(second[2])
         for name, value in first[2].items():
-            assert second[2][name] == pytest.approx(value, rel=1e-3, abs=1e-3), (one.stage, name)
+            assert second[2][name] == pytest.approx(value, rel=1e-3, abs=1e-3), (stage, name)
         losses = [table.filter(name="loss")["value"].to_list() for table in (first[1], second[1])]
-        assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-3), one.stage
+        assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-3), stage
 
 
 @pytest.mark.parametrize("scores", [False, True])

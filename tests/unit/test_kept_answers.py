@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resources import kept_answers
-from resources.kept_answers import KeptAnswers
+from ccai_dagster.stages import server_model
+from ccai_dagster.stages.server_model import KeptAnswers
 
 
 class Counting:
@@ -27,14 +27,21 @@ class Counting:
         self.asked.append(len(conversations))
 
     def generate(
-        self, conversations: Sequence[Any], *, new_tokens: int, temperature: float, seed: int, progress: Any
+        self,
+        conversations: Sequence[Any],
+        *,
+        new_tokens: int,
+        temperature: float,
+        seed: int,
+        progress: Any,
+        **options: Any,
     ) -> list[str]:
         self._ask(conversations)
         progress("responses written", len(conversations), len(conversations))
         return [f"{turns[-1][1]} {seed}" for turns in conversations]
 
     def choice_log_probabilities(
-        self, conversations: Sequence[Any], choices: Sequence[str], *, prefix: str = ""
+        self, conversations: Sequence[Any], choices: Sequence[str], **options: Any
     ) -> np.ndarray:
         self._ask(conversations)
         return np.array([[-1 / 3, -np.inf] for _ in conversations])
@@ -49,7 +56,7 @@ CONVERSATIONS = [[("user", f"question {at}")] for at in range(5)]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_answers, "CONVERSATIONS_A_PART", 2)
+    monkeypatch.setattr(server_model, "CONVERSATIONS_A_PART", 2)
 
 
 def generate(

@@ -15,8 +15,8 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.draws import draw_principle
 from ccai_dagster.feedback.judgements import (
     CONTRAST_SCALE,
-    Comparison,
     Judgement,
+    Question,
     contrast_judgement,
     judge_comparisons,
     letters_judgement,
@@ -289,7 +289,7 @@ def test_unusable_numbers_give_no_label(bad: list[float]) -> None:
 
 def test_unknown_methods_and_empty_constitutions_are_errors() -> None:
     with pytest.raises(ConsultationError, match="'guess'"):
-        judge_comparisons(Judge(), [Comparison("p", "a", "b", "r")], "guess", lambda *_: None)  # type: ignore[arg-type]
+        judge_comparisons(Judge(), [Question("p", "a", "b", "r")], "guess", lambda *_: None)  # type: ignore[arg-type]
     with pytest.raises(ConsultationError, match="no principles"):
         label_pairs(Judge(), pairs(("a", "b")), RULES.clear(), "letters", False, 1)
 

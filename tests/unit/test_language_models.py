@@ -1,25 +1,28 @@
 from __future__ import annotations
 
 import functools
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from local_server import Server, chat, listed
 
 from ccai_dagster.digest import folder_digest
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.shared_prefixes import Group
-from resources import language_models
-from resources.kept_answers import KeptLines
-from resources.language_model_server import LONGEST_PAUSE, SERVER_KEY, OpenAIServerModel, _asked_patience
-from resources.language_models import TransformersModel
+from ccai_dagster.stages import transformers_model
+from ccai_dagster.stages.server_model import (
+    LONGEST_PAUSE,
+    SERVER_KEY,
+    KeptLines,
+    OpenAIServerModel,
+    _asked_patience,
+)
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 ASK = [("user", "Please tell me how I can write a letter.")]
 SHORT = [("system", "Be kind."), ("user", "No.")]
@@ -87,6 +90,55 @@ def test_choices_of_one_token_and_of_several_are_scored_alike(model: Transformer
     np.testing.assert_allclose(with_a_long_one[:, :2], letters, atol=1e-4)
     without = model.choice_log_probabilities([ASK, SHORT], ["A", "B"])
     assert not np.allclose(without, letters)
+
+
+@pytest.mark.torch
+def test_a_turn_that_is_begun_goes_on_and_plain_text_stands_outside_a_chat(
+    model: TransformersModel, tiny_model: Path
+) -> None:
+    begun = [*ASK, ("assistant", "The better response is (")]
+    letters = model.choice_log_probabilities([ASK], ["A", "B"], prefix="The better response is (")
+    with_likeliest = model.choice_log_probabilities([begun], ["A", "B"], likeliest=True)
+    assert with_likeliest[:, :2].tolist() == letters.tolist()
+    assert with_likeliest[0, 2] >= letters.max()
+    assert model.prompt_text(begun, 1).endswith("<|im_start|>assistant\nThe better response is (")
+    assert model.prompt_text([("assistant", "1 + 1 =")], 1) == "1 + 1 ="
+    with pytest.raises(ConsultationError, match="no single token for each of 'A', 'xyzzy'"):
+        model.prompt_text(ASK, choices=["A", "xyzzy"])
+    with pytest.raises(ConsultationError, match="no single token for each of 'A', 'A'"):
+        model.prompt_text(ASK, choices=["A", "A"])
+    assert TransformersModel(tiny_model, "float32", 2).prompt_text([("user", "a " * 400)], 1)
+
+
+@pytest.mark.torch
+def test_letters_of_a_model_in_bfloat16_are_told_apart_in_float32(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(transformers_model, "computing_format", lambda saved: saved)
+    model = TransformersModel(tiny_model, "bfloat16", 2)
+    plain = [("assistant", "The better response is (")]
+    found = model.choice_log_probabilities([plain], ["A", "B"])
+    with torch.inference_mode():
+        tokens = model._tokenizer(plain[0][1], return_tensors="pt").input_ids
+        states = model._model.base_model(tokens).last_hidden_state[0, -1]
+        logits = model._model.get_output_embeddings().weight.float() @ states.float()
+        # Other uses see the model as it is.
+        assert model._model(tokens).logits.dtype == torch.bfloat16
+    letters = model._tokenizer.convert_tokens_to_ids(["A", "B"])
+    np.testing.assert_allclose(found[0], logits.log_softmax(-1)[letters], atol=1e-5)
+
+
+@pytest.mark.torch
+def test_a_response_ends_before_a_stop_text(model: TransformersModel) -> None:
+    def response(text: str, **options: Any) -> str:
+        return model.generate([[("assistant", text)]], new_tokens=24, temperature=0, seed=1, **options)[0]
+
+    whole = response("The assistant", strip=False)
+    assert response("The assistant") == whole.strip()
+    stop = next(each for each in (whole[at : at + 2] for at in range(3, len(whole))) if each.isascii())
+    assert response("The assistant", stops=["never said", stop], strip=False) == whole.split(stop)[0]
 
 
 @pytest.mark.torch
@@ -167,7 +219,7 @@ def test_beginnings_are_shared_on_two_levels_and_change_no_score(
         ("shared_prefixes", lambda sequences, _: [Group(0, (at,)) for at in range(len(sequences))]),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(language_models, name, none)
+            patch.setattr(transformers_model, name, none)
             assert on_both < 0.85 * tokens(questions)
         np.testing.assert_allclose(answers[0], answers[-1], atol=1e-4)
     likelihoods = model.log_likelihoods(questions, ["Yes", "No, sir.", "", "No", "Yes", "kind"])
@@ -205,7 +257,7 @@ def test_a_beginning_that_all_share_is_read_once_and_changes_no_response(
 
     together = [responses(temperature) for temperature in (0.0, 1.0)]
     shared = sum(read)
-    monkeypatch.setattr(language_models, "common_beginning", lambda *_: 0)
+    monkeypatch.setattr(transformers_model, "common_beginning", lambda *_: 0)
     assert [responses(temperature) for temperature in (0.0, 1.0)] == together
     assert shared < 0.6 * sum(read)
 
@@ -243,54 +295,12 @@ def test_a_local_model_is_named_by_its_digest(
         TransformersModel(tmp_path, "float32", batch_size=2, context_tokens=256)
 
 
-class Server:
-    """A local server whose answers a test decides; it keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, Any], str | None]] = []
-        self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda _: (404, {})
-        self.headers: dict[str, str] = {}
-        kept = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                kept.requests.append((self.path, body, self.headers.get("Authorization")))
-                status, content = kept.answer(body)
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                if not status:
-                    return
-                self.send_response(abs(status))
-                for name, value in {"Content-Length": str(len(data)), **kept.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                # A negative status: the connection ends in the middle of the answer.
-                self.wfile.write(data if status > 0 else data[: len(data) // 2])
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.model = OpenAIServerModel(
-            f"http://127.0.0.1:{self.http.server_port}", "judge-7b", timeout=5, pause=0.01
-        )
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.http.shutdown()
     running.http.server_close()
-
-
-def chat(content: str, logprobs: Any = None) -> dict[str, Any]:
-    return {"choices": [{"message": {"content": content}, "logprobs": logprobs}]}
-
-
-def listed(**logs: float) -> dict[str, Any]:
-    return {"content": [{"top_logprobs": [{"token": token, "logprob": log} for token, log in logs.items()]}]}
 
 
 def test_a_server_answers_in_order_with_a_seed_of_each_request(
@@ -319,6 +329,21 @@ def test_a_server_s_letters_are_read_with_their_variants(server: Server) -> None
     body = server.requests[0][1]
     assert body["messages"][-1] == {"role": "assistant", "content": "It is ("}
     assert body["continue_final_message"] is True
+
+
+def test_a_server_continues_plain_text(server: Server) -> None:
+    plain = [("assistant", "2 + 2 =")]
+    server.answer = lambda body: (200, {"choices": [{"text": " 4\n"}]})
+    assert server.model.generate(
+        [plain], new_tokens=3, temperature=0, seed=1, stops=["Question:"], strip=False
+    ) == [" 4\n"]
+    path, body, _ = server.requests[0]
+    assert (path, body["prompt"], body["stop"]) == ("/v1/completions", "2 + 2 =", ["Question:"])
+    listed_tokens = {" 4": -0.1, "5": -2.5, " 6": -3.0}
+    server.answer = lambda body: (200, {"choices": [{"logprobs": {"top_logprobs": [listed_tokens]}}]})
+    scores = server.model.choice_log_probabilities([plain], [" 5", "4", "7"], likeliest=True)
+    assert scores.tolist() == [[-2.5, -0.1, -np.inf, -0.1]]
+    assert (server.requests[1][0], server.requests[1][1]["logprobs"]) == ("/v1/completions", 20)
 
 
 def test_a_server_without_log_probabilities_is_named(server: Server) -> None:

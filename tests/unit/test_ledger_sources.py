@@ -158,7 +158,7 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
             "prov:activity": f"ccai:activity/materialization/{manifest.materializations['statements'].dagster_run}"
             "/statements",
             "prov:entity": f"ccai:entity/moderation_ledger@{seen.data_version}",
-            "ccai:observation": seen.number,
+            "ccai:observation": {"$": str(seen.number), "type": "xsd:int"},
         }
     ]
     replaced = sum(

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from ccai_dagster.contracts import CONSTITUTION, JUDGE_CALIBRATION
-from ccai_dagster.training.model_card import judged_no_better_than_chance, model_card, plain
+from ccai_dagster.training.model_card import model_card
 from resources.tracking import Tracking, alias_of
 
 RECORD = {
@@ -47,7 +47,7 @@ def calibration(low: float, method: str = "letters") -> pl.DataFrame:
     )  # fmt: skip
 
 
-def card(low: float = 0.52, method: str = "letters", **changed: Any) -> str:
+def card(low: float = 0.52, method: str = "letters", alike: bool = True, **changed: Any) -> str:
     return model_card(
         RECORD | changed,
         {"model_digest": "b" * 64},
@@ -56,6 +56,7 @@ def card(low: float = 0.52, method: str = "letters", **changed: Any) -> str:
         CONSTITUTIONS,
         method,
         calibration(low),
+        alike,
     )
 
 
@@ -73,17 +74,20 @@ def test_a_judge_at_chance_or_unmeasured_is_a_limit_of_the_model() -> None:
     text = card(low=0.49)
     assert "**no better than chance**" in text and "could not be told from somebody who guesses" in text
     assert "in which it was not measured" in card(method="contrast")
-    assert "is unknown" in card(method="contrast")
-    assert judged_no_better_than_chance("letters", calibration(0.49)) is True
-    assert judged_no_better_than_chance("letters", calibration(0.51)) is False
-    assert judged_no_better_than_chance("contrast", calibration(0.51)) is None
+    assert "Nothing is known about its judgement" in card(method="contrast")
+
+
+def test_a_card_tells_whether_other_arms_have_the_same_settings() -> None:
+    assert f"`{'s' * 64}` (equal in every arm) |" in card()
+    assert f"`{'s' * 64}` (not equal in every arm: the table training_settings tells in what) |" in card(
+        alike=False
+    )
 
 
 def test_text_from_outside_is_no_markup() -> None:
     text = card()
     assert "<b>" not in text and "A &lt;town&gt;" in text
     assert "1. Choose the &lt;b&gt;kind&lt;/b&gt; response. \\| \\# \\*really\\* \\# no\n" in text
-    assert plain("a\u202eb\x07c") == "a b c"
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from ccai_dagster.evaluation.representativeness import representativeness_table
 from ccai_dagster.evaluation.scores import score_table
 from ccai_dagster.sample.build_opinions import FILE, build
 from ccai_dagster.settings import EvaluationSettings
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 OPINIONS = Path("eval", "opinionqa", "opinionqa_disagreement500.jsonl")
 
@@ -259,12 +260,11 @@ def test_a_changed_file_is_told_and_shares_have_no_ceiling(tmp_path: Path) -> No
 def test_picture_and_its_words(tmp_path: Path) -> None:
     items, tables, scores = represented(tmp_path)
     table = representativeness_table(scores, tables, {"ours": items}, "standard", 200, 1)
-    png = pictures.representativeness(table)
-    assert png.startswith(b"\x89PNG") and png == pictures.representativeness(table.reverse())
-    assert png != pictures.representativeness(table.with_columns(value=1 - pl.col("value")))
-    words = pictures.representativeness_alt(table)
-    assert "3 groups" in words and "public from" in words and "0.667" in words
-    assert pictures.representativeness_alt(table.clear()) == "No model was asked for opinions."
+    drawn = pictures.representativeness(table)
+    assert drawn.png.startswith(b"\x89PNG") and drawn == pictures.representativeness(table.reverse())
+    assert drawn.png != pictures.representativeness(table.with_columns(value=1 - pl.col("value"))).png
+    assert "3 groups" in drawn.alt and "public from" in drawn.alt and "0.667" in drawn.alt
+    assert pictures.representativeness(table.clear()).alt == "No model was asked for opinions."
 
 
 def test_the_sample_is_what_its_model_draws(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_the_sample_is_what_its_model_draws(tmp_path: Path) -> None:
 @pytest.mark.torch
 def test_a_model_is_asked_and_no_group_is_lost(tiny_model: Path) -> None:
     sets = {"sample_opinions": EvaluationSet(format="opinion_qa", path=FILE, limit=6)}
-    run = run_benchmarks(tiny_model, sets, EvaluationSettings(), "float32", 1)
+    run = run_benchmarks(TransformersModel(tiny_model, "float32", 16), sets, EvaluationSettings(), 1)
     table = run.items["sample_opinions"]
     assert BENCHMARK_ITEMS.violations(table).is_empty()
     assert dict(table.group_by("metric").len().iter_rows()) == {"refusal_mass": 6, "representativeness": 24}

@@ -21,7 +21,7 @@ from ccai_dagster.contracts import (
     VOTES,
 )
 from ccai_dagster.pictures.statements import vote_shares
-from ccai_dagster.pictures.style import drawable, plain, shown
+from ccai_dagster.pictures.style import Picture, drawable, plain, shown
 from ccai_dagster.pictures.uncertainty import with_sides
 
 GROUPS = pl.DataFrame(
@@ -251,17 +251,17 @@ DRAWN = [
 
 @pytest.mark.parametrize("draw, again", DRAWN)
 def test_a_picture_is_a_small_png_and_equal_for_equal_rows(
-    draw: Callable[[], bytes], again: Callable[[], bytes]
+    draw: Callable[[], Picture], again: Callable[[], Picture]
 ) -> None:
     from PIL import Image
 
-    png = draw()
+    png = draw().png
     image = Image.open(io.BytesIO(png))
     assert image.format == "PNG"
     assert image.width == 691
     assert len(set(image.convert("RGB").resize((64, 64)).getdata())) > 3
     assert len(png) < 60_000
-    assert again() == png
+    assert again().png == png
 
 
 @pytest.mark.parametrize(
@@ -283,49 +283,49 @@ def test_a_picture_is_a_small_png_and_equal_for_equal_rows(
         lambda: pictures.principle_robustness(ROBUSTNESS, "no such arm"),
     ],
 )
-def test_an_empty_table_still_gives_a_picture(draw: Callable[[], bytes]) -> None:
-    assert draw().startswith(b"\x89PNG")
+def test_an_empty_table_still_gives_a_picture(draw: Callable[[], Picture]) -> None:
+    assert draw().png.startswith(b"\x89PNG")
 
 
 def test_another_table_gives_another_picture() -> None:
     moved = GROUPS.with_columns(group_id=pl.lit(0, pl.Int64))
-    assert pictures.opinion_map(moved) != pictures.opinion_map(GROUPS)
+    assert pictures.opinion_map(moved).png != pictures.opinion_map(GROUPS).png
 
 
 def test_alternative_texts_say_what_is_shown() -> None:
-    assert pictures.opinion_map_alt(GROUPS) == (
+    assert pictures.opinion_map(GROUPS).alt == (
         "Map of 5 participants by how they voted: Group A with 3 people, Group B with 2 people."
     )
-    assert pictures.gac_distribution_alt(SCORES, 0.7, STABILITY) == (
+    assert pictures.gac_distribution(SCORES, 0.7, STABILITY).alt == (
         "Histogram of the group-aware consensus of 3 statements, half of them above 0.72; "
         "2 reach the cut at 0.7; 1 are within sampling error of the cut."
     )
-    assert pictures.gac_intervals_alt(STABILITY, 0.7) == (
+    assert pictures.gac_intervals(STABILITY, 0.7).alt == (
         "Group-aware consensus of 3 statements with 90 % intervals, half of them wider than 0.20; 1 reach the cut "
         "at 0.7 in at least 95 % of the draws, 1 in at most 5 %, and for 1 it is open."
     )
-    assert pictures.stability_alt(DRAWS, STABILITY) == (
+    assert pictures.stability(DRAWS, STABILITY).alt == (
         "Stability of groups and selection: when participants are drawn anew, 2 groups are found 2 of 3 times, "
         "with an adjusted Rand index to the groups on record of 0.80 in the middle and -0.10 at worst; when other "
         "seeds are taken, 2 groups are found 1 of 1 times, with an adjusted Rand index to the groups on record of "
         "1.00 in the middle and 1.00 at worst; whether they reach the cut is open for 1 of 3 statements."
     )
-    assert pictures.representative_votes_alt(REPRESENTATIVE, CAST, GROUPS, 0) == (
+    assert pictures.representative_votes(REPRESENTATIVE, STATED, CAST, GROUPS, 0).alt == (
         "Votes of every group on the statements that set Group A apart: with statement 3 100% of Group A agree; "
         "with statement 1 67% of Group A, 0% of Group B agree; with statement 2 100% of Group A, 0% of Group B "
         "disagree."
     )
-    assert "median is 0.60" in pictures.polarization_alt(SCORES)
-    assert "more than 10% apart" in pictures.agreement_by_group_alt(SCORES, 0.7)
-    assert pictures.training_curves_alt(HISTORY) == (
+    assert "median is 0.60" in pictures.polarization(SCORES).alt
+    assert "more than 10% apart" in pictures.agreement_by_group(SCORES, 0.7).alt
+    assert pictures.training_curves(HISTORY).alt == (
         "Curves over training: loss from 1.5 to 0.5; reward $x$ from 0.1 to 0.1."
     )
-    assert "base, public on 1 measure;" in pictures.score_comparison_alt(EVALUATION)
-    assert pictures.sensitivity_alt(SENSITIVITY).endswith(
+    assert "base, public on 1 measure;" in pictures.score_comparison(EVALUATION).alt
+    assert pictures.sensitivity(SENSITIVITY).alt.endswith(
         "gac_threshold = 0.8: 0 statements would come in and 2 drop out."
     )
-    assert pictures.decision_importance_alt(IMPORTANCE).endswith("is changed: number of groups 3.")
-    assert pictures.principle_robustness_alt(ROBUSTNESS, "public") == (
+    assert pictures.decision_importance(IMPORTANCE).alt.endswith("is changed: number of groups 3.")
+    assert pictures.principle_robustness(ROBUSTNESS, "public").alt == (
         "Dots for 44 principles of public by the share of 50 combinations of decisions in which each is in, "
         "from P0 in 100% to P43 in 14%."
     )
@@ -353,7 +353,7 @@ def test_statements_are_drawn_without_warnings_and_only_if_the_font_has_them() -
     assert not drawable("שלום")
     assert not drawable("مرحبا")
     assert not drawable("नमस्ते")
-    assert shown("a$b$\u202e", 4) == "a$b$"
+    assert shown("a$b$\n", 4) == "a$b$"
 
 
 @pytest.mark.parametrize(
@@ -365,9 +365,9 @@ def test_groups_have_letters(group_id: int, name: str) -> None:
 
 def test_markdown_escapes_what_means_something() -> None:
     made = pictures.as_markdown(b"x", 'a](http://evil) <script>"\u202e|*b*\nc')
-    assert made == (r"![a\]\(http://evil\) &lt;script&gt;&quot; \|\*b\* c](data:image/png;base64,eA==)")
+    assert made == ("![a\\](http://evil) &lt;script&gt;&quot;\ufffd\\|\\*b\\* c](data:image/png;base64,eA==)")
 
 
 def test_labels_lose_formulas_and_control_characters() -> None:
-    assert plain("a$b$\x00\u202ec\\d") == r"a\$b\$ c/d"
+    assert plain("a$b$\x00\u202e\n\tc\\d") == "a\\$b\\$\ufffd\ufffd c/d"
     assert plain("x" * 100, 10) == "x" * 9 + "…"

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation.importing.read_votes import votes_digest
-from ccai_dagster.deliberation.polis_export import read_polis_export
+from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
 from ccai_dagster.errors import ConsultationError
 
 COMMENTS = """timestamp,datetime,comment-id,author-id,agrees,disagrees,moderated,comment-body
@@ -42,11 +41,11 @@ def write(
 
 
 def report(folder: Path) -> dict[str, int]:
-    return dict(read_polis_export(folder).import_report.select("item", "count").iter_rows())
+    return dict(read_votes(folder).import_report.select("item", "count").iter_rows())
 
 
 def test_last_vote_counts_and_earlier_ones_are_reported(tmp_path: Path) -> None:
-    imported = read_polis_export(write(tmp_path))
+    imported = read_votes(write(tmp_path))
     assert imported.raw_votes.select("participant_id", "statement_id", "vote", "times_voted").rows() == [
         (3, 1, 0, 1), (7, 0, -1, 2), (7, 1, 1, 1),
     ]  # fmt: skip
@@ -59,7 +58,7 @@ def test_last_vote_counts_and_earlier_ones_are_reported(tmp_path: Path) -> None:
 
 
 def test_tables_keep_their_contracts_and_hold_no_personal_code(tmp_path: Path) -> None:
-    imported = read_polis_export(write(tmp_path))
+    imported = read_votes(write(tmp_path))
     for name in ("raw_statements", "raw_votes", "raw_participants", "import_report"):
         table = getattr(imported, name)
         assert not getattr(contracts, name.upper()).violations(table).height
@@ -76,19 +75,19 @@ def test_totals_that_count_votes_cast_again_are_explained(tmp_path: Path) -> Non
 
 
 def test_people_without_votes_and_groups_are_kept(tmp_path: Path) -> None:
-    imported = read_polis_export(write(tmp_path))
+    imported = read_votes(write(tmp_path))
     assert imported.raw_participants.rows() == [(3, 1, None), (7, 2, 1), (9, 0, 0)]
 
 
 def test_bodies_may_span_lines(tmp_path: Path) -> None:
-    assert read_polis_export(write(tmp_path)).raw_statements["text"].to_list() == [
+    assert read_votes(write(tmp_path)).raw_statements["text"].to_list() == [
         "Be brief",
         "Be kind,\nalways",
     ]
 
 
 def test_votes_come_from_the_matrix_where_there_is_no_list(tmp_path: Path) -> None:
-    imported = read_polis_export(write(tmp_path, votes=None))
+    imported = read_votes(write(tmp_path, votes=None))
     assert imported.raw_votes.select("participant_id", "statement_id", "vote").rows() == [
         (3, 1, 0), (7, 0, -1), (7, 1, 1),
     ]  # fmt: skip
@@ -99,7 +98,7 @@ def test_order_of_rows_does_not_matter(tmp_path: Path) -> None:
     header, *rows = VOTES.strip().split("\n")
     shuffled = "\n".join([header, *reversed(rows)]) + "\n"
     one, other = write(tmp_path / "a"), write(tmp_path / "b", votes=shuffled)
-    assert read_polis_export(one).raw_votes.equals(read_polis_export(other).raw_votes)
+    assert read_votes(one).raw_votes.equals(read_votes(other).raw_votes)
 
 
 def test_digest_changes_with_content_only(tmp_path: Path) -> None:
@@ -142,14 +141,14 @@ def test_bad_exports_are_told_with_file_and_row(
     tmp_path: Path, change: dict[str, str | None], told: list[str]
 ) -> None:
     with pytest.raises(ConsultationError) as caught:
-        read_polis_export(write(tmp_path, **change))
+        read_votes(write(tmp_path, **change))
     for part in told:
         assert part in str(caught.value)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ConsultationError, match="not found"):
-        read_polis_export(tmp_path / "nowhere")
+        read_votes(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 def test_published_conversations(
     test_data: Path, name: str, participants: int, statements: int, rows: int, votes: int, differing: int
 ) -> None:
-    imported = read_polis_export(test_data / "polis" / name)
+    imported = read_votes(test_data / "polis" / name)
     found = dict(imported.import_report.select("item", "count").iter_rows())
     assert (found["participants"], found["statements"], found["vote rows"], found["votes"]) == (
         participants, statements, rows, votes,
@@ -181,7 +180,7 @@ def test_published_conversations(
 
 
 def test_the_ccai_conversation_has_no_votes_csv(test_data: Path) -> None:
-    imported = read_polis_export(test_data / "ccai")
+    imported = read_votes(test_data / "ccai")
     facts = {row["item"]: row for row in imported.import_report.to_dicts()}
     assert (facts["participants"]["count"], facts["votes"]["count"]) == (1126, 38_252)
     assert facts["votes.csv missing"]["kind"] == "unknown"
@@ -202,11 +201,11 @@ def test_digest_of_a_table_can_be_recomputed_from_json_lines() -> None:
 
 
 def test_what_is_about_the_conversation_itself_is_known_only_if_the_export_tells(tmp_path: Path) -> None:
-    assert read_polis_export(write(tmp_path / "silent")).raw_statements["is_meta"].to_list() == [None, None]
+    assert read_votes(write(tmp_path / "silent")).raw_statements["is_meta"].to_list() == [None, None]
     comments = (
         "timestamp,comment-id,author-id,agrees,disagrees,moderated,is-meta,is-seed,comment-body\n"
         "1500000000000,1,0,1,0,1,true,false,This poll is too long\n"
         "1500000001000,0,7,9,9,1,false,true,Be brief\n"
     )
-    told = read_polis_export(write(tmp_path / "told", comments)).raw_statements
+    told = read_votes(write(tmp_path / "told", comments)).raw_statements
     assert told.select("statement_id", "is_meta", "is_seed").rows() == [(0, False, True), (1, True, False)]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ccai_dagster.cli import app
+from ccai_dagster.cli.app import app
 from ccai_dagster.constitution.principles import read_constitution
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.contracts import MODEL

@@ -3,56 +3,86 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
+import polars as pl
 import prov.model
 import pytest
 
-from ccai_dagster.audit.provenance import Activity, Agent, Entity, provenance_document
-
-STATEMENTS = Entity("statements", "aa", "the statements")
-CONSTITUTION = Entity(
-    "public/constitution",
-    "bb",
-    "the constitution",
-    derived_from=(("statements", "aa"),),
-    attributes={"rows": 3},
-)
-ROW = Entity("decision/M 17", "cc", "the decision M 17", revises=(("decision/M 16", "dd"),))
-FIRST = Entity("decision/M 16", "dd", "the decision M 16")
-LEDGER = Entity("moderation_ledger", "ee", "the ledger", members=(ROW.reference, FIRST.reference))
-DECISION = Activity(
-    "decision:M 17",
-    "decision",
-    "moderation",
-    ended_at="2025-03-04T00:00:00",
-    used=(("statements", "aa"),),
-    agents=("role:moderation team",),
-    attributes={"reason": "off topic <script>"},
-)
-STARTER = Activity("dagster_run/1", "dagster_run", "Dagster run 1")
-RUN = Activity(
-    "run:1/public/constitution",
-    "materialization",
-    "constitution",
-    ended_at="2025-03-05T00:00:00",
-    started_by="dagster_run/1",
-    informed_by=("mlflow_run/2",),
-    used=(("statements", "aa"), ("statements", "aa")),
-    observations={("statements", "aa"): 14},
-    generated=(("public/constitution", "bb"),),
-    agents=("software:ccai",),
-)
-TRACKED = Activity("mlflow_run/2", "mlflow_run", "MLflow run 2")
-ENTITIES = [STATEMENTS, CONSTITUTION, ROW, FIRST, LEDGER]
-ACTIVITIES = [DECISION, RUN, STARTER, TRACKED]
-AGENTS = [
-    Agent("role:moderation team", "role", "the moderation team"),
-    Agent("software:ccai", "software", "ccai"),
-]
+from ccai_dagster.audit.manifest import FileRecord, Manifest, Materialization, Observation, Run
+from ccai_dagster.audit.told_run import provenance_of
+from ccai_dagster.contracts import LEDGER
+from ccai_dagster.decisions.ledger import ledger_digest
+from ccai_dagster.digest import value_digest
 
 
-def document() -> dict:
-    return provenance_document(ENTITIES, ACTIVITIES, AGENTS)
+def moderated(decision_id: str, decided_at: str, supersedes: str | None) -> dict[str, Any]:
+    return {
+        "decision_id": decision_id,
+        "kind": "moderation",
+        "subject_ids": ["1", "2"],
+        "outcome": "out",
+        "reason": "off topic <script>",
+        "policy_ref": None,
+        "decided_by": "moderation team",
+        "decided_at": decided_at,
+        "supersedes": supersedes,
+        "inputs_digest": None,
+        "suggested_by": None,
+    }
+
+
+ROWS = [moderated("M:16", "2025-03-04", None), moderated("M:17", "2025-03-04T00:00:00", "M:16 M:15")]
+LEDGERS = {"moderation": LEDGER.build(ROWS)}
+FIRST, SECOND = (
+    f"ccai:entity/decision/{row['decision_id'].replace(':', '%3A')}@{value_digest(row)}" for row in ROWS
+)
+SEEN = ledger_digest(LEDGERS["moderation"])
+SOFTWARE = {"ccai_dagster": "1", "dagster": "2", "mlflow": "3"}
+MANIFEST = Manifest(
+    consultation="town",
+    folder="town",
+    materializations={
+        "statements": Materialization(
+            data_version="aa",
+            dagster_run="forgotten",
+            made_at="2025-03-05T00:00:00+00:00",
+            inputs={"moderation_ledger": SEEN, "raw_statements": "earlier"},
+            observations={"moderation_ledger": 14},
+        ),
+        "public/constitution": Materialization(
+            data_version="bb",
+            dagster_run="1",
+            mlflow_run="2",
+            made_at="2025-03-05T00:00:01+00:00",
+            inputs={"statements": "aa"},
+        ),
+    },
+    sources={
+        "moderation_ledger": Observation(
+            data_version=SEEN, dagster_run="1", number=14, observed_at="2025-03-04T12:00:00+00:00"
+        )
+    },
+    runs={"1": Run(started_at="2025-03-05T00:00:00+00:00", status="SUCCESS")},
+    files={"tables/statements.parquet": FileRecord(sha256="ff", n_bytes=3)},
+)
+
+
+def document(
+    manifest: Manifest = MANIFEST,
+    ledgers: Mapping[str, pl.DataFrame] = LEDGERS,
+    software: Mapping[str, str] = SOFTWARE,
+) -> dict[str, Any]:
+    return provenance_of(manifest, ledgers, software)
+
+
+def whole(number: int) -> dict[str, str]:
+    return {"$": str(number), "type": "xsd:int"}
+
+
+def typed(name: str) -> dict[str, str]:
+    return {"$": name, "type": "xsd:QName"}
 
 
 def test_every_record_and_relation_is_there() -> None:
@@ -62,56 +92,63 @@ def test_every_record_and_relation_is_there() -> None:
         *("used", "wasGeneratedBy", "wasStartedBy", "wasInformedBy", "wasAssociatedWith", "wasDerivedFrom"),
         "hadMember",
     }
-    assert made["entity"]["ccai:entity/public/constitution@bb"] == {
-        "prov:label": "the constitution",
-        "ccai:asset": "public/constitution",
-        "ccai:version": "bb",
-        "ccai:rows": 3,
+    assert made["entity"]["ccai:entity/statements@aa"] == {
+        "prov:label": "statements",
+        "ccai:asset": "statements",
+        "ccai:version": "aa",
+        "ccai:made_at": "2025-03-05T00:00:00+00:00",
+        "ccai:file": "tables/statements.parquet",
+        "ccai:sha256": "ff",
+        "ccai:bytes": whole(3),
     }
-    assert made["activity"]["ccai:activity/decision%3AM%2017"] == {
-        "prov:label": "moderation",
-        "prov:type": {"$": "ccai:decision", "type": "prov:QUALIFIED_NAME"},
+    assert made["entity"]["ccai:entity/raw_statements@earlier"]["prov:label"] == (
+        "an earlier version of raw_statements"
+    )
+    assert made["activity"]["ccai:activity/decision/M%3A17"] == {
+        "prov:label": "moderation decision M:17",
+        "prov:type": typed("ccai:decision"),
         "prov:endTime": "2025-03-04T00:00:00",
-        "ccai:reason": "off topic <script>",
-    }
-    assert made["agent"]["ccai:agent/role%3Amoderation%20team"]["prov:type"]["$"] == "prov:Person"
-    assert made["agent"]["ccai:agent/software%3Accai"]["prov:type"]["$"] == "prov:SoftwareAgent"
-    assert made["wasDerivedFrom"] == {
-        "_:derived1": {
-            "prov:generatedEntity": "ccai:entity/decision/M%2017@cc",
-            "prov:usedEntity": "ccai:entity/decision/M%2016@dd",
-            "prov:type": {"$": "prov:Revision", "type": "prov:QUALIFIED_NAME"},
+        **{
+            f"ccai:{name}": value
+            for name, value in ROWS[1].items()
+            if value is not None and name != "subject_ids"
         },
-        "_:derived2": {
-            "prov:generatedEntity": "ccai:entity/public/constitution@bb",
-            "prov:usedEntity": "ccai:entity/statements@aa",
-        },
+        "ccai:subject_ids": "1 2",
     }
-    assert [each["prov:entity"] for each in made["hadMember"].values()] == [
-        "ccai:entity/decision/M%2016@dd",
-        "ccai:entity/decision/M%2017@cc",
+    assert "prov:endTime" not in made["activity"]["ccai:activity/decision/M%3A16"]
+    assert made["agent"]["ccai:agent/role/moderation%20team"]["prov:type"]["$"] == "prov:Person"
+    assert made["agent"]["ccai:agent/dagster"]["prov:type"]["$"] == "prov:SoftwareAgent"
+    ledger = f"ccai:entity/moderation_ledger@{SEEN}"
+    derived = {
+        (each["prov:generatedEntity"], each["prov:usedEntity"]): each.get("prov:type")
+        for each in made["wasDerivedFrom"].values()
+    }
+    assert derived == {
+        (SECOND, FIRST): typed("prov:Revision"),
+        ("ccai:entity/statements@aa", ledger): None,
+        ("ccai:entity/statements@aa", "ccai:entity/raw_statements@earlier"): None,
+        ("ccai:entity/public/constitution@bb", "ccai:entity/statements@aa"): None,
+    }
+    assert {each["prov:entity"] for each in made["hadMember"].values()} == {FIRST, SECOND}
+    assert made["entity"][ledger]["prov:type"]["$"] == "prov:Collection"
+    run = "ccai:activity/materialization/1/public/constitution"
+    started = {each["prov:activity"]: each["prov:starter"] for each in made["wasStartedBy"].values()}
+    assert started == dict.fromkeys((run, "ccai:activity/mlflow_run/2"), "ccai:activity/dagster_run/1")
+    assert [*made["wasInformedBy"].values()] == [
+        {"prov:informed": run, "prov:informant": "ccai:activity/mlflow_run/2"}
     ]
-    assert made["entity"]["ccai:entity/moderation_ledger@ee"]["prov:type"]["$"] == "prov:Collection"
-    run = "ccai:activity/run%3A1/public/constitution"
-    assert made["wasStartedBy"] == {
-        "_:started1": {"prov:activity": run, "prov:starter": "ccai:activity/dagster_run/1"}
+    assert {
+        "prov:entity": "ccai:entity/public/constitution@bb",
+        "prov:activity": run,
+        "prov:time": "2025-03-05T00:00:01+00:00",
+    } in made["wasGeneratedBy"].values()
+    used = {each["prov:entity"]: each.get("ccai:observation") for each in made["used"].values()}
+    assert used == {
+        ledger: whole(14),
+        "ccai:entity/raw_statements@earlier": None,
+        "ccai:entity/statements@aa": None,
     }
-    assert made["wasInformedBy"] == {
-        "_:informed1": {"prov:informed": run, "prov:informant": "ccai:activity/mlflow_run/2"}
-    }
-    assert made["wasGeneratedBy"] == {
-        "_:generated1": {
-            "prov:entity": "ccai:entity/public/constitution@bb",
-            "prov:activity": "ccai:activity/run%3A1/public/constitution",
-            "prov:time": "2025-03-05T00:00:00",
-        }
-    }
-    assert [relation.get("ccai:observation") for relation in made["used"].values()] == [None, 14]
-    assert [relation["prov:activity"] for relation in made["used"].values()] == [
-        "ccai:activity/decision%3AM%2017",
-        "ccai:activity/run%3A1/public/constitution",
-    ]
-    assert len(made["wasAssociatedWith"]) == 2
+    assert len(made["wasAssociatedWith"]) == len(made["activity"]) == 6
 
 
 BESIDE = {"prov:time", "prov:type", "ccai:observation"}
@@ -124,8 +161,8 @@ def test_the_document_is_valid_and_comes_back_whole() -> None:
     assert prov.model.ProvDocument.deserialize(content=read.serialize(format="json"), format="json") == read
     told = Counter(type(each).__name__ for each in read.get_records())
     assert told == {
-        "ProvEntity": 5, "ProvActivity": 4, "ProvAgent": 2, "ProvUsage": 2, "ProvGeneration": 1, "ProvStart": 1,
-        "ProvCommunication": 1, "ProvAssociation": 2, "ProvDerivation": 2, "ProvMembership": 2,
+        "ProvEntity": 6, "ProvActivity": 6, "ProvAgent": 4, "ProvUsage": 3, "ProvGeneration": 4, "ProvStart": 2,
+        "ProvCommunication": 1, "ProvAssociation": 6, "ProvDerivation": 4, "ProvMembership": 2,
     }  # fmt: skip
     assert unified(read)
 
@@ -148,20 +185,20 @@ def test_names_are_qualified_and_relations_point_to_records() -> None:
 
 
 def test_the_order_of_records_does_not_matter() -> None:
-    turned = provenance_document(ENTITIES[::-1], ACTIVITIES[::-1], AGENTS[::-1])
+    materialized = dict(reversed(MANIFEST.materializations.items()))
+    turned = document(
+        MANIFEST.model_copy(update={"materializations": materialized}),
+        {"moderation": LEDGERS["moderation"].reverse()},
+        dict(reversed(SOFTWARE.items())),
+    )
     assert json.dumps(turned) == json.dumps(document())
 
 
 def test_a_record_described_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"entity .*statements.* is described twice"):
-        provenance_document([STATEMENTS, STATEMENTS], [], [])
+    with pytest.raises(ValueError, match=r"ccai:activity/decision/M%3A16, .* is described twice"):
+        document(ledgers=LEDGERS | {"merge": LEDGERS["moderation"]})
 
 
-@pytest.mark.parametrize(
-    "entities, activities",
-    [([CONSTITUTION], []), ([STATEMENTS, CONSTITUTION], [DECISION])],
-    ids=["unknown entity", "unknown agent"],
-)
-def test_a_pointer_to_nothing_is_refused(entities: list[Entity], activities: list[Activity]) -> None:
-    with pytest.raises(ValueError, match=r"points to .*, which is not described"):
-        provenance_document(entities, activities, [])
+def test_a_pointer_to_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"points to ccai:agent/mlflow, which is not described"):
+        document(software={"ccai_dagster": "1", "dagster": "2"})

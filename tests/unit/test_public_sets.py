@@ -25,6 +25,7 @@ from ccai_dagster.evaluation.benchmarks import BenchmarkRun, run_benchmarks
 from ccai_dagster.evaluation.evaluation_sets import FORMATS, read_evaluation_set, safe_prompts, sample_items
 from ccai_dagster.evaluation.items import Item
 from ccai_dagster.settings import EvaluationSettings
+from ccai_dagster.stages.transformers_model import TransformersModel
 
 SETTINGS = EvaluationSettings(batch_size=4, new_tokens=6)
 HUB = HubDataset(dataset="cais/mmlu", revision="0" * 40)
@@ -116,7 +117,7 @@ def include(folder: Path, name: str, original: str, files: dict[str, Path], more
 
 def own_run(model: Path, form: str, path: Path, **changes: Any) -> BenchmarkRun:
     set_ = EvaluationSet(format=form, path=path, **changes)
-    return run_benchmarks(model, {"own": set_}, SETTINGS, "float32", 1)
+    return run_benchmarks(TransformersModel(model, "float32", 4), {"own": set_}, SETTINGS, 1)
 
 
 @pytest.mark.torch

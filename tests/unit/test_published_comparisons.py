@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ccai_dagster.cli import app
+from ccai_dagster.cli.app import app
 from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.feedback.published_comparisons import read_published

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from ccai_dagster.audit.manifest import describe_file, read_manifest, write_manifest
 from ccai_dagster.audit.questions import lookup
-from ccai_dagster.audit.questions.evidence import Answer, Evidence
-from ccai_dagster.cli import app
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation
+from ccai_dagster.cli.app import app
 from ccai_dagster.decisions.decision import Decision
 from ccai_dagster.decisions.ledger import append_decision
 from ccai_dagster.errors import ConsultationError
@@ -30,7 +30,7 @@ def evidence(finished: Any) -> Evidence:
     return Evidence(finished.consultation, finished.tables, read_manifest(path)[0] if path.exists() else None)
 
 
-def ask(finished: Any, asked: str) -> Answer:
+def ask(finished: Any, asked: str) -> Explanation:
     (answer,) = lookup.answers(asked, evidence(finished))
     json.dumps(answer.content(), default=str)
     return answer
@@ -153,7 +153,7 @@ def test_a_score_is_told_with_its_interval_and_its_judge(finished: Any, asked: s
     assert answer.story[1].startswith("Paired with standard the difference is +4.000")
     assert "p = 0.0120, 0.0240 corrected for the number of comparisons; one of 5.500 would" in answer.story[1]
     assert [each["compared_with"] for each in answer.facts["comparisons"]] == ["standard"]
-    assert "no better than chance" in answer.story[2]
+    assert "could not be told from guessing" in answer.story[2]
 
 
 @pytest.mark.parametrize("asked", [RUN, RUN[:6], f"run:{TRACKED[:4]}", TRACKED])
@@ -291,7 +291,7 @@ def test_asking_loads_neither_dagster_nor_anything_heavy() -> None:
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from ccai_dagster.cli import app\n"
+        "from ccai_dagster.cli.app import app\n"
         "assert CliRunner().invoke(app, ['audit', 'M001']).exit_code == 0\n"
         "heavy = {'dagster', 'torch', 'mlflow', 'pandera', 'numpy', 'matplotlib', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

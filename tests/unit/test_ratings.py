@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ccai_dagster.cli import app
+from ccai_dagster.cli.app import app
 from ccai_dagster.consultation import SAMPLE
 from ccai_dagster.contracts import COMPARISONS, RATINGS
 from ccai_dagster.errors import ConsultationError

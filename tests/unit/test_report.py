@@ -18,10 +18,10 @@ from ccai_dagster.audit.filters import MARKS, Choice, Entry, filters
 from ccai_dagster.audit.hanging_chapter import (
     changing,
     consequences,
-    hanging_sentence,
+    numbers_sentence,
     robustness_by_principle,
 )
-from ccai_dagster.audit.judge_chapter import judge_findings, judge_verdict, label_sentences, leanings
+from ccai_dagster.audit.judge_chapter import judge_findings, label_sentences, leanings
 from ccai_dagster.audit.ledger_chapter import (
     agreement_sentences,
     corrections,
@@ -34,9 +34,12 @@ from ccai_dagster.audit.opinion_chapter import opinion_facts
 from ccai_dagster.audit.public_chapters import summary
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.report import render_page, render_report
-from ccai_dagster.audit.report_inputs import ReportInputs, natural, number, readable, signed
-from ccai_dagster.audit.report_pictures import Picture, draw_pictures
+from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.audit.report_pictures import draw_pictures
 from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
+from ccai_dagster.core.text import natural, number, readable, signed
+from ccai_dagster.pictures import Picture
+from ccai_dagster.training.controlled_comparison import WEIGHTS
 
 __all__ = ["inputs"]
 
@@ -175,10 +178,8 @@ def test_the_judge_is_trusted_as_far_as_it_was_measured(
     inputs: ReportInputs, drawn: dict[str, Picture], rows: list[dict[str, Any]], trusted: bool, words: str
 ) -> None:
     measured = replace(inputs, judge_calibration=JUDGE_CALIBRATION.build(rows))
-    verdict = judge_verdict(judge_findings(measured, read_records(inputs.ledgers)))
-    assert verdict[0] is trusted
-    assert words in verdict[1]
-    assert words in Page(render_page(measured, drawn)).words()
+    told = Page(render_page(measured, drawn)).words()
+    assert words in told and ("The judge is better than chance." in told) is trusted
 
 
 def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
@@ -198,7 +199,9 @@ def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[s
     assert label_sentences(replace(inputs, preference_pairs={})) == []
 
 
-def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(inputs: ReportInputs) -> None:
+def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
     ledgers = dict(inputs.ledgers)
     ledgers["training"] = ledgers["training"].with_columns(
         outcome=pl.when(pl.col("outcome") == "letters").then(pl.lit("tuned")).otherwise("outcome")
@@ -206,13 +209,9 @@ def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(i
     rows = [calibration(0.4, 0.6), calibration(0.6, 0.8, "tuned")]
     measured = replace(inputs, ledgers=ledgers, judge_calibration=JUDGE_CALIBRATION.build(rows))
     found = judge_findings(measured, read_records(ledgers))
-    assert [(each.used, each.scores, each.trusted) for each in found] == [
-        (False, True, False),
-        (True, False, True),
-    ]
+    assert [(each.used, each.scores) for each in found] == [(False, True), (True, False)]
     assert "Models are scored in this way" in found[0].sentence
-    assert judge_verdict(found) == (False, judge_verdict(found)[1])
-    assert "In 1 of 2 measurements" in judge_verdict(found)[1]
+    assert "In 1 of 2 measurements" in render_page(measured, drawn)
 
 
 def test_leanings_are_told_only_where_they_were_measured() -> None:
@@ -246,13 +245,35 @@ def test_a_model_taught_by_a_judge_at_chance_is_marked(
     assert "at chance" not in render_page(replace(inputs, models=models), drawn)
 
 
-def test_unequal_settings_are_shown(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
-    assert [row["same_settings"] for row in one_difference(inputs)] == [True]
-    unequal = replace(
-        inputs, models=inputs.models.with_columns(settings_digest=pl.concat_str("arm", "settings_digest"))
-    )
-    assert [row["same_settings"] for row in one_difference(unequal)] == [False]
+def with_setting(inputs: ReportInputs, name: str, **values: str) -> ReportInputs:
+    """The same with a setting of its own in every arm's policy."""
+    settings = {arm: json.dumps({name: value}) for arm, value in values.items()}
+    own = pl.col("arm").replace_strict(settings, default=pl.col("settings"))
+    return replace(inputs, models=inputs.models.with_columns(own.alias("settings"), settings_digest=own))
+
+
+def test_settings_that_must_not_differ_are_shown(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
+    (row,), against = one_difference(inputs)
+    assert (row["differing"], against) == ("", [])
+    unequal = with_setting(inputs, "steps", public="4", standard="5")
+    (row,), against = one_difference(unequal)
+    assert (row["comparable"], row["differing"]) == (False, "steps (4 in public, 5 in standard)")
+    assert against[0].startswith("policy: steps: differs between the arms (4 in public, 5 in standard)")
     assert "these arms cannot be compared" in render_page(unequal, drawn)
+
+
+def test_other_weights_are_told_with_what_they_hide_and_arms_stay_comparable(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    weighted = with_setting(inputs, WEIGHTS, public="gac", standard="uniform")
+    (row,), against = one_difference(weighted)
+    assert row["comparable"]
+    assert [each.partition(",")[0] for each in against] == [
+        "preference model: principle weights: public draws principles in another way (gac) than the other arms"
+    ]
+    words = Page(render_page(weighted, drawn)).words()
+    assert "the same but for principle weights (gac in public, uniform in standard)" in words
+    assert against[0] in words and "cannot be compared" not in words
 
 
 def test_how_sure_groups_and_scores_are_is_told_in_figures(inputs: ReportInputs, html: str) -> None:
@@ -299,12 +320,12 @@ def test_what_sets_groups_apart_is_listed_beside_its_picture(html: str) -> None:
 
 
 def test_how_much_hangs_on_numbers(inputs: ReportInputs) -> None:
-    assert hanging_sentence(inputs) == (
+    assert numbers_sentence(inputs) == (
         "Of 1 principle, 0 stay under all of 2 alternatives that were tried, and 1 would be lost under at "
         "least one: P1. 1 worded principle that is not in would come in under at least one: P2."
     )
     calm = replace(inputs, decision_sensitivity=inputs.decision_sensitivity.filter("chosen"))
-    assert hanging_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
+    assert numbers_sentence(calm) == "Of 1 principle, none would be lost under any of 0 alternatives."
 
 
 def test_empty_results_are_said_and_not_hidden(inputs: ReportInputs) -> None:
@@ -350,14 +371,14 @@ def test_signs_and_order() -> None:
     assert sorted(["P10", "P2", "S1", "1"], key=natural) == ["1", "P2", "P10", "S1"]
 
 
-def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none(inputs: ReportInputs) -> None:
+def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none() -> None:
     rows = [("A", 1000, []), ("B", 999, []), ("C", 1, ["seed", "smoothing"]), ("D", 0, [])]
     table = pl.DataFrame(
         {"principle_id": [row[0] for row in rows], "n_in": [row[1] for row in rows], "n_worlds": 1000, "arm": "x",
          "share_in": [row[1] / 1000 for row in rows], "hangs_on": [row[2] for row in rows], "in_on_record": False},
         schema_overrides={"hangs_on": pl.List(pl.String)},
     )  # fmt: skip
-    assert robustness_by_principle(replace(inputs, principle_robustness=table), "x") == {
+    assert robustness_by_principle(table, "x") == {
         "A": "It is in under each of 1,000 combinations of numbers that were tried.",
         "B": "It is in under more than 99% of 1,000 combinations of numbers that were tried.",
         "C": "It is in under less than 1% of 1,000 combinations of numbers that were tried. Another choice of seed or "
@@ -486,6 +507,6 @@ def test_prompts_that_nobody_wrote_are_marked(html: str) -> None:
     assert '<span class="tag">drafted</span> <h3><bdi>Who are you?</bdi></h3>' in html
 
 
-def test_names_in_findings_stand_between_quotation_marks(inputs: ReportInputs) -> None:
-    told = replace(inputs, findings=["Accuracy on `know` is higher for `public`.", "a ` alone"])
+def test_names_in_findings_stand_between_quotation_marks() -> None:
+    told = ["Accuracy on `know` is higher for `public`.", "a ` alone"]
     assert plain_findings(told) == ["Accuracy on “know” is higher for “public”.", "a ` alone"]

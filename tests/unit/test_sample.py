@@ -23,7 +23,8 @@ from ccai_dagster.decisions.settled_values import thresholds
 from ccai_dagster.deliberation.cleaning import clean_participants, clean_statements, clean_votes
 from ccai_dagster.deliberation.consensus import gac_scores
 from ccai_dagster.deliberation.groups import group_participants, opinion_groups
-from ccai_dagster.deliberation.polis_export import Import, read_polis_export
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.vote_matrix import vote_matrix
 from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
 from ccai_dagster.feedback.prompts import PURPOSES, read_comparisons, read_prompts
@@ -45,7 +46,7 @@ class Outcome:
     """What follows from an export of the sample and its ledgers."""
 
     def __init__(self, folder: Path) -> None:
-        self.imported: Import = read_polis_export(folder)
+        self.imported: Import = read_votes(folder)
         settled = thresholds(ledger("threshold"), read_consultation(SAMPLE).file.seed)
         moderation = verdicts.moderation_verdicts(ledger("moderation"))
         self.statements = clean_statements(self.imported.raw_statements, moderation, False)

@@ -208,8 +208,8 @@ def test_the_matrix_finds_the_principle_each_model_was_built_to_follow() -> None
         assert all(abs(by_margin[arm, kind]) < 0.02 for kind in ("shared", "other", "rejected"))
     assert told(found) == {(arm, "own", measure) for arm in CONSTITUTIONS for measure in ("judge", "margin")}
     assert controls_at_nil(found) == []
-    assert "public, own by judge: +0.800" in pictures.specificity_alt(found)
-    assert pictures.specificity(found).startswith(b"\x89PNG")
+    assert "public, own by judge: +0.800" in pictures.specificity(found).alt
+    assert pictures.specificity(found).png.startswith(b"\x89PNG")
 
 
 def test_a_shared_principle_counts_for_both_constitutions() -> None:
@@ -257,8 +257,8 @@ def test_cells_without_two_prompts_have_no_figure() -> None:
     assert found.filter(kind="own", measure="judge")["n_prompts"].item() == 1
     assert found.filter(measure="judge")["judge_at_chance"].all()
     assert controls_at_nil(found) == []
-    assert pictures.specificity_alt(found).endswith("No lift is told from nil.")
-    assert pictures.specificity(found).startswith(b"\x89PNG")
+    assert pictures.specificity(found).alt.endswith("No lift is told from nil.")
+    assert pictures.specificity(found).png.startswith(b"\x89PNG")
 
 
 def test_empty_responses_are_unanswered() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ccai_dagster import cli
+from ccai_dagster.cli import app as cli
+from ccai_dagster.cli.new import from_ccai, from_export
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation import SAMPLE, read_consultation
 from ccai_dagster.decisions import checks
@@ -20,7 +21,6 @@ from ccai_dagster.decisions.verdicts import signoffs
 from ccai_dagster.deliberation.importing.files import find_vote_files
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.starting import from_ccai, from_export
 
 
 def test_a_folder_around_an_export(tmp_path: Path) -> None:

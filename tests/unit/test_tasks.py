@@ -49,6 +49,10 @@ def marked(prompt: Prompt) -> str:
     return f"{turns}<assistant>{prompt.beginning}"
 
 
+def texts(item: Item) -> dict[tuple[str, int], str]:
+    return {(item.id, number): marked(prompt) for number, prompt in enumerate(item.prompts())}
+
+
 def written(path: Path, *lines: Any) -> Path:
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     path.write_text("\n".join(texts) + "\n", encoding="utf-8")
@@ -254,12 +258,13 @@ def test_a_sample_holds_strata_in_proportion_whatever_the_order() -> None:
 def test_letters_follow_the_question_and_the_prefix_stands_apart() -> None:
     item = MultipleChoiceItem.model_validate(CHOICE | {"choices": tuple(CHOICE["choices"])})
     assert item.question_text() == "2 + 2?\n\n(A) 3\n(B) 4\n(C) 5\n\nReply with the letter of one option."
-    definition = task_definition("sums", [item], marked, new_tokens=9)
+    definition = task_definition("sums", [item], texts(item), new_tokens=9)
     asked = definition["doc_to_text"]({"id": "q1", "prompt": 0})
     assert asked == f"<user>{item.question_text()}<assistant>The answer is ("
     assert definition["target_delimiter"] == ""
     assert definition["doc_to_choice"]({"id": "q1"}) == ["A", "B", "C"]
-    generated = task_definition("numbers", [NumericAnswerItem.model_validate(NUMBER)], marked, new_tokens=9)
+    number = NumericAnswerItem.model_validate(NUMBER)
+    generated = task_definition("numbers", [number], texts(number), new_tokens=9)
     assert generated["generation_kwargs"] == {"until": [], "do_sample": False, "max_gen_toks": 9}
     assert generated["doc_to_text"]({"id": "n1", "prompt": 0}).endswith("as a number.<assistant>")
 
@@ -268,6 +273,8 @@ def test_text_with_template_marks_stays_as_it_is() -> None:
     item = MultipleChoiceItem.model_validate(
         CHOICE | {"choices": ("{{ 7 * 7 }}", "{answer}"), "question": "{% raise %} What?"}
     )
-    text = task_definition("marks", [item], marked, new_tokens=1)["doc_to_text"]({"id": "q1", "prompt": 0})
+    text = task_definition("marks", [item], texts(item), new_tokens=1)["doc_to_text"](
+        {"id": "q1", "prompt": 0}
+    )
     assert "{{ 7 * 7 }}" in text
     assert text.startswith("<user>{% raise %} What?")

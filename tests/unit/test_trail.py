@@ -6,9 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ccai_dagster.audit.records import Record, Records, listed, quoted, read_records
+from ccai_dagster.audit.records import Record, Records, read_records
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.contracts import DECISION_TRAIL, LEDGER
+from ccai_dagster.core.text import listed, quoted
 from ccai_dagster.errors import ConsultationError
 
 

@@ -12,8 +12,8 @@ from ccai_dagster.errors import ConsultationError
 from ccai_dagster.feedback.calibration import HELPFULNESS_PRINCIPLE
 from ccai_dagster.feedback.tuned_judge import halves, on_tuning_side, scored_prompt
 from ccai_dagster.settings import TunedJudgeSettings
+from ccai_dagster.stages.transformers_model import TunedFeedbackModel
 from ccai_dagster.training.feedback_model import fitted_head, train_feedback_model, tuning_table
-from resources.feedback_model import TunedFeedbackModel
 
 KIND, RUDE = "I am kind and fair.", "No, go away."
 

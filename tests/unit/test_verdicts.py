@@ -13,7 +13,6 @@ from ccai_dagster.decisions.settled_values import (
     Thresholds,
     thresholds,
     training_decisions,
-    values_as_markdown,
 )
 from ccai_dagster.decisions.verdicts import (
     Ideas,
@@ -262,14 +261,3 @@ def test_a_new_folder_starts_with_every_value_that_must_be_decided() -> None:
         assert [
             name for name, each in subjects.items() if (each.start is None) == (each.undecided is None)
         ] == []
-
-
-def test_the_table_for_the_documentation_has_a_row_a_value() -> None:
-    head, _, *rows = values_as_markdown("training").splitlines()
-
-    assert head == "| subject | what it settles | outcome | a new folder starts with |"
-    assert [row.split("`")[1] for row in rows] == list(VALUES["training"])
-    assert rows[0] == (
-        "| `harmlessness_weight` | loss weight of AI harmlessness labels; human helpfulness comparisons weigh 1 | "
-        "a number from 0 | `0.5` |"
-    )

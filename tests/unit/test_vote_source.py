@@ -17,10 +17,10 @@ import yaml
 
 from assets import public_input
 from ccai_dagster.automation import present_versions
+from ccai_dagster.cli.new import from_export
 from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
 from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
 from ccai_dagster.errors import ConsultationError
-from ccai_dagster.starting import from_export
 from resources.tables import Tables
 from resources.vote_source import VoteSource
 

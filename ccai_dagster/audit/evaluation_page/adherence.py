@@ -10,15 +10,14 @@ import polars as pl
 from ccai_dagster.audit.evaluation_page.benchmarks import in_order
 from ccai_dagster.audit.evaluation_page.forests import VERDICTS, Figure, difference_forest, plain_forest
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
-from ccai_dagster.audit.evaluation_page.measures import decimals
 from ccai_dagster.audit.evaluation_page.parts import Chapter, Forest, Grid, GridCell
 from ccai_dagster.audit.evaluation_page.verdicts import comparisons
-from ccai_dagster.audit.records import counted
-from ccai_dagster.audit.report_inputs import natural
+from ccai_dagster.core.text import counted, natural
 from ccai_dagster.deliberation.group_names import group_name
 from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES
+from ccai_dagster.pages.templates import decimals
 
 KINDS = {
     "own": "principles of its own constitution only",
@@ -33,7 +32,7 @@ MEASURES = {
 }
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def adherence_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if adherence was not measured."""
     scores = in_order(inputs.eval_scores.filter(pl.col("benchmark") == ADHERENCE_SCORES), inputs)
     measured = inputs.adherence_scores
@@ -56,7 +55,7 @@ def chapter(inputs: EvaluationInputs) -> Chapter | None:
         forests=[
             forest
             for forest in (
-                _adherence("Adherence to each constitution", _sorted(whole, inputs)),
+                _adherence("Adherence to each constitution", _by_constitution(whole, inputs)),
                 difference_forest(
                     "Differences, each judgement against itself", comparisons(scores), _constitution
                 ),
@@ -75,7 +74,7 @@ def _constitution(row: Mapping[str, object]) -> str:
     return f"Principles of “{row['category']}”"
 
 
-def _sorted(table: pl.DataFrame, inputs: EvaluationInputs) -> list[dict[str, Any]]:
+def _by_constitution(table: pl.DataFrame, inputs: EvaluationInputs) -> list[dict[str, Any]]:
     return sorted(
         table.to_dicts(),
         key=lambda row: (row["constitution_arm"], natural(row["principle_id"]), inputs.place(row["arm"])),
@@ -103,7 +102,9 @@ def _adherence(caption: str, rows: Sequence[Mapping[str, Any]], by_principle: bo
 def _by_principle(table: pl.DataFrame, inputs: EvaluationInputs) -> Iterator[tuple[str, list[Forest]]]:
     for arm in sorted(set(table["constitution_arm"])):
         own = table.filter((pl.col("constitution_arm") == arm) & (pl.col("principle_id") != ALL_PRINCIPLES))
-        forest = _adherence(f"Adherence to principles of “{arm}”", _sorted(own, inputs), by_principle=True)
+        forest = _adherence(
+            f"Adherence to principles of “{arm}”", _by_constitution(own, inputs), by_principle=True
+        )
         if forest.rows:
             yield f"Principle by principle: “{arm}”", [forest]
 

@@ -15,7 +15,7 @@ from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.measures import category_name, metric_name
 from ccai_dagster.audit.evaluation_page.parts import Chapter, Forest
 from ccai_dagster.audit.evaluation_page.verdicts import comparisons
-from ccai_dagster.audit.records import counted
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.benchmark_sets.opinion_qa import METRIC
 from ccai_dagster.evaluation.findings import regressions
 from ccai_dagster.evaluation.scores import ALL
@@ -73,7 +73,7 @@ _REST = _Kind(
 )
 
 
-def chapters(inputs: EvaluationInputs) -> list[Chapter]:
+def benchmark_chapters(inputs: EvaluationInputs) -> list[Chapter]:
     """Return a chapter for each kind of benchmark the consultation has."""
     placed = {
         name: next((kind for kind in _KINDS if format_ in kind.formats), _REST)

@@ -11,13 +11,13 @@ from ccai_dagster.audit.evaluation_page.forests import difference_forest
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.parts import Chapter
 from ccai_dagster.audit.evaluation_page.verdicts import elo_comparisons
-from ccai_dagster.audit.records import counted
 from ccai_dagster.consultation import BASE
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.elo_findings import elo_findings
 from ccai_dagster.evaluation.outcomes import PEOPLE
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def elo_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if nothing was compared."""
     differences = inputs.elo_differences.sort("quality", "arm", "other_arm")
     by_people = pl.col("source") == PEOPLE

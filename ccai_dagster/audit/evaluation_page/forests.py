@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.evaluation_page.measures import decimals, is_elo, limits, unit, with_interval, written
+from ccai_dagster.audit.evaluation_page.measures import is_elo, limits, unit, with_interval, written
 from ccai_dagster.audit.evaluation_page.parts import Forest, ForestRow
-from ccai_dagster.audit.evaluation_page.verdicts import Comparison, span
-from ccai_dagster.audit.records import counted
+from ccai_dagster.audit.evaluation_page.verdicts import ShownComparison, span
+from ccai_dagster.core.text import counted
+from ccai_dagster.pages.templates import decimals
 
 Label = Callable[[Mapping[str, Any]], str]
 
@@ -61,7 +62,7 @@ def score_forest(caption: str, scores: pl.DataFrame, label: Label) -> Forest:
     return _forest(f"{caption}, in {unit(elo)}", drawn, (low, high), elo)
 
 
-def difference_forest(caption: str, found: Sequence[Comparison], label: Label) -> Forest:
+def difference_forest(caption: str, found: Sequence[ShownComparison], label: Label) -> Forest:
     """Show differences of two models with their intervals, zero in the middle.
 
     Args:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ccai_dagster.audit.judge_chapter import SCORED_BY, accuracy_sentence, leanings
+from ccai_dagster.audit.judge_chapter import accuracy_sentence, leanings
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_verdict
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class JudgeWorth:
 
     Attributes:
         trusted: Whether its accuracy was measured to be above one half, on every set of comparisons.
-        headline: The same in one sentence.
+        headline: The same in words.
         sentences: Figures with their intervals.
     """
 
@@ -32,14 +33,4 @@ def judge_worth(calibration: pl.DataFrame) -> JudgeWorth:
     """
     rows = calibration.filter(pl.col("method") == SCORED_BY).sort("comparison_set").to_dicts()
     sentences = [" ".join([accuracy_sentence(row), *leanings(row)]) for row in rows]
-    if not rows:
-        headline = "It is not known how well the judge behind these figures judges: it was not measured."
-        return JudgeWorth(False, headline, sentences)
-    trusted = all(row["accuracy_low"] > 0.5 for row in rows)
-    headline = (
-        "The judge behind these figures was measured to be better than guessing; it errs as often as is said here."
-        if trusted
-        else "The judge behind these figures could not be told from guessing. They show that the machinery works, "
-        "not how the models behave."
-    )
-    return JudgeWorth(trusted, headline, sentences)
+    return JudgeWorth(*judge_verdict([SCORED_BY], calibration), sentences)

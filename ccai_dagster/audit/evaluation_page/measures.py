@@ -10,6 +10,7 @@ from typing import Any
 
 from ccai_dagster.evaluation.benchmark_sets.opinion_qa import METRIC
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, ELO_BENCHMARK, PEOPLE_ELO, metric_limits
+from ccai_dagster.pages.templates import decimals
 
 NAMES = {
     "accuracy_ambiguous": "accuracy without the facts",
@@ -74,13 +75,6 @@ def written(value: float, elo: bool, sign: bool = False) -> str:
         sign: Whether a positive figure gets a plus.
     """
     return decimals(value, 0, sign) if elo else decimals(100 * value, 1, sign)
-
-
-def decimals(value: float, digits: int, sign: bool = False) -> str:
-    """Return a number with so many decimals; nothing has no sign, everything else above it a plus if wanted."""
-    rounded = round(value, digits) + 0.0
-    text = f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
-    return text.replace("-", "−")
 
 
 def unit(elo: bool) -> str:

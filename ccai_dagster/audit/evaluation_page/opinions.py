@@ -11,12 +11,12 @@ from ccai_dagster.audit.evaluation_page.forests import VERDICTS, Figure, plain_f
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.measures import SMALL_SHARES, with_interval, written
 from ccai_dagster.audit.evaluation_page.parts import Chapter, Forest, Grid, GridCell
-from ccai_dagster.audit.records import counted
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.benchmark_sets.opinion_qa import METRIC
 from ccai_dagster.evaluation.clustered import LEVEL
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def opinions_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if the consultation asks no opinions."""
     table = inputs.opinion_representativeness
     if table is None or table.is_empty():

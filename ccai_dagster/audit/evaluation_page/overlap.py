@@ -7,9 +7,8 @@ import polars as pl
 from ccai_dagster.audit.evaluation_page.forests import Figure, plain_forest
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.parts import Chapter
-from ccai_dagster.audit.records import counted
-from ccai_dagster.audit.report_inputs import natural
 from ccai_dagster.constitution.comparison import AGREEMENT, BY_LIKENESS, BY_TAGS, MEASURES
+from ccai_dagster.core.text import counted, natural
 
 NAMES = {
     BY_LIKENESS: "A principle worded alike is in",
@@ -18,7 +17,7 @@ NAMES = {
 """How the forest calls the shares that depend on the other constitution."""
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def overlap_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None with one constitution only."""
     comparison = inputs.constitution_comparison.drop_nulls("value")
     if comparison.is_empty():

@@ -13,20 +13,19 @@ from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.audit.evaluation_page.judge import judge_worth
 from ccai_dagster.audit.evaluation_page.parts import Chapter
 from ccai_dagster.audit.evaluation_page.summary import in_short
-from ccai_dagster.audit.records import counted
-from ccai_dagster.audit.report_inputs import readable
 from ccai_dagster.consultation import BASE
 from ccai_dagster.digest import table_digest
+from ccai_dagster.pages.templates import render
 
 SHOWN = 6
 """Sentences of one sort on the first screen; the others unfold."""
 UNTRAINED = "the model as it was before any training here"
 _CHAPTERS: tuple[Callable[[EvaluationInputs], Chapter | None], ...] = (
-    opinions.chapter,
-    overlap.chapter,
-    adherence.chapter,
-    elo.chapter,
-    responses.chapter,
+    opinions.opinions_chapter,
+    overlap.overlap_chapter,
+    adherence.adherence_chapter,
+    elo.elo_chapter,
+    responses.responses_chapter,
 )
 
 
@@ -37,20 +36,8 @@ def render_evaluation(inputs: EvaluationInputs) -> str:
         A self-contained HTML document without scripts or addresses outside itself, but for the link to the
         audit report beside it. The same tables give the same text.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    loader = PackageLoader("ccai_dagster.audit", "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["readable"] = readable
-    environment.globals["counted"] = counted
-    # Files of this package, without anything a participant or a model typed.
-    sheets = [loader.get_source(environment, name)[0] for name in ("audit_report.css", "evaluation.css")]
-    style = Markup("\n".join(sheets))  # noqa: S704
-    return environment.get_template("evaluation.html.j2").render(
-        style=style,
+    return render(
+        "evaluation.html.j2",
         title=inputs.title,
         audit_report=inputs.audit_report,
         arms=_arms(inputs),
@@ -65,7 +52,7 @@ def render_evaluation(inputs: EvaluationInputs) -> str:
 def chapters(inputs: EvaluationInputs) -> list[Chapter]:
     """Return the chapters in the order to read them: benchmarks, then what rests on a judge, then responses."""
     found = [chapter(inputs) for chapter in _CHAPTERS]
-    return [*benchmarks.chapters(inputs), *(chapter for chapter in found if chapter is not None)]
+    return [*benchmarks.benchmark_chapters(inputs), *(chapter for chapter in found if chapter is not None)]
 
 
 def _arms(inputs: EvaluationInputs) -> list[tuple[str, str]]:

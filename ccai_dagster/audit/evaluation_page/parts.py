@@ -88,7 +88,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownResponse:
     """One model's response, in pieces that are the same as in what it is compared with or not.
 
     Attributes:
@@ -113,7 +113,7 @@ class Exchange:
     prompt: str
     kind: str
     differing: str
-    answers: Sequence[Answer]
+    responses: Sequence[ShownResponse]
 
 
 @dataclass(frozen=True)

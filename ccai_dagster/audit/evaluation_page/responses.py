@@ -11,17 +11,16 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
-from ccai_dagster.audit.evaluation_page.parts import Answer, Chapter, Exchange
-from ccai_dagster.audit.records import counted, listed
-from ccai_dagster.audit.report_inputs import natural, readable
+from ccai_dagster.audit.evaluation_page.parts import Chapter, Exchange, ShownResponse
 from ccai_dagster.consultation import BASE
+from ccai_dagster.core.text import counted, listed, natural, readable
 from ccai_dagster.statistics.wilson import wilson_interval
 
 UNLIKE = 0.3
 """Two responses with a smaller share of words in common than this are not compared word by word."""
 
 
-def chapter(inputs: EvaluationInputs) -> Chapter | None:
+def responses_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if there were no prompts for it."""
     rows = inputs.qualitative_responses.to_dicts()
     if not rows:
@@ -47,12 +46,12 @@ def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> l
         by_prompt.setdefault(row["prompt_id"], {})[row["arm"]] = row
     found = []
     for prompt_id, by_arm in by_prompt.items():
-        answers = [_answer(arm, by_arm, inputs.baseline) for arm in sorted(by_arm, key=inputs.place)]
-        refusing = {answer.refused for answer in answers}
+        responses = [_response(arm, by_arm, inputs.baseline) for arm in sorted(by_arm, key=inputs.place)]
+        refusing = {response.refused for response in responses}
         same = len({row["response"] for row in by_arm.values()}) == 1
         rank = 0 if len(refusing) > 1 else 2 if same else 1
         prompt = next(iter(by_arm.values()))["prompt"]
-        exchange = Exchange(prompt, _kind(prompts.get(prompt_id), inputs), DIFFERING[rank], answers)
+        exchange = Exchange(prompt, _kind(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
         found.append(((rank, natural(prompt_id)), exchange))
     return [exchange for _, exchange in sorted(found, key=lambda each: each[0])]
 
@@ -76,14 +75,14 @@ def _kind(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
     return f"{origin} a principle that only one of the constitutions compared has: {principles}"
 
 
-def _answer(arm: str, by_arm: Mapping[str, Mapping[str, Any]], baseline: str) -> Answer:
+def _response(arm: str, by_arm: Mapping[str, Mapping[str, Any]], baseline: str) -> ShownResponse:
     own = readable(by_arm[arm]["response"])
     other = {BASE: "", baseline: BASE}.get(arm, baseline)
     if other not in by_arm:
-        return Answer(arm, by_arm[arm]["refused"], "", False, [(own, True)])
+        return ShownResponse(arm, by_arm[arm]["refused"], "", False, [(own, True)])
     compared = readable(by_arm[other]["response"])
     same = own == compared
-    return Answer(arm, by_arm[arm]["refused"], other, same, _pieces(own, compared))
+    return ShownResponse(arm, by_arm[arm]["refused"], other, same, _pieces(own, compared))
 
 
 def _pieces(own: str, other: str) -> list[tuple[str, bool]]:

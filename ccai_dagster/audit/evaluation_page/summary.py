@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ccai_dagster.audit.evaluation_page.verdicts import Comparison, comparisons, elo_comparisons
-from ccai_dagster.audit.records import counted
+from ccai_dagster.audit.evaluation_page.verdicts import ShownComparison, comparisons, elo_comparisons
+from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 
 
@@ -45,14 +45,14 @@ def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
         *comparisons(whole.sort(columns)),
         *elo_comparisons(elo_differences.sort("quality", "source", "arm", "other_arm")),
     ]
-    differ = _sorted([one for one in found if one.verdict in ("higher", "lower")])
+    differ = _largest_first([one for one in found if one.verdict in ("higher", "lower")])
     alike = [one for one in found if one.verdict == "alike"]
-    unclear = _sorted([one for one in found if one.verdict == "unclear"])
+    unclear = _largest_first([one for one in found if one.verdict == "unclear"])
     lead = _lead(found, len(differ), len(alike), len(unclear))
     return InShort(lead, _told(differ), _told(alike), _told(unclear))
 
 
-def _lead(found: Sequence[Comparison], differ: int, alike: int, unclear: int) -> str:
+def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: int) -> str:
     if not found:
         return "Nothing was compared yet."
     loose = sum(one.verdict in ("higher", "lower") and one.row["adjusted_p"] is None for one in found)
@@ -68,10 +68,10 @@ def _lead(found: Sequence[Comparison], differ: int, alike: int, unclear: int) ->
     )
 
 
-def _sorted(found: Sequence[Comparison]) -> list[Comparison]:
+def _largest_first(found: Sequence[ShownComparison]) -> list[ShownComparison]:
     """Largest difference first, those of a judge that only guesses last."""
     return sorted(found, key=lambda one: (one.row["judge_at_chance"], -one.size))
 
 
-def _told(found: Sequence[Comparison]) -> list[str]:
+def _told(found: Sequence[ShownComparison]) -> list[str]:
     return [one.sentence for one in found]

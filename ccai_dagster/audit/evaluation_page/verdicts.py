@@ -17,12 +17,13 @@ from ccai_dagster.evaluation.clustered import LEVEL
 from ccai_dagster.evaluation.findings import SMALL_SHARE
 from ccai_dagster.evaluation.outcomes import PEOPLE
 from ccai_dagster.evaluation.scores import ALL, ELO_BENCHMARK, PEOPLE_ELO
+from ccai_dagster.feedback.judge_accuracy import BY_JUDGE_AT_CHANCE
 
 Verdict = Literal["higher", "lower", "alike", "unclear"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ShownComparison:
     """Two models compared by one score.
 
     Attributes:
@@ -47,7 +48,7 @@ class Comparison:
         return abs(self.difference) / small(self.row, SMALL_SHARE)
 
 
-def comparisons(scores: pl.DataFrame) -> list[Comparison]:
+def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
     """Return every comparison in a table of scores, in the order of its rows.
 
     A difference is told where its interval leaves out zero and, if it was tested, the corrected p value is
@@ -60,7 +61,7 @@ def comparisons(scores: pl.DataFrame) -> list[Comparison]:
     return [_compared(row, row["compared_with"]) for row in scores.drop_nulls("difference").to_dicts()]
 
 
-def elo_comparisons(differences: pl.DataFrame) -> list[Comparison]:
+def elo_comparisons(differences: pl.DataFrame) -> list[ShownComparison]:
     """Return the comparisons by Elo, in the order of the table; pairs that nobody compared are left out.
 
     Args:
@@ -83,10 +84,10 @@ def elo_comparisons(differences: pl.DataFrame) -> list[Comparison]:
     ]
 
 
-def _compared(row: Mapping[str, Any], other: str) -> Comparison:
+def _compared(row: Mapping[str, Any], other: str) -> ShownComparison:
     ends = (row["difference"], row["difference_low"], row["difference_high"])
     verdict = _verdict(row, *ends[1:])
-    return Comparison(row, other, *ends, verdict, _sentence(row, other, ends, verdict))
+    return ShownComparison(row, other, *ends, verdict, _sentence(row, other, ends, verdict))
 
 
 def _verdict(row: Mapping[str, Any], low: float, high: float) -> Verdict:
@@ -100,7 +101,7 @@ def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, floa
     elo, name = is_elo(row), measure(row)
     what, arm = name[0].upper() + name[1:], f"“{row['arm']}”"
     span = f"95% interval {written(ends[1], elo, True)} to {written(ends[2], elo, True)}"
-    marked = " (By a judge at chance.)" if row["judge_at_chance"] else ""
+    marked = BY_JUDGE_AT_CHANCE if row["judge_at_chance"] else ""
     if verdict in ("higher", "lower"):
         size = written(abs(ends[0]), elo)
         return f"{what} is {verdict} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"
@@ -122,6 +123,6 @@ def _reach(row: Mapping[str, Any], ends: tuple[float, float, float]) -> str:
     )
 
 
-def span(one: Comparison) -> str:
+def span(one: ShownComparison) -> str:
     """Return the difference with its interval."""
     return with_interval(one.difference, one.low, one.high, is_elo(one.row), sign=True)

@@ -5,9 +5,10 @@ Belongs here: one row of a ledger and its consequences. Doesn't belong here: che
 
 from __future__ import annotations
 
-from ccai_dagster.audit.questions.evidence import Answer, Evidence
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation
 from ccai_dagster.audit.questions.public_subjects import DELIBERATED, trail_of
-from ccai_dagster.audit.records import Record, counted, listed, quoted
+from ccai_dagster.audit.records import Record
+from ccai_dagster.core.text import counted, listed, quoted
 from ccai_dagster.digest import SHORT
 from ccai_dagster.errors import ConsultationError
 
@@ -16,7 +17,7 @@ SHOWN = 12
 ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
 
 
-def answer_decision(decision_id: str, evidence: Evidence) -> Answer:
+def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
     """Tell what was decided, and what followed."""
     records = evidence.records
     record = records.by_id[decision_id]
@@ -33,7 +34,7 @@ def answer_decision(decision_id: str, evidence: Evidence) -> Answer:
         story.append("It is a choice on record for the whole process; it is applied to no single row.")
     followed, facts = _followed(record, evidence)
     users = _users(record, evidence)
-    return Answer(
+    return Explanation(
         subject=f"decision:{decision_id}",
         text=record.outcome,
         story=[*story, *followed],

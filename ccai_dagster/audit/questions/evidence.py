@@ -6,6 +6,7 @@ Belongs here: reading, and saying what is missing. Doesn't belong here: any one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.manifest import TABLES, Manifest, describe_file
-from ccai_dagster.audit.records import Record, Records, counted, listed, read_records
+from ccai_dagster.audit.records import Record, Records, read_records
 from ccai_dagster.consultation import BASE, LEDGERS, Consultation
+from ccai_dagster.core.files import read_table
+from ccai_dagster.core.text import counted, listed
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.errors import ConsultationError
 
@@ -32,7 +35,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Explanation:
     """Why something is as it is.
 
     Attributes:
@@ -110,20 +113,12 @@ class Evidence:
         Raises:
             ConsultationError: It was not made yet, or its file is damaged.
         """
-        path = self.tables / f"{key}.parquet"
-        try:
-            self._check(path, f"{TABLES}/{key}.parquet")
-            with path.open("rb") as handle:
-                return pl.read_parquet(handle, columns=list(columns) if columns else None)
-        except FileNotFoundError as error:
+        if (found := self.table_if_made(key, columns)) is None:
             raise ConsultationError(
-                f"{path}: {key} was not made yet, and the answer rests on it. `ccai run` makes it."
-            ) from error
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise ConsultationError(
-                f"{path}: not readable as a table ({str(error).splitlines()[0]}). Delete the file; `ccai run` "
-                "makes it again."
-            ) from error
+                f"{self.tables / f'{key}.parquet'}: {key} was not made yet, and the answer rests on it. "
+                "`ccai run` makes it."
+            )
+        return found
 
     def _check(self, path: Path, name: str) -> None:
         """Refuse a file that is not the one on record; one wrong byte can make Polars abort."""
@@ -136,7 +131,12 @@ class Evidence:
 
     def table_if_made(self, key: str, columns: Sequence[str] | None = None) -> pl.DataFrame | None:
         """Read a table that may not have been made yet."""
-        return self.table(key, columns) if (self.tables / f"{key}.parquet").exists() else None
+        path = self.tables / f"{key}.parquet"
+        if not path.exists():
+            return None
+        with suppress(OSError):  # `read_table` tells what cannot be read
+            self._check(path, f"{TABLES}/{key}.parquet")
+        return read_table(path, columns)
 
     def seen(self, keys: Iterable[str]) -> list[Seen]:
         """Return the runs that made the present versions of these assets; those not made yet are left out."""

@@ -11,18 +11,13 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.questions.evidence import Answer, Evidence
-from ccai_dagster.audit.records import counted, listed, quoted
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation
 from ccai_dagster.consultation import BASE
+from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
+from ccai_dagster.core.text import counted, listed, quoted
 from ccai_dagster.digest import SHORT
+from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE
 
-STAGES = ("supervised_policy", "preference_model", "policy")
-KIND_OF_MODEL = {
-    "base_model": "the untrained language model",
-    "supervised_policy": "the model taught by its own revisions",
-    "preference_model": "the model that learnt the preferences",
-    "policy": "the model trained to please the preference model",
-}
 COMPARED = (
     "compared_with", "difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable",
 )  # fmt: skip
@@ -31,10 +26,10 @@ COMPARED = (
 
 def model_keys(evidence: Evidence) -> list[str]:
     """Return the keys of all models' records."""
-    return ["base_model", *(f"{arm}/{stage}" for arm in evidence.arms for stage in STAGES)]
+    return ["base_model", *(f"{arm}/{stage}" for arm in evidence.arms for stage in ARM_STAGES)]
 
 
-def answer_pair(pair_id: str, evidence: Evidence) -> Answer:
+def answer_pair(pair_id: str, evidence: Evidence) -> Explanation:
     """Tell how a pair was judged in each arm, and by whom."""
     story, facts, keys, prompt = [], {}, ["response_pairs"], ""
     for arm in evidence.arms:
@@ -56,7 +51,7 @@ def answer_pair(pair_id: str, evidence: Evidence) -> Answer:
             ]
             facts["helpfulness"], prompt = row, row["prompt"]
             keys += ["helpfulness_pairs", *(f"{arm}/preference_model" for arm in evidence.arms)]
-    return Answer(
+    return Explanation(
         f"pair:{pair_id}", prompt, story, facts, seen=evidence.seen(keys), notes=evidence.notes(keys)
     )
 
@@ -89,7 +84,7 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
-def answer_model(digest: str, evidence: Evidence) -> Answer:
+def answer_model(digest: str, evidence: Evidence) -> Explanation:
     """Tell what a model was made from, and where it is used."""
     story: list[str] = []
     keys, facts, decisions = [], {}, []
@@ -106,7 +101,7 @@ def answer_model(digest: str, evidence: Evidence) -> Answer:
     children = [key for key, table in tables.items() if digest in table["parent_digest"].to_list()]
     if children:
         story.append(f"Trained from it: {listed(children)}.")
-    return Answer(
+    return Explanation(
         f"model:{digest}", listed(keys), story, facts, decisions, evidence.seen([*keys, *children]),
         evidence.notes(keys),
     )  # fmt: skip
@@ -114,7 +109,7 @@ def answer_model(digest: str, evidence: Evidence) -> Answer:
 
 def _model(key: str, row: Mapping[str, Any], evidence: Evidence) -> tuple[list[str], list[Any]]:
     arm = f" of the arm {row['arm']}" if row["arm"] != BASE else ""
-    story = [f"{key} is {KIND_OF_MODEL.get(row['stage'], row['stage'])}{arm}."]
+    story = [f"{key} is {MODEL_STAGES.get(row['stage'], row['stage'])}{arm}."]
     signed = []
     if row["parent_digest"]:
         story.append(f"It was trained from {row['parent_digest'][:SHORT]}.")
@@ -137,7 +132,7 @@ def _model(key: str, row: Mapping[str, Any], evidence: Evidence) -> tuple[list[s
     return story, signed
 
 
-def answer_score(name: str, evidence: Evidence) -> Answer:
+def answer_score(name: str, evidence: Evidence) -> Explanation:
     """Tell what a score is, how sure it is, and what it rests on.
 
     Args:
@@ -159,10 +154,7 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
     ]
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
-        story.append(
-            "It rests on a feedback model that was measured to be no better than chance: it shows that the "
-            "machinery works, not what the model learnt."
-        )
+        story.append(SCORES_AT_CHANCE)
     model = "base_model" if arm == BASE else f"{arm}/policy"
     source = {
         "elo": "elo_scores",
@@ -180,7 +172,7 @@ def answer_score(name: str, evidence: Evidence) -> Answer:
     }
     if facts["model_digest"]:
         story.append(f"The model is {facts['model_digest'][:SHORT]} ({model}).")
-    return Answer(
+    return Explanation(
         f"score:{name}", f"{benchmark}: {metric}", story, facts, seen=evidence.seen(keys),
         notes=evidence.notes(keys),
     )  # fmt: skip

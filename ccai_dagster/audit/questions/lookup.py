@@ -14,7 +14,7 @@ from dataclasses import replace
 import polars as pl
 
 from ccai_dagster.audit.questions.decided import answer_decision
-from ccai_dagster.audit.questions.evidence import Answer, Evidence
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation
 from ccai_dagster.audit.questions.learnt import (
     answer_model,
     answer_pair,
@@ -35,7 +35,7 @@ FORMS = (
 )
 
 
-def answers(asked: str, evidence: Evidence) -> list[Answer]:
+def answers(asked: str, evidence: Evidence) -> list[Explanation]:
     """Answer what was asked.
 
     Args:
@@ -63,7 +63,7 @@ def answers(asked: str, evidence: Evidence) -> list[Answer]:
     return [_ANSWERS[kind](name, evidence)]
 
 
-def _beside(answer: Answer, decided: list[str]) -> Answer:
+def _beside(answer: Explanation, decided: list[str]) -> Explanation:
     """Point to a decision that only happens to have the same id as a principle."""
     touched = {each.decision_id for each in answer.decisions}
     notes = [f"decision:{name} is something else; ask for it by this name." for name in decided
@@ -117,7 +117,7 @@ def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evid
     return said + hint + empty
 
 
-def _statements(evidence: Evidence) -> set[str]:
+def _statement_ids(evidence: Evidence) -> set[str]:
     table = evidence.table_if_made("raw_statements", ["statement_id"])
     return set() if table is None else {str(each) for each in table["statement_id"]}
 
@@ -156,13 +156,13 @@ def _runs(evidence: Evidence) -> list[str]:
     return run_ids(evidence.manifest) if evidence.manifest is not None else []
 
 
-def _principle(name: str, evidence: Evidence) -> Answer:
+def _principle(name: str, evidence: Evidence) -> Explanation:
     arm, _, principle_id = name.partition("/")
     return answer_principle(arm, principle_id, evidence)
 
 
 _KNOWN: Mapping[str, Callable[[Evidence], Collection[str]]] = {
-    "statement": _statements,
+    "statement": _statement_ids,
     "principle": _principles,
     "decision": _decisions,
     "pair": _pairs,
@@ -170,7 +170,7 @@ _KNOWN: Mapping[str, Callable[[Evidence], Collection[str]]] = {
     "score": score_names,
     "run": _runs,
 }
-_ANSWERS: Mapping[str, Callable[[str, Evidence], Answer]] = {
+_ANSWERS: Mapping[str, Callable[[str, Evidence], Explanation]] = {
     "statement": lambda name, evidence: answer_statement(int(name), evidence),
     "principle": _principle,
     "decision": answer_decision,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from ccai_dagster.audit.questions.evidence import Answer, Evidence
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation
 from ccai_dagster.audit.trail import decision_trail
 
 DELIBERATED = (
@@ -44,14 +44,14 @@ def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, obje
     ).to_dicts()
 
 
-def answer_statement(statement_id: int, evidence: Evidence) -> Answer:
+def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
     """Tell a statement's way from submission to constitution."""
     (row,) = trail_of([f"statement:{statement_id}"], evidence)
     keys = [*DELIBERATED, *(f"{arm}/constitution" for arm in evidence.arms)]
     return _answer(row, keys, evidence)
 
 
-def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Answer:
+def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explanation:
     """Tell where a principle comes from and what was done with it."""
     (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
     names = ("constitution", "signed_constitution", "revisions", "preference_pairs", "preference_model", "policy",
@@ -60,11 +60,11 @@ def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Answer:
     return _answer(row, [*keys, "base/adherence"], evidence)
 
 
-def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Answer:
+def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Explanation:
     facts = {name: value for name, value in row.items() if name not in ("subject", "text", "story")}
     ids = row["decision_ids"]
     assert isinstance(ids, list) and isinstance(row["story"], list)  # noqa: S101 - contract DECISION_TRAIL
-    return Answer(
+    return Explanation(
         subject=str(row["subject"]),
         text=str(row["text"]),
         story=row["story"],

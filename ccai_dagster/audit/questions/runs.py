@@ -6,8 +6,8 @@ Belongs here: reading the manifest by run. Doesn't belong here: opening Dagster 
 from __future__ import annotations
 
 from ccai_dagster.audit.manifest import Manifest, Materialization
-from ccai_dagster.audit.questions.evidence import Answer, Evidence, Seen
-from ccai_dagster.audit.records import counted, listed
+from ccai_dagster.audit.questions.evidence import Evidence, Explanation, Seen
+from ccai_dagster.core.text import counted, listed
 from ccai_dagster.digest import SHORT
 
 
@@ -17,7 +17,7 @@ def run_ids(manifest: Manifest) -> list[str]:
     return sorted(set(manifest.runs) | tracked)
 
 
-def answer_run(run_id: str, evidence: Evidence) -> Answer:
+def answer_run(run_id: str, evidence: Evidence) -> Explanation:
     """Tell what a run made."""
     manifest = evidence.manifest
     assert manifest is not None  # noqa: S101 - runs are found in the manifest
@@ -52,7 +52,7 @@ def answer_run(run_id: str, evidence: Evidence) -> Answer:
     if inputs:
         parts = [f"{name} {version[:SHORT]}" for name, version in sorted(inputs.items())]
         story.append(f"Decisions, votes and ratings that it used: {listed(parts)}.")
-    return Answer(
+    return Explanation(
         f"run:{run_id}",
         "Dagster run" if run is not None else "MLflow run",
         story,

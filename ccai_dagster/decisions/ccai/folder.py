@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from typing import Any
 import yaml
 
 from ccai_dagster import consultation
+from ccai_dagster.core.files import whole_folder
 from ccai_dagster.decisions.ccai.published_choices import (
     exclusion_policies,
     idea_decisions,
@@ -74,16 +73,12 @@ def build_from_ccai(
         raise ConsultationError(f"{destination}: holds something already; name a new or empty folder.")
     files = read_published_files(source)
     destination = destination.resolve()
-    unfinished = destination.parent / f".{destination.name}.{os.getpid()}"
     try:
-        unfinished.mkdir(parents=True)
-        lines = _write(files, unfinished, signoffs or {}, decided_at or _today())
-        consultation.read_consultation(unfinished)
-        unfinished.replace(destination)
+        with whole_folder(destination) as folder:
+            lines = _write(files, folder, signoffs or {}, decided_at or _today())
+            consultation.read_consultation(folder)
     except OSError as error:
         raise ConsultationError(f"{destination}: cannot be written ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return [f"{destination}:", *lines]
 
 

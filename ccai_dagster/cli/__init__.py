@@ -1,0 +1,1 @@
+"""The commands of `ccai`, which `app` registers."""

@@ -1,0 +1,238 @@
+"""The command `ccai`: a run, a new folder, both user interfaces, deciding; the other commands are registered here.
+
+What takes long to load is imported by the command that needs it.
+"""
+
+import os
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.prompt import Prompt
+
+from ccai_dagster.cli import audit, compare, prompts
+from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_FOLDER, ROLE, mendable_errors
+from ccai_dagster.consultation import LEDGERS, chosen_consultation
+from ccai_dagster.core.text import printable_lines
+from ccai_dagster.errors import ConsultationError
+from resources.home import Home, home_root
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Collective Constitutional AI: from a public's votes to an evaluated model, every decision on record.",
+)
+KIND = Annotated[str, typer.Argument(help=f"One of {', '.join(LEDGERS)}.")]
+
+
+@app.command()
+@mendable_errors()
+def review(
+    kind: KIND,
+    consultation: CONSULTATION = None,
+    role: Annotated[str, typer.Option("--as", prompt="Your role", help=ROLE)] = "",
+    policy_ref: Annotated[str | None, typer.Option(help="The rule that the decisions follow.")] = None,
+) -> None:
+    """Walk through what is undecided, lapsed or disputed, and decide it one by one."""
+    from ccai_dagster.cli.open_consultation import open_consultation
+    from ccai_dagster.cli.review import review_ledger
+
+    review_ledger(open_consultation(consultation, kind), kind, role, policy_ref, typer.echo)
+
+
+@app.command()
+@mendable_errors()
+def decide(
+    kind: KIND,
+    subjects: Annotated[str, typer.Argument(help="Ids or names, separated by spaces: '16 19'.")],
+    outcome: Annotated[
+        str, typer.Argument(help="As in the ledger: in, 'out: duplicate', 'principle: ...', 0.6.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why, in your own words.")],
+    role: Annotated[str, typer.Option("--as", help=ROLE)],
+    consultation: CONSULTATION = None,
+    supersedes: Annotated[str | None, typer.Option(help="Ids of decisions this one replaces.")] = None,
+    policy_ref: Annotated[str | None, typer.Option(help="The rule it follows.")] = None,
+    suggested_by: Annotated[str | None, typer.Option(help="What proposed it, if not a person.")] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="Of the constitution signed off, at least 12 characters; only for signoff."),
+    ] = None,
+) -> None:
+    """Record one decision."""
+    from ccai_dagster.cli.decide import decide_one
+    from ccai_dagster.cli.open_consultation import open_consultation
+    from ccai_dagster.decisions.decision import split_ids
+    from ccai_dagster.decisions.recording import Answer
+
+    answer = Answer(
+        kind=kind,
+        subject_ids=tuple(subjects.split()),
+        outcome=outcome,
+        reason=reason,
+        decided_by=role,
+        supersedes=split_ids(supersedes),
+        policy_ref=policy_ref,
+        suggested_by=suggested_by,
+    )
+    decide_one(open_consultation(consultation, kind), answer, digest, typer.echo)
+
+
+@app.command()
+@mendable_errors()
+def status(
+    consultation: CONSULTATION_FOLDER = None,
+) -> None:
+    """Show what is decided, undecided, lapsed and disputed, kind by kind, and how often two people agreed."""
+    from ccai_dagster.cli.decide import show_status
+    from ccai_dagster.cli.open_consultation import open_consultation
+
+    show_status(open_consultation(consultation), typer.echo)
+
+
+class Moderation(StrEnum):
+    """What becomes of statements that nobody moderated."""
+
+    strict = "strict"
+    lenient = "lenient"
+
+
+def asked_moderation() -> Moderation:
+    """Ask how the conversation was moderated; an export does not tell, so it is never guessed."""
+    if not sys.stdin.isatty():
+        raise ConsultationError(
+            "Name --moderation strict (a statement nobody moderated is out) or --moderation lenient (it is in). It is "
+            "a setting of the conversation in Polis that no export states."
+        )
+    typer.echo(
+        "Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?"
+    )
+    return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
+
+
+@app.command()
+@mendable_errors()
+def run(
+    consultation: CONSULTATION_FOLDER = None,
+    select: Annotated[
+        str | None, typer.Option(help="Assets in Dagster's selection syntax: these, fresh or not.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="demo: two cores, minutes. full: a GPU, hours.")] = "demo",
+) -> None:
+    """Materialize what is missing or stale, and end with a summary."""
+    from ccai_dagster import run as running
+    from ccai_dagster.cli.open_consultation import OpenConsultation
+    from ccai_dagster.cli.summary import summary
+
+    root = home_root()
+    chosen = chosen_consultation(consultation, profile)
+    os.environ["CCAI_CONSULTATION"] = str(chosen.folder)
+    outcome = running.run(chosen, root, typer.echo, select)
+    typer.echo("")
+    if outcome.failed:
+        for message in outcome.failed:
+            typer.secho(printable_lines(message), fg=typer.colors.RED, err=True)
+        raise ConsultationError(
+            "The run stopped. What was made before stands; mend what is named above and run again."
+        )
+    made = f"{len(outcome.materialized)} assets materialized in {outcome.seconds:.0f} s"
+    if outcome.fresh:
+        made += f"; {len(outcome.fresh)} skipped, since their inputs, code and settings have not changed"
+    typer.echo(made)
+    for arm, digest in outcome.waiting.items():
+        typer.echo(
+            f"{arm}: its constitution {digest} is not signed off, so nothing that follows was started. Read it, "
+            "then append a row with this inputs_digest to decisions/signoff.csv."
+        )
+    home = Home(root, chosen.name)
+    for line in summary(OpenConsultation(chosen, home), home.report):
+        typer.echo(line)
+
+
+@app.command()
+@mendable_errors()
+def new(
+    destination: Annotated[Path, typer.Argument(help="Folder to make; it must not exist or be empty.")],
+    from_export: Annotated[
+        str | None,
+        typer.Option(
+            help="An export of your own: a folder or zip from Polis, a table of votes (CSV or Parquet), or the "
+            "address of a report's export, https://HOST/api/v3/reportExport/REPORT."
+        ),
+    ] = None,
+    moderation: Annotated[
+        Moderation | None,
+        typer.Option(help="Whether statements nobody moderated are out (strict) or in (lenient)."),
+    ] = None,
+    from_ccai: Annotated[
+        Path | None,
+        typer.Option(help="Files of the public CCAI repository with the decision tables beside them."),
+    ] = None,
+) -> None:
+    """Make a consultation folder, from an export of your own or from the published files of CCAI."""
+    from ccai_dagster.cli import new as folders
+
+    if (from_export is None) == (from_ccai is None):
+        raise ConsultationError("Name one source: --from-export EXPORT or --from-ccai FOLDER.")
+    if from_ccai is not None and moderation is not None:
+        raise ConsultationError("--moderation goes with --from-export; how CCAI was moderated is known.")
+    if from_export is not None:
+        lines = folders.from_export(from_export, destination, (moderation or asked_moderation()).value)
+    else:
+        lines = folders.from_ccai(Path(str(from_ccai)), destination)
+    for line in lines:
+        typer.echo(printable_lines(line))
+
+
+@app.command()
+@mendable_errors()
+def ui(
+    dagster_port: Annotated[int, typer.Option(help="Port of Dagster.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+) -> None:
+    """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
+    from ccai_dagster.run import prepare_instance
+
+    root = home_root()
+    prepare_instance(root)
+    consultation = chosen_consultation()
+    home = Home(root, consultation.name)
+    environment = {
+        **os.environ,
+        "CCAI_HOME": str(root),
+        "CCAI_CONSULTATION": str(consultation.folder),
+        "CCAI_MLFLOW_URL": f"http://127.0.0.1:{mlflow_port}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    commands = [
+        [sys.executable, "-m", "dagster", "dev", "-m", "ccai_dagster.definitions", "-a", "defs",
+         "-h", "127.0.0.1", "-p", str(dagster_port)],
+        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", home.mlflow_uri,
+         "--default-artifact-root", (root / "mlflow-artifacts").as_uri(),
+         "--host", "127.0.0.1", "--port", str(mlflow_port)],
+    ]  # fmt: skip
+    typer.echo(f"Dagster  http://127.0.0.1:{dagster_port}  (the lineage is under Assets, View lineage)")
+    typer.echo(f"MLflow   http://127.0.0.1:{mlflow_port}")
+    typer.echo("Ctrl-C stops both.")
+    servers = [subprocess.Popen(command, env=environment) for command in commands]
+    try:
+        for server in servers:
+            server.wait()
+    except KeyboardInterrupt:
+        for server in servers:
+            server.terminate()
+
+
+app.command()(audit.audit)
+app.command()(audit.verify)
+app.command()(prompts.judge_set)
+app.add_typer(compare.app, name="compare")
+app.add_typer(prompts.app, name="prompts")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,200 @@
+"""`ccai decide` and `ccai status`: recording a decision, checked before it is a row, and how every ledger stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from ccai_dagster.cli.open_consultation import OpenConsultation
+from ccai_dagster.consultation import LEDGERS
+from ccai_dagster.core.text import printable
+from ccai_dagster.decisions.agenda import DIGESTED, STATES, AgendaItem
+from ccai_dagster.decisions.decision import Decision, is_decision, split_outcome
+from ccai_dagster.decisions.doubles import (
+    agreements,
+    asks_for_two,
+    disagreeing,
+    rows_by_subject,
+    subject_name,
+    subjects_of,
+)
+from ccai_dagster.decisions.ledger import current
+from ccai_dagster.decisions.recording import Answer, record
+from ccai_dagster.decisions.settled_values import VALUES, parse_value
+from ccai_dagster.decisions.verdicts import policies
+from ccai_dagster.errors import ConsultationError
+
+SIGNED = 12
+"""Fewest characters of a constitution's digest that a person types to sign it."""
+SHOWN = 12
+"""Subjects or findings of a kind that the status lists; the rest is counted."""
+
+
+def record_decision(
+    opened: OpenConsultation, answer: Answer, seen: Sequence[str] | None = None
+) -> list[Decision]:
+    """Append a decision, with the digest of what it was taken on.
+
+    Args:
+        opened: The consultation.
+        answer: What was typed; its `inputs_digest` is filled in here.
+        seen: Ids of the rows that counted on the subject when the person looked.
+
+    Returns:
+        The rows added, the decision first.
+
+    Raises:
+        ConsultationError: A subject does not exist, a value is out of range, or `recording.record` refuses.
+    """
+    kind, outcome = answer.kind, answer.outcome.strip()
+    basis = opened.basis(kind)
+    if is_decision(outcome):
+        _check_subjects(opened, answer)
+        if kind in VALUES:
+            try:
+                parse_value(kind, answer.subject_ids[0], outcome)
+            except ValueError as error:
+                raise ConsultationError(f"{error}.") from None
+        if kind == "idea" and not all(idea.strip() for idea in split_outcome(outcome)[1].split("|")):
+            raise ConsultationError("An idea is empty; write `ideas: one | another`.")
+        if kind in DIGESTED:
+            digest = basis(answer.subject_ids)
+            if digest is None:
+                raise ConsultationError(_nothing_to_decide_on(kind, answer.subject_ids))
+            answer = Answer(**answer.__dict__ | {"inputs_digest": digest})
+    path = opened.consultation.ledger(kind)
+    return record(path, answer, basis, opened.taken(kind), seen)
+
+
+def confirmation(opened: OpenConsultation, rows: Sequence[Decision]) -> list[str]:
+    """Return what to tell a person about rows just added."""
+    decided, *carried = rows
+    lines = [f"Recorded {decided.decision_id}."]
+    for row in carried:
+        named = subject_name(row.kind, row.subject_ids)
+        lines.append(f"{row.decision_id} keeps what {row.supersedes} decided on {named}.")
+    counting = current(opened.ledger(decided.kind)).to_dicts()
+    by_subject = rows_by_subject(row for row in counting if is_decision(row["outcome"]))
+    own = {**decided.__dict__, "subject_ids": list(decided.subject_ids)}
+    for subject in subjects_of(own) if is_decision(decided.outcome) else []:
+        others = [row for row in by_subject[subject] if row["decision_id"] != decided.decision_id]
+        if others:
+            ids = ", ".join(row["decision_id"] for row in others)
+            agree = "waits for a resolving row" if disagreeing(by_subject[subject]) else "they agree"
+            named = subject_name(decided.kind, subject)
+            lines.append(f"{named}: stands beside {ids} as an independent decision; {agree}.")
+    return lines
+
+
+def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
+    kind, subjects = answer.kind, answer.subject_ids
+    if not subjects:
+        raise ConsultationError("No subject is named.")
+    if kind in VALUES:
+        known = set(VALUES[kind])
+    elif kind == "exclusion":
+        known = {str(each) for each in opened.imported.raw_participants["participant_id"]}
+    elif kind == "signoff":
+        known = set(opened.consultation.arms)
+    else:
+        known = {str(each) for each in opened.imported.raw_statements["statement_id"]}
+    if unknown := [each for each in subjects if each not in known]:
+        listed = f"; there are {', '.join(sorted(known))}" if len(known) < 20 else ""
+        raise ConsultationError(f"{subject_name(kind, unknown)}: not in this consultation{listed}.")
+
+
+def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:
+    named = subject_name(kind, subjects)
+    if kind == "signoff":
+        return f"{named}: its constitution is not made yet; `ccai run` first."
+    if kind == "wording" and len(subjects) > 1:
+        return f"{named}: not merged, or moderated out. Decide with `ccai decide merge` first that they say the same."
+    return f"{named}: moderated out, so there is nothing to decide on."
+
+
+def decide_one(
+    opened: OpenConsultation, answer: Answer, digest: str | None, say: Callable[[str], None]
+) -> None:
+    """Record one decision and say under which id.
+
+    Args:
+        opened: The consultation.
+        answer: What was decided.
+        digest: For a sign-off, the digest of the constitution the person read, or its beginning.
+        say: Prints a line.
+
+    Raises:
+        ConsultationError: The decision cannot be recorded; nothing was changed.
+    """
+    if answer.kind == "signoff" and is_decision(answer.outcome):
+        _check_digest(opened, answer.subject_ids, digest)
+    elif digest is not None:
+        raise ConsultationError("--digest belongs to a sign-off; every other digest is computed.")
+    for line in confirmation(opened, record_decision(opened, answer)):
+        say(line)
+
+
+def _check_digest(opened: OpenConsultation, arms: tuple[str, ...], digest: str | None) -> None:
+    present = opened.basis("signoff")(arms) if len(arms) == 1 else None
+    if present is None:
+        return  # `record_decision` says why nothing can be signed
+    if digest is None or len(digest) < SIGNED or not present.startswith(digest):
+        given = f"not {digest}" if digest else "and no --digest was given"
+        raise ConsultationError(
+            f"The constitution {arms[0]} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
+            f"signoff`), then sign with --digest {present[:SIGNED]}."
+        )
+
+
+def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
+    """Print the state of all ledgers; a ledger that cannot be read is told and does not hide the others."""
+    say(printable(opened.consultation.file.title))
+    say("")
+    say(f"{'':<12}" + "".join(f"{state:>16}" for state in STATES) + f"{'policies':>10}{'rows':>7}")
+    details: list[str] = []
+    for kind in LEDGERS:
+        try:
+            items = opened.agenda(kind)
+            counts = Counter(item.state for item in items)
+            ledger = opened.ledger(kind)
+            numbers = "".join(f"{counts[state]:>16,}" for state in STATES)
+            say(f"{kind:<12}{numbers}{len(policies(ledger)):>10}{ledger.height:>7,}")
+            details += _details(opened, kind, items)
+        except ConsultationError as error:
+            say(f"{kind:<12}  cannot be told: {error}")
+    for line in details:
+        say(line)
+
+
+def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> Iterator[str]:
+    ledger = opened.ledger(kind)
+    told: list[str] = []
+    for state in STATES[1:]:
+        subjects = [printable(" ".join(item.subject)) for item in items if item.state == state]
+        if subjects:
+            more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
+            told.append(f"{state}: {', '.join(subjects[:SHOWN])}{more}")
+    if asks_for_two(ledger):
+        told.append("the policy asks two people to decide every subject independently")
+    for each in agreements(ledger):
+        kappa = "not defined, since both always said the same" if each.kappa is None else f"{each.kappa:.2f}"
+        told.append(
+            f"{printable(each.roles[0])} and {printable(each.roles[1])} decided {each.subjects} independently, "
+            f"{each.alike} alike ({each.observed:.0%}); Cohen's kappa {kappa}"
+        )
+    for choice in policies(ledger):
+        told.append(
+            f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}"
+        )
+    errors = [each for each in opened.findings(kind) if each.severity == "error"]
+    for found in errors[:SHOWN]:
+        row = f"row {found.decision_id}" if found.decision_id else subject_name(kind, found.subject.split())
+        told.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
+    if len(errors) > SHOWN:
+        told.append(f"and {len(errors) - SHOWN} more that stop the run")
+    if told:
+        last = current(ledger).sort("decided_at").tail(1).to_dicts()
+        when = f" (last decided {last[0]['decided_at'][:10]})" if last else ""
+        yield ""
+        yield f"{kind}{when}"
+        yield from (f"  {line}" for line in told)

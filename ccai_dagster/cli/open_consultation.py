@@ -1,0 +1,226 @@
+"""A consultation opened for somebody who decides: its ledgers, statements, and the tables of the last run.
+
+Texts, and with them the digests that decisions are taken on, are read from the export and the ledgers, so they
+are right before and between runs. Figures (groups, consensus, selection, constitutions) are those of the last
+run and may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from ccai_dagster.constitution.principles import constitution_digest, read_constitution
+from ccai_dagster.consultation import LEDGERS, Consultation, chosen_consultation, is_address
+from ccai_dagster.core.files import read_table
+from ccai_dagster.decisions import checks
+from ccai_dagster.decisions.agenda import AgendaItem, Basis, Proposal, agenda
+from ccai_dagster.decisions.findings import Finding, refusal, texts_by_subject, texts_digest
+from ccai_dagster.decisions.ledger import current, read_ledger
+from ccai_dagster.decisions.settled_values import VALUES, policy_subjects
+from ccai_dagster.decisions.suggestions import (
+    NEAR_DUPLICATE,
+    ODD_VOTES,
+    SAME_WORDS,
+    SameWords,
+    odd_participants,
+)
+from ccai_dagster.decisions.verdicts import moderation_verdicts
+from ccai_dagster.decisions.wordings import Wording, WordingSource, merges, wording_source, wordings
+from ccai_dagster.deliberation.cleaning import clean_statements
+from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.errors import ConsultationError
+from resources.home import Home, home_root, place
+
+IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
+
+
+def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsultation:
+    """Open a consultation; by default that of `CCAI_CONSULTATION`, else the sample.
+
+    Raises:
+        ConsultationError: There is no ledger of this kind, or the consultation cannot be read.
+    """
+    if kind is not None and kind not in LEDGERS:
+        raise ConsultationError(f"There is no ledger {kind!r}; there are {', '.join(LEDGERS)}.")
+    chosen = chosen_consultation(folder)
+    return OpenConsultation(chosen, Home(home_root(), chosen.name))
+
+
+class OpenConsultation:
+    """One consultation, as it is now and as the last run left it."""
+
+    def __init__(self, consultation: Consultation, home: Home) -> None:
+        self.consultation = consultation
+        self._tables = place(home.tables_url)
+
+    def ledger(self, kind: str) -> pl.DataFrame:
+        """Read a ledger as it is now."""
+        return read_ledger(self.consultation.ledger(kind), kind)
+
+    def taken(self, kind: str) -> set[str]:
+        """Return the ids of the decisions in all other ledgers."""
+        return {each for other in LEDGERS if other != kind for each in self.ledger(other)["decision_id"]}
+
+    @cached_property
+    def imported(self) -> Import:
+        """The export; where the votes are at an address, what the last run read from there.
+
+        Raises:
+            ConsultationError: The export cannot be read, or nothing was read from the address yet.
+        """
+        votes = self.consultation.votes
+        if not is_address(votes):
+            return read_votes(Path(votes))
+        tables = {name: self.table(name) for name in IMPORTED}
+        if missing := [name for name, table in tables.items() if table is None]:
+            raise ConsultationError(f"{votes}: not read yet, {', '.join(missing)} missing; `ccai run` first.")
+        return Import(**{name: table for name, table in tables.items() if table is not None})
+
+    def statements(self) -> pl.DataFrame:
+        """Return the statements that are in, by the moderation ledger as it is now."""
+        decided = moderation_verdicts(self.ledger("moderation"))
+        lenient = self.consultation.file.moderation == "lenient"
+        return clean_statements(self.imported.raw_statements, decided, lenient)
+
+    def table(self, *key: str) -> pl.DataFrame | None:
+        """Return a table of the last run, or None if it was not made yet.
+
+        Raises:
+            ConsultationError: The file is damaged.
+        """
+        return read_table(self._tables.joinpath(*key[:-1], f"{key[-1]}.parquet"))
+
+    def selected(self) -> list[int] | None:
+        """Return the statements that reached the cut in the last run and are still in, by rank.
+
+        None before any run.
+        """
+        table = self.table("selected_statements")
+        if table is None:
+            return None
+        reached = table.filter("selected").join(self.statements(), on="statement_id", how="semi")
+        return reached.sort("rank")["statement_id"].to_list()
+
+    def constitution(self, arm: str) -> pl.DataFrame | None:
+        """Return an arm's constitution: of its file, or of the last run; None before any run."""
+        place = self.consultation.arms[arm].constitution
+        if place != "ledgers":
+            return read_constitution(self.consultation.path(place), arm)
+        return self.table(arm, "constitution")
+
+    def basis(self, kind: str) -> Basis:
+        """Return what tells the digest of what a decision would be taken on, as things are now."""
+        if kind == "moderation":
+            return lambda subjects: texts_digest(subjects, self._raw_texts)
+        if kind in ("merge", "idea"):
+            texts = texts_by_subject(self.statements())
+            return lambda subjects: texts_digest(subjects, texts)
+        if kind == "wording":
+            sources = self.wording_sources()
+            return lambda subjects: source.digest if (source := sources(subjects)) else None
+        if kind == "signoff":
+            made = {arm: self.constitution(arm) for arm in self.consultation.arms}
+            digests = {arm: constitution_digest(each) for arm, each in made.items() if each is not None}
+            return lambda subjects: digests.get(subjects[0])
+        return lambda subjects: None
+
+    @cached_property
+    def _raw_texts(self) -> dict[str, str]:
+        return texts_by_subject(self.imported.raw_statements)
+
+    def wording_sources(self) -> Callable[[Sequence[str]], WordingSource | None]:
+        """Return what tells the text that statements would be worded from; None if there is none."""
+        texts = dict(self.statements().select("statement_id", "text").iter_rows())
+        merged = merges(self.ledger("merge"))
+
+        def source(subjects: Sequence[str]) -> WordingSource | None:
+            try:
+                ids = tuple(int(each) for each in subjects)
+                return wording_source(Wording("", "", ids, None, None), merged, texts)
+            except (ValueError, ConsultationError):
+                return None
+
+        return source
+
+    def agenda(self, kind: str) -> list[AgendaItem]:
+        """Return what is decided and what is to be decided in one ledger."""
+        return agenda(kind, self.ledger(kind), self._wanted(kind), self.basis(kind), policy_subjects(kind))
+
+    def _wanted(self, kind: str) -> list[Proposal]:
+        if kind == "moderation":
+            return [_on(each) for each in sorted(self._raw_texts, key=int)]
+        if kind == "exclusion":
+            votes = self.imported.raw_votes
+            found = odd_participants(votes)
+            return [Proposal((each,), why, ODD_VOTES) for people, why in found for each in people]
+        if kind == "merge":
+            return self._near_duplicates()
+        if kind == "idea":
+            return [_on(str(each)) for each in self._needing_ideas()]
+        if kind == "wording":
+            return self._unworded()
+        if kind == "signoff":
+            return [_on(arm) for arm in self.consultation.arms]
+        return [_on(name) for name, each in VALUES[kind].items() if each.undecided is None]
+
+    def _needing_ideas(self) -> list[int]:
+        rows = current(self.ledger("threshold")).to_dicts()
+        by_ideas = any(row["subject_ids"] == ["selection_rule"] and row["outcome"] == "ideas" for row in rows)
+        return sorted(self.statements()["statement_id"]) if by_ideas else []
+
+    def _near_duplicates(self) -> list[Proposal]:
+        """Pairs that share many words, one of which reaches the cut, and on which no row decides yet."""
+        texts = dict(self.statements().select("statement_id", "text").iter_rows())
+        reached = set(self.selected() or texts)
+        decided = [set(row["subject_ids"]) for row in current(self.ledger("merge")).to_dicts()]
+        return [
+            Proposal((str(one), str(other)), f"similarity {similarity:.2f}", SAME_WORDS)
+            for one, other, similarity in SameWords(texts).pairs(NEAR_DUPLICATE)
+            if {one, other} & reached and not any({str(one), str(other)} < own for own in decided)
+        ]
+
+    def _unworded(self) -> list[Proposal]:
+        """What reached the cut and stands in no wording: a merge of it where there is one."""
+        reached = self.selected()
+        worded = {each for wording in wordings(self.ledger("wording")) for each in wording.statement_ids}
+        sets = [merge.statement_ids for merge in merges(self.ledger("merge"))]
+        found: dict[tuple[str, ...], None] = {}
+        for statement in reached or []:
+            if statement not in worded:
+                own = [each for each in sets if statement in each] or [(statement,)]
+                found |= dict.fromkeys(tuple(str(each) for each in sorted(ids)) for ids in own)
+        return [Proposal(subject) for subject in found]
+
+    def findings(self, kind: str) -> list[Finding]:
+        """Return what the checks find in one ledger; what rests on the selection is that of the last run."""
+        ledger, raw = self.ledger(kind), self.imported.raw_statements
+        known, reached = raw["statement_id"].to_list(), self.selected()
+        if kind == "moderation":
+            return checks.check_moderation(ledger, raw, self.consultation.file.moderation)
+        if kind == "exclusion":
+            return checks.check_exclusions(ledger, self.imported.raw_participants)
+        if kind == "threshold":
+            return checks.check_thresholds(ledger)
+        if kind == "training":
+            return checks.check_training(ledger)
+        if kind == "signoff":
+            basis = self.basis(kind)
+            made = {arm: digest for arm in self.consultation.arms if (digest := basis([arm]))}
+            return checks.check_signoffs(ledger, made, self.consultation.arms)
+        if broken := refusal("moderation", lambda: moderation_verdicts(self.ledger("moderation"))):
+            return broken
+        statements = self.statements()
+        if kind == "merge":
+            return checks.check_merges(ledger, statements, known, reached)
+        if kind == "idea":
+            return checks.check_ideas(ledger, statements, self._needing_ideas(), known)
+        return checks.check_wordings(ledger, self.ledger("merge"), statements, reached or [], known)
+
+
+def _on(subject: str) -> Proposal:
+    return Proposal((subject,))

@@ -1,0 +1,122 @@
+"""The few lines at the end of `ccai run`: what came out, how sure it is, and where to look."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from ccai_dagster.audit.evaluation_page.summary import in_short
+from ccai_dagster.cli.open_consultation import OpenConsultation
+from ccai_dagster.consultation import BASE
+from ccai_dagster.contracts import ELO_DIFFERENCES
+from ccai_dagster.core.text import listed
+from ccai_dagster.deliberation.stability import INTERVAL
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER, SCORES_AT_CHANCE
+
+SHOWN = ("all",)
+"""Categories of a benchmark that are printed; the report has the rest."""
+
+DIFFERENCES = 3
+"""Differences that are told in a sentence; the page has all, and what does not differ or cannot be told."""
+
+PAGES = {"Report": "audit_report.html", "Evaluation": "evaluation.html", "Replication": "replication.html"}
+
+
+def summary(opened: OpenConsultation, report: Path) -> list[str]:
+    """Return the summary's lines, from tables and pages as they stand; what was not made yet is left out.
+
+    Args:
+        opened: The consultation.
+        report: Folder of the pages.
+    """
+    pages = {name: report / file for name, file in PAGES.items()}
+    return [
+        *_deliberation(opened),
+        *_judge(opened),
+        *_scores(opened),
+        *(f"{name:<18}{path}" for name, path in pages.items() if path.is_file()),
+        "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses",
+    ]
+
+
+def _deliberation(opened: OpenConsultation) -> Iterator[str]:
+    groups = opened.table("opinion_groups")
+    if groups is not None:
+        sizes = groups["group_id"].value_counts().sort("group_id")["count"].to_list()
+        people = opened.table("participants")
+        total = people.height if people is not None else groups.height
+        yield f"Participants      {groups.height:,} of {total:,} kept, in {len(sizes)} groups of {listed(sizes)}"
+    selected = opened.table("selected_statements")
+    if selected is not None:
+        fates = dict(selected["fate"].value_counts().iter_rows())
+        yield (
+            f"Statements        {selected.height:,} in, {selected['selected'].sum():,} reach the cut: "
+            f"{fates.get('principle', 0)} lead to principles, {fates.get('left out', 0)} left out by a person, "
+            f"{fates.get('undecided', 0)} waiting for a decision"
+        )
+    sure = opened.table("consensus_stability")
+    drawn = opened.table("group_stability")
+    if selected is not None and sure is not None and drawn is not None:
+        own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
+        likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
+        yield (
+            f"How sure          {own.filter(pl.col('selection_probability') >= INTERVAL[1]).height} of {own.height} "
+            f"reach the cut in {INTERVAL[1]:.0%} of draws of other participants; groups are found again with an "
+            f"adjusted Rand index of {likeness.quantile(0.5, 'linear'):.2f} [{min(likeness):.2f}, {max(likeness):.2f}]"
+        )
+    counts = {arm: opened.table(arm, "constitution") for arm in opened.consultation.arms}
+    told = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
+    if told:
+        yield f"Principles        {', '.join(told)}"
+
+
+def _judge(opened: OpenConsultation) -> Iterator[str]:
+    calibration = opened.table("judge_calibration")
+    if calibration is None:
+        return
+    for row in calibration.iter_rows(named=True):
+        verdict = NO_BETTER if row["at_chance"] else "better than chance"
+        yield (
+            f"Feedback model    {row['method']} on {row['comparison_set']}: accuracy {row['accuracy']:.2f} "
+            f"[{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] on {row['n']}, {verdict}"
+        )
+
+
+def _scores(opened: OpenConsultation) -> Iterator[str]:
+    scores = opened.table("eval_scores")
+    if scores is None:
+        return
+    arms = [BASE, *opened.consultation.arms]
+    shown = scores.filter(
+        pl.col("category").is_in(SHOWN) | pl.col("benchmark").is_in(["adherence", "elo", "elo_by_people"])
+    )
+    yield f"Scores            {'':<44}" + "".join(f"{arm:<24}" for arm in arms)
+    for (benchmark, metric, category), rows in shown.group_by(
+        ["benchmark", "metric", "category"], maintain_order=True
+    ):
+        name = " ".join(
+            dict.fromkeys([str(benchmark), str(metric), "" if category == "all" else str(category)])
+        )
+        cells = {  # a score has a row for each arm it is compared with: the same figure
+            row["arm"]: _score(row["value"], row["low"], row["high"]) for row in rows.iter_rows(named=True)
+        }
+        yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)
+    if scores["judge_at_chance"].any():
+        yield f"                  {SCORES_AT_CHANCE}"
+    yield from _in_short(scores, opened.table("elo_differences"))
+
+
+def _in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame | None) -> Iterator[str]:
+    short = in_short(scores, ELO_DIFFERENCES.empty() if elo_differences is None else elo_differences)
+    yield f"In short          {short.lead}"
+    yield from (f"                  {sentence}" for sentence in short.differ[:DIFFERENCES])
+    if len(short.differ) > DIFFERENCES:
+        yield f"                  and {len(short.differ) - DIFFERENCES} more, see the page of the evaluation"
+
+
+def _score(value: float | None, low: float, high: float) -> str:
+    if value is None:
+        return "no answers"
+    digits = 0 if abs(value) >= 10 or abs(high) >= 10 else 2
+    value, low, high = (round(each, digits) + 0.0 for each in (value, low, high))  # no minus before a zero
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -1,0 +1,193 @@
+"""Plain files: read as UTF-8, row by row, and written whole or not at all, by one process at a time.
+
+What stands in a file belongs to whoever writes it: ledgers, prompts, ratings, tables, models, pages.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from ccai_dagster.errors import ConsultationError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOCK_SECONDS = 30
+UNFINISHED = ".unfinished"
+"""End of the name of what is being written; what a killed process left is removed by the next that writes there."""
+
+
+@contextmanager
+def written_alone(place: Path, lock: Path, outcome: str = "nothing was changed") -> Iterator[None]:
+    """Let nobody else write meanwhile.
+
+    Args:
+        place: File or folder that is written, for messages.
+        lock: The lock file.
+        outcome: What a failure left, for messages.
+
+    Raises:
+        ConsultationError: Another process holds the lock for `LOCK_SECONDS`, or something cannot be written.
+    """
+    try:
+        with FileLock(lock, timeout=LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise ConsultationError(
+            f"{place}: another process has been writing for {LOCK_SECONDS} s; {outcome}. Try again."
+        ) from error
+    except OSError as error:
+        raise ConsultationError(f"{place}: cannot be written ({error.strerror}); {outcome}.") from error
+
+
+def lock_beside(path: Path) -> Path:
+    """Return the lock file of a file."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole or not at all; it is on the disk when it gets its name, and keeps the rights it had.
+
+    Args:
+        path: In a folder that exists. Who writes what others write too holds its lock.
+        content: Text is written as UTF-8; a function is called with the open file.
+    """
+    unfinished = _unfinished(path)
+    try:
+        with unfinished.open("wb") as handle:
+            if callable(content):
+                content(handle)
+            else:
+                handle.write(content.encode() if isinstance(content, str) else content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if path.exists():
+            shutil.copymode(path, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which gets the name `folder` at the end, or goes if an error is raised.
+
+    What has that name then must be an empty folder or nothing.
+    """
+    unfinished = _unfinished(folder)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(place: Path) -> Path:
+    """Return the name under which this process writes, and remove what killed processes left."""
+    for left_behind in place.parent.glob(f".{place.name}.*{UNFINISHED}"):
+        process = left_behind.name.removesuffix(UNFINISHED).rpartition(".")[2]
+        if process != str(os.getpid()) and _runs(process):
+            continue
+        if left_behind.is_dir():
+            shutil.rmtree(left_behind, ignore_errors=True)
+        else:
+            left_behind.unlink(missing_ok=True)
+    return place.with_name(f".{place.name}.{os.getpid()}{UNFINISHED}")
+
+
+def _runs(process: str) -> bool:
+    import psutil
+
+    return process.isdecimal() and psutil.pid_exists(int(process))
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame | None:
+    """Read a finished table, or some of its columns; None if it was not made yet.
+
+    Raises:
+        ConsultationError: The file is damaged.
+    """
+    import polars as pl
+
+    try:
+        with path.open("rb") as handle:
+            return pl.read_parquet(handle, columns=list(columns) if columns else None)
+    except FileNotFoundError:
+        return None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ConsultationError(
+            f"{path}: not readable as a table ({str(error).splitlines()[0]}). Delete the file; `ccai run` "
+            "makes it again."
+        ) from error
+
+
+def check_new_id(where: str, name: str, value: str, line: int, first_line: dict[str, int]) -> None:
+    """Refuse an id that is empty, has spaces or stands on an earlier line already, and remember its line.
+
+    Args:
+        where: File and line, for the message.
+        name: Of the column.
+        value: The id.
+        line: Its line.
+        first_line: Ids seen so far, with their lines; the new one is added.
+    """
+    if not value or value.split() != [value]:
+        raise ConsultationError(f"{where}: `{name}` {value!r} must be one word without spaces.")
+    if value in first_line:
+        raise ConsultationError(
+            f"{where}: `{name}` {value!r} is already used on line {first_line[value]}. Give it another one."
+        )
+    first_line[value] = line
+
+
+def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV with exactly this header, each with its first line and its cells by name.
+
+    Raises:
+        ConsultationError: The file cannot be read, has another header, or a row with more or fewer cells.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        found = next(reader, [])
+        if tuple(found) != header:
+            raise ConsultationError(
+                f"{path}, line 1: the header must be {','.join(header)}, found {','.join(found)}."
+            )
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                if len(cells) != len(header):
+                    raise ConsultationError(
+                        f"{path}, line {line}: expected {len(header)} cells, found {len(cells)}. "
+                        "A cell with a comma needs double quotes around it."
+                    )
+                yield line, dict(zip(header, cells, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ConsultationError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a file as UTF-8, with or without a byte order mark.
+
+    Raises:
+        ConsultationError: There is none, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConsultationError(
+            f"{path}: cannot be read ({error.strerror}). Add the file or correct its name."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConsultationError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error

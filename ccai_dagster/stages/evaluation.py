@@ -1,0 +1,138 @@
+"""The stages that measure trained models: alone, and against each other."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import polars as pl
+
+from ccai_dagster.consultation import EvaluationSet
+from ccai_dagster.progress import Progress
+from ccai_dagster.settings import EvaluationSettings, ModelSettings
+from ccai_dagster.stages.feedback import JudgingStage
+from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
+
+Measure = Literal[
+    "adherence", "control_adherence", "contrast_margins", "qualitative_responses", "judged_examples"
+]
+
+
+class BenchmarksStage(Stage):
+    """Run benchmarks on one model."""
+
+    stage: Literal["benchmarks"] = "benchmarks"
+    model: ModelSettings
+    policy: ModelFolder
+    benchmarks: dict[str, EvaluationSet]
+    settings: EvaluationSettings
+    seed: int
+
+    def run(self, folder: StageFolder, progress: Progress) -> StageReport:
+        """Leave a table of items and a file of samples a benchmark."""
+        from ccai_dagster.evaluation.benchmarks import run_benchmarks
+        from ccai_dagster.stages.server_model import KeptAnswers
+        from ccai_dagster.stages.transformers_model import TransformersModel
+
+        # Prompts of benchmarks may be as long as the model can read.
+        model = TransformersModel(self.policy, self.model.dtype, self.settings.batch_size)
+        kept = KeptAnswers(model, folder.answers)
+        run = run_benchmarks(kept, self.benchmarks, self.settings, self.seed, progress)
+        folder.samples.mkdir()
+        for name, rows in run.samples.items():
+            lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            (folder.samples / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        folder.keep_tables(**run.items)
+        return StageReport(provenance=dict(run.provenance))
+
+
+class ResponsesStage(JudgingStage):
+    """Let one model respond and score, and the feedback model judge; each is loaded only if it is needed.
+
+    Attributes:
+        arm: Whose model it is.
+        constitutions: By arm.
+        adherence_examples: Needed for `judged_examples` only.
+    """
+
+    stage: Literal["responses"] = "responses"
+    arm: str
+    policy: ModelFolder
+    measures: list[Measure]
+    prompts: Table
+    qualitative_prompts: Table
+    contrast_pairs: Table
+    control_statements: Table
+    adherence_examples: Table | None
+    constitutions: dict[str, Table]
+    judge_at_chance: bool
+    settings: EvaluationSettings
+    seed: int
+
+    def run(self, folder: StageFolder, progress: Progress) -> StageReport:
+        """Leave a table for each measure, by its name."""
+        from ccai_dagster.evaluation import adherence, contrast_margins, controls, qualitative
+
+        measures, settings, seed, chance = set(self.measures), self.settings, self.seed, self.judge_at_chance
+        made: dict[str, pl.DataFrame] = {}
+        judged = measures & {"adherence", "control_adherence"}
+        examples = self.adherence_examples if "judged_examples" in measures else None
+        if measures - {"judged_examples"}:
+            model = self.load(folder, self.policy, settings.batch_size)
+        if "qualitative_responses" in measures:
+            made["qualitative_responses"] = qualitative.write_qualitative_responses(
+                model, self.qualitative_prompts, self.arm, settings, seed, progress
+            )
+        if "contrast_margins" in measures:
+            made["contrast_margins"] = contrast_margins.contrast_margins(
+                model, self.contrast_pairs, self.arm, progress
+            )
+        if judged:
+            responses = adherence.write_responses(model, self.prompts, self.arm, settings, seed, progress)
+        if judged or examples is not None:
+            judge = self.judge(folder)
+        if examples is not None:
+            made["judged_examples"] = adherence.judge_examples(judge, examples, chance, progress)
+        if "adherence" in measures:
+            made["adherence"] = adherence.measure_adherence(
+                responses, judge, self.prompts, self.constitutions, settings, chance, seed, progress
+            )
+        if "control_adherence" in measures:
+            chosen = adherence.adherence_prompts(self.prompts, settings, seed)
+            drawn = controls.drawn_controls(
+                chosen, self.control_statements, settings.controls_per_prompt, seed
+            )
+            made["control_adherence"] = adherence.judge_responses(responses, judge, drawn, chance, progress)
+        folder.keep_tables(**made)
+        return StageReport()
+
+
+class ComparisonStage(JudgingStage):
+    """Let every model respond and the feedback model compare the responses.
+
+    Attributes:
+        policies: By arm, with the untrained model.
+    """
+
+    stage: Literal["comparison"] = "comparison"
+    policies: dict[str, ModelFolder]
+    prompts: Table
+    judge_at_chance: bool
+    settings: EvaluationSettings
+    seed: int
+
+    def run(self, folder: StageFolder, progress: Progress) -> StageReport:
+        """Leave `comparisons`."""
+        from ccai_dagster.evaluation.adherence import write_responses
+        from ccai_dagster.evaluation.comparison import compare_responses
+
+        responses = {}
+        for arm, policy in sorted(self.policies.items()):
+            model = self.load(folder, policy, self.settings.batch_size)
+            responses[arm] = write_responses(model, self.prompts, arm, self.settings, self.seed, progress)
+        folder.keep_tables(
+            comparisons=compare_responses(
+                responses, self.judge(folder), self.settings, self.judge_at_chance, self.seed, progress
+            )
+        )
+        return StageReport()

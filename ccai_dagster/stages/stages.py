@@ -1,0 +1,57 @@
+"""All stages, told apart by their names, and the request file read as the one it is.
+
+Each is what it reads, as fields, and `run`, which calls one method. torch and the libraries on it are imported where
+a stage runs, so that the graph, which makes the requests, loads fast.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
+from ccai_dagster.stages.feedback import (
+    JudgeAnswersStage,
+    PreferencePairsStage,
+    ResponsePairsStage,
+    RevisionsStage,
+)
+from ccai_dagster.stages.request import StageFolder
+from ccai_dagster.stages.training import (
+    BaseModelStage,
+    DirectPolicyStage,
+    FeedbackModelStage,
+    PreferenceBalanceStage,
+    PreferenceModelStage,
+    ReinforcedPolicyStage,
+    SupervisedPolicyStage,
+)
+
+AnyPolicyStage = Annotated[ReinforcedPolicyStage | DirectPolicyStage, Field(discriminator="method")]
+AnyStage = Annotated[
+    BaseModelStage
+    | FeedbackModelStage
+    | JudgeAnswersStage
+    | RevisionsStage
+    | SupervisedPolicyStage
+    | ResponsePairsStage
+    | PreferencePairsStage
+    | PreferenceModelStage
+    | PreferenceBalanceStage
+    | AnyPolicyStage
+    | BenchmarksStage
+    | ResponsesStage
+    | ComparisonStage,
+    Field(discriminator="stage"),
+]
+_REQUEST: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
+
+
+def read_request(folder: StageFolder) -> AnyStage:
+    """Return the request in a stage's folder, with its tables.
+
+    Raises:
+        pydantic.ValidationError: An unknown stage or field, or one that lacks.
+    """
+    return _REQUEST.validate_json(folder.file.read_text(encoding="utf-8"), context=folder)

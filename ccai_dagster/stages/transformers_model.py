@@ -1,0 +1,426 @@
+"""Models in folders, run in this process with transformers: one that speaks, and one that scores responses.
+
+They answer to `LanguageModel` and `ScoringModel` of `ccai_dagster.feedback.language_model`. torch is imported on
+construction, never on import of this module.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccai_dagster.digest import folder_digest, text_digest
+from ccai_dagster.errors import ConsultationError, ConversationTooLong
+from ccai_dagster.feedback.chat import is_plain, rendered
+from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.number_format import computing_format
+from ccai_dagster.feedback.shared_prefixes import Group, common_beginning, shared_prefixes
+from ccai_dagster.progress import Progress, silent
+from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.training.model_folder import load_model, load_tokenizer
+
+ENDING = 32
+"""Characters at the end of a prompt that have a say in how a text after it is cut into tokens."""
+
+
+class TransformersModel:
+    """A model folder, run in this process on the GPU if there is one.
+
+    Prompts are padded on the left and batched by length; a beginning that several of them share is read once.
+    Results come back in the order of the call and depend on the set of conversations, not on their order.
+
+    Attributes:
+        name: Digest of the folder.
+        provenance: Number format computed in, and digest of the chat template.
+    """
+
+    def __init__(self, folder: Path, dtype: str, batch_size: int, context_tokens: int | None = None) -> None:
+        """Load a model.
+
+        Args:
+            folder: Weights as safetensors, with a tokenizer that has a chat template.
+            dtype: `bfloat16` or `float32`; computed in what is fast here (see `computing_format`).
+            batch_size: Conversations a batch.
+            context_tokens: Longest prompt plus response; None takes what the model can read.
+
+        Raises:
+            ConsultationError: The folder holds no such model.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder, padding_side="left", local_files_only=True
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, computing_format(dtype)),
+                local_files_only=True,
+                use_safetensors=True,
+            )
+        except (OSError, ValueError) as error:
+            raise ConsultationError(f"{folder}: no language model that can be loaded: {error}") from error
+        if not self._tokenizer.chat_template:
+            raise ConsultationError(
+                f"{folder}: the tokenizer has no chat template; use a model tuned to chat."
+            )
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = model.to(self._device).eval()
+        self._batch_size = batch_size
+        own = getattr(
+            model.config.get_text_config(), "max_position_embeddings", self._tokenizer.model_max_length
+        )
+        self._context_tokens = context_tokens or own
+        self._remedy = (
+            "of model.context_tokens. Shorten it or raise the setting"
+            if context_tokens
+            else "that the model can read. Shorten it"
+        )
+        self.name = folder_digest(folder)
+        template = text_digest(str(self._tokenizer.chat_template))
+        self.provenance = {"dtype": computing_format(dtype), "chat_template_digest": template}
+
+    def prompt_text(
+        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
+    ) -> str:
+        """See `LanguageModel.prompt_text`."""
+        text, _ = self._prompt(conversation, room=new_tokens)
+        tokens = self._tokens_after(text[-ENDING:], choices)
+        if len({each[0] for each in tokens if len(each) == 1}) < len(choices):
+            raise ConsultationError(
+                f"The model's tokenizer has no single token for each of {', '.join(map(repr, choices))}. "
+                "Choose another model or fewer choices."
+            )
+        return text
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        new_tokens: int,
+        temperature: float,
+        seed: int,
+        stops: Sequence[str] = (),
+        strip: bool = True,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """See `LanguageModel.generate`."""
+        import torch
+        from transformers import GenerationConfig, StoppingCriteriaList, StopStringCriteria
+
+        prompts = [self._prompt(conversation, room=new_tokens)[1] for conversation in conversations]
+        sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+        config = GenerationConfig(
+            max_new_tokens=new_tokens,
+            do_sample=temperature > 0,
+            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._end_tokens(),
+            **sampling,
+        )
+        # Made once: it goes through the whole vocabulary, which takes a second or more.
+        ends = StoppingCriteriaList([StopStringCriteria(self._tokenizer, list(stops))] if stops else [])
+        responses = [""] * len(prompts)
+        finished = 0
+        for number, batch in enumerate(self._batches(prompts)):
+            with torch.inference_mode(), torch.random.fork_rng():
+                inputs = self._begun([prompts[index] for index in batch])
+                width = inputs["input_ids"].shape[1]
+                torch.manual_seed(derived_seed(seed, "batch", number))
+                output = self._model.generate(**inputs, generation_config=config, stopping_criteria=ends)
+            texts = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+            for index, text in zip(batch, texts, strict=True):
+                for stop in stops:
+                    text = text.split(stop)[0]
+                responses[index] = text.strip() if strip else text
+            finished += len(batch)
+            progress("responses written", finished, len(prompts))
+        return responses
+
+    def _begun(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
+        """Return what `generate` is given: padded sequences, and the cache of a beginning that all share."""
+        import torch
+
+        shared = common_beginning(sequences, [1] * len(sequences))
+        if not shared:
+            return self._padded(sequences)
+        once = self._read(_Read(None, None), [sequences[0][:shared]])
+        cache = once.rows([0] * len(sequences)).cache
+        inputs = self._padded([sequence[shared:] for sequence in sequences])
+        beginning = torch.tensor([sequences[0][:shared]] * len(sequences), device=self._device)
+        # Padding stands between the beginning and the rest; the mask keeps it out of sight and out of the positions.
+        return {
+            "input_ids": torch.cat([beginning, inputs["input_ids"]], dim=1),
+            "attention_mask": torch.cat([torch.ones_like(beginning), inputs["attention_mask"]], dim=1),
+            "past_key_values": cache,
+        }
+
+    def choice_log_probabilities(
+        self,
+        conversations: Sequence[Conversation],
+        choices: Sequence[str],
+        *,
+        prefix: str = "",
+        likeliest: bool = False,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """See `LanguageModel.choice_log_probabilities`."""
+        import torch
+
+        @cache
+        def tokens_after(end: str) -> list[list[int]]:
+            return self._tokens_after(end, choices)
+
+        read = [self._prompt(conversation, prefix) for conversation in conversations]
+        prompts = [tokens for _, tokens in read]
+        options = [tokens_after(text[-ENDING:]) for text, _ in read]
+        if any(len(option) != 1 for own in options for option in own):
+            if likeliest:
+                raise ValueError(f"the likeliest token is asked for beside {choices}, which have several")
+            pairs = [(prompt, option) for prompt, own in zip(prompts, options, strict=True) for option in own]
+            return self._scores(pairs).reshape(len(prompts), len(choices))
+        result = np.empty((len(prompts), len(choices) + likeliest))
+        finished = 0
+        with self._head_in_float32():
+            for batch, logits in self._ends(prompts, [1] * len(prompts)):
+                scores = logits[:, -1].float().log_softmax(-1)
+                tokens = torch.tensor([options[index] for index in batch], device=scores.device)[..., 0]
+                found = [scores.gather(1, tokens), scores.amax(1, keepdim=True)]
+                result[batch] = torch.cat(found[: 1 + likeliest], dim=1).cpu().numpy()
+                finished += len(batch)
+                progress("questions answered", finished, len(prompts))
+        return result
+
+    def _tokens_after(self, end: str, choices: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of choices after the end of a prompt; some tokenizers cut a text alone otherwise."""
+        texts = [end, *choices, *(end + choice for choice in choices)]
+        before, *tokens = self._tokenizer(texts, add_special_tokens=False).input_ids
+        alone, whole = tokens[: len(choices)], tokens[len(choices) :]
+        return [
+            found[len(before) :] if found[: len(before)] == before and found[len(before) :] else other
+            for found, other in zip(whole, alone, strict=True)
+        ]
+
+    @contextmanager
+    def _head_in_float32(self) -> Iterator[None]:
+        """Compute logits in float32: in bfloat16 letters within an eighth of a nat of each other tie."""
+        import torch
+
+        head = self._model.get_output_embeddings()
+        if head.weight.dtype == torch.float32:
+            yield
+            return
+        weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
+        hook = head.register_forward_hook(
+            lambda _, given, __: torch.nn.functional.linear(given[0].float(), weight, bias)
+        )
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
+        """See `LanguageModel.log_likelihoods`."""
+        pairs = [
+            (self._prompt(conversation)[1], self._tokenizer(response, add_special_tokens=False).input_ids)
+            for conversation, response in zip(conversations, responses, strict=True)
+        ]
+        counts = np.array([len(response) for _, response in pairs], dtype=float)
+        return np.stack([self._scores(pairs), counts], axis=1).reshape(-1, 2)
+
+    def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> np.ndarray:
+        import torch
+
+        for prompt, response in pairs:
+            self._check_length(len(prompt) + len(response), [("user", self._tokenizer.decode(prompt))])
+        sequences = [prompt + response for prompt, response in pairs]
+        result = np.zeros(len(pairs))
+        # A token's score is read one place before it.
+        for batch, logits in self._ends(sequences, [len(response) + 1 for _, response in pairs]):
+            for row, index in enumerate(batch):
+                said = torch.tensor(pairs[index][1], device=self._device, dtype=torch.long)
+                if len(said):
+                    scores = logits[row, -len(said) - 1 : -1].float().log_softmax(-1)
+                    result[index] = scores.gather(1, said[:, None]).sum().item()
+        return result
+
+    def _prompt(self, conversation: Conversation, prefix: str = "", room: int = 0) -> tuple[str, list[int]]:
+        """Return what the model reads, as text and as tokens."""
+        text = rendered(self._tokenizer, conversation, open_turn=True) + prefix
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=is_plain(conversation)).input_ids
+        self._check_length(len(tokens) + room, conversation)
+        return text, tokens
+
+    def _check_length(self, tokens: int, conversation: Conversation) -> None:
+        if tokens > self._context_tokens:
+            longest = max((content for role, content in conversation if role == "user"), key=len, default="")
+            raise ConversationTooLong(
+                f"A prompt and its response take {tokens} tokens, more than the {self._context_tokens} "
+                f"{self._remedy}. It begins: {longest[:80]!r}",
+                conversation,
+            )
+
+    def _batches(self, sequences: Sequence[list[int]]) -> Iterator[list[int]]:
+        order = sorted(
+            range(len(sequences)), key=lambda index: (len(sequences[index]), sequences[index], index)
+        )
+        for start in range(0, len(order), self._batch_size):
+            yield order[start : start + self._batch_size]
+
+    def _padded(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
+        padded = self._tokenizer.pad({"input_ids": list(sequences)}, padding=True, return_tensors="pt")
+        return {name: padded[name].to(self._device) for name in ("input_ids", "attention_mask")}
+
+    def _ends(self, sequences: Sequence[list[int]], kept: Sequence[int]) -> Iterator[tuple[list[int], Any]]:
+        """Yield batches of indexes with the logits of each sequence's last tokens, as many as are kept."""
+        import torch
+
+        common = common_beginning(sequences, kept)
+        rest = [sequence[common:] for sequence in sequences]
+        with torch.inference_mode():
+            beginning = (
+                self._read(_Read(None, None), [sequences[0][:common]]) if common else _Read(None, None)
+            )
+        for groups in self._packed(rest, shared_prefixes(rest, kept)):
+            batch = [index for group in groups for index in group.members]
+            prefixes = [rest[group.members[0]][: group.prefix] for group in groups]
+            ends = [rest[index][group.prefix :] for group in groups for index in group.members]
+            read, rows = beginning, [0] * len(batch)
+            with torch.inference_mode():
+                if prefixes[0]:
+                    read = self._read(beginning.rows([0] * len(groups)), prefixes)
+                    rows = [row for row, group in enumerate(groups) for _ in group.members]
+                logits = self._forward(read.rows(rows), ends, max(kept[index] for index in batch))[1].logits
+            yield batch, logits
+
+    def _packed(self, sequences: Sequence[list[int]], groups: Sequence[Group]) -> Iterator[list[Group]]:
+        """Pack groups of similar length into batches; one larger than a batch is taken apart."""
+        size = self._batch_size
+        parts = [
+            Group(group.prefix, group.members[start : start + size])
+            for group in groups
+            for start in range(0, len(group.members), size)
+        ]
+
+        def place(group: Group) -> tuple[int, int, list[int], int]:
+            longest = max(len(sequences[index]) for index in group.members)
+            return group.prefix, longest, sequences[group.members[0]], group.members[0]
+
+        packed: list[Group] = []
+        for part in sorted(parts, key=place):
+            full = sum(len(group.members) for group in packed) + len(part.members) > size
+            if packed and (full or bool(packed[0].prefix) != bool(part.prefix)):
+                yield packed
+                packed = []
+            packed.append(part)
+        if packed:
+            yield packed
+
+    def _read(self, before: _Read, sequences: Sequence[list[int]]) -> _Read:
+        """Read sequences that others begin with, each after its row of what was read before."""
+        mask, output = self._forward(before, sequences, 1, begins=True)
+        return _Read(mask, output.past_key_values)
+
+    def _forward(
+        self, before: _Read, sequences: Sequence[list[int]], keep: int, begins: bool = False
+    ) -> tuple[Any, Any]:
+        """Return the mask of everything read and the output, with logits of the last tokens, as many as are kept."""
+        import torch
+
+        inputs = self._padded(sequences)
+        width = inputs["input_ids"].shape[1]
+        if before.cache is not None:
+            inputs["attention_mask"] = torch.cat([before.mask, inputs["attention_mask"]], dim=1)
+        output = self._model(
+            **inputs,
+            position_ids=_positions(inputs["attention_mask"])[:, -width:],
+            past_key_values=before.cache,
+            use_cache=begins or before.cache is not None,
+            logits_to_keep=keep,
+        )
+        return inputs["attention_mask"], output
+
+    def _end_tokens(self) -> list[int]:
+        configured = self._model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        return sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})
+
+
+class TunedFeedbackModel:
+    """A model that scores responses, made by `ccai_dagster.training.feedback_model`.
+
+    Attributes:
+        name: Digest of the folder.
+    """
+
+    def __init__(self, folder: Path, batch_size: int, max_tokens: int) -> None:
+        """Load a tuned feedback model.
+
+        Args:
+            folder: Its folder.
+            batch_size: Responses a batch; those of similar length go together.
+            max_tokens: Prompt plus response, as it was tuned with; longer ones are shortened alike.
+        """
+        import torch
+
+        self._tokenizer = load_tokenizer(folder)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = load_model(folder, scores=True).to(self._device).eval()
+        self._model.config.pad_token_id = self._tokenizer.pad_token_id
+        self._batch_size = batch_size
+        self._max_tokens = max_tokens
+        self.name = folder_digest(folder)
+
+    def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
+        """See `ScoringModel.scores`."""
+        import torch
+
+        sequences = [exchange(self._tokenizer, *each, self._max_tokens).tokens for each in exchanges]
+        order = sorted(range(len(sequences)), key=lambda at: (len(sequences[at]), sequences[at], at))
+        result = np.empty(len(sequences))
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            inputs = self._tokenizer.pad(
+                {"input_ids": [sequences[at] for at in batch]}, padding_side="right", return_tensors="pt"
+            )
+            with torch.inference_mode():
+                logits = self._model(
+                    input_ids=inputs["input_ids"].to(self._device),
+                    attention_mask=inputs["attention_mask"].to(self._device),
+                ).logits
+            result[batch] = logits[:, 0].float().cpu().numpy()
+        return result
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read of some sequences: a mask of its tokens and the keys and values of every layer, or nothing."""
+
+    mask: Any
+    cache: Any
+
+    def rows(self, chosen: Sequence[int]) -> _Read:
+        """Copy rows, each as often as it is chosen."""
+        import torch
+
+        if self.cache is None:
+            return self
+        index = torch.tensor(list(chosen), device=self.mask.device)
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        cache.batch_select_indices(index)  # puts other tensors into the copies
+        return _Read(self.mask[index], cache)
+
+
+def _positions(mask: Any) -> Any:
+    return (mask.cumsum(-1) - 1).clamp(min=0)

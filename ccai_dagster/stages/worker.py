@@ -1,0 +1,257 @@
+"""The child process: reads a request, runs the stage, leaves tables, model and figures; and how it starts and ends.
+
+Started by the launcher, which attends it; `python -m ccai_dagster.stages.worker REQUEST` also works by hand, without
+Dagster. Of several processes that train together the first one speaks and writes, all of them can fail. A child never
+outlives the process that started it, and tells a person what to do where disk or memory did not suffice.
+"""
+
+import errno
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+import psutil
+from dagster_pipes import PipesContext, open_dagster_pipes
+from filelock import FileLock, Timeout
+
+from ccai_dagster.core.files import write_file
+from ccai_dagster.errors import ConsultationError
+from ccai_dagster.progress import Progress, silent
+from ccai_dagster.stages.request import Stage, StageFolder, is_first_process
+from ccai_dagster.stages.stages import read_request
+
+SECONDS_BETWEEN_MESSAGES = 3.0
+SECONDS_FOR_THE_OTHER = 10.0
+"""A stage whose starter was killed ends within a second or two; one that goes on belongs to another run."""
+STARTER = "CCAI_STARTER"
+"""Variable with the id of the process that started a stage, through however many launchers."""
+SECONDS_TO_END = 5.0
+"""How long a child may take to end by itself after it was interrupted."""
+SECONDS_BETWEEN_LOOKS = 1.0
+LEAST_FREE_BYTES = 16 << 20
+"""A disk with less than this is taken for full when a stage ended without a word."""
+BATCH_SETTINGS: Mapping[str, str] = {
+    "judge_answers": "feedback.batch_size",
+    "revisions": "revisions.batch_size",
+    "supervised_policy": "supervised.batch_size",
+    "response_pairs": "pairs.batch_size",
+    "preference_pairs": "feedback.batch_size",
+    "preference_model": "preference_model.batch_size",
+    "policy": "policy.prompts_per_step",
+    "benchmarks": "evaluation.batch_size",
+    "responses": "evaluation.batch_size",
+    "comparison": "evaluation.batch_size",
+}
+"""The setting of a profile that decides how much memory a stage takes."""
+_DISK_FULL_TEXTS = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
+_MEMORY_TEXTS = ("CUDA out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def main(path: Path) -> int:
+    """Run the request in `path`; return the exit status."""
+    starter = os.environ.get(STARTER)
+    if starter is not None:
+        end_with(int(starter))
+    folder = StageFolder(path.absolute().parent)
+    # Progress bars and warnings of libraries go to a file; what people should read goes through pipes.
+    with folder.log.open("ab") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    stage = read_request(folder)
+    with open_dagster_pipes() if is_first_process() else nullcontext() as pipes:
+        try:
+            _run(stage, folder, silent if pipes is None else _progress(pipes))
+        except Exception as error:
+            # The last lines are what a person needs first; the whole trace goes to the log.
+            _tell(folder, told(error, stage.stage, folder.path) or traceback.format_exc(limit=-6))
+            return 1
+    return 0
+
+
+def _run(stage: Stage, folder: StageFolder, progress: Progress) -> None:
+    if not is_first_process():
+        stage.run(folder, progress)
+        return
+    try:
+        with FileLock(folder.path / "lock", timeout=SECONDS_FOR_THE_OTHER):
+            shutil.rmtree(folder.made, ignore_errors=True)
+            folder.made.mkdir(parents=True)
+            report = stage.run(folder, progress)
+            report.peak_memory_bytes = peak_memory_bytes()
+            write_file(folder.report, report.model_dump_json())
+    except Timeout as error:
+        raise ConsultationError(
+            f"stage {stage.stage}: another run is at the same work in {folder.path}. Wait for it, or cancel it."
+        ) from error
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # The resource usage of Linux counts what the process that started this one held before.
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"), re.MULTILINE)
+        if found is not None:
+            return int(found[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _tell(folder: StageFolder, message: str) -> None:
+    try:
+        traceback.print_exc()
+        # Where several processes fail, the first message is the cause and the others follow from it.
+        with folder.error.open("x", encoding="utf-8") as file:
+            file.write(message)
+    except OSError:  # the disk is full, which the starter sees for itself; or another has told already
+        return
+
+
+def _progress(pipes: PipesContext) -> Progress:
+    last = 0.0
+
+    def report(message: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_MESSAGES or done >= total:
+            last = now
+            pipes.log.info(f"{message}: {done} of {total}")
+
+    return report
+
+
+def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command to its end and return its exit status, negative if a signal ended it.
+
+    The command has a session of its own, so that whatever processes it starts can be ended together, and an
+    interruption in a terminal reaches it once, through here. If this call is interrupted (a cancelled run, a
+    signal), all of them are: first asked to end, then killed.
+
+    Args:
+        command: Program and arguments.
+        environment: All its variables.
+    """
+    process = subprocess.Popen(
+        command, env={**environment, STARTER: str(os.getpid())}, start_new_session=True
+    )
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            _end(process)
+
+
+def end_with(starter: int | None) -> None:
+    """Kill this process when its parent or the process in `starter` is gone, whatever killed those.
+
+    Otherwise a stage whose Dagster was killed would go on unseen, and write beside the one that takes its place.
+
+    Args:
+        starter: Process id; `None` watches the parent only.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent and (starter is None or _runs(starter)):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end with the starter", daemon=True).start()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    first = psutil.Process(process.pid)
+    family = [first, *first.children(recursive=True)]
+    try:
+        _signal(family, signal.SIGINT)
+        psutil.wait_procs(family, SECONDS_TO_END)
+    finally:
+        _signal(family, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(family: Sequence[psutil.Process], number: int) -> None:
+    for each in family:
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(number)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def told(error: BaseException, stage: str, folder: Path) -> str | None:
+    """Return what to tell a person about an error, or `None` if only its trace can help.
+
+    Args:
+        error: What was raised, with its causes.
+        stage: Name of the stage.
+        folder: Where the stage works; its disk is the one that may be full.
+    """
+    for each in _with_causes(error):
+        if isinstance(each, ConsultationError):
+            return str(each)
+        if _is_disk_full(each, folder):
+            return disk_full(stage, folder)
+        if isinstance(each, MemoryError) or any(text in str(each) for text in _MEMORY_TEXTS):
+            where = "of the GPU" if "CUDA" in str(each) else "of this machine"
+            return out_of_memory(stage, where)
+    return None
+
+
+def disk_full(stage: str, folder: Path) -> str:
+    """Tell that the disk of `folder` is full and what to do."""
+    return (
+        f"stage {stage}: the disk of {folder} is full ({shutil.disk_usage(folder).free >> 20} MiB free). Make room "
+        "there (the folders in `work` of CCAI_HOME/CONSULTATION belong to stages that were not finished) or set "
+        "CCAI_HOME to a larger disk, and run again: what is finished is kept, and a training goes on from its last "
+        "whole checkpoint."
+    )
+
+
+def out_of_memory(stage: str, where: str) -> str:
+    """Tell that memory ran out and which setting decides how much is taken."""
+    setting = BATCH_SETTINGS.get(stage)
+    remedy = (
+        f"make `{setting}` smaller in the profile of consultation.yaml (half of it takes about half the memory "
+        "beyond the model's own)"
+        if setting
+        else "use a machine with more, or a smaller model"
+    )
+    return f"stage {stage}: the memory {where} is not enough; {remedy}, and run again."
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Tell whether hardly anything can be written to the disk of `folder`."""
+    return shutil.disk_usage(folder).free < LEAST_FREE_BYTES
+
+
+def _is_disk_full(error: BaseException, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if any(text in str(error) for text in _DISK_FULL_TEXTS):
+        return True
+    # torch's writer says only that it could not write.
+    return "inline_container.cc" in str(error) and is_disk_full(folder)
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,53 @@
+"""A language-model server on this machine, whose answers a test decides."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from ccai_dagster.stages.server_model import OpenAIServerModel
+
+
+class Server:
+    """A local server whose answers a test decides; it keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, Any], str | None]] = []
+        self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda _: (404, {})
+        self.headers: dict[str, str] = {}
+        kept = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                kept.requests.append((self.path, body, self.headers.get("Authorization")))
+                status, content = kept.answer(body)
+                data = content if isinstance(content, bytes) else json.dumps(content).encode()
+                if not status:
+                    return
+                self.send_response(abs(status))
+                for name, value in {"Content-Length": str(len(data)), **kept.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                # A negative status: the connection ends in the middle of the answer.
+                self.wfile.write(data if status > 0 else data[: len(data) // 2])
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.model = OpenAIServerModel(
+            f"http://127.0.0.1:{self.http.server_port}", "judge-7b", timeout=5, pause=0.01
+        )
+
+
+def chat(content: str, logprobs: Any = None) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": content}, "logprobs": logprobs}]}
+
+
+def listed(**logs: float) -> dict[str, Any]:
+    return {"content": [{"top_logprobs": [{"token": token, "logprob": log} for token, log in logs.items()]}]}

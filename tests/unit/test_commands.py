@@ -1,0 +1,39 @@
+"""What all commands share: which consultation is meant, and how an error ends a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from ccai_dagster.cli.open_consultation import open_consultation
+from ccai_dagster.cli.options import LONGEST, mendable_errors
+from ccai_dagster.consultation import SAMPLE, chosen_consultation
+from ccai_dagster.errors import ConsultationError
+
+
+def test_an_error_ends_a_command_with_a_sentence_that_acts_on_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as ended, mendable_errors():
+        raise ConsultationError("row 3:\n  \x1b[2J is no outcome")
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == "row 3:\n  \\x1b[2J is no outcome\n"
+
+    with pytest.raises(typer.Exit), mendable_errors():
+        raise ConsultationError("x" * (LONGEST + 5))
+    assert capsys.readouterr().err == "x" * LONGEST + "… [5 more characters]\n"
+
+
+def test_the_consultation_is_the_one_named_then_that_of_the_environment_then_the_sample(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CCAI_CONSULTATION", "")
+    assert chosen_consultation().folder == SAMPLE
+    monkeypatch.setenv("CCAI_CONSULTATION", str(tmp_path))
+    with pytest.raises(ConsultationError, match=str(tmp_path)):
+        chosen_consultation()
+    assert open_consultation(SAMPLE, "merge").consultation.folder == SAMPLE
+    with pytest.raises(ConsultationError, match="There is no ledger 'vote'; there are "):
+        open_consultation(SAMPLE, "vote")

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from small_report import calibration
+
+from ccai_dagster.contracts import JUDGE_CALIBRATION
+from ccai_dagster.feedback.judge_accuracy import judge_at_chance, judge_verdict, measured_at_chance
+
+ABOVE, INCLUDED, BELOW = (0.6, 0.8), (0.4, 0.6), (0.2, 0.4)
+
+
+def measured(**intervals: tuple[float, float]) -> pl.DataFrame:
+    """Calibration of methods whose accuracy has this interval."""
+    return JUDGE_CALIBRATION.build(
+        [calibration(low, high, method) for method, (low, high) in intervals.items()]
+    )
+
+
+@pytest.mark.parametrize(("interval", "at_chance"), [(ABOVE, False), (INCLUDED, True), (BELOW, True)])
+def test_a_judge_is_at_chance_unless_its_whole_interval_lies_above_one_half(
+    interval: tuple[float, float], at_chance: bool
+) -> None:
+    assert measured_at_chance("letters", measured(letters=interval)) is at_chance
+    assert judge_at_chance("letters", measured(letters=interval)) is at_chance
+
+
+def test_a_judge_that_was_not_measured_is_unknown_and_what_rests_on_it_is_marked() -> None:
+    assert measured_at_chance("contrast", measured(letters=ABOVE)) is None
+    assert judge_at_chance("contrast", measured(letters=ABOVE))
+
+
+def test_one_set_of_comparisons_at_chance_is_enough() -> None:
+    two = JUDGE_CALIBRATION.build([calibration(*ABOVE), calibration(*INCLUDED) | {"comparison_set": "other"}])
+    assert measured_at_chance("letters", two) is True
+
+
+@pytest.mark.parametrize(
+    ("table", "trusted", "words"),
+    [
+        ({}, False, "Nothing is known about its judgement"),
+        ({"letters": ABOVE}, False, "Nothing is known about its judgement"),
+        ({"letters": ABOVE, "tuned": ABOVE}, True, "judges better than guessing"),
+        ({"letters": INCLUDED, "tuned": ABOVE}, False, "In 1 of 2 measurements"),
+        ({"letters": INCLUDED, "tuned": BELOW}, False, "could not be told from somebody who guesses"),
+        ({"letters": ABOVE, "tuned": ABOVE, "contrast": BELOW}, True, "judges better than guessing"),
+    ],
+)
+def test_all_ways_of_asking_that_were_used_must_be_measured_above_one_half(
+    table: dict[str, tuple[float, float]], trusted: bool, words: str
+) -> None:
+    told = judge_verdict(["letters", "tuned"], measured(**table))
+    assert told[0] is trusted and words in told[1]
