@@ -1,5 +1,6 @@
 # make run   the whole path on the embedded consultation      make test   everything that is checked
 # make ui    Dagster and MLflow                                make bench  benchmarks, each a ratio
+# make docs  the documentation, into site/
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run test lint browser ui bench clean
+.PHONY: setup run test lint browser ui bench docs clean
 
 setup: $(VENV)/installed
 
@@ -43,5 +44,13 @@ ui: setup
 bench: setup
 	$(VENV)/bin/python -m bench
 
+docs: $(VENV)/documented
+	$(VENV)/bin/python docs/generate.py
+	$(VENV)/bin/zensical build --clean --strict
+
+$(VENV)/documented: $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site docs/generated

@@ -43,9 +43,9 @@ class Arm(Settings):
     the group-aware consensus on it, which only a constitution from the ledgers has.
     """
 
-    constitution: str
-    description: str
-    principle_weights: Literal["uniform", "gac"] = "uniform"
+    constitution: str = Field(description="`ledgers`, or the path of a CSV")
+    description: str = Field(description="what it is, in a sentence for readers of the pages")
+    principle_weights: Literal["uniform", "gac"] = Field("uniform", description="how principles are drawn")
 
 
 class HubDataset(Settings):
@@ -73,15 +73,17 @@ class Benchmark(Settings):
         "opinion_qa",
         "xstest",
         "political_even_handedness",
-    ]
+    ] = Field(description="how its items are read and scored")
     path: str | None = Field(None, description="file or folder, relative to the consultation")
-    hub: HubDataset | None = None
+    hub: HubDataset | None = Field(None, description="a dataset of the Hugging Face hub, in place of `path`")
     shots: int | None = Field(None, ge=0, description="examples before each question; null: the format's own")
     prompt: Literal["plain", "chat"] | None = Field(
         None, description="bare text or the model's chat template; null: the format's own"
     )
-    limit: dict[str, Annotated[int, Field(ge=1)] | None] = Field(default_factory=dict)
-    description: str
+    limit: dict[str, Annotated[int, Field(ge=1)] | None] = Field(
+        default_factory=dict, description="items drawn, by profile"
+    )
+    description: str = Field(description="what it measures, in a sentence for readers of the pages")
 
     @model_validator(mode="after")
     def _one_source(self) -> Benchmark:
@@ -125,11 +127,11 @@ class Replication(Settings):
     `constitution` names the arm that is the published constitution, with the sources of each principle.
     """
 
-    figures: str
-    groups: str
-    agreement: str
-    seed_statements: str
-    constitution: str
+    figures: str = Field(description="CSV of the published figures")
+    groups: str = Field(description="CSV of the published group of each participant")
+    agreement: str = Field(description="CSV of the published agreement of each group with each statement")
+    seed_statements: str = Field(description="CSV of the statements that the organisers wrote")
+    constitution: str = Field(description="the arm that is the published constitution")
     seeds: int = Field(20, ge=1, description="seeds of k-means that groups are recomputed with")
     permutations: int = Field(1000, ge=99, description="shuffles of the permutation test")
     bootstraps: int = Field(1000, ge=100, description="resamples behind the intervals of the scores")
@@ -142,27 +144,42 @@ class ConsultationFile(Settings):
     of a report's export. `moderation` is not in any export: strict if statements nobody moderated are out.
     """
 
-    title: str
-    public: str
-    question: str
-    votes: str = "votes"
-    moderation: ModerationMode
-    seed: int
-    arms: dict[str, Arm]
-    baseline: str
-    principle_tags: str | None = None
-    published_scores: str | None = None
-    replication: Replication | None = None
-    model: ModelSettings = ModelSettings()
-    prompts: str = "prompts.csv"
-    themes: str = "themes.csv"
-    helpfulness: str = "helpfulness.jsonl"
-    benign_pairs: str = "sample:benign.csv"
-    judge_comparisons: dict[str, str] = Field(default_factory=dict)
-    adherence_examples: str | None = None
-    contrast_pairs: str | None = None
-    benchmarks: dict[str, Benchmark] = Field(default_factory=dict)
-    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    title: str = Field(description="of the consultation, as the pages show it")
+    public: str = Field(description="who was asked")
+    question: str = Field(description="what they were asked")
+    votes: str = Field("votes", description="where the votes are")
+    moderation: ModerationMode = Field(
+        description="whether statements nobody moderated are out (strict) or in (lenient)"
+    )
+    seed: int = Field(description="of everything that is drawn")
+    arms: dict[str, Arm] = Field(description="the constitutions models are trained on, two or more")
+    baseline: str = Field(description="the arm that the others are compared with")
+    principle_tags: str | None = Field(None, description="CSV of people's tags of principles")
+    published_scores: str | None = Field(None, description="CSV of scores published elsewhere, shown beside")
+    replication: Replication | None = Field(None, description="a published result to reproduce")
+    model: ModelSettings = Field(ModelSettings(), description="the language model that is trained")
+    prompts: str = Field("prompts.csv", description="CSV of the prompts, each with its purpose and themes")
+    themes: str = Field(
+        "themes.csv", description="CSV of the themes that prompts and principles are tagged with"
+    )
+    helpfulness: str = Field("helpfulness.jsonl", description="comparisons of responses by people")
+    benign_pairs: str = Field(
+        "sample:benign.csv", description="CSV of plain and annoying responses to harmless prompts"
+    )
+    judge_comparisons: dict[str, str] = Field(
+        default_factory=dict,
+        description="sets of labelled comparisons the feedback model is measured on, by name",
+    )
+    adherence_examples: str | None = Field(
+        None, description="responses that people labelled under principles"
+    )
+    contrast_pairs: str | None = Field(
+        None, description="responses that keep a principle beside ones that break it"
+    )
+    benchmarks: dict[str, Benchmark] = Field(default_factory=dict, description="evaluation sets, by name")
+    profiles: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="changes to the sizes of `demo` and `full`"
+    )
 
     @field_validator("votes")
     @classmethod

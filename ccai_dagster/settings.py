@@ -31,7 +31,7 @@ class ModelSettings(Settings):
     source: str = Field(
         "embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`"
     )
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="number format of its weights")
     context_tokens: int = Field(2048, ge=64, description="longest prompt plus response, in tokens")
 
 
@@ -53,8 +53,8 @@ class FeedbackSettings(Settings):
     server_url: str | None = Field(
         None, description="an OpenAI-compatible server; the key is CCAI_SERVER_KEY"
     )
-    server_model: str | None = None
-    batch_size: int = Field(16, ge=1)
+    server_model: str | None = Field(None, description="the model's name on the server")
+    batch_size: int = Field(16, ge=1, description="conversations at a time")
     calibration_comparisons: int | None = Field(
         24,
         ge=2,
@@ -65,7 +65,7 @@ class FeedbackSettings(Settings):
         min_length=1,
         description="ways of asking that are measured, beside `tuned` where there is a tuned judge",
     )
-    reasoning: ReasoningSettings = ReasoningSettings()
+    reasoning: ReasoningSettings = Field(ReasoningSettings(), description="for `reasoned_letters`")
 
 
 class TunedJudgeSettings(Settings):
@@ -78,9 +78,9 @@ class TunedJudgeSettings(Settings):
         1.0, ge=0, description="over the comparisons, after the score head was fitted; 0 keeps the head alone"
     )
     batch_size: int = Field(8, ge=1, description="comparisons a step")
-    learning_rate: float = Field(1e-4, gt=0)
-    lora_rank: int = Field(8, ge=1)
-    max_tokens: int = Field(384, ge=48)
+    learning_rate: float = Field(1e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    max_tokens: int = Field(384, ge=48, description="longest exchange, in tokens")
 
 
 class RevisionSettings(Settings):
@@ -89,39 +89,41 @@ class RevisionSettings(Settings):
     prompts: int = Field(6, ge=1, description="prompts answered, criticised and revised")
     steps: int = Field(1, ge=1, le=4, description="revisions of each response")
     few_shots: int = Field(2, ge=0, le=5, description="worked examples shown before each request")
-    new_tokens: int = Field(32, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    batch_size: int = Field(16, ge=1)
+    new_tokens: int = Field(32, ge=1, description="longest response, critique or revision, in tokens")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    batch_size: int = Field(16, ge=1, description="conversations at a time")
 
 
 class SupervisedSettings(Settings):
     """Fine-tuning on the revisions (Bai et al. 2022, section 3.2)."""
 
-    steps: int = Field(4, ge=1)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    lora_rank: int = Field(8, ge=1)
-    max_tokens: int = Field(192, ge=16)
+    steps: int = Field(4, ge=1, description="of training")
+    batch_size: int = Field(8, ge=1, description="exchanges a step")
+    learning_rate: float = Field(5e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    max_tokens: int = Field(192, ge=16, description="longest exchange, in tokens")
 
 
 class PairSettings(Settings):
     """Sampled pairs of responses (Bai et al. 2022, section 4.1)."""
 
-    prompts: int = Field(16, ge=1)
-    new_tokens: int = Field(32, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    batch_size: int = Field(32, ge=2)
+    prompts: int = Field(16, ge=1, description="prompts that responses are sampled to")
+    new_tokens: int = Field(32, ge=1, description="longest response, in tokens")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    batch_size: int = Field(32, ge=2, description="responses at a time")
 
 
 class PreferenceModelSettings(Settings):
     """The preference model on human helpfulness and AI harmlessness comparisons."""
 
-    steps: int = Field(6, ge=1)
+    steps: int = Field(6, ge=1, description="of training")
     batch_size: int = Field(8, ge=1, description="comparisons a step")
-    learning_rate: float = Field(5e-4, gt=0)
-    lora_rank: int = Field(8, ge=1)
-    max_tokens: int = Field(160, ge=16)
-    held_out_share: float = Field(0.2, gt=0, lt=1)
+    learning_rate: float = Field(5e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    max_tokens: int = Field(160, ge=16, description="longest exchange, in tokens")
+    held_out_share: float = Field(
+        0.2, gt=0, lt=1, description="share of the comparisons that is not trained on"
+    )
 
 
 class BalanceSettings(Settings):
@@ -146,14 +148,14 @@ class BalanceSettings(Settings):
 class PolicySettings(Settings):
     """Training of the policy: reinforcement learning (RLOO) with a KL penalty, or direct preferences (DPO)."""
 
-    steps: int = Field(3, ge=1)
-    prompts_per_step: int = Field(4, ge=1)
-    samples_per_prompt: int = Field(4, ge=2)
-    new_tokens: int = Field(24, ge=1)
+    steps: int = Field(3, ge=1, description="of training")
+    prompts_per_step: int = Field(4, ge=1, description="prompts answered in a step")
+    samples_per_prompt: int = Field(4, ge=2, description="responses to each of them")
+    new_tokens: int = Field(24, ge=1, description="longest response, in tokens")
     kl_weight: float = Field(0.05, gt=0, description="of the penalty; for DPO its beta")
-    learning_rate: float = Field(5e-4, gt=0)
-    lora_rank: int = Field(8, ge=1)
-    temperature: float = Field(1.0, gt=0)
+    learning_rate: float = Field(5e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
     kl_limit: float = Field(
         1.0, gt=0, description="nats a token from the supervised policy; beyond it training stops"
     )
@@ -169,25 +171,25 @@ class EvaluationSettings(Settings):
     """How much of each evaluation is run."""
 
     items_per_benchmark: int | None = Field(16, ge=1, description="seeded sample of items; null runs all")
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="items or responses at a time")
     distinct_principles: int = Field(
         1,
         ge=0,
         description="principles of one constitution only that prompts to read are drafted from, an arm",
     )
-    new_tokens: int = Field(32, ge=1)
+    new_tokens: int = Field(32, ge=1, description="longest response, in tokens")
     comparison_prompts: int = Field(6, ge=2, description="held-out prompts each pair of arms is compared on")
     adherence_prompts: int = Field(6, ge=1, description="held-out prompts")
     principles_per_prompt: int = Field(2, ge=1, description="relevant principles judged on each response")
     control_statements: int = Field(12, ge=0, description="statements below the cut, as negative controls")
     controls_per_prompt: int = Field(1, ge=0, description="relevant controls judged on each response")
-    bootstraps: int = Field(2000, ge=100)
+    bootstraps: int = Field(2000, ge=100, description="resamples behind intervals")
 
 
 class DeliberationSettings(Settings):
     """How often the groups are resampled."""
 
-    bootstraps: int = Field(60, ge=10)
+    bootstraps: int = Field(60, ge=10, description="times that participants are drawn anew")
 
 
 class SensitivitySettings(Settings):
