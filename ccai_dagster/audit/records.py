@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 
@@ -118,3 +119,40 @@ def read_records(ledgers: Mapping[str, pl.DataFrame]) -> Records:
             for subject in record.subject_ids:
                 by_subject.setdefault((kind, subject), []).append(record)
     return Records(by_id, {key: tuple(value) for key, value in by_subject.items()})
+
+
+@dataclass(frozen=True)
+class StatementFacts:
+    """What every table says about one statement, by id; None where a table does not have it."""
+
+    raw: dict[str, Any]
+    statement: dict[str, Any] | None
+    gac: dict[str, Any] | None
+    stability: dict[str, Any] | None
+    selected: dict[str, Any] | None
+    principles: tuple[tuple[str, str], ...]
+    n_scored: int
+
+    @property
+    def text(self) -> str:
+        """The text that counts."""
+        return str((self.statement or self.raw)["text"])
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What the feedback model did with one principle of one arm.
+
+    Attributes:
+        n_pairs: Preference pairs judged under it.
+        n_decided: Of those, pairs whose label is not one half.
+        adherence: Mean probability in [0, 1] that the arm's policy keeps to it; None if not measured.
+        n_responses: Responses that mean is over.
+        base_adherence: The same for the untrained model.
+    """
+
+    n_pairs: int = 0
+    n_decided: int = 0
+    adherence: float | None = None
+    n_responses: int = 0
+    base_adherence: float | None = None

@@ -7,40 +7,17 @@ whoever shows them escapes them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.audit.records import Feedback, Record, Records, StatementFacts
 from ccai_dagster.core.text import counted, listed, percent, quoted
 from ccai_dagster.deliberation.group_names import group_name
-
-if TYPE_CHECKING:
-    from ccai_dagster.audit.trail import StatementFacts
 
 EXPORT = {
     1: "In the export it was moderated in.",
     -1: "In the export it was moderated out.",
     0: "In the export it was never moderated.",
 }
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """What the feedback model did with one principle of one arm.
-
-    Attributes:
-        n_pairs: Preference pairs judged under it.
-        n_decided: Of those, pairs whose label is not one half.
-        adherence: Mean probability in [0, 1] that the arm's policy keeps to it; None if not measured.
-        n_responses: Responses that mean is over.
-        base_adherence: The same for the untrained model.
-    """
-
-    n_pairs: int = 0
-    n_decided: int = 0
-    adherence: float | None = None
-    n_responses: int = 0
-    base_adherence: float | None = None
 
 
 def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str], list[str]]:

@@ -7,32 +7,13 @@ here: computing scores or applying decisions.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.records import Records, read_records
-from ccai_dagster.audit.story import Feedback, principle_story, statement_story
+from ccai_dagster.audit.records import Feedback, Records, StatementFacts, read_records
+from ccai_dagster.audit.story import principle_story, statement_story
 from ccai_dagster.contracts import DECISION_TRAIL
-
-
-@dataclass(frozen=True)
-class StatementFacts:
-    """What every table says about one statement, by id; None where a table does not have it."""
-
-    raw: dict[str, Any]
-    statement: dict[str, Any] | None
-    gac: dict[str, Any] | None
-    stability: dict[str, Any] | None
-    selected: dict[str, Any] | None
-    principles: tuple[tuple[str, str], ...]
-    n_scored: int
-
-    @property
-    def text(self) -> str:
-        """The text that counts."""
-        return str((self.statement or self.raw)["text"])
 
 
 def decision_trail(
