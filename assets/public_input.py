@@ -11,7 +11,7 @@ from assets.table_asset import Table, code_version, markdown_table, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, import_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from resources.history import version_of
 from resources.vote_source import VoteSource
@@ -86,8 +86,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
 
 def _imported(place: Path, observed: str | None) -> Import:
     """Read what was observed, and nothing that came since."""
-    imported = read_votes(place)
-    if observed is not None and votes_digest(place) != observed:
+    found = find_vote_files(place)
+    imported = import_votes(found)
+    if observed is not None and found.digest() != observed:
         raise ConsultationError(
             f"{place}: not what it was when polis_export was last observed. Observe polis_export, then materialize "
             "again; `ccai run` does both."

@@ -21,7 +21,7 @@ from ccai_dagster.core.digest import SHORT, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
-from ccai_dagster.deliberation.importing.read_votes import votes_digest
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, plan
 from ccai_dagster.terminal import OBSERVE
@@ -131,7 +131,7 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
     """
     found: dict[dg.AssetKey, str] = {}
     if not is_address(consultation.votes):
-        found[dg.AssetKey("polis_export")] = votes_digest(Path(consultation.votes))
+        found[dg.AssetKey("polis_export")] = find_vote_files(Path(consultation.votes)).digest()
     for kind in LEDGERS:
         found[decisions.ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
     found[evaluation.RATINGS] = table_digest(read_ratings(consultation.ratings))

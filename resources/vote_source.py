@@ -18,7 +18,7 @@ import dagster as dg
 
 from ccai_dagster.consultation.folder import is_address
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.files import find_vote_files
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 
 if TYPE_CHECKING:
     import httpx

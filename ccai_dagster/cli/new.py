@@ -31,9 +31,8 @@ from ccai_dagster.core.files import whole_folder
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.outcomes import VALUES, exclusions, moderation_verdicts, statement_ideas, thresholds
 from ccai_dagster.deliberation import consensus, groups
-from ccai_dagster.deliberation.importing.columns import read_header, read_text_csv
-from ccai_dagster.deliberation.importing.files import ROLES, SourceFile, VoteFiles, find_vote_files
-from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles, read_header, read_text_csv
+from ccai_dagster.deliberation.importing.read_votes import ROLES, find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import clean_participants, clean_statements, clean_votes, in_context, vote_matrix
 from ccai_dagster.replication.new_folder import build_from_ccai, sign_off

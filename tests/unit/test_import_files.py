@@ -11,9 +11,8 @@ import pytest
 from ccai_dagster.cli.new import copy_without_codes
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing import files as archive
-from ccai_dagster.deliberation.importing.files import find_vote_files, role_of
-from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
+from ccai_dagster.deliberation.importing import read_votes as importing
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes, role_of
 
 EXPORT = {
     "comments.csv": "comment-id,author-id,moderated,comment-body\n0,1,1,Be kind\n",
@@ -48,7 +47,7 @@ def test_an_export_is_the_same_wherever_it_lies(tmp_path: Path) -> None:
         zipped(tmp_path / "nested.zip", "2demo/"),
         zipped(tmp_path / "mac.zip", **{"__MACOSX/._votes.csv": "\0", "2demo-xid.csv": "secret"}),
     ]
-    assert len({votes_digest(place) for place in places}) == 1
+    assert len({find_vote_files(place).digest() for place in places}) == 1
     first = read_votes(plain)
     assert first.raw_votes.select("participant_id", "statement_id", "vote").rows() == [(1, 0, 1)]
     for place in places[1:]:
@@ -86,11 +85,11 @@ def test_a_zip_that_grows_too_much_is_refused(tmp_path: Path, monkeypatch: pytes
     place = zipped(tmp_path / "bomb.zip", **{"stats-history.csv": "0" * 5_000_000})
     assert place.stat().st_size < 10_000
     read_votes(place)
-    monkeypatch.setattr(archive, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(importing, "MOST_BYTES", 1_000_000)
     with pytest.raises(ConsultationError, match="bytes unpacked"):
         read_votes(place)
-    monkeypatch.setattr(archive, "MOST_BYTES", 2**31)
-    monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(importing, "MOST_BYTES", 2**31)
+    monkeypatch.setattr(importing, "MOST_MEMBERS", 3)
     with pytest.raises(ConsultationError, match="4 files"):
         read_votes(place)
 

@@ -18,8 +18,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.outcomes import Cut, signoffs, thresholds, training_decisions
-from ccai_dagster.deliberation.importing.files import find_vote_files
-from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 
 
 def test_a_folder_around_an_export(tmp_path: Path) -> None:

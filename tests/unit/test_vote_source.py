@@ -20,7 +20,7 @@ from ccai_dagster.automation import present_versions
 from ccai_dagster.cli.new import from_export
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from resources.tables import Tables
 from resources.vote_source import VoteSource
 
@@ -100,7 +100,7 @@ def kept(tmp_path: Path) -> list[str]:
 def test_five_files_are_kept_under_the_digest_of_their_content(report: Report, tmp_path: Path) -> None:
     observed = source(tmp_path).observe(report.address + "/")
     assert report.asked[-1] == "comments.csv" and sorted(report.asked) == sorted(EXPORT)
-    assert kept(tmp_path) == [observed.version] == [votes_digest(observed.place)]
+    assert kept(tmp_path) == [observed.version] == [find_vote_files(observed.place).digest()]
     assert {path.name: path.read_text() for path in observed.place.iterdir()} == EXPORT
     assert observed.sizes["votes.csv"] == len(EXPORT["votes.csv"])
     assert read_votes(observed.place).raw_votes.height == 2

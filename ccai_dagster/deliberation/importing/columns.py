@@ -1,18 +1,15 @@
-"""Reading CSV columns so that an error names the file, the row and what to do.
+"""The files of an export and their columns, read so that an error names the file, the row and what to do.
 
-Every cell is text at first. What a column means is told elsewhere.
+Every cell is text at first; what a column means is known to `polis` and `long_table`.
 
-[times] Times of an export: milliseconds or seconds since 1970, or dates written out.
+*Times* are milliseconds or seconds since 1970, or dates written out. The size of the numbers decides between the
+units, never the era: 10^11 seconds are in the year 5138 and 10^11 milliseconds in March 1973, before anybody voted
+online. The column `datetime` of Polis's exports is not read; it is in the time zone of whichever machine wrote it.
 
-The unit is told by the size of the numbers, never by the era: 10^11 seconds are in the year 5138 and 10^11
-milliseconds in March 1973, before anybody voted online. The column `datetime` of Polis's exports is not read;
-it is in the time zone of whichever machine wrote it.
-
-[bodies] Reading `comments.csv`, whose last column holds what people typed: quoted, as CSV asks, or as it is.
-
-Between September 2024 and about the end of that year Polis exported bodies without quotes (`csv` of
-`server/src/routes/export.ts`), so that a comma or a line break in a body looks like a new column or row. There a
-row is known by its first columns, which are numbers, and the rest of it is the body.
+*Bodies*, what people typed, are the last column of `comments.csv`: quoted, as CSV asks, or as they are. Between
+September 2024 and about the end of that year Polis exported them without quotes (`csv` of
+`server/src/routes/export.ts`), so that a comma or a line break in a body looks like a new column or row. There a row is
+known by its first columns, which are numbers, and the rest of it is the body.
 """
 
 from __future__ import annotations
@@ -22,46 +19,70 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 import polars as pl
 
 from ccai_dagster.contracts import TIME
+from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.files import SourceFile
+from ccai_dagster.core.text import printable
+
+LEAST_MILLISECONDS = 10**11
+MOST_MILLISECONDS = 10**14
+BODY = "comment-body"
+NUMBERS = {"timestamp", "comment-id", "author-id", "agrees", "disagrees", "moderated"}
+NUMBER = re.compile(r"\s*-?\d*(\.0*)?\s*")
+
+Unit = Literal["milliseconds", "seconds", "dates"]
 
 
-def plain_name(heading: str, aliases: Mapping[str, str]) -> str:
-    """Return a heading in the spelling of Polis's CSV files: `Comment ID` becomes `comment-id`.
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of an export.
 
-    Control characters are left out, since headings are shown on terminals.
+    Attributes:
+        place: What messages call it.
+        content: Where it lies, or its bytes if it lies in a zip.
     """
-    name = re.sub(r"[\s_]+", "-", heading.strip().lower())
-    name = printable(name)
-    return aliases.get(name, name)
+
+    place: str
+    content: Path | bytes
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.place.rsplit("/", 1)[-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+    def open(self) -> BinaryIO:
+        """Open for reading."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
+
+    def digest(self) -> str:
+        """The SHA-256 of its bytes."""
+        if isinstance(self.content, bytes):
+            return sha256(self.content).hexdigest()
+        return file_digest(self.content)
 
 
-def printable(text: str) -> str:
-    """Leave out control characters, which must not reach a terminal."""
-    return "".join(character for character in text if character.isprintable())
+@dataclass(frozen=True)
+class VoteFiles:
+    """The files of an export, by role, and the names of those beside them that are never opened."""
 
+    place: Path
+    files: Mapping[str, SourceFile]
+    others: tuple[str, ...]
 
-def is_id(name: str) -> bool:
-    """Whether a heading is the id of a statement."""
-    return re.fullmatch(r"[0-9]{1,18}", name) is not None
-
-
-def unique_names(place: str, headings: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
-    """Return the plain names of all headings.
-
-    Raises:
-        ConsultationError: A heading stands twice.
-    """
-    names = [plain_name(each, aliases) for each in headings]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ConsultationError(f"{place}: column {twice} stands twice. Keep one of them.")
-    return names
+    def digest(self) -> str:
+        """The digest of roles and contents; the same export has the same one in a folder and in a zip."""
+        return value_digest([[role, each.digest()] for role, each in sorted(self.files.items())])
 
 
 def read_text_csv(
@@ -70,7 +91,7 @@ def read_text_csv(
     """Read a CSV with a header, every cell as text, an empty cell as null.
 
     Args:
-        file: Without bodies that are not quoted; those are read by `bodies`.
+        file: Without bodies that are not quoted, which `read_bodies` reads.
         aliases: Other spellings of column names.
         wanted: Which columns are read; the others are not even looked at.
 
@@ -96,10 +117,9 @@ def _require_width(file: SourceFile, width: int) -> None:
     """
     lines = pl.read_csv(
         file.content, has_header=False, separator="\x01", quote_char=None, infer_schema=False, new_columns=["line"]
-    )["line"]
+    )["line"][1:]
     wide = (lines.str.count_matches(",", literal=True) >= width) & ~lines.str.contains('"', literal=True)
-    if wide.any():
-        row = int(wide.arg_max() or 0)
+    if row := first_row(wide):
         raise ConsultationError(
             f"{file.place}, data row {row}: more columns than the {width} of the header. Correct the row or export "
             "again."
@@ -122,6 +142,33 @@ def read_header(file: SourceFile, aliases: Mapping[str, str]) -> list[str]:
     return unique_names(file.place, headings, aliases)
 
 
+def unique_names(place: str, headings: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
+    """Return the plain names of all headings.
+
+    Raises:
+        ConsultationError: A heading stands twice.
+    """
+    names = [plain_name(each, aliases) for each in headings]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConsultationError(f"{place}: column {twice} stands twice. Keep one of them.")
+    return names
+
+
+def plain_name(heading: str, aliases: Mapping[str, str]) -> str:
+    """Return a heading in the spelling of Polis's CSV files: `Comment ID` becomes `comment-id`.
+
+    Control characters are left out, since headings are shown on terminals.
+    """
+    name = "".join(each for each in re.sub(r"[\s_]+", "-", heading.strip().lower()) if each.isprintable())
+    return aliases.get(name, name)
+
+
+def is_id(name: str) -> bool:
+    """Whether a heading is the id of a statement."""
+    return re.fullmatch(r"[0-9]{1,18}", name) is not None
+
+
 def require_columns(file: SourceFile, table: pl.DataFrame, required: set[str]) -> None:
     """Check that all required columns are there.
 
@@ -133,40 +180,6 @@ def require_columns(file: SourceFile, table: pl.DataFrame, required: set[str]) -
             f"{file.place}: missing column(s) {', '.join(missing)}; found {', '.join(table.columns[:12])}. "
             "Columns are separated by commas and named in the first line."
         )
-
-
-def whole_numbers(text: pl.Series) -> pl.Series:
-    """Convert text to whole numbers (`3` or `3.0`); null where it is none."""
-    number = text.cast(pl.Int64, strict=False)
-    if number.null_count() > text.null_count():
-        # Spaces around a number, or `3.0`: slower, so only where the plain conversion failed somewhere.
-        read = text.str.strip_chars().cast(pl.Float64, strict=False)
-        number = pl.select(pl.when(read == read.round()).then(read)).to_series().cast(pl.Int64, strict=False)
-    return number
-
-
-def integers(file: SourceFile, table: pl.DataFrame, column: str, nullable: bool = False) -> pl.Series:
-    """Convert a column of text to whole numbers (`3` or `3.0`).
-
-    Raises:
-        ConsultationError: A cell is missing (unless nullable) or no whole number; names the row.
-    """
-    number, text = whole_numbers(table[column]), table[column].str.strip_chars().replace("", None)
-    bad = number.is_null() if not nullable else number.is_null() & text.is_not_null()
-    if bad.any():
-        row = int(bad.arg_max() or 0)
-        raise ConsultationError(
-            f"{file.place}, data row {row + 1}: column {column} should be a whole number, found "
-            f"{_shown(text[row])}. Correct the row or export again."
-        )
-    return number
-
-
-def optional_integers(file: SourceFile, table: pl.DataFrame, column: str) -> pl.Series:
-    """As `integers`, but a missing column is a column of missing cells."""
-    if column not in table.columns:
-        return pl.repeat(None, table.height, dtype=pl.Int64, eager=True)
-    return integers(file, table, column, nullable=True)
 
 
 def require_unique(file: SourceFile, table: pl.DataFrame, column: str) -> None:
@@ -182,21 +195,53 @@ def require_unique(file: SourceFile, table: pl.DataFrame, column: str) -> None:
         raise ConsultationError(f"{file.place}: {column} {value} stands in data rows {rows[:6]}. Keep one of them.")
 
 
+def integers(file: SourceFile, table: pl.DataFrame, column: str, nullable: bool = False) -> pl.Series:
+    """Convert a column of text to whole numbers (`3` or `3.0`).
+
+    Raises:
+        ConsultationError: A cell is missing (unless nullable) or no whole number; names the row.
+    """
+    number, text = whole_numbers(table[column]), table[column].str.strip_chars().replace("", None)
+    bad = number.is_null() if not nullable else number.is_null() & text.is_not_null()
+    if row := first_row(bad):
+        raise ConsultationError(
+            f"{file.place}, data row {row}: column {column} should be a whole number, found "
+            f"{_shown(text[row - 1])}. Correct the row or export again."
+        )
+    return number
+
+
+def optional_integers(file: SourceFile, table: pl.DataFrame, column: str) -> pl.Series:
+    """As `integers`, but a missing column is a column of missing cells."""
+    if column not in table.columns:
+        return pl.repeat(None, table.height, dtype=pl.Int64, eager=True)
+    return integers(file, table, column, nullable=True)
+
+
+def whole_numbers(text: pl.Series) -> pl.Series:
+    """Convert text to whole numbers (`3` or `3.0`); null where it is none."""
+    number = text.cast(pl.Int64, strict=False)
+    if number.null_count() > text.null_count():
+        # Spaces around a number, or `3.0`: slower, so only where the plain conversion failed somewhere.
+        read = text.str.strip_chars().cast(pl.Float64, strict=False)
+        number = pl.select(pl.when(read == read.round()).then(read)).to_series().cast(pl.Int64, strict=False)
+    return number
+
+
+def first_row(wrong: pl.Series) -> int | None:
+    """Return the data row, from 1, of the first cell that is wrong; None if none is."""
+    return int(wrong.arg_max() or 0) + 1 if wrong.any() else None
+
+
 def _shown(cell: str | None) -> str:
     """A cell in a message: short, and without line breaks or other control characters."""
     return "nothing" if cell is None else repr(cell[:40])
-
-
-Unit = Literal["milliseconds", "seconds", "dates"]
-LEAST_MILLISECONDS = 10**11
-MOST_MILLISECONDS = 10**14
 
 
 def milliseconds(file: SourceFile, table: pl.DataFrame, column: str = "timestamp") -> tuple[pl.Series, Unit | None]:
     """Return a column of times as milliseconds since 1970 (Int64, null where missing), and their unit.
 
     Args:
-        file: For messages.
         table: May lack the column.
         column: Numbers as text or integers, dates as text (ISO 8601), or times of a Parquet file.
 
@@ -214,16 +259,15 @@ def milliseconds(file: SourceFile, table: pl.DataFrame, column: str = "timestamp
     long = number >= LEAST_MILLISECONDS
     if long.any() and not long.all():
         rare = ~long if float(long.mean() or 0.0) > 0.5 else long  # type: ignore[arg-type]
-        row = int(rare.fill_null(False).arg_max() or 0)
+        row = first_row(rare.fill_null(False)) or 1
         raise ConsultationError(
-            f"{file.place}, data row {row + 1}: {column} {number[row]} has another unit than most rows; either all "
+            f"{file.place}, data row {row}: {column} {number[row - 1]} has another unit than most rows; either all "
             "are seconds or all are milliseconds since 1970. Correct it or leave it empty."
         )
     beyond = ((number >= MOST_MILLISECONDS) | (number < 0)).fill_null(False)
-    if beyond.any():
-        row = int(beyond.arg_max() or 0)
+    if row := first_row(beyond):
         raise ConsultationError(
-            f"{file.place}, data row {row + 1}: {column} {number[row]} is neither seconds nor milliseconds since "
+            f"{file.place}, data row {row}: {column} {number[row - 1]} is neither seconds nor milliseconds since "
             "1970. Correct it or leave it empty."
         )
     return (number, "milliseconds") if long.any() else (number * 1000, "seconds")
@@ -248,18 +292,12 @@ def _dates(file: SourceFile, times: pl.Series) -> pl.Series:
         "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="ms", time_zone="UTC", strict=False
     )
     bad = read.is_null() & text.is_not_null()
-    if bad.any():
-        row = int(bad.arg_max() or 0)
+    if row := first_row(bad):
         raise ConsultationError(
-            f"{file.place}, data row {row + 1}: {times[row]!r:.60} is no time. Write it as 2024-05-01T12:30:00Z, or "
+            f"{file.place}, data row {row}: {times[row - 1]!r:.60} is no time. Write it as 2024-05-01T12:30:00Z, or "
             "as seconds or milliseconds since 1970."
         )
     return read.cast(pl.Int64)
-
-
-BODY = "comment-body"
-NUMBERS = {"timestamp", "comment-id", "author-id", "agrees", "disagrees", "moderated"}
-NUMBER = re.compile(r"\s*-?\d*(\.0*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -280,9 +318,6 @@ class Bodies:
 def read_bodies(file: SourceFile, aliases: Mapping[str, str]) -> Bodies:
     """Read `comments.csv` whether or not its bodies are quoted.
 
-    Args:
-        aliases: Other spellings of column names.
-
     Raises:
         ConsultationError: Empty, not UTF-8, a row that fits neither way of writing, or both ways in one file.
     """
@@ -290,7 +325,7 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str]) -> Bodies:
         try:
             text = handle.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = _line_of(error)
+            line = error.object[: error.start].count(b"\n") + 1
             raise ConsultationError(
                 f"{file.place}, line {line}: not UTF-8. Save or export the file as UTF-8."
             ) from error
@@ -311,13 +346,8 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str]) -> Bodies:
     return Bodies(_table(names, rows), False, len(special))
 
 
-def _line_of(error: UnicodeDecodeError) -> int:
-    """Return the line, from 1, that a decoding error is in."""
-    return error.object[: error.start].count(b"\n") + 1
-
-
 def _quoted_rows(text: str, width: int) -> tuple[list[Sequence[str]], str | None]:
-    """Read as CSV; what does not fit is told with its line instead of being raised."""
+    """Read as CSV; what does not fit is returned, with its line, instead of being raised."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Sequence[str]] = []
     began = 1

@@ -17,31 +17,34 @@ import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import printable
 from ccai_dagster.deliberation.importing.columns import (
+    SourceFile,
     Unit,
+    VoteFiles,
     as_time,
+    first_row,
     integers,
     milliseconds,
     optional_integers,
-    printable,
     read_text_csv,
     require_columns,
     require_unique,
     unique_names,
     whole_numbers,
 )
-from ccai_dagster.deliberation.importing.files import SourceFile, VoteFiles
 from ccai_dagster.deliberation.importing.tables import (
     AuthorVotes,
     Fact,
     Import,
     author_votes,
     build_report,
+    check_moderation_marks,
     check_votes,
     common_facts,
     last_votes,
-    listed,
     raw_participants,
+    shortened,
 )
 
 VOTE_COLUMNS = {"participant", "statement", "vote"}
@@ -135,11 +138,8 @@ def _read(file: SourceFile, required: set[str]) -> pl.DataFrame:
     for column in sorted(required - {"text"}):
         cells = table[column].str.strip_chars()
         empty = cells.is_null() | (cells == "")
-        if empty.any():
-            raise ConsultationError(
-                f"{file.place}, data row {int(empty.arg_max() or 0) + 1}: {column} is empty. Fill it in or remove the "
-                "row."
-            )
+        if row := first_row(empty):
+            raise ConsultationError(f"{file.place}, data row {row}: {column} is empty. Fill it in or remove the row.")
         table = table.with_columns(cells.alias(column))
     return table
 
@@ -183,11 +183,7 @@ def _statements(
         )
         return bare.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
     moderated = optional_integers(listing, known, "moderated").fill_null(0)
-    if not moderated.is_in([-1, 0, 1]).all():
-        row = int((~moderated.is_in([-1, 0, 1])).arg_max() or 0)
-        raise ConsultationError(
-            f"{listing.place}, data row {row + 1}: moderated is {moderated[row]}; it must be -1, 0 or 1."
-        )
+    check_moderation_marks(listing, moderated)
     if people.given:
         authors = optional_integers(listing, known, "author")
     elif "author" in known.columns:
@@ -246,4 +242,4 @@ def _columns(tables: Sequence[tuple[SourceFile | None, pl.DataFrame | None, set[
         if file is not None and table is not None
         for name in sorted(set(table.columns) - expected - {"row", "timestamp"})
     ]
-    return [Fact("found", "unknown columns", len(unknown), f"not read: {listed(unknown)}")] if unknown else []
+    return [Fact("found", "unknown columns", len(unknown), f"not read: {shortened(unknown)}")] if unknown else []

@@ -1,20 +1,10 @@
 """Import of Polis's exports, of whatever era: `comments.csv`, `votes.csv`, `participant(s)-votes.csv`.
 
 Where `votes.csv` is missing (Polis leaves it out of public archives when it is large), votes are read from the
-matrix. Counts in the export are never trusted, always recomputed. Personal codes (`xid`) are not read. How each
-file is read stands in `importing.polis_tables`; here they are put together.
-
-[polis_tables]
-The files of a Polis export, each read into a table of typed columns; nothing is compared across files here.
+matrix. Counts in the export are never trusted, always recomputed. Personal codes (`xid`) are not read.
 
 Columns are those of the CSV export (`math/src/polismath/darwin/export.clj`, `server/src/routes/export.ts` in
 `compdemocracy/polis`); the headings of the spreadsheet exported beside it are understood too.
-
-[eras] Which era of Polis's export a set of files is from, told by content.
-
-The form changed at least four times without a version number (`math/src/polismath/darwin/export.clj` and
-`server/src/routes/export.ts` in `compdemocracy/polis`). What matters for reading is found in the columns themselves;
-the era only puts a name to it and tells what cannot be known.
 """
 
 from __future__ import annotations
@@ -29,7 +19,9 @@ from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.columns import (
     BODY,
+    SourceFile,
     Unit,
+    VoteFiles,
     as_time,
     integers,
     is_id,
@@ -42,13 +34,12 @@ from ccai_dagster.deliberation.importing.columns import (
     require_unique,
     whole_numbers,
 )
-from ccai_dagster.deliberation.importing.files import SourceFile, VoteFiles
 from ccai_dagster.deliberation.importing.polis_report import (
     PolisFindings,
     compare_totals,
     differing_participants,
+    era_of,
     polis_facts,
-    tell_era,
 )
 from ccai_dagster.deliberation.importing.tables import (
     AuthorVotes,
@@ -56,6 +47,7 @@ from ccai_dagster.deliberation.importing.tables import (
     LastVotes,
     author_votes,
     build_report,
+    check_moderation_marks,
     check_votes,
     common_facts,
     last_votes,
@@ -129,6 +121,77 @@ class Matrix:
     unknown: Sequence[str]
 
 
+def import_polis(found: VoteFiles) -> Import:
+    """Read and check a Polis export.
+
+    Args:
+        found: Its files; at least comments.csv, and votes.csv or the matrix.
+
+    Raises:
+        ConsultationError: A file is missing or malformed, a needed column missing, an id duplicated, a vote
+            other than -1, 0, 1 or on an unknown statement, or nobody voted. Names file, row and remedy.
+    """
+    comments_file, matrix_file = found.files.get("comments"), found.files.get("matrix")
+    if comments_file is None:
+        raise ConsultationError(f"{found.place}: comments.csv not found. A Polis export has this file; copy it there.")
+    source = found.files.get("votes") or matrix_file
+    if source is None:
+        raise ConsultationError(f"{found.place}: neither votes.csv nor participants-votes.csv is there. Export again.")
+    comments = read_comments(comments_file)
+    matrix = read_people(matrix_file) if matrix_file else None
+    cast = read_matrix_votes(source) if source is matrix_file else read_votes_csv(source)
+    check_votes(source, cast.rows, comments.statements["statement_id"])
+    authors = author_votes(cast.rows, comments.statements)
+    if authors.inverted:
+        cast = VoteRows(cast.rows.with_columns(-pl.col("vote")), cast.unit, cast.unknown)
+    votes = last_votes(cast.rows)
+    participants = raw_participants(votes.table, matrix.people if matrix else None)
+    findings = _findings(found, comments, matrix, cast, votes, authors)
+    report = build_report(
+        [
+            *polis_facts(findings, comments.statements, participants),
+            *common_facts(comments.statements, participants, votes, cast.rows.height, source.name),
+        ]
+    )
+    return Import(comments.statements, participants, votes.table, report)
+
+
+def _findings(
+    found: VoteFiles, comments: Comments, matrix: Matrix | None, cast: VoteRows, votes: LastVotes, authors: AuthorVotes
+) -> PolisFindings:
+    stated = comments.stated
+    if authors.inverted:
+        # The totals were counted from the inverted votes.
+        stated = stated.rename({"agrees": "disagrees", "disagrees": "agrees"})
+    matrix_name = found.files["matrix"].name if matrix else None
+    summary = found.files.get("summary")
+    columns = {
+        "comments": sorted(set(comments.columns) - COMMENT_COLUMNS),
+        "votes": cast.unknown,
+        "matrix": matrix.unknown if matrix else (),
+    }
+    unknown = [f"{found.files[role].name}: {name}" for role, names in columns.items() for name in names]
+    missing = None
+    if matrix:
+        missing = votes.table.join(matrix.people, on="participant_id", how="anti")["participant_id"].n_unique()
+    return PolisFindings(
+        era=era_of(
+            comments.columns, cast.unit or comments.unit, authors.inverted, comments.quoted, matrix_name, unknown
+        ),
+        authors=authors,
+        rejoined=comments.rejoined,
+        unknown_columns=unknown,
+        others=found.others,
+        from_matrix=None if "votes" in found.files else matrix_name,
+        totals=compare_totals(stated, cast.rows, votes.table),
+        differing_participants=(
+            differing_participants(matrix.stated, votes.table) if matrix and matrix.stated is not None else None
+        ),
+        missing_participants=missing,
+        stated_voters=read_stated_voters(summary) if summary else None,
+    )
+
+
 def read_comments(file: SourceFile) -> Comments:
     """Read comments.csv.
 
@@ -141,11 +204,7 @@ def read_comments(file: SourceFile) -> Comments:
     if not table.height:
         raise ConsultationError(f"{file.place}: no statements. An empty consultation cannot be run.")
     moderated = integers(file, table, "moderated")
-    if not moderated.is_in([-1, 0, 1]).all():
-        row = int((~moderated.is_in([-1, 0, 1])).arg_max() or 0)
-        raise ConsultationError(
-            f"{file.place}, data row {row + 1}: moderated is {moderated[row]}; it must be -1, 0 or 1."
-        )
+    check_moderation_marks(file, moderated)
     ids = integers(file, table, "comment-id")
     require_unique(file, pl.DataFrame({"comment-id": ids}), "comment-id")
     created, unit = milliseconds(file, table)
@@ -259,74 +318,3 @@ def _marks(table: pl.DataFrame, column: str) -> pl.Series:
     if column not in table.columns:
         return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
     return table[column].str.strip_chars().str.to_lowercase().is_in(["true", "t", "1"])
-
-
-def import_polis(found: VoteFiles) -> Import:
-    """Read and check a Polis export.
-
-    Args:
-        found: Its files; at least comments.csv, and votes.csv or the matrix.
-
-    Raises:
-        ConsultationError: A file is missing or malformed, a needed column missing, an id duplicated, a vote
-            other than -1, 0, 1 or on an unknown statement, or nobody voted. Names file, row and remedy.
-    """
-    comments_file, matrix_file = found.files.get("comments"), found.files.get("matrix")
-    if comments_file is None:
-        raise ConsultationError(f"{found.place}: comments.csv not found. A Polis export has this file; copy it there.")
-    source = found.files.get("votes") or matrix_file
-    if source is None:
-        raise ConsultationError(f"{found.place}: neither votes.csv nor participants-votes.csv is there. Export again.")
-    comments = read_comments(comments_file)
-    matrix = read_people(matrix_file) if matrix_file else None
-    cast = read_matrix_votes(source) if source is matrix_file else read_votes_csv(source)
-    check_votes(source, cast.rows, comments.statements["statement_id"])
-    authors = author_votes(cast.rows, comments.statements)
-    if authors.inverted:
-        cast = VoteRows(cast.rows.with_columns(-pl.col("vote")), cast.unit, cast.unknown)
-    votes = last_votes(cast.rows)
-    participants = raw_participants(votes.table, matrix.people if matrix else None)
-    findings = _findings(found, comments, matrix, cast, votes, authors)
-    report = build_report(
-        [
-            *polis_facts(findings, comments.statements, participants),
-            *common_facts(comments.statements, participants, votes, cast.rows.height, source.name),
-        ]
-    )
-    return Import(comments.statements, participants, votes.table, report)
-
-
-def _findings(
-    found: VoteFiles, comments: Comments, matrix: Matrix | None, cast: VoteRows, votes: LastVotes, authors: AuthorVotes
-) -> PolisFindings:
-    stated = comments.stated
-    if authors.inverted:
-        # The totals were counted from the inverted votes.
-        stated = stated.rename({"agrees": "disagrees", "disagrees": "agrees"})
-    matrix_name = found.files["matrix"].name if matrix else None
-    summary = found.files.get("summary")
-    columns = {
-        "comments": sorted(set(comments.columns) - COMMENT_COLUMNS),
-        "votes": cast.unknown,
-        "matrix": matrix.unknown if matrix else (),
-    }
-    unknown = [f"{found.files[role].name}: {name}" for role, names in columns.items() for name in names]
-    missing = None
-    if matrix:
-        missing = votes.table.join(matrix.people, on="participant_id", how="anti")["participant_id"].n_unique()
-    return PolisFindings(
-        era=tell_era(
-            comments.columns, cast.unit or comments.unit, authors.inverted, comments.quoted, matrix_name, unknown
-        ),
-        authors=authors,
-        rejoined=comments.rejoined,
-        unknown_columns=unknown,
-        others=found.others,
-        from_matrix=None if "votes" in found.files else matrix_name,
-        totals=compare_totals(stated, cast.rows, votes.table),
-        differing_participants=(
-            differing_participants(matrix.stated, votes.table) if matrix and matrix.stated is not None else None
-        ),
-        missing_participants=missing,
-        stated_voters=read_stated_voters(summary) if summary else None,
-    )

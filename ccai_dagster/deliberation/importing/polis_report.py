@@ -1,9 +1,11 @@
-"""What the import report says of a Polis export beside the common counts.
+"""What the import report says of a Polis export beside the common counts: its era, its totals, what is missing.
 
-[totals] Why the totals an export states differ from the votes in it.
+The form of the export changed at least four times without a version number (`math/src/polismath/darwin/export.clj` and
+`server/src/routes/export.ts` in `compdemocracy/polis`). What matters for reading is found in the columns themselves;
+the era only puts a name to it and decides what cannot be known.
 
 Polis counts every vote row in `comments.csv`, also those that a later vote replaced; the matrix and everything
-computed from it hold the last vote only.
+computed from it hold the last vote only. So the totals an export states may differ from the votes in it.
 """
 
 from __future__ import annotations
@@ -15,58 +17,19 @@ from typing import Literal
 import polars as pl
 
 from ccai_dagster.deliberation.importing.columns import Unit
-from ccai_dagster.deliberation.importing.tables import AuthorVotes, Fact, listed, tallies
+from ccai_dagster.deliberation.importing.tables import AuthorVotes, Fact, shortened
 
-Name = Literal["classic", "classic with the columns of 2023", "inverted", "streaming", "streaming with further columns"]
+EraName = Literal[
+    "classic", "classic with the columns of 2023", "inverted", "streaming", "streaming with further columns"
+]
 
 
 @dataclass(frozen=True)
 class Era:
-    """The era of an export, and by which marks it was told, as a sentence without its full stop."""
+    """The era of an export, and the marks it is known by, as a sentence without its full stop."""
 
-    name: Name
+    name: EraName
     evidence: str
-
-
-def tell_era(
-    columns: Collection[str],
-    unit: Unit | None,
-    inverted: bool | None,
-    quoted: bool,
-    matrix_name: str | None,
-    unknown: Collection[str],
-) -> Era:
-    """Name the era of an export.
-
-    Args:
-        columns: Of `comments.csv`.
-        unit: Of the timestamps; None if there are none.
-        inverted: Whether -1 means agreement, by the authors' votes; None if they do not tell.
-        matrix_name: Name of the file with the matrix, if there is one.
-        unknown: Columns that no known era has.
-    """
-    marks = [f"timestamps in {unit}" if unit else "no timestamps"]
-    if inverted is not None:
-        marks.append(f"{'-1' if inverted else '+1'} is agreement")
-    marks.append("dates beside the timestamps" if "datetime" in columns else "no dates beside the timestamps")
-    if "is-meta" in columns:
-        marks.append("a column is-meta")
-    if not quoted:
-        marks.append("bodies without quotes")
-    marks.append(f"a matrix {matrix_name}" if matrix_name else "no matrix")
-    if unknown:
-        marks.append(f"{len(unknown)} columns of no known era")
-    return Era(_name(columns, unit, inverted, quoted, unknown), ", ".join(marks))
-
-
-def _name(
-    columns: Collection[str], unit: Unit | None, inverted: bool | None, quoted: bool, unknown: Collection[str]
-) -> Name:
-    if inverted or (not quoted and inverted is None):
-        return "inverted"
-    if unit == "seconds":
-        return "streaming with further columns" if unknown else "streaming"
-    return "classic with the columns of 2023" if "is-meta" in columns else "classic"
 
 
 @dataclass(frozen=True)
@@ -84,64 +47,14 @@ class StatedTotals:
     unexplained: int
 
 
-def compare_totals(stated: pl.DataFrame, rows: pl.DataFrame, votes: pl.DataFrame) -> StatedTotals:
-    """Compare stated totals with the votes that count and, where they differ, with all vote rows.
-
-    Args:
-        stated: `statement_id`, `agrees`, `disagrees` as the export states them; a missing total is not
-            compared.
-        rows: All vote rows.
-        votes: The votes that count.
-    """
-    compared = (
-        stated.drop_nulls()
-        .join(tallies(votes), on="statement_id", how="left")
-        .join(tallies(rows), on="statement_id", how="left", suffix="_rows")
-        .fill_null(0)
-    )
-    differing = compared.filter((pl.col("agrees") != pl.col("agree")) | (pl.col("disagrees") != pl.col("disagree")))
-    explained = differing.filter(
-        (pl.col("agrees") == pl.col("agree_rows")) & (pl.col("disagrees") == pl.col("disagree_rows"))
-    )
-    return StatedTotals(differing.height, explained.height, differing.height - explained.height)
-
-
-def differing_participants(stated: pl.DataFrame, votes: pl.DataFrame) -> int:
-    """Return how many participants have other totals in the matrix than among the votes that count.
-
-    Args:
-        stated: `participant_id`, `n_votes`, `n_agree`, `n_disagree`; a participant who lacks one is not
-            compared.
-        votes: The votes that count.
-    """
-    counted = votes.group_by("participant_id").agg(
-        votes=pl.len().cast(pl.Int64),
-        agree=(pl.col("vote") == 1).sum().cast(pl.Int64),
-        disagree=(pl.col("vote") == -1).sum().cast(pl.Int64),
-    )
-    return (
-        stated.drop_nulls()
-        .join(counted, on="participant_id", how="left")
-        .fill_null(0)
-        .filter(
-            (pl.col("n_votes") != pl.col("votes"))
-            | (pl.col("n_agree") != pl.col("agree"))
-            | (pl.col("n_disagree") != pl.col("disagree"))
-        )
-        .height
-    )
-
-
 @dataclass(frozen=True)
 class PolisFindings:
     """What was noticed while an export was read.
 
     Attributes:
-        era: The era, and how it was told.
-        authors: First votes of authors on their own statements.
         rejoined: Bodies without quotes that needed them.
         unknown_columns: `file: column` of every column that no known era has.
-        others: Files that are not read.
+        others: Names of files that are not read.
         from_matrix: Name of the matrix, if the votes were read from it because there is no votes.csv.
         totals: How the totals of comments.csv compare.
         differing_participants: Participants with other totals in the matrix; None if it states none.
@@ -175,16 +88,16 @@ def polis_facts(found: PolisFindings, raw_statements: pl.DataFrame, raw_particip
 
 def _votes(found: PolisFindings) -> list[Fact]:
     facts = []
-    told, inverted = found.authors.sentence(), found.authors.inverted
+    first_votes, inverted = found.authors.sentence(), found.authors.inverted
     if inverted:
-        facts.append(Fact("repaired", "votes turned round", None, f"-1 meant agreement in this export: {told}"))
+        facts.append(Fact("repaired", "votes turned round", None, f"-1 meant agreement in this export: {first_votes}"))
     elif inverted is None:
         hint = "; bodies without quotes come from the time of inverted exports" if found.rejoined else ""
         facts.append(
-            Fact("unknown", "sign of votes", None, f"+1 was taken as agreement, not confirmed by {told}{hint}")
+            Fact("unknown", "sign of votes", None, f"+1 was taken as agreement, not confirmed by {first_votes}{hint}")
         )
     else:
-        facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {told}"))
+        facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {first_votes}"))
     if found.from_matrix:
         why = f"votes come from {found.from_matrix}: no times, and earlier votes of a person are unknown"
         facts.append(Fact("unknown", "votes.csv missing", None, why))
@@ -288,8 +201,104 @@ def _participants(found: PolisFindings, raw_participants: pl.DataFrame) -> list[
 def _columns(found: PolisFindings) -> list[Fact]:
     facts = []
     if found.unknown_columns:
-        why = f"not read: {listed(found.unknown_columns)}"
+        why = f"not read: {shortened(found.unknown_columns)}"
         facts.append(Fact("found", "unknown columns", len(found.unknown_columns), why))
     if found.others:
-        facts.append(Fact("found", "other files", len(found.others), f"not read: {listed(found.others)}"))
+        facts.append(Fact("found", "other files", len(found.others), f"not read: {shortened(found.others)}"))
     return facts
+
+
+def era_of(
+    columns: Collection[str],
+    unit: Unit | None,
+    inverted: bool | None,
+    quoted: bool,
+    matrix_name: str | None,
+    unknown: Collection[str],
+) -> Era:
+    """Name the era of an export.
+
+    Args:
+        columns: Of `comments.csv`.
+        unit: Of the timestamps; None if there are none.
+        inverted: Whether -1 means agreement, by the authors' votes; None if unknown.
+        matrix_name: Name of the file with the matrix, if there is one.
+        unknown: Columns that no known era has.
+    """
+    marks = [f"timestamps in {unit}" if unit else "no timestamps"]
+    if inverted is not None:
+        marks.append(f"{'-1' if inverted else '+1'} is agreement")
+    marks.append("dates beside the timestamps" if "datetime" in columns else "no dates beside the timestamps")
+    if "is-meta" in columns:
+        marks.append("a column is-meta")
+    if not quoted:
+        marks.append("bodies without quotes")
+    marks.append(f"a matrix {matrix_name}" if matrix_name else "no matrix")
+    if unknown:
+        marks.append(f"{len(unknown)} columns of no known era")
+    return Era(_era_name(columns, unit, inverted, quoted, unknown), ", ".join(marks))
+
+
+def _era_name(
+    columns: Collection[str], unit: Unit | None, inverted: bool | None, quoted: bool, unknown: Collection[str]
+) -> EraName:
+    if inverted or (not quoted and inverted is None):
+        return "inverted"
+    if unit == "seconds":
+        return "streaming with further columns" if unknown else "streaming"
+    return "classic with the columns of 2023" if "is-meta" in columns else "classic"
+
+
+def compare_totals(stated: pl.DataFrame, rows: pl.DataFrame, votes: pl.DataFrame) -> StatedTotals:
+    """Compare stated totals with the votes that count and, where they differ, with all vote rows.
+
+    Args:
+        stated: `statement_id`, `agrees`, `disagrees` as the export states them; a missing total is not
+            compared.
+        rows: All vote rows.
+        votes: The votes that count.
+    """
+    compared = (
+        stated.drop_nulls()
+        .join(_tallies(votes), on="statement_id", how="left")
+        .join(_tallies(rows), on="statement_id", how="left", suffix="_rows")
+        .fill_null(0)
+    )
+    differing = compared.filter((pl.col("agrees") != pl.col("agree")) | (pl.col("disagrees") != pl.col("disagree")))
+    explained = differing.filter(
+        (pl.col("agrees") == pl.col("agree_rows")) & (pl.col("disagrees") == pl.col("disagree_rows"))
+    )
+    return StatedTotals(differing.height, explained.height, differing.height - explained.height)
+
+
+def _tallies(votes: pl.DataFrame) -> pl.DataFrame:
+    """Count agreeing and disagreeing votes, or vote rows, of each statement."""
+    return votes.group_by("statement_id").agg(
+        agree=(pl.col("vote") == 1).sum().cast(pl.Int64), disagree=(pl.col("vote") == -1).sum().cast(pl.Int64)
+    )
+
+
+def differing_participants(stated: pl.DataFrame, votes: pl.DataFrame) -> int:
+    """Return how many participants have other totals in the matrix than among the votes that count.
+
+    Args:
+        stated: `participant_id`, `n_votes`, `n_agree`, `n_disagree`; a participant who lacks one is not
+            compared.
+        votes: The votes that count.
+    """
+    counted = votes.group_by("participant_id").agg(
+        votes=pl.len().cast(pl.Int64),
+        agree=(pl.col("vote") == 1).sum().cast(pl.Int64),
+        disagree=(pl.col("vote") == -1).sum().cast(pl.Int64),
+    )
+    return (
+        stated.drop_nulls()
+        .join(counted, on="participant_id", how="left")
+        .fill_null(0)
+        .filter(
+            (pl.col("n_votes") != pl.col("votes"))
+            | (pl.col("n_agree") != pl.col("agree"))
+            | (pl.col("n_disagree") != pl.col("disagree"))
+        )
+        .height
+    )

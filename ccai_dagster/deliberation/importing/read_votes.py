@@ -1,13 +1,45 @@
-"""The way in: a Polis export or a plain table of votes, told apart by what is there."""
+"""The way in: the files of an export are found, a Polis export and a plain table of votes told apart, and read.
+
+An export lies in a folder, in a zip, one folder deeper in either, or is a single table. Files that are not read,
+lists of personal codes among them, are never opened.
+
+A zip may come from anybody: nothing is unpacked to disk, sizes are bounded, and names inside never become paths. One
+that leads outside is an error all the same, since somebody made it so.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from ccai_dagster.deliberation.importing.files import find_vote_files
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
 from ccai_dagster.deliberation.importing.long_table import import_long_table, is_long_table
 from ccai_dagster.deliberation.importing.polis import import_polis
 from ccai_dagster.deliberation.importing.tables import Import
+
+ROLES = {
+    "comments.csv": "comments",
+    "votes.csv": "votes",
+    "votes.parquet": "votes",
+    "participants-votes.csv": "matrix",
+    "participant-votes.csv": "matrix",
+    "comment-groups.csv": "comment_groups",
+    "summary.csv": "summary",
+    "statements.csv": "statements",
+    "statements.parquet": "statements",
+}
+"""What each file is for, by its name; Polis spells the matrix in two ways."""
+LEADING = {"comments", "votes", "matrix"}
+"""Files that make a folder an export."""
+MOST_MEMBERS = 10_000
+MOST_BYTES = 2**31
+"""Of all files in a zip together, unpacked. A conversation of 2 million votes has about 0.1 GB."""
+
+Entry = TypeVar("Entry")
 
 
 def read_votes(place: Path) -> Import:
@@ -19,17 +51,162 @@ def read_votes(place: Path) -> Import:
     Raises:
         ConsultationError: Nothing usable is there. Names file, row and remedy.
     """
-    found = find_vote_files(place)
+    return import_votes(find_vote_files(place))
+
+
+def import_votes(found: VoteFiles) -> Import:
+    """As `read_votes`, of files that were found already."""
     votes = found.files.get("votes")
     if "comments" not in found.files and votes is not None and is_long_table(votes):
         return import_long_table(found)
     return import_polis(found)
 
 
-def votes_digest(place: Path) -> str:
-    """Return the digest of the files that `read_votes` reads: their roles and contents.
+def find_vote_files(place: Path) -> VoteFiles:
+    """Find the files of an export.
+
+    Args:
+        place: A folder or a zip with an export, either possibly with one folder around it; or a table of
+            votes (CSV or Parquet), with the table `statements` in the same folder if there is one.
 
     Raises:
-        ConsultationError: No export is there.
+        ConsultationError: Nothing is there, several exports are, two files have the same role, or a zip is
+            damaged, too large or leads outside itself.
     """
-    return find_vote_files(place).digest()
+    if place.is_dir():
+        return _in_folder(place)
+    if not place.is_file():
+        raise ConsultationError(
+            f"{place}: not found. `votes` in consultation.yaml names a folder, a zip, a table of votes, or the "
+            "address of a report's export."
+        )
+    if zipfile.is_zipfile(place):
+        return _in_zip(place)
+    if place.suffix.lower() not in (".csv", ".parquet"):
+        raise ConsultationError(f"{place}: neither a folder, a zip, a CSV nor a Parquet file. Export as CSV.")
+    beside = {
+        path.name: SourceFile(str(path), path)
+        for path in sorted(place.parent.iterdir())
+        if role_of(path.name) == "statements" and path.is_file()
+    }
+    found = _by_role(place, beside)
+    return VoteFiles(place, {**found.files, "votes": SourceFile(str(place), place)}, ())
+
+
+def role_of(name: str) -> str | None:
+    """Return what a file is for by its name alone, or None if it is not read.
+
+    A name may have something before it, as `20250114-0930-2demo-votes.csv` in the downloads of a report.
+    """
+    name = name.lower()
+    endings = sorted(ROLES, key=len, reverse=True)
+    return next((ROLES[each] for each in endings if name == each or name.endswith("-" + each)), None)
+
+
+def _in_folder(place: Path) -> VoteFiles:
+    listed: Mapping[str, Path] = {path.name: path for path in sorted(place.iterdir()) if path.is_file()}
+    if not _is_export(listed):
+        folders = [path for path in sorted(place.iterdir()) if path.is_dir() and not _hidden(path.name)]
+        inner = {folder.name: {path.name: path for path in sorted(folder.iterdir())} for folder in folders}
+        listed = _only(place, {name: names for name, names in inner.items() if _is_export(names)})
+    return _by_role(place, {name: SourceFile(str(path), path) for name, path in listed.items()})
+
+
+def _in_zip(place: Path) -> VoteFiles:
+    members = _members(place)
+    folders: dict[str, dict[str, PurePosixPath]] = {}
+    for path in members:
+        if not any(_hidden(part) for part in path.parts) and len(path.parts) <= 2:
+            folders.setdefault(str(path.parent), {})[path.name] = path
+    exports = {folder: names for folder, names in folders.items() if _is_export(names)}
+    if not exports and "[Content_Types].xml" in folders.get(".", {}):
+        raise ConsultationError(f"{place}: an Excel workbook. Save its sheets as CSV files in one folder.")
+    chosen = exports["."] if "." in exports else _only(place, exports)
+    read = {
+        name: SourceFile(f"{place}/{path}", _read_member(place, members[path]))
+        for name, path in chosen.items()
+        if role_of(name)
+    }
+    found = _by_role(place, read)
+    return VoteFiles(place, found.files, tuple(sorted(set(chosen) - set(read))) + found.others)
+
+
+def _is_export(names: Iterable[str]) -> bool:
+    return any(role_of(name) in LEADING for name in names)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))
+
+
+def _only(place: Path, inner: Mapping[str, Mapping[str, Entry]]) -> Mapping[str, Entry]:
+    if len(inner) > 1:
+        raise ConsultationError(
+            f"{place}: several exports, in {', '.join(sorted(inner)[:6])}. Name one of these folders."
+        )
+    if not inner:
+        raise ConsultationError(
+            f"{place}: no export there: neither comments.csv nor votes.csv, nor in a folder inside. Copy the "
+            "files of the export there."
+        )
+    return next(iter(inner.values()))
+
+
+def _by_role(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles:
+    """Give every file its role; the plain name is taken before one with something in front of it."""
+    files: dict[str, SourceFile] = {}
+    for name, file in sorted(listed.items(), key=lambda item: (item[0].lower() not in ROLES, item[0])):
+        role = role_of(name)
+        if role is None or _hidden(name):
+            continue
+        if role in files and (name.lower() in ROLES or files[role].name.lower() not in ROLES):
+            raise ConsultationError(f"{place}: {files[role].name} and {name} are for the same thing. Keep one of them.")
+        files.setdefault(role, file)
+    used = {file.place for file in files.values()}
+    others = tuple(name for name, file in sorted(listed.items()) if file.place not in used)
+    return VoteFiles(place, files, others)
+
+
+def _members(place: Path) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """List the files in a zip, refusing one that is too large or names a place outside itself."""
+    try:
+        with zipfile.ZipFile(place) as archive:
+            listed = [each for each in archive.infolist() if not each.is_dir()]
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise _damaged(place, error) from error
+    if len(listed) > MOST_MEMBERS or sum(each.file_size for each in listed) > MOST_BYTES:
+        raise ConsultationError(
+            f"{place}: {len(listed)} files with {sum(each.file_size for each in listed):,} bytes unpacked; at "
+            f"most {MOST_MEMBERS:,} files and {MOST_BYTES:,} bytes are read from a zip. If it is what you "
+            "expect, unpack it and name the folder."
+        )
+    found = {}
+    for each in listed:
+        path = PurePosixPath(each.filename.replace("\\", "/"))
+        outside = path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1])
+        if outside or not path.parts or not each.filename.isprintable():
+            raise ConsultationError(
+                f"{place}: has a file with an impossible name ({each.filename!r}). Nothing was read; get the export "
+                "from its source again."
+            )
+        found[path] = each
+    return found
+
+
+def _read_member(place: Path, member: zipfile.ZipInfo) -> bytes:
+    """Return a file's bytes, never more than the zip's directory promises."""
+    try:
+        with zipfile.ZipFile(place) as archive, archive.open(member.filename) as handle:
+            content = handle.read(member.file_size + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise _damaged(place, error, member.filename) from error
+    if len(content) != member.file_size:
+        raise _damaged(place, ValueError("its size is not what the zip says"), member.filename)
+    return content
+
+
+def _damaged(place: Path, error: Exception, name: str = "") -> ConsultationError:
+    inside = f", {name}" if name else ""
+    return ConsultationError(
+        f"{place}{inside}: cannot be read from the zip ({error}). Download it again, or unpack it and name the folder."
+    )

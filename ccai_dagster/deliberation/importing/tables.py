@@ -1,20 +1,15 @@
-"""From vote rows to votes: the last of each participant on each statement, and what was lost on the way.
+"""What every import ends with: rows checked, the sign of votes, the votes that count, three raw tables and the report.
 
 Vote rows are `participant_id, statement_id, vote, timestamp` (milliseconds or null) and `row`, the place in the
-file from 1.
+file from 1. Of a participant's votes on a statement the last one counts.
 
-[raw_tables] What every import gives: three raw tables and the report.
+The report holds what was found, what was repaired, and what could not be known, in numbers and words. Here are the
+facts that every import has; those of a Polis export are in `polis_report`, those of a plain table in `long_table`.
 
-[report] The import report: what was found, what was repaired, and what could not be known, in numbers and words.
-
-Here are the form of the report and the facts that every import has; those of a Polis export are in
-`polis_report`, those of a plain table in `long_table`.
-
-[sign] Which sign means agreement, told by the authors: hardly anybody disagrees with what they just wrote.
-
-Polis casts an author's vote on the own statement together with the statement. Among those first votes that are
-not passes, agreement had 94 to 100 percent in every public export that has any; the counts inside an export
-cannot tell, since an export with inverted votes has them exchanged as well.
+Which sign means agreement is known from the authors: hardly anybody disagrees with what they just wrote. Polis casts an
+author's vote on the own statement together with the statement. Among those first votes that are not passes, agreement
+had 94 to 100 percent in every public export that has any; the counts inside an export cannot tell, since an export with
+inverted votes has them exchanged as well.
 """
 
 from __future__ import annotations
@@ -28,26 +23,32 @@ import polars as pl
 
 from ccai_dagster.contracts import IMPORT_REPORT, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.columns import as_time
-from ccai_dagster.deliberation.importing.files import SourceFile
+from ccai_dagster.deliberation.importing.columns import SourceFile, as_time, first_row
 
 PAIR = ["participant_id", "statement_id"]
+CLEAR_SHARE = 0.75
+CLEAR_CHANCE = 0.01
+LONGEST_LIST = 8
 
 
 @dataclass(frozen=True)
-class LastVotes:
-    """The votes that count.
+class Import:
+    """The raw tables of one export, and what was found on the way."""
 
-    Attributes:
-        table: The table `raw_votes`.
-        replaced: Vote rows that a later one replaced.
-        undecided: Pairs of participant and statement whose last votes differ and carry the same time or none,
-            so that only the order of the file tells which is the last.
-    """
+    raw_statements: pl.DataFrame
+    raw_participants: pl.DataFrame
+    raw_votes: pl.DataFrame
+    import_report: pl.DataFrame
 
-    table: pl.DataFrame
-    replaced: int
-    undecided: int
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the report."""
+
+    kind: Literal["found", "repaired", "unknown"]
+    item: str
+    count: int | None
+    explanation: str
 
 
 def check_votes(file: SourceFile, rows: pl.DataFrame, statement_ids: pl.Series) -> None:
@@ -82,12 +83,80 @@ def check_votes(file: SourceFile, rows: pl.DataFrame, statement_ids: pl.Series) 
         )
 
 
-def last_votes(rows: pl.DataFrame) -> LastVotes:
-    """Keep the last vote by time, then by place in the file; a row without time comes before those with.
+def check_moderation_marks(file: SourceFile, moderated: pl.Series) -> None:
+    """Check that the moderation an export states is -1, 0 or 1.
+
+    Raises:
+        ConsultationError: Naming the first row that is not so.
+    """
+    if row := first_row(~moderated.is_in([-1, 0, 1])):
+        raise ConsultationError(
+            f"{file.place}, data row {row}: moderated is {moderated[row - 1]}; it must be -1, 0 or 1."
+        )
+
+
+@dataclass(frozen=True)
+class AuthorVotes:
+    """The first votes of authors on their own statements: how many are +1, -1 and 0."""
+
+    plus: int
+    minus: int
+    passes: int
+
+    @property
+    def inverted(self) -> bool | None:
+        """Whether -1 means agreement; None if it remains unknown.
+
+        It is known if three quarters of those that are not passes have one sign and a fair coin would be as
+        one-sided in less than one case in a hundred (two-sided sign test).
+        """
+        voted, more = self.plus + self.minus, max(self.plus, self.minus)
+        if not voted or more / voted < CLEAR_SHARE:
+            return None
+        chance = 2 * sum(math.comb(voted, k) for k in range(more, voted + 1)) / 2**voted
+        return self.minus > self.plus if chance < CLEAR_CHANCE else None
+
+    def sentence(self) -> str:
+        """The counts in words."""
+        return (
+            f"authors' first votes on their own statements: {self.plus} times +1, {self.minus} times -1, "
+            f"{self.passes} times 0"
+        )
+
+
+def author_votes(rows: pl.DataFrame, statements: pl.DataFrame) -> AuthorVotes:
+    """Count the first votes of authors on their own statements.
 
     Args:
-        rows: Vote rows; all votes are -1, 0 or 1.
+        rows: Vote rows, see `last_votes`; of a matrix, which holds last votes only, those.
+        statements: `statement_id` and `author_id`.
     """
+    own = (
+        rows.join(statements.select("statement_id", participant_id="author_id"), on=["statement_id", "participant_id"])
+        .sort("timestamp", "row", nulls_last=True)
+        .unique("statement_id", keep="first", maintain_order=True)["vote"]
+    )
+    return AuthorVotes(int((own == 1).sum()), int((own == -1).sum()), int((own == 0).sum()))
+
+
+@dataclass(frozen=True)
+class LastVotes:
+    """The votes that count.
+
+    Attributes:
+        table: The table `raw_votes`.
+        replaced: Vote rows that a later one replaced.
+        undecided: Pairs of participant and statement whose last votes differ and carry the same time or none,
+            so that only the order of the file tells which is the last.
+    """
+
+    table: pl.DataFrame
+    replaced: int
+    undecided: int
+
+
+def last_votes(rows: pl.DataFrame) -> LastVotes:
+    """Keep the last vote by time, then by place in the file; a row without time comes before those with."""
     ordered = rows.sort(*PAIR, "timestamp", "row", nulls_last=False)
     last = ordered.group_by(PAIR, maintain_order=True).agg(
         pl.col("vote", "timestamp").last(), times_voted=pl.len().cast(pl.Int32)
@@ -104,28 +173,10 @@ def last_votes(rows: pl.DataFrame) -> LastVotes:
     return LastVotes(table.select(list(RAW_VOTES.fields)), rows.height - last.height, tied.height)
 
 
-def tallies(votes: pl.DataFrame) -> pl.DataFrame:
-    """Count agreeing and disagreeing votes, or vote rows, of each statement."""
-    return votes.group_by("statement_id").agg(
-        agree=(pl.col("vote") == 1).sum().cast(pl.Int64), disagree=(pl.col("vote") == -1).sum().cast(pl.Int64)
-    )
-
-
-@dataclass(frozen=True)
-class Import:
-    """The raw tables of one export, and what was found on the way."""
-
-    raw_statements: pl.DataFrame
-    raw_participants: pl.DataFrame
-    raw_votes: pl.DataFrame
-    import_report: pl.DataFrame
-
-
 def raw_participants(votes: pl.DataFrame, people: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return the table of participants: everybody known and everybody who voted.
 
     Args:
-        votes: The votes that count.
         people: `participant_id` and `polis_group` of those the export lists, if it does.
     """
     counted = votes.group_by("participant_id").agg(n_votes=pl.len().cast(pl.Int64))
@@ -140,19 +191,6 @@ def raw_participants(votes: pl.DataFrame, people: pl.DataFrame | None = None) ->
     )
 
 
-LONGEST_LIST = 8
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One line of the report."""
-
-    kind: Literal["found", "repaired", "unknown"]
-    item: str
-    count: int | None
-    explanation: str
-
-
 def build_report(facts: Iterable[Fact]) -> pl.DataFrame:
     """Return the table `import_report`: what was found, then what was repaired, then what is unknown."""
     kinds = ("found", "repaired", "unknown")
@@ -165,21 +203,13 @@ def build_report(facts: Iterable[Fact]) -> pl.DataFrame:
     )
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return names for a sentence, a long list cut short."""
-    every = list(names)
-    more = f" and {len(every) - LONGEST_LIST} more" if len(every) > LONGEST_LIST else ""
-    return ", ".join(name[:40] for name in every[:LONGEST_LIST]) + more
-
-
 def common_facts(
     raw_statements: pl.DataFrame, raw_participants: pl.DataFrame, votes: LastVotes, vote_rows: int, source: str
 ) -> list[Fact]:
     """Return the facts of any import: how many of what, and votes cast again.
 
     Args:
-        votes: The votes that count.
-        vote_rows: Rows they were read from.
+        vote_rows: How many rows the votes were read from.
         source: Name of the file with the votes.
     """
     table = votes.table
@@ -217,49 +247,8 @@ def common_facts(
     return facts
 
 
-CLEAR_SHARE = 0.75
-CLEAR_CHANCE = 0.01
-
-
-@dataclass(frozen=True)
-class AuthorVotes:
-    """The first votes of authors on their own statements: how many are +1, -1 and 0."""
-
-    plus: int
-    minus: int
-    passes: int
-
-    @property
-    def inverted(self) -> bool | None:
-        """Whether -1 means agreement; None if the authors' votes do not tell.
-
-        They tell if three quarters of those that are not passes have one sign and a fair coin would be as
-        one-sided in less than one case in a hundred (two-sided sign test).
-        """
-        voted, more = self.plus + self.minus, max(self.plus, self.minus)
-        if not voted or more / voted < CLEAR_SHARE:
-            return None
-        chance = 2 * sum(math.comb(voted, k) for k in range(more, voted + 1)) / 2**voted
-        return self.minus > self.plus if chance < CLEAR_CHANCE else None
-
-    def sentence(self) -> str:
-        """The counts in words."""
-        return (
-            f"authors' first votes on their own statements: {self.plus} times +1, {self.minus} times -1, "
-            f"{self.passes} times 0"
-        )
-
-
-def author_votes(rows: pl.DataFrame, statements: pl.DataFrame) -> AuthorVotes:
-    """Count the first votes of authors on their own statements.
-
-    Args:
-        rows: Vote rows, see `last_votes`; of a matrix, which holds last votes only, those.
-        statements: `statement_id` and `author_id`.
-    """
-    own = (
-        rows.join(statements.select("statement_id", participant_id="author_id"), on=["statement_id", "participant_id"])
-        .sort("timestamp", "row", nulls_last=True)
-        .unique("statement_id", keep="first", maintain_order=True)["vote"]
-    )
-    return AuthorVotes(int((own == 1).sum()), int((own == -1).sum()), int((own == 0).sum()))
+def shortened(names: Iterable[str]) -> str:
+    """Return names for a sentence, a long list cut short."""
+    every = list(names)
+    more = f" and {len(every) - LONGEST_LIST} more" if len(every) > LONGEST_LIST else ""
+    return ", ".join(name[:40] for name in every[:LONGEST_LIST]) + more
