@@ -39,6 +39,8 @@ BOUNDS = {
 def main(folder: Path) -> None:
     """Write all pages into `folder`."""
     (folder / "modules").mkdir(parents=True, exist_ok=True)
+    for old in (folder / "modules").glob("*.md"):
+        old.unlink()  # its room may be gone
     graph = rooms()
     pages = {
         "tables.md": tables_page(),
