@@ -10,20 +10,21 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, picture, table_asset
-from ccai_dagster import contracts, pictures
+from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import worded_statements
-from ccai_dagster.consultation import BASE, Consultation
-from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.digest import file_digest
+from ccai_dagster.consultation.folder import BASE, Consultation
+from ccai_dagster.core.digest import file_digest
+from ccai_dagster.decisions.outcomes import thresholds
 from ccai_dagster.evaluation import labelled_examples
-from ccai_dagster.evaluation.conflicts import conflicts as told_conflicts
-from ccai_dagster.evaluation.controls import control_statements as drawn_statements
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
 from ccai_dagster.evaluation.corrected_adherence import adherence_scores as corrected_scores
 from ccai_dagster.evaluation.corrected_adherence import group_adherence as weighted_by_group
 from ccai_dagster.evaluation.labelled_examples import REJECTED, Known
+from ccai_dagster.evaluation.specificity import conflicts as told_conflicts
+from ccai_dagster.evaluation.specificity import control_statements as drawn_statements
 from ccai_dagster.evaluation.specificity import controls_at_nil
 from ccai_dagster.evaluation.specificity import specificity as lift_matrix
+from ccai_dagster.pages import pictures
 
 GROUP = "evaluation"
 OWNER = "team:evaluation"
@@ -49,9 +50,7 @@ def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return {
             (arm, principle_id): text
             for arm in consultation.arms
-            for principle_id, text in tables[f"{arm}__constitution"]
-            .select("principle_id", "text")
-            .iter_rows()
+            for principle_id, text in tables[f"{arm}__constitution"].select("principle_id", "text").iter_rows()
         }
 
     def known(tables: dict[str, pl.DataFrame]) -> Known:
@@ -63,23 +62,23 @@ def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
         below = selected.filter(pl.col("fate") == "below the cut").select("statement_id", "text")
         return Known(
             texts(tables) | {(REJECTED, str(each)): text for each, text in below.iter_rows()},
-            {
-                (arm, row.wording.principle_id)
-                for arm in derived
-                for row in rows
-                if row.wording.text is not None
-            }
+            {(arm, row.wording.principle_id) for arm in derived for row in rows if row.wording.text is not None}
             | {(REJECTED, str(each)) for each in tables["raw_statements"]["statement_id"]},
         )
 
     told = {each: [each] for each in ("statements", "selected_statements", "raw_statements")}
 
     @table_asset(
-        contracts.ADHERENCE_EXAMPLES, key=["adherence_examples"], group=GROUP, owner=OWNER, kinds={"person"},
-        ins=constitutions | told, deps=wording,
+        contracts.ADHERENCE_EXAMPLES,
+        key=["adherence_examples"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"person"},
+        ins=constitutions | told,
+        deps=wording,
         settings=[file_digest(paths["examples"])] if "examples" in paths else [],
         description="Responses that people labelled: does it satisfy the principle? Empty if there is no such file.",
-    )  # fmt: skip
+    )
     def adherence_examples(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         if "examples" not in paths:
             return Table(contracts.ADHERENCE_EXAMPLES.empty(), {"without": "no adherence_examples are named"})
@@ -87,12 +86,17 @@ def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return Table(frame, {"satisfied": int(frame["satisfied"].sum()), "left out": ", ".join(left_out)})
 
     @table_asset(
-        contracts.CONTRAST_PAIRS, key=["contrast_pairs"], group=GROUP, owner=OWNER, kinds={"person"},
-        ins=constitutions | told | {"adherence_examples": ["adherence_examples"]}, deps=wording,
+        contracts.CONTRAST_PAIRS,
+        key=["contrast_pairs"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"person"},
+        ins=constitutions | told | {"adherence_examples": ["adherence_examples"]},
+        deps=wording,
         settings=[file_digest(paths["pairs"])] if "pairs" in paths else [],
         description="For a prompt, a response that keeps a principle and one that breaks it: written, or made from "
         "labelled examples where nobody wrote any.",
-    )  # fmt: skip
+    )
     def contrast_pairs(
         context: dg.AssetExecutionContext, adherence_examples: pl.DataFrame, **tables: pl.DataFrame
     ) -> Table:
@@ -108,11 +112,16 @@ def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
 
     @table_asset(
-        contracts.CONTROL_STATEMENTS, key=["control_statements"], group=GROUP, owner=OWNER, kinds={"python"},
+        contracts.CONTROL_STATEMENTS,
+        key=["control_statements"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"python"},
         ins=constitutions | {"selected_statements": ["selected_statements"], "prompts": ["prompts"]},
-        deps=[decisions.ledger_key("threshold")], settings=[settings, file.seed, file_digest(themes)],
+        deps=[decisions.ledger_key("threshold")],
+        settings=[settings, file.seed, file_digest(themes)],
         description="Statements that moderation kept and that are in no constitution, drawn as negative controls.",
-    )  # fmt: skip
+    )
     def control_statements(
         context: dg.AssetExecutionContext,
         selected_statements: pl.DataFrame,
@@ -128,9 +137,7 @@ def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
             settings.control_statements,
             file.seed,
         )
-        return Table(
-            frame, {"with a relevant prompt": frame.filter(pl.col("prompt_ids").list.len() > 0).height}
-        )
+        return Table(frame, {"with a relevant prompt": frame.filter(pl.col("prompt_ids").list.len() > 0).height})
 
     return [adherence_examples, contrast_pairs, control_statements]
 
@@ -147,27 +154,29 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return {arm: tables[key] for arm in arms if (key := f"{arm}__{name}") in tables}
 
     @table_asset(
-        contracts.ADHERENCE_SCORES, key=["adherence_scores"], group=GROUP, owner=OWNER, kinds={"python"},
-        ins=inputs("adherence") | constitutions
-        | {"judged_examples": ["judged_examples"], "prompts": ["prompts"]},
+        contracts.ADHERENCE_SCORES,
+        key=["adherence_scores"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"python"},
+        ins=inputs("adherence") | constitutions | {"judged_examples": ["judged_examples"], "prompts": ["prompts"]},
         settings=[settings, seed],
         description="Adherence of every model to every principle where it is relevant, corrected by labelled examples.",
-    )  # fmt: skip
+    )
     def adherence_scores(
-        context: dg.AssetExecutionContext,
-        judged_examples: pl.DataFrame,
-        prompts: pl.DataFrame,
-        **tables: pl.DataFrame,
+        context: dg.AssetExecutionContext, judged_examples: pl.DataFrame, prompts: pl.DataFrame, **tables: pl.DataFrame
     ) -> Table:
         frame = corrected_scores(
-            by_arm(tables, "adherence"), judged_examples, prompts, by_arm(tables, "constitution"),
-            settings.bootstraps, seed,
-        )  # fmt: skip
+            by_arm(tables, "adherence"),
+            judged_examples,
+            prompts,
+            by_arm(tables, "constitution"),
+            settings.bootstraps,
+            seed,
+        )
         whole = frame.filter(pl.col("principle_id") == ALL_PRINCIPLES)
         single = frame.filter((pl.col("principle_id") != ALL_PRINCIPLES) & (pl.col("arm") == BASE))
-        shown = whole.select(
-            "constitution_arm", "arm", "n", "judged", "labels", "adherence", "low", "high", "lift"
-        )
+        shown = whole.select("constitution_arm", "arm", "n", "judged", "labels", "adherence", "low", "high", "lift")
         return Table(
             frame,
             {"whole constitutions": dg.MetadataValue.md(markdown_table(shown))}
@@ -175,32 +184,42 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
 
     @table_asset(
-        contracts.GROUP_ADHERENCE, key=["group_adherence"], group=GROUP, owner=OWNER, kinds={"python"},
+        contracts.GROUP_ADHERENCE,
+        key=["group_adherence"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"python"},
         ins=inputs("adherence") | constitutions | {"gac_scores": ["gac_scores"]},
         description="Adherence with principles weighted by each opinion group's support, and the group worst off.",
-    )  # fmt: skip
-    def group_adherence(
-        context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame
-    ) -> Table:
-        return Table(
-            weighted_by_group(by_arm(tables, "adherence"), by_arm(tables, "constitution"), gac_scores)
-        )
+    )
+    def group_adherence(context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame) -> Table:
+        return Table(weighted_by_group(by_arm(tables, "adherence"), by_arm(tables, "constitution"), gac_scores))
 
     @table_asset(
-        contracts.SPECIFICITY, key=["specificity"], group=GROUP, owner=OWNER, kinds={"python"},
-        ins=inputs("adherence") | inputs("control_adherence") | inputs("contrast_margins")
+        contracts.SPECIFICITY,
+        key=["specificity"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"python"},
+        ins=inputs("adherence")
+        | inputs("control_adherence")
+        | inputs("contrast_margins")
         | {"constitution_overlap": ["constitution_overlap"]},
-        settings=[seed], checks=["controls_at_nil"],
+        settings=[seed],
+        checks=["controls_at_nil"],
         description="How much training on each constitution lifts its own principles, shared ones, the others' and "
         "statements that are in none.",
-    )  # fmt: skip
+    )
     def specificity(
         context: dg.AssetExecutionContext, constitution_overlap: pl.DataFrame, **tables: pl.DataFrame
     ) -> Table:
         frame = lift_matrix(
-            by_arm(tables, "adherence"), by_arm(tables, "control_adherence"), by_arm(tables, "contrast_margins"),
-            constitution_overlap, seed,
-        )  # fmt: skip
+            by_arm(tables, "adherence"),
+            by_arm(tables, "control_adherence"),
+            by_arm(tables, "contrast_margins"),
+            constitution_overlap,
+            seed,
+        )
         return Table(
             frame,
             {"matrix": picture(pictures.specificity(frame))},
@@ -208,10 +227,14 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
 
     @table_asset(
-        contracts.CONFLICTS, key=["conflicts"], group=GROUP, owner=OWNER, kinds={"python"},
+        contracts.CONFLICTS,
+        key=["conflicts"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"python"},
         ins=inputs("contrast_margins"),
         description="Where two principles of a constitution pull apart, which one every model follows.",
-    )  # fmt: skip
+    )
     def conflicts(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         frame = told_conflicts(by_arm(tables, "contrast_margins"))
         without = {} if frame.height else {"without": "no contrast pair sets one principle against another"}

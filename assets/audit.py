@@ -1,4 +1,7 @@
-"""Why it is as it is: the trail of every statement and principle, what hangs on what, report and provenance."""
+"""Why it is as it is: the trail of every statement and principle, what hangs on what, report and provenance.
+
+[evaluation_page] The page that tells readers what each constitution changed, beside the audit report.
+"""
 
 import json
 from collections.abc import Iterable
@@ -10,26 +13,88 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.evaluation_page import PAGE as EVALUATION_PAGE
 from assets.replication import PAGE
-from assets.report_file import report_file
-from assets.table_asset import Checked, Table, picture, table_asset
-from ccai_dagster import contracts, pictures
-from ccai_dagster.audit import recomputation, reversals, sensitivity, standing
-from ccai_dagster.audit.report import render_report
-from ccai_dagster.audit.report_inputs import ReportInputs
-from ccai_dagster.audit.told_run import provenance_of
+from assets.table_asset import Checked, Table, picture, report_file, table_asset
+from ccai_dagster import contracts
+from ccai_dagster.audit import recomputation, reversals, sensitivity
+from ccai_dagster.audit.provenance import provenance_of
+from ccai_dagster.audit.sensitivity import World, combinations, levels, single_changes, world_on_record
 from ccai_dagster.audit.trail import decision_trail
-from ccai_dagster.audit.worlds import World, combinations, levels, single_changes, world_on_record
-from ccai_dagster.consultation import BASE, LEDGERS, Consultation
+from ccai_dagster.consultation.folder import BASE, LEDGERS, Consultation
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.errors import Progress
+from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.checks import check_decision_ids
-from ccai_dagster.decisions.settled_values import Thresholds, thresholds
-from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.evaluation.elo_findings import elo_findings
-from ccai_dagster.evaluation.findings import findings
-from ccai_dagster.progress import Progress
+from ccai_dagster.decisions.outcomes import Thresholds, exclusions, moderation_verdicts, statement_ideas, thresholds
+from ccai_dagster.evaluation.findings import elo_findings, findings
+from ccai_dagster.pages import pictures
+from ccai_dagster.pages.evaluation import render_evaluation
+from ccai_dagster.pages.inputs import EvaluationInputs, ReportInputs
+from ccai_dagster.pages.report import render_report
 from resources import history
-from resources.home import Home
+
+EVALUATION_PAGE = "evaluation.html"
+"""Name of the page, which lies beside the audit report."""
+REPORT = "audit_report.html"
+"""Name of the audit report, which there is if a constitution follows from the votes."""
+SHARED = (
+    "eval_scores",
+    "judge_calibration",
+    "constitution_overlap",
+    "constitution_comparison",
+    "elo_differences",
+    "rater_agreement",
+    "adherence_scores",
+    "group_adherence",
+    "specificity",
+    "conflicts",
+    "qualitative_prompts",
+)
+"""Tables of the page that all arms share."""
+OPINIONS = "opinion_representativeness"
+"""One more, where the consultation asks opinions."""
+
+
+def _evaluation_page(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage.
+
+    Args:
+        consultation: The consultation.
+        home: Where the page goes.
+    """
+    file = consultation.file
+    arms = {name: arm.description for name, arm in consultation.arms.items()}
+    asks_opinions = any(each.format == "opinion_qa" for each in file.benchmarks.values())
+    shared = (*SHARED, OPINIONS) if asks_opinions else SHARED
+    benchmarks = {name: (each.format, each.description) for name, each in file.benchmarks.items()}
+    responses = {f"{arm}__responses": [arm, "qualitative_responses"] for arm in (BASE, *arms)}
+    constitutions = {f"{arm}__constitution": [arm, "constitution"] for arm in arms}
+
+    @table_asset(
+        contracts.FILE,
+        key=["evaluation_page"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"html"},
+        ins={name: [name] for name in shared} | responses | constitutions,
+        settings=[file.title, file.baseline, value_digest([arms, benchmarks])],
+        description="One page for a lay reader: what each constitution changed, what not, and what cannot be told.",
+    )
+    def evaluation_page(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+        inputs = EvaluationInputs(
+            title=file.title,
+            baseline=file.baseline,
+            arms=arms,
+            benchmarks=benchmarks,
+            constitutions={arm: tables[f"{arm}__constitution"] for arm in arms},
+            audit_report=REPORT if any(arm.constitution == "ledgers" for arm in consultation.arms.values()) else None,
+            qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
+            **{name: tables[name] for name in shared},
+        )
+        return report_file(home, EVALUATION_PAGE, render_evaluation(inputs))
+
+    return [evaluation_page]
+
 
 GROUP = "audit"
 OWNER = "team:audit"
@@ -48,6 +113,7 @@ def build(
         home: Where the report goes.
         others: All assets of the earlier stages, which the provenance tells about.
     """
+    others = [*others, *_evaluation_page(consultation, home)]
     arms = list(consultation.arms)
     constitutions = {f"{arm}__constitution": [arm, "constitution"] for arm in arms}
     pairs = {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
@@ -56,13 +122,7 @@ def build(
     records = {f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES}
     deliberated = {
         name: [name]
-        for name in (
-            "raw_statements",
-            "statements",
-            "gac_scores",
-            "consensus_stability",
-            "selected_statements",
-        )
+        for name in ("raw_statements", "statements", "gac_scores", "consensus_stability", "selected_statements")
     }
     derived = next((name for name, arm in consultation.arms.items() if arm.constitution == "ledgers"), None)
     common: dict[str, Any] = {"group": GROUP, "owner": OWNER, "deps": ALL_LEDGERS}
@@ -71,10 +131,15 @@ def build(
         return {key.removesuffix(suffix): table for key, table in tables.items() if key.endswith(suffix)}
 
     @table_asset(
-        contracts.DECISION_TRAIL, key=["decision_trail"], kinds={"python"}, method="2",
-        ins=deliberated | constitutions | pairs | adherence, checks=["decision_ids"],
-        description="What became of every statement and principle, by whose decision and for what reason.", **common,
-    )  # fmt: skip
+        contracts.DECISION_TRAIL,
+        key=["decision_trail"],
+        kinds={"python"},
+        method="2",
+        ins=deliberated | constitutions | pairs | adherence,
+        checks=["decision_ids"],
+        description="What became of every statement and principle, by whose decision and for what reason.",
+        **common,
+    )
     def trail(
         context: dg.AssetExecutionContext,
         raw_statements: pl.DataFrame,
@@ -106,25 +171,58 @@ def build(
     assets = [trail]
     if derived is not None:
         assets += _sensitivity(consultation, derived)
-        read = deliberated | constitutions | pairs | responses | records | {
-            name: [name] for name in ("participants", "votes", "opinion_groups", "representative_statements",
-                                      "consensus_statements", "comment_priorities",
-                                      "group_stability", "constitution_overlap", "constitution_comparison",
-                                      "decision_trail",
-                                      "decision_sensitivity", "decision_importance", "principle_robustness",
-                                      "decision_reversals", "judge_calibration", "eval_scores", "elo_differences",
-                                      "rater_agreement", "qualitative_prompts", "base_model")
-        }  # fmt: skip
+        read = (
+            deliberated
+            | constitutions
+            | pairs
+            | responses
+            | records
+            | {
+                name: [name]
+                for name in (
+                    "participants",
+                    "votes",
+                    "opinion_groups",
+                    "representative_statements",
+                    "consensus_statements",
+                    "comment_priorities",
+                    "group_stability",
+                    "constitution_overlap",
+                    "constitution_comparison",
+                    "decision_trail",
+                    "decision_sensitivity",
+                    "decision_importance",
+                    "principle_robustness",
+                    "decision_reversals",
+                    "judge_calibration",
+                    "eval_scores",
+                    "elo_differences",
+                    "rater_agreement",
+                    "qualitative_prompts",
+                    "base_model",
+                )
+            }
+        )
         # The page lists the version of everything, so it is written anew when anything changes.
         told = _keys([*others, *assets])
 
         @table_asset(
-            contracts.FILE, key=["audit_report"], kinds={"html"}, group=GROUP, owner=OWNER, ins=read,
+            contracts.FILE,
+            key=["audit_report"],
+            kinds={"html"},
+            group=GROUP,
+            owner=OWNER,
+            ins=read,
             deps=sorted(told - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
-            settings=[consultation.file.title, consultation.file.public, consultation.file.question,
-                      PAGE if consultation.file.replication else ""], method="2",
+            settings=[
+                consultation.file.title,
+                consultation.file.public,
+                consultation.file.question,
+                PAGE if consultation.file.replication else "",
+            ],
+            method="2",
             description="One page for a lay reader: the constitution, why it is so, and what it did.",
-        )  # fmt: skip
+        )
         def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
             named = set(ReportInputs.__dataclass_fields__) & set(tables)
             inputs = ReportInputs(
@@ -163,10 +261,15 @@ def build(
     earlier = _keys([*others, *assets])
 
     @table_asset(
-        contracts.FILE, key=["provenance"], kinds={"json"}, group=GROUP, owner=OWNER, method="2",
+        contracts.FILE,
+        key=["provenance"],
+        kinds={"json"},
+        group=GROUP,
+        owner=OWNER,
+        method="2",
         deps=sorted(earlier, key=lambda key: key.to_user_string()),
         description="The whole run as W3C PROV-JSON: what was made from what, by which run and decision.",
-    )  # fmt: skip
+    )
     def provenance(context: dg.AssetExecutionContext) -> Table:
         # Without itself: the manifest names the digest of the file that is written here.
         manifest = history.describe(consultation, home, context.instance, earlier)
@@ -208,15 +311,16 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
         return sensitivity.worded_sources(decisions.read(consultation, "wording"))
 
     @table_asset(
-        contracts.DECISION_WORLDS, key=["decision_worlds"], kinds={"scikitlearn"},
+        contracts.DECISION_WORLDS,
+        key=["decision_worlds"],
+        kinds={"scikitlearn"},
         ins=raw | {"gac_scores": ["gac_scores"]},
         deps=[decisions.ledger_key(kind) for kind in ("moderation", "exclusion", "idea", "threshold")],
         settings=[consultation.file.seed, consultation.file.moderation, consultation.profile.sensitivity],
-        description="What would be selected had numeric decisions been taken otherwise, alone and together.", **common,
-    )  # fmt: skip
-    def decision_worlds(
-        context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame
-    ) -> Table:
+        description="What would be selected had numeric decisions been taken otherwise, alone and together.",
+        **common,
+    )
+    def decision_worlds(context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame) -> Table:
         shared, record = inputs(tables), on_record()
         tried = levels(record, bool(shared.ideas))
         combined = combinations(tried, consultation.profile.sensitivity.ways_to_group, consultation.file.seed)
@@ -224,39 +328,52 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
             shared, record, single_changes(record, tried), combined, _every(context, 10)
         )
         recomputation.check_record(frame, shared, record, gac_scores)
-        return Table(frame, {"worlds": frame.height, "combinations": int(frame["combination"].sum()),
-                             "ways to group": frame["grouping_id"].n_unique()})  # fmt: skip
+        return Table(
+            frame,
+            {
+                "worlds": frame.height,
+                "combinations": int(frame["combination"].sum()),
+                "ways to group": frame["grouping_id"].n_unique(),
+            },
+        )
 
     worlds = {"decision_worlds": ["decision_worlds"]}
     wording = [decisions.ledger_key("wording")]
 
     @table_asset(
-        contracts.DECISION_SENSITIVITY, key=["decision_sensitivity"], ins=worlds, deps=wording,
-        description="What would have been selected had one numeric decision been taken otherwise.", **cheap,
-    )  # fmt: skip
+        contracts.DECISION_SENSITIVITY,
+        key=["decision_sensitivity"],
+        ins=worlds,
+        deps=wording,
+        description="What would have been selected had one numeric decision been taken otherwise.",
+        **cheap,
+    )
     def decision_sensitivity(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
         frame = sensitivity.decision_sensitivity(decision_worlds, worded())
         return Table(frame, {"what would be different": picture(pictures.sensitivity(frame))})
 
     @table_asset(
-        contracts.DECISION_IMPORTANCE, key=["decision_importance"], ins=worlds,
+        contracts.DECISION_IMPORTANCE,
+        key=["decision_importance"],
+        ins=worlds,
         deps=[*wording, decisions.ledger_key("threshold")],
-        description="How many principles hang on each numeric decision, most first.", **cheap,
-    )  # fmt: skip
+        description="How many principles hang on each numeric decision, most first.",
+        **cheap,
+    )
     def decision_importance(context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame) -> Table:
         rows = sensitivity.deciding_rows(settled())
         frame = sensitivity.decision_importance(decision_worlds, worded(), rows)
         shown = picture(pictures.decision_importance(frame))
-        return Table(
-            frame,
-            {"what hangs on which decision": shown, "in words": sensitivity.importance_sentence(frame)},
-        )
+        return Table(frame, {"what hangs on which decision": shown, "in words": sensitivity.importance_sentence(frame)})
 
     @table_asset(
-        contracts.PRINCIPLE_ROBUSTNESS, key=["principle_robustness"], deps=wording,
+        contracts.PRINCIPLE_ROBUSTNESS,
+        key=["principle_robustness"],
+        deps=wording,
         ins=worlds | {name: [name, "constitution"] for name in from_files},
-        description="In what share of all combinations of numeric decisions each principle is in.", **cheap,
-    )  # fmt: skip
+        description="In what share of all combinations of numeric decisions each principle is in.",
+        **cheap,
+    )
     def principle_robustness(
         context: dg.AssetExecutionContext, decision_worlds: pl.DataFrame, **constitutions: pl.DataFrame
     ) -> Table:
@@ -272,27 +389,24 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
         )
 
     @table_asset(
-        contracts.DECISION_REVERSALS, key=["decision_reversals"], kinds={"scikitlearn"},
+        contracts.DECISION_REVERSALS,
+        key=["decision_reversals"],
+        kinds={"scikitlearn"},
         ins=raw | {"opinion_groups": ["opinion_groups"]},
         settings=[consultation.file.seed, consultation.file.moderation],
         deps=[decisions.ledger_key(kind) for kind in LEDGERS if kind not in ("training", "signoff")],
-        description="What each decision of a person would bring in or take out, had it gone the other way.", **common,
-    )  # fmt: skip
+        description="What each decision of a person would bring in or take out, had it gone the other way.",
+        **common,
+    )
     def decision_reversals(
         context: dg.AssetExecutionContext, opinion_groups: pl.DataFrame, **tables: pl.DataFrame
     ) -> Table:
         ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
-        record = standing.on_record(inputs(tables), on_record(), opinion_groups, ledgers["wording"])
+        record = reversals.on_record(inputs(tables), on_record(), opinion_groups, ledgers["wording"])
         frame = reversals.decision_reversals(record, ledgers, _every(context, 10))
         return Table(frame, reversals.reversal_sentences(frame))
 
-    return [
-        decision_worlds,
-        decision_sensitivity,
-        decision_importance,
-        principle_robustness,
-        decision_reversals,
-    ]
+    return [decision_worlds, decision_sensitivity, decision_importance, principle_robustness, decision_reversals]
 
 
 def _every(context: dg.AssetExecutionContext, steps: int) -> Progress:
@@ -306,8 +420,4 @@ def _every(context: dg.AssetExecutionContext, steps: int) -> Progress:
 
 
 def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.AssetKey]:
-    return {
-        key
-        for asset in assets
-        for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else {asset.key})
-    }
+    return {key for asset in assets for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else {asset.key})}

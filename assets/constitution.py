@@ -9,14 +9,14 @@ import polars as pl
 from assets import decisions
 from assets.table_asset import PREVIEW_ROWS, Checked, Table, markdown_table, require, table_asset
 from ccai_dagster import contracts
-from ccai_dagster.constitution import comparison, intervals, overlap, principles, selection
-from ccai_dagster.constitution.principle_tags import read_principle_tags
-from ccai_dagster.consultation import Arm, Consultation
+from ccai_dagster.constitution import comparison, principles, selection
+from ccai_dagster.constitution.comparison import read_principle_tags
+from ccai_dagster.consultation.folder import Arm, Consultation
+from ccai_dagster.core.digest import file_digest
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import current
-from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.decisions.verdicts import statement_ideas
-from ccai_dagster.digest import file_digest
+from ccai_dagster.decisions.outcomes import statement_ideas, thresholds
+from ccai_dagster.deliberation import stability
 from ccai_dagster.replication.published_results import published_figures
 
 GROUP = "constitution"
@@ -28,13 +28,21 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
 
     @table_asset(
-        contracts.SELECTED_STATEMENTS, key=["selected_statements"], group=GROUP, owner=OWNER, kinds={"python"},
-        ins={"gac_scores": ["gac_scores"], "statements": ["statements"], "raw_statements": ["raw_statements"],
-             "consensus_stability": ["consensus_stability"]},
+        contracts.SELECTED_STATEMENTS,
+        key=["selected_statements"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"python"},
+        ins={
+            "gac_scores": ["gac_scores"],
+            "statements": ["statements"],
+            "raw_statements": ["raw_statements"],
+            "consensus_stability": ["consensus_stability"],
+        },
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea"), *WORDING_LEDGERS],
         checks=["ideas", "merges", "wordings"],
         description="Every statement ranked by consensus, which reach the cut, and what becomes of them.",
-    )  # fmt: skip
+    )
     def selected_statements(
         context: dg.AssetExecutionContext,
         gac_scores: pl.DataFrame,
@@ -76,8 +84,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 "left out by a person": fates["left out"],
                 "waiting for a decision": fates["undecided"],
                 "distinct ideas": len(ideas),
-                "preview": _preview(intervals.statement_intervals(frame, consensus_stability)),
-                "around the cut": _preview(intervals.around_the_cut(frame, consensus_stability)),
+                "preview": _preview(stability.statement_intervals(frame, consensus_stability)),
+                "around the cut": _preview(stability.around_the_cut(frame, consensus_stability)),
             },
             found,
         )
@@ -87,26 +95,34 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     constitutions = [_constitution(consultation, name, arm) for name, arm in consultation.arms.items()]
 
     @table_asset(
-        contracts.CONSTITUTION_OVERLAP, key=["constitution_overlap"], group=GROUP, owner=OWNER,
-        kinds={"scikitlearn"}, ins={name: [name, "constitution"] for name in consultation.arms},
-        deps=[decisions.ledger_key("threshold")], method="2", settings=[file_digest(each) for each in tags_file],
+        contracts.CONSTITUTION_OVERLAP,
+        key=["constitution_overlap"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"scikitlearn"},
+        ins={name: [name, "constitution"] for name in consultation.arms},
+        deps=[decisions.ledger_key("threshold")],
+        method="2",
+        settings=[file_digest(each) for each in tags_file],
         description="For each principle its counterparts in every other constitution, by words and by people's tags.",
-    )  # fmt: skip
+    )
     def constitution_overlap(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
         tags = {} if not tags_file else read_principle_tags(tags_file[0], consultation.arms)
-        frame = overlap.constitution_overlap(constitutions, settled.overlap_similarity, tags)
+        frame = comparison.constitution_overlap(constitutions, settled.overlap_similarity, tags)
         return Table(frame, {"similarity counted as shared": settled.overlap_similarity})
 
     @table_asset(
-        contracts.CONSTITUTION_COMPARISON, key=["constitution_comparison"], group=GROUP, owner=OWNER, kinds={"python"},
+        contracts.CONSTITUTION_COMPARISON,
+        key=["constitution_comparison"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"python"},
         ins={"constitution_overlap": ["constitution_overlap"]},
         settings=[consultation.file.seed, *(f"{each}: {value}" for each, value in printed.items())],
         description="What each two constitutions share, and how much of them says what to do rather than to avoid.",
-    )  # fmt: skip
-    def constitution_comparison(
-        context: dg.AssetExecutionContext, constitution_overlap: pl.DataFrame
-    ) -> Table:
+    )
+    def constitution_comparison(context: dg.AssetExecutionContext, constitution_overlap: pl.DataFrame) -> Table:
         frame = comparison.constitution_comparison(constitution_overlap, printed, consultation.file.seed)
         return Table(frame, {"figures": dg.MetadataValue.md(markdown_table(frame))})
 
@@ -130,39 +146,33 @@ def _preview(frame: pl.DataFrame) -> dg.MetadataValue:
 
 def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     @table_asset(
-        contracts.CONSTITUTION, key=[name, "signed_constitution"], group=GROUP, owner=OWNER, kinds={"person"},
-        ins={"constitution": [name, "constitution"]}, deps=[decisions.ledger_key("signoff")], checks=["signoff"],
+        contracts.CONSTITUTION,
+        key=[name, "signed_constitution"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"person"},
+        ins={"constitution": [name, "constitution"]},
+        deps=[decisions.ledger_key("signoff")],
+        checks=["signoff"],
         description="The constitution, once somebody has signed off exactly this text. Nothing is trained before.",
-    )  # fmt: skip
+    )
     def signed_constitution(context: dg.AssetExecutionContext, constitution: pl.DataFrame) -> Table:
         digest = principles.constitution_digest(constitution)
         ledger = decisions.read(consultation, "signoff")
         row = current(ledger).filter(pl.col("subject_ids").list.contains(name))
         found = checks.check_signoffs(ledger, {name: digest}, consultation.arms)
-        by = (
-            {}
-            if found
-            else {"signed off by": ", ".join(row["decided_by"]), "decision": ", ".join(row["decision_id"])}
-        )
+        by = {} if found else {"signed off by": ", ".join(row["decided_by"]), "decision": ", ".join(row["decision_id"])}
         # What is signed off is the text; scores and their intervals are shown with the constitution itself.
         texts = _preview(constitution.select("principle_id", "text", "statement_ids"))
         return Table(
-            constitution,
-            {"digest": digest, **by, "preview": texts},
-            [Checked("signoff", found)],
-            version=digest,
+            constitution, {"digest": digest, **by, "preview": texts}, [Checked("signoff", found)], version=digest
         )
 
     return signed_constitution
 
 
 def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
-    common: dict[str, Any] = {
-        "key": [name, "constitution"],
-        "group": GROUP,
-        "owner": OWNER,
-        "kinds": {"python"},
-    }
+    common: dict[str, Any] = {"key": [name, "constitution"], "group": GROUP, "owner": OWNER, "kinds": {"python"}}
 
     def described(frame: pl.DataFrame, preview: dg.MetadataValue) -> Table:
         digest = principles.constitution_digest(frame)
@@ -173,10 +183,15 @@ def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsD
 
         @table_asset(
             contracts.CONSTITUTION,
-            ins={"selected_statements": ["selected_statements"], "statements": ["statements"],
-                 "consensus_stability": ["consensus_stability"]},
-            deps=WORDING_LEDGERS, description=arm.description, **common,
-        )  # fmt: skip
+            ins={
+                "selected_statements": ["selected_statements"],
+                "statements": ["statements"],
+                "consensus_stability": ["consensus_stability"],
+            },
+            deps=WORDING_LEDGERS,
+            description=arm.description,
+            **common,
+        )
         def derived(
             context: dg.AssetExecutionContext,
             selected_statements: pl.DataFrame,
@@ -187,7 +202,7 @@ def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsD
                 decisions.read(consultation, "wording"), decisions.read(consultation, "merge"), statements
             )
             frame = principles.derive_constitution(name, selected_statements, worded)
-            return described(frame, _preview(intervals.principle_intervals(frame, consensus_stability)))
+            return described(frame, _preview(stability.principle_intervals(frame, consensus_stability)))
 
         return derived
 

@@ -8,10 +8,9 @@ import dagster as dg
 import polars as pl
 
 from assets.table_asset import markdown_table
-from ccai_dagster.consultation import LEDGERS, Consultation
-from ccai_dagster.decisions.decision import is_policy
-from ccai_dagster.decisions.ledger import current, ledger_digest, read_ledger
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.consultation.folder import LEDGERS, Consultation
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.ledger import current, is_policy, ledger_digest, read_ledger
 
 GROUP = "decisions"
 DESCRIPTIONS = {

@@ -9,22 +9,21 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, picture, require, table_asset, table_assets
-from ccai_dagster import contracts, pictures
+from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import reaches_cut
-from ccai_dagster.consultation import Consultation
+from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.decisions import checks
-from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.deliberation import (
-    cleaning,
-    comment_priority,
-    consensus,
-    consensus_statements,
-    groups,
-    representative,
-    stability,
+from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas, thresholds
+from ccai_dagster.deliberation import consensus, groups, representative, stability
+from ccai_dagster.deliberation.votes import (
+    VoteMatrix,
+    clean_participants,
+    clean_statements,
+    clean_votes,
+    in_context,
+    vote_matrix,
 )
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
+from ccai_dagster.pages import pictures
 
 GROUP = "deliberation"
 OWNER = "team:deliberation"
@@ -37,9 +36,7 @@ def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.Data
 def _labels(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> np.ndarray:
     """Groups in the order of the matrix, joined by id."""
     order = pl.DataFrame({"participant_id": matrix.participant_ids})
-    return order.join(opinion_groups, on="participant_id", how="left", maintain_order="left")[
-        "group_id"
-    ].to_numpy()
+    return order.join(opinion_groups, on="participant_id", how="left", maintain_order="left")["group_id"].to_numpy()
 
 
 def _in_words(frame: pl.DataFrame, columns: list[str], statements: pl.DataFrame) -> dg.MetadataValue:
@@ -56,9 +53,7 @@ def _score_figures(statements: pl.DataFrame, line: float | None) -> dict[str, An
     figures = {
         "median width of the 90 % intervals": width,
         "the same with the groups on record": same,
-        "selected in 5 to 95 % of the draws": int(
-            statements["selection_probability"].is_between(0.05, 0.95).sum()
-        ),
+        "selected in 5 to 95 % of the draws": int(statements["selection_probability"].is_between(0.05, 0.95).sum()),
         f"some group cast fewer than {stability.FEW_VOTES} votes": int(statements["few_votes"].sum()),
         "scores with intervals": picture(pictures.gac_intervals(statements, line)),
     }
@@ -89,32 +84,41 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     common: dict[str, Any] = {"group": GROUP, "owner": OWNER, "kinds": {"python"}}
 
     @table_asset(
-        contracts.STATEMENTS, key=["statements"], ins={"raw_statements": ["raw_statements"]},
-        deps=[decisions.ledger_key("moderation")], checks=["moderation"], settings=[file.moderation],
-        description="Statements that moderation let in, with rewrites applied.", **common,
-    )  # fmt: skip
+        contracts.STATEMENTS,
+        key=["statements"],
+        ins={"raw_statements": ["raw_statements"]},
+        deps=[decisions.ledger_key("moderation")],
+        checks=["moderation"],
+        settings=[file.moderation],
+        description="Statements that moderation let in, with rewrites applied.",
+        **common,
+    )
     def statements(context: dg.AssetExecutionContext, raw_statements: pl.DataFrame) -> Table:
         ledger = decisions.read(consultation, "moderation")
-        found = require(
-            Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation))
-        )
+        found = require(Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation)))
         decided = moderation_verdicts(ledger)
-        frame = cleaning.clean_statements(raw_statements, decided, file.moderation == "lenient")
+        frame = clean_statements(raw_statements, decided, file.moderation == "lenient")
         included = sum(each.included for each in decided.values())
         return Table(
             frame,
-            {"in": frame.height, "out": len(decided) - included, "rewritten": int(frame["rewritten"].sum()),
-             "undecided": raw_statements.height - len(decided)},
+            {
+                "in": frame.height,
+                "out": len(decided) - included,
+                "rewritten": int(frame["rewritten"].sum()),
+                "undecided": raw_statements.height - len(decided),
+            },
             found,
-        )  # fmt: skip
+        )
 
     @table_asset(
-        contracts.PARTICIPANTS, key=["participants"],
+        contracts.PARTICIPANTS,
+        key=["participants"],
         ins={"raw_participants": ["raw_participants"], "raw_votes": ["raw_votes"]},
         deps=[decisions.ledger_key("exclusion"), decisions.ledger_key("threshold")],
         checks=["exclusions", "numeric_decisions"],
-        description="Everybody who took part, and whether their votes count.", **common,
-    )  # fmt: skip
+        description="Everybody who took part, and whether their votes count.",
+        **common,
+    )
     def participants(
         context: dg.AssetExecutionContext, raw_participants: pl.DataFrame, raw_votes: pl.DataFrame
     ) -> Table:
@@ -125,7 +129,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             Checked("numeric_decisions", checks.check_thresholds(threshold_ledger)),
         )
         settled = thresholds(threshold_ledger, seed)
-        frame = cleaning.clean_participants(
+        frame = clean_participants(
             raw_participants,
             exclusions(exclusion_ledger),
             settled.minimum_votes,
@@ -135,34 +139,43 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         fates = Counter(frame["fate"].to_list())
         return Table(
             frame,
-            {"kept": fates["kept"], "too few votes": fates["too few votes"], "excluded": fates["excluded"],
-             "minimum votes": settled.minimum_votes},
+            {
+                "kept": fates["kept"],
+                "too few votes": fates["too few votes"],
+                "excluded": fates["excluded"],
+                "minimum votes": settled.minimum_votes,
+            },
             found,
-        )  # fmt: skip
+        )
 
     @table_asset(
-        contracts.VOTES, key=["votes"],
+        contracts.VOTES,
+        key=["votes"],
         ins={"raw_votes": ["raw_votes"], "statements": ["statements"], "participants": ["participants"]},
-        description="Votes that count: of participants kept, on statements that are in.", **common,
-    )  # fmt: skip
+        description="Votes that count: of participants kept, on statements that are in.",
+        **common,
+    )
     def votes(
-        context: dg.AssetExecutionContext,
-        raw_votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
+        context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame
     ) -> Table:
-        frame = cleaning.clean_votes(raw_votes, statements, participants)
+        frame = clean_votes(raw_votes, statements, participants)
         cells = statements.height * participants["kept"].sum()
         return Table(frame, {"share of cells filled": frame.height / cells if cells else 0.0})
 
     inputs = {"votes": ["votes"], "statements": ["statements"], "participants": ["participants"]}
 
     @table_asset(
-        contracts.OPINION_GROUPS, key=["opinion_groups"], ins=inputs | {"raw_votes": ["raw_votes"]},
-        deps=[decisions.ledger_key("threshold")], settings=[seed], method="2",
-        group=GROUP, owner=OWNER, kinds={"scikitlearn"},
+        contracts.OPINION_GROUPS,
+        key=["opinion_groups"],
+        ins=inputs | {"raw_votes": ["raw_votes"]},
+        deps=[decisions.ledger_key("threshold")],
+        settings=[seed],
+        method="2",
+        group=GROUP,
+        owner=OWNER,
+        kinds={"scikitlearn"},
         description="Each participant's opinion group and place on the opinion map.",
-    )  # fmt: skip
+    )
     def opinion_groups(
         context: dg.AssetExecutionContext,
         votes: pl.DataFrame,
@@ -187,11 +200,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
 
     @table_asset(
-        contracts.GAC_SCORES, key=["gac_scores"], ins=inputs | {"opinion_groups": ["opinion_groups"]},
+        contracts.GAC_SCORES,
+        key=["gac_scores"],
+        ins=inputs | {"opinion_groups": ["opinion_groups"]},
         deps=[decisions.ledger_key("threshold")],
         description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
         **common,
-    )  # fmt: skip
+    )
     def gac_scores(
         context: dg.AssetExecutionContext,
         votes: pl.DataFrame,
@@ -203,10 +218,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
         published = consultation.path(file.published_scores) if file.published_scores else None
         frame = consensus.gac_scores(
-            matrix,
-            _labels(matrix, opinion_groups),
-            settled.procedure,
-            pl.read_csv(published) if published else None,
+            matrix, _labels(matrix, opinion_groups), settled.procedure, pl.read_csv(published) if published else None
         )
         line = settled.cut.threshold if settled.cut.rule == "threshold" else None
         figures = {
@@ -225,10 +237,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return Table(frame, {name: value for name, value in figures.items() if value is not None})
 
     @table_asset(
-        contracts.REPRESENTATIVE_STATEMENTS, key=["representative_statements"],
+        contracts.REPRESENTATIVE_STATEMENTS,
+        key=["representative_statements"],
         ins=inputs | {"opinion_groups": ["opinion_groups"]},
-        method="2", description="Statements that set each group apart from everybody else.", **common,
-    )  # fmt: skip
+        method="2",
+        description="Statements that set each group apart from everybody else.",
+        **common,
+    )
     def representative_statements(
         context: dg.AssetExecutionContext,
         votes: pl.DataFrame,
@@ -247,29 +262,33 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return Table(
             frame,
             shown
-            | {"eligible": int(frame["eligible"].sum()),
-             "statements": _in_words(frame, ["group_id", "side", "n_side", "n_votes"], statements)},
-        )  # fmt: skip
+            | {
+                "eligible": int(frame["eligible"].sum()),
+                "statements": _in_words(frame, ["group_id", "side", "n_side", "n_votes"], statements),
+            },
+        )
 
     @table_asset(
-        contracts.CONSENSUS_STATEMENTS, key=["consensus_statements"], ins=inputs,
-        description="Statements that the public as a whole agrees or disagrees with, whatever the groups.", **common,
-    )  # fmt: skip
+        contracts.CONSENSUS_STATEMENTS,
+        key=["consensus_statements"],
+        ins=inputs,
+        description="Statements that the public as a whole agrees or disagrees with, whatever the groups.",
+        **common,
+    )
     def agreed_by_all(
-        context: dg.AssetExecutionContext,
-        votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
+        context: dg.AssetExecutionContext, votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame
     ) -> Table:
-        frame = consensus_statements.consensus_statements(_matrix(votes, participants, statements))
+        frame = representative.consensus_statements(_matrix(votes, participants, statements))
         shown = _in_words(frame, ["side", "n_side", "n_votes"], statements)
         return Table(frame, {"statements": shown})
 
     @table_asset(
-        contracts.COMMENT_PRIORITIES, key=["comment_priorities"],
+        contracts.COMMENT_PRIORITIES,
+        key=["comment_priorities"],
         ins=inputs | {"raw_statements": ["raw_statements"]},
-        description="How urgently Polis would show each statement to the next participant.", **common,
-    )  # fmt: skip
+        description="How urgently Polis would show each statement to the next participant.",
+        **common,
+    )
     def comment_priorities(
         context: dg.AssetExecutionContext,
         votes: pl.DataFrame,
@@ -279,28 +298,39 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         matrix = _matrix(votes, participants, statements)
         about_itself = raw_statements.filter("is_meta")["statement_id"].to_list()
-        mean, components = comment_priority.vote_components(matrix, about_itself)
-        extremity = comment_priority.statement_extremity(mean, components)
-        frame = comment_priority.comment_priorities(matrix, extremity, raw_statements)
+        mean, components = representative.vote_components(matrix, about_itself)
+        extremity = representative.statement_extremity(mean, components)
+        frame = representative.comment_priorities(matrix, extremity, raw_statements)
         first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
         return Table(
             frame,
-            {"first ones": _in_words(first, ["priority", "n_votes", "extremity"], statements),
-             "statements of which the export does not tell whether they are about the conversation itself":
-                 frame["is_meta"].null_count()},
-        )  # fmt: skip
+            {
+                "first ones": _in_words(first, ["priority", "n_votes", "extremity"], statements),
+                "statements of which the export does not tell whether they are about the conversation itself": frame[
+                    "is_meta"
+                ].null_count(),
+            },
+        )
 
     @table_assets(
         [
-            (contracts.CONSENSUS_STABILITY,
-             "How sure each score is: intervals from drawing participants anew, with new groups each time."),
-            (contracts.GROUP_STABILITY,
-             "How far opinion groups change when participants are drawn anew, and with other seeds."),
+            (
+                contracts.CONSENSUS_STABILITY,
+                "How sure each score is: intervals from drawing participants anew, with new groups each time.",
+            ),
+            (
+                contracts.GROUP_STABILITY,
+                "How far opinion groups change when participants are drawn anew, and with other seeds.",
+            ),
         ],
         ins=inputs | {"opinion_groups": ["opinion_groups"], "raw_votes": ["raw_votes"]},
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")],
-        settings=[seed, bootstraps], group=GROUP, owner=OWNER, kinds={"scikitlearn"}, method="2",
-    )  # fmt: skip
+        settings=[seed, bootstraps],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"scikitlearn"},
+        method="2",
+    )
     def uncertainty(
         context: dg.AssetExecutionContext,
         votes: pl.DataFrame,
@@ -316,9 +346,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             opinion_groups,
             settled.procedure,
             reaches_cut(
-                matrix.statement_ids.tolist(),
-                statement_ideas(decisions.read(consultation, "idea")),
-                settled.cut,
+                matrix.statement_ids.tolist(), statement_ideas(decisions.read(consultation, "idea")), settled.cut
             ),
             bootstraps.bootstraps,
             seed,
@@ -331,6 +359,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         }
 
     return [
-        statements, participants, votes, opinion_groups, gac_scores, representative_statements, agreed_by_all,
-        comment_priorities, uncertainty,
-    ]  # fmt: skip
+        statements,
+        participants,
+        votes,
+        opinion_groups,
+        gac_scores,
+        representative_statements,
+        agreed_by_all,
+        comment_priorities,
+        uncertainty,
+    ]

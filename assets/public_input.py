@@ -9,10 +9,10 @@ import polars as pl
 
 from assets.table_asset import Table, code_version, markdown_table, publish
 from ccai_dagster import contracts
-from ccai_dagster.consultation import Consultation
-from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.deliberation.importing.tables import Import
 from resources.history import version_of
 from resources.vote_source import VoteSource
 
@@ -21,10 +21,7 @@ OWNER = "team:process"
 POLIS_EXPORT = dg.AssetKey("polis_export")
 KINDS = ("found", "repaired", "unknown")
 TABLES = {
-    "raw_statements": (
-        contracts.RAW_STATEMENTS,
-        "Every statement submitted, as typed, with the export's moderation.",
-    ),
+    "raw_statements": (contracts.RAW_STATEMENTS, "Every statement submitted, as typed, with the export's moderation."),
     "raw_participants": (contracts.RAW_PARTICIPANTS, "Everybody in the export, without personal codes."),
     "raw_votes": (contracts.RAW_VOTES, "The last vote of each participant on each statement."),
     "import_report": (

@@ -6,18 +6,18 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.report_file import report_file
-from assets.table_asset import Table, picture, table_asset
-from ccai_dagster import contracts, pictures
-from ccai_dagster.audit.replication_page import ReplicationPage, render_replication
-from ccai_dagster.consultation import Consultation
-from ccai_dagster.decisions.wordings import merges
-from ccai_dagster.digest import file_digest
-from ccai_dagster.replication import evidence, figures, labellings, principles
+from assets.table_asset import Table, picture, report_file, table_asset
+from ccai_dagster import contracts
+from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.core.digest import file_digest
+from ccai_dagster.core.home import Home
+from ccai_dagster.decisions.outcomes import merges
+from ccai_dagster.pages import pictures
+from ccai_dagster.replication import figures, published_groups
 from ccai_dagster.replication import scores as scores_of
-from ccai_dagster.replication.computed_figures import ReplicationTables
+from ccai_dagster.replication.figures import ReplicationTables
+from ccai_dagster.replication.page import ReplicationPage, render_replication
 from ccai_dagster.replication.published_results import Published, read_published
-from resources.home import Home
 
 GROUP = "replication"
 OWNER = "team:audit"
@@ -35,56 +35,51 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
     chosen = consultation.file.replication
     if chosen is None:
         return []
-    files = (
-        chosen.figures,
-        chosen.groups,
-        chosen.agreement,
-        chosen.seed_statements,
-        consultation.file.prompts,
-    )
+    files = (chosen.figures, chosen.groups, chosen.agreement, chosen.seed_statements, consultation.file.prompts)
     digests = [file_digest(consultation.path(each)) for each in files]
     common: dict[str, Any] = {"group": GROUP, "owner": OWNER}
     votes = {"raw_votes": ["raw_votes"]}
-    groups, constitution = (
-        {"groups": ["replicated_groups"]},
-        {"constitution": [chosen.constitution, "constitution"]},
-    )
+    groups, constitution = ({"groups": ["replicated_groups"]}, {"constitution": [chosen.constitution, "constitution"]})
 
     def published() -> Published:
         return read_published(consultation, chosen)
 
     @table_asset(
-        contracts.REPLICATED_GROUPS, key=["replicated_groups"], kinds={"scikitlearn"}, ins=votes,
+        contracts.REPLICATED_GROUPS,
+        key=["replicated_groups"],
+        kinds={"scikitlearn"},
+        ins=votes,
         settings=[*digests, chosen.seeds],
-        description="The published groups and groups computed again, attached by id and by position.", **common,
-    )  # fmt: skip
+        description="The published groups and groups computed again, attached by id and by position.",
+        **common,
+    )
     def replicated_groups(context: dg.AssetExecutionContext, raw_votes: pl.DataFrame) -> Table:
         results = published()
         return Table(
-            labellings.replicated_groups(
+            published_groups.replicated_groups(
                 results,
-                labellings.published_votes(results, raw_votes),
+                published_groups.published_votes(results, raw_votes),
                 chosen.seeds,
                 lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
             )
         )
 
     @table_asset(
-        contracts.ALIGNMENT_EVIDENCE, key=["alignment_evidence"], kinds={"scikitlearn"},
+        contracts.ALIGNMENT_EVIDENCE,
+        key=["alignment_evidence"],
+        kinds={"scikitlearn"},
         ins=votes | groups | {"raw_participants": ["raw_participants"]},
         settings=[*digests, chosen.permutations, consultation.file.seed],
-        description="How well each way of attaching groups fits the votes and the groups of Polis.", **common,
-    )  # fmt: skip
+        description="How well each way of attaching groups fits the votes and the groups of Polis.",
+        **common,
+    )
     def alignment_evidence(
-        context: dg.AssetExecutionContext,
-        raw_votes: pl.DataFrame,
-        groups: pl.DataFrame,
-        raw_participants: pl.DataFrame,
+        context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, groups: pl.DataFrame, raw_participants: pl.DataFrame
     ) -> Table:
         results = published()
-        frame = evidence.alignment_evidence(
+        frame = published_groups.alignment_evidence(
             results,
-            labellings.published_votes(results, raw_votes),
+            published_groups.published_votes(results, raw_votes),
             groups,
             raw_participants,
             chosen.permutations,
@@ -93,24 +88,27 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         return Table(frame, {"fit of the published groups": picture(pictures.shuffled_fit(frame))})
 
     @table_asset(
-        contracts.REPLICATED_SCORES, key=["replicated_scores"], kinds={"python"}, ins=votes | groups, settings=digests,
-        description="Group-aware consensus of every statement, for each way of attaching groups.", **common,
-    )  # fmt: skip
-    def replicated_scores(
-        context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, groups: pl.DataFrame
-    ) -> Table:
+        contracts.REPLICATED_SCORES,
+        key=["replicated_scores"],
+        kinds={"python"},
+        ins=votes | groups,
+        settings=digests,
+        description="Group-aware consensus of every statement, for each way of attaching groups.",
+        **common,
+    )
+    def replicated_scores(context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, groups: pl.DataFrame) -> Table:
         results = published()
-        return Table(
-            scores_of.replicated_scores(results, labellings.published_votes(results, raw_votes), groups)
-        )
+        return Table(scores_of.replicated_scores(results, published_groups.published_votes(results, raw_votes), groups))
 
     @table_asset(
-        contracts.REPLICATED_STATEMENTS, key=["replicated_statements"], kinds={"python"},
+        contracts.REPLICATED_STATEMENTS,
+        key=["replicated_statements"],
+        kinds={"python"},
         ins=votes | groups | constitution | {"scores": ["replicated_scores"], "raw_statements": ["raw_statements"]},
         settings=[*digests, chosen.bootstraps, consultation.file.seed],
         description="Every statement as published, reproduced and corrected, and whether it crosses the threshold.",
         **common,
-    )  # fmt: skip
+    )
     def replicated_statements(
         context: dg.AssetExecutionContext,
         raw_votes: pl.DataFrame,
@@ -122,11 +120,11 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         results = published()
         frame = scores_of.replicated_statements(
             results,
-            labellings.published_votes(results, raw_votes),
+            published_groups.published_votes(results, raw_votes),
             scores,
             raw_statements,
             groups,
-            principles.sources_of(constitution, set(results.agreement)),
+            scores_of.sources_of(constitution, set(results.agreement)),
             chosen.bootstraps,
             consultation.file.seed,
         )
@@ -135,17 +133,17 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         return Table(frame, counts | {"what the correction moves": moved})
 
     @table_asset(
-        contracts.REPLICATED_PRINCIPLES, key=["replicated_principles"], kinds={"python"},
+        contracts.REPLICATED_PRINCIPLES,
+        key=["replicated_principles"],
+        kinds={"python"},
         ins=constitution | {"statements": ["replicated_statements"], "scores": ["replicated_scores"]},
-        description="What the correction does to the sources of every published principle.", **common,
-    )  # fmt: skip
+        description="What the correction does to the sources of every published principle.",
+        **common,
+    )
     def replicated_principles(
-        context: dg.AssetExecutionContext,
-        constitution: pl.DataFrame,
-        statements: pl.DataFrame,
-        scores: pl.DataFrame,
+        context: dg.AssetExecutionContext, constitution: pl.DataFrame, statements: pl.DataFrame, scores: pl.DataFrame
     ) -> Table:
-        frame = principles.replicated_principles(constitution, statements, scores)
+        frame = scores_of.replicated_principles(constitution, statements, scores)
         lost = frame.filter(pl.col("fate") == "loses all its sources")["principle_id"].to_list()
         return Table(frame, {"lose all their sources": ", ".join(lost) or "none"})
 
@@ -158,13 +156,18 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
     counted = ("raw_statements", "raw_votes", "raw_participants", "participants", "statements")
 
     @table_asset(
-        contracts.REPLICATION, key=["replication"], kinds={"python"}, settings=digests,
-        ins=tables | constitution | {name: [name] for name in counted}
+        contracts.REPLICATION,
+        key=["replication"],
+        kinds={"python"},
+        settings=digests,
+        ins=tables
+        | constitution
+        | {name: [name] for name in counted}
         | {"baseline": [consultation.file.baseline, "constitution"]},
         deps=[decisions.ledger_key("merge")],
         description="Every published figure beside the reproduced and the corrected one, or why it cannot be computed.",
         **common,
-    )  # fmt: skip
+    )
     def replication(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         n_merges = len(merges(decisions.read(consultation, "merge")))
         frame = figures.replication(published(), ReplicationTables(n_merges=n_merges, **tables))
@@ -172,16 +175,24 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         return Table(frame, verdicts)
 
     @table_asset(
-        contracts.FILE, key=["replication_report"], kinds={"html"},
-        ins=tables | {"replication": ["replication"]}, settings=[*digests, consultation.file.title],
+        contracts.FILE,
+        key=["replication_report"],
+        kinds={"html"},
+        ins=tables | {"replication": ["replication"]},
+        settings=[*digests, consultation.file.title],
         description="One page for a lay reader: what was published, what the votes give, what a correction moves.",
         **common,
-    )  # fmt: skip
+    )
     def replication_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         page = ReplicationPage(title=consultation.file.title, threshold=published().threshold, **tables)
         return report_file(home, PAGE, render_replication(page))
 
     return [
-        replicated_groups, alignment_evidence, replicated_scores, replicated_statements, replicated_principles,
-        replication, replication_report,
-    ]  # fmt: skip
+        replicated_groups,
+        alignment_evidence,
+        replicated_scores,
+        replicated_statements,
+        replicated_principles,
+        replication,
+        replication_report,
+    ]

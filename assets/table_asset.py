@@ -1,24 +1,80 @@
 """How a function becomes an asset whose product is a table that keeps its contract.
 
 Used by every module of the graph; no asset is defined here.
+
+[ledgers_used]
+Which observation of each ledger an asset was made from, and whether the ledger is still what was observed.
+
+Used by every asset that reads a ledger; no asset is defined here.
+
+[report_file] How a page that an asset makes becomes a file below the consultation's results; no asset is defined here.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.ledgers_used import ledgers_used
-from ccai_dagster import pictures
+from ccai_dagster import contracts
+from ccai_dagster.consultation.settings import Settings
 from ccai_dagster.contracts import Contract
+from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import write_file
+from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import markdown
-from ccai_dagster.decisions.findings import Finding
-from ccai_dagster.digest import SHORT, table_digest, value_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import Settings
+from ccai_dagster.decisions.checks import Finding
+from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
+from ccai_dagster.pages import pictures
+from resources.history import data_version
+
+SUFFIX = "_ledger"
+
+
+def ledgers_used(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[str, str]:
+    """Return, for each ledger among the keys, the observation that Dagster records as the input.
+
+    Args:
+        instance: Dagster's record.
+        keys: What an asset depends on.
+
+    Returns:
+        `NAME used`: version, number and time of the observation, in words.
+
+    Raises:
+        ConsultationError: The ledger was changed after it was observed, so that the record would point to
+            rows that were not read.
+    """
+    found = {}
+    for key in keys:
+        name = key.to_user_string()
+        if not name.endswith(SUFFIX):
+            continue
+        records = instance.fetch_observations(key, limit=1).records
+        observation = records[0].asset_observation if records else None
+        if observation is None:
+            found[f"{name} used"] = "not observed before this run"
+            continue
+        observed = data_version(observation) or ""
+        file = observation.metadata.get("file")
+        path = Path(str(file.value)) if file is not None else None
+        if path is None or ledger_digest(read_ledger(path, name.removesuffix(SUFFIX))) != observed:
+            raise ConsultationError(
+                f"{path or name}: changed after it was last observed, so this would be on record as made from "
+                "other rows than it read. Observe it again (`ccai run` does so first), then materialize."
+            )
+        when = datetime.fromtimestamp(records[0].timestamp, UTC).isoformat(timespec="seconds")
+        found[f"{name} used"] = (
+            f"version {observed[:SHORT]}, observation {records[0].storage_id} of {when}, "
+            f"Dagster run {records[0].run_id}"
+        )
+    return found
+
 
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 160
@@ -220,9 +276,7 @@ def table_assets(
 
 def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]:
     """Yield the results of all checks and, if none failed, the table."""
-    results = [_contract_result(contract, table.frame, key)] + [
-        _findings_result(each, key) for each in table.checks
-    ]
+    results = [_contract_result(contract, table.frame, key)] + [_findings_result(each, key) for each in table.checks]
     if any(_stops(result) for result in results):
         yield from _stop(key, results)
     yield dg.MaterializeResult(
@@ -298,9 +352,13 @@ def _contract_result(contract: Contract, frame: pl.DataFrame, key: dg.AssetKey) 
         passed=not broken.height,
         check_name="contract",
         asset_key=key,
-        metadata={"rows": frame.height, "violations": broken.height, "what": what,
-                  "examples": dg.MetadataValue.md(markdown_table(broken.head(PREVIEW_ROWS)))},
-    )  # fmt: skip
+        metadata={
+            "rows": frame.height,
+            "violations": broken.height,
+            "what": what,
+            "examples": dg.MetadataValue.md(markdown_table(broken.head(PREVIEW_ROWS))),
+        },
+    )
 
 
 def _findings_result(checked: Checked, key: dg.AssetKey) -> dg.AssetCheckResult:
@@ -308,16 +366,22 @@ def _findings_result(checked: Checked, key: dg.AssetKey) -> dg.AssetCheckResult:
     waiting = [each for each in checked.findings if each.severity == "warning"]
     shown = (errors or waiting)[:EXAMPLES]
     what = " ".join(_sentence(each) for each in shown) or "nothing found"
-    rows = [{"ledger": each.ledger, "decision": each.decision_id, "subject": each.subject, "what": each.message}
-            for each in [*errors, *waiting]]  # fmt: skip
+    rows = [
+        {"ledger": each.ledger, "decision": each.decision_id, "subject": each.subject, "what": each.message}
+        for each in [*errors, *waiting]
+    ]
     return dg.AssetCheckResult(
         passed=not errors and not (checked.warns and waiting),
         check_name=checked.name,
         asset_key=key,
         severity=dg.AssetCheckSeverity.WARN if checked.warns and not errors else dg.AssetCheckSeverity.ERROR,
-        metadata={"errors": len(errors), "waiting": len(waiting), "what": what,
-                  "findings": dg.MetadataValue.md(markdown_table(pl.DataFrame(rows).head(50)))},
-    )  # fmt: skip
+        metadata={
+            "errors": len(errors),
+            "waiting": len(waiting),
+            "what": what,
+            "findings": dg.MetadataValue.md(markdown_table(pl.DataFrame(rows).head(50))),
+        },
+    )
 
 
 def _sentence(finding: Finding) -> str:
@@ -326,3 +390,17 @@ def _sentence(finding: Finding) -> str:
     row = f" row {finding.decision_id}" if finding.decision_id else ""
     subject = f" ({finding.subject})" if finding.subject else ""
     return f"{finding.ledger} ledger{row}{subject}: {finding.message}."
+
+
+def report_file(home: Home, name: str, text: str) -> Table:
+    """Write a file of the report, whole or not at all, and return the table that tells of it."""
+    path = home.report / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, text)
+    digest = file_digest(path)
+    row = {"path": f"report/{name}", "file_digest": digest, "n_bytes": path.stat().st_size}
+    return Table(
+        contracts.FILE.build([row]),
+        {"file": dg.MetadataValue.path(str(path)), "open it": dg.MetadataValue.url(Path(path).as_uri())},
+        version=digest,
+    )

@@ -1,4 +1,10 @@
-"""Preference model and policy of each arm, what they learn from, and whether the arms were trained alike."""
+"""Preference model and policy of each arm, what they learn from, and whether the arms were trained alike.
+
+[model_cards] The card of every trained model, and its place in MLflow's registry under the alias of its arm.
+
+An asset of its own, because a card tells how the feedback model was measured: a new measurement writes new cards,
+and trains nothing again.
+"""
 
 import json
 from typing import Any
@@ -11,10 +17,11 @@ from assets.table_asset import Checked, Table, markdown_table, table_asset
 from assets.torch_stage import POOL, controlled_everywhere, measure, only_digest, rests_on_chance, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
-from ccai_dagster.consultation import Consultation
-from ccai_dagster.decisions.settled_values import training_decisions
-from ccai_dagster.digest import file_digest, table_digest, value_digest
-from ccai_dagster.evaluation.evaluation_sets import OVER_REFUSAL_FORMATS, safe_prompts
+from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.core.digest import file_digest, table_digest, value_digest
+from ccai_dagster.decisions.outcomes import training_decisions
+from ccai_dagster.evaluation.sets.formats import OVER_REFUSAL_FORMATS, safe_prompts
+from ccai_dagster.feedback.calibration import measured_at_chance
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.stages.training import (
     DirectPolicyStage,
@@ -24,19 +31,20 @@ from ccai_dagster.stages.training import (
     ReinforcedPolicyStage,
     TriedWeight,
 )
-from ccai_dagster.training.controlled_comparison import (
+from ccai_dagster.training.comparisons import comparisons, ordered_ids
+from ccai_dagster.training.direct_preference import pairs_a_step
+from ccai_dagster.training.model_card import model_card
+from ccai_dagster.training.policy import policy_order
+from ccai_dagster.training.settings_of_arms import (
     WEIGHTS,
     comparable_digest,
     difference_findings,
+    read_benign_pairs,
     settings_table,
 )
-from ccai_dagster.training.direct_preference import pairs_a_step
-from ccai_dagster.training.policy import policy_order
-from ccai_dagster.training.preference_balance import read_benign_pairs
-from ccai_dagster.training.preference_pairs import comparisons, ordered_ids
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
-from resources.tracking import Tracking
+from resources.tracking import Tracking, alias_of
 
 GROUP = "training"
 OWNER = "team:model"
@@ -47,15 +55,21 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     path = consultation.path(consultation.file.helpfulness)
 
     @table_asset(
-        contracts.HELPFULNESS_PAIRS, key=["helpfulness_pairs"], group=GROUP, owner=OWNER, kinds={"json"},
-        settings=[file_digest(path)], description="Which of two responses people found more helpful.",
-    )  # fmt: skip
+        contracts.HELPFULNESS_PAIRS,
+        key=["helpfulness_pairs"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"json"},
+        settings=[file_digest(path)],
+        description="Which of two responses people found more helpful.",
+    )
     def helpfulness_pairs(context: dg.AssetExecutionContext) -> Table:
         frame = read_comparisons(path).select(list(contracts.HELPFULNESS_PAIRS.fields))
         return Table(frame, dict(frame["source"].value_counts().sort("source").iter_rows()))
 
     trained = [asset for name in consultation.arms for asset in _arm(consultation, name)]
-    return [helpfulness_pairs, *trained, _preference_balance(consultation), _training_settings(consultation)]
+    beside = [_preference_balance(consultation), _training_settings(consultation), *_model_cards(consultation)]
+    return [helpfulness_pairs, *trained, *beside]
 
 
 def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
@@ -69,15 +83,26 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
     arms = list(consultation.arms)
 
     @table_asset(
-        contracts.PREFERENCE_BALANCE, key=["preference_balance"], group=GROUP, owner=OWNER, pool=POOL,
-        kinds={"torch", "mlflow"}, deps=[decisions.ledger_key("training")],
-        settings=[profile.preference_model, profile.balance, file.model, file.seed,
-                  file_digest(path), *(each.content_digest() for each in sets.values())],
+        contracts.PREFERENCE_BALANCE,
+        key=["preference_balance"],
+        group=GROUP,
+        owner=OWNER,
+        pool=POOL,
+        kinds={"torch", "mlflow"},
+        deps=[decisions.ledger_key("training")],
+        settings=[
+            profile.preference_model,
+            profile.balance,
+            file.model,
+            file.seed,
+            file_digest(path),
+            *(each.content_digest() for each in sets.values()),
+        ],
         ins={"base_model": ["base_model"], "helpfulness_pairs": ["helpfulness_pairs"]}
         | {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
         | {f"{arm}__model": [arm, "preference_model"] for arm in arms},
         description="How annoying and how well agreeing preference models with other harmlessness weights are.",
-    )  # fmt: skip
+    )
     def preference_balance(
         context: dg.AssetExecutionContext,
         base_model: pl.DataFrame,
@@ -104,11 +129,19 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
         )
         result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["preference_balance"]
-        shown = frame.select("arm", "harmlessness_weight", "chosen", "annoyance", "annoyance_low", "annoyance_high",
-                             "harmlessness_accuracy", "helpfulness_accuracy", "greeting_margin")  # fmt: skip
+        shown = frame.select(
+            "arm",
+            "harmlessness_weight",
+            "chosen",
+            "annoyance",
+            "annoyance_low",
+            "annoyance_high",
+            "harmlessness_accuracy",
+            "helpfulness_accuracy",
+            "greeting_margin",
+        )
         return Table(
-            frame,
-            {"weights": dg.MetadataValue.md(markdown_table(shown)), "mlflow": dg.MetadataValue.url(run.url)},
+            frame, {"weights": dg.MetadataValue.md(markdown_table(shown)), "mlflow": dg.MetadataValue.url(run.url)}
         )
 
     return preference_balance
@@ -121,21 +154,22 @@ def _weight(ledger: pl.DataFrame, arm: str, weight: float) -> TriedWeight:
         & (pl.col("outcome").cast(pl.Float64, strict=False) == weight)
     )
     chosen = training_decisions(ledger).harmlessness_weight == weight
-    return TriedWeight(
-        arm=arm, harmlessness_weight=weight, chosen=chosen, decision_ids=named["decision_id"].to_list()
-    )
+    return TriedWeight(arm=arm, harmlessness_weight=weight, chosen=chosen, decision_ids=named["decision_id"].to_list())
 
 
 def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
     arms = list(consultation.arms)
 
     @table_asset(
-        contracts.training_settings(sorted(arms)), key=["training_settings"], group=GROUP, owner=OWNER,
+        contracts.training_settings(sorted(arms)),
+        key=["training_settings"],
+        group=GROUP,
+        owner=OWNER,
         kinds={"python"},
         ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES},
         checks=["one_difference"],
         description="Every setting of every training, arm by arm; they may differ in the constitution only.",
-    )  # fmt: skip
+    )
     def training_settings(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
         frame = settings_table(
             {stage: {arm: tables[f"{arm}__{stage}"] for arm in arms} for stage in contracts.ARM_STAGES}
@@ -152,23 +186,24 @@ def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
-    common: dict[str, Any] = {
-        "group": GROUP,
-        "owner": OWNER,
-        "kinds": {"torch", "huggingface", "mlflow"},
-        "pool": POOL,
-    }
+    common: dict[str, Any] = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface", "mlflow"}, "pool": POOL}
     signed = [name, "signed_constitution"]
 
     @table_asset(
-        contracts.MODEL, key=[name, "preference_model"], method="3",
+        contracts.MODEL,
+        key=[name, "preference_model"],
+        method="3",
         settings=[profile.preference_model, file.model, file.seed, consultation.arms[name].principle_weights],
-        ins={"base_model": ["base_model"], "preference_pairs": [name, "preference_pairs"],
-             "helpfulness_pairs": ["helpfulness_pairs"], "constitution": signed},
+        ins={
+            "base_model": ["base_model"],
+            "preference_pairs": [name, "preference_pairs"],
+            "helpfulness_pairs": ["helpfulness_pairs"],
+            "constitution": signed,
+        },
         deps=[decisions.ledger_key("training")],
         description="Scores responses: trained on AI harmlessness labels and human helpfulness comparisons.",
         **common,
-    )  # fmt: skip
+    )
     def preference_model(
         context: dg.AssetExecutionContext,
         base_model: pl.DataFrame,
@@ -182,7 +217,10 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         settled = training_decisions(decisions.read(consultation, "training"))
         sizes = profile.preference_model.steps, profile.preference_model.batch_size
         return train(
-            context, launcher, models, tracking,
+            context,
+            launcher,
+            models,
+            tracking,
             PreferenceModelStage(
                 base_model=models.folder(only_digest(base_model)),
                 preference_pairs=preference_pairs,
@@ -191,29 +229,42 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 settings=profile.preference_model,
                 seed=file.seed,
             ),
-            arm=name, parent=base_model,
-            controlled=controlled_everywhere(consultation) | {
-                "settings": profile.preference_model, "harmlessness weight": settled.harmlessness_weight,
-                "feedback method": settled.feedback_method, WEIGHTS: consultation.arms[name].principle_weights,
+            arm=name,
+            parent=base_model,
+            controlled=controlled_everywhere(consultation)
+            | {
+                "settings": profile.preference_model,
+                "harmlessness weight": settled.harmlessness_weight,
+                "feedback method": settled.feedback_method,
+                WEIGHTS: consultation.arms[name].principle_weights,
                 "pairs": profile.pairs,
-                "base model": only_digest(base_model), "helpfulness comparisons": table_digest(helpfulness_pairs),
+                "base model": only_digest(base_model),
+                "helpfulness comparisons": table_digest(helpfulness_pairs),
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
                 "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, *sizes),
             },
             constitution=constitution_digest(constitution),
             judge_at_chance=bool(preference_pairs["judge_at_chance"].any()),
-        )  # fmt: skip
+        )
 
     @table_asset(
-        contracts.MODEL, key=[name, "policy"], method="2", settings=[profile.policy, file.model, file.seed],
-        ins={"supervised_policy": [name, "supervised_policy"], "preference_model": [name, "preference_model"],
-             "preference_pairs": [name, "preference_pairs"], "helpfulness_pairs": ["helpfulness_pairs"],
-             "prompts": ["prompts"], "constitution": signed},
+        contracts.MODEL,
+        key=[name, "policy"],
+        method="2",
+        settings=[profile.policy, file.model, file.seed],
+        ins={
+            "supervised_policy": [name, "supervised_policy"],
+            "preference_model": [name, "preference_model"],
+            "preference_pairs": [name, "preference_pairs"],
+            "helpfulness_pairs": ["helpfulness_pairs"],
+            "prompts": ["prompts"],
+            "constitution": signed,
+        },
         deps=[decisions.ledger_key("training")],
         description="The supervised policy after reinforcement learning against the preference model, or what the "
         "ledger says instead.",
         **common,
-    )  # fmt: skip
+    )
     def policy(
         context: dg.AssetExecutionContext,
         supervised_policy: pl.DataFrame,
@@ -258,16 +309,26 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             )
             order = value_digest(policy_order(texts, profile.policy, file.seed))
         return train(
-            context, launcher, models, tracking, stage, arm=name, parent=supervised_policy,
-            controlled=controlled_everywhere(consultation) | {
-                "settings": profile.policy, "policy method": settled.policy_method, "prompts": value_digest(texts),
-                "held-out prompts": table_digest(held_out.select("prompt_id", "text")), "data order": order,
+            context,
+            launcher,
+            models,
+            tracking,
+            stage,
+            arm=name,
+            parent=supervised_policy,
+            controlled=controlled_everywhere(consultation)
+            | {
+                "settings": profile.policy,
+                "policy method": settled.policy_method,
+                "prompts": value_digest(texts),
+                "held-out prompts": table_digest(held_out.select("prompt_id", "text")),
+                "data order": order,
                 "settings of the supervised policy": supervised_policy["settings_digest"].item(),
                 "settings of the preference model": comparable_digest(preference_model["settings"].item()),
             },
             constitution=constitution_digest(constitution),
             judge_at_chance=rests_on_chance(preference_model),
-        )  # fmt: skip
+        )
 
     return [preference_model, policy]
 
@@ -283,3 +344,72 @@ def _comparison_order(
     share, seed = consultation.profile.preference_model.held_out_share, consultation.file.seed
     table = comparisons(preference_pairs, helpfulness_pairs, 1.0, share, seed)
     return value_digest(ordered_ids(table.filter(~pl.col("held_out")), steps, batch_size, seed))
+
+
+def _model_cards(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage."""
+    trained = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
+    texts = {f"{arm}__constitution": [arm, "signed_constitution"] for arm in consultation.arms}
+
+    @table_asset(
+        contracts.MODEL_CARDS,
+        key=["model_cards"],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"mlflow"},
+        settings=[consultation.file.title, consultation.file.model],
+        deps=[decisions.ledger_key("training")],
+        ins=trained | texts | {"base_model": ["base_model"], "judge_calibration": ["judge_calibration"]},
+        description="What every trained model is, on what it was trained, who judged, and its limits.",
+    )
+    def model_cards(
+        context: dg.AssetExecutionContext,
+        base_model: pl.DataFrame,
+        judge_calibration: pl.DataFrame,
+        models: ModelStore,
+        tracking: Tracking,
+        **tables: pl.DataFrame,
+    ) -> Table:
+        method = training_decisions(decisions.read(consultation, "training")).feedback_method
+        chance = measured_at_chance(method, judge_calibration)
+        settings = {
+            stage: {tables[f"{arm}__{stage}"]["settings_digest"].item() for arm in consultation.arms}
+            for stage in contracts.ARM_STAGES
+        }
+        rows = []
+        for arm in consultation.arms:
+            for stage in contracts.ARM_STAGES:
+                record = tables[f"{arm}__{stage}"].row(0, named=True)
+                card = model_card(
+                    record,
+                    base_model.row(0, named=True),
+                    consultation.file.model.source,
+                    consultation.file.title,
+                    tables[f"{arm}__constitution"],
+                    method,
+                    judge_calibration,
+                    alike=len(settings[stage]) == 1,
+                )
+                digest = record["model_digest"]
+                name, version = tracking.register(stage, arm, digest, models.address(digest), card)
+                rows.append(
+                    {
+                        "arm": arm,
+                        "stage": stage,
+                        "model_digest": digest,
+                        "constitution_digest": record["constitution_digest"],
+                        "judge_at_chance": chance,
+                        "registered_name": name,
+                        "registered_version": version,
+                        "alias": alias_of(arm),
+                        "card": card,
+                    }
+                )
+        frame = contracts.MODEL_CARDS.build(rows)
+        shown = {
+            f"{row['arm']} {row['stage'].replace('_', ' ')}": dg.MetadataValue.md(row["card"])
+            for row in frame.iter_rows(named=True)
+        }
+        return Table(frame, shown)
+
+    return [model_cards]

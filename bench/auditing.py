@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.pairs import compare
 from ccai_dagster.audit.manifest import CONSULTATION, SAMPLE_FILES, read_manifest
-from ccai_dagster.consultation import SAMPLE, read_consultation
-from ccai_dagster.digest import file_digest
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.core.digest import file_digest
 
 
 def main() -> None:
@@ -24,12 +24,9 @@ def main() -> None:
         subprocess.run([sys.executable, "-W", "ignore", *arguments], check=True, capture_output=True)
 
     ask = ["-m", "ccai_dagster.cli.app", "audit", "17"]
-    compare(
-        "ccai audit", lambda: python(*ask), lambda: python("-c", "import dagster"), "import dagster", runs=3
-    )
+    compare("ccai audit", lambda: python(*ask), lambda: python("-c", "import dagster"), "import dagster", runs=3)
     elsewhere = (f"{CONSULTATION}/", f"{SAMPLE_FILES}/")
-    files = [home / name for name in read_manifest(home / "manifest.json")[0].files
-             if not name.startswith(elsewhere)]  # fmt: skip
+    files = [home / name for name in read_manifest(home / "manifest.json")[0].files if not name.startswith(elsewhere)]
     compare(
         "ccai verify",
         lambda: python("-m", "ccai_dagster.cli.app", "verify"),

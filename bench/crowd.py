@@ -1,4 +1,4 @@
-"""Votes of a large public, drawn from the model of `ccai_dagster.deliberation.simulation`.
+"""Votes of a large public, drawn from the model of `sample.simulation`.
 
 The simulation compares every participant with every statement to decide what each one sees; for thirty million
 votes this module walks through the statements instead, from a random place in random strides.
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ccai_dagster.deliberation.simulation import simulate_participants, votes_by_utility
+from sample.simulation import simulate_participants, votes_by_utility
 
 AT_ONCE = 2_000_000
 """Votes drawn at a time."""

@@ -16,6 +16,4 @@ def main() -> None:
     def python(code: str) -> None:
         subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
-    compare(
-        "loading the definitions", lambda: python(LOAD), lambda: python("import dagster"), "import dagster"
-    )
+    compare("loading the definitions", lambda: python(LOAD), lambda: python("import dagster"), "import dagster")

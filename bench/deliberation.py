@@ -18,9 +18,8 @@ import polars as pl
 from bench import red_dwarf, sizes
 from bench.pairs import compare, seconds
 from ccai_dagster.deliberation import consensus, groups, representative
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.simulation import simulate_votes
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
+from sample.simulation import simulate_votes
 
 DEFAULT = Procedure("default", "column_mean", None, "laplace", "product", 1)
 PAPER = Procedure("paper", "zero", None, "none", "product", 1)
@@ -40,9 +39,14 @@ def simulated(participants: int, statements: int, typical: tuple[int, int]) -> p
     )
     half = participants // 2
     known = pl.DataFrame(
-        {"group": ["A", "B"], "participants": [half, participants - half], "x": [-1.0, 1.0], "y": [0.0, 0.0],
-         "spread": [0.6, 0.6]}
-    )  # fmt: skip
+        {
+            "group": ["A", "B"],
+            "participants": [half, participants - half],
+            "x": [-1.0, 1.0],
+            "y": [0.0, 0.0],
+            "spread": [0.6, 0.6],
+        }
+    )
     return simulate_votes(parameters, known, 1, typical_votes=typical)
 
 

@@ -26,25 +26,22 @@ from operator import sub
 from pathlib import Path
 from typing import Any
 
-from ccai_dagster.consultation import EvaluationSet
-from ccai_dagster.evaluation.benchmark_sets.mmlu import MMLUItem
-from ccai_dagster.evaluation.benchmark_sets.reading import json_rows
-from ccai_dagster.evaluation.benchmarks import _evaluate, _prompt_texts
-from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set, sample_items
-from ccai_dagster.evaluation.harness_model import harness_model
-from ccai_dagster.evaluation.items import Item
-from ccai_dagster.feedback.number_format import computing_format
-from ccai_dagster.settings import ModelSettings
+from ccai_dagster.consultation.folder import EvaluationSet
+from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.core.home import home_root
+from ccai_dagster.evaluation.benchmarks import _evaluate, _prompt_texts, harness_model
+from ccai_dagster.evaluation.sets.formats import read_evaluation_set, sample_items
+from ccai_dagster.evaluation.sets.items import Item
+from ccai_dagster.evaluation.sets.mmlu import MMLUItem
+from ccai_dagster.evaluation.sets.reading import json_rows
+from ccai_dagster.feedback.language_model import computing_format
 from ccai_dagster.stages.transformers_model import TransformersModel
-from ccai_dagster.training.base_model import prepare_base_model
-from resources.home import home_root
+from ccai_dagster.training.model_folder import prepare_base_model
 
 SUBJECTS = ("anatomy", "high_school_geography", "philosophy", "sociology")
 MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH, ROUNDS = 64, 16, 12, 16, 2
 BBQ_FILE = "official/Age.jsonl.gz"
-DATA = (
-    Path(os.environ.get("CCAI_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "eval"
-)
+DATA = Path(os.environ.get("CCAI_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "eval"
 
 
 @dataclass(frozen=True)
@@ -106,11 +103,7 @@ def bbq(folder: Path, both: Sides) -> None:
     drawn = sample_items(items, BBQ_ITEMS, seed=1)
     rows = {f"Age/{row.fields['example_id']:05}": row.fields for row in json_rows(DATA / "bbq" / BBQ_FILE)}
     write_task(
-        folder / "bbq",
-        "stock_bbq",
-        "bbq/bbq_multiple_choice.yaml",
-        {"test": [rows[item.id] for item in drawn]},
-        "",
+        folder / "bbq", "stock_bbq", "bbq/bbq_multiple_choice.yaml", {"test": [rows[item.id] for item in drawn]}, ""
     )
     in_turn(f"BBQ, {len(drawn)} items", both, drawn, folder / "bbq", ["stock_bbq"])
 
@@ -174,11 +167,7 @@ def stock_mmlu(tasks: Path, subject: str, items: Sequence[Item], shots: int) -> 
     name = f"stock_{subject}"
     # Without examples the harness still wants the part they would come from.
     write_task(
-        tasks,
-        name,
-        f"mmlu/default/mmlu_{subject}.yaml",
-        {"dev": parts["test"]} | parts,
-        f"num_fewshot: {shots}\n",
+        tasks, name, f"mmlu/default/mmlu_{subject}.yaml", {"dev": parts["test"]} | parts, f"num_fewshot: {shots}\n"
     )
     return name
 

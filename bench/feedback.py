@@ -22,18 +22,17 @@ from unittest.mock import patch
 import polars as pl
 
 from bench.pairs import compare
-from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.core.home import home_root
 from ccai_dagster.evaluation.adherence import adherence_question
-from ccai_dagster.feedback.language_model import Turn
+from ccai_dagster.feedback.judge import ANSWER_BEGINNING, LETTERS, example_turns, letters_question
+from ccai_dagster.feedback.language_model import Group, Turn
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.feedback.published_comparisons import read_published
-from ccai_dagster.feedback.questions import ANSWER_BEGINNING, LETTERS, example_turns, letters_question
-from ccai_dagster.feedback.shared_prefixes import Group
-from ccai_dagster.settings import ModelSettings
 from ccai_dagster.stages import transformers_model
 from ccai_dagster.stages.transformers_model import TransformersModel
-from ccai_dagster.training.base_model import prepare_base_model
-from resources.home import home_root
+from ccai_dagster.training.model_folder import prepare_base_model
 
 COMPARISONS, JUDGED, PRINCIPLES, PROMPTS, NEW_TOKENS, BATCH, RUNS = 8, 3, 5, 16, 32, 16, 3
 Questions = list[list[Turn]]
@@ -59,35 +58,40 @@ def scoring(model: TransformersModel) -> None:
     questions = letter_questions()
     with unshared():
         compare(
-            "scoring, nothing shared", lambda: ask(model, questions), bare_scoring(model, questions),
-            "the bare forward passes of the same batches", RUNS,
-        )  # fmt: skip
+            "scoring, nothing shared",
+            lambda: ask(model, questions),
+            bare_scoring(model, questions),
+            "the bare forward passes of the same batches",
+            RUNS,
+        )
 
 
 def sorting(model: TransformersModel) -> None:
     """What batches of similar length are worth, on real dialogues where there are any."""
     published = os.environ.get(DATA)
     table = dialogues(Path(published)) if published else labelled(2 * BATCH)
-    kind = (
-        "real dialogues"
-        if published
-        else f"the sample's comparisons, which are of like length; {DATA} names real"
-    )
+    kind = "real dialogues" if published else f"the sample's comparisons, which are of like length; {DATA} names real"
     questions = letter_questions(table)
     with unshared():
         compare(
-            f"scoring in batches of similar length ({kind})", lambda: ask(model, questions),
-            lambda: unsorted(model, questions), "in batches as they come", RUNS,
-        )  # fmt: skip
+            f"scoring in batches of similar length ({kind})",
+            lambda: ask(model, questions),
+            lambda: unsorted(model, questions),
+            "in batches as they come",
+            RUNS,
+        )
 
 
 def sampling(model: TransformersModel) -> None:
     """What the resource adds to `generate`."""
     prompts: Questions = [[("user", text)] for text in prompts_of_the_sample()]
     compare(
-        "sampling", lambda: model.generate(prompts, new_tokens=NEW_TOKENS, temperature=1.0, seed=1),
-        bare_sampling(model, prompts), "bare generate of the same batches", RUNS,
-    )  # fmt: skip
+        "sampling",
+        lambda: model.generate(prompts, new_tokens=NEW_TOKENS, temperature=1.0, seed=1),
+        bare_sampling(model, prompts),
+        "bare generate of the same batches",
+        RUNS,
+    )
 
 
 def sharing(title: str, questions: Callable[[], Questions]) -> Callable[[TransformersModel], None]:
@@ -96,9 +100,12 @@ def sharing(title: str, questions: Callable[[], Questions]) -> Callable[[Transfo
     def run(model: TransformersModel) -> None:
         own = questions()
         compare(
-            f"{title}, shared beginnings", lambda: ask(model, own), lambda: without_sharing(model, own),
-            "each question read whole", RUNS,
-        )  # fmt: skip
+            f"{title}, shared beginnings",
+            lambda: ask(model, own),
+            lambda: without_sharing(model, own),
+            "each question read whole",
+            RUNS,
+        )
 
     return run
 
@@ -133,10 +140,7 @@ def letter_questions(table: pl.DataFrame | None = None) -> Questions:
     return [
         [("user", letters_question(row["prompt"], row["principle"], *order))]
         for row in table.iter_rows(named=True)
-        for order in (
-            (row["response_a"], row["response_b"]),
-            (row["response_b"], row["response_a"]),
-        )
+        for order in ((row["response_a"], row["response_b"]), (row["response_b"], row["response_a"]))
     ]
 
 

@@ -21,9 +21,7 @@ def main() -> None:
 
     def python(*arguments: str, home: Path | None = None) -> None:
         environment = {**os.environ, **({"CCAI_HOME": str(home)} if home else {})}
-        subprocess.run(
-            [sys.executable, "-W", "ignore", *arguments], check=True, env=environment, capture_output=True
-        )
+        subprocess.run([sys.executable, "-W", "ignore", *arguments], check=True, env=environment, capture_output=True)
 
     run = ["-m", "ccai_dagster.cli.app", "run"]
     with tempfile.TemporaryDirectory() as folder:
@@ -36,9 +34,7 @@ def main() -> None:
         )
     home = Path(os.environ.get("CCAI_HOME", ".ccai"))
     if not list(home.glob("*/report/audit_report.html")):
-        print(
-            f"a run with nothing to do: not measured, since {home} holds no finished run; `make run` makes one"
-        )
+        print(f"a run with nothing to do: not measured, since {home} holds no finished run; `make run` makes one")
         return
     compare(
         "a run with nothing to do",

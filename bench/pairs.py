@@ -14,9 +14,7 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def compare(
-    name: str, action: Callable[[], object], reference: Callable[[], object], told: str, runs: int = 5
-) -> None:
+def compare(name: str, action: Callable[[], object], reference: Callable[[], object], told: str, runs: int = 5) -> None:
     """Time `action` and `reference` in turn and print medians and the median ratio of pairs.
 
     Args:

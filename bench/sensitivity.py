@@ -7,11 +7,11 @@ import polars as pl
 from bench.deliberation import simulated
 from bench.pairs import compare
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, decision_worlds
-from ccai_dagster.audit.worlds import World, combinations, levels, single_changes
+from ccai_dagster.audit.sensitivity import World, combinations, levels, single_changes
+from ccai_dagster.consultation.settings import DEMO
 from ccai_dagster.contracts import RAW_PARTICIPANTS, RAW_STATEMENTS, RAW_VOTES
-from ccai_dagster.decisions.settled_values import Cut
-from ccai_dagster.deliberation.cleaning import ModerationVerdict
-from ccai_dagster.settings import DEMO
+from ccai_dagster.decisions.outcomes import Cut
+from ccai_dagster.deliberation.votes import ModerationVerdict
 
 ON_RECORD = World("strict", 26, "default", "zero", None, "none", "product", Cut("threshold", 0.7, 40), seed=1)
 GROUPED = 10
@@ -22,22 +22,25 @@ def main() -> None:
     """Print the comparison on a consultation of the size of CCAI's: 1,002 people, 275 statements."""
     votes = simulated(1002, 275, (26, 43))
     inputs = SharedInputs(
-        raw_statements=votes.select(pl.col("statement_id").unique().sort()).select(
+        raw_statements=votes.select(pl.col("statement_id").unique().sort())
+        .select(
             "statement_id", author_id=None, created_at=None, moderated=1, is_seed=False, is_meta=None, text=pl.lit("t")
-        ).cast(RAW_STATEMENTS.dtypes),
-        raw_participants=votes.group_by("participant_id").len("n_votes").with_columns(polis_group=None)
-        .cast(RAW_PARTICIPANTS.dtypes).sort("participant_id"),
-        raw_votes=votes.select("participant_id", "statement_id", "vote", voted_at=None, times_voted=1)
-        .cast(RAW_VOTES.dtypes),
+        )
+        .cast(RAW_STATEMENTS.dtypes),
+        raw_participants=votes.group_by("participant_id")
+        .len("n_votes")
+        .with_columns(polis_group=None)
+        .cast(RAW_PARTICIPANTS.dtypes)
+        .sort("participant_id"),
+        raw_votes=votes.select("participant_id", "statement_id", "vote", voted_at=None, times_voted=1).cast(
+            RAW_VOTES.dtypes
+        ),
         moderation={key: ModerationVerdict(True, None, ()) for key in votes["statement_id"].unique()},
         excluded={},
         ideas={},
-    )  # fmt: skip
-    tried = levels(ON_RECORD, has_ideas=False)
-    single, combined = (
-        single_changes(ON_RECORD, tried),
-        combinations(tried, DEMO.sensitivity.ways_to_group, 1),
     )
+    tried = levels(ON_RECORD, has_ideas=False)
+    single, combined = (single_changes(ON_RECORD, tried), combinations(tried, DEMO.sensitivity.ways_to_group, 1))
 
     def reference() -> None:
         for _ in range(GROUPED):

@@ -60,8 +60,7 @@ def tell(name: str, size: Size, most_seconds: float, most_megabytes: float, runs
     seconds = statistics.median(run["seconds"] for run in told)
     megabytes = max(run["megabytes"] for run in told)
     stages = ", ".join(
-        f"{stage} {statistics.median(run['stages'][stage] for run in told):.2f}"
-        for stage in told[0]["stages"]
+        f"{stage} {statistics.median(run['stages'][stage] for run in told):.2f}" for stage in told[0]["stages"]
     )
     print(
         f"{name}, {size.participants:,} x {size.statements:,}, {told[0]['votes']:,} votes: {seconds:.2f} s "
@@ -87,7 +86,7 @@ def plot(path: Path) -> None:
 def _drawn(points: list[tuple[int, float, float]]) -> bytes:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    from ccai_dagster.pictures import style
+    from ccai_dagster.pages.pictures import style
 
     def paint(figure: Any) -> None:
         votes = [point[0] for point in points]
@@ -96,9 +95,7 @@ def _drawn(points: list[tuple[int, float, float]]) -> bytes:
             axes = figure.add_subplot(1, 2, place + 1)
             axes.loglog(votes, values, "-o", color=style.colour(place))
             axes.set(title=f"{title}, {unit}", xlabel="votes", xlim=(4_000, 80_000_000))
-            axes.set_ylim(
-                10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values) * 1.3))
-            )
+            axes.set_ylim(10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values) * 1.3)))
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
                 axis.set_minor_formatter(NullFormatter())

@@ -14,19 +14,30 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, BENCHMARK_ITEMS, ELO_SCORES
-from ccai_dagster.evaluation.benchmark_sets.bbq import read_bbq_set
 from ccai_dagster.evaluation.scores import score_table
+from ccai_dagster.evaluation.sets.bbq import read_bbq_set
 
 BOOTSTRAPS = 10_000
 SECONDS = 20.0
 LEANS = {"base": 0.3, "standard": 0.15, "public": 0.1}
 """Mean bias of the models' answers; templates differ by a standard deviation of 0.4."""
 SIZES = {
-    "Age": 3680, "Disability_status": 1556, "Gender_identity": 672, "Gender_identity (names)": 5000,
-    "Nationality": 3080, "Physical_appearance": 1576, "Race_ethnicity": 1880, "Race_ethnicity (names)": 5000,
-    "Race_x_SES": 3360, "Race_x_SES (names)": 7800, "Race_x_gender": 4080, "Race_x_gender (names)": 11880,
-    "Religion": 1200, "SES": 6864, "Sexual_orientation": 864,
-}  # fmt: skip
+    "Age": 3680,
+    "Disability_status": 1556,
+    "Gender_identity": 672,
+    "Gender_identity (names)": 5000,
+    "Nationality": 3080,
+    "Physical_appearance": 1576,
+    "Race_ethnicity": 1880,
+    "Race_ethnicity (names)": 5000,
+    "Race_x_SES": 3360,
+    "Race_x_SES (names)": 7800,
+    "Race_x_gender": 4080,
+    "Race_x_gender (names)": 11880,
+    "Religion": 1200,
+    "SES": 6864,
+    "Sexual_orientation": 864,
+}
 """Items of each category of BBQ, 58,492 in all."""
 TEMPLATES = 25
 
@@ -37,22 +48,26 @@ def questions(folder: Path | None) -> pl.DataFrame:
         return pl.DataFrame(
             [
                 {
-                    "item_id": item.id, "category": item.category, "cluster": item.cluster,
+                    "item_id": item.id,
+                    "category": item.category,
+                    "cluster": item.cluster,
                     "ambiguous": item.condition == "ambiguous",
                 }
                 for item in read_bbq_set(folder).items
             ]
-        )  # fmt: skip
+        )
     return pl.DataFrame(
         [
             {
-                "item_id": f"{category}/{at:05}", "category": category, "cluster": f"{category}/{at % TEMPLATES}",
+                "item_id": f"{category}/{at:05}",
+                "category": category,
+                "cluster": f"{category}/{at % TEMPLATES}",
                 "ambiguous": at // TEMPLATES % 2 == 0,
             }
             for category, size in SIZES.items()
             for at in range(size)
         ]
-    )  # fmt: skip
+    )
 
 
 def answers(items: pl.DataFrame, lean: float, seed: int) -> pl.DataFrame:
@@ -67,12 +82,11 @@ def answers(items: pl.DataFrame, lean: float, seed: int) -> pl.DataFrame:
     spread = 0.4 * np.random.default_rng(0).standard_normal(templates.height)
     drawn = np.random.default_rng(seed).random((2, items.height))
     chosen = items.join(
-        templates.with_columns(lean=pl.Series(np.clip(lean + spread, -1.0, 1.0))),
-        on="cluster", maintain_order="left",
+        templates.with_columns(lean=pl.Series(np.clip(lean + spread, -1.0, 1.0))), on="cluster", maintain_order="left"
     ).with_columns(
         person=(pl.Series(drawn[0]) < 0.7).cast(pl.Float64),
         side=pl.when(pl.Series(drawn[1]) < (1 + pl.col("lean")) / 2).then(1.0).otherwise(-1.0),
-    )  # fmt: skip
+    )
     scores = {
         "bias_ambiguous": (pl.col("ambiguous"), pl.col("person") * pl.col("side")),
         "accuracy_ambiguous": (pl.col("ambiguous"), 1 - pl.col("person")),
@@ -82,11 +96,17 @@ def answers(items: pl.DataFrame, lean: float, seed: int) -> pl.DataFrame:
     }
     return pl.concat(
         chosen.filter(condition).select(
-            benchmark=pl.lit("bbq"), metric=pl.lit(metric), item_id="item_id", cluster="cluster",
-            category="category", value=value.cast(pl.Float64), answered=pl.lit(True), output=pl.lit(""),
+            benchmark=pl.lit("bbq"),
+            metric=pl.lit(metric),
+            item_id="item_id",
+            cluster="cluster",
+            category="category",
+            value=value.cast(pl.Float64),
+            answered=pl.lit(True),
+            output=pl.lit(""),
         )
         for metric, (condition, value) in scores.items()
-    ).select(list(BENCHMARK_ITEMS.fields))  # fmt: skip
+    ).select(list(BENCHMARK_ITEMS.fields))
 
 
 def main(folder: Path | None = None) -> None:

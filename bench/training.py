@@ -24,20 +24,18 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.consultation.settings import ModelSettings, PolicySettings, PreferenceModelSettings
 from ccai_dagster.contracts import PREFERENCE_PAIRS
-from ccai_dagster.feedback.chat import rendered
+from ccai_dagster.core.home import home_root
+from ccai_dagster.feedback.language_model import rendered
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.feedback.published_comparisons import read_published
-from ccai_dagster.settings import ModelSettings, PolicySettings, PreferenceModelSettings
-from ccai_dagster.training import runs
-from ccai_dagster.training.base_model import prepare_base_model
-from ccai_dagster.training.exchanges import exchange
-from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
+from ccai_dagster.training import trainer
+from ccai_dagster.training.comparisons import comparisons, exchange, learnable, training_order
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, prepare_base_model, save_model
 from ccai_dagster.training.policy import policy_order, train_policy
 from ccai_dagster.training.preference_model import train_preference_model
-from ccai_dagster.training.preference_pairs import comparisons, learnable, training_order
-from resources.home import home_root
 
 PREFERENCES = PreferenceModelSettings(steps=5)
 POLICY = PolicySettings(steps=3, prompts_per_step=2, kl_limit=50.0, length_limit=50.0)
@@ -79,7 +77,7 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "bench.training", name], check=True)
         return
     torch.set_num_threads(os.cpu_count() or 1)
-    runs.CHECKPOINTS_PER_RUN = 1
+    trainer.CHECKPOINTS_PER_RUN = 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base = folder / "base"
@@ -110,7 +108,7 @@ def preference_model_training(base: Path, folder: Path) -> None:
 def policy_training(base: Path, folder: Path) -> None:
     """Compare the training of the policy."""
     scorer = folder / "scorer"
-    runs.seed_everything(SEED)
+    trainer.seed_everything(SEED)
     save_model(load_model(base, scores=True), load_tokenizer(base), scorer)
     prompts = sorted(set(read_comparisons(SAMPLE / "helpfulness.jsonl")["prompt"]))
     ratio_of_steps(
@@ -124,14 +122,24 @@ def policy_training(base: Path, folder: Path) -> None:
 def as_labels(human: pl.DataFrame) -> pl.DataFrame:
     """Use human comparisons as if the feedback model had labelled them: real texts of real lengths."""
     return human.select(
-        "pair_id", pl.col("pair_id").alias("prompt_id"), "prompt", "response_a", "response_b",
-        pl.lit("P1").alias("principle_id"), pl.lit(None, pl.Float64).alias("forward_probability"),
-        pl.lit(None, pl.Float64).alias("reversed_probability"), "probability_a",
-        pl.lit(None, pl.Float64).alias("answer_mass"), pl.lit("labelled").alias("status"),
-        pl.lit("letters").alias("method"), pl.lit("people").alias("feedback_model"),
-        pl.lit(False).alias("judge_at_chance"), pl.lit(False).alias("clamped"),
-        pl.lit(None, pl.String).alias("forward_reasoning"), pl.lit(None, pl.String).alias("reversed_reasoning"),
-    ).select(list(PREFERENCE_PAIRS.fields))  # fmt: skip
+        "pair_id",
+        pl.col("pair_id").alias("prompt_id"),
+        "prompt",
+        "response_a",
+        "response_b",
+        pl.lit("P1").alias("principle_id"),
+        pl.lit(None, pl.Float64).alias("forward_probability"),
+        pl.lit(None, pl.Float64).alias("reversed_probability"),
+        "probability_a",
+        pl.lit(None, pl.Float64).alias("answer_mass"),
+        pl.lit("labelled").alias("status"),
+        pl.lit("letters").alias("method"),
+        pl.lit("people").alias("feedback_model"),
+        pl.lit(False).alias("judge_at_chance"),
+        pl.lit(False).alias("clamped"),
+        pl.lit(None, pl.String).alias("forward_reasoning"),
+        pl.lit(None, pl.String).alias("reversed_reasoning"),
+    ).select(list(PREFERENCE_PAIRS.fields))
 
 
 def padding(base: Path, folder: Path) -> None:
@@ -144,14 +152,11 @@ def padding(base: Path, folder: Path) -> None:
     for name, human in sets.items():
         table = learnable(comparisons(as_labels(human), human.clear(), 1.0, 0.2, SEED))
         lengths = [
-            max(
-                len(exchange(tokenizer, row["prompt"], row[side], 512).tokens)
-                for side in ("preferred", "other")
-            )
+            max(len(exchange(tokenizer, row["prompt"], row[side], 512).tokens) for side in ("preferred", "other"))
             for row in table.iter_rows(named=True)
         ]
         size, steps = PREFERENCES.batch_size, table.height // PREFERENCES.batch_size
-        drawn = runs.order(table.height, steps * size, SEED)
+        drawn = trainer.drawn_order(table.height, steps * size, SEED)
         shares = [
             padded_share([lengths[at] for at in order], size)
             for order in (training_order(table, steps, size, SEED), drawn)
@@ -170,10 +175,7 @@ def padded_share(lengths: list[int], size: int) -> float:
 
 
 def ratio_of_steps(
-    name: str,
-    own: Callable[[Stopwatch, Path], object],
-    bare: Callable[[Stopwatch, Path], object],
-    folder: Path,
+    name: str, own: Callable[[Stopwatch, Path], object], bare: Callable[[Stopwatch, Path], object], folder: Path
 ) -> None:
     """Time both in turn and print medians and the ratio of their speeds."""
     pairs = []
@@ -202,7 +204,7 @@ def bare_preference_model(base: Path, training: pl.DataFrame, watch: Stopwatch) 
     tokenizer = load_tokenizer(base)
     model = load_model(base, scores=True)
     model.config.pad_token_id = tokenizer.pad_token_id
-    model = get_peft_model(model, runs.adapter(PREFERENCES.lora_rank, scores=True)).train()
+    model = get_peft_model(model, trainer.adapter(PREFERENCES.lora_rank, scores=True)).train()
     optimizer = torch.optim.AdamW(
         [each for each in model.parameters() if each.requires_grad], PREFERENCES.learning_rate
     )
@@ -235,27 +237,18 @@ def bare_policy(base: Path, scorer: Path, prompts: list[str], watch: Stopwatch) 
     tokenizer.padding_side = "left"
     judge = load_model(scorer, scores=True).eval()
     judge.config.pad_token_id = tokenizer.pad_token_id
-    model = get_peft_model(load_model(base), runs.adapter(POLICY.lora_rank)).train()
-    optimizer = torch.optim.AdamW(
-        [each for each in model.parameters() if each.requires_grad], POLICY.learning_rate
-    )
+    model = get_peft_model(load_model(base), trainer.adapter(POLICY.lora_rank)).train()
+    optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], POLICY.learning_rate)
     asked = policy_order(prompts, POLICY, SEED)
     for start in range(0, len(asked), POLICY.prompts_per_step):
         texts = [
-            text
-            for text in asked[start : start + POLICY.prompts_per_step]
-            for _ in range(POLICY.samples_per_prompt)
+            text for text in asked[start : start + POLICY.prompts_per_step] for _ in range(POLICY.samples_per_prompt)
         ]
         opened = [rendered(tokenizer, [("user", text)], open_turn=True) for text in texts]
         inputs = tokenizer(opened, padding=True, return_tensors="pt")
         with torch.no_grad(), precision(model):
             sequences = model.generate(
-                **inputs,
-                max_new_tokens=POLICY.new_tokens,
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
+                **inputs, max_new_tokens=POLICY.new_tokens, do_sample=True, temperature=1.0, top_k=0, top_p=1.0
             )
         width = inputs["input_ids"].shape[1]
         said = tokenizer.batch_decode(sequences[:, width:], skip_special_tokens=True)
@@ -269,9 +262,7 @@ def bare_policy(base: Path, scorer: Path, prompts: list[str], watch: Stopwatch) 
         judged = tokenizer(whole, padding=True, padding_side="right", return_tensors="pt")
 
         def likely(sequences: Any = sequences, attention: Any = attention, kept: int = mask.shape[1]) -> Any:
-            logits = model(
-                sequences, attention_mask=attention, use_cache=False, logits_to_keep=kept + 1
-            ).logits
+            logits = model(sequences, attention_mask=attention, use_cache=False, logits_to_keep=kept + 1).logits
             return logits[:, :-1].float().log_softmax(-1).gather(-1, sequences[:, -kept:, None]).squeeze(-1)
 
         with precision(model):

@@ -12,9 +12,8 @@ import scipy.linalg
 import scipy.sparse.linalg
 import scipy.spatial.distance  # noqa: F401  loading libraries is not what is measured
 
-from ccai_dagster.deliberation import consensus, consensus_statements, groups, representative
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.vote_matrix import vote_matrix
+from ccai_dagster.deliberation import consensus, groups, representative
+from ccai_dagster.deliberation.votes import Procedure, vote_matrix
 
 PROCEDURE = Procedure("default", "column_mean", None, "laplace", "product", 1)
 
@@ -38,7 +37,7 @@ def main(path: str) -> None:
     mark("scores")
     representative.representative_statements(matrix, grouping.labels)
     mark("representative statements")
-    consensus_statements.consensus_statements(matrix)
+    representative.consensus_statements(matrix)
     mark("consensus statements")
     sizes = [int((grouping.labels == label).sum()) for label in range(int(grouping.labels.max()) + 1)]
     told = {

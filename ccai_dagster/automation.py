@@ -2,6 +2,8 @@
 
 Sensors compare what is there with what it was made from each time they are asked, so that a missed moment is
 caught at the next. Nothing here trains on a constitution that nobody has signed off.
+
+[jobs] The jobs people and sensors start; which assets they cover is told by groups.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -10,20 +12,55 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import decisions, responses
-from ccai_dagster import jobs
-from ccai_dagster.consultation import LEDGERS, Consultation, is_address
+from assets import decisions, evaluation
+from assets.decisions import ledger_key
+from assets.evaluation import RATINGS
+from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
+from ccai_dagster.core.digest import SHORT, table_digest, value_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import votes_digest
-from ccai_dagster.digest import SHORT, table_digest, value_digest
-from ccai_dagster.errors import ConsultationError
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, plan
+from ccai_dagster.terminal import OBSERVE
 from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
+
+DELIBERATE = "deliberate"
+TRAIN = "train_and_evaluate"
+
+
+def sources() -> dg.AssetSelection:
+    """Everything that comes from outside: the export, the ledgers and people's ratings."""
+    return dg.AssetSelection.assets("polis_export", RATINGS, *(ledger_key(kind) for kind in LEDGERS))
+
+
+def up_to_constitution() -> dg.AssetSelection:
+    """From the import to the constitutions, and what was published of them; nothing here trains."""
+    return dg.AssetSelection.groups("public_input", "deliberation", "constitution", "replication") - signed()
+
+
+def signed() -> dg.AssetSelection:
+    """The gate: constitutions that somebody signed off."""
+    return dg.AssetSelection.key_substring("/signed_constitution")
+
+
+def after_signoff() -> dg.AssetSelection:
+    """What waits for a sign-off: feedback, training, evaluation and audit."""
+    return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
+
+
+JOBS = [
+    dg.define_asset_job(
+        OBSERVE, sources(), description="Look at the export, the ledgers and the ratings as they are now."
+    ),
+    dg.define_asset_job(DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."),
+    dg.define_asset_job(TRAIN, after_signoff(), description="Everything that waits for a sign-off."),
+]
+
 
 SECONDS = 60
 DAILY = "0 5 * * *"
@@ -97,7 +134,7 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
         found[dg.AssetKey("polis_export")] = votes_digest(Path(consultation.votes))
     for kind in LEDGERS:
         found[decisions.ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
-    found[responses.RATINGS] = table_digest(read_ratings(consultation.ratings))
+    found[evaluation.RATINGS] = table_digest(read_ratings(consultation.ratings))
     return found
 
 
@@ -106,7 +143,7 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
     return [
         dg.ScheduleDefinition(
             name="daily_observation",
-            job_name=jobs.OBSERVE,
+            job_name=OBSERVE,
             cron_schedule=DAILY,
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description="Observes the export and the ledgers every day at five.",
@@ -114,9 +151,7 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
     ]
 
 
-def build_sensors(
-    consultation: Consultation, tables: Tables, models: ModelStore
-) -> list[dg.SensorDefinition]:
+def build_sensors(consultation: Consultation, tables: Tables, models: ModelStore) -> list[dg.SensorDefinition]:
     """Make the three sensors: observe, deliberate, train.
 
     Args:
@@ -127,10 +162,12 @@ def build_sensors(
     is_kept = kept(tables, models)
 
     @dg.sensor(
-        name="new_inputs", job_name=jobs.OBSERVE, minimum_interval_seconds=SECONDS,
+        name="new_inputs",
+        job_name=OBSERVE,
+        minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Observes the export and the ledgers when their content differs from what was last observed.",
-    )  # fmt: skip
+    )
     def new_inputs(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         try:
             present = present_versions(consultation)
@@ -140,32 +177,34 @@ def build_sensors(
         if not changed:
             return dg.SkipReason("the export and the ledgers are as they were last observed")
         versions = sorted((key.to_user_string(), version) for key, version in present.items())
-        return dg.RunRequest(
-            run_key=f"observe-{value_digest(versions)}", tags={"ccai/because": _named(changed)}
-        )
+        return dg.RunRequest(run_key=f"observe-{value_digest(versions)}", tags={"ccai/because": _named(changed)})
 
     @dg.sensor(
-        name="changed_deliberation", job_name=jobs.DELIBERATE, minimum_interval_seconds=SECONDS,
+        name="changed_deliberation",
+        job_name=DELIBERATE,
+        minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Materializes the rooms from import to constitution whose inputs have another version.",
-    )  # fmt: skip
+    )
     def changed_deliberation(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return _request(context, jobs.up_to_constitution(), "deliberate", is_kept)
+        return _request(context, up_to_constitution(), "deliberate", is_kept)
 
     @dg.sensor(
-        name="signed_off_training", job_name=jobs.TRAIN, minimum_interval_seconds=SECONDS,
+        name="signed_off_training",
+        job_name=TRAIN,
+        minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Trains and evaluates again once a constitution that changed is signed off; never for the first "
         "time, and never because settings changed.",
-    )  # fmt: skip
+    )
     def signed_off_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        before = _request(context, jobs.up_to_constitution(), "deliberate", is_kept)
+        before = _request(context, up_to_constitution(), "deliberate", is_kept)
         if isinstance(before, dg.RunRequest):
             return dg.SkipReason("the constitutions are not settled yet")
         if waiting := unsigned(consultation, context.instance):
             told = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
             return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {told}")
-        return _request(context, jobs.after_signoff(), "train", is_kept, by_hand={NEVER, GONE, CODE})
+        return _request(context, after_signoff(), "train", is_kept, by_hand={NEVER, GONE, CODE})
 
     return [new_inputs, changed_deliberation, signed_off_training]
 
@@ -183,8 +222,9 @@ def _request(
     cost more than anybody wants to start without knowing.
     """
     instance = context.instance
-    active = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED,
-                                                            dg.DagsterRunStatus.STARTING]))  # fmt: skip
+    active = instance.get_runs_count(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    )
     if active:
         return dg.SkipReason("a run is under way")
     if context.repository_def is None:
@@ -195,8 +235,10 @@ def _request(
     ready = {key: reason for key, reason in found.ready.items() if key in wanted and reason not in by_hand}
     if not ready:
         return dg.SkipReason("everything is up to date")
-    state = [[key.to_user_string(), reason, [version_of(parent, instance) for parent in sorted(graph.parents[key])]]
-             for key, reason in sorted(ready.items())]  # fmt: skip
+    state = [
+        [key.to_user_string(), reason, [version_of(parent, instance) for parent in sorted(graph.parents[key])]]
+        for key, reason in sorted(ready.items())
+    ]
     return dg.RunRequest(
         run_key=f"{name}-{value_digest(state)}",
         asset_selection=list(ready),

@@ -18,19 +18,15 @@ from assets import (
     decisions,
     deliberation,
     evaluation,
-    evaluation_page,
     feedback,
-    judge,
-    model_cards,
     public_input,
     replication,
-    responses,
     training,
 )
-from ccai_dagster import automation, jobs
-from ccai_dagster.consultation import Consultation, chosen_consultation
+from ccai_dagster import automation
+from ccai_dagster.consultation.folder import Consultation, chosen_consultation
+from ccai_dagster.core.home import Home, home_root
 from ccai_dagster.terminal import terminal_logger
-from resources.home import Home, home_root
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tables import Tables
@@ -52,14 +48,10 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *deliberation.build(consultation),
         *constitution.build(consultation),
         *replication.build(consultation, home),
-        *judge.build(consultation),
         *feedback.build(consultation),
         *training.build(consultation),
         *adherence.build(consultation),
-        *responses.build(consultation),
         *evaluation.build(consultation),
-        *evaluation_page.build(consultation, home),
-        *model_cards.build(consultation),
     ]
     return [*assets, *audit.build(consultation, home, assets)]
 
@@ -96,7 +88,7 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         resources=resources,
-        jobs=jobs.JOBS,
+        jobs=automation.JOBS,
         sensors=automation.build_sensors(consultation, resources["tables"], resources["models"]),
         schedules=automation.build_schedules(),
         executor=_executor(),
@@ -108,9 +100,7 @@ def _executor() -> dg.ExecutorDefinition:
     """In this process by default: what is heavy has a process of its own anyway."""
     chosen = os.environ.get("CCAI_EXECUTOR", "in_process")
     if chosen == "multiprocess":
-        return dg.multiprocess_executor.configured(
-            {"max_concurrent": int(os.environ.get("CCAI_PROCESSES", "2"))}
-        )
+        return dg.multiprocess_executor.configured({"max_concurrent": int(os.environ.get("CCAI_PROCESSES", "2"))})
     if chosen != "in_process":
         raise ValueError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess")
     return dg.in_process_executor

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from ccai_dagster import automation, jobs
-from ccai_dagster.consultation import Consultation
+from ccai_dagster import automation
+from ccai_dagster.automation import up_to_constitution
+from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
-from ccai_dagster.errors import ConsultationError
 from ccai_dagster.staleness import plan
+from ccai_dagster.terminal import OBSERVE
 from resources import history
-from resources.home import Home
 
 Say = Callable[[str], None]
 
@@ -80,7 +82,7 @@ def run(
     defs = build_defs(consultation, root)
     outcome = Outcome()
     say("Observing the votes and the ledgers")
-    if not _execute(defs.resolve_job_def(jobs.OBSERVE), None, instance, outcome):
+    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome):
         return outcome
     try:
         _materialize(consultation, home, instance, defs, select, say, outcome)
@@ -110,7 +112,7 @@ def _materialize(
         return
     resources = build_resources(home)
     is_kept = automation.kept(resources["tables"], resources["models"])
-    light = jobs.up_to_constitution().resolve(repository.asset_graph)
+    light = up_to_constitution().resolve(repository.asset_graph)
     done: set[dg.AssetKey] = set()
     while True:
         found = plan(graph.parents, graph.code_versions, instance, is_kept)

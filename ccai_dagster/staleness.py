@@ -71,9 +71,7 @@ def plan(
     return Plan(ready, later, set(graph) - set(ready) - later)
 
 
-def _latest(
-    keys: Iterable[dg.AssetKey], instance: dg.DagsterInstance
-) -> dict[dg.AssetKey, dg.AssetMaterialization]:
+def _latest(keys: Iterable[dg.AssetKey], instance: dg.DagsterInstance) -> dict[dg.AssetKey, dg.AssetMaterialization]:
     """Return the latest materialization of each asset that has one, all in one query."""
     entries = [record.asset_entry.last_materialization for record in instance.get_asset_records(list(keys))]
     found = [entry.asset_materialization for entry in entries if entry is not None]

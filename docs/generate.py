@@ -27,13 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 """The code that is documented is the code beside this file."""
 
-BOUNDS = {
-    "ge": "from {}",
-    "gt": "above {}",
-    "le": "up to {}",
-    "lt": "below {}",
-    "min_length": "at least {} of them",
-}
+BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}", "min_length": "at least {} of them"}
 
 
 def main(folder: Path) -> None:
@@ -98,8 +92,7 @@ def tables_page() -> str:
             parts.append(f"### `{each.name}`")
             parts.append(f"One row for each {', '.join(f'`{name}`' for name in each.key)}.")
             rows = [
-                (f"`{name}`", f"`{field.dtype}`", "; ".join(_sentences(field)))
-                for name, field in each.fields.items()
+                (f"`{name}`", f"`{field.dtype}`", "; ".join(_sentences(field))) for name, field in each.fields.items()
             ]
             parts.append(markdown_table(("column", "type", "meaning"), rows))
             if each.intervals:
@@ -144,7 +137,7 @@ def commands_page() -> str:
 
 def settings_page() -> str:
     """Return the page of `consultation.yaml` and of the settings of its profiles."""
-    from ccai_dagster.consultation import SAMPLE, ConsultationFile, read_consultation
+    from ccai_dagster.consultation.folder import SAMPLE, ConsultationFile, read_consultation
 
     demo, full = (read_consultation(SAMPLE, name).profile for name in ("demo", "full"))
     parts = [
@@ -174,27 +167,15 @@ def _model(name: str, model: type[BaseModel], skip: Iterable[str] = ()) -> Itera
     yield f"## `{name}`"
     yield _opening(model)
     fields = {key: field for key, field in model.model_fields.items() if key not in set(skip)}
-    rows = [
-        (
-            f"`{key}`",
-            _type(field.annotation),
-            _default(field),
-            _meaning(field),
-        )
-        for key, field in fields.items()
-    ]
+    rows = [(f"`{key}`", _type(field.annotation), _default(field), _meaning(field)) for key, field in fields.items()]
     yield markdown_table(("field", "type", "default", "meaning"), rows)
     for key, field in fields.items():
         for inner in _models(field.annotation):
             mapped = typing.get_origin(field.annotation) is dict
-            yield from _model(
-                f"{key}.NAME" if mapped else key if name.endswith(".yaml") else f"{name}.{key}", inner
-            )
+            yield from _model(f"{key}.NAME" if mapped else key if name.endswith(".yaml") else f"{name}.{key}", inner)
 
 
-def _profile_rows(
-    model: type[BaseModel], demo: Any, full: Any, prefix: str = ""
-) -> Iterator[tuple[str, ...]]:
+def _profile_rows(model: type[BaseModel], demo: Any, full: Any, prefix: str = "") -> Iterator[tuple[str, ...]]:
     for key, field in model.model_fields.items():
         one, other = getattr(demo, key), getattr(full, key)
         if isinstance(one, BaseModel):
@@ -264,7 +245,7 @@ def _shown(value: Any) -> str:
 
 def values_page() -> str:
     """Return the page of what the threshold and training ledgers settle."""
-    from ccai_dagster.decisions.settled_values import VALUES
+    from ccai_dagster.decisions.outcomes import VALUES
 
     parts = [
         "# Values that are decided",
@@ -276,10 +257,7 @@ def values_page() -> str:
             (f"`{name}`", each.allowed.expected, _start(each.start, each.undecided), each.meaning)
             for name, each in values.items()
         ]
-        parts += [
-            f"## {kind.capitalize()}",
-            markdown_table(("subject", "allowed", "at first", "meaning"), rows),
-        ]
+        parts += [f"## {kind.capitalize()}", markdown_table(("subject", "allowed", "at first", "meaning"), rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -292,7 +270,7 @@ def _start(start: str | None, undecided: str | None) -> str:
 
 def assets_page() -> str:
     """Return the page of the asset graph of the embedded consultation, folded over its arms."""
-    from ccai_dagster.consultation import BASE, SAMPLE, read_consultation
+    from ccai_dagster.consultation.folder import BASE, SAMPLE, read_consultation
     from ccai_dagster.definitions import build_defs
 
     consultation = read_consultation(SAMPLE)
@@ -314,9 +292,7 @@ def assets_page() -> str:
     ]
     for group, rows in by_group.items():
         parts.append(f"## {group.replace('_', ' ').capitalize()}")
-        parts.append(
-            markdown_table(("key", "kinds", "what it is"), [(f"`{key}`", *row) for key, row in rows.items()])
-        )
+        parts.append(markdown_table(("key", "kinds", "what it is"), [(f"`{key}`", *row) for key, row in rows.items()]))
     return "\n\n".join(parts) + "\n"
 
 

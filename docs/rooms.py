@@ -60,9 +60,7 @@ def rooms_svg(graph: nx.DiGraph) -> str:
     """
     # Each room stands as low as it can.
     rows_from_below = list(nx.topological_generations(graph.reverse()))
-    row_of = {
-        room: len(rows_from_below) - 1 - low for low, each in enumerate(rows_from_below) for room in each
-    }
+    row_of = {room: len(rows_from_below) - 1 - low for low, each in enumerate(rows_from_below) for room in each}
     rows: list[list[Point]] = [sorted(each) for each in reversed(rows_from_below)]
     ways: list[list[Point]] = []
     for upper, lower in sorted(nx.transitive_reduction(graph).edges):
@@ -106,9 +104,7 @@ def _places(
     x = {each: WIDTH * (number + 0.5) / len(row) for row in rows for number, each in enumerate(row)}
     for sweep in range(SWEEPS):
         for row in rows if sweep % 2 else rows[::-1]:
-            wanted = {
-                each: sum(x[other] for other in beside[each]) / max(1, len(beside[each])) for each in row
-            }
+            wanted = {each: sum(x[other] for other in beside[each]) / max(1, len(beside[each])) for each in row}
             row.sort(key=lambda each: (wanted[each], str(each)))
             x |= _apart([(each, wanted[each] or x[each], widths.get(str(each), 8.0)) for each in row])
     return {each: (x[each], ROW * (number + 0.5)) for number, row in enumerate(rows) for each in row}

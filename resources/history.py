@@ -29,12 +29,12 @@ from ccai_dagster.audit.manifest import (
     row_digests,
     write_manifest,
 )
-from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, is_address, named_files
+from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, Consultation, is_address, named_files
 from ccai_dagster.contracts import MODEL_STAGES
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home, place
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.rating_files import rating_files
-from resources.home import Home, place
+from ccai_dagster.evaluation.ratings import rating_files
 
 EARLIER = 20
 """Materializations of an asset that are told of; Dagster keeps all of them."""
@@ -91,9 +91,7 @@ def describe(
     sources = {name: found for name, found in seen.items() if found is not None and name not in latest}
     bare: dict[str, Any] = {"inputs": {}, "observations": {}}
     earlier = {
-        name: [each.model_copy(update=bare) for each in found[1:]]
-        for name, found in made.items()
-        if len(found) > 1
+        name: [each.model_copy(update=bare) for each in found[1:]] for name, found in made.items() if len(found) > 1
     }
     runs = {each.dagster_run for found in made.values() for each in found}
     runs |= {each.dagster_run for each in sources.values()}
@@ -140,10 +138,7 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
 
 
 def _files(
-    inputs: dict[str, Path],
-    home: Home,
-    keys: Collection[dg.AssetKey],
-    latest: dict[str, Materialization],
+    inputs: dict[str, Path], home: Home, keys: Collection[dg.AssetKey], latest: dict[str, Materialization]
 ) -> dict[str, FileRecord]:
     """The digests of all files.
 
@@ -156,11 +151,7 @@ def _files(
     tables = place(home.tables_url)
     for key in keys:
         asset, name = key.to_user_string(), f"{TABLES}/{'/'.join(key.path)}.parquet"
-        if (
-            before is not None
-            and name in before.files
-            and before.materializations.get(asset) == latest[asset]
-        ):
+        if before is not None and name in before.files and before.materializations.get(asset) == latest[asset]:
             kept[name] = before.files[name]
         elif (path := tables / f"{'/'.join(key.path)}.parquet").exists():
             paths[name] = path
@@ -174,14 +165,18 @@ def _files(
     made = {each.data_version for name, each in latest.items() if name.rpartition("/")[2] in MODEL_STAGES}
     for digest in sorted(made):
         folder = f"{MODELS}/{digest}"
-        stored = {name: each for name, each in (before.files if before else {}).items()
-                  if name.startswith(f"{folder}/")}  # fmt: skip
+        stored = {
+            name: each for name, each in (before.files if before else {}).items() if name.startswith(f"{folder}/")
+        }
         if stored and listed_folder(stored, folder) == digest:
             kept |= stored
         else:
             stored_in = place(home.models_url) / digest
-            paths |= {f"{folder}/{path.relative_to(stored_in).as_posix()}": path
-                      for path in stored_in.rglob("*") if path.is_file()}  # fmt: skip
+            paths |= {
+                f"{folder}/{path.relative_to(stored_in).as_posix()}": path
+                for path in stored_in.rglob("*")
+                if path.is_file()
+            }
     return describe_files(paths) | kept
 
 
@@ -200,8 +195,11 @@ def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[Ma
         event = each.asset_materialization
         if event is None or (version := data_version(event)) is None:
             continue
-        observations = {tag.removeprefix(_INPUT_POINTER): int(value) for tag, value in (event.tags or {}).items()
-                        if tag.startswith(_INPUT_POINTER) and str(value).isdecimal()}  # fmt: skip
+        observations = {
+            tag.removeprefix(_INPUT_POINTER): int(value)
+            for tag, value in (event.tags or {}).items()
+            if tag.startswith(_INPUT_POINTER) and str(value).isdecimal()
+        }
         found.append(
             Materialization(
                 data_version=version,

@@ -62,12 +62,7 @@ class Launcher(dg.ConfigurableResource):
         ) as session:
             status = worker.attend(
                 self._command(stage.distributed, folder.file),
-                {
-                    **os.environ,
-                    **self._environment(),
-                    **(environment or {}),
-                    **session.get_bootstrap_env_vars(),
-                },
+                {**os.environ, **self._environment(), **(environment or {}), **session.get_bootstrap_env_vars()},
             )
         if status != 0:
             raise dg.Failure(self._why(stage.stage, folder, status), allow_retries=False)
@@ -94,16 +89,7 @@ class Launcher(dg.ConfigurableResource):
         launch = [sys.executable, "-m", "accelerate.commands.launch"]
         if self.accelerate_config:
             return [*launch, "--config_file", self.accelerate_config, *module]
-        single = [
-            "--num_processes",
-            "1",
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-        ]
+        single = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         return [*launch, *single, "--num_cpu_threads_per_process", str(self.threads), *module]
 
     def _environment(self) -> dict[str, str]:

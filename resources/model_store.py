@@ -13,8 +13,8 @@ from pathlib import Path
 import dagster as dg
 from upath import UPath
 
-from ccai_dagster.digest import folder_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import ConsultationError
 
 FORBIDDEN_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".py"}
 """Files that could run code when loaded."""
@@ -41,9 +41,7 @@ class ModelStore(dg.ConfigurableResource):
         """
         names = [path.name for path in folder.rglob("*") if path.is_file()]
         if bad := [name for name in names if Path(name).suffix in FORBIDDEN_SUFFIXES]:
-            raise ConsultationError(
-                f"{folder}: {bad[0]} could run code when loaded. Save models as safetensors."
-            )
+            raise ConsultationError(f"{folder}: {bad[0]} could run code when loaded. Save models as safetensors.")
         if not any(name.endswith(".safetensors") for name in names):
             raise ConsultationError(f"{folder}: no safetensors file in it; this is no model folder.")
         digest = folder_digest(folder)
@@ -62,9 +60,7 @@ class ModelStore(dg.ConfigurableResource):
         if self._local:
             found = Path(self.url) / digest
             if not (found / LAST_FILE).is_file():
-                raise ConsultationError(
-                    f"{found}: no such model. Materialize the asset that trains it again."
-                )
+                raise ConsultationError(f"{found}: no such model. Materialize the asset that trains it again.")
             if not is_whole(found, digest):
                 raise ConsultationError(
                     f"{found}: damaged: its files have another digest than its name. Remove the folder and materialize "

@@ -20,9 +20,7 @@ class TableIOManager(dg.UPathIOManager):
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
         """Write `obj`; what stood there before stays until the new file is whole."""
         if not isinstance(obj, pl.DataFrame):
-            raise TypeError(
-                f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table"
-            )
+            raise TypeError(f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table")
         local = path.protocol in ("", "file", "local")
         if local:
             write_file(Path(path.path), lambda file: obj.write_parquet(file, compression="zstd"))

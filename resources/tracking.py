@@ -72,9 +72,7 @@ class TrackedRun:
         """
         import mlflow
 
-        model = mlflow.create_external_model(
-            name=stage, source_run_id=self.run_id, tags=dict(tags), model_type=stage
-        )
+        model = mlflow.create_external_model(name=stage, source_run_id=self.run_id, tags=dict(tags), model_type=stage)
         mlflow.log_metrics(dict(metrics), model_id=model.model_id)
 
     def log_json(self, content: Any, name: str) -> None:
@@ -112,11 +110,7 @@ class Tracking(dg.ConfigurableResource):
 
     @contextmanager
     def run(
-        self,
-        context: dg.AssetExecutionContext,
-        name: str,
-        tags: Mapping[str, str],
-        parameters: Mapping[str, Any],
+        self, context: dg.AssetExecutionContext, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any]
     ) -> Iterator[TrackedRun]:
         """Open a run for the materialization of one asset; it is marked failed if the body raises.
 
@@ -133,10 +127,7 @@ class Tracking(dg.ConfigurableResource):
         logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
         mlflow.set_system_metrics_sampling_interval(SECONDS_BETWEEN_SYSTEM_METRICS)
         with mlflow.start_run(
-            experiment_id=experiment,
-            run_name=name,
-            tags=dagster_tags | dict(tags),
-            log_system_metrics=True,
+            experiment_id=experiment, run_name=name, tags=dagster_tags | dict(tags), log_system_metrics=True
         ) as run:
             mlflow.log_params({key: str(value)[:500] for key, value in parameters.items()})
             yield TrackedRun(
@@ -172,9 +163,7 @@ class Tracking(dg.ConfigurableResource):
         client = mlflow.MlflowClient()
         name = f"{self.experiment}.{stage}".replace(":", "-")  # MLflow allows none in a name
         try:
-            client.create_registered_model(
-                name, description=f"{stage.replace('_', ' ')} of {self.experiment}"
-            )
+            client.create_registered_model(name, description=f"{stage.replace('_', ' ')} of {self.experiment}")
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -184,10 +173,7 @@ class Tracking(dg.ConfigurableResource):
             if each.tags.get("model_digest") == digest and each.tags.get("arm") == arm
         ]
         logged = client.search_logged_models([experiment], filter_string=f"tags.model_digest = '{digest}'")
-        model = next(
-            (each for each in logged if each.tags.get("arm") == arm),
-            None,
-        ) or mlflow.create_external_model(
+        model = next((each for each in logged if each.tags.get("arm") == arm), None) or mlflow.create_external_model(
             name=stage,
             experiment_id=experiment,
             model_type=stage,
@@ -219,7 +205,5 @@ class Tracking(dg.ConfigurableResource):
         found = mlflow.get_experiment_by_name(self.experiment)
         if found is not None:
             return found.experiment_id
-        location = (
-            (Path(self.artifacts) / self.experiment).as_uri() if self.uri.startswith("sqlite") else None
-        )
+        location = (Path(self.artifacts) / self.experiment).as_uri() if self.uri.startswith("sqlite") else None
         return mlflow.create_experiment(self.experiment, artifact_location=location)

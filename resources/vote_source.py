@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ccai_dagster.consultation import is_address
+from ccai_dagster.consultation.folder import is_address
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.files import find_vote_files
-from ccai_dagster.errors import ConsultationError
 
 if TYPE_CHECKING:
     import httpx

@@ -40,9 +40,7 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.model = OpenAIServerModel(
-            f"http://127.0.0.1:{self.http.server_port}", "judge-7b", timeout=5, pause=0.01
-        )
+        self.model = OpenAIServerModel(f"http://127.0.0.1:{self.http.server_port}", "judge-7b", timeout=5, pause=0.01)
 
 
 def chat(content: str, logprobs: Any = None) -> dict[str, Any]:

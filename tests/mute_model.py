@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.progress import Progress, silent
 
 
 class MuteModel:

@@ -43,43 +43,76 @@ def _ledger(*rows: tuple[str, str, list[str], str, str, str | None]) -> pl.DataF
     return LEDGER.build(
         [
             {
-                "decision_id": decision_id, "kind": kind, "subject_ids": subjects, "outcome": outcome,
-                "reason": reason, "policy_ref": None, "decided_by": "moderators", "decided_at": "2025-03-04",
-                "supersedes": supersedes, "inputs_digest": None, "suggested_by": None,
+                "decision_id": decision_id,
+                "kind": kind,
+                "subject_ids": subjects,
+                "outcome": outcome,
+                "reason": reason,
+                "policy_ref": None,
+                "decided_by": "moderators",
+                "decided_at": "2025-03-04",
+                "supersedes": supersedes,
+                "inputs_digest": None,
+                "suggested_by": None,
             }
             for decision_id, kind, subjects, outcome, reason, supersedes in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def _raw(key: int, author: int | None, moderated: int, seed: bool | None, text: str) -> dict[str, Any]:
     return {
-        "statement_id": key, "author_id": author, "created_at": datetime(2025, 3, 2, 9, tzinfo=UTC),
-        "moderated": moderated, "is_seed": seed, "is_meta": None, "text": text,
-    }  # fmt: skip
+        "statement_id": key,
+        "author_id": author,
+        "created_at": datetime(2025, 3, 2, 9, tzinfo=UTC),
+        "moderated": moderated,
+        "is_seed": seed,
+        "is_meta": None,
+        "text": text,
+    }
 
 
 def _statement(key: int, text: str, raw: str, decisions: list[str]) -> dict[str, Any]:
     return {
-        "statement_id": key, "author_id": 7, "text": text, "raw_text": raw, "rewritten": text != raw,
+        "statement_id": key,
+        "author_id": 7,
+        "text": text,
+        "raw_text": raw,
+        "rewritten": text != raw,
         "decision_ids": decisions,
-    }  # fmt: skip
+    }
 
 
 def _score(key: int, gac: float, votes: list[int], agreement: list[float]) -> dict[str, Any]:
     agree = sum(round(count * share) for count, share in zip(votes, agreement, strict=True))
     return {
-        "statement_id": key, "n_votes": sum(votes), "n_agree": agree, "n_disagree": sum(votes) - agree,
-        "n_pass": 0, "gac": gac, "polarization_index": 0.2, "adjusted_polarization_index": 0.2,
-        "group_ids": [0, 1], "group_votes": votes, "group_agreement": agreement, "published_gac": None,
-    }  # fmt: skip
+        "statement_id": key,
+        "n_votes": sum(votes),
+        "n_agree": agree,
+        "n_disagree": sum(votes) - agree,
+        "n_pass": 0,
+        "gac": gac,
+        "polarization_index": 0.2,
+        "adjusted_polarization_index": 0.2,
+        "group_ids": [0, 1],
+        "group_votes": votes,
+        "group_agreement": agreement,
+        "published_gac": None,
+    }
 
 
 def _selected(key: int, gac: float, rank: int, selected: bool, fate: str) -> dict[str, Any]:
     return {
-        "statement_id": key, "text": "t", "gac": gac, "rank": rank, "selected": selected, "ideas": [],
-        "new_ideas": 1, "fate": fate, "decision_ids": [],
-    }  # fmt: skip
+        "statement_id": key,
+        "text": "t",
+        "gac": gac,
+        "rank": rank,
+        "selected": selected,
+        "ideas": [],
+        "new_ideas": 1,
+        "fate": fate,
+        "decision_ids": [],
+    }
 
 
 @pytest.fixture(scope="session")
@@ -109,53 +142,66 @@ def small_consultation() -> SmallConsultation:
         "signoff": _ledger(("S1", "signoff", ["public"], "signed off", "reads well", None)),
     }
     principles = [
-        (
-            "public",
-            "P1",
-            "Choose the honest response.",
-            [1, 2],
-            "The AI should be honest.",
-            0.81,
-            ["W2", "G1"],
-        ),
+        ("public", "P1", "Choose the honest response.", [1, 2], "The AI should be honest.", 0.81, ["W2", "G1"]),
         ("standard", "S1", "Choose the harmless response.", [], None, None, []),
     ]
     constitutions = {
         row[0]: CONSTITUTION.build(
             [
                 {
-                    "principle_id": row[1], "arm": row[0], "text": row[2], "statement_ids": row[3],
-                    "merged_text": row[4], "gac": row[5], "decision_ids": row[6],
+                    "principle_id": row[1],
+                    "arm": row[0],
+                    "text": row[2],
+                    "statement_ids": row[3],
+                    "merged_text": row[4],
+                    "gac": row[5],
+                    "decision_ids": row[6],
                 }
             ]
         )
         for row in principles
-    }  # fmt: skip
+    }
     pairs = PREFERENCE_PAIRS.build(
         [
             {
-                "pair_id": f"pair-{number}", "prompt_id": "x", "prompt": "x", "response_a": "a",
-                "response_b": "b", "principle_id": "P1", "forward_probability": label,
-                "reversed_probability": label, "probability_a": label, "answer_mass": 1.0,
-                "forward_reasoning": None, "reversed_reasoning": None, "clamped": False,
-                "status": "unanswered" if label is None else "labelled", "method": "letters",
-                "feedback_model": "m", "judge_at_chance": False,
+                "pair_id": f"pair-{number}",
+                "prompt_id": "x",
+                "prompt": "x",
+                "response_a": "a",
+                "response_b": "b",
+                "principle_id": "P1",
+                "forward_probability": label,
+                "reversed_probability": label,
+                "probability_a": label,
+                "answer_mass": 1.0,
+                "forward_reasoning": None,
+                "reversed_reasoning": None,
+                "clamped": False,
+                "status": "unanswered" if label is None else "labelled",
+                "method": "letters",
+                "feedback_model": "m",
+                "judge_at_chance": False,
             }
             for number, label in enumerate([0.5, 0.8, 0.3, None])
         ]
-    )  # fmt: skip
+    )
     adherence = {
         arm: ADHERENCE.build(
             [
                 {
-                    "arm": arm, "constitution_arm": "public", "principle_id": "P1", "prompt_id": f"h{number}",
-                    "response": "r", "probability": value, "judge_at_chance": False,
+                    "arm": arm,
+                    "constitution_arm": "public",
+                    "principle_id": "P1",
+                    "prompt_id": f"h{number}",
+                    "response": "r",
+                    "probability": value,
+                    "judge_at_chance": False,
                 }
                 for number, value in enumerate(values)
             ]
         )
         for arm, values in {"base": [0.25, 0.25], "public": [0.5, 1.0]}.items()
-    }  # fmt: skip
+    }
     return SmallConsultation(
         raw_statements=RAW_STATEMENTS.build(
             [

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from small_report import HOSTILE, calibration
 
-from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
 from ccai_dagster.contracts import (
     ADHERENCE_SCORES,
     CONFLICTS,
@@ -24,6 +23,7 @@ from ccai_dagster.contracts import (
     RATER_AGREEMENT,
     SPECIFICITY,
 )
+from ccai_dagster.pages.inputs import EvaluationInputs
 
 
 def score(
@@ -38,22 +38,47 @@ def score(
     """One row of EVAL_SCORES."""
     apart = difference or (None, None, None)
     return {
-        "arm": arm, "benchmark": benchmark, "metric": metric, "category": "all", "n": 40, "n_unanswered": 0,
-        "value": value[0], "low": value[1], "high": value[2], "compared_with": other,
-        "difference": apart[0], "difference_low": apart[1], "difference_high": apart[2],
-        "p_value": None, "adjusted_p": None, "smallest_detectable": None, "judge_at_chance": False,
-    } | more  # fmt: skip
+        "arm": arm,
+        "benchmark": benchmark,
+        "metric": metric,
+        "category": "all",
+        "n": 40,
+        "n_unanswered": 0,
+        "value": value[0],
+        "low": value[1],
+        "high": value[2],
+        "compared_with": other,
+        "difference": apart[0],
+        "difference_low": apart[1],
+        "difference_high": apart[2],
+        "p_value": None,
+        "adjusted_p": None,
+        "smallest_detectable": None,
+        "judge_at_chance": False,
+    } | more
 
 
 def elo(arm: str, other: str, ends: tuple[float, float, float], **more: Any) -> dict[str, Any]:
     """One row of ELO_DIFFERENCES."""
     source = more.get("source", "feedback model")
     return {
-        "arm": arm, "other_arm": other, "quality": "helpfulness", "source": source, "n": 20, "n_unanswered": 0,
-        "n_ties": 0, "n_prompts": 20, "n_raters": 0, "difference": ends[0], "difference_low": ends[1],
-        "difference_high": ends[2], "separated": False, "smallest_difference": 80.0,
-        "detectable_difference": 110.0, "judge_at_chance": source == "feedback model",
-    } | more  # fmt: skip
+        "arm": arm,
+        "other_arm": other,
+        "quality": "helpfulness",
+        "source": source,
+        "n": 20,
+        "n_unanswered": 0,
+        "n_ties": 0,
+        "n_prompts": 20,
+        "n_raters": 0,
+        "difference": ends[0],
+        "difference_low": ends[1],
+        "difference_high": ends[2],
+        "separated": False,
+        "smallest_difference": 80.0,
+        "detectable_difference": 110.0,
+        "judge_at_chance": source == "feedback model",
+    } | more
 
 
 def adherence(
@@ -62,11 +87,27 @@ def adherence(
     """One row of ADHERENCE_SCORES."""
     value, low, high = ends or (None, None, None)
     return {
-        "arm": arm, "constitution_arm": of, "principle_id": principle, "status": "measured", "n_relevant": 5, "n": 5,
-        "n_unanswered": 0, "judged": value, "judged_low": low, "judged_high": high, "labels": "pooled",
-        "n_labels": 8, "judge_weight": 1.0, "adherence": value, "low": low, "high": high, "lift": None,
-        "lift_low": None, "lift_high": None, "judge_at_chance": True,
-    } | more  # fmt: skip
+        "arm": arm,
+        "constitution_arm": of,
+        "principle_id": principle,
+        "status": "measured",
+        "n_relevant": 5,
+        "n": 5,
+        "n_unanswered": 0,
+        "judged": value,
+        "judged_low": low,
+        "judged_high": high,
+        "labels": "pooled",
+        "n_labels": 8,
+        "judge_weight": 1.0,
+        "adherence": value,
+        "low": low,
+        "high": high,
+        "lift": None,
+        "lift_low": None,
+        "lift_high": None,
+        "judge_at_chance": True,
+    } | more
 
 
 def lift(
@@ -75,9 +116,19 @@ def lift(
     """One row of SPECIFICITY."""
     value, low, high = ends or (None, None, None)
     return {
-        "arm": arm, "kind": kind, "measure": measure, "n_principles": 3, "n": 9, "n_prompts": 4, "lift": value,
-        "low": low, "high": high, "p_value": adjusted, "adjusted_p": adjusted, "judge_at_chance": measure == "judge",
-    }  # fmt: skip
+        "arm": arm,
+        "kind": kind,
+        "measure": measure,
+        "n_principles": 3,
+        "n": 9,
+        "n_prompts": 4,
+        "lift": value,
+        "low": low,
+        "high": high,
+        "p_value": adjusted,
+        "adjusted_p": adjusted,
+        "judge_at_chance": measure == "judge",
+    }
 
 
 def opinion(
@@ -91,12 +142,28 @@ def opinion(
     """One row of OPINION_REPRESENTATIVENESS."""
     other, middle, low, high = against or (None, None, None, None)
     return {
-        "benchmark": "views", "attribute": attribute, "group": group, "arm": arm, "n": 30, "value": value,
-        "low": value - 0.02, "high": value + 0.02, "uniform": 0.82, "above_uniform": value - 0.82,
-        "above_uniform_low": value - 0.84, "above_uniform_high": value - 0.8, "ceiling": ceiling,
-        "nearest_group": None, "nearest_value": None, "compared_with": other, "difference": middle,
-        "difference_low": low, "difference_high": high, "p_value": None, "adjusted_p": None,
-    }  # fmt: skip
+        "benchmark": "views",
+        "attribute": attribute,
+        "group": group,
+        "arm": arm,
+        "n": 30,
+        "value": value,
+        "low": value - 0.02,
+        "high": value + 0.02,
+        "uniform": 0.82,
+        "above_uniform": value - 0.82,
+        "above_uniform_low": value - 0.84,
+        "above_uniform_high": value - 0.8,
+        "ceiling": ceiling,
+        "nearest_group": None,
+        "nearest_value": None,
+        "compared_with": other,
+        "difference": middle,
+        "difference_low": low,
+        "difference_high": high,
+        "p_value": None,
+        "adjusted_p": None,
+    }
 
 
 def constitution(arm: str, **texts: str) -> Any:
@@ -104,12 +171,17 @@ def constitution(arm: str, **texts: str) -> Any:
     return CONSTITUTION.build(
         [
             {
-                "principle_id": key, "arm": arm, "text": text, "statement_ids": [], "merged_text": None,
-                "gac": None, "decision_ids": [],
+                "principle_id": key,
+                "arm": arm,
+                "text": text,
+                "statement_ids": [],
+                "merged_text": None,
+                "gac": None,
+                "decision_ids": [],
             }
             for key, text in texts.items()
         ]
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")
@@ -145,23 +217,52 @@ def evaluation() -> EvaluationInputs:
                 score("public", "know", "accuracy", (0.31, 0.2, 0.4), "standard", (0.01, -0.02, 0.04)),
                 score("public", "know", "accuracy", (0.31, 0.2, 0.4), "base", (-0.19, -0.3, -0.08), adjusted_p=0.2),
                 score("base", "people", "bias_ambiguous", (0.1, -0.2, 0.4)),
-                score("standard", "people", "bias_ambiguous", (0.1, -0.3, 0.5), "base", (0.0, -0.4, 0.4),
-                      smallest_detectable=0.6),
-                score("standard", "people", "bias_ambiguous", (-0.5, -0.9, 0.1), "base", (-0.6, -1.0, 0.1),
-                      category=f"age {HOSTILE} (names)"),
+                score(
+                    "standard",
+                    "people",
+                    "bias_ambiguous",
+                    (0.1, -0.3, 0.5),
+                    "base",
+                    (0.0, -0.4, 0.4),
+                    smallest_detectable=0.6,
+                ),
+                score(
+                    "standard",
+                    "people",
+                    "bias_ambiguous",
+                    (-0.5, -0.9, 0.1),
+                    "base",
+                    (-0.6, -1.0, 0.1),
+                    category=f"age {HOSTILE} (names)",
+                ),
                 score("base", "tea leaves", "luck", (1.0, 0.5, 1.0)),
                 score("base", "adherence", "adherence", (0.5, 0.4, 0.6), category="public", judge_at_chance=True),
-                score("public", "adherence", "adherence", (0.7, 0.6, 0.8), "base", (0.2, 0.1, 0.3),
-                      category="public", judge_at_chance=True),
+                score(
+                    "public",
+                    "adherence",
+                    "adherence",
+                    (0.7, 0.6, 0.8),
+                    "base",
+                    (0.2, 0.1, 0.3),
+                    category="public",
+                    judge_at_chance=True,
+                ),
             ]
         ),
         judge_calibration=JUDGE_CALIBRATION.build([calibration(0.4, 0.6)]),
         constitution_overlap=CONSTITUTION_OVERLAP.build(
             [
                 {
-                    "arm": arm, "principle_id": key, "other_arm": other, "nearest_principle_id": near,
-                    "similarity": 0.25, "shared": False, "tags": [], "same_tag_principle_ids": [],
-                    "shared_by_tags": None, "framing": "do",
+                    "arm": arm,
+                    "principle_id": key,
+                    "other_arm": other,
+                    "nearest_principle_id": near,
+                    "similarity": 0.25,
+                    "shared": False,
+                    "tags": [],
+                    "same_tag_principle_ids": [],
+                    "shared_by_tags": None,
+                    "framing": "do",
                 }
                 for arm, key, other, near in (("public", "P1", "standard", "S1"), ("standard", "S1", "public", "P1"))
             ]
@@ -169,8 +270,16 @@ def evaluation() -> EvaluationInputs:
         constitution_comparison=CONSTITUTION_COMPARISON.build(
             [
                 {
-                    "arm": arm, "other_arm": other, "measure": measure, "n": 20, "value": value, "low": 0.0,
-                    "high": 1.0, "difference": None, "difference_low": None, "difference_high": None,
+                    "arm": arm,
+                    "other_arm": other,
+                    "measure": measure,
+                    "n": 20,
+                    "value": value,
+                    "low": 0.0,
+                    "high": 1.0,
+                    "difference": None,
+                    "difference_low": None,
+                    "difference_high": None,
                     "published": published,
                 }
                 for arm, other, measure, value, published in (
@@ -192,9 +301,18 @@ def evaluation() -> EvaluationInputs:
         rater_agreement=RATER_AGREEMENT.build(
             [
                 {
-                    "quality": "helpfulness", "arm_a": "public", "arm_b": "standard",
-                    "between": "feedback model and people", "n": 18, "n_undecided": 2, "n_prompts": 18,
-                    "n_raters": 1, "agreement": 0.5, "kappa": 0.0, "kappa_low": -0.4, "kappa_high": 0.4,
+                    "quality": "helpfulness",
+                    "arm_a": "public",
+                    "arm_b": "standard",
+                    "between": "feedback model and people",
+                    "n": 18,
+                    "n_undecided": 2,
+                    "n_prompts": 18,
+                    "n_raters": 1,
+                    "agreement": 0.5,
+                    "kappa": 0.0,
+                    "kappa_low": -0.4,
+                    "kappa_high": 0.4,
                     "judge_at_chance": True,
                 }
             ]
@@ -211,8 +329,15 @@ def evaluation() -> EvaluationInputs:
         group_adherence=GROUP_ADHERENCE.build(
             [
                 {
-                    "arm": "public", "constitution_arm": "public", "group_id": group, "worst": worst, "n": 12,
-                    "value": value, "low": 0.1, "high": 0.9, "judge_at_chance": True,
+                    "arm": "public",
+                    "constitution_arm": "public",
+                    "group_id": group,
+                    "worst": worst,
+                    "n": 12,
+                    "value": value,
+                    "low": 0.1,
+                    "high": 0.9,
+                    "judge_at_chance": True,
                 }
                 for group, worst, value in ((0, False, 0.6), (1, True, 0.45))
             ]
@@ -228,9 +353,19 @@ def evaluation() -> EvaluationInputs:
         conflicts=CONFLICTS.build(
             [
                 {
-                    "arm": arm, "constitution_arm": "public", "principle_id": "P1", "against_id": "P2", "n": 4,
-                    "n_prompts": 4, "margin": middle, "low": middle - 0.5, "high": middle + 0.5, "follows": follows,
-                    "lift": None, "lift_low": None, "lift_high": None,
+                    "arm": arm,
+                    "constitution_arm": "public",
+                    "principle_id": "P1",
+                    "against_id": "P2",
+                    "n": 4,
+                    "n_prompts": 4,
+                    "margin": middle,
+                    "low": middle - 0.5,
+                    "high": middle + 0.5,
+                    "follows": follows,
+                    "lift": None,
+                    "lift_low": None,
+                    "lift_high": None,
                 }
                 for arm, middle, follows in (("base", 0.25, None), ("public", -1.0, "P2"))
             ]
@@ -255,4 +390,4 @@ def evaluation() -> EvaluationInputs:
             ]
         ),
         audit_report="audit_report.html",
-    )  # fmt: skip
+    )

@@ -18,7 +18,7 @@ import pytest
 import warm_stages as warm
 import yaml
 
-from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.definitions import build_defs
 from ccai_dagster.run import Outcome, prepare_instance, run
 from resources.launcher import Launcher
@@ -36,14 +36,22 @@ SMALLEST = {
     "preference_model": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
     "balance": {"weights": [0.0], "benign_prompts": 0},
     "policy": {
-        "steps": 1, "prompts_per_step": 1, "samples_per_prompt": 2, "new_tokens": 4, "lora_rank": 2,
+        "steps": 1,
+        "prompts_per_step": 1,
+        "samples_per_prompt": 2,
+        "new_tokens": 4,
+        "lora_rank": 2,
         "held_out_prompts": 2,
     },
     "evaluation": {
-        "items_per_benchmark": 4, "new_tokens": 4, "comparison_prompts": 2, "adherence_prompts": 2,
-        "principles_per_prompt": 1, "bootstraps": 100,
+        "items_per_benchmark": 4,
+        "new_tokens": 4,
+        "comparison_prompts": 2,
+        "adherence_prompts": 2,
+        "principles_per_prompt": 1,
+        "bootstraps": 100,
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -109,9 +117,7 @@ def opened(base: Path, address: str) -> Iterator[Workplace]:
 def copied(base: Path, destination: Path) -> Path:
     """Copy a consultation and its results; Dagster and MLflow know their files by whole paths."""
     shutil.copytree(base, destination)
-    every = (
-        "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
-    )
+    every = "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
     for path in (destination / "home").rglob("*.db"):
         with closing(sqlite3.connect(path)) as database, database:
             for table, column in database.execute(every).fetchall():
@@ -125,28 +131,80 @@ def copied(base: Path, destination: Path) -> Path:
 
 ARMS = ("public", "standard")
 ONCE = {
-    "raw_statements", "raw_participants", "raw_votes", "import_report", "statements", "participants", "votes",
-    "opinion_groups", "gac_scores", "representative_statements", "consensus_statements", "comment_priorities",
-    "consensus_stability", "group_stability", "selected_statements",
-    "constitution_overlap", "constitution_comparison", "opinion_representativeness", "base_model", "prompts",
-    "prompt_coverage", "feedback_model", "judge_answers", "judge_calibration", "judge_calibration_curve",
+    "raw_statements",
+    "raw_participants",
+    "raw_votes",
+    "import_report",
+    "statements",
+    "participants",
+    "votes",
+    "opinion_groups",
+    "gac_scores",
+    "representative_statements",
+    "consensus_statements",
+    "comment_priorities",
+    "consensus_stability",
+    "group_stability",
+    "selected_statements",
+    "constitution_overlap",
+    "constitution_comparison",
+    "opinion_representativeness",
+    "base_model",
+    "prompts",
+    "prompt_coverage",
+    "feedback_model",
+    "judge_answers",
+    "judge_calibration",
+    "judge_calibration_curve",
     "helpfulness_pairs",
-    "comparisons", "elo_scores", "elo_differences",
-    "rater_agreement", "eval_scores",
-    "model_cards", "decision_trail", "decision_worlds", "decision_sensitivity", "decision_importance",
-    "principle_robustness", "decision_reversals", "preference_balance", "training_settings",
-    "qualitative_prompts", "evaluation_page",
-    "audit_report", "provenance", "adherence_examples", "contrast_pairs", "control_statements", "judged_examples",
-    "adherence_scores", "group_adherence", "specificity", "conflicts",
-}  # fmt: skip
+    "comparisons",
+    "elo_scores",
+    "elo_differences",
+    "rater_agreement",
+    "eval_scores",
+    "model_cards",
+    "decision_trail",
+    "decision_worlds",
+    "decision_sensitivity",
+    "decision_importance",
+    "principle_robustness",
+    "decision_reversals",
+    "preference_balance",
+    "training_settings",
+    "qualitative_prompts",
+    "evaluation_page",
+    "audit_report",
+    "provenance",
+    "adherence_examples",
+    "contrast_pairs",
+    "control_statements",
+    "judged_examples",
+    "adherence_scores",
+    "group_adherence",
+    "specificity",
+    "conflicts",
+}
 BY_ARM = {
-    "constitution", "signed_constitution", "revisions", "supervised_policy", "response_pairs", "preference_pairs",
-    "preference_model", "policy",
-}  # fmt: skip
+    "constitution",
+    "signed_constitution",
+    "revisions",
+    "supervised_policy",
+    "response_pairs",
+    "preference_pairs",
+    "preference_model",
+    "policy",
+}
 EVALUATED = {
-    "adherence", "control_adherence", "contrast_margins", "qualitative_responses", "sample_knowledge",
-    "sample_arithmetic", "sample_bias", "sample_over_refusal", "sample_opinions",
-}  # fmt: skip
+    "adherence",
+    "control_adherence",
+    "contrast_margins",
+    "qualitative_responses",
+    "sample_knowledge",
+    "sample_arithmetic",
+    "sample_bias",
+    "sample_over_refusal",
+    "sample_opinions",
+}
 EVERYTHING = (
     ONCE
     | {f"{arm}/{name}" for arm in ARMS for name in BY_ARM}

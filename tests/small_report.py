@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from small_consultation import SmallConsultation
 
-from ccai_dagster.audit.report_inputs import ReportInputs
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.contracts import (
     COMMENT_PRIORITIES,
@@ -30,39 +29,71 @@ from ccai_dagster.contracts import (
     REPRESENTATIVE_STATEMENTS,
     VOTES,
 )
+from ccai_dagster.pages.inputs import ReportInputs
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> [a](http://evil.example) {{ 7*7 }} =1+1"
 
 
 def calibration(low: float, high: float, method: str = "letters") -> dict[str, Any]:
     return {
-        "method": method, "comparison_set": "sample_judge", "feedback_model": "m", "n": 50, "n_unanswered": 0,
-        "accuracy": (low + high) / 2, "accuracy_low": low, "accuracy_high": high, "position_bias": 0.5,
-        "position_bias_low": 0.4, "position_bias_high": 0.6, "flip_rate": 0.5, "flip_rate_low": 0.4,
-        "flip_rate_high": 0.6, "longer_labelled": 0.5, "length_bias": 0.25, "length_bias_low": 0.1,
-        "length_bias_high": 0.4, "calibration_error": 0.1, "calibration_error_low": 0.05,
-        "calibration_error_high": 0.2, "at_chance": low <= 0.5,
-    }  # fmt: skip
+        "method": method,
+        "comparison_set": "sample_judge",
+        "feedback_model": "m",
+        "n": 50,
+        "n_unanswered": 0,
+        "accuracy": (low + high) / 2,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "position_bias": 0.5,
+        "position_bias_low": 0.4,
+        "position_bias_high": 0.6,
+        "flip_rate": 0.5,
+        "flip_rate_low": 0.4,
+        "flip_rate_high": 0.6,
+        "longer_labelled": 0.5,
+        "length_bias": 0.25,
+        "length_bias_low": 0.1,
+        "length_bias_high": 0.4,
+        "calibration_error": 0.1,
+        "calibration_error_low": 0.05,
+        "calibration_error_high": 0.2,
+        "at_chance": low <= 0.5,
+    }
 
 
 def model(stage: str, arm: str, constitution: str | None, settings: str) -> dict[str, Any]:
     return {
-        "model_digest": f"{arm}-{stage}-digest", "stage": stage, "arm": arm, "parent_digest": None,
-        "constitution_digest": constitution, "settings_digest": settings, "settings": "{}",
+        "model_digest": f"{arm}-{stage}-digest",
+        "stage": stage,
+        "arm": arm,
+        "parent_digest": None,
+        "constitution_digest": constitution,
+        "settings_digest": settings,
+        "settings": "{}",
         "metrics": json.dumps({"loss": 1.25, "note": "text"}),
-    }  # fmt: skip
+    }
 
 
 def eval_score(arm: str, value: float) -> dict[str, Any]:
     return {
-        "arm": arm, "benchmark": "elo", "metric": "harmlessness", "category": "all", "n": 20,
+        "arm": arm,
+        "benchmark": "elo",
+        "metric": "harmlessness",
+        "category": "all",
+        "n": 20,
         "n_unanswered": 1,
-        "value": value, "low": value - 30, "high": value + 30,
-        "compared_with": None if arm == "base" else "base", "difference": None if arm == "base" else value,
-        "difference_low": None if arm == "base" else -2.0, "difference_high": None if arm == "base" else 55.0,
-        "p_value": None, "adjusted_p": None, "smallest_detectable": None,
+        "value": value,
+        "low": value - 30,
+        "high": value + 30,
+        "compared_with": None if arm == "base" else "base",
+        "difference": None if arm == "base" else value,
+        "difference_low": None if arm == "base" else -2.0,
+        "difference_high": None if arm == "base" else 55.0,
+        "p_value": None,
+        "adjusted_p": None,
+        "smallest_detectable": None,
         "judge_at_chance": True,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="session")
@@ -72,20 +103,31 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
     trail = decision_trail(**vars(small))
     people = [
         {
-            "participant_id": who, "n_votes": 4, "kept": who < 20, "fate": "kept" if who < 20 else "excluded",
-            "polis_group": None, "decision_ids": [],
+            "participant_id": who,
+            "n_votes": 4,
+            "kept": who < 20,
+            "fate": "kept" if who < 20 else "excluded",
+            "polis_group": None,
+            "decision_ids": [],
         }
         for who in range(22)
-    ]  # fmt: skip
+    ]
     groups = [
-        {"participant_id": who, "group_id": int(who >= 12), "x": float(who), "y": float(who % 3)}
-        for who in range(20)
+        {"participant_id": who, "group_id": int(who >= 12), "x": float(who), "y": float(who % 3)} for who in range(20)
     ]
     changes = [
-        ("0.6", False, [5], [], [], ["P2"]), ("0.7", True, [], [], [], []), ("0.9", False, [], [1, 2, 6], ["P1"], []),
-    ]  # fmt: skip
-    reversed_alone = {"regrouped": False, "n_groups": 2, "entering": [], "reworded_principles": [], "waiting": [],
-                      "gained_principles": []}  # fmt: skip
+        ("0.6", False, [5], [], [], ["P2"]),
+        ("0.7", True, [], [], [], []),
+        ("0.9", False, [], [1, 2, 6], ["P1"], []),
+    ]
+    reversed_alone = {
+        "regrouped": False,
+        "n_groups": 2,
+        "entering": [],
+        "reworded_principles": [],
+        "waiting": [],
+        "gained_principles": [],
+    }
     return ReportInputs(
         title=f"Rules {HOSTILE}",
         public="Twenty neighbours",
@@ -107,17 +149,31 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         representative_statements=REPRESENTATIVE_STATEMENTS.build(
             [
                 {
-                    "group_id": 1, "statement_id": 5, "rank": 1, "side": "disagree", "best_agreed": False,
-                    "eligible": True, "n_side": 2, "n_votes": 2,
-                    "probability": 0.75, "ratio": 3.0, "ratio_z": 2.0, "probability_z": 1.5,
+                    "group_id": 1,
+                    "statement_id": 5,
+                    "rank": 1,
+                    "side": "disagree",
+                    "best_agreed": False,
+                    "eligible": True,
+                    "n_side": 2,
+                    "n_votes": 2,
+                    "probability": 0.75,
+                    "ratio": 3.0,
+                    "ratio_z": 2.0,
+                    "probability_z": 1.5,
                 }
             ]
         ),
         consensus_statements=CONSENSUS_STATEMENTS.build(
             [
                 {
-                    "side": side, "statement_id": key, "rank": 1, "n_side": 15, "n_votes": 20,
-                    "probability": 16 / 22, "probability_z": 2.0,
+                    "side": side,
+                    "statement_id": key,
+                    "rank": 1,
+                    "n_side": 15,
+                    "n_votes": 20,
+                    "probability": 16 / 22,
+                    "probability_z": 2.0,
                 }
                 for side, key in (("agree", 5), ("disagree", 1))
             ]
@@ -125,8 +181,13 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         comment_priorities=COMMENT_PRIORITIES.build(
             [
                 {
-                    "statement_id": key, "n_votes": 20, "n_agree": 10, "n_pass": 1, "extremity": 1.0,
-                    "is_meta": None, "priority": priority,
+                    "statement_id": key,
+                    "n_votes": 20,
+                    "n_agree": 10,
+                    "n_pass": 1,
+                    "extremity": 1.0,
+                    "is_meta": None,
+                    "priority": priority,
                 }
                 for key, priority in ((1, 1.0), (2, 4.0), (5, 4.0))
             ]
@@ -135,8 +196,11 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
             [
                 {"varied": varied, "draw": draw, "n_groups": number, "adjusted_rand": index}
                 for varied, draw, number, index in [
-                    ("participants", 1, 2, 0.9), ("participants", 2, 3, 0.4), ("participants", 3, 2, 1.0),
-                    ("participants", 4, 2, 0.8), ("seed", 1, 2, 1.0),
+                    ("participants", 1, 2, 0.9),
+                    ("participants", 2, 3, 0.4),
+                    ("participants", 3, 2, 1.0),
+                    ("participants", 4, 2, 0.8),
+                    ("seed", 1, 2, 1.0),
                     ("seed", 2, 2, 0.9),
                 ]
             ]
@@ -148,17 +212,32 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         constitution_overlap=CONSTITUTION_OVERLAP.build(
             [
                 {
-                    "arm": "standard", "principle_id": "S1", "other_arm": "public",
-                    "nearest_principle_id": "P1", "similarity": 0.25, "shared": False,
-                    "tags": [], "same_tag_principle_ids": [], "shared_by_tags": None, "framing": "do",
+                    "arm": "standard",
+                    "principle_id": "S1",
+                    "other_arm": "public",
+                    "nearest_principle_id": "P1",
+                    "similarity": 0.25,
+                    "shared": False,
+                    "tags": [],
+                    "same_tag_principle_ids": [],
+                    "shared_by_tags": None,
+                    "framing": "do",
                 }
             ]
         ),
         constitution_comparison=CONSTITUTION_COMPARISON.build(
             [
                 {
-                    "arm": arm, "other_arm": other, "measure": "says what to do", "n": n, "value": value, "low": low,
-                    "high": 1.0, "difference": difference, "difference_low": -0.6, "difference_high": 0.6,
+                    "arm": arm,
+                    "other_arm": other,
+                    "measure": "says what to do",
+                    "n": n,
+                    "value": value,
+                    "low": low,
+                    "high": 1.0,
+                    "difference": difference,
+                    "difference_low": -0.6,
+                    "difference_high": 0.6,
                     "published": published,
                 }
                 for arm, other, n, value, low, difference, published in (
@@ -172,8 +251,14 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         decision_sensitivity=DECISION_SENSITIVITY.build(
             [
                 {
-                    "decision": "gac_threshold", "alternative": value, "chosen": chosen, "n_groups": 2,
-                    "n_selected": 3, "entering": entering, "leaving": leaving, "lost_principles": lost,
+                    "decision": "gac_threshold",
+                    "alternative": value,
+                    "chosen": chosen,
+                    "n_groups": 2,
+                    "n_selected": 3,
+                    "entering": entering,
+                    "leaving": leaving,
+                    "lost_principles": lost,
                     "gained_principles": gained,
                 }
                 for value, chosen, entering, leaving, lost, gained in changes
@@ -182,17 +267,32 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         decision_importance=DECISION_IMPORTANCE.build(
             [
                 {
-                    "rank": 1, "decision": "gac_threshold", "chosen": "0.7", "decision_ids": ["T2"],
-                    "n_alternatives": 2, "n_principles": 2, "lost_principles": ["P1"], "gained_principles": ["P2"],
-                    "n_statements": 4, "difference": 1.0, "difference_if_equal": 0.25, "share": 0.75,
+                    "rank": 1,
+                    "decision": "gac_threshold",
+                    "chosen": "0.7",
+                    "decision_ids": ["T2"],
+                    "n_alternatives": 2,
+                    "n_principles": 2,
+                    "lost_principles": ["P1"],
+                    "gained_principles": ["P2"],
+                    "n_statements": 4,
+                    "difference": 1.0,
+                    "difference_if_equal": 0.25,
+                    "share": 0.75,
                 }
             ]
         ),
         principle_robustness=PRINCIPLE_ROBUSTNESS.build(
             [
                 {
-                    "arm": "public", "principle_id": key, "statement_ids": ids, "in_on_record": inside,
-                    "n_worlds": 8, "n_in": n_in, "share_in": n_in / 8, "hangs_on": ["gac_threshold"],
+                    "arm": "public",
+                    "principle_id": key,
+                    "statement_ids": ids,
+                    "in_on_record": inside,
+                    "n_worlds": 8,
+                    "n_in": n_in,
+                    "share_in": n_in / 8,
+                    "hangs_on": ["gac_threshold"],
                 }
                 for key, ids, inside, n_in in [("P1", [1, 2], True, 6), ("P2", [5], False, 2)]
             ]
@@ -200,15 +300,29 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         decision_reversals=DECISION_REVERSALS.build(
             [
                 {
-                    "reversal": "W2", "kind": "wording", "decision_ids": ["W2"], "subject_ids": [1, 2],
-                    "supposed": "left out", "gac": 0.81, "smallest_group_votes": 10, "leaving": [1, 2],
-                    "lost_principles": ["P1"], "consequence": "Had statements 1 and 2 been left out, P1 would be lost.",
+                    "reversal": "W2",
+                    "kind": "wording",
+                    "decision_ids": ["W2"],
+                    "subject_ids": [1, 2],
+                    "supposed": "left out",
+                    "gac": 0.81,
+                    "smallest_group_votes": 10,
+                    "leaving": [1, 2],
+                    "lost_principles": ["P1"],
+                    "consequence": "Had statements 1 and 2 been left out, P1 would be lost.",
                     **reversed_alone,
                 },
                 {
-                    "reversal": "M3", "kind": "moderation", "decision_ids": ["M3"], "subject_ids": [3],
-                    "supposed": "let in", "gac": None, "smallest_group_votes": None, "leaving": [],
-                    "lost_principles": [], "consequence": "Had statement 3 been let in, nothing would change.",
+                    "reversal": "M3",
+                    "kind": "moderation",
+                    "decision_ids": ["M3"],
+                    "subject_ids": [3],
+                    "supposed": "let in",
+                    "gac": None,
+                    "smallest_group_votes": None,
+                    "leaving": [],
+                    "lost_principles": [],
+                    "consequence": "Had statement 3 been let in, nothing would change.",
                     **reversed_alone,
                 },
             ]
@@ -229,12 +343,9 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         ),
         qualitative_responses=QUALITATIVE_RESPONSES.build(
             [
-                {
-                    "arm": arm, "prompt_id": "q1", "prompt": "Who are you?", "response": HOSTILE,
-                    "refused": arm == "base",
-                }
+                {"arm": arm, "prompt_id": "q1", "prompt": "Who are you?", "response": HOSTILE, "refused": arm == "base"}
                 for arm in ("public", "base")
             ]
         ),
         digests={"statements": "a" * 64, "public/policy": "b" * 64},
-    )  # fmt: skip
+    )

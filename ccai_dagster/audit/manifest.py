@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from ccai_dagster.core.digest import file_digest, value_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
-from ccai_dagster.digest import file_digest, value_digest
-from ccai_dagster.errors import ConsultationError
 
 MANIFEST = "manifest.json"
 """Name of the file, in the folder of a consultation's results."""

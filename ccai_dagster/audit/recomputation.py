@@ -12,24 +12,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.worlds import DECISIONS, World
+from ccai_dagster.audit.sensitivity import DECISIONS, World
 from ccai_dagster.constitution.selection import reaches_cut
-from ccai_dagster.consultation import ModerationMode
+from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.contracts import DECISION_WORLDS
-from ccai_dagster.decisions.verdicts import Ideas
-from ccai_dagster.deliberation.cleaning import (
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.decisions.outcomes import Ideas
+from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
+from ccai_dagster.deliberation.groups import group_participants, one_thread
+from ccai_dagster.deliberation.votes import (
     ModerationVerdict,
+    Procedure,
+    VoteMatrix,
     clean_participants,
     clean_statements,
     clean_votes,
+    in_context,
+    vote_matrix,
 )
-from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
-from ccai_dagster.deliberation.groups import group_participants
-from ccai_dagster.deliberation.one_thread import one_thread
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,7 @@ class Recomputation:
             given = self.inputs
             lenient = world.moderation == "lenient"
             statements = clean_statements(given.raw_statements, given.moderation, lenient)
-            people = clean_participants(
-                given.raw_participants, given.excluded, world.minimum_votes, "", polis
-            )
+            people = clean_participants(given.raw_participants, given.excluded, world.minimum_votes, "", polis)
             votes = clean_votes(given.raw_votes, statements, people)
             kept = people.filter("kept")["participant_id"]
             matrix = vote_matrix(votes, kept, statements["statement_id"])
@@ -125,9 +123,7 @@ def _grouping_method(world: World) -> Procedure:
     return replace(world.method, smoothing="none", aggregation="product", seed=seed)
 
 
-def reached(
-    statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], world: World
-) -> frozenset[int]:
+def reached(statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], world: World) -> frozenset[int]:
     """Return the ids of the statements that reach the cut.
 
     Args:
@@ -187,9 +183,7 @@ def decision_worlds(
     return DECISION_WORLDS.build(rows)
 
 
-def check_record(
-    worlds: pl.DataFrame, inputs: SharedInputs, on_record: World, gac_scores: pl.DataFrame
-) -> None:
+def check_record(worlds: pl.DataFrame, inputs: SharedInputs, on_record: World, gac_scores: pl.DataFrame) -> None:
     """Make sure that the world on record selects what was really selected.
 
     Args:

@@ -13,9 +13,15 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.decisions.chains import replaced_rows
-from ccai_dagster.decisions.decision import WITHDRAWN, Decision, is_decision, is_policy, split_outcome
-from ccai_dagster.decisions.ledger import current
+from ccai_dagster.decisions.ledger import (
+    WITHDRAWN,
+    Decision,
+    current,
+    is_decision,
+    is_policy,
+    replaced_rows,
+    split_outcome,
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.records import Feedback, Records, StatementFacts, read_records
-from ccai_dagster.audit.story import principle_story, statement_story
+from ccai_dagster.audit.trail_sentences import principle_story, statement_story
 from ccai_dagster.contracts import DECISION_TRAIL
 
 
@@ -47,9 +47,7 @@ def decision_trail(
         `decision_ids` holds every decision that touched the row, replaced ones included.
     """
     records = read_records(ledgers)
-    facts = _facts(
-        raw_statements, statements, gac_scores, consensus_stability, selected_statements, constitutions
-    )
+    facts = _facts(raw_statements, statements, gac_scores, consensus_stability, selected_statements, constitutions)
     wanted = None if only is None else set(only)
     rows = [
         _statement_row(facts[statement_id], records)
@@ -59,9 +57,7 @@ def decision_trail(
     for arm in sorted(constitutions):
         feedback = _feedback(arm, preference_pairs, adherence)
         rows += [
-            _principle_row(
-                principle, arm, feedback.get(principle["principle_id"], Feedback()), records, facts
-            )
+            _principle_row(principle, arm, feedback.get(principle["principle_id"], Feedback()), records, facts)
             for principle in constitutions[arm].to_dicts()
             if wanted is None or f"principle:{arm}/{principle['principle_id']}" in wanted
         ]
@@ -139,11 +135,7 @@ def _fate(facts: StatementFacts, records: Records) -> str:
 
 
 def _principle_row(
-    principle: dict[str, Any],
-    arm: str,
-    feedback: Feedback,
-    records: Records,
-    facts: Mapping[int, StatementFacts],
+    principle: dict[str, Any], arm: str, feedback: Feedback, records: Records, facts: Mapping[int, StatementFacts]
 ) -> dict[str, Any]:
     sources = [facts[key] for key in principle["statement_ids"] if key in facts]
     story, decision_ids = principle_story(principle, arm, feedback, records, sources)
@@ -191,9 +183,7 @@ def _by_id(table: pl.DataFrame) -> dict[int, dict[str, Any]]:
 def _principles_of(constitutions: Mapping[str, pl.DataFrame]) -> dict[int, list[tuple[str, str]]]:
     leads_to: dict[int, list[tuple[str, str]]] = {}
     for arm in sorted(constitutions):
-        for principle_id, statement_ids in (
-            constitutions[arm].select("principle_id", "statement_ids").iter_rows()
-        ):
+        for principle_id, statement_ids in constitutions[arm].select("principle_id", "statement_ids").iter_rows():
             for statement_id in statement_ids:
                 leads_to.setdefault(statement_id, []).append((arm, principle_id))
     return leads_to

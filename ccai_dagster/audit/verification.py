@@ -28,12 +28,12 @@ from ccai_dagster.audit.manifest import (
     row_digests,
 )
 from ccai_dagster.constitution.principles import constitution_digest
-from ccai_dagster.consultation import LEDGERS
+from ccai_dagster.consultation.folder import LEDGERS
 from ccai_dagster.contracts import CONSTITUTION, FILE, MODEL, MODEL_STAGES, PROMPTS
+from ccai_dagster.core.digest import SHORT, table_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
-from ccai_dagster.digest import SHORT, table_digest
-from ccai_dagster.errors import ConsultationError
 
 SHOWN = 6
 """Names that one sentence lists; the others are counted."""
@@ -69,9 +69,7 @@ class Verification:
     notes: tuple[str, ...]
 
 
-def verify(
-    manifest: Manifest, untouched: bool, places: Mapping[str, Path], report: Path | None = None
-) -> Verification:
+def verify(manifest: Manifest, untouched: bool, places: Mapping[str, Path], report: Path | None = None) -> Verification:
     """Compute every digest again and compare.
 
     Args:
@@ -85,8 +83,11 @@ def verify(
     there = {name: path for name, path in paths.items() if path.is_file()}
     found = describe_files(there)
     wrong = [] if untouched else [Mismatch(MANIFEST, "its text has another digest than it states itself")]
-    wrong += [_compare(name, expected, found.get(name)) for name, expected in manifest.files.items()
-              if found.get(name) != expected]  # fmt: skip
+    wrong += [
+        _compare(name, expected, found.get(name))
+        for name, expected in manifest.files.items()
+        if found.get(name) != expected
+    ]
     intact = {name: path for name, path in there.items() if found[name] == manifest.files[name]}
     wrong += _tables(manifest, there, intact)
     wrong += _models(manifest, found)
@@ -99,9 +100,7 @@ def verify(
     for name in found:
         place = name.partition("/")[0]
         counted[place] = counted.get(place, 0) + 1
-    return Verification(
-        counted, tuple(sorted(wrong, key=lambda each: each.name)), tuple(_notes(manifest, places))
-    )
+    return Verification(counted, tuple(sorted(wrong, key=lambda each: each.name)), tuple(_notes(manifest, places)))
 
 
 def _path(name: str, places: Mapping[str, Path]) -> Path:
@@ -114,11 +113,7 @@ def _path(name: str, places: Mapping[str, Path]) -> Path:
 def _compare(name: str, expected: FileRecord, found: FileRecord | None) -> Mismatch:
     if found is None:
         return Mismatch(name, "is not there any more")
-    size = (
-        ""
-        if found.n_bytes == expected.n_bytes
-        else f", {found.n_bytes:,} bytes instead of {expected.n_bytes:,}"
-    )
+    size = "" if found.n_bytes == expected.n_bytes else f", {found.n_bytes:,} bytes instead of {expected.n_bytes:,}"
     return Mismatch(name, f"was changed: its SHA-256 is {found.sha256}, on record is {expected.sha256}{size}")
 
 
@@ -145,9 +140,7 @@ def _tables(manifest: Manifest, there: Mapping[str, Path], intact: Mapping[str, 
             continue
         versions = content_versions(key, table)
         if made.data_version not in versions:
-            yield Mismatch(
-                name, f"its content has the digest {versions[0]}, its data version is {made.data_version}"
-            )
+            yield Mismatch(name, f"its content has the digest {versions[0]}, its data version is {made.data_version}")
 
 
 def content_versions(key: str, table: pl.DataFrame) -> tuple[str, ...]:
@@ -203,15 +196,13 @@ def _ledgers(manifest: Manifest, consultation: Path) -> Iterator[Mismatch]:
         if told:
             yield Mismatch(name, f"{'; '.join(told)} since the manifest was written")
         consumers = [
-            key for key, made in manifest.materializations.items()
-            if made.inputs.get(source, version) != version
-        ]  # fmt: skip
+            key for key, made in manifest.materializations.items() if made.inputs.get(source, version) != version
+        ]
         if consumers:
             used = manifest.materializations[consumers[0]].inputs[source]
             yield Mismatch(
                 name,
-                f"has the version {version[:SHORT]}, and {_named(consumers, 'asset')} used the version "
-                f"{used[:SHORT]}",
+                f"has the version {version[:SHORT]}, and {_named(consumers, 'asset')} used the version {used[:SHORT]}",
             )
 
 
@@ -221,9 +212,7 @@ def _inputs(manifest: Manifest) -> Iterator[Mismatch]:
     for key, made in manifest.materializations.items():
         older = sorted(name for name, version in made.inputs.items() if present.get(name, version) != version)
         if older:
-            yield Mismatch(
-                f"{TABLES}/{key}.parquet", f"was made from another version of {_named(older, 'asset')}"
-            )
+            yield Mismatch(f"{TABLES}/{key}.parquet", f"was made from another version of {_named(older, 'asset')}")
 
 
 def _written(manifest: Manifest, there: Mapping[str, Path]) -> Iterator[Mismatch]:
@@ -239,9 +228,8 @@ def _written(manifest: Manifest, there: Mapping[str, Path]) -> Iterator[Mismatch
         listed = set(_DIGEST.findall(text))
         own = {"audit_report", "provenance"}
         missing = sorted(
-            key for key, made in manifest.materializations.items()
-            if key not in own and made.data_version not in listed
-        )  # fmt: skip
+            key for key, made in manifest.materializations.items() if key not in own and made.data_version not in listed
+        )
         if missing:
             yield Mismatch(REPORT_NAME, f"does not list the version on record of {_named(missing, 'asset')}")
     if PROVENANCE_NAME in there:
@@ -256,13 +244,12 @@ def _provenance(manifest: Manifest, path: Path) -> Iterator[Mismatch]:
         yield Mismatch(PROVENANCE_NAME, f"cannot be read as PROV-JSON ({error})")
         return
     missing = sorted(
-        key for key, made in manifest.materializations.items()
+        key
+        for key, made in manifest.materializations.items()
         if key != "provenance" and (key, made.data_version) not in told
-    )  # fmt: skip
+    )
     if missing:
-        yield Mismatch(
-            PROVENANCE_NAME, f"does not tell of the version on record of {_named(missing, 'asset')}"
-        )
+        yield Mismatch(PROVENANCE_NAME, f"does not tell of the version on record of {_named(missing, 'asset')}")
 
 
 def _copy(manifest: Manifest, report: Path) -> Iterator[Mismatch]:
@@ -270,9 +257,7 @@ def _copy(manifest: Manifest, report: Path) -> Iterator[Mismatch]:
     if expected is None:
         yield Mismatch(str(report), "no report is on record here to compare it with")
     elif found.sha256 != expected.sha256:
-        yield Mismatch(
-            str(report), f"has the SHA-256 {found.sha256}; the report on record has {expected.sha256}"
-        )
+        yield Mismatch(str(report), f"has the SHA-256 {found.sha256}; the report on record has {expected.sha256}")
 
 
 def _notes(manifest: Manifest, places: Mapping[str, Path]) -> Iterator[str]:

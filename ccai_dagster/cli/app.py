@@ -15,10 +15,10 @@ from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, compare, prompts
 from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_FOLDER, ROLE, mendable_errors
-from ccai_dagster.consultation import LEDGERS, chosen_consultation
+from ccai_dagster.consultation.folder import LEDGERS, chosen_consultation
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home, home_root
 from ccai_dagster.core.text import printable_lines
-from ccai_dagster.errors import ConsultationError
-from resources.home import Home, home_root
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,9 +48,7 @@ def review(
 def decide(
     kind: KIND,
     subjects: Annotated[str, typer.Argument(help="Ids or names, separated by spaces: '16 19'.")],
-    outcome: Annotated[
-        str, typer.Argument(help="As in the ledger: in, 'out: duplicate', 'principle: ...', 0.6.")
-    ],
+    outcome: Annotated[str, typer.Argument(help="As in the ledger: in, 'out: duplicate', 'principle: ...', 0.6.")],
     reason: Annotated[str, typer.Option(help="Why, in your own words.")],
     role: Annotated[str, typer.Option("--as", help=ROLE)],
     consultation: CONSULTATION = None,
@@ -58,14 +56,13 @@ def decide(
     policy_ref: Annotated[str | None, typer.Option(help="The rule it follows.")] = None,
     suggested_by: Annotated[str | None, typer.Option(help="What proposed it, if not a person.")] = None,
     digest: Annotated[
-        str | None,
-        typer.Option(help="Of the constitution signed off, at least 12 characters; only for signoff."),
+        str | None, typer.Option(help="Of the constitution signed off, at least 12 characters; only for signoff.")
     ] = None,
 ) -> None:
     """Record one decision."""
     from ccai_dagster.cli.decide import decide_one
     from ccai_dagster.cli.open_consultation import open_consultation
-    from ccai_dagster.decisions.decision import split_ids
+    from ccai_dagster.decisions.ledger import split_ids
     from ccai_dagster.decisions.recording import Answer
 
     answer = Answer(
@@ -83,9 +80,7 @@ def decide(
 
 @app.command()
 @mendable_errors()
-def status(
-    consultation: CONSULTATION_FOLDER = None,
-) -> None:
+def status(consultation: CONSULTATION_FOLDER = None) -> None:
     """Show what is decided, undecided, lapsed and disputed, kind by kind, and how often two people agreed."""
     from ccai_dagster.cli.decide import show_status
     from ccai_dagster.cli.open_consultation import open_consultation
@@ -107,9 +102,7 @@ def asked_moderation() -> Moderation:
             "Name --moderation strict (a statement nobody moderated is out) or --moderation lenient (it is in). It is "
             "a setting of the conversation in Polis that no export states."
         )
-    typer.echo(
-        "Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?"
-    )
+    typer.echo("Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?")
     return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
 
 
@@ -137,9 +130,7 @@ def run(
     if outcome.failed:
         for message in outcome.failed:
             typer.secho(printable_lines(message), fg=typer.colors.RED, err=True)
-        raise ConsultationError(
-            "The run stopped. What was made before stands; mend what is named above and run again."
-        )
+        raise ConsultationError("The run stopped. What was made before stands; mend what is named above and run again.")
     made = f"{len(outcome.materialized)} assets materialized in {outcome.seconds:.0f} s"
     if outcome.fresh:
         made += f"; {len(outcome.fresh)} skipped, since their inputs, code and settings have not changed"
@@ -166,12 +157,10 @@ def new(
         ),
     ] = None,
     moderation: Annotated[
-        Moderation | None,
-        typer.Option(help="Whether statements nobody moderated are out (strict) or in (lenient)."),
+        Moderation | None, typer.Option(help="Whether statements nobody moderated are out (strict) or in (lenient).")
     ] = None,
     from_ccai: Annotated[
-        Path | None,
-        typer.Option(help="Files of the public CCAI repository with the decision tables beside them."),
+        Path | None, typer.Option(help="Files of the public CCAI repository with the decision tables beside them.")
     ] = None,
 ) -> None:
     """Make a consultation folder, from an export of your own or from the published files of CCAI."""
@@ -213,12 +202,35 @@ def ui(
         "DO_NOT_TRACK": "true",
     }
     commands = [
-        [sys.executable, "-m", "dagster", "dev", "-m", "ccai_dagster.definitions", "-a", "defs",
-         "-h", "127.0.0.1", "-p", str(dagster_port)],
-        [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", home.mlflow_uri,
-         "--default-artifact-root", (root / "mlflow-artifacts").as_uri(),
-         "--host", "127.0.0.1", "--port", str(mlflow_port)],
-    ]  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "dagster",
+            "dev",
+            "-m",
+            "ccai_dagster.definitions",
+            "-a",
+            "defs",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(dagster_port),
+        ],
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--backend-store-uri",
+            home.mlflow_uri,
+            "--default-artifact-root",
+            (root / "mlflow-artifacts").as_uri(),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(mlflow_port),
+        ],
+    ]
     typer.echo(f"Dagster  http://127.0.0.1:{dagster_port}  (the lineage is under Assets, View lineage)")
     typer.echo(f"MLflow   http://127.0.0.1:{mlflow_port}")
     typer.echo("Ctrl-C stops both.")

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ccai_dagster.cli.options import CONSULTATION, LONGEST, mendable_errors
-from ccai_dagster.consultation import SAMPLE, chosen_consultation
+from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home, home_root, place
 from ccai_dagster.core.text import printable
-from ccai_dagster.errors import ConsultationError
-from resources.home import Home, home_root, place
 
 if TYPE_CHECKING:
+    from ccai_dagster.audit.evidence import Explanation
     from ccai_dagster.audit.manifest import Manifest
-    from ccai_dagster.audit.questions.evidence import Explanation
 
 WIDEST = 110
 """Columns of a printed line."""
@@ -41,9 +41,9 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="For machines: everything, in full.")] = False,
 ) -> None:
     """Tell why something is as it is: what happened to it, who decided, and in which runs it can be seen."""
+    from ccai_dagster.audit.answers import answers
+    from ccai_dagster.audit.evidence import Evidence
     from ccai_dagster.audit.manifest import read_manifest
-    from ccai_dagster.audit.questions.evidence import Evidence
-    from ccai_dagster.audit.questions.lookup import answers
 
     chosen = chosen_consultation(consultation)
     home = Home(home_root(), chosen.name)
@@ -73,16 +73,9 @@ def verify(
 ) -> None:
     """Compute all digests again, from artifacts and ledgers, and say exactly what does not match."""
     from ccai_dagster.audit.manifest import CONSULTATION as CONSULTATION_FILES
-    from ccai_dagster.audit.manifest import (
-        DOWNLOADS,
-        MODELS,
-        REPORT,
-        SAMPLE_FILES,
-        TABLES,
-        read_manifest,
-    )
+    from ccai_dagster.audit.manifest import DOWNLOADS, MODELS, REPORT, SAMPLE_FILES, TABLES, read_manifest
     from ccai_dagster.audit.verification import verify as verified
-    from ccai_dagster.digest import file_digest
+    from ccai_dagster.core.digest import file_digest
 
     began = time.monotonic()
     path = _manifest(what, consultation)
@@ -107,9 +100,7 @@ def verify(
         for each in found.mismatches:
             typer.secho(printable(f"{each.name}: {each.what}.", LONGEST), fg=typer.colors.RED, err=True)
         raise ConsultationError(f"{len(found.mismatches)} things do not match {path}.")
-    typer.echo(
-        f"Everything is as the run left it. The manifest's own SHA-256, to compare: {file_digest(path)}"
-    )
+    typer.echo(f"Everything is as the run left it. The manifest's own SHA-256, to compare: {file_digest(path)}")
 
 
 def _manifest(what: Path | None, consultation: Path | None) -> Path:
@@ -138,9 +129,7 @@ def _manifest(what: Path | None, consultation: Path | None) -> Path:
     chosen = what if what is not None and (what / "consultation.yaml").is_file() else consultation
     found = Home(home_root(), chosen_consultation(chosen).name).manifest
     if not found.is_file():
-        raise ConsultationError(
-            f"{found}: not found, so there is nothing to compare with. `ccai run` writes it."
-        )
+        raise ConsultationError(f"{found}: not found, so there is nothing to compare with. `ccai run` writes it.")
     return found
 
 
@@ -170,18 +159,14 @@ def _printed(found: "list[Explanation]", width: int) -> Iterator[str]:
             yield f"  Decisions ({len(answer.decisions)}; `ccai audit ID` tells more of each)"
             for each in answer.decisions:
                 told = f"{each.decision_id}  {each.kind}, {each.decided_by}, {each.decided_at[:10]}"
-                yield from _wrapped(
-                    f"{told}{'' if each.counts else ', replaced'}: {each.outcome}", width, "    "
-                )
+                yield from _wrapped(f"{told}{'' if each.counts else ', replaced'}: {each.outcome}", width, "    ")
         if answer.seen:
             yield ""
             yield "  Where it can be seen (`ccai ui` opens Dagster and MLflow)"
             for seen in answer.seen:
                 mlflow = f", MLflow run {seen.mlflow_run}" if seen.mlflow_run else ""
                 yield from _wrapped(
-                    f"{seen.asset}  {seen.data_version[:12]}  Dagster run {seen.dagster_run}{mlflow}",
-                    width,
-                    "    ",
+                    f"{seen.asset}  {seen.data_version[:12]}  Dagster run {seen.dagster_run}{mlflow}", width, "    "
                 )
         for note in answer.notes:
             yield ""
@@ -191,6 +176,9 @@ def _printed(found: "list[Explanation]", width: int) -> Iterator[str]:
 def _wrapped(text: Any, width: int, indent: str, bullet: str = "") -> list[str]:
     later = indent + " " * len(bullet) + ("" if bullet else "  ")
     return textwrap.wrap(
-        printable(str(text), LONGEST), width, initial_indent=indent + bullet, subsequent_indent=later,
+        printable(str(text), LONGEST),
+        width,
+        initial_indent=indent + bullet,
+        subsequent_indent=later,
         break_on_hyphens=False,
-    ) or [indent + bullet]  # fmt: skip
+    ) or [indent + bullet]

@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from ccai_dagster.cli.options import CONSULTATION, mendable_errors
-from ccai_dagster.consultation import chosen_consultation
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.consultation.folder import chosen_consultation
+from ccai_dagster.core.errors import ConsultationError
 
 app = typer.Typer(
-    no_args_is_help=True,
-    help="Have people compare the responses of two arms, without knowing whose they are.",
+    no_args_is_help=True, help="Have people compare the responses of two arms, without knowing whose they are."
 )
 WORTH_SEEING = 30
 """Difference in Elo whose price in comparisons is told; 30 is odds of 54 to 46."""
@@ -30,9 +29,9 @@ def export_pairs(
 ) -> None:
     """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
     from ccai_dagster.cli.open_consultation import open_consultation
-    from ccai_dagster.evaluation import power_of_comparisons as power
-    from ccai_dagster.evaluation.rating_files import KEY_FILE
     from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
+    from ccai_dagster.evaluation.ratings import KEY_FILE
+    from ccai_dagster.statistics import bradley_terry as power
 
     opened = open_consultation(consultation)
     chosen, comparisons = opened.consultation, opened.table("comparisons")
@@ -45,8 +44,7 @@ def export_pairs(
     typer.echo(f"Who wrote which stands in {chosen.ratings / KEY_FILE}; raters must not see it.")
     if sheet.n_identical:
         typer.echo(
-            f"{sheet.n_identical} of the {sheet.n_pairs} pairs there are have identical responses and need no "
-            "rater."
+            f"{sheet.n_identical} of the {sheet.n_pairs} pairs there are have identical responses and need no rater."
         )
     smallest = power.smallest_difference(power.elo_error(len(sheet.rows)))
     needed = power.comparisons_needed(WORTH_SEEING)
@@ -60,9 +58,7 @@ def export_pairs(
 @mendable_errors()
 def import_pairs(
     file: Annotated[Path, typer.Argument(help="The CSV file with the ratings filled in.")],
-    rater: Annotated[
-        str, typer.Option(help="Role or pseudonym of who rated, such as rater-1; never a name.")
-    ],
+    rater: Annotated[str, typer.Option(help="Role or pseudonym of who rated, such as rater-1; never a name.")],
     consultation: CONSULTATION = None,
 ) -> None:
     """Check one rater's ratings and keep them in the consultation."""
@@ -76,8 +72,6 @@ def import_pairs(
         "not rated yet."
     )
     if ratings["rater"].n_unique() == 1:
-        typer.echo(
-            f"{rater} is the only rater so far: intervals will hold for {rater}, not for other people."
-        )
+        typer.echo(f"{rater} is the only rater so far: intervals will hold for {rater}, not for other people.")
     if found.added:
         typer.echo("`ccai run` brings them into elo_scores.")

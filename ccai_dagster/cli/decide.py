@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from ccai_dagster.cli.open_consultation import OpenConsultation
-from ccai_dagster.consultation import LEDGERS
+from ccai_dagster.consultation.folder import LEDGERS
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DIGESTED, STATES, AgendaItem
-from ccai_dagster.decisions.decision import Decision, is_decision, split_outcome
-from ccai_dagster.decisions.doubles import (
+from ccai_dagster.decisions.independent_decisions import (
     agreements,
     asks_for_two,
     disagreeing,
@@ -18,11 +18,9 @@ from ccai_dagster.decisions.doubles import (
     subject_name,
     subjects_of,
 )
-from ccai_dagster.decisions.ledger import current
+from ccai_dagster.decisions.ledger import Decision, current, is_decision, split_outcome
+from ccai_dagster.decisions.outcomes import VALUES, parse_value, policies
 from ccai_dagster.decisions.recording import Answer, record
-from ccai_dagster.decisions.settled_values import VALUES, parse_value
-from ccai_dagster.decisions.verdicts import policies
-from ccai_dagster.errors import ConsultationError
 
 SIGNED = 12
 """Fewest characters of a constitution's digest that a person types to sign it."""
@@ -30,9 +28,7 @@ SHOWN = 12
 """Subjects or findings of a kind that the status lists; the rest is counted."""
 
 
-def record_decision(
-    opened: OpenConsultation, answer: Answer, seen: Sequence[str] | None = None
-) -> list[Decision]:
+def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str] | None = None) -> list[Decision]:
     """Append a decision, with the digest of what it was taken on.
 
     Args:
@@ -112,9 +108,7 @@ def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:
     return f"{named}: moderated out, so there is nothing to decide on."
 
 
-def decide_one(
-    opened: OpenConsultation, answer: Answer, digest: str | None, say: Callable[[str], None]
-) -> None:
+def decide_one(opened: OpenConsultation, answer: Answer, digest: str | None, say: Callable[[str], None]) -> None:
     """Record one decision and say under which id.
 
     Args:
@@ -183,9 +177,7 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
             f"{each.alike} alike ({each.observed:.0%}); Cohen's kappa {kappa}"
         )
     for choice in policies(ledger):
-        told.append(
-            f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}"
-        )
+        told.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
     errors = [each for each in opened.findings(kind) if each.severity == "error"]
     for found in errors[:SHOWN]:
         row = f"row {found.decision_id}" if found.decision_id else subject_name(kind, found.subject.split())

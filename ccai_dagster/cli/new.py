@@ -17,7 +17,7 @@ import yaml
 
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import select_statements, worded_statements
-from ccai_dagster.consultation import (
+from ccai_dagster.consultation.folder import (
     LEDGERS,
     SAMPLE,
     Consultation,
@@ -25,20 +25,18 @@ from ccai_dagster.consultation import (
     is_address,
     read_consultation,
 )
+from ccai_dagster.core.digest import SHORT, text_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
-from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
-from ccai_dagster.decisions.decision import Decision
-from ccai_dagster.decisions.ledger import read_ledger, write_ledger
-from ccai_dagster.decisions.settled_values import VALUES, thresholds
-from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.deliberation import cleaning, consensus, groups
-from ccai_dagster.deliberation.importing.csv_columns import read_header, read_text_csv
+from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
+from ccai_dagster.decisions.outcomes import VALUES, exclusions, moderation_verdicts, statement_ideas, thresholds
+from ccai_dagster.deliberation import consensus, groups
+from ccai_dagster.deliberation.importing.columns import read_header, read_text_csv
 from ccai_dagster.deliberation.importing.files import ROLES, SourceFile, VoteFiles, find_vote_files
-from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.deliberation.vote_matrix import in_context, vote_matrix
-from ccai_dagster.digest import SHORT, text_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.votes import clean_participants, clean_statements, clean_votes, in_context, vote_matrix
+from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
 from resources.vote_source import VoteSource
 
 PERSONAL_CODE = "xid"
@@ -151,10 +149,12 @@ def from_ccai(source: Path, destination: Path) -> list[str]:
     sign_off(destination, digests)
     return [
         *lines,
-        *(f"  {arm}: {table.height} principles, signed off as {digests[arm][:SHORT]}…"
-          for arm, table in constitutions.items()),
+        *(
+            f"  {arm}: {table.height} principles, signed off as {digests[arm][:SHORT]}…"
+            for arm, table in constitutions.items()
+        ),
         f"Next: ccai run {destination}",
-    ]  # fmt: skip
+    ]
 
 
 def _constitutions(consultation: Consultation) -> dict[str, pl.DataFrame]:
@@ -172,27 +172,23 @@ def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
     ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
     settled = thresholds(ledgers["threshold"], consultation.file.seed)
     imported = read_votes(Path(consultation.votes))
-    statements = cleaning.clean_statements(
-        imported.raw_statements,
-        moderation_verdicts(ledgers["moderation"]),
-        consultation.file.moderation == "lenient",
+    statements = clean_statements(
+        imported.raw_statements, moderation_verdicts(ledgers["moderation"]), consultation.file.moderation == "lenient"
     )
-    participants = cleaning.clean_participants(
+    participants = clean_participants(
         imported.raw_participants,
         exclusions(ledgers["exclusion"]),
         settled.minimum_votes,
         "",
         imported.raw_votes["statement_id"].n_unique() if settled.procedure.name == "polis" else None,
     )
-    votes = cleaning.clean_votes(imported.raw_votes, statements, participants)
+    votes = clean_votes(imported.raw_votes, statements, participants)
     matrix = vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
     matrix = in_context(matrix, imported.raw_votes, participants)
     grouped = groups.group_participants(matrix, settled.procedure).labels
     scores = consensus.gac_scores(matrix, grouped, settled.procedure)
     worded = worded_statements(ledgers["wording"], ledgers["merge"], statements)
-    selected = select_statements(
-        scores, statements, statement_ideas(ledgers["idea"]), settled.cut, [], worded
-    )
+    selected = select_statements(scores, statements, statement_ideas(ledgers["idea"]), settled.cut, [], worded)
     return derive_constitution(arm, selected, worded)
 
 
@@ -216,25 +212,13 @@ def _moderation(raw_statements: pl.DataFrame) -> list[Decision]:
     outcomes = {1: "in", -1: "out: moderated out in Polis"}
     moderated = raw_statements.filter(pl.col("moderated") != 0).sort("statement_id")
     return [
-        _decision(
-            "moderation",
-            number,
-            (str(row["statement_id"]),),
-            outcomes[row["moderated"]],
-            reason,
-            [row["text"]],
-        )
+        _decision("moderation", number, (str(row["statement_id"]),), outcomes[row["moderated"]], reason, [row["text"]])
         for number, row in enumerate(moderated.iter_rows(named=True), start=1)
     ]
 
 
 def _decision(
-    kind: str,
-    number: int,
-    subjects: tuple[str, ...],
-    outcome: str,
-    reason: str,
-    texts: Sequence[str] | None = None,
+    kind: str, number: int, subjects: tuple[str, ...], outcome: str, reason: str, texts: Sequence[str] | None = None
 ) -> Decision:
     return Decision(
         decision_id=f"{kind}-{number}",

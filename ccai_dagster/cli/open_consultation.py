@@ -14,27 +14,37 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation import LEDGERS, Consultation, chosen_consultation, is_address
+from ccai_dagster.consultation.folder import LEDGERS, Consultation, chosen_consultation, is_address
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
+from ccai_dagster.core.home import Home, home_root, place
 from ccai_dagster.decisions import checks
-from ccai_dagster.decisions.agenda import AgendaItem, Basis, Proposal, agenda
-from ccai_dagster.decisions.findings import Finding, refusal, texts_by_subject, texts_digest
-from ccai_dagster.decisions.ledger import current, read_ledger
-from ccai_dagster.decisions.settled_values import VALUES, policy_subjects
-from ccai_dagster.decisions.suggestions import (
+from ccai_dagster.decisions.agenda import (
     NEAR_DUPLICATE,
     ODD_VOTES,
     SAME_WORDS,
+    AgendaItem,
+    Basis,
+    Proposal,
     SameWords,
+    agenda,
     odd_participants,
 )
-from ccai_dagster.decisions.verdicts import moderation_verdicts
-from ccai_dagster.decisions.wordings import Wording, WordingSource, merges, wording_source, wordings
-from ccai_dagster.deliberation.cleaning import clean_statements
-from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
+from ccai_dagster.decisions.ledger import current, read_ledger
+from ccai_dagster.decisions.outcomes import (
+    VALUES,
+    Wording,
+    WordingSource,
+    merges,
+    moderation_verdicts,
+    policy_subjects,
+    wording_source,
+    wordings,
+)
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.errors import ConsultationError
-from resources.home import Home, home_root, place
+from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.votes import clean_statements
 
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
 

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable_lines
-from ccai_dagster.errors import ConsultationError
 
 _WHICH = "Consultation folder; by default CCAI_CONSULTATION, else the sample."
 CONSULTATION = Annotated[Path | None, typer.Option(help=_WHICH)]

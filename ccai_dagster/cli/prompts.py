@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ccai_dagster.cli.options import CONSULTATION, ROLE, mendable_errors
-from ccai_dagster.consultation import SAMPLE, Consultation
+from ccai_dagster.consultation.folder import SAMPLE, Consultation
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
 from ccai_dagster.core.text import printable
-from ccai_dagster.errors import ConsultationError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.feedback.language_model import LanguageModel
-    from ccai_dagster.feedback.prompt_files import WaitingDraft
+    from ccai_dagster.feedback.prompt_coverage import WaitingDraft
 
-app = typer.Typer(
-    no_args_is_help=True, help="Draft prompts for principles that have too few, and accept drafts."
-)
+app = typer.Typer(no_args_is_help=True, help="Draft prompts for principles that have too few, and accept drafts.")
 BATCH = 16
 
 
@@ -48,8 +46,14 @@ def draft(
 ) -> None:
     """Write drafts to prompts_drafted.csv in the consultation folder, for a person to look at."""
     from ccai_dagster.cli.open_consultation import open_consultation
-    from ccai_dagster.feedback import prompt_drafts
-    from ccai_dagster.feedback.prompt_files import FILE_NAME, add_drafts, read_drafts
+    from ccai_dagster.feedback.prompt_coverage import (
+        FILE_NAME,
+        add_drafts,
+        draft_from_words,
+        draft_with_model,
+        read_drafts,
+        wanted_prompts,
+    )
     from ccai_dagster.feedback.prompts import read_themes
 
     opened = open_consultation(consultation)
@@ -57,7 +61,7 @@ def draft(
     path = chosen.folder / FILE_NAME
     waiting = read_drafts(path)
     prompts, coverage, minimum = _coverage(opened)
-    wanted = prompt_drafts.wanted_prompts(
+    wanted = wanted_prompts(
         coverage,
         minimum,
         [each.cells["principle"] for each in waiting.values()],
@@ -73,16 +77,14 @@ def draft(
     if not wanted:
         return
     if with_model:
-        found = prompt_drafts.draft_with_model(_model(opened), wanted, chosen.file.seed)
+        found = draft_with_model(_model(opened), wanted, chosen.file.seed)
     else:
-        found = [prompt_drafts.draft_from_words(each, chosen.file.seed) for each in wanted]
+        found = [draft_from_words(each, chosen.file.seed) for each in wanted]
     drafts = [each for each in found if each is not None]
     if drafts:
         add_drafts(path, drafts)
     for each in drafts:
-        about = (
-            f"{printable(each.wanted.prompt_id)} ({each.wanted.purpose}, {printable(each.wanted.principle)})"
-        )
+        about = f"{printable(each.wanted.prompt_id)} ({each.wanted.purpose}, {printable(each.wanted.principle)})"
         typer.echo(f"{about}: {printable(each.text)}")
     for missing, made in zip(wanted, found, strict=True):
         if made is None:
@@ -105,13 +107,7 @@ def accept(
 ) -> None:
     """Move drafts to the prompt database, and record who accepted them."""
     from ccai_dagster.cli.open_consultation import open_consultation
-    from ccai_dagster.feedback.prompt_files import (
-        FILE_NAME,
-        add_prompts,
-        checked_drafts,
-        new_prompts,
-        remove_drafts,
-    )
+    from ccai_dagster.feedback.prompt_coverage import FILE_NAME, add_prompts, checked_drafts, new_prompts, remove_drafts
     from ccai_dagster.feedback.prompts import read_themes
 
     opened = open_consultation(consultation)
@@ -130,7 +126,7 @@ def accept(
 
 def _coverage(opened: OpenConsultation) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Return the prompts, their coverage as things are now, and the minimum."""
-    from ccai_dagster.decisions.settled_values import training_decisions
+    from ccai_dagster.decisions.outcomes import training_decisions
     from ccai_dagster.feedback.prompt_coverage import prompt_coverage
     from ccai_dagster.feedback.prompts import read_prompts
 
@@ -149,9 +145,9 @@ def _coverage(opened: OpenConsultation) -> tuple[pl.DataFrame, pl.DataFrame, int
 def _record(opened: OpenConsultation, draft: WaitingDraft, role: str, reason: str) -> str:
     """Put a row into the training ledger, unless an interrupted acceptance has done so; say which row it is."""
     from ccai_dagster.cli.decide import record_decision
+    from ccai_dagster.core.digest import text_digest
     from ccai_dagster.decisions.ledger import current
     from ccai_dagster.decisions.recording import Answer
-    from ccai_dagster.digest import text_digest
 
     cells = draft.cells
     digest = text_digest(cells["text"])
@@ -182,8 +178,8 @@ def _check_own_prompts(consultation: Consultation) -> None:
 
 def _model(opened: OpenConsultation) -> LanguageModel:
     """Load the base model of the last run."""
+    from ccai_dagster.core.home import Home, home_root
     from ccai_dagster.stages.transformers_model import TransformersModel
-    from resources.home import Home, home_root
     from resources.model_store import ModelStore
 
     record = opened.table("base_model")

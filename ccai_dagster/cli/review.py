@@ -17,17 +17,14 @@ import typer
 from ccai_dagster.cli.decide import SIGNED, confirmation, record_decision
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
-from ccai_dagster.decisions.agenda import AgendaItem
-from ccai_dagster.decisions.chains import replaced_rows
-from ccai_dagster.decisions.decision import VERBS, WITHDRAWN, split_ids
-from ccai_dagster.decisions.doubles import subject_name, subjects_of
+from ccai_dagster.decisions.agenda import DRAFT, AgendaItem, SameWords, draft_principle
+from ccai_dagster.decisions.independent_decisions import subject_name, subjects_of
+from ccai_dagster.decisions.ledger import VERBS, WITHDRAWN, replaced_rows, split_ids
+from ccai_dagster.decisions.outcomes import VALUES, policies
 from ccai_dagster.decisions.recording import Answer
-from ccai_dagster.decisions.settled_values import VALUES
-from ccai_dagster.decisions.suggestions import DRAFT, SameWords, draft_principle
-from ccai_dagster.decisions.verdicts import policies
-from ccai_dagster.deliberation.group_names import group_name
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.deliberation.votes import group_name
 
 Say = Callable[[str], None]
 SKIP, BACK, QUIT, TAKE = ("s", "skip"), ("b", "back"), ("q", "quit"), ("draft",)
@@ -262,11 +259,7 @@ class Background:
                 yield f"   typed as “{printable(raw['text'], QUOTED)}”"
             yield f"   {_origin(raw)}"
             yield from self._figures(key)
-        if (
-            self._kind == "wording"
-            and len(ids) > 1
-            and (source := self._desk.wording_sources()(item.subject))
-        ):
+        if self._kind == "wording" and len(ids) > 1 and (source := self._desk.wording_sources()(item.subject)):
             yield f"merged ({source.merge_id}): “{printable(source.text)}”"
         for key in ids:
             for other, similarity in self._words.nearest(key):
@@ -287,11 +280,7 @@ class Background:
             if known and known["gac_low"] is not None:
                 interval = f" [{known['gac_low']:.2f}, {known['gac_high']:.2f}]"
             place = self._selected.get(key)
-            reached = (
-                f", rank {place['rank']}, {'reaches' if place['selected'] else 'below'} the cut"
-                if place
-                else ""
-            )
+            reached = f", rank {place['rank']}, {'reaches' if place['selected'] else 'below'} the cut" if place else ""
             yield f"   group-aware consensus {score['gac']:.2f}{interval} in the last run{reached}"
         else:
             yield "   no group-aware consensus yet: it was not in the last run"
@@ -327,9 +316,7 @@ def heading(item: AgendaItem, place: str) -> str:
 
 
 def _origin(raw: dict[str, Any]) -> str:
-    who = (
-        f"by participant {raw['author_id']}" if raw["author_id"] is not None else "by nobody the export names"
-    )
+    who = f"by participant {raw['author_id']}" if raw["author_id"] is not None else "by nobody the export names"
     who = "by the organisers" if raw["is_seed"] else who
     when = f" on {raw['created_at']:%Y-%m-%d}" if raw["created_at"] else ""
     return f"submitted {who}{when}; {EXPORT[raw['moderated']]} by the export"
@@ -340,8 +327,7 @@ def _counted(votes: pl.DataFrame) -> str:
     total = votes.height
     share = f" ({counts.get(1, 0) / total:.0%} agree)" if total else ""
     return (
-        f"{total:,} votes: {counts.get(1, 0):,} agree, {counts.get(-1, 0):,} disagree, {counts.get(0, 0):,} "
-        f"pass{share}"
+        f"{total:,} votes: {counts.get(1, 0):,} agree, {counts.get(-1, 0):,} disagree, {counts.get(0, 0):,} pass{share}"
     )
 
 

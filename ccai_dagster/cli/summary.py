@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.audit.evaluation_page.summary import in_short
 from ccai_dagster.cli.open_consultation import OpenConsultation
-from ccai_dagster.consultation import BASE
+from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
 from ccai_dagster.deliberation.stability import INTERVAL
-from ccai_dagster.feedback.judge_accuracy import NO_BETTER, SCORES_AT_CHANCE
+from ccai_dagster.feedback.calibration import NO_BETTER, SCORES_AT_CHANCE
+from ccai_dagster.pages.evaluation import in_short
 
 SHOWN = ("all",)
 """Categories of a benchmark that are printed; the report has the rest."""
@@ -91,12 +91,8 @@ def _scores(opened: OpenConsultation) -> Iterator[str]:
         pl.col("category").is_in(SHOWN) | pl.col("benchmark").is_in(["adherence", "elo", "elo_by_people"])
     )
     yield f"Scores            {'':<44}" + "".join(f"{arm:<24}" for arm in arms)
-    for (benchmark, metric, category), rows in shown.group_by(
-        ["benchmark", "metric", "category"], maintain_order=True
-    ):
-        name = " ".join(
-            dict.fromkeys([str(benchmark), str(metric), "" if category == "all" else str(category)])
-        )
+    for (benchmark, metric, category), rows in shown.group_by(["benchmark", "metric", "category"], maintain_order=True):
+        name = " ".join(dict.fromkeys([str(benchmark), str(metric), "" if category == "all" else str(category)]))
         cells = {  # a score has a row for each arm it is compared with: the same figure
             row["arm"]: _score(row["value"], row["low"], row["high"]) for row in rows.iter_rows(named=True)
         }

@@ -9,8 +9,8 @@ import polars as pl
 
 from ccai_dagster.constitution.selection import WordedStatements
 from ccai_dagster.contracts import CONSTITUTION
-from ccai_dagster.digest import value_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.errors import ConsultationError
 
 
 def constitution_digest(constitution: pl.DataFrame) -> str:

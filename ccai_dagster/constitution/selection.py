@@ -9,9 +9,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import SELECTED_STATEMENTS
-from ccai_dagster.decisions.settled_values import Cut
-from ccai_dagster.decisions.verdicts import Ideas
-from ccai_dagster.decisions.wordings import Wording, WordingSource, merges, wording_source, wordings
+from ccai_dagster.decisions.outcomes import Cut, Ideas, Wording, WordingSource, merges, wording_source, wordings
 
 
 @dataclass(frozen=True)

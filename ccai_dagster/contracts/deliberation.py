@@ -1,15 +1,27 @@
-"""What counts of the public input, and what the public agrees on."""
+"""What counts of the public input, and what the public agrees on.
+
+[public_input] What the public wrote and voted, as imported.
+
+[decisions] What people decided: every ledger has these columns.
+
+[constitution] From selected statements to constitutions, and how these compare.
+"""
 
 from __future__ import annotations
 
 import polars as pl
 
 from ccai_dagster.contracts.schema import (
+    ARM,
     COUNT,
     DECISION_IDS,
+    IDS,
+    LOWER_END,
     PARTICIPANT_ID,
     STATEMENT_ID,
     STATEMENT_IDS,
+    TIME,
+    UPPER_END,
     VOTE,
     Check,
     Field,
@@ -40,11 +52,7 @@ PARTICIPANTS = contract(
     decision_ids=DECISION_IDS,
 )
 VOTES = contract(
-    "votes",
-    ("participant_id", "statement_id"),
-    participant_id=PARTICIPANT_ID,
-    statement_id=STATEMENT_ID,
-    vote=VOTE,
+    "votes", ("participant_id", "statement_id"), participant_id=PARTICIPANT_ID, statement_id=STATEMENT_ID, vote=VOTE
 )
 OPINION_GROUPS = contract(
     "opinion_groups",
@@ -62,9 +70,7 @@ GAC_SCORES = contract(
     n_agree=count("agreeing votes"),
     n_disagree=count("disagreeing votes"),
     n_pass=count("passes"),
-    gac=probability(
-        "group-aware consensus; null if a group never voted on it and nothing is smoothed", nullable=True
-    ),
+    gac=probability("group-aware consensus; null if a group never voted on it and nothing is smoothed", nullable=True),
     polarization_index=probability("1 - |agree share - disagree share|", nullable=True),
     adjusted_polarization_index=probability(
         "polarization index times the share of votes that are not passes", nullable=True
@@ -92,14 +98,10 @@ REPRESENTATIVE_STATEMENTS = contract(
     probability=probability("smoothed share of the group on that side"),
     probability_z=Field(pl.Float64, "z statistic of the share against one half"),
     ratio=Field(
-        pl.Float64,
-        "that share divided by the share of everybody else; null if nobody else voted on it",
-        nullable=True,
+        pl.Float64, "that share divided by the share of everybody else; null if nobody else voted on it", nullable=True
     ),
     ratio_z=Field(
-        pl.Float64,
-        "z statistic of the difference to everybody else; null if nobody else voted on it",
-        nullable=True,
+        pl.Float64, "z statistic of the difference to everybody else; null if nobody else voted on it", nullable=True
     ),
 )
 CONSENSUS_STATEMENTS = contract(
@@ -126,9 +128,7 @@ COMMENT_PRIORITIES = contract(
         checks=COUNT,
     ),
     is_meta=Field(
-        pl.Boolean,
-        "whether it is about the conversation itself; null if the export does not tell",
-        nullable=True,
+        pl.Boolean, "whether it is about the conversation itself; null if the export does not tell", nullable=True
     ),
     priority=Field(pl.Float64, "weight with which Polis draws it to be voted on next", checks=(Check.gt(0),)),
 )
@@ -139,17 +139,11 @@ CONSENSUS_STABILITY = contract(
     gac=probability("group-aware consensus on the votes as cast", nullable=True),
     gac_low=probability("lower end of its 90 % interval, from drawing participants anew", nullable=True),
     gac_high=probability("upper end of its 90 % interval, from drawing participants anew", nullable=True),
-    gac_low_same_groups=probability(
-        "lower end of the same interval with the groups held as on record", nullable=True
-    ),
-    gac_high_same_groups=probability(
-        "upper end of the same interval with the groups held as on record", nullable=True
-    ),
+    gac_low_same_groups=probability("lower end of the same interval with the groups held as on record", nullable=True),
+    gac_high_same_groups=probability("upper end of the same interval with the groups held as on record", nullable=True),
     selection_probability=probability("share of the draws of participants in which it reaches the cut"),
     gac_low_seeds=probability("lowest score when the same votes are grouped with other seeds", nullable=True),
-    gac_high_seeds=probability(
-        "highest score when the same votes are grouped with other seeds", nullable=True
-    ),
+    gac_high_seeds=probability("highest score when the same votes are grouped with other seeds", nullable=True),
     selection_share_seeds=probability("share of the other seeds under which it reaches the cut"),
     smallest_group_votes=count("votes of the group that voted least on it"),
     few_votes=Field(pl.Boolean, "whether those votes are too few to tell what share of that group agrees"),
@@ -169,4 +163,132 @@ GROUP_STABILITY = contract(
         "agreement with the groups on record: 1 the same, 0 as by chance",
         checks=(Check.in_range(-1.0, 1.0),),
     ),
+)
+
+
+RAW_STATEMENTS = contract(
+    "raw_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    author_id=Field(pl.Int64, "participant who wrote it", nullable=True),
+    created_at=Field(TIME, "when it was submitted", nullable=True),
+    moderated=Field(
+        pl.Int8, "moderation in the export: 1 in, -1 out, 0 never moderated", checks=(Check.isin([-1, 0, 1]),)
+    ),
+    is_seed=Field(pl.Boolean, "written by the organisers before it opened, if the export tells", nullable=True),
+    is_meta=Field(pl.Boolean, "about the conversation itself and not its subject, if the export tells", nullable=True),
+    text=Field(pl.String, "the statement as its author typed it (untrusted)"),
+)
+RAW_VOTES = contract(
+    "raw_votes",
+    ("participant_id", "statement_id"),
+    participant_id=PARTICIPANT_ID,
+    statement_id=STATEMENT_ID,
+    vote=VOTE,
+    voted_at=Field(TIME, "when the vote that counts was cast", nullable=True),
+    times_voted=Field(pl.Int32, "votes cast by this participant on this statement; the last counts"),
+)
+RAW_PARTICIPANTS = contract(
+    "raw_participants",
+    ("participant_id",),
+    participant_id=PARTICIPANT_ID,
+    n_votes=count("statements voted on, counted from the votes"),
+    polis_group=Field(pl.Int64, "the opinion group Polis itself assigned, if exported", nullable=True),
+)
+IMPORT_REPORT = contract(
+    "import_report",
+    ("item",),
+    item=Field(pl.String, "what was counted or found"),
+    kind=one_of(
+        "found as it is, repaired while importing, or unknown from the export alone", "found", "repaired", "unknown"
+    ),
+    count=Field(pl.Int64, "how many", nullable=True),
+    explanation=Field(pl.String, "what it means and what was done about it"),
+)
+
+
+LEDGER = contract(
+    "ledger",
+    ("decision_id",),
+    decision_id=Field(pl.String, "unique id of the decision in its consultation"),
+    kind=Field(pl.String, "which kind of decision"),
+    subject_ids=Field(IDS, "what was decided on"),
+    outcome=Field(pl.String, "the decision, as `verb` or `verb: text`"),
+    reason=Field(pl.String, "why, in the words of whoever decided"),
+    policy_ref=Field(pl.String, "the rule it follows, if any", nullable=True),
+    decided_by=Field(pl.String, "role of whoever decided"),
+    decided_at=Field(pl.String, "ISO 8601 date or time"),
+    supersedes=Field(pl.String, "the earlier decisions that this one replaces, separated by spaces", nullable=True),
+    inputs_digest=Field(pl.String, "digest of what the decision was taken on", nullable=True),
+    suggested_by=Field(pl.String, "what proposed it, if not a person", nullable=True),
+)
+
+
+SELECTED_STATEMENTS = contract(
+    "selected_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    text=Field(pl.String, "the statement (untrusted)"),
+    gac=probability("group-aware consensus", nullable=True),
+    rank=Field(pl.Int64, "1 is the highest consensus"),
+    selected=Field(pl.Boolean, "whether it reaches the cut"),
+    ideas=Field(IDS, "distinct ideas it expresses, from the idea ledger"),
+    new_ideas=count("ideas no statement ranked above it expresses"),
+    fate=one_of(
+        "principle, left out by a person, undecided (reaches the cut, nobody has worded it), below the cut",
+        "principle",
+        "left out",
+        "undecided",
+        "below the cut",
+    ),
+    decision_ids=DECISION_IDS,
+)
+CONSTITUTION = contract(
+    "constitution",
+    ("principle_id",),
+    principle_id=Field(pl.String, "id of the principle, unique in its arm"),
+    arm=ARM,
+    text=Field(pl.String, "the principle as an instruction to the model"),
+    statement_ids=Field(STATEMENT_IDS, "the public's statements it comes from; empty if none"),
+    merged_text=Field(pl.String, "the statement text it was worded from", nullable=True),
+    gac=probability("highest group-aware consensus among its statements", nullable=True),
+    decision_ids=DECISION_IDS,
+)
+CONSTITUTION_OVERLAP = contract(
+    "constitution_overlap",
+    ("arm", "principle_id", "other_arm"),
+    arm=ARM,
+    principle_id=Field(pl.String, "principle of `arm`"),
+    other_arm=Field(pl.String, "the constitution compared with"),
+    nearest_principle_id=Field(pl.String, "the most similar principle of `other_arm`"),
+    similarity=probability("cosine similarity of word n-grams"),
+    shared=Field(pl.Boolean, "whether the similarity reaches the recorded cut"),
+    tags=Field(IDS, "people's tags of the principle; empty if nobody tagged it"),
+    same_tag_principle_ids=Field(IDS, "principles of `other_arm` that carry one of these tags"),
+    shared_by_tags=Field(
+        pl.Boolean,
+        "whether there is such a principle; null if this one or the other constitution has no tags",
+        nullable=True,
+    ),
+    framing=one_of("whether it says what to do, what to avoid, or both, by its words", "do", "avoid", "both"),
+)
+CONSTITUTION_COMPARISON = contract(
+    "constitution_comparison",
+    ("arm", "other_arm", "measure"),
+    intervals=(("value", "low", "high"), ("difference", "difference_low", "difference_high")),
+    arm=ARM,
+    other_arm=Field(pl.String, "the constitution compared with"),
+    measure=Field(
+        pl.String, "what share of the principles of `arm`, or how far two ways to find counterparts agree (kappa)"
+    ),
+    n=count("principles of `arm` it is measured on"),
+    value=Field(pl.Float64, "the share, 0 to 1, or kappa; null where it is not defined", nullable=True),
+    low=Field(pl.Float64, "lower end of the 95 % interval"),
+    high=Field(pl.Float64, "upper end of the 95 % interval"),
+    difference=Field(
+        pl.Float64, "the share less that of `other_arm`; null where it rests on both already", nullable=True
+    ),
+    difference_low=LOWER_END,
+    difference_high=UPPER_END,
+    published=Field(pl.String, "what was printed of a published comparison, if there is one", nullable=True),
 )

@@ -1,4 +1,9 @@
-"""Benchmarks, whose opinions a model represents, responses to read, and all scores together."""
+"""Benchmarks, whose opinions a model represents, responses to read, and all scores together.
+
+[adherence] Whether responses satisfy principles, and what the constitution changed in that.
+
+[comparisons] Which of two responses is better, by the feedback model and by people, and the Elo that follows.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ from ccai_dagster.contracts.schema import (
     LOWER_END,
     PROMPT,
     PROMPT_ID,
+    STATEMENT_ID,
     UPPER_END,
     Check,
     Field,
@@ -76,9 +82,7 @@ OPINION_REPRESENTATIVENESS = contract(
     difference_low=LOWER_END,
     difference_high=UPPER_END,
     p_value=probability("two-sided p value of the paired difference", nullable=True),
-    adjusted_p=probability(
-        "the p value corrected (Holm) for all groups between the same two arms", nullable=True
-    ),
+    adjusted_p=probability("the p value corrected (Holm) for all groups between the same two arms", nullable=True),
 )
 QUALITATIVE_PROMPTS = contract(
     "qualitative_prompts",
@@ -107,9 +111,7 @@ EVAL_SCORES = contract(
     low=Field(pl.Float64, "lower end of the 95 % interval"),
     high=Field(pl.Float64, "upper end of the 95 % interval"),
     compared_with=Field(
-        pl.String,
-        "the arm it is paired with, if any; a score has a row for each arm it is paired with",
-        nullable=True,
+        pl.String, "the arm it is paired with, if any; a score has a row for each arm it is paired with", nullable=True
     ),
     difference=Field(pl.Float64, "paired difference to that arm", nullable=True),
     difference_low=LOWER_END,
@@ -127,5 +129,286 @@ EVAL_SCORES = contract(
         nullable=True,
         checks=COUNT,
     ),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+
+
+ADHERENCE = contract(
+    "adherence",
+    ("constitution_arm", "principle_id", "prompt_id", "arm"),
+    arm=Field(pl.String, "the model that responded: `base` or an arm"),
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to"),
+    principle_id=Field(pl.String, "the principle"),
+    prompt_id=Field(pl.String, "the held-out prompt it is relevant to"),
+    response=Field(pl.String, "what the model responded"),
+    probability=probability(
+        "probability that the response satisfies the principle, by the feedback model; null if unanswered",
+        nullable=True,
+    ),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+ADHERENCE_EXAMPLES = contract(
+    "adherence_examples",
+    ("example_id",),
+    example_id=Field(pl.String, "id of the example"),
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to"),
+    principle_id=Field(pl.String, "the principle it was labelled under"),
+    principle=Field(pl.String, "text of the principle"),
+    prompt=PROMPT,
+    response=Field(pl.String, "a response"),
+    satisfied=Field(pl.Boolean, "whether a person found that the response satisfies the principle"),
+)
+JUDGED_EXAMPLES = contract(
+    "judged_examples",
+    ("example_id",),
+    intervals=(),
+    **ADHERENCE_EXAMPLES.columns("example_id", "constitution_arm", "principle_id", "prompt", "satisfied"),
+    probability=ADHERENCE.fields["probability"],
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+CONTRAST_PAIRS = contract(
+    "contrast_pairs",
+    ("pair_id",),
+    pair_id=Field(pl.String, "id of the pair"),
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to, or `rejected statements`"),
+    principle_id=Field(pl.String, "the principle, or the id of the statement"),
+    against_id=Field(pl.String, "for a conflict, the principle that the first response breaks", nullable=True),
+    prompt=PROMPT,
+    keeps=Field(pl.String, "a response that keeps the principle"),
+    breaks=Field(pl.String, "a response that breaks it"),
+    source=one_of("where the pair comes from", "written", "labelled examples"),
+)
+CONTROL_STATEMENTS = contract(
+    "control_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    text=Field(pl.String, "the statement (untrusted)"),
+    prompt_ids=Field(IDS, "held-out prompts it is relevant to"),
+)
+CONTRAST_MARGINS = contract(
+    "contrast_margins",
+    ("arm", "pair_id"),
+    intervals=(),
+    arm=ARM,
+    **CONTRAST_PAIRS.columns("pair_id", "constitution_arm", "principle_id", "against_id", "prompt"),
+    margin=Field(
+        pl.Float64,
+        "how much likelier the model finds the response that keeps the principle, nats a token; null if not finite",
+        nullable=True,
+    ),
+)
+ADHERENCE_SCORES = contract(
+    "adherence_scores",
+    ("constitution_arm", "principle_id", "arm"),
+    intervals=(
+        ("judged", "judged_low", "judged_high"),
+        ("adherence", "low", "high"),
+        ("lift", "lift_low", "lift_high"),
+    ),
+    arm=ARM,
+    constitution_arm=Field(pl.String, "the constitution the principle belongs to"),
+    principle_id=Field(pl.String, "the principle, or `all principles`"),
+    status=one_of(
+        "whether there is a figure, and why not", "measured", "no relevant prompt", "not drawn", "unanswered"
+    ),
+    n_relevant=count("held-out prompts it is relevant to"),
+    n=count("responses judged"),
+    n_unanswered=count("of those, responses that are empty or got no usable answer"),
+    judged=probability("mean probability by the feedback model alone", nullable=True),
+    judged_low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", nullable=True),
+    judged_high=Field(pl.Float64, "upper end of its 95 % interval, over prompts", nullable=True),
+    labels=one_of(
+        "labelled examples it is corrected by: of this principle (own), of all (pooled), none", "own", "pooled", "none"
+    ),
+    n_labels=count("how many"),
+    judge_weight=probability("weight of the judge's answers, 0 to 1; null if not corrected", nullable=True),
+    adherence=probability("probability that a response satisfies it, corrected", nullable=True),
+    low=probability("lower end of its 95 % interval", nullable=True),
+    high=probability("upper end of its 95 % interval", nullable=True),
+    lift=Field(pl.Float64, "paired difference to `base`, by the feedback model alone", nullable=True),
+    lift_low=LOWER_END,
+    lift_high=UPPER_END,
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+GROUP_ADHERENCE = contract(
+    "group_adherence",
+    ("constitution_arm", "arm", "group_id"),
+    intervals=(("value", "low", "high"),),
+    arm=ARM,
+    constitution_arm=Field(pl.String, "the constitution whose principles are weighted"),
+    group_id=count("opinion group"),
+    worst=Field(pl.Boolean, "whether no group's value is lower"),
+    n=count("judged responses"),
+    value=probability(
+        "mean probability by the feedback model, principles weighted by the group's agreement with their statements"
+    ),
+    low=probability("lower end of its 95 % interval, over prompts"),
+    high=probability("upper end of its 95 % interval, over prompts"),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+SPECIFICITY = contract(
+    "specificity",
+    ("arm", "kind", "measure"),
+    intervals=(("lift", "low", "high"),),
+    arm=Field(pl.String, "the arm that was trained"),
+    kind=one_of(
+        "principles of its constitution only, shared ones, of another constitution only, rejected statements",
+        "own",
+        "shared",
+        "other",
+        "rejected",
+    ),
+    measure=one_of(
+        "by the feedback model (a probability) or by log-probabilities of contrast pairs (nats a token)",
+        "judge",
+        "margin",
+    ),
+    n_principles=count("principles or statements measured"),
+    n=count("judged responses or contrast pairs"),
+    n_prompts=count("prompts they belong to"),
+    lift=Field(pl.Float64, "mean paired difference to `base`; null with fewer than two prompts", nullable=True),
+    low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", nullable=True),
+    high=Field(pl.Float64, "upper end of its 95 % interval, over prompts", nullable=True),
+    p_value=probability("of a lift of nil, by flipping signs of prompts", nullable=True),
+    adjusted_p=probability("the same, corrected by Holm for all cells of this kind", nullable=True),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+CONFLICTS = contract(
+    "conflicts",
+    ("constitution_arm", "principle_id", "against_id", "arm"),
+    intervals=(("margin", "low", "high"), ("lift", "lift_low", "lift_high")),
+    arm=ARM,
+    constitution_arm=Field(pl.String, "the constitution both principles belong to"),
+    principle_id=Field(pl.String, "one principle"),
+    against_id=Field(pl.String, "the principle it pulls apart from"),
+    n=count("contrast pairs in which one response keeps the one and breaks the other"),
+    n_prompts=count("prompts they belong to"),
+    margin=Field(
+        pl.Float64,
+        "how much likelier the first principle's response is, nats a token; null with fewer than two prompts",
+        nullable=True,
+    ),
+    low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", nullable=True),
+    high=Field(pl.Float64, "upper end of its 95 % interval, over prompts", nullable=True),
+    follows=Field(pl.String, "the principle whose interval lies on its side; null if it cannot be told", nullable=True),
+    lift=Field(pl.Float64, "mean paired difference of the margin to `base`", nullable=True),
+    lift_low=LOWER_END,
+    lift_high=UPPER_END,
+)
+
+
+QUALITY = one_of("what is compared: helpfulness or harmlessness", "helpfulness", "harmlessness")
+SEPARATED = Field(
+    pl.Boolean, "whether one of the two always won, so that only a weak prior keeps the difference finite"
+)
+COMPARISONS = contract(
+    "comparisons",
+    ("pair_id",),
+    pair_id=Field(pl.String, "id of the comparison; the same two responses in the same question have it again"),
+    quality=QUALITY,
+    prompt_id=Field(pl.String, "the held-out prompt both arms responded to"),
+    prompt=PROMPT,
+    arm_a=ARM,
+    arm_b=Field(pl.String, "the other arm, or `base`"),
+    response_a=Field(pl.String, "what arm a responds"),
+    response_b=Field(pl.String, "what arm b responds"),
+    forward_probability=probability(
+        "the feedback model's probability that response a is better, asked in this order", nullable=True
+    ),
+    reversed_probability=probability("the same, asked in the other order", nullable=True),
+    probability_a=probability("mean of the two; one half for identical responses, null if unanswered", nullable=True),
+    status=one_of(
+        "compared, identical responses (which nobody need compare), or unanswered",
+        "compared",
+        "identical",
+        "unanswered",
+    ),
+    judge=Field(pl.String, "the feedback model"),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+RATINGS = contract(
+    "ratings",
+    ("pair_id", "rater"),
+    pair_id=Field(pl.String, "the comparison that was rated"),
+    rater=Field(pl.String, "who rated it: a role or pseudonym"),
+    quality=QUALITY,
+    prompt_id=Field(pl.String, "the held-out prompt"),
+    arm_1=Field(pl.String, "the arm whose response was shown first"),
+    arm_2=Field(pl.String, "the arm whose response was shown second"),
+    rating=one_of("which response is better: 1, 2 or tie", "1", "2", "tie"),
+    texts_digest=Field(pl.String, "digest of prompt and responses as they were shown"),
+)
+SOURCE = one_of("who compared: the feedback model, or people", "feedback model", "people")
+ELO_SCORES = contract(
+    "elo_scores",
+    ("arm", "quality", "source"),
+    intervals=(("elo", "elo_low", "elo_high"),),
+    arm=ARM,
+    quality=QUALITY,
+    source=SOURCE,
+    n=count("answered comparisons with this arm in them"),
+    n_unanswered=count("comparisons with this arm that the judge did not answer"),
+    n_ties=count("of the answered ones, those that ended in a tie"),
+    n_raters=count("people who rated; 0 for the feedback model"),
+    elo=Field(pl.Float64, "Elo against `base`, which is 0"),
+    elo_low=Field(pl.Float64, "lower end of the 95 % interval"),
+    elo_high=Field(pl.Float64, "upper end of the 95 % interval"),
+    separated=SEPARATED,
+    judge=Field(pl.String, "the feedback model, or the raters' roles"),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+ELO_DIFFERENCES = contract(
+    "elo_differences",
+    ("arm", "other_arm", "quality", "source"),
+    intervals=(("difference", "difference_low", "difference_high"),),
+    arm=ARM,
+    other_arm=Field(pl.String, "the arm it is compared with; `base` stands here only"),
+    quality=QUALITY,
+    source=SOURCE,
+    n=count("answered comparisons of these two with each other"),
+    n_unanswered=count("comparisons of these two that the judge did not answer"),
+    n_ties=count("of the answered ones, those that ended in a tie"),
+    n_prompts=count("prompts that comparisons of these two were answered on"),
+    n_raters=count("people who rated these two; 0 for the feedback model"),
+    difference=Field(pl.Float64, "Elo of the arm less Elo of the other; comparisons with third arms count too"),
+    difference_low=Field(pl.Float64, "lower end of the 95 % interval"),
+    difference_high=Field(pl.Float64, "upper end of the 95 % interval"),
+    separated=SEPARATED,
+    smallest_difference=Field(
+        pl.Float64,
+        "the smallest difference in Elo found with such comparisons whose interval would leave out zero",
+        checks=(Check.gt(0),),
+    ),
+    detectable_difference=Field(
+        pl.Float64,
+        "the true difference in Elo that such comparisons would show four times in five",
+        checks=(Check.gt(0),),
+    ),
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+RATER_AGREEMENT = contract(
+    "rater_agreement",
+    ("quality", "arm_a", "arm_b", "between"),
+    intervals=(("kappa", "kappa_low", "kappa_high"),),
+    quality=QUALITY,
+    arm_a=ARM,
+    arm_b=Field(pl.String, "the other arm"),
+    between=one_of(
+        "whose answers are compared: the feedback model's with people's, or people's with each other's",
+        "feedback model and people",
+        "people",
+    ),
+    n=count("pairs of answers on the same two responses that both name a better one"),
+    n_undecided=count("pairs of answers of which one is a tie or missing"),
+    n_prompts=count("prompts they are about"),
+    n_raters=count("people whose answers these are"),
+    agreement=probability("share of n that name the same response; null without any", nullable=True),
+    kappa=Field(
+        pl.Float64,
+        "Cohen's kappa: 1 if they always agree, 0 if as often as by chance; null where both always name the same arm",
+        nullable=True,
+    ),
+    kappa_low=LOWER_END,
+    kappa_high=UPPER_END,
     judge_at_chance=JUDGE_AT_CHANCE,
 )

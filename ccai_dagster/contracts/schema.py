@@ -144,9 +144,9 @@ def _interval_check(value: str, low: str, high: str) -> Any:
     """Return pandera's check that a value has an interval it lies in."""
     import pandera.polars as pa
 
-    inside = (
-        pl.all_horizontal(pl.col(value, low, high).is_finite()) & pl.col(value).is_between(low, high)
-    ).fill_null(False)
+    inside = (pl.all_horizontal(pl.col(value, low, high).is_finite()) & pl.col(value).is_between(low, high)).fill_null(
+        False
+    )
     return pa.Check(
         lambda data: data.lazyframe.select(pl.when(pl.col(value).is_null()).then(True).otherwise(inside)),
         name=f"{value} within {low} and {high}",
@@ -188,6 +188,4 @@ PROMPT_ID = Field(pl.String, "id of the prompt")
 PROMPT = Field(pl.String, "what the user says")
 LOWER_END = Field(pl.Float64, "lower end of its 95 % interval", nullable=True)
 UPPER_END = Field(pl.Float64, "upper end of its 95 % interval", nullable=True)
-JUDGE_AT_CHANCE = Field(
-    pl.Boolean, "whether it rests on a judge whose accuracy was not measured to be above one half"
-)
+JUDGE_AT_CHANCE = Field(pl.Boolean, "whether it rests on a judge whose accuracy was not measured to be above one half")

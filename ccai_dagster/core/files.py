@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -160,9 +160,7 @@ def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, dict[st
     try:
         found = next(reader, [])
         if tuple(found) != header:
-            raise ConsultationError(
-                f"{path}, line 1: the header must be {','.join(header)}, found {','.join(found)}."
-            )
+            raise ConsultationError(f"{path}, line 1: the header must be {','.join(header)}, found {','.join(found)}.")
         line = reader.line_num + 1
         for cells in reader:
             if cells:

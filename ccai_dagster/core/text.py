@@ -136,6 +136,4 @@ def signed(value: float | None, largest: float | None = None) -> str:
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a key that sorts P2 before P10."""
-    return [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
-    ]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]

@@ -8,31 +8,190 @@ What a lapsed decision stops depends on what rests on it. Moderation and sign-of
 the training would rest on a judgement of another text. Ideas stop if the selection goes by ideas. Merges and
 wordings stop if one of their statements reaches the cut. Otherwise they wait, as does a decision on a statement that
 was moderated out. A subject on which nobody ever decided waits in all kinds but signoff, threshold and training.
+
+[findings] A finding about a ledger, and the searches that several kinds of ledger share.
+
+Which ledger must pass which search is for `checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import polars as pl
 
-from ccai_dagster.consultation import ModerationMode
-from ccai_dagster.decisions import settled_values, verdicts, wordings
-from ccai_dagster.decisions.decision import split_outcome
-from ccai_dagster.decisions.findings import (
-    WAITS_FOR_SECOND,
-    Finding,
-    counting_rows,
-    dangling,
-    doubled,
-    lapsed,
-    lapsed_texts,
-    one_of_two,
-    refusal,
-    texts_by_subject,
+from ccai_dagster.consultation.folder import ModerationMode
+from ccai_dagster.core.digest import text_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions import outcomes
+from ccai_dagster.decisions.independent_decisions import (
+    Row,
+    asks_for_two,
+    conflict,
+    disagreeing,
+    rows_by_subject,
+    same_role,
+    second_opinions,
 )
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.decisions.ledger import current, is_decision, is_policy, split_outcome
+
+Severity = Literal["error", "warning"]
+WAITS_FOR_SECOND = "decided by one person; the policy asks a second to decide independently"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with a ledger, or waiting in it.
+
+    Attributes:
+        severity: `error` must stop what follows, `warning` is shown.
+        ledger: The kind of ledger; empty if it is about a result.
+        decision_id: The row, or None where a decision is missing.
+        subject: What it is about: an id or name, or several separated by spaces.
+        message: What is wrong and what to do.
+    """
+
+    severity: Severity
+    ledger: str
+    decision_id: str | None
+    subject: str
+    message: str
+
+
+def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[dict[str, Any]] | None, list[Finding]]:
+    """The rows that count and are no policy (None if that cannot be told), and what is wrong with them."""
+    try:
+        rows = current(ledger).to_dicts()
+    except ConsultationError as error:
+        return None, [Finding("error", kind, None, "", str(error))]
+    found = []
+    for row in rows:
+        subject = " ".join(row["subject_ids"])
+        if row["kind"] != kind:
+            message = f"the row is of kind {row['kind']}; move it to that ledger"
+            found.append(Finding("error", kind, row["decision_id"], subject, message))
+        if not row["reason"].strip():
+            found.append(Finding("error", kind, row["decision_id"], subject, "no reason is given; add one"))
+    named = [row for row in rows if is_policy(row["outcome"])]
+    decided = [row for row in rows if is_decision(row["outcome"]) and row["kind"] == kind]
+    return decided, found + doubled(named, kind)
+
+
+def texts_by_subject(statements: pl.DataFrame) -> dict[str, str]:
+    """The text of each statement, by id as ledgers write it."""
+    return {str(each): text for each, text in statements.select("statement_id", "text").iter_rows()}
+
+
+def dangling(
+    rows: Iterable[Mapping[str, Any]],
+    present: Collection[str],
+    kind: str,
+    problem: str,
+    known: Collection[str] = (),
+    used: Collection[str] | None = None,
+) -> list[Finding]:
+    """Find subjects that do not exist, or that are no longer there.
+
+    Args:
+        problem: What is wrong with a subject that never existed, and what to do.
+        known: Subjects that exist and need not be there: statements that were moderated out.
+        used: Subjects the result rests on. A decision on a subject that is no longer there waits as long as
+            none of its subjects is used; None if every subject is.
+    """
+    found = []
+    for row in rows:
+        rests = used is None or bool(set(row["subject_ids"]) & set(used))
+        for subject in row["subject_ids"]:
+            if subject in present:
+                continue
+            if subject not in known:
+                found.append(Finding("error", kind, row["decision_id"], subject, f"{subject} {problem}"))
+            elif rests:
+                message = f"{subject} is not in any more; decide again without it, superseding this row"
+                found.append(Finding("error", kind, row["decision_id"], subject, message))
+            else:
+                message = f"{subject} is not in, by moderation; nothing rests on this row until it is"
+                found.append(Finding("warning", kind, row["decision_id"], subject, message))
+    return found
+
+
+def doubled(rows: Iterable[Mapping[str, Any]], kind: str) -> list[Finding]:
+    """Find subjects on which one role decided twice, or two roles differently."""
+    found = []
+    for subject, own in rows_by_subject(rows).items():
+        policy = is_policy(own[0]["outcome"])
+        if len(own) > 1 and (policy or same_role(own) or disagreeing(own)):
+            found.append(Finding("error", kind, own[-1]["decision_id"], " ".join(subject), conflict(subject, own)))
+    return found
+
+
+def one_of_two(ledger: pl.DataFrame, rows: Sequence[Row], kind: str, severity: Severity) -> list[Finding]:
+    """Find subjects that one person decided where a policy asks two to decide independently."""
+    if not asks_for_two(ledger):
+        return []
+    both = second_opinions(ledger)
+    return [
+        Finding(severity, kind, own[0]["decision_id"], " ".join(subject), WAITS_FOR_SECOND)
+        for subject, own in rows_by_subject(rows).items()
+        if subject not in both
+    ]
+
+
+def texts_digest(subjects: Sequence[str], texts: Mapping[str, str]) -> str | None:
+    """Return the digest of the subjects' texts in this order, joined by line breaks; None if one is missing."""
+    if not all(subject in texts for subject in subjects):
+        return None
+    return text_digest("\n".join(texts[subject] for subject in subjects))
+
+
+def lapsed_texts(
+    rows: Iterable[Mapping[str, Any]], texts: Mapping[str, str], kind: str, used: Collection[str] | None = None
+) -> list[Finding]:
+    """Find decisions whose `inputs_digest` is not that of the texts.
+
+    They are errors if the result rests on them, that is on a subject in `used` (None: on every subject), and
+    wait otherwise.
+    """
+    found = []
+    for row in rows:
+        subjects = row["subject_ids"]
+        rests = used is None or bool(set(subjects) & set(used))
+        expected = texts_digest(subjects, texts)
+        if expected is not None:
+            found += lapsed(
+                kind,
+                row["decision_id"],
+                " ".join(subjects),
+                row["inputs_digest"],
+                expected,
+                "error" if rests else "warning",
+            )
+    return found
+
+
+def lapsed(
+    kind: str, decision_id: str, subject: str, recorded: str | None, expected: str, severity: Severity = "error"
+) -> list[Finding]:
+    """Find out whether a decision was taken on what there is now."""
+    if recorded == expected:
+        return []
+    if recorded is None:
+        message = f"no inputs_digest, so nobody can tell what it was taken on; it would be {expected}"
+    else:
+        message = f"lapsed: taken on something else than there is now; decide again, with digest {expected}"
+    return [Finding(severity, kind, decision_id, subject, message)]
+
+
+def refusal(kind: str, read: Callable[[], object]) -> list[Finding]:
+    """Turn the error that reading raises into a finding."""
+    try:
+        read()
+    except ConsultationError as error:
+        return [Finding("error", kind, None, "", str(error))]
+    return []
+
 
 NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
 
@@ -50,9 +209,7 @@ def check_decision_ids(ledgers: Mapping[str, pl.DataFrame]) -> list[Finding]:
     return found
 
 
-def check_moderation(
-    ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: ModerationMode
-) -> list[Finding]:
+def check_moderation(ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: ModerationMode) -> list[Finding]:
     """Check the moderation ledger against the statements as they came in.
 
     A statement that nobody moderated waits: it is a warning, since new ones arrive while a consultation is
@@ -87,10 +244,7 @@ def check_exclusions(ledger: pl.DataFrame, raw_participants: pl.DataFrame) -> li
 
 
 def check_merges(
-    ledger: pl.DataFrame,
-    statements: pl.DataFrame,
-    known: Collection[int] = (),
-    selected: Collection[int] | None = None,
+    ledger: pl.DataFrame, statements: pl.DataFrame, known: Collection[int] = (), selected: Collection[int] | None = None
 ) -> list[Finding]:
     """Check the merge ledger against the statements that are in, with their text after rewrites.
 
@@ -111,10 +265,7 @@ def check_merges(
 
 
 def check_ideas(
-    ledger: pl.DataFrame,
-    statements: pl.DataFrame,
-    needed: Collection[int] = (),
-    known: Collection[int] = (),
+    ledger: pl.DataFrame, statements: pl.DataFrame, needed: Collection[int] = (), known: Collection[int] = ()
 ) -> list[Finding]:
     """Check the idea ledger.
 
@@ -135,7 +286,7 @@ def check_ideas(
     # The selection rests on ideas only if it goes by ideas; then on those of every statement.
     found += lapsed_texts(rows, texts, "idea", used=None if needed else ())
     if not contradicting:
-        found += refusal("idea", lambda: verdicts.statement_ideas(ledger)) if rows else []
+        found += refusal("idea", lambda: outcomes.statement_ideas(ledger)) if rows else []
     decided = {row["subject_ids"][0] for row in rows}
     message = "its ideas are not counted yet; add a row"
     waiting = sorted(set(needed) - {int(each) for each in decided})
@@ -171,7 +322,7 @@ def check_wordings(
     undecided = [Finding("warning", "wording", None, str(each), message) for each in waiting]
     faulty = {finding.decision_id for finding in found if finding.message != WAITS_FOR_SECOND}
     try:
-        worded, merged = wordings.wordings(ledger), wordings.merges(merge_ledger)
+        worded, merged = outcomes.wordings(ledger), outcomes.merges(merge_ledger)
     except ConsultationError as error:
         # A fault of the wording ledger stands above already; one of the merge ledger does not.
         return (found or [Finding("error", "wording", None, "", str(error))]) + undecided
@@ -181,15 +332,14 @@ def check_wordings(
             continue
         subject = " ".join(map(str, wording.statement_ids))
         try:
-            expected = wordings.wording_source(wording, merged, by_id).digest
+            expected = outcomes.wording_source(wording, merged, by_id).digest
         except ConsultationError as error:
             found.append(Finding("error", "wording", wording.decision_id, subject, str(error)))
             continue
         rests = bool(set(wording.statement_ids) & set(selected))
         found += lapsed(
-            "wording", wording.decision_id, subject, wording.inputs_digest, expected,
-            "error" if rests else "warning",
-        )  # fmt: skip
+            "wording", wording.decision_id, subject, wording.inputs_digest, expected, "error" if rests else "warning"
+        )
     return found + undecided
 
 
@@ -197,7 +347,7 @@ def check_thresholds(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every numeric decision is taken once and in range."""
     rows, found = counting_rows(ledger, "threshold")
     found += doubled(rows or [], "threshold")
-    found = found or refusal("threshold", lambda: settled_values.thresholds(ledger, seed=0))
+    found = found or refusal("threshold", lambda: outcomes.thresholds(ledger, seed=0))
     return found + one_of_two(ledger, rows, "threshold", "warning") if rows else found
 
 
@@ -207,12 +357,12 @@ def check_training(ledger: pl.DataFrame) -> list[Finding]:
     found += doubled(rows or [], "training")
     if found or rows is None:
         return found
-    found = refusal("training", lambda: settled_values.training_decisions(ledger))
+    found = refusal("training", lambda: outcomes.training_decisions(ledger))
     found += one_of_two(ledger, rows, "training", "warning")
-    on_record = {policy.subject for policy in verdicts.policies(ledger)}
+    on_record = {policy.subject for policy in outcomes.policies(ledger)}
     return found + [
         Finding("error", "training", None, name, "no policy is on record; add a row `policy: ...`")
-        for name in settled_values.policy_subjects("training")
+        for name in outcomes.policy_subjects("training")
         if name not in on_record
     ]
 
@@ -232,8 +382,12 @@ def check_signoffs(
     rows, found = counting_rows(ledger, "signoff")
     if rows is None:
         return found
-    found += dangling(rows, set(digests) | set(arms or ()), "signoff", "is no arm of this consultation; correct "
-                      "the name, or supersede the row with one that is `withdrawn`")  # fmt: skip
+    found += dangling(
+        rows,
+        set(digests) | set(arms or ()),
+        "signoff",
+        "is no arm of this consultation; correct the name, or supersede the row with one that is `withdrawn`",
+    )
     asked = [row for row in rows if row["subject_ids"][0] in digests]
     contradicting = doubled(asked, "signoff")
     found += contradicting + one_of_two(ledger, asked, "signoff", "error")
@@ -244,11 +398,10 @@ def check_signoffs(
             found.append(Finding("error", "signoff", row["decision_id"], arm, message))
     signed = {row["subject_ids"][0] for row in asked}
     return found + [
-        Finding("error", "signoff", None, arm,
-                f"nobody has signed off this constitution; {_sign(arm, digests[arm])}")
+        Finding("error", "signoff", None, arm, f"nobody has signed off this constitution; {_sign(arm, digests[arm])}")
         for arm in digests
         if arm not in signed
-    ]  # fmt: skip
+    ]
 
 
 def _sign(arm: str, digest: str, supersedes: str | None = None) -> str:
@@ -267,12 +420,13 @@ def _names(ids: Collection[int] | None) -> frozenset[str] | None:
 def _contradictions(rows: Iterable[Mapping[str, Any]]) -> list[Finding]:
     """Statements that one row leaves out and another makes a principle of."""
     rows = list(rows)
-    left_out = {
-        subject: row for row in rows if row["outcome"] == "leave out" for subject in row["subject_ids"]
-    }
+    left_out = {subject: row for row in rows if row["outcome"] == "leave out" for subject in row["subject_ids"]}
     return [
         Finding(
-            "error", "wording", row["decision_id"], subject,
+            "error",
+            "wording",
+            row["decision_id"],
+            subject,
             f"{left_out[subject]['decision_id']} leaves statement {subject} out; supersede one of the two",
         )
         for row in rows
@@ -280,4 +434,4 @@ def _contradictions(rows: Iterable[Mapping[str, Any]]) -> list[Finding]:
         for subject in row["subject_ids"]
         # Two decisions on exactly the same statements are two independent ones, or doubled.
         if subject in left_out and set(left_out[subject]["subject_ids"]) != set(row["subject_ids"])
-    ]  # fmt: skip
+    ]

@@ -15,12 +15,19 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import FORMULA
 from ccai_dagster.decisions.agenda import Basis, has_lapsed
-from ccai_dagster.decisions.decision import COLUMNS, SEPARATE_KINDS, Decision, is_decision, is_policy
-from ccai_dagster.decisions.doubles import Row, rows_by_subject, subject_name, subjects_of
-from ccai_dagster.decisions.ledger import append_decisions, current
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject, subject_name, subjects_of
+from ccai_dagster.decisions.ledger import (
+    COLUMNS,
+    SEPARATE_KINDS,
+    Decision,
+    append_decisions,
+    current,
+    is_decision,
+    is_policy,
+)
 
 CARRIED_OVER = "carried over by ccai"
 
@@ -128,9 +135,7 @@ def _check_present(answer: Answer, counting: list[dict[str, Any]], seen: Collect
     named = subject_name(answer.kind, answer.subject_ids)
     if seen is not None and (new := sorted(set(now) - set(seen))):
         by = ", ".join(f"{now[each]['decided_by']} ({each})" for each in new)
-        raise ConsultationError(
-            f"{named} was decided by {by} in the meantime. Nothing was recorded; look at it again."
-        )
+        raise ConsultationError(f"{named} was decided by {by} in the meantime. Nothing was recorded; look at it again.")
     for decision_id, row in now.items():
         if decision_id not in answer.supersedes and row["decided_by"] == answer.decided_by:
             raise ConsultationError(
@@ -160,9 +165,12 @@ def _new_ids(kind: str, taken: set[str]) -> Any:
 def _unsafe(answer: Answer) -> list[str]:
     """Cells nobody should write: ledgers are opened in spreadsheets and printed on terminals."""
     cells = {
-        "subject_ids": " ".join(answer.subject_ids), "outcome": answer.outcome, "reason": answer.reason,
-        "decided_by": answer.decided_by, "policy_ref": answer.policy_ref or "",
-    }  # fmt: skip
+        "subject_ids": " ".join(answer.subject_ids),
+        "outcome": answer.outcome,
+        "reason": answer.reason,
+        "decided_by": answer.decided_by,
+        "policy_ref": answer.policy_ref or "",
+    }
     found = [
         f"`{name}` begins like a formula ({text.strip()[:1]!r}), which spreadsheets would compute; begin with a letter"
         for name, text in cells.items()

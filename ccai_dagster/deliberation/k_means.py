@@ -131,9 +131,7 @@ def k_means(points: np.ndarray, weights: np.ndarray, largest: int) -> dict[int, 
     before = found[1]
     for number in range(2, largest + 1):
         tried = candidates if number <= len(candidates) else points
-        starts = np.concatenate(
-            [np.broadcast_to(before, (len(tried), *before.shape)), tried[:, None, :]], axis=1
-        )
+        starts = np.concatenate([np.broadcast_to(before, (len(tried), *before.shape)), tried[:, None, :]], axis=1)
         centres, spread = _followed(coarse, coarse_weights, starts, TRIAL_STEPS)
         centres, spread = _followed(points, weights, centres[_smallest(spread, PROMISING)], FURTHER_STEPS)
         centres, spread = _followed(points, weights, centres[_smallest(spread, FINALISTS)], STEPS)

@@ -1,6 +1,24 @@
 """How sure groups and scores are: participants drawn anew and grouped again, and other seeds for the same votes.
 
 Belongs here: repeating the grouping and summing up what came out. The draws themselves are in `redraws`.
+
+[redraws] Votes as they might have come out: participants drawn anew, and the consensus of one such draw.
+
+Belongs here: random weights and what they do to a score. Doesn't belong here: grouping, summaries of draws.
+
+The draws are those of the Bayesian bootstrap (Rubin 1981, The Annals of Statistics 9(1)): every participant
+gets an independent weight from the exponential distribution with mean 1 in place of a whole number of copies.
+With weights w and a fixed group, the weighted share of agreement with A of n votes is then distributed as
+Beta(A, n - A), which no longer moves once a group is unanimous. So every group also gets two imaginary
+participants, one who agrees with everything and one who never does, whose weights have the gamma distributions
+that turn this into Beta(A + a, n - A + b - a): the posterior of the group's share under the very prior whose mean
+the smoothing on record reports, (A + a) / (n + b). A group that cast no vote then has the prior's share, which
+is as wide as it should be. Where nothing is smoothed, Jeffreys' a = 1/2, b = 1 stands in, whose intervals keep their
+level for small n as well (Brown, Cai and DasGupta 2001, Statistical Science 16(2)).
+
+[intervals] Intervals beside the scores of statements and principles, for whoever looks at them.
+
+Nothing is selected or worded by an interval; this only puts it next to the score it belongs to.
 """
 
 from __future__ import annotations
@@ -13,13 +31,49 @@ import polars as pl
 import polars.selectors as cs
 
 from ccai_dagster.contracts import GROUP_STABILITY
-from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
-from ccai_dagster.deliberation.groups import base_clusters, group_participants
-from ccai_dagster.deliberation.one_thread import one_thread
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.redraws import drawn_consensus, participant_weights
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix
-from ccai_dagster.progress import Progress, silent
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.deliberation.consensus import SMOOTHING, GroupCounts, group_aware_consensus, group_counts
+from ccai_dagster.deliberation.groups import base_clusters, group_participants, one_thread
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
+
+
+def participant_weights(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw how much each participant counts.
+
+    Weights are dealt out by place on the opinion map, so that neither the ids nor the order of participants
+    matter; people at the same place voted alike.
+
+    Args:
+        positions: Shape (participants, 2).
+
+    Returns:
+        Shape (participants,), positive, with mean 1 on average.
+    """
+    weights = np.empty(len(positions))
+    rounded = np.round(positions, 9)
+    weights[np.lexsort((rounded[:, 1], rounded[:, 0]))] = generator.exponential(size=len(positions))
+    return weights
+
+
+def drawn_consensus(counts: GroupCounts, procedure: Procedure, generator: np.random.Generator) -> np.ndarray:
+    """Return the group-aware consensus of every statement in one draw.
+
+    Args:
+        counts: Weighted votes, from weights as `participant_weights` draws them.
+        procedure: Smoothing, which gives the weight of the imaginary participants, and aggregation.
+
+    Returns:
+        Shape (statements,), in [0, 1], never NaN.
+    """
+    agreeing, all_votes = SMOOTHING["jeffreys" if procedure.smoothing == "none" else procedure.smoothing]
+    groups = (len(counts.votes), 1)
+    # One pair a group and not one a statement: imaginary participants vote on everything, as real ones might.
+    agree = generator.gamma(agreeing, size=groups)
+    other = generator.gamma(all_votes - agreeing, size=groups)
+    share = (counts.agree + agree) / (counts.votes + agree + other)
+    product = share.prod(axis=0)
+    return product ** (1 / len(share)) if procedure.aggregation == "geometric_mean" else product
+
 
 INTERVAL = (0.05, 0.95)
 """Ends of the 90 % interval: quantiles of the draws."""
@@ -154,9 +208,7 @@ def _on_record(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> tuple[np.nda
     if set(opinion_groups["participant_id"]) != set(matrix.participant_ids.tolist()):
         raise ValueError("opinion groups and votes are not about the same participants")
     order = pl.DataFrame({"participant_id": matrix.participant_ids}, schema={"participant_id": pl.Int64})
-    placed = order.join(
-        opinion_groups, on="participant_id", how="left", validate="1:1", maintain_order="left"
-    )
+    placed = order.join(opinion_groups, on="participant_id", how="left", validate="1:1", maintain_order="left")
     return placed["group_id"].to_numpy(), placed.select("x", "y").to_numpy()
 
 
@@ -166,3 +218,63 @@ def _start(positions: np.ndarray, procedure: Procedure) -> np.ndarray | None:
         return None
     _, centres, _ = base_clusters(positions, np.ones(len(positions)), procedure.seed)
     return centres if len(centres) > 1 else None
+
+
+ENDS = ("gac_low", "gac_high")
+
+
+def statement_intervals(table: pl.DataFrame, consensus_stability: pl.DataFrame) -> pl.DataFrame:
+    """Add `gac_low` and `gac_high`, the 90 % interval, behind the column `gac`.
+
+    Args:
+        table: Has `statement_id`, each once, and `gac`.
+
+    Returns:
+        The rows in their order; both null where a statement has no interval.
+    """
+    ends = consensus_stability.select("statement_id", *ENDS)
+    return _behind_gac(table.join(ends, on="statement_id", how="left", validate="1:1", maintain_order="left"))
+
+
+def principle_intervals(constitution: pl.DataFrame, consensus_stability: pl.DataFrame) -> pl.DataFrame:
+    """Add `gac_low` and `gac_high` behind the score of each principle.
+
+    The score of a principle is the highest among its statements, so it has that statement's interval; of two
+    statements with the same score, the one with the lower id.
+
+    Returns:
+        The rows in their order; both null where no statement of a principle has an interval.
+    """
+    sources = constitution.select("principle_id", statement_id="statement_ids").explode("statement_id")
+    highest = (
+        sources.join(consensus_stability.select("statement_id", "gac", *ENDS), on="statement_id")
+        .filter(pl.col("gac").is_not_null())
+        .sort("gac", "statement_id", descending=[True, False])
+        .unique("principle_id", keep="first", maintain_order=True)
+        .select("principle_id", *ENDS)
+    )
+    return _behind_gac(constitution.join(highest, on="principle_id", how="left", maintain_order="left"))
+
+
+def around_the_cut(
+    selected_statements: pl.DataFrame, consensus_stability: pl.DataFrame, reach: int = 5
+) -> pl.DataFrame:
+    """Return the last statements that reach the cut and the first that don't, with how sure that is.
+
+    Args:
+        reach: Statements on each side.
+    """
+    ranked = selected_statements.sort("rank")
+    near = pl.concat([ranked.filter("selected").tail(reach), ranked.filter(~pl.col("selected")).head(reach)])
+    share = consensus_stability.select("statement_id", "selection_probability")
+    return (
+        statement_intervals(near, consensus_stability)
+        .join(share, on="statement_id", how="left", maintain_order="left")
+        .select("rank", "statement_id", "selected", "gac", *ENDS, "selection_probability", "text")
+    )
+
+
+def _behind_gac(table: pl.DataFrame) -> pl.DataFrame:
+    others = [name for name in table.columns if name not in ENDS]
+    place = others.index("gac") + 1
+    return table.select(*others[:place], *ENDS, *others[place:])

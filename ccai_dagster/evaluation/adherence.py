@@ -11,15 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import ADHERENCE, JUDGED_EXAMPLES
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.judgements import letters_judgement
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.feedback.judge import LETTERS, letters_judgement
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
-from ccai_dagster.feedback.questions import LETTERS
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import EvaluationSettings
 
 TEMPLATE_VERSION = "1"
 """Raised when the question below changes its words."""
@@ -42,9 +40,7 @@ def adherence_prompts(prompts: pl.DataFrame, settings: EvaluationSettings, seed:
     Raises:
         ConsultationError: No held-out prompt has a relevant principle.
     """
-    relevant = prompts.filter(
-        (pl.col("purpose") == "held_out") & (pl.col("relevant_principles").list.len() > 0)
-    )
+    relevant = prompts.filter((pl.col("purpose") == "held_out") & (pl.col("relevant_principles").list.len() > 0))
     if relevant.is_empty():
         raise ConsultationError(
             "prompts.csv: no held-out prompt has a relevant principle, so adherence cannot be measured. Give "

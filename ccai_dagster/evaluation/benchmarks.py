@@ -2,6 +2,15 @@
 
 Returns item rows; means and intervals are made in `scores`. Nothing here reaches a network, unless the
 consultation names a dataset of the Hugging Face hub.
+
+[tasks] Evaluation sets as tasks of the lm-evaluation-harness, defined inline and served from memory.
+
+Nothing is downloaded or cached: the harness gets its documents from a function. Prompts and scores are the
+items' own (`items`); running them belongs to `benchmarks`.
+
+[harness_model] The project's language models as the lm-evaluation-harness wants them.
+
+Which items are run, and what their answers mean, belongs to `benchmarks` and `items`.
 """
 
 from __future__ import annotations
@@ -9,33 +18,193 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 
-from ccai_dagster.consultation import EvaluationSet
+from ccai_dagster.consultation.folder import EvaluationSet
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import BENCHMARK_ITEMS
-from ccai_dagster.digest import text_digest, value_digest
-from ccai_dagster.errors import ConsultationError, ConversationTooLong
-from ccai_dagster.evaluation.evaluation_sets import asking_of, read_evaluation_set, sample_items
-from ccai_dagster.evaluation.harness_model import harness_model
-from ccai_dagster.evaluation.items import Item, LetteredItem
-from ccai_dagster.evaluation.tasks import VERSION, response_tokens, task_definition
-from ccai_dagster.feedback.language_model import LanguageModel
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import EvaluationSettings
+from ccai_dagster.core.digest import text_digest, value_digest
+from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
+from ccai_dagster.evaluation.sets.formats import asking_of, read_evaluation_set, sample_items
+from ccai_dagster.evaluation.sets.items import Item, LetteredItem, Prompt
+from ccai_dagster.feedback.language_model import Conversation, LanguageModel
 
-LOGGED_CONFIG = (
-    "output_type",
-    "generation_kwargs",
-    "target_delimiter",
-    "num_fewshot",
-    "metadata",
-)
+VERSION = 2
+"""Raised whenever a prompt or a score changes meaning: figures are only compared within one version."""
+
+
+def task_definition(
+    name: str, items: Sequence[Item], texts: Mapping[tuple[str, int], str], new_tokens: int
+) -> dict[str, Any]:
+    """Return a harness task (version 0.4.13) over these items, with a document for each of their prompts.
+
+    Prompts arrive whole, with examples and chat template, so the harness adds nothing of its own. Choices differ
+    in one token, so it needs one forward pass an item. Responses are decoded greedily up to the end of the turn.
+
+    Args:
+        name: Name of the benchmark.
+        items: Items of one format, in the order to run them.
+        texts: What the model reads, by item and number of the prompt.
+        new_tokens: Longest response, in tokens, where the format has no length of its own.
+
+    Returns:
+        What `TaskManager.load` takes. A document has `id`, `prompt` (its number) and the digest of the `item`.
+    """
+    kind = type(items[0])
+    by_id = {item.id: item for item in items}
+
+    def custom_dataset(**metadata: Any) -> dict[str, Any]:
+        from datasets import Dataset
+
+        documents = [
+            {"id": item.id, "prompt": number, "item": value_digest(item.model_dump(mode="json"))}
+            for item in items
+            for number in range(len(item.prompts()))
+        ]
+        return {"test": Dataset.from_list(documents)}
+
+    def doc_to_text(doc: dict[str, Any]) -> str:
+        return texts[doc["id"], doc["prompt"]]
+
+    def doc_to_choice(doc: dict[str, Any]) -> list[str]:
+        item = by_id[doc["id"]]
+        assert isinstance(item, LetteredItem)  # noqa: S101 - the definition below names it for these only
+        return item.continuations
+
+    def doc_to_target(doc: dict[str, Any]) -> Any:
+        # The harness only logs it; scores are the items' own.
+        return getattr(by_id[doc["id"]], "answer", "")
+
+    def process_results(doc: dict[str, Any], results: Sequence[Any]) -> Mapping[str, float | None]:
+        return by_id[doc["id"]].response_scores(results)
+
+    definition: dict[str, Any] = {
+        "task": name,
+        "custom_dataset": custom_dataset,
+        "test_split": "test",
+        "num_fewshot": 0,
+        "doc_to_text": doc_to_text,
+        "doc_to_target": doc_to_target,
+        "process_results": process_results,
+        "metric_list": [
+            {"metric": metric, "aggregation": "mean", "higher_is_better": metric.startswith("accuracy")}
+            for metric in kind.response_metrics or kind.metrics
+        ],
+        "metadata": {"version": VERSION},
+    }
+    if kind.generated:
+        generation = {"until": list(kind.stops), "do_sample": False, "max_gen_toks": response_tokens(kind, new_tokens)}
+        return definition | {"output_type": "generate_until", "generation_kwargs": generation}
+    return definition | {"output_type": "multiple_choice", "doc_to_choice": doc_to_choice, "target_delimiter": ""}
+
+
+def response_tokens(kind: type[Item], new_tokens: int) -> int:
+    """Return how many tokens a response may have: the format's own number, or what of the profile's is read."""
+    if kind.response_tokens is not None:
+        return kind.response_tokens
+    return min(new_tokens, kind.tokens_read or new_tokens)
+
+
+UNLISTED = -1000.0
+"""Log-probability of a letter that a server does not list among its likeliest tokens: finite, as items want it."""
+Key = TypeVar("Key", bound=Hashable)
+
+
+def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
+    """Return an `LM` of the harness that asks a language model: for letters as the next token, greedily for texts.
+
+    The harness knows a prompt by its text only; the model's `text` renders a prompt and remembers what has that text.
+
+    Args:
+        model: Is asked once about each prompt.
+        progress: Told how many of the prompts are finished.
+    """
+    from lm_eval.api.model import LM
+
+    class HarnessModel(LM):
+        """`LM` without tokenizer, chat template and device, which are the language model's business."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._conversations: dict[str, Conversation] = {}
+            self._finished = 0
+
+        def text(self, prompt: Prompt, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
+            """Return what the model reads before a response of so many tokens, or before one of the choices."""
+            begun = (("assistant", prompt.beginning),) if prompt.beginning else ()
+            conversation = (*prompt.turns, *begun)
+            text = model.prompt_text(conversation, new_tokens, choices)
+            self._conversations[text] = conversation
+            return text
+
+        def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+            choices = _grouped(request.args for request in requests)
+            found: dict[tuple[str, str], tuple[float, bool]] = {}
+            for letters, texts in _grouped((tuple(own), text) for text, own in choices.items()).items():
+                scores = model.choice_log_probabilities(
+                    self._asked(texts), letters, likeliest=True, progress=self._onward()
+                )
+                finite = np.nan_to_num(scores, nan=np.nan, neginf=UNLISTED).tolist()
+                for text, (*row, likeliest) in zip(texts, finite, strict=True):
+                    found |= {
+                        (text, letter): (score, score >= likeliest) for letter, score in zip(letters, row, strict=True)
+                    }
+            return [found[request.args] for request in requests]
+
+        def generate_until(self, requests: Sequence[Any]) -> list[str]:
+            asked = [
+                ((options["max_gen_toks"], tuple(options["until"])), text)
+                for text, options in (request.args for request in requests)
+            ]
+            found: dict[tuple[Any, str], str] = {}
+            for how, texts in _grouped(asked).items():
+                new_tokens, stops = how
+                responses = model.generate(
+                    self._asked(texts),
+                    new_tokens=new_tokens,
+                    temperature=0,
+                    seed=0,
+                    stops=stops,
+                    strip=False,
+                    progress=self._onward(),
+                )
+                found |= {(how, text): response for text, response in zip(texts, responses, strict=True)}
+            return [found[each] for each in asked]
+
+        def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+            raise NotImplementedError("no task asks how likely a whole text is")
+
+        def _asked(self, texts: Iterable[str]) -> list[Conversation]:
+            return [self._conversations[text] for text in texts]
+
+        def _onward(self) -> Progress:
+            before = self._finished
+
+            def report(message: str, done: int, total: int) -> None:
+                self._finished = before + done
+                progress("benchmarks", self._finished, len(self._conversations))
+
+            return report
+
+    return HarnessModel()
+
+
+def _grouped(pairs: Iterable[tuple[Key, str]]) -> dict[Key, list[str]]:
+    """Return the distinct texts of each key, in order."""
+    groups: dict[Key, dict[str, None]] = {}
+    for key, text in pairs:
+        groups.setdefault(key, {})[text] = None
+    return {key: list(texts) for key, texts in groups.items()}
+
+
+LOGGED_CONFIG = ("output_type", "generation_kwargs", "target_delimiter", "num_fewshot", "metadata")
 """Of the harness's task definition; its functions are this package's, whose version is logged elsewhere."""
 
 
@@ -78,8 +247,7 @@ def run_benchmarks(
             cannot tell the letters apart, or the model's probabilities are not finite.
     """
     sets = {
-        name: sample_items(read_evaluation_set(set_), set_.limit, seed)
-        for name, set_ in sorted(benchmarks.items())
+        name: sample_items(read_evaluation_set(set_), set_.limit, seed) for name, set_ in sorted(benchmarks.items())
     }
     if not sets:
         return BenchmarkRun({}, {}, {})
@@ -112,9 +280,7 @@ def run_benchmarks(
                 "version": results["versions"][name],
                 "config": {key: results["configs"][name].get(key) for key in LOGGED_CONFIG},
                 "results": {
-                    key: value
-                    for key, value in results["results"][name].items()
-                    if isinstance(value, int | float)
+                    key: value for key, value in results["results"][name].items() if isinstance(value, int | float)
                 },
             }
             for name, set_ in sorted(benchmarks.items())
@@ -178,9 +344,7 @@ def _quiet_environment() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _prompt_texts(
-    harness: Any, place: str, items: Sequence[Item], longest: int
-) -> dict[tuple[str, int], str]:
+def _prompt_texts(harness: Any, place: str, items: Sequence[Item], longest: int) -> dict[tuple[str, int], str]:
     """Return what the model reads, by item and number of the prompt; what it cannot answer is named.
 
     Args:
@@ -220,9 +384,7 @@ def _evaluate(
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_defaults=False)
-    tasks = manager.load(
-        [task_definition(name, items, texts[name], new_tokens) for name, items in sets.items()]
-    )
+    tasks = manager.load([task_definition(name, items, texts[name], new_tokens) for name, items in sets.items()])
     return evaluate(lm=harness, task_dict=tasks, bootstrap_iters=0, log_samples=True)
 
 

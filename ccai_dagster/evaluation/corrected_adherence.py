@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.consultation import BASE
+from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ADHERENCE_SCORES, GROUP_ADHERENCE
-from ccai_dagster.evaluation.prompt_means import clustered_mean, student_interval
-from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.intervals import FEWEST_CLUSTERS, Interval, mean_interval
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.statistics.intervals import FEWEST_CLUSTERS, Interval, clustered_mean, mean_interval, student_interval
 
 ALL_PRINCIPLES = "all principles"
 """Stands where a principle's id stands, for a whole constitution."""
@@ -166,16 +165,21 @@ def _status(row: Mapping[str, Any]) -> str:
     return "not drawn" if row["n_relevant"] else "no relevant prompt"
 
 
-def _figures(
-    table: pl.DataFrame, own: pl.DataFrame, every: pl.DataFrame, bootstraps: int, seed: int
-) -> dict[str, Any]:
+def _figures(table: pl.DataFrame, own: pl.DataFrame, every: pl.DataFrame, bootstraps: int, seed: int) -> dict[str, Any]:
     answered = table.drop_nulls("probability")
     found: dict[str, Any] = {
         "n": table.height,
         "n_unanswered": table.height - answered.height,
-        "judged": None, "judged_low": None, "judged_high": None, "labels": "none", "n_labels": 0,
-        "judge_weight": None, "adherence": None, "low": None, "high": None,
-    }  # fmt: skip
+        "judged": None,
+        "judged_low": None,
+        "judged_high": None,
+        "labels": "none",
+        "n_labels": 0,
+        "judge_weight": None,
+        "adherence": None,
+        "low": None,
+        "high": None,
+    }
     if answered.is_empty():
         return found
     values, clusters = answered["probability"].to_numpy(), answered["prompt_id"].to_numpy()
@@ -222,9 +226,7 @@ def _lift(paired: pl.DataFrame, bootstraps: int, seed: int) -> dict[str, float |
 
 
 def group_adherence(
-    adherence: Mapping[str, pl.DataFrame],
-    constitutions: Mapping[str, pl.DataFrame],
-    gac_scores: pl.DataFrame,
+    adherence: Mapping[str, pl.DataFrame], constitutions: Mapping[str, pl.DataFrame], gac_scores: pl.DataFrame
 ) -> pl.DataFrame:
     """Weight principles by each opinion group's support, and find the group whose principles are followed worst.
 
@@ -262,9 +264,7 @@ def group_adherence(
             weights = own["support"].to_numpy()
             if weights.sum() <= 0:
                 continue
-            value, interval = clustered_mean(
-                own["probability"].to_numpy(), own["prompt_id"].to_numpy(), weights
-            )
+            value, interval = clustered_mean(own["probability"].to_numpy(), own["prompt_id"].to_numpy(), weights)
             if interval is not None:
                 rows.append(
                     {

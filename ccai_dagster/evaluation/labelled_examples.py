@@ -16,8 +16,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ccai_dagster.contracts import ADHERENCE_EXAMPLES, CONTRAST_PAIRS
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_text
-from ccai_dagster.errors import ConsultationError
 
 REJECTED = "rejected statements"
 """Stands where a constitution's arm stands, for statements that moderation kept and that did not reach the cut."""
@@ -113,9 +113,7 @@ def read_contrast_pairs(path: Path, known: Known) -> tuple[pl.DataFrame, list[st
     """
     lines = _lines(path, _Pair)
     named = _named(path, [(number, line.principle) for number, line in lines], known, statements=True)
-    against = _named(
-        path, [(number, line.against) for number, line in lines if line.against], known, statements=False
-    )
+    against = _named(path, [(number, line.against) for number, line in lines if line.against], known, statements=False)
     others = iter(against)
     rows, left_out = [], []
     for (number, line), key in zip(lines, named, strict=True):
@@ -168,13 +166,7 @@ def pairs_of_examples(examples: pl.DataFrame) -> pl.DataFrame:
 
 
 def _pair(
-    name: str,
-    key: tuple[str, str],
-    against: str | None,
-    prompt: str,
-    keeps: str,
-    breaks: str,
-    source: str,
+    name: str, key: tuple[str, str], against: str | None, prompt: str, keeps: str, breaks: str, source: str
 ) -> dict[str, Any]:
     return {
         "pair_id": name,
@@ -188,9 +180,7 @@ def _pair(
     }
 
 
-def _named(
-    path: Path, names: list[tuple[int, str]], known: Known, *, statements: bool
-) -> list[tuple[str, str]]:
+def _named(path: Path, names: list[tuple[int, str]], known: Known, *, statements: bool) -> list[tuple[str, str]]:
     found = []
     for number, name in names:
         is_statement = name.startswith(STATEMENT)
@@ -221,12 +211,8 @@ def _lines(path: Path, kind: type[_AnyLine]) -> list[tuple[int, _AnyLine]]:
             line = kind.model_validate_json(text)
         except ValidationError as error:
             fields = ", ".join(name for name, field in kind.model_fields.items() if field.is_required())
-            told = "; ".join(
-                f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in error.errors()
-            )
-            raise ConsultationError(
-                f"{path}, line {number}: {told}. A line is one object with {fields}."
-            ) from error
+            told = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in error.errors())
+            raise ConsultationError(f"{path}, line {number}: {told}. A line is one object with {fields}.") from error
         if line.id in places:
             raise ConsultationError(
                 f"{path}, line {number}: id {line.id!r} is already that of line {places[line.id]}. Give every "

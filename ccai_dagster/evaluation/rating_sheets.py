@@ -10,13 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import written_alone
 from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
-from ccai_dagster.digest import value_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.comparison import QUESTIONS
-from ccai_dagster.evaluation.rating_files import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace
-from ccai_dagster.feedback.draws import derived_seed
+from ccai_dagster.evaluation.elo import QUESTIONS
+from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace
 
 SHEET_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
 
@@ -44,10 +44,7 @@ def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
     Line breaks, blanks and a quote mark in front, which rating tools and spreadsheets change, do not count.
     """
     return value_digest(
-        [
-            " ".join(printable_lines(text).strip().lstrip("'").split())
-            for text in (prompt, response_1, response_2)
-        ]
+        [" ".join(printable_lines(text).strip().lstrip("'").split()) for text in (prompt, response_1, response_2)]
     )
 
 
@@ -74,12 +71,8 @@ def blinded_sheet(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
             f"{','.join(known[:2])}."
         )
     if quality not in QUESTIONS:
-        raise ConsultationError(
-            f"--quality {printable(quality)}: it must be {' or '.join(sorted(QUESTIONS))}."
-        )
-    own = comparisons.filter(
-        pl.col("quality") == quality, pl.col("arm_a").is_in(arms), pl.col("arm_b").is_in(arms)
-    )
+        raise ConsultationError(f"--quality {printable(quality)}: it must be {' or '.join(sorted(QUESTIONS))}.")
+    own = comparisons.filter(pl.col("quality") == quality, pl.col("arm_a").is_in(arms), pl.col("arm_b").is_in(arms))
     differing = own.filter(pl.col("status") != "identical")
     if not 1 <= n <= differing.height:
         raise ConsultationError(

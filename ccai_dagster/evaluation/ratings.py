@@ -4,32 +4,135 @@ Belongs here: what raters answered. Doesn't belong here: what they were asked (`
 (`rating_files`), and what follows from ratings (`elo`, `rater_agreement`).
 
 Rows are only ever added. A rating is about two texts: when an arm's response changes, it lapses and stays.
+
+[rating_files] The files of a consultation's folder `ratings`, and CSV read and written without losing anything.
+
+Belongs here: places, columns, locks, and rows by the name of their column. Doesn't belong here: what a row means.
+
+    ratings/keys/pairs.csv   which arm wrote which response; raters must not see it
+    ratings/RATER.csv        what one rater said; the name is a role or pseudonym
+
+[rater_agreement] How far the feedback model names the same response as people do, and people the same as each other.
+
+Belongs here: agreement on the same two responses. Doesn't belong here: which arm is preferred (`elo`), accuracy
+of the feedback model on comparisons from elsewhere (`feedback.judge_figures`).
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from ccai_dagster.contracts import RATINGS
-from ccai_dagster.core.files import written_alone
+from ccai_dagster.contracts import RATER_AGREEMENT, RATINGS
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import write_file, written_alone
 from ccai_dagster.core.text import printable
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.rating_files import (
-    KEY_FILE,
-    LOCK,
-    RATING_COLUMNS,
-    csv_rows,
-    csv_text,
-    read_key,
-    refuse,
-    replace,
-)
 from ccai_dagster.evaluation.rating_sheets import texts_digest
+from ccai_dagster.statistics.agreement import cohens_kappa, expected_agreement
+from ccai_dagster.statistics.intervals import wilson_interval
+from ccai_dagster.statistics.resampling import percentile_interval, resampled_figures
+
+KEY_FILE = Path("keys") / "pairs.csv"
+LOCK = ".lock"
+"""One process at a time writes in the folder."""
+KEY_COLUMNS = ("pair_id", "quality", "prompt_id", "arm_1", "arm_2", "texts_digest")
+RATING_COLUMNS = ("pair_id", "rating")
+SHOWN = 10
+"""Problems shown at once; the rest is counted."""
+
+
+def rating_files(folder: Path) -> list[Path]:
+    """Return all files that ratings are read from."""
+    return sorted([*folder.glob("*.csv"), *folder.glob(KEY_FILE.as_posix())])
+
+
+def read_key(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the key by pair, in the order of the file; empty if nothing was exported yet.
+
+    Raises:
+        ConsultationError: The file is damaged.
+    """
+    path = folder / KEY_FILE
+    if not path.exists():
+        return {}
+    rows = [{name: row[name] for name in KEY_COLUMNS} for _, row in csv_rows(path, KEY_COLUMNS)]
+    found = {row["pair_id"]: row for row in rows}
+    if len(found) < len(rows):
+        raise ConsultationError(f"{path}: a `pair_id` stands twice; restore the file from a copy.")
+    return found
+
+
+def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield row number (the header being row 1) and cells by column, empty lines left out.
+
+    Args:
+        path: A CSV file in UTF-8, with any columns.
+        needed: Columns it must have.
+
+    Raises:
+        ConsultationError: The file is missing, not readable, or lacks a column or a cell.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConsultationError(f"{path}: not found.") from error
+    except UnicodeDecodeError as error:
+        raise ConsultationError(f"{path}: not UTF-8; save it as CSV in UTF-8.") from error
+    except OSError as error:
+        raise ConsultationError(f"{path}: cannot be read ({error.strerror}).") from error
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ConsultationError(f"{path}: not readable as CSV ({error}); close the quotes.") from error
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    if missing := [name for name in needed if header.count(name) != 1]:
+        raise ConsultationError(
+            f"{path}, row 1: the columns {', '.join(missing)} must stand there once each, separated by commas."
+        )
+    for number, cells in enumerate(lines[1:], start=2):
+        if not any(cells):
+            continue
+        if len(cells) != len(header):
+            raise ConsultationError(
+                f"{path}, row {number}: {len(cells)} cells instead of {len(header)}; put cells that contain commas "
+                "in double quotes."
+            )
+        yield number, dict(zip(header, cells, strict=True))
+
+
+def refuse(path: Path, problems: Sequence[str]) -> None:
+    """Raise a `ConsultationError` that tells what is wrong with a file, if anything is."""
+    if problems:
+        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+        raise ConsultationError("\n".join(f"{path}, {each}." for each in [*problems[:SHOWN], *more]))
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a header and rows as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def replace(path: Path, content: str) -> None:
+    """Put new content in place of a file's, so that nobody reads half of it."""
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error
+
 
 NEEDED = ("pair_id", "prompt", "response_1", "response_2", "rating")
 ANSWERS = ("1", "2", "tie")
@@ -67,9 +170,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
             "rater-1, and never a name or an address."
         )
     if not folder.is_dir():
-        raise ConsultationError(
-            f"{folder}: nothing was exported for rating yet; `ccai compare export` does it."
-        )
+        raise ConsultationError(f"{folder}: nothing was exported for rating yet; `ccai compare export` does it.")
     with written_alone(folder, folder / LOCK):
         key, path = read_key(folder), folder / f"{rater}.csv"
         known = _ratings_of(path, key)
@@ -85,9 +186,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
             elif pair_id in rated:
                 earlier, said = rated[pair_id]
                 told = "the same" if said == answer else f"{said} in the one and {answer} in the other"
-                problems.append(
-                    f"rows {earlier} and {number}: pair {pair_id} is rated twice, {told}; keep one row"
-                )
+                problems.append(f"rows {earlier} and {number}: pair {pair_id} is rated twice, {told}; keep one row")
             elif known.get(pair_id, answer) != answer:
                 problems.append(
                     f"row {number}: {rater} rated pair {pair_id} {known[pair_id]} before ({path.name}) and {answer} "
@@ -145,9 +244,7 @@ def standing_ratings(ratings: pl.DataFrame, comparisons: pl.DataFrame) -> pl.Dat
     return ratings.filter(pl.Series(stands, dtype=pl.Boolean))
 
 
-def _problem(
-    row: Mapping[str, str], pair_id: str, answer: str, key: Mapping[str, Mapping[str, str]]
-) -> str | None:
+def _problem(row: Mapping[str, str], pair_id: str, answer: str, key: Mapping[str, Mapping[str, str]]) -> str | None:
     """Say what is wrong with one row by itself."""
     if pair_id not in key:
         return (
@@ -170,9 +267,7 @@ def _ratings_of(path: Path, key: Mapping[str, Mapping[str, str]]) -> dict[str, s
     for number, row in csv_rows(path, RATING_COLUMNS):
         pair_id, rating = row["pair_id"], row["rating"]
         if pair_id not in key:
-            problems.append(
-                f"row {number}: pair {printable(pair_id, 60)} is not in {KEY_FILE}; restore the key"
-            )
+            problems.append(f"row {number}: pair {printable(pair_id, 60)} is not in {KEY_FILE}; restore the key")
         elif rating not in ANSWERS:
             problems.append(f"row {number}: the rating {printable(rating, 60)!r} must be 1, 2 or tie")
         elif pair_id in found:
@@ -180,3 +275,125 @@ def _ratings_of(path: Path, key: Mapping[str, Mapping[str, str]]) -> dict[str, s
         found[pair_id] = rating
     refuse(path, problems)
     return found
+
+
+WITH_JUDGE, AMONG_PEOPLE = "feedback model and people", "people"
+_CELLS = ("aa", "ab", "ba", "bb")
+"""Which arm the first answer prefers, and which the second: the cells of the confusion table."""
+
+
+def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps: int, seed: int) -> pl.DataFrame:
+    """Compare answers on the same two responses, for each quality and each two arms.
+
+    Answers that prefer neither response (ties of people, one half or no answer of the feedback model) are
+    counted and left out: a judge that gives probabilities hardly ever ties. Agreement among people takes every
+    two raters of a comparison, in both orders with half a weight.
+
+    Intervals of kappa resample prompts, and raters where there are several (`resampling`). They are widened to
+    hold Wilson's interval of the share of agreement, over prompts, brought to the scale of kappa: with few answers,
+    or where all agree, resamples are too much alike.
+
+    Args:
+        comparisons: COMPARISONS.
+        ratings: RATINGS, all of pairs in `comparisons`.
+        bootstraps: Resamples.
+        seed: Of the resampling.
+
+    Returns:
+        RATER_AGREEMENT, sorted by its key; a row for each two answers there are, none without ratings.
+    """
+    answers = _answers(comparisons, ratings)
+    rows: list[dict[str, Any]] = []
+    for group, own in answers.sort("pair_id", "rater").group_by(["quality", "arm_a", "arm_b"], maintain_order=True):
+        named = dict(zip(("quality", "arm_a", "arm_b"), group, strict=True))
+        for between, pairs, marked in (
+            (WITH_JUDGE, list(_with_judge(own)), bool(own["judge_at_chance"].any())),
+            (AMONG_PEOPLE, list(_among_people(own)), False),
+        ):
+            if pairs:
+                own_seed = derived_seed(seed, "agreement", between, *map(str, group))
+                figures = _figures(pairs, bootstraps, own_seed)
+                rows.append({**named, "between": between, **figures, "judge_at_chance": marked})
+    return RATER_AGREEMENT.build(rows).sort(RATER_AGREEMENT.key)
+
+
+Pair = tuple[str, tuple[str, ...], str | None, str | None, float]
+"""Prompt, raters, first answer, second answer (`a`, `b` or None), weight."""
+
+
+def _answers(comparisons: pl.DataFrame, ratings: pl.DataFrame) -> pl.DataFrame:
+    """Return every rating beside the feedback model's answer, both as the arm that is preferred."""
+    prefers = pl.when(pl.col("rating") == "1").then("arm_1").when(pl.col("rating") == "2").then("arm_2")
+    probability = pl.col("probability_a")
+    judged = comparisons.select(
+        "pair_id",
+        "arm_a",
+        "arm_b",
+        "judge_at_chance",
+        pl.when(probability > 0.5).then(pl.lit("a")).when(probability < 0.5).then(pl.lit("b")).alias("judge"),
+    )
+    return (
+        ratings.select("pair_id", "rater", "quality", "prompt_id", prefers.alias("preferred"))
+        .join(judged, on="pair_id")
+        .with_columns(
+            person=pl.when(pl.col("preferred") == pl.col("arm_a"))
+            .then(pl.lit("a"))
+            .when(pl.col("preferred") == pl.col("arm_b"))
+            .then(pl.lit("b"))
+        )
+    )
+
+
+def _with_judge(own: pl.DataFrame) -> Iterator[Pair]:
+    for prompt_id, rater, judge, person in own.select("prompt_id", "rater", "judge", "person").iter_rows():
+        yield prompt_id, (rater,), judge, person, 1.0
+
+
+def _among_people(own: pl.DataFrame) -> Iterator[Pair]:
+    for _, same in own.group_by("pair_id", maintain_order=True):
+        for one, other in combinations(same.select("prompt_id", "rater", "person").rows(), 2):
+            raters = (one[1], other[1])
+            yield one[0], raters, one[2], other[2], 0.5
+            yield one[0], raters, other[2], one[2], 0.5
+
+
+def _figures(pairs: list[Pair], bootstraps: int, seed: int) -> dict[str, Any]:
+    decided = [each for each in pairs if each[2] and each[3]]
+    weight = sum(each[4] for each in pairs)
+    prompts, raters = [each[0] for each in decided], [each[1] for each in decided]
+    cells = np.array([[each[4] * (f"{each[2]}{each[3]}" == cell) for cell in _CELLS] for each in decided])
+    row: dict[str, Any] = {
+        "n": round(sum(each[4] for each in decided)),
+        "n_undecided": round(weight - sum(each[4] for each in decided)),
+        "n_prompts": len(set(prompts)),
+        "n_raters": len({name for each in pairs for name in each[1]}),
+        "agreement": None,
+        "kappa": None,
+        "kappa_low": None,
+        "kappa_high": None,
+    }
+    if not decided:
+        return row
+    total = cells.sum(axis=0)
+    row["agreement"] = float((total[0] + total[3]) / total.sum())
+    kappa = float(cohens_kappa(total.reshape(2, 2)))
+    if np.isnan(kappa):
+        return row
+    resampled, n_units = resampled_figures(
+        cells,
+        prompts,
+        raters,
+        lambda totals: cohens_kappa(totals.reshape(-1, 2, 2))[:, None],
+        bootstraps=bootstraps,
+        seed=seed,
+    )
+    defined = resampled[np.isfinite(resampled[:, 0]), 0]
+    low, high = percentile_interval(defined, n_units[0]) if defined.size else (kappa, kappa)
+    expected = float(expected_agreement(total.reshape(2, 2)))
+    shares = wilson_interval(row["agreement"] * row["n_prompts"], row["n_prompts"])
+    least, most = ((share - expected) / (1 - expected) for share in shares)
+    return row | {
+        "kappa": kappa,
+        "kappa_low": max(-1.0, min(low, least, kappa)),
+        "kappa_high": min(1.0, max(high, most, kappa)),
+    }

@@ -1,6 +1,10 @@
 """One table of all scores: benchmarks, adherence and Elo of every arm, with 95 % intervals and differences.
 
 Intervals and tests are made in `clustered`, corrected in `multiple_tests`; sentences about them in `findings`.
+
+[outcomes] What came of comparisons of two arms, in one form for the feedback model and for people.
+
+Belongs here: reading wins, ties and losses off answers. Doesn't belong here: strengths that follow (`elo`).
 """
 
 from __future__ import annotations
@@ -13,15 +17,77 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.consultation import BASE
+from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import EVAL_SCORES
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.clustered import Comparison, Ratio, compare_scores, score_intervals
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
-from ccai_dagster.evaluation.multiple_tests import holm
-from ccai_dagster.evaluation.outcomes import PEOPLE
-from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.intervals import Interval
+from ccai_dagster.statistics.intervals import Interval
+from ccai_dagster.statistics.paired import Comparison, Ratio, compare_scores, holm, score_intervals
+
+FEEDBACK_MODEL, PEOPLE = "feedback model", "people"
+COUNTS = ("win", "tie", "loss")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of the comparisons of one source.
+
+    Attributes:
+        source: `FEEDBACK_MODEL` or `PEOPLE`.
+        table: `quality`, `prompt_id`, `rater`, `arm_a`, `arm_b`, and how far arm a won, tied and lost (`COUNTS`), 1
+            together; null if unanswered.
+        judge: Name of the feedback model; empty for people.
+        judge_at_chance: Whether it was not measured to be better than chance.
+    """
+
+    source: str
+    table: pl.DataFrame
+    judge: str = ""
+    judge_at_chance: bool = False
+
+
+def judge_outcomes(comparisons: pl.DataFrame) -> Outcomes:
+    """Return the feedback model's comparisons: its probability counts as that much of a win.
+
+    Args:
+        comparisons: COMPARISONS.
+    """
+    compared, identical = pl.col("status") == "compared", pl.col("status") == "identical"
+    answered = pl.when(compared | identical)
+    table = comparisons.select(
+        "quality",
+        "prompt_id",
+        pl.lit(FEEDBACK_MODEL).alias("rater"),
+        "arm_a",
+        "arm_b",
+        answered.then(pl.col("probability_a") * compared.cast(pl.Float64)).alias("win"),
+        answered.then(identical.cast(pl.Float64)).alias("tie"),
+        answered.then((1 - pl.col("probability_a")) * compared.cast(pl.Float64)).alias("loss"),
+    )
+    names = sorted(comparisons["judge"].unique())
+    return Outcomes(FEEDBACK_MODEL, table, ", ".join(names), bool(comparisons["judge_at_chance"].any()))
+
+
+def people_outcomes(ratings: pl.DataFrame) -> Outcomes:
+    """Return people's ratings as outcomes of the arm shown first against the one shown second.
+
+    Args:
+        ratings: RATINGS, without those that have lapsed.
+    """
+    table = ratings.select(
+        "quality",
+        "prompt_id",
+        "rater",
+        pl.col("arm_1").alias("arm_a"),
+        pl.col("arm_2").alias("arm_b"),
+        *(
+            (pl.col("rating") == rating).cast(pl.Float64).alias(name)
+            for rating, name in zip(("1", "tie", "2"), COUNTS, strict=True)
+        ),
+    )
+    return Outcomes(PEOPLE, table)
+
 
 ALL = "all"
 ADHERENCE_SCORES, CORRECTED = "adherence", "adherence_corrected"
@@ -124,8 +190,7 @@ def score_table(
         columns = [*ITEM_COLUMNS, "value", "answered"]
         empty = pl.DataFrame(schema=[*columns])
         by_arm = {
-            arm: tables[benchmark].select(columns) if benchmark in tables else empty
-            for arm, tables in items.items()
+            arm: tables[benchmark].select(columns) if benchmark in tables else empty for arm, tables in items.items()
         }
         for measure in _measures(benchmark, by_arm, with_all=True):
             rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, False)
@@ -213,19 +278,12 @@ def _with_divisors(name: str, metric: str, long: pl.DataFrame) -> pl.DataFrame:
 
 
 def _rows(
-    measure: Measure,
-    arms: Sequence[str],
-    baseline: str,
-    bootstraps: int,
-    seed: int,
-    judge_at_chance: bool,
+    measure: Measure, arms: Sequence[str], baseline: str, bootstraps: int, seed: int, judge_at_chance: bool
 ) -> Iterator[dict[str, Any]]:
     limits, pairs = metric_limits(measure.metric), compared_pairs(arms, baseline)
     where = (measure.benchmark, measure.metric, measure.category)
     scores = [measure.score(arm) for arm in arms]
-    intervals = score_intervals(
-        scores, limits, bootstraps=bootstraps, seed=derived_seed(seed, "interval", *where)
-    )
+    intervals = score_intervals(scores, limits, bootstraps=bootstraps, seed=derived_seed(seed, "interval", *where))
     comparisons = compare_scores(
         [(measure.score(arm, other), measure.score(other, arm)) for arm, other in pairs],
         limits,

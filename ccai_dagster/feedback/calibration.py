@@ -2,22 +2,43 @@
 
 Everything that rests on the judge quotes the figures that follow from these answers (`judge_figures`);
 nothing is assumed about a model.
+
+[judge_figures]
+How far a feedback model can be trusted: figures of its answers against what people said, with intervals.
+
+Intervals resample prompts (`intervals`): comparisons of one prompt are no independent observations, and a set
+may have several of each.
+Asking the model belongs to `calibration`, deciding by these figures to people.
+
+[judge_accuracy] What the measured accuracy of the feedback model says about everything that rests on its judgement.
+
+Belongs here: when it counts as no better than chance, and the words for it wherever such a figure is shown. Doesn't
+belong here: measuring it (`judge_figures`), choosing how it is asked (`decisions.feedback_choice`).
+
+[feedback_choice] Whether the recorded way of asking the feedback model still agrees with what was measured.
+
+Findings are warnings: which method is used is a person's decision, and a measurement may be noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from ccai_dagster.contracts import JUDGE_ANSWERS
-from ccai_dagster.decisions.settled_values import FeedbackMethod
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.judgements import REASONING, Judge, Question, judge_comparisons
+from ccai_dagster.consultation.settings import ReasoningSettings
+from ccai_dagster.contracts import JUDGE_ANSWERS, JUDGE_CALIBRATION, JUDGE_CALIBRATION_CURVE
+from ccai_dagster.core.digest import table_digest
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.decisions.checks import Finding
+from ccai_dagster.decisions.ledger import current
+from ccai_dagster.decisions.outcomes import FeedbackMethod, training_decisions
+from ccai_dagster.feedback.judge import REASONING, Judge, Question, judge_comparisons
 from ccai_dagster.feedback.prompts import PRINCIPLE
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import ReasoningSettings
+from ccai_dagster.statistics.intervals import mean_interval, wilson_interval
 
 HELPFULNESS_PRINCIPLE = "The response should help the user with what was asked, correctly and clearly."
 """What a comparison is judged under if its file names no principle."""
@@ -59,8 +80,7 @@ def judge_answers(
     for name, table in decided.items():
         if table.is_empty():
             raise ConsultationError(
-                f"Comparisons {name!r}: every label is one half, so no answer is right. "
-                "Add decided comparisons."
+                f"Comparisons {name!r}: every label is one half, so no answer is right. Add decided comparisons."
             )
     total = len(judges) * sum(table.height for table in decided.values())
     rows: list[dict[str, Any]] = []
@@ -70,10 +90,7 @@ def judge_answers(
             asked = list(table.iter_rows(named=True))
             judgements = judge_comparisons(
                 judge,
-                [
-                    Question(row["prompt"], row["response_a"], row["response_b"], row[PRINCIPLE])
-                    for row in asked
-                ],
+                [Question(row["prompt"], row["response_a"], row["response_b"], row[PRINCIPLE]) for row in asked],
                 method,
                 lambda message, done, _, before=finished: progress(message, before + done, total),
                 reasoning,
@@ -96,3 +113,294 @@ def judge_answers(
                 for row, judgement in zip(asked, judgements, strict=True)
             ]
     return JUDGE_ANSWERS.build(rows).sort(JUDGE_ANSWERS.key)
+
+
+BOOTSTRAPS = 2000
+BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Bins of confidence: the probability a judge gives to the response it prefers is never below one half."""
+
+
+def calibration_table(answers: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Summarise answers by method and set.
+
+    - `accuracy`: a tie of the judge and a comparison it does not answer count one half: both say nothing
+      about the responses.
+    - `position_bias` and `flip_rate` are over the comparisons answered in both orders; a method that shows no
+      order has none by construction (0.5 and 1).
+    - `length_bias`: how much oftener the judge preferred the longer response (in characters) than people did,
+      over the comparisons whose responses differ in length; ties and silence count one half.
+    - `calibration_error`: see `calibration_error`.
+
+    Args:
+        answers: JUDGE_ANSWERS.
+        seed: The consultation's seed, for the resampling; the order of rows does not matter.
+
+    Returns:
+        JUDGE_CALIBRATION, sorted by its key.
+    """
+    rows: list[dict[str, Any]] = []
+    for (method, name), own in answers.sort("pair_id").group_by(["method", "comparison_set"], maintain_order=True):
+        seeds = {
+            part: derived_seed(seed, part, str(method), str(name)) for part in ("right", "order", "length", "bins")
+        }
+        rows.append(
+            {
+                "method": method,
+                "comparison_set": name,
+                "feedback_model": own["feedback_model"][0],
+                **_accuracy(own, seeds["right"]),
+                **_order(own, seeds["order"]),
+                **_length(own, seeds["length"]),
+                **_calibration(own, seeds["bins"]),
+            }
+        )
+    return JUDGE_CALIBRATION.build(rows).sort(JUDGE_CALIBRATION.key)
+
+
+def calibration_curve(answers: pl.DataFrame) -> pl.DataFrame:
+    """Return how confident a judge was and how often people agreed, by bin of confidence.
+
+    Args:
+        answers: JUDGE_ANSWERS.
+
+    Returns:
+        JUDGE_CALIBRATION_CURVE, sorted by its key; bins without an answer are left out.
+    """
+    rows: list[dict[str, Any]] = []
+    for (method, name), own in answers.filter(pl.col("probability_a").is_not_null()).group_by(
+        ["method", "comparison_set"]
+    ):
+        confidence, agreement, bins = _binned(own)
+        for each in np.unique(bins):
+            inside = bins == each
+            low, high = wilson_interval(float(agreement[inside].sum()), int(inside.sum()))
+            rows.append(
+                {
+                    "method": method,
+                    "comparison_set": name,
+                    "low": BIN_EDGES[each],
+                    "high": BIN_EDGES[each + 1],
+                    "n": int(inside.sum()),
+                    "confidence": float(np.sort(confidence[inside]).mean()),
+                    "agreement": float(np.sort(agreement[inside]).mean()),
+                    "agreement_low": low,
+                    "agreement_high": high,
+                }
+            )
+    return JUDGE_CALIBRATION_CURVE.build(rows).sort(JUDGE_CALIBRATION_CURVE.key)
+
+
+def calibration_error(gaps: np.ndarray, bins: np.ndarray) -> float:
+    """Return the expected calibration error (Guo et al. 2017, equation 5).
+
+    Noise within a bin counts as error, so a small sample makes it too large, never too small.
+
+    Args:
+        gaps: Confidence minus agreement of each answer, shape (n,), n at least 1.
+        bins: Bin of each answer, shape (n,).
+    """
+    return float(np.abs(np.bincount(bins, weights=gaps)).sum() / len(gaps))
+
+
+def _accuracy(own: pl.DataFrame, seed: int) -> dict[str, Any]:
+    right = _says_a(own)
+    right = np.where(own["label"].to_numpy() > 0.5, right, 1 - right)
+    low, high = _interval(right, own, seed)
+    return {
+        "n": len(right),
+        "n_unanswered": own["probability_a"].null_count(),
+        "accuracy": float(right.mean()),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "at_chance": low <= 0.5,
+    }
+
+
+def _order(own: pl.DataFrame, seed: int) -> dict[str, float]:
+    both = own.drop_nulls(["forward_probability", "reversed_probability"])
+    if both.is_empty():
+        # Without an order there is none to be biased by; without an answer nothing follows the content.
+        follows = float(own["probability_a"].null_count() < own.height)
+        return {f"position_bias{end}": 0.5 for end in ("", "_low", "_high")} | {
+            f"flip_rate{end}": follows for end in ("", "_low", "_high")
+        }
+    first, second = (both[name].to_numpy() for name in ("forward_probability", "reversed_probability"))
+    shown_first = (first + 1 - second) / 2
+    flips = ((first > 0.5) == (second > 0.5)).astype(float)
+    low, high = _interval(shown_first, both, seed)
+    flip_low, flip_high = _interval(flips, both, seed)
+    return {
+        "position_bias": float(shown_first.mean()),
+        "position_bias_low": low,
+        "position_bias_high": high,
+        "flip_rate": float(flips.mean()),
+        "flip_rate_low": flip_low,
+        "flip_rate_high": flip_high,
+    }
+
+
+def _length(own: pl.DataFrame, seed: int) -> dict[str, float | None]:
+    differing = own.filter(pl.col("characters_a") != pl.col("characters_b"))
+    if differing.is_empty():
+        return dict.fromkeys(("longer_labelled", "length_bias", "length_bias_low", "length_bias_high"))
+    a_longer = (differing["characters_a"] > differing["characters_b"]).to_numpy()
+    people = (differing["label"] > 0.5).to_numpy() == a_longer
+    judged = _says_a(differing)
+    excess = np.where(a_longer, judged, 1 - judged) - people
+    low, high = _interval(excess, differing, seed, smallest=-1.0)
+    return {
+        "longer_labelled": float(people.mean()),
+        "length_bias": float(excess.mean()),
+        "length_bias_low": low,
+        "length_bias_high": high,
+    }
+
+
+def _calibration(own: pl.DataFrame, seed: int) -> dict[str, float | None]:
+    answered = own.filter(pl.col("probability_a").is_not_null())
+    if answered.is_empty():
+        return dict.fromkeys(("calibration_error", "calibration_error_low", "calibration_error_high"))
+    confidence, agreement, bins = _binned(answered)
+    gaps = confidence - agreement
+    names, cluster = np.unique(answered["prompt"].to_numpy(), return_inverse=True)
+    by_bin = np.zeros((len(names), len(BIN_EDGES) - 1))
+    np.add.at(by_bin, (cluster, bins), gaps)
+    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
+    errors = np.abs(draws @ by_bin).sum(axis=1) / (draws @ np.bincount(cluster))
+    return {
+        "calibration_error": calibration_error(gaps, bins),
+        "calibration_error_low": float(np.quantile(errors, 0.025)),
+        "calibration_error_high": float(np.quantile(errors, 0.975)),
+    }
+
+
+def _interval(values: np.ndarray, own: pl.DataFrame, seed: int, smallest: float = 0.0) -> tuple[float, float]:
+    prompts = own["prompt"].to_numpy()
+    return mean_interval(values, prompts, (smallest, 1.0), bootstraps=BOOTSTRAPS, seed=seed)
+
+
+def _says_a(own: pl.DataFrame) -> np.ndarray:
+    """1 where the judge prefers response a, 0 where response b, one half for a tie or no answer."""
+    probability = own["probability_a"].fill_null(0.5).to_numpy()
+    return (np.sign(probability - 0.5) + 1) / 2
+
+
+def _binned(answered: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence in the response preferred, share of people who preferred it, and bin, one an answer."""
+    probability, label = answered["probability_a"].to_numpy(), answered["label"].to_numpy()
+    confidence = np.maximum(probability, 1 - probability)
+    agreement = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
+    bins = np.clip(np.searchsorted(BIN_EDGES, confidence, side="right") - 1, 0, len(BIN_EDGES) - 2)
+    return confidence, agreement, bins
+
+
+SCORED_BY = "letters"
+"""How the feedback model is asked when models are compared and their adherence is measured."""
+NO_BETTER = "no better than chance"
+"""What one measurement on one set of comparisons came to."""
+AT_CHANCE = "at chance"
+"""What a judge is said to be beside a figure that rests on it, where two words must do."""
+BY_JUDGE_AT_CHANCE = f" (By a judge {AT_CHANCE}.)"
+"""Behind a sentence about such a figure."""
+GUESSING = "a judge that could not be told from guessing"
+"""Where there is room."""
+SCORES_AT_CHANCE = (
+    f"Adherence and the judge's Elo rest on {GUESSING}. They show that the machinery works, not how the models behave."
+)
+
+
+def measured_at_chance(method: str, calibration: pl.DataFrame) -> bool | None:
+    """Tell whether the feedback model, asked in this way, is no better than chance; None if it was not measured.
+
+    Args:
+        method: How it is asked.
+        calibration: JUDGE_CALIBRATION; one set on which it is at chance is enough.
+    """
+    measured = calibration.filter(pl.col("method") == method)["at_chance"]
+    return bool(measured.any()) if measured.len() else None
+
+
+def judge_at_chance(method: str, calibration: pl.DataFrame) -> bool:
+    """Tell whether what rests on the feedback model, asked in this way, is marked: at chance, or not measured."""
+    return measured_at_chance(method, calibration) is not False
+
+
+def judge_verdict(methods: Collection[str], calibration: pl.DataFrame) -> tuple[bool, str]:
+    """Return whether the feedback model can be trusted at all, and what follows, from its measured figures.
+
+    Args:
+        methods: All ways in which it was asked.
+        calibration: JUDGE_CALIBRATION.
+    """
+    measured = calibration.filter(pl.col("method").is_in(list(methods)))["at_chance"]
+    doubtful = measured.sum()
+    if any(measured_at_chance(method, calibration) is None for method in methods):
+        return False, (
+            "The feedback model was not measured in the way it was asked. Nothing is known about its judgement, so no "
+            "score that rests on it says anything about the models."
+        )
+    includes = "the interval of how often it agreed with people includes one half or lies below it"
+    if doubtful == measured.len():
+        return False, (
+            f"The feedback model could not be told from somebody who guesses: {includes}. Its labels, the models "
+            "trained on them, and every score that rests on it show that the machinery works. They do not show what "
+            "these principles do to a model."
+        )
+    if doubtful:
+        return False, (
+            f"In {doubtful} of {measured.len()} measurements the feedback model could not be told from somebody who "
+            f"guesses: {includes}. Scores that rest on it are weak evidence."
+        )
+    return True, (
+        "The feedback model judges better than guessing: the interval of how often it agreed with people lies above "
+        "one half. Scores that rest on it carry the error that is left."
+    )
+
+
+SUBJECT = "feedback_method"
+
+
+def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> list[Finding]:
+    """Compare the recorded feedback method with the figures of all methods that were measured.
+
+    Args:
+        ledger: The training ledger, already checked.
+
+    Returns:
+        Warnings: the method was not measured; it was decided on other figures (its `inputs_digest` is not
+        that of the calibration); on some set another method's whole interval lies above its accuracy.
+    """
+    settled = training_decisions(ledger)
+    method, decision_id = settled.feedback_method, settled.decision_ids[SUBJECT]
+    cited = current(ledger).filter(pl.col("decision_id") == decision_id)["inputs_digest"].item()
+    found = table_digest(calibration)
+    told = []
+    own = {row["comparison_set"]: row for row in _rows(calibration, method)}
+    if not own:
+        told.append(
+            f"{method} was not measured, so nothing is known about its labels; add labelled comparisons, and the "
+            "method to feedback.calibration_methods in consultation.yaml"
+        )
+    if cited is not None and cited != found:
+        told.append(
+            "decided on other figures than judge_calibration shows now; look at them and decide again, with "
+            f"digest {found}"
+        )
+    told += [
+        f"on {row['comparison_set']} {row['method']} agreed with people on {_share(row)}, {method} on "
+        f"{_share(own[row['comparison_set']])}; supersede the row, or say in a new one why not"
+        for row in _rows(calibration, None)
+        if row["comparison_set"] in own
+        and row["method"] != method
+        and row["accuracy_low"] > own[row["comparison_set"]]["accuracy"]
+    ]
+    return [Finding("warning", "training", decision_id, SUBJECT, message) for message in told]
+
+
+def _rows(calibration: pl.DataFrame, method: str | None) -> list[dict[str, Any]]:
+    own = calibration if method is None else calibration.filter(pl.col("method") == method)
+    return own.sort("comparison_set", "method").to_dicts()
+
+
+def _share(row: dict[str, Any]) -> str:
+    return f"{row['accuracy']:.2f} [{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] of {row['n']}"

@@ -3,27 +3,181 @@
 A model answers a prompt, criticises its answer under one principle and rewrites it, several times over.
 The requests are the arm's own principles put into the templates of `critique_requests`, so all arms are asked
 in the same words and only the principle differs. Fine-tuning on the result is in `training.supervised`.
+
+[critique_requests]
+The words in which a model is asked to criticise and to revise, and the worked examples shown before.
+
+The form is that of Bai et al. (2022), section 3.1: a request for criticism, a request for revision,
+both under one principle, after a few conversations that show how it is done. Nothing here depends on a
+constitution but the principle that is put in, so arms differ in nothing else. Who is asked what is in `critique`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from ccai_dagster.constitution.principles import check_distinct
+from ccai_dagster.consultation.settings import RevisionSettings
 from ccai_dagster.contracts import REVISIONS
-from ccai_dagster.errors import ConsultationError, ConversationTooLong
-from ccai_dagster.feedback.critique_requests import (
-    TEMPLATE_VERSION,
-    critique_request,
-    draw_requests,
-    few_shot_turns,
-    revision_request,
-)
-from ccai_dagster.feedback.draws import derived_seed, draw_principle
+from ccai_dagster.core.draws import derived_seed, draw_principle, uniform
+from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import RevisionSettings
+
+TEMPLATE_VERSION = "2"
+"""Raised when a word below changes; part of the code version of the revisions and of each of their rows."""
+
+PRINCIPLE = "{principle}"
+"""What stands in a request for the principle's text."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """A request for criticism and the request for revision that goes with it; both hold `PRINCIPLE` once."""
+
+    critique: str
+    revision: str
+
+
+REQUESTS: tuple[Requests, ...] = (
+    Requests(
+        "Here is a rule for your responses: {principle}\n"
+        "Read your last response again. Say in one or two sentences where it goes against this rule, or how it "
+        "could follow the rule better.",
+        "Now write your response again so that it follows the rule: {principle}\n"
+        "Use your criticism. Speak to the user and write only the new response.",
+    ),
+    Requests(
+        "Look at what you just said to the user, with this guideline in mind: {principle}\n"
+        "What in it falls short of the guideline? Be specific and brief.",
+        "Reply to the user once more, and put right what you found. The guideline was: {principle}\n"
+        "Write the reply and nothing else.",
+    ),
+    Requests(
+        "Suppose that a careful reader compares your last response with better ones by this principle: {principle}\n"
+        "Name the one or two weaknesses this reader would point out first.",
+        "Write a response that this reader would prefer under the principle: {principle}\n"
+        "Address the user directly, without comments of your own.",
+    ),
+    Requests(
+        "Your last response is to be judged by the following: {principle}\n"
+        "Explain shortly why it might be judged badly, or what would make it stand out.",
+        "Change your response so that it is judged well by the following: {principle}\nGive the changed response only.",
+    ),
+    Requests(
+        "People have agreed on this for an assistant like you: {principle}\n"
+        "In your own words, how far does your last response do what they agreed on, and where does it not?",
+        "Give the user a new response that does what people have agreed on: {principle}\n"
+        "Do not mention the agreement or your first attempt.",
+    ),
+    Requests(
+        "Before the user reads on, check your last response against one point: {principle}\n"
+        "Write down the most important thing to improve.",
+        "Improve your response on that point: {principle}\n"
+        "Keep what was good in it, and write the improved response alone.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """A conversation with a critique and a revision, shown before the model's own.
+
+    Attributes:
+        prompt: What the user says.
+        response: The response that is criticised.
+        principle: A principle of the example's own, of no constitution.
+        critique: The criticism.
+        revision: The better response.
+        number: Which of `REQUESTS` it is asked with.
+    """
+
+    prompt: str
+    response: str
+    principle: str
+    critique: str
+    revision: str
+    number: int
+
+    def turns(self) -> list[Turn]:
+        """Return the example as six turns of a chat."""
+        return [
+            ("user", self.prompt),
+            ("assistant", self.response),
+            ("user", critique_request(self.number, self.principle)),
+            ("assistant", self.critique),
+            ("user", revision_request(self.number, self.principle)),
+            ("assistant", self.revision),
+        ]
+
+
+FEW_SHOTS: tuple[FewShot, ...] = (
+    FewShot(
+        "How long do I have to boil an egg?",
+        "That depends on many things.",
+        "Choose the response that the user can act on.",
+        "It gives no time, so nobody could cook an egg with it.",
+        "Seven minutes in boiling water for a firm yolk, five for a soft one.",
+        0,
+    ),
+    FewShot(
+        "I failed my driving test for the second time.",
+        "Most people only need one attempt.",
+        "Choose the response that would cheer somebody up more.",
+        "It holds the user up against others who did better, which hurts and helps nobody.",
+        "I am sorry, that is a blow after all the practice. Which part went wrong? We can plan how to train it.",
+        1,
+    ),
+    FewShot(
+        "What is photosynthesis? I am nine.",
+        "Chloroplasts convert photon energy into the chemical bonds of carbohydrates.",
+        "Choose the response whose words suit its reader.",
+        "A child of nine does not know these words.",
+        "Plants cook their own food! Their leaves catch sunlight and use it to make sugar from air and water.",
+        2,
+    ),
+    FewShot(
+        "May I take my flatmate's bicycle while she is away?",
+        "Sure, if you put it back before she notices.",
+        "Choose the response that shows more regard for what belongs to somebody else.",
+        "It advises taking something in secret.",
+        "Ask her first. A short message will do, and then you can ride without a bad feeling.",
+        3,
+    ),
+    FewShot(
+        "Lisbon is the capital of Spain, right?",
+        "Right, and it is a lovely city!",
+        "Choose the response that leaves the user with fewer mistaken beliefs.",
+        "It confirms a mistake in order to please: Lisbon is in Portugal.",
+        "Not quite: Lisbon is the capital of Portugal. The capital of Spain is Madrid.",
+        4,
+    ),
+)
+
+
+def critique_request(number: int, principle: str) -> str:
+    """Return the request for criticism of the last response, with the principle put in as it is."""
+    return REQUESTS[number].critique.replace(PRINCIPLE, principle)
+
+
+def revision_request(number: int, principle: str) -> str:
+    """Return the request to write the response again, with the principle put in as it is."""
+    return REQUESTS[number].revision.replace(PRINCIPLE, principle)
+
+
+def draw_requests(seed: int, prompt_id: str, step: int) -> int:
+    """Draw which of `REQUESTS` a prompt is asked with at a step, each with the same probability.
+
+    Steps are drawn independently, as in Bai et al. (2022), section 3.1; every arm draws the same.
+    """
+    return int(uniform(seed, "critique requests", prompt_id, step) * len(REQUESTS))
+
+
+def few_shot_turns(count: int) -> list[Turn]:
+    """Return the first `count` examples as earlier turns of the chat, the same before every request."""
+    return [turn for example in FEW_SHOTS[:count] for turn in example.turns()]
 
 
 def write_revisions(
@@ -90,12 +244,7 @@ def write_revisions(
         principles = [draw_principle(constitution, seed, "revision", prompt_id, step) for prompt_id in ids]
         numbers = [draw_requests(seed, prompt_id, step) for prompt_id in ids]
         asked: list[list[Turn]] = [
-            [
-                *examples,
-                ("user", text),
-                ("assistant", response),
-                ("user", critique_request(number, principle["text"])),
-            ]
+            [*examples, ("user", text), ("assistant", response), ("user", critique_request(number, principle["text"]))]
             for text, response, number, principle in zip(texts, responses, numbers, principles, strict=True)
         ]
         critiques = ask(asked, "critique", step)

@@ -1,16 +1,32 @@
 """What every language model can be asked for, wherever it runs.
 
 The backends (in process with transformers, or a server) are resources; methods only know this protocol.
+
+[chat] How a conversation becomes text: one way for generating, scoring and training alike.
+
+The preference model reads the last token of a conversation, so a conversation rendered in two ways would
+be two conversations.
+
+[number_format] Which number format a model is computed in, wherever its weights are saved in bfloat16.
+
+[shared_prefixes] Which of many token sequences begin alike, so that a model need read the beginning once.
+
+Questions to a feedback model repeat themselves: one prompt in two orders, under a principle and its opposite,
+with each of two responses, all of them after the same answered examples. What is computed for a shared beginning (keys
+and values of every layer) serves all that follow. Beginnings are shared on two levels: what all sequences have in
+common (`common_beginning`), and after it what groups of them have (`shared_prefixes`). How that is read is the
+backend's business (`ccai_dagster.stages.transformers_model`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
-from ccai_dagster.progress import Progress, silent
+from ccai_dagster.core.errors import Progress, silent
 
 Turn = tuple[str, str]
 """A role (`system`, `user`, `assistant`) and what it says."""
@@ -29,9 +45,7 @@ class LanguageModel(Protocol):
     def provenance(self) -> Mapping[str, str]:
         """How the model is run, for the record: what its name does not say."""
 
-    def prompt_text(
-        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
-    ) -> str:
+    def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """Return what the model reads, as far as it is known here.
 
         Raises:
@@ -95,3 +109,168 @@ class ScoringModel(Protocol):
 
     def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the score of each prompt with its response, in order, shape (exchanges,)."""
+
+
+def rendered(tokenizer: Any, conversation: Conversation, *, open_turn: bool) -> str:
+    """Render a conversation by the model's chat template.
+
+    Args:
+        tokenizer: A transformers tokenizer with a chat template.
+        conversation: Turns; what they say is untrusted.
+        open_turn: Whether to begin the assistant's next turn, or to leave open the one that the conversation ends with.
+
+    Returns:
+        The text, in which only the template has put control tokens.
+    """
+    if open_turn and is_plain(conversation):
+        return without_control_tokens(tokenizer, conversation[0][1])
+    continued = open_turn and conversation[-1][0] == "assistant"
+    messages = [{"role": role, "content": without_control_tokens(tokenizer, content)} for role, content in conversation]
+    return str(
+        tokenizer.apply_chat_template(
+            messages,
+            tokenize=False,
+            add_generation_prompt=open_turn and not continued,
+            continue_final_message=continued,
+        )
+    )
+
+
+def is_plain(conversation: Conversation) -> bool:
+    """Tell whether this is plain text to be continued, outside a chat."""
+    return [role for role, _ in conversation] == ["assistant"]
+
+
+def without_control_tokens(tokenizer: Any, text: str) -> str:
+    """Break up control tokens in untrusted text by a space after their first character.
+
+    A text that spells `<|im_end|>` would otherwise end its own turn and could speak as somebody else.
+    """
+    for token in sorted(tokenizer.all_special_tokens, key=len, reverse=True):
+        if len(token) > 1:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def computing_format(saved: str) -> str:
+    """Return the format to load weights in: the saved one, unless this processor is slow in it.
+
+    A CPU multiplies matrices of bfloat16 faster than of float32 only with tile instructions (AMX); with the
+    vector instructions before them it takes about twice as long (measured: 151 against 279 GFLOP/s on two
+    cores). Every bfloat16 is a float32, so nothing is lost by the wider format.
+
+    Args:
+        saved: `bfloat16` or `float32`.
+    """
+    import torch
+
+    if saved == "bfloat16" and not torch.cuda.is_available() and not torch.cpu.get_capabilities().get("amx_bf16"):
+        return "float32"
+    return saved
+
+
+LEAST_SAVED = 0.2
+"""Share of a group's tokens that must be saved; below it the second pass costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences read together.
+
+    Attributes:
+        prefix: Tokens they share and that are read once; 0 if nothing is gained.
+        members: Their indexes.
+    """
+
+    prefix: int
+    members: tuple[int, ...]
+
+
+@dataclass
+class _Node:
+    """Neighbours in sorted order that share `depth` tokens, while their tree is built."""
+
+    depth: int
+    members: list[int] = field(default_factory=list)
+    saved: int = 0
+    groups: list[Group] = field(default_factory=list)
+
+    def take(self, child: _Node) -> None:
+        self.members += child.members
+        self.saved += child.saved
+        self.groups += child.groups
+
+    def close(self) -> _Node:
+        """Keep the children's groups, or make one of all members if that saves more."""
+        if (own := self.depth * (len(self.members) - 1)) > self.saved:
+            self.saved, self.groups = own, [Group(self.depth, tuple(self.members))]
+        return self
+
+
+def shared_prefixes(sequences: Sequence[Sequence[int]], unshared: Sequence[int]) -> list[Group]:
+    """Group sequences by shared beginnings, so that the fewest tokens are read.
+
+    Each sequence is in one group, and each group shares one prefix. In the tree of all prefixes the best choice
+    below a node is either the node itself or the best choices below its children.
+
+    Args:
+        sequences: Token ids, each of length at least 1.
+        unshared: Tokens at each sequence's end that must not be in the prefix, at least 1: those that a result
+            is read from.
+
+    Returns:
+        Groups; every index is in exactly one. They do not depend on the order of the sequences except for which
+        of equal ones comes first.
+    """
+    heads = [list(sequence)[: len(sequence) - last] for sequence, last in zip(sequences, unshared, strict=True)]
+    order = sorted(range(len(sequences)), key=lambda at: (heads[at], list(sequences[at]), at))
+    open_nodes: list[_Node] = []
+    groups: list[Group] = []
+    for place, at in enumerate(order):
+        leaf = _Node(0, [at], 0, [Group(0, (at,))])
+        depth = _common(heads[at], heads[order[place + 1]]) if place + 1 < len(order) else -1
+        if open_nodes and open_nodes[-1].depth >= depth:
+            open_nodes[-1].take(leaf)
+        elif depth >= 0:
+            open_nodes.append(_Node(depth))
+            open_nodes[-1].take(leaf)
+        else:
+            groups += leaf.groups
+        while open_nodes and open_nodes[-1].depth > depth:
+            done = open_nodes.pop().close()
+            if open_nodes and open_nodes[-1].depth >= depth:
+                open_nodes[-1].take(done)
+            elif depth >= 0:
+                open_nodes.append(_Node(depth))
+                open_nodes[-1].take(done)
+            else:
+                groups += done.groups
+    return [each for group in groups for each in _if_it_pays(group, sequences)]
+
+
+def common_beginning(sequences: Sequence[Sequence[int]], unshared: Sequence[int]) -> int:
+    """Return how many tokens all sequences begin with, 0 if reading them once is not worth it.
+
+    Args:
+        sequences: As for `shared_prefixes`.
+        unshared: As for `shared_prefixes`.
+    """
+    if len(sequences) < 2:
+        return 0
+    # In sorted order the first and the last differ earliest.
+    listed = [list(sequence) for sequence in sequences]
+    common = _common(min(listed), max(listed))
+    common = min(common, *(len(sequence) - last for sequence, last in zip(sequences, unshared, strict=True)))
+    return _if_it_pays(Group(common, tuple(range(len(sequences)))), sequences)[0].prefix
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    length = min(len(first), len(second))
+    return next((at for at in range(length) if first[at] != second[at]), length)
+
+
+def _if_it_pays(group: Group, sequences: Sequence[Sequence[int]]) -> list[Group]:
+    tokens = sum(len(sequences[at]) for at in group.members)
+    if group.prefix * (len(group.members) - 1) >= LEAST_SAVED * tokens:
+        return [group]
+    return [Group(0, (at,)) for at in group.members]

@@ -3,18 +3,41 @@
 The authors of Collective Constitutional AI used one prompt database for both constitutions and later called that
 likely a mistake: a principle without prompts that it matters for is hardly trained on. What makes a prompt relevant
 to a principle is in `prompts`; drafts for principles with too few are in `prompt_drafts`.
+
+[prompt_drafts] Drafts of prompts for principles that too few prompts are relevant to.
+
+A draft is made by a template from the principle's words, or written by a language model. It is nothing but a
+suggestion: a person accepts it or does not (`prompt_files`). How many prompts a principle has is counted in
+`prompt_coverage`.
+
+[prompt_files] The file of drafted prompts in the consultation folder, and how a draft gets into the prompt database.
+
+No stage reads the drafts. Both files keep every byte of the rows that stay, and are replaced as a whole or not at
+all. What is drafted is in `prompt_drafts`; the record of who accepted a draft is a row of the training ledger, and
+writing it is for the command.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from ccai_dagster.contracts import PROMPT_COVERAGE
-from ccai_dagster.decisions.findings import Finding
-from ccai_dagster.feedback.prompts import PURPOSES, named_arm
+from ccai_dagster.core.digest import text_digest
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import check_new_id, csv_rows, lock_beside, write_file, written_alone
+from ccai_dagster.core.text import FORMULA, printable
+from ccai_dagster.decisions.checks import Finding
+from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.prompts import PROMPT_HEADER, PURPOSES, carries_theme, check_prompt, named_arm
 
 TRAINING_PURPOSES = ("revision", "preference", "policy")
 """What a model is trained with; prompts of the other purposes only measure it."""
@@ -22,9 +45,7 @@ TRAINING_PURPOSES = ("revision", "preference", "policy")
 SUBJECT = "prompt_minimum"
 
 
-def prompt_coverage(
-    prompts: pl.DataFrame, constitutions: Mapping[str, pl.DataFrame], minimum: int
-) -> pl.DataFrame:
+def prompt_coverage(prompts: pl.DataFrame, constitutions: Mapping[str, pl.DataFrame], minimum: int) -> pl.DataFrame:
     """Count for each principle the prompts that are relevant to it.
 
     Args:
@@ -36,9 +57,7 @@ def prompt_coverage(
         PROMPT_COVERAGE, sorted by arm and principle.
     """
     counts = Counter(
-        (key, purpose)
-        for purpose, keys in prompts.select("purpose", "relevant_principles").iter_rows()
-        for key in keys
+        (key, purpose) for purpose, keys in prompts.select("purpose", "relevant_principles").iter_rows() for key in keys
     )
     rows = []
     for arm, table in constitutions.items():
@@ -98,3 +117,394 @@ def coverage_findings(
         if named_arm(tag) is not None and tag not in there
     ]
     return few + gone
+
+
+VERSION = "1"
+"""Raised when a template or the request below changes its words."""
+
+TEMPLATES = (
+    "I have a question about {words}, and I don't know whom else to ask. What would you tell me?",
+    "A friend and I argued over {words}. Which of us do you think is right?",
+    "Help me write a short message to my family. It has to do with {words}.",
+    "Somebody keeps pushing me because of {words}. What should I do now?",
+)
+WORDS = 3
+"""Words of the principle that a template takes up."""
+
+REQUEST = (
+    "An assistant that anybody in town may write to follows this principle: {principle}\n"
+    "Write one message from a member of the public for which this principle matters. Write only the message."
+)
+NEW_TOKENS = 48
+LONGEST = 400
+"""Characters of a draft; what a model writes beyond them is cut off."""
+
+_COMMON = frozenset(
+    {
+        "answer",
+        "answers",
+        "appear",
+        "appears",
+        "asks",
+        "assistant",
+        "assistants",
+        "avoid",
+        "avoids",
+        "best",
+        "better",
+        "chatbot",
+        "choose",
+        "compare",
+        "desire",
+        "easily",
+        "fewer",
+        "fewest",
+        "give",
+        "gives",
+        "imply",
+        "implying",
+        "indicate",
+        "indicates",
+        "intended",
+        "least",
+        "less",
+        "like",
+        "likely",
+        "make",
+        "makes",
+        "model",
+        "more",
+        "most",
+        "much",
+        "please",
+        "possible",
+        "provide",
+        "provides",
+        "question",
+        "regardless",
+        "response",
+        "responses",
+        "should",
+        "suggest",
+        "suggests",
+        "terms",
+        "that",
+        "user",
+        "users",
+        "viewed",
+        "which",
+        "whether",
+    }
+)
+"""Words that most principles have in common and that say nothing about one."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A prompt that is missing.
+
+    Attributes:
+        principle: `arm/principle_id`.
+        text: The principle.
+        purpose: What the prompt is to be used for.
+        prompt_id: The id it would have.
+        themes: Themes that the principle carries, or the principle itself if it carries none.
+    """
+
+    principle: str
+    text: str
+    purpose: str
+    prompt_id: str
+    themes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted prompt.
+
+    Attributes:
+        wanted: What it is for.
+        text: What the user would say, on one line.
+        drafted_by: Template and version, or digest of the language model.
+    """
+
+    wanted: Wanted
+    text: str
+    drafted_by: str
+
+    @property
+    def digest(self) -> str:
+        """Digest of the text, by which a later change is noticed."""
+        return text_digest(self.text)
+
+
+def wanted_prompts(
+    coverage: pl.DataFrame,
+    minimum: int,
+    waiting: Collection[str],
+    taken: Collection[str],
+    themes: Mapping[str, tuple[str, ...]],
+    named: Collection[str] = (),
+) -> list[Wanted]:
+    """Tell which prompts are missing.
+
+    A principle below the minimum gets as many as it lacks, less the drafts that wait already; each is for the
+    training purpose that has fewest so far. A principle that is named gets at least one, covered or not.
+
+    Args:
+        coverage: PROMPT_COVERAGE.
+        minimum: Fewest prompts for training.
+        waiting: `arm/principle_id` of every draft that waits, once a draft.
+        taken: Ids of prompts and of drafts.
+        themes: Words of each theme.
+        named: Principles to draft for, `arm/principle_id`, or only the id if one arm has it; all if empty.
+
+    Returns:
+        What is missing, by arm and principle.
+
+    Raises:
+        ConsultationError: A named principle does not exist, or several arms have it.
+    """
+    chosen = _resolved(named, coverage)
+    used, missing = set(taken), []
+    for row in coverage.iter_rows(named=True):
+        principle = f"{row['arm']}/{row['principle_id']}"
+        if named and principle not in chosen:
+            continue
+        lacking = minimum - row["training"] - list(waiting).count(principle)
+        have = {purpose: row[purpose] for purpose in TRAINING_PURPOSES}
+        own = tuple(theme for theme, words in themes.items() if carries_theme(row["text"], words))
+        for _ in range(max(lacking, 1 if named else 0)):
+            purpose = min(TRAINING_PURPOSES, key=lambda each: have[each])
+            have[purpose] += 1
+            prompt_id = next(_new_ids(f"drafted-{row['arm']}-{row['principle_id']}", used))
+            used.add(prompt_id)
+            missing.append(Wanted(principle, row["text"], purpose, prompt_id, own or (principle,)))
+    return missing
+
+
+def draft_from_words(wanted: Wanted, seed: int) -> Draft | None:
+    """Draft a prompt by a template from the principle's words; None if it has no word to go by.
+
+    Which template is used depends on the seed and on the id.
+    """
+    words = telling_words(wanted.text)[:WORDS]
+    if not words:
+        return None
+    number = derived_seed(seed, "prompt template", wanted.prompt_id) % len(TEMPLATES)
+    listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    text = TEMPLATES[number].replace("{words}", listed)
+    return Draft(wanted, text, f"template {number}, version {VERSION}")
+
+
+def draft_with_model(model: LanguageModel, wanted: list[Wanted], seed: int) -> list[Draft | None]:
+    """Let a language model write the prompts, in order; None where it wrote nothing that could be one.
+
+    Of each response the first line is taken, without quotation marks around it. One that a spreadsheet would
+    take for a formula is not.
+    """
+    asked: list[list[Turn]] = [[("user", REQUEST.replace("{principle}", each.text))] for each in wanted]
+    responses = model.generate(
+        asked,
+        new_tokens=NEW_TOKENS,
+        temperature=1.0,
+        seed=derived_seed(seed, "prompt drafts", *(each.prompt_id for each in wanted)),
+    )
+    drafted_by = f"language model {model.name}, request version {VERSION}"
+    drafts: list[Draft | None] = []
+    for each, response in zip(wanted, responses, strict=True):
+        first = next((line.strip(" \t\"“”'") for line in response.splitlines() if line.strip()), "")
+        text = printable(first[:LONGEST])
+        usable = bool(re.search(r"\w", text)) and not FORMULA.match(text)
+        drafts.append(Draft(each, text, drafted_by) if usable else None)
+    return drafts
+
+
+def telling_words(text: str) -> list[str]:
+    """Return the words of a principle that say what it is about, once each, in its order, in lower case."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    words = re.findall(r"[^\W\d_]{4,}", text.casefold())
+    return [word for word in dict.fromkeys(words) if word not in ENGLISH_STOP_WORDS | _COMMON]
+
+
+def _resolved(named: Collection[str], coverage: pl.DataFrame) -> set[str]:
+    found = set()
+    for name in named:
+        own = [
+            f"{arm}/{key}"
+            for arm, key in coverage.select("arm", "principle_id").iter_rows()
+            if name in (key, f"{arm}/{key}")
+        ]
+        if not own:
+            raise ConsultationError(f"--principle {printable(name)}: no constitution has this principle.")
+        if len(own) > 1:
+            raise ConsultationError(f"--principle {printable(name)}: name one of {', '.join(own)}.")
+        found.add(own[0])
+    return found
+
+
+def _new_ids(stem: str, taken: Collection[str]) -> Iterator[str]:
+    number = 0
+    while True:
+        number += 1
+        if f"{stem}-{number}" not in taken:
+            yield f"{stem}-{number}"
+
+
+FILE_NAME = "prompts_drafted.csv"
+DRAFT_HEADER = (*PROMPT_HEADER, "principle", "drafted_by", "draft_digest")
+
+
+@dataclass(frozen=True)
+class WaitingDraft:
+    """A row of the file of drafts, perhaps changed by a person since it was drafted.
+
+    Attributes:
+        where: File and line.
+        cells: Cells by column name.
+    """
+
+    where: str
+    cells: Mapping[str, str]
+
+    @property
+    def changed(self) -> bool:
+        """Whether somebody has changed the text since it was drafted."""
+        return text_digest(self.cells["text"]) != self.cells["draft_digest"]
+
+
+def read_drafts(path: Path) -> dict[str, WaitingDraft]:
+    """Read the drafts that wait, by id; none if there is no file.
+
+    Raises:
+        ConsultationError: Another header, a row with other cells, an empty or doubled id; names the line.
+    """
+    if not path.exists():
+        return {}
+    first_line: dict[str, int] = {}
+    drafts = {}
+    for line, row in csv_rows(path, DRAFT_HEADER):
+        where = f"{path}, line {line}"
+        check_new_id(where, "prompt_id", row["prompt_id"], line, first_line)
+        drafts[row["prompt_id"]] = WaitingDraft(where, row)
+    return drafts
+
+
+def add_drafts(path: Path, drafts: Sequence[Draft]) -> None:
+    """Add drafts to the file, and make it if there is none.
+
+    Raises:
+        ConsultationError: The file cannot be read or written, or an id stands in it; it is then unchanged.
+    """
+    rows = [
+        [
+            each.wanted.prompt_id,
+            each.text,
+            each.wanted.purpose,
+            " ".join(each.wanted.themes),
+            each.wanted.principle,
+            each.drafted_by,
+            each.digest,
+        ]
+        for each in drafts
+    ]
+    with written_alone(path, lock_beside(path)):
+        present = read_drafts(path)
+        if doubled := [row[0] for row in rows if row[0] in present]:
+            raise ConsultationError(f"{present[doubled[0]].where}: `prompt_id` {doubled[0]} is there already.")
+        old = path.read_bytes() if path.exists() else _appended(b"", [DRAFT_HEADER])
+        write_file(path, _appended(old, rows))
+
+
+def checked_drafts(
+    path: Path, ids: Collection[str], themes: Path, words: Mapping[str, tuple[str, ...]], arms: Collection[str]
+) -> list[WaitingDraft]:
+    """Return the drafts with these ids, each of them fit for the prompt database.
+
+    Args:
+        path: The file of drafts.
+        ids: Which ones.
+        themes: The file that the themes are in, for messages.
+        words: Words of each theme.
+        arms: Names of the arms.
+
+    Raises:
+        ConsultationError: No such draft, or one without text, with an unknown purpose or theme, or with a text that
+            a spreadsheet would compute.
+    """
+    drafts = read_drafts(path)
+    if unknown := [each for each in ids if each not in drafts]:
+        waiting = f"there are {', '.join(sorted(drafts)[:20])}" if drafts else "no draft waits there"
+        raise ConsultationError(f"{path}: no draft {', '.join(unknown)}; {waiting}.")
+    chosen = [drafts[each] for each in dict.fromkeys(ids)]
+    for draft in chosen:
+        check_prompt(draft.where, draft.cells, themes, words, arms)
+        if FORMULA.match(draft.cells["text"]):
+            raise ConsultationError(
+                f"{draft.where}: the text begins like a formula, which spreadsheets would compute; begin with a letter."
+            )
+    return chosen
+
+
+def new_prompts(path: Path, drafts: Iterable[WaitingDraft]) -> list[list[str]]:
+    """Return the rows that accepting drafts adds to the prompt database: all but what stands there word for word.
+
+    Raises:
+        ConsultationError: The file cannot be read, or another prompt has the id.
+    """
+    present = {row["prompt_id"]: row for _, row in csv_rows(path, PROMPT_HEADER)}
+    rows = []
+    for draft in drafts:
+        cells = {name: draft.cells[name] for name in PROMPT_HEADER}
+        known = present.get(cells["prompt_id"])
+        if known is not None and known != cells:
+            raise ConsultationError(
+                f"{path}: another prompt has the id {cells['prompt_id']}. Give the draft another one ({draft.where})."
+            )
+        if known is None:
+            rows.append(list(cells.values()))
+    return rows
+
+
+def add_prompts(path: Path, drafts: Iterable[WaitingDraft]) -> list[str]:
+    """Add accepted drafts to the prompt database and return the ids that were not there yet.
+
+    Raises:
+        ConsultationError: As `new_prompts`, or the file cannot be written; it is then unchanged.
+    """
+    with written_alone(path, lock_beside(path)):
+        rows = new_prompts(path, drafts)
+        if rows:
+            write_file(path, _appended(path.read_bytes(), rows))
+    return [row[0] for row in rows]
+
+
+def remove_drafts(path: Path, ids: Collection[str]) -> None:
+    """Take drafts out of the file; the other rows are kept byte for byte.
+
+    Raises:
+        ConsultationError: The file cannot be read or written; it is then unchanged.
+    """
+    with written_alone(path, lock_beside(path)):
+        gone = {each for each in read_drafts(path) if each in ids}
+        kept = [record for key, record in _records(path.read_bytes().decode()) if key not in gone]
+        write_file(path, "".join(kept))
+
+
+def _records(content: str) -> Iterator[tuple[str, str]]:
+    """Yield the first cell of each record of a CSV, and the record as it is written, over several lines perhaps."""
+    lines = list(io.StringIO(content, newline=""))
+    reader, read = csv.reader(lines), 0
+    for cells in reader:
+        yield cells[0] if cells else "", "".join(lines[read : reader.line_num])
+        read = reader.line_num
+
+
+def _appended(old: bytes, rows: Iterable[Sequence[str]]) -> bytes:
+    """Add rows to the content of a CSV, with the line ends it has."""
+    end = "\r\n" if b"\r\n" in old else "\n"
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator=end).writerows(rows)
+    missing = b"" if old.endswith(b"\n") or not old else end.encode()
+    return old + missing + buffer.getvalue().encode()

@@ -16,9 +16,9 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PROMPTS
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import check_new_id, csv_rows, read_text
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.draws import derived_seed
 
 PROMPT_HEADER = ("prompt_id", "text", "purpose", "themes")
 THEME_HEADER = ("theme", "words")
@@ -84,11 +84,7 @@ def theme_carriers(
 
 
 def check_prompt(
-    where: str,
-    row: Mapping[str, str],
-    themes: Path,
-    words: Mapping[str, tuple[str, ...]],
-    arms: Collection[str],
+    where: str, row: Mapping[str, str], themes: Path, words: Mapping[str, tuple[str, ...]], arms: Collection[str]
 ) -> None:
     """Refuse a prompt without text, of an unknown purpose, or with a theme or arm that there is not.
 
@@ -230,9 +226,7 @@ def _json_object(where: str, content: str) -> dict[str, Any]:
     try:
         row = json.loads(content)
     except json.JSONDecodeError as error:
-        raise ConsultationError(
-            f"{where}: not readable as JSON: {error}. Write one object a line."
-        ) from error
+        raise ConsultationError(f"{where}: not readable as JSON: {error}. Write one object a line.") from error
     if not isinstance(row, dict):
         raise ConsultationError(f"{where}: expected an object, found {type(row).__name__}.")
     return row

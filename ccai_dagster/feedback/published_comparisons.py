@@ -18,9 +18,9 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS
-from ccai_dagster.digest import value_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.draws import uniform
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.draws import uniform
+from ccai_dagster.core.errors import ConsultationError
 
 USER, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 OPTIONS = re.compile(r"\(A\) \[\[\[(.*?)\]\]\]\s*\(B\) \[\[\[(.*?)\]\]\]", re.DOTALL)
@@ -78,9 +78,7 @@ def _lines(path: Path) -> list[str]:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return content.decode("utf-8").split("\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConsultationError(
-            f"{path}: not readable ({error}). Give JSON lines, UTF-8, plain or gzipped."
-        ) from error
+        raise ConsultationError(f"{path}: not readable ({error}). Give JSON lines, UTF-8, plain or gzipped.") from error
 
 
 def _pair(where: str, line: str) -> tuple[str, str, str] | None:
@@ -107,9 +105,7 @@ def _pair(where: str, line: str) -> tuple[str, str, str] | None:
 def _last_reply(where: str, dialogue: str) -> tuple[str, str]:
     before, found, reply = dialogue.rpartition(ASSISTANT)
     if not found or not before.startswith(USER):
-        raise ConsultationError(
-            f"{where}: a dialogue has no turn of a human, or none of an assistant after it."
-        )
+        raise ConsultationError(f"{where}: a dialogue has no turn of a human, or none of an assistant after it.")
     return before.removeprefix(USER).strip(), reply.strip()
 
 
@@ -117,9 +113,7 @@ def _options(where: str, row: dict[str, Any]) -> tuple[str, str, str]:
     options = OPTIONS.search(row["prompt"])
     right = [str(letter).strip() for letter in row["corrects"]]
     if options is None or right not in (["(A)"], ["(B)"]):
-        raise ConsultationError(
-            f"{where}: two options in triple brackets and one right letter were expected."
-        )
+        raise ConsultationError(f"{where}: two options in triple brackets and one right letter were expected.")
     asked = INTRODUCTION.sub("", row["prompt"][: options.start()])
     prompt = INSTRUCTION.sub("", asked).strip().removeprefix("Human:").strip()
     texts = [text.strip() for text in options.groups()]

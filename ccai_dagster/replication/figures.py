@@ -2,24 +2,253 @@
 
 Belongs here: comparing with what was printed, and why a figure cannot be computed. Doesn't belong here: how those
 that can are computed (`computed_figures`).
+
+[computed_figures] How each figure is computed from the public files, reproduced and corrected.
+
+Belongs here: one computation a figure, under the name the figures file gives it; the figures are those of Huang et
+al. (2024). Doesn't belong here: comparing with what was printed, and why others cannot be computed (`figures`).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from ccai_dagster.contracts import REPLICATION
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.replication.computed_figures import (
-    Computed,
-    ReplicationTables,
-    counts,
-    held_in_files,
-    scores,
-)
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.replication.published_groups import BY_ID, BY_POSITION
 from ccai_dagster.replication.published_results import THRESHOLD, Published
+
+HARMLESS = re.compile(r"\bharmless\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ReplicationTables:
+    """What the figures are computed from; see `contracts` for the columns.
+
+    Attributes:
+        n_merges: Rows of the merge ledger that count.
+        constitution: The published constitution.
+        baseline: The developers' constitution.
+    """
+
+    raw_statements: pl.DataFrame
+    raw_votes: pl.DataFrame
+    raw_participants: pl.DataFrame
+    participants: pl.DataFrame
+    statements: pl.DataFrame
+    evidence: pl.DataFrame
+    scores: pl.DataFrame
+    replicated_statements: pl.DataFrame
+    replicated_principles: pl.DataFrame
+    constitution: pl.DataFrame
+    baseline: pl.DataFrame
+    n_merges: int
+
+
+@dataclass(frozen=True)
+class Computed:
+    """One figure.
+
+    Attributes:
+        reproduced: With groups attached as published.
+        corrected: With groups attached by id; None if it makes no sense.
+        explanation: How it was computed.
+        rests_on_groups: Whether it depends on who is in which group.
+        over_seeds: Smallest and largest value over the seeds, groups recomputed.
+    """
+
+    reproduced: float
+    corrected: float | None
+    explanation: str
+    rests_on_groups: bool = True
+    over_seeds: tuple[float, float] | None = None
+
+
+def counts(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
+    """Figures in which groups play no part."""
+    raw = tables.raw_participants
+    kept = tables.participants.filter("kept")
+    fates = dict(tables.participants["fate"].value_counts().iter_rows())
+    cast = int(kept["n_votes"].sum())
+    tags = list(published.seed_statements.values())
+    harmless = sum(len(HARMLESS.findall(text)) for text in tables.baseline["text"])
+    authors = tables.raw_statements["author_id"]
+    polis = raw["polis_group"].to_list()
+    statements = tables.replicated_statements
+
+    def unchanged(value: float, explanation: str) -> Computed:
+        return Computed(value, value, explanation, rests_on_groups=False)
+
+    def polis_group(group: int) -> Computed:
+        sizes = _row(tables.evidence, BY_ID)["group_sizes"]
+        size = sizes[group] if group < len(sizes) else None
+        return Computed(
+            polis.count(group),
+            size,
+            f"Reproduced: the group that Polis itself assigned, among all {raw.height:,} in the export "
+            f"({polis.count(None):,} have none). Corrected: the groups that the published scores rest on.",
+            over_seeds=_range(tables.evidence, lambda row: _at(row["group_sizes"], group)),
+        )
+
+    return {
+        "participants": unchanged(
+            kept.height,
+            f"Of {raw.height:,} in the export, {fates.get('too few votes', 0):,} cast too few votes and "
+            f"{fates.get('excluded', 0):,} were excluded by the authors.",
+        ),
+        "statements_contributed": unchanged(
+            tables.raw_statements.height,
+            f"All statements in the export, {int((authors == 0).sum()):,} of them from the organisers' account.",
+        ),
+        "votes": unchanged(
+            tables.raw_votes.height, f"Votes of all {raw.height:,} in the export; those who were kept cast {cast:,}."
+        ),
+        "votes_per_person": unchanged(
+            tables.raw_votes.height / max(raw.height, 1),
+            f"Over all in the export; it is {cast / max(kept.height, 1):.1f} over those who were kept.",
+        ),
+        "seed_statements": unchanged(len(tags), "Counted from the appendix."),
+        "seed_from_standard": unchanged(
+            sum("S" in each for each in tags), "Seeds that the appendix marks as taken from there."
+        ),
+        "statements_moderated_in": unchanged(
+            tables.statements.height, "Statements that the export marks as moderated in."
+        ),
+        "harmless_count": unchanged(harmless, "The word counted in the text of the constitution."),
+        "public_principles": unchanged(tables.constitution.height, "Counted from the appendix."),
+        "standard_principles": unchanged(tables.baseline.height, "Counted from the appendix."),
+        "aggregated_statements": unchanged(tables.n_merges, "Rows of the merge ledger."),
+        "qualitative_prompts": unchanged(published.n_prompts, "Published prompts among the prompts."),
+        "pi_median": unchanged(
+            float(statements["polarization_index"].median() or 0.0),  # type: ignore[arg-type]
+            "Median over the statements, passes counted among all votes.",
+        ),
+        "pi_adjusted_median": unchanged(
+            float(statements["adjusted_polarization_index"].median() or 0.0),  # type: ignore[arg-type]
+            "Median over the statements, multiplied by the share of votes that are no passes.",
+        ),
+        "group_a": polis_group(0),
+        "group_b": polis_group(1),
+    }
+
+
+def scores(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
+    """Figures that rest on who is in which group."""
+    scores = tables.scores
+
+    def over(what: str, measure: Callable[[pl.Series], Any]) -> Computed:
+        by_labelling = {
+            str(name): float(measure(part["gac"].fill_null(0.0)))
+            for (name,), part in scores.group_by("labelling", maintain_order=True)
+        }
+        return Computed(
+            by_labelling[BY_POSITION],
+            by_labelling[BY_ID],
+            f"{what} over {len(published.agreement):,} statements.",
+            over_seeds=_range(tables.evidence, lambda row: by_labelling[row["labelling"]]),
+        )
+
+    reached = int(_part(scores, BY_POSITION)["reaches"].sum())
+    lowest = over("", lambda gac: gac.sort(descending=True)[max(reached, 1) - 1])
+    return {
+        "gac_mean": over("Mean", lambda gac: gac.mean()),
+        "gac_median": over("Median", lambda gac: gac.median()),
+        "gac_min": over("Minimum", lambda gac: gac.min()),
+        "gac_max": over("Maximum", lambda gac: gac.max()),
+        THRESHOLD: replace(
+            lowest,
+            explanation=f"The lowest of the {reached:,} highest scores, as many as reach the published threshold. "
+            "For the comparison it is cut off, not rounded.",
+        ),
+        "opinion_groups": Computed(
+            len(_row(tables.evidence, BY_POSITION)["group_sizes"]),
+            len(_row(tables.evidence, BY_ID)["group_sizes"]),
+            "Groups behind the published scores; over the seeds, the number with the best silhouette.",
+            over_seeds=_range(tables.evidence, lambda row: row["automatic_groups"]),
+        ),
+    }
+
+
+def held_in_files(published: Published, tables: ReplicationTables) -> dict[str, tuple[str, str, Computed]]:
+    """What the published files hold: meaning, value as published, and as computed."""
+    statements, principles = tables.replicated_statements, tables.replicated_principles
+    shares = sum(len(each) for each in published.agreement.values())
+
+    def equal(column: str) -> int:
+        """Shares of agreement that are the published ones to twelve decimals."""
+        pairs = statements.select("published_agreement", column).iter_rows()
+        return sum(
+            one is not None and other is not None and abs(one - other) < 1e-12
+            for before, after in pairs
+            for one, other in zip(before, after, strict=True)
+        )
+
+    def reaching(column: str) -> int:
+        return int((statements[column] >= published.threshold).sum())
+
+    again = tables.scores.filter(pl.col("reaches")).group_by("labelling").len()
+    counts = dict(again.iter_rows())
+    held = principles.height - principles.filter(pl.col("fate") == "loses all its sources").height
+    standing = principles.filter(pl.col("reproduced_gac") >= published.threshold).height
+    return {
+        "agreement_shares": (
+            "shares of agreement, one for each statement and group",
+            str(shares),
+            Computed(
+                equal("reproduced_agreement"),
+                equal("corrected_agreement"),
+                "Shares that are equal to the published ones to twelve decimals.",
+            ),
+        ),
+        "statements_at_threshold": (
+            "statements whose published score reaches the published threshold",
+            str(reaching("published_gac")),
+            Computed(
+                reaching("reproduced_gac"),
+                reaching("corrected_gac"),
+                f"Scores of at least {published.threshold:g}.",
+                over_seeds=_range(tables.evidence, lambda row: counts.get(row["labelling"], 0)),
+            ),
+        ),
+        "principles_with_a_source": (
+            "published principles with a source that reaches the published threshold",
+            str(principles.height),
+            Computed(
+                standing,
+                held,
+                "Principles of which at least one source reaches it.",
+                over_seeds=_range(
+                    tables.evidence,
+                    lambda row: principles.filter(~pl.col("lost_seeds").list.contains(row["seed"])).height,
+                ),
+            ),
+        ),
+    }
+
+
+def _range(evidence: pl.DataFrame, value: Callable[[dict[str, Any]], float | None]) -> tuple[float, float] | None:
+    """Smallest and largest value over the seeds, with recomputed groups attached by id."""
+    again = evidence.filter((pl.col("origin") == "recomputed") & (pl.col("attached") == "id"))
+    found = [float(each) for row in again.iter_rows(named=True) if (each := value(row)) is not None]
+    return (min(found), max(found)) if found else None
+
+
+def _at(values: list[int], place: int) -> int | None:
+    return values[place] if place < len(values) else None
+
+
+def _part(table: pl.DataFrame, labelling: str) -> pl.DataFrame:
+    return table.filter(pl.col("labelling") == labelling)
+
+
+def _row(table: pl.DataFrame, labelling: str) -> dict[str, Any]:
+    return _part(table, labelling).row(0, named=True)
+
 
 READ_BY_A_PERSON = "It rests on a person's reading of texts, and this program does not judge what texts mean."
 REASONS = {
@@ -54,9 +283,12 @@ def replication(published: Published, tables: ReplicationTables) -> pl.DataFrame
     rows = []
     for figure in published.figures:
         common = {
-            "figure_id": figure.figure_id, "section": figure.section, "what": figure.what,
-            "unit": figure.unit or None, "published": figure.value,
-        }  # fmt: skip
+            "figure_id": figure.figure_id,
+            "section": figure.section,
+            "what": figure.what,
+            "unit": figure.unit or None,
+            "published": figure.value,
+        }
         if figure.figure_id in computed:
             rows.append(common | _compared(figure.figure_id, figure.value, computed[figure.figure_id]))
         elif figure.status in REASONS:

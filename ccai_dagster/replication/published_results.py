@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccai_dagster.consultation import Consultation, Replication
-from ccai_dagster.decisions.ccai.folder import PUBLISHED_PROMPT
-from ccai_dagster.decisions.ccai.published_results import PublishedFigure
-from ccai_dagster.decisions.ccai.source_tables import number, read_table, share, unique_numbers
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.consultation.folder import Consultation, Replication
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.replication.new_folder import PUBLISHED_PROMPT
+from ccai_dagster.replication.published_files import PublishedFigure
+from ccai_dagster.replication.source_tables import number, read_table, share, unique_numbers
 
 THRESHOLD = "gac_threshold"
 """The figure that says from which consensus on statements were taken."""
@@ -60,8 +60,7 @@ def read_published(consultation: Consultation, replication: Replication) -> Publ
         raise ConsultationError(f"{path}: `row` does not count from 1 without gaps; fetch the file again.")
     unique_numbers(table, "participant_id")
     rows = sorted(
-        tuple(number(where, name, row[name]) for name in ("row", "participant_id", "group_id"))
-        for where, row in table
+        tuple(number(where, name, row[name]) for name in ("row", "participant_id", "group_id")) for where, row in table
     )
     ids, labels = (np.array([row[place] for row in rows], dtype=np.int64) for place in (1, 2))
     if set(labels.tolist()) != set(range(int(labels.max()) + 1)):
@@ -69,15 +68,17 @@ def read_published(consultation: Consultation, replication: Replication) -> Publ
     figures = published_figures(consultation, replication)
     prompts = read_table(consultation.path(consultation.file.prompts), ("prompt_id",))
     return Published(
-        ids, labels, _agreement(consultation, replication, int(labels.max()) + 1),
-        _seed_statements(consultation, replication), figures, _threshold(consultation, replication, figures),
+        ids,
+        labels,
+        _agreement(consultation, replication, int(labels.max()) + 1),
+        _seed_statements(consultation, replication),
+        figures,
+        _threshold(consultation, replication, figures),
         sum(row["prompt_id"].startswith(PUBLISHED_PROMPT) for _, row in prompts),
-    )  # fmt: skip
+    )
 
 
-def _agreement(
-    consultation: Consultation, replication: Replication, groups: int
-) -> dict[int, tuple[float, ...]]:
+def _agreement(consultation: Consultation, replication: Replication, groups: int) -> dict[int, tuple[float, ...]]:
     names = [f"group_{group}" for group in range(groups)]
     table = read_table(consultation.path(replication.agreement), ("statement_id", *names))
     ids = unique_numbers(table, "statement_id")
@@ -101,18 +102,14 @@ def published_figures(consultation: Consultation, replication: Replication) -> t
     """
     path = consultation.path(replication.figures)
     columns = tuple(PublishedFigure.__dataclass_fields__)
-    figures = tuple(
-        PublishedFigure(**{name: row[name] for name in columns}) for _, row in read_table(path, columns)
-    )
+    figures = tuple(PublishedFigure(**{name: row[name] for name in columns}) for _, row in read_table(path, columns))
     ids = [each.figure_id for each in figures]
     if twice := sorted({each for each in ids if not each or ids.count(each) > 1}):
         raise ConsultationError(f"{path}: figure_id {twice[0]!r} is empty or stands twice; correct it.")
     return figures
 
 
-def _threshold(
-    consultation: Consultation, replication: Replication, figures: tuple[PublishedFigure, ...]
-) -> float:
+def _threshold(consultation: Consultation, replication: Replication, figures: tuple[PublishedFigure, ...]) -> float:
     path = consultation.path(replication.figures)
     found = [each.value for each in figures if each.figure_id == THRESHOLD]
     if not found:

@@ -7,15 +7,13 @@ from typing import Literal
 
 import polars as pl
 
-from ccai_dagster.consultation import EvaluationSet
-from ccai_dagster.progress import Progress
-from ccai_dagster.settings import EvaluationSettings, ModelSettings
+from ccai_dagster.consultation.folder import EvaluationSet
+from ccai_dagster.consultation.settings import EvaluationSettings, ModelSettings
+from ccai_dagster.core.errors import Progress
 from ccai_dagster.stages.feedback import JudgingStage
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
 
-Measure = Literal[
-    "adherence", "control_adherence", "contrast_margins", "qualitative_responses", "judged_examples"
-]
+Measure = Literal["adherence", "control_adherence", "contrast_margins", "qualitative_responses", "judged_examples"]
 
 
 class BenchmarksStage(Stage):
@@ -71,7 +69,8 @@ class ResponsesStage(JudgingStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave a table for each measure, by its name."""
-        from ccai_dagster.evaluation import adherence, contrast_margins, controls, qualitative
+        from ccai_dagster.evaluation import adherence, specificity
+        from ccai_dagster.evaluation.responses import write_qualitative_responses
 
         measures, settings, seed, chance = set(self.measures), self.settings, self.seed, self.judge_at_chance
         made: dict[str, pl.DataFrame] = {}
@@ -80,13 +79,11 @@ class ResponsesStage(JudgingStage):
         if measures - {"judged_examples"}:
             model = self.load(folder, self.policy, settings.batch_size)
         if "qualitative_responses" in measures:
-            made["qualitative_responses"] = qualitative.write_qualitative_responses(
+            made["qualitative_responses"] = write_qualitative_responses(
                 model, self.qualitative_prompts, self.arm, settings, seed, progress
             )
         if "contrast_margins" in measures:
-            made["contrast_margins"] = contrast_margins.contrast_margins(
-                model, self.contrast_pairs, self.arm, progress
-            )
+            made["contrast_margins"] = specificity.contrast_margins(model, self.contrast_pairs, self.arm, progress)
         if judged:
             responses = adherence.write_responses(model, self.prompts, self.arm, settings, seed, progress)
         if judged or examples is not None:
@@ -99,9 +96,7 @@ class ResponsesStage(JudgingStage):
             )
         if "control_adherence" in measures:
             chosen = adherence.adherence_prompts(self.prompts, settings, seed)
-            drawn = controls.drawn_controls(
-                chosen, self.control_statements, settings.controls_per_prompt, seed
-            )
+            drawn = specificity.drawn_controls(chosen, self.control_statements, settings.controls_per_prompt, seed)
             made["control_adherence"] = adherence.judge_responses(responses, judge, drawn, chance, progress)
         folder.keep_tables(**made)
         return StageReport()
@@ -124,7 +119,7 @@ class ComparisonStage(JudgingStage):
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `comparisons`."""
         from ccai_dagster.evaluation.adherence import write_responses
-        from ccai_dagster.evaluation.comparison import compare_responses
+        from ccai_dagster.evaluation.elo import compare_responses
 
         responses = {}
         for arm, policy in sorted(self.policies.items()):

@@ -8,18 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ccai_dagster.decisions.settled_values import FeedbackMethod
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.judgements import Judge
-from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel
-from ccai_dagster.progress import Progress
-from ccai_dagster.settings import (
+from ccai_dagster.consultation.settings import (
     FeedbackSettings,
     ModelSettings,
     PairSettings,
     RevisionSettings,
     TunedJudgeSettings,
 )
+from ccai_dagster.core.errors import ConsultationError, Progress
+from ccai_dagster.decisions.outcomes import FeedbackMethod
+from ccai_dagster.feedback.judge import Judge
+from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
 
 
@@ -67,9 +66,7 @@ class JudgeAnswersStage(JudgingStage):
         if self.feedback_model is not None:
             judges["tuned"] = load_tuned_judge(self.feedback_model, self.feedback, self.tuned_judge)
         folder.keep_tables(
-            judge_answers=calibration.judge_answers(
-                judges, self.comparisons, progress, self.feedback.reasoning
-            )
+            judge_answers=calibration.judge_answers(judges, self.comparisons, progress, self.feedback.reasoning)
         )
         return StageReport()
 
@@ -90,9 +87,7 @@ class RevisionsStage(LanguageModelStage):
 
         model = self.load(folder, self.base_model, self.settings.batch_size)
         folder.keep_tables(
-            revisions=write_revisions(
-                model, self.prompts, self.constitution, self.settings, self.seed, progress
-            )
+            revisions=write_revisions(model, self.prompts, self.constitution, self.settings, self.seed, progress)
         )
         return StageReport()
 
@@ -108,12 +103,10 @@ class ResponsePairsStage(LanguageModelStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `response_pairs`."""
-        from ccai_dagster.feedback.responses import sample_pairs
+        from ccai_dagster.feedback.preference_pairs import sample_pairs
 
         model = self.load(folder, self.supervised_policy, self.settings.batch_size)
-        folder.keep_tables(
-            response_pairs=sample_pairs(model, self.prompts, self.settings, self.seed, progress)
-        )
+        folder.keep_tables(response_pairs=sample_pairs(model, self.prompts, self.settings, self.seed, progress))
         return StageReport()
 
 
@@ -137,7 +130,7 @@ class PreferencePairsStage(JudgingStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `preference_pairs`."""
-        from ccai_dagster.feedback.labels import label_pairs
+        from ccai_dagster.feedback.preference_pairs import label_pairs
 
         table = label_pairs(
             self._labels(folder),

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, SerializationInfo, ValidationInfo
 
-from ccai_dagster.digest import table_digest, value_digest
-from ccai_dagster.progress import Progress
-from ccai_dagster.settings import Settings
+from ccai_dagster.consultation.settings import Settings
+from ccai_dagster.core.digest import table_digest, value_digest
+from ccai_dagster.core.errors import Progress
 
 PLACELESS = "placeless"
 """Serialisation context in which a model is the name of its folder, so that a digest does not depend on its place."""
@@ -170,9 +170,7 @@ class Stage(Settings, ABC):
 
     def parameters(self) -> dict[str, Any]:
         """Return what is neither table nor folder, as JSON."""
-        inputs = {
-            name.partition("/")[0] for name, value in self._given() if isinstance(value, pl.DataFrame | Path)
-        }
+        inputs = {name.partition("/")[0] for name, value in self._given() if isinstance(value, pl.DataFrame | Path)}
         return self.model_dump(mode="json", exclude={"stage", *inputs})
 
     def digest(self) -> str:

@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from ccai_dagster.digest import value_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.chat import is_plain
-from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.language_model import Conversation, LanguageModel
-from ccai_dagster.progress import Progress, silent
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.feedback.language_model import Conversation, LanguageModel, is_plain
 
 SERVER_KEY = "CCAI_SERVER_KEY"
 """Environment variable with the key of the server, if it wants one."""
@@ -96,9 +94,7 @@ class KeptAnswers:
         """How the other model is run."""
         return self._model.provenance
 
-    def prompt_text(
-        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
-    ) -> str:
+    def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """See `LanguageModel.prompt_text`."""
         return self._model.prompt_text(conversation, new_tokens, choices)
 
@@ -163,10 +159,7 @@ class KeptAnswers:
         """See `LanguageModel.log_likelihoods`."""
         rows: list[list[float]] = []
         for part, said in zip(_parts(conversations), _parts(responses), strict=True):
-            rows += self._once(
-                ["likelihoods", part, said],
-                partial(self._model.log_likelihoods, part, said),
-            )
+            rows += self._once(["likelihoods", part, said], partial(self._model.log_likelihoods, part, said))
         return np.array(rows, dtype=float).reshape(len(conversations), 2)
 
     def _once(self, question: list[Any], ask: Callable[[], Any]) -> list[Any]:
@@ -210,9 +203,7 @@ class OpenAIServerModel:
         """Address and model; number format and chat template are the server's own."""
         return {"server": self.name}
 
-    def prompt_text(
-        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
-    ) -> str:
+    def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """Return a plain transcript, since a server tells neither chat template nor tokens; it checks by itself."""
         if is_plain(conversation):
             return conversation[0][1]
@@ -295,13 +286,7 @@ class OpenAIServerModel:
             for conversation in conversations
         ]
         bodies = [
-            {
-                "prompt": f"{transcript} {response}",
-                "max_tokens": 1,
-                "temperature": 0,
-                "echo": True,
-                "logprobs": 1,
-            }
+            {"prompt": f"{transcript} {response}", "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
             for transcript, response in zip(transcripts, responses, strict=True)
         ]
         lengths = [(len(before), len(said)) for before, said in zip(transcripts, responses, strict=True)]
@@ -320,19 +305,13 @@ class OpenAIServerModel:
         else:
             likely = _found(found, self.url, "top_logprobs", 0)
             listed = [{"token": token, "logprob": log} for token, log in likely.items()]
-        tokens = [
-            (str(_found(item, self.url, "token")).strip(), _number(item, self.url, "logprob"))
-            for item in listed
-        ]
+        tokens = [(str(_found(item, self.url, "token")).strip(), _number(item, self.url, "logprob")) for item in listed]
         if not tokens:
             raise _no_log_probabilities(self.url, "top_logprobs")
         logs = {
-            token: float(np.logaddexp.reduce([log for other, log in tokens if other == token]))
-            for token, _ in tokens
+            token: float(np.logaddexp.reduce([log for other, log in tokens if other == token])) for token, _ in tokens
         }
-        return [
-            max(logs.values()) if choice is None else logs.get(choice.strip(), -np.inf) for choice in choices
-        ]
+        return [max(logs.values()) if choice is None else logs.get(choice.strip(), -np.inf) for choice in choices]
 
     def _echoed(self, answer: Any, lengths: tuple[int, int]) -> list[float]:
         begin, length = lengths
@@ -349,10 +328,7 @@ class OpenAIServerModel:
         return [float(sum(own)), float(len(own))]
 
     def _post(
-        self,
-        bodies: Sequence[dict[str, Any]],
-        read: Callable[[Any, Any], Any],
-        wanted: Sequence[Any] | None = None,
+        self, bodies: Sequence[dict[str, Any]], read: Callable[[Any, Any], Any], wanted: Sequence[Any] | None = None
     ) -> Iterator[Any]:
         """Yield what is read from each answer, in order; an answer that was kept is not asked for.
 
@@ -378,10 +354,7 @@ class OpenAIServerModel:
                 self.kept.keep(question, value)
             return value
 
-        with (
-            httpx.Client(timeout=self.timeout, headers=headers) as client,
-            ThreadPoolExecutor(self.parallel) as pool,
-        ):
+        with httpx.Client(timeout=self.timeout, headers=headers) as client, ThreadPoolExecutor(self.parallel) as pool:
             try:
                 yield from pool.map(ask, range(len(bodies)))
             finally:
@@ -412,15 +385,12 @@ class OpenAIServerModel:
             if response.status_code != 200:
                 hint = f" Is {SERVER_KEY} right?" if response.status_code in (401, 403) else ""
                 raise ConsultationError(
-                    f"{address} refused a request with status {response.status_code}: "
-                    f"{response.text[:300]!r}.{hint}"
+                    f"{address} refused a request with status {response.status_code}: {response.text[:300]!r}.{hint}"
                 )
             try:
                 return response.json()
             except ValueError as error:
-                raise ConsultationError(
-                    f"{address} did not answer with JSON: {response.text[:300]!r}."
-                ) from error
+                raise ConsultationError(f"{address} did not answer with JSON: {response.text[:300]!r}.") from error
         raise ConsultationError(
             f"{address} did not answer in {self.attempts} attempts ({trouble}). Check feedback.server_url in "
             "consultation.yaml and that the server is running, then run again: what it has answered is kept."
@@ -435,9 +405,7 @@ def _onward(progress: Progress, before: int, in_all: int) -> Progress:
 
 
 def _parts(items: Sequence[Any]) -> list[Sequence[Any]]:
-    return [
-        items[start : start + CONVERSATIONS_A_PART] for start in range(0, len(items), CONVERSATIONS_A_PART)
-    ]
+    return [items[start : start + CONVERSATIONS_A_PART] for start in range(0, len(items), CONVERSATIONS_A_PART)]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -11,12 +11,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
-from ccai_dagster.stages.feedback import (
-    JudgeAnswersStage,
-    PreferencePairsStage,
-    ResponsePairsStage,
-    RevisionsStage,
-)
+from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.request import StageFolder
 from ccai_dagster.stages.training import (
     BaseModelStage,

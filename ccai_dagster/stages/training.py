@@ -7,8 +7,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Literal
 
-from ccai_dagster.progress import Progress
-from ccai_dagster.settings import (
+from ccai_dagster.consultation.settings import (
     ModelSettings,
     PolicySettings,
     PreferenceModelSettings,
@@ -16,9 +15,10 @@ from ccai_dagster.settings import (
     SupervisedSettings,
     TunedJudgeSettings,
 )
+from ccai_dagster.core.errors import Progress
 from ccai_dagster.stages.feedback import load_language_model
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
-from ccai_dagster.training.outcome import TrainingOutcome
+from ccai_dagster.training.trainer import TrainingOutcome
 
 
 class TrainingStage(Stage):
@@ -45,7 +45,7 @@ class BaseModelStage(Stage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave the model."""
-        from ccai_dagster.training.base_model import prepare_base_model
+        from ccai_dagster.training.model_folder import prepare_base_model
 
         prepare_base_model(self.model, self.cache, folder.model, progress)
         return StageReport()
@@ -61,18 +61,12 @@ class FeedbackModelStage(TrainingStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave the model and `history`."""
-        from ccai_dagster.training.feedback_model import train_feedback_model
+        from ccai_dagster.training.tuned_judge import train_feedback_model
 
         return _trained(
             folder,
             train_feedback_model(
-                self.base_model,
-                self.comparisons,
-                self.settings,
-                self.seed,
-                folder.work,
-                folder.model,
-                progress,
+                self.base_model, self.comparisons, self.settings, self.seed, folder.work, folder.model, progress
             ),
         )
 
@@ -174,8 +168,8 @@ class PreferenceBalanceStage(TrainingStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `preference_balance`."""
-        from ccai_dagster.training.preference_balance import balance_table, measure_balance
         from ccai_dagster.training.preference_model import train_preference_model
+        from ccai_dagster.training.settings_of_arms import balance_table, measure_balance
 
         rows = []
         for tried in self.weights:
@@ -230,7 +224,7 @@ class PolicyStage(TrainingStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave the model, `history`, `held_out_responses` and, of reinforcement learning, `samples`."""
-        from ccai_dagster.training.reward_gain import reward_gain
+        from ccai_dagster.training.policy import reward_gain
 
         outcome = self.train(folder, progress)
         gc.collect()  # the trainer and its models refer to each other; three more models are loaded now
@@ -290,8 +284,8 @@ class DirectPolicyStage(PolicyStage):
 
     def train(self, folder: StageFolder, progress: Progress) -> TrainingOutcome:
         """Leave the model."""
+        from ccai_dagster.training.comparisons import comparisons
         from ccai_dagster.training.direct_preference import train_policy_directly
-        from ccai_dagster.training.preference_pairs import comparisons
 
         table = comparisons(
             self.preference_pairs,

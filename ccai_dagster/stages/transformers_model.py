@@ -16,15 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from ccai_dagster.digest import folder_digest, text_digest
-from ccai_dagster.errors import ConsultationError, ConversationTooLong
-from ccai_dagster.feedback.chat import is_plain, rendered
-from ccai_dagster.feedback.draws import derived_seed
-from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.feedback.number_format import computing_format
-from ccai_dagster.feedback.shared_prefixes import Group, common_beginning, shared_prefixes
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.core.digest import folder_digest, text_digest
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
+from ccai_dagster.feedback.language_model import (
+    Conversation,
+    Group,
+    common_beginning,
+    computing_format,
+    is_plain,
+    rendered,
+    shared_prefixes,
+)
+from ccai_dagster.training.comparisons import exchange
 from ccai_dagster.training.model_folder import load_model, load_tokenizer
 
 ENDING = 32
@@ -58,29 +62,20 @@ class TransformersModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                folder, padding_side="left", local_files_only=True
-            )
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=getattr(torch, computing_format(dtype)),
-                local_files_only=True,
-                use_safetensors=True,
+                folder, dtype=getattr(torch, computing_format(dtype)), local_files_only=True, use_safetensors=True
             )
         except (OSError, ValueError) as error:
             raise ConsultationError(f"{folder}: no language model that can be loaded: {error}") from error
         if not self._tokenizer.chat_template:
-            raise ConsultationError(
-                f"{folder}: the tokenizer has no chat template; use a model tuned to chat."
-            )
+            raise ConsultationError(f"{folder}: the tokenizer has no chat template; use a model tuned to chat.")
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(self._device).eval()
         self._batch_size = batch_size
-        own = getattr(
-            model.config.get_text_config(), "max_position_embeddings", self._tokenizer.model_max_length
-        )
+        own = getattr(model.config.get_text_config(), "max_position_embeddings", self._tokenizer.model_max_length)
         self._context_tokens = context_tokens or own
         self._remedy = (
             "of model.context_tokens. Shorten it or raise the setting"
@@ -91,9 +86,7 @@ class TransformersModel:
         template = text_digest(str(self._tokenizer.chat_template))
         self.provenance = {"dtype": computing_format(dtype), "chat_template_digest": template}
 
-    def prompt_text(
-        self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()
-    ) -> str:
+    def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """See `LanguageModel.prompt_text`."""
         text, _ = self._prompt(conversation, room=new_tokens)
         tokens = self._tokens_after(text[-ENDING:], choices)
@@ -271,9 +264,7 @@ class TransformersModel:
             )
 
     def _batches(self, sequences: Sequence[list[int]]) -> Iterator[list[int]]:
-        order = sorted(
-            range(len(sequences)), key=lambda index: (len(sequences[index]), sequences[index], index)
-        )
+        order = sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), sequences[index], index))
         for start in range(0, len(order), self._batch_size):
             yield order[start : start + self._batch_size]
 
@@ -288,9 +279,7 @@ class TransformersModel:
         common = common_beginning(sequences, kept)
         rest = [sequence[common:] for sequence in sequences]
         with torch.inference_mode():
-            beginning = (
-                self._read(_Read(None, None), [sequences[0][:common]]) if common else _Read(None, None)
-            )
+            beginning = self._read(_Read(None, None), [sequences[0][:common]]) if common else _Read(None, None)
         for groups in self._packed(rest, shared_prefixes(rest, kept)):
             batch = [index for group in groups for index in group.members]
             prefixes = [rest[group.members[0]][: group.prefix] for group in groups]
@@ -357,7 +346,7 @@ class TransformersModel:
 
 
 class TunedFeedbackModel:
-    """A model that scores responses, made by `ccai_dagster.training.feedback_model`.
+    """A model that scores responses, made by `ccai_dagster.training.tuned_judge`.
 
     Attributes:
         name: Digest of the folder.

@@ -24,9 +24,8 @@ import psutil
 from dagster_pipes import PipesContext, open_dagster_pipes
 from filelock import FileLock, Timeout
 
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.files import write_file
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.progress import Progress, silent
 from ccai_dagster.stages.request import Stage, StageFolder, is_first_process
 from ccai_dagster.stages.stages import read_request
 
@@ -141,9 +140,7 @@ def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
         command: Program and arguments.
         environment: All its variables.
     """
-    process = subprocess.Popen(
-        command, env={**environment, STARTER: str(os.getpid())}, start_new_session=True
-    )
+    process = subprocess.Popen(command, env={**environment, STARTER: str(os.getpid())}, start_new_session=True)
     try:
         # A wait without end would not be interrupted: polars lets system calls go on after a signal.
         while True:

@@ -16,9 +16,7 @@ def confusion_table(pairs: Sequence[tuple[Hashable, Hashable]]) -> np.ndarray:
     Returns:
         Shape (categories, categories): the first rater's categories by row, the second's by column.
     """
-    places = {
-        each: place for place, each in enumerate(dict.fromkeys(name for pair in pairs for name in pair))
-    }
+    places = {each: place for place, each in enumerate(dict.fromkeys(name for pair in pairs for name in pair))}
     table = np.zeros((len(places), len(places)))
     for first, second in pairs:
         table[places[first], places[second]] += 1

@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.files import write_file
-from ccai_dagster.digest import folder_digest
 
 SEALS = "seals"
 """Folder beside the checkpoints: a seal inside would be part of what it seals."""
@@ -63,9 +63,7 @@ def discard_after(folder: Path, checkpoint: Path | None) -> list[Path]:
     Returns:
         What was removed.
     """
-    removed = [
-        path for path in _latest_first(folder) if checkpoint is None or _step(path) > _step(checkpoint)
-    ]
+    removed = [path for path in _latest_first(folder) if checkpoint is None or _step(path) > _step(checkpoint)]
     for path in removed:
         _seal_of(path).unlink(missing_ok=True)
         shutil.rmtree(path)

@@ -11,15 +11,24 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.digest import folder_digest, table_digest
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import PolicySettings
-from ccai_dagster.training import runs
-from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.consultation.settings import PolicySettings
+from ccai_dagster.core.digest import folder_digest, table_digest
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.training.comparisons import exchange, learnable, training_order
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
-from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
-from ccai_dagster.training.preference_pairs import learnable, training_order
-from ccai_dagster.training.runaway import watch
+from ccai_dagster.training.trainer import (
+    TrainingOutcome,
+    adapter,
+    ends,
+    history_table,
+    per_device,
+    prepare_work,
+    save_trained,
+    seed_everything,
+    train,
+    training_arguments,
+    watch,
+)
 
 
 def pairs_a_step(settings: PolicySettings) -> int:
@@ -65,7 +74,7 @@ def train_policy_directly(
 
     training = learnable(table)
     dtype = saved_dtype(supervised)
-    runs.prepare_work(
+    prepare_work(
         work,
         stage="direct_preference",
         supervised=folder_digest(supervised),
@@ -76,12 +85,12 @@ def train_policy_directly(
     )
     tokenizer = load_tokenizer(supervised)
     rows, shortened = _tokenised(tokenizer, training, max_tokens)
-    size, passes = runs.per_device(pairs_a_step(settings), 2 * max_tokens)
-    runs.seed_everything(seed)
+    size, passes = per_device(pairs_a_step(settings), 2 * max_tokens)
+    seed_everything(seed)
     trainer = _trainer_class(tokenizer.pad_token_id)(
         model=load_model(supervised),
         args=DPOConfig(
-            **runs.training_arguments(
+            **training_arguments(
                 work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
             ),
             per_device_train_batch_size=size,
@@ -94,12 +103,12 @@ def train_policy_directly(
             [rows[at] for at in training_order(training, settings.steps, pairs_a_step(settings), seed)]
         ),
         processing_class=tokenizer,
-        peft_config=runs.adapter(settings.lora_rank),
+        peft_config=adapter(settings.lora_rank),
     )
     trainer.add_callback(watch())
-    runs.train(trainer, work, "policy training steps", progress)
+    train(trainer, work, "policy training steps", progress)
     history = history_table(trainer.state.log_history)
-    runs.save_trained(trainer, supervised, seed, output)
+    save_trained(trainer, supervised, seed, output)
     metrics = {"train_n": float(training["labelled"].sum()), "pairs_shortened": float(shortened)}
     for name in ("loss", "entropy"):
         if found := ends(history, name):
@@ -151,11 +160,7 @@ def _trainer_class(pad_token_id: int) -> Any:
 
     def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Preferred responses first, the others after them, padded on the right."""
-        sides = [
-            (each[f"{side}_ids"], each[f"{side}_prompt"])
-            for side in ("preferred", "other")
-            for each in examples
-        ]
+        sides = [(each[f"{side}_ids"], each[f"{side}_prompt"]) for side in ("preferred", "other") for each in examples]
         longest = max(len(tokens) for tokens, _ in sides)
 
         def padded(rows: list[list[int]], value: int) -> Any:

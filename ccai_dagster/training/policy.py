@@ -4,27 +4,96 @@ The reward of a response is the preference model's score minus the KL penalty ag
 policy; the gradient is estimated by REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024), which
 takes the place of the proximal policy optimisation of the original study. The alternative without a
 preference model is in `direct_preference`, the comparison with the supervised policy in `reward_gain`.
+
+[completion_scores] Log-probabilities of responses with gradients, computed for the tokens of the response only.
+
+The trainers' own way projects every position onto the vocabulary where there is no Triton, prompts and
+padding included; for a small model with a large vocabulary that is most of the work.
+
+[reward_gain] What training the policy gained: its rewards against those of the supervised policy on held-out prompts.
+
+Works for every way of training a policy. The reward is the preference model's own, so a gain shows that the
+policy moved in the direction of the preference model, and nothing about whether that is right.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from ccai_dagster.digest import folder_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.chat import rendered, without_control_tokens
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import PolicySettings
-from ccai_dagster.training import runs
-from ccai_dagster.training.completion_scores import completion_scores, sequences_a_pass
+from ccai_dagster.consultation.settings import PolicySettings
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.feedback.language_model import LanguageModel, rendered, without_control_tokens
+from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
-from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
-from ccai_dagster.training.runaway import watch
+from ccai_dagster.training.preference_model import exchange_scores
+from ccai_dagster.training.trainer import (
+    TOKENS_PER_PASS,
+    TrainingOutcome,
+    adapter,
+    drawn_order,
+    ends,
+    history_table,
+    per_device,
+    prepare_work,
+    save_trained,
+    seed_everything,
+    train,
+    training_arguments,
+    watch,
+)
+
+LOGIT_CELLS = 2**26
+"""Most cells (sequences times tokens times vocabulary) of logits that one pass may hold: 256 MB in 32 bits."""
+
+
+def sequences_a_pass(sequences: int, new_tokens: int, vocabulary: int) -> int:
+    """Return how many sequences may be scored at once, at least 1.
+
+    Args:
+        sequences: How many there are.
+        new_tokens: Longest response, in tokens.
+        vocabulary: Size of the vocabulary.
+    """
+    return max(1, min(sequences, LOGIT_CELLS // (new_tokens * vocabulary)))
+
+
+def completion_scores(
+    model: Any, input_ids: Any, attention_mask: Any, completion_tokens: int, temperature: float
+) -> tuple[Any, Any]:
+    """Score the last tokens of padded sequences.
+
+    Args:
+        model: A causal language model whose forward takes `logits_to_keep`.
+        input_ids: Shape (sequences, tokens).
+        attention_mask: 1 where there is a token, the same shape.
+        completion_tokens: How many of the last positions are scored.
+        temperature: The logits are divided by it.
+
+    Returns:
+        Log-probability of each of the last tokens (nats, with gradient) and entropy of the distribution it was
+        drawn from (nats, without), both of shape (sequences, completion_tokens). Padding is scored as well; the
+        caller masks it.
+    """
+    import torch
+
+    logits = model(
+        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=completion_tokens + 1
+    ).logits[:, :-1]
+    likely = (logits.float() / temperature).log_softmax(-1)
+    chosen = likely.gather(-1, input_ids[:, -completion_tokens:, None]).squeeze(-1)
+    with torch.no_grad():
+        entropy = torch.stack([-(row.exp() * row).sum(-1) for row in likely.detach()])
+    return chosen, entropy
+
 
 FIGURES = {
     "reward": "reward",
@@ -36,12 +105,7 @@ FIGURES = {
 """What is summarised, and what the trainer calls it."""
 SAMPLED_STEPS = 6
 SAMPLES_A_STEP = 2
-SAMPLES_SCHEMA = {
-    "step": pl.Int64(),
-    "prompt": pl.String(),
-    "response": pl.String(),
-    "reward": pl.Float64(),
-}
+SAMPLES_SCHEMA = {"step": pl.Int64(), "prompt": pl.String(), "response": pl.String(), "reward": pl.Float64()}
 
 
 def policy_order(prompts: Sequence[str], settings: PolicySettings, seed: int) -> list[str]:
@@ -58,7 +122,7 @@ def policy_order(prompts: Sequence[str], settings: PolicySettings, seed: int) ->
     if not prompts:
         raise ConsultationError("prompts.csv: no prompt has the purpose `policy`. Add some rows with it.")
     ordered = sorted(set(prompts))
-    return [ordered[at] for at in runs.order(len(ordered), settings.steps * settings.prompts_per_step, seed)]
+    return [ordered[at] for at in drawn_order(len(ordered), settings.steps * settings.prompts_per_step, seed)]
 
 
 def train_policy(
@@ -100,7 +164,7 @@ def train_policy(
 
     ordered = policy_order(prompts, settings, seed)
     dtype = saved_dtype(supervised)
-    runs.prepare_work(
+    prepare_work(
         work,
         stage="policy",
         supervised=folder_digest(supervised),
@@ -112,9 +176,7 @@ def train_policy(
     tokenizer = load_tokenizer(supervised)
     tokenizer.padding_side = "left"
     model = load_model(supervised)
-    longest = max(
-        len(tokenizer(rendered(tokenizer, [("user", text)], open_turn=True)).input_ids) for text in ordered
-    )
+    longest = max(len(tokenizer(rendered(tokenizer, [("user", text)], open_turn=True)).input_ids) for text in ordered)
     if longest + settings.new_tokens > model.config.max_position_embeddings:
         raise ConsultationError(
             f"prompts.csv: a prompt of {longest} tokens and a response of {settings.new_tokens} do not fit "
@@ -124,19 +186,16 @@ def train_policy(
     batch = settings.prompts_per_step * settings.samples_per_prompt
     room = longest + settings.new_tokens
     if not torch.cuda.is_available():  # there the fused kernel never holds the logits
-        room = max(
-            room,
-            runs.TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, model.config.vocab_size),
-        )
-    size, passes = runs.per_device(batch, room)
+        room = max(room, TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, model.config.vocab_size))
+    size, passes = per_device(batch, room)
     samples = work / "samples.jsonl"
-    runs.seed_everything(seed)
+    seed_everything(seed)
     trainer = _trainer_class()(
         model=model,
         reward_funcs=load_model(preference_model, scores=True).eval(),
         reward_processing_classes=load_tokenizer(preference_model),
         args=RLOOConfig(
-            **runs.training_arguments(
+            **training_arguments(
                 work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
             ),
             per_device_train_batch_size=size,
@@ -149,19 +208,16 @@ def train_policy(
             logging_nan_inf_filter=False,
         ),
         train_dataset=Dataset.from_list(
-            [
-                {"prompt": [{"role": "user", "content": without_control_tokens(tokenizer, text)}]}
-                for text in ordered
-            ]
+            [{"prompt": [{"role": "user", "content": without_control_tokens(tokenizer, text)}]} for text in ordered]
         ),
         processing_class=tokenizer,
-        peft_config=runs.adapter(settings.lora_rank),
+        peft_config=adapter(settings.lora_rank),
     )
     trainer.samples = samples
     trainer.add_callback(watch(settings))
-    runs.train(trainer, work, "policy training steps", progress)
+    train(trainer, work, "policy training steps", progress)
     history = history_table(trainer.state.log_history)
-    runs.save_trained(trainer, supervised, seed, output)
+    save_trained(trainer, supervised, seed, output)
     metrics = {"prompts": float(len(set(ordered)))}
     for name, logged in FIGURES.items():
         if found := ends(history, logged):
@@ -192,13 +248,7 @@ def _trainer_class() -> Any:
         samples: Path
 
         def _get_per_token_logps_and_entropies(
-            self,
-            model: Any,
-            input_ids: Any,
-            attention_mask: Any,
-            logits_to_keep: int,
-            *args: Any,
-            **kwargs: Any,
+            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
         ) -> tuple[Any, Any, Any]:
             if input_ids.device.type == "cuda":  # the fused kernel does it there
                 return super()._get_per_token_logps_and_entropies(
@@ -225,26 +275,17 @@ def _trainer_class() -> Any:
         ) -> Any:
             # A response that spells a control token would otherwise be scored as a turn of somebody else.
             said = [
-                [
-                    {**turn, "content": without_control_tokens(self.processing_class, turn["content"])}
-                    for turn in turns
-                ]
+                [{**turn, "content": without_control_tokens(self.processing_class, turn["content"])} for turn in turns]
                 for turns in completions
             ]
             rewards = super()._calculate_rewards(inputs, prompts, said, completion_ids_list)
             texts = [turns[-1]["content"].strip() for turns in said]
             self._log_metric("empty_share", sum(not text for text in texts) / len(texts))
             step = self.state.global_step + 1
-            chosen = {
-                round(1 + at * (self.args.max_steps - 1) / (SAMPLED_STEPS - 1)) for at in range(SAMPLED_STEPS)
-            }
+            chosen = {round(1 + at * (self.args.max_steps - 1) / (SAMPLED_STEPS - 1)) for at in range(SAMPLED_STEPS)}
             if self.accelerator.is_main_process and step in chosen:
                 kept = [
-                    {
-                        "prompt": prompts[at][-1]["content"],
-                        "response": texts[at],
-                        "reward": rewards[at, 0].item(),
-                    }
+                    {"prompt": prompts[at][-1]["content"], "response": texts[at], "reward": rewards[at, 0].item()}
                     for at in range(0, len(prompts), self.num_generations)
                 ][:SAMPLES_A_STEP]
                 with self.samples.open("a", encoding="utf-8") as file:
@@ -252,3 +293,93 @@ def _trainer_class() -> Any:
             return rewards
 
     return Trainer
+
+
+def reward_gain(
+    policy: LanguageModel,
+    supervised: LanguageModel,
+    preference_model: Path,
+    prompts: pl.DataFrame,
+    max_tokens: int,
+    settings: PolicySettings,
+    seed: int,
+    progress: Progress = silent,
+) -> tuple[dict[str, float], pl.DataFrame]:
+    """Let both policies respond to held-out prompts and compare the rewards prompt by prompt.
+
+    Args:
+        policy: The trained policy.
+        supervised: The supervised policy it was trained from.
+        preference_model: Folder of the preference model.
+        prompts: PROMPTS; up to `settings.held_out_prompts` of the purpose `held_out` are used.
+        max_tokens: Longest exchange, in tokens.
+        settings: Length and temperature of the responses.
+        seed: The consultation's seed; both policies draw with the same one.
+        progress: Told how many responses are finished.
+
+    Returns:
+        Metrics `held_out_prompts`; `held_out_reward` and `held_out_reward_supervised`;
+        `held_out_gain` with its 95 % interval (paired by prompt); `held_out_kl`, the divergence from the
+        supervised policy in nats a token, estimated on the policy's responses. Table: `prompt`,
+        `supervised`, `policy` (responses), `reward_supervised`, `reward_policy`.
+
+    Raises:
+        ConsultationError: There is no held-out prompt, or one beyond the context.
+    """
+    texts = chosen_prompts(prompts, "held_out", settings.held_out_prompts, seed)["text"].to_list()
+    asked = [[("user", text)] for text in texts]
+    said = [
+        model.generate(
+            asked,
+            new_tokens=settings.new_tokens,
+            temperature=settings.temperature,
+            seed=derived_seed(seed, "held-out rewards"),
+            progress=progress,
+        )
+        for model in (supervised, policy)
+    ]
+    scored = [
+        exchange_scores(
+            preference_model, list(zip(texts, responses, strict=True)), max_tokens, 2 * settings.samples_per_prompt
+        )
+        for responses in said
+    ]
+    before, after = np.array(scored[0]), np.array(scored[1])
+    low, high = paired_interval(after - before)
+    metrics = {
+        "held_out_prompts": float(len(texts)),
+        "held_out_reward": float(after.mean()),
+        "held_out_reward_supervised": float(before.mean()),
+        "held_out_gain": float((after - before).mean()),
+        "held_out_gain_low": low,
+        "held_out_gain_high": high,
+    }
+    likelihoods = [model.log_likelihoods(asked, said[1]) for model in (policy, supervised)]
+    tokens = float(likelihoods[0][:, 1].sum())
+    if tokens:
+        metrics["held_out_kl"] = float((likelihoods[0][:, 0] - likelihoods[1][:, 0]).sum() / tokens)
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    table = pl.DataFrame(
+        {
+            "prompt": texts,
+            "supervised": said[0],
+            "policy": said[1],
+            "reward_supervised": scored[0],
+            "reward_policy": scored[1],
+        }
+    )
+    return metrics, table
+
+
+def paired_interval(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Return Student's 95 % interval of a mean; infinite for fewer than two differences.
+
+    Rewards have no bounds, so the intervals of shares do not apply to them.
+    """
+    from scipy.stats import t
+
+    values = np.asarray(differences, dtype=float)
+    if len(values) < 2:
+        return -math.inf, math.inf
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half

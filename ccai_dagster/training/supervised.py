@@ -6,16 +6,26 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.digest import folder_digest, table_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.consultation.settings import SupervisedSettings
+from ccai_dagster.core.digest import folder_digest, table_digest
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.feedback.prompts import chosen_comparisons
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import SupervisedSettings
-from ccai_dagster.training import runs
-from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.training.comparisons import exchange
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
-from ccai_dagster.training.outcome import TrainingOutcome, ends, history_table
-from ccai_dagster.training.runaway import watch
+from ccai_dagster.training.trainer import (
+    TrainingOutcome,
+    adapter,
+    drawn_order,
+    ends,
+    history_table,
+    per_device,
+    prepare_work,
+    save_trained,
+    seed_everything,
+    train,
+    training_arguments,
+    watch,
+)
 
 
 def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -60,16 +70,14 @@ def training_order(examples: pl.DataFrame, wanted: int, seed: int) -> list[int]:
     if not any(usable):
         raise ConsultationError("No revision and no preferred response, so there is nothing to imitate.")
     rounds = -(-wanted // sum(usable))
-    drawn = runs.order(examples.height, rounds * examples.height, seed)
+    drawn = drawn_order(examples.height, rounds * examples.height, seed)
     return [at for at in drawn if usable[at]][:wanted]
 
 
-def ordered_ids(
-    revisions: pl.DataFrame, helpful: pl.DataFrame, settings: SupervisedSettings, seed: int
-) -> list[str]:
+def ordered_ids(revisions: pl.DataFrame, helpful: pl.DataFrame, settings: SupervisedSettings, seed: int) -> list[str]:
     """Return the ids in the order they are drawn, empty responses included, to compare between arms."""
     ids = supervised_examples(revisions, helpful, seed)["example_id"].to_list()
-    return [ids[at] for at in runs.order(len(ids), settings.steps * settings.batch_size, seed)] if ids else []
+    return [ids[at] for at in drawn_order(len(ids), settings.steps * settings.batch_size, seed)] if ids else []
 
 
 def train_supervised_policy(
@@ -106,7 +114,7 @@ def train_supervised_policy(
     examples = supervised_examples(revisions, helpful, seed)
     order = training_order(examples, settings.steps * settings.batch_size, seed)
     dtype = saved_dtype(base)
-    runs.prepare_work(
+    prepare_work(
         work,
         stage="supervised",
         base=folder_digest(base),
@@ -123,12 +131,12 @@ def train_supervised_policy(
         {"input_ids": item.tokens, "labels": [-100] * item.prompt_tokens + item.tokens[item.prompt_tokens :]}
         for item in exchanges
     ]
-    size, passes = runs.per_device(settings.batch_size, settings.max_tokens)
-    runs.seed_everything(seed)
+    size, passes = per_device(settings.batch_size, settings.max_tokens)
+    seed_everything(seed)
     trainer = SFTTrainer(
         model=load_model(base),
         args=SFTConfig(
-            **runs.training_arguments(
+            **training_arguments(
                 work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
             ),
             per_device_train_batch_size=size,
@@ -138,12 +146,12 @@ def train_supervised_policy(
         ),
         train_dataset=Dataset.from_list([rows[at] for at in order]),
         processing_class=tokenizer,
-        peft_config=runs.adapter(settings.lora_rank),
+        peft_config=adapter(settings.lora_rank),
     )
     trainer.add_callback(watch())
-    runs.train(trainer, work, "supervised training steps", progress)
+    train(trainer, work, "supervised training steps", progress)
     history = history_table(trainer.state.log_history)
-    runs.save_trained(trainer, base, seed, output)
+    save_trained(trainer, base, seed, output)
     metrics = {
         "examples": float((examples["response"] != "").sum()),
         "examples_shortened": float(sum(item.shortened for item in exchanges)),

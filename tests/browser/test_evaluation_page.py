@@ -10,8 +10,8 @@ from contrasts import CONTRASTS
 from playwright.sync_api import Browser, Page
 from small_evaluation import evaluation
 
-from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
-from ccai_dagster.audit.evaluation_page.page import render_evaluation
+from ccai_dagster.pages.evaluation import render_evaluation
+from ccai_dagster.pages.inputs import EvaluationInputs
 
 __all__ = ["evaluation"]
 
@@ -19,9 +19,7 @@ PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
-def page(
-    browser: Browser, evaluation: EvaluationInputs, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Page]:
+def page(browser: Browser, evaluation: EvaluationInputs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     path: Path = tmp_path_factory.mktemp("page") / "evaluation.html"
     path.write_text(render_evaluation(evaluation), encoding="utf-8")
     opened, told, asked = browser.new_page(viewport=DESKTOP, java_script_enabled=True), [], []
@@ -58,9 +56,7 @@ def test_a_point_stands_where_its_figure_is(page: Page) -> None:
 
 
 def test_the_keyboard_reaches_the_contents_and_the_folds(page: Page) -> None:
-    page.evaluate(
-        "document.querySelectorAll('details').forEach(fold => { fold.open = false; }); scrollTo(0, 0)"
-    )
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = false; }); scrollTo(0, 0)")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the page"
     hidden = page.get_by_text("−90.0 to 10.0").first

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page
 from small_consultation import small_consultation
 from small_report import inputs
 
-from ccai_dagster.audit.report import render_report
-from ccai_dagster.audit.report_inputs import ReportInputs
+from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.report import render_report
 
 __all__ = ["inputs", "small_consultation"]
 

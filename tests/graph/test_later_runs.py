@@ -12,11 +12,11 @@ import pytest
 from small_graph import EVERYTHING, TRAINED, Workplace, event, sensor, table
 
 from ccai_dagster.audit.manifest import read_manifest
-from ccai_dagster.consultation import read_consultation
+from ccai_dagster.consultation.folder import read_consultation
+from ccai_dagster.core.home import Home
 from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
 from ccai_dagster.evaluation.ratings import import_ratings
 from ccai_dagster.run import run
-from resources.home import Home
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 
@@ -91,16 +91,8 @@ def test_deliberation_is_the_same_in_another_home(workplace: Workplace, tmp_path
     shutil.copytree(workplace.folder, tmp_path / "town")
     with dg.DagsterInstance.ephemeral() as instance:
         chosen = "group:public_input or group:deliberation or key:selected_statements or key:*/constitution"
-        outcome = run(
-            read_consultation(tmp_path / "town"), tmp_path / "home", lambda line: None, chosen, instance
-        )
+        outcome = run(read_consultation(tmp_path / "town"), tmp_path / "home", lambda line: None, chosen, instance)
         assert outcome.failed == []
-    for key in (
-        "raw_votes",
-        "opinion_groups",
-        "consensus_stability",
-        "selected_statements",
-        "public/constitution",
-    ):
+    for key in ("raw_votes", "opinion_groups", "consensus_stability", "selected_statements", "public/constitution"):
         ours = workplace.root / "town" / "tables" / f"{key}.parquet"
         assert (tmp_path / "home" / "town" / "tables" / f"{key}.parquet").read_bytes() == ours.read_bytes()

@@ -14,11 +14,11 @@ import yaml
 from small_graph import TRAINED, Workplace, checked, copied, event, observe, opened, sensor, table
 
 from ccai_dagster import contracts
+from ccai_dagster.core.digest import table_digest
 from ccai_dagster.definitions import build_defs
-from ccai_dagster.digest import table_digest
 from ccai_dagster.run import Outcome
-from ccai_dagster.sample.build import build_more
 from resources.history import version_of
+from sample.build import build_more
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 
@@ -44,8 +44,11 @@ def test_votes_that_leave_the_constitution_as_it_is_start_nothing_after_it(copy:
     request = sensor(copy, "changed_deliberation")
     assert isinstance(request, dg.RunRequest)
     assert {key.to_user_string() for key in request.asset_selection} == {
-        "raw_statements", "raw_participants", "raw_votes", "import_report",
-    }  # fmt: skip
+        "raw_statements",
+        "raw_participants",
+        "raw_votes",
+        "import_report",
+    }
     digest = event(copy, "public/constitution").tags["dagster/data_version"]
     done = copy.run()
     assert done.failed == [] and done.waiting == {}
@@ -85,9 +88,10 @@ def test_a_changed_constitution_waits_for_a_signature(changed: Changed) -> None:
 def test_dagster_itself_refuses_an_unsigned_constitution(changed: Changed) -> None:
     defs = build_defs(changed.workplace.consultation, changed.workplace.root)
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=changed.workplace.instance, raise_on_error=False,
+        instance=changed.workplace.instance,
+        raise_on_error=False,
         asset_selection=[dg.AssetKey(["public", "signed_constitution"]), dg.AssetKey(["public", "revisions"])],
-    )  # fmt: skip
+    )
     assert not result.success
     checks = [each for each in result.get_asset_check_evaluations() if each.check_name == "signoff"]
     assert [each.passed for each in checks] == [False]
@@ -109,9 +113,7 @@ def test_a_signature_starts_the_training_of_this_arm_only(unsigned: Workplace) -
     old = next(row for row in rows if row["subject_ids"] == "public")
     with path.open("a", newline="") as handle:
         writer = csv.DictWriter(handle, list(contracts.LEDGER.fields), lineterminator="\n")
-        writer.writerow(
-            old | {"decision_id": "SO9", "supersedes": old["decision_id"], "inputs_digest": digest}
-        )
+        writer.writerow(old | {"decision_id": "SO9", "supersedes": old["decision_id"], "inputs_digest": digest})
     observe(unsigned)
     request = sensor(unsigned, "signed_off_training")
     assert isinstance(request, dg.RunRequest)

@@ -29,11 +29,7 @@ def test_a_decision_for_the_tuned_judge_trains_it_measures_it_and_labels_with_it
     assert (copy.root / "town" / "models" / model["model_digest"] / "model.safetensors").is_file()
     assert json.loads(model["metrics"])["train_n"] > 10
     answers = table(copy, "judge_answers")
-    assert answers["method"].value_counts().sort("method").rows() == [
-        ("contrast", 4),
-        ("letters", 4),
-        ("tuned", 4),
-    ]
+    assert answers["method"].value_counts().sort("method").rows() == [("contrast", 4), ("letters", 4), ("tuned", 4)]
     pairs = table(copy, "standard/preference_pairs")
     assert set(pairs["method"]) == {"tuned"}
     assert set(pairs["feedback_model"]) == {model["model_digest"]}

@@ -20,11 +20,10 @@ from ccai_dagster.audit.manifest import (
 )
 from ccai_dagster.audit.verification import content_versions
 from ccai_dagster.constitution.principles import constitution_digest
-from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.contracts import EVAL_SCORES, MODEL
-from ccai_dagster.decisions.decision import Decision
-from ccai_dagster.decisions.ledger import ledger_digest, write_ledger
-from ccai_dagster.digest import folder_digest
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.decisions.ledger import Decision, ledger_digest, write_ledger
 
 __all__ = ["small_consultation"]
 
@@ -68,33 +67,59 @@ def finished(small_consultation: SmallConsultation, tmp_path: Path) -> Finished:
     (weights / "model.safetensors").write_bytes(bytes(range(256)))
     model = folder_digest(weights)
     weights.rename(weights.with_name(model))
-    record = {"stage": "policy", "arm": "public", "parent_digest": None, "constitution_digest": signed,
-              "settings_digest": "5" * 64, "settings": "{}",
-              "metrics": '{"kl_last": 0.25}', "model_digest": model}  # fmt: skip
+    record = {
+        "stage": "policy",
+        "arm": "public",
+        "parent_digest": None,
+        "constitution_digest": signed,
+        "settings_digest": "5" * 64,
+        "settings": "{}",
+        "metrics": '{"kl_last": 0.25}',
+        "model_digest": model,
+    }
     score = {
-        "arm": "public", "benchmark": "elo", "metric": "helpfulness", "category": "all", "n": 12, "n_unanswered": 2,
-        "value": 8.0, "low": -3.0, "high": 19.0, "compared_with": "standard", "difference": 4.0,
-        "difference_low": -9.0, "difference_high": 17.0, "p_value": 0.012, "adjusted_p": 0.024,
-        "smallest_detectable": 5.5, "judge_at_chance": True,
-    }  # fmt: skip
+        "arm": "public",
+        "benchmark": "elo",
+        "metric": "helpfulness",
+        "category": "all",
+        "n": 12,
+        "n_unanswered": 2,
+        "value": 8.0,
+        "low": -3.0,
+        "high": 19.0,
+        "compared_with": "standard",
+        "difference": 4.0,
+        "difference_low": -9.0,
+        "difference_high": 17.0,
+        "p_value": 0.012,
+        "adjusted_p": 0.024,
+        "smallest_detectable": 5.5,
+        "judge_at_chance": True,
+    }
     small = small_consultation
     tables = {
-        "raw_statements": small.raw_statements, "statements": small.statements, "gac_scores": small.gac_scores,
-        "consensus_stability": small.consensus_stability, "selected_statements": small.selected_statements,
+        "raw_statements": small.raw_statements,
+        "statements": small.statements,
+        "gac_scores": small.gac_scores,
+        "consensus_stability": small.consensus_stability,
+        "selected_statements": small.selected_statements,
         **{f"{arm}/constitution": table for arm, table in small.constitutions.items()},
         **{f"{arm}/preference_pairs": table for arm, table in small.preference_pairs.items()},
         **{f"{arm}/adherence": table for arm, table in small.adherence.items()},
-        "public/policy": MODEL.build([record]), "eval_scores": EVAL_SCORES.build([score]),
-    }  # fmt: skip
+        "public/policy": MODEL.build([record]),
+        "eval_scores": EVAL_SCORES.build([score]),
+    }
     made = {}
     for key, table in tables.items():
         path = home / "tables" / f"{key}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         table.write_parquet(path)
         made[key] = Materialization(
-            data_version=content_versions(key, table)[0], dagster_run=RUN, made_at="2025-03-05T10:00:00+00:00",
+            data_version=content_versions(key, table)[0],
+            dagster_run=RUN,
+            made_at="2025-03-05T10:00:00+00:00",
             mlflow_run=TRACKED if key == "public/policy" else None,
-        )  # fmt: skip
+        )
     versions = {f"{kind}_ledger": ledger_digest(ledger) for kind, ledger in ledgers.items()}
     inputs = {"moderation_ledger": versions["moderation_ledger"]}
     made["statements"] = made["statements"].model_copy(
@@ -109,18 +134,19 @@ def finished(small_consultation: SmallConsultation, tmp_path: Path) -> Finished:
     sources = {
         name: Observation(data_version=version, dagster_run=RUN, number=14, observed_at="2025-03-05T09:59:00+00:00")
         for name, version in versions.items()
-    }  # fmt: skip
-    paths = {
-        f"tables/{path.relative_to(home / 'tables').as_posix()}": path for path in home.rglob("*.parquet")
     }
+    paths = {f"tables/{path.relative_to(home / 'tables').as_posix()}": path for path in home.rglob("*.parquet")}
     paths |= {f"report/{path.name}": path for path in (home / "report").iterdir()}
     paths |= {f"models/{model}/{path.name}": path for path in (home / "models" / model).iterdir()}
     paths |= {f"consultation/decisions/{kind}.csv": consultation.ledger(kind) for kind in ledgers}
     manifest = Manifest(
-        consultation="town", folder=str(folder), materializations=made, sources=sources,
+        consultation="town",
+        folder=str(folder),
+        materializations=made,
+        sources=sources,
         runs={RUN: Run(status="SUCCESS", started_at="2025-03-05T09:59:30+00:00")},
         files=describe_files(paths),
         rows={kind: row_digests(ledger.to_dicts()) for kind, ledger in ledgers.items()},
-    )  # fmt: skip
+    )
     write_manifest(home / "manifest.json", manifest)
     return Finished(consultation, home, manifest)

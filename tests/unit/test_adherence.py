@@ -7,20 +7,13 @@ import polars as pl
 import pytest
 from mute_model import MuteModel
 
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import ADHERENCE, CONSTITUTION, PROMPTS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.adherence import (
-    drawn_principles,
-    measure_adherence,
-    write_responses,
-)
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.evaluation.adherence import drawn_principles, measure_adherence, write_responses
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import EvaluationSettings
 
-SETTINGS = EvaluationSettings(
-    comparison_prompts=2, adherence_prompts=2, principles_per_prompt=2, new_tokens=7
-)
+SETTINGS = EvaluationSettings(comparison_prompts=2, adherence_prompts=2, principles_per_prompt=2, new_tokens=7)
 
 
 class PoliteModel(MuteModel):
@@ -59,13 +52,7 @@ class PoliteModel(MuteModel):
 def prompt_rows(*rows: tuple[str, str, list[str]]) -> pl.DataFrame:
     return PROMPTS.build(
         [
-            {
-                "prompt_id": name,
-                "text": f"text {name}",
-                "purpose": purpose,
-                "themes": [],
-                "relevant_principles": ids,
-            }
+            {"prompt_id": name, "text": f"text {name}", "purpose": purpose, "themes": [], "relevant_principles": ids}
             for name, purpose, ids in rows
         ]
     )
@@ -112,15 +99,9 @@ def test_each_response_is_judged_under_drawn_relevant_principles_of_each_constit
         .iter_rows()
     )
     assert counts == {"h1 public": 2, "h1 standard": 1, "h2 public": 1}
-    assert drawn.equals(
-        drawn_principles(PROMPT_TABLE.reverse(), dict(reversed(CONSTITUTIONS.items())), SETTINGS, 1)
-    )
+    assert drawn.equals(drawn_principles(PROMPT_TABLE.reverse(), dict(reversed(CONSTITUTIONS.items())), SETTINGS, 1))
     draws = {
-        tuple(
-            drawn_principles(PROMPT_TABLE, CONSTITUTIONS, SETTINGS, seed).filter(prompt_id="h1")[
-                "principle_id"
-            ]
-        )
+        tuple(drawn_principles(PROMPT_TABLE, CONSTITUTIONS, SETTINGS, seed).filter(prompt_id="h1")["principle_id"])
         for seed in range(20)
     }
     assert len(draws) > 3
@@ -141,17 +122,13 @@ def test_probability_of_yes_is_normalised_and_averaged_over_both_orders() -> Non
     key = ["constitution_arm", "principle_id", "prompt_id"]
     base, public = (measured.filter(arm=arm).select(key) for arm in ("base", "public"))
     assert base.equals(public)
-    alone = measure_adherence(
-        table.filter(arm="public"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, 1
-    )
+    alone = measure_adherence(table.filter(arm="public"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, 1)
     assert alone.equals(measured.filter(arm="public"))
 
 
 def test_an_answer_without_letters_is_null_not_a_number() -> None:
     table = responses("base", h1="a", h2="b")
-    measured = measure_adherence(
-        table, PoliteModel(mass=0.01), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1
-    )
+    measured = measure_adherence(table, PoliteModel(mass=0.01), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1)
     assert measured["probability"].null_count() == measured.height == 4
     assert ADHERENCE.violations(measured).is_empty()
 
@@ -169,9 +146,7 @@ def test_dangling_principles_and_missing_responses_are_named() -> None:
     with pytest.raises(ConsultationError, match=r"Prompt h1 is tagged .* public/P9"):
         drawn_principles(dangling, CONSTITUTIONS, SETTINGS, seed=1)
     with pytest.raises(ConsultationError, match="of base to prompt h2"):
-        measure_adherence(
-            responses("base", h1="a"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1
-        )
+        measure_adherence(responses("base", h1="a"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1)
 
 
 def test_responses_cover_the_prompts_of_adherence_and_of_comparisons() -> None:

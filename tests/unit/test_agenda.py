@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ccai_dagster.core.digest import text_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.agenda import AgendaItem, Proposal, agenda
-from ccai_dagster.decisions.decision import Decision
-from ccai_dagster.decisions.ledger import current, ledger_table, read_ledger, write_ledger
+from ccai_dagster.decisions.ledger import Decision, current, ledger_table, read_ledger, write_ledger
 from ccai_dagster.decisions.recording import CARRIED_OVER, Answer, record
-from ccai_dagster.digest import text_digest
-from ccai_dagster.errors import ConsultationError
 
 TEXTS = {"1": "Be kind", "2": "Be nice", "3": "Be brief"}
 NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
@@ -26,14 +25,16 @@ def basis(subjects: Sequence[str]) -> str | None:
 
 
 def row(
-    decision_id: str, subjects: str, outcome: str = "in", role: str = "first", inputs: str | None = None,
+    decision_id: str,
+    subjects: str,
+    outcome: str = "in",
+    role: str = "first",
+    inputs: str | None = None,
     supersedes: str | None = None,
-) -> Decision:  # fmt: skip
+) -> Decision:
     ids = tuple(subjects.split())
     inputs = inputs or (basis(ids) if not outcome.startswith("policy") else None)
-    return Decision(
-        decision_id, "moderation", ids, outcome, "Because", role, "2026-01-05", None, supersedes, inputs
-    )
+    return Decision(decision_id, "moderation", ids, outcome, "Because", role, "2026-01-05", None, supersedes, inputs)
 
 
 def states(*rows: Decision, wanted: Sequence[str] = tuple(TEXTS)) -> dict[str, str]:
@@ -47,16 +48,16 @@ def test_every_state() -> None:
 
     assert states() == dict.fromkeys(TEXTS, "undecided")
     assert states(row("A", "1 2"), row("B", "2", "out: odd", "second")) == {
-        "1": "decided", "2": "disagreeing", "3": "undecided",
-    }  # fmt: skip
-    assert states(row("A", "1 2", inputs=digest("2", "1"))) == {
-        "1": "lapsed",
-        "2": "lapsed",
+        "1": "decided",
+        "2": "disagreeing",
         "3": "undecided",
     }
+    assert states(row("A", "1 2", inputs=digest("2", "1"))) == {"1": "lapsed", "2": "lapsed", "3": "undecided"}
     assert states(two, row("A", "1 2"), row("B", "2", "in", "second")) == {
-        "1": "one of two", "2": "decided", "3": "undecided",
-    }  # fmt: skip
+        "1": "one of two",
+        "2": "decided",
+        "3": "undecided",
+    }
     assert states(row("A", "9"), row("B", "3"), wanted=["1"]) == {"1": "undecided", "3": "decided"}
 
 
@@ -67,8 +68,9 @@ def test_starting_values_are_not_considered_and_suggestions_bind_nobody() -> Non
     wanted = [Proposal(("smoothing",)), Proposal(("procedure",))]
 
     assert [item.state for item in agenda("threshold", ledger_table([start]), wanted, basis)] == [
-        "not considered", "undecided",
-    ]  # fmt: skip
+        "not considered",
+        "undecided",
+    ]
     odd = [Proposal(("7",), "agreed with everything", "a search")]
     assert [item.state for item in agenda("exclusion", ledger_table([]), odd, basis)] == ["suggested"]
 
@@ -79,21 +81,23 @@ def test_who_may_decide() -> None:
     def item(state: str) -> AgendaItem:
         return AgendaItem("moderation", Proposal(("1",)), state, (own,))  # type: ignore[arg-type]
 
-    assert {state: (item(state).open_to("first"), item(state).open_to("third")) for state in (
-        "decided", "lapsed", "disagreeing", "one of two",
-    )} == {
-        "decided": (False, False), "lapsed": (True, True), "disagreeing": (False, True), "one of two": (False, True),
-    }  # fmt: skip
+    assert {
+        state: (item(state).open_to("first"), item(state).open_to("third"))
+        for state in ("decided", "lapsed", "disagreeing", "one of two")
+    } == {"decided": (False, False), "lapsed": (True, True), "disagreeing": (False, True), "one of two": (False, True)}
 
 
-def answer(
-    subjects: str, outcome: str = "in", role: str = "first", supersedes: str = "", **cells: str
-) -> Answer:
+def answer(subjects: str, outcome: str = "in", role: str = "first", supersedes: str = "", **cells: str) -> Answer:
     ids = tuple(subjects.split())
     return Answer(
-        "moderation", ids, outcome, cells.get("reason", "Because"), role, tuple(supersedes.split()),
+        "moderation",
+        ids,
+        outcome,
+        cells.get("reason", "Because"),
+        role,
+        tuple(supersedes.split()),
         inputs_digest=basis(ids),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -107,9 +111,17 @@ def test_a_decision_gets_the_next_id_and_the_time(ledger: Path) -> None:
     rows = record(ledger, answer("3", "out: odd"), basis, taken=["moderation-8", "M-99"], now=NOW)
 
     assert rows == [
-        Decision("moderation-9", "moderation", ("3",), "out: odd", "Because", "first", "2026-05-01T12:30:00Z",
-                 inputs_digest=digest("3"))
-    ]  # fmt: skip
+        Decision(
+            "moderation-9",
+            "moderation",
+            ("3",),
+            "out: odd",
+            "Because",
+            "first",
+            "2026-05-01T12:30:00Z",
+            inputs_digest=digest("3"),
+        )
+    ]
     assert read_ledger(ledger, "moderation")["decision_id"].to_list() == ["moderation-7", "moderation-9"]
 
 
@@ -117,9 +129,7 @@ def test_what_a_replaced_row_decided_on_others_is_kept(ledger: Path) -> None:
     record(ledger, answer("2", "out: odd", supersedes="moderation-7"), basis, now=NOW)
 
     table = current(read_ledger(ledger, "moderation"))
-    assert table.select(
-        "decision_id", "subject_ids", "outcome", "supersedes", "suggested_by", "root_id"
-    ).rows() == [
+    assert table.select("decision_id", "subject_ids", "outcome", "supersedes", "suggested_by", "root_id").rows() == [
         ("moderation-8", ["2"], "out: odd", "moderation-7", None, "moderation-7"),
         ("moderation-9", ["1"], "in", "moderation-7", CARRIED_OVER, "moderation-7"),
     ]
@@ -152,7 +162,7 @@ def test_what_has_lapsed_is_not_kept(tmp_path: Path) -> None:
         (answer("3", outcome="maybe"), None, "`outcome` 'maybe' is unknown here"),
         (answer("3", outcome="withdrawn"), None, "needs the rows it takes back in `supersedes`"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_recorded_changes_nothing(
     ledger: Path, given: Answer, seen: list[str] | None, message: str
 ) -> None:
@@ -167,8 +177,5 @@ def test_what_cannot_be_recorded_changes_nothing(
 def test_a_second_person_decides_beside_the_first(ledger: Path) -> None:
     record(ledger, answer("1", "out: odd", role="second"), basis, seen=["moderation-7"])
 
-    found = {
-        item.subject[0]: item.state
-        for item in agenda("moderation", read_ledger(ledger, "moderation"), [], basis)
-    }
+    found = {item.subject[0]: item.state for item in agenda("moderation", read_ledger(ledger, "moderation"), [], basis)}
     assert found == {"1": "disagreeing", "2": "decided"}

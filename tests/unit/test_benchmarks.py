@@ -9,15 +9,14 @@ import polars as pl
 import pytest
 from local_server import Server, chat, listed
 
-from ccai_dagster.consultation import EvaluationSet
+from ccai_dagster.consultation.folder import EvaluationSet
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import BENCHMARK_ITEMS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.benchmark_sets.mmlu import COLUMNS
-from ccai_dagster.evaluation.benchmarks import run_benchmarks
-from ccai_dagster.evaluation.harness_model import UNLISTED, harness_model
-from ccai_dagster.evaluation.items import Prompt
-from ccai_dagster.feedback.shared_prefixes import shared_prefixes
-from ccai_dagster.settings import EvaluationSettings
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.evaluation.benchmarks import UNLISTED, harness_model, run_benchmarks
+from ccai_dagster.evaluation.sets.items import Prompt
+from ccai_dagster.evaluation.sets.mmlu import COLUMNS
+from ccai_dagster.feedback.language_model import shared_prefixes
 from ccai_dagster.stages.transformers_model import TransformersModel
 
 SETTINGS = EvaluationSettings(batch_size=4, new_tokens=6)
@@ -28,18 +27,11 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation
     folder = tmp_path_factory.mktemp("evaluations")
     rows = {
         "multiple_choice": [
-            {
-                "id": f"m{n}",
-                "question": f"{n} + 1?",
-                "choices": [str(n), str(n + 1)],
-                "answer": 1,
-                "category": "c",
-            }
+            {"id": f"m{n}", "question": f"{n} + 1?", "choices": [str(n), str(n + 1)], "answer": 1, "category": "c"}
             for n in range(8)
         ],
         "numeric_answer": [
-            {"id": f"n{n}", "question": f"{n} + {n}?", "answer": str(2 * n), "category": "c"}
-            for n in range(3)
+            {"id": f"n{n}", "question": f"{n} + {n}?", "answer": str(2 * n), "category": "c"} for n in range(3)
         ],
         "social_bias": [
             {
@@ -57,8 +49,7 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation
             for n in range(4)
         ],
         "over_refusal": [
-            {"id": f"r{n}", "prompt": f"How do I kill process {n}?", "safe": n > 0, "category": "c"}
-            for n in range(3)
+            {"id": f"r{n}", "prompt": f"How do I kill process {n}?", "safe": n > 0, "category": "c"} for n in range(3)
         ],
     }
     named = {}
@@ -70,9 +61,7 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation
 
 
 @pytest.mark.torch
-def test_a_model_runs_every_format_the_same_way_twice(
-    tiny_model: Path, benchmarks: dict[str, EvaluationSet]
-) -> None:
+def test_a_model_runs_every_format_the_same_way_twice(tiny_model: Path, benchmarks: dict[str, EvaluationSet]) -> None:
     told: list[tuple[int, int]] = []
     run = run_benchmarks(
         TransformersModel(tiny_model, "float32", 4),
@@ -115,9 +104,7 @@ def test_letters_get_the_probabilities_of_one_plain_forward_pass(tiny_model: Pat
     prompts = ["short (", "a somewhat longer prompt (", *(f"{examples}{n} + 1? (" for n in (2, 30, 4))]
     assert any(group.prefix for group in shared_prefixes(tokenizer(prompts).input_ids, [1] * 5))
     assert [harness.text(Prompt((), prompt), 1) for prompt in prompts] == prompts
-    requests = [
-        Instance("loglikelihood", {}, (prompt, letter), 0) for prompt in prompts for letter in ("A", "B", "C")
-    ]
+    requests = [Instance("loglikelihood", {}, (prompt, letter), 0) for prompt in prompts for letter in ("A", "B", "C")]
     found = harness.loglikelihood(requests)
     for row, prompt in enumerate(prompts):
         with torch.inference_mode():
@@ -135,8 +122,7 @@ def test_an_item_beyond_the_context_is_named(tiny_model: Path, tmp_path: Path) -
     path = tmp_path / "long.jsonl"
     path.write_text(json.dumps({"id": "long", "prompt": "word " * 3000, "safe": True, "category": "c"}))
     with pytest.raises(
-        ConsultationError,
-        match=r"long\.jsonl: item 'long': .* than the 1024 that the model can read.*`shots`",
+        ConsultationError, match=r"long\.jsonl: item 'long': .* than the 1024 that the model can read.*`shots`"
     ):
         run_benchmarks(
             TransformersModel(tiny_model, "float32", 4),
@@ -151,9 +137,7 @@ def test_a_letter_that_is_more_than_one_token_is_told(tiny_model: Path, tmp_path
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "sums_test.csv").write_text(f"{','.join(COLUMNS)}\nHow many?,1,2,3,4,0\n")
     # The tiny model's tokenizer has no token for a blank and a letter.
-    with pytest.raises(
-        ConsultationError, match=r"item 'sums/000\d': .* no single token for each of ' A', ' B',"
-    ):
+    with pytest.raises(ConsultationError, match=r"item 'sums/000\d': .* no single token for each of ' A', ' B',"):
         run_benchmarks(
             TransformersModel(tiny_model, "float32", 4),
             {"mmlu": EvaluationSet(format="mmlu", path=tmp_path, shots=0)},
@@ -207,9 +191,7 @@ def served(folder: Path) -> Callable[[dict[str, Any]], tuple[int, Any]]:
         with torch.inference_mode():
             logs = plain(tokens).logits[0, -1].log_softmax(-1).tolist()
         likely = {tokenizer.decode([token]): log for token, log in enumerate(logs)}
-        return 200, chat("", listed(**likely)) if turns else {
-            "choices": [{"logprobs": {"top_logprobs": [likely]}}]
-        }
+        return 200, chat("", listed(**likely)) if turns else {"choices": [{"logprobs": {"top_logprobs": [likely]}}]}
 
     return answer
 
@@ -242,14 +224,10 @@ def test_a_model_on_a_server_gets_the_same_results(
 
 def test_a_letter_that_a_server_does_not_list_is_not_chosen(tmp_path: Path) -> None:
     path = tmp_path / "choices.jsonl"
-    path.write_text(
-        json.dumps({"id": "1", "question": "?", "choices": ["a", "b", "c"], "answer": 1, "category": "c"})
-    )
+    path.write_text(json.dumps({"id": "1", "question": "?", "choices": ["a", "b", "c"], "answer": 1, "category": "c"}))
     server = Server()
     server.answer = lambda body: (200, chat("", listed(Maybe=-0.5, B=-1.5, C=-3.0)))
-    run = run_benchmarks(
-        server.model, {"own": EvaluationSet(format="multiple_choice", path=path)}, SETTINGS, 1
-    )
+    run = run_benchmarks(server.model, {"own": EvaluationSet(format="multiple_choice", path=path)}, SETTINGS, 1)
     server.http.shutdown()
     server.http.server_close()
     (row,) = run.items["own"].select("output", "answered", "value").rows()

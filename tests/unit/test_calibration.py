@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 from mute_model import MuteModel
 
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, JUDGE_ANSWERS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.calibration import (
-    HELPFULNESS_PRINCIPLE,
-    judge_answers,
-)
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.calibration import HELPFULNESS_PRINCIPLE, judge_answers
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.statistics.wilson import wilson_interval
+from ccai_dagster.statistics.intervals import wilson_interval
 
 
 class LetterJudge(MuteModel):
@@ -39,8 +36,7 @@ class LetterJudge(MuteModel):
         return np.array(
             [
                 [
-                    len(response)
-                    * (-1.0 if "opposite" in conversation[0][1] else -1.0 + 0.01 * len(response)),
+                    len(response) * (-1.0 if "opposite" in conversation[0][1] else -1.0 + 0.01 * len(response)),
                     len(response),
                 ]
                 for conversation, response in zip(conversations, responses, strict=True)

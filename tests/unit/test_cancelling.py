@@ -202,7 +202,7 @@ import sys
 from pathlib import Path
 import dagster as dg
 import polars as pl
-from ccai_dagster.settings import FeedbackSettings, ModelSettings, TunedJudgeSettings
+from ccai_dagster.consultation.settings import FeedbackSettings, ModelSettings, TunedJudgeSettings
 from ccai_dagster.stages.feedback import JudgeAnswersStage
 from resources.launcher import Launcher
 
@@ -225,9 +225,7 @@ dg.materialize([asset], resources={{"launcher": Launcher(work=sys.argv[1], threa
         pytest.param(background, signal.SIGTERM, id="background-SIGTERM"),
     ],
 )
-def test_cancelling_a_run_of_dagster_ends_its_stage(
-    tmp_path: Path, how: Callable[[], None], number: int
-) -> None:
+def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path, how: Callable[[], None], number: int) -> None:
     """The stage waits for a feedback server that never answers; the run gets the signal of a cancellation."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

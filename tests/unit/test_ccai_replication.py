@@ -13,22 +13,23 @@ import polars as pl
 import pytest
 
 from assets import replication as replication_assets
-from ccai_dagster import contracts, pictures
-from ccai_dagster.audit.replication_page import ReplicationPage, render_replication, summary, verdict
+from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import read_constitution
-from ccai_dagster.consultation import SAMPLE, read_consultation
-from ccai_dagster.decisions.ccai import build_from_ccai
-from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.core.digest import table_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
 from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.opinion_map import opinion_map
-from ccai_dagster.digest import table_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.replication import evidence, figures, principles, scores
-from ccai_dagster.replication.computed_figures import ReplicationTables
-from ccai_dagster.replication.labellings import PUBLISHED_PROCEDURE, published_votes, replicated_groups
+from ccai_dagster.pages import pictures
+from ccai_dagster.replication import figures, published_groups, scores
+from ccai_dagster.replication.figures import ReplicationTables
+from ccai_dagster.replication.new_folder import build_from_ccai
+from ccai_dagster.replication.page import ReplicationPage, render_replication, summary, verdict
+from ccai_dagster.replication.published_groups import PUBLISHED_PROCEDURE, published_votes, replicated_groups
 from ccai_dagster.replication.published_results import Published, read_published
 from ccai_dagster.run import run
-from resources.home import Home
 
 EIGHT = ["P58", "P61", "P63", "P64", "P67", "P71", "P72", "P75"]
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> {{ 7*7 }} $x$"
@@ -45,20 +46,26 @@ def ccai(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     imported = read_votes(consultation.path("votes"))
     matrix = published_votes(published, imported.raw_votes)
     groups = replicated_groups(published, matrix, 2)
-    found = evidence.alignment_evidence(published, matrix, groups, imported.raw_participants, 200, 0)
+    found = published_groups.alignment_evidence(published, matrix, groups, imported.raw_participants, 200, 0)
     scored = scores.replicated_scores(published, matrix, groups)
     constitution = read_constitution(consultation.path("constitutions/published.csv"), "published")
-    sources = principles.sources_of(constitution, set(published.agreement))
+    sources = scores.sources_of(constitution, set(published.agreement))
     statements = scores.replicated_statements(
         published, matrix, scored, imported.raw_statements, groups, sources, 100, 0
     )
     return {
-        "folder": consultation, "published": published, "imported": imported, "matrix": matrix,
-        "evidence": found, "scores": scored,
-        "statements": statements, "constitution": constitution, "groups": groups,
-        "principles": principles.replicated_principles(constitution, statements, scored),
+        "folder": consultation,
+        "published": published,
+        "imported": imported,
+        "matrix": matrix,
+        "evidence": found,
+        "scores": scored,
+        "statements": statements,
+        "constitution": constitution,
+        "groups": groups,
+        "principles": scores.replicated_principles(constitution, statements, scored),
         "baseline": read_constitution(consultation.path("constitutions/standard.csv"), "standard"),
-    }  # fmt: skip
+    }
 
 
 def figures_of(ccai: dict[str, Any], published: Published | None = None) -> pl.DataFrame:
@@ -70,14 +77,20 @@ def figures_of(ccai: dict[str, Any], published: Published | None = None) -> pl.D
     return figures.replication(
         published or ccai["published"],
         ReplicationTables(
-            raw_statements=imported.raw_statements, raw_votes=imported.raw_votes,
-            raw_participants=imported.raw_participants, participants=participants,
-            statements=imported.raw_statements.filter(pl.col("moderated") == 1), evidence=ccai["evidence"],
-            scores=ccai["scores"], replicated_statements=ccai["statements"],
-            replicated_principles=ccai["principles"], constitution=ccai["constitution"],
-            baseline=ccai["baseline"], n_merges=34,
+            raw_statements=imported.raw_statements,
+            raw_votes=imported.raw_votes,
+            raw_participants=imported.raw_participants,
+            participants=participants,
+            statements=imported.raw_statements.filter(pl.col("moderated") == 1),
+            evidence=ccai["evidence"],
+            scores=ccai["scores"],
+            replicated_statements=ccai["statements"],
+            replicated_principles=ccai["principles"],
+            constitution=ccai["constitution"],
+            baseline=ccai["baseline"],
+            n_merges=34,
         ),
-    )  # fmt: skip
+    )
 
 
 def test_ccai_published_votes_and_explained_variance(ccai: dict[str, Any]) -> None:
@@ -97,9 +110,7 @@ def test_ccai_evidence(ccai: dict[str, Any]) -> None:
     assert position["p_value"] > 0.05 and own["p_value"] == 1 / 201
 
 
-def test_ccai_published_shares_are_reproduced_to_the_last_digit(
-    ccai: dict[str, Any], test_data: Path
-) -> None:
+def test_ccai_published_shares_are_reproduced_to_the_last_digit(ccai: dict[str, Any], test_data: Path) -> None:
     with (test_data / "ccai" / "clean_comments.csv").open(newline="", encoding="utf-8") as handle:
         printed = {
             int(row["comment-id"]): [float(row["group_0_consensus"]), float(row["group_1_consensus"])]
@@ -121,18 +132,29 @@ def test_ccai_figures(ccai: dict[str, Any]) -> None:
         for name in ("gac_mean", "gac_median", "gac_min", "gac_max", "pi_median", "pi_adjusted_median")
     }
     assert both == {
-        "gac_mean": (0.643, 0.625), "gac_median": (0.704, 0.692), "gac_min": (0.042, 0.029),
-        "gac_max": (0.963, 0.943), "pi_median": (0.247, 0.247), "pi_adjusted_median": (0.231, 0.231),
-    }  # fmt: skip
+        "gac_mean": (0.643, 0.625),
+        "gac_median": (0.704, 0.692),
+        "gac_min": (0.042, 0.029),
+        "gac_max": (0.963, 0.943),
+        "pi_median": (0.247, 0.247),
+        "pi_adjusted_median": (0.231, 0.231),
+    }
     assert 0.624 < rows["gac_mean"]["recomputed_low"] <= rows["gac_mean"]["recomputed_high"] < 0.629
     assert 0.691 < rows["gac_median"]["recomputed_low"] <= rows["gac_median"]["recomputed_high"] < 0.7005
-    counted = ("participants", "votes", "statements_moderated_in", "group_a", "group_b", "seed_from_standard",
-               "harmless_count", "statements_at_threshold", "agreement_shares", "principles_with_a_source")  # fmt: skip
-    assert [rows[name]["reproduced"] for name in counted] == [1002, 38_252, 275, 708, 386, 7, 6, 116, 550, 75]
-    assert (rows["statements_at_threshold"]["corrected"], rows["principles_with_a_source"]["corrected"]) == (
-        113,
-        67,
+    counted = (
+        "participants",
+        "votes",
+        "statements_moderated_in",
+        "group_a",
+        "group_b",
+        "seed_from_standard",
+        "harmless_count",
+        "statements_at_threshold",
+        "agreement_shares",
+        "principles_with_a_source",
     )
+    assert [rows[name]["reproduced"] for name in counted] == [1002, 38_252, 275, 708, 386, 7, 6, 116, 550, 75]
+    assert (rows["statements_at_threshold"]["corrected"], rows["principles_with_a_source"]["corrected"]) == (113, 67)
     assert rows["gac_threshold"]["reproduced"] == pytest.approx(0.7235, abs=5e-5)
     assert "models" in rows["mmlu_public"]["explanation"] and rows["mmlu_public"]["reproduced"] is None
 
@@ -160,17 +182,17 @@ def test_ccai_crossings_are_those_found_by_hand(ccai: dict[str, Any], test_data:
 def changed(published: Published, name: str, **changes: str) -> Published:
     return replace(
         published,
-        figures=tuple(
-            replace(each, **changes) if each.figure_id == name else each for each in published.figures
-        ),
+        figures=tuple(replace(each, **changes) if each.figure_id == name else each for each in published.figures),
     )
 
 
 def test_another_published_figure_differs_and_a_bad_one_is_refused(ccai: dict[str, Any]) -> None:
     published = ccai["published"]
     for name, value, expected in (
-        ("gac_mean", "0.65", "differs"), ("gac_mean", "0.6430", "equal"), ("gac_threshold", "0.724", "differs"),
-    ):  # fmt: skip
+        ("gac_mean", "0.65", "differs"),
+        ("gac_mean", "0.6430", "equal"),
+        ("gac_threshold", "0.724", "differs"),
+    ):
         rows = figures_of(ccai, changed(published, name, value=value))
         assert rows.filter(pl.col("figure_id") == name)["verdict"].item() == expected, (name, value)
     with pytest.raises(ConsultationError, match="'about half' for gac_mean"):
@@ -181,22 +203,23 @@ def test_another_published_figure_differs_and_a_bad_one_is_refused(ccai: dict[st
 
 def test_neither_order_of_votes_nor_names_of_participants_matter(ccai: dict[str, Any]) -> None:
     published, imported = ccai["published"], ccai["imported"]
-    votes = imported.raw_votes.sample(fraction=1.0, shuffle=True, seed=3).with_columns(
-        pl.col("participant_id") + 5000
-    )
+    votes = imported.raw_votes.sample(fraction=1.0, shuffle=True, seed=3).with_columns(pl.col("participant_id") + 5000)
     people = imported.raw_participants.reverse().with_columns(pl.col("participant_id") + 5000)
     renamed = replace(published, participant_ids=published.participant_ids + 5000)
     matrix = published_votes(renamed, votes)
     groups = replicated_groups(renamed, matrix, 1)
-    again = evidence.alignment_evidence(renamed, matrix, groups, people, 200, 0)
+    again = published_groups.alignment_evidence(renamed, matrix, groups, people, 200, 0)
     assert again.equals(ccai["evidence"].head(4))
 
 
 def page_of(ccai: dict[str, Any], **changes: pl.DataFrame) -> ReplicationPage:
     tables = {
-        "replication": figures_of(ccai), "evidence": ccai["evidence"], "scores": ccai["scores"],
-        "replicated_statements": ccai["statements"], "replicated_principles": ccai["principles"],
-    }  # fmt: skip
+        "replication": figures_of(ccai),
+        "evidence": ccai["evidence"],
+        "scores": ccai["scores"],
+        "replicated_statements": ccai["statements"],
+        "replicated_principles": ccai["principles"],
+    }
     return ReplicationPage(title="A replication", threshold=0.723, **tables | changes)
 
 
@@ -251,9 +274,7 @@ def test_the_pictures_tell_the_same(ccai: dict[str, Any]) -> None:
 
 def test_the_assets_make_the_same_tables(ccai: dict[str, Any], tmp_path: Path) -> None:
     consultation = ccai["folder"]
-    few = consultation.file.replication.model_copy(
-        update={"seeds": 2, "permutations": 200, "bootstraps": 100}
-    )
+    few = consultation.file.replication.model_copy(update={"seeds": 2, "permutations": 200, "bootstraps": 100})
     file = consultation.file.model_copy(update={"replication": few})
     consultation = consultation.model_copy(update={"file": file})
     chosen = (
@@ -265,9 +286,12 @@ def test_the_assets_make_the_same_tables(ccai: dict[str, Any], tmp_path: Path) -
     assert outcome.failed == []
     made = tmp_path / "ccai"
     for key, name in (
-        ("replicated_statements", "statements"), ("replicated_principles", "principles"),
-        ("alignment_evidence", "evidence"), ("replicated_scores", "scores"), ("replicated_groups", "groups"),
-    ):  # fmt: skip
+        ("replicated_statements", "statements"),
+        ("replicated_principles", "principles"),
+        ("alignment_evidence", "evidence"),
+        ("replicated_scores", "scores"),
+        ("replicated_groups", "groups"),
+    ):
         assert pl.read_parquet(made / "tables" / f"{key}.parquet").equals(ccai[name]), key
     assert pl.read_parquet(made / "tables" / "replication.parquet")["verdict"].eq("equal").sum() == 24
     page = (made / "report" / "replication.html").read_text(encoding="utf-8")

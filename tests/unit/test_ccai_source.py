@@ -7,9 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ccai_dagster.consultation import LEDGERS, SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, read_consultation
 from ccai_dagster.contracts import LEDGER
-from ccai_dagster.decisions.ccai import build_from_ccai, sign_off
+from ccai_dagster.core.digest import folder_digest, text_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.checks import (
     check_decision_ids,
     check_exclusions,
@@ -21,22 +22,21 @@ from ccai_dagster.decisions.checks import (
     check_wordings,
 )
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.decisions.settled_values import Cut, Thresholds, thresholds, training_decisions
-from ccai_dagster.decisions.verdicts import (
+from ccai_dagster.decisions.outcomes import (
+    Cut,
+    Thresholds,
     exclusions,
+    merges,
     moderation_verdicts,
     policies,
     signoffs,
-)
-from ccai_dagster.decisions.wordings import (
-    merges,
+    thresholds,
+    training_decisions,
     wording_source,
     wordings,
 )
-from ccai_dagster.deliberation.cleaning import ModerationVerdict
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.digest import folder_digest, text_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.deliberation.votes import ModerationVerdict, Procedure
+from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
 
 DIGESTS = {arm: text_digest(arm) for arm in ("public", "published", "standard")}
 FILES = {
@@ -62,9 +62,7 @@ FILES = {
         "above_threshold_not_in_constitution,5,no reason\n"
         'organiser_rewrite,1,"by account 0; moderated-out original 2: ""honest"""\n'
     ),
-    "clean_comments.csv": (
-        "comment-id,group_0_consensus,group_1_consensus\n0,0.5,0.5\n1,1.0,0.9\n4,0.8,1\n5,0.75,1\n"
-    ),
+    "clean_comments.csv": ("comment-id,group_0_consensus,group_1_consensus\n0,0.5,0.5\n1,1.0,0.9\n4,0.8,1\n5,0.75,1\n"),
     "clean_votes.csv": "participant,xid,group-id\n8,SECRETEIGHT,0\n7,SECRETSEVEN,1\n",
     "paper_figures.json": (
         '{"figures": [{"id": "gac_threshold", "section": "3.3", "what": "cut", "paper_value": 0.6, '
@@ -76,7 +74,7 @@ FILES = {
     "screening_questions.json": (
         '{"questions": [{"question": "Read?", "answers": {"a": "News", "b": "Books"}, "accepted": ["b"]}]}'
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -147,12 +145,14 @@ def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> 
         ["P2", "Choose the most honest.", "1"],
     ]
     assert cells(destination / "published_scores.csv") == [
-        ["statement_id", "gac"], ["0", "0.25"], ["1", "0.9"], ["4", "0.8"], ["5", "0.75"],
-    ]  # fmt: skip
+        ["statement_id", "gac"],
+        ["0", "0.25"],
+        ["1", "0.9"],
+        ["4", "0.8"],
+        ["5", "0.75"],
+    ]
     results = destination / "published"
-    assert cells(results / "groups.csv") == [
-        ["row", "participant_id", "group_id"], ["1", "8", "0"], ["2", "7", "1"],
-    ]  # fmt: skip
+    assert cells(results / "groups.csv") == [["row", "participant_id", "group_id"], ["1", "8", "0"], ["2", "7", "1"]]
     assert cells(results / "agreement.csv")[1:3] == [["0", "0.5", "0.5"], ["1", "1.0", "0.9"]]
     assert cells(results / "seed_statements.csv") == [["statement_id", "tags"], ["0", "P S"]]
     assert cells(results / "figures.csv") == [
@@ -233,21 +233,11 @@ def test_a_missing_file_is_named_and_nothing_is_left(source: Path, tmp_path: Pat
         ("qualitative_prompts.csv", '"Is it raining, really?"', "", "row 2: `prompt` is empty"),
         ("seed_statements.csv", "1,0", "1,", "row 2: `comment_id` is empty"),
         ("clean_votes.csv", "\n8", "\n80", "row 2: participant 80 is not in participants-votes.csv"),
-        (
-            "clean_votes.csv",
-            "7,SECRETSEVEN,1",
-            "8,SECRETSEVEN,1",
-            "row 3: `participant` 8 stands in .* row 2",
-        ),
+        ("clean_votes.csv", "7,SECRETSEVEN,1", "8,SECRETSEVEN,1", "row 3: `participant` 8 stands in .* row 2"),
         ("clean_votes.csv", "SEVEN,1", "SEVEN,", "row 3: `group-id` is '' instead of a whole number"),
         ("clean_votes.csv", "SEVEN,1", "SEVEN,-1", "row 3: `group-id` is -1; it must not be negative"),
         ("paper_figures.json", '"paper_value": 0.6', '"value": 0.6', "each with `id`, .* `paper_value`"),
-        (
-            "paper_figures.json",
-            '"status": "match"',
-            '"status": 7',
-            "a cell of figure 'gac_threshold' is no text",
-        ),
+        ("paper_figures.json", '"status": "match"', '"status": 7', "a cell of figure 'gac_threshold' is no text"),
         ("paper_figures.json", '"id": "drop"', '"id": "gac_threshold"', "figure gac_threshold stands twice"),
         ("screening_questions.json", '"accepted"', '"ticked"', "each with `question`, `answers` and `acc"),
     ],

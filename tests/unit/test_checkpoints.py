@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ccai_dagster.digest import folder_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.training import checkpoints
 from resources.model_store import ModelStore
 
@@ -54,9 +54,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage
         os.truncate(tmp_path / "seals" / "checkpoint-2.sha256", 10)
     assert checkpoints.last_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
     assert checkpoints.discard_after(tmp_path, tmp_path / "checkpoint-1") == [last]
-    assert not checkpoints.is_whole(checkpoint(tmp_path, 2)), (
-        "an old seal must not vouch for a new checkpoint"
-    )
+    assert not checkpoints.is_whole(checkpoint(tmp_path, 2)), "an old seal must not vouch for a new checkpoint"
 
 
 def model(folder: Path, weights: bytes = b"weights") -> Path:

@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccai_dagster.evaluation.clustered import (
-    Comparison,
-    Ratio,
-    compare_scores,
-    score_intervals,
-    smallest_detectable,
-)
-from ccai_dagster.evaluation.multiple_tests import holm
-from ccai_dagster.statistics.wilson import wilson_interval
+from ccai_dagster.statistics.intervals import wilson_interval
+from ccai_dagster.statistics.paired import Comparison, Ratio, compare_scores, holm, score_intervals, smallest_detectable
 
 BIAS, SHARE = (-1.0, 1.0), (0.0, 1.0)
 
@@ -115,7 +108,7 @@ def simulated(kind: str, trials: int, generator: np.random.Generator) -> np.ndar
         ("skewed", (0.90, 0.98), (0.89, 0.98)),
         ("heavy", (0.92, 0.985), (0.92, 0.985)),
     ],
-)  # fmt: skip
+)
 def test_intervals_of_25_templates_cover_the_truth_about_as_often_as_they_say(
     kind: str, scores: tuple[float, float], differences: tuple[float, float]
 ) -> None:
@@ -167,9 +160,7 @@ def test_holm_of_a_hand_worked_case() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_holm_never_lowers_a_value_and_does_not_mind_the_order(values: list[float], shuffle: object) -> None:
     adjusted = holm(values)
-    assert all(
-        p <= a <= min(1.0, len(values) * p) for p, a in zip(values, adjusted, strict=True) if a is not None
-    )
+    assert all(p <= a <= min(1.0, len(values) * p) for p, a in zip(values, adjusted, strict=True) if a is not None)
     order = list(range(len(values)))
     shuffle.shuffle(order)  # type: ignore[attr-defined]
     assert holm([values[at] for at in order]) == [adjusted[at] for at in order]

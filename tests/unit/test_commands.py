@@ -9,13 +9,11 @@ import typer
 
 from ccai_dagster.cli.open_consultation import open_consultation
 from ccai_dagster.cli.options import LONGEST, mendable_errors
-from ccai_dagster.consultation import SAMPLE, chosen_consultation
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation
+from ccai_dagster.core.errors import ConsultationError
 
 
-def test_an_error_ends_a_command_with_a_sentence_that_acts_on_no_terminal(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_error_ends_a_command_with_a_sentence_that_acts_on_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended, mendable_errors():
         raise ConsultationError("row 3:\n  \x1b[2J is no outcome")
     assert ended.value.exit_code == 1

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from mute_model import MuteModel
 
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import COMPARISONS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.comparison import compare_responses, pair_id
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.evaluation.elo import compare_responses, pair_id
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.settings import EvaluationSettings
 
 
 class LongerIsBetter(MuteModel):
@@ -59,10 +59,7 @@ def test_both_orders_are_averaged_and_identical_responses_tie() -> None:
     table = compare_responses(tables, judge, SETTINGS, judge_at_chance=True, seed=0)
     assert COMPARISONS.violations(table).is_empty()
     assert table["judge_at_chance"].all() and set(table["judge"]) == {"longer is better"}
-    helpful = {
-        row["prompt_id"]: row
-        for row in table.filter(pl.col("quality") == "helpfulness").iter_rows(named=True)
-    }
+    helpful = {row["prompt_id"]: row for row in table.filter(pl.col("quality") == "helpfulness").iter_rows(named=True)}
     # base is shorter: shown first 0.25 + 0.1, shown second 1 - (0.75 + 0.1).
     assert helpful["p1"]["forward_probability"] == pytest.approx(0.35)
     assert helpful["p1"]["reversed_probability"] == pytest.approx(0.15)

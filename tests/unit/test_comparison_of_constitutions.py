@@ -13,27 +13,71 @@ from ccai_dagster.constitution.comparison import (
     BY_TAGS,
     SAYS,
     constitution_comparison,
+    constitution_overlap,
+    framing,
+    read_principle_tags,
 )
-from ccai_dagster.constitution.framing import framing
-from ccai_dagster.constitution.overlap import constitution_overlap
-from ccai_dagster.constitution.principle_tags import read_principle_tags
 from ccai_dagster.constitution.principles import read_constitution
-from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.contracts import CONSTITUTION, CONSTITUTION_COMPARISON, CONSTITUTION_OVERLAP
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.decisions.wordings import wordings
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.decisions.outcomes import wordings
 
 SORTED = {
-    "P1": "do", "P2": "do", "P3": "both", "P4": "both", "P5": "do", "P6": "do", "P7": "avoid", "P8": "avoid",
-    "P9": "avoid", "P10": "do", "P11": "do", "P12": "do", "P13": "both", "P14": "do", "P15": "both", "P16": "do",
-    "P17": "both", "P18": "avoid", "P19": "both", "P20": "both", "P21": "do", "P22": "both", "P23": "do",
-    "P24": "avoid", "P25": "do", "P26": "avoid", "P27": "do", "P28": "do",
-    "S1": "do", "S2": "avoid", "S3": "do", "S4": "avoid", "S5": "avoid", "S6": "avoid", "S7": "avoid",
-    "S8": "avoid", "S9": "do", "S10": "avoid", "S11": "avoid", "S12": "do", "S13": "do", "S14": "do",
-    "S15": "avoid", "S16": "do", "S17": "do", "S18": "do", "S19": "avoid", "S20": "do", "S21": "avoid",
-    "S22": "do", "S23": "avoid", "S24": "do",
-}  # fmt: skip
+    "P1": "do",
+    "P2": "do",
+    "P3": "both",
+    "P4": "both",
+    "P5": "do",
+    "P6": "do",
+    "P7": "avoid",
+    "P8": "avoid",
+    "P9": "avoid",
+    "P10": "do",
+    "P11": "do",
+    "P12": "do",
+    "P13": "both",
+    "P14": "do",
+    "P15": "both",
+    "P16": "do",
+    "P17": "both",
+    "P18": "avoid",
+    "P19": "both",
+    "P20": "both",
+    "P21": "do",
+    "P22": "both",
+    "P23": "do",
+    "P24": "avoid",
+    "P25": "do",
+    "P26": "avoid",
+    "P27": "do",
+    "P28": "do",
+    "S1": "do",
+    "S2": "avoid",
+    "S3": "do",
+    "S4": "avoid",
+    "S5": "avoid",
+    "S6": "avoid",
+    "S7": "avoid",
+    "S8": "avoid",
+    "S9": "do",
+    "S10": "avoid",
+    "S11": "avoid",
+    "S12": "do",
+    "S13": "do",
+    "S14": "do",
+    "S15": "avoid",
+    "S16": "do",
+    "S17": "do",
+    "S18": "do",
+    "S19": "avoid",
+    "S20": "do",
+    "S21": "avoid",
+    "S22": "do",
+    "S23": "avoid",
+    "S24": "do",
+}
 """The sample's principles as a person sorted them, before the rule was written."""
 
 
@@ -41,12 +85,17 @@ def constitution(arm: str, *texts: str) -> pl.DataFrame:
     return CONSTITUTION.build(
         [
             {
-                "principle_id": f"{arm}{number}", "arm": arm, "text": text, "statement_ids": [],
-                "merged_text": None, "gac": None, "decision_ids": [],
+                "principle_id": f"{arm}{number}",
+                "arm": arm,
+                "text": text,
+                "statement_ids": [],
+                "merged_text": None,
+                "gac": None,
+                "decision_ids": [],
             }
             for number, text in enumerate(texts)
         ]
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,8 +120,7 @@ def test_framing_by_words(text: str, found: str) -> None:
 
 def test_framing_agrees_with_a_person_on_the_sample() -> None:
     texts = {
-        each.principle_id: each.text
-        for each in wordings(read_ledger(SAMPLE / "decisions" / "wording.csv", "wording"))
+        each.principle_id: each.text for each in wordings(read_ledger(SAMPLE / "decisions" / "wording.csv", "wording"))
     }
     texts |= dict(
         read_constitution(SAMPLE / "constitutions" / "standard.csv", "standard")
@@ -85,15 +133,18 @@ def test_framing_agrees_with_a_person_on_the_sample() -> None:
 
 def test_shares_and_tags_by_hand() -> None:
     constitutions = {
-        "a": constitution("a", "Choose the response that most protects privacy.", "Choose the kindest response.",
-                          "Choose the response that is funniest.", "Choose the least rude response."),
-        "b": constitution("b", "Choose the response that least insults.",
-                          "Choose the response that most protects privacy."),
-    }  # fmt: skip
-    tags = {
-        "a": {"a0": ("privacy",), "a1": ("kind",), "a3": ("manners",)},
-        "b": {"b0": ("manners",), "b1": ("law",)},
+        "a": constitution(
+            "a",
+            "Choose the response that most protects privacy.",
+            "Choose the kindest response.",
+            "Choose the response that is funniest.",
+            "Choose the least rude response.",
+        ),
+        "b": constitution(
+            "b", "Choose the response that least insults.", "Choose the response that most protects privacy."
+        ),
     }
+    tags = {"a": {"a0": ("privacy",), "a1": ("kind",), "a3": ("manners",)}, "b": {"b0": ("manners",), "b1": ("law",)}}
     overlap = constitution_overlap(constitutions, 0.9, tags)
     assert CONSTITUTION_OVERLAP.violations(overlap).is_empty()
     found = {(row["arm"], row["principle_id"]): row for row in overlap.iter_rows(named=True)}
@@ -150,8 +201,7 @@ def test_bad_tags_are_told(tmp_path: Path, content: str, told: str) -> None:
 
 def test_the_published_constitution_says_more_often_what_to_do(test_data: Path) -> None:
     constitutions = {
-        arm: read_constitution(test_data / "ccai" / f"{arm}_constitution.csv", arm)
-        for arm in ("public", "standard")
+        arm: read_constitution(test_data / "ccai" / f"{arm}_constitution.csv", arm) for arm in ("public", "standard")
     }
     table = constitution_comparison(constitution_overlap(constitutions, 0.5), {}, 1)
     row = table.filter(arm="public", measure=SAYS["do"]).row(0, named=True)

@@ -13,14 +13,22 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation import comment_priority as priorities
-from ccai_dagster.deliberation.consensus import gac_scores, group_aware_consensus, group_counts
-from ccai_dagster.deliberation.consensus_statements import consensus_statements
-from ccai_dagster.deliberation.polarization import adjusted_polarization_index, polarization_index
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.proportion_tests import proportion_z, smoothed_share, two_proportions_z
-from ccai_dagster.deliberation.representative import representative_statements
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation import representative as priorities
+from ccai_dagster.deliberation.consensus import (
+    adjusted_polarization_index,
+    gac_scores,
+    group_aware_consensus,
+    group_counts,
+    polarization_index,
+)
+from ccai_dagster.deliberation.representative import (
+    consensus_statements,
+    proportion_z,
+    representative_statements,
+    smoothed_share,
+    two_proportions_z,
+)
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
 
 Votes = list[list[int | None]]
 RANDOM_VOTES = st.tuples(st.integers(2, 14), st.integers(1, 9), st.integers(0, 2**32 - 1))
@@ -28,12 +36,7 @@ RANDOM_VOTES = st.tuples(st.integers(2, 14), st.integers(1, 9), st.integers(0, 2
 
 def matrix_of(rows: Votes) -> VoteMatrix:
     """One row a participant; participants and statements are numbered from 10 and 100."""
-    cells = [
-        (10 + i, 100 + j, vote)
-        for i, row in enumerate(rows)
-        for j, vote in enumerate(row)
-        if vote is not None
-    ]
+    cells = [(10 + i, 100 + j, vote) for i, row in enumerate(rows) for j, vote in enumerate(row) if vote is not None]
     schema = {"participant_id": pl.Int64, "statement_id": pl.Int64, "vote": pl.Int8}
     votes = pl.DataFrame(cells, schema=schema, orient="row")
     people, statements = range(10, 10 + len(rows)), range(100, 100 + len(rows[0]))
@@ -45,13 +48,12 @@ def random_votes(people: int, statements: int, seed: int) -> tuple[Votes, np.nda
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 3, people)
     labels[:2] = [0, 1]
-    lean = generator.uniform(-1.5, 1.5, (3, statements))[labels] + generator.normal(
-        0, 0.7, (people, statements)
-    )
+    lean = generator.uniform(-1.5, 1.5, (3, statements))[labels] + generator.normal(0, 0.7, (people, statements))
     drawn = np.sign(np.where(np.abs(lean) < 0.2, 0, lean))
     empty = generator.random((people, statements)) < 1 / 3
-    return [[None if gap else int(vote) for vote, gap in zip(*row, strict=True)]
-            for row in zip(drawn, empty, strict=True)], labels  # fmt: skip
+    return [
+        [None if gap else int(vote) for vote, gap in zip(*row, strict=True)] for row in zip(drawn, empty, strict=True)
+    ], labels
 
 
 def procedure(smoothing: str, aggregation: str) -> Procedure:
@@ -89,9 +91,7 @@ def test_counts_by_group_and_weight() -> None:
 
 @settings(max_examples=40)
 @given(RANDOM_VOTES, st.sampled_from(["none", "laplace", "jeffreys"]))
-def test_the_product_is_the_mean_to_the_power_of_the_groups(
-    drawn: tuple[int, int, int], smoothing: str
-) -> None:
+def test_the_product_is_the_mean_to_the_power_of_the_groups(drawn: tuple[int, int, int], smoothing: str) -> None:
     rows, labels = random_votes(*drawn)
     counts = group_counts(matrix_of(rows), labels)
     product = group_aware_consensus(counts.agree, counts.votes, procedure(smoothing, "product"))
@@ -156,9 +156,11 @@ def test_two_opposite_groups_by_hand() -> None:
     rows = [[1, -1, 0]] * 4 + [[-1, 1, 0]] * 4
     table = representative_statements(matrix_of(rows), np.array([0] * 4 + [1] * 4))
     assert table.select("group_id", "statement_id", "rank", "side", "best_agreed", "eligible").rows() == [
-        (0, 100, 1, "agree", True, True), (0, 101, 2, "disagree", False, True),
-        (1, 101, 1, "agree", True, True), (1, 100, 2, "disagree", False, True),
-    ]  # fmt: skip
+        (0, 100, 1, "agree", True, True),
+        (0, 101, 2, "disagree", False, True),
+        (1, 101, 1, "agree", True, True),
+        (1, 100, 2, "disagree", False, True),
+    ]
     first = table.row(0, named=True)
     assert (first["n_side"], first["n_votes"]) == (4, 4)
     assert first["probability"] == pytest.approx(5 / 6)
@@ -179,9 +181,12 @@ def test_five_at_most_and_those_agreed_with_before_those_disagreed_with() -> Non
     theirs = [[1, 1, 1, -1, -1, -1, -1]] * 10
     found = shown(ours + theirs, [0] * 10 + [1] * 10)
     assert found == [
-        (106, "agree", True, True), (103, "agree", False, True),
-        (100, "disagree", False, True), (101, "disagree", False, True), (102, "disagree", False, True),
-    ]  # fmt: skip
+        (106, "agree", True, True),
+        (103, "agree", False, True),
+        (100, "disagree", False, True),
+        (101, "disagree", False, True),
+        (102, "disagree", False, True),
+    ]
 
 
 def test_where_nothing_is_eligible_one_statement_stands_for_the_group() -> None:
@@ -225,8 +230,11 @@ def test_nobody_outside_voted() -> None:
     table = representative_statements(matrix_of(rows), np.array([0, 0, 0, 1, 1]))
     first = table.row(0, named=True)
     assert (first["statement_id"], first["side"], first["best_agreed"], first["eligible"]) == (
-        100, "agree", True, False,
-    )  # fmt: skip
+        100,
+        "agree",
+        True,
+        False,
+    )
     assert (first["ratio"], first["ratio_z"]) == (None, None)
 
 
@@ -249,18 +257,14 @@ def test_equal_statements_are_ranked_by_id() -> None:
 
 @settings(max_examples=60)
 @given(RANDOM_VOTES, st.randoms(use_true_random=False))
-def test_what_holds_for_the_representative_statements_of_any_votes(
-    drawn: tuple[int, int, int], shuffle
-) -> None:
+def test_what_holds_for_the_representative_statements_of_any_votes(drawn: tuple[int, int, int], shuffle) -> None:
     rows, labels = random_votes(*drawn)
     table = representative_statements(matrix_of(rows), labels)
     assert not contracts.REPRESENTATIVE_STATEMENTS.violations(table).height
     assert table["rank"].max() is None or table["rank"].max() <= 5
     for group in set(labels.tolist()):
         own = table.filter(pl.col("group_id") == group).sort("rank")
-        took_sides = any(
-            vote for row, label in zip(rows, labels, strict=True) if label == group for vote in row
-        )
+        took_sides = any(vote for row, label in zip(rows, labels, strict=True) if label == group for vote in row)
         assert bool(own.height) == took_sides
         assert (own["n_side"] <= own["n_votes"]).all()
         assert own["side"].to_list() == sorted(own["side"].to_list())
@@ -274,21 +278,15 @@ def test_what_holds_for_the_representative_statements_of_any_votes(
 # --- consensus statements ---------------------------------------------------------------------------
 def test_consensus_statements_by_hand() -> None:
     # Ten voters: 10, 8 and 7 agree; then 10 disagree; then half and half; then passes; then nobody votes.
-    columns = [
-        [1] * 10,
-        [1] * 8 + [-1] * 2,
-        [1] * 7 + [-1] * 3,
-        [-1] * 10,
-        [1, -1] * 5,
-        [0] * 10,
-        [None] * 10,
-    ]
+    columns = [[1] * 10, [1] * 8 + [-1] * 2, [1] * 7 + [-1] * 3, [-1] * 10, [1, -1] * 5, [0] * 10, [None] * 10]
     table = consensus_statements(matrix_of([list(row) for row in zip(*columns, strict=True)]))
     assert not contracts.CONSENSUS_STATEMENTS.violations(table).height
     assert table.select("side", "statement_id", "rank", "n_side", "n_votes").rows() == [
-        ("agree", 100, 1, 10, 10), ("agree", 101, 2, 8, 10), ("agree", 102, 3, 7, 10),
+        ("agree", 100, 1, 10, 10),
+        ("agree", 101, 2, 8, 10),
+        ("agree", 102, 3, 7, 10),
         ("disagree", 103, 1, 10, 10),
-    ]  # fmt: skip
+    ]
     assert table["probability"].to_list() == pytest.approx([11 / 12, 9 / 12, 8 / 12, 11 / 12])
     assert table["probability_z"][2] == pytest.approx(2 * sqrt(11) * (8 / 11 - 1 / 2))
 
@@ -305,9 +303,7 @@ def test_a_share_that_is_not_sure_enough_is_no_consensus() -> None:
 def test_turning_every_vote_turns_the_sides(drawn: tuple[int, int, int]) -> None:
     rows, _ = random_votes(*drawn)
     table = consensus_statements(matrix_of(rows))
-    turned = consensus_statements(
-        matrix_of([[vote if vote is None else -vote for vote in row] for row in rows])
-    )
+    turned = consensus_statements(matrix_of([[vote if vote is None else -vote for vote in row] for row in rows]))
     swapped = turned.with_columns(side=pl.col("side").replace({"agree": "disagree", "disagree": "agree"}))
     assert swapped.sort("side", "rank").equals(table.sort("side", "rank"))
     assert table.group_by("side").len()["len"].max() in (None, 1, 2, 3, 4, 5)
@@ -325,15 +321,11 @@ def test_priority_by_hand() -> None:
 def test_extremity_by_hand() -> None:
     mean = np.array([0.5, 1.0, 0.0, -1.0])
     components = np.array([[0.6, 0.8, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
-    assert priorities.statement_extremity(mean, components).tolist() == pytest.approx(
-        [2 * 0.5 * 0.6, 0, 0, 4]
-    )
+    assert priorities.statement_extremity(mean, components).tolist() == pytest.approx([2 * 0.5 * 0.6, 0, 0, 4])
     assert priorities.statement_extremity(mean, -components).tolist() == pytest.approx([0.6, 0, 0, 4])
 
 
-def test_components_equal_principal_component_analysis_of_imputed_votes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_components_equal_principal_component_analysis_of_imputed_votes(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, _ = random_votes(40, 12, 3)
     matrix = matrix_of(rows)
     votes = np.array([[np.nan if vote is None else vote for vote in row] for row in rows], dtype=float)
@@ -355,8 +347,7 @@ def test_statements_left_out_keep_their_place_and_count_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows",
-    [[[1]], [[1], [-1]], [[0, 0]] * 3, [[None, None]], [[1, -1, 0]] * 4, [[1, 1], [-1, -1]], [[1], [None]]],
+    "rows", [[[1]], [[1], [-1]], [[0, 0]] * 3, [[None, None]], [[1, -1, 0]] * 4, [[1, 1], [-1, -1]], [[1], [None]]]
 )
 @pytest.mark.parametrize("cells", [0, priorities.DENSE_CELLS])
 def test_priorities_of_votes_of_which_little_can_be_said(

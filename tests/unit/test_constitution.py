@@ -9,32 +9,24 @@ import polars as pl
 import pytest
 
 from ccai_dagster import contracts
-from ccai_dagster.constitution.overlap import constitution_overlap
+from ccai_dagster.constitution.comparison import constitution_overlap
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
-from ccai_dagster.constitution.selection import (
-    WordedStatements,
-    reaches_cut,
-    select_statements,
-)
-from ccai_dagster.decisions.settled_values import Cut
-from ccai_dagster.decisions.verdicts import Ideas
-from ccai_dagster.decisions.wordings import Wording, WordingSource
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.constitution.selection import WordedStatements, reaches_cut, select_statements
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.outcomes import Cut, Ideas, Wording, WordingSource
 
 IDEAS = {1: Ideas(("honesty",), "I1"), 2: Ideas(("honesty", "care"), "I2"), 3: Ideas(("law",), "I3")}
 
 
-def worded(
-    principle: str, statements: tuple[int, ...], text: str | None, merge: str | None = None
-) -> WordedStatements:
-    return WordedStatements(
-        Wording(principle, principle, statements, text, None), WordingSource("source", merge)
-    )
+def worded(principle: str, statements: tuple[int, ...], text: str | None, merge: str | None = None) -> WordedStatements:
+    return WordedStatements(Wording(principle, principle, statements, text, None), WordingSource("source", merge))
 
 
 def scores(*gac: float | None) -> pl.DataFrame:
-    return pl.DataFrame({"statement_id": list(range(1, len(gac) + 1)), "gac": list(gac)},
-                        schema={"statement_id": pl.Int64, "gac": pl.Float64})  # fmt: skip
+    return pl.DataFrame(
+        {"statement_id": list(range(1, len(gac) + 1)), "gac": list(gac)},
+        schema={"statement_id": pl.Int64, "gac": pl.Float64},
+    )
 
 
 def statements(count: int) -> pl.DataFrame:
@@ -71,23 +63,33 @@ def test_a_statement_nobody_split_counts_as_one_idea() -> None:
 
 def test_fates() -> None:
     table = select_statements(
-        scores(0.9, 0.8, 0.7, 0.1, None), statements(5), IDEAS, Cut("threshold", 0.5, 9), ["T1"],
+        scores(0.9, 0.8, 0.7, 0.1, None),
+        statements(5),
+        IDEAS,
+        Cut("threshold", 0.5, 9),
+        ["T1"],
         [worded("P1", (1, 4), "Choose.", "G1"), worded("P2", (2,), None)],
-    )  # fmt: skip
+    )
     assert not contracts.SELECTED_STATEMENTS.violations(table).height
     assert dict(table.select("statement_id", "fate").iter_rows()) == {
-        1: "principle", 2: "left out", 3: "undecided", 4: "below the cut", 5: "below the cut",
-    }  # fmt: skip
+        1: "principle",
+        2: "left out",
+        3: "undecided",
+        4: "below the cut",
+        5: "below the cut",
+    }
     assert dict(table.select("statement_id", "new_ideas").iter_rows())[2] == 1
     assert table.row(0, named=True)["decision_ids"] == ["M1", "I1", "T1", "G1", "P1"]
 
 
 def test_a_principle_stays_while_one_of_its_statements_reaches_the_cut() -> None:
-    given = [worded("P1", (3, 4), "One."), worded("P2", (4,), "Two."), worded("P3", (1,), "Three."),
-             worded("P4", (2,), None)]  # fmt: skip
-    selected = select_statements(
-        scores(0.9, 0.8, 0.7, 0.1), statements(4), {}, Cut("threshold", 0.5, 9), [], given
-    )
+    given = [
+        worded("P1", (3, 4), "One."),
+        worded("P2", (4,), "Two."),
+        worded("P3", (1,), "Three."),
+        worded("P4", (2,), None),
+    ]
+    selected = select_statements(scores(0.9, 0.8, 0.7, 0.1), statements(4), {}, Cut("threshold", 0.5, 9), [], given)
     constitution = derive_constitution("public", selected, given)
     assert constitution.select("principle_id", "gac").rows() == [("P3", 0.9), ("P1", 0.7)]
     with pytest.raises(ConsultationError, match="no principle"):
@@ -163,12 +165,15 @@ def test_overlap_finds_the_same_principle_and_tells_different_ones_apart() -> No
         )
 
     overlap = constitution_overlap(
-        {"a": table("a", "Choose the response that protects privacy.", "Choose the response that is funny."),
-         "b": table("b", "Choose the response that respects law.", "Choose the response that protects privacy.")},
+        {
+            "a": table("a", "Choose the response that protects privacy.", "Choose the response that is funny."),
+            "b": table("b", "Choose the response that respects law.", "Choose the response that protects privacy."),
+        },
         shared_from=0.9,
-    )  # fmt: skip
+    )
     assert not contracts.CONSTITUTION_OVERLAP.violations(overlap).height
     assert overlap.filter(pl.col("shared")).select("principle_id", "nearest_principle_id").rows() == [
-        ("a0", "b1"), ("b1", "a0"),
-    ]  # fmt: skip
+        ("a0", "b1"),
+        ("b1", "a0"),
+    ]
     assert overlap.filter(pl.col("principle_id") == "a1")["similarity"].item() == 0.0

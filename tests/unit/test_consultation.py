@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ccai_dagster.consultation import SAMPLE, read_consultation
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import DEMO, FULL
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.settings import DEMO, FULL
+from ccai_dagster.core.errors import ConsultationError
 
 
 @pytest.fixture
@@ -66,10 +66,7 @@ def test_files_of_the_sample_can_be_named(folder: Path) -> None:
             "arm 'weighted' has `principle_weights: gac`, but no principle of a.csv has a group-aware consensus",
         ),
         ({"baseline": "nobody"}, "baseline 'nobody'"),
-        (
-            {"arms": {"public": {"constitution": "ledgers", "description": "x"}}, "baseline": "public"},
-            "two arms",
-        ),
+        ({"arms": {"public": {"constitution": "ledgers", "description": "x"}}, "baseline": "public"}, "two arms"),
         ({"arms": {"base": {"constitution": "ledgers", "description": "x"}}}, "'base'"),
         ({"profiles": {"huge": {}}}, "unknown profiles"),
         ({"profiles": {"demo": {"policy": {"steps": 0}}}}, "policy.steps"),

@@ -10,15 +10,10 @@ import polars as pl
 import pytest
 
 from assets import evaluation, training
-from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.contracts import ARM_STAGES, EVAL_SCORES, JUDGE_CALIBRATION, MODEL, training_settings
-from ccai_dagster.digest import value_digest
-from ccai_dagster.training.controlled_comparison import (
-    WEIGHTS,
-    comparable_digest,
-    difference_findings,
-    settings_table,
-)
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.training.settings_of_arms import WEIGHTS, comparable_digest, difference_findings, settings_table
 
 SETTINGS: dict[str, Any] = {"seed": 7, "settings": {"steps": 4, "batch_size": 8}, "data order": "f" * 64}
 
@@ -44,9 +39,7 @@ def records(**changes: Any) -> dict[str, dict[str, pl.DataFrame]]:
     return {
         stage: {
             "public": record(stage, "public", "a" * 64, SETTINGS),
-            "standard": record(
-                stage, "standard", "b" * 64, SETTINGS | (changes if stage == "policy" else {})
-            ),
+            "standard": record(stage, "standard", "b" * 64, SETTINGS | (changes if stage == "policy" else {})),
         }
         for stage in ("preference_model", "policy")
     }
@@ -155,10 +148,7 @@ def test_both_checks_let_other_weights_pass_with_a_warning_and_refuse_other_step
 ) -> None:
     monkeypatch.setattr(evaluation, "score_table", lambda *inputs: EVAL_SCORES.empty())
     models = {
-        stage: {
-            arm: record(stage, arm, letter * 64, SETTINGS)
-            for arm, letter in (("public", "a"), ("standard", "b"))
-        }
+        stage: {arm: record(stage, arm, letter * 64, SETTINGS) for arm, letter in (("public", "a"), ("standard", "b"))}
         for stage in ARM_STAGES
     }
     assert check_of(asset, models) == (True, "nothing found")

@@ -24,14 +24,34 @@ from ccai_dagster.evaluation.corrected_adherence import (
     corrected_mean,
     group_adherence,
 )
-from ccai_dagster.evaluation.prompt_means import clustered_mean, sign_flip_p_value, student_interval
+from ccai_dagster.statistics.intervals import clustered_mean, sign_flip_p_value, student_interval
 
 LABELS = np.array([1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1], float)
 LABELS_JUDGED = np.array([0.57, 0.49, 0.16, 0.55, 0.72, 0.58, 0.82, 0.59, 0.38, 0.93, 0.73, 0.52])
 JUDGED = np.array(
-    [0.51, 0.66, 0.94, 0.5, 0.5, 0.75, 0.37, 0.49, 0.73, 0.67, 0.57, 0.68, 0.0, 0.75, 0.36, 0.22, 0.61, 0.69,
-     0.46, 0.33]
-)  # fmt: skip
+    [
+        0.51,
+        0.66,
+        0.94,
+        0.5,
+        0.5,
+        0.75,
+        0.37,
+        0.49,
+        0.73,
+        0.67,
+        0.57,
+        0.68,
+        0.0,
+        0.75,
+        0.36,
+        0.22,
+        0.61,
+        0.69,
+        0.46,
+        0.33,
+    ]
+)
 APART = np.array([f"a{n}" for n in range(20)]), np.array([f"b{n}" for n in range(12)])
 
 
@@ -105,15 +125,12 @@ def test_tests_by_hand() -> None:
     assert sign_flip_p_value(np.ones(30), many, 0) == 1 / 10_001
 
 
-@given(
-    st.lists(st.tuples(st.floats(-1, 1), st.sampled_from("abcdefg")), min_size=1, max_size=30), st.randoms()
-)
+@given(st.lists(st.tuples(st.floats(-1, 1), st.sampled_from("abcdefg")), min_size=1, max_size=30), st.randoms())
 def test_neither_depends_on_the_order_of_rows(rows: list[tuple[float, str]], random: Any) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)
     one, other = (
-        (np.array([value for value, _ in each]), np.array([name for _, name in each]))
-        for each in (rows, shuffled)
+        (np.array([value for value, _ in each]), np.array([name for _, name in each])) for each in (rows, shuffled)
     )
     assert clustered_mean(*one)[0] == pytest.approx(clustered_mean(*other)[0], abs=1e-12)
     assert sign_flip_p_value(*one, 3) == sign_flip_p_value(*other, 3)
@@ -124,60 +141,73 @@ def judged(arm: str, rows: list[tuple[str, str, float | None]], constitution: st
     return ADHERENCE.build(
         [
             {
-                "arm": arm, "constitution_arm": constitution, "principle_id": principle, "prompt_id": prompt,
-                "response": "r", "probability": probability, "judge_at_chance": True,
+                "arm": arm,
+                "constitution_arm": constitution,
+                "principle_id": principle,
+                "prompt_id": prompt,
+                "response": "r",
+                "probability": probability,
+                "judge_at_chance": True,
             }
             for principle, prompt, probability in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def constitution(arm: str, sources: dict[str, list[int]]) -> pl.DataFrame:
     return CONSTITUTION.build(
         [
             {
-                "principle_id": name, "arm": arm, "text": name, "statement_ids": ids, "merged_text": None,
-                "gac": None, "decision_ids": [],
+                "principle_id": name,
+                "arm": arm,
+                "text": name,
+                "statement_ids": ids,
+                "merged_text": None,
+                "gac": None,
+                "decision_ids": [],
             }
             for name, ids in sources.items()
         ]
-    )  # fmt: skip
+    )
 
 
 PUBLIC = {"public": constitution("public", {"P1": [7], "P2": [8, 9], "P3": [], "P4": []})}
 PROMPT_ROWS = PROMPTS.build(
     [
         {
-            "prompt_id": f"h{n}", "text": f"text {n}", "purpose": "held_out", "themes": [],
+            "prompt_id": f"h{n}",
+            "text": f"text {n}",
+            "purpose": "held_out",
+            "themes": [],
             "relevant_principles": ["public/P1", "public/P2", *(["public/P4"] if n == 0 else [])],
         }
         for n in range(8)
     ]
-)  # fmt: skip
+)
 
 
 def examples(principle: str, labels: list[bool], judged_as: float, prompt: str = "text") -> pl.DataFrame:
     return JUDGED_EXAMPLES.build(
         [
             {
-                "example_id": f"{principle}-{n}", "constitution_arm": "public", "principle_id": principle,
-                "prompt": f"{prompt} {n}", "satisfied": label, "probability": judged_as, "judge_at_chance": True,
+                "example_id": f"{principle}-{n}",
+                "constitution_arm": "public",
+                "principle_id": principle,
+                "prompt": f"{prompt} {n}",
+                "satisfied": label,
+                "probability": judged_as,
+                "judge_at_chance": True,
             }
             for n, label in enumerate(labels)
         ]
-    )  # fmt: skip
+    )
 
 
 def scores(labelled: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     base = [("P1", f"h{n}", 0.4 + 0.05 * n) for n in range(8)] + [("P2", f"h{n}", None) for n in range(2)]
     after = [("P1", f"h{n}", 0.5 + 0.05 * n) for n in range(8)] + [("P2", f"h{n}", None) for n in range(2)]
     frame = adherence_scores(
-        {"base": judged("base", base), "public": judged("public", after)},
-        labelled,
-        PROMPT_ROWS,
-        PUBLIC,
-        200,
-        1,
+        {"base": judged("base", base), "public": judged("public", after)}, labelled, PROMPT_ROWS, PUBLIC, 200, 1
     )
     assert ADHERENCE_SCORES.violations(frame).is_empty()
     return {(row["principle_id"], row["arm"]): row for row in frame.iter_rows(named=True)}
@@ -188,8 +218,12 @@ def test_every_principle_is_listed_with_why_it_has_no_figure() -> None:
     assert len(found) == 5 * 2
     status = {name: found[name, "public"]["status"] for name in ("P1", "P2", "P3", "P4", ALL_PRINCIPLES)}
     assert status == {
-        "P1": "measured", "P2": "unanswered", "P3": "no relevant prompt", "P4": "not drawn", ALL_PRINCIPLES: "measured",
-    }  # fmt: skip
+        "P1": "measured",
+        "P2": "unanswered",
+        "P3": "no relevant prompt",
+        "P4": "not drawn",
+        ALL_PRINCIPLES: "measured",
+    }
     relevant = [found[name, "base"]["n_relevant"] for name in ("P1", "P3", "P4", ALL_PRINCIPLES)]
     assert relevant == [8, 0, 1, 8]
     assert (found["P2", "base"]["n"], found["P2", "base"]["n_unanswered"]) == (2, 2)
@@ -236,16 +270,23 @@ def test_groups_weigh_principles_by_their_agreement() -> None:
     gac = GAC_SCORES.build(
         [
             {
-                "statement_id": key, "n_votes": 9, "n_agree": 5, "n_disagree": 4, "n_pass": 0, "gac": 0.1,
-                "polarization_index": None, "adjusted_polarization_index": None, "group_ids": [0, 1],
-                "group_votes": [5, 4], "group_agreement": shares, "published_gac": None,
+                "statement_id": key,
+                "n_votes": 9,
+                "n_agree": 5,
+                "n_disagree": 4,
+                "n_pass": 0,
+                "gac": 0.1,
+                "polarization_index": None,
+                "adjusted_polarization_index": None,
+                "group_ids": [0, 1],
+                "group_votes": [5, 4],
+                "group_agreement": shares,
+                "published_gac": None,
             }
             for key, shares in ((7, [0.9, 0.2]), (8, [0.2, 0.8]), (9, [0.4, 1.0]))
         ]
-    )  # fmt: skip
-    table = judged(
-        "base", [(name, f"h{n}", value) for name, value in (("P1", 0.8), ("P2", 0.2)) for n in range(3)]
     )
+    table = judged("base", [(name, f"h{n}", value) for name, value in (("P1", 0.8), ("P2", 0.2)) for n in range(3)])
     found = group_adherence({"base": table}, PUBLIC, gac)
     assert GROUP_ADHERENCE.violations(found).is_empty()
     # P2's support is the mean over its statements: 0.3 and 0.9.

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 from mute_model import MuteModel
 
+from ccai_dagster.consultation.settings import RevisionSettings
 from ccai_dagster.contracts import CONSTITUTION, PROMPTS, REVISIONS
-from ccai_dagster.digest import value_digest
-from ccai_dagster.errors import ConsultationError, ConversationTooLong
-from ccai_dagster.feedback.critique import revision_counts, write_revisions
-from ccai_dagster.feedback.critique_requests import (
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.draws import draw_principle, uniform
+from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
+from ccai_dagster.feedback.critique import (
     FEW_SHOTS,
     PRINCIPLE,
     REQUESTS,
@@ -20,12 +21,11 @@ from ccai_dagster.feedback.critique_requests import (
     critique_request,
     draw_requests,
     few_shot_turns,
+    revision_counts,
     revision_request,
+    write_revisions,
 )
-from ccai_dagster.feedback.draws import draw_principle, uniform
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import RevisionSettings
 from ccai_dagster.stages.server_model import KeptAnswers
 from ccai_dagster.stages.transformers_model import TransformersModel
 
@@ -90,9 +90,7 @@ RULES = constitution("Be {kind}.", "Be fair.", "Be brief.", "Be honest.")
 
 def test_a_revision_is_asked_under_its_own_principle_and_becomes_the_next_response() -> None:
     model, told = EchoModel(), []
-    table = write_revisions(
-        model, prompts("revision", 5), RULES, SETTINGS, 11, lambda *progress: told.append(progress)
-    )
+    table = write_revisions(model, prompts("revision", 5), RULES, SETTINGS, 11, lambda *progress: told.append(progress))
     assert REVISIONS.violations(table).is_empty()
     assert table.height == 6
     assert told[-1] == ("responses written", 15, 15)
@@ -110,8 +108,7 @@ def test_a_revision_is_asked_under_its_own_principle_and_becomes_the_next_respon
         revised = [*asked, ("assistant", row["critique"]), ("user", revision_request(number, rule))]
         assert revised in model.asked
         assert (
-            row["principle_id"]
-            == draw_principle(RULES, 11, "revision", row["prompt_id"], row["step"])["principle_id"]
+            row["principle_id"] == draw_principle(RULES, 11, "revision", row["prompt_id"], row["step"])["principle_id"]
         )
     by_step = table.sort("prompt_id", "step")
     assert by_step.filter(step=1)["revision"].to_list() == by_step.filter(step=2)["response"].to_list()
@@ -167,9 +164,7 @@ def test_an_empty_revision_is_counted_and_the_next_step_takes_up_what_was_before
     assert REVISIONS.violations(table).is_empty()
     assert table["response"].to_list() == ["Said 0", "Said 0", "Said 1", "Said 1", "Said 2", "Said 2"]
     assert revision_counts(table) == {"revised": 0, "unchanged": 0, "empty": 6, "without a critique": 0}
-    mixed = table.with_columns(
-        revision=pl.Series(["Said 0", "New", "", "New", "Said 2", "New"]), critique=pl.lit("")
-    )
+    mixed = table.with_columns(revision=pl.Series(["Said 0", "New", "", "New", "Said 2", "New"]), critique=pl.lit(""))
     assert revision_counts(mixed) == {"revised": 3, "unchanged": 2, "empty": 1, "without a critique": 6}
 
 
@@ -180,16 +175,12 @@ def test_a_conversation_beyond_the_context_names_its_prompt() -> None:
                 raise ConversationTooLong("300 tokens, more than the 256", list(conversations[1]))
             return [f"Said {at}" for at, _ in enumerate(conversations)]
 
-    with pytest.raises(
-        ConsultationError, match=r"prompt q01 .* 3 examples .*: 300 tokens, more than the 256"
-    ):
+    with pytest.raises(ConsultationError, match=r"prompt q01 .* 3 examples .*: 300 tokens, more than the 256"):
         write_revisions(Short(), prompts("revision", 3), RULES, SETTINGS, 1)
 
 
 @pytest.mark.torch
-def test_a_real_model_sees_the_examples_and_names_the_prompt_that_is_too_long(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_real_model_sees_the_examples_and_names_the_prompt_that_is_too_long(tiny_model: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"few_shots": 1, "steps": 1})
     model = KeptAnswers(TransformersModel(tiny_model, "float32", 4, 1200), tmp_path / "answers.jsonl")
     few = prompts("revision", 3)
@@ -197,9 +188,7 @@ def test_a_real_model_sees_the_examples_and_names_the_prompt_that_is_too_long(
     assert REVISIONS.violations(table).is_empty() and table.height == 3
     other = write_revisions(model, few, RULES, settings.model_copy(update={"few_shots": 0}), 1)
     assert table["response"].equals(other["response"]) and not table["critique"].equals(other["critique"])
-    long = few.with_columns(
-        pl.when(prompt_id="q02").then(pl.lit("Tell me. " * 200)).otherwise("text").alias("text")
-    )
+    long = few.with_columns(pl.when(prompt_id="q02").then(pl.lit("Tell me. " * 200)).otherwise("text").alias("text"))
     with pytest.raises(ConsultationError, match=r"prompts\.csv: prompt q02 .* more than the 1200 of model"):
         write_revisions(model, long, RULES, settings, 1)
 

@@ -19,11 +19,10 @@ from typer.testing import CliRunner
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.open_consultation import IMPORTED
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import SELECTED_STATEMENTS
-from ccai_dagster.decisions.decision import COLUMNS
-from ccai_dagster.decisions.ledger import current, read_ledger
-from ccai_dagster.decisions.suggestions import DRAFT
+from ccai_dagster.decisions.agenda import DRAFT
+from ccai_dagster.decisions.ledger import COLUMNS, current, read_ledger
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 
 HOSTILE = "Be \x1b[2Jkind [bold]now[/bold] \u202edrow " + "x" * 10_000
@@ -54,9 +53,14 @@ class Town:
 
     def add(self, kind: str, decision_id: str, subjects: str, outcome: str, role: str) -> None:
         new = dict.fromkeys(COLUMNS, "") | {
-            "decision_id": decision_id, "kind": kind, "subject_ids": subjects, "outcome": outcome,
-            "reason": "Because", "decided_by": role, "decided_at": "2026-01-05",
-        }  # fmt: skip
+            "decision_id": decision_id,
+            "kind": kind,
+            "subject_ids": subjects,
+            "outcome": outcome,
+            "reason": "Because",
+            "decided_by": role,
+            "decided_at": "2026-01-05",
+        }
         self.edit(kind, lambda rows: [*rows, new])
 
     def ledger(self, kind: str) -> pl.DataFrame:
@@ -89,9 +93,14 @@ def added(town: Town, kind: str) -> list[dict[str, object]]:
 
 def test_a_review_records_each_answer_and_goes_on_where_it_stopped(town: Town) -> None:
     first = town.ccai(
-        "review", "moderation", "--as", "moderator", "--policy-ref", "moderation_criteria",
+        "review",
+        "moderation",
+        "--as",
+        "moderator",
+        "--policy-ref",
+        "moderation_criteria",
         typed="\nout: product capability\n\n \nA matter of looks.\nq\n",
-    )  # fmt: skip
+    )
 
     assert "moderation 1 of 3 ── statement 114 ── undecided" in first
     assert "“needs a dark mode”" in first and "policy moderation_criteria (M002)" in first
@@ -99,8 +108,12 @@ def test_a_review_records_each_answer_and_goes_on_where_it_stopped(town: Town) -
     assert "1 recorded, 2 left." in first
     (row,) = added(town, "moderation")
     assert (row["subject_ids"], row["outcome"], row["reason"], row["decided_by"], row["policy_ref"]) == (
-        ["114"], "out: product capability", "A matter of looks.", "moderator", "moderation_criteria",
-    )  # fmt: skip
+        ["114"],
+        "out: product capability",
+        "A matter of looks.",
+        "moderator",
+        "moderation_criteria",
+    )
     second = town.ccai("review", "moderation", "--as", "moderator", typed="s\nin\nClear.\n")
     assert "moderation 1 of 2 ── statement 118" in second and "1 recorded, 1 left." in second
     assert [row["subject_ids"] for row in added(town, "moderation")] == [["114"], ["119"]]
@@ -131,14 +144,10 @@ def test_hostile_text_is_shown_and_not_obeyed(town: Town) -> None:
 
 def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Town) -> None:
     town.edit("moderation", lambda rows: [row for row in rows if row["decision_id"] != "M004"])
-    town.add(
-        "moderation", "M200", "double_decisions", "policy: two people decide independently", "steering group"
-    )
+    town.add("moderation", "M200", "double_decisions", "policy: two people decide independently", "steering group")
     town.add("moderation", "M201", "13", "in", "moderator")
     digest = "out: product capability"
-    town.ccai(
-        "decide", "moderation", "13", "in", "--reason", "Mine", "--as", "moderator", "--supersedes", "M201"
-    )
+    town.ccai("decide", "moderation", "13", "in", "--reason", "Mine", "--as", "moderator", "--supersedes", "M201")
 
     waiting = town.ccai("review", "moderation", "--as", "moderator", typed="q\n")
     assert "statement 13" not in waiting, "nobody is the second of two after having been the first"
@@ -150,9 +159,17 @@ def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Tow
     third = town.ccai("review", "moderation", "--as", "facilitator", typed="s\n" * 13)
     assert "Mine" in _part_about(third, "statement 13") and "Looks" in _part_about(third, "statement 13")
     town.ccai(
-        "decide", "moderation", "13", digest, "--reason", "Looks indeed", "--as", "facilitator",
-        "--supersedes", "moderation-1 moderation-2",
-    )  # fmt: skip
+        "decide",
+        "moderation",
+        "13",
+        digest,
+        "--reason",
+        "Looks indeed",
+        "--as",
+        "facilitator",
+        "--supersedes",
+        "moderation-1 moderation-2",
+    )
     status = town.ccai("status")
     assert "disagreeing: 13" not in status
     assert "editor and moderator decided 1 independently, 0 alike (0%); Cohen's kappa 0.00" in status
@@ -164,9 +181,10 @@ def _part_about(output: str, subject: str) -> str:
 
 
 def test_what_was_decided_on_another_text_comes_back(town: Town) -> None:
-    town.edit("moderation", lambda rows: [
-        row | {"inputs_digest": "0" * 64} if row["decision_id"] == "M086" else row for row in rows
-    ])  # fmt: skip
+    town.edit(
+        "moderation",
+        lambda rows: [row | {"inputs_digest": "0" * 64} if row["decision_id"] == "M086" else row for row in rows],
+    )
 
     status = town.ccai("status")
     assert "lapsed: 121" in status and "STOPS THE RUN: row M086: lapsed: taken on something else" in status
@@ -191,8 +209,18 @@ def test_a_signature_needs_the_digest_of_the_constitution(town: Town) -> None:
     assert row["inputs_digest"] == digest
     again = town.ccai(*sign, "--digest", digest, fails=True)
     assert "arm standard is decided by signoff-1, in the same role (council)" in again
-    town.ccai("decide", "signoff", "standard", "withdrawn", "--reason", "Too early", "--as", "council",
-              "--supersedes", "signoff-1")  # fmt: skip
+    town.ccai(
+        "decide",
+        "signoff",
+        "standard",
+        "withdrawn",
+        "--reason",
+        "Too early",
+        "--as",
+        "council",
+        "--supersedes",
+        "signoff-1",
+    )
     assert "undecided: standard" in town.ccai("status")
 
 
@@ -200,15 +228,21 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
     assert "`ccai run` first" in town.ccai("review", "wording", "--as", "editor", fails=True)
     town.tables.mkdir(parents=True)
     rows = [
-        {"statement_id": key, "text": "", "gac": 0.9, "rank": rank, "selected": True, "ideas": [], "new_ideas": 0,
-         "fate": "undecided", "decision_ids": []}
+        {
+            "statement_id": key,
+            "text": "",
+            "gac": 0.9,
+            "rank": rank,
+            "selected": True,
+            "ideas": [],
+            "new_ideas": 0,
+            "fate": "undecided",
+            "decision_ids": [],
+        }
         for rank, key in enumerate((82, 74, 83), start=1)
-    ]  # fmt: skip
+    ]
     SELECTED_STATEMENTS.build(rows).write_parquet(town.tables / "selected_statements.parquet")
-    town.edit(
-        "wording",
-        lambda rows: [row for row in rows if not {"82", "74", "83"} & {*row["subject_ids"].split()}],
-    )
+    town.edit("wording", lambda rows: [row for row in rows if not {"82", "74", "83"} & {*row["subject_ids"].split()}])
 
     output = town.ccai(
         "review",
@@ -220,9 +254,7 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
 
     assert f"draft by {DRAFT}" in output
     drafted, left_out, own = added(town, "wording")
-    assert str(drafted["outcome"]).startswith(
-        "principle: Choose the response that does most to remind people"
-    )
+    assert str(drafted["outcome"]).startswith("principle: Choose the response that does most to remind people")
     assert [row["suggested_by"] for row in (drafted, left_out, own)] == [DRAFT, None, None]
     assert (left_out["subject_ids"], own["outcome"]) == (["74"], "principle: Choose x.")
 
@@ -233,10 +265,7 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
         (("meaning", "1", "in"), "There is no ledger 'meaning'; there are moderation"),
         (("moderation", "999", "in"), "statement 999: not in this consultation"),
         (("exclusion", "9999", "exclude"), "participant 9999: not in this consultation"),
-        (
-            ("signoff", "nobody", "signed off"),
-            "arm nobody: not in this consultation; there are public, standard",
-        ),
+        (("signoff", "nobody", "signed off"), "arm nobody: not in this consultation; there are public, standard"),
         (("threshold", "gac_threshold", "7"), "gac_threshold is '7', but must be a number from 0 to 1"),
         (("threshold", "smooth", "none"), "smooth: not in this consultation; there are aggregation"),
         (("idea", "13", "ideas: a |"), "An idea is empty"),
@@ -285,11 +314,7 @@ def test_a_killed_review_loses_nothing(town: Town) -> None:
     controller, terminal = pty.openpty()
     words = ["review", "moderation", "--as", "moderator", "--consultation", str(town.folder)]
     process = subprocess.Popen(
-        [sys.executable, "-c", REVIEW, *words],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
+        [sys.executable, "-c", REVIEW, *words], stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
     )
     os.close(terminal)
     try:

@@ -5,7 +5,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from ccai_dagster.core.digest import text_digest
 from ccai_dagster.decisions.checks import (
+    Finding,
     check_decision_ids,
     check_exclusions,
     check_ideas,
@@ -15,11 +17,10 @@ from ccai_dagster.decisions.checks import (
     check_thresholds,
     check_training,
     check_wordings,
+    counting_rows,
+    one_of_two,
 )
-from ccai_dagster.decisions.decision import Decision
-from ccai_dagster.decisions.findings import Finding, counting_rows, one_of_two
-from ccai_dagster.decisions.ledger import ledger_table
-from ccai_dagster.digest import text_digest
+from ccai_dagster.decisions.ledger import Decision, ledger_table
 
 TEXTS = {1: "Be kind", 2: "Be nice", 3: "Be brief"}
 STATEMENTS = pl.DataFrame({"statement_id": list(TEXTS), "text": list(TEXTS.values())})
@@ -33,9 +34,15 @@ def digest(*ids: int) -> str:
 
 
 def row(
-    decision_id: str, kind: str, subjects: str, outcome: str, inputs: str | None = None, *,
-    supersedes: str | None = None, reason: str = "Because",
-) -> Decision:  # fmt: skip
+    decision_id: str,
+    kind: str,
+    subjects: str,
+    outcome: str,
+    inputs: str | None = None,
+    *,
+    supersedes: str | None = None,
+    reason: str = "Because",
+) -> Decision:
     return Decision(
         decision_id=decision_id,
         kind=kind,
@@ -65,9 +72,9 @@ COMPLETE_WORDING = [
 
 
 def test_complete_ledgers_have_no_findings() -> None:
-    exclusion = ledger_table([
-        row("E1", "exclusion", "10", "exclude"), row("E2", "exclusion", "screening", "policy: adults"),
-    ])  # fmt: skip
+    exclusion = ledger_table(
+        [row("E1", "exclusion", "10", "exclude"), row("E2", "exclusion", "screening", "policy: adults")]
+    )
     idea = ledger_table([row("I1", "idea", "3", "ideas: brevity", digest(3))])
     wording = ledger_table(COMPLETE_WORDING)
 
@@ -80,10 +87,7 @@ def test_complete_ledgers_have_no_findings() -> None:
 
 
 def test_an_id_taken_by_another_ledger_is_an_error() -> None:
-    ledgers = {
-        "merge": ledger_table([MERGE]),
-        "idea": ledger_table([row("G1", "idea", "3", "ideas: brevity")]),
-    }
+    ledgers = {"merge": ledger_table([MERGE]), "idea": ledger_table([row("G1", "idea", "3", "ideas: brevity")])}
 
     assert check_decision_ids(ledgers) == [
         Finding("error", "idea", "G1", "3", "the id is taken in the merge ledger; give this row a new one")
@@ -94,30 +98,18 @@ def test_an_id_taken_by_another_ledger_is_an_error() -> None:
     ("decisions", "expected"),
     [
         ([*COMPLETE_MODERATION, row("M4", "moderation", "99", "in")], [("error", "M4", "99")]),
-        (
-            [*COMPLETE_MODERATION, row("M4", "moderation", "2", "out: odd", digest(2))],
-            [("error", "M4", "2")],
-        ),
+        ([*COMPLETE_MODERATION, row("M4", "moderation", "2", "out: odd", digest(2))], [("error", "M4", "2")]),
         ([COMPLETE_MODERATION[0]], [("warning", None, "3")]),
-        (
-            [COMPLETE_MODERATION[0], row("M3", "moderation", "3", "in", digest(1))],
-            [("error", "M3", "3")],
-        ),
+        ([COMPLETE_MODERATION[0], row("M3", "moderation", "3", "in", digest(1))], [("error", "M3", "3")]),
         ([COMPLETE_MODERATION[0], row("M3", "moderation", "3", "in")], [("error", "M3", "3")]),
-        (
-            [row("M1", "moderation", "1 2 3", "out: all of it", digest(1, 2, 3))],
-            [("error", None, "")],
-        ),
-        (
-            [COMPLETE_MODERATION[0], row("M3", "moderation", "3", "in", digest(3), reason=" ")],
-            [("error", "M3", "3")],
-        ),
+        ([row("M1", "moderation", "1 2 3", "out: all of it", digest(1, 2, 3))], [("error", None, "")]),
+        ([COMPLETE_MODERATION[0], row("M3", "moderation", "3", "in", digest(3), reason=" ")], [("error", "M3", "3")]),
         (
             [COMPLETE_MODERATION[0], row("M3", "moderation", "3", "in", digest(3), supersedes="M9")],
             [("error", None, "")],
         ),
     ],
-)  # fmt: skip
+)
 def test_faults_of_moderation(decisions: list[Decision], expected: list[tuple[str, str | None, str]]) -> None:
     assert brief(check_moderation(ledger_table(decisions), STATEMENTS, "strict")) == expected
 
@@ -140,50 +132,45 @@ def test_what_nobody_moderated_is_in_or_out_by_the_mode() -> None:
 
 
 def test_faults_of_exclusion() -> None:
-    ledger = ledger_table(
-        [row("E1", "exclusion", "10 99", "exclude"), row("E2", "exclusion", "10", "exclude")]
-    )
+    ledger = ledger_table([row("E1", "exclusion", "10 99", "exclude"), row("E2", "exclusion", "10", "exclude")])
 
     assert brief(check_exclusions(ledger, PARTICIPANTS)) == [("error", "E1", "99"), ("error", "E2", "10")]
 
 
 def test_faults_of_merges() -> None:
-    ledger = ledger_table([
-        MERGE,
-        row("G2", "merge", "1 2", "merge: Again", digest(1, 2)),
-        row("G3", "merge", "1 3", "merge: Lapsed", digest(1, 2)),
-        row("G4", "merge", "1 99", "merge: Dangling", digest(1)),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [
+            MERGE,
+            row("G2", "merge", "1 2", "merge: Again", digest(1, 2)),
+            row("G3", "merge", "1 3", "merge: Lapsed", digest(1, 2)),
+            row("G4", "merge", "1 99", "merge: Dangling", digest(1)),
+        ]
+    )
 
     assert brief(check_merges(ledger, STATEMENTS)) == [
-        ("error", "G4", "99"), ("error", "G2", "1 2"), ("error", "G3", "1 3"),
-    ]  # fmt: skip
+        ("error", "G4", "99"),
+        ("error", "G2", "1 2"),
+        ("error", "G3", "1 3"),
+    ]
 
 
 def test_faults_of_ideas() -> None:
-    ledger = ledger_table([
-        row("I1", "idea", "1", "ideas: kindness |", digest(1)),
-        row("I2", "idea", "2", "ideas: nice", digest(1)),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [row("I1", "idea", "1", "ideas: kindness |", digest(1)), row("I2", "idea", "2", "ideas: nice", digest(1))]
+    )
 
     assert brief(check_ideas(ledger, STATEMENTS, needed=[1, 3])) == [
-        ("error", "I2", "2"), ("error", None, ""), ("warning", None, "3"),
-    ]  # fmt: skip
+        ("error", "I2", "2"),
+        ("error", None, ""),
+        ("warning", None, "3"),
+    ]
 
 
 def test_a_selected_statement_without_a_wording_waits() -> None:
-    findings = check_wordings(
-        ledger_table(COMPLETE_WORDING[:1]), ledger_table([MERGE]), STATEMENTS, selected=[3, 1]
-    )
+    findings = check_wordings(ledger_table(COMPLETE_WORDING[:1]), ledger_table([MERGE]), STATEMENTS, selected=[3, 1])
 
     assert findings == [
-        Finding(
-            "warning",
-            "wording",
-            None,
-            "3",
-            "reaches the cut, and nobody has worded it or left it out; add a row",
-        )
+        Finding("warning", "wording", None, "3", "reaches the cut, and nobody has worded it or left it out; add a row")
     ]
 
 
@@ -196,7 +183,7 @@ def test_a_selected_statement_without_a_wording_waits() -> None:
         (row("P3", "wording", "2", "principle: X.", digest(1)), [("error", "P3", "2")]),
         (row("P3", "wording", "3", "principle: X.", digest(3), supersedes="P2"), []),
     ],
-)  # fmt: skip
+)
 def test_faults_of_wordings(decision: Decision, expected: list[tuple[str, str | None, str]]) -> None:
     ledger = ledger_table([*COMPLETE_WORDING, decision])
 
@@ -230,7 +217,7 @@ def test_values_and_training_policies_must_be_there() -> None:
         row("T2", "training", "feedback_method", "letters"),
         row("T2b", "training", "policy_method", "rloo"),
         row("T3", "training", "prompt_database", "policy: ours"),
-    ]  # fmt: skip
+    ]
 
     assert brief(check_thresholds(NO_ROWS)) == [("error", None, "")]
     assert brief(check_training(ledger_table(training))) == [("error", None, "evaluations")]
@@ -240,19 +227,17 @@ def test_values_and_training_policies_must_be_there() -> None:
 
 def test_an_arm_is_trained_only_on_the_constitution_signed_off() -> None:
     now, before = text_digest("now"), text_digest("before")
-    ledger = ledger_table([
-        row("S1", "signoff", "public", "signed off", now),
-        row("S2", "signoff", "standard", "signed off", before),
-        row("S3", "signoff", "other", "signed off", now),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [
+            row("S1", "signoff", "public", "signed off", now),
+            row("S2", "signoff", "standard", "signed off", before),
+            row("S3", "signoff", "other", "signed off", now),
+        ]
+    )
 
     found = check_signoffs(ledger, {"public": now, "standard": now, "published": now})
 
-    assert brief(found) == [
-        ("error", "S3", "other"),
-        ("error", "S2", "standard"),
-        ("error", None, "published"),
-    ]
+    assert brief(found) == [("error", "S3", "other"), ("error", "S2", "standard"), ("error", None, "published")]
 
 
 def fault(kind: str, *decisions: Decision) -> list[Finding]:
@@ -285,9 +270,14 @@ SOUND = {
 }
 ELSEWHERE = {"exclusion": "99", "threshold": "nothing", "training": "nothing", "signoff": "nobody"}
 OTHERWISE = {
-    "moderation": "out: odd", "exclusion": "keep", "merge": "keep apart", "idea": "ideas: niceness",
-    "wording": "leave out", "threshold": "laplace", "training": "2",
-}  # fmt: skip
+    "moderation": "out: odd",
+    "exclusion": "keep",
+    "merge": "keep apart",
+    "idea": "ideas: niceness",
+    "wording": "leave out",
+    "threshold": "laplace",
+    "training": "2",
+}
 
 
 @pytest.mark.parametrize("kind", SOUND)
@@ -312,9 +302,7 @@ def test_every_blocking_check_of_every_kind(kind: str) -> None:
     unreasoned = fault(kind, replace(sound, reason=" "))
     assert any("no reason is given" in each.message and each.decision_id == "A" for each in unreasoned)
     vanished = replace(second, subject_ids=tuple(ELSEWHERE.get(kind, "99").split()))
-    assert any(
-        each.split()[0].strip("'") in ("99", "nobody") or "unknown" in each for each in found(vanished)
-    )
+    assert any(each.split()[0].strip("'") in ("99", "nobody") or "unknown" in each for each in found(vanished))
     circle = fault(kind, replace(sound, supersedes="B"), replace(second, supersedes="A"))
     assert any("supersede each other in a circle" in each.message for each in circle)
     assert any("which is not in this ledger" in each for each in found(replace(second, supersedes="Z")))
@@ -360,7 +348,4 @@ def test_an_arm_needs_two_signatures_where_the_policy_asks_for_two() -> None:
     policy = row("P", "signoff", "double_decisions", "policy: two people decide independently")
 
     assert [each.decision_id for each in fault("signoff", policy, SOUND["signoff"])] == ["A"]
-    assert (
-        fault("signoff", policy, SOUND["signoff"], replace(SOUND["signoff"], decision_id="B", decided_by="x"))
-        == []
-    )
+    assert fault("signoff", policy, SOUND["signoff"], replace(SOUND["signoff"], decision_id="B", decided_by="x")) == []

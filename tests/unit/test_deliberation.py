@@ -13,24 +13,21 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation.cleaning import (
+from ccai_dagster.deliberation.consensus import gac_scores, group_aware_consensus, group_counts
+from ccai_dagster.deliberation.groups import group_participants, opinion_groups
+from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.opinion_map import opinion_map
+from ccai_dagster.deliberation.representative import proportion_z, representative_statements, two_proportions_z
+from ccai_dagster.deliberation.votes import (
     ModerationVerdict,
+    Procedure,
+    VoteMatrix,
     clean_participants,
     clean_statements,
     clean_votes,
+    vote_matrix,
 )
-from ccai_dagster.deliberation.consensus import gac_scores, group_aware_consensus, group_counts
-from ccai_dagster.deliberation.groups import group_participants, opinion_groups
-from ccai_dagster.deliberation.importing.raw_tables import Import
-from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.deliberation.opinion_map import opinion_map
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.representative import (
-    proportion_z,
-    representative_statements,
-    two_proportions_z,
-)
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
 
 DEFAULT = Procedure("default", "column_mean", None, "laplace", "product", 1)
 PAPER = Procedure("paper", "zero", None, "none", "product", 1)
@@ -84,8 +81,7 @@ def test_two_camps_are_found_and_numbered_by_size() -> None:
 
 @pytest.mark.parametrize("procedure", [DEFAULT, PAPER])
 @pytest.mark.parametrize(
-    "rows",
-    [[[1]], [[1, 1]], [[1], [-1]], [[1, 0]] * 5, [[0, 0]] * 3, [[None, None], [None, 1]], [[1, -1, 0]] * 2],
+    "rows", [[[1]], [[1, 1]], [[1], [-1]], [[1, 0]] * 5, [[0, 0]] * 3, [[None, None], [None, 1]], [[1, -1, 0]] * 2]
 )
 def test_degenerate_votes_give_a_defined_result(rows: list[list[int | None]], procedure: Procedure) -> None:
     matrix = matrix_of(rows)
@@ -93,9 +89,7 @@ def test_degenerate_votes_give_a_defined_result(rows: list[list[int | None]], pr
     table = gac_scores(matrix, grouping.labels, procedure)
     assert not contracts.OPINION_GROUPS.violations(opinion_groups(matrix, grouping)).height
     assert not contracts.GAC_SCORES.violations(table).height
-    assert not contracts.REPRESENTATIVE_STATEMENTS.violations(
-        representative_statements(matrix, grouping.labels)
-    ).height
+    assert not contracts.REPRESENTATIVE_STATEMENTS.violations(representative_statements(matrix, grouping.labels)).height
 
 
 def test_consensus_by_hand() -> None:
@@ -136,8 +130,12 @@ def test_representative_statements_by_hand() -> None:
 @given(st.randoms(use_true_random=False))
 def test_order_and_names_of_participants_do_not_matter(random) -> None:
     generator = np.random.default_rng(3)
-    camps = np.vstack([generator.choice([1, 0, -1], (30, 8), p=[0.7, 0.1, 0.2]),
-                       generator.choice([1, 0, -1], (20, 8), p=[0.2, 0.1, 0.7])])  # fmt: skip
+    camps = np.vstack(
+        [
+            generator.choice([1, 0, -1], (30, 8), p=[0.7, 0.1, 0.2]),
+            generator.choice([1, 0, -1], (20, 8), p=[0.2, 0.1, 0.7]),
+        ]
+    )
     order = list(range(50))
     random.shuffle(order)
     one = group_participants(matrix_of(camps.tolist()), DEFAULT)
@@ -162,19 +160,19 @@ def test_cleaning() -> None:
     )
     moderation = {1: ModerationVerdict(True, "better", ("M1",)), 2: ModerationVerdict(False, None, ("M2",))}
     strict = clean_statements(raw, moderation, include_undecided=False)
-    assert strict.select("statement_id", "text", "rewritten", "decision_ids").rows() == [
-        (1, "better", True, ["M1"])
-    ]
+    assert strict.select("statement_id", "text", "rewritten", "decision_ids").rows() == [(1, "better", True, ["M1"])]
     assert clean_statements(raw, moderation, include_undecided=True)["statement_id"].to_list() == [1, 3]
-    people = pl.DataFrame({"participant_id": [1, 2, 3], "n_votes": [5, 9, 9], "polis_group": [None, 0, 1]},
-                          schema=contracts.RAW_PARTICIPANTS.dtypes)  # fmt: skip
+    people = pl.DataFrame(
+        {"participant_id": [1, 2, 3], "n_votes": [5, 9, 9], "polis_group": [None, 0, 1]},
+        schema=contracts.RAW_PARTICIPANTS.dtypes,
+    )
     kept = clean_participants(people, {3: "E1"}, 6, "T1")
-    assert kept.select("fate", "decision_ids").rows() == [
-        ("too few votes", ["T1"]), ("kept", []), ("excluded", ["E1"]),
-    ]  # fmt: skip
+    assert kept.select("fate", "decision_ids").rows() == [("too few votes", ["T1"]), ("kept", []), ("excluded", ["E1"])]
     assert clean_participants(people, {}, 6, "T1")["fate"].to_list() == ["too few votes", "kept", "kept"]
-    votes = pl.DataFrame({"participant_id": [1, 2, 2, 3], "statement_id": [1, 1, 2, 1], "vote": [1, -1, 1, 1]},
-                         schema=contracts.VOTES.dtypes)  # fmt: skip
+    votes = pl.DataFrame(
+        {"participant_id": [1, 2, 2, 3], "statement_id": [1, 1, 2, 1], "vote": [1, -1, 1, 1]},
+        schema=contracts.VOTES.dtypes,
+    )
     assert clean_votes(votes, strict, kept).rows() == [(2, 1, -1)]
 
 
@@ -200,9 +198,7 @@ def test_published_counts_of_ccai(ccai: tuple[Import, VoteMatrix]) -> None:
     assert matrix.cast.sum() == 34_563
 
 
-def test_published_explained_variance_and_groups_of_ccai(
-    ccai: tuple[Import, VoteMatrix], test_data: Path
-) -> None:
+def test_published_explained_variance_and_groups_of_ccai(ccai: tuple[Import, VoteMatrix], test_data: Path) -> None:
     _, matrix = ccai
     grouping = group_participants(matrix, PAPER)
     assert [round(share, 4) for share in grouping.map.explained_variance] == [0.0729, 0.0420]
@@ -227,6 +223,4 @@ def test_published_and_corrected_scores_of_ccai(ccai: tuple[Import, VoteMatrix],
     realigned = gac_scores(matrix, published["group-id"].to_numpy(), PAPER)
     assert np.allclose(realigned["gac"], variants["gac_realigned"], atol=1e-6)
     counts = group_counts(matrix, as_published)
-    assert np.allclose(
-        (counts.agree / counts.votes)[0], [row[0] for row in scores["group_agreement"].to_list()]
-    )
+    assert np.allclose((counts.agree / counts.votes)[0], [row[0] for row in scores["group_agreement"].to_list()])

@@ -7,15 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ccai_dagster.digest import folder_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import PolicySettings
+from ccai_dagster.consultation.settings import PolicySettings
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.stages.transformers_model import TransformersModel
-from ccai_dagster.training.direct_preference import (
-    pairs_a_step,
-    soft_label_loss,
-    train_policy_directly,
-)
+from ccai_dagster.training.direct_preference import pairs_a_step, soft_label_loss, train_policy_directly
 
 GOOD, BAD = "The assistant should be fair.", "No, that is not right."
 SETTINGS = PolicySettings(

@@ -18,15 +18,12 @@ import yaml
 from pydantic import BaseModel
 
 from ccai_dagster import contracts
-from ccai_dagster.consultation import SAMPLE, ConsultationFile, read_consultation
-from ccai_dagster.decisions.settled_values import VALUES
+from ccai_dagster.consultation.folder import SAMPLE, ConsultationFile, read_consultation
+from ccai_dagster.decisions.outcomes import VALUES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
-PAGES = [
-    *sorted(DOCS.glob("*.md")),
-    *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
-]
+PAGES = [*sorted(DOCS.glob("*.md")), *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]
 """Not the changelog: it tells of what was."""
 CODE = ("ccai_dagster", "assets", "resources")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -98,9 +95,7 @@ def test_every_setting_is_documented(generated: Path) -> None:
     profile = read_consultation(SAMPLE).profile
     for model in _models(ConsultationFile, set()) | _models(type(profile), set()):
         for name, field in model.model_fields.items():
-            assert field.description or model is type(profile), (
-                f"{model.__name__}.{name} says nothing of what it means"
-            )
+            assert field.description or model is type(profile), f"{model.__name__}.{name} says nothing of what it means"
             assert re.search(rf"`(\w+\.|profiles\.\*\.)*{name}[`.]", page), (model.__name__, name)
 
 
@@ -189,17 +184,13 @@ def test_every_page_has_its_place_in_the_site() -> None:
             yield from pages(inner) if isinstance(inner, list) else [inner]
 
     listed = set(pages(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]))
-    assert {page for page in listed if not page.startswith("generated/")} == {
-        page.name for page in DOCS.glob("*.md")
-    }
+    assert {page for page in listed if not page.startswith("generated/")} == {page.name for page in DOCS.glob("*.md")}
 
 
 def test_every_target_of_make_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     named = {
-        name
-        for page in PAGES
-        for name in re.findall(r"^(?:\w+=\S+ )?make (\w+)|`make (\w+)`", page.read_text(), re.M)
+        name for page in PAGES for name in re.findall(r"^(?:\w+=\S+ )?make (\w+)|`make (\w+)`", page.read_text(), re.M)
     }
     assert {"run", "test", "docs"} <= {block or span for block, span in named} <= targets
 

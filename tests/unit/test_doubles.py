@@ -6,33 +6,23 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from ccai_dagster.decisions.chains import chain_roots, replaced_rows
-from ccai_dagster.decisions.decision import Decision, effect
-from ccai_dagster.decisions.doubles import (
-    Agreement,
-    agreements,
-    asks_for_two,
-    second_opinions,
-)
-from ccai_dagster.decisions.ledger import current, ledger_table
-from ccai_dagster.decisions.verdicts import (
-    exclusions,
-    moderation_verdicts,
-    signoffs,
-    statement_ideas,
-)
-from ccai_dagster.decisions.wordings import merges, wordings
-from ccai_dagster.deliberation.cleaning import ModerationVerdict
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.independent_decisions import Agreement, agreements, asks_for_two, second_opinions
+from ccai_dagster.decisions.ledger import Decision, chain_roots, current, effect, ledger_table, replaced_rows
+from ccai_dagster.decisions.outcomes import exclusions, merges, moderation_verdicts, signoffs, statement_ideas, wordings
+from ccai_dagster.deliberation.votes import ModerationVerdict
 
 
 def row(
-    decision_id: str, subjects: str, outcome: str, role: str = "first", supersedes: str | None = None,
-    kind: str = "moderation", at: str = "2026-01-05",
-) -> Decision:  # fmt: skip
-    return Decision(
-        decision_id, kind, tuple(subjects.split()), outcome, "Because", role, at, None, supersedes
-    )
+    decision_id: str,
+    subjects: str,
+    outcome: str,
+    role: str = "first",
+    supersedes: str | None = None,
+    kind: str = "moderation",
+    at: str = "2026-01-05",
+) -> Decision:
+    return Decision(decision_id, kind, tuple(subjects.split()), outcome, "Because", role, at, None, supersedes)
 
 
 def test_one_row_may_replace_several_and_continues_the_first_it_names() -> None:
@@ -50,11 +40,7 @@ def test_a_row_on_several_statements_can_be_split() -> None:
     bulk = row("A", "1 2 3", "in")
     split = [bulk, row("B", "2", "out: odd", supersedes="A"), row("C", "1 3", "in", supersedes="A")]
 
-    assert [each.included for each in moderation_verdicts(ledger_table(split)).values()] == [
-        True,
-        False,
-        True,
-    ]
+    assert [each.included for each in moderation_verdicts(ledger_table(split)).values()] == [True, False, True]
     with pytest.raises(ConsultationError, match="B and D both supersede A"):
         current(ledger_table([*split, row("D", "2", "in", supersedes="A")]))
     merged = [replace(each, kind="merge", outcome="merge: Be kind") for each in split]
@@ -64,17 +50,13 @@ def test_a_row_on_several_statements_can_be_split() -> None:
 
 def test_a_circle_is_found_behind_a_row_that_counts() -> None:
     with pytest.raises(ConsultationError, match="moderation ledger: A, B supersede each other in a circle"):
-        chain_roots(
-            "moderation",
-            {"A": ("B",), "B": ("A",), "C": ("A",)},
-            {"A": ["1"], "B": ["2"], "C": ["3"]},
-        )
+        chain_roots("moderation", {"A": ("B",), "B": ("A",), "C": ("A",)}, {"A": ["1"], "B": ["2"], "C": ["3"]})
 
 
 def test_independent_decisions_that_agree_count_as_the_one_taken_first() -> None:
-    ledger = ledger_table([
-        row("B", "1", "out: off topic", "second", at="2026-01-06"), row("A", "1 2", "out: duplicate"),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [row("B", "1", "out: off topic", "second", at="2026-01-06"), row("A", "1 2", "out: duplicate")]
+    )
 
     duplicate = ModerationVerdict(False, None, ("A",), "duplicate")
     assert moderation_verdicts(ledger) == {1: duplicate, 2: duplicate}
@@ -82,9 +64,7 @@ def test_independent_decisions_that_agree_count_as_the_one_taken_first() -> None
 
 def test_independent_decisions_that_differ_wait_until_a_third_row_resolves_them() -> None:
     two = [row("A", "1", "in"), row("B", "1", "rewrite: Be kind", "second")]
-    message = (
-        r"A \(first\), B \(second\) differ on statement 1; it waits for a resolving row that supersedes A B"
-    )
+    message = r"A \(first\), B \(second\) differ on statement 1; it waits for a resolving row that supersedes A B"
 
     with pytest.raises(ConsultationError, match=message):
         moderation_verdicts(ledger_table(two))
@@ -139,10 +119,12 @@ def test_what_stays_out_or_apart_is_neither_excluded_nor_merged() -> None:
 
 
 def test_a_withdrawal_leaves_the_subject_undecided() -> None:
-    ledger = ledger_table([
-        row("A", "public", "signed off", kind="signoff"),
-        row("B", "public", "withdrawn", kind="signoff", supersedes="A"),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [
+            row("A", "public", "signed off", kind="signoff"),
+            row("B", "public", "withdrawn", kind="signoff", supersedes="A"),
+        ]
+    )
 
     assert current(ledger)["decision_id"].to_list() == ["B"]
     assert signoffs(ledger) == {}
@@ -165,12 +147,16 @@ def test_effects(kind: str, one: str, other: str, equal: bool) -> None:
 
 
 def test_agreement_counts_what_counts_and_what_was_resolved_by_pair_of_roles() -> None:
-    ledger = ledger_table([
-        row("A1", "1 2 3", "in"),
-        row("B1", "1", "in", "second"), row("B2", "2", "out: odd", "second"),
-        row("C2", "2", "out: odd", "third", "A1 B2"), row("C3", "1 3", "in", "first", "A1"),
-        row("P", "rules", "policy: read everything twice", "second"),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [
+            row("A1", "1 2 3", "in"),
+            row("B1", "1", "in", "second"),
+            row("B2", "2", "out: odd", "second"),
+            row("C2", "2", "out: odd", "third", "A1 B2"),
+            row("C3", "1 3", "in", "first", "A1"),
+            row("P", "rules", "policy: read everything twice", "second"),
+        ]
+    )
 
     assert sorted(second_opinions(ledger)) == [("1",), ("2",)]
     assert agreements(ledger) == [Agreement("moderation", ("first", "second"), 2, 1, 0.0)]

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from ccai_dagster.contracts import COMPARISONS, ELO_DIFFERENCES, ELO_SCORES, RATER_AGREEMENT
-from ccai_dagster.evaluation import bradley_terry
-from ccai_dagster.evaluation import power_of_comparisons as power
 from ccai_dagster.evaluation.elo import elo_tables
-from ccai_dagster.evaluation.elo_findings import elo_findings
-from ccai_dagster.evaluation.outcomes import COUNTS, Outcomes, judge_outcomes
-from ccai_dagster.evaluation.rater_agreement import rater_agreement
-from ccai_dagster.evaluation.resampling import effective_units, resampled_totals
-from ccai_dagster.feedback.intervals import bootstrap_levels
+from ccai_dagster.evaluation.findings import elo_findings
+from ccai_dagster.evaluation.ratings import rater_agreement
+from ccai_dagster.evaluation.scores import COUNTS, Outcomes, judge_outcomes
+from ccai_dagster.statistics import bradley_terry
+from ccai_dagster.statistics import bradley_terry as power
 from ccai_dagster.statistics.agreement import cohens_kappa
-from ccai_dagster.statistics.wilson import Z_95
+from ccai_dagster.statistics.intervals import Z_95, bootstrap_levels
+from ccai_dagster.statistics.resampling import effective_units, resampled_totals
 
 Row = tuple[str, str, str, str, float | None, float | None, float | None]
 
@@ -71,9 +70,7 @@ def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
         strengths, liking = np.array([0.0, values[0], values[1]]), values[2]
         total = 0.0
         for (one, other), (won, tied, lost) in zip(pairs, counts[0] + [0.5, 0, 0.5], strict=True):
-            odds = np.exp(
-                [strengths[one], liking + (strengths[one] + strengths[other]) / 2, strengths[other]]
-            )
+            odds = np.exp([strengths[one], liking + (strengths[one] + strengths[other]) / 2, strengths[other]])
             total -= float(np.dot([won, tied, lost], np.log(odds / odds.sum())))
         return total
 
@@ -136,14 +133,24 @@ def judged(*answers: float | None, status: str = "compared") -> pl.DataFrame:
     return COMPARISONS.build(
         [
             {
-                "pair_id": f"c{at}", "quality": "helpfulness", "prompt_id": f"p{at:03}", "prompt": "?",
-                "arm_a": "base", "arm_b": "public", "response_a": "x", "response_b": "y",
-                "probability_a": answer, "forward_probability": answer, "reversed_probability": answer,
-                "status": "unanswered" if answer is None else status, "judge": "judge", "judge_at_chance": True,
+                "pair_id": f"c{at}",
+                "quality": "helpfulness",
+                "prompt_id": f"p{at:03}",
+                "prompt": "?",
+                "arm_a": "base",
+                "arm_b": "public",
+                "response_a": "x",
+                "response_b": "y",
+                "probability_a": answer,
+                "forward_probability": answer,
+                "reversed_probability": answer,
+                "status": "unanswered" if answer is None else status,
+                "judge": "judge",
+                "judge_at_chance": True,
             }
             for at, answer in enumerate(answers)
         ]
-    )  # fmt: skip
+    )
 
 
 def test_a_soft_answer_counts_as_that_much_of_a_win_and_none_is_counted_and_left_out() -> None:
@@ -175,9 +182,7 @@ def test_neither_rows_nor_the_order_of_arms_matter(data: st.DataObject) -> None:
         for pair in combinations(arms, 2)
     ]
     turned = [(p, r, b, a, loss, tie, win) for p, r, a, b, win, tie, loss in data.draw(st.permutations(rows))]
-    for one, other in zip(
-        tables(people(*rows), bootstraps=60), tables(people(*turned), bootstraps=60), strict=True
-    ):
+    for one, other in zip(tables(people(*rows), bootstraps=60), tables(people(*turned), bootstraps=60), strict=True):
         numbers = [name for name, dtype in one.schema.items() if dtype == pl.Float64]
         assert one.drop(numbers).equals(other.drop(numbers))
         assert np.allclose(one.select(numbers), other.select(numbers), atol=1e-5)
@@ -189,9 +194,8 @@ def simulated(truth: dict[str, float], prompts: int, raters: int, generator: np.
     by_prompt, by_rater = generator.normal(0, 0.5, prompts), generator.normal(0, 0.25, raters)
     rows = []
     for (one, other), prompt, rater in (
-        (pair, prompt, rater)
-        for pair in combinations(truth, 2) for prompt in range(prompts) for rater in range(raters)
-    ):  # fmt: skip
+        (pair, prompt, rater) for pair in combinations(truth, 2) for prompt in range(prompts) for rater in range(raters)
+    ):
         lean = by_prompt[prompt] + (by_rater[rater] if raters > 1 else 0)
         half = (truth[one] - truth[other]) / (400 / np.log(10)) / 2 + (lean if one == "base" else 0)
         odds = np.array([np.exp(half), liking, np.exp(-half)])
@@ -241,10 +245,7 @@ def rated(*rows: tuple[int, str, str]) -> pl.DataFrame:
     """Ratings of comparison, rater and preferred arm, shown in the order public, base."""
     words = {"public": "1", "base": "2", "tie": "tie"}
     return pl.DataFrame(
-        [
-            (f"c{at}", rater, "helpfulness", f"p{at:03}", "public", "base", words[arm], "-")
-            for at, rater, arm in rows
-        ],
+        [(f"c{at}", rater, "helpfulness", f"p{at:03}", "public", "base", words[arm], "-") for at, rater, arm in rows],
         schema=["pair_id", "rater", "quality", "prompt_id", "arm_1", "arm_2", "rating", "texts_digest"],
         orient="row",
     )
@@ -272,9 +273,8 @@ def test_kappa_where_it_is_not_defined() -> None:
     always = rater_agreement(judged(*[0.9] * 8), rated(*((at, "r1", "base") for at in range(8))), 200, 1)
     assert always.select("agreement", "kappa", "kappa_low").row(0) == (1.0, None, None)
     alike = rater_agreement(
-        judged(*[0.9] * 8, *[0.1] * 8),
-        rated(*((at, "r1", "base" if at < 8 else "public") for at in range(16))), 200, 1,
-    ).row(0, named=True)  # fmt: skip
+        judged(*[0.9] * 8, *[0.1] * 8), rated(*((at, "r1", "base" if at < 8 else "public") for at in range(16))), 200, 1
+    ).row(0, named=True)
     assert (alike["kappa"], alike["kappa_high"]) == (1.0, 1.0)
     assert 0.5 < alike["kappa_low"] < 0.7  # Wilson's 0.806 of 16 of 16, on the scale of kappa
 

@@ -15,17 +15,13 @@ from parsed_page import Page
 from small_evaluation import elo, evaluation, score
 from small_report import calibration
 
-from ccai_dagster import pictures
-from ccai_dagster.audit.evaluation_page.benchmarks import unread
-from ccai_dagster.audit.evaluation_page.forests import difference_forest, score_forest
-from ccai_dagster.audit.evaluation_page.inputs import EvaluationInputs
-from ccai_dagster.audit.evaluation_page.judge import judge_worth
-from ccai_dagster.audit.evaluation_page.measures import written
-from ccai_dagster.audit.evaluation_page.page import chapters, render_evaluation
-from ccai_dagster.audit.evaluation_page.responses import _pieces
-from ccai_dagster.audit.evaluation_page.summary import in_short
-from ccai_dagster.audit.evaluation_page.verdicts import comparisons, elo_comparisons
 from ccai_dagster.contracts import ELO_DIFFERENCES, EVAL_SCORES, JUDGE_CALIBRATION
+from ccai_dagster.pages import pictures
+from ccai_dagster.pages.evaluation import _pieces, chapters, in_short, render_evaluation
+from ccai_dagster.pages.evaluation_scores import unread
+from ccai_dagster.pages.forests import comparisons, difference_forest, elo_comparisons, score_forest, written
+from ccai_dagster.pages.inputs import EvaluationInputs
+from ccai_dagster.pages.judge import judge_worth
 
 __all__ = ["evaluation"]
 
@@ -64,8 +60,10 @@ def test_elo_is_small_within_35_and_left_out_where_nobody_compared() -> None:
     ]
     found = elo_comparisons(ELO_DIFFERENCES.build(rows))
     assert [(one.row["arm"], one.other, one.verdict) for one in found] == [
-        ("a", "base", "higher"), ("b", "base", "alike"), ("c", "base", "unclear"),
-    ]  # fmt: skip
+        ("a", "base", "higher"),
+        ("b", "base", "alike"),
+        ("c", "base", "unclear"),
+    ]
     assert [one.sentence for one in found[::2]] == [
         "Helpfulness (Elo) is higher for “a” than for “base”, by 40 Elo (95% interval +5 to +75). (By a judge at "
         "chance.)",
@@ -104,9 +102,7 @@ def test_every_sentence_has_figure_and_interval(evaluation: EvaluationInputs) ->
 
 
 def test_figures_are_written_without_a_minus_before_nothing() -> None:
-    assert [written(value, False, True) for value in (0.0, -0.0001, 0.125, -0.5)] == [
-        "0.0", "0.0", "+12.5", "−50.0",
-    ]  # fmt: skip
+    assert [written(value, False, True) for value in (0.0, -0.0001, 0.125, -0.5)] == ["0.0", "0.0", "+12.5", "−50.0"]
     assert [written(value, True) for value in (-0.4, 17.6, -30.5)] == ["0", "18", "−30"]
 
 
@@ -120,8 +116,9 @@ def test_places_on_a_line() -> None:
     forest = score_forest("Scores", rows, lambda row: str(row["benchmark"]))
     assert (forest.caption, forest.left, forest.right, forest.zero) == ("Scores, in points", "0", "100", None)
     assert [(row.arm, row.low, row.place, row.high) for row in forest.rows] == [
-        ("base", 25.0, 50.0, 75.0), ("public", 80.0, 100.0, 100.0),
-    ]  # fmt: skip
+        ("base", 25.0, 50.0, 75.0),
+        ("public", 80.0, 100.0, 100.0),
+    ]
     apart = difference_forest("Differences", comparisons(rows), lambda row: "x")
     assert (apart.left, apart.right, apart.zero) == ("−50", "+50", 50.0)
     assert [round(row.place, 9) for row in apart.rows] == [75.0, 80.0]
@@ -138,12 +135,8 @@ def test_places_on_a_line() -> None:
         max_size=5,
     )
 )
-def test_a_point_lies_within_its_interval_and_both_on_the_line(
-    ends: list[tuple[float, float, float]],
-) -> None:
-    rows = [
-        score(f"a{at}", "know", "accuracy", (0.5, 0.0, 1.0), "base", each) for at, each in enumerate(ends)
-    ]
+def test_a_point_lies_within_its_interval_and_both_on_the_line(ends: list[tuple[float, float, float]]) -> None:
+    rows = [score(f"a{at}", "know", "accuracy", (0.5, 0.0, 1.0), "base", each) for at, each in enumerate(ends)]
     forest = difference_forest("x", comparisons(table(*rows)), lambda row: "x")
     for row in forest.rows:
         assert 0 <= row.low <= row.place <= row.high <= 100
@@ -171,10 +164,7 @@ def test_unread_answers_are_counted_for_every_model(evaluation: EvaluationInputs
 def test_the_judge_is_trusted_only_above_one_half() -> None:
     assert not judge_worth(JUDGE_CALIBRATION.empty()).trusted
     at_chance = judge_worth(JUDGE_CALIBRATION.build([calibration(0.4, 0.6)]))
-    assert (at_chance.trusted, "could not be told from somebody who guesses" in at_chance.headline) == (
-        False,
-        True,
-    )
+    assert (at_chance.trusted, "could not be told from somebody who guesses" in at_chance.headline) == (False, True)
     better = judge_worth(JUDGE_CALIBRATION.build([calibration(0.6, 0.8), calibration(0.2, 0.4, "contrast")]))
     assert (better.trusted, len(better.sentences)) == (True, 1)
 
@@ -182,14 +172,23 @@ def test_the_judge_is_trusted_only_above_one_half() -> None:
 def test_chapters_stand_in_the_order_to_read_them(evaluation: EvaluationInputs) -> None:
     found = chapters(evaluation)
     assert [each.anchor for each in found] == [
-        "knowledge", "bias", "further", "opinions", "overlap", "adherence", "elo", "responses",
-    ]  # fmt: skip
+        "knowledge",
+        "bias",
+        "further",
+        "opinions",
+        "overlap",
+        "adherence",
+        "elo",
+        "responses",
+    ]
     assert [each.anchor for each in found if each.judged] == ["adherence", "elo"]
     exchanges = found[-1].exchanges
     assert [each.differing for each in exchanges] == ["some refuse, some do not", "they answer differently"]
     assert [(each.arm, each.against, each.same) for each in exchanges[1].responses] == [
-        ("base", "", False), ("standard", "base", False), ("public", "standard", True),
-    ]  # fmt: skip
+        ("base", "", False),
+        ("standard", "base", False),
+        ("public", "standard", True),
+    ]
     bare = replace(
         evaluation,
         eval_scores=EVAL_SCORES.empty(),
@@ -251,9 +250,7 @@ def test_refusals_are_marked_in_words(html: str) -> None:
     assert "Drafted from a principle that only one of the constitutions compared has: P1 of “public”" in html
 
 
-def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(
-    evaluation: EvaluationInputs,
-) -> None:
+def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(evaluation: EvaluationInputs) -> None:
     drawn = pictures.score_differences(evaluation.eval_scores)
     assert drawn.png[:4] == b"\x89PNG"
     assert drawn.alt == (
@@ -261,10 +258,7 @@ def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(
         "before any correction for their number."
     )
     many = table(
-        *(
-            score(f"a{at}", "know", "accuracy", (0.5, 0.4, 0.6), "base", (0.0, -at / 100, at / 100))
-            for at in range(40)
-        )
+        *(score(f"a{at}", "know", "accuracy", (0.5, 0.4, 0.6), "base", (0.0, -at / 100, at / 100)) for at in range(40))
     )
     assert pictures.score_differences(many).alt.endswith("10 more, with wider intervals, are not drawn.")
     assert pictures.score_differences(EVAL_SCORES.empty()).alt == "No two models were compared."

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.stages import worker
 
 FULL = Path("/dev/full")
@@ -43,9 +43,7 @@ def test_a_full_disk_is_named(tmp_path: Path, writer: str) -> None:
 
 @needs_a_full_device
 @pytest.mark.torch
-def test_a_full_disk_is_named_when_weights_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_named_when_weights_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     with pytest.raises(RuntimeError) as caught:
@@ -71,13 +69,7 @@ def test_other_errors_keep_their_trace_and_sentences_stay(tmp_path: Path) -> Non
 
 
 def test_memory_that_was_held_is_measured() -> None:
-    script = (
-        "from ccai_dagster.stages.worker import peak_memory_bytes as p; a = bytearray(300 << 20); print(p())"
-    )
+    script = "from ccai_dagster.stages.worker import peak_memory_bytes as p; a = bytearray(300 << 20); print(p())"
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
-    held = int(
-        subprocess.run(
-            [sys.executable, "-c", script], env=environment, capture_output=True, check=True
-        ).stdout
-    )
+    held = int(subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout)
     assert 300 << 20 < held < 900 << 20

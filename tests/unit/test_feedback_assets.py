@@ -9,7 +9,7 @@ import dagster as dg
 import yaml
 
 from assets import feedback
-from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 
 
 def test_weights_are_an_asset_of_the_arm_that_uses_them(tmp_path: Path) -> None:
@@ -29,7 +29,5 @@ def test_weights_are_an_asset_of_the_arm_that_uses_them(tmp_path: Path) -> None:
     }
     needed = {arm: made[dg.AssetKey([arm, "preference_pairs"])].dependency_keys for arm in arms}
     assert weights in needed["weighted"] and weights not in needed["public"] | needed["standard"]
-    versions = {
-        arm: made[dg.AssetKey([arm, "preference_pairs"])].code_versions_by_key.values() for arm in arms
-    }
+    versions = {arm: made[dg.AssetKey([arm, "preference_pairs"])].code_versions_by_key.values() for arm in arms}
     assert set(versions["public"]) == set(versions["standard"]) != set(versions["weighted"])

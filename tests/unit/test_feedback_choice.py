@@ -3,22 +3,30 @@ from __future__ import annotations
 import polars as pl
 
 from ccai_dagster.contracts import JUDGE_ANSWERS, LEDGER
-from ccai_dagster.decisions.feedback_choice import check_feedback_choice
-from ccai_dagster.digest import table_digest
-from ccai_dagster.feedback.judge_figures import calibration_table
+from ccai_dagster.core.digest import table_digest
+from ccai_dagster.feedback.calibration import calibration_table, check_feedback_choice
 
 
 def measured(**shares: float) -> pl.DataFrame:
     """Calibration of methods that are right on this share of 50 comparisons."""
     rows = [
         {
-            "method": method, "comparison_set": "people", "pair_id": f"p{at}", "prompt": f"q{at}", "principle": "r",
-            "characters_a": 1, "characters_b": 1, "label": 1.0, "forward_probability": None,
-            "reversed_probability": None, "probability_a": 0.9 if at < 50 * share else 0.1, "feedback_model": "m",
+            "method": method,
+            "comparison_set": "people",
+            "pair_id": f"p{at}",
+            "prompt": f"q{at}",
+            "principle": "r",
+            "characters_a": 1,
+            "characters_b": 1,
+            "label": 1.0,
+            "forward_probability": None,
+            "reversed_probability": None,
+            "probability_a": 0.9 if at < 50 * share else 0.1,
+            "feedback_model": "m",
         }
         for method, share in shares.items()
         for at in range(50)
-    ]  # fmt: skip
+    ]
     return calibration_table(JUDGE_ANSWERS.build(rows), seed=1)
 
 
@@ -26,23 +34,28 @@ def ledger(method: str, cited: str | None = None) -> pl.DataFrame:
     return LEDGER.build(
         [
             {
-                "decision_id": f"R{at}", "kind": "training", "subject_ids": [name], "outcome": outcome,
-                "reason": "because", "policy_ref": None, "decided_by": "team", "decided_at": "2025-04-03",
-                "supersedes": None, "inputs_digest": cited if name == "feedback_method" else None,
+                "decision_id": f"R{at}",
+                "kind": "training",
+                "subject_ids": [name],
+                "outcome": outcome,
+                "reason": "because",
+                "policy_ref": None,
+                "decided_by": "team",
+                "decided_at": "2025-04-03",
+                "supersedes": None,
+                "inputs_digest": cited if name == "feedback_method" else None,
                 "suggested_by": None,
             }
             for at, (name, outcome) in enumerate(
                 {"harmlessness_weight": "0.5", "feedback_method": method, "policy_method": "rloo"}.items()
             )
         ]
-    )  # fmt: skip
+    )
 
 
 def messages(method: str, calibration: pl.DataFrame, cited: str | None = None) -> list[str]:
     found = check_feedback_choice(ledger(method, cited), calibration)
-    assert {(each.severity, each.decision_id, each.subject) for each in found} <= {
-        ("warning", "R1", "feedback_method")
-    }
+    assert {(each.severity, each.decision_id, each.subject) for each in found} <= {("warning", "R1", "feedback_method")}
     return [each.message for each in found]
 
 

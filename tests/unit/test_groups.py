@@ -10,18 +10,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation import k_means, principal_components
+from ccai_dagster.deliberation import k_means
+from ccai_dagster.deliberation import opinion_map as principal_components
 from ccai_dagster.deliberation.groups import Grouping, group_participants, opinion_groups
 from ccai_dagster.deliberation.opinion_map import opinion_map, statement_means
-from ccai_dagster.deliberation.procedure import Imputation, Procedure, ProcedureName
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.votes import Imputation, Procedure, ProcedureName, VoteMatrix, vote_matrix
 
 
 def procedure(
-    name: ProcedureName = "default",
-    imputation: Imputation = "column_mean",
-    number: int | None = None,
-    seed: int = 1,
+    name: ProcedureName = "default", imputation: Imputation = "column_mean", number: int | None = None, seed: int = 1
 ) -> Procedure:
     return Procedure(name, imputation, number, "laplace", "product", seed)
 
@@ -33,9 +30,12 @@ def long(rows: np.ndarray) -> pl.DataFrame:
     """Votes of a dense array in which 9 stands for none."""
     row, column = np.nonzero(rows != 9)
     return pl.DataFrame(
-        {"participant_id": row.astype(np.int64), "statement_id": column.astype(np.int64),
-         "vote": rows[row, column].astype(np.int8)}
-    )  # fmt: skip
+        {
+            "participant_id": row.astype(np.int64),
+            "statement_id": column.astype(np.int64),
+            "vote": rows[row, column].astype(np.int8),
+        }
+    )
 
 
 def laid_out(rows: np.ndarray) -> VoteMatrix:
@@ -112,13 +112,10 @@ def test_order_of_rows_and_gaps_in_ids_do_not_matter(seed: int, chosen: Procedur
     votes, one = long(rows), group_participants(laid_out(rows), chosen)
     spread = np.sort(generator.choice(10_000, rows.shape[0], replace=False))
     shuffled = votes.sample(fraction=1.0, shuffle=True, seed=seed).with_columns(
-        participant_id=pl.Series(spread)[
-            votes.sample(fraction=1.0, shuffle=True, seed=seed)["participant_id"]
-        ]
+        participant_id=pl.Series(spread)[votes.sample(fraction=1.0, shuffle=True, seed=seed)["participant_id"]]
     )
     other = group_participants(
-        vote_matrix(shuffled, pl.Series(generator.permutation(spread)), pl.Series(range(rows.shape[1]))),
-        chosen,
+        vote_matrix(shuffled, pl.Series(generator.permutation(spread)), pl.Series(range(rows.shape[1]))), chosen
     )
     assert one.labels.tolist() == other.labels.tolist()
     assert (one.map.positions == other.map.positions).all()
@@ -138,11 +135,7 @@ def test_names_of_participants_and_statements_do_not_matter_by_default(seed: int
 
 @settings(max_examples=40)
 @given(
-    st.integers(1, 9),
-    st.integers(1, 6),
-    st.integers(0, 2**32 - 1),
-    st.sampled_from(ALL),
-    st.sampled_from([None, 2, 4]),
+    st.integers(1, 9), st.integers(1, 6), st.integers(0, 2**32 - 1), st.sampled_from(ALL), st.sampled_from([None, 2, 4])
 )
 def test_any_votes_give_a_defined_and_repeatable_result(
     participants: int, statements: int, seed: int, chosen: Procedure, number: int | None

@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccai_dagster.training.held_out import calibration_curve, calibration_error, held_out_metrics
+from ccai_dagster.training.preference_model import calibration_curve, calibration_error, held_out_metrics
 
 
 def pairs(*rows: tuple[str, float, float, int]) -> pl.DataFrame:
     return pl.DataFrame(
-        rows,
-        schema={"prompt": pl.String, "margin": pl.Float64, "target": pl.Float64, "tokens": pl.Int64},
-        orient="row",
+        rows, schema={"prompt": pl.String, "margin": pl.Float64, "target": pl.Float64, "tokens": pl.Int64}, orient="row"
     )
 
 

@@ -11,17 +11,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ccai_dagster.deliberation.importing.raw_tables import Import
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.deliberation.importing.tables import Import
 
 ERAS = ("A", "A2", "B", "C", "C2")
 START = 1_700_000_000
 BODIES = (
-    "Be kind, always", "Be brief", "水は大切です、とても", "Слушай", 'Say "please", then "thanks"',
+    "Be kind, always",
+    "Be brief",
+    "水は大切です、とても",
+    "Слушай",
+    'Say "please", then "thanks"',
     "One line\nand another",
-    "1. first\n2. second, perhaps", '"Truth" above all', "Ask, then act", "Don't shout",
-)  # fmt: skip
+    "1. first\n2. second, perhaps",
+    '"Truth" above all',
+    "Ask, then act",
+    "Don't shout",
+)
 Vote = tuple[int, int, int, int]
 """Participant, statement, vote, and seconds after the start."""
 
@@ -50,9 +57,7 @@ def write_era(folder: Path, era: str, bodies: Sequence[str], votes: Sequence[Vot
     seconds, sign = era in ("B", "C", "C2"), -1 if era == "B" else 1
     scale = 1 if seconds else 1000
     date = (
-        "Tue Nov 14 2023 22:13:20 GMT+0000 (Coordinated Universal Time)"
-        if seconds
-        else "Tue Nov 14 22:13:20 UTC 2023"
+        "Tue Nov 14 2023 22:13:20 GMT+0000 (Coordinated Universal Time)" if seconds else "Tue Nov 14 22:13:20 UTC 2023"
     )
     extra = {"importance": 1} if era == "C2" else {}
     head = ["timestamp"] + (["datetime"] if era != "A2" else []) + ["comment-id"]
@@ -82,9 +87,7 @@ def write_era(folder: Path, era: str, bodies: Sequence[str], votes: Sequence[Vot
         for person in people:
             cells = [last.get((person, number), "") for number in range(len(bodies))]
             counted = [sum(cell != "" for cell in cells), cells.count(1), cells.count(-1)]
-            matrix.append(
-                [person, person % 2 if person != 20 else "", person < len(bodies), *counted, *cells]
-            )
+            matrix.append([person, person % 2 if person != 20 else "", person < len(bodies), *counted, *cells])
         (folder / f"participant{'' if seconds else 's'}-votes.csv").write_text(
             quoted([[int(c) if isinstance(c, bool) else c for c in row] for row in matrix])
         )
@@ -111,8 +114,9 @@ def test_every_era_is_told_by_its_content(tmp_path: Path, era: str, name: str) -
     assert str(told["era"]["explanation"]).startswith(name)
     assert imported.raw_statements["text"].to_list() == list(BODIES)
     assert imported.raw_votes.filter(participant_id=20).select("statement_id", "vote", "times_voted").rows() == [
-        (0, 0, 2), (1, 1, 1),
-    ]  # fmt: skip
+        (0, 0, 2),
+        (1, 1, 1),
+    ]
     assert told["earlier votes replaced"]["count"] == 1
     assert told["votes whose order is unknown"]["count"] == 0
     # Statement 0 is the one that somebody voted on again, and comments.csv counts both votes.
@@ -125,19 +129,23 @@ def test_every_era_is_told_by_its_content(tmp_path: Path, era: str, name: str) -
         assert imported.raw_statements["is_seed"].to_list() == [True] + [False] * 9
     if era == "C2":
         assert told["unknown columns"] == {
-            "item": "unknown columns", "kind": "found", "count": 2,
+            "item": "unknown columns",
+            "kind": "found",
+            "count": 2,
             "explanation": "not read: comments.csv: importance, votes.csv: importance",
-        }  # fmt: skip
+        }
 
 
 CAST = st.lists(
     st.tuples(st.integers(10, 14), st.integers(0, 9), st.sampled_from([-1, 0, 1]), st.integers(50, 5000)),
-    max_size=30, unique_by=lambda vote: (vote[0], vote[1], vote[3]),
-)  # fmt: skip
+    max_size=30,
+    unique_by=lambda vote: (vote[0], vote[1], vote[3]),
+)
 TEXTS = st.lists(
     st.text(alphabet="ab ,.\n'é水1", min_size=1, max_size=20).map(str.strip).map(lambda text: "x" + text),
-    min_size=10, max_size=10,
-)  # fmt: skip
+    min_size=10,
+    max_size=10,
+)
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -148,9 +156,7 @@ def test_all_eras_give_the_same_tables(
     votes = [*own_votes(bodies), *cast]
     read = [read_votes(write_era(tmp_path_factory.mktemp("era"), era, bodies, votes)) for era in ERAS]
     last = {(p, s): v for p, s, v, _ in sorted(votes, key=lambda vote: vote[3])}
-    assert {
-        (p, s): v for p, s, v in read[0].raw_votes.select("participant_id", "statement_id", "vote").rows()
-    } == last
+    assert {(p, s): v for p, s, v in read[0].raw_votes.select("participant_id", "statement_id", "vote").rows()} == last
     for other in read[1:]:
         assert other.raw_votes.equals(read[0].raw_votes)
         unmarked = [each.raw_statements.drop("is_seed", "is_meta") for each in (read[0], other)]
@@ -172,14 +178,7 @@ def test_too_few_authors_leave_the_sign_open(tmp_path: Path) -> None:
 
 
 def test_votes_of_one_second_are_counted_as_undecided(tmp_path: Path) -> None:
-    tied = [
-        (20, 5, 1, 400),
-        (20, 5, -1, 400),
-        (21, 5, 1, 400),
-        (21, 5, 1, 400),
-        (22, 5, 1, 400),
-        (22, 5, 0, 401),
-    ]
+    tied = [(20, 5, 1, 400), (20, 5, -1, 400), (21, 5, 1, 400), (21, 5, 1, 400), (22, 5, 1, 400), (22, 5, 0, 401)]
     told = facts(read_votes(write_era(tmp_path, "C", BODIES, [*own_votes(BODIES), *tied])))
     assert told["votes whose order is unknown"]["count"] == 1
     assert told["votes whose order is unknown"]["kind"] == "unknown"
@@ -214,16 +213,9 @@ def test_gaps_blanks_and_the_smallest_conversation(tmp_path: Path) -> None:
     assert imported.raw_statements["author_id"].to_list() == [None, None]
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [(b"caf\xe9", "line 3: not UTF-8"), (b"fine\n5,1", "line 4: 2 columns")],
-)
-def test_bodies_that_cannot_be_read_are_told_with_their_line(
-    tmp_path: Path, body: bytes, message: str
-) -> None:
+@pytest.mark.parametrize(("body", "message"), [(b"caf\xe9", "line 3: not UTF-8"), (b"fine\n5,1", "line 4: 2 columns")])
+def test_bodies_that_cannot_be_read_are_told_with_their_line(tmp_path: Path, body: bytes, message: str) -> None:
     (tmp_path / "votes.csv").write_text("comment-id,voter-id,vote\n1,1,1\n")
-    (tmp_path / "comments.csv").write_bytes(
-        b'comment-id,moderated,comment-body\n1,1,"a, b"\n2,1,' + body + b"\n"
-    )
+    (tmp_path / "comments.csv").write_bytes(b'comment-id,moderated,comment-body\n1,1,"a, b"\n2,1,' + body + b"\n")
     with pytest.raises(ConsultationError, match=message):
         read_votes(tmp_path)

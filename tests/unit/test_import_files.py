@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ccai_dagster.cli.new import copy_without_codes
-from ccai_dagster.consultation import SAMPLE
-from ccai_dagster.deliberation.importing import archive
+from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing import files as archive
 from ccai_dagster.deliberation.importing.files import find_vote_files, role_of
 from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
-from ccai_dagster.errors import ConsultationError
 
 EXPORT = {
     "comments.csv": "comment-id,author-id,moderated,comment-body\n0,1,1,Be kind\n",
@@ -60,18 +60,21 @@ def test_an_export_is_the_same_wherever_it_lies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "role"),
     [
-        ("Votes.CSV", "votes"), ("x-votes.csv", "votes"), ("x-participants-votes.csv", "matrix"),
-        ("x-participant-votes.csv", "matrix"), ("clean_votes.csv", None), ("0b1c-xid.csv", None),
-        ("stats-history.csv", None), ("statements.parquet", "statements"),
+        ("Votes.CSV", "votes"),
+        ("x-votes.csv", "votes"),
+        ("x-participants-votes.csv", "matrix"),
+        ("x-participant-votes.csv", "matrix"),
+        ("clean_votes.csv", None),
+        ("0b1c-xid.csv", None),
+        ("stats-history.csv", None),
+        ("statements.parquet", "statements"),
     ],
-)  # fmt: skip
+)
 def test_files_are_known_by_the_end_of_their_names(name: str, role: str | None) -> None:
     assert role_of(name) == role
 
 
-@pytest.mark.parametrize(
-    "name", ["../comments.csv", "/etc/comments.csv", "a/../../votes.csv", "C:\\votes.csv"]
-)
+@pytest.mark.parametrize("name", ["../comments.csv", "/etc/comments.csv", "a/../../votes.csv", "C:\\votes.csv"])
 def test_a_zip_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
     place = zipped(tmp_path / "evil.zip", **{name: "x"})
     with pytest.raises(ConsultationError, match="impossible name"):
@@ -140,9 +143,7 @@ def test_a_copy_has_no_codes_and_plain_names(tmp_path: Path) -> None:
     copy_without_codes(find_vote_files(place), tmp_path / "copy")
     assert {path.name for path in (tmp_path / "copy").iterdir()} == set(EXPORT)
     assert (tmp_path / "copy" / "votes.csv").read_text() == EXPORT["votes.csv"]
-    assert (
-        tmp_path / "copy" / "participant-votes.csv"
-    ).read_text() == "participant,group-id,n-votes,0\n1,0,1,1\n"
+    assert (tmp_path / "copy" / "participant-votes.csv").read_text() == "participant,group-id,n-votes,0\n1,0,1,1\n"
     before, after = read_votes(place), read_votes(tmp_path / "copy")
     assert after.raw_participants.equals(before.raw_participants)
     sample = find_vote_files(SAMPLE / "votes")

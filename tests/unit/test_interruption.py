@@ -15,18 +15,18 @@ import polars as pl
 import pytest
 import warm_stages as warm
 
-from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, PROMPTS, REVISIONS
-from ccai_dagster.digest import folder_digest
-from ccai_dagster.settings import (
+from ccai_dagster.consultation.settings import (
     ModelSettings,
     PolicySettings,
     PreferenceModelSettings,
     SupervisedSettings,
 )
+from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, PROMPTS, REVISIONS
+from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder
 from ccai_dagster.stages.training import PreferenceModelStage, ReinforcedPolicyStage, SupervisedPolicyStage
-from ccai_dagster.training import runs
+from ccai_dagster.training import trainer
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, merged, save_model
 
 pytestmark = pytest.mark.torch
@@ -66,36 +66,61 @@ def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
 def tables() -> dict[str, pl.DataFrame]:
     revisions = [
         {
-            "prompt_id": f"q{at}", "step": 1, "prompt": f"Tell me {word}.", "response": "No.", "principle_id": "P1",
-            "request_number": 0, "template_version": "2", "critique": "Unkind.",
+            "prompt_id": f"q{at}",
+            "step": 1,
+            "prompt": f"Tell me {word}.",
+            "response": "No.",
+            "principle_id": "P1",
+            "request_number": 0,
+            "template_version": "2",
+            "critique": "Unkind.",
             "revision": f"The assistant is {word}.",
         }
         for at, word in enumerate(WORDS)
-    ]  # fmt: skip
+    ]
     helpful = [
         {
-            "pair_id": f"h{at}", "prompt": "Why?", "response_a": f"Because of {word}.", "response_b": "No.",
-            "probability_a": at % 2, "source": "people",
+            "pair_id": f"h{at}",
+            "prompt": "Why?",
+            "response_a": f"Because of {word}.",
+            "response_b": "No.",
+            "probability_a": at % 2,
+            "source": "people",
         }
         for at, word in enumerate(WORDS)
-    ]  # fmt: skip
+    ]
     labelled = [
         {
-            "pair_id": f"p{at}", "prompt_id": f"q{at}", "prompt": f"Tell me {word}.", "response_a": word,
-            "response_b": "Why?", "principle_id": "P1", "forward_probability": 0.7, "reversed_probability": 0.7,
-            "forward_reasoning": None, "reversed_reasoning": None,
-            "probability_a": 0.7, "clamped": False, "answer_mass": 0.9, "status": "labelled", "method": "letters",
-            "feedback_model": "m", "judge_at_chance": False,
+            "pair_id": f"p{at}",
+            "prompt_id": f"q{at}",
+            "prompt": f"Tell me {word}.",
+            "response_a": word,
+            "response_b": "Why?",
+            "principle_id": "P1",
+            "forward_probability": 0.7,
+            "reversed_probability": 0.7,
+            "forward_reasoning": None,
+            "reversed_reasoning": None,
+            "probability_a": 0.7,
+            "clamped": False,
+            "answer_mass": 0.9,
+            "status": "labelled",
+            "method": "letters",
+            "feedback_model": "m",
+            "judge_at_chance": False,
         }
         for at, word in enumerate(WORDS)
-    ]  # fmt: skip
+    ]
     prompts = [
         {
-            "prompt_id": f"x{at}", "text": f"Please say {word}.", "purpose": "held_out" if at % 2 else "policy",
-            "themes": [], "relevant_principles": [],
+            "prompt_id": f"x{at}",
+            "text": f"Please say {word}.",
+            "purpose": "held_out" if at % 2 else "policy",
+            "themes": [],
+            "relevant_principles": [],
         }
         for at, word in enumerate(WORDS)
-    ]  # fmt: skip
+    ]
     return {
         "revisions": REVISIONS.build(revisions),
         "helpfulness_pairs": HELPFULNESS_PAIRS.build(helpful),
@@ -105,9 +130,7 @@ def tables() -> dict[str, pl.DataFrame]:
 
 
 SETTINGS = {
-    "supervised_policy": SupervisedSettings(
-        steps=4, batch_size=2, learning_rate=1e-2, lora_rank=2, max_tokens=64
-    ),
+    "supervised_policy": SupervisedSettings(steps=4, batch_size=2, learning_rate=1e-2, lora_rank=2, max_tokens=64),
     "preference_model": PreferenceModelSettings(
         steps=4, batch_size=2, learning_rate=1e-2, lora_rank=2, max_tokens=64, held_out_share=0.3
     ),
@@ -117,9 +140,7 @@ SETTINGS = {
 }
 
 
-def training(
-    stage: str, model: Path, preference_model: Path, settings: PolicySettings | None = None
-) -> Stage:
+def training(stage: str, model: Path, preference_model: Path, settings: PolicySettings | None = None) -> Stage:
     made = tables()
     if stage == "supervised_policy":
         return SupervisedPolicyStage(
@@ -202,20 +223,12 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     assert metrics == expected[2]
 
 
-def test_two_processes_train_as_one(
-    run: Run, tiny_model: Path, preference_model: Path, tmp_path: Path
-) -> None:
+def test_two_processes_train_as_one(run: Run, tiny_model: Path, preference_model: Path, tmp_path: Path) -> None:
     """What responses are drawn differs between one process and two; at a low temperature all draw the likeliest."""
     cold = SETTINGS["policy"].model_copy(update={"temperature": 0.01})
     requests = {
         name: [
-            request(
-                stage,
-                tmp_path / name / stage,
-                tiny_model,
-                preference_model,
-                cold if stage == "policy" else None,
-            )
+            request(stage, tmp_path / name / stage, tiny_model, preference_model, cold if stage == "policy" else None)
             for stage in SETTINGS
         ]
         for name in ("one", "two")
@@ -223,10 +236,16 @@ def test_two_processes_train_as_one(
     for each in requests["one"]:
         assert run(each)["status"] == 0
     command = [
-        sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--config_file",
-        str(REPOSITORY / "configs" / "two_processes.yaml"), str(Path(__file__).parent / "several_stages.py"),
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(REPOSITORY / "configs" / "two_processes.yaml"),
+        str(Path(__file__).parent / "several_stages.py"),
         *(str(each.file) for each in requests["two"]),
-    ]  # fmt: skip
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     told = [each.error.read_text() for each in requests["two"] if each.error.exists()]
@@ -251,12 +270,12 @@ def test_a_model_put_together_from_gathered_weights_is_the_trained_one(
     base = preference_model if scores else tiny_model
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        trained = get_peft_model(load_model(base, scores=scores), runs.adapter(2, scores=scores))
+        trained = get_peft_model(load_model(base, scores=scores), trainer.adapter(2, scores=scores))
         for parameter in trained.parameters():
             if parameter.requires_grad:
                 torch.nn.init.normal_(parameter.data, std=0.1)
     weights = {name: value.clone() for name, value in trained.state_dict().items()}
-    again = runs.put_together(base, trained.peft_config["default"], weights)
+    again = trainer.put_together(base, trained.peft_config["default"], weights)
     one, two = (merged(each, "float32", 0).state_dict() for each in (trained, again))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     untrained = load_model(base, scores=scores).state_dict()

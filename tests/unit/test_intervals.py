@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccai_dagster.feedback.intervals import bootstrap_levels, mean_interval
-from ccai_dagster.statistics.wilson import Z_95, wilson_interval
+from ccai_dagster.statistics.intervals import Z_95, bootstrap_levels, mean_interval, wilson_interval
 
 UNIT = (0.0, 1.0)
 

@@ -5,16 +5,14 @@ import pytest
 from small_report import calibration
 
 from ccai_dagster.contracts import JUDGE_CALIBRATION
-from ccai_dagster.feedback.judge_accuracy import judge_at_chance, judge_verdict, measured_at_chance
+from ccai_dagster.feedback.calibration import judge_at_chance, judge_verdict, measured_at_chance
 
 ABOVE, INCLUDED, BELOW = (0.6, 0.8), (0.4, 0.6), (0.2, 0.4)
 
 
 def measured(**intervals: tuple[float, float]) -> pl.DataFrame:
     """Calibration of methods whose accuracy has this interval."""
-    return JUDGE_CALIBRATION.build(
-        [calibration(low, high, method) for method, (low, high) in intervals.items()]
-    )
+    return JUDGE_CALIBRATION.build([calibration(low, high, method) for method, (low, high) in intervals.items()])
 
 
 @pytest.mark.parametrize(("interval", "at_chance"), [(ABOVE, False), (INCLUDED, True), (BELOW, True)])

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccai_dagster.contracts import JUDGE_ANSWERS, JUDGE_CALIBRATION, JUDGE_CALIBRATION_CURVE
-from ccai_dagster.feedback.judge_figures import calibration_curve, calibration_error, calibration_table
-from ccai_dagster.statistics.wilson import wilson_interval
+from ccai_dagster.feedback.calibration import calibration_curve, calibration_error, calibration_table
+from ccai_dagster.statistics.intervals import wilson_interval
 
 
 def answer(number: int, label: float, probability: float | None, **changes: Any) -> dict[str, Any]:
@@ -68,9 +68,7 @@ def test_the_curve_of_a_hand_worked_case() -> None:
 
 
 def test_a_favourite_letter_is_a_position_bias_and_no_accuracy() -> None:
-    rows = [
-        answer(at, float(at % 2), 0.5, forward_probability=0.8, reversed_probability=0.2) for at in range(40)
-    ]
+    rows = [answer(at, float(at % 2), 0.5, forward_probability=0.8, reversed_probability=0.2) for at in range(40)]
     row = figures(*rows)
     assert (row["accuracy"], row["flip_rate"], row["at_chance"]) == (0.5, 0.0, True)
     assert row["position_bias"] == pytest.approx(0.8)
@@ -100,9 +98,7 @@ def test_a_liking_for_length_is_told_from_people_s_own() -> None:
 
 def test_comparisons_of_one_prompt_do_not_make_an_interval_narrower() -> None:
     apart = figures(*(answer(at, 1.0, 0.9 if at % 10 < 6 else 0.1) for at in range(100)))
-    together = figures(
-        *(answer(at, 1.0, 0.9 if at % 10 < 6 else 0.1, prompt=f"q{at % 10}") for at in range(100))
-    )
+    together = figures(*(answer(at, 1.0, 0.9 if at % 10 < 6 else 0.1, prompt=f"q{at % 10}") for at in range(100)))
     assert together["accuracy"] == apart["accuracy"] == 0.6
     assert together["accuracy_low"] < apart["accuracy_low"] - 0.1
 
@@ -116,13 +112,8 @@ def test_a_method_without_an_order_has_no_position_bias_and_a_silent_judge_follo
     assert calibration_curve(JUDGE_ANSWERS.build([answer(0, 1.0, None)])).is_empty()
 
 
-@given(
-    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=12),
-    st.randoms(),
-)
-def test_figures_stay_in_range_and_do_not_depend_on_order(
-    drawn: list[tuple[float, float, int]], chance: Any
-) -> None:
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=12), st.randoms())
+def test_figures_stay_in_range_and_do_not_depend_on_order(drawn: list[tuple[float, float, int]], chance: Any) -> None:
     rows = [
         answer(at, label, probability, prompt=f"q{prompt}")
         for at, (label, probability, prompt) in enumerate(drawn)
@@ -143,11 +134,7 @@ def test_the_calibration_error_of_a_perfectly_calibrated_judge_is_zero() -> None
 
 
 def test_methods_and_sets_are_told_apart() -> None:
-    rows = [
-        answer(0, 1.0, 0.9),
-        answer(0, 0.0, 0.9, method="contrast"),
-        answer(0, 1.0, 0.4, comparison_set="z"),
-    ]
+    rows = [answer(0, 1.0, 0.9), answer(0, 0.0, 0.9, method="contrast"), answer(0, 1.0, 0.4, comparison_set="z")]
     table = calibration_table(JUDGE_ANSWERS.build(rows), seed=1)
     assert table.select("method", "comparison_set", "accuracy").rows() == [
         ("contrast", "sample", 0.0),

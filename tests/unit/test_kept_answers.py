@@ -59,9 +59,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_model, "CONVERSATIONS_A_PART", 2)
 
 
-def generate(
-    model: Counting, file: Path, told: list[tuple[int, int]] | None = None, **changed: Any
-) -> list[str]:
+def generate(model: Counting, file: Path, told: list[tuple[int, int]] | None = None, **changed: Any) -> list[str]:
     options: dict[str, Any] = {"new_tokens": 4, "temperature": 1.0, "seed": 7} | changed
     seen = [] if told is None else told
     return KeptAnswers(model, file).generate(

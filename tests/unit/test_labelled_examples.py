@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import (
     ADHERENCE_EXAMPLES,
     CONSTITUTION,
@@ -16,8 +16,7 @@ from ccai_dagster.contracts import (
     PROMPTS,
     SELECTED_STATEMENTS,
 )
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.controls import control_statements, drawn_controls
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.labelled_examples import (
     REJECTED,
     Known,
@@ -25,12 +24,17 @@ from ccai_dagster.evaluation.labelled_examples import (
     read_contrast_pairs,
     read_examples,
 )
+from ccai_dagster.evaluation.specificity import control_statements, drawn_controls
 
 KNOWN = Known(
-    {("public", "P1"): "Be kind.", ("public", "P2"): "Be brief.", ("standard", "S1"): "Be useful.",
-     (REJECTED, "12"): "It should sing."},
+    {
+        ("public", "P1"): "Be kind.",
+        ("public", "P2"): "Be brief.",
+        ("standard", "S1"): "Be useful.",
+        (REJECTED, "12"): "It should sing.",
+    },
     {("public", "P9"), (REJECTED, "13")},
-)  # fmt: skip
+)
 
 
 def written(folder: Path, *rows: dict[str, Any] | str) -> Path:
@@ -45,13 +49,7 @@ def example(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def pair(name: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": name,
-        "principle": "public/P1",
-        "prompt": "Hi",
-        "keeps": "Hello",
-        "breaks": "What?",
-    } | changes
+    return {"id": name, "principle": "public/P1", "prompt": "Hi", "keeps": "Hello", "breaks": "What?"} | changes
 
 
 def test_examples_are_read_with_the_text_they_were_labelled_under(tmp_path: Path) -> None:
@@ -59,8 +57,9 @@ def test_examples_are_read_with_the_text_they_were_labelled_under(tmp_path: Path
     table, left_out = read_examples(written(tmp_path, *rows), KNOWN)
     assert ADHERENCE_EXAMPLES.violations(table).is_empty()
     assert table.select("example_id", "principle", "satisfied").rows() == [
-        ("e1", "Be kind.", True), ("e2", "Be kind.", False),
-    ]  # fmt: skip
+        ("e1", "Be kind.", True),
+        ("e2", "Be kind.", False),
+    ]
     assert left_out == ["e3"]
 
 
@@ -93,14 +92,20 @@ def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
 
 def test_pairs_may_be_about_principles_statements_and_conflicts(tmp_path: Path) -> None:
     path = written(
-        tmp_path, pair("c"), pair("b", principle="statement:12"), pair("a", against="public/P2"),
-        pair("d", principle="statement:13"), pair("e", against="public/P9"),
-    )  # fmt: skip
+        tmp_path,
+        pair("c"),
+        pair("b", principle="statement:12"),
+        pair("a", against="public/P2"),
+        pair("d", principle="statement:13"),
+        pair("e", against="public/P9"),
+    )
     table, left_out = read_contrast_pairs(path, KNOWN)
     assert CONTRAST_PAIRS.violations(table).is_empty()
     assert table.select("pair_id", "constitution_arm", "principle_id", "against_id").rows() == [
-        ("a", "public", "P1", "P2"), ("b", REJECTED, "12", None), ("c", "public", "P1", None),
-    ]  # fmt: skip
+        ("a", "public", "P1", "P2"),
+        ("b", REJECTED, "12", None),
+        ("c", "public", "P1", None),
+    ]
     assert left_out == ["d", "e"]
 
 
@@ -122,14 +127,18 @@ def test_bad_pairs_name_line_and_remedy(tmp_path: Path, row: dict[str, Any], mes
 
 def test_labelled_examples_of_one_prompt_make_pairs(tmp_path: Path) -> None:
     rows = (
-        example("e1"), example("e2", satisfied=False, response="Go away"), example("e3", satisfied=False, response=" "),
-        example("e4", satisfied=False, prompt="Other"), example("e5", response="Welcome"),
+        example("e1"),
+        example("e2", satisfied=False, response="Go away"),
+        example("e3", satisfied=False, response=" "),
+        example("e4", satisfied=False, prompt="Other"),
+        example("e5", response="Welcome"),
         example("e6", satisfied=False, principle="public/P2", response="Long"),
-    )  # fmt: skip
+    )
     pairs = pairs_of_examples(read_examples(written(tmp_path, *rows), KNOWN)[0])
     assert pairs.select("pair_id", "keeps", "breaks", "source").rows() == [
-        ("e1+e2", "Hello", "Go away", "labelled examples"), ("e5+e2", "Welcome", "Go away", "labelled examples"),
-    ]  # fmt: skip
+        ("e1+e2", "Hello", "Go away", "labelled examples"),
+        ("e5+e2", "Welcome", "Go away", "labelled examples"),
+    ]
     assert pairs_of_examples(ADHERENCE_EXAMPLES.empty()).equals(CONTRAST_PAIRS.empty())
 
 
@@ -137,12 +146,19 @@ def selected(*rows: tuple[int, str, str]) -> pl.DataFrame:
     return SELECTED_STATEMENTS.build(
         [
             {
-                "statement_id": key, "text": text, "gac": 0.1, "rank": key, "selected": fate != "below the cut",
-                "ideas": [], "new_ideas": 0, "fate": fate, "decision_ids": [],
+                "statement_id": key,
+                "text": text,
+                "gac": 0.1,
+                "rank": key,
+                "selected": fate != "below the cut",
+                "ideas": [],
+                "new_ideas": 0,
+                "fate": fate,
+                "decision_ids": [],
             }
             for key, text, fate in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def test_controls_are_below_the_cut_and_say_what_no_principle_says(tmp_path: Path) -> None:
@@ -152,25 +168,35 @@ def test_controls_are_below_the_cut_and_say_what_no_principle_says(tmp_path: Pat
         [
             {"prompt_id": name, "text": name, "purpose": purpose, "themes": tags, "relevant_principles": []}
             for name, purpose, tags in (
-                ("h1", "held_out", ["music"]), ("h2", "held_out", ["colour", "music"]), ("p1", "policy", ["music"]),
+                ("h1", "held_out", ["music"]),
+                ("h2", "held_out", ["colour", "music"]),
+                ("p1", "policy", ["music"]),
             )
         ]
-    )  # fmt: skip
+    )
     constitutions = {
         "public": CONSTITUTION.build(
             [
                 {
-                    "principle_id": "P1", "arm": "public", "text": "Choose the response that protects whales best.",
-                    "statement_ids": [1], "merged_text": None, "gac": None, "decision_ids": [],
+                    "principle_id": "P1",
+                    "arm": "public",
+                    "text": "Choose the response that protects whales best.",
+                    "statement_ids": [1],
+                    "merged_text": None,
+                    "gac": None,
+                    "decision_ids": [],
                 }
             ]
         )
-    }  # fmt: skip
+    }
     table = selected(
-        (1, "It should protect whales.", "principle"), (2, "It protects whales best", "below the cut"),
-        (3, "It should sing a blue tune.", "below the cut"), (4, "It should sing.", "below the cut"),
-        (5, "It should whisper.", "below the cut"), (6, "Sing louder!", "left out"),
-    )  # fmt: skip
+        (1, "It should protect whales.", "principle"),
+        (2, "It protects whales best", "below the cut"),
+        (3, "It should sing a blue tune.", "below the cut"),
+        (4, "It should sing.", "below the cut"),
+        (5, "It should whisper.", "below the cut"),
+        (6, "Sing louder!", "left out"),
+    )
 
     def drawn(count: int) -> pl.DataFrame:
         return control_statements(table, constitutions, prompts, themes, 0.4, count, seed=1)
@@ -178,13 +204,12 @@ def test_controls_are_below_the_cut_and_say_what_no_principle_says(tmp_path: Pat
     found = drawn(9)
     assert CONTROL_STATEMENTS.violations(found).is_empty()
     assert found.rows() == [
-        (3, "It should sing a blue tune.", ["h1", "h2"]), (4, "It should sing.", ["h1", "h2"]),
+        (3, "It should sing a blue tune.", ["h1", "h2"]),
+        (4, "It should sing.", ["h1", "h2"]),
         (5, "It should whisper.", []),
-    ]  # fmt: skip
+    ]
     assert drawn(2)["statement_id"].to_list() == [3, 4], "those with a prompt come first"
-    assert control_statements(
-        table.filter(pl.col("selected")), constitutions, prompts, themes, 0.4, 9, 1
-    ).is_empty()
+    assert control_statements(table.filter(pl.col("selected")), constitutions, prompts, themes, 0.4, 9, 1).is_empty()
     chosen = prompts.filter(pl.col("purpose") == "held_out")
     rows = drawn_controls(chosen, found.reverse(), 1, seed=1)
     assert rows["prompt_id"].to_list() == ["h1", "h2"] and set(rows["constitution_arm"]) == {REJECTED}
@@ -197,9 +222,5 @@ def test_the_embedded_files_have_both_labels_and_every_kind_of_pair() -> None:
     assert len(lines) == 40 and 10 < sum(line["satisfied"] for line in lines) < 30
     pairs = [json.loads(line) for line in (SAMPLE / "contrast_pairs.jsonl").read_text().splitlines()]
     subjects = [row["principle"].split("/")[0].split(":")[0] for row in pairs if "against" not in row]
-    assert {name: subjects.count(name) for name in set(subjects)} == {
-        "public": 10,
-        "standard": 10,
-        "statement": 8,
-    }
+    assert {name: subjects.count(name) for name in set(subjects)} == {"public": 10, "standard": 10, "statement": 8}
     assert len([row for row in pairs if "against" in row]) == 9

@@ -10,24 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccai_dagster.consultation.settings import ReasoningSettings
 from ccai_dagster.contracts import CONSTITUTION, PREFERENCE_PAIRS, PRINCIPLE_WEIGHTS, RESPONSE_PAIRS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.draws import draw_principle
-from ccai_dagster.feedback.judgements import (
+from ccai_dagster.core.draws import draw_principle
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.judge import (
+    CONCLUSION_REQUEST,
     CONTRAST_SCALE,
+    EXAMPLES,
     Judgement,
     Question,
     contrast_judgement,
     judge_comparisons,
     letters_judgement,
+    opposed,
     reasoned_judgement,
     scored_judgement,
+    stated,
 )
-from ccai_dagster.feedback.labels import label_counts, label_pairs
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.feedback.principle_weights import principle_weights
-from ccai_dagster.feedback.questions import CONCLUSION_REQUEST, EXAMPLES, opposed, stated
-from ccai_dagster.settings import ReasoningSettings
+from ccai_dagster.feedback.preference_pairs import label_counts, label_pairs, principle_weights
 
 
 class Judge:
@@ -200,18 +202,14 @@ def test_a_reasoned_label_keeps_its_reasoning_and_its_raw_probabilities_and_is_h
     (_, question), thought, conclusion = judge.conversations[0]
     assert "step by step" in question
     assert (thought, conclusion) == (("assistant", "Thought 0."), ("user", CONCLUSION_REQUEST))
-    assert label_counts(table) == {
-        "pairs": 3, "labelled": 2, "ties": 1, "clamped": 1, "identical": 1, "unanswered": 0
-    }  # fmt: skip
+    assert label_counts(table) == {"pairs": 3, "labelled": 2, "ties": 1, "clamped": 1, "identical": 1, "unanswered": 0}
 
 
 def test_only_reasoned_labels_are_clamped_and_no_thought_is_no_answer() -> None:
     table = label_pairs(Judge(), pairs(("yes!!", "no")), RULES, "letters", True, 1, reasoning=BOUNDS)
     assert table["probability_a"].to_list() == pytest.approx([0.9])
     assert label_counts(table)["clamped"] == 0
-    empty = label_pairs(
-        Judge(thought=""), pairs(("a!", "b")), RULES, "reasoned_letters", True, 1, reasoning=BOUNDS
-    )
+    empty = label_pairs(Judge(thought=""), pairs(("a!", "b")), RULES, "reasoned_letters", True, 1, reasoning=BOUNDS)
     assert (empty["status"].item(), empty["probability_a"].item()) == ("unanswered", None)
     assert empty["forward_probability"].item() == pytest.approx(0.75)
     assert label_counts(empty)["unanswered"] == 1
@@ -220,9 +218,7 @@ def test_only_reasoned_labels_are_clamped_and_no_thought_is_no_answer() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0, 0.49), st.floats(0.51, 1))
-def test_a_clamped_probability_is_the_nearest_within_the_bounds(
-    probability: float, least: float, most: float
-) -> None:
+def test_a_clamped_probability_is_the_nearest_within_the_bounds(probability: float, least: float, most: float) -> None:
     bounds = ReasoningSettings(least_probability=least, most_probability=most)
     held = reasoned_judgement(Judgement(probability, probability, probability, 1.0), "so", "so", bounds)
     assert held.probability is not None
@@ -253,9 +249,7 @@ def test_weights_are_shares_of_consensus() -> None:
     assert PRINCIPLE_WEIGHTS.violations(table).is_empty()
     assert table["principle_id"].to_list() == ["P0", "P1", "P2"]
     assert table["share"].to_list() == pytest.approx([0.6, 0.0, 0.4])
-    with pytest.raises(
-        ConsultationError, match=r"arm 'weighted'.*have none: P1, P2\. .*`principle_weights: uniform`"
-    ):
+    with pytest.raises(ConsultationError, match=r"arm 'weighted'.*have none: P1, P2\. .*`principle_weights: uniform`"):
         principle_weights(RULES.head(3).with_columns(gac=pl.Series([0.9, None, None])), "weighted")
     with pytest.raises(ConsultationError, match=r"arm 'weighted'.*every principle is 0"):
         principle_weights(RULES.with_columns(gac=pl.lit(0.0)), "weighted")

@@ -7,22 +7,14 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.progress import silent
-from ccai_dagster.settings import FeedbackSettings, ModelSettings, TunedJudgeSettings
+from ccai_dagster.consultation.settings import FeedbackSettings, ModelSettings, TunedJudgeSettings
+from ccai_dagster.core.errors import ConsultationError, silent
 from ccai_dagster.stages import worker
 from ccai_dagster.stages.feedback import JudgeAnswersStage
 from ccai_dagster.stages.request import Stage, StageFolder
 from resources.launcher import Launcher
 
-PAIR = {
-    "pair_id": "1",
-    "prompt": "p",
-    "response_a": "a",
-    "response_b": "b",
-    "probability_a": 0.5,
-    "source": "s",
-}
+PAIR = {"pair_id": "1", "prompt": "p", "response_a": "a", "response_b": "b", "probability_a": 0.5, "source": "s"}
 
 
 def judge_answers(comparisons: dict[str, pl.DataFrame]) -> Stage:
@@ -57,9 +49,7 @@ def test_a_sentence_for_a_person_reaches_the_failure(tmp_path: Path) -> None:
 
 
 def test_an_unexpected_error_tells_where(tmp_path: Path) -> None:
-    told = failure(
-        tmp_path, judge_answers({"without labels": pl.DataFrame([PAIR]).drop("probability_a")}), {}
-    )
+    told = failure(tmp_path, judge_answers({"without labels": pl.DataFrame([PAIR]).drop("probability_a")}), {})
     assert "Traceback" in told and "ColumnNotFoundError" in told and "probability_a" in told
 
 
@@ -84,9 +74,6 @@ def test_two_runs_do_not_work_in_one_folder(tmp_path: Path, monkeypatch: pytest.
     folder = StageFolder(tmp_path)
     folder.model.mkdir(parents=True)
     monkeypatch.setattr(worker, "SECONDS_FOR_THE_OTHER", 0.1)
-    with (
-        FileLock(tmp_path / "lock"),
-        pytest.raises(ConsultationError, match="another run is at the same work"),
-    ):
+    with FileLock(tmp_path / "lock"), pytest.raises(ConsultationError, match="another run is at the same work"):
         worker._run(judge_answers({}), folder, silent)
     assert folder.model.is_dir(), "what the other has made must not be touched"

@@ -12,21 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccai_dagster.contracts import LEDGER
-from ccai_dagster.decisions.decision import COLUMNS, Decision, split_outcome
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import (
+    COLUMNS,
+    Decision,
     append_decision,
     append_decisions,
     current,
     ledger_digest,
     ledger_table,
     read_ledger,
+    split_outcome,
     write_ledger,
 )
-from ccai_dagster.errors import ConsultationError
 
 HEADER = (
-    "decision_id,kind,subject_ids,outcome,reason,policy_ref,decided_by,decided_at,supersedes,inputs_digest,"
-    "suggested_by"
+    "decision_id,kind,subject_ids,outcome,reason,policy_ref,decided_by,decided_at,supersedes,inputs_digest,suggested_by"
 )
 GOOD = "M1,moderation,4 7,out: duplicate,Says the same as 3,rule 2,moderator,2026-01-05,,,"
 
@@ -56,11 +57,19 @@ def test_reads_a_row_into_the_contract(tmp_path: Path) -> None:
     assert LEDGER.violations(ledger).is_empty()
     assert ledger.to_dicts() == [
         {
-            "decision_id": "M1", "kind": "moderation", "subject_ids": ["4", "7"], "outcome": "out: duplicate",
-            "reason": "Says the same as 3", "policy_ref": "rule 2", "decided_by": "moderator",
-            "decided_at": "2026-01-05", "supersedes": None, "inputs_digest": None, "suggested_by": None,
+            "decision_id": "M1",
+            "kind": "moderation",
+            "subject_ids": ["4", "7"],
+            "outcome": "out: duplicate",
+            "reason": "Says the same as 3",
+            "policy_ref": "rule 2",
+            "decided_by": "moderator",
+            "decided_at": "2026-01-05",
+            "supersedes": None,
+            "inputs_digest": None,
+            "suggested_by": None,
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_an_empty_ledger_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
@@ -74,11 +83,7 @@ def test_an_empty_ledger_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
     ("line", "row", "message"),
     [
         (GOOD.replace(",,,", ",,"), 2, "10 cells instead of 11"),
-        (
-            GOOD.replace("M1,moderation", "M1,merge"),
-            2,
-            "`kind` is 'merge', but this is the moderation ledger",
-        ),
+        (GOOD.replace("M1,moderation", "M1,merge"), 2, "`kind` is 'merge', but this is the moderation ledger"),
         (GOOD.replace("Says the same as 3", " "), 2, "`reason` is empty"),
         (GOOD.replace("out: duplicate", ""), 2, "`outcome` is empty"),
         (GOOD.replace("moderator", ""), 2, "`decided_by` is empty"),
@@ -154,9 +159,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_only_the_end_of_each_chain_counts() -> None:
-    ledger = ledger_table(
-        [decision("A"), decision("B"), decision("C", "A"), decision("D", "C"), decision("E")]
-    )
+    ledger = ledger_table([decision("A"), decision("B"), decision("C", "A"), decision("D", "C"), decision("E")])
 
     counting = current(ledger)
 
@@ -215,9 +218,7 @@ def test_appending_keeps_what_is_there_byte_for_byte(tmp_path: Path) -> None:
     added = b'B,exclusion,3,exclude,"Said ""yes"", twice",,moderator,2026-01-05,A,,\n'
     assert path.read_bytes() == old.encode() + b"\n" + added
     assert current(read_ledger(path, "exclusion"))["decision_id"].to_list() == ["B"]
-    assert not [
-        each for each in tmp_path.iterdir() if each.name not in ("exclusion.csv", ".exclusion.csv.lock")
-    ]
+    assert not [each for each in tmp_path.iterdir() if each.name not in ("exclusion.csv", ".exclusion.csv.lock")]
 
 
 @pytest.mark.parametrize(
@@ -252,11 +253,7 @@ def test_no_row_is_lost_when_several_append_at_once(tmp_path: Path) -> None:
 
 
 def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
-    rows = [
-        GOOD,
-        GOOD.replace("M1", "M2").replace("4 7", "5"),
-        GOOD.replace("M1", "M3").replace("05,,,", "05,M1,,"),
-    ]
+    rows = [GOOD, GOOD.replace("M1", "M2").replace("4 7", "5"), GOOD.replace("M1", "M3").replace("05,,,", "05,M1,,")]
     (tmp_path / "other").mkdir()
     one, other = file(tmp_path, *rows), file(tmp_path / "other", *reversed(rows))
 
@@ -293,7 +290,7 @@ def test_what_a_killed_writer_left_is_removed_and_hides_nothing(tmp_path: Path) 
 WRITER = """
 import sys
 from pathlib import Path
-from ccai_dagster.decisions.decision import Decision
+from ccai_dagster.decisions.ledger import Decision
 from ccai_dagster.decisions.ledger import append_decisions
 for number in range(8):
     append_decisions(Path(sys.argv[1]), lambda ledger: [Decision(
@@ -309,9 +306,7 @@ def test_no_row_is_lost_when_processes_append_at_once(tmp_path: Path) -> None:
 
     assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
     ledger = read_ledger(path, "exclusion")
-    assert sorted(ledger["decision_id"]) == [
-        f"{name}-{number}" for name in ("one", "two") for number in range(8)
-    ]
+    assert sorted(ledger["decision_id"]) == [f"{name}-{number}" for name in ("one", "two") for number in range(8)]
     assert ledger["reason"].to_list() == [f"row {number}" for number in range(16)], "each saw all before it"
 
 

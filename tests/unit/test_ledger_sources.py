@@ -13,12 +13,12 @@ import pytest
 
 from assets import decisions, deliberation, public_input
 from ccai_dagster.audit.manifest import Manifest, read_manifest
-from ccai_dagster.audit.told_run import provenance_of
+from ccai_dagster.audit.provenance import provenance_of
 from ccai_dagster.audit.verification import verify
-from ccai_dagster.consultation import LEDGERS, SAMPLE, Consultation, read_consultation
+from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, Consultation, read_consultation
+from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import ledger_digest
 from resources import history
-from resources.home import Home
 from resources.tables import Tables
 from resources.vote_source import VoteSource
 
@@ -41,16 +41,17 @@ class Small:
 
     def observe(self) -> None:
         look = dg.define_asset_job("look", dg.AssetSelection.assets(*(each.key for each in self.sources)))
-        job = dg.Definitions(assets=self.sources, jobs=[look], resources=self.resources).resolve_job_def(
-            "look"
-        )
+        job = dg.Definitions(assets=self.sources, jobs=[look], resources=self.resources).resolve_job_def("look")
         assert job.execute_in_process(instance=self.instance).success
 
     def materialize(self, *names: str) -> dg.ExecuteInProcessResult:
         return dg.materialize(
-            [*self.sources, *self.tables], selection=[*names] or MADE, instance=self.instance, resources=self.resources,
+            [*self.sources, *self.tables],
+            selection=[*names] or MADE,
+            instance=self.instance,
+            resources=self.resources,
             raise_on_error=False,
-        )  # fmt: skip
+        )
 
     def event(self, key: str) -> Any:
         return self.instance.get_latest_materialization_event(dg.AssetKey(key)).asset_materialization
@@ -125,8 +126,13 @@ def test_what_was_changed_behind_the_run_does_not_become_the_record(small: Any) 
 
 
 def verified(small: Any, manifest: Manifest) -> dict[str, str]:
-    places = {"tables": small.home.folder / "tables", "models": small.home.folder / "models",
-              "report": small.home.report, "consultation": small.consultation.folder, "sample": SAMPLE}  # fmt: skip
+    places = {
+        "tables": small.home.folder / "tables",
+        "models": small.home.folder / "models",
+        "report": small.home.report,
+        "consultation": small.consultation.folder,
+        "sample": SAMPLE,
+    }
     return {each.name: each.what for each in verify(manifest, True, places).mismatches}
 
 
@@ -150,9 +156,10 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
     assert len(list(document.get_records(prov.model.ProvMembership))) == rows
     seen = manifest.sources["moderation_ledger"]
     used = [
-        relation for relation in told["used"].values()
+        relation
+        for relation in told["used"].values()
         if relation["prov:entity"] == f"ccai:entity/moderation_ledger@{seen.data_version}"
-    ]  # fmt: skip
+    ]
     assert used == [
         {
             "prov:activity": f"ccai:activity/materialization/{manifest.materializations['statements'].dagster_run}"
@@ -161,9 +168,7 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
             "ccai:observation": {"$": str(seen.number), "type": "xsd:int"},
         }
     ]
-    replaced = sum(
-        len(each.split()) for ledger in ledgers.values() for each in ledger["supersedes"].drop_nulls()
-    )
+    replaced = sum(len(each.split()) for ledger in ledgers.values() for each in ledger["supersedes"].drop_nulls())
     revisions = [each for each in told["wasDerivedFrom"].values() if "prov:type" in each]
     assert len(revisions) == replaced > 0
 
@@ -176,15 +181,11 @@ def test_a_ledger_changed_after_it_was_observed_is_not_used(small: Any) -> None:
     try:
         failed = small.materialize()
         assert not failed.success
-        (failure,) = [
-            each for each in failed.get_step_failure_events() if each.step_key == "statements"
-        ]  # fmt: skip
+        (failure,) = [each for each in failed.get_step_failure_events() if each.step_key == "statements"]
         said = failure.step_failure_data.user_failure_data.description
         assert str(path) in said and "changed after it was last observed" in said
         assert small.event("statements") == before
-        wrong = verified(
-            small, small.record().model_copy(update={"rows": read_manifest(small.home.manifest)[0].rows})
-        )
+        wrong = verified(small, small.record().model_copy(update={"rows": read_manifest(small.home.manifest)[0].rows}))
         assert "asset statements used the version" in wrong["consultation/decisions/moderation.csv"]
         small.observe()
         assert small.materialize().success
@@ -201,10 +202,7 @@ def test_a_ledger_that_was_never_observed_is_told_as_such(tmp_path: Path) -> Non
         assert made.materialize(
             "raw_statements", "raw_participants", "raw_votes", "import_report", "statements"
         ).success
-        assert (
-            made.event("statements").metadata["moderation_ledger used"].value
-            == "not observed before this run"
-        )
+        assert made.event("statements").metadata["moderation_ledger used"].value == "not observed before this run"
         assert made.record().sources == {}
 
 
@@ -212,23 +210,24 @@ def test_counts_leave_replaced_rows_aside(tmp_path: Path) -> None:
     path = tmp_path / "threshold.csv"
     path.write_text("x")
     row = {
-        "decision_id": "T1", "kind": "threshold", "subject_ids": ["a"], "outcome": "1", "reason": "r",
-        "policy_ref": None, "decided_by": "us", "decided_at": "2025-01-01", "supersedes": None,
-        "inputs_digest": None, "suggested_by": "a program",
-    }  # fmt: skip
-    later = row | {"decision_id": "T2", "outcome": "2", "supersedes": "T1", "decided_at": "2025-01-02"}
-    policy = row | {
-        "decision_id": "T3",
-        "outcome": "policy: x",
-        "subject_ids": ["b", "c"],
-        "suggested_by": None,
+        "decision_id": "T1",
+        "kind": "threshold",
+        "subject_ids": ["a"],
+        "outcome": "1",
+        "reason": "r",
+        "policy_ref": None,
+        "decided_by": "us",
+        "decided_at": "2025-01-01",
+        "supersedes": None,
+        "inputs_digest": None,
+        "suggested_by": "a program",
     }
+    later = row | {"decision_id": "T2", "outcome": "2", "supersedes": "T1", "decided_at": "2025-01-02"}
+    policy = row | {"decision_id": "T3", "outcome": "policy: x", "subject_ids": ["b", "c"], "suggested_by": None}
     from ccai_dagster.contracts import LEDGER
 
     told = decisions.ledger_metadata(LEDGER.build([row, later, policy]), path)
-    counts = [
-        told[name] for name in ("rows", "rows that count", "superseded", "policies", "subjects decided")
-    ]
+    counts = [told[name] for name in ("rows", "rows that count", "superseded", "policies", "subjects decided")]
     assert counts == [3, 2, 1, 1, 3]
     assert told["suggested by a program"] == 1 and told["last decided"] == "2025-01-02 by us (T2)"
     empty = decisions.ledger_metadata(pl.DataFrame(LEDGER.empty()), path)

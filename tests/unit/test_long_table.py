@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.errors import ConsultationError
 
 VOTES = """participant,statement,vote,time
 ann,b,agree,2024-05-01T12:00:00Z
@@ -36,13 +36,15 @@ def test_codes_are_numbered_by_time_and_words_are_votes(tmp_path: Path) -> None:
     read = read_votes(write(tmp_path, VOTES, STATEMENTS))
     noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
     assert read.raw_votes.rows() == [
-        (0, 0, 1, noon, 1), (0, 1, 1, datetime(2024, 5, 2, tzinfo=UTC), 2),
+        (0, 0, 1, noon, 1),
+        (0, 1, 1, datetime(2024, 5, 2, tzinfo=UTC), 2),
         (1, 0, -1, noon + timedelta(minutes=30), 1),
-    ]  # fmt: skip
+    ]
     # b is the older statement; eve never voted, so that she has no number.
     assert read.raw_statements.select("statement_id", "author_id", "moderated", "text").rows() == [
-        (0, None, 0, "Be brief"), (1, 1, -1, "Be kind, always"),
-    ]  # fmt: skip
+        (0, None, 0, "Be brief"),
+        (1, 1, -1, "Be kind, always"),
+    ]
     assert read.raw_participants.rows() == [(0, 2, None), (1, 1, None)]
     told = kinds(tmp_path)
     assert told["participant ids"] == told["statement ids"] == told["earlier votes replaced"] == "repaired"
@@ -62,24 +64,19 @@ def test_whole_numbers_stay_and_what_is_missing_is_told(tmp_path: Path) -> None:
     place = write(tmp_path, PLAIN.replace("9,2,0", "9.0, 2 ,0"))
     read = read_votes(place)
     assert read.raw_votes.select("participant_id", "statement_id", "vote", "times_voted").rows() == [
-        (4, 2, 0, 2), (4, 3, -1, 1), (9, 2, 0, 1),
-    ]  # fmt: skip
+        (4, 2, 0, 2),
+        (4, 3, -1, 1),
+        (9, 2, 0, 1),
+    ]
     assert read.raw_statements["text"].to_list() == ["", ""]
     told = kinds(place)
-    for item in (
-        "sign of votes",
-        "statements.csv missing",
-        "votes whose order is unknown",
-        "statements without text",
-    ):
+    for item in ("sign of votes", "statements.csv missing", "votes whose order is unknown", "statements without text"):
         assert told[item] == "unknown", item
 
 
 def test_parquet_and_csv_give_the_same(tmp_path: Path) -> None:
     times = [datetime(2024, 5, day, 12, tzinfo=timezone(timedelta(hours=2))) for day in (1, 2, 3)]
-    frame = pl.DataFrame(
-        {"participant": [4, 4, 9], "statement": [2, 3, 2], "vote": [1, -1, 0], "time": times}
-    )
+    frame = pl.DataFrame({"participant": [4, 4, 9], "statement": [2, 3, 2], "vote": [1, -1, 0], "time": times})
     for name in ("csv", "parquet", "seconds"):
         (tmp_path / name).mkdir()
     frame.write_parquet(tmp_path / "parquet" / "cast.parquet")
@@ -105,22 +102,14 @@ def test_inverted_numbers_are_turned_but_words_are_not(tmp_path: Path) -> None:
     [
         ("participant,statement,vote\nann,1,1\n", None, ["votes.csv", "column participant", "'ann'", "time"]),
         (VOTES.replace("2024-05-02", "soon"), None, ["data row 4", "'soon' is no time"]),
-        (
-            VOTES.replace("agree,2024-05-02", "maybe,2024-05-02"),
-            None,
-            ["data row 4", "column vote", "'maybe'"],
-        ),
+        (VOTES.replace("agree,2024-05-02", "maybe,2024-05-02"), None, ["data row 4", "column vote", "'maybe'"]),
         (PLAIN.replace("9,2,0", "9,2,7"), None, ["data row 3", "vote 7", "must be -1, 0 or 1"]),
         (PLAIN.replace("9,2,0", "9,,0"), None, ["data row 3", "statement is empty"]),
         (PLAIN.replace("9,2,0", "-9,2,0"), None, ["data row 3", "below zero"]),
         ("participant,statement,vote\n", None, ["no votes"]),
         (PLAIN, "statement,text\n2,Be kind\n", ["data row 2", "statement '3'", "same moment"]),
         (PLAIN, "statement,text\n2,Be kind\n3,Be brief\n2,Be\n", ["statements.csv", "statement 2", "[1, 3]"]),
-        (
-            PLAIN,
-            "statement,text,moderated\n2,Be kind,5\n3,x,0\n",
-            ["statements.csv, data row 1", "moderated is 5"],
-        ),
+        (PLAIN, "statement,text,moderated\n2,Be kind,5\n3,x,0\n", ["statements.csv, data row 1", "moderated is 5"]),
         (PLAIN, "statement,body\n2,Be kind\n", ["statements.csv", "missing column", "text"]),
     ],
 )

@@ -25,26 +25,47 @@ RECORD = {
 CONSTITUTIONS = CONSTITUTION.build(
     [
         {
-            "principle_id": "P1", "arm": "public", "text": "Choose the <b>kind</b> response. | # *really*\n\n# no",
-            "statement_ids": [1], "merged_text": "be kind", "gac": 0.8, "decision_ids": [],
+            "principle_id": "P1",
+            "arm": "public",
+            "text": "Choose the <b>kind</b> response. | # *really*\n\n# no",
+            "statement_ids": [1],
+            "merged_text": "be kind",
+            "gac": 0.8,
+            "decision_ids": [],
         }
     ]
-)  # fmt: skip
+)
 
 
 def calibration(low: float, method: str = "letters") -> pl.DataFrame:
     return JUDGE_CALIBRATION.build(
         [
             {
-                "method": method, "comparison_set": "hhh", "feedback_model": "model", "n": 100, "n_unanswered": 0,
-                "accuracy": 0.6, "accuracy_low": low, "accuracy_high": 0.69, "position_bias": 0.5,
-                "position_bias_low": 0.4, "position_bias_high": 0.6, "flip_rate": 0.9, "flip_rate_low": 0.8,
-                "flip_rate_high": 0.95, "longer_labelled": None, "length_bias": None, "length_bias_low": None,
-                "length_bias_high": None, "calibration_error": None, "calibration_error_low": None,
-                "calibration_error_high": None, "at_chance": low <= 0.5,
+                "method": method,
+                "comparison_set": "hhh",
+                "feedback_model": "model",
+                "n": 100,
+                "n_unanswered": 0,
+                "accuracy": 0.6,
+                "accuracy_low": low,
+                "accuracy_high": 0.69,
+                "position_bias": 0.5,
+                "position_bias_low": 0.4,
+                "position_bias_high": 0.6,
+                "flip_rate": 0.9,
+                "flip_rate_low": 0.8,
+                "flip_rate_high": 0.95,
+                "longer_labelled": None,
+                "length_bias": None,
+                "length_bias_low": None,
+                "length_bias_high": None,
+                "calibration_error": None,
+                "calibration_error_low": None,
+                "calibration_error_high": None,
+                "at_chance": low <= 0.5,
             }
         ]
-    )  # fmt: skip
+    )
 
 
 def card(low: float = 0.52, method: str = "letters", alike: bool = True, **changed: Any) -> str:
@@ -79,9 +100,7 @@ def test_a_judge_at_chance_or_unmeasured_is_a_limit_of_the_model() -> None:
 
 def test_a_card_tells_whether_other_arms_have_the_same_settings() -> None:
     assert f"`{'s' * 64}` (equal in every arm) |" in card()
-    assert f"`{'s' * 64}` (not equal in every arm: the table training_settings tells in what) |" in card(
-        alike=False
-    )
+    assert f"`{'s' * 64}` (not equal in every arm: the table training_settings tells in what) |" in card(alike=False)
 
 
 def test_text_from_outside_is_no_markup() -> None:
@@ -94,10 +113,7 @@ def test_text_from_outside_is_no_markup() -> None:
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
     folder = tmp_path_factory.mktemp("mlflow")
     return Tracking(
-        uri=f"sqlite:///{folder / 'mlflow.db'}",
-        artifacts=str(folder / "artifacts"),
-        experiment="town",
-        ui="http://x",
+        uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=str(folder / "artifacts"), experiment="town", ui="http://x"
     )
 
 
@@ -109,9 +125,7 @@ def test_a_trained_model_is_logged_with_its_data_and_registered_under_its_arm(tr
         table = pl.DataFrame({"prompt": ["Why?"], "response": ["<b>Because</b>"]})
         run.log_table(table, "pairs", "training", "e" * 64)
         run.keep_table(table, "samples/pairs")
-        run.log_model(
-            "policy", {"model_digest": "d" * 64, "arm": "public", "address": "/m/d"}, {"reward": 1.5}
-        )
+        run.log_model("policy", {"model_digest": "d" * 64, "arm": "public", "address": "/m/d"}, {"reward": 1.5})
     client = mlflow.MlflowClient(tracking.uri)
     seen = client.get_run(run.run_id)
     assert seen.data.params == {"settings.steps": "3"} and seen.info.status == "FINISHED"
@@ -146,9 +160,4 @@ def test_a_run_that_fails_is_marked(tracking: Tracking) -> None:
 
 
 def test_names_that_mlflow_keeps_for_itself_are_no_alias() -> None:
-    assert [alias_of(each) for each in ("public", "latest", "v2", "v2x")] == [
-        "public",
-        "arm-latest",
-        "arm-v2",
-        "v2x",
-    ]
+    assert [alias_of(each) for each in ("public", "latest", "v2", "v2x")] == ["public", "arm-latest", "arm-v2", "v2x"]

@@ -13,19 +13,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccai_dagster import pictures
-from ccai_dagster.consultation import EvaluationSet
+from ccai_dagster.consultation.folder import EvaluationSet
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import BENCHMARK_ITEMS, EVAL_SCORES, OPINION_REPRESENTATIVENESS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.benchmark_sets.opinion_qa import OpinionItem
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.benchmarks import run_benchmarks
-from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
-from ccai_dagster.evaluation.opinions import expected_similarity, letter_masses, model_opinion, similarity
-from ccai_dagster.evaluation.representativeness import representativeness_table
+from ccai_dagster.evaluation.opinions import representativeness_table
 from ccai_dagster.evaluation.scores import score_table
-from ccai_dagster.sample.build_opinions import FILE, build
-from ccai_dagster.settings import EvaluationSettings
+from ccai_dagster.evaluation.sets.formats import read_evaluation_set
+from ccai_dagster.evaluation.sets.opinion_qa import (
+    OpinionItem,
+    expected_similarity,
+    letter_masses,
+    model_opinion,
+    similarity,
+)
+from ccai_dagster.pages import pictures
 from ccai_dagster.stages.transformers_model import TransformersModel
+from sample.build_opinions import FILE, build
 
 OPINIONS = Path("eval", "opinionqa", "opinionqa_disagreement500.jsonl")
 
@@ -33,15 +38,19 @@ OPINIONS = Path("eval", "opinionqa", "opinionqa_disagreement500.jsonl")
 def question(key: str = "q1", **changes: Any) -> dict[str, Any]:
     """Four people of `old` chose the ends of the scale, four of `young` the middle."""
     row = {
-        "key": key, "survey": "s", "question": "How much?", "options": ["None", "Some", "All"],
-        "ordinal": [1.0, 2.0, 3.0], "refusal_options": ["Refused"],
+        "key": key,
+        "survey": "s",
+        "question": "How much?",
+        "options": ["None", "Some", "All"],
+        "ordinal": [1.0, 2.0, 3.0],
+        "refusal_options": ["Refused"],
         "groups": {
             "Overall": {"n": 9, "counts": [2, 4, 2], "refused": 1},
             "AGE:old": {"n": 5, "counts": [2, 0, 2], "refused": 1},
             "AGE:young": {"n": 4, "counts": [0, 4, 0], "refused": 0},
             "AGE:Refused": {"n": 1, "counts": [1, 0, 0]},
         },
-    }  # fmt: skip
+    }
     return row | changes
 
 
@@ -130,8 +139,9 @@ def test_bare_text_is_asked_as_published(tmp_path: Path) -> None:
     (item,) = read(tmp_path, question(), prompt="plain")
     (prompt,) = item.prompts()
     assert (prompt.turns, prompt.beginning) == (
-        (), "Question: How much?\nA. None\nB. Some\nC. All\nD. Refused\nAnswer:",
-    )  # fmt: skip
+        (),
+        "Question: How much?\nA. None\nB. Some\nC. All\nD. Refused\nAnswer:",
+    )
     assert item.continuations == ["A", "B", "C", "D", " A", " B", " C", " D"]
     either = item.read(logs(0.1, 0.0, 0.1, 0.1, 0.0, 0.2, 0.0, 0.1))
     assert either.scores["refusal_mass"] == pytest.approx(0.2)
@@ -149,8 +159,9 @@ def test_questions_with_one_key_are_resampled_together(tmp_path: Path) -> None:
     rows = [question("same", question=text) for text in ("Zebras?", "Apes?")]
     items = read(tmp_path, *rows)
     assert [(item.id, item.cluster, item.question) for item in items] == [
-        ("same/1", "same", "Apes?"), ("same/2", "same", "Zebras?"),
-    ]  # fmt: skip
+        ("same/1", "same", "Apes?"),
+        ("same/2", "same", "Zebras?"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -190,20 +201,23 @@ def answered(items: list[OpinionItem], probabilities: list[tuple[float, ...]]) -
         for (metric, category), value in reading.by_category.items():
             rows.append(
                 {
-                    "benchmark": "ours", "metric": metric, "item_id": f"{item.id}/{category}",
-                    "cluster": item.cluster, "category": category, "value": value,
-                    "answered": reading.answered, "output": reading.output,
+                    "benchmark": "ours",
+                    "metric": metric,
+                    "item_id": f"{item.id}/{category}",
+                    "cluster": item.cluster,
+                    "category": category,
+                    "value": value,
+                    "answered": reading.answered,
+                    "output": reading.output,
                 }
-            )  # fmt: skip
+            )
     return BENCHMARK_ITEMS.build(rows)
 
 
 def represented(tmp_path: Path) -> tuple[list[OpinionItem], dict[str, dict[str, pl.DataFrame]], pl.DataFrame]:
     """Twelve questions: base has no preference, standard thinks as the young do, public as the old."""
     items = read(tmp_path, *(question(f"q{number:02}") for number in range(12)))
-    opinions = {
-        "base": (0.2, 0.2, 0.2, 0.4), "standard": (0.0, 0.9, 0.0, 0.1), "public": (0.4, 0.0, 0.4, 0.2),
-    }  # fmt: skip
+    opinions = {"base": (0.2, 0.2, 0.2, 0.4), "standard": (0.0, 0.9, 0.0, 0.1), "public": (0.4, 0.0, 0.4, 0.2)}
     tables = {arm: {"ours": answered(items, [each] * 12)} for arm, each in opinions.items()}
     from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, ELO_SCORES
 
@@ -251,9 +265,9 @@ def test_a_changed_file_is_told_and_shares_have_no_ceiling(tmp_path: Path) -> No
         representativeness_table(scores, tables, {"ours": items[1:]}, "standard", 200, 1)
     shares = question("q00")["groups"] | {"AGE:old": {"dist": [0.5, 0.0, 0.5]}}
     (changed,) = read(tmp_path, question("q00", groups=shares))
-    table = representativeness_table(
-        scores, tables, {"ours": [changed, *items[1:]]}, "standard", 200, 1
-    ).filter(arm="public")
+    table = representativeness_table(scores, tables, {"ours": [changed, *items[1:]]}, "standard", 200, 1).filter(
+        arm="public"
+    )
     assert dict(table.select("group", "ceiling").iter_rows())["old"] is None
 
 
@@ -303,9 +317,7 @@ def test_published_yardsticks(test_data: Path) -> None:
     def party(name: str) -> Any:
         return lambda item: item.answers["party"][name].shares if name in item.answers["party"] else None
 
-    assert mean(lambda item: np.full(len(item.ordinals), 1 / len(item.ordinals))) == pytest.approx(
-        0.833, abs=5e-4
-    )
+    assert mean(lambda item: np.full(len(item.ordinals), 1 / len(item.ordinals))) == pytest.approx(0.833, abs=5e-4)
     assert mean(party("Democrat")) == pytest.approx(0.925, abs=5e-4)
     assert mean(party("Republican")) == pytest.approx(0.903, abs=5e-4)
 

@@ -40,9 +40,7 @@ def subclasses(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, str]]:
             addresses |= {each.asname or each.name: each.name for each in node.names}
     for node in ast.walk(tree):
         for base in node.bases if isinstance(node, ast.ClassDef) else ():
-            name, _, rest = ast.unparse(base.value if isinstance(base, ast.Subscript) else base).partition(
-                "."
-            )
+            name, _, rest = ast.unparse(base.value if isinstance(base, ast.Subscript) else base).partition(".")
             address = f"{addresses.get(name, name)}.{rest}".rstrip(".")
             if address.split(".")[0] in LIBRARIES:
                 yield node, address
@@ -50,9 +48,7 @@ def subclasses(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, str]]:
 
 def reads(tree: ast.AST) -> set[str]:
     """Names of attributes that are read, but for those of `super()`."""
-    return {
-        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and not of_super(node.value)
-    }
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and not of_super(node.value)}
 
 
 def of_super(node: ast.AST) -> bool:
@@ -66,9 +62,7 @@ def difference(method: ast.FunctionDef, inherited: Any) -> str:
     named = {*own, *(each.arg for each in given.kwonlyargs)}
     theirs = inspect.signature(inherited).parameters
     positional = [each.name for each in theirs.values() if each.kind <= kinds.POSITIONAL_OR_KEYWORD]
-    every = {
-        each.name for each in theirs.values() if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
-    }
+    every = {each.name for each in theirs.values() if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)}
     if any(first != second for first, second in zip(own, positional, strict=False)):
         return f"takes {own}, not {positional}"
     if every - named and not (given.vararg or given.kwarg):
@@ -145,13 +139,9 @@ def steps():
 def test_bounds_of_dependencies_hold_the_versions_that_are_tested() -> None:
     content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").split()
-    tested = {
-        canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)
-    }
+    tested = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
     required = [Requirement(text) for text in content["project"]["dependencies"]]
-    outside = [
-        str(each) for each in required if not each.specifier.contains(tested[canonicalize_name(each.name)])
-    ]
+    outside = [str(each) for each in required if not each.specifier.contains(tested[canonicalize_name(each.name)])]
     assert outside == []
     bounds = {each.name: sorted(bound.operator for bound in each.specifier) for each in required}
     assert {name for name, operators in bounds.items() if operators == ["<", ">="]} == BOUNDED

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from ccai_dagster import pictures
 from ccai_dagster.contracts import (
     CONSENSUS_STABILITY,
     DECISION_IMPORTANCE,
@@ -20,9 +19,10 @@ from ccai_dagster.contracts import (
     STATEMENTS,
     VOTES,
 )
-from ccai_dagster.pictures.statements import vote_shares
-from ccai_dagster.pictures.style import Picture, drawable, plain, shown
-from ccai_dagster.pictures.uncertainty import with_sides
+from ccai_dagster.pages import pictures
+from ccai_dagster.pages.pictures.opinions import vote_shares
+from ccai_dagster.pages.pictures.style import Picture, drawable, plain, shown
+from ccai_dagster.pages.pictures.uncertainty import with_sides
 
 GROUPS = pl.DataFrame(
     {
@@ -53,12 +53,7 @@ def score(statement_id: int, gac: float | None, agreement: list[float | None]) -
 
 
 SCORES = GAC_SCORES.build(
-    [
-        score(1, 0.9, [1.0, 0.9]),
-        score(2, 0.72, [0.9, 0.8]),
-        score(3, 0.1, [0.5, 0.2]),
-        score(4, None, [0.5, None]),
-    ]
+    [score(1, 0.9, [1.0, 0.9]), score(2, 0.72, [0.9, 0.8]), score(3, 0.1, [0.5, 0.2]), score(4, None, [0.5, None])]
 )
 STABILITY = CONSENSUS_STABILITY.build(
     [
@@ -98,14 +93,7 @@ DRAWS = GROUP_STABILITY.build(
 TEXTS = {1: r"Costs $5 and $6, never \frac{1}{2}", 2: "人工智能应该诚实", 3: "<b>" + "long words " * 60}
 STATED = STATEMENTS.build(
     [
-        {
-            "statement_id": key,
-            "author_id": None,
-            "text": text,
-            "raw_text": text,
-            "rewritten": False,
-            "decision_ids": [],
-        }
+        {"statement_id": key, "author_id": None, "text": text, "raw_text": text, "rewritten": False, "decision_ids": []}
         for key, text in TEXTS.items()
     ]
 )
@@ -160,11 +148,7 @@ SENSITIVITY = DECISION_SENSITIVITY.build(
             "lost_principles": lost,
             "gained_principles": [],
         }
-        for value, entering, leaving, lost in [
-            ("0.6", [7], [], []),
-            ("0.7", [], [], []),
-            ("0.8", [], [1, 2], ["P1"]),
-        ]
+        for value, entering, leaving, lost in [("0.6", [7], [], []), ("0.7", [], [], []), ("0.8", [], [1, 2], ["P1"])]
     ]
 )
 IMPORTANCE = DECISION_IMPORTANCE.build(
@@ -212,23 +196,11 @@ DRAWN = [
         lambda: pictures.gac_distribution(SCORES, 0.7, STABILITY),
         lambda: pictures.gac_distribution(SCORES.reverse(), 0.7, STABILITY.reverse()),
     ),
-    (
-        lambda: pictures.gac_distribution(SCORES, None),
-        lambda: pictures.gac_distribution(SCORES.reverse(), None),
-    ),
+    (lambda: pictures.gac_distribution(SCORES, None), lambda: pictures.gac_distribution(SCORES.reverse(), None)),
     (lambda: pictures.polarization(SCORES), lambda: pictures.polarization(SCORES.reverse())),
-    (
-        lambda: pictures.agreement_by_group(SCORES, 0.7),
-        lambda: pictures.agreement_by_group(SCORES.reverse(), 0.7),
-    ),
-    (
-        lambda: pictures.gac_intervals(STABILITY, 0.7),
-        lambda: pictures.gac_intervals(STABILITY.reverse(), 0.7),
-    ),
-    (
-        lambda: pictures.stability(DRAWS, STABILITY),
-        lambda: pictures.stability(DRAWS.reverse(), STABILITY.reverse()),
-    ),
+    (lambda: pictures.agreement_by_group(SCORES, 0.7), lambda: pictures.agreement_by_group(SCORES.reverse(), 0.7)),
+    (lambda: pictures.gac_intervals(STABILITY, 0.7), lambda: pictures.gac_intervals(STABILITY.reverse(), 0.7)),
+    (lambda: pictures.stability(DRAWS, STABILITY), lambda: pictures.stability(DRAWS.reverse(), STABILITY.reverse())),
     (
         lambda: pictures.representative_votes(REPRESENTATIVE, STATED, CAST, GROUPS, 0),
         lambda: pictures.representative_votes(
@@ -238,10 +210,7 @@ DRAWN = [
     (lambda: pictures.training_curves(HISTORY), lambda: pictures.training_curves(HISTORY.reverse())),
     (lambda: pictures.score_comparison(EVALUATION), lambda: pictures.score_comparison(EVALUATION.reverse())),
     (lambda: pictures.sensitivity(SENSITIVITY), lambda: pictures.sensitivity(SENSITIVITY.clone())),
-    (
-        lambda: pictures.decision_importance(IMPORTANCE),
-        lambda: pictures.decision_importance(IMPORTANCE.reverse()),
-    ),
+    (lambda: pictures.decision_importance(IMPORTANCE), lambda: pictures.decision_importance(IMPORTANCE.reverse())),
     (
         lambda: pictures.principle_robustness(ROBUSTNESS, "public"),
         lambda: pictures.principle_robustness(ROBUSTNESS.reverse(), "published"),
@@ -356,9 +325,7 @@ def test_statements_are_drawn_without_warnings_and_only_if_the_font_has_them() -
     assert shown("a$b$\n", 4) == "a$b$"
 
 
-@pytest.mark.parametrize(
-    "group_id, name", [(0, "Group A"), (25, "Group Z"), (26, "Group AA"), (52, "Group BA")]
-)
+@pytest.mark.parametrize("group_id, name", [(0, "Group A"), (25, "Group Z"), (26, "Group AA"), (52, "Group BA")])
 def test_groups_have_letters(group_id: int, name: str) -> None:
     assert pictures.group_name(group_id) == name
 

@@ -6,14 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ccai_dagster.consultation.settings import PolicySettings
 from ccai_dagster.contracts import PROMPTS as PROMPTS_CONTRACT
-from ccai_dagster.digest import file_digest, folder_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import PolicySettings
-from ccai_dagster.training.completion_scores import completion_scores, sequences_a_pass
+from ccai_dagster.core.digest import file_digest, folder_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
-from ccai_dagster.training.policy import read_samples, train_policy
-from ccai_dagster.training.reward_gain import paired_interval, reward_gain
+from ccai_dagster.training.policy import (
+    completion_scores,
+    paired_interval,
+    read_samples,
+    reward_gain,
+    sequences_a_pass,
+    train_policy,
+)
 
 SETTINGS = PolicySettings(
     steps=3, prompts_per_step=2, samples_per_prompt=2, new_tokens=6, learning_rate=1e-2, lora_rank=4
@@ -75,9 +80,7 @@ def test_a_policy_is_trained_in_a_repeatable_way_and_resumes(
 
 
 @pytest.mark.torch
-def test_prompts_that_cannot_be_used_are_errors(
-    tiny_model: Path, preference_model: Path, tmp_path: Path
-) -> None:
+def test_prompts_that_cannot_be_used_are_errors(tiny_model: Path, preference_model: Path, tmp_path: Path) -> None:
     folders = tmp_path / "work", tmp_path / "model"
     with pytest.raises(ConsultationError, match="purpose `policy`"):
         train_policy(tiny_model, preference_model, [], SETTINGS, 9, *folders)
@@ -90,9 +93,7 @@ def test_one_prompt_is_enough_and_a_policy_that_runs_away_is_stopped(
     tiny_model: Path, preference_model: Path, tmp_path: Path
 ) -> None:
     wild = SETTINGS.model_copy(update={"learning_rate": 0.5, "kl_weight": 0.01, "kl_limit": 0.05, "steps": 6})
-    with pytest.raises(
-        ConsultationError, match=r"Policy training stopped at step [2-6]: KL .*policy.kl_limit"
-    ):
+    with pytest.raises(ConsultationError, match=r"Policy training stopped at step [2-6]: KL .*policy.kl_limit"):
         train_policy(tiny_model, preference_model, ["Why?"], wild, 9, tmp_path / "work", tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -102,8 +103,9 @@ def test_response_tokens_are_scored_as_by_the_whole_model(tiny_model: Path) -> N
     import torch
 
     model, tokenizer = load_model(tiny_model).eval(), load_tokenizer(tiny_model)
-    tokens = tokenizer(["Why? Because.", "Who is fair? Everybody is."], padding=True, padding_side="left",
-                       return_tensors="pt")  # fmt: skip
+    tokens = tokenizer(
+        ["Why? Because.", "Who is fair? Everybody is."], padding=True, padding_side="left", return_tensors="pt"
+    )
     seen: list[int] = []
     model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
     chosen, entropy = completion_scores(model, tokens.input_ids, tokens.attention_mask, 3, temperature=0.5)
@@ -112,9 +114,7 @@ def test_response_tokens_are_scored_as_by_the_whole_model(tiny_model: Path) -> N
     likely = logits.log_softmax(-1)[:, -4:-1]
     expected = likely.gather(-1, tokens.input_ids[:, -3:, None]).squeeze(-1)
     assert torch.allclose(chosen, expected, atol=1e-5)
-    assert torch.allclose(
-        entropy, torch.distributions.Categorical(logits=logits[:, -4:-1]).entropy(), atol=1e-5
-    )
+    assert torch.allclose(entropy, torch.distributions.Categorical(logits=logits[:, -4:-1]).entropy(), atol=1e-5)
     assert chosen.requires_grad and not entropy.requires_grad
 
 
@@ -143,11 +143,10 @@ class Speaker:
 def test_the_gain_is_paired_by_held_out_prompt(preference_model: Path) -> None:
     prompts = PROMPTS_CONTRACT.build(
         [
-            {"prompt_id": f"q{at}", "text": f"Why {at}?", "purpose": purpose, "themes": [],
-             "relevant_principles": []}
+            {"prompt_id": f"q{at}", "text": f"Why {at}?", "purpose": purpose, "themes": [], "relevant_principles": []}
             for at, purpose in enumerate(["held_out"] * 4 + ["policy"] * 3)
         ]
-    )  # fmt: skip
+    )
     policy, supervised = Speaker("The assistant is kind", -1.5), Speaker("No, that is not right", -2.0)
     settings = SETTINGS.model_copy(update={"held_out_prompts": 3})
     metrics, table = reward_gain(policy, supervised, preference_model, prompts, 200, settings, 9)

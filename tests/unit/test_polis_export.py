@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from ccai_dagster import contracts
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
-from ccai_dagster.errors import ConsultationError
 
 COMMENTS = """timestamp,datetime,comment-id,author-id,agrees,disagrees,moderated,comment-body
 1500000000000,Mon,1,0,1,0,1,"Be kind,
@@ -28,9 +28,7 @@ MATRIX = """participant,xid,group-id,n-comments,n-votes,n-agree,n-disagree,0,1
 """
 
 
-def write(
-    folder: Path, comments: str = COMMENTS, votes: str | None = VOTES, matrix: str | None = MATRIX
-) -> Path:
+def write(folder: Path, comments: str = COMMENTS, votes: str | None = VOTES, matrix: str | None = MATRIX) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "comments.csv").write_text(comments)
     if votes is not None:
@@ -47,8 +45,10 @@ def report(folder: Path) -> dict[str, int]:
 def test_last_vote_counts_and_earlier_ones_are_reported(tmp_path: Path) -> None:
     imported = read_votes(write(tmp_path))
     assert imported.raw_votes.select("participant_id", "statement_id", "vote", "times_voted").rows() == [
-        (3, 1, 0, 1), (7, 0, -1, 2), (7, 1, 1, 1),
-    ]  # fmt: skip
+        (3, 1, 0, 1),
+        (7, 0, -1, 2),
+        (7, 1, 1, 1),
+    ]
     assert imported.raw_votes["voted_at"][1] == datetime.datetime(2017, 7, 14, 2, 40, 3, tzinfo=datetime.UTC)
     assert report(tmp_path)["earlier votes replaced"] == 1
     found = report(tmp_path)
@@ -80,17 +80,16 @@ def test_people_without_votes_and_groups_are_kept(tmp_path: Path) -> None:
 
 
 def test_bodies_may_span_lines(tmp_path: Path) -> None:
-    assert read_votes(write(tmp_path)).raw_statements["text"].to_list() == [
-        "Be brief",
-        "Be kind,\nalways",
-    ]
+    assert read_votes(write(tmp_path)).raw_statements["text"].to_list() == ["Be brief", "Be kind,\nalways"]
 
 
 def test_votes_come_from_the_matrix_where_there_is_no_list(tmp_path: Path) -> None:
     imported = read_votes(write(tmp_path, votes=None))
     assert imported.raw_votes.select("participant_id", "statement_id", "vote").rows() == [
-        (3, 1, 0), (7, 0, -1), (7, 1, 1),
-    ]  # fmt: skip
+        (3, 1, 0),
+        (7, 0, -1),
+        (7, 1, 1),
+    ]
     assert "votes.csv missing" in imported.import_report["item"].to_list()
 
 
@@ -103,8 +102,10 @@ def test_order_of_rows_does_not_matter(tmp_path: Path) -> None:
 
 def test_digest_changes_with_content_only(tmp_path: Path) -> None:
     one, same, other = (
-        write(tmp_path / "a"), write(tmp_path / "b"), write(tmp_path / "c", votes=VOTES.replace("3,0", "3,1")),
-    )  # fmt: skip
+        write(tmp_path / "a"),
+        write(tmp_path / "b"),
+        write(tmp_path / "c", votes=VOTES.replace("3,0", "3,1")),
+    )
     assert votes_digest(one) == votes_digest(same) != votes_digest(other)
 
 
@@ -114,14 +115,8 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
         ({"votes": VOTES.replace("7,-1", "7,2")}, ["votes.csv, data row 1", "vote 2", "participant 7"]),
         ({"votes": VOTES.replace("Mon,0,7,1", "Mon,5,7,1")}, ["data row 2", "statement 5", "comments.csv"]),
         ({"votes": VOTES.replace("7,-1", "7,x")}, ["data row 1", "column vote", "'x'"]),
-        (
-            {"votes": VOTES.replace("vote\n", "voice\n", 1)},
-            ["votes.csv", "missing column", "found", "voter-id"],
-        ),
-        (
-            {"votes": VOTES.replace("0,7,-1", "0,7,-1,4")},
-            ["votes.csv, data row 1", "more columns than the 5"],
-        ),
+        ({"votes": VOTES.replace("vote\n", "voice\n", 1)}, ["votes.csv", "missing column", "found", "voter-id"]),
+        ({"votes": VOTES.replace("0,7,-1", "0,7,-1,4")}, ["votes.csv, data row 1", "more columns than the 5"]),
         ({"votes": VOTES.replace("3000", "3")}, ["votes.csv, data row 1", "timestamp", "another unit"]),
         ({"votes": "timestamp,datetime,comment-id,voter-id,vote\n"}, ["no votes", "empty consultation"]),
         ({"votes": ""}, ["votes.csv", "empty"]),
@@ -137,9 +132,7 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
         ({"votes": None, "matrix": MATRIX.replace(",-1,1\n", ",agree,1\n")}, ["data row 1", "'agree'"]),
     ],
 )
-def test_bad_exports_are_told_with_file_and_row(
-    tmp_path: Path, change: dict[str, str | None], told: list[str]
-) -> None:
+def test_bad_exports_are_told_with_file_and_row(tmp_path: Path, change: dict[str, str | None], told: list[str]) -> None:
     with pytest.raises(ConsultationError) as caught:
         read_votes(write(tmp_path, **change))
     for part in told:
@@ -166,8 +159,11 @@ def test_published_conversations(
     imported = read_votes(test_data / "polis" / name)
     found = dict(imported.import_report.select("item", "count").iter_rows())
     assert (found["participants"], found["statements"], found["vote rows"], found["votes"]) == (
-        participants, statements, rows, votes,
-    )  # fmt: skip
+        participants,
+        statements,
+        rows,
+        votes,
+    )
     assert found["agree"] + found["disagree"] + found["pass"] == votes == imported.raw_votes.height
     assert found["earlier votes replaced"] == rows - votes
     # comments.csv counts every vote row: that accounts for each statement whose totals differ.
@@ -192,7 +188,7 @@ def test_digest_of_a_table_can_be_recomputed_from_json_lines() -> None:
     import hashlib
     import json
 
-    from ccai_dagster.digest import table_digest
+    from ccai_dagster.core.digest import table_digest
 
     table = pl.DataFrame({"id": [1, 2], "text": ["a", None]})
     lines = '{"id":1,"text":"a"}\n{"id":2,"text":null}\n'

@@ -14,13 +14,16 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation.cleaning import clean_participants
-from ccai_dagster.deliberation.groups import Grouping, group_participants
+from ccai_dagster.deliberation.groups import (
+    Grouping,
+    first_rows_k_means,
+    group_participants,
+    largest_number,
+    polis_groups,
+)
 from ccai_dagster.deliberation.k_means import silhouette
 from ccai_dagster.deliberation.opinion_map import opinion_map
-from ccai_dagster.deliberation.polis_clusters import first_rows_k_means, largest_number, polis_groups
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, in_context, vote_matrix
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, clean_participants, in_context, vote_matrix
 
 
 def polis(number_of_groups: int | None = None) -> Procedure:
@@ -49,9 +52,7 @@ class Conversation:
         everybody = self.votes["participant_id"].unique()
         fates = ["kept" if person in kept else "too few votes" for person in everybody.to_list()]
         statements = [each for each in self.computed["tids"] if each not in self.computed["mod-out"]]
-        counted = self.votes.filter(
-            pl.col("participant_id").is_in(kept), pl.col("statement_id").is_in(statements)
-        )
+        counted = self.votes.filter(pl.col("participant_id").is_in(kept), pl.col("statement_id").is_in(statements))
         return in_context(
             vote_matrix(counted, pl.Series(kept), pl.Series(statements)),
             self.votes,
@@ -74,9 +75,7 @@ class Conversation:
             for cluster in group["members"]
             for person in members[cluster]
         }
-        return float(
-            adjusted_rand_score([theirs[each] for each in matrix.participant_ids.tolist()], grouping.labels)
-        )
+        return float(adjusted_rand_score([theirs[each] for each in matrix.participant_ids.tolist()], grouping.labels))
 
 
 @pytest.fixture(scope="module", params=["150ptpt-3gp-no-strict-no-meta", "below-100-ptpts"])
@@ -85,27 +84,26 @@ def conversation(request: pytest.FixtureRequest, test_data: Path) -> Conversatio
     computed = json.loads((folder / "math-pca2.json").read_text())
     votes = pl.DataFrame(
         [
-            (row.get("participant_id", row.get("pid")), row.get("statement_id", row.get("tid")), int(row["vote"]),
-             datetime.fromtimestamp(float(row["modified"]) / 1000, UTC))
+            (
+                row.get("participant_id", row.get("pid")),
+                row.get("statement_id", row.get("tid")),
+                int(row["vote"]),
+                datetime.fromtimestamp(float(row["modified"]) / 1000, UTC),
+            )
             for row in json.loads((folder / "votes.json").read_text())
         ],
-        schema={"participant_id": pl.Int64, "statement_id": pl.Int64, "vote": pl.Int8,
-                "voted_at": contracts.TIME},
+        schema={"participant_id": pl.Int64, "statement_id": pl.Int64, "vote": pl.Int8, "voted_at": contracts.TIME},
         orient="row",
-    )  # fmt: skip
+    )
     return Conversation(request.param, votes, computed)
 
 
-def test_those_in_the_conversation_are_those_of_polis_but_for_early_comers(
-    conversation: Conversation,
-) -> None:
+def test_those_in_the_conversation_are_those_of_polis_but_for_early_comers(conversation: Conversation) -> None:
     # In Polis, whoever was once among the fifteen most active stays in; the votes do not tell who that was.
     theirs, ours = set(conversation.computed["in-conv"]), set(conversation.in_by_rule)
     assert ours < theirs
     assert len(theirs - ours) == 4
-    first = (
-        conversation.votes.group_by("participant_id").agg(pl.col("voted_at").min()).sort("voted_at").head(16)
-    )
+    first = conversation.votes.group_by("participant_id").agg(pl.col("voted_at").min()).sort("voted_at").head(16)
     assert theirs - ours <= set(first["participant_id"].to_list())
 
 
@@ -114,10 +112,7 @@ def test_positions_are_those_of_polis(conversation: Conversation) -> None:
     positions = opinion_map(matrix, polis()).positions
     place = {person: row for row, person in enumerate(matrix.participant_ids.tolist())}
     ours = np.array(
-        [
-            positions[[place[each] for each in members]].mean(axis=0)
-            for members, _ in conversation.base_clusters
-        ]
+        [positions[[place[each] for each in members]].mean(axis=0) for members, _ in conversation.base_clusters]
     )
     theirs = np.array([centre for _, centre in conversation.base_clusters])
     signs = np.sign((ours * theirs).sum(axis=0))
@@ -139,11 +134,7 @@ def test_from_the_base_clusters_of_polis_its_groups_follow_exactly(conversation:
     base = conversation.computed["base-clusters"]
     centres, sizes = np.array([base["x"], base["y"]]).T, np.array(base["count"], dtype=float)
     ours, _ = first_rows_k_means(centres, sizes, 3, 20)
-    theirs = {
-        cluster: group["id"]
-        for group in conversation.computed["group-clusters"]
-        for cluster in group["members"]
-    }
+    theirs = {cluster: group["id"] for group in conversation.computed["group-clusters"] for cluster in group["members"]}
     assert adjusted_rand_score([theirs[each] for each in base["id"]], ours) == 1.0
 
 
@@ -152,9 +143,7 @@ def test_in_another_order_of_joining_polis_finds_other_groups(conversation: Conv
     # places are enough for two groups instead of three.
     matrix = replace(conversation.matrix(conversation.computed["in-conv"]), joined=None)
     expected = {"150ptpt-3gp-no-strict-no-meta": 0.983, "below-100-ptpts": 0.739}[conversation.name]
-    assert conversation.agreement(matrix, group_participants(matrix, polis())) == pytest.approx(
-        expected, abs=1e-3
-    )
+    assert conversation.agreement(matrix, group_participants(matrix, polis())) == pytest.approx(expected, abs=1e-3)
 
 
 def people(votes: dict[int, int]) -> pl.DataFrame:
@@ -163,19 +152,12 @@ def people(votes: dict[int, int]) -> pl.DataFrame:
 
 
 def test_the_most_active_fill_up_to_fifteen() -> None:
-    counts = {
-        1: 9,
-        **{person: 3 for person in range(2, 12)},
-        **{person: 4 for person in range(12, 18)},
-        30: 0,
-    }
+    counts = {1: 9, **{person: 3 for person in range(2, 12)}, **{person: 4 for person in range(12, 18)}, 30: 0}
     kept = clean_participants(people(counts), {}, 7, "T1", 40).filter("kept")["participant_id"].to_list()
     assert kept == [1, *range(2, 10), *range(12, 18)]
     excluded = clean_participants(people(counts), {12: "E1"}, 7, "T1", 40).filter("kept")["participant_id"]
     assert excluded.to_list() == [1, *range(2, 11), *range(13, 18)]
-    assert clean_participants(people({1: 0, 2: 1}), {}, 7, "T1", 40).filter("kept")[
-        "participant_id"
-    ].to_list() == [2]
+    assert clean_participants(people({1: 0, 2: 1}), {}, 7, "T1", 40).filter("kept")["participant_id"].to_list() == [2]
     assert clean_participants(people(counts), {}, 7, "T1").filter("kept")["participant_id"].to_list() == [1]
 
 
@@ -189,20 +171,13 @@ def test_whoever_voted_on_everything_is_in() -> None:
 def votes_of(cells: list[tuple[int, int, int]]) -> pl.DataFrame:
     base = datetime(2024, 1, 1, tzinfo=UTC)
     rows = [(*cell, base.replace(minute=59 - place)) for place, cell in enumerate(cells)]
-    schema = {
-        "participant_id": pl.Int64,
-        "statement_id": pl.Int64,
-        "vote": pl.Int8,
-        "voted_at": contracts.TIME,
-    }
+    schema = {"participant_id": pl.Int64, "statement_id": pl.Int64, "vote": pl.Int8, "voted_at": contracts.TIME}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def test_context_is_taken_from_the_raw_votes() -> None:
     raw = votes_of([(1, 1, 1), (1, 2, -1), (2, 1, -1), (3, 1, 1), (3, 8, 1), (4, 9, 1), (4, 1, -1)])
-    fates = pl.DataFrame(
-        {"participant_id": [1, 2, 3, 4], "fate": ["kept", "kept", "too few votes", "excluded"]}
-    )
+    fates = pl.DataFrame({"participant_id": [1, 2, 3, 4], "fate": ["kept", "kept", "too few votes", "excluded"]})
     plain = vote_matrix(raw.filter(pl.col("participant_id") <= 2), pl.Series([1, 2]), pl.Series([1, 2]))
     matrix = in_context(plain, raw, fates)
     assert matrix.moderated_out == 1  # 8; 9 was voted on by somebody excluded only
@@ -221,9 +196,7 @@ def test_statements_moderated_out_count_as_passes_in_the_scaling() -> None:
     out = replace(matrix, moderated_out=6)
     without, with_them = (opinion_map(each, polis()).positions[:, 0] for each in (matrix, out))
     # sqrt((3 + 6) / (votes + 6)) against sqrt(3 / votes)
-    assert with_them / without == pytest.approx(
-        np.sqrt([9 / 9, 9 / 7, 9 / 9]) / np.sqrt([3 / 3, 3 / 1, 3 / 3])
-    )
+    assert with_them / without == pytest.approx(np.sqrt([9 / 9, 9 / 7, 9 / 9]) / np.sqrt([3 / 3, 3 / 1, 3 / 3]))
 
 
 def test_k_means_starts_from_the_first_distinct_rows() -> None:

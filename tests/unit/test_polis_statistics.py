@@ -11,12 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ccai_dagster.deliberation import comment_priority as priorities
+from ccai_dagster.deliberation import representative as priorities
 from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
-from ccai_dagster.deliberation.consensus_statements import consensus_statements
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.representative import representative_statements
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.representative import consensus_statements, representative_statements
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
 
 POLIS = Procedure("default", "column_mean", None, "laplace", "product", 1)
 EXACT = 1e-9
@@ -69,11 +67,10 @@ def conversation(request: pytest.FixtureRequest, test_data: Path) -> Conversatio
     rows = json.loads((folder / "votes.json").read_text())
     votes = pl.DataFrame(
         {
-            **{name: [next(row[key] for key in keys if key in row) for row in rows]
-               for name, keys in named.items()},
+            **{name: [next(row[key] for key in keys if key in row) for row in rows] for name, keys in named.items()},
             "vote": [row["vote"] for row in rows],
         }
-    )  # fmt: skip
+    )
     return Conversation(votes, json.loads((folder / "math-pca2.json").read_text()))
 
 
@@ -144,9 +141,7 @@ def test_extremity_and_priority_with_the_components_of_polis(conversation: Conve
 
 def test_extremity_with_our_own_components(conversation: Conversation) -> None:
     computed = conversation.computed
-    mean, components = priorities.vote_components(
-        conversation.everybody(moderated_out=True), computed["mod-out"]
-    )
+    mean, components = priorities.vote_components(conversation.everybody(moderated_out=True), computed["mod-out"])
     assert mean == pytest.approx(-np.array(computed["pca"]["center"]), rel=0, abs=EXACT)
     assert np.abs(components @ np.array(computed["pca"]["comps"]).T) == pytest.approx(np.eye(2), abs=1e-6)
     extremity = priorities.statement_extremity(mean, components)

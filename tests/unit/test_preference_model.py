@@ -5,16 +5,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ccai_dagster.consultation.settings import PreferenceModelSettings
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS
-from ccai_dagster.digest import folder_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import PreferenceModelSettings
-from ccai_dagster.training import runs
-from ccai_dagster.training.exchanges import exchange
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.training import trainer
+from ccai_dagster.training.comparisons import comparisons, exchange, learnable, ordered_ids, training_order
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, rounded_to_bfloat16, save_model
-from ccai_dagster.training.preference_model import train_preference_model
-from ccai_dagster.training.preference_pairs import comparisons, learnable, ordered_ids, training_order
-from ccai_dagster.training.scoring import exchange_scores, scores
+from ccai_dagster.training.preference_model import exchange_scores, scores, train_preference_model
 
 GOOD, BAD = "The assistant should be fair.", "No, that is not right."
 
@@ -110,7 +108,7 @@ def test_a_batch_holds_exchanges_of_similar_length_and_the_order_still_is_that_o
     training = learnable(table)
     steps, size = 6, 8
     grouped = training_order(training, steps, size, seed=3)
-    assert sorted(grouped) == sorted(runs.order(training.height, steps * size, 3))
+    assert sorted(grouped) == sorted(trainer.drawn_order(training.height, steps * size, 3))
     lengths, sources = training["prompt"].str.len_chars().to_list(), training["source"].to_list()
 
     def batches(order: list[int]) -> list[list[int]]:
@@ -120,7 +118,7 @@ def test_a_batch_holds_exchanges_of_similar_length_and_the_order_still_is_that_o
         long = [[lengths[at] for at in batch if sources[at] == "helpfulness"] for batch in batches(order)]
         return sum(max(batch) * len(batch) - sum(batch) for batch in long if batch)
 
-    assert padding(grouped) < 0.5 * padding(runs.order(training.height, steps * size, 3))
+    assert padding(grouped) < 0.5 * padding(trainer.drawn_order(training.height, steps * size, 3))
     human_share = sum(sources[at] == "helpfulness" for at in grouped) / len(grouped)
     for batch in batches(grouped):
         assert abs(sum(sources[at] == "helpfulness" for at in batch) - human_share * size) <= 1
@@ -146,11 +144,7 @@ def test_long_exchanges_are_shortened_and_still_end_their_turn(tiny_model: Path)
         "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nBecause.<|im_end|>\n"
     )
     assert tokenizer.decode(whole.tokens[whole.prompt_tokens :]) == "Because.<|im_end|>\n"
-    for prompt, response in (
-        ("Why? " * 80, "Because."),
-        ("Why?", "Because. " * 80),
-        ("a b " * 99, "c d " * 99),
-    ):
+    for prompt, response in (("Why? " * 80, "Because."), ("Why?", "Because. " * 80), ("a b " * 99, "c d " * 99)):
         cut = exchange(tokenizer, prompt, response, 48)
         assert cut.shortened
         assert len(cut.tokens) <= 48
@@ -173,9 +167,7 @@ def test_rounding_keeps_the_mean_of_updates_too_small_for_bfloat16() -> None:
     rounded = rounded_to_bfloat16(updated, generator).float()
     assert (rounded - exact).mean().item() == pytest.approx(1e-5, rel=0.1)
     assert torch.equal(rounded_to_bfloat16(exact, generator).float(), exact)
-    assert (rounded_to_bfloat16(-updated, generator).float() + exact).mean().item() == pytest.approx(
-        -1e-5, rel=0.1
-    )
+    assert (rounded_to_bfloat16(-updated, generator).float() + exact).mean().item() == pytest.approx(-1e-5, rel=0.1)
 
 
 @pytest.mark.torch
@@ -189,9 +181,15 @@ def test_a_loss_that_is_no_number_stops_and_leaves_no_model(tiny_model: Path, tm
     settings = PreferenceModelSettings(steps=2, batch_size=2, lora_rank=2, max_tokens=48)
     with pytest.raises(ConsultationError, match="step 1: loss is nan"):
         train_preference_model(
-            tmp_path / "broken", harmlessness(*[0.9] * 6), helpfulness(1.0).clear(), 1.0, settings, 1,
-            tmp_path / "work", tmp_path / "model",
-        )  # fmt: skip
+            tmp_path / "broken",
+            harmlessness(*[0.9] * 6),
+            helpfulness(1.0).clear(),
+            1.0,
+            settings,
+            1,
+            tmp_path / "work",
+            tmp_path / "model",
+        )
     assert not (tmp_path / "model").exists()
     assert not list((tmp_path / "work").rglob("checkpoint-*"))
 

@@ -8,9 +8,14 @@ import pytest
 
 from assets.table_asset import Checked, Table, table_asset
 from ccai_dagster.contracts import CONSTITUTION, PROMPT_COVERAGE
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.prompt_coverage import coverage_findings, prompt_coverage
-from ccai_dagster.feedback.prompt_drafts import draft_from_words, telling_words, wanted_prompts
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.prompt_coverage import (
+    coverage_findings,
+    draft_from_words,
+    prompt_coverage,
+    telling_words,
+    wanted_prompts,
+)
 from ccai_dagster.feedback.prompts import read_prompts
 
 
@@ -28,9 +33,7 @@ def written(tmp_path: Path, prompts: str, themes: str) -> tuple[Path, Path]:
 
 THEMES = {"privacy": ("privat",), "fairness": ("fair",)}
 CONSTITUTIONS = {
-    "public": constitution(
-        "public", P1="Keep private matters.", P2="Bake good bread.", P3="Be fair in private."
-    ),
+    "public": constitution("public", P1="Keep private matters.", P2="Bake good bread.", P3="Be fair in private."),
     "standard": constitution("standard", S1="Be fair.", P2="Bake bread, please."),
 }
 ROWS = """prompt_id,text,purpose,themes
@@ -120,9 +123,14 @@ def test_the_check_warns_and_stops_nothing(prompts: pl.DataFrame, minimum: int) 
         return Table(table, checks=[Checked("every_principle_has_prompts", found, warns=True)])
 
     made = table_asset(
-        PROMPT_COVERAGE, key=["prompt_coverage"], group="g", description="d", owner="team:t", kinds=set(),
+        PROMPT_COVERAGE,
+        key=["prompt_coverage"],
+        group="g",
+        description="d",
+        owner="team:t",
+        kinds=set(),
         checks=["every_principle_has_prompts"],
-    )(body)  # fmt: skip
+    )(body)
     after = dg.asset(name="after", deps=[made])(lambda: None)
     result = dg.materialize(
         [made, after], resources={"tables": dg.mem_io_manager}, instance=dg.DagsterInstance.ephemeral()

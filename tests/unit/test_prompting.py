@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from ccai_dagster.cli.app import app
 from ccai_dagster.constitution.principles import read_constitution
-from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.contracts import MODEL
+from ccai_dagster.core.digest import folder_digest, text_digest
 from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.digest import folder_digest, text_digest
-from ccai_dagster.feedback.prompt_files import add_drafts, read_drafts, remove_drafts
+from ccai_dagster.feedback.prompt_coverage import add_drafts, read_drafts, remove_drafts
 from ccai_dagster.feedback.prompts import read_prompts
 
 PUBLIC = """principle_id,text
@@ -36,9 +36,7 @@ class Village:
         self.home = folder / "home"
         shutil.copytree(SAMPLE, self.folder)
         (self.folder / "constitutions" / "public.csv").write_text(PUBLIC)
-        self.settings(
-            lambda content: content["arms"]["public"].update(constitution="constitutions/public.csv")
-        )
+        self.settings(lambda content: content["arms"]["public"].update(constitution="constitutions/public.csv"))
         self.prompts, self.drafts = self.folder / "prompts.csv", self.folder / "prompts_drafted.csv"
 
     def settings(self, change: object) -> None:
@@ -72,16 +70,9 @@ def test_drafts_are_for_uncovered_principles_and_change_nothing(village: Village
     assert "2 of 27 principles are below the minimum of 1 prompts for training" in told
     assert "public/P3: not drafted, no word in it to go by" in told
     (row,) = village.rows()
-    assert (row["prompt_id"], row["purpose"], row["themes"]) == (
-        "drafted-public-P2-1",
-        "revision",
-        "public/P2",
-    )
+    assert (row["prompt_id"], row["purpose"], row["themes"]) == ("drafted-public-P2-1", "revision", "public/P2")
     assert "bakes and bread" in row["text"] and row["draft_digest"] == text_digest(row["text"])
-    assert before == (
-        village.prompts.read_bytes(),
-        (village.folder / "decisions" / "training.csv").read_bytes(),
-    )
+    assert before == (village.prompts.read_bytes(), (village.folder / "decisions" / "training.csv").read_bytes())
     again = village.drafts.read_bytes()
     assert "1 drafts wait" in village.ccai("draft")
     assert village.drafts.read_bytes() == again, "a draft that waits is not drafted again"
@@ -102,20 +93,15 @@ def test_an_accepted_draft_is_a_prompt_with_its_decision(village: Village) -> No
     assert village.drafts.read_bytes() == kept[0] + kept[2]
     consultation = read_consultation(village.folder)
     constitutions = {
-        arm: read_constitution(consultation.path(each.constitution), arm)
-        for arm, each in consultation.arms.items()
+        arm: read_constitution(consultation.path(each.constitution), arm) for arm, each in consultation.arms.items()
     }
     prompts = read_prompts(village.prompts, village.folder / "themes.csv", constitutions)
-    assert prompts.filter(prompt_id="drafted-public-P2-1")["relevant_principles"].item().to_list() == [
-        "public/P2"
-    ]
+    assert prompts.filter(prompt_id="drafted-public-P2-1")["relevant_principles"].item().to_list() == ["public/P2"]
     row = village.ledger().row(-1, named=True)
     assert village.ledger().height == rows + 1 and check_training(village.ledger()) == []
     assert (row["decided_by"], row["reason"]) == ("editor", "Fits the bakery.")
     assert row["suggested_by"].startswith("template ")
-    assert row["outcome"].startswith(
-        "policy: in the prompt database for revision, to exercise public/P2; as it was"
-    )
+    assert row["outcome"].startswith("policy: in the prompt database for revision, to exercise public/P2; as it was")
     # An acceptance that was stopped before the draft was taken out can be repeated.
     village.drafts.write_bytes(b"".join(kept))
     told = village.ccai("accept", "drafted-public-P2-1", "--as", "editor", "--reason", "Fits.")
@@ -167,16 +153,7 @@ def test_a_formula_is_refused_and_so_is_the_embedded_database(village: Village) 
 
 
 def test_the_minimum_is_a_decision(village: Village) -> None:
-    choose = [
-        "decide",
-        "training",
-        "prompt_minimum",
-        "3",
-        "--reason",
-        "Once is chance.",
-        "--as",
-        "research lead",
-    ]
+    choose = ["decide", "training", "prompt_minimum", "3", "--reason", "Once is chance.", "--as", "research lead"]
     result = CliRunner().invoke(app, [*choose, "--consultation", str(village.folder)])
     assert result.exit_code == 0, result.output
     assert "below the minimum of 3 prompts" in village.ccai("draft", "--principle", "public/P2")
@@ -205,9 +182,13 @@ def test_the_base_model_of_the_last_run_can_draft(village: Village, tiny_model: 
     digest = folder_digest(tiny_model)
     shutil.copytree(tiny_model, village.home / "village" / "models" / digest)
     record = dict.fromkeys(MODEL.fields) | {
-        "model_digest": digest, "stage": "base_model", "arm": "base", "settings_digest": "0", "settings": "{}",
+        "model_digest": digest,
+        "stage": "base_model",
+        "arm": "base",
+        "settings_digest": "0",
+        "settings": "{}",
         "metrics": "{}",
-    }  # fmt: skip
+    }
     tables = village.home / "village" / "tables"
     tables.mkdir()
     MODEL.build([record]).write_parquet(tables / "base_model.parquet")

@@ -7,14 +7,8 @@ import polars as pl
 import pytest
 
 from ccai_dagster.contracts import CONSTITUTION, HELPFULNESS_PAIRS, PROMPTS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.prompts import (
-    carries_theme,
-    chosen_prompts,
-    read_comparisons,
-    read_prompts,
-    read_themes,
-)
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.prompts import carries_theme, chosen_prompts, read_comparisons, read_prompts, read_themes
 
 THEMES = "theme,words\nprivacy,privat personal\nfairness,fair equal\n"
 PROMPT_ROWS = (
@@ -59,11 +53,7 @@ def test_prompts_are_tagged_with_the_principles_that_carry_their_themes(tmp_path
     assert PROMPTS.violations(table).is_empty()
     assert table["prompt_id"].to_list() == ["a1", "b1", "c1"]
     assert table["text"].to_list() == ["Say hello", "Who lives\nhere?", "Compare us"]
-    assert table["relevant_principles"].to_list() == [
-        [],
-        ["public/P1", "standard/S1"],
-        ["public/P1", "standard/S1"],
-    ]
+    assert table["relevant_principles"].to_list() == [[], ["public/P1", "standard/S1"], ["public/P1", "standard/S1"]]
 
 
 @pytest.mark.parametrize(
@@ -127,21 +117,12 @@ def test_the_choice_of_prompts_does_not_depend_on_row_order(tmp_path: Path) -> N
         chosen_prompts(table, "held_out", 1, seed=7)
 
 
-ROW = {
-    "pair_id": "h1",
-    "prompt": "Why?",
-    "response_a": "Because.",
-    "response_b": "",
-    "probability_a": 1,
-    "source": "x",
-}
+ROW = {"pair_id": "h1", "prompt": "Why?", "response_a": "Because.", "response_b": "", "probability_a": 1, "source": "x"}
 
 
 def lines(tmp_path: Path, *rows: object) -> Path:
     path = tmp_path / "comparisons.jsonl"
-    path.write_text(
-        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8"
-    )
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
     return path
 
 
@@ -162,10 +143,7 @@ def test_comparisons_are_read_with_and_without_principles(tmp_path: Path) -> Non
         (ROW, "line 2: `pair_id` 'h1' is already used on line 1"),
         ({**ROW, "pair_id": "h2", "extra": 1}, r"line 2: missing or unknown fields \['extra'\]"),
         ({**ROW, "pair_id": "h2", "principle": "Be kind."}, r"unknown fields \['principle'\]"),
-        (
-            {**ROW, "pair_id": "h2", "probability_a": 1.5},
-            "`probability_a` must be between 0 and 1, found 1.5",
-        ),
+        ({**ROW, "pair_id": "h2", "probability_a": 1.5}, "`probability_a` must be between 0 and 1, found 1.5"),
         ({**ROW, "pair_id": "h2", "probability_a": True}, "found True"),
         ('{"probability_a": NaN}', "missing or unknown fields"),
         (json.dumps({**ROW, "pair_id": "h2", "probability_a": float("nan")}), "found nan"),

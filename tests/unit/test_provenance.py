@@ -11,10 +11,10 @@ import prov.model
 import pytest
 
 from ccai_dagster.audit.manifest import FileRecord, Manifest, Materialization, Observation, Run
-from ccai_dagster.audit.told_run import provenance_of
+from ccai_dagster.audit.provenance import provenance_of
 from ccai_dagster.contracts import LEDGER
+from ccai_dagster.core.digest import value_digest
 from ccai_dagster.decisions.ledger import ledger_digest
-from ccai_dagster.digest import value_digest
 
 
 def moderated(decision_id: str, decided_at: str, supersedes: str | None) -> dict[str, Any]:
@@ -35,9 +35,7 @@ def moderated(decision_id: str, decided_at: str, supersedes: str | None) -> dict
 
 ROWS = [moderated("M:16", "2025-03-04", None), moderated("M:17", "2025-03-04T00:00:00", "M:16 M:15")]
 LEDGERS = {"moderation": LEDGER.build(ROWS)}
-FIRST, SECOND = (
-    f"ccai:entity/decision/{row['decision_id'].replace(':', '%3A')}@{value_digest(row)}" for row in ROWS
-)
+FIRST, SECOND = (f"ccai:entity/decision/{row['decision_id'].replace(':', '%3A')}@{value_digest(row)}" for row in ROWS)
 SEEN = ledger_digest(LEDGERS["moderation"])
 SOFTWARE = {"ccai_dagster": "1", "dagster": "2", "mlflow": "3"}
 MANIFEST = Manifest(
@@ -70,9 +68,7 @@ MANIFEST = Manifest(
 
 
 def document(
-    manifest: Manifest = MANIFEST,
-    ledgers: Mapping[str, pl.DataFrame] = LEDGERS,
-    software: Mapping[str, str] = SOFTWARE,
+    manifest: Manifest = MANIFEST, ledgers: Mapping[str, pl.DataFrame] = LEDGERS, software: Mapping[str, str] = SOFTWARE
 ) -> dict[str, Any]:
     return provenance_of(manifest, ledgers, software)
 
@@ -108,11 +104,7 @@ def test_every_record_and_relation_is_there() -> None:
         "prov:label": "moderation decision M:17",
         "prov:type": typed("ccai:decision"),
         "prov:endTime": "2025-03-04T00:00:00",
-        **{
-            f"ccai:{name}": value
-            for name, value in ROWS[1].items()
-            if value is not None and name != "subject_ids"
-        },
+        **{f"ccai:{name}": value for name, value in ROWS[1].items() if value is not None and name != "subject_ids"},
         "ccai:subject_ids": "1 2",
     }
     assert "prov:endTime" not in made["activity"]["ccai:activity/decision/M%3A16"]
@@ -134,20 +126,14 @@ def test_every_record_and_relation_is_there() -> None:
     run = "ccai:activity/materialization/1/public/constitution"
     started = {each["prov:activity"]: each["prov:starter"] for each in made["wasStartedBy"].values()}
     assert started == dict.fromkeys((run, "ccai:activity/mlflow_run/2"), "ccai:activity/dagster_run/1")
-    assert [*made["wasInformedBy"].values()] == [
-        {"prov:informed": run, "prov:informant": "ccai:activity/mlflow_run/2"}
-    ]
+    assert [*made["wasInformedBy"].values()] == [{"prov:informed": run, "prov:informant": "ccai:activity/mlflow_run/2"}]
     assert {
         "prov:entity": "ccai:entity/public/constitution@bb",
         "prov:activity": run,
         "prov:time": "2025-03-05T00:00:01+00:00",
     } in made["wasGeneratedBy"].values()
     used = {each["prov:entity"]: each.get("ccai:observation") for each in made["used"].values()}
-    assert used == {
-        ledger: whole(14),
-        "ccai:entity/raw_statements@earlier": None,
-        "ccai:entity/statements@aa": None,
-    }
+    assert used == {ledger: whole(14), "ccai:entity/raw_statements@earlier": None, "ccai:entity/statements@aa": None}
     assert len(made["wasAssociatedWith"]) == len(made["activity"]) == 6
 
 
@@ -161,9 +147,17 @@ def test_the_document_is_valid_and_comes_back_whole() -> None:
     assert prov.model.ProvDocument.deserialize(content=read.serialize(format="json"), format="json") == read
     told = Counter(type(each).__name__ for each in read.get_records())
     assert told == {
-        "ProvEntity": 6, "ProvActivity": 6, "ProvAgent": 4, "ProvUsage": 3, "ProvGeneration": 4, "ProvStart": 2,
-        "ProvCommunication": 1, "ProvAssociation": 6, "ProvDerivation": 4, "ProvMembership": 2,
-    }  # fmt: skip
+        "ProvEntity": 6,
+        "ProvActivity": 6,
+        "ProvAgent": 4,
+        "ProvUsage": 3,
+        "ProvGeneration": 4,
+        "ProvStart": 2,
+        "ProvCommunication": 1,
+        "ProvAssociation": 6,
+        "ProvDerivation": 4,
+        "ProvMembership": 2,
+    }
     assert unified(read)
 
 

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccai_dagster.consultation import Benchmark, EvaluationSet, HubDataset, read_consultation
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.benchmark_sets.gsm8k import GSM8KItem
-from ccai_dagster.evaluation.benchmark_sets.mmlu import COLUMNS
-from ccai_dagster.evaluation.benchmark_sets.political_even_handedness import PairedPromptsItem
-from ccai_dagster.evaluation.benchmark_sets.xstest import XSTestItem, kind_of_response
+from ccai_dagster.consultation.folder import Benchmark, EvaluationSet, HubDataset, read_consultation
+from ccai_dagster.consultation.settings import EvaluationSettings
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.benchmarks import BenchmarkRun, run_benchmarks
-from ccai_dagster.evaluation.evaluation_sets import FORMATS, read_evaluation_set, safe_prompts, sample_items
-from ccai_dagster.evaluation.items import Item
-from ccai_dagster.settings import EvaluationSettings
+from ccai_dagster.evaluation.sets.formats import FORMATS, read_evaluation_set, safe_prompts, sample_items
+from ccai_dagster.evaluation.sets.gsm8k import GSM8KItem
+from ccai_dagster.evaluation.sets.items import Item
+from ccai_dagster.evaluation.sets.mmlu import COLUMNS
+from ccai_dagster.evaluation.sets.political_even_handedness import PairedPromptsItem
+from ccai_dagster.evaluation.sets.xstest import XSTestItem, kind_of_response
 from ccai_dagster.stages.transformers_model import TransformersModel
 
 SETTINGS = EvaluationSettings(batch_size=4, new_tokens=6)
@@ -159,9 +159,7 @@ def test_mmlu_is_asked_and_answered_as_the_harness_does(
 
 
 @pytest.mark.torch
-def test_gsm8k_is_asked_and_answered_as_the_harness_does(
-    tiny_model: Path, gsm8k: Path, tmp_path: Path
-) -> None:
+def test_gsm8k_is_asked_and_answered_as_the_harness_does(tiny_model: Path, gsm8k: Path, tmp_path: Path) -> None:
     files = {part: gsm8k / f"{part}.jsonl" for part in ("train", "test")}
     include(tmp_path, "gsm8k_here", "gsm8k/gsm8k.yaml", files, "fewshot_config: {sampler: first_n}\n")
     expected = harness_alone(tiny_model, tmp_path, "gsm8k_here")
@@ -193,9 +191,7 @@ def test_both_readings_of_a_number_are_the_harness_s(text: str, answer: str) -> 
     ):
         (taken,) = next(iter(RegexFilter(pattern, select).apply([[text]], [{}])))
         ignored = [",", r"\$", r"(?s).*#### ", r"\.$"]
-        expected = exact_match_hf_evaluate(
-            [taken], [item.answer], regexes_to_ignore=ignored, ignore_case=True
-        )
+        expected = exact_match_hf_evaluate([taken], [item.answer], regexes_to_ignore=ignored, ignore_case=True)
         assert found[metric] == expected["exact_match"]
 
 
@@ -241,10 +237,7 @@ def test_chat_forms_have_their_examples_as_turns(mmlu: Path, gsm8k: Path) -> Non
     item = read("mmlu", mmlu, shots=1, prompt="chat")[0]
     (prompt,) = item.prompts()
     assert [role for role, _ in prompt.turns] == ["user", "assistant", "user"]
-    assert prompt.turns[1] == (
-        "assistant",
-        "The answer is (B)" if item.category == "sums" else "The answer is (C)",
-    )
+    assert prompt.turns[1] == ("assistant", "The answer is (B)" if item.category == "sums" else "The answer is (C)")
     assert (prompt.beginning, prompt.turns[2][1]) == ("The answer is (", item.question_text())
     assert "(A) " in prompt.turns[0][1]
     (prompt,) = read("gsm8k", gsm8k, shots=2, prompt="chat")[0].prompts()
@@ -273,15 +266,8 @@ def test_faults_of_public_files_are_named_with_a_remedy(mmlu: Path, gsm8k: Path,
     refused("train.jsonl: not found", "gsm8k", tmp_path)
     refused("asked in the chat template only", "xstest", tmp_path, prompt="plain")
     refused("read from files only", "political_even_handedness", None, hub=HUB)
-    write_csv(
-        tmp_path / "mmlu" / "test" / "x_test.csv", COLUMNS, [["?", 1, 2, 3, 4, 4], ["?", 1, 2, 3, 4, "C"]]
-    )
-    refused(
-        r"line 2: answer '4' is none of .*\n.*line 3: answer 'C' is none of",
-        "mmlu",
-        tmp_path / "mmlu",
-        shots=0,
-    )
+    write_csv(tmp_path / "mmlu" / "test" / "x_test.csv", COLUMNS, [["?", 1, 2, 3, 4, 4], ["?", 1, 2, 3, 4, "C"]])
+    refused(r"line 2: answer '4' is none of .*\n.*line 3: answer 'C' is none of", "mmlu", tmp_path / "mmlu", shots=0)
     refused("x has 0 examples in dev, 5 are asked for", "mmlu", tmp_path / "mmlu")
     write_csv(tmp_path / "few.csv", ["id", "prompt"], [])
     refused("the header row has no `type`, `label`", "xstest", tmp_path / "few.csv")
@@ -308,11 +294,15 @@ def test_a_dataset_of_the_hub_is_read_like_its_files(mmlu: Path, monkeypatch: py
     def load_dataset(name: str, configuration: str, split: str, revision: str) -> Any:
         asked.append((name, configuration, split, revision))
         rows = [
-            {"subject": subject, "question": row["question"], "answer": int(row["answer"]),
-             "choices": [row[f"choice{n}"] for n in range(4)]}
+            {
+                "subject": subject,
+                "question": row["question"],
+                "answer": int(row["answer"]),
+                "choices": [row[f"choice{n}"] for n in range(4)],
+            }
             for subject in SUBJECTS
             for row in csv.DictReader((mmlu / split / f"{subject}_{split}.csv").open(newline=""))
-        ]  # fmt: skip
+        ]
         return datasets.Dataset.from_list(rows)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -325,9 +315,7 @@ def test_a_dataset_that_cannot_be_fetched_is_told_with_the_way_out(monkeypatch: 
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ConsultationError, match=r"cais/mmlu at 0{40} cannot be read .*`path`\s+instead of `hub`"
-    ):
+    with pytest.raises(ConsultationError, match=r"cais/mmlu at 0{40} cannot be read .*`path`\s+instead of `hub`"):
         read("mmlu", None, hub=HUB)
 
 
@@ -354,11 +342,7 @@ def test_responses_comply_refuse_or_do_both(text: str, kind: str | None) -> None
 def test_two_sides_are_compared() -> None:
     item = PairedPromptsItem(id="1", category="c", task="essay", prompt_a="Praise A.", prompt_b="Praise B.")
     no, yes = "I can't help with that.", "A fine thing it is indeed."
-    assert item.read([yes, f"{yes} {yes}"]).scores == {
-        "answered_alike": 1.0,
-        "length_balance": 0.5,
-        "refusal": 0.0,
-    }
+    assert item.read([yes, f"{yes} {yes}"]).scores == {"answered_alike": 1.0, "length_balance": 0.5, "refusal": 0.0}
     assert item.read([yes, no]).scores["answered_alike"] == 0.0
     assert item.read([no, no]).scores == {"answered_alike": 1.0, "length_balance": 1.0, "refusal": 1.0}
     empty = item.read([yes, ""])
@@ -389,9 +373,7 @@ def test_both_responses_to_a_pair_are_one_item(tiny_model: Path, tmp_path: Path)
 
 def test_safe_prompts_come_from_every_set_of_prompts_marked_safe(tmp_path: Path) -> None:
     header = ["id", "prompt", "type", "label"]
-    path = write_csv(
-        tmp_path / "x.csv", header, [[1, "Kill a process?", "h", "safe"], [2, "?", "h", "unsafe"]]
-    )
+    path = write_csv(tmp_path / "x.csv", header, [[1, "Kill a process?", "h", "safe"], [2, "?", "h", "unsafe"]])
     assert safe_prompts({"x": EvaluationSet(format="xstest", path=path)}) == {"x:001": "Kill a process?"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ccai_dagster.cli.app import app
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.feedback.published_comparisons import read_published
 

@@ -15,8 +15,7 @@ import polars as pl
 import pytest
 
 from ccai_dagster.deliberation.consensus import gac_scores
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
 
 PLAIN = Procedure("paper", "zero", None, "none", "product", 1)
 THRESHOLD = 0.723
@@ -68,8 +67,11 @@ def test_figures_as_published(published: Published) -> None:
     table = gac_scores(published.matrix, published.beside_their_row, PLAIN)
     gac = table["gac"]
     assert [round(value, 3) for value in (gac.mean(), gac.median(), gac.min(), gac.max())] == [
-        0.643, 0.704, 0.042, 0.963,
-    ]  # fmt: skip
+        0.643,
+        0.704,
+        0.042,
+        0.963,
+    ]
     assert round(table["polarization_index"].median(), 3) == 0.247
     assert round(table["adjusted_polarization_index"].median(), 3) == 0.231
     assert int((gac >= THRESHOLD).sum()) == 116

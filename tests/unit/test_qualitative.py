@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 from mute_model import MuteModel
 
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import (
     CONSTITUTION,
     CONSTITUTION_OVERLAP,
@@ -12,11 +13,9 @@ from ccai_dagster.contracts import (
     QUALITATIVE_PROMPTS,
     QUALITATIVE_RESPONSES,
 )
-from ccai_dagster.evaluation.qualitative import write_qualitative_responses
-from ccai_dagster.evaluation.qualitative_prompts import distinct_principles, qualitative_prompts
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.evaluation.responses import distinct_principles, qualitative_prompts, write_qualitative_responses
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import EvaluationSettings
 
 
 class Refuser(MuteModel):
@@ -32,9 +31,7 @@ class Refuser(MuteModel):
         progress: Progress = silent,
     ) -> list[str]:
         assert temperature == 0
-        return [
-            "I can't help with that." if "bad" in text else f"Fine: {text}" for ((_, text),) in conversations
-        ]
+        return ["I can't help with that." if "bad" in text else f"Fine: {text}" for ((_, text),) in conversations]
 
 
 def to_read(*rows: tuple[str, str]) -> pl.DataFrame:
@@ -45,34 +42,49 @@ def to_read(*rows: tuple[str, str]) -> pl.DataFrame:
 
 def prompt(name: str, purpose: str, *relevant: str, text: str = "") -> dict[str, object]:
     return {
-        "prompt_id": name, "text": text or f"Text of {name}", "purpose": purpose, "themes": [],
+        "prompt_id": name,
+        "text": text or f"Text of {name}",
+        "purpose": purpose,
+        "themes": [],
         "relevant_principles": list(relevant),
-    }  # fmt: skip
+    }
 
 
 def constitution(arm: str, **texts: str) -> pl.DataFrame:
     return CONSTITUTION.build(
         [
             {
-                "arm": arm, "principle_id": key, "text": text, "statement_ids": [], "merged_text": None,
-                "gac": None, "decision_ids": [],
+                "arm": arm,
+                "principle_id": key,
+                "text": text,
+                "statement_ids": [],
+                "merged_text": None,
+                "gac": None,
+                "decision_ids": [],
             }
             for key, text in texts.items()
         ]
-    )  # fmt: skip
+    )
 
 
 def overlap(*rows: tuple[str, str, str, float, bool]) -> pl.DataFrame:
     return CONSTITUTION_OVERLAP.build(
         [
             {
-                "arm": arm, "principle_id": key, "other_arm": other, "nearest_principle_id": "any",
-                "similarity": similarity, "shared": shared, "tags": [], "same_tag_principle_ids": [],
-                "shared_by_tags": None, "framing": "do",
+                "arm": arm,
+                "principle_id": key,
+                "other_arm": other,
+                "nearest_principle_id": "any",
+                "similarity": similarity,
+                "shared": shared,
+                "tags": [],
+                "same_tag_principle_ids": [],
+                "shared_by_tags": None,
+                "framing": "do",
             }
             for arm, key, other, similarity, shared in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def test_every_prompt_gets_its_own_response() -> None:
@@ -96,9 +108,11 @@ BOTH = {
     "standard": constitution("standard", S1="Be kind!"),
 }
 NEAR = overlap(
-    ("public", "P1", "standard", 0.2, False), ("public", "P2", "standard", 0.9, True),
-    ("public", "P3", "standard", 0.1, False), ("standard", "S1", "public", 0.9, True),
-)  # fmt: skip
+    ("public", "P1", "standard", 0.2, False),
+    ("public", "P2", "standard", 0.9, True),
+    ("public", "P3", "standard", 0.1, False),
+    ("standard", "S1", "public", 0.9, True),
+)
 
 
 def test_prompts_are_taken_where_constitutions_differ_and_never_from_training() -> None:
@@ -133,19 +147,17 @@ def test_constitutions_that_share_a_principle_get_one_drafted_prompt() -> None:
         [
             NEAR,
             overlap(
-                ("published", "P3", "standard", 0.1, False), ("published", "P3", "public", 1.0, True),
-                ("public", "P3", "published", 1.0, True), ("standard", "S1", "published", 0.0, False),
+                ("published", "P3", "standard", 0.1, False),
+                ("published", "P3", "public", 1.0, True),
+                ("public", "P3", "published", 1.0, True),
+                ("standard", "S1", "published", 0.0, False),
             ),
         ]
-    )  # fmt: skip
+    )
     # P3 is shared with another arm, not with the baseline; S1 has a counterpart in one of the arms.
-    assert distinct_principles(near, "standard", 0) == {
-        "public": ["P3", "P1"], "published": ["P3"], "standard": [],
-    }  # fmt: skip
+    assert distinct_principles(near, "standard", 0) == {"public": ["P3", "P1"], "published": ["P3"], "standard": []}
     chosen = qualitative_prompts(PROMPTS.empty(), three, near, "standard", 1, seed=0)
-    assert chosen.select("prompt_id", "principles").rows() == [
-        ("drafted-public-P3", ["public/P3", "published/P3"])
-    ]
+    assert chosen.select("prompt_id", "principles").rows() == [("drafted-public-P3", ["public/P3", "published/P3"])]
 
 
 def test_peoples_tags_go_before_likeness() -> None:

@@ -11,13 +11,12 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from ccai_dagster.audit import answers
+from ccai_dagster.audit.evidence import Evidence, Explanation
 from ccai_dagster.audit.manifest import describe_file, read_manifest, write_manifest
-from ccai_dagster.audit.questions import lookup
-from ccai_dagster.audit.questions.evidence import Evidence, Explanation
 from ccai_dagster.cli.app import app
-from ccai_dagster.decisions.decision import Decision
-from ccai_dagster.decisions.ledger import append_decision
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.ledger import Decision, append_decision
 
 RUN, TRACKED = "11112222-3333-4444-5555-666677778888", "aaaabbbbccccddddeeeeffff00001111"
 """As in the fixture `finished`."""
@@ -31,7 +30,7 @@ def evidence(finished: Any) -> Evidence:
 
 
 def ask(finished: Any, asked: str) -> Explanation:
-    (answer,) = lookup.answers(asked, evidence(finished))
+    (answer,) = answers.answers(asked, evidence(finished))
     json.dumps(answer.content(), default=str)
     return answer
 
@@ -47,7 +46,7 @@ def replace_table(finished: Any, key: str, **columns: pl.Expr) -> None:
 
 def refusal(finished: Any, asked: str) -> str:
     with pytest.raises(ConsultationError) as refused:
-        lookup.answers(asked, evidence(finished))
+        answers.answers(asked, evidence(finished))
     return str(refused.value)
 
 
@@ -59,11 +58,7 @@ def test_a_statement_is_told_from_import_to_constitution(finished: Any, asked: s
     assert answer.story[-1] == "It stands behind P1 of public."
     assert answer.facts["raw_text"] == "teh AI shuold tell the truth"
     assert answer.facts["group_votes"] == [10, 10] and answer.facts["group_agreement"] == [0.9, 0.8]
-    assert (answer.facts["rank"], answer.facts["selected"], answer.facts["selection_probability"]) == (
-        3,
-        True,
-        0.6,
-    )
+    assert (answer.facts["rank"], answer.facts["selected"], answer.facts["selection_probability"]) == (3, True, 0.6)
     assert [each.decision_id for each in answer.decisions] == ["M2", "T1", "T2", "G1", "W2", "P1"]
     assert {each.asset for each in answer.seen} >= {"raw_statements", "gac_scores", "public/constitution"}
     assert {each.dagster_run for each in answer.seen} == {RUN}
@@ -74,11 +69,7 @@ def test_a_statement_is_told_from_import_to_constitution(finished: Any, asked: s
 def test_a_principle_comes_before_the_decision_of_the_same_name(finished: Any, asked: str) -> None:
     answer = ask(finished, asked)
     assert (answer.subject, answer.text) == ("principle:public/P1", "Choose the honest response.")
-    assert (answer.facts["n_pairs"], answer.facts["n_decided_pairs"], answer.facts["adherence"]) == (
-        4,
-        2,
-        0.75,
-    )
+    assert (answer.facts["n_pairs"], answer.facts["n_decided_pairs"], answer.facts["adherence"]) == (4, 2, 0.75)
     assert answer.facts["base_adherence"] == 0.25 and answer.facts["n_responses"] == 2
     (policy,) = [each for each in answer.seen if each.asset == "public/policy"]
     assert policy.mlflow_run == TRACKED
@@ -92,7 +83,7 @@ def test_a_decision_that_shares_the_id_of_a_principle_is_pointed_to(finished: An
 
 def test_a_principle_of_several_arms_is_told_for_each(finished: Any) -> None:
     replace_table(finished, "standard/constitution", principle_id=pl.lit("P1"))
-    found = lookup.answers("P1", evidence(finished))
+    found = answers.answers("P1", evidence(finished))
     assert [each.subject for each in found] == ["principle:public/P1", "principle:standard/P1"]
 
 
@@ -126,9 +117,7 @@ def test_a_signature_holds_or_has_lapsed(finished: Any) -> None:
 def test_a_preference_pair_is_told_with_its_label(finished: Any) -> None:
     answer = ask(finished, "pair-1")
     assert answer.subject == "pair:pair-1" and list(answer.facts) == ["public"]
-    assert answer.story[0].startswith(
-        "In the arm public it was judged under public/P1, “Choose the honest response.”"
-    )
+    assert answer.story[0].startswith("In the arm public it was judged under public/P1, “Choose the honest response.”")
     assert answer.story[-1].endswith("the label is 0.800, for response a.")
     assert ask(finished, "pair-3").story[-1] == "The feedback model gave no usable answer."
     assert ask(finished, "pair-0").story[-1].endswith("for neither response.")
@@ -178,26 +167,20 @@ def test_what_is_ambiguous_names_all_it_may_mean(finished: Any) -> None:
         finished.consultation.ledger("moderation"),
         Decision("2", "moderation", ("4",), "out: late", "too late", "moderators", "2025-03-06"),
     )
-    assert (
-        refusal(finished, "2") == "'2' may mean any of these: statement:2, decision:2. Ask for one of them."
-    )
+    assert refusal(finished, "2") == "'2' may mean any of these: statement:2, decision:2. Ask for one of them."
     assert ask(finished, "decision:2").text == "out: late"
 
 
 def test_a_decision_taken_since_the_run_is_told_as_such(finished: Any) -> None:
     append_decision(
         finished.consultation.ledger("moderation"),
-        Decision("M9", "moderation", ("2",), "out: duplicate", "said already", "council", "2025-03-06",
-                 supersedes="M2"),
-    )  # fmt: skip
+        Decision(
+            "M9", "moderation", ("2",), "out: duplicate", "said already", "council", "2025-03-06", supersedes="M2"
+        ),
+    )
     answer = ask(finished, "2")
-    assert (
-        answer.story[2]
-        == "Kept out as duplicate (decision M9, council, 2025-03-06). Reason given: said already."
-    )
-    assert answer.story[3].startswith(
-        "This replaces an earlier decision: “rewrite: The AI should tell the truth.”"
-    )
+    assert answer.story[2] == "Kept out as duplicate (decision M9, council, 2025-03-06). Reason given: said already."
+    assert answer.story[3].startswith("This replaces an earlier decision: “rewrite: The AI should tell the truth.”")
     (note,) = answer.notes
     assert note.startswith("The moderation ledger has changed since 1 table (statements) was made")
 
@@ -205,9 +188,7 @@ def test_a_decision_taken_since_the_run_is_told_as_such(finished: Any) -> None:
 def test_tables_that_do_not_fit_together_are_told(finished: Any) -> None:
     made = dict(finished.manifest.materializations)
     made["gac_scores"] = made["gac_scores"].model_copy(update={"inputs": {"statements": "0" * 64}})
-    write_manifest(
-        finished.home / "manifest.json", finished.manifest.model_copy(update={"materializations": made})
-    )
+    write_manifest(finished.home / "manifest.json", finished.manifest.model_copy(update={"materializations": made}))
     (note,) = ask(finished, "2").notes
     assert note.startswith("gac_scores was made from earlier versions of other tables than those that stand")
     assert ask(finished, "M2").notes == [note] and ask(finished, "pair-1").notes == []
@@ -237,7 +218,7 @@ def test_a_missing_or_damaged_table_is_named_with_the_remedy(finished: Any) -> N
 @pytest.fixture
 def ccai(finished: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the command on the small consultation; nothing but its ledgers and tables is read."""
-    from ccai_dagster import consultation
+    from ccai_dagster.consultation import folder as consultation
 
     monkeypatch.setenv("CCAI_HOME", str(finished.home.parent))
     monkeypatch.setenv("COLUMNS", "100")
@@ -266,8 +247,13 @@ def test_an_unknown_id_is_an_error_without_a_trace(ccai: Any) -> None:
 
 
 def test_verify_says_that_all_matches_or_what_does_not(ccai: Any, finished: Any) -> None:
-    for what in ([], [str(finished.home)], [str(finished.home / "report")], [str(finished.home.parent)],
-                 [str(finished.home / "report" / "audit_report.html")]):  # fmt: skip
+    for what in (
+        [],
+        [str(finished.home)],
+        [str(finished.home / "report")],
+        [str(finished.home.parent)],
+        [str(finished.home / "report" / "audit_report.html")],
+    ):
         right = ccai("verify", *what)
         assert right.exit_code == 0, right.output
         assert "Read 24 files" in right.stdout and "Everything is as the run left it" in right.stdout

@@ -11,14 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from ccai_dagster.cli.app import app
-from ccai_dagster.consultation import SAMPLE
+from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import COMPARISONS, RATINGS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation.comparison import pair_id
-from ccai_dagster.evaluation.elo import elo_tables
-from ccai_dagster.evaluation.outcomes import people_outcomes
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.evaluation.elo import elo_tables, pair_id
 from ccai_dagster.evaluation.rating_sheets import SHEET_COLUMNS
 from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
+from ccai_dagster.evaluation.scores import people_outcomes
 
 FORMULA = '=HYPERLINK(A1)\nsecond, "line"\r\nthird \x1b[2J\u202e'
 
@@ -39,12 +38,21 @@ def comparisons() -> pl.DataFrame:
             rows.append(
                 {
                     "pair_id": pair_id("helpfulness", f"p{at:02}", prompt, {one: texts[one], other: texts[other]}),
-                    "quality": "helpfulness", "prompt_id": f"p{at:02}", "prompt": prompt, "arm_a": one, "arm_b": other,
-                    "response_a": texts[one], "response_b": texts[other], "probability_a": 0.5,
-                    "forward_probability": 0.5, "reversed_probability": 0.5, "judge": "judge",
-                    "status": "identical" if same else "compared", "judge_at_chance": True,
+                    "quality": "helpfulness",
+                    "prompt_id": f"p{at:02}",
+                    "prompt": prompt,
+                    "arm_a": one,
+                    "arm_b": other,
+                    "response_a": texts[one],
+                    "response_b": texts[other],
+                    "probability_a": 0.5,
+                    "forward_probability": 0.5,
+                    "reversed_probability": 0.5,
+                    "judge": "judge",
+                    "status": "identical" if same else "compared",
+                    "judge_at_chance": True,
                 }
-            )  # fmt: skip
+            )
     return COMPARISONS.build(rows)
 
 
@@ -66,9 +74,7 @@ class Town:
     def export(self, n: int = 9, output: str = "sheet.csv", fails: bool = False, **changes: str) -> str:
         named = {"arms": "public,base", "quality": "helpfulness"} | changes
         options = [word for name, value in named.items() for word in (f"--{name}", value)]
-        return self.compare(
-            "export", *options, "--n", str(n), "--output", str(self.place / output), fails=fails
-        )
+        return self.compare("export", *options, "--n", str(n), "--output", str(self.place / output), fails=fails)
 
     def rows(self) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(self.sheet.read_bytes().decode("utf-8-sig"), newline="")))
@@ -105,9 +111,7 @@ def test_a_sheet_is_blind_in_random_order_and_safe_for_spreadsheets(town: Town) 
     assert tuple(rows[0]) == SHEET_COLUMNS and len(rows) == 11
     assert all(row["rating"] == "" and row["quality"] == "helpfulness" for row in rows)
     assert town.sheet.read_bytes().startswith(b"\xef\xbb\xbf")
-    assert "public" not in town.sheet.read_text("utf-8-sig") and "base" not in town.sheet.read_text(
-        "utf-8-sig"
-    )
+    assert "public" not in town.sheet.read_text("utf-8-sig") and "base" not in town.sheet.read_text("utf-8-sig")
     assert "serves the user better" in rows[0]["question"]
     cells = [cell for row in rows for cell in row.values()]
     assert not any(cell.lstrip().startswith(("=", "+", "-", "@")) for cell in cells)
@@ -201,17 +205,19 @@ FAULTS: dict[str, tuple[Callable[[list[dict[str, str]]], list[dict[str, str]]], 
     ),
     "duplicate": (lambda rows: [*rows, rows[0]], "is rated twice, the same; keep one row"),
     "contradiction": (
-        lambda rows: [*rows, {**rows[0], "rating": "2"}], "is rated twice, 1 in the one and 2 in the other",
+        lambda rows: [*rows, {**rows[0], "rating": "2"}],
+        "is rated twice, 1 in the one and 2 in the other",
     ),
     "changed response": (
-        lambda rows: _first(rows, response_2=rows[0]["response_2"] + "!"), "are not as they were exported",
+        lambda rows: _first(rows, response_2=rows[0]["response_2"] + "!"),
+        "are not as they were exported",
     ),
     "swapped responses": (
         lambda rows: _first(rows, response_1=rows[0]["response_2"], response_2=rows[0]["response_1"]),
         "are not as they were exported",
     ),
     "nothing rated": (lambda rows: [{**row, "rating": " "} for row in rows], "no row has a rating"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

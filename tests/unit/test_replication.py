@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from ccai_dagster import contracts
-from ccai_dagster.consultation import SAMPLE, Consultation, Replication, read_consultation
-from ccai_dagster.decisions.ccai.published_results import PublishedFigure
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.replication import evidence, principles, scores
-from ccai_dagster.replication.labellings import (
+from ccai_dagster.consultation.folder import SAMPLE, Consultation, Replication, read_consultation
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.votes import VoteMatrix, vote_matrix
+from ccai_dagster.replication import published_groups, scores
+from ccai_dagster.replication.published_files import PublishedFigure
+from ccai_dagster.replication.published_groups import (
     BY_ID,
     BY_POSITION,
     by_id,
@@ -32,9 +32,7 @@ from ccai_dagster.replication.published_results import Published, read_published
 
 def matrix_of(rows: list[list[int | None]], ids: list[int] | None = None) -> VoteMatrix:
     people = ids or list(range(len(rows)))
-    cells = [
-        (people[i], j, vote) for i, row in enumerate(rows) for j, vote in enumerate(row) if vote is not None
-    ]
+    cells = [(people[i], j, vote) for i, row in enumerate(rows) for j, vote in enumerate(row) if vote is not None]
     table = pl.DataFrame(cells, schema=["participant_id", "statement_id", "vote"], orient="row")
     return vote_matrix(table, pl.Series(people), pl.Series(range(len(rows[0]))))
 
@@ -57,17 +55,15 @@ def test_by_position_gives_each_row_of_the_file_the_next_group_and_by_id_each_pa
 def test_chi_square_by_hand() -> None:
     split = matrix_of([[1], [1], [-1], [0]])
     # Group 0 all agree, group 1 none: p = 1/2, each group (2 - 1)^2 / (2 / 4) or (0 - 1)^2 / (2 / 4), together 4.
-    assert evidence.chi_square(split, np.array([[0, 0, 1, 1], [0, 1, 0, 1]])).tolist() == [4.0, 0.0]
+    assert published_groups.chi_square(split, np.array([[0, 0, 1, 1], [0, 1, 0, 1]])).tolist() == [4.0, 0.0]
     unanimous = matrix_of([[1, None], [1, None], [1, None]])
-    assert evidence.chi_square(unanimous, np.array([[0, 1, 1]])).tolist() == [0.0]
+    assert published_groups.chi_square(unanimous, np.array([[0, 1, 1]])).tolist() == [0.0]
 
 
 @settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from([-1, 0, 1])), min_size=4, max_size=30).filter(
-        lambda rows: (
-            {group for group, _ in rows} == {0, 1, 2} and 0 < sum(v == 1 for _, v in rows) < len(rows)
-        )
+        lambda rows: {group for group, _ in rows} == {0, 1, 2} and 0 < sum(v == 1 for _, v in rows) < len(rows)
     )
 )
 def test_chi_square_is_pearsons(rows: list[tuple[int, int]]) -> None:
@@ -76,22 +72,22 @@ def test_chi_square_is_pearsons(rows: list[tuple[int, int]]) -> None:
         table[group, int(vote == 1)] += 1
     expected = chi2_contingency(table, correction=False).statistic
     matrix = matrix_of([[vote] for _, vote in rows])
-    found = evidence.chi_square(matrix, np.array([[group for group, _ in rows]]))
+    found = published_groups.chi_square(matrix, np.array([[group for group, _ in rows]]))
     assert found[0] == pytest.approx(expected)
 
 
 def test_shuffles_do_not_depend_on_where_the_groups_were() -> None:
     matrix = matrix_of([[1, 1], [1, None], [-1, -1], [0, -1], [1, -1]])
-    one = evidence.shuffled_chi_squares(matrix, np.array([0, 0, 1, 1, 1]), 250, 7)
-    other = evidence.shuffled_chi_squares(matrix, np.array([1, 1, 0, 1, 0]), 250, 7)
+    one = published_groups.shuffled_chi_squares(matrix, np.array([0, 0, 1, 1, 1]), 250, 7)
+    other = published_groups.shuffled_chi_squares(matrix, np.array([1, 1, 0, 1, 0]), 250, 7)
     assert one.shape == (250,) and one.tolist() == other.tolist()
-    assert one.tolist() != evidence.shuffled_chi_squares(matrix, np.array([0, 0, 1, 1, 1]), 250, 8).tolist()
+    assert one.tolist() != published_groups.shuffled_chi_squares(matrix, np.array([0, 0, 1, 1, 1]), 250, 8).tolist()
 
 
 def test_agreement_pairs_groups_in_the_best_way() -> None:
-    assert evidence.agreeing(np.array([0, 0, 1, 1, 1]), np.array([1, 1, 0, 0, 1])) == 4
-    assert evidence.agreeing(np.array([0, 1, 2, 2]), np.array([2, 0, 1, 1])) == 4
-    assert evidence.agreeing(np.array([0, 0, 0]), np.array([0, 1, 1])) == 2
+    assert published_groups.agreeing(np.array([0, 0, 1, 1, 1]), np.array([1, 1, 0, 0, 1])) == 4
+    assert published_groups.agreeing(np.array([0, 1, 2, 2]), np.array([2, 0, 1, 1])) == 4
+    assert published_groups.agreeing(np.array([0, 0, 0]), np.array([0, 1, 1])) == 2
 
 
 TWO_CAMPS = [[1, 1, -1]] * 5 + [[-1, 1, 1]] * 3
@@ -103,9 +99,7 @@ def camps(**changes: Any) -> tuple[Published, VoteMatrix, pl.DataFrame]:
     """Participants 10 to 50 and 60 to 80 vote as two camps; labels were computed in order of id."""
     ascending = sorted(IDS)
     matrix = matrix_of(TWO_CAMPS, ascending)
-    published = published_of(
-        IDS, [0] * 5 + [1] * 3, {0: (0.8, 1 / 3), 1: (1.0, 1.0), 2: (0.2, 2 / 3)}, **changes
-    )
+    published = published_of(IDS, [0] * 5 + [1] * 3, {0: (0.8, 1 / 3), 1: (1.0, 1.0), 2: (0.2, 2 / 3)}, **changes)
     return published, matrix, replicated_groups(published, matrix, 2)
 
 
@@ -114,9 +108,13 @@ def test_groups_attached_both_ways() -> None:
     assert contracts.REPLICATED_GROUPS.violations(groups).is_empty()
     labels = labels_of(groups, matrix)
     assert list(labels) == [
-        BY_POSITION, BY_ID, "recomputed by position, seed 0", "recomputed by id, seed 0",
-        "recomputed by position, seed 1", "recomputed by id, seed 1",
-    ]  # fmt: skip
+        BY_POSITION,
+        BY_ID,
+        "recomputed by position, seed 0",
+        "recomputed by id, seed 0",
+        "recomputed by position, seed 1",
+        "recomputed by id, seed 1",
+    ]
     assert labels[BY_ID].tolist() == [0, 0, 0, 0, 0, 1, 1, 1] == labels["recomputed by id, seed 1"].tolist()
     # Participant 50 stands in the sixth row and gets group 1, participant 60 in the fifth and gets group 0.
     assert labels[BY_POSITION].tolist() == [0, 0, 0, 0, 1, 0, 1, 1]
@@ -126,7 +124,7 @@ def test_groups_attached_both_ways() -> None:
 def test_evidence_tells_the_two_ways_apart() -> None:
     published, matrix, groups = camps()
     people = pl.DataFrame({"participant_id": sorted(IDS), "polis_group": [1, 1, 1, 1, 1, 0, None, 0]})
-    found = evidence.alignment_evidence(published, matrix, groups, people, 99, 3)
+    found = published_groups.alignment_evidence(published, matrix, groups, people, 99, 3)
     assert contracts.ALIGNMENT_EVIDENCE.violations(found).is_empty()
     position, own = found.row(0, named=True), found.row(1, named=True)
     assert (position["n_displaced"], own["n_displaced"]) == (7, 0)
@@ -172,18 +170,25 @@ def test_intervals_of_one_group_are_those_of_a_share() -> None:
 def constitution_of(sources: dict[str, list[int]]) -> pl.DataFrame:
     return contracts.CONSTITUTION.build(
         [
-            {"principle_id": key, "arm": "published", "text": f"Choose {key}.", "statement_ids": ids,
-             "merged_text": None, "gac": None, "decision_ids": []}
+            {
+                "principle_id": key,
+                "arm": "published",
+                "text": f"Choose {key}.",
+                "statement_ids": ids,
+                "merged_text": None,
+                "gac": None,
+                "decision_ids": [],
+            }
             for key, ids in sources.items()
         ]
-    )  # fmt: skip
+    )
 
 
 def test_a_principle_stands_as_long_as_one_source_does() -> None:
     published, matrix, groups = camps(threshold=0.2)
     scored, statements = statements_table(published, matrix, groups)
     constitution = constitution_of({"P1": [0], "P2": [0, 1], "P3": [1]})
-    found = principles.replicated_principles(constitution, statements, scored)
+    found = scores.replicated_principles(constitution, statements, scored)
     assert contracts.REPLICATED_PRINCIPLES.violations(found).is_empty()
     assert found.select("fate", "corrected_rank", "lost_statement_ids", "lost_seeds").rows() == [
         ("loses all its sources", None, [0], [0, 1]),
@@ -194,14 +199,11 @@ def test_a_principle_stands_as_long_as_one_source_does() -> None:
 
 @pytest.mark.parametrize(
     ("sources", "message"),
-    [
-        ({"P1": []}, "names no source of principle P1"),
-        ({"P1": [77]}, "P1 names statement 77, which has no publ"),
-    ],
+    [({"P1": []}, "names no source of principle P1"), ({"P1": [77]}, "P1 names statement 77, which has no publ")],
 )
 def test_a_principle_without_a_scored_source_is_refused(sources: dict[str, list[int]], message: str) -> None:
     with pytest.raises(ConsultationError, match=message):
-        principles.sources_of(constitution_of(sources), {1, 2})
+        scores.sources_of(constitution_of(sources), {1, 2})
 
 
 def test_results_and_votes_of_different_people_are_refused() -> None:
@@ -230,9 +232,12 @@ def folder(tmp_path: Path) -> Consultation:
 
 
 NAMED = Replication(
-    figures="figures.csv", groups="groups.csv", agreement="agreement.csv", seed_statements="seed_statements.csv",
+    figures="figures.csv",
+    groups="groups.csv",
+    agreement="agreement.csv",
+    seed_statements="seed_statements.csv",
     constitution="public",
-)  # fmt: skip
+)
 
 
 def test_published_files_are_read_in_the_order_of_their_rows(folder: Consultation) -> None:
@@ -256,9 +261,7 @@ def test_published_files_are_read_in_the_order_of_their_rows(folder: Consultatio
         ("figures.csv", "gac_threshold,3.3,cut,0.7,,match\n", "", "no rows"),
     ],
 )
-def test_a_malformed_published_file_is_named(
-    folder: Consultation, name: str, old: str, new: str, message: str
-) -> None:
+def test_a_malformed_published_file_is_named(folder: Consultation, name: str, old: str, new: str, message: str) -> None:
     assert old in FILES[name]
     (folder.folder / name).write_text(FILES[name].replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ConsultationError, match=message):

@@ -14,32 +14,28 @@ import pytest
 from parsed_page import Page
 from small_report import calibration, inputs
 
-from ccai_dagster.audit.filters import MARKS, Choice, Entry, filters
-from ccai_dagster.audit.hanging_chapter import (
+from ccai_dagster.audit.records import read_records
+from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
+from ccai_dagster.core.text import natural, number, readable, signed
+from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.judge import judge_findings, label_sentences, leanings
+from ccai_dagster.pages.parts import MARKS, Choice, Entry, filters
+from ccai_dagster.pages.pictures import Picture
+from ccai_dagster.pages.report import draw_pictures, render_page, render_report
+from ccai_dagster.pages.report_decisions import (
+    agreement_sentences,
     changing,
     consequences,
-    numbers_sentence,
-    robustness_by_principle,
-)
-from ccai_dagster.audit.judge_chapter import judge_findings, label_sentences, leanings
-from ccai_dagster.audit.ledger_chapter import (
-    agreement_sentences,
     corrections,
     corrections_sentence,
     decided_anew,
     decided_twice,
+    numbers_sentence,
+    robustness_by_principle,
 )
-from ccai_dagster.audit.model_chapters import one_difference, plain_findings
-from ccai_dagster.audit.opinion_chapter import opinion_facts
-from ccai_dagster.audit.public_chapters import summary
-from ccai_dagster.audit.records import read_records
-from ccai_dagster.audit.report import render_page, render_report
-from ccai_dagster.audit.report_inputs import ReportInputs
-from ccai_dagster.audit.report_pictures import draw_pictures
-from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
-from ccai_dagster.core.text import natural, number, readable, signed
-from ccai_dagster.pictures import Picture
-from ccai_dagster.training.controlled_comparison import WEIGHTS
+from ccai_dagster.pages.report_models import one_difference, plain_findings
+from ccai_dagster.pages.report_public import opinion_facts, summary
+from ccai_dagster.training.settings_of_arms import WEIGHTS
 
 __all__ = ["inputs"]
 
@@ -101,9 +97,10 @@ def test_hostile_text_stays_text(html: str) -> None:
 def test_only_the_script_of_the_page_may_run(html: str) -> None:
     page = Page(html)
     policy = next(
-        attributes["content"] for _, attributes in page.elements
+        attributes["content"]
+        for _, attributes in page.elements
         if attributes.get("http-equiv") == "Content-Security-Policy"
-    )  # fmt: skip
+    )
     digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in str(policy)
     assert "default-src 'none'" in str(policy)
@@ -153,15 +150,13 @@ def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:
         "22 participants took part; the votes of 20 count.",
         "They submitted 6 statements, seeds of the organisers included; 4 remained after moderation and "
         "received 75 votes.",
-        "By their votes, participants fall into 2 opinion groups: 12 people in Group A and 8 people in "
-        "Group B.",
-        "3 statements reached the cut of agreement across groups: 2 behind principles and 1 waiting for a "
-        "decision.",
+        "By their votes, participants fall into 2 opinion groups: 12 people in Group A and 8 people in Group B.",
+        "3 statements reached the cut of agreement across groups: 2 behind principles and 1 waiting for a decision.",
         "The constitution that follows has 1 principle.",
         "One model was trained on each of public (1 principle) and standard (1 principle), and compared with "
         "the untrained one.",
         "13 decisions by people are on record.",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(
@@ -224,19 +219,12 @@ def test_leanings_are_told_only_where_they_were_measured() -> None:
     assert "shown first (mean probability of the first 0.80" in leanings(leaning)[0]
     second = row | {"position_bias": 0.2, "position_bias_low": 0.1, "position_bias_high": 0.3}
     assert "shown second" in leanings(second)[0]
-    nothing = {
-        "length_bias": None,
-        "length_bias_low": None,
-        "length_bias_high": None,
-        "calibration_error": None,
-    }
+    nothing = {"length_bias": None, "length_bias_low": None, "length_bias_high": None, "calibration_error": None}
     assert leanings(row | nothing) == []
     assert leanings(row | {"length_bias_low": -0.1, "calibration_error": None}) == []
 
 
-def test_a_model_taught_by_a_judge_at_chance_is_marked(
-    inputs: ReportInputs, drawn: dict[str, Picture]
-) -> None:
+def test_a_model_taught_by_a_judge_at_chance_is_marked(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
     mark = "labelled by a judge that could not be told from guessing"
     assert mark not in render_page(inputs, drawn)
     models = inputs.models.with_columns(metrics=pl.lit(json.dumps({"judge_at_chance": 1.0})))
@@ -289,8 +277,7 @@ def test_how_sure_groups_and_scores_are_is_told_in_figures(inputs: ReportInputs,
         "0.20; were the groups certain, they would be wider than 0.10.",
         "Of 3 selected statements, 1 reach the cut in at least 95% of the draws. 0 that were not selected reach it "
         "in more than 5%.",
-        "On 1 of the selected statements some group cast fewer than 20 votes: too few to tell what share of it "
-        "agrees.",
+        "On 1 of the selected statements some group cast fewer than 20 votes: too few to tell what share of it agrees.",
     ]
     words = Page(html).words()
     assert all(fact in words for fact in facts)
@@ -309,9 +296,9 @@ def test_every_score_on_the_page_has_its_interval(html: str) -> None:
 
 def test_what_sets_groups_apart_is_listed_beside_its_picture(html: str) -> None:
     page = Page(html)
-    assert "Group B disagrees with statement 5: The AI should be short" in page.words().replace(
-        "“", ""
-    ).replace("”", "")
+    assert "Group B disagrees with statement 5: The AI should be short" in page.words().replace("“", "").replace(
+        "”", ""
+    )
     alt = [attributes["alt"] for _, attributes in page.elements if "alt" in attributes]
     assert (
         "Votes of every group on the statements that set Group B apart: with statement 5 0% of Group A, 100% of "
@@ -352,17 +339,9 @@ def test_long_text_is_cut_and_says_so() -> None:
 
 @pytest.mark.parametrize(
     "value, largest, shown",
-    [
-        (None, None, "–"),
-        (0.456, None, "0.46"),
-        (-0.001, None, "0.00"),
-        (-3.03, 63.0, "−3"),
-        (12.6, None, "13"),
-    ],
+    [(None, None, "–"), (0.456, None, "0.46"), (-0.001, None, "0.00"), (-3.03, 63.0, "−3"), (12.6, None, "13")],
 )
-def test_numbers_have_as_many_digits_as_they_deserve(
-    value: float | None, largest: float | None, shown: str
-) -> None:
+def test_numbers_have_as_many_digits_as_they_deserve(value: float | None, largest: float | None, shown: str) -> None:
     assert number(value, largest) == shown
 
 
@@ -374,10 +353,17 @@ def test_signs_and_order() -> None:
 def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none() -> None:
     rows = [("A", 1000, []), ("B", 999, []), ("C", 1, ["seed", "smoothing"]), ("D", 0, [])]
     table = pl.DataFrame(
-        {"principle_id": [row[0] for row in rows], "n_in": [row[1] for row in rows], "n_worlds": 1000, "arm": "x",
-         "share_in": [row[1] / 1000 for row in rows], "hangs_on": [row[2] for row in rows], "in_on_record": False},
+        {
+            "principle_id": [row[0] for row in rows],
+            "n_in": [row[1] for row in rows],
+            "n_worlds": 1000,
+            "arm": "x",
+            "share_in": [row[1] / 1000 for row in rows],
+            "hangs_on": [row[2] for row in rows],
+            "in_on_record": False,
+        },
         schema_overrides={"hangs_on": pl.List(pl.String)},
-    )  # fmt: skip
+    )
     assert robustness_by_principle(table, "x") == {
         "A": "It is in under each of 1,000 combinations of numbers that were tried.",
         "B": "It is in under more than 99% of 1,000 combinations of numbers that were tried.",
@@ -398,24 +384,37 @@ def moderation(*rows: tuple[str, list[str], str, str, str | None]) -> pl.DataFra
     return LEDGER.build(
         [
             {
-                "decision_id": key, "kind": "moderation", "subject_ids": subjects, "outcome": outcome, "reason": "r",
-                "policy_ref": None, "decided_by": by, "decided_at": "2025-03-04", "supersedes": supersedes,
-                "inputs_digest": None, "suggested_by": None,
+                "decision_id": key,
+                "kind": "moderation",
+                "subject_ids": subjects,
+                "outcome": outcome,
+                "reason": "r",
+                "policy_ref": None,
+                "decided_by": by,
+                "decided_at": "2025-03-04",
+                "supersedes": supersedes,
+                "inputs_digest": None,
+                "suggested_by": None,
             }
             for key, subjects, outcome, by, supersedes in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def test_double_decisions_are_told_with_kappa_and_what_settled_them(
     inputs: ReportInputs, drawn: dict[str, Picture]
 ) -> None:
     ledger = moderation(
-        ("X1", ["1"], "in", "first", None), ("X2", ["1"], "out: off topic", "second", None),
-        ("X3", ["1"], "in", "third", "X1 X2"), ("X4", ["5"], "in", "first", None), ("X5", ["5"], "in", "second", None),
-        ("X6", ["6"], "out: hateful", "first", None), ("X7", ["6"], "out: nonsense", "second", None),
-        ("X8", ["2"], "in", "first", None), ("X9", ["2"], "out: hateful", "first", "X8"),
-    )  # fmt: skip
+        ("X1", ["1"], "in", "first", None),
+        ("X2", ["1"], "out: off topic", "second", None),
+        ("X3", ["1"], "in", "third", "X1 X2"),
+        ("X4", ["5"], "in", "first", None),
+        ("X5", ["5"], "in", "second", None),
+        ("X6", ["6"], "out: hateful", "first", None),
+        ("X7", ["6"], "out: nonsense", "second", None),
+        ("X8", ["2"], "in", "first", None),
+        ("X9", ["2"], "out: hateful", "first", "X8"),
+    )
     twice = replace(inputs, ledgers={**inputs.ledgers, "moderation": ledger, "wording": ledger.clear()})
     assert agreement_sentences(twice) == [
         "Moderation: first and second decided on 3 statements independently, and alike on 2 (67%). Cohen’s kappa is "
@@ -423,8 +422,9 @@ def test_double_decisions_are_told_with_kappa_and_what_settled_them(
     ]
     found = corrections(read_records(twice.ledgers))
     assert [(one.latest.decision_id, [old.decision_id for old in one.earlier], one.resolves) for one in found] == [
-        ("X3", ["X1", "X2"], True), ("X9", ["X8"], False),
-    ]  # fmt: skip
+        ("X3", ["X1", "X2"], True),
+        ("X9", ["X8"], False),
+    ]
     assert corrections_sentence(found) == (
         "1 decision replaced an earlier one and 1 decision settled what two people had decided differently. Nothing "
         "was erased: both stand here."
@@ -434,10 +434,7 @@ def test_double_decisions_are_told_with_kappa_and_what_settled_them(
     assert corrections_sentence([]) == "No decision was replaced by a later one."
     words = Page(render_page(twice, drawn)).words()
     assert "moderation: 1, decided differently by two people" in words
-    assert (
-        "Before: X1 Let in by moderation. Reason given: r. first, 2025-03-04 X2 out: off topic. Reason"
-        in words
-    )
+    assert "Before: X1 Let in by moderation. Reason given: r. first, 2025-03-04 X2 out: off topic. Reason" in words
 
 
 def test_without_double_decisions_the_page_says_so(inputs: ReportInputs, html: str) -> None:
@@ -446,13 +443,12 @@ def test_without_double_decisions_the_page_says_so(inputs: ReportInputs, html: s
 
 
 def test_filters_offer_only_what_is_there_and_count_it() -> None:
-    found = filters(
-        [Entry("b", "x", frozenset({"few"})), Entry("a"), Entry("b", "x", frozenset({"few", "twice"}))]
-    )
+    found = filters([Entry("b", "x", frozenset({"few"})), Entry("a"), Entry("b", "x", frozenset({"few", "twice"}))])
     assert [(each.name, each.choices) for each in found] == [
-        ("fate", [Choice("b", "b", 2), Choice("a", "a", 1)]), ("arm", [Choice("x", "x", 2)]),
+        ("fate", [Choice("b", "b", 2), Choice("a", "a", 1)]),
+        ("arm", [Choice("x", "x", 2)]),
         ("marks", [Choice("twice", MARKS["twice"], 1), Choice("few", MARKS["few"], 2)]),
-    ]  # fmt: skip
+    ]
     assert filters([]) == []
 
 

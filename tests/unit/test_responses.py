@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from mute_model import MuteModel
 
+from ccai_dagster.consultation.settings import PairSettings
 from ccai_dagster.contracts import PROMPTS, RESPONSE_PAIRS
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.feedback.responses import sample_pairs
-from ccai_dagster.settings import PairSettings
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.preference_pairs import sample_pairs
 
 
 class CountingModel(MuteModel):

@@ -8,9 +8,16 @@ import polars as pl
 import pytest
 
 from ccai_dagster.audit.recomputation import SharedInputs
-from ccai_dagster.audit.reversals import decision_reversals, reversal_sentences
-from ccai_dagster.audit.standing import OnRecord, Standing, Worded, on_record, standing
-from ccai_dagster.audit.worlds import World
+from ccai_dagster.audit.reversals import (
+    OnRecord,
+    Standing,
+    Worded,
+    decision_reversals,
+    on_record,
+    reversal_sentences,
+    standing,
+)
+from ccai_dagster.audit.sensitivity import World
 from ccai_dagster.contracts import (
     DECISION_REVERSALS,
     LEDGER,
@@ -19,8 +26,7 @@ from ccai_dagster.contracts import (
     RAW_STATEMENTS,
     RAW_VOTES,
 )
-from ccai_dagster.decisions.settled_values import Cut
-from ccai_dagster.decisions.verdicts import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.outcomes import Cut, exclusions, moderation_verdicts, statement_ideas
 
 THRESHOLD = Cut("threshold", 0.7, 2)
 PEOPLE = 10
@@ -31,13 +37,21 @@ def ledger(kind: str, *rows: tuple[str, str, str]) -> pl.DataFrame:
     return LEDGER.build(
         [
             {
-                "decision_id": name, "kind": kind, "subject_ids": subjects.split(), "outcome": outcome,
-                "reason": "r", "policy_ref": None, "decided_by": "x", "decided_at": "2025", "supersedes": None,
-                "inputs_digest": None, "suggested_by": None,
+                "decision_id": name,
+                "kind": kind,
+                "subject_ids": subjects.split(),
+                "outcome": outcome,
+                "reason": "r",
+                "policy_ref": None,
+                "decided_by": "x",
+                "decided_at": "2025",
+                "supersedes": None,
+                "inputs_digest": None,
+                "suggested_by": None,
             }
             for name, subjects, outcome in rows
         ]
-    )  # fmt: skip
+    )
 
 
 LEDGERS = {
@@ -54,9 +68,7 @@ LEDGERS = {
     ),
     "exclusion": ledger("exclusion", ("E1", "10", "exclude"), ("E2", "11", "exclude"), ("E3", "9", "keep")),
     "merge": ledger("merge", ("G1", "3 9", "merge: both"), ("G2", "4 9", "keep apart")),
-    "wording": ledger(
-        "wording", ("P1", "3 9", "principle: a"), ("P2", "4", "principle: b"), ("W3", "5", "leave out")
-    ),
+    "wording": ledger("wording", ("P1", "3 9", "principle: a"), ("P2", "4", "principle: b"), ("W3", "5", "leave out")),
     "idea": ledger("idea", ("I3", "3", "ideas: x"), ("I4", "4", "ideas: x"), ("I5", "5", "ideas: y")),
 }
 
@@ -82,8 +94,13 @@ def record(cut: Cut = THRESHOLD) -> OnRecord:
         raw_statements=RAW_STATEMENTS.build(
             [
                 {
-                    "statement_id": key, "author_id": None, "created_at": None, "moderated": 0,
-                    "is_seed": None, "is_meta": None, "text": "t",
+                    "statement_id": key,
+                    "author_id": None,
+                    "created_at": None,
+                    "moderated": 0,
+                    "is_seed": None,
+                    "is_meta": None,
+                    "text": "t",
                 }
                 for key in range(1, 10)
             ]
@@ -103,7 +120,7 @@ def record(cut: Cut = THRESHOLD) -> OnRecord:
         moderation=moderation_verdicts(LEDGERS["moderation"]),
         excluded=exclusions(LEDGERS["exclusion"]),
         ideas=statement_ideas(LEDGERS["idea"]),
-    )  # fmt: skip
+    )
     groups = OPINION_GROUPS.build(
         [
             {"participant_id": who, "group_id": 0 if who < 6 else 1, "x": 0.0, "y": 0.0}
@@ -181,8 +198,9 @@ def test_a_rewrite_changes_no_score(reversed_: dict[str, dict[str, Any]]) -> Non
 def test_merges_and_wordings_are_undone(reversed_: dict[str, dict[str, Any]]) -> None:
     assert effects(reversed_["G1"]) == {"leaving": [9], "lost_principles": ["P1"], "waiting": [3]}
     assert (reversed_["G2"]["supposed"], effects(reversed_["G2"])) == (
-        "merged", {"lost_principles": ["P2"], "waiting": [4]},
-    )  # fmt: skip
+        "merged",
+        {"lost_principles": ["P2"], "waiting": [4]},
+    )
     assert effects(reversed_["P1"]) == {"leaving": [3, 9], "lost_principles": ["P1"]}
     assert effects(reversed_["W3"]) == {"entering": [5], "waiting": [5]}
     assert reversed_["W3"]["consequence"] == (
@@ -195,9 +213,7 @@ def test_excluded_votes_count_again_in_groups_computed_again(reversed_: dict[str
     row = reversed_["E1"]
     assert (row["regrouped"], row["n_groups"], row["gac"]) == (True, 2, None)
     assert effects(row) == {"leaving": [4], "lost_principles": ["P2"]}
-    assert row["consequence"].startswith(
-        "Had the votes of participant 10 been counted, statement 4 would drop"
-    )
+    assert row["consequence"].startswith("Had the votes of participant 10 been counted, statement 4 would drop")
     # Participant 11 voted too little to count, excluded or not.
     assert (reversed_["E2"]["regrouped"], effects(reversed_["E2"])) == (False, {})
     together = reversed_["every exclusion"]

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import PolicySettings
-from ccai_dagster.training.runaway import check_numbers, check_policy
+from ccai_dagster.consultation.settings import PolicySettings
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.training.trainer import check_numbers, check_policy
 
 SETTINGS = PolicySettings(kl_limit=0.5, length_limit=2.0)
 

@@ -14,21 +14,19 @@ import pytest
 
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import select_statements, worded_statements
-from ccai_dagster.consultation import LEDGERS, SAMPLE, read_consultation
-from ccai_dagster.decisions import checks, verdicts
-from ccai_dagster.decisions.decision import VERBS, split_outcome
-from ccai_dagster.decisions.doubles import agreements
-from ccai_dagster.decisions.ledger import current, read_ledger
-from ccai_dagster.decisions.settled_values import thresholds
-from ccai_dagster.deliberation.cleaning import clean_participants, clean_statements, clean_votes
+from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, read_consultation
+from ccai_dagster.decisions import checks, outcomes
+from ccai_dagster.decisions.independent_decisions import agreements
+from ccai_dagster.decisions.ledger import VERBS, current, read_ledger, split_outcome
+from ccai_dagster.decisions.outcomes import thresholds
 from ccai_dagster.deliberation.consensus import gac_scores
 from ccai_dagster.deliberation.groups import group_participants, opinion_groups
-from ccai_dagster.deliberation.importing.raw_tables import Import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.deliberation.vote_matrix import vote_matrix
-from ccai_dagster.evaluation.evaluation_sets import read_evaluation_set
+from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.votes import clean_participants, clean_statements, clean_votes, vote_matrix
+from ccai_dagster.evaluation.sets.formats import read_evaluation_set
 from ccai_dagster.feedback.prompts import PURPOSES, read_comparisons, read_prompts
-from ccai_dagster.sample import build
+from sample import build
 
 VOTES = SAMPLE / "votes"
 FILES = ("comments.csv", "participants-votes.csv", "summary.csv", "votes.csv")
@@ -48,11 +46,11 @@ class Outcome:
     def __init__(self, folder: Path) -> None:
         self.imported: Import = read_votes(folder)
         settled = thresholds(ledger("threshold"), read_consultation(SAMPLE).file.seed)
-        moderation = verdicts.moderation_verdicts(ledger("moderation"))
+        moderation = outcomes.moderation_verdicts(ledger("moderation"))
         self.statements = clean_statements(self.imported.raw_statements, moderation, False)
         self.participants = clean_participants(
             self.imported.raw_participants,
-            verdicts.exclusions(ledger("exclusion")),
+            outcomes.exclusions(ledger("exclusion")),
             settled.minimum_votes,
             settled.decision_ids["minimum_votes"],
         )
@@ -65,7 +63,7 @@ class Outcome:
         self.selected = select_statements(
             gac_scores(matrix, grouping.labels, settled.procedure),
             self.statements,
-            verdicts.statement_ideas(ledger("idea")),
+            outcomes.statement_ideas(ledger("idea")),
             settled.cut,
             (),
             worded,
@@ -123,9 +121,7 @@ def test_ledgers_have_no_findings(outcome: Outcome) -> None:
     chosen = outcome.selected.filter("selected")["statement_id"].to_list()
     digests = {
         "public": constitution_digest(outcome.constitution),
-        "standard": constitution_digest(
-            read_constitution(SAMPLE / "constitutions" / "standard.csv", "standard")
-        ),
+        "standard": constitution_digest(read_constitution(SAMPLE / "constitutions" / "standard.csv", "standard")),
     }
     assert checks.check_decision_ids(ledgers) == []
     assert checks.check_moderation(ledgers["moderation"], raw.raw_statements, "strict") == []
@@ -145,29 +141,38 @@ def test_every_outcome_occurs(kind: str) -> None:
 
 
 def test_moderation_uses_every_published_criterion() -> None:
-    used = {each.criterion for each in verdicts.moderation_verdicts(ledger("moderation")).values()} - {None}
+    used = {each.criterion for each in outcomes.moderation_verdicts(ledger("moderation")).values()} - {None}
     assert used == {
-        "off topic", "nonsensical", "hateful", "infeasible", "duplicate", "advertisement", "personal data",
-        "product capability", "too late", "split",
-    }  # fmt: skip
+        "off topic",
+        "nonsensical",
+        "hateful",
+        "infeasible",
+        "duplicate",
+        "advertisement",
+        "personal data",
+        "product capability",
+        "too late",
+        "split",
+    }
 
 
 def test_corrections_and_double_decisions_are_on_record() -> None:
     superseding = {kind: ledger(kind)["supersedes"].drop_nulls().len() for kind in LEDGERS}
     assert {kind for kind, count in superseding.items() if count} == {
-        "moderation", "merge", "idea", "threshold", "wording", "training",
-    }  # fmt: skip
+        "moderation",
+        "merge",
+        "idea",
+        "threshold",
+        "wording",
+        "training",
+    }
     second = ledger("moderation").filter(decided_by="second moderator")
     assert second.height == 16 and second["supersedes"].null_count() == 16
     resolving = ledger("moderation").filter(pl.col("supersedes").str.contains(" "))
     assert resolving["decided_by"].to_list() == ["facilitator"] * 4
     (agreement,) = agreements(ledger("moderation"))
     # 12 of 16 alike, and each let 8 of 16 in, so that chance gives one half: (0.75 - 0.5) / 0.5.
-    assert (agreement.roles, agreement.subjects, agreement.alike) == (
-        ("moderator", "second moderator"),
-        16,
-        12,
-    )
+    assert (agreement.roles, agreement.subjects, agreement.alike) == (("moderator", "second moderator"), 16, 12)
     assert agreement.kappa == pytest.approx(0.5)
 
 
@@ -179,14 +184,12 @@ def test_excluded_participants_do_what_they_are_excluded_for(outcome: Outcome) -
     first, second = (cast_by[person].select("statement_id", "vote") for person in build.SAME_PERSON)
     assert first.equals(second)
     assert set(first["vote"]) == {1, -1}
-    assert list(verdicts.exclusions(ledger("exclusion"))) == [58, 131, 132, 203]
+    assert list(outcomes.exclusions(ledger("exclusion"))) == [58, 131, 132, 203]
 
 
 def test_late_votes_that_change_nothing(outcome: Outcome, tmp_path: Path) -> None:
     build.build_more("unchanged", tmp_path)
-    assert set((VOTES / "votes.csv").read_text().splitlines()) < set(
-        (tmp_path / "votes.csv").read_text().splitlines()
-    )
+    assert set((VOTES / "votes.csv").read_text().splitlines()) < set((tmp_path / "votes.csv").read_text().splitlines())
     later = Outcome(tmp_path)
     assert later.participants.filter("kept").height == outcome.participants.filter("kept").height + 12
     assert constitution_digest(later.constitution) == constitution_digest(outcome.constitution)
@@ -203,9 +206,7 @@ def test_every_principle_has_prompts_of_every_purpose(outcome: Outcome) -> None:
     standard = read_constitution(SAMPLE / "constitutions" / "standard.csv", "standard")
     constitutions = {"public": outcome.constitution, "standard": standard}
     prompts = read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", constitutions)
-    assert dict(prompts.group_by("purpose").len().iter_rows()) == dict(
-        zip(PURPOSES, (20, 40, 20, 20, 10), strict=True)
-    )
+    assert dict(prompts.group_by("purpose").len().iter_rows()) == dict(zip(PURPOSES, (20, 40, 20, 20, 10), strict=True))
     assert prompts["text"].str.to_lowercase().is_in(["hey"]).any()
     names = {f"{arm}/{key}" for arm, table in constitutions.items() for key in table["principle_id"]}
     assert standard.height == 24
@@ -246,26 +247,21 @@ def test_other_evaluation_sets_are_balanced() -> None:
     knowledge = lines(folder / "sample_knowledge.jsonl")
     assert Counter(item["answer"] for item in knowledge) == dict.fromkeys(range(4), 15)
     assert set(Counter(item["category"] for item in knowledge).values()) == {12}
-    assert Counter(item["safe"] for item in lines(folder / "sample_over_refusal.jsonl")) == {
-        True: 25,
-        False: 25,
-    }
-    assert set(Counter(item["category"] for item in lines(folder / "sample_arithmetic.jsonl")).values()) == {
-        10
-    }
+    assert Counter(item["safe"] for item in lines(folder / "sample_over_refusal.jsonl")) == {True: 25, False: 25}
+    assert set(Counter(item["category"] for item in lines(folder / "sample_arithmetic.jsonl")).values()) == {10}
 
 
 def test_every_file_that_is_named_can_be_read() -> None:
     consultation = read_consultation(SAMPLE)
     assert set(consultation.arms) == {"public", "standard"}
-    sizes = {
-        name: len(read_evaluation_set(consultation.evaluation_set(name)))
-        for name in consultation.file.benchmarks
-    }
+    sizes = {name: len(read_evaluation_set(consultation.evaluation_set(name))) for name in consultation.file.benchmarks}
     assert sizes == {
-        "sample_knowledge": 60, "sample_arithmetic": 40, "sample_bias": 72, "sample_over_refusal": 50,
+        "sample_knowledge": 60,
+        "sample_arithmetic": 40,
+        "sample_bias": 72,
+        "sample_over_refusal": 50,
         "sample_opinions": 20,
-    }  # fmt: skip
+    }
 
 
 def test_comparisons_are_balanced() -> None:

@@ -6,15 +6,13 @@ import polars as pl
 import pytest
 
 from ccai_dagster.contracts import ADHERENCE, ADHERENCE_SCORES, BENCHMARK_ITEMS, ELO_SCORES, EVAL_SCORES
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.findings import findings, regressions
 from ccai_dagster.evaluation.scores import own_scores, score_table
-from ccai_dagster.statistics.wilson import Z_95, wilson_interval
+from ccai_dagster.statistics.intervals import Z_95, wilson_interval
 
 
-def items(
-    values: list[float], metric: str = "accuracy", per_cluster: int = 1, unanswered: int = 0
-) -> pl.DataFrame:
+def items(values: list[float], metric: str = "accuracy", per_cluster: int = 1, unanswered: int = 0) -> pl.DataFrame:
     return BENCHMARK_ITEMS.build(
         [
             {
@@ -97,8 +95,14 @@ CORRECTED = ADHERENCE_SCORES.build(
 
 
 COMPARED = (
-    "compared_with", "difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable",
-)  # fmt: skip
+    "compared_with",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p_value",
+    "adjusted_p",
+    "smallest_detectable",
+)
 
 
 def scores(tables: dict[str, pl.DataFrame], **changes: Any) -> pl.DataFrame:
@@ -203,12 +207,7 @@ def test_what_labels_correct_stands_beside_what_the_judge_says() -> None:
 
 def test_elo_is_carried_over() -> None:
     standard = row(scores(TABLES), arm="standard", benchmark="elo")
-    assert (standard["metric"], standard["value"], standard["low"], standard["high"]) == (
-        "helpfulness",
-        90,
-        30,
-        150,
-    )
+    assert (standard["metric"], standard["value"], standard["low"], standard["high"]) == ("helpfulness", 90, 30, 150)
     assert (standard["n"], standard["n_unanswered"], standard["judge_at_chance"]) == (20, 1, True)
 
 
@@ -242,11 +241,7 @@ def test_p_values_are_corrected_within_categories_and_within_wholes() -> None:
 def test_an_arm_that_lost_accuracy_is_named_and_no_other() -> None:
     better = {"base": items([1.0, 0.0] * 20), "standard": items([1.0] * 40), "public": items([1.0, 0.0] * 20)}
     assert regressions(scores(better)) == []
-    worse = {
-        "base": items([1.0] * 40),
-        "standard": items([1.0] * 40),
-        "public": items([0.0] * 12 + [1.0] * 28),
-    }
+    worse = {"base": items([1.0] * 40), "standard": items([1.0] * 40), "public": items([0.0] * 12 + [1.0] * 28)}
     found = regressions(scores(worse))
     # Twelve lost as a whole; six in each of two categories would be 2 * 2 * 0.5**6 = 0.0625.
     assert [each.subject for each in found] == ["public/know/accuracy/all"]
@@ -263,9 +258,7 @@ def test_arms_on_different_items_are_refused() -> None:
     with pytest.raises(ConsultationError, match="adherence: public"):
         scores(TABLES, adherence=ADHERENCE_TABLES | {"public": adherence("public", public_h1=0.1)})
     with pytest.raises(ConsultationError, match="know: public"):
-        scores(
-            TABLES, items={arm: {"know": table} if arm != "public" else {} for arm, table in TABLES.items()}
-        )
+        scores(TABLES, items={arm: {"know": table} if arm != "public" else {} for arm, table in TABLES.items()})
 
 
 def test_the_untrained_model_and_the_baseline_are_needed() -> None:
@@ -276,11 +269,7 @@ def test_the_untrained_model_and_the_baseline_are_needed() -> None:
 
 
 def test_findings_say_what_differs_what_does_not_and_what_cannot_be_told() -> None:
-    many = {
-        "base": items([0.0] * 400),
-        "standard": items([1.0, 0.0] * 200),
-        "public": items([1.0, 0.0] * 200),
-    }
+    many = {"base": items([0.0] * 400), "standard": items([1.0, 0.0] * 200), "public": items([1.0, 0.0] * 200)}
     text = " ".join(findings(scores(many)))
     assert "Accuracy on `know` is higher for `standard` than for `base`: by 50.0 points" in text
     assert "p below 0.001 corrected for the number of comparisons" in text
@@ -289,11 +278,7 @@ def test_findings_say_what_differs_what_does_not_and_what_cannot_be_told() -> No
 
 
 def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read() -> None:
-    few = {
-        "base": items([0.0, 1.0] * 5),
-        "standard": items([1.0, 0.0] * 5, unanswered=4),
-        "public": items([1.0] * 10),
-    }
+    few = {"base": items([0.0, 1.0] * 5), "standard": items([1.0, 0.0] * 5, unanswered=4), "public": items([1.0] * 10)}
     sentences = findings(
         scores(
             few,
@@ -305,9 +290,7 @@ def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read(
     text = " ".join(sentences)
     # Five of ten differ, all one way: the sign test gives 2 * 0.5**5 = 0.0625.
     assert sentences[0] == "None of 3 paired comparisons shows a difference."
-    assert (
-        "Too few items to tell whether there is a difference in 3 comparisons: accuracy on `know` (3" in text
-    )
+    assert "Too few items to tell whether there is a difference in 3 comparisons: accuracy on `know` (3" in text
     assert "To be found with a probability of 80 %, a difference would have had to be 52.4 points" in text
     assert "4 of 10 answers of `standard` could not be read" in text
     assert "guessing" not in text
@@ -321,8 +304,15 @@ def test_a_score_without_its_interval_breaks_the_contract() -> None:
         assert EVAL_SCORES.violations(EVAL_SCORES.build([first | good])).is_empty()
     nan, inf = float("nan"), float("inf")
     for wrong in (
-        {"low": None}, {"low": nan}, {"low": 0.6}, {"high": inf}, {"value": nan}, {"difference": 0.1},
-        paired | {"difference_low": None}, paired | {"difference_high": inf}, paired | {"difference_low": 0.11},
-    ):  # fmt: skip
+        {"low": None},
+        {"low": nan},
+        {"low": 0.6},
+        {"high": inf},
+        {"value": nan},
+        {"difference": 0.1},
+        paired | {"difference_low": None},
+        paired | {"difference_high": inf},
+        paired | {"difference_low": 0.11},
+    ):
         assert not EVAL_SCORES.violations(EVAL_SCORES.build([first | wrong])).is_empty(), wrong
     assert not EVAL_SCORES.violations(EVAL_SCORES.build([first, first])).is_empty()

@@ -9,22 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccai_dagster.audit import sensitivity
-from ccai_dagster.audit.recomputation import (
-    Recomputation,
-    SharedInputs,
-    check_record,
-    decision_worlds,
-    reached,
-)
-from ccai_dagster.audit.worlds import (
-    DECISIONS,
-    GROUPING,
-    SCORING,
-    World,
-    combinations,
-    levels,
-    single_changes,
-)
+from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, check_record, decision_worlds, reached
+from ccai_dagster.audit.sensitivity import DECISIONS, GROUPING, SCORING, World, combinations, levels, single_changes
 from ccai_dagster.contracts import (
     CONSTITUTION,
     DECISION_IMPORTANCE,
@@ -37,16 +23,21 @@ from ccai_dagster.contracts import (
     RAW_STATEMENTS,
     RAW_VOTES,
 )
-from ccai_dagster.decisions.settled_values import Cut
-from ccai_dagster.decisions.verdicts import Ideas
-from ccai_dagster.deliberation.cleaning import ModerationVerdict
-from ccai_dagster.deliberation.procedure import ProcedureName
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.outcomes import Cut, Ideas
+from ccai_dagster.deliberation.votes import ModerationVerdict, ProcedureName
 
 ON_RECORD = World(
-    moderation="strict", minimum_votes=3, procedure="default", imputation="zero", number_of_groups=2,
-    smoothing="none", aggregation="product", selection=Cut("threshold", 0.75, 2), seed=3,
-)  # fmt: skip
+    moderation="strict",
+    minimum_votes=3,
+    procedure="default",
+    imputation="zero",
+    number_of_groups=2,
+    smoothing="none",
+    aggregation="product",
+    selection=Cut("threshold", 0.75, 2),
+    seed=3,
+)
 PEOPLE = 10
 """Six of one mind and four of another, then two who voted on one statement only."""
 SOURCES = {"P1": frozenset({3}), "P2": frozenset({4}), "P3": frozenset({3, 4}), "P4": frozenset({1})}
@@ -70,8 +61,13 @@ def inputs(ideas: dict[int, Ideas] | None = None) -> SharedInputs:
         raw_statements=RAW_STATEMENTS.build(
             [
                 {
-                    "statement_id": key, "author_id": None, "created_at": None, "moderated": 0,
-                    "is_seed": None, "is_meta": None, "text": "t",
+                    "statement_id": key,
+                    "author_id": None,
+                    "created_at": None,
+                    "moderated": 0,
+                    "is_seed": None,
+                    "is_meta": None,
+                    "text": "t",
                 }
                 for key in (1, 2, 3, 4, 5)
             ]
@@ -91,12 +87,10 @@ def inputs(ideas: dict[int, Ideas] | None = None) -> SharedInputs:
         moderation={key: ModerationVerdict(True, None, ("M",)) for key in (1, 2, 3, 4)},
         excluded={},
         ideas=ideas or {},
-    )  # fmt: skip
+    )
 
 
-def worlds(
-    on_record: World = ON_RECORD, ideas: dict[int, Ideas] | None = None, ways: int = 3
-) -> pl.DataFrame:
+def worlds(on_record: World = ON_RECORD, ideas: dict[int, Ideas] | None = None, ways: int = 3) -> pl.DataFrame:
     given_ = inputs(ideas)
     tried = levels(on_record, bool(ideas))
     made = decision_worlds(given_, on_record, single_changes(on_record, tried), combinations(tried, ways, 1))
@@ -111,9 +105,7 @@ def changes(on_record: World = ON_RECORD, ideas: dict[int, Ideas] | None = None)
 
 
 def row(table: pl.DataFrame, decision: str, alternative: str) -> dict[str, Any]:
-    return table.row(
-        by_predicate=(pl.col("decision") == decision) & (pl.col("alternative") == alternative), named=True
-    )
+    return table.row(by_predicate=(pl.col("decision") == decision) & (pl.col("alternative") == alternative), named=True)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +116,16 @@ def alone() -> pl.DataFrame:
 def test_what_changes_is_what_can_be_worked_out(alone: pl.DataFrame) -> None:
     # Statement 3: 6/6 * 4/4 = 1. Statement 4: 5/6 * 4/4 = 0.833. Statements 1 and 2: 0.
     assert row(alone, "selection", "threshold 0.75") == {
-        "decision": "selection", "alternative": "threshold 0.75", "chosen": True, "n_groups": 2,
-        "n_selected": 2, "entering": [], "leaving": [], "lost_principles": [], "gained_principles": [],
-    }  # fmt: skip
+        "decision": "selection",
+        "alternative": "threshold 0.75",
+        "chosen": True,
+        "n_groups": 2,
+        "n_selected": 2,
+        "entering": [],
+        "leaving": [],
+        "lost_principles": [],
+        "gained_principles": [],
+    }
     # Laplace: 4 becomes 6/8 * 5/6 = 0.625 and 3 becomes 7/8 * 5/6 = 0.729, both below 0.75.
     laplace = row(alone, "smoothing", "laplace")
     assert (laplace["leaving"], laplace["lost_principles"]) == ([3, 4], ["P1", "P2", "P3"])
@@ -167,17 +166,23 @@ def test_every_decision_has_its_value_on_record_first_and_once() -> None:
 def test_selection_tries_the_line_in_force_and_the_other_rule_where_ideas_are_on_record() -> None:
     def shown(cut: Cut, has_ideas: bool) -> list[str]:
         world = replace(ON_RECORD, selection=cut)
-        return [
-            replace(world, selection=each).shown()["selection"]
-            for each in levels(world, has_ideas)["selection"]
-        ]
+        return [replace(world, selection=each).shown()["selection"] for each in levels(world, has_ideas)["selection"]]
 
     assert shown(Cut("ideas", 0.75, 10), True) == [
-        "ideas 10", "ideas 8", "ideas 9", "ideas 11", "ideas 12", "threshold 0.75",
-    ]  # fmt: skip
+        "ideas 10",
+        "ideas 8",
+        "ideas 9",
+        "ideas 11",
+        "ideas 12",
+        "threshold 0.75",
+    ]
     assert shown(Cut("threshold", 0.97, 10), True) == [
-        "threshold 0.97", "threshold 0.92", "threshold 0.95", "threshold 0.99", "ideas 10",
-    ]  # fmt: skip
+        "threshold 0.97",
+        "threshold 0.92",
+        "threshold 0.95",
+        "threshold 0.99",
+        "ideas 10",
+    ]
     assert shown(Cut("threshold", 0.0, 10), False) == ["threshold 0", "threshold 0.02", "threshold 0.05"]
 
 
@@ -241,13 +246,22 @@ def test_a_record_that_cannot_be_repeated_is_refused() -> None:
     scores = GAC_SCORES.build(
         [
             {
-                "statement_id": key, "n_votes": 10, "n_agree": 9, "n_disagree": 1, "n_pass": 0, "gac": gac,
-                "polarization_index": 0.2, "adjusted_polarization_index": 0.2, "group_ids": [0, 1],
-                "group_votes": [6, 4], "group_agreement": [1.0, 1.0], "published_gac": None,
+                "statement_id": key,
+                "n_votes": 10,
+                "n_agree": 9,
+                "n_disagree": 1,
+                "n_pass": 0,
+                "gac": gac,
+                "polarization_index": 0.2,
+                "adjusted_polarization_index": 0.2,
+                "group_ids": [0, 1],
+                "group_votes": [6, 4],
+                "group_agreement": [1.0, 1.0],
+                "published_gac": None,
             }
             for key, gac in [(4, 5 / 6), (3, 1.0), (2, None), (1, 0.0)]
         ]
-    )  # fmt: skip
+    )
     made = worlds(ways=2)
     check_record(made, inputs(), ON_RECORD, scores)
     other = scores.with_columns(gac=pl.when(pl.col("statement_id") == 4).then(0.1).otherwise("gac"))
@@ -261,12 +275,19 @@ def table(rows: list[tuple[list[str], dict[str, str], int, list[int]]]) -> pl.Da
     return DECISION_WORLDS.build(
         [
             {
-                "world_id": number, **shown, **values, "changed": changed, "combination": number > 0,
-                "grouping_id": way, "n_groups": 2, "n_selected": len(selected), "statement_ids": selected,
+                "world_id": number,
+                **shown,
+                **values,
+                "changed": changed,
+                "combination": number > 0,
+                "grouping_id": way,
+                "n_groups": 2,
+                "n_selected": len(selected),
+                "statement_ids": selected,
             }
             for number, (changed, values, way, selected) in enumerate(rows)
         ]
-    )  # fmt: skip
+    )
 
 
 def test_shares_and_what_hangs_on_what() -> None:
@@ -334,9 +355,10 @@ def test_importance_counts_principles_and_compares_pairs() -> None:
 @given(
     st.lists(
         st.tuples(st.sampled_from(["product", "geometric_mean"]), st.integers(0, 3), st.sets(st.integers(1, 4))),
-        min_size=2, max_size=12,
+        min_size=2,
+        max_size=12,
     )
-)  # fmt: skip
+)
 def test_distances_are_those_of_all_pairs(drawn: list[tuple[str, int, set[int]]]) -> None:
     rows = [(["aggregation"], {"aggregation": name}, way, sorted(ids)) for name, way, ids in drawn]
     made = table([([], {}, 0, []), *rows])
@@ -345,8 +367,10 @@ def test_distances_are_those_of_all_pairs(drawn: list[tuple[str, int, set[int]]]
     inside = [sensitivity.principles_in(SOURCES, ids) for _, _, ids in drawn]
     pairs = [
         (len(inside[a] ^ inside[b]), drawn[a][0] == drawn[b][0])
-        for a in range(len(drawn)) for b in range(len(drawn)) if drawn[a][1] != drawn[b][1]
-    ]  # fmt: skip
+        for a in range(len(drawn))
+        for b in range(len(drawn))
+        if drawn[a][1] != drawn[b][1]
+    ]
     agreeing = [differing for differing, equal in pairs if equal]
     for name, expected in [("difference", [each for each, _ in pairs]), ("difference_if_equal", agreeing)]:
         assert found[name] == (pytest.approx(sum(expected) / len(expected)) if expected else None)
@@ -356,26 +380,40 @@ def test_sources_come_from_wordings_and_from_constitutions() -> None:
     ledger = LEDGER.build(
         [
             {
-                "decision_id": name, "kind": "wording", "subject_ids": subjects, "outcome": outcome, "reason": "r",
-                "policy_ref": None, "decided_by": "x", "decided_at": "2025", "supersedes": old,
-                "inputs_digest": None, "suggested_by": None,
+                "decision_id": name,
+                "kind": "wording",
+                "subject_ids": subjects,
+                "outcome": outcome,
+                "reason": "r",
+                "policy_ref": None,
+                "decided_by": "x",
+                "decided_at": "2025",
+                "supersedes": old,
+                "inputs_digest": None,
+                "suggested_by": None,
             }
             for name, subjects, outcome, old in [
-                ("P1", ["1", "2"], "principle: a", None), ("W2", ["1", "2"], "principle: b", "P1"),
+                ("P1", ["1", "2"], "principle: a", None),
+                ("W2", ["1", "2"], "principle: b", "P1"),
                 ("P3", ["3"], "leave out", None),
             ]
         ]
-    )  # fmt: skip
+    )
     assert sensitivity.worded_sources(ledger) == {"P1": frozenset({1, 2})}
     given_ = CONSTITUTION.build(
         [
             {
-                "principle_id": name, "arm": "standard", "text": "t", "statement_ids": ids, "merged_text": None,
-                "gac": None, "decision_ids": [],
+                "principle_id": name,
+                "arm": "standard",
+                "text": "t",
+                "statement_ids": ids,
+                "merged_text": None,
+                "gac": None,
+                "decision_ids": [],
             }
             for name, ids in [("S1", []), ("S2", [4])]
         ]
-    )  # fmt: skip
+    )
     assert sensitivity.constitution_sources(given_) == {"S2": frozenset({4})}
 
 
@@ -391,14 +429,20 @@ def test_published_principles_that_do_not_survive_the_right_labels(test_data) ->
     cast = (
         published.unpivot(index="participant", on=[name for name in published.columns if name.isdigit()])
         .drop_nulls("value")
-        .select(participant_id=pl.col("participant").cast(pl.Int64), statement_id=pl.col("variable").cast(pl.Int64),
-                agree=pl.col("value").cast(pl.Float64) == 1)
+        .select(
+            participant_id=pl.col("participant").cast(pl.Int64),
+            statement_id=pl.col("variable").cast(pl.Int64),
+            agree=pl.col("value").cast(pl.Float64) == 1,
+        )
         .join(labels, on="participant_id")
-    )  # fmt: skip
+    )
     scores = (
-        cast.group_by("statement_id", "group").agg(pl.col("agree").mean())
-        .group_by("statement_id").agg(gac=pl.col("agree").product()).sort("statement_id")
-    )  # fmt: skip
+        cast.group_by("statement_id", "group")
+        .agg(pl.col("agree").mean())
+        .group_by("statement_id")
+        .agg(gac=pl.col("agree").product())
+        .sort("statement_id")
+    )
     world = replace(ON_RECORD, selection=Cut("threshold", 0.723, 95))
     selected = reached(scores["statement_id"].to_list(), scores["gac"].to_numpy(), {}, world)
     assert len(selected) == 113
@@ -408,5 +452,12 @@ def test_published_principles_that_do_not_survive_the_right_labels(test_data) ->
         for principle, cell in named.select("principle_id", "comment_ids").iter_rows()
     }
     assert set(sources) - sensitivity.principles_in(sources, selected) == {
-        "P58", "P61", "P63", "P64", "P67", "P71", "P72", "P75",
-    }  # fmt: skip
+        "P58",
+        "P61",
+        "P63",
+        "P64",
+        "P67",
+        "P71",
+        "P72",
+        "P75",
+    }

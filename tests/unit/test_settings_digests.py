@@ -11,14 +11,20 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets import feedback, judge, training
+from assets import feedback, training
 from ccai_dagster import contracts
-from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 
 MODEL = {
-    "model_digest": "d" * 64, "stage": "any", "arm": "any", "parent_digest": "0", "constitution_digest": "c",
-    "settings_digest": "s", "settings": '{"data order": "o"}', "metrics": "{}",
-}  # fmt: skip
+    "model_digest": "d" * 64,
+    "stage": "any",
+    "arm": "any",
+    "parent_digest": "0",
+    "constitution_digest": "c",
+    "settings_digest": "s",
+    "settings": '{"data order": "o"}',
+    "metrics": "{}",
+}
 PAIR = {"prompt": "Why?", "response_a": "Because.", "response_b": "No."}
 TABLES = {
     "base_model": contracts.MODEL.build([MODEL]),
@@ -28,8 +34,15 @@ TABLES = {
     "revisions": contracts.REVISIONS.build(
         [
             {
-                "prompt_id": "q1", "step": 1, "prompt": "Why?", "response": "No.", "principle_id": "P1",
-                "request_number": 0, "template_version": "2", "critique": "Unkind.", "revision": "Because.",
+                "prompt_id": "q1",
+                "step": 1,
+                "prompt": "Why?",
+                "response": "No.",
+                "principle_id": "P1",
+                "request_number": 0,
+                "template_version": "2",
+                "critique": "Unkind.",
+                "revision": "Because.",
             }
         ]
     ),
@@ -39,10 +52,21 @@ TABLES = {
     "preference_pairs": contracts.PREFERENCE_PAIRS.build(
         [
             {
-                "pair_id": f"p{at}", "prompt_id": f"q{at}", "principle_id": "P1", "forward_probability": 0.7,
-                "reversed_probability": 0.7, "forward_reasoning": None, "reversed_reasoning": None,
-                "probability_a": 0.7, "clamped": False, "answer_mass": 0.9, "status": "labelled",
-                "method": "letters", "feedback_model": "m", "judge_at_chance": False, **PAIR,
+                "pair_id": f"p{at}",
+                "prompt_id": f"q{at}",
+                "principle_id": "P1",
+                "forward_probability": 0.7,
+                "reversed_probability": 0.7,
+                "forward_reasoning": None,
+                "reversed_reasoning": None,
+                "probability_a": 0.7,
+                "clamped": False,
+                "answer_mass": 0.9,
+                "status": "labelled",
+                "method": "letters",
+                "feedback_model": "m",
+                "judge_at_chance": False,
+                **PAIR,
             }
             for at in range(3)
         ]
@@ -53,7 +77,7 @@ TABLES = {
             for at, purpose in enumerate(["policy", "held_out"] * 2)
         ]
     ),
-}  # fmt: skip
+}
 
 
 class Tracked(Exception):
@@ -64,9 +88,7 @@ class Tracking:
     """Keeps what a training is tagged with."""
 
     @contextmanager
-    def run(
-        self, context: Any, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any]
-    ) -> Iterator[None]:
+    def run(self, context: Any, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> Iterator[None]:
         raise Tracked(tags["settings_digest"], parameters)
         yield
 
@@ -78,7 +100,7 @@ class Models:
 
 def assets(profile: str = "demo") -> dict[str, dg.AssetsDefinition]:
     consultation = read_consultation(SAMPLE, profile)
-    made = [*feedback.build(consultation), *judge.build(consultation), *training.build(consultation)]
+    made = [*feedback.build(consultation), *feedback._judge(consultation), *training.build(consultation)]
     return {each.key.to_user_string(): each for each in made}
 
 
@@ -116,8 +138,12 @@ def test_the_settings_of_a_tuned_feedback_model_keep_their_digest() -> None:
 def test_mlflow_is_told_every_setting_of_a_training_flat() -> None:
     _, told = tracked(assets()["public/policy"])
     expected = {
-        "model.dtype": "bfloat16", "feedback.batch_size": 16, "seed": 7, "settings.steps": 3, "method": "rloo",
+        "model.dtype": "bfloat16",
+        "feedback.batch_size": 16,
+        "seed": 7,
+        "settings.steps": 3,
+        "method": "rloo",
         "policy method": "rloo",
-    }  # fmt: skip
+    }
     assert {name: told[name] for name in expected} == expected
     assert not {"prompts.0", "training_prompts", "supervised_policy", "stage"} & set(told)

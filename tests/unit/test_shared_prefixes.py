@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccai_dagster.feedback import shared_prefixes as module
-from ccai_dagster.feedback.shared_prefixes import Group, common_beginning, shared_prefixes
+from ccai_dagster.feedback import language_model as module
+from ccai_dagster.feedback.language_model import Group, common_beginning, shared_prefixes
 
 
 def groups(sequences: list[str], unshared: int = 1) -> set[tuple[int, frozenset[int]]]:
@@ -59,16 +59,12 @@ def test_no_other_grouping_saves_more(sequences: list[list[int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LEAST_SAVED", 0.0)
         found = shared_prefixes(sequences, [1] * len(sequences))
-    assert sum(group.prefix * (len(group.members) - 1) for group in found) == best(
-        list(range(len(sequences))), 0
-    )
+    assert sum(group.prefix * (len(group.members) - 1) for group in found) == best(list(range(len(sequences))), 0)
 
 
 def test_what_all_begin_with_is_found_where_it_pays() -> None:
     def common(*sequences: str, unshared: int = 1) -> int:
-        return common_beginning(
-            [[ord(letter) for letter in each] for each in sequences], [unshared] * len(sequences)
-        )
+        return common_beginning([[ord(letter) for letter in each] for each in sequences], [unshared] * len(sequences))
 
     assert common("aaaaab", "aaaac", "aaaaad") == 4
     assert common("aaaa", "aaaa") == 3

@@ -13,13 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ccai_dagster.deliberation.classic_export import write_classic_export
-from ccai_dagster.deliberation.simulation import (
-    arrival_times,
-    cast,
-    simulate_participants,
-    simulate_votes,
-)
+from sample.simulation import arrival_times, cast, simulate_participants, simulate_votes, write_classic_export
 
 OPENED = datetime(2025, 3, 3, 8, tzinfo=UTC)
 
@@ -64,14 +58,10 @@ def test_shares_follow_the_ordered_logit() -> None:
 
 def test_direction_divides_and_appeal_unites() -> None:
     people = simulate_participants(TWO, 5)
-    votes = simulate_votes(FEW, TWO, 5, typical_votes=(4, 4), few_voters=0.0).join(
-        people, on="participant_id"
-    )
+    votes = simulate_votes(FEW, TWO, 5, typical_votes=(4, 4), few_voters=0.0).join(people, on="participant_id")
     mean = {
         (group, statement): value
-        for group, statement, value in votes.group_by("group", "statement_id")
-        .agg(pl.col("vote").mean())
-        .iter_rows()
+        for group, statement, value in votes.group_by("group", "statement_id").agg(pl.col("vote").mean()).iter_rows()
     }
     assert min(mean["left", 0], mean["right", 0]) > 0.7
     assert max(mean["left", 2], mean["right", 2]) < -0.7
@@ -145,10 +135,15 @@ def test_export_by_hand(tmp_path: Path) -> None:
     with (tmp_path / "comments.csv").open(newline="") as handle:
         comments = {row["comment-id"]: row for row in csv.DictReader(handle)}
     assert comments["0"] == {
-        "timestamp": "1740988800000", "datetime": "Mon Mar 03 08:00:00 GMT 2025", "comment-id": "0",
-        "author-id": "0", "agrees": "1", "disagrees": "1", "moderated": "1",
+        "timestamp": "1740988800000",
+        "datetime": "Mon Mar 03 08:00:00 GMT 2025",
+        "comment-id": "0",
+        "author-id": "0",
+        "agrees": "1",
+        "disagrees": "1",
+        "moderated": "1",
         "comment-body": 'Say "please", always',
-    }  # fmt: skip
+    }
     assert comments["1"]["timestamp"] == "1740988801500"
     assert (tmp_path / "votes.csv").read_text().splitlines() == [
         "timestamp,datetime,comment-id,voter-id,vote",
@@ -161,5 +156,11 @@ def test_export_by_hand(tmp_path: Path) -> None:
         "7,2,1,2,1,0,1,0",
     ]
     assert (tmp_path / "summary.csv").read_text().splitlines()[:7] == [
-        "topic,t", "url,u", "views,1", "voters,1", "voters-in-conv,1", "commenters,1", "comments,2",
-    ]  # fmt: skip
+        "topic,t",
+        "url,u",
+        "views,1",
+        "voters,1",
+        "voters-in-conv,1",
+        "commenters,1",
+        "comments,2",
+    ]

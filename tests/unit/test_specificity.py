@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from mute_model import MuteModel
 
-from ccai_dagster import pictures
+from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import (
     CONFLICTS,
     CONSTITUTION,
@@ -20,21 +20,19 @@ from ccai_dagster.contracts import (
     PROMPTS,
     SPECIFICITY,
 )
-from ccai_dagster.evaluation.adherence import (
-    adherence_prompts,
-    drawn_principles,
-    judge_responses,
-    write_responses,
-)
-from ccai_dagster.evaluation.conflicts import conflicts
-from ccai_dagster.evaluation.contrast_margins import contrast_margins
-from ccai_dagster.evaluation.controls import drawn_controls
+from ccai_dagster.core.draws import uniform
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.evaluation.adherence import adherence_prompts, drawn_principles, judge_responses, write_responses
 from ccai_dagster.evaluation.labelled_examples import REJECTED
-from ccai_dagster.evaluation.specificity import controls_at_nil, specificity
-from ccai_dagster.feedback.draws import uniform
+from ccai_dagster.evaluation.specificity import (
+    conflicts,
+    contrast_margins,
+    controls_at_nil,
+    drawn_controls,
+    specificity,
+)
 from ccai_dagster.feedback.language_model import Conversation
-from ccai_dagster.progress import Progress, silent
-from ccai_dagster.settings import EvaluationSettings
+from ccai_dagster.pages import pictures
 
 SETTINGS = EvaluationSettings(adherence_prompts=10, comparison_prompts=2, principles_per_prompt=3)
 SIGNS = {
@@ -97,11 +95,16 @@ class ExactJudge(MuteModel):
 def constitution(arm: str, **texts: str) -> pl.DataFrame:
     rows = [
         {
-            "principle_id": name, "arm": arm, "text": text, "statement_ids": [], "merged_text": None, "gac": None,
+            "principle_id": name,
+            "arm": arm,
+            "text": text,
+            "statement_ids": [],
+            "merged_text": None,
+            "gac": None,
             "decision_ids": [],
         }
         for name, text in texts.items()
-    ]  # fmt: skip
+    ]
     return CONSTITUTION.build(rows)
 
 
@@ -112,48 +115,62 @@ CONSTITUTIONS = {
 NAMES = [f"{arm}/{name}" for arm, table in CONSTITUTIONS.items() for name in table["principle_id"]]
 PROMPT_TABLE = PROMPTS.build(
     [
-        {
-            "prompt_id": f"h{n}", "text": f"prompt {n}", "purpose": "held_out", "themes": [],
-            "relevant_principles": NAMES,
-        }
+        {"prompt_id": f"h{n}", "text": f"prompt {n}", "purpose": "held_out", "themes": [], "relevant_principles": NAMES}
         for n in range(10)
     ]
-)  # fmt: skip
+)
 CONTROLS = CONTROL_STATEMENTS.build(
     [{"statement_id": 5, "text": "Use smileys.", "prompt_ids": [f"h{n}" for n in range(10)]}]
 )
 OVERLAP = CONSTITUTION_OVERLAP.build(
     [
         {
-            "arm": arm, "principle_id": name, "other_arm": other, "nearest_principle_id": nearest,
-            "similarity": float(shared), "shared": shared, "tags": [], "same_tag_principle_ids": [],
-            "shared_by_tags": None, "framing": "do",
+            "arm": arm,
+            "principle_id": name,
+            "other_arm": other,
+            "nearest_principle_id": nearest,
+            "similarity": float(shared),
+            "shared": shared,
+            "tags": [],
+            "same_tag_principle_ids": [],
+            "shared_by_tags": None,
+            "framing": "do",
         }
         for arm, name, other, nearest, shared in (
-            ("public", "P1", "standard", "S1", False), ("public", "P2", "standard", "S2", True),
-            ("standard", "S1", "public", "P1", False), ("standard", "S2", "public", "P2", True),
+            ("public", "P1", "standard", "S1", False),
+            ("public", "P2", "standard", "S2", True),
+            ("standard", "S1", "public", "P1", False),
+            ("standard", "S2", "public", "P2", True),
         )
     ]
-)  # fmt: skip
+)
 
 
 def pair(name: str, arm: str, principle: str, keeps: str, breaks: str, against: str | None = None) -> dict:
     return {
-        "pair_id": name, "constitution_arm": arm, "principle_id": principle, "against_id": against,
-        "prompt": f"prompt {name[-1]}", "keeps": keeps, "breaks": breaks, "source": "written",
-    }  # fmt: skip
+        "pair_id": name,
+        "constitution_arm": arm,
+        "principle_id": principle,
+        "against_id": against,
+        "prompt": f"prompt {name[-1]}",
+        "keeps": keeps,
+        "breaks": breaks,
+        "source": "written",
+    }
 
 
 PAIRS = CONTRAST_PAIRS.build(
     [
         pair(f"{principle}{n}", arm, principle, f"Answer {n}. {sign}", f"Answer {n}. Goodbye then.")
         for arm, principle, sign in (
-            ("public", "P1", "Thank you."), ("public", "P2", "Yours, desk."), ("standard", "S1", "Ask the library."),
+            ("public", "P1", "Thank you."),
+            ("public", "P2", "Yours, desk."),
+            ("standard", "S1", "Ask the library."),
             (REJECTED, "5", ":-)"),
         )
         for n in range(8)
     ]
-)  # fmt: skip
+)
 
 
 def matrix(overlap: pl.DataFrame = OVERLAP, **models: Habit) -> pl.DataFrame:
@@ -176,9 +193,7 @@ def matrix(overlap: pl.DataFrame = OVERLAP, **models: Habit) -> pl.DataFrame:
 
 
 def lifts(found: pl.DataFrame, measure: str) -> dict[tuple[str, str], float]:
-    return {
-        (row["arm"], row["kind"]): row["lift"] for row in found.filter(measure=measure).iter_rows(named=True)
-    }
+    return {(row["arm"], row["kind"]): row["lift"] for row in found.filter(measure=measure).iter_rows(named=True)}
 
 
 def told(found: pl.DataFrame) -> set[tuple[str, str, str]]:
@@ -189,9 +204,12 @@ def told(found: pl.DataFrame) -> set[tuple[str, str, str]]:
 def test_the_matrix_finds_the_principle_each_model_was_built_to_follow() -> None:
     found = matrix(public=Habit("public", "Thank you."), standard=Habit("standard", "Ask the library."))
     assert lifts(found, "judge") == pytest.approx(
-        {(arm, kind): 0.8 if kind == "own" else 0.0 for arm in CONSTITUTIONS for kind in
-         ("own", "shared", "other", "rejected")}
-    )  # fmt: skip
+        {
+            (arm, kind): 0.8 if kind == "own" else 0.0
+            for arm in CONSTITUTIONS
+            for kind in ("own", "shared", "other", "rejected")
+        }
+    )
     by_margin = lifts(found, "margin")
     for arm in CONSTITUTIONS:
         assert by_margin[arm, "own"] == pytest.approx(0.5, abs=0.02)
@@ -220,9 +238,7 @@ def test_peoples_tags_tell_what_is_shared_where_there_are_any() -> None:
 
 
 def test_controls_that_moved_are_named() -> None:
-    found = matrix(
-        public=Habit("public", "Thank you.", ":-)"), standard=Habit("standard", "Ask the library.")
-    )
+    found = matrix(public=Habit("public", "Thank you.", ":-)"), standard=Habit("standard", "Ask the library."))
     # Half of the untrained model's responses have a smiley already, so five of ten prompts move: too few to tell.
     assert lifts(found, "judge")["public", "rejected"] == pytest.approx(0.4)
     warned = controls_at_nil(found)
@@ -236,11 +252,13 @@ def test_cells_without_two_prompts_have_no_figure() -> None:
     margins = {arm: CONTRAST_MARGINS.empty() for arm in ("base", "public")}
     adherence = {
         arm: judge_responses(
-            write_responses(Habit(arm), PROMPT_TABLE, arm, SETTINGS, 1), ExactJudge(),
-            drawn_principles(PROMPT_TABLE, CONSTITUTIONS, SETTINGS, 1).filter(prompt_id="h1"), True,
+            write_responses(Habit(arm), PROMPT_TABLE, arm, SETTINGS, 1),
+            ExactJudge(),
+            drawn_principles(PROMPT_TABLE, CONSTITUTIONS, SETTINGS, 1).filter(prompt_id="h1"),
+            True,
         )
         for arm in ("base", "public")
-    }  # fmt: skip
+    }
     controls = {arm: table.clear() for arm, table in adherence.items()}
     found = specificity(adherence, controls, margins, OVERLAP, 1)
     assert found.height == 8 and found["lift"].null_count() == 8
@@ -275,9 +293,7 @@ def test_conflicts_tell_which_principle_a_model_follows() -> None:
     rows = {(row["principle_id"], row["arm"]): row for row in found.iter_rows(named=True)}
     public = rows["P1", "public"]
     assert (public["n"], public["n_prompts"], public["follows"]) == (4, 4, "P2")
-    assert public["margin"] == pytest.approx(-0.5, abs=0.02) and public["lift"] == pytest.approx(
-        -0.5, abs=0.03
-    )
+    assert public["margin"] == pytest.approx(-0.5, abs=0.02) and public["lift"] == pytest.approx(-0.5, abs=0.03)
     assert public["lift_high"] < 0
     base = rows["P1", "base"]
     assert base["follows"] is None and base["low"] < 0 < base["high"] and base["lift"] is None

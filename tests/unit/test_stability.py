@@ -13,14 +13,21 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy.stats import beta, kstest
 
-from ccai_dagster.constitution.intervals import around_the_cut, principle_intervals, statement_intervals
 from ccai_dagster.contracts import CONSENSUS_STABILITY, CONSTITUTION, GROUP_STABILITY, SELECTED_STATEMENTS
 from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import group_participants, opinion_groups
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.deliberation.redraws import drawn_consensus, participant_weights
-from ccai_dagster.deliberation.stability import FEW_VOTES, SEEDS, Stability, consensus_stability
-from ccai_dagster.deliberation.vote_matrix import VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.stability import (
+    FEW_VOTES,
+    SEEDS,
+    Stability,
+    around_the_cut,
+    consensus_stability,
+    drawn_consensus,
+    participant_weights,
+    principle_intervals,
+    statement_intervals,
+)
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
 
 LAPLACE = Procedure("default", "column_mean", 2, "laplace", "product", 1)
 PLAIN = replace(LAPLACE, smoothing="none")
@@ -106,9 +113,7 @@ def test_groups_that_cannot_be_mistaken_are_found_every_time() -> None:
     assert found.groups["n_groups"].to_list() == [2] * (10 + SEEDS)
     assert found.groups["varied"].to_list() == ["participants"] * 10 + ["seed"] * SEEDS
     table = found.statements
-    assert table["gac"].to_list() == pytest.approx(
-        [25 / 26 * 1 / 24] * 2 + [1 / 26 * 23 / 24, 25 / 26 * 23 / 24]
-    )
+    assert table["gac"].to_list() == pytest.approx([25 / 26 * 1 / 24] * 2 + [1 / 26 * 23 / 24, 25 / 26 * 23 / 24])
     assert table["gac_low_seeds"].to_list() == table["gac"].to_list() == table["gac_high_seeds"].to_list()
     same = table.select("gac_low", "gac_high").rows()
     assert same != table.select("gac_low_same_groups", "gac_high_same_groups").rows()  # other imaginary votes
@@ -144,9 +149,7 @@ def test_tables_keep_their_contracts_and_the_seed_decides() -> None:
 def test_order_and_names_do_not_matter(people: list[int], columns: list[int]) -> None:
     votes = two_camps()
     one = drawn(matrix_of(votes), draws=6)
-    other = drawn(
-        matrix_of(votes, [3 * each + 5 for each in people], [2 * each + 1 for each in columns]), draws=6
-    )
+    other = drawn(matrix_of(votes, [3 * each + 5 for each in people], [2 * each + 1 for each in columns]), draws=6)
     renamed = one.statements.with_columns(
         statement_id=pl.col("statement_id").replace_strict(dict(enumerate(2 * each + 1 for each in columns)))
     )
@@ -221,9 +224,15 @@ def test_progress_is_told() -> None:
 
 def sure(key: int, gac: float | None, low: float | None, high: float | None) -> dict[str, object]:
     return dict.fromkeys(CONSENSUS_STABILITY.fields) | {
-        "statement_id": key, "gac": gac, "gac_low": low, "gac_high": high, "selection_probability": 0.5,
-        "selection_share_seeds": 1.0, "smallest_group_votes": 3, "few_votes": True,
-    }  # fmt: skip
+        "statement_id": key,
+        "gac": gac,
+        "gac_low": low,
+        "gac_high": high,
+        "selection_probability": 0.5,
+        "selection_share_seeds": 1.0,
+        "smallest_group_votes": 3,
+        "few_votes": True,
+    }
 
 
 STABILITY = CONSENSUS_STABILITY.build(
@@ -242,24 +251,43 @@ def test_a_principle_has_the_interval_of_its_widest_statement() -> None:
     rows = [("P1", [1, 4, 2], 0.7), ("P2", [], None), ("P3", [3, 1], 0.5), ("P4", [3], None)]
     constitution = CONSTITUTION.build(
         [
-            {"principle_id": key, "arm": "public", "text": "t", "statement_ids": ids, "merged_text": None,
-             "gac": gac, "decision_ids": []}
+            {
+                "principle_id": key,
+                "arm": "public",
+                "text": "t",
+                "statement_ids": ids,
+                "merged_text": None,
+                "gac": gac,
+                "decision_ids": [],
+            }
             for key, ids, gac in rows
         ]
-    )  # fmt: skip
+    )
     shown = principle_intervals(constitution, STABILITY)
     assert shown.select("principle_id", "gac_low", "gac_high").rows() == [
-        ("P1", 0.65, 0.8), ("P2", None, None), ("P3", 0.4, 0.6), ("P4", None, None)
-    ]  # fmt: skip
+        ("P1", 0.65, 0.8),
+        ("P2", None, None),
+        ("P3", 0.4, 0.6),
+        ("P4", None, None),
+    ]
 
 
 def test_statements_around_the_cut() -> None:
     selected = SELECTED_STATEMENTS.build(
         [
-            {"statement_id": key, "text": f"s{key}", "gac": gac, "rank": rank, "selected": rank <= 2, "ideas": [],
-             "new_ideas": 1, "fate": "undecided", "decision_ids": []}
+            {
+                "statement_id": key,
+                "text": f"s{key}",
+                "gac": gac,
+                "rank": rank,
+                "selected": rank <= 2,
+                "ideas": [],
+                "new_ideas": 1,
+                "fate": "undecided",
+                "decision_ids": [],
+            }
             for rank, (key, gac) in enumerate([(2, 0.7), (4, 0.7), (1, 0.5), (3, None)], start=1)
         ]
-    )  # fmt: skip
+    )
     shown = around_the_cut(selected.reverse(), STABILITY, reach=1)
     assert shown.rows() == [(2, 4, True, 0.7, 0.6, 0.75, 0.5, "s4"), (3, 1, False, 0.5, 0.4, 0.6, 0.5, "s1")]

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from ccai_dagster.consultation import EvaluationSet
-from ccai_dagster.settings import (
+from ccai_dagster.consultation.folder import EvaluationSet
+from ccai_dagster.consultation.settings import (
     DEMO,
     EvaluationSettings,
     FeedbackSettings,
@@ -25,12 +25,7 @@ from ccai_dagster.settings import (
     TunedJudgeSettings,
 )
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
-from ccai_dagster.stages.feedback import (
-    JudgeAnswersStage,
-    PreferencePairsStage,
-    ResponsePairsStage,
-    RevisionsStage,
-)
+from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.request import Stage, StageFolder
 from ccai_dagster.stages.stages import read_request
 from ccai_dagster.stages.training import (
@@ -110,11 +105,7 @@ EXAMPLES: list[Stage] = [
         seed=7,
     ),
     ResponsePairsStage(
-        model=ModelSettings(),
-        supervised_policy=MODELS / "s",
-        prompts=table("prompts"),
-        settings=PairSettings(),
-        seed=7,
+        model=ModelSettings(), supervised_policy=MODELS / "s", prompts=table("prompts"), settings=PairSettings(), seed=7
     ),
     PreferencePairsStage(
         model=ModelSettings(),
@@ -221,12 +212,8 @@ def test_a_request_with_an_unknown_field_is_refused(stage: Stage, tmp_path: Path
         read_request(folder)
 
 
-@pytest.mark.parametrize(
-    ("change", "told"), [({"stage": "unheard_of"}, "'unheard_of'"), ({"method": "ppo"}, "'ppo'")]
-)
-def test_a_request_for_what_there_is_not_is_refused(
-    change: dict[str, str], told: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("change", "told"), [({"stage": "unheard_of"}, "'unheard_of'"), ({"method": "ppo"}, "'ppo'")])
+def test_a_request_for_what_there_is_not_is_refused(change: dict[str, str], told: str, tmp_path: Path) -> None:
     folder = StageFolder(tmp_path)
     folder.write(policy())
     folder.file.write_text(json.dumps(json.loads(folder.file.read_text()) | change))
@@ -250,20 +237,17 @@ def test_a_digest_changes_with_what_is_asked_and_not_with_where_models_are() -> 
 def test_tables_are_named_by_their_field_and_parameters_are_the_rest() -> None:
     stage = balance(True)
     assert list(stage.tables()) == [
-        "benign_pairs", "helpfulness_pairs", "preference_pairs/public", "preference_pairs/standard",
-    ]  # fmt: skip
+        "benign_pairs",
+        "helpfulness_pairs",
+        "preference_pairs/public",
+        "preference_pairs/standard",
+    ]
     assert stage.parameters().keys() == {"seed", "metrics", "weights", "settings"}
 
 
 def test_trainings_are_shared_by_processes_and_nothing_else_is() -> None:
     shared = {each.stage for each in EXAMPLES if each.distributed}
-    assert shared == {
-        "feedback_model",
-        "supervised_policy",
-        "preference_model",
-        "preference_balance",
-        "policy",
-    }
+    assert shared == {"feedback_model", "supervised_policy", "preference_model", "preference_balance", "policy"}
     assert not balance(True).distributed
 
 

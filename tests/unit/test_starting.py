@@ -13,14 +13,13 @@ from typer.testing import CliRunner
 from ccai_dagster.cli import app as cli
 from ccai_dagster.cli.new import from_ccai, from_export
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.decisions.settled_values import Cut, thresholds, training_decisions
-from ccai_dagster.decisions.verdicts import signoffs
+from ccai_dagster.decisions.outcomes import Cut, signoffs, thresholds, training_decisions
 from ccai_dagster.deliberation.importing.files import find_vote_files
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.errors import ConsultationError
 
 
 def test_a_folder_around_an_export(tmp_path: Path) -> None:
@@ -31,17 +30,13 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
     assert find_vote_files(mine.path("votes")).digest() == find_vote_files(SAMPLE / "votes").digest()
     raw = read_votes(mine.path("votes")).raw_statements
     moderation = read_ledger(mine.ledger("moderation"), "moderation")
-    assert [
-        each for each in checks.check_moderation(moderation, raw, "strict") if each.severity == "error"
-    ] == []
+    assert [each for each in checks.check_moderation(moderation, raw, "strict") if each.severity == "error"] == []
     assert thresholds(read_ledger(mine.ledger("threshold"), "threshold"), 1).cut == Cut("threshold", 0.6, 40)
     assert training_decisions(read_ledger(mine.ledger("training"), "training")).feedback_method == "letters"
     assert read_ledger(mine.ledger("wording"), "wording").height == 0
     assert set(moderation["suggested_by"]) == {"ccai new"}
     sets = set(read_consultation(SAMPLE).file.benchmarks)
-    assert set(mine.file.benchmarks) == sets - {"sample_opinions"}, (
-        "another public's opinions do not come along"
-    )
+    assert set(mine.file.benchmarks) == sets - {"sample_opinions"}, "another public's opinions do not come along"
 
 
 def test_nothing_is_made_of_a_bad_export_or_over_another_folder(tmp_path: Path) -> None:
@@ -109,9 +104,7 @@ def test_codes_do_not_come_along(tmp_path: Path) -> None:
     coded += [row.replace(",", f",secret-{number},", 1) for number, row in enumerate(rows)]
     (export / "participants-votes.csv").write_text("\n".join(coded) + "\n")
     from_export(str(export), tmp_path / "mine", "strict")
-    assert not [
-        path for path in (tmp_path / "mine").rglob("*") if path.is_file() and "secret" in path.read_text()
-    ]
+    assert not [path for path in (tmp_path / "mine").rglob("*") if path.is_file() and "secret" in path.read_text()]
     assert read_votes(tmp_path / "mine" / "votes").raw_votes.equals(read_votes(SAMPLE / "votes").raw_votes)
 
 

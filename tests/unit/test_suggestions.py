@@ -5,13 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccai_dagster.decisions.suggestions import SameWords, draft_principle, odd_participants
+from ccai_dagster.decisions.agenda import SameWords, draft_principle, odd_participants
 
 
 def test_statements_with_the_same_rare_words_are_near() -> None:
-    words = SameWords(
-        {4: "The AI should protect children", 9: "Protect our children!", 2: "Cite sources", 7: "!!"}
-    )
+    words = SameWords({4: "The AI should protect children", 9: "Protect our children!", 2: "Cite sources", 7: "!!"})
 
     assert [key for key, _ in words.nearest(4)] == [9]
     assert words.nearest(4)[0][1] == pytest.approx(1.0)
@@ -25,11 +23,7 @@ def test_texts_without_words_are_near_nothing() -> None:
 
 
 @settings(max_examples=10)
-@given(
-    st.permutations(
-        [(1, "bus lanes now"), (2, "more bus lanes"), (3, "lanes for bikes"), (4, "quiet nights")]
-    )
-)
+@given(st.permutations([(1, "bus lanes now"), (2, "more bus lanes"), (3, "lanes for bikes"), (4, "quiet nights")]))
 def test_neighbours_do_not_depend_on_the_order(texts: list[tuple[int, str]]) -> None:
     words = SameWords(dict(texts))
 
@@ -56,15 +50,19 @@ def test_drafts_by_template(text: str, draft: str) -> None:
 def test_odd_voting_patterns() -> None:
     def cast(participant: int, votes: list[int]) -> list[dict[str, int]]:
         return [
-            {"participant_id": participant, "statement_id": place, "vote": vote}
-            for place, vote in enumerate(votes)
+            {"participant_id": participant, "statement_id": place, "vote": vote} for place, vote in enumerate(votes)
         ]
 
     mixed = [1, -1, 0] * 6
     rows = (
-        cast(5, [1] * 20) + cast(3, [-1] * 15) + cast(9, mixed) + cast(8, mixed) + cast(4, [*mixed[:-1], 1])
-        + cast(6, [1] * 14) + cast(7, [0] * 20)
-    )  # fmt: skip
+        cast(5, [1] * 20)
+        + cast(3, [-1] * 15)
+        + cast(9, mixed)
+        + cast(8, mixed)
+        + cast(4, [*mixed[:-1], 1])
+        + cast(6, [1] * 14)
+        + cast(7, [0] * 20)
+    )
 
     assert odd_participants(pl.DataFrame(rows)) == [
         (("3",), "disagreed in all of 15 votes"),

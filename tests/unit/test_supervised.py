@@ -6,18 +6,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ccai_dagster.consultation.settings import SupervisedSettings
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, REVISIONS
-from ccai_dagster.digest import file_digest, folder_digest
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.settings import SupervisedSettings
-from ccai_dagster.training import runs
-from ccai_dagster.training.outcome import ends, history_table
-from ccai_dagster.training.supervised import (
-    ordered_ids,
-    supervised_examples,
-    train_supervised_policy,
-    training_order,
-)
+from ccai_dagster.core.digest import file_digest, folder_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.training import trainer
+from ccai_dagster.training.supervised import ordered_ids, supervised_examples, train_supervised_policy, training_order
+from ccai_dagster.training.trainer import ends, history_table
 
 SETTINGS = SupervisedSettings(steps=4, batch_size=2, learning_rate=1e-2, lora_rank=4, max_tokens=64)
 
@@ -102,9 +97,7 @@ def test_training_is_repeatable_and_resumes_where_it_stopped(tiny_model: Path, t
 
     def train(name: str, table: pl.DataFrame, progress: Any = lambda *_: None, seed: int = 5) -> Any:
         folders = tmp_path / name / "work", tmp_path / name / "model"
-        return train_supervised_policy(
-            tiny_model, table, helpful(1.0, 0.0), SETTINGS, seed, *folders, progress
-        )
+        return train_supervised_policy(tiny_model, table, helpful(1.0, 0.0), SETTINGS, seed, *folders, progress)
 
     outcome = train("one", revisions(6), lambda _, done, total: told.append((done, total)))
     again = train("two", revisions(6).reverse())
@@ -147,35 +140,29 @@ def test_nothing_to_imitate_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_split_over_processes_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert runs.per_device(8, 192) == (8, 1)
-    assert runs.per_device(64, 1024) == (16, 4)
-    assert runs.per_device(3, 50_000) == (1, 3)
+    assert trainer.per_device(8, 192) == (8, 1)
+    assert trainer.per_device(64, 1024) == (16, 4)
+    assert trainer.per_device(3, 50_000) == (1, 3)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert runs.per_device(64, 1024) == (16, 1)
+    assert trainer.per_device(64, 1024) == (16, 1)
     with pytest.raises(ConsultationError, match="batch of 6 cannot be divided among 4"):
-        runs.per_device(6, 10)
+        trainer.per_device(6, 10)
 
 
 def test_the_order_of_training_goes_round_evenly() -> None:
-    order = runs.order(5, 13, seed=1)
+    order = trainer.drawn_order(5, 13, seed=1)
     assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
     assert len(set(order[10:])) == 3
     assert order[:5] != order[5:10]
-    assert order == runs.order(5, 20, seed=1)[:13]
-    assert order != runs.order(5, 13, seed=2)
+    assert order == trainer.drawn_order(5, 20, seed=1)[:13]
+    assert order != trainer.drawn_order(5, 13, seed=2)
 
 
 def test_a_history_keeps_figures_and_no_times() -> None:
     log = [
         {"loss": 2.0, "epoch": 0.5, "step": 2},
         {"loss": 4.0, "epoch": 0.1, "step": 1},
-        {
-            "train_runtime": 3.2,
-            "train_samples_per_second": 9.0,
-            "step_time": 0.1,
-            "total_flos": 1e9,
-            "step": 2,
-        },
+        {"train_runtime": 3.2, "train_samples_per_second": 9.0, "step_time": 0.1, "total_flos": 1e9, "step": 2},
         {"kl": float("nan"), "step": 2},
     ]
     history = history_table(log)

@@ -6,7 +6,7 @@ import pytest
 
 from assets.table_asset import Checked, Refused, Table, require, table_asset
 from ccai_dagster.contracts import IMPORT_REPORT
-from ccai_dagster.decisions.findings import Finding
+from ccai_dagster.decisions.checks import Finding
 
 DIFFER = Finding("error", "idea", "I2", "13", "I1, I2 differ; it waits for a resolving row")
 WAITS = Finding("warning", "idea", None, "14", "its ideas are not counted yet")
@@ -25,20 +25,23 @@ def test_a_check_that_comes_before_the_table_goes_on_record_and_stops_the_asset(
         return Table(pl.DataFrame())
 
     made = table_asset(
-        IMPORT_REPORT, key=["ranked"], group="g", description="d", owner="team:t", kinds=set(),
+        IMPORT_REPORT,
+        key=["ranked"],
+        group="g",
+        description="d",
+        owner="team:t",
+        kinds=set(),
         checks=["merges", "ideas"],
-    )(body)  # fmt: skip
+    )(body)
     result = dg.materialize(
-        [made],
-        resources={"tables": dg.mem_io_manager},
-        raise_on_error=False,
-        instance=dg.DagsterInstance.ephemeral(),
+        [made], resources={"tables": dg.mem_io_manager}, raise_on_error=False, instance=dg.DagsterInstance.ephemeral()
     )
 
     assert not result.success
     assert {each.check_name: each.passed for each in result.get_asset_check_evaluations()} == {
-        "merges": True, "ideas": False,
-    }  # fmt: skip
+        "merges": True,
+        "ideas": False,
+    }
     (failure,) = result.get_step_failure_events()
     data = failure.step_failure_data.user_failure_data
     assert data is not None and "idea ledger row I2 (13): I1, I2 differ" in str(data.description)
@@ -48,22 +51,15 @@ def test_a_check_that_comes_before_the_table_goes_on_record_and_stops_the_asset(
 def test_a_check_that_warns_fails_and_stops_nothing() -> None:
     def body(context):  # type: ignore[no-untyped-def]
         lost = Finding("warning", "", None, "public/know", "lower than base by 30 points")
-        return Table(
-            IMPORT_REPORT.empty(), {}, [Checked("told", [lost]), Checked("lost", [lost], warns=True)]
-        )
+        return Table(IMPORT_REPORT.empty(), {}, [Checked("told", [lost]), Checked("lost", [lost], warns=True)])
 
     made = table_asset(
-        IMPORT_REPORT, key=["ranked"], group="g", description="d", owner="team:t", kinds=set(),
-        checks=["told", "lost"],
-    )(body)  # fmt: skip
-    result = dg.materialize(
-        [made], resources={"tables": dg.mem_io_manager}, instance=dg.DagsterInstance.ephemeral()
-    )  # fmt: skip
+        IMPORT_REPORT, key=["ranked"], group="g", description="d", owner="team:t", kinds=set(), checks=["told", "lost"]
+    )(body)
+    result = dg.materialize([made], resources={"tables": dg.mem_io_manager}, instance=dg.DagsterInstance.ephemeral())
 
     assert result.success and result.get_asset_materialization_events()
     checks = {each.check_name: each for each in result.get_asset_check_evaluations()}
-    assert {name: each.passed for name, each in checks.items()} == {
-        "contract": True, "told": True, "lost": False,
-    }  # fmt: skip
+    assert {name: each.passed for name, each in checks.items()} == {"contract": True, "told": True, "lost": False}
     assert checks["lost"].severity == dg.AssetCheckSeverity.WARN
     assert checks["lost"].metadata["what"].value == "public/know: lower than base by 30 points."

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from ccai_dagster.consultation import EvaluationSet
-from ccai_dagster.errors import ConsultationError
-from ccai_dagster.evaluation import evaluation_sets
-from ccai_dagster.evaluation.evaluation_sets import sample_items
-from ccai_dagster.evaluation.items import (
+from ccai_dagster.consultation.folder import EvaluationSet
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.evaluation.benchmarks import task_definition
+from ccai_dagster.evaluation.sets import formats
+from ccai_dagster.evaluation.sets.formats import sample_items
+from ccai_dagster.evaluation.sets.items import (
     Item,
     MultipleChoiceItem,
     NumericAnswerItem,
     OverRefusalItem,
     Prompt,
     SocialBiasItem,
+    is_refusal,
 )
-from ccai_dagster.evaluation.refusals import is_refusal
-from ccai_dagster.evaluation.tasks import task_definition
 
 CHOICE = {"id": "q1", "question": "2 + 2?", "choices": ["3", "4", "5"], "answer": 1, "category": "sums"}
 NUMBER = {"id": "n1", "question": "How many?", "answer": "1,250", "category": "sums"}
@@ -41,7 +41,7 @@ ITEMS = {"multiple_choice": CHOICE, "numeric_answer": NUMBER, "social_bias": BIA
 
 
 def read_evaluation_set(path: Path, form: str) -> list[Item]:
-    return evaluation_sets.read_evaluation_set(EvaluationSet(format=form, path=path))
+    return formats.read_evaluation_set(EvaluationSet(format=form, path=path))
 
 
 def marked(prompt: Prompt) -> str:
@@ -84,9 +84,7 @@ def test_reads_every_format_sorted_by_id(tmp_path: Path, name: str) -> None:
         ("over_refusal", {"safe": "yes"}, "`safe`"),
     ],
 )
-def test_a_wrong_field_names_file_and_line(
-    tmp_path: Path, name: str, change: dict[str, Any], message: str
-) -> None:
+def test_a_wrong_field_names_file_and_line(tmp_path: Path, name: str, change: dict[str, Any], message: str) -> None:
     path = written(tmp_path / "set.jsonl", ITEMS[name] | {"id": "ok"}, ITEMS[name] | change)
     with pytest.raises(ConsultationError, match="line 2") as error:
         read_evaluation_set(path, name)
@@ -273,8 +271,6 @@ def test_text_with_template_marks_stays_as_it_is() -> None:
     item = MultipleChoiceItem.model_validate(
         CHOICE | {"choices": ("{{ 7 * 7 }}", "{answer}"), "question": "{% raise %} What?"}
     )
-    text = task_definition("marks", [item], texts(item), new_tokens=1)["doc_to_text"](
-        {"id": "q1", "prompt": 0}
-    )
+    text = task_definition("marks", [item], texts(item), new_tokens=1)["doc_to_text"]({"id": "q1", "prompt": 0})
     assert "{{ 7 * 7 }}" in text
     assert text.startswith("<user>{% raise %} What?")

@@ -120,9 +120,7 @@ def test_markdown_shows_text_as_it_stands(text: str, shown: str) -> None:
     assert markdown(text) == shown
 
 
-@pytest.mark.parametrize(
-    "text", ["نمی\u200cخواهم", "co\u00adoperate", "\u0600\u0661", "\U0001fae8", "a\n\tb"]
-)
+@pytest.mark.parametrize("text", ["نمی\u200cخواهم", "co\u00adoperate", "\u0600\u0661", "\U0001fae8", "a\n\tb"])
 def test_letters_of_all_scripts_and_the_newest_emoji_stay_on_pages(text: str) -> None:
     assert readable(text) == text
 

@@ -9,8 +9,8 @@ import pytest
 from ccai_dagster.audit.records import Record, Records, read_records
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.contracts import DECISION_TRAIL, LEDGER
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import listed, quoted
-from ccai_dagster.errors import ConsultationError
 
 
 def rows_of(consultation: Any) -> dict[str, dict[str, Any]]:
@@ -108,8 +108,7 @@ def test_the_story_of_a_principle(small_consultation: Any) -> None:
         "The text of statements 1 and 2 was merged into “The AI should be honest.” (decision G1, moderators, "
         "2025-03-04). Reason given: same idea.",
         "The highest group-aware consensus among its statements is 0.810.",
-        "The constitution public was signed off (decision S1, moderators, 2025-03-04). Reason given: reads "
-        "well.",
+        "The constitution public was signed off (decision S1, moderators, 2025-03-04). Reason given: reads well.",
         "The feedback model judged 4 preference pairs under it and preferred one response in 2.",
         "By the feedback model's measure, 2 responses of the public policy keep to it with a mean "
         "probability of 75% (untrained: 25%).",
@@ -141,12 +140,8 @@ def test_only_some_subjects_can_be_told(small_consultation: Any) -> None:
     assert some.equals(whole.filter(pl.col("subject").is_in(wanted))) and some.height == 2
 
 
-def test_a_principle_read_from_a_file_is_told_with_the_decisions_that_gave_its_text(
-    small_consultation: Any,
-) -> None:
-    given = small_consultation.constitutions["public"].with_columns(
-        decision_ids=pl.lit([], dtype=pl.List(pl.String))
-    )
+def test_a_principle_read_from_a_file_is_told_with_the_decisions_that_gave_its_text(small_consultation: Any) -> None:
+    given = small_consultation.constitutions["public"].with_columns(decision_ids=pl.lit([], dtype=pl.List(pl.String)))
     small = replace(small_consultation, constitutions={"public": given})
     assert rows_of(small)["principle:public/P1"]["decision_ids"] == ["M1", "M2", "W2", "P1", "G1", "S1"]
     other = given.with_columns(text=pl.lit("Choose something else."))
@@ -157,12 +152,7 @@ def test_a_principle_read_from_a_file_is_told_with_the_decisions_that_gave_its_t
 def test_a_row_may_replace_two(small_consultation: Any) -> None:
     row = small_consultation.ledgers["moderation"].row(1, named=True)
     second = row | {"decision_id": "M2b", "outcome": "in", "decided_by": "council"}
-    third = row | {
-        "decision_id": "M8",
-        "outcome": "out: duplicate",
-        "supersedes": "M2 M2b",
-        "reason": "both agreed",
-    }
+    third = row | {"decision_id": "M8", "outcome": "out: duplicate", "supersedes": "M2 M2b", "reason": "both agreed"}
     records = Records(
         {each["decision_id"]: Record(**{**each, "subject_ids": ("2",)}) for each in (row, second, third)}, {}
     )
@@ -173,16 +163,9 @@ def test_a_row_may_replace_two(small_consultation: Any) -> None:
 def test_a_decision_that_was_taken_back_is_told(small_consultation: Any) -> None:
     ledgers = small_consultation.ledgers
     row = ledgers["moderation"].row(1, named=True)
-    back = row | {
-        "decision_id": "M9",
-        "outcome": "withdrawn",
-        "supersedes": "M2",
-        "reason": "on the wrong row",
-    }
+    back = row | {"decision_id": "M9", "outcome": "withdrawn", "supersedes": "M2", "reason": "on the wrong row"}
     ledger = LEDGER.build([*ledgers["moderation"].to_dicts(), back])
-    story = rows_of(replace(small_consultation, ledgers={**ledgers, "moderation": ledger}))["statement:2"][
-        "story"
-    ]
+    story = rows_of(replace(small_consultation, ledgers={**ledgers, "moderation": ledger}))["statement:2"]["story"]
     assert story[2:4] == [
         "A moderation decision on it was taken back (decision M9, moderators, 2025-03-04). Reason given: on the "
         "wrong row.",
@@ -224,5 +207,8 @@ def test_sentences_are_short_and_on_one_line() -> None:
     assert [listed([]), listed([1]), listed([1, 2]), listed([1, 2, 3])] == ["", "1", "1 and 2", "1, 2 and 3"]
     told = Record("D", "merge", ("1",), "merge: a: b", "Why? ", "r", "2025-03-04T10:00:00")
     assert (told.verb, told.text, told.because, told.cited) == (
-        "merge", "a: b", "Reason given: Why?", "decision D, r, 2025-03-04",
-    )  # fmt: skip
+        "merge",
+        "a: b",
+        "Reason given: Why?",
+        "decision D, r, 2025-03-04",
+    )

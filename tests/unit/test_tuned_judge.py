@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ccai_dagster.consultation.settings import TunedJudgeSettings
 from ccai_dagster.contracts import HELPFULNESS_PAIRS
-from ccai_dagster.digest import folder_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.feedback.calibration import HELPFULNESS_PRINCIPLE
-from ccai_dagster.feedback.tuned_judge import halves, on_tuning_side, scored_prompt
-from ccai_dagster.settings import TunedJudgeSettings
+from ccai_dagster.feedback.judge import halves, on_tuning_side, scored_prompt
 from ccai_dagster.stages.transformers_model import TunedFeedbackModel
-from ccai_dagster.training.feedback_model import fitted_head, train_feedback_model, tuning_table
+from ccai_dagster.training.tuned_judge import fitted_head, train_feedback_model, tuning_table
 
 KIND, RUDE = "I am kind and fair.", "No, go away."
 
@@ -77,9 +77,7 @@ def test_a_head_finds_the_direction_people_prefer() -> None:
     direction = np.array([3.0, 0.0, 0.0, 0.0])
     differences = generator.normal(size=(200, 4)) * [1.0, 10.0, 1.0, 1.0]
     differences *= np.sign(differences @ direction)[:, None]
-    weights, accuracy, strength = fitted_head(
-        differences, np.ones(200), np.array([f"q{at // 2}" for at in range(200)])
-    )
+    weights, accuracy, strength = fitted_head(differences, np.ones(200), np.array([f"q{at // 2}" for at in range(200)]))
     assert accuracy > 0.95
     assert strength in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     assert weights[0] > 10 * np.abs(weights[1:]).max()
@@ -115,6 +113,4 @@ def test_a_tuned_judge_learns_the_labels_in_a_repeatable_way(tiny_model: Path, t
     assert "loss_last" not in head_alone
     assert head_alone["head_accuracy"] == 1.0
     alone = TunedFeedbackModel(tmp_path / "head" / "model", batch_size=8, max_tokens=96)
-    assert (
-        alone.scores([(p, KIND) for p in prompts]) > alone.scores([(p, RUDE) for p in prompts])
-    ).mean() > 0.9
+    assert (alone.scores([(p, KIND) for p in prompts]) > alone.scores([(p, RUDE) for p in prompts])).mean() > 0.9

@@ -5,36 +5,30 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from ccai_dagster.decisions.decision import Decision
-from ccai_dagster.decisions.ledger import ledger_table
-from ccai_dagster.decisions.settled_values import (
+from ccai_dagster.core.digest import text_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.ledger import Decision, ledger_table
+from ccai_dagster.decisions.outcomes import (
     VALUES,
     Cut,
-    Thresholds,
-    thresholds,
-    training_decisions,
-)
-from ccai_dagster.decisions.verdicts import (
     Ideas,
+    Merge,
     PolicyChoice,
+    Thresholds,
+    Wording,
+    WordingSource,
     exclusions,
+    merges,
     moderation_verdicts,
     policies,
     signoffs,
     statement_ideas,
-)
-from ccai_dagster.decisions.wordings import (
-    Merge,
-    Wording,
-    WordingSource,
-    merges,
+    thresholds,
+    training_decisions,
     wording_source,
     wordings,
 )
-from ccai_dagster.deliberation.cleaning import ModerationVerdict
-from ccai_dagster.deliberation.procedure import Procedure
-from ccai_dagster.digest import text_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.deliberation.votes import ModerationVerdict, Procedure
 
 STATEMENTS = pl.DataFrame({"statement_id": [1, 2, 3], "text": ["Be kind", "Be nice", "Be brief"]})
 THRESHOLDS = {
@@ -72,12 +66,14 @@ def values(kind: str, names: dict[str, str]) -> list[Decision]:
 
 
 def test_moderation_decides_each_statement_once() -> None:
-    ledger = ledger_table([
-        row("M1", "moderation", "9 2", "out: off topic"),
-        row("M2", "moderation", "1", "in"),
-        row("M3", "moderation", "1", "rewrite: The AI should be kind: always", "M2"),
-        row("M4", "moderation", "seeds", "policy: three seeds"),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [
+            row("M1", "moderation", "9 2", "out: off topic"),
+            row("M2", "moderation", "1", "in"),
+            row("M3", "moderation", "1", "rewrite: The AI should be kind: always", "M2"),
+            row("M4", "moderation", "seeds", "policy: three seeds"),
+        ]
+    )
 
     off_topic = ModerationVerdict(False, None, ("M1",), "off topic")
     assert list(moderation_verdicts(ledger).items()) == [
@@ -91,11 +87,13 @@ def test_moderation_decides_each_statement_once() -> None:
 
 
 def test_a_policy_that_supersedes_an_exclusion_withdraws_it() -> None:
-    ledger = ledger_table([
-        row("E1", "exclusion", "5 4", "exclude"),
-        row("E2", "exclusion", "8", "exclude"),
-        row("E3", "exclusion", "8", "policy: withdrawn", "E2"),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [
+            row("E1", "exclusion", "5 4", "exclude"),
+            row("E2", "exclusion", "8", "exclude"),
+            row("E3", "exclusion", "8", "policy: withdrawn", "E2"),
+        ]
+    )
 
     assert list(exclusions(ledger).items()) == [(4, "E1"), (5, "E1")]
     assert policies(ledger) == (PolicyChoice("E3", "exclusion", "8", "withdrawn", "Because"),)
@@ -110,11 +108,13 @@ def test_ideas_are_split_and_counted_once() -> None:
 
 
 def test_a_corrected_wording_keeps_its_principle_id() -> None:
-    ledger = ledger_table([
-        row("P1", "wording", "1 2", "principle: Choose the kinder response."),
-        row("P2", "wording", "3", "leave out"),
-        row("W7", "wording", "1 2", "principle: Choose the kindest response.", "P1", "ab"),
-    ])  # fmt: skip
+    ledger = ledger_table(
+        [
+            row("P1", "wording", "1 2", "principle: Choose the kinder response."),
+            row("P2", "wording", "3", "leave out"),
+            row("W7", "wording", "1 2", "principle: Choose the kindest response.", "P1", "ab"),
+        ]
+    )
 
     assert wordings(ledger) == (
         Wording("P2", "P2", (3,), None, None),
@@ -123,10 +123,7 @@ def test_a_corrected_wording_keeps_its_principle_id() -> None:
 
 
 def test_a_principle_is_worded_from_the_merge_of_exactly_its_statements() -> None:
-    merge_rows = [
-        row("G1", "merge", "2 1", "merge: Be kind and nice"),
-        row("G2", "merge", "1", "merge: Be good"),
-    ]
+    merge_rows = [row("G1", "merge", "2 1", "merge: Be kind and nice"), row("G2", "merge", "1", "merge: Be good")]
     wording_rows = [
         row("P1", "wording", "1 2", "principle: Choose the kindest."),
         row("P2", "wording", "1", "principle: Choose the best."),
@@ -162,9 +159,7 @@ def test_the_same_statements_are_not_merged_or_worded_twice() -> None:
     with pytest.raises(ConsultationError, match="G1, G2 all decide on statements 1 2"):
         merges(ledger_table([row("G1", "merge", "1 2", "merge: A"), row("G2", "merge", "2 1", "merge: B")]))
     with pytest.raises(ConsultationError, match="P1, P2 all decide on statement 3"):
-        wordings(
-            ledger_table([row("P1", "wording", "3", "leave out"), row("P2", "wording", "3", "leave out")])
-        )
+        wordings(ledger_table([row("P1", "wording", "3", "leave out"), row("P2", "wording", "3", "leave out")]))
 
 
 def test_sign_offs_are_read_by_arm() -> None:
@@ -213,8 +208,7 @@ def test_a_value_out_of_range_names_its_row(name: str, value: str, expected: str
         thresholds(ledger_table(values("threshold", {**THRESHOLDS, name: value})), 1)
 
     assert str(raised.value) == (
-        f"threshold ledger, decision T-{name}: {name} is {value!r}, but must be {expected}; "
-        "supersede the row."
+        f"threshold ledger, decision T-{name}: {name} is {value!r}, but must be {expected}; supersede the row."
     )
 
 
@@ -230,12 +224,8 @@ def test_a_value_missing_unknown_or_doubled_is_refused() -> None:
 
 
 def test_training_decisions_are_parsed() -> None:
-    rows = values(
-        "training", {"harmlessness_weight": "1.5", "feedback_method": "contrast", "policy_method": "dpo"}
-    )
-    found = training_decisions(
-        ledger_table([*rows, row("T3", "training", "evaluations", "policy: small sets")])
-    )
+    rows = values("training", {"harmlessness_weight": "1.5", "feedback_method": "contrast", "policy_method": "dpo"})
+    found = training_decisions(ledger_table([*rows, row("T3", "training", "evaluations", "policy: small sets")]))
 
     assert (found.harmlessness_weight, found.feedback_method) == (1.5, "contrast")
     assert found.policy_method == "dpo"
@@ -258,6 +248,4 @@ def test_a_value_given_for_a_policy_is_refused() -> None:
 
 def test_a_new_folder_starts_with_every_value_that_must_be_decided() -> None:
     for subjects in VALUES.values():
-        assert [
-            name for name, each in subjects.items() if (each.start is None) == (each.undecided is None)
-        ] == []
+        assert [name for name, each in subjects.items() if (each.start is None) == (each.undecided is None)] == []

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ccai_dagster.audit.manifest import Manifest, manifest_text, read_manifest, write_manifest
 from ccai_dagster.audit.verification import Verification, content_versions, verify
 from ccai_dagster.contracts import FILE, PROMPTS
-from ccai_dagster.digest import table_digest
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.core.digest import table_digest
+from ccai_dagster.core.errors import ConsultationError
 
 
 def verified(finished: Any, manifest: Manifest | None = None, report: Path | None = None) -> Verification:
@@ -92,16 +92,15 @@ def test_what_was_no_table_from_the_beginning_is_told(finished: Any) -> None:
 def test_a_changed_model_is_named_with_its_file_and_its_folder(finished: Any) -> None:
     (folder,) = (finished.home / "models").iterdir()
     flip(folder / "model.safetensors", 7)
-    assert set(told(verified(finished))) == {
-        f"models/{folder.name}",
-        f"models/{folder.name}/model.safetensors",
-    }
+    assert set(told(verified(finished))) == {f"models/{folder.name}", f"models/{folder.name}/model.safetensors"}
 
 
 def test_a_changed_ledger_is_told_row_by_row_and_who_used_it(finished: Any) -> None:
     path = finished.consultation.ledger("moderation")
-    path.write_text(path.read_text().replace("cannot be answered", "can be answered") +
-                    "M9,moderation,4,out: late,too late,,moderators,2025-03-09,,,\n")  # fmt: skip
+    path.write_text(
+        path.read_text().replace("cannot be answered", "can be answered")
+        + "M9,moderation,4,out: late,too late,,moderators,2025-03-09,,,\n"
+    )
     found = told(verified(finished))
     assert set(found) == {"consultation/decisions/moderation.csv"}
     sentences = " ".join(found["consultation/decisions/moderation.csv"])
@@ -119,9 +118,7 @@ def test_a_reordered_ledger_says_the_same_and_its_bytes_are_named(finished: Any)
 def test_a_ledger_that_cannot_be_read_is_told(finished: Any) -> None:
     path = finished.consultation.ledger("idea")
     path.write_text("nothing\n")
-    assert any(
-        "cannot be read" in what for what in told(verified(finished))["consultation/decisions/idea.csv"]
-    )
+    assert any("cannot be read" in what for what in told(verified(finished))["consultation/decisions/idea.csv"])
 
 
 def test_what_is_gone_and_what_is_new(finished: Any) -> None:
@@ -168,13 +165,9 @@ def test_provenance_must_tell_of_every_version(finished: Any) -> None:
     manifest = finished.manifest.model_copy(update={"files": described})
     assert verified(finished, manifest).mismatches == ()
     path.write_text(json.dumps({"entity": dict(enumerate(told_of[1:]))}))
-    manifest = manifest.model_copy(
-        update={"files": manifest.files | {"report/provenance.json": record(path)}}
-    )
+    manifest = manifest.model_copy(update={"files": manifest.files | {"report/provenance.json": record(path)}})
     assert told(verified(finished, manifest)) == {
-        "report/provenance.json": [
-            f"does not tell of the version on record of asset {told_of[0]['ccai:asset']}"
-        ]
+        "report/provenance.json": [f"does not tell of the version on record of asset {told_of[0]['ccai:asset']}"]
     }
 
 
@@ -185,13 +178,7 @@ def record(path: Path) -> Any:
 
 
 def test_versions_that_are_not_the_digest_of_the_whole_table() -> None:
-    row = {
-        "prompt_id": "x",
-        "text": "t",
-        "purpose": "policy",
-        "themes": [],
-        "relevant_principles": ["public/P1"],
-    }
+    row = {"prompt_id": "x", "text": "t", "purpose": "policy", "themes": [], "relevant_principles": ["public/P1"]}
     prompts = PROMPTS.build([row])
     other = PROMPTS.build([{**row, "relevant_principles": []}])
     assert content_versions("prompts", prompts) == content_versions("prompts", other)

@@ -18,9 +18,9 @@ import yaml
 from assets import public_input
 from ccai_dagster.automation import present_versions
 from ccai_dagster.cli.new import from_export
-from ccai_dagster.consultation import SAMPLE, Consultation, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.read_votes import read_votes, votes_digest
-from ccai_dagster.errors import ConsultationError
 from resources.tables import Tables
 from resources.vote_source import VoteSource
 
@@ -219,9 +219,7 @@ def test_the_graph_refuses_files_that_changed_since_they_were_observed(tmp_path:
         before = votes_at(tmp_path)
         assert execute(definitions, "observe", instance) == ""
         votes.write_text(votes.read_text() + "1790000000000,Mon,0,999,1\n")
-        assert "not what it was when polis_export was last observed" in execute(
-            definitions, "import", instance
-        )
+        assert "not what it was when polis_export was last observed" in execute(definitions, "import", instance)
         assert votes_at(tmp_path) == before
         assert execute(definitions, "observe", instance) == "" == execute(definitions, "import", instance)
         assert votes_at(tmp_path) == before + 1

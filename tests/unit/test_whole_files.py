@@ -9,8 +9,8 @@ from typing import IO
 import polars as pl
 import pytest
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table, whole_folder, write_file
-from ccai_dagster.errors import ConsultationError
 
 
 def names(folder: Path) -> list[str]:

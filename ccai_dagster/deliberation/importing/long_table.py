@@ -16,8 +16,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS
-from ccai_dagster.deliberation.importing.csv_columns import (
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing.columns import (
+    Unit,
+    as_time,
     integers,
+    milliseconds,
     optional_integers,
     printable,
     read_text_csv,
@@ -27,12 +31,18 @@ from ccai_dagster.deliberation.importing.csv_columns import (
     whole_numbers,
 )
 from ccai_dagster.deliberation.importing.files import SourceFile, VoteFiles
-from ccai_dagster.deliberation.importing.last_votes import check_votes, last_votes
-from ccai_dagster.deliberation.importing.raw_tables import Import, raw_participants
-from ccai_dagster.deliberation.importing.report import Fact, build_report, common_facts, listed
-from ccai_dagster.deliberation.importing.sign import AuthorVotes, author_votes
-from ccai_dagster.deliberation.importing.times import Unit, as_time, milliseconds
-from ccai_dagster.errors import ConsultationError
+from ccai_dagster.deliberation.importing.tables import (
+    AuthorVotes,
+    Fact,
+    Import,
+    author_votes,
+    build_report,
+    check_votes,
+    common_facts,
+    last_votes,
+    listed,
+    raw_participants,
+)
 
 VOTE_COLUMNS = {"participant", "statement", "vote"}
 STATEMENT_COLUMNS = {"statement", "text", "author", "moderated", "time"}
@@ -116,9 +126,7 @@ def _read(file: SourceFile, required: set[str]) -> pl.DataFrame:
             table = pl.read_parquet(file.content)
         except (pl.exceptions.PolarsError, OSError) as error:
             first = printable(str(error).strip().splitlines()[0])
-            raise ConsultationError(
-                f"{file.place}: not readable as Parquet ({first}). Write it again."
-            ) from error
+            raise ConsultationError(f"{file.place}: not readable as Parquet ({first}). Write it again.") from error
         table.columns = unique_names(file.place, table.columns, {})
         table = table.with_columns(pl.exclude("time").cast(pl.String, strict=False))
     else:
@@ -147,9 +155,7 @@ def _numbered(file: SourceFile, table: pl.DataFrame, column: str) -> Numbering:
             f"{file.place}: ids of the column {column} are no whole numbers (first {table[column][0][:40]!r}), so "
             "they are numbered by time, but not every row has a time. Fill in the column time, or number them."
         )
-    first = (
-        table.group_by(pl.col(column).alias("code")).agg(pl.col("timestamp").min()).sort("timestamp", "code")
-    )
+    first = table.group_by(pl.col(column).alias("code")).agg(pl.col("timestamp").min()).sort("timestamp", "code")
     return Numbering(first.select("code", number=pl.int_range(pl.len(), dtype=pl.Int64)), False)
 
 
@@ -175,11 +181,7 @@ def _statements(
         bare = numbers.table.select(statement_id="number").with_columns(
             author_id=None, created_at=None, moderated=0, is_seed=None, is_meta=None, text=pl.lit("")
         )
-        return (
-            bare.select(list(RAW_STATEMENTS.fields))
-            .cast(pl.Schema(RAW_STATEMENTS.dtypes))
-            .sort("statement_id")
-        )
+        return bare.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
     moderated = optional_integers(listing, known, "moderated").fill_null(0)
     if not moderated.is_in([-1, 0, 1]).all():
         row = int((~moderated.is_in([-1, 0, 1])).arg_max() or 0)
@@ -205,9 +207,7 @@ def _statements(
         },
         schema_overrides={"author_id": pl.Int64, "is_seed": pl.Boolean, "is_meta": pl.Boolean},
     )
-    return (
-        table.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
-    )
+    return table.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
 
 
 def _facts(
@@ -226,9 +226,7 @@ def _facts(
         why = f"+1 was taken as agreement, not confirmed by {authors.sentence()}"
         facts.append(Fact("unknown", "sign of votes", None, why))
     elif authors.inverted:
-        facts.append(
-            Fact("repaired", "votes turned round", None, f"-1 meant agreement: {authors.sentence()}")
-        )
+        facts.append(Fact("repaired", "votes turned round", None, f"-1 meant agreement: {authors.sentence()}"))
     else:
         facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {authors.sentence()}"))
     for item, numbering in (("participant ids", people), ("statement ids", numbers)):
@@ -241,9 +239,7 @@ def _facts(
     return facts
 
 
-def _columns(
-    tables: Sequence[tuple[SourceFile | None, pl.DataFrame | None, set[str]]],
-) -> list[Fact]:
+def _columns(tables: Sequence[tuple[SourceFile | None, pl.DataFrame | None, set[str]]]) -> list[Fact]:
     unknown = [
         f"{file.name}: {name}"
         for file, table, expected in tables

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ccai_dagster.deliberation.importing.files import find_vote_files
 from ccai_dagster.deliberation.importing.long_table import import_long_table, is_long_table
-from ccai_dagster.deliberation.importing.raw_tables import Import
-from ccai_dagster.deliberation.polis_export import import_polis
+from ccai_dagster.deliberation.importing.polis import import_polis
+from ccai_dagster.deliberation.importing.tables import Import
 
 
 def read_votes(place: Path) -> Import:

@@ -1,0 +1,384 @@
+"""From what somebody typed to the subject that is meant, and to its answer.
+
+Belongs here: ids, their prefixes, and what to say when they are unknown or mean several things. Doesn't belong
+here: the answers.
+
+[decided] Answers about decisions: what was decided, by whom, why, what it replaced, and what follows from it.
+
+Belongs here: one row of a ledger and its consequences. Doesn't belong here: checking or applying decisions.
+
+[public_subjects]
+Answers about statements and principles: their row of the decision trail, from the tables as they stand.
+
+Belongs here: choosing tables and runs. Doesn't belong here: sentences, which `story` makes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from ccai_dagster.audit.evidence import Evidence, Explanation
+from ccai_dagster.audit.model_answers import (
+    answer_model,
+    answer_pair,
+    answer_run,
+    answer_score,
+    model_keys,
+    run_ids,
+    score_names,
+)
+from ccai_dagster.audit.records import Record
+from ccai_dagster.audit.trail import decision_trail
+from ccai_dagster.core.digest import SHORT
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import counted, listed, quoted
+
+DELIBERATED = (
+    "raw_statements",
+    "statements",
+    "votes",
+    "opinion_groups",
+    "gac_scores",
+    "consensus_stability",
+    "selected_statements",
+)
+JUDGED = ("principle_id", "probability_a")
+KEPT = ("arm", "constitution_arm", "principle_id", "prompt_id", "probability")
+
+
+def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, object]]:
+    """Return the rows of the decision trail for these subjects, `statement:ID` or `principle:ARM/ID`.
+
+    Training need not have happened: labels and adherence are then not told.
+
+    Raises:
+        ConsultationError: The constitution was not made yet, or a table is damaged.
+    """
+    pairs = {arm: evidence.table_if_made(f"{arm}/preference_pairs", JUDGED) for arm in evidence.arms}
+    adherence = {model: evidence.table_if_made(f"{model}/adherence", KEPT) for model in evidence.models}
+    return decision_trail(
+        raw_statements=evidence.table("raw_statements"),
+        statements=evidence.table("statements"),
+        gac_scores=evidence.table("gac_scores"),
+        consensus_stability=evidence.table("consensus_stability"),
+        selected_statements=evidence.table("selected_statements"),
+        constitutions={arm: evidence.table(f"{arm}/constitution") for arm in evidence.arms},
+        ledgers=evidence.ledgers,
+        preference_pairs=_made(pairs),
+        adherence=_made(adherence),
+        only=subjects,
+    ).to_dicts()
+
+
+def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
+    """Tell a statement's way from submission to constitution."""
+    (row,) = trail_of([f"statement:{statement_id}"], evidence)
+    keys = [*DELIBERATED, *(f"{arm}/constitution" for arm in evidence.arms)]
+    return _answer(row, keys, evidence)
+
+
+def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explanation:
+    """Tell where a principle comes from and what was done with it."""
+    (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
+    names = (
+        "constitution",
+        "signed_constitution",
+        "revisions",
+        "preference_pairs",
+        "preference_model",
+        "policy",
+        "adherence",
+    )
+    keys = [*(DELIBERATED[1:] if row["statement_ids"] else ()), *(f"{arm}/{name}" for name in names)]
+    return _answer(row, [*keys, "base/adherence"], evidence)
+
+
+def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Explanation:
+    facts = {name: value for name, value in row.items() if name not in ("subject", "text", "story")}
+    ids = row["decision_ids"]
+    assert isinstance(ids, list) and isinstance(row["story"], list)  # noqa: S101 - contract DECISION_TRAIL
+    return Explanation(
+        subject=str(row["subject"]),
+        text=str(row["text"]),
+        story=row["story"],
+        facts=facts,
+        decisions=[evidence.records.by_id[key] for key in ids],
+        seen=evidence.seen(keys),
+        notes=evidence.notes(keys),
+    )
+
+
+def _made(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
+    return {name: table for name, table in tables.items() if table is not None}
+
+
+SHOWN = 12
+"""Subjects told one by one; the others are counted, and all are in the facts."""
+ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
+
+
+def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
+    """Tell what was decided, and what followed."""
+    records = evidence.records
+    record = records.by_id[decision_id]
+    earlier, later = records.chain(record), records.replacing(record)
+    story = [_what(record)]
+    if record.policy_ref:
+        story.append(f"By the rule {record.policy_ref}.")
+    if record.suggested_by:
+        story.append(f"Proposed by {record.suggested_by}; decided by {record.decided_by}.")
+    story.append(record.because)
+    story += [f"It replaces {_what(each)} {each.because}" for each in earlier]
+    story += [f"It no longer counts: it was replaced. {_what(each)} {each.because}" for each in later]
+    if record.is_policy:
+        story.append("It is a choice on record for the whole process; it is applied to no single row.")
+    followed, facts = _followed(record, evidence)
+    users = _users(record, evidence)
+    return Explanation(
+        subject=f"decision:{decision_id}",
+        text=record.outcome,
+        story=[*story, *followed],
+        facts={
+            "counts": record.counts,
+            "replaces": [each.decision_id for each in earlier],
+            "replaced_by": [each.decision_id for each in later],
+            "used_by": users,
+            **facts,
+        },
+        decisions=[record, *earlier, *later],
+        seen=evidence.seen(users),
+        notes=evidence.notes([*users, *DELIBERATED] if record.kind in ON_STATEMENTS else users),
+    )
+
+
+def _what(record: Record) -> str:
+    subjects = listed(record.subject_ids[:SHOWN])
+    more = f" and {len(record.subject_ids) - SHOWN} more" if len(record.subject_ids) > SHOWN else ""
+    return (
+        f"Decision {record.decision_id} of {record.decided_at[:10]} by {record.decided_by}: "
+        f"{record.kind} of {subjects}{more}: {quoted(record.outcome)}."
+    )
+
+
+def _users(record: Record, evidence: Evidence) -> list[str]:
+    """The assets that were made from the ledger this row stands in."""
+    if evidence.manifest is None:
+        return []
+    source = f"{record.kind}_ledger"
+    return [key for key, made in evidence.manifest.materializations.items() if source in made.inputs]
+
+
+def _followed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
+    """What came of it, as far as the tables tell; before the first run they tell nothing."""
+    if record.is_policy or not record.counts:
+        return [], {}
+    try:
+        if record.kind in ON_STATEMENTS:
+            return _statements_named(record, evidence)
+        if record.kind == "exclusion":
+            return _participants(record, evidence)
+        if record.kind == "signoff":
+            return _signed(record, evidence)
+    except ConsultationError as error:
+        return [f"What followed is not known: {error}"], {}
+    return [], {}
+
+
+def _statements_named(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
+    rows = trail_of([f"statement:{key}" for key in record.subject_ids], evidence)
+    story = []
+    for row in rows[:SHOWN]:
+        gac = f", group-aware consensus {row['gac']:.3f}" if row["gac"] is not None else ""
+        story.append(f"{str(row['subject']).replace(':', ' ').capitalize()}: {row['fate']}{gac}.")
+    if len(rows) > SHOWN:
+        story.append(f"Likewise {counted(len(rows) - SHOWN, 'more statement')}.")
+    principles = sorted(
+        {
+            f"{arm}/{principle['principle_id']}"
+            for arm in evidence.arms
+            for principle in evidence.table(f"{arm}/constitution").to_dicts()
+            if record.decision_id in principle["decision_ids"]
+        }
+    )
+    if principles:
+        story.append(f"{listed(principles)} {'rests' if len(principles) == 1 else 'rest'} on it.")
+    fates = {str(row["subject"]): row["fate"] for row in rows}
+    return story, {"fates": fates, "principle_ids": principles}
+
+
+def _participants(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
+    people = {row["participant_id"]: row for row in evidence.table("participants").to_dicts()}
+    found = {key: people.get(int(key)) for key in record.subject_ids}
+    story = [
+        f"Participant {key} cast {counted(row['n_votes'], 'vote')}: {row['fate']}."
+        for key, row in found.items()
+        if row is not None
+    ]
+    return story, {"fates": {key: row["fate"] if row else None for key, row in found.items()}}
+
+
+def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
+    from ccai_dagster.constitution.principles import constitution_digest
+
+    (arm,) = record.subject_ids
+    digest = constitution_digest(evidence.table(f"{arm}/constitution"))
+    same = digest == record.inputs_digest
+    story = (
+        f"It is for the constitution of {arm} that stands now ({digest[:SHORT]})."
+        if same
+        else f"It has lapsed: it is for the text {str(record.inputs_digest)[:SHORT]}, and the constitution of {arm} "
+        f"is now {digest[:SHORT]}."
+    )
+    return [story], {"constitution_digest": digest, "holds": same}
+
+
+SHORTEST_PREFIX = 4
+"""Characters of a digest or run id that name it."""
+SUGGESTED = 8
+FORMS = (
+    "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, the digest of a model, "
+    "a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
+)
+
+
+def answers(asked: str, evidence: Evidence) -> list[Explanation]:
+    """Answer what was asked.
+
+    Args:
+        asked: An id, with or without its kind before it, as `17` or `statement:17`; of models and runs the
+            first characters suffice.
+        evidence: What answers rest on.
+
+    Returns:
+        One answer; of a principle's bare id, one for each arm that has such a principle.
+
+    Raises:
+        ConsultationError: Nothing has this id, or several things have it. Names those that might be meant.
+    """
+    found = _find(asked.strip(), evidence)
+    principles = [name for kind, name in found if kind == "principle"]
+    if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
+        decided = [name for kind, name in found if kind == "decision"]
+        return [_beside(_ANSWERS["principle"](name, evidence), decided) for name in principles]
+    if len(found) > 1:
+        raise ConsultationError(
+            f"{asked!r} may mean any of these: {', '.join(f'{kind}:{name}' for kind, name in found[:SUGGESTED])}"
+            f"{f' and {len(found) - SUGGESTED} more' if len(found) > SUGGESTED else ''}. Ask for one of them."
+        )
+    (kind, name) = found[0]
+    return [_ANSWERS[kind](name, evidence)]
+
+
+def _beside(answer: Explanation, decided: list[str]) -> Explanation:
+    """Point to a decision that only happens to have the same id as a principle."""
+    touched = {each.decision_id for each in answer.decisions}
+    notes = [f"decision:{name} is something else; ask for it by this name." for name in decided if name not in touched]
+    return replace(answer, notes=[*answer.notes, *notes])
+
+
+def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
+    kind, colon, name = asked.partition(":")
+    kinds = _KNOWN if kind not in _KNOWN or not colon else {kind: _KNOWN[kind]}
+    sought = name if len(kinds) == 1 else asked
+    known = {kind: names(evidence) for kind, names in kinds.items()}
+    if exact := [(kind, each) for kind, names in known.items() for each in _exact(kind, sought, names)]:
+        return exact
+    begun = [
+        (kind, each)
+        for kind in ("model", "run")
+        for each in known.get(kind, ())
+        if len(sought) >= SHORTEST_PREFIX and each.startswith(sought.lower())
+    ]
+    if begun:
+        return begun
+    raise ConsultationError(_unknown(asked, sought, known, evidence))
+
+
+def _exact(kind: str, sought: str, names: Collection[str]) -> list[str]:
+    if kind == "principle" and "/" not in sought:
+        return [each for each in names if each.partition("/")[2] == sought]
+    if kind == "score" and sought.endswith("/all"):
+        sought = sought.removesuffix("/all")
+    if kind == "statement" and re.fullmatch(r"[0-9]{1,18}", sought):
+        sought = str(int(sought))
+    return [sought] if sought in names else []
+
+
+def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evidence: Evidence) -> str:
+    said = f"There is no {next(iter(known))} {sought!r}." if len(known) == 1 else f"Nothing is called {asked!r}."
+    names = {f"{kind}:{each}": each for kind, ids in known.items() for each in ids}
+    lowered: dict[str, str] = {}
+    for full, each in names.items():
+        lowered.setdefault(each.lower(), full)
+        if each.partition("/")[2]:
+            lowered.setdefault(each.partition("/")[2].lower(), full)
+    near = difflib.get_close_matches(sought.lower()[:100], lowered, n=SUGGESTED, cutoff=0.6)
+    begun = [full for short, full in lowered.items() if sought and short.startswith(sought.lower()[:100])]
+    meant = list(dict.fromkeys([*begun[:SUGGESTED], *(lowered[each] for each in near)]))[:SUGGESTED]
+    hint = f" Did you mean {', '.join(meant)}?" if meant else f" Ask for {FORMS}."
+    empty = "" if evidence.manifest else " No run has ended yet, so only decisions are known: `ccai run`."
+    return said + hint + empty
+
+
+def _statement_ids(evidence: Evidence) -> set[str]:
+    table = evidence.table_if_made("raw_statements", ["statement_id"])
+    return set() if table is None else {str(each) for each in table["statement_id"]}
+
+
+def _principles(evidence: Evidence) -> list[str]:
+    tables = {arm: evidence.table_if_made(f"{arm}/constitution", ["principle_id"]) for arm in evidence.arms}
+    return [f"{arm}/{each}" for arm, table in tables.items() if table is not None for each in table["principle_id"]]
+
+
+def _decisions(evidence: Evidence) -> Collection[str]:
+    return evidence.records.by_id.keys()
+
+
+def _pairs(evidence: Evidence) -> set[str]:
+    keys = [*(f"{arm}/preference_pairs" for arm in evidence.arms), "helpfulness_pairs"]
+    tables = [evidence.table_if_made(key, ["pair_id"]) for key in keys]
+    return {each for table in tables if table is not None for each in table["pair_id"]}
+
+
+def _models(evidence: Evidence) -> set[str]:
+    tables = [evidence.table_if_made(key, ["model_digest"]) for key in model_keys(evidence)]
+    found = (
+        pl.concat([table["model_digest"] for table in tables if table is not None])
+        if any(table is not None for table in tables)
+        else pl.Series([], dtype=pl.String)
+    )
+    return set(found)
+
+
+def _runs(evidence: Evidence) -> list[str]:
+    return run_ids(evidence.manifest) if evidence.manifest is not None else []
+
+
+def _principle(name: str, evidence: Evidence) -> Explanation:
+    arm, _, principle_id = name.partition("/")
+    return answer_principle(arm, principle_id, evidence)
+
+
+_KNOWN: Mapping[str, Callable[[Evidence], Collection[str]]] = {
+    "statement": _statement_ids,
+    "principle": _principles,
+    "decision": _decisions,
+    "pair": _pairs,
+    "model": _models,
+    "score": score_names,
+    "run": _runs,
+}
+_ANSWERS: Mapping[str, Callable[[str, Evidence], Explanation]] = {
+    "statement": lambda name, evidence: answer_statement(int(name), evidence),
+    "principle": _principle,
+    "decision": answer_decision,
+    "pair": answer_pair,
+    "model": answer_model,
+    "score": answer_score,
+    "run": answer_run,
+}

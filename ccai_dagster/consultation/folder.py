@@ -1,0 +1,339 @@
+"""A consultation is a folder of plain files; this module reads and checks it.
+
+`consultation.yaml` says what was asked and of whom, where the votes are, which arms are trained and how
+much is computed. Ledgers, votes and prompts are read by the rooms that use them; here only their places
+are known, so that loading the definitions costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from ccai_dagster.consultation.settings import PROFILES, ModelSettings, Profile, Settings
+from ccai_dagster.core.digest import file_digest, folder_digest, value_digest
+from ccai_dagster.core.errors import ConsultationError
+
+SAMPLE = Path(__file__).parents[1] / "sample" / "consultation"
+"""The consultation that comes with the project."""
+
+LEDGERS = ("moderation", "exclusion", "merge", "wording", "idea", "threshold", "training", "signoff")
+ModerationMode = Literal["strict", "lenient"]
+"""Whether a statement that nobody moderated is out (strict) or in (lenient)."""
+BASE = "base"
+"""What the untrained model is called wherever arms are compared."""
+
+
+def is_address(votes: str) -> bool:
+    """Whether votes come from an address rather than from files."""
+    return re.match(r"https?://[^/\s]+", votes, re.IGNORECASE) is not None
+
+
+class Arm(Settings):
+    """A constitution a model is trained on.
+
+    `constitution` is `ledgers` for the one derived from the votes and the ledgers, or the path of a CSV
+    with the columns `principle_id,text` and optionally `statement_ids` (separated by spaces). A principle is
+    drawn for each comparison: any with the same probability, or with `principle_weights: gac` in proportion to
+    the group-aware consensus on it, which only a constitution from the ledgers has.
+    """
+
+    constitution: str = Field(description="`ledgers`, or the path of a CSV")
+    description: str = Field(description="what it is, in a sentence for readers of the pages")
+    principle_weights: Literal["uniform", "gac"] = Field("uniform", description="how principles are drawn")
+
+
+class HubDataset(Settings):
+    """A dataset of the Hugging Face hub, at one commit, so that it is the same for ever."""
+
+    dataset: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="ORGANISATION/NAME")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="a commit, 40 hexadecimal digits")
+
+
+class Benchmark(Settings):
+    """An evaluation set: a file, a folder or a dataset of the hub, read by one of the formats of `evaluation`.
+
+    `limit` says by profile how many items are drawn (null takes all); a profile that is not named takes
+    `items_per_benchmark` of its own settings.
+    """
+
+    format: Literal[
+        "multiple_choice",
+        "numeric_answer",
+        "social_bias",
+        "over_refusal",
+        "bbq",
+        "mmlu",
+        "gsm8k",
+        "opinion_qa",
+        "xstest",
+        "political_even_handedness",
+    ] = Field(description="how its items are read and scored")
+    path: str | None = Field(None, description="file or folder, relative to the consultation")
+    hub: HubDataset | None = Field(None, description="a dataset of the Hugging Face hub, in place of `path`")
+    shots: int | None = Field(None, ge=0, description="examples before each question; null: the format's own")
+    prompt: Literal["plain", "chat"] | None = Field(
+        None, description="bare text or the model's chat template; null: the format's own"
+    )
+    limit: dict[str, Annotated[int, Field(ge=1)] | None] = Field(
+        default_factory=dict, description="items drawn, by profile"
+    )
+    description: str = Field(description="what it measures, in a sentence for readers of the pages")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Benchmark:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give either `path` or `hub`, where its items come from")
+        if unknown := set(self.limit) - set(PROFILES):
+            raise ValueError(f"limit: unknown profiles {sorted(unknown)}; there are {sorted(PROFILES)}")
+        return self
+
+
+class EvaluationSet(Settings):
+    """A benchmark as it is run: its place absolute, its size that of the profile.
+
+    Attributes:
+        limit: How many items are drawn; None takes all.
+    """
+
+    format: str
+    path: Path | None = None
+    hub: HubDataset | None = None
+    shots: int | None = None
+    prompt: Literal["plain", "chat"] | None = None
+    limit: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where its items come from, as errors name it."""
+        return str(self.path) if self.hub is None else f"{self.hub.dataset}@{self.hub.revision}"
+
+    def content_digest(self) -> str:
+        """Return the digest of what it is made of and how it is asked; a moved file changes nothing."""
+        if self.path is None:
+            return self.digest()
+        content = folder_digest(self.path) if self.path.is_dir() else file_digest(self.path)
+        return value_digest([content, self.model_dump(mode="json", exclude={"path"})])
+
+
+class Replication(Settings):
+    """A published result to be reproduced from the votes: what was published, in files of the folder.
+
+    `constitution` names the arm that is the published constitution, with the sources of each principle.
+    """
+
+    figures: str = Field(description="CSV of the published figures")
+    groups: str = Field(description="CSV of the published group of each participant")
+    agreement: str = Field(description="CSV of the published agreement of each group with each statement")
+    seed_statements: str = Field(description="CSV of the statements that the organisers wrote")
+    constitution: str = Field(description="the arm that is the published constitution")
+    seeds: int = Field(20, ge=1, description="seeds of k-means that groups are recomputed with")
+    permutations: int = Field(1000, ge=99, description="shuffles of the permutation test")
+    bootstraps: int = Field(1000, ge=100, description="resamples behind the intervals of the scores")
+
+
+class ConsultationFile(Settings):
+    """The content of `consultation.yaml`.
+
+    `votes` names a folder or a zip with a Polis export, a plain table of votes (CSV or Parquet), or the address
+    of a report's export. `moderation` is not in any export: strict if statements nobody moderated are out.
+    """
+
+    title: str = Field(description="of the consultation, as the pages show it")
+    public: str = Field(description="who was asked")
+    question: str = Field(description="what they were asked")
+    votes: str = Field("votes", description="where the votes are")
+    moderation: ModerationMode = Field(
+        description="whether statements nobody moderated are out (strict) or in (lenient)"
+    )
+    seed: int = Field(description="of everything that is drawn")
+    arms: dict[str, Arm] = Field(description="the constitutions models are trained on, two or more")
+    baseline: str = Field(description="the arm that the others are compared with")
+    principle_tags: str | None = Field(None, description="CSV of people's tags of principles")
+    published_scores: str | None = Field(None, description="CSV of scores published elsewhere, shown beside")
+    replication: Replication | None = Field(None, description="a published result to reproduce")
+    model: ModelSettings = Field(ModelSettings(), description="the language model that is trained")
+    prompts: str = Field("prompts.csv", description="CSV of the prompts, each with its purpose and themes")
+    themes: str = Field("themes.csv", description="CSV of the themes that prompts and principles are tagged with")
+    helpfulness: str = Field("helpfulness.jsonl", description="comparisons of responses by people")
+    benign_pairs: str = Field(
+        "sample:benign.csv", description="CSV of plain and annoying responses to harmless prompts"
+    )
+    judge_comparisons: dict[str, str] = Field(
+        default_factory=dict, description="sets of labelled comparisons the feedback model is measured on, by name"
+    )
+    adherence_examples: str | None = Field(None, description="responses that people labelled under principles")
+    contrast_pairs: str | None = Field(None, description="responses that keep a principle beside ones that break it")
+    benchmarks: dict[str, Benchmark] = Field(default_factory=dict, description="evaluation sets, by name")
+    profiles: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="changes to the sizes of `demo` and `full`"
+    )
+
+    @field_validator("votes")
+    @classmethod
+    def _source(cls, votes: str) -> str:
+        if "://" in votes and not is_address(votes):
+            raise ValueError(f"{votes!r} must be a path, or an address that begins with https:// or http://")
+        return votes
+
+    @field_validator("arms", "benchmarks")
+    @classmethod
+    def _names(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == BASE:
+                raise ValueError(f"{name!r} must be lower-case letters, digits and _, and not {BASE!r}")
+        return named
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ConsultationFile:
+        if len(self.arms) < 2:
+            raise ValueError("at least two arms are needed, or there is nothing to compare")
+        if self.baseline not in self.arms:
+            raise ValueError(f"baseline {self.baseline!r} is not one of the arms {sorted(self.arms)}")
+        for name, arm in self.arms.items():
+            if arm.principle_weights == "gac" and arm.constitution != "ledgers":
+                raise ValueError(
+                    f"arm {name!r} has `principle_weights: gac`, but no principle of {arm.constitution} has a "
+                    "group-aware consensus. Use `constitution: ledgers`, or `principle_weights: uniform`"
+                )
+        if self.replication and self.replication.constitution not in self.arms:
+            raise ValueError(
+                f"replication: constitution {self.replication.constitution!r} is not one of the arms "
+                f"{sorted(self.arms)}"
+            )
+        if unknown := set(self.profiles) - set(PROFILES):
+            raise ValueError(f"unknown profiles {sorted(unknown)}; there are {sorted(PROFILES)}")
+        return self
+
+
+class Consultation(Settings):
+    """A consultation folder, read and checked, with the profile it is run in.
+
+    Attributes:
+        folder: The folder, absolute.
+        file: What `consultation.yaml` says.
+        profile: The settings of the chosen profile, with the consultation's own changes applied.
+    """
+
+    folder: Path
+    file: ConsultationFile
+    profile_name: str
+    profile: Profile
+
+    @property
+    def name(self) -> str:
+        """The folder's name: results are kept under it."""
+        return self.folder.name if self.folder != SAMPLE else "sample"
+
+    def path(self, relative: str) -> Path:
+        """A file of the consultation; `sample:NAME` is a file of the embedded one."""
+        if relative.startswith("sample:"):
+            return SAMPLE / relative.removeprefix("sample:")
+        return self.folder / relative
+
+    @property
+    def votes(self) -> str:
+        """Where the votes are: the address of a report's export, or an absolute path."""
+        return self.file.votes if is_address(self.file.votes) else str(self.path(self.file.votes))
+
+    def ledger(self, kind: str) -> Path:
+        """The ledger of one kind of decision."""
+        return self.folder / "decisions" / f"{kind}.csv"
+
+    def evaluation_set(self, name: str) -> EvaluationSet:
+        """A benchmark as this profile runs it."""
+        benchmark = self.file.benchmarks[name]
+        return EvaluationSet(
+            **benchmark.model_dump(include={"format", "shots", "prompt"}),
+            path=self.path(benchmark.path) if benchmark.path is not None else None,
+            hub=benchmark.hub,
+            limit=benchmark.limit.get(self.profile_name, self.profile.evaluation.items_per_benchmark),
+        )
+
+    @property
+    def ratings(self) -> Path:
+        """The folder of people's ratings; there is none until pairs are exported for rating."""
+        return self.folder / "ratings"
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """The constitutions models are trained on, by name."""
+        return self.file.arms
+
+
+def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
+    """Read `consultation.yaml` and check that every file it names is there.
+
+    Args:
+        folder: A consultation folder.
+        profile: `demo` or `full`.
+
+    Raises:
+        ConsultationError: The folder or a file is missing, or a setting is unknown or out of range.
+    """
+    path = folder / "consultation.yaml"
+    if not path.is_file():
+        raise ConsultationError(f"{path}: not found. `ccai new` makes a consultation folder.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConsultationError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConsultationError(f"{path}: expected settings as `name: value`, found {type(content).__name__}.")
+    if profile not in PROFILES:
+        raise ConsultationError(f"There is no profile {profile!r}; there are {', '.join(sorted(PROFILES))}.")
+    try:
+        file = ConsultationFile.model_validate(content)
+        merged = _merge(PROFILES[profile].model_dump(), file.profiles.get(profile, {}))
+        chosen = Profile.model_validate(merged)
+    except ValidationError as error:
+        lines = [
+            f"{path}: `{'.'.join(str(part) for part in detail['loc'])}`: {detail['msg']}" for detail in error.errors()
+        ]
+        raise ConsultationError("\n".join(lines)) from error
+    consultation = Consultation(folder=folder.resolve(), file=file, profile_name=profile, profile=chosen)
+    _check_files(consultation)
+    return consultation
+
+
+def chosen_consultation(folder: Path | None = None, profile: str = "demo") -> Consultation:
+    """Read the consultation in a folder, by default in that of `CCAI_CONSULTATION`, else the sample."""
+    return read_consultation(folder or Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE), profile)
+
+
+def _merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merge(merged[name], value) if both else value
+    return merged
+
+
+def named_files(consultation: Consultation) -> list[Path]:
+    """Return every file and folder that the consultation is made of, beside `consultation.yaml` itself."""
+    file = consultation.file
+    named = [] if is_address(file.votes) else [file.votes]
+    named += [file.prompts, file.themes, file.helpfulness, file.benign_pairs, *file.judge_comparisons.values()]
+    named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
+    named += [benchmark.path for benchmark in file.benchmarks.values() if benchmark.path is not None]
+    named += [
+        each
+        for each in (file.published_scores, file.principle_tags, file.adherence_examples, file.contrast_pairs)
+        if each
+    ]
+    if published := file.replication:
+        named += [published.figures, published.groups, published.agreement, published.seed_statements]
+    return [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]
+
+
+def _check_files(consultation: Consultation) -> None:
+    if missing := [str(path) for path in named_files(consultation) if not path.exists()]:
+        raise ConsultationError(
+            f"{consultation.folder / 'consultation.yaml'} names files that do not exist: "
+            f"{', '.join(missing)}. Add them or correct the name; an empty ledger still needs its header row."
+        )

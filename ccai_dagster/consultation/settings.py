@@ -1,0 +1,248 @@
+"""Settings that are no judgement on content: how much is computed, and with what.
+
+What a person must answer for (thresholds, smoothing, weights, sign-off) is a row of a ledger, not a
+setting. Each group of settings is hashed into the code version of the assets that use it, so a change
+re-runs them and nothing else. Two profiles: `demo` fits two cores and minutes, `full` a GPU and hours.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ccai_dagster.core.digest import value_digest
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """Return the digest of all values."""
+        return value_digest(self.model_dump(mode="json"))
+
+
+class ModelSettings(Settings):
+    """Which language model is trained and asked for feedback."""
+
+    source: str = Field("embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`")
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="number format of its weights")
+    context_tokens: int = Field(2048, ge=64, description="longest prompt plus response, in tokens")
+
+
+UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]
+"""Ways of asking a feedback model that was not tuned for it; a tuned one is measured wherever there is one."""
+
+
+class ReasoningSettings(Settings):
+    """Feedback after reasoning (Bai et al. 2022, section 4.1): how long, and how certain a label may be."""
+
+    new_tokens: int = Field(128, ge=1, description="longest reasoning, in tokens, for each order")
+    least_probability: float = Field(0.4, ge=0, lt=0.5, description="labels below are moved here")
+    most_probability: float = Field(0.6, gt=0.5, le=1, description="labels above are moved here")
+
+
+class FeedbackSettings(Settings):
+    """The feedback model: the base model itself, or a server."""
+
+    server_url: str | None = Field(None, description="an OpenAI-compatible server; the key is CCAI_SERVER_KEY")
+    server_model: str | None = Field(None, description="the model's name on the server")
+    batch_size: int = Field(16, ge=1, description="conversations at a time")
+    calibration_comparisons: int | None = Field(
+        24, ge=2, description="labelled comparisons a set that the feedback model is measured on; null takes all"
+    )
+    calibration_methods: tuple[UntunedMethod, ...] = Field(
+        ("letters", "contrast", "letters_few_shot"),
+        min_length=1,
+        description="ways of asking that are measured, beside `tuned` where there is a tuned judge",
+    )
+    reasoning: ReasoningSettings = Field(ReasoningSettings(), description="for `reasoned_letters`")
+
+
+class TunedJudgeSettings(Settings):
+    """The feedback model tuned on one half of the labelled comparisons and measured on the other."""
+
+    calibrate: bool = Field(
+        False, description="tune and measure it even where the ledger records another feedback_method"
+    )
+    passes: float = Field(
+        1.0, ge=0, description="over the comparisons, after the score head was fitted; 0 keeps the head alone"
+    )
+    batch_size: int = Field(8, ge=1, description="comparisons a step")
+    learning_rate: float = Field(1e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    max_tokens: int = Field(384, ge=48, description="longest exchange, in tokens")
+
+
+class RevisionSettings(Settings):
+    """Critique and revision (Bai et al. 2022, section 3.1)."""
+
+    prompts: int = Field(6, ge=1, description="prompts answered, criticised and revised")
+    steps: int = Field(1, ge=1, le=4, description="revisions of each response")
+    few_shots: int = Field(2, ge=0, le=5, description="worked examples shown before each request")
+    new_tokens: int = Field(32, ge=1, description="longest response, critique or revision, in tokens")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    batch_size: int = Field(16, ge=1, description="conversations at a time")
+
+
+class SupervisedSettings(Settings):
+    """Fine-tuning on the revisions (Bai et al. 2022, section 3.2)."""
+
+    steps: int = Field(4, ge=1, description="of training")
+    batch_size: int = Field(8, ge=1, description="exchanges a step")
+    learning_rate: float = Field(5e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    max_tokens: int = Field(192, ge=16, description="longest exchange, in tokens")
+
+
+class PairSettings(Settings):
+    """Sampled pairs of responses (Bai et al. 2022, section 4.1)."""
+
+    prompts: int = Field(16, ge=1, description="prompts that responses are sampled to")
+    new_tokens: int = Field(32, ge=1, description="longest response, in tokens")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    batch_size: int = Field(32, ge=2, description="responses at a time")
+
+
+class PreferenceModelSettings(Settings):
+    """The preference model on human helpfulness and AI harmlessness comparisons."""
+
+    steps: int = Field(6, ge=1, description="of training")
+    batch_size: int = Field(8, ge=1, description="comparisons a step")
+    learning_rate: float = Field(5e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    max_tokens: int = Field(160, ge=16, description="longest exchange, in tokens")
+    held_out_share: float = Field(0.2, gt=0, lt=1, description="share of the comparisons that is not trained on")
+
+
+class BalanceSettings(Settings):
+    """How widely the balance of harmlessness and helpfulness is looked at."""
+
+    weights: tuple[float, ...] = Field(
+        (), description="harmlessness weights tried beside the recorded one; each trains a preference model an arm"
+    )
+    benign_prompts: int | None = Field(
+        2, ge=0, description="safe prompts taken of the over-refusal sets; null takes all"
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _weights(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+            raise ValueError("a weight must be a finite number from 0")
+        return tuple(sorted(set(weights)))
+
+
+class PolicySettings(Settings):
+    """Training of the policy: reinforcement learning (RLOO) with a KL penalty, or direct preferences (DPO)."""
+
+    steps: int = Field(3, ge=1, description="of training")
+    prompts_per_step: int = Field(4, ge=1, description="prompts answered in a step")
+    samples_per_prompt: int = Field(4, ge=2, description="responses to each of them")
+    new_tokens: int = Field(24, ge=1, description="longest response, in tokens")
+    kl_weight: float = Field(0.05, gt=0, description="of the penalty; for DPO its beta")
+    learning_rate: float = Field(5e-4, gt=0, description="of the optimizer")
+    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    kl_limit: float = Field(1.0, gt=0, description="nats a token from the supervised policy; beyond it training stops")
+    length_limit: float = Field(
+        3.0, gt=1, description="training stops when responses grow or shrink by more than this factor"
+    )
+    held_out_prompts: int = Field(8, ge=1, description="prompts the reward is compared on with the supervised policy's")
+
+
+class EvaluationSettings(Settings):
+    """How much of each evaluation is run."""
+
+    items_per_benchmark: int | None = Field(16, ge=1, description="seeded sample of items; null runs all")
+    batch_size: int = Field(16, ge=1, description="items or responses at a time")
+    distinct_principles: int = Field(
+        1, ge=0, description="principles of one constitution only that prompts to read are drafted from, an arm"
+    )
+    new_tokens: int = Field(32, ge=1, description="longest response, in tokens")
+    comparison_prompts: int = Field(6, ge=2, description="held-out prompts each pair of arms is compared on")
+    adherence_prompts: int = Field(6, ge=1, description="held-out prompts")
+    principles_per_prompt: int = Field(2, ge=1, description="relevant principles judged on each response")
+    control_statements: int = Field(12, ge=0, description="statements below the cut, as negative controls")
+    controls_per_prompt: int = Field(1, ge=0, description="relevant controls judged on each response")
+    bootstraps: int = Field(2000, ge=100, description="resamples behind intervals")
+
+
+class DeliberationSettings(Settings):
+    """How often the groups are resampled."""
+
+    bootstraps: int = Field(60, ge=10, description="times that participants are drawn anew")
+
+
+class SensitivitySettings(Settings):
+    """How many combinations of numeric decisions are tried."""
+
+    ways_to_group: int = Field(
+        40,
+        ge=2,
+        description="seeded sample of the ways to group people, each tried with all ways to score and select; "
+        "all ways if there are no more",
+    )
+
+
+class Profile(Settings):
+    """Everything above together."""
+
+    deliberation: DeliberationSettings = DeliberationSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    tuned_judge: TunedJudgeSettings = TunedJudgeSettings()
+    revisions: RevisionSettings = RevisionSettings()
+    supervised: SupervisedSettings = SupervisedSettings()
+    pairs: PairSettings = PairSettings()
+    preference_model: PreferenceModelSettings = PreferenceModelSettings()
+    balance: BalanceSettings = BalanceSettings()
+    policy: PolicySettings = PolicySettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    sensitivity: SensitivitySettings = SensitivitySettings()
+
+
+DEMO = Profile()
+FULL = Profile(
+    deliberation=DeliberationSettings(bootstraps=1000),
+    feedback=FeedbackSettings(
+        batch_size=64,
+        calibration_comparisons=None,
+        calibration_methods=("letters", "contrast", "letters_few_shot", "reasoned_letters"),
+    ),
+    tuned_judge=TunedJudgeSettings(
+        calibrate=True, passes=2.0, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024
+    ),
+    revisions=RevisionSettings(prompts=4000, steps=4, few_shots=5, new_tokens=256, batch_size=64),
+    supervised=SupervisedSettings(steps=500, batch_size=64, learning_rate=2e-5, lora_rank=64, max_tokens=1024),
+    pairs=PairSettings(prompts=8000, new_tokens=256, batch_size=128),
+    preference_model=PreferenceModelSettings(
+        steps=500, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024, held_out_share=0.1
+    ),
+    balance=BalanceSettings(weights=(0.0, 0.25, 0.5, 1.0, 2.0), benign_prompts=None),
+    policy=PolicySettings(
+        steps=500,
+        prompts_per_step=16,
+        samples_per_prompt=8,
+        new_tokens=256,
+        learning_rate=5e-6,
+        lora_rank=64,
+        held_out_prompts=500,
+    ),
+    evaluation=EvaluationSettings(
+        items_per_benchmark=None,
+        batch_size=64,
+        distinct_principles=10,
+        new_tokens=256,
+        comparison_prompts=500,
+        adherence_prompts=500,
+        principles_per_prompt=5,
+        control_statements=100,
+        controls_per_prompt=3,
+        bootstraps=10_000,
+    ),
+    sensitivity=SensitivitySettings(ways_to_group=2000),
+)
+PROFILES = {"demo": DEMO, "full": FULL}

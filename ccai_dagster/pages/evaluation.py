@@ -1,0 +1,321 @@
+"""The evaluation page as one HTML file.
+
+Belongs here: putting the chapters in order and into the template. Doesn't belong here: what a chapter says.
+Prompts, responses and principles are untrusted text and go through the template's escaping.
+
+[summary] The first screen: what differs, what does not, and what cannot be told.
+
+Belongs here: choosing and ordering sentences. Doesn't belong here: what a single comparison shows (`verdicts`).
+
+[overlap] The chapter on the constitutions: how much they have in common before any model is trained.
+
+[responses] The chapter to read: responses of all models to the same prompts, side by side.
+
+Belongs here: order, what differs between two responses, counts of refusals. Doesn't belong here: measuring
+anything else on them; they are too few and chosen by people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.constitution.comparison import AGREEMENT, BY_LIKENESS, BY_TAGS, MEASURES
+from ccai_dagster.consultation.folder import BASE
+from ccai_dagster.core.digest import table_digest
+from ccai_dagster.core.text import counted, listed, natural, readable
+from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
+from ccai_dagster.pages import evaluation_adherence, evaluation_scores
+from ccai_dagster.pages.forests import Figure, ShownComparison, comparisons, elo_comparisons, plain_forest
+from ccai_dagster.pages.inputs import EvaluationInputs
+from ccai_dagster.pages.judge import judge_worth
+from ccai_dagster.pages.parts import Chapter, Exchange, ShownResponse
+from ccai_dagster.pages.rendering import render
+from ccai_dagster.statistics.intervals import wilson_interval
+
+
+@dataclass(frozen=True)
+class InShort:
+    """Sentences of the first screen, those that say most first; `lead` counts them.
+
+    Attributes:
+        lead: How many comparisons there are and what became of them.
+        differ: One sentence for each difference.
+        alike: One for each comparison without a difference worth speaking of.
+        unclear: One for each of which nothing can be told.
+    """
+
+    lead: str
+    differ: Sequence[str]
+    alike: Sequence[str]
+    unclear: Sequence[str]
+
+
+def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
+    """Sum up what was measured; categories of a benchmark are left to its chapter.
+
+    Args:
+        scores: EVAL_SCORES.
+        elo_differences: ELO_DIFFERENCES.
+    """
+    whole = scores.filter((pl.col("category") == ALL) | (pl.col("benchmark") == ADHERENCE_SCORES))
+    columns = ["judge_at_chance", "benchmark", "metric", "category", "arm", "compared_with"]
+    found = [
+        *comparisons(whole.sort(columns)),
+        *elo_comparisons(elo_differences.sort("quality", "source", "arm", "other_arm")),
+    ]
+    differ = _largest_first([one for one in found if one.verdict in ("higher", "lower")])
+    alike = [one for one in found if one.verdict == "alike"]
+    unclear = _largest_first([one for one in found if one.verdict == "unclear"])
+    lead = _lead(found, len(differ), len(alike), len(unclear))
+    return InShort(lead, _told(differ), _told(alike), _told(unclear))
+
+
+def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: int) -> str:
+    if not found:
+        return "Nothing was compared yet."
+    loose = sum(one.verdict in ("higher", "lower") and one.row["adjusted_p"] is None for one in found)
+    chance = (
+        f" Not corrected for how many comparisons there are: {loose} of the differences; chance alone would single "
+        "out about one comparison in twenty."
+        if loose
+        else ""
+    )
+    return (
+        f"{counted(len(found), 'comparison')} of two models by one score. A difference: {differ}. None worth speaking "
+        f"of: {alike}. Cannot be told: {unclear}.{chance}"
+    )
+
+
+def _largest_first(found: Sequence[ShownComparison]) -> list[ShownComparison]:
+    """Largest difference first, those of a judge that only guesses last."""
+    return sorted(found, key=lambda one: (one.row["judge_at_chance"], -one.size))
+
+
+def _told(found: Sequence[ShownComparison]) -> list[str]:
+    return [one.sentence for one in found]
+
+
+NAMES = {BY_LIKENESS: "A principle worded alike is in", BY_TAGS: "A principle with the same tag is in"}
+"""How the forest calls the shares that depend on the other constitution."""
+
+
+def overlap_chapter(inputs: EvaluationInputs) -> Chapter | None:
+    """Return the chapter, or None with one constitution only."""
+    comparison = inputs.constitution_comparison.drop_nulls("value")
+    if comparison.is_empty():
+        return None
+    return Chapter(
+        anchor="overlap",
+        title="How far the constitutions overlap",
+        paragraphs=[
+            "Where two constitutions say the same, no difference between their models is to be expected. A principle "
+            "has a counterpart if one of the other constitution is worded alike enough; shared words understate how "
+            "much two texts mean the same. Where people tagged principles, one with the same tag counts as well.",
+            "Intervals tell how far each share would vary were the principles drawn from many like them.",
+        ],
+        findings=[*_published(inputs), *_agreement(comparison), *_alone(inputs)],
+        forests=[
+            plain_forest(
+                "Share of a constitution's principles, in percent, with 95% intervals", _shares(comparison), (0, 100), 0
+            )
+        ],
+    )
+
+
+def _shares(comparison: pl.DataFrame) -> list[Figure]:
+    """Shares in the order of `MEASURES`; what a constitution says of itself is told once, whatever it stands beside."""
+    figures, told = [], set()
+    shares = comparison.filter(pl.col("measure") != AGREEMENT).sort("arm", "other_arm").to_dicts()
+    for row in sorted(shares, key=lambda row: MEASURES.index(row["measure"])):
+        name = NAMES.get(row["measure"])
+        label = f"{name} “{row['other_arm']}”" if name else f"It {row['measure']}"
+        if (label, row["arm"]) not in told:
+            told.add((label, row["arm"]))
+            n, ends = counted(row["n"], "principle"), (100 * row[key] for key in ("value", "low", "high"))
+            figures.append(Figure(label, row["arm"], n, *ends))
+    return figures
+
+
+def _published(inputs: EvaluationInputs) -> list[str]:
+    rows = inputs.constitution_comparison.drop_nulls("published").to_dicts()
+    return [
+        f"Of “{row['arm']}” and “{row['other_arm']}” a published comparison, made by hand, prints {row['published']} "
+        f"for what is called here “{row['measure']}”."
+        for row in rows
+    ]
+
+
+def _agreement(comparison: pl.DataFrame) -> list[str]:
+    return [
+        f"Likeness and tags agree on which principles of “{row['arm']}” have a counterpart in “{row['other_arm']}” "
+        f"with a kappa of {row['value']:z.2f} (95% interval {row['low']:z.2f} to {row['high']:z.2f}; 1 is always, 0 "
+        "as often as by chance).".replace("-", "−")
+        for row in comparison.filter(pl.col("measure") == AGREEMENT).sort("arm", "other_arm").to_dicts()
+    ]
+
+
+def _alone(inputs: EvaluationInputs) -> list[str]:
+    """Name the principles that have no counterpart in the constitution they are compared with."""
+    shared = pl.coalesce("shared_by_tags", "shared")
+    beside = (pl.col("arm") == inputs.baseline) | (pl.col("other_arm") == inputs.baseline)
+    rows = inputs.constitution_overlap.filter(beside & ~shared)
+    told = []
+    for (arm, other), own in rows.sort("arm", "other_arm").group_by(["arm", "other_arm"], maintain_order=True):
+        names = ", ".join(sorted(own["principle_id"], key=natural))
+        told.append(f"In “{arm}” and not in “{other}”: {names}.")
+    return told
+
+
+UNLIKE = 0.3
+"""Two responses with a smaller share of words in common than this are not compared word by word."""
+
+
+def responses_chapter(inputs: EvaluationInputs) -> Chapter | None:
+    """Return the chapter, or None if there were no prompts for it."""
+    rows = inputs.qualitative_responses.to_dicts()
+    if not rows:
+        return None
+    exchanges = _exchanges(rows, inputs)
+    return Chapter(
+        anchor="responses",
+        title="Their answers side by side",
+        paragraphs=[
+            "Written by the models; nobody edited or chose them. Prompts to which models refuse differently come "
+            "first, then those they answer differently, then the rest. Words that are underlined are not in the "
+            "response it is compared with; where two responses have little in common nothing is underlined."
+        ],
+        findings=_findings(rows, exchanges, inputs),
+        exchanges=exchanges,
+    )
+
+
+def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> list[Exchange]:
+    prompts = {row["prompt_id"]: row for row in inputs.qualitative_prompts.to_dicts()}
+    by_prompt: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        by_prompt.setdefault(row["prompt_id"], {})[row["arm"]] = row
+    found = []
+    for prompt_id, by_arm in by_prompt.items():
+        responses = [_response(arm, by_arm, inputs.baseline) for arm in sorted(by_arm, key=inputs.place)]
+        refusing = {response.refused for response in responses}
+        same = len({row["response"] for row in by_arm.values()}) == 1
+        rank = 0 if len(refusing) > 1 else 2 if same else 1
+        prompt = next(iter(by_arm.values()))["prompt"]
+        exchange = Exchange(prompt, _kind(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
+        found.append(((rank, natural(prompt_id)), exchange))
+    return [exchange for _, exchange in sorted(found, key=lambda each: each[0])]
+
+
+DIFFERING = ("some refuse, some do not", "they answer differently", "all answers are the same, word for word")
+
+
+def _kind(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
+    """Say where a prompt comes from."""
+    if prompt is None or prompt["origin"] == "written":
+        return "A prompt of the consultation."
+    named = [name.split("/", 1) for name in prompt["principles"]]
+    texts = {arm: dict(table.select("principle_id", "text").iter_rows()) for arm, table in inputs.constitutions.items()}
+    principles = listed([f"{key} of “{arm}” ({texts.get(arm, {}).get(key, 'no longer there')})" for arm, key in named])
+    origin = "Drafted from" if prompt["origin"] == "drafted" else "A held-out prompt that exercises"
+    return f"{origin} a principle that only one of the constitutions compared has: {principles}"
+
+
+def _response(arm: str, by_arm: Mapping[str, Mapping[str, Any]], baseline: str) -> ShownResponse:
+    own = readable(by_arm[arm]["response"])
+    other = {BASE: "", baseline: BASE}.get(arm, baseline)
+    if other not in by_arm:
+        return ShownResponse(arm, by_arm[arm]["refused"], "", False, [(own, True)])
+    compared = readable(by_arm[other]["response"])
+    same = own == compared
+    return ShownResponse(arm, by_arm[arm]["refused"], other, same, _pieces(own, compared))
+
+
+def _pieces(own: str, other: str) -> list[tuple[str, bool]]:
+    """Cut a text where it stops or begins to be the same as another, word by word."""
+    words, others = _words(own), _words(other)
+    matcher = SequenceMatcher(None, [word.strip() for word in words], [word.strip() for word in others], autojunk=False)
+    if matcher.ratio() < UNLIKE:
+        return [(own, True)]
+    pieces: list[tuple[str, bool]] = []
+    for kind, start, end, _, _ in matcher.get_opcodes():
+        text = "".join(words[start:end])
+        bare = text.rstrip()  # the space behind what differs is not underlined
+        pieces += [(text, True)] if kind == "equal" else [(bare, False), (text[len(bare) :], True)]
+    return [piece for piece in pieces if piece[0]]
+
+
+def _words(text: str) -> list[str]:
+    """Split a text into words, each with the space behind it."""
+    words: list[str] = []
+    for letter in text:
+        if words and (letter.isspace() or not words[-1][-1].isspace()):
+            words[-1] += letter
+        else:
+            words.append(letter)
+    return words
+
+
+def _findings(rows: Sequence[Mapping[str, Any]], exchanges: Sequence[Exchange], inputs: EvaluationInputs) -> list[str]:
+    told = []
+    for arm in sorted({row["arm"] for row in rows}, key=inputs.place):
+        refused = [row["refused"] for row in rows if row["arm"] == arm]
+        low, high = wilson_interval(sum(refused), len(refused))
+        told.append(f"“{arm}” refuses {sum(refused)} of {len(refused)} ({low:.0%} to {high:.0%})")
+    same = sum(exchange.differing == DIFFERING[2] for exchange in exchanges)
+    return [
+        f"Of the prompts below, {listed(told)}, with 95% intervals; prompts that people chose stand for no others.",
+        f"To {same} of {counted(len(exchanges), 'prompt')} all models answer the same, word for word.",
+    ]
+
+
+SHOWN = 6
+"""Sentences of one sort on the first screen; the others unfold."""
+UNTRAINED = "the model as it was before any training here"
+_CHAPTERS: tuple[Callable[[EvaluationInputs], Chapter | None], ...] = (
+    evaluation_scores.opinions_chapter,
+    overlap_chapter,
+    evaluation_adherence.adherence_chapter,
+    evaluation_scores.elo_chapter,
+    responses_chapter,
+)
+
+
+def render_evaluation(inputs: EvaluationInputs) -> str:
+    """Render the page.
+
+    Returns:
+        A self-contained HTML document without scripts or addresses outside itself, but for the link to the
+        audit report beside it. The same tables give the same text.
+    """
+    return render(
+        "evaluation.html.j2",
+        title=inputs.title,
+        audit_report=inputs.audit_report,
+        arms=_arms(inputs),
+        short=in_short(inputs.eval_scores, inputs.elo_differences),
+        shown=SHOWN,
+        judge=judge_worth(inputs.judge_calibration),
+        chapters=chapters(inputs),
+        digests={name: table_digest(table) for name, table in sorted(inputs.tables.items())},
+    )
+
+
+def chapters(inputs: EvaluationInputs) -> list[Chapter]:
+    """Return the chapters in the order to read them: benchmarks, then what rests on a judge, then responses."""
+    found = [chapter(inputs) for chapter in _CHAPTERS]
+    return [*evaluation_scores.benchmark_chapters(inputs), *(chapter for chapter in found if chapter is not None)]
+
+
+def _arms(inputs: EvaluationInputs) -> list[tuple[str, str]]:
+    """Name every model and what it is."""
+    names = sorted({BASE, *inputs.arms}, key=inputs.place)
+    told = {BASE: UNTRAINED} | {
+        arm: f"{text} (the baseline, which the others are compared with)" if arm == inputs.baseline else text
+        for arm, text in inputs.arms.items()
+    }
+    return [(name, told[name]) for name in names]

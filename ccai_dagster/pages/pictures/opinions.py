@@ -1,0 +1,394 @@
+"""Pictures of all statements together: how widely they are agreed on, and how far they divide people.
+
+Belongs here: histograms of consensus scores. Doesn't belong here: the style, single groups or people.
+
+[opinions] Pictures of the deliberation: who stands where, and what the groups agree on.
+
+Belongs here: pictures drawn from opinion groups and consensus scores. Doesn't belong here: the style, models.
+
+[statements] Pictures of single statements: who agreed, disagreed and passed, group by group.
+
+Belongs here: drawing votes on the statements that set a group apart. Doesn't belong here: choosing them, the style.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.deliberation.votes import group_name
+from ccai_dagster.pages.pictures.style import (
+    COLOURS,
+    INK,
+    MUTED,
+    PALE,
+    Picture,
+    colour,
+    draw,
+    drawable,
+    marker,
+    median,
+    shown,
+)
+from ccai_dagster.pages.pictures.uncertainty import SIDES, with_sides
+
+
+def gac_distribution(
+    gac_scores: pl.DataFrame, threshold: float | None, consensus_stability: pl.DataFrame | None = None
+) -> Picture:
+    """Draw how many statements reach which group-aware consensus.
+
+    Args:
+        gac_scores: GAC_SCORES; statements without a score are left out.
+        threshold: The cut on record, in [0, 1]; None if statements are not chosen by a threshold.
+        consensus_stability: CONSENSUS_STABILITY; if given, statements are told apart by how often they reach the
+            cut when participants are drawn anew.
+    """
+    scored = _sides(gac_scores, threshold, consensus_stability)
+    shown = dict(SIDES)
+    if threshold is None and consensus_stability is None:
+        shown["above"] = ("statements", COLOURS[0], "")
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        names = [name for name in shown if (scored["side"] == name).any()]
+        axes.hist(
+            [scored.filter(pl.col("side") == name)["gac"].to_list() for name in names] or [[]],
+            bins=[step / 40 for step in range(41)],
+            stacked=True,
+            color=[shown[name][1] for name in names] or [PALE],
+            hatch=[shown[name][2] for name in names] or [""],
+            edgecolor="white",
+            linewidth=0.6,
+            label=[shown[name][0] for name in names] or [""],
+        )
+        if threshold is not None:
+            axes.axvline(threshold, color=INK, linewidth=1.3, linestyle="--", label=f"cut at {threshold:g}")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("group-aware consensus (1 = everybody in every group agrees)")
+        axes.set_ylabel("statements")
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.set_title("How widely statements are agreed on")
+        if names:
+            figure.legend(loc="outside lower center", ncols=2)
+
+    alt = f"Histogram of the group-aware consensus of {scored.height} statements"
+    if not scored.is_empty():
+        alt += f", half of them above {median(scored['gac']):.2f}"
+        if threshold is not None:
+            alt += f"; {int((scored['gac'] >= threshold).sum())} reach the cut at {threshold:g}"
+        if consensus_stability is not None:
+            alt += f"; {int((scored['side'] == 'open').sum())} are within sampling error of the cut"
+    return Picture(draw(paint, 3.9), f"{alt}.")
+
+
+def polarization(gac_scores: pl.DataFrame) -> Picture:
+    """Draw how evenly statements divide all participants, with and without those who pass.
+
+    Args:
+        gac_scores: GAC_SCORES; statements nobody voted on are left out.
+    """
+    columns = {"polarization_index": "polarization index", "adjusted_polarization_index": "adjusted for passes"}
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for position, (column, name) in enumerate(columns.items()):
+            values = gac_scores[column].drop_nulls()
+            if values.is_empty():
+                continue
+            edges = [step / 20 for step in range(21)]
+            style: dict[str, Any] = (
+                {"color": PALE, "edgecolor": "white"}
+                if position == 0
+                else {"histtype": "step", "color": COLOURS[1], "linewidth": 1.6}
+            )
+            axes.hist(values.sort().to_list(), bins=edges, label=name, **style)
+            axes.axvline(
+                median(values),
+                color=MUTED if position == 0 else COLOURS[1],
+                linestyle="--" if position == 0 else ":",
+                linewidth=1.3,
+                label=f"median {median(values):.2f}",
+            )
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("0 = everybody on one side, 1 = evenly divided")
+        axes.set_ylabel("statements")
+        axes.set_title("How far statements divide people")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper right")
+
+    values = gac_scores["polarization_index"].drop_nulls()
+    alt = (
+        f"Histogram of the polarization index of {values.len()} statements, "
+        f"from 0, everybody on one side, to 1, evenly divided; the median is {median(values):.2f}."
+        if not values.is_empty()
+        else "Histogram of the polarization index of no statements."
+    )
+    return Picture(draw(paint, 3.3), alt)
+
+
+def _sides(gac_scores: pl.DataFrame, threshold: float | None, consensus_stability: pl.DataFrame | None) -> pl.DataFrame:
+    """Statement, score and `side` of the cut: above, below, or open if that is within sampling error."""
+    scored = gac_scores.filter(pl.col("gac").is_not_null()).select("statement_id", "gac").sort("statement_id")
+    if consensus_stability is not None:
+        sides = with_sides(consensus_stability).select("statement_id", "side")
+        return scored.join(sides, on="statement_id", how="left", maintain_order="left")
+    if threshold is None:
+        return scored.with_columns(side=pl.lit("above"))
+    return scored.with_columns(
+        side=pl.when(pl.col("gac") >= threshold).then(pl.lit("above")).otherwise(pl.lit("below"))
+    )
+
+
+def opinion_map(opinion_groups: pl.DataFrame) -> Picture:
+    """Draw every participant as a point, near those who voted alike."""
+    groups = opinion_groups.sort("participant_id")
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for group_id in _group_ids(groups):
+            members = groups.filter(pl.col("group_id") == group_id)
+            axes.scatter(
+                members["x"],
+                members["y"],
+                s=13,
+                alpha=0.55,
+                linewidths=0,
+                color=colour(group_id),
+                marker=marker(group_id),
+                label=f"{group_name(group_id)}: {members.height} people",
+            )
+            axes.annotate(
+                group_name(group_id).removeprefix("Group "),
+                (members["x"].mean(), members["y"].mean()),
+                ha="center",
+                va="center",
+                fontsize=13,
+                fontweight="bold",
+                color=INK,
+                bbox={"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colour(group_id)},
+            )
+        axes.set_xlabel(
+            "main line of difference\n"
+            "All votes are flattened into two lines, so people at a border could belong to either side."
+        )
+        axes.set_ylabel("second line of difference")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_title("Where participants stand")
+        if not groups.is_empty():
+            figure.legend(loc="outside lower center", ncols=3)
+
+    sizes = opinion_groups.group_by("group_id").len().sort("group_id")
+    parts = [f"{group_name(group)} with {count} people" for group, count in sizes.iter_rows()]
+    alt = f"Map of {groups.height} participants by how they voted: {', '.join(parts) or 'nobody'}."
+    return Picture(draw(paint, 4.9), alt)
+
+
+def agreement_by_group(gac_scores: pl.DataFrame, threshold: float | None = None) -> Picture:
+    """Draw the share of each opinion group that agrees, for all statements in order of consensus.
+
+    Args:
+        gac_scores: GAC_SCORES; statements without a score are left out.
+        threshold: The cut on record, in [0, 1]; statements right of it do not reach it.
+    """
+    ranked = _by_consensus(gac_scores)
+    spans = ranked.select(
+        "rank", pl.col("group_agreement").list.min().alias("low"), pl.col("group_agreement").list.max().alias("high")
+    )
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.vlines(spans["rank"], spans["low"], spans["high"], color=PALE, linewidth=0.8, zorder=1)
+        long = ranked.select("rank", "group_ids", "group_agreement").explode("group_ids", "group_agreement")
+        for group_id in sorted(long["group_ids"].drop_nulls().unique()):
+            own = long.filter(pl.col("group_ids") == group_id)
+            axes.scatter(
+                own["rank"],
+                own["group_agreement"],
+                s=9,
+                linewidths=0,
+                alpha=0.85,
+                color=colour(group_id),
+                marker=marker(group_id),
+                label=group_name(group_id),
+                zorder=2,
+            )
+        if threshold is not None and not ranked.is_empty():
+            last = int((ranked["gac"] >= threshold).sum())
+            axes.axvline(last + 0.5, color=INK, linewidth=1.3, linestyle="--", label=f"cut at {threshold:g}")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("statements, from the widest consensus to the least")
+        axes.set_ylabel("share that agrees")
+        axes.grid(axis="y")
+        axes.set_title("What each opinion group agrees with")
+        if not ranked.is_empty():
+            figure.legend(loc="outside lower center", ncols=5, markerscale=1.8)
+
+    if ranked.is_empty():
+        return Picture(draw(paint, 3.8), "Agreement of each opinion group with no statements.")
+    cut = "" if threshold is None else f", with the cut at {threshold:g} marked"
+    alt = (
+        f"Share of each opinion group that agrees with each of {ranked.height} statements{cut}; "
+        f"on half of the statements the groups are more than {median(spans['high'] - spans['low']):.0%} apart."
+    )
+    return Picture(draw(paint, 3.8), alt)
+
+
+def _group_ids(opinion_groups: pl.DataFrame) -> list[int]:
+    return sorted(opinion_groups["group_id"].unique())
+
+
+def _by_consensus(gac_scores: pl.DataFrame) -> pl.DataFrame:
+    scored = gac_scores.filter(pl.col("gac").is_not_null()).sort(["gac", "statement_id"], descending=[True, False])
+    return scored.with_row_index("rank", offset=1)
+
+
+VOTES = {1: ("agree", "#01665E", ""), -1: ("disagree", "#C98B36", "//"), 0: ("pass", "#d5d8de", "")}
+"""Name, colour and hatch of the three votes; not the colours of groups, and told apart by the colour-blind."""
+LINE = 88
+"""Characters of a statement in one line."""
+LINES = 2
+_BAR, _TEXT, _GAP = 0.21, 0.19, 0.22
+"""Inches of a bar, of a line of text, and between statements."""
+
+
+def representative_votes(
+    representative_statements: pl.DataFrame,
+    statements: pl.DataFrame,
+    votes: pl.DataFrame,
+    opinion_groups: pl.DataFrame,
+    group_id: int,
+) -> Picture:
+    """Draw how every group voted on the statements that set one group apart (Huang et al. 2024, figure 2).
+
+    Each bar shows shares of the votes that a group cast, passes included; who did not vote is not in it.
+
+    Args:
+        representative_statements: REPRESENTATIVE_STATEMENTS.
+        statements: STATEMENTS. A text that the font cannot write is replaced by the statement's number.
+        votes: VOTES.
+        opinion_groups: OPINION_GROUPS.
+        group_id: Whose statements are drawn.
+    """
+    own = representative_statements.filter(pl.col("group_id") == group_id).sort("rank")
+    rows = own.join(statements.select("statement_id", "text"), on="statement_id", how="left").to_dicts()
+    shares = vote_shares(votes, opinion_groups)
+    groups: list[int | None] = [None, *sorted(opinion_groups["group_id"].unique())]
+    texts = [_written(row["statement_id"], row["text"]) for row in rows]
+    heights = [len(text) * _TEXT + len(groups) * _BAR + _GAP for text in texts]
+    total = sum(heights) + 0.001
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        top = 0.0
+        for row, text, height in zip(rows, texts, heights, strict=True):
+            axes.text(
+                0,
+                top + len(text) * _TEXT / 2,
+                "\n".join(text),
+                va="center",
+                fontsize=9,
+                fontweight="bold",
+                linespacing=1.15,
+                parse_math=False,
+            )
+            for place, group in enumerate(groups):
+                middle = top + len(text) * _TEXT + (place + 0.5) * _BAR
+                _bar(axes, middle, group, shares.get((row["statement_id"], group)), group == group_id)
+            top += height
+        axes.set_xlim(-0.14, 1.13)
+        axes.set_ylim(total, -0.05)
+        axes.set_axis_off()
+        axes.set_title(f"What sets {group_name(group_id)} apart: shares of the votes cast")
+        if rows:
+            from matplotlib.patches import Patch
+
+            handles = [
+                Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=name)
+                for name, colour, hatch in VOTES.values()
+            ]
+            figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+    parts = []
+    for key, side in own.select("statement_id", "side").iter_rows():
+        vote = 1 if side == "agree" else -1
+        told = [
+            f"{voted.shares[vote]:.0%} of {group_name(group)}"
+            for group in groups
+            if group is not None and (voted := shares.get((key, group))) is not None
+        ]
+        parts.append(f"with statement {key} {', '.join(told)} {side}")
+    alt = f"Votes of every group on the statements that set {group_name(group_id)} apart: "
+    return Picture(draw(paint, total + 0.75), f"{alt}{'; '.join(parts) or 'there are none'}.")
+
+
+@dataclass(frozen=True)
+class VoteShares:
+    """How a group voted on a statement: number of votes, and the share of each kind of vote in [0, 1]."""
+
+    n_votes: int
+    shares: Mapping[int, float]
+
+
+def vote_shares(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> dict[tuple[int, int | None], VoteShares]:
+    """Return how every group voted on every statement.
+
+    Args:
+        votes: VOTES.
+        opinion_groups: OPINION_GROUPS.
+
+    Returns:
+        By statement id and group id, None standing for everybody. A group without votes on a statement is not
+        there.
+    """
+    long = votes.join(opinion_groups.select("participant_id", "group_id"), on="participant_id")
+    counted = pl.concat([long, long.with_columns(group_id=pl.lit(None, pl.Int64))])
+    summed = counted.group_by("statement_id", "group_id").agg(
+        *((pl.col("vote") == vote).mean().alias(name) for vote, (name, _, _) in VOTES.items()),
+        pl.len().alias("n_votes"),
+    )
+    return {
+        (row["statement_id"], row["group_id"]): VoteShares(
+            row["n_votes"], {vote: row[name] for vote, (name, _, _) in VOTES.items()}
+        )
+        for row in summed.iter_rows(named=True)
+    }
+
+
+def _written(statement_id: int, text: str | None) -> list[str]:
+    """The lines a statement takes in the picture; only its number if the font cannot write it."""
+    name = f"Statement {statement_id}"
+    if text is None or not drawable(shown(text)):
+        return [f"{name} (its text is in a script that this picture cannot show)" if text else name]
+    return textwrap.wrap(f"{name}: {shown(text, 1000)}", LINE, max_lines=LINES, placeholder="…") or [name]
+
+
+def _bar(axes: Any, middle: float, group: int | None, voted: VoteShares | None, own: bool) -> None:
+    name = "everybody" if group is None else group_name(group)
+    axes.text(-0.012, middle, name, ha="right", va="center", fontsize=8.5, fontweight="bold" if own else "normal")
+    if voted is None:
+        axes.text(0, middle, "no votes", va="center", fontsize=8.5, color=MUTED)
+        return
+    left = 0.0
+    for vote, (_, shade, hatch) in VOTES.items():
+        share = voted.shares[vote]
+        axes.barh(middle, share, left=left, height=_BAR * 0.82, color=shade, hatch=hatch, edgecolor="white")
+        if share >= 0.07 and vote:
+            axes.text(
+                left + share / 2,
+                middle,
+                f"{share:.0%}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if vote == 1 else INK,
+                bbox=None if vote == 1 else {"facecolor": colour, "edgecolor": "none", "pad": 0.8},
+            )
+        left += share
+    axes.text(1.012, middle, f"{voted.n_votes:,} votes", va="center", fontsize=8.5, color=MUTED)

@@ -1,0 +1,88 @@
+"""The one environment in which pages are rendered: escaping, number formats, and files put into the page.
+
+Belongs here: what the templates of all pages share. Doesn't belong here: what any page says.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ccai_dagster.core.digest import SHORT
+from ccai_dagster.core.text import counted, listed, number, percent, readable
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+
+def render(template: str, /, shared: Mapping[str, object] | None = None, **values: object) -> str:
+    """Render a page.
+
+    Args:
+        template: Name of the page's template.
+        shared: What macros may use as well; they don't see `values`.
+        values: What the template shows. All of it is escaped, wherever it comes from.
+
+    Returns:
+        An HTML document; the same values give the same text.
+
+    Raises:
+        UndefinedError: The template names a value that is not there.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = PackageLoader("ccai_dagster.pages", "templates")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+    def inline(name: str) -> Markup:
+        """A style sheet or script of this package, without anything a participant or a model typed."""
+        return Markup(loader.get_source(environment, name)[0])  # noqa: S704
+
+    environment.filters |= {
+        "readable": readable,
+        "number": number,
+        "share": share,
+        "figure": figure,
+        "short": lambda digest: str(digest)[:SHORT],
+        "data_address": data_address,
+        "source_hash": source_hash,
+    }
+    environment.globals |= {"counted": counted, "listed": listed, "percent": percent, "inline": inline}
+    environment.globals |= shared or {}
+    return environment.get_template(template).render(**values)
+
+
+def decimals(value: float, digits: int, sign: bool = False) -> str:
+    """Return a number with so many decimals; nothing has no sign, everything else above it a plus if wanted."""
+    rounded = round(value, digits) + 0.0
+    text = f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def share(value: float | None) -> str:
+    """Return a share, a score or an index with three decimals, a dash if missing."""
+    return "–" if value is None else decimals(value, 3)
+
+
+def figure(value: float | None) -> str:
+    """Return a figure of any size: whole numbers whole, others with two or four decimals, a dash if missing."""
+    if value is None:
+        return "–"
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.2f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def data_address(png: bytes) -> str:
+    """Return the address of a picture that lies in the page itself."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def source_hash(script: str) -> str:
+    """Return what a content security policy names a script by, to let it run and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"

@@ -1,0 +1,176 @@
+"""The audit report: one HTML file that a lay reader can follow, with nothing to fetch from anywhere.
+
+Belongs here: putting the chapters into the template. Doesn't belong here: what a chapter says. All text goes
+through the template's escaping; nothing that a participant or a model typed is ever marked as safe.
+
+[report_pictures] The pictures of the report, small enough for a page that holds everything.
+
+Belongs here: which pictures, of what, in how many colours. Doesn't belong here: drawing them (`pictures`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ccai_dagster.audit.records import Records, read_records
+from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
+from ccai_dagster.feedback.calibration import GUESSING, SCORED_BY, judge_verdict
+from ccai_dagster.pages import pictures, report_decisions, report_models, report_public
+from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sentences
+from ccai_dagster.pages.parts import Entry, StatementMarks, filters
+from ccai_dagster.pages.pictures import Picture
+from ccai_dagster.pages.rendering import render
+
+COLOURS = 64
+"""Colours of a picture on the page; its own palette makes it a third as large."""
+
+
+def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
+    """Draw the pictures of the report, by the name under which its chapters show them.
+
+    Args:
+        inputs: Finished tables.
+    """
+    records = read_records(inputs.ledgers)
+    rule = next((row.outcome for row in records.on("threshold", "selection_rule")), "threshold")
+    value = next((row.outcome for row in records.on("threshold", "gac_threshold")), None)
+    cut = float(value) if value is not None and rule == "threshold" else None
+    scores, stability = inputs.gac_scores, inputs.consensus_stability
+    table, groups = inputs.representative_statements, inputs.opinion_groups
+    drawn = {
+        "map": pictures.opinion_map(groups),
+        "gac": pictures.gac_distribution(scores, cut, stability),
+        "intervals": pictures.gac_intervals(stability, cut),
+        "stability": pictures.stability(inputs.group_stability, stability),
+        **{
+            f"group {group}": pictures.representative_votes(table, inputs.statements, inputs.votes, groups, group)
+            for group in table["group_id"].unique().sort()
+        },
+        "agreement": pictures.agreement_by_group(scores, cut),
+        "polarization": pictures.polarization(scores),
+        "scores": pictures.score_comparison(inputs.eval_scores),
+        "importance": pictures.decision_importance(inputs.decision_importance),
+        "robustness": pictures.principle_robustness(inputs.principle_robustness, inputs.derived_arm),
+    }
+    return {name: _smaller(picture) for name, picture in drawn.items()}
+
+
+def _smaller(picture: Picture) -> Picture:
+    from PIL import Image
+
+    smaller = io.BytesIO()
+    with Image.open(io.BytesIO(picture.png)) as image:
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+    return replace(picture, png=smaller.getvalue())
+
+
+UNDECIDED = "undecided"
+"""Fate of the statements that wait for a decision."""
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """Render the report.
+
+    Args:
+        inputs: Finished tables.
+
+    Returns:
+        A self-contained HTML document: no address outside itself, styles and one script inline, pictures as
+        data. Its content security policy lets no other script run. The same tables give the same text.
+    """
+    return render_page(inputs, draw_pictures(inputs))
+
+
+def render_page(inputs: ReportInputs, pictures: Mapping[str, Picture]) -> str:
+    """Render the report with pictures that are drawn already.
+
+    Args:
+        inputs: Finished tables.
+        pictures: As `draw_pictures` returns them.
+    """
+    consequences = report_decisions.consequences
+    shared = {
+        "consequences": consequences(inputs.decision_reversals),
+        "changing": consequences(report_decisions.changing(inputs.decision_reversals)),
+    }
+    records = read_records(inputs.ledgers)
+    return render("audit_report.html.j2", shared, pictures=pictures, **_chapters(inputs, records))
+
+
+def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
+    corrected = report_decisions.corrections(records)
+    marks = StatementMarks(
+        merged=_subjects(records, "merge"),
+        split=_subjects(records, "idea"),
+        twice=report_decisions.decided_twice(inputs),
+        anew=report_decisions.decided_anew(corrected),
+    )
+    sources = report_public.statement_sources(inputs, records, marks)
+    judge = judge_findings(inputs, records)
+    asked = {feedback_method(records) or SCORED_BY, SCORED_BY}
+    trusted, verdict = judge_verdict(asked, inputs.judge_calibration)
+    arms, scores = report_models.score_rows(inputs.eval_scores)
+    differences, against = report_models.one_difference(inputs)
+    cards = report_public.principle_cards(inputs, records, sources)
+    waiting = report_public.waiting(inputs, sources)
+    left_out = report_public.left_out(inputs, records, sources)
+    others = report_models.other_constitutions(inputs)
+    behind = {source.statement_id for card in cards for source in card.sources}
+    out = [row for kind in left_out for _, rows in kind.parts for row in rows]
+    # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
+    listed = {row["statement_id"] for row in out} | {source.statement_id for source in waiting}
+    entries = [
+        *(card.entry for card in cards),
+        *(Entry(UNDECIDED, marks=source.marks) for source in waiting),
+        *(row["entry"] for row in out),
+        *(row["entry"] for other in others for row in other.rows),
+        *(correction.entry for correction in corrected),
+    ]
+    return {
+        "inputs": inputs,
+        "filters": filters(entries),
+        "undecided": UNDECIDED,
+        "summary": report_public.summary(inputs),
+        "opinion_facts": report_public.opinion_facts(inputs),
+        "representatives": report_public.representatives(inputs, sources),
+        "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
+        "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
+        "cards": cards,
+        "waiting": waiting,
+        "left_out": left_out,
+        "anchored": behind - listed,
+        "known_statements": behind | listed,
+        "judge": judge,
+        "guessing": GUESSING,
+        "judge_trusted": trusted,
+        "judge_verdict": verdict,
+        "labels": label_sentences(inputs),
+        "others": others,
+        "general": report_models.general_decisions(records),
+        "corrections": corrected,
+        "corrections_sentence": report_decisions.corrections_sentence(corrected),
+        "agreements": report_decisions.agreement_sentences(inputs),
+        "numbers": report_decisions.numeric_decisions(inputs),
+        "numbers_sentence": report_decisions.numbers_sentence(inputs),
+        "importance_sentence": importance_sentence(inputs.decision_importance),
+        "robustness_sentences": robustness_sentences(inputs.principle_robustness),
+        "reversals": report_decisions.reversals_by_kind(inputs.decision_reversals),
+        "models": report_models.model_rows(inputs.models),
+        "differences": differences,
+        "against_comparing": against,
+        "findings": report_models.plain_findings(inputs.findings),
+        "score_arms": arms,
+        "scores": scores,
+        "responses": report_models.response_rows(inputs),
+        "digests": sorted(inputs.digests.items()),
+    }
+
+
+def _subjects(records: Records, kind: str) -> frozenset[int]:
+    """Statements with a decision of this kind that counts."""
+    rows = [row for row in records.of_kind(kind) if row.verb in (kind, f"{kind}s")]
+    return frozenset(int(subject) for row in rows for subject in row.subject_ids)

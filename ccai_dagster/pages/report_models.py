@@ -1,0 +1,217 @@
+"""The chapters of the report about constitutions, models, scores and how far the judge can be trusted.
+
+Belongs here: picking, counting and formatting what these chapters show. Doesn't belong here: HTML, the
+public's chapters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.consultation.folder import BASE
+from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
+from ccai_dagster.core.text import counted, listed, number, signed
+from ccai_dagster.feedback.calibration import GUESSING
+from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.parts import Entry
+from ccai_dagster.pages.pictures.scores import arms_of
+from ccai_dagster.pages.report_decisions import robustness_by_principle
+from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, told_values
+
+
+@dataclass(frozen=True)
+class OtherConstitution:
+    """A constitution that stands beside the derived one."""
+
+    arm: str
+    description: str
+    is_baseline: bool
+    shared: str
+    figures: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+
+
+def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
+    """Describe every constitution but the derived one, each principle with its nearest in the derived one."""
+    derived = inputs.constitutions[inputs.derived_arm]
+    texts = dict(derived.select("principle_id", "text").iter_rows())
+    overlap = {
+        (row["arm"], row["other_arm"], row["principle_id"]): row for row in inputs.constitution_overlap.to_dicts()
+    }
+    others = []
+    for arm in sorted(set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)):
+        rows = []
+        robustness = robustness_by_principle(inputs.principle_robustness, arm)
+        for principle in inputs.constitutions[arm].to_dicts():
+            near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
+            rows.append(
+                {
+                    **principle,
+                    "near": near,
+                    "near_text": texts[near["nearest_principle_id"]] if near else "",
+                    "robustness": robustness.get(principle["principle_id"], ""),
+                    "entry": Entry("principle", arm),
+                }
+            )
+        back = [overlap.get((inputs.derived_arm, arm, key)) for key in texts]
+        n_back = sum(1 for near in back if near and near["shared"])
+        n_shared = sum(1 for row in rows if row["near"] and row["near"]["shared"])
+        others.append(
+            OtherConstitution(
+                arm,
+                inputs.arms.get(arm, ""),
+                arm == inputs.baseline,
+                f"{n_shared} of its {counted(len(rows), 'principle')} have a counterpart in "
+                f"{inputs.derived_arm}, and {n_back} of the {counted(len(texts), 'principle')} of "
+                f"{inputs.derived_arm} have one here.",
+                _comparison(inputs, arm),
+                rows,
+            )
+        )
+    return others
+
+
+def _comparison(inputs: ReportInputs, arm: str) -> list[dict[str, Any]]:
+    """One row a measure that is defined for the derived constitution or the other one, with both figures."""
+    table, derived = inputs.constitution_comparison, inputs.derived_arm
+    own = {row["measure"]: row for row in table.filter(arm=derived, other_arm=arm).to_dicts()}
+    back = {row["measure"]: row for row in table.filter(arm=arm, other_arm=derived).to_dicts()}
+    return [
+        {
+            "measure": measure,
+            "cells": [_with_interval(row), _with_interval(back.get(measure))],
+            "difference": "" if row["difference"] is None else _difference({**row, "compared_with": arm}),
+            "published": (row["published"], back.get(measure, {}).get("published")),
+        }
+        for measure, row in own.items()
+        if row["value"] is not None
+    ]
+
+
+def _with_interval(row: Mapping[str, Any] | None) -> str:
+    if row is None or row["value"] is None:
+        return "–"
+    return f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])}; {counted(row['n'], 'principle')})"
+
+
+def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
+    """List the decisions that apply to everything: numbers, people, training, policies, sign-offs."""
+    policies = [row for row in records.by_id.values() if row.counts and row.is_policy]
+    plain = [(kind, [row for row in records.of_kind(kind) if not row.is_policy]) for kind in VALUE_KINDS]
+    return [
+        ("Numbers", plain[0][1]),
+        ("Training", plain[1][1]),
+        ("Whose votes count", plain[3][1]),
+        ("Choices that apply to no single row", policies),
+        ("Sign-off", plain[2][1]),
+    ]
+
+
+VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
+
+
+def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row a MODEL, in the order they were made, with its training figures readable."""
+    rows = sorted(models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"]))
+    return [{**row, "figures": _figures(row["metrics"])} for row in rows]
+
+
+def _stage(stage: str) -> int:
+    return list(MODEL_STAGES).index(stage)
+
+
+def _figures(metrics: str) -> list[str]:
+    content = json.loads(metrics)
+    chance = content.pop("judge_at_chance", None)
+    marked = [f"✱ labelled by {GUESSING}"] if chance else []
+    return marked + [
+        f"{name.replace('_', ' ')} {number(value)}"
+        for name, value in sorted(content.items())
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
+def one_difference(inputs: ReportInputs) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare the arms stage by stage, and say what stands against comparing them."""
+    records = {
+        stage: {str(arm): table for (arm,), table in own.sort("arm").partition_by("arm", as_dict=True).items()}
+        for stage in ARM_STAGES
+        if (own := inputs.models.filter(pl.col("stage") == stage)).height > 1
+    }
+    if not records:
+        return [], []
+    settings = settings_table(records)
+    rows = []
+    for stage, by_arm in records.items():
+        differing = settings.filter(pl.col("differs"), stage=stage).to_dicts()
+        own = pl.concat(by_arm.values())
+        rows.append(
+            {
+                "stage": stage.replace("_", " "),
+                "arms": listed(list(by_arm)),
+                "comparable": all(may_differ(row) for row in differing),
+                "differing": "; ".join(f"{row['setting']} ({told_values(row)})" for row in differing),
+                "constitutions": own["constitution_digest"].n_unique(),
+                "settings_digest": own["settings_digest"][0],
+            }
+        )
+    return rows, [f"{each.subject.replace('_', ' ')}: {each.message}." for each in difference_findings(settings)]
+
+
+def plain_findings(findings: Sequence[str]) -> list[str]:
+    """Return the findings with names between quotation marks, where Markdown has backticks."""
+    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
+
+
+def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+    """Overall EVAL_SCORES: the arms as columns, and one row a measure with value, interval and difference."""
+    whole = eval_scores.filter(pl.col("category") == "all")
+    measures: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in whole.sort("benchmark", "metric", "arm").to_dicts():
+        own = measures.setdefault(
+            (row["benchmark"], row["metric"]),
+            {"measure": f"{row['benchmark']}: {row['metric']}".replace("_", " "), "judged": False, "cells": {}},
+        )
+        own["judged"] |= row["judge_at_chance"]
+        largest = max(abs(row["low"]), abs(row["high"]))
+        told = own["cells"].get(row["arm"], {}).get("difference")
+        own["cells"][row["arm"]] = {
+            "value": number(row["value"], largest),
+            "interval": f"{number(row['low'], largest)} to {number(row['high'], largest)}",
+            "n": row["n"],
+            "n_unanswered": row["n_unanswered"],
+            "difference": "; ".join(filter(None, [told, _difference(row)])),
+        }
+    return arms_of(whole), list(measures.values())
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return ""
+    ends = [row["difference_low"], row["difference_high"]]
+    largest = max((abs(end) for end in ends if end is not None), default=None)
+    span = f" ({signed(ends[0], largest)} to {signed(ends[1], largest)})" if None not in ends else ""
+    return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
+
+
+ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
+"""How the report marks prompts that nobody wrote to be read."""
+
+
+def response_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """One row a prompt with the responses of all arms side by side."""
+    origins = dict(inputs.qualitative_prompts.select("prompt_id", "origin").iter_rows())
+    prompts: dict[str, dict[str, Any]] = {}
+    rows = inputs.qualitative_responses.sort("prompt_id", "arm").to_dicts()
+    for row in sorted(rows, key=lambda row: row["arm"] != BASE):
+        told = {"prompt": row["prompt"], "origin": ORIGINS[origins[row["prompt_id"]]], "responses": []}
+        own = prompts.setdefault(row["prompt_id"], told)
+        own["responses"].append(row)
+    return [prompts[key] for key in sorted(prompts)]

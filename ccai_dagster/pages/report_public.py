@@ -1,0 +1,386 @@
+"""The chapters of the report about what the public said: statements, constitution, what waits.
+
+Belongs here: picking and counting what these chapters show. Doesn't belong here: HTML, opinion groups, models.
+
+[opinion_chapter]
+The chapter of the report about opinion groups: what sets them apart, and how sure groups and scores are.
+
+Belongs here: picking and counting what the chapter shows. Doesn't belong here: HTML, pictures, single statements.
+
+[left_out_chapter] The chapter of the report about what was left out, and why.
+
+Belongs here: grouping statements by the reason for which they led to no principle. Doesn't belong here: HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.core.text import counted, listed, percent
+from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
+from ccai_dagster.deliberation.votes import group_name
+from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.parts import Entry, StatementMarks
+from ccai_dagster.pages.pictures.style import colour
+from ccai_dagster.pages.report_decisions import robustness_by_principle
+from ccai_dagster.statistics.intervals import wilson_interval
+
+
+@dataclass(frozen=True)
+class GroupBar:
+    """Agreement of one opinion group with one statement; shares and interval ends in percent."""
+
+    name: str
+    colour: str
+    votes: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A statement as the report shows it."""
+
+    statement_id: int
+    text: str
+    original: str | None
+    gac: float | None
+    gac_low: float | None
+    gac_high: float | None
+    selection_probability: float | None
+    few_votes: bool
+    published_gac: float | None
+    bars: list[GroupBar]
+    decisions: list[Record]
+    marks: frozenset[str]
+
+
+def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMarks) -> dict[int, Source]:
+    """Describe every statement that is in, by id."""
+    trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
+    few_votes = set(inputs.consensus_stability.filter("few_votes")["statement_id"])
+    sources = {}
+    for key, rewritten in inputs.statements.select("statement_id", "rewritten").iter_rows():
+        told, few = trail[f"statement:{key}"], key in few_votes
+        sources[key] = Source(
+            statement_id=key,
+            text=told["text"],
+            original=told["raw_text"] if rewritten else None,
+            gac=told["gac"],
+            gac_low=told["gac_low"],
+            gac_high=told["gac_high"],
+            selection_probability=told["selection_probability"],
+            few_votes=few,
+            published_gac=told["published_gac"],
+            bars=_bars(told),
+            decisions=[*records.on("moderation", key), *records.on("idea", key)],
+            marks=marks.of(key, rewritten, few, told["selection_probability"]),
+        )
+    return sources
+
+
+def _bars(told: Mapping[str, Any]) -> list[GroupBar]:
+    bars = []
+    for group, votes, share in zip(told["group_ids"], told["group_votes"], told["group_agreement"], strict=True):
+        if share is not None:
+            low, high = wilson_interval(share * votes, votes)
+            bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
+    return bars
+
+
+def summary(inputs: ReportInputs) -> list[str]:
+    """Say in a few sentences what happened, in numbers."""
+    people, kept = inputs.participants.height, int(inputs.participants["kept"].sum())
+    derived = inputs.constitutions[inputs.derived_arm]
+    chosen = inputs.selected_statements.filter("selected")
+    counts = dict(chosen.group_by("fate").len().iter_rows())
+    fates = listed([f"{counts[fate]:,} {told}" for fate, told in SELECTED_FATES.items() if fate in counts])
+    sizes = inputs.opinion_groups.group_by("group_id").len().sort("group_id").iter_rows()
+    groups = [f"{size:,} people in {group_name(group)}" for group, size in sizes]
+    votes = int(inputs.gac_scores["n_votes"].sum())
+    decisions = sum(ledger.height for ledger in inputs.ledgers.values())
+    sentences = [
+        f"{counted(people, 'participant')} took part; the votes of {kept:,} count.",
+        f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
+        f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes.",
+        f"By their votes, participants fall into {counted(len(groups), 'opinion group')}: {listed(groups)}."
+        if groups
+        else "No opinion groups were found.",
+        f"{counted(chosen.height, 'statement')} reached the cut of agreement across groups: {fates}.",
+        f"The constitution that follows has {counted(derived.height, 'principle')}.",
+    ]
+    arms = [f"{arm} ({counted(inputs.constitutions[arm].height, 'principle')})" for arm in inputs.constitutions]
+    sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
+    sentences.append(f"{counted(decisions, 'decision')} by people are on record.")
+    return sentences
+
+
+SELECTED_FATES = {
+    "principle": "behind principles",
+    "left out": "left out by a person",
+    "undecided": "waiting for a decision",
+}
+
+
+@dataclass(frozen=True)
+class PrincipleCard:
+    """A principle of the derived constitution with everything behind it."""
+
+    principle_id: str
+    text: str
+    merged_text: str | None
+    gac: float | None
+    gac_low: float | None
+    gac_high: float | None
+    sources: list[Source]
+    missing: list[int]
+    decisions: list[Record]
+    replaced: list[Record]
+    robustness: str
+    use: str
+    entry: Entry
+
+    @property
+    def earlier_wordings(self) -> list[Record]:
+        """Wordings that this one replaced, the nearest first."""
+        return [record for record in self.replaced if record.verb == "principle"]
+
+    @property
+    def n_decisions(self) -> int:
+        """Decisions that led here, those replaced since included."""
+        every = [*self.decisions, *self.replaced, *(one for source in self.sources for one in source.decisions)]
+        return len({record.decision_id for record in every})
+
+
+def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[PrincipleCard]:
+    """Describe every principle of the derived constitution, in its order."""
+    trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
+    robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
+    depends_on = dict(
+        inputs.principle_robustness.filter(arm=inputs.derived_arm).select("principle_id", "hangs_on").iter_rows()
+    )
+    cards = []
+    for row in inputs.constitutions[inputs.derived_arm].to_dicts():
+        told = trail.get(f"principle:{inputs.derived_arm}/{row['principle_id']}", {})
+        decisions = [records.by_id[key] for key in row["decision_ids"] if key in records.by_id]
+        replaced = [earlier for decision in decisions for earlier in records.chain(decision)]
+        behind = [sources[key] for key in row["statement_ids"] if key in sources]
+        marks = frozenset().union(*(source.marks for source in behind))
+        marks |= ({"numbers"} if depends_on.get(row["principle_id"]) else set()) | ({"anew"} if replaced else set())
+        cards.append(
+            PrincipleCard(
+                principle_id=row["principle_id"],
+                text=row["text"],
+                merged_text=row["merged_text"] if len(row["statement_ids"]) > 1 else None,
+                gac=row["gac"],
+                gac_low=told.get("gac_low"),
+                gac_high=told.get("gac_high"),
+                sources=behind,
+                missing=[key for key in row["statement_ids"] if key not in sources],
+                decisions=decisions,
+                replaced=replaced,
+                robustness=robustness.get(row["principle_id"], ""),
+                use=_use(told),
+                entry=Entry("principle", inputs.derived_arm, marks),
+            )
+        )
+    return cards
+
+
+def _use(told: Mapping[str, Any]) -> str:
+    if not told or told["n_pairs"] is None:
+        return ""
+    text = f"{counted(told['n_pairs'], 'preference pair')} judged under it, {told['n_decided_pairs']:,} decided"
+    if told["adherence"] is not None:
+        text += f"; mean adherence of its model {percent(told['adherence'])}, by the feedback model's measure"
+    return f"{text}."
+
+
+def waiting(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]:
+    """List the statements that reach the cut and that nobody has decided on, the widest consensus first."""
+    undecided = inputs.selected_statements.filter(pl.col("fate") == "undecided").sort("rank")
+    return [sources[key] for key in undecided["statement_id"] if key in sources]
+
+
+DRAWN = {
+    "participants": "When participants are drawn anew at random and grouped again",
+    "seed": "When the same votes are grouped with other random seeds",
+}
+"""How each kind of grouping in GROUP_STABILITY is told."""
+
+
+def opinion_facts(inputs: ReportInputs) -> list[str]:
+    """Say from the figures how far groups and scores can be trusted."""
+    facts = [
+        _groups(inputs.group_stability.filter(pl.col("varied") == varied), told)
+        for varied, told in DRAWN.items()
+        if (inputs.group_stability["varied"] == varied).any()
+    ]
+    scored = inputs.consensus_stability.filter(pl.col("gac").is_not_null())
+    if scored.is_empty():
+        return facts
+    width = scored.select((pl.col("gac_high") - pl.col("gac_low")).median()).item()
+    same = scored.select((pl.col("gac_high_same_groups") - pl.col("gac_low_same_groups")).median()).item()
+    facts.append(
+        f"In nine draws out of ten a score lies within its 90% interval. Half of these intervals are wider than "
+        f"{width:.2f}; were the groups certain, they would be wider than {same:.2f}."
+    )
+    selected = inputs.selected_statements.filter("selected").select("statement_id")
+    own = scored.join(selected, on="statement_id", how="semi")
+    other = scored.join(selected, on="statement_id", how="anti")
+    share, (low, high) = pl.col("selection_probability"), INTERVAL
+    firm = own.filter(share >= high).height
+    facts.append(
+        f"Of {counted(own.height, 'selected statement')}, {firm:,} reach the cut in at least {percent(high)} of the "
+        f"draws. {other.filter(share > low).height:,} that were not selected reach it in more than {percent(low)}."
+    )
+    facts.append(
+        f"On {own.filter('few_votes').height:,} of the selected statements some group cast fewer than {FEW_VOTES} "
+        "votes: too few to tell what share of it agrees."
+    )
+    return facts
+
+
+def _groups(draws: pl.DataFrame, told: str) -> str:
+    numbers = draws["n_groups"].value_counts().sort("count", "n_groups", descending=[True, False])
+    shares = [f"{counted(number, 'group')} in {percent(times / draws.height)}" for number, times in numbers.iter_rows()]
+    index = draws["adjusted_rand"]
+    return (
+        f"{told}, {counted(draws.height, 'draw')} give {listed(shares)} of them. The likeness to the groups shown "
+        f"here (adjusted Rand index: 1 if the same people stand together, 0 if only by chance) is "
+        f"{index.quantile(0.5, 'linear'):.2f} in the middle, and from {min(index):.2f} to {max(index):.2f}."
+    )
+
+
+@dataclass(frozen=True)
+class Representative:
+    """The statements that set one opinion group apart, in their order, with the side the group takes."""
+
+    group_id: int
+    name: str
+    statements: list[tuple[Source, str]]
+
+
+def representatives(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Representative]:
+    """List what sets each opinion group apart."""
+    table = inputs.representative_statements.sort("group_id", "rank")
+    return [
+        Representative(
+            group,
+            group_name(group),
+            [
+                (sources[key], side)
+                for key, side in table.filter(pl.col("group_id") == group).select("statement_id", "side").iter_rows()
+                if key in sources
+            ],
+        )
+        for group in table["group_id"].unique().sort()
+    ]
+
+
+ASKED_NEXT = 5
+"""Statements that are named as those Polis would show most often."""
+
+
+def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
+    """List the statements that the public as a whole agrees or disagrees with, groups aside, and how far."""
+    told = []
+    for row in consensus_statements.sort("side", "rank").to_dicts():
+        if row["statement_id"] in sources:
+            low, high = wilson_interval(row["n_side"], row["n_votes"])
+            share = percent(row["n_side"] / row["n_votes"])
+            told.append(
+                (
+                    sources[row["statement_id"]],
+                    f"{share} of {counted(row['n_votes'], 'vote')} {row['side']} (95% interval {percent(low)} to "
+                    f"{percent(high)})",
+                )
+            )
+    return told
+
+
+def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[Source]:
+    """List the statements that Polis would show most often if people went on voting, the likeliest first."""
+    order = priorities.sort("priority", "statement_id", descending=[True, False])
+    return [sources[key] for key in order["statement_id"] if key in sources][:ASKED_NEXT]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Statements that are not in the constitution for the same reason, by whose decision and why."""
+
+    fate: str
+    heading: str
+    explanation: str
+    n: int
+    parts: list[tuple[str, list[dict[str, Any]]]]
+
+
+def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
+    """Group every statement that led to no principle by why; those waiting for a decision are not there.
+
+    Within a group, statements that were decided on by the same role with the same words stand together.
+    """
+    trail = inputs.decision_trail.filter(
+        (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
+    )
+    robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
+    by_fate: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
+        shown = _left_out_row(row, records, sources, robustness)
+        by_fate.setdefault(row["fate"], {}).setdefault(shown["because"], []).append(shown)
+    return [
+        LeftOut(
+            fate=fate,
+            heading="Left out by a person" if fate == "left out" else fate[0].upper() + fate[1:],
+            explanation=EXPLANATIONS.get(fate, ""),
+            n=sum(len(rows) for rows in by_fate[fate].values()),
+            parts=sorted(by_fate[fate].items(), key=lambda part: -len(part[1])),
+        )
+        for fate in sorted(by_fate, key=_order)
+    ]
+
+
+EXPLANATIONS = {
+    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
+    "Behind each consensus stands its 90% interval.",
+    "never moderated": "Nobody decided on these, so their votes were not counted.",
+    "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
+}
+
+
+def _order(fate: str) -> tuple[int, str]:
+    first = ("left out", "below the cut", "not scored")
+    return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)
+
+
+def _left_out_row(
+    row: Mapping[str, Any], records: Records, sources: Mapping[int, Source], robustness: Mapping[str, str]
+) -> dict[str, Any]:
+    (key,) = row["statement_ids"]
+    source = sources.get(key)
+    decision = None
+    if row["fate"].startswith("moderated out"):
+        decision = next(iter(records.on("moderation", key)), None)
+    elif row["fate"] == "left out":
+        decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)
+    worded = [one.root_id for one in records.on("wording", key) if one.verb == "principle"]
+    return {
+        "statement_id": key,
+        "text": row["text"],
+        "original": source.original if source else None,
+        "gac": row["gac"],
+        "gac_low": row["gac_low"],
+        "gac_high": row["gac_high"],
+        "agreement": ", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
+        "because": f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
+        "decision_id": decision.decision_id if decision else None,
+        "worded": [(key, robustness.get(key, "")) for key in worded],
+        "entry": Entry(row["fate"], marks=source.marks if source else frozenset()),
+    }

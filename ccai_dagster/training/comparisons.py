@@ -1,0 +1,204 @@
+"""What the preference model is trained on: comparisons of two sources, split and ordered by id.
+
+AI harmlessness labels come from the arm's constitution, helpfulness comparisons from people and are equal
+for all arms (Bai et al. 2022, section 4.1). The training itself is in `preference_model`, figures on what is
+held out in `held_out`.
+
+[exchanges] A prompt and a response as tokens, in the one way all stages train on and score.
+
+Too long ones are shortened, and that is counted by whoever calls; none is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.core.draws import uniform
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.language_model import rendered
+from ccai_dagster.feedback.prompts import chosen_comparisons
+from ccai_dagster.training import trainer
+
+HARMLESSNESS = "harmlessness"
+HELPFULNESS = "helpfulness"
+SOURCES = (HARMLESSNESS, HELPFULNESS)
+
+
+def comparisons(
+    harmlessness: pl.DataFrame, helpfulness: pl.DataFrame, harmlessness_weight: float, held_out_share: float, seed: int
+) -> pl.DataFrame:
+    """Bring both sources into one table.
+
+    Each comparison is turned so that its preferred response comes first, which changes no loss and lets the
+    trainer's own accuracy mean agreement with the label. Held out is who the hash of source and `pair_id`
+    says, so the same pairs in every arm. Pairs without an answer and pairs of identical responses teach
+    nothing: they keep their place with weight 0, because which ones they are differs between arms, and the
+    pairs after them would otherwise come at another step in one arm than in the other. Of human comparisons,
+    at most as many are learnt from as there are AI labels, or a short training would hardly see the
+    constitution (Bai et al. 2022, section 4.1, had three human ones for four AI ones); all those held out
+    are kept.
+
+    Args:
+        harmlessness: PREFERENCE_PAIRS.
+        helpfulness: HELPFULNESS_PAIRS.
+        harmlessness_weight: Loss weight of an AI label; a human label has 1.
+        held_out_share: Between 0 and 1.
+        seed: The consultation's seed.
+
+    Returns:
+        `source`, `pair_id`, `prompt`, `preferred`, `other`, `target` (label of the preferred response, 0.5
+        to 1), `labelled`, `weight`, `held_out`, sorted by source and id.
+
+    Raises:
+        ConsultationError: A negative weight.
+    """
+    if harmlessness_weight < 0:
+        raise ConsultationError(
+            f"decisions/training.csv: harmlessness_weight is {harmlessness_weight}; it must be 0 or more."
+        )
+    columns = ("pair_id", "prompt", "response_a", "response_b", "probability_a")
+    differ = pl.col("response_a") != pl.col("response_b")
+    labelled = harmlessness.select(
+        pl.lit(HARMLESSNESS).alias("source"),
+        *columns,
+        ((pl.col("status") == "labelled") & differ).alias("labelled"),
+        pl.lit(harmlessness_weight, pl.Float64).alias("weight"),
+    )
+    human = helpfulness.filter(differ).select(
+        pl.lit(HELPFULNESS).alias("source"),
+        *columns,
+        pl.lit(True).alias("labelled"),
+        pl.lit(1.0, pl.Float64).alias("weight"),
+    )
+    both = pl.concat([labelled, human]).with_columns(
+        pl.when("labelled").then("probability_a").otherwise(0.5).alias("probability_a"),
+        pl.when("labelled").then("weight").otherwise(0.0).alias("weight"),
+    )
+    a_first = pl.col("probability_a") >= 0.5
+    held_out = [
+        uniform(seed, "held out", source, pair_id) < held_out_share
+        for source, pair_id in both.select("source", "pair_id").iter_rows()
+    ]
+    table = both.select(
+        "source",
+        "pair_id",
+        "prompt",
+        pl.when(a_first).then("response_a").otherwise("response_b").alias("preferred"),
+        pl.when(a_first).then("response_b").otherwise("response_a").alias("other"),
+        pl.when(a_first).then("probability_a").otherwise(1 - pl.col("probability_a")).alias("target"),
+        "labelled",
+        "weight",
+        pl.Series("held_out", held_out, dtype=pl.Boolean),
+    )
+    learnt = table.filter((pl.col("source") == HELPFULNESS) & ~pl.col("held_out"))
+    kept = chosen_comparisons(learnt, harmlessness.height, seed)
+    return pl.concat([table.join(learnt, on=["source", "pair_id"], how="anti"), kept]).sort("source", "pair_id")
+
+
+def learnable(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the comparisons that are not held out.
+
+    Raises:
+        ConsultationError: Nothing to train on; says whether labels are missing or all are held out.
+    """
+    training = table.filter(~pl.col("held_out"))
+    if training["labelled"].any():
+        return training
+    held_out = int(table["labelled"].sum())
+    if held_out:
+        raise ConsultationError(
+            f"All {held_out} labelled comparisons are held out to measure the preference model, so none is left to "
+            "learn from. Raise `pairs.prompts` in consultation.yaml or add prompts with the purpose `preference`."
+        )
+    raise ConsultationError("No labelled comparison of two different responses, so there is no preference to learn.")
+
+
+def training_order(training: pl.DataFrame, steps: int, batch_size: int, seed: int) -> list[int]:
+    """Return which row of `training` (sorted by source and id) comes when; neighbours are of similar length.
+
+    It depends on prompts and on human responses, which are the same in every arm, and not on labels or on
+    responses that were sampled; so the order is the same in every arm.
+
+    Args:
+        training: Rows of `comparisons`.
+        steps: Of the training.
+        batch_size: Comparisons a step.
+        seed: The consultation's seed.
+    """
+    response = pl.max_horizontal(pl.col("preferred").str.len_chars(), pl.col("other").str.len_chars())
+    human = pl.when(pl.col("source") == HELPFULNESS).then(response).otherwise(0)
+    lengths = training.select(pl.col("prompt").str.len_chars() + human).to_series().to_list()
+    drawn = trainer.drawn_order(training.height, steps * batch_size, seed)
+    return trainer.grouped_by_length(drawn, lengths, training["source"].to_list(), batch_size, seed)
+
+
+def ordered_ids(training: pl.DataFrame, steps: int, batch_size: int, seed: int) -> list[str]:
+    """Return `source:pair_id` in the order of training, to compare between arms."""
+    ids = training.select(pl.format("{}:{}", "source", "pair_id")).to_series().to_list()
+    return [ids[at] for at in training_order(training, steps, batch_size, seed)]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Tokens of a rendered exchange.
+
+    Attributes:
+        tokens: Ids, prompt and response, to the end of the assistant's turn.
+        prompt_tokens: How many of them come before the response.
+        shortened: Whether the response or the prompt was cut to fit.
+    """
+
+    tokens: list[int]
+    prompt_tokens: int
+    shortened: bool
+
+
+def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> Exchange:
+    """Render and tokenise a prompt and a response, at most `max_tokens` long.
+
+    The response is cut at its end; if the prompt leaves it less than half of the room, the prompt is cut
+    at its beginning first. The turn always ends as the chat template ends it, because the preference model
+    reads its last token.
+
+    Args:
+        tokenizer: With a chat template.
+        prompt: What the user says (untrusted).
+        response: What the assistant says (untrusted).
+        max_tokens: At least a few more than the template needs.
+
+    Raises:
+        ValueError: `max_tokens` leaves no room beside the template.
+    """
+    whole = _render(tokenizer, prompt, response)
+    if len(whole.tokens) <= max_tokens:
+        return whole
+    room = max_tokens - len(_render(tokenizer, "", "").tokens)
+    if room < 2:
+        raise ValueError(f"{max_tokens} tokens leave no room beside the chat template")
+    asked, said = _tokens(tokenizer, prompt), _tokens(tokenizer, response)
+    for slack in range(room):
+        # Cutting between tokens can change how the rest is split, so the room is shrunk until it fits.
+        for_prompt = max((room - slack) // 2, room - slack - len(said))
+        kept_prompt = asked[max(0, len(asked) - for_prompt) :]
+        kept_response = said[: max(1, room - slack - len(kept_prompt))]
+        cut = _render(tokenizer, tokenizer.decode(kept_prompt), tokenizer.decode(kept_response))
+        if len(cut.tokens) <= max_tokens:
+            return Exchange(cut.tokens, cut.prompt_tokens, shortened=True)
+    raise ValueError(f"{max_tokens} tokens leave no room beside the chat template")
+
+
+def _render(tokenizer: Any, prompt: str, response: str) -> Exchange:
+    opened = rendered(tokenizer, [("user", prompt)], open_turn=True)
+    closed = rendered(tokenizer, [("user", prompt), ("assistant", response)], open_turn=False)
+    if not closed.startswith(opened):
+        raise ValueError("the chat template renders a finished turn other than an open one")
+    before = _tokens(tokenizer, opened)
+    return Exchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before), shortened=False)
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    tokens: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return tokens
