@@ -160,7 +160,7 @@ def test_every_place_in_it_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_module_that_it_starts_exists(page: Path) -> None:
-    for name in re.findall(r"python (?:-m pdb )?-m (ccai_dagster[\w.]*)", page.read_text()):
+    for name in re.findall(r"python (?:-m pdb )?-m ((?:ccai_dagster|sample)[\w.]*)", page.read_text()):
         assert importlib.util.find_spec(name) is not None
 
 
