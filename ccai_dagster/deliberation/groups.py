@@ -1,20 +1,6 @@
-"""Opinion groups: clusters of participants on the opinion map.
+"""Opinion groups: clusters of participants on the opinion map, by one of three procedures.
 
-What belongs here: how each procedure goes from positions to groups. What does not: the positions
-(`opinion_map`), the geometry of `default` (`k_means`) and the engine of Polis (`polis_clusters`).
-
-[polis_clusters] Groups as the engine of Polis finds them, started cold.
-
-After `math/src/polismath/math/clusters.clj` and `conversation.clj` of compdemocracy/polis: k-means from the first
-distinct rows, base clusters, groups of those, silhouette over the centres. What needs the history of a
-conversation is left out, since votes alone do not hold it: the start from the clusters of the last update, the
-rule that a number of groups must win four times in a row before it is taken, and that nobody leaves once in.
-
-[one_thread] One thread for many small computations.
-
-Grouping a thousand people takes a few hundredths of a second; sharing that among threads costs more than it
-gains, and many times more where something else runs on the same cores. A single large computation should not use
-this.
+The positions come from `opinion_map`, the geometry of clusters from `k_means`.
 """
 
 from __future__ import annotations
@@ -34,14 +20,153 @@ BASE_CLUSTERS = 100
 BASE_STEPS = 100
 GROUP_STEPS = 20
 TOLERANCE = 0.01
-"""Centres that moved less than this count as settled."""
+"""Centres that moved less than this count as settled, in the engine of Polis."""
 LARGEST_NUMBER_OF_GROUPS = 5
 BASE_CLUSTERS_PER_FURTHER_GROUP = 12
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Participants in groups.
+
+    Attributes:
+        labels: Shape (participants,), group of each, 0 being the largest.
+        map: Their positions.
+        silhouettes: Silhouette in [-1, 1] of each number of groups that was tried.
+    """
+
+    labels: np.ndarray
+    map: OpinionMap
+    silhouettes: dict[int, float]
+
+
+def group_participants(
+    matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None, start: np.ndarray | None = None
+) -> Grouping:
+    """Group participants by their votes.
+
+    Where the number of groups is not fixed, it is the one with the best silhouette among 2 to
+    min(5, 2 + clusters / 12), the larger one on a tie, as in Polis and in the notebook of Huang et al. (2024).
+
+    `default` clusters the participants themselves: k-means in which everybody counts as one, without chance
+    (`k_means.k_means`), and a silhouette over everybody. It leaves out the base clusters of Polis, because they
+    make the result hang on accident: the centres of a hundred clusters found from random starts, or from
+    whoever joined first, differ from run to run, and a silhouette over centres counts a lonely person as much as
+    a crowd. With base clusters the votes of CCAI gave 3 groups under 6 of 20 seeds, 4 under 11 and 5 under 3;
+    without them there is no seed, and groups of resampled participants agree better with those of the whole
+    (median adjusted Rand index over the same 100 resamples 0.90 against 0.79, lowest 0.60 against 0.37). The
+    number of groups still is uncertain there: 4 in 58 of the resamples, 5 in 39. A large consultation is
+    gathered into about a thousand cells of equal weight first, so that its size hardly adds to the effort.
+    Neither the order of rows nor the ids of participants enter.
+
+    `polis` is the engine of Polis started cold (`polis_groups`). Like the engine it starts from those who
+    joined first, so the order of joining matters: the time of first votes where known, otherwise ids. A
+    statement about the conversation itself counts like any other unless it was moderated out.
+
+    `paper` gathers participants into 100 clusters with k-means from ten seeded starts and clusters the centres,
+    each of equal weight.
+
+    Args:
+        weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.
+        start: Base cluster centres to start `paper` from, shape (clusters, 2), instead of a search with ten
+            starts (and three starts for the groups): for resamples of votes that were grouped before.
+
+    Returns:
+        One group for all if everybody stands at the same place or fewer than two people voted.
+    """
+    placed = opinion_map(matrix, procedure, weights)
+    counts = np.ones(len(placed.positions)) if weights is None else weights.astype(float)
+    points, sizes, place = distinct_points(placed.positions, counts)
+    counted = sizes > 0
+    if counted.sum() < 2:
+        return Grouping(np.zeros(len(place), dtype=np.int64), placed, {})
+    if procedure.name == "default":
+        centres, found, silhouettes = _direct(points[counted], sizes[counted], procedure.number_of_groups)
+        nearest_centre = nearest(points, centres)[place]
+    elif procedure.name == "polis":
+        joined = np.arange(len(place)) if matrix.joined is None else matrix.joined
+        by_joining = np.argsort(joined, kind="stable")
+        by_joining = by_joining[counts[by_joining] > 0]
+        centres, found, silhouettes = polis_groups(
+            placed.positions[by_joining], counts[by_joining], procedure.number_of_groups
+        )
+        nearest_centre = nearest(placed.positions, centres)
+    else:
+        nearest_centre, centres, sizes = base_clusters(placed.positions, counts, procedure.seed, start)
+        found, silhouettes = _of_equal_centres(centres, procedure, starts=10 if start is None else 3)
+    return Grouping(_by_size(found[nearest_centre], counts), placed, silhouettes)
+
+
+def opinion_groups(matrix: VoteMatrix, grouping: Grouping) -> pl.DataFrame:
+    """Return the table `opinion_groups`."""
+    return pl.DataFrame(
+        {
+            "participant_id": matrix.participant_ids.astype(np.int64),
+            "group_id": grouping.labels.astype(np.int64),
+            "x": grouping.map.positions[:, 0],
+            "y": grouping.map.positions[:, 1],
+        }
+    )
+
+
+def _by_size(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Number groups from the largest to the smallest; the first member's place breaks ties."""
+    found, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    sizes = np.bincount(inverse, weights=counts, minlength=len(found))
+    rank = np.empty(len(found), dtype=np.int64)
+    rank[np.lexsort((first, -sizes))] = np.arange(len(found))
+    return rank[inverse]
 
 
 def largest_number(clusters: int) -> int:
     """Return the largest number of groups that is tried: min(5, 2 + clusters / 12)."""
     return min(LARGEST_NUMBER_OF_GROUPS, 2 + clusters // BASE_CLUSTERS_PER_FURTHER_GROUP)
+
+
+def _direct(
+    points: np.ndarray, sizes: np.ndarray, number_of_groups: int | None
+) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
+    """Return centres, one group each, and the silhouettes, under `default`."""
+    points, sizes = condensed(points, sizes, FINE_SIDE)
+    wanted = largest_number(len(points)) if number_of_groups is None else number_of_groups
+    found = k_means(points, sizes, min(wanted, len(points)))
+    if number_of_groups is not None:
+        tried = [max(found)]
+    else:
+        tried = [number for number in found if number > 1 and (number < len(points) or len(found) == 2)]
+    widths = silhouette(points, [nearest(points, found[number]) for number in tried], sizes)
+    silhouettes = dict(zip(tried, widths, strict=True))
+    best = max(silhouettes, key=lambda number: (round(silhouettes[number], 9), number))
+    return found[best], np.arange(best), silhouettes
+
+
+def polis_groups(
+    points: np.ndarray, weights: np.ndarray, number_of_groups: int | None
+) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
+    """Gather points into base clusters and those into groups, as the engine of Polis does when it is started cold.
+
+    After `math/src/polismath/math/clusters.clj` and `conversation.clj` of compdemocracy/polis: k-means from the first
+    distinct rows, base clusters, groups of those, silhouette over the centres. What needs the history of a
+    conversation is left out, since votes alone do not hold it: the start from the clusters of the last update, the
+    rule that a number of groups must win four times in a row before it is taken, and that nobody leaves once in.
+
+    Args:
+        points: Shape (points, 2), in the order of joining.
+        weights: Shape (points,), positive.
+        number_of_groups: A fixed number, or None for the best silhouette, the larger number on a tie.
+
+    Returns:
+        Centres of the base clusters, the group of each base cluster, and the silhouettes over base clusters, all
+        of equal weight, by number of groups.
+    """
+    clusters, centres = first_rows_k_means(points, weights, BASE_CLUSTERS, BASE_STEPS)
+    sizes = np.bincount(clusters, weights=weights)
+    numbers = range(2, largest_number(len(centres)) + 1) if number_of_groups is None else [number_of_groups]
+    found = {k: first_rows_k_means(centres, sizes, k, GROUP_STEPS)[0] for k in numbers}
+    widths = silhouette(centres, list(found.values()), np.ones(len(centres)))
+    silhouettes = dict(zip(found, widths, strict=True))
+    best = max(silhouettes, key=lambda k: (silhouettes[k], k))
+    return centres, found[best], silhouettes
 
 
 def first_rows_k_means(
@@ -79,124 +204,6 @@ def _settled(before: np.ndarray, after: np.ndarray) -> bool:
     return bool((np.hypot(*(one[:common] - other[:common]).T) < TOLERANCE).all())
 
 
-def polis_groups(
-    points: np.ndarray, weights: np.ndarray, number_of_groups: int | None
-) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
-    """Gather points into base clusters and those into groups.
-
-    Args:
-        points: Shape (points, 2), in the order of joining.
-        weights: Shape (points,), positive.
-        number_of_groups: A fixed number, or None for the best silhouette, the larger number on a tie.
-
-    Returns:
-        Centres of the base clusters, the group of each base cluster, and the silhouettes over base clusters, all
-        of equal weight, by number of groups.
-    """
-    clusters, centres = first_rows_k_means(points, weights, BASE_CLUSTERS, BASE_STEPS)
-    sizes = np.bincount(clusters, weights=weights)
-    numbers = range(2, largest_number(len(centres)) + 1) if number_of_groups is None else [number_of_groups]
-    found = {k: first_rows_k_means(centres, sizes, k, GROUP_STEPS)[0] for k in numbers}
-    widths = silhouette(centres, list(found.values()), np.ones(len(centres)))
-    silhouettes = dict(zip(found, widths, strict=True))
-    best = max(silhouettes, key=lambda k: (silhouettes[k], k))
-    return centres, found[best], silhouettes
-
-
-PLACES_AT_ONCE = 20_000
-"""Positions whose distances to all base clusters are held in memory at a time."""
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """Participants in groups.
-
-    Attributes:
-        labels: Shape (participants,), group of each, 0 being the largest.
-        map: Their positions.
-        silhouettes: Silhouette in [-1, 1] of each number of groups that was tried.
-    """
-
-    labels: np.ndarray
-    map: OpinionMap
-    silhouettes: dict[int, float]
-
-
-def group_participants(
-    matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None, start: np.ndarray | None = None
-) -> Grouping:
-    """Group participants by their votes.
-
-    Where the number of groups is not fixed, it is the one with the best silhouette among 2 to
-    min(5, 2 + clusters / 12), the larger one on a tie, as in Polis and in the notebook of Huang et al. (2024).
-
-    `default` clusters the participants themselves: k-means in which everybody counts as one, without chance
-    (`k_means.k_means`), and a silhouette over everybody. It leaves out the base clusters of Polis, because they
-    make the result hang on accident: the centres of a hundred clusters found from random starts, or from
-    whoever joined first, differ from run to run, and a silhouette over centres counts a lonely person as much as
-    a crowd. With base clusters the votes of CCAI gave 3 groups under 6 of 20 seeds, 4 under 11 and 5 under 3;
-    without them there is no seed, and groups of resampled participants agree better with those of the whole
-    (median adjusted Rand index over the same 100 resamples 0.90 against 0.79, lowest 0.60 against 0.37). The
-    number of groups still is uncertain there: 4 in 58 of the resamples, 5 in 39. A large consultation is
-    gathered into about a thousand cells of equal weight first, so that its size hardly adds to the effort.
-    Neither the order of rows nor the ids of participants enter.
-
-    `polis` is the engine of Polis started cold (`polis_clusters`). Like the engine it starts from those who
-    joined first, so the order of joining matters: the time of first votes where known, otherwise ids. A
-    statement about the conversation itself counts like any other unless it was moderated out.
-
-    `paper` gathers participants into 100 clusters with k-means from ten seeded starts and clusters the centres,
-    each of equal weight.
-
-    Args:
-        procedure: Positions, number of groups, and under `paper` the seed.
-        weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.
-        start: Base cluster centres to start `paper` from, shape (clusters, 2), instead of a search with ten
-            starts (and three starts for the groups): for resamples of votes that were grouped before.
-
-    Returns:
-        One group for all if everybody stands at the same place or fewer than two people voted.
-    """
-    placed = opinion_map(matrix, procedure, weights)
-    counts = np.ones(len(placed.positions)) if weights is None else weights.astype(float)
-    points, sizes, place = distinct_points(placed.positions, counts)
-    counted = sizes > 0
-    if counted.sum() < 2:
-        return Grouping(np.zeros(len(place), dtype=np.int64), placed, {})
-    if procedure.name == "default":
-        centres, found, silhouettes = _direct(points[counted], sizes[counted], procedure.number_of_groups)
-        nearest_centre = nearest(points, centres)[place]
-    elif procedure.name == "polis":
-        joined = np.arange(len(place)) if matrix.joined is None else matrix.joined
-        by_joining = np.argsort(joined, kind="stable")
-        by_joining = by_joining[counts[by_joining] > 0]
-        centres, found, silhouettes = polis_groups(
-            placed.positions[by_joining], counts[by_joining], procedure.number_of_groups
-        )
-        nearest_centre = _nearest_in_parts(placed.positions, centres)
-    else:
-        nearest_centre, centres, sizes = base_clusters(placed.positions, counts, procedure.seed, start)
-        found, silhouettes = _of_equal_centres(centres, procedure, starts=10 if start is None else 3)
-    return Grouping(_by_size(found[nearest_centre], counts), placed, silhouettes)
-
-
-def _direct(
-    points: np.ndarray, sizes: np.ndarray, number_of_groups: int | None
-) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
-    """Centres, one group each, and the silhouettes, under `default`."""
-    points, sizes = condensed(points, sizes, FINE_SIDE)
-    wanted = largest_number(len(points)) if number_of_groups is None else number_of_groups
-    found = k_means(points, sizes, min(wanted, len(points)))
-    if number_of_groups is not None:
-        tried = [max(found)]
-    else:
-        tried = [number for number in found if number > 1 and (number < len(points) or len(found) == 2)]
-    widths = silhouette(points, [nearest(points, found[number]) for number in tried], sizes)
-    silhouettes = dict(zip(tried, widths, strict=True))
-    best = max(silhouettes, key=lambda number: (round(silhouettes[number], 9), number))
-    return found[best], np.arange(best), silhouettes
-
-
 def base_clusters(
     positions: np.ndarray, counts: np.ndarray, seed: int, start: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,18 +223,11 @@ def base_clusters(
     centres = counted if few else _centres(counted, weights[weights > 0], seed, start)
     if not len(centres):
         return np.zeros(len(positions), dtype=np.int64), centres, np.zeros(0)
-    sizes = np.bincount(_nearest_in_parts(distinct, centres), weights=weights, minlength=len(centres))
+    sizes = np.bincount(nearest(distinct, centres), weights=weights, minlength=len(centres))
     # A cluster that lost all its people is dropped and whoever is near it goes to the next one.
     centres = centres[sizes > 0]
-    clusters = _nearest_in_parts(distinct, centres)
+    clusters = nearest(distinct, centres)
     return clusters[place], centres, np.bincount(clusters, weights=weights, minlength=len(centres))
-
-
-def _nearest_in_parts(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    parts = [
-        nearest(points[begin : begin + PLACES_AT_ONCE], centres) for begin in range(0, len(points), PLACES_AT_ONCE)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 def _centres(points: np.ndarray, weights: np.ndarray, seed: int, start: np.ndarray | None) -> np.ndarray:
@@ -241,7 +241,7 @@ def _centres(points: np.ndarray, weights: np.ndarray, seed: int, start: np.ndarr
 
 
 def _of_equal_centres(centres: np.ndarray, procedure: Procedure, starts: int) -> tuple[np.ndarray, dict[int, float]]:
-    """Group of each centre, and the silhouettes, under `paper`."""
+    """Return the group of each centre, and the silhouettes, under `paper`."""
     from sklearn.cluster import KMeans
 
     if procedure.number_of_groups is None:
@@ -260,30 +260,13 @@ def _of_equal_centres(centres: np.ndarray, procedure: Procedure, starts: int) ->
     return found[numbers.index(best)], silhouettes
 
 
-def _by_size(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Number groups from the largest to the smallest; the first member's place breaks ties."""
-    found, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    sizes = np.bincount(inverse, weights=counts, minlength=len(found))
-    rank = np.empty(len(found), dtype=np.int64)
-    rank[np.lexsort((first, -sizes))] = np.arange(len(found))
-    return rank[inverse]
-
-
-def opinion_groups(matrix: VoteMatrix, grouping: Grouping) -> pl.DataFrame:
-    """Return the table `opinion_groups`: participant, group and position."""
-    return pl.DataFrame(
-        {
-            "participant_id": matrix.participant_ids.astype(np.int64),
-            "group_id": grouping.labels.astype(np.int64),
-            "x": grouping.map.positions[:, 0],
-            "y": grouping.map.positions[:, 1],
-        }
-    )
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let numerical libraries use one thread; works as a decorator, too."""
+    """Let numerical libraries use one thread, for many small computations; works as a decorator, too.
+
+    Grouping a thousand people takes a few hundredths of a second; sharing that among threads costs more than it
+    gains, and many times more where something else runs on the same cores. It is not for a single large computation.
+    """
     # Only libraries that are loaded can be limited.
     import scipy.linalg  # noqa: F401
     import sklearn.cluster  # noqa: F401

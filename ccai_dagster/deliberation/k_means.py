@@ -1,7 +1,7 @@
 """Points in a plane gathered into clusters: k-means without chance, and the silhouette that judges it.
 
-What belongs here: geometry. What does not: votes, participants and the choice of a procedure (`groups`), and the
-steps that are particular to Polis (`polis_clusters`).
+Geometry only: votes, participants, the choice of a procedure and the steps that are particular to Polis are in
+`groups`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def condensed(points: np.ndarray, weights: np.ndarray, side: int) -> tuple[np.nd
 
 def _quantile(weights: np.ndarray, number: int) -> np.ndarray:
     share = (np.cumsum(weights) - weights / 2) / weights.sum()
-    return np.minimum((share * number).astype(np.int64), number - 1)
+    return np.asarray(np.minimum((share * number).astype(np.int64), number - 1))
 
 
 def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -1,12 +1,7 @@
 """Where each participant stands: two coordinates from principal component analysis.
 
-Grouping of the positions is in `groups`, the linear algebra in `principal_components`.
-
-[principal_components] The two largest principal components of a matrix that is mostly known by its few votes.
-
-The matrix is B + U V', with B sparse (votes cast) and U V' of rank two or less (means taken off rows or columns),
-so that participants x statements are never written out. What belongs here: linear algebra. What does not: which
-means are taken off and how positions are scaled (`opinion_map`).
+The matrix that is analysed is known by its few votes: B + U V', with B sparse (votes cast) and U V' of rank two or less
+(means taken off rows or columns), so that participants x statements are never written out.
 """
 
 from __future__ import annotations
@@ -21,13 +16,117 @@ from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-
 EXACT_WORK = 2e9
 """Up to this many rows x columns x columns the scatter matrix is written out and solved directly."""
 FEWEST_ITERATED = 10
 """With fewer columns than this there is nothing to iterate."""
 NO_VARIANCE = 1e-9
 """A total variance below this is rounding."""
+
+
+@dataclass(frozen=True)
+class OpinionMap:
+    """Positions of participants.
+
+    Attributes:
+        positions: Shape (participants, 2).
+        explained_variance: Shares of variance of the two components, each in [0, 1].
+    """
+
+    positions: np.ndarray
+    explained_variance: tuple[float, float]
+
+
+def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None) -> OpinionMap:
+    """Project participants onto two principal components.
+
+    `default` and `polis` take participants as observations, centre every statement, and multiply each position
+    by the square root of (statements / votes cast), so that people who voted little are not drawn to the middle
+    (Polis, `pca.clj`; Small et al. 2021). `polis` moreover counts every statement that was moderated out as a
+    pass by everybody, leaves out statements nobody voted on, and computes means and components with the votes
+    of those who cast too few, too (`conversation.clj`). Its components are computed exactly; the engine's own
+    power iteration stops after 100 steps and above 10,000 participants reads samples.
+
+    `paper` takes statements as observations and uses the loadings of the participants, unscaled: this is what
+    the notebook of Huang et al. (2024) does, and the only variant that gives its explained variance of 0.0729
+    and 0.0420.
+
+    The sign of a component is arbitrary; it is fixed so that the coordinate's largest value is positive.
+
+    Args:
+        weights: Shape (participants,), how often each counts; all once if None.
+
+    Returns:
+        Positions are all zero if the votes do not vary.
+    """
+    weights = np.ones(len(matrix.participant_ids)) if weights is None else weights.astype(float)
+    whole, counts = _with_below_minimum(matrix, weights) if procedure.name == "polis" else (matrix, weights)
+    centred = _centred(whole, procedure, counts)
+    found = principal_components(centred)
+    positions = centred.times(found.vectors)[: len(weights)]
+    if procedure.name == "paper":
+        positions = positions / np.sqrt(np.where(found.values > 0, found.values, 1.0))
+    else:
+        positions = positions * _sparsity_scaling(matrix, whole, procedure)[:, None]
+    if len(positions):
+        largest = positions[np.abs(positions).argmax(axis=0), [0, 1]]
+        positions = positions * np.where(largest < 0, -1.0, 1.0)
+    shares = found.values / found.total if found.total > 0 else np.zeros(2)
+    return OpinionMap(positions, (float(shares[0]), float(shares[1])))
+
+
+def _centred(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray) -> LowRank:
+    """Votes, imputed, less the mean of each statement; for `paper` less the mean of each participant."""
+    people, width = matrix.shape
+    none = np.zeros((people, 0)), np.zeros((width, 0))
+    means = statement_means(matrix, weights)
+    if procedure.imputation == "column_mean":
+        # What was not cast is the mean, so that only votes cast differ from it.
+        cells, left, right = matrix.cells(matrix.vote - means[matrix.column]), *none
+        filled = np.ones((people, 1)), means[:, None]
+    else:
+        cells = matrix.cells(matrix.vote.astype(float))
+        overall = np.bincount(matrix.column, weights=weights[matrix.row] * matrix.vote, minlength=width)
+        left, right = np.ones((people, 1)), -(overall / max(weights.sum(), 1.0))[:, None]
+        filled = none
+    if procedure.name != "paper":
+        return LowRank(cells, left, right, weights)
+    row_means = (cells.sum(axis=1) + filled[0] @ filled[1].sum(axis=0)) / max(width, 1)
+    ones = np.ones((width, 1))
+    return LowRank(cells, np.hstack([filled[0], row_means[:, None]]), np.hstack([filled[1], -ones]), weights)
+
+
+def _sparsity_scaling(matrix: VoteMatrix, whole: VoteMatrix, procedure: Procedure) -> np.ndarray:
+    statements, passed = matrix.shape[1], 0
+    if procedure.name == "polis":
+        passed = matrix.moderated_out
+        statements = len(np.unique(whole.column)) + passed
+    return np.asarray(np.sqrt(statements / np.maximum(matrix.votes_by_participant + passed, 1)))
+
+
+def _with_below_minimum(matrix: VoteMatrix, weights: np.ndarray) -> tuple[VoteMatrix, np.ndarray]:
+    others = matrix.below_minimum
+    if others is None:
+        return matrix, weights
+    whole = VoteMatrix(
+        np.concatenate([matrix.participant_ids, others.participant_ids]),
+        matrix.statement_ids,
+        np.concatenate([matrix.row, others.row + np.int32(matrix.shape[0])]),
+        np.concatenate([matrix.column, others.column]),
+        np.concatenate([matrix.vote, others.vote]),
+    )
+    return whole, np.concatenate([weights, np.ones(others.shape[0])])
+
+
+def statement_means(matrix: VoteMatrix, weights: np.ndarray) -> np.ndarray:
+    """Return the mean vote on each statement, of shape (statements,), in [-1, 1]; 0 where nobody voted.
+
+    Args:
+        weights: Shape (participants,), how often each participant counts.
+    """
+    width, weight = matrix.shape[1], weights[matrix.row]
+    sums = np.bincount(matrix.column, weights=weight * matrix.vote, minlength=width)
+    return np.asarray(sums / np.maximum(np.bincount(matrix.column, weights=weight, minlength=width), 1))
 
 
 @dataclass(frozen=True)
@@ -128,108 +227,3 @@ def _iterated(matrix: LowRank, number: int) -> tuple[np.ndarray, np.ndarray]:
     # The generator is asked for a further vector where the start lies in too small a space.
     values, vectors = eigsh(operator, k=number, v0=start, rng=np.random.default_rng(1))
     return values, vectors
-
-
-@dataclass(frozen=True)
-class OpinionMap:
-    """Positions of participants.
-
-    Attributes:
-        positions: Shape (participants, 2).
-        explained_variance: Shares of variance of the two components, each in [0, 1].
-    """
-
-    positions: np.ndarray
-    explained_variance: tuple[float, float]
-
-
-def statement_means(matrix: VoteMatrix, weights: np.ndarray) -> np.ndarray:
-    """Return the mean vote on each statement, of shape (statements,), in [-1, 1]; 0 where nobody voted.
-
-    Args:
-        weights: Shape (participants,), how often each participant counts.
-    """
-    width, weight = matrix.shape[1], weights[matrix.row]
-    sums = np.bincount(matrix.column, weights=weight * matrix.vote, minlength=width)
-    return sums / np.maximum(np.bincount(matrix.column, weights=weight, minlength=width), 1)
-
-
-def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None) -> OpinionMap:
-    """Project participants onto two principal components.
-
-    `default` and `polis` take participants as observations, centre every statement, and multiply each position
-    by the square root of (statements / votes cast), so that people who voted little are not drawn to the middle
-    (Polis, `pca.clj`; Small et al. 2021). `polis` moreover counts every statement that was moderated out as a
-    pass by everybody, leaves out statements nobody voted on, and computes means and components with the votes
-    of those who cast too few, too (`conversation.clj`). Its components are computed exactly; the engine's own
-    power iteration stops after 100 steps and above 10,000 participants reads samples.
-
-    `paper` takes statements as observations and uses the loadings of the participants, unscaled: this is what
-    the notebook of Huang et al. (2024) does, and the only variant that gives its explained variance of 0.0729
-    and 0.0420.
-
-    The sign of a component is arbitrary; it is fixed so that the coordinate's largest value is positive.
-
-    Args:
-        weights: Shape (participants,), how often each counts; all once if None.
-
-    Returns:
-        Positions are all zero if the votes do not vary.
-    """
-    weights = np.ones(len(matrix.participant_ids)) if weights is None else weights.astype(float)
-    whole, counts = _with_below_minimum(matrix, weights) if procedure.name == "polis" else (matrix, weights)
-    centred = _centred(whole, procedure, counts)
-    found = principal_components(centred)
-    positions = centred.times(found.vectors)[: len(weights)]
-    if procedure.name == "paper":
-        positions = positions / np.sqrt(np.where(found.values > 0, found.values, 1.0))
-    else:
-        positions = positions * _sparsity_scaling(matrix, whole, procedure)[:, None]
-    if len(positions):
-        largest = positions[np.abs(positions).argmax(axis=0), [0, 1]]
-        positions = positions * np.where(largest < 0, -1.0, 1.0)
-    shares = found.values / found.total if found.total > 0 else np.zeros(2)
-    return OpinionMap(positions, (float(shares[0]), float(shares[1])))
-
-
-def _centred(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray) -> LowRank:
-    """Votes, imputed, less the mean of each statement; for `paper` less the mean of each participant."""
-    people, width = matrix.shape
-    none = np.zeros((people, 0)), np.zeros((width, 0))
-    means = statement_means(matrix, weights)
-    if procedure.imputation == "column_mean":
-        # What was not cast is the mean, so that only votes cast differ from it.
-        cells, left, right = matrix.cells(matrix.vote - means[matrix.column]), *none
-        filled = np.ones((people, 1)), means[:, None]
-    else:
-        cells = matrix.cells(matrix.vote.astype(float))
-        overall = np.bincount(matrix.column, weights=weights[matrix.row] * matrix.vote, minlength=width)
-        left, right = np.ones((people, 1)), -(overall / max(weights.sum(), 1.0))[:, None]
-        filled = none
-    if procedure.name != "paper":
-        return LowRank(cells, left, right, weights)
-    row_means = (cells.sum(axis=1) + filled[0] @ filled[1].sum(axis=0)) / max(width, 1)
-    ones = np.ones((width, 1))
-    return LowRank(cells, np.hstack([filled[0], row_means[:, None]]), np.hstack([filled[1], -ones]), weights)
-
-
-def _sparsity_scaling(matrix: VoteMatrix, whole: VoteMatrix, procedure: Procedure) -> np.ndarray:
-    statements, passed = matrix.shape[1], 0
-    if procedure.name == "polis":
-        passed = matrix.moderated_out
-        statements = len(np.unique(whole.column)) + passed
-    return np.sqrt(statements / np.maximum(matrix.votes_by_participant + passed, 1))
-
-
-def _with_below_minimum(matrix: VoteMatrix, weights: np.ndarray) -> tuple[VoteMatrix, np.ndarray]:
-    others = matrix.below_minimum
-    if others is None:
-        return matrix, weights
-    whole = VoteMatrix(
-        np.concatenate([matrix.participant_ids, others.participant_ids]),
-        matrix.statement_ids,
-        np.concatenate([matrix.row, others.row + np.int32(matrix.shape[0])]),
-        np.concatenate([matrix.column, others.column]),
-        np.concatenate([matrix.vote, others.vote]),
-    )
-    return whole, np.concatenate([weights, np.ones(others.shape[0])])

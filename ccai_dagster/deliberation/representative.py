@@ -1,18 +1,11 @@
-"""Statements that set a group apart from everybody else, chosen as Polis chooses them (`repness.clj`).
+"""Statements that stand out, chosen as Polis chooses them (`repness.clj`, `conversation.clj`).
 
-A group is compared with all other groups together; the tests themselves are in `proportion_tests`.
+Three lists: the statements that set a group apart from all other groups together; those that the public as a whole
+agrees or disagrees with, whatever the groups; and the order in which statements should be shown to participants next.
+That priority rises with how far a statement spreads opinions and how many agree, falls with how many pass, and is high
+while few have voted; drawing statements by it is up to whoever runs the conversation.
 
-[proportion_tests] Smoothed shares of votes and the two z-tests that Polis makes with them.
-
-Nothing here knows of statements or groups: the functions take counts of any shape, and passes count as votes.
-
-[consensus_statements]
-Statements that the public as a whole agrees or disagrees with, whatever the groups (Polis, `repness.clj`).
-
-[comment_priority] Which statement a participant should be shown next: Polis's comment priority.
-
-The priority rises with how far a statement spreads opinions and how many agree, falls with how many pass, and
-is high while few have voted. Drawing statements is up to whoever runs the conversation.
+Passes count as votes throughout.
 """
 
 from __future__ import annotations
@@ -29,110 +22,14 @@ from ccai_dagster.deliberation.votes import VoteMatrix
 
 Z_90 = 1.2816
 """One-tailed 90 % quantile of the standard normal distribution, to the digits of Polis (`stats.clj`)."""
-
-
-def smoothed_share(successes: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Return (s + 1) / (n + 2), the share with one vote for and one against added (Polis, `repness.clj`).
-
-    Args:
-        successes: Votes on the side in question, 0 or more.
-        votes: All votes, at least as many.
-
-    Returns:
-        Same shape, strictly between 0 and 1; 1/2 where nobody voted.
-    """
-    return (successes + 1) / (votes + 2)
-
-
-def proportion_z(successes: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Return the z statistic of a share against one half (Polis, `stats.clj`, prop-test).
-
-    z = 2 sqrt(n + 1) ((s + 1) / (n + 1) - 1/2), one success being added. It is 1 where nobody voted.
-
-    Args:
-        successes: Votes on the side in question, 0 or more.
-        votes: All votes, at least as many.
-    """
-    return 2 * np.sqrt(votes + 1) * ((successes + 1) / (votes + 1) - 0.5)
-
-
-def two_proportions_z(
-    inside: np.ndarray, inside_votes: np.ndarray, outside: np.ndarray, outside_votes: np.ndarray
-) -> np.ndarray:
-    """Return the pooled z statistic of the difference of two shares (Polis, `stats.clj`, two-prop-test).
-
-    z = (p1 - p2) / sqrt(p (1 - p) (1 / n1 + 1 / n2)) with p the share of both together, one being added to all
-    four counts beforehand.
-
-    Args:
-        inside: Votes on the side in question within the group.
-        inside_votes: All votes of the group.
-        outside: Votes on that side by everybody else.
-        outside_votes: All votes of everybody else.
-
-    Returns:
-        Same shape; 0 where every vote is on that side.
-    """
-    first, second = (inside + 1) / (inside_votes + 1), (outside + 1) / (outside_votes + 1)
-    pooled = (inside + outside + 2) / (inside_votes + outside_votes + 2)
-    error = np.sqrt(pooled * (1 - pooled) * (1 / (inside_votes + 1) + 1 / (outside_votes + 1)))
-    return np.divide(first - second, error, out=np.zeros_like(error), where=error > 0)
-
-
 STATEMENTS_PER_GROUP = 5
-
-
-@dataclass(frozen=True)
-class SideStatistics:
-    """How much a group takes one side of each statement, by itself and against everybody else.
-
-    All of shape (groups, statements), or (statements,) for one group.
-
-    Attributes:
-        n_side: Votes of the group on that side.
-        probability: Smoothed share of the group on that side, p.
-        probability_z: z statistic of the share against one half.
-        ratio: p divided by the smoothed share of everybody else.
-        ratio_z: z statistic of the difference to everybody else.
-    """
-
-    n_side: np.ndarray
-    probability: np.ndarray
-    probability_z: np.ndarray
-    ratio: np.ndarray
-    ratio_z: np.ndarray
-
-    @property
-    def passing(self) -> np.ndarray:
-        """Whether both z statistics exceed the one-tailed 90 % quantile."""
-        return (self.ratio_z > Z_90) & (self.probability_z > Z_90)
-
-    @property
-    def product(self) -> np.ndarray:
-        """What statements are ranked by: ratio, its z, share and its z multiplied."""
-        return self.ratio * self.ratio_z * self.probability * self.probability_z
-
-    def of(self, group: int) -> SideStatistics:
-        """Those of one group."""
-        return SideStatistics(*(getattr(self, each.name)[group] for each in fields(self)))
-
-
-def side_statistics(n_side: np.ndarray, votes: np.ndarray) -> SideStatistics:
-    """Compute the statistics of one side (Polis, `repness.clj`, comment-stats and add-comparitive-stats).
-
-    Args:
-        n_side: Votes of each group on that side, shape (groups, statements).
-        votes: All votes of each group, passes included, same shape.
-    """
-    others, others_votes = n_side.sum(axis=0) - n_side, votes.sum(axis=0) - votes
-    probability = smoothed_share(n_side, votes)
-    return SideStatistics(
-        n_side,
-        probability,
-        proportion_z(n_side, votes),
-        probability / smoothed_share(others, others_votes),
-        two_proportions_z(n_side, votes, others, others_votes),
-    )
+STATEMENTS_PER_SIDE = 5
+META_PRIORITY = 49.0
+"""Of a statement about the conversation itself: 7 squared (Polis, `conversation.clj`)."""
+DENSE_CELLS = 300_000
+"""Up to this many cells the components are computed exactly, beyond it by iteration."""
+NOISE = 1e-9
+"""A component whose singular value is below this share of the first one's is nothing but rounding."""
 
 
 def representative_statements(matrix: VoteMatrix, labels: np.ndarray) -> pl.DataFrame:
@@ -233,9 +130,6 @@ def _best_agreed(agree: SideStatistics, disagree: SideStatistics) -> int | None:
     return best
 
 
-STATEMENTS_PER_SIDE = 5
-
-
 def consensus_statements(matrix: VoteMatrix) -> pl.DataFrame:
     """Return the table `consensus_statements`: up to five statements agreed with, up to five disagreed with.
 
@@ -271,12 +165,37 @@ def consensus_statements(matrix: VoteMatrix) -> pl.DataFrame:
     return CONSENSUS_STATEMENTS.build(rows)
 
 
-META_PRIORITY = 49.0
-"""Of a statement about the conversation itself: 7 squared (Polis, `conversation.clj`)."""
-DENSE_CELLS = 300_000
-"""Up to this many cells the components are computed exactly, beyond it by iteration."""
-NOISE = 1e-9
-"""A component whose singular value is below this share of the first one's is nothing but rounding."""
+def comment_priorities(matrix: VoteMatrix, extremity: np.ndarray, raw_statements: pl.DataFrame) -> pl.DataFrame:
+    """Return the table `comment_priorities`.
+
+    Args:
+        matrix: Votes of those who are in a group.
+        extremity: Shape (statements,), in the order of the matrix.
+        raw_statements: `statement_id`, `is_meta`; where the latter is null, the export does not say, and the
+            statement counts as one about the subject.
+    """
+    counts = group_counts(matrix, np.zeros(len(matrix.participant_ids), dtype=np.int64), groups=1)
+    agree, votes = counts.agree[0], counts.votes[0]
+    # The last digits of components depend on the order of participants.
+    extremity = np.round(extremity, 9)
+    passes = votes - agree - counts.disagree[0]
+    table = pl.DataFrame(
+        {
+            "statement_id": matrix.statement_ids.astype(np.int64),
+            "n_votes": votes.astype(np.int64),
+            "n_agree": agree.astype(np.int64),
+            "n_pass": passes.astype(np.int64),
+            "extremity": extremity,
+        }
+    ).join(
+        raw_statements.select("statement_id", "is_meta"),
+        on="statement_id",
+        how="left",
+        validate="1:1",
+        maintain_order="left",
+    )
+    is_meta = table["is_meta"].fill_null(False).to_numpy()
+    return table.with_columns(priority=comment_priority(agree, passes, votes, extremity, is_meta))
 
 
 def vote_components(matrix: VoteMatrix, left_out: Collection[int] = ()) -> tuple[np.ndarray, np.ndarray]:
@@ -331,7 +250,7 @@ def statement_extremity(mean: np.ndarray, components: np.ndarray) -> np.ndarray:
     Returns:
         Shape (statements,), 0 or more; the sign of a component does not matter.
     """
-    return np.sqrt(len(mean)) * np.abs(1 - mean) * np.sqrt((components**2).sum(axis=0))
+    return np.asarray(np.sqrt(len(mean)) * np.abs(1 - mean) * np.sqrt((components**2).sum(axis=0)))
 
 
 def comment_priority(
@@ -357,34 +276,102 @@ def comment_priority(
     return np.where(is_meta, META_PRIORITY, (importance * novelty) ** 2)
 
 
-def comment_priorities(matrix: VoteMatrix, extremity: np.ndarray, raw_statements: pl.DataFrame) -> pl.DataFrame:
-    """Return the table `comment_priorities`.
+@dataclass(frozen=True)
+class SideStatistics:
+    """How much a group takes one side of each statement, by itself and against everybody else.
+
+    All of shape (groups, statements), or (statements,) for one group.
+
+    Attributes:
+        n_side: Votes of the group on that side.
+        probability: Smoothed share of the group on that side, p.
+        probability_z: z statistic of the share against one half.
+        ratio: p divided by the smoothed share of everybody else.
+        ratio_z: z statistic of the difference to everybody else.
+    """
+
+    n_side: np.ndarray
+    probability: np.ndarray
+    probability_z: np.ndarray
+    ratio: np.ndarray
+    ratio_z: np.ndarray
+
+    @property
+    def passing(self) -> np.ndarray:
+        """Whether both z statistics exceed the one-tailed 90 % quantile."""
+        return (self.ratio_z > Z_90) & (self.probability_z > Z_90)
+
+    @property
+    def product(self) -> np.ndarray:
+        """What statements are ranked by: ratio, its z, share and its z multiplied."""
+        return np.asarray(self.ratio * self.ratio_z * self.probability * self.probability_z)
+
+    def of(self, group: int) -> SideStatistics:
+        """Those of one group."""
+        return SideStatistics(*(getattr(self, each.name)[group] for each in fields(self)))
+
+
+def side_statistics(n_side: np.ndarray, votes: np.ndarray) -> SideStatistics:
+    """Compute the statistics of one side (Polis, `repness.clj`, comment-stats and add-comparitive-stats).
 
     Args:
-        matrix: Votes of those who are in a group.
-        extremity: Shape (statements,), in the order of the matrix.
-        raw_statements: `statement_id`, `is_meta`; where the latter is null, the export does not tell, and the
-            statement counts as one about the subject.
+        n_side: Votes of each group on that side, shape (groups, statements).
+        votes: All votes of each group, passes included, same shape.
     """
-    counts = group_counts(matrix, np.zeros(len(matrix.participant_ids), dtype=np.int64), groups=1)
-    agree, votes = counts.agree[0], counts.votes[0]
-    # The last digits of components depend on the order of participants.
-    extremity = np.round(extremity, 9)
-    passes = votes - agree - counts.disagree[0]
-    table = pl.DataFrame(
-        {
-            "statement_id": matrix.statement_ids.astype(np.int64),
-            "n_votes": votes.astype(np.int64),
-            "n_agree": agree.astype(np.int64),
-            "n_pass": passes.astype(np.int64),
-            "extremity": extremity,
-        }
-    ).join(
-        raw_statements.select("statement_id", "is_meta"),
-        on="statement_id",
-        how="left",
-        validate="1:1",
-        maintain_order="left",
+    others, others_votes = n_side.sum(axis=0) - n_side, votes.sum(axis=0) - votes
+    probability = smoothed_share(n_side, votes)
+    return SideStatistics(
+        n_side,
+        probability,
+        proportion_z(n_side, votes),
+        probability / smoothed_share(others, others_votes),
+        two_proportions_z(n_side, votes, others, others_votes),
     )
-    is_meta = table["is_meta"].fill_null(False).to_numpy()
-    return table.with_columns(priority=comment_priority(agree, passes, votes, extremity, is_meta))
+
+
+def smoothed_share(successes: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Return (s + 1) / (n + 2), the share with one vote for and one against added (Polis, `repness.clj`).
+
+    Args:
+        successes: Votes on the side in question, 0 or more.
+        votes: All votes, at least as many.
+
+    Returns:
+        Same shape, strictly between 0 and 1; 1/2 where nobody voted.
+    """
+    return np.asarray((successes + 1) / (votes + 2))
+
+
+def proportion_z(successes: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Return the z statistic of a share against one half (Polis, `stats.clj`, prop-test).
+
+    z = 2 sqrt(n + 1) ((s + 1) / (n + 1) - 1/2), one success being added. It is 1 where nobody voted.
+
+    Args:
+        successes: Votes on the side in question, 0 or more.
+        votes: All votes, at least as many.
+    """
+    return np.asarray(2 * np.sqrt(votes + 1) * ((successes + 1) / (votes + 1) - 0.5))
+
+
+def two_proportions_z(
+    inside: np.ndarray, inside_votes: np.ndarray, outside: np.ndarray, outside_votes: np.ndarray
+) -> np.ndarray:
+    """Return the pooled z statistic of the difference of two shares (Polis, `stats.clj`, two-prop-test).
+
+    z = (p1 - p2) / sqrt(p (1 - p) (1 / n1 + 1 / n2)) with p the share of both together, one being added to all
+    four counts beforehand.
+
+    Args:
+        inside: Votes on the side in question within the group.
+        inside_votes: All votes of the group.
+        outside: Votes on that side by everybody else.
+        outside_votes: All votes of everybody else.
+
+    Returns:
+        Same shape; 0 where every vote is on that side.
+    """
+    first, second = (inside + 1) / (inside_votes + 1), (outside + 1) / (outside_votes + 1)
+    pooled = (inside + outside + 2) / (inside_votes + outside_votes + 2)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / (inside_votes + 1) + 1 / (outside_votes + 1)))
+    return np.asarray(np.divide(first - second, error, out=np.zeros_like(error), where=error > 0))

@@ -1,11 +1,5 @@
 """How sure groups and scores are: participants drawn anew and grouped again, and other seeds for the same votes.
 
-Belongs here: repeating the grouping and summing up what came out. The draws themselves are in `redraws`.
-
-[redraws] Votes as they might have come out: participants drawn anew, and the consensus of one such draw.
-
-Belongs here: random weights and what they do to a score. Doesn't belong here: grouping, summaries of draws.
-
 The draws are those of the Bayesian bootstrap (Rubin 1981, The Annals of Statistics 9(1)): every participant
 gets an independent weight from the exponential distribution with mean 1 in place of a whole number of copies.
 With weights w and a fixed group, the weighted share of agreement with A of n votes is then distributed as
@@ -13,12 +7,10 @@ Beta(A, n - A), which no longer moves once a group is unanimous. So every group 
 participants, one who agrees with everything and one who never does, whose weights have the gamma distributions
 that turn this into Beta(A + a, n - A + b - a): the posterior of the group's share under the very prior whose mean
 the smoothing on record reports, (A + a) / (n + b). A group that cast no vote then has the prior's share, which
-is as wide as it should be. Where nothing is smoothed, Jeffreys' a = 1/2, b = 1 stands in, whose intervals keep their
-level for small n as well (Brown, Cai and DasGupta 2001, Statistical Science 16(2)).
+is as wide as it should be. Where nothing is smoothed, Jeffreys' a = 1/2, b = 1 takes its place, whose intervals keep
+their level for small n as well (Brown, Cai and DasGupta 2001, Statistical Science 16(2)).
 
-[intervals] Intervals beside the scores of statements and principles, for whoever looks at them.
-
-Nothing is selected or worded by an interval; this only puts it next to the score it belongs to.
+Intervals are put beside the scores of statements and principles; nothing is selected or worded by them.
 """
 
 from __future__ import annotations
@@ -32,48 +24,9 @@ import polars.selectors as cs
 
 from ccai_dagster.contracts import GROUP_STABILITY
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.deliberation.consensus import SMOOTHING, GroupCounts, group_aware_consensus, group_counts
+from ccai_dagster.deliberation.consensus import SMOOTHING, GroupCounts, aggregated, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import base_clusters, group_participants, one_thread
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
-
-
-def participant_weights(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Draw how much each participant counts.
-
-    Weights are dealt out by place on the opinion map, so that neither the ids nor the order of participants
-    matter; people at the same place voted alike.
-
-    Args:
-        positions: Shape (participants, 2).
-
-    Returns:
-        Shape (participants,), positive, with mean 1 on average.
-    """
-    weights = np.empty(len(positions))
-    rounded = np.round(positions, 9)
-    weights[np.lexsort((rounded[:, 1], rounded[:, 0]))] = generator.exponential(size=len(positions))
-    return weights
-
-
-def drawn_consensus(counts: GroupCounts, procedure: Procedure, generator: np.random.Generator) -> np.ndarray:
-    """Return the group-aware consensus of every statement in one draw.
-
-    Args:
-        counts: Weighted votes, from weights as `participant_weights` draws them.
-        procedure: Smoothing, which gives the weight of the imaginary participants, and aggregation.
-
-    Returns:
-        Shape (statements,), in [0, 1], never NaN.
-    """
-    agreeing, all_votes = SMOOTHING["jeffreys" if procedure.smoothing == "none" else procedure.smoothing]
-    groups = (len(counts.votes), 1)
-    # One pair a group and not one a statement: imaginary participants vote on everything, as real ones might.
-    agree = generator.gamma(agreeing, size=groups)
-    other = generator.gamma(all_votes - agreeing, size=groups)
-    share = (counts.agree + agree) / (counts.votes + agree + other)
-    product = share.prod(axis=0)
-    return product ** (1 / len(share)) if procedure.aggregation == "geometric_mean" else product
-
 
 INTERVAL = (0.05, 0.95)
 """Ends of the 90 % interval: quantiles of the draws."""
@@ -88,6 +41,7 @@ Twenty is also the least that the summaries of Polis conversations by Jigsaw's s
 """
 PROGRESS_EVERY = 25
 """Draws between two reports of progress."""
+ENDS = ("gac_low", "gac_high")
 
 ReachesCut = Callable[[np.ndarray], np.ndarray]
 
@@ -115,20 +69,19 @@ def consensus_stability(
     seed: int,
     progress: Progress = silent,
 ) -> Stability:
-    """Group participants again and again, and tell how far groups and scores move.
+    """Group participants again and again, and measure how far groups and scores move.
 
-    Two things are varied, each alone. *Participants*: everybody gets a random weight (see `redraws`); opinion
-    map, number of groups and groups are computed anew; under `paper`, base clusters start from those of the votes
-    as cast. *Seed*: the votes as cast, with other seeds of k-means, which change nothing where groups are found
-    without chance. Groups are compared with those on
-    record by the adjusted Rand index (Hubert and Arabie 1985) over all participants. To tell how much of an
-    interval comes from the groups, the same draws are scored with the groups on record as well.
+    Two things are varied, each alone. *Participants*: everybody gets a random weight (`participant_weights`);
+    opinion map, number of groups and groups are computed anew; under `paper`, base clusters start from those of the
+    votes as cast. *Seed*: the votes as cast, with other seeds of k-means, which change nothing where groups are found
+    without chance. Groups are compared with those on record by the adjusted Rand index (Hubert and Arabie 1985) over
+    all participants. To see how much of an interval comes from the groups, the same draws are scored with the groups
+    on record as well.
 
     Args:
-        opinion_groups: OPINION_GROUPS of the same participants, in any order: the groups on record.
-        reaches_cut: Tells for GAC of shape (statements,) which statements would be selected.
+        opinion_groups: Of the same participants, in any order: the groups on record.
+        reaches_cut: Which statements would be selected, for GAC of shape (statements,).
         bootstraps: Draws of participants.
-        progress: Told how many groupings are done.
 
     Returns:
         Per statement, the interval and the share of draws in which it reaches the cut; per grouping, how many
@@ -167,7 +120,7 @@ def consensus_stability(
             "gac": gac,
             **_interval(regrouped, "gac_low", "gac_high"),
             **_interval(kept, "gac_low_same_groups", "gac_high_same_groups"),
-            # Under another seed a group may lack votes on a statement; that seed then tells nothing about it.
+            # Under another seed a group may lack votes on a statement; that seed then says nothing about it.
             "gac_low_seeds": np.fmin.reduce(seeded),
             "gac_high_seeds": np.fmax.reduce(seeded),
             "selection_probability": _share(regrouped, reaches_cut),
@@ -180,6 +133,43 @@ def consensus_stability(
     return Stability(named, GROUP_STABILITY.build(rows))
 
 
+def participant_weights(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw how much each participant counts.
+
+    Weights are dealt out by place on the opinion map, so that neither the ids nor the order of participants
+    matter; people at the same place voted alike.
+
+    Args:
+        positions: Shape (participants, 2).
+
+    Returns:
+        Shape (participants,), positive, with mean 1 on average.
+    """
+    weights = np.empty(len(positions))
+    rounded = np.round(positions, 9)
+    weights[np.lexsort((rounded[:, 1], rounded[:, 0]))] = generator.exponential(size=len(positions))
+    return weights
+
+
+def drawn_consensus(counts: GroupCounts, procedure: Procedure, generator: np.random.Generator) -> np.ndarray:
+    """Return the group-aware consensus of every statement in one draw.
+
+    Args:
+        counts: Weighted votes, from weights as `participant_weights` draws them.
+        procedure: Smoothing, which gives the weight of the imaginary participants, and aggregation.
+
+    Returns:
+        Shape (statements,), in [0, 1], never NaN.
+    """
+    agreeing, all_votes = SMOOTHING["jeffreys" if procedure.smoothing == "none" else procedure.smoothing]
+    groups = (len(counts.votes), 1)
+    # One pair a group and not one a statement: imaginary participants vote on everything, as real ones might.
+    agree = generator.gamma(agreeing, size=groups)
+    other = generator.gamma(all_votes - agreeing, size=groups)
+    share = (counts.agree + agree) / (counts.votes + agree + other)
+    return aggregated(share, procedure)
+
+
 def _interval(draws: np.ndarray, low: str, high: str) -> dict[str, np.ndarray]:
     """The 90 % interval of each column of draws; NaN where there are none."""
     ends = np.full((2, draws.shape[1]), np.nan)
@@ -189,7 +179,7 @@ def _interval(draws: np.ndarray, low: str, high: str) -> dict[str, np.ndarray]:
 
 
 def _share(draws: np.ndarray, reaches_cut: ReachesCut) -> np.ndarray:
-    return np.mean([reaches_cut(scores) for scores in draws], axis=0)
+    return np.asarray(np.mean([reaches_cut(scores) for scores in draws], axis=0))
 
 
 def _compared(varied: str, draw: int, labels: np.ndarray, again: np.ndarray) -> dict[str, object]:
@@ -218,9 +208,6 @@ def _start(positions: np.ndarray, procedure: Procedure) -> np.ndarray | None:
         return None
     _, centres, _ = base_clusters(positions, np.ones(len(positions)), procedure.seed)
     return centres if len(centres) > 1 else None
-
-
-ENDS = ("gac_low", "gac_high")
 
 
 def statement_intervals(table: pl.DataFrame, consensus_stability: pl.DataFrame) -> pl.DataFrame:

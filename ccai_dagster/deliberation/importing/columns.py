@@ -259,9 +259,9 @@ def milliseconds(file: SourceFile, table: pl.DataFrame, column: str = "timestamp
     long = number >= LEAST_MILLISECONDS
     if long.any() and not long.all():
         rare = ~long if float(long.mean() or 0.0) > 0.5 else long  # type: ignore[arg-type]
-        row = first_row(rare.fill_null(False)) or 1
+        place = int(rare.fill_null(False).arg_max() or 0)
         raise ConsultationError(
-            f"{file.place}, data row {row}: {column} {number[row - 1]} has another unit than most rows; either all "
+            f"{file.place}, data row {place + 1}: {column} {number[place]} has another unit than most rows; either all "
             "are seconds or all are milliseconds since 1970. Correct it or leave it empty."
         )
     beyond = ((number >= MOST_MILLISECONDS) | (number < 0)).fill_null(False)
