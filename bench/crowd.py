@@ -1,7 +1,7 @@
 """Votes of a large public, drawn from the model of `sample.simulation`.
 
 The simulation compares every participant with every statement to decide what each one sees; for thirty million
-votes this module walks through the statements instead, from a random place in random strides.
+votes this module gives everybody the statements from a random place on, in random strides, instead.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ def write_votes(path: Path, participants: int, statements: int, votes: int, seed
     """Write `participant_id`, `statement_id`, `vote` as Parquet, sorted by id; three groups, half with many votes.
 
     Args:
-        path: File to write; left alone if it is there.
-        participants: Number of participants.
-        statements: Number of statements.
-        votes: Votes to expect; the number drawn differs by about a percent.
-        seed: Same seed, same votes.
+        path: Left alone if it is there.
+        votes: To expect; the number drawn differs by about a percent.
     """
     if path.exists():
         return

@@ -136,10 +136,10 @@ def main(arguments: Sequence[str] = ()) -> None:
         for procedure in (DEFAULT, PAPER):
             resamples(votes, procedure)
     if asked.size in (None, "large"):
-        sizes.tell("from Parquet to statements", sizes.LARGE, 4, 1_000, runs=5)
+        sizes.report("from Parquet to statements", sizes.LARGE, 4, 1_000, runs=5)
         against_red_dwarf(sizes.LARGE, asked.runs)
     if asked.size == "largest":
-        sizes.tell("from Parquet to statements", sizes.LARGEST, 90, 6_000, runs=3)
+        sizes.report("from Parquet to statements", sizes.LARGEST, 90, 6_000, runs=3)
 
 
 if __name__ == "__main__":

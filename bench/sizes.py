@@ -49,21 +49,21 @@ GROWTH = (
 
 
 def measured(size: Size, runs: int) -> list[dict[str, Any]]:
-    """Run `bench.whole` several times, one after the other, and return what each told."""
+    """Run `bench.whole` several times, one after the other, and return what each measured."""
     command = [sys.executable, "-W", "ignore", "-m", "bench.whole", str(size.path)]
     return [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(runs)]
 
 
-def tell(name: str, size: Size, most_seconds: float, most_megabytes: float, runs: int) -> None:
+def report(name: str, size: Size, most_seconds: float, most_megabytes: float, runs: int) -> None:
     """Print median seconds and the highest memory beside what they should stay under."""
-    told = measured(size, runs)
-    seconds = statistics.median(run["seconds"] for run in told)
-    megabytes = max(run["megabytes"] for run in told)
+    found = measured(size, runs)
+    seconds = statistics.median(run["seconds"] for run in found)
+    megabytes = max(run["megabytes"] for run in found)
     stages = ", ".join(
-        f"{stage} {statistics.median(run['stages'][stage] for run in told):.2f}" for stage in told[0]["stages"]
+        f"{stage} {statistics.median(run['stages'][stage] for run in found):.2f}" for stage in found[0]["stages"]
     )
     print(
-        f"{name}, {size.participants:,} x {size.statements:,}, {told[0]['votes']:,} votes: {seconds:.2f} s "
+        f"{name}, {size.participants:,} x {size.statements:,}, {found[0]['votes']:,} votes: {seconds:.2f} s "
         f"(goal {most_seconds:g} s, ratio {seconds / most_seconds:.2f}), {megabytes:,.0f} MB at most "
         f"(goal {most_megabytes:,.0f}, ratio {megabytes / most_megabytes:.2f}); {stages} (median of {runs})",
         flush=True,
@@ -75,9 +75,9 @@ def plot(path: Path) -> None:
     points = []
     for size in GROWTH:
         runs = 3 if size.votes < 10_000_000 else 1
-        told = measured(size, runs)
-        seconds = statistics.median(run["seconds"] for run in told)
-        points.append((told[0]["votes"], seconds, max(run["megabytes"] for run in told)))
+        found = measured(size, runs)
+        seconds = statistics.median(run["seconds"] for run in found)
+        points.append((found[0]["votes"], seconds, max(run["megabytes"] for run in found)))
         print(f"{points[-1][0]:,} votes: {seconds:.2f} s, {points[-1][2]:,.0f} MB", flush=True)
     path.write_bytes(_drawn(points))
     print(f"written: {path}")

@@ -1,4 +1,4 @@
 """How the embedded consultation was made: its public is simulated, its opinions are drawn.
 
-What it made is part of `ccai_dagster`; nothing of the product needs this package.
+The result, `ccai_dagster/sample/consultation`, is part of the product; nothing of the product needs this package.
 """

@@ -1,11 +1,12 @@
 """Regenerates the votes of the embedded consultation from its opinion model.
 
-    python -m sample.build                          rewrites consultation/votes
+    python -m sample.build                          rewrites ccai_dagster/sample/consultation/votes
     python -m sample.build --more unchanged FOLDER  the same export and some late votes
     python -m sample.build --more changed FOLDER    late votes that change the constitution
 
 The parameters are `opinion_model.csv` (one row a statement) and `opinion_groups.csv` (one row a known group);
-the formula is in `sample.simulation`. What else is in `consultation/` is written by hand.
+the formula is in `sample.simulation`. What else is in the consultation is written by hand, its questions of opinion
+excepted (`sample.build_opinions`).
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def build_more(kind: More, folder: Path) -> None:
     Args:
         kind: `unchanged`: a dozen late participants who vote as everybody else did. `changed`: ninety, and all of
             them disagree with one statement that was above the cut.
-        folder: Where to; made if absent.
+        folder: Made if absent.
     """
     counts = LATE_PARTICIPANTS[kind]
     groups = opinion_groups().with_columns(participants=pl.Series(counts))

@@ -1,7 +1,6 @@
-"""A simulated public: votes drawn from a documented model of opinion, and when they were cast.
+"""A simulated public: votes drawn from a documented model of opinion, when they were cast, and their export.
 
-What belongs here: the model and the times of the votes. What does not: files (`classic_export` writes them),
-and any particular consultation; the embedded one keeps its parameters in `ccai_dagster/sample`.
+It knows no particular consultation; `sample.build` has the parameters of the embedded one.
 
 The model. A participant i of opinion group g has a position in a plane and a leniency,
 
@@ -21,10 +20,8 @@ replacement: `typical_votes` gives the range of its size, and a share of `few_vo
 votes. The two-dimensional ideal-point form with an ordered response is the usual one for roll-call votes; its
 parameters here are chosen, not estimated from anybody.
 
-[classic_export] Writes the classic export of Polis, for a simulated consultation; `polis_export` reads it.
-
-The form is that of exports before 2023-08-29, habits included: totals count replaced votes, and rows are
-unsorted.
+The export is Polis's classic one, in the form it had before 2023-08-29, habits included: totals count replaced votes,
+and rows are unsorted.
 """
 
 from __future__ import annotations
@@ -210,7 +207,7 @@ def write_classic_export(
     summary: dict[str, str],
     seed: int,
 ) -> None:
-    """Write the four files of Polis's classic export (before 2023-08-29), with its habits.
+    """Write the four files of Polis's classic export.
 
     As Polis does: `agrees` and `disagrees` in `comments.csv` count replaced votes too, the matrix in
     `participants-votes.csv` holds the last vote, neither file is sorted, and times are milliseconds.

@@ -1,1 +1,1 @@
-"""What every part of the project rests on: text made safe, files written whole. It knows no other room."""
+"""What every part of the project uses: digests, draws, errors, files, text. It imports nothing else of the project."""

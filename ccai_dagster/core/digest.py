@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -19,11 +18,11 @@ SHORT = 12
 
 
 def text_digest(text: str) -> str:
-    """Return the SHA-256 of the UTF-8 bytes of `text`, as 64 hexadecimal characters."""
+    """Return the SHA-256 of the UTF-8 bytes of `text`, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def value_digest(value: Any) -> str:
+def value_digest(value: object) -> str:
     """Return the digest of a JSON-serialisable value, independent of the order of its keys."""
     return text_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
 
@@ -32,10 +31,7 @@ def table_digest(table: pl.DataFrame) -> str:
     """Return the digest of a table's columns, types and rows, in the order given.
 
     Args:
-        table: Any frame without NaN (JSON has none; missing values are null).
-
-    Returns:
-        64 hexadecimal characters.
+        table: Without NaN (JSON has none; missing values are null).
     """
     schema = json.dumps([[name, str(dtype)] for name, dtype in table.schema.items()])
     rows = io.BytesIO()

@@ -35,8 +35,7 @@ def draw_principle(
     their ids, so the order of rows does not matter.
 
     Args:
-        constitution: CONSTITUTION, at least one row.
-        seed: The consultation's seed.
+        constitution: At least one row.
         parts: What the draw is for, for instance a pair's id.
         weights: By id, from 0, with a sum above 0; None for equal ones.
 

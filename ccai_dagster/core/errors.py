@@ -1,6 +1,7 @@
-"""The one exception that ends a command with a sentence instead of a traceback.
+"""What a computation reports to its caller: why it cannot go on, and how far it is.
 
-[progress] How a long computation tells its caller how far it is: a callback, without knowing who listens.
+`ConsultationError` ends a command with a sentence instead of a traceback. `Progress` is a callback, so that a long
+computation need not know who listens.
 """
 
 from __future__ import annotations

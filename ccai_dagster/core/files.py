@@ -1,6 +1,6 @@
 """Plain files: read as UTF-8, row by row, and written whole or not at all, by one process at a time.
 
-What stands in a file belongs to whoever writes it: ledgers, prompts, ratings, tables, models, pages.
+What a file means is known to the module that writes it: ledgers, prompts, ratings, tables, models, pages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ def written_alone(place: Path, lock: Path, outcome: str = "nothing was changed")
 
     Args:
         place: File or folder that is written, for messages.
-        lock: The lock file.
         outcome: What a failure left, for messages.
 
     Raises:
@@ -132,13 +131,11 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame
 
 
 def check_new_id(where: str, name: str, value: str, line: int, first_line: dict[str, int]) -> None:
-    """Refuse an id that is empty, has spaces or stands on an earlier line already, and remember its line.
+    """Refuse an id that is empty, has spaces or was on an earlier line already, and remember its line.
 
     Args:
         where: File and line, for the message.
         name: Of the column.
-        value: The id.
-        line: Its line.
         first_line: Ids seen so far, with their lines; the new one is added.
     """
     if not value or value.split() != [value]:

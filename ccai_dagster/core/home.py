@@ -8,12 +8,7 @@ from typing import cast
 
 @dataclass(frozen=True)
 class Home:
-    """The places of one consultation's results.
-
-    Attributes:
-        root: `CCAI_HOME`.
-        consultation: Name of the consultation.
-    """
+    """The places of one consultation's results; `root` is `CCAI_HOME`."""
 
     root: Path
     consultation: str

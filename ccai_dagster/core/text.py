@@ -1,4 +1,4 @@
-"""Text that strangers typed or models wrote, made safe to show, and small things that sentences are made of.
+"""Text that strangers typed or models wrote, made safe to show, and the numbers and lists that sentences hold.
 
 Statements may hold anything: escape sequences that move the cursor, characters that turn the reading direction
 around or hide, markup, formulas. What is stored keeps every character; what is shown goes through here, once:
@@ -69,8 +69,8 @@ def _spelt(character: str) -> str:
 def readable(text: object, longest: int = LONGEST_TEXT) -> str:
     """Return text for a page: not too long, a mark in place of every character that acts or hides.
 
-    Markup is not escaped here: templates do that, matplotlib's formulas are for `pictures.style`, and for Markdown
-    there is `markdown`.
+    Markup is not escaped here: templates do that, matplotlib's formulas are for `pages.pictures.style`, and for
+    Markdown there is `markdown`.
     """
     shown = _UNREADABLE.sub("\ufffd", str(text))
     if len(shown) <= longest:
@@ -93,7 +93,7 @@ def spreadsheet_cell(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return text in quotation marks, on one line and not longer than a sentence bears."""
+    """Return text in quotation marks, on one line cut to `LONGEST_QUOTE` characters."""
     line = " ".join(text.split())
     shown = line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE].rstrip()}…"
     return f"“{shown}”"
@@ -119,7 +119,6 @@ def number(value: float | None, largest: float | None = None) -> str:
     """Return a score with two decimals, none if it or what stands beside it is large; a dash if missing.
 
     Args:
-        value: The score.
         largest: Largest absolute value of what stands beside it; the value itself if None.
     """
     if value is None:

@@ -108,27 +108,27 @@ def facts(imported: Import) -> dict[str, dict[str, object]]:
         ("C2", "streaming with further columns: timestamps in seconds"),
     ],
 )
-def test_every_era_is_told_by_its_content(tmp_path: Path, era: str, name: str) -> None:
+def test_every_era_is_known_by_its_content(tmp_path: Path, era: str, name: str) -> None:
     imported = read_votes(write_era(tmp_path, era, BODIES, [*own_votes(BODIES), *OTHERS]))
-    told = facts(imported)
-    assert str(told["era"]["explanation"]).startswith(name)
+    reported = facts(imported)
+    assert str(reported["era"]["explanation"]).startswith(name)
     assert imported.raw_statements["text"].to_list() == list(BODIES)
     assert imported.raw_votes.filter(participant_id=20).select("statement_id", "vote", "times_voted").rows() == [
         (0, 0, 2),
         (1, 1, 1),
     ]
-    assert told["earlier votes replaced"]["count"] == 1
-    assert told["votes whose order is unknown"]["count"] == 0
+    assert reported["earlier votes replaced"]["count"] == 1
+    assert reported["votes whose order is unknown"]["count"] == 0
     # Statement 0 is the one that somebody voted on again, and comments.csv counts both votes.
-    assert told["differences explained by votes cast again"]["count"] == 1
-    assert told["differences not explained"]["count"] == 0
-    assert ("votes turned round" in told) == (era == "B") == ("bodies without quotes" in told)
-    assert ("unknown columns" in told) == (era == "C2")
-    assert told["meta statements"]["kind"] == ("found" if era == "A2" else "unknown")
+    assert reported["differences explained by votes cast again"]["count"] == 1
+    assert reported["differences not explained"]["count"] == 0
+    assert ("votes turned round" in reported) == (era == "B") == ("bodies without quotes" in reported)
+    assert ("unknown columns" in reported) == (era == "C2")
+    assert reported["meta statements"]["kind"] == ("found" if era == "A2" else "unknown")
     if era == "A2":
         assert imported.raw_statements["is_seed"].to_list() == [True] + [False] * 9
     if era == "C2":
-        assert told["unknown columns"] == {
+        assert reported["unknown columns"] == {
             "item": "unknown columns",
             "kind": "found",
             "count": 2,
@@ -167,9 +167,9 @@ def test_all_eras_give_the_same_tables(
 def test_too_few_authors_leave_the_sign_open(tmp_path: Path) -> None:
     few = [vote for vote in own_votes(BODIES) if vote[0] < 7]
     inverted = read_votes(write_era(tmp_path / "b", "B", BODIES, [*few, *OTHERS]))
-    told = facts(inverted)["sign of votes"]
-    assert told["kind"] == "unknown" and "7 times -1" in str(told["explanation"])
-    assert "bodies without quotes" in str(told["explanation"])
+    reported = facts(inverted)["sign of votes"]
+    assert reported["kind"] == "unknown" and "7 times -1" in str(reported["explanation"])
+    assert "bodies without quotes" in str(reported["explanation"])
     # Without evidence the votes stay as the columns have them.
     assert inverted.raw_votes.filter(participant_id=0)["vote"].to_list() == [-1]
     enough = [*own_votes(BODIES)[:8], *OTHERS]
@@ -179,10 +179,10 @@ def test_too_few_authors_leave_the_sign_open(tmp_path: Path) -> None:
 
 def test_votes_of_one_second_are_counted_as_undecided(tmp_path: Path) -> None:
     tied = [(20, 5, 1, 400), (20, 5, -1, 400), (21, 5, 1, 400), (21, 5, 1, 400), (22, 5, 1, 400), (22, 5, 0, 401)]
-    told = facts(read_votes(write_era(tmp_path, "C", BODIES, [*own_votes(BODIES), *tied])))
-    assert told["votes whose order is unknown"]["count"] == 1
-    assert told["votes whose order is unknown"]["kind"] == "unknown"
-    assert told["earlier votes replaced"]["count"] == 3
+    reported = facts(read_votes(write_era(tmp_path, "C", BODIES, [*own_votes(BODIES), *tied])))
+    assert reported["votes whose order is unknown"]["count"] == 1
+    assert reported["votes whose order is unknown"]["kind"] == "unknown"
+    assert reported["earlier votes replaced"]["count"] == 3
 
 
 def test_headings_of_the_spreadsheet_are_understood(tmp_path: Path) -> None:
@@ -206,15 +206,15 @@ def test_gaps_blanks_and_the_smallest_conversation(tmp_path: Path) -> None:
     (tmp_path / "votes.csv").write_text("comment-id,voter-id,vote\n7,3.0,1\n")
     imported = read_votes(tmp_path)
     assert imported.raw_votes.rows() == [(3, 7, 1, None, 1)]
-    told = facts(imported)
-    assert told["statements nobody voted on"]["count"] == 1
-    assert told["statements without text"]["count"] == 1
-    assert "no timestamps" in str(told["era"]["explanation"])
+    reported = facts(imported)
+    assert reported["statements nobody voted on"]["count"] == 1
+    assert reported["statements without text"]["count"] == 1
+    assert "no timestamps" in str(reported["era"]["explanation"])
     assert imported.raw_statements["author_id"].to_list() == [None, None]
 
 
 @pytest.mark.parametrize(("body", "message"), [(b"caf\xe9", "line 3: not UTF-8"), (b"fine\n5,1", "line 4: 2 columns")])
-def test_bodies_that_cannot_be_read_are_told_with_their_line(tmp_path: Path, body: bytes, message: str) -> None:
+def test_bodies_that_cannot_be_read_are_named_with_their_line(tmp_path: Path, body: bytes, message: str) -> None:
     (tmp_path / "votes.csv").write_text("comment-id,voter-id,vote\n1,1,1\n")
     (tmp_path / "comments.csv").write_bytes(b'comment-id,moderated,comment-body\n1,1,"a, b"\n2,1,' + body + b"\n")
     with pytest.raises(ConsultationError, match=message):

@@ -94,7 +94,7 @@ def test_a_zip_that_grows_too_much_is_refused(tmp_path: Path, monkeypatch: pytes
         read_votes(place)
 
 
-def test_a_damaged_zip_is_told(tmp_path: Path) -> None:
+def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
     place = zipped(tmp_path / "export.zip")
     content = bytearray(place.read_bytes())
     begin = content.index(b"votes.csv") + len("votes.csv")
@@ -115,7 +115,7 @@ def test_a_zip_that_lies_about_its_sizes_is_not_unpacked_further(tmp_path: Path)
         read_votes(place)
 
 
-def test_what_is_no_export_is_told(tmp_path: Path) -> None:
+def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConsultationError, match=r"neither comments\.csv nor votes\.csv"):
         read_votes(tmp_path / "empty")

@@ -46,9 +46,9 @@ def test_codes_are_numbered_by_time_and_words_are_votes(tmp_path: Path) -> None:
         (1, 1, -1, "Be kind, always"),
     ]
     assert read.raw_participants.rows() == [(0, 2, None), (1, 1, None)]
-    told = kinds(tmp_path)
-    assert told["participant ids"] == told["statement ids"] == told["earlier votes replaced"] == "repaired"
-    assert told["sign of votes"] == "found"
+    reported = kinds(tmp_path)
+    assert reported["participant ids"] == reported["statement ids"] == reported["earlier votes replaced"] == "repaired"
+    assert reported["sign of votes"] == "found"
     for table in (read.raw_statements, read.raw_votes, read.raw_participants, read.import_report):
         assert "ann" not in table.with_columns(pl.all().cast(pl.String)).write_csv().split(",")
 
@@ -60,7 +60,7 @@ def test_later_votes_change_no_number(tmp_path: Path) -> None:
     assert after.filter(pl.col("participant_id") < 2).equals(before) and after.height == before.height + 1
 
 
-def test_whole_numbers_stay_and_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_whole_numbers_stay_and_what_is_missing_is_reported(tmp_path: Path) -> None:
     place = write(tmp_path, PLAIN.replace("9,2,0", "9.0, 2 ,0"))
     read = read_votes(place)
     assert read.raw_votes.select("participant_id", "statement_id", "vote", "times_voted").rows() == [
@@ -69,9 +69,9 @@ def test_whole_numbers_stay_and_what_is_missing_is_told(tmp_path: Path) -> None:
         (9, 2, 0, 1),
     ]
     assert read.raw_statements["text"].to_list() == ["", ""]
-    told = kinds(place)
+    reported = kinds(place)
     for item in ("sign of votes", "statements.csv missing", "votes whose order is unknown", "statements without text"):
-        assert told[item] == "unknown", item
+        assert reported[item] == "unknown", item
 
 
 def test_parquet_and_csv_give_the_same(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_inverted_numbers_are_turned_but_words_are_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("votes", "statements", "told"),
+    ("votes", "statements", "named"),
     [
         ("participant,statement,vote\nann,1,1\n", None, ["votes.csv", "column participant", "'ann'", "time"]),
         (VOTES.replace("2024-05-02", "soon"), None, ["data row 4", "'soon' is no time"]),
@@ -113,12 +113,12 @@ def test_inverted_numbers_are_turned_but_words_are_not(tmp_path: Path) -> None:
         (PLAIN, "statement,body\n2,Be kind\n", ["statements.csv", "missing column", "text"]),
     ],
 )
-def test_bad_tables_are_told_with_file_and_row(
-    tmp_path: Path, votes: str, statements: str | None, told: list[str]
+def test_bad_tables_are_refused_with_file_and_row(
+    tmp_path: Path, votes: str, statements: str | None, named: list[str]
 ) -> None:
     with pytest.raises(ConsultationError) as caught:
         read_votes(write(tmp_path, votes, statements))
-    for part in told:
+    for part in named:
         assert part in str(caught.value)
 
 

@@ -111,7 +111,7 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "named"),
     [
         ({"votes": VOTES.replace("7,-1", "7,2")}, ["votes.csv, data row 1", "vote 2", "participant 7"]),
         ({"votes": VOTES.replace("Mon,0,7,1", "Mon,5,7,1")}, ["data row 2", "statement 5", "comments.csv"]),
@@ -133,10 +133,12 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
         ({"votes": None, "matrix": MATRIX.replace(",-1,1\n", ",agree,1\n")}, ["data row 1", "'agree'"]),
     ],
 )
-def test_bad_exports_are_told_with_file_and_row(tmp_path: Path, change: dict[str, str | None], told: list[str]) -> None:
+def test_bad_exports_are_refused_with_file_and_row(
+    tmp_path: Path, change: dict[str, str | None], named: list[str]
+) -> None:
     with pytest.raises(ConsultationError) as caught:
         read_votes(write(tmp_path, **change))
-    for part in told:
+    for part in named:
         assert part in str(caught.value)
 
 
@@ -171,9 +173,9 @@ def test_published_conversations(
     assert found["statements whose totals differ"] == differing
     assert found["differences explained by votes cast again"] == differing
     assert found["differences not explained"] == found["participants whose totals differ"] == 0
-    told = dict(imported.import_report.select("item", "explanation").iter_rows())
-    assert told["era"].startswith("classic: timestamps in milliseconds, +1 is agreement")
-    assert "0 times -1" in told["sign of votes"] or name == "scoop-hivemind.biodiversity"
+    reported = dict(imported.import_report.select("item", "explanation").iter_rows())
+    assert reported["era"].startswith("classic: timestamps in milliseconds, +1 is agreement")
+    assert "0 times -1" in reported["sign of votes"] or name == "scoop-hivemind.biodiversity"
 
 
 def test_the_ccai_conversation_has_no_votes_csv(test_data: Path) -> None:
@@ -197,12 +199,12 @@ def test_digest_of_a_table_can_be_recomputed_from_json_lines() -> None:
     assert table_digest(table) == expected.hexdigest()
 
 
-def test_what_is_about_the_conversation_itself_is_known_only_if_the_export_tells(tmp_path: Path) -> None:
-    assert read_votes(write(tmp_path / "silent")).raw_statements["is_meta"].to_list() == [None, None]
+def test_what_is_about_the_conversation_itself_is_known_only_if_the_export_says_so(tmp_path: Path) -> None:
+    assert read_votes(write(tmp_path / "unmarked")).raw_statements["is_meta"].to_list() == [None, None]
     comments = (
         "timestamp,comment-id,author-id,agrees,disagrees,moderated,is-meta,is-seed,comment-body\n"
         "1500000000000,1,0,1,0,1,true,false,This poll is too long\n"
         "1500000001000,0,7,9,9,1,false,true,Be brief\n"
     )
-    told = read_votes(write(tmp_path / "told", comments)).raw_statements
-    assert told.select("statement_id", "is_meta", "is_seed").rows() == [(0, False, True), (1, True, False)]
+    reported = read_votes(write(tmp_path / "marked", comments)).raw_statements
+    assert reported.select("statement_id", "is_meta", "is_seed").rows() == [(0, False, True), (1, True, False)]

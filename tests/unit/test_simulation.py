@@ -41,7 +41,7 @@ def test_participants_have_the_counts_ids_and_centres_of_their_groups() -> None:
     means = dict(people.group_by("group").agg(pl.col("x").mean()).iter_rows())
     assert means["left"] == pytest.approx(-2.0, abs=0.15)
     assert means["right"] == pytest.approx(2.0, abs=0.15)
-    assert people.head(30)["group"].n_unique() == 2, "ids must not tell groups"
+    assert people.head(30)["group"].n_unique() == 2, "ids must not give groups away"
 
 
 def test_shares_follow_the_ordered_logit() -> None:

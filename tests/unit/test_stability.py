@@ -214,12 +214,12 @@ def test_groups_of_other_people_are_refused_and_their_order_is_not() -> None:
         run(groups.head(69))
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[str, int, int]] = []
+def test_progress_is_reported() -> None:
+    reported: list[tuple[str, int, int]] = []
     matrix = matrix_of(np.array([[1, -1], [-1, 1], [1, 1]]))
     groups = opinion_groups(matrix, group_participants(matrix, LAPLACE))
-    consensus_stability(matrix, groups, LAPLACE, lambda gac: gac > 0, 50, 1, lambda *step: told.append(step))
-    assert [step[1:] for step in told] == [(25, 50), (50, 50), (SEEDS, SEEDS)]
+    consensus_stability(matrix, groups, LAPLACE, lambda gac: gac > 0, 50, 1, lambda *step: reported.append(step))
+    assert [step[1:] for step in reported] == [(25, 50), (50, 50), (SEEDS, SEEDS)]
 
 
 def sure(key: int, gac: float | None, low: float | None, high: float | None) -> dict[str, object]:

@@ -120,7 +120,7 @@ def test_a_busy_slow_or_broken_server_is_asked_again(report: Report, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("failures", "told", "asked"),
+    ("failures", "message", "asked"),
     [
         (["503"] * 5, r"votes\.csv: no answer in 3 attempts \(status 503\)", 3),
         (["cut"] * 5, r"votes\.csv: no answer in 3 attempts \(RemoteProtocolError", 3),
@@ -129,13 +129,13 @@ def test_a_busy_slow_or_broken_server_is_asked_again(report: Report, tmp_path: P
         (["page"], r"votes\.csv: not found.*reportExport", 1),
     ],
 )
-def test_what_cannot_be_had_is_told_and_leaves_nothing(
-    report: Report, tmp_path: Path, failures: list[str], told: str, asked: int
+def test_what_cannot_be_had_is_named_and_leaves_nothing(
+    report: Report, tmp_path: Path, failures: list[str], message: str, asked: int
 ) -> None:
     before = source(tmp_path).observe(report.address).version
     report.asked.clear()
     report.failures = {"votes.csv": failures}
-    with pytest.raises(ConsultationError, match=told):
+    with pytest.raises(ConsultationError, match=message):
         source(tmp_path).observe(report.address)
     assert report.asked == ["votes.csv"] * asked
     assert kept(tmp_path) == [before]
