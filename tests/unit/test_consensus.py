@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from ccai_dagster import contracts
-from ccai_dagster.deliberation import representative as priorities
+from ccai_dagster.deliberation import representative
 from ccai_dagster.deliberation.consensus import (
     adjusted_polarization_index,
     gac_scores,
@@ -313,7 +313,7 @@ def test_turning_every_vote_turns_the_sides(drawn: tuple[int, int, int]) -> None
 def test_priority_by_hand() -> None:
     agree, passes, votes = np.array([0, 10, 10]), np.array([0, 0, 0]), np.array([0, 10, 10])
     extremity, is_meta = np.array([0.0, 1.0, 1.0]), np.array([False, False, True])
-    priority = priorities.comment_priority(agree, passes, votes, extremity, is_meta)
+    priority = representative.comment_priority(agree, passes, votes, extremity, is_meta)
     # Nobody voted: (1/2 1/2 9)^2. Ten of ten agree: (11/12 2 11/12 (1 + 8/4))^2.
     assert priority == pytest.approx([2.25**2, (121 / 144 * 2 * 3) ** 2, 49])
 
@@ -321,8 +321,8 @@ def test_priority_by_hand() -> None:
 def test_extremity_by_hand() -> None:
     mean = np.array([0.5, 1.0, 0.0, -1.0])
     components = np.array([[0.6, 0.8, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
-    assert priorities.statement_extremity(mean, components).tolist() == pytest.approx([2 * 0.5 * 0.6, 0, 0, 4])
-    assert priorities.statement_extremity(mean, -components).tolist() == pytest.approx([0.6, 0, 0, 4])
+    assert representative.statement_extremity(mean, components).tolist() == pytest.approx([2 * 0.5 * 0.6, 0, 0, 4])
+    assert representative.statement_extremity(mean, -components).tolist() == pytest.approx([0.6, 0, 0, 4])
 
 
 def test_components_equal_principal_component_analysis_of_imputed_votes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,38 +330,38 @@ def test_components_equal_principal_component_analysis_of_imputed_votes(monkeypa
     matrix = matrix_of(rows)
     votes = np.array([[np.nan if vote is None else vote for vote in row] for row in rows], dtype=float)
     filled = np.where(np.isnan(votes), np.nanmean(votes, axis=0), votes)
-    mean, components = priorities.vote_components(matrix)
+    mean, components = representative.vote_components(matrix)
     assert mean == pytest.approx(np.nanmean(votes, axis=0))
     assert np.abs(components) == pytest.approx(np.abs(PCA(2).fit(filled).components_))
-    monkeypatch.setattr(priorities, "DENSE_CELLS", 0)
-    iterated = priorities.vote_components(matrix)[1]
+    monkeypatch.setattr(representative, "DENSE_CELLS", 0)
+    iterated = representative.vote_components(matrix)[1]
     assert np.abs(iterated) == pytest.approx(np.abs(components), abs=1e-8)
 
 
 def test_statements_left_out_keep_their_place_and_count_for_nothing() -> None:
     rows, _ = random_votes(30, 6, 5)
-    mean, components = priorities.vote_components(matrix_of(rows), left_out=[102])
+    mean, components = representative.vote_components(matrix_of(rows), left_out=[102])
     assert mean[2] == 0 and not components[:, 2].any()
-    others = priorities.vote_components(matrix_of([row[:2] + row[3:] for row in rows]))[1]
+    others = representative.vote_components(matrix_of([row[:2] + row[3:] for row in rows]))[1]
     assert np.abs(np.delete(components, 2, axis=1)) == pytest.approx(np.abs(others))
 
 
 @pytest.mark.parametrize(
     "rows", [[[1]], [[1], [-1]], [[0, 0]] * 3, [[None, None]], [[1, -1, 0]] * 4, [[1, 1], [-1, -1]], [[1], [None]]]
 )
-@pytest.mark.parametrize("cells", [0, priorities.DENSE_CELLS])
+@pytest.mark.parametrize("cells", [0, representative.DENSE_CELLS])
 def test_priorities_of_votes_of_which_little_can_be_said(
     rows: Votes, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(priorities, "DENSE_CELLS", cells)
+    monkeypatch.setattr(representative, "DENSE_CELLS", cells)
     matrix = matrix_of(rows)
-    mean, components = priorities.vote_components(matrix)
+    mean, components = representative.vote_components(matrix)
     length = np.linalg.norm(components, axis=1)
     assert ((np.abs(length - 1) < 1e-9) | (length == 0)).all()
     about = pl.DataFrame(
         {"statement_id": matrix.statement_ids, "is_meta": None}, schema_overrides={"is_meta": pl.Boolean}
     )
-    table = priorities.comment_priorities(matrix, priorities.statement_extremity(mean, components), about)
+    table = representative.comment_priorities(matrix, representative.statement_extremity(mean, components), about)
     assert not contracts.COMMENT_PRIORITIES.violations(table).height
     everybody_alike = all(row == rows[0] for row in rows)
     if everybody_alike:
@@ -371,7 +371,7 @@ def test_priorities_of_votes_of_which_little_can_be_said(
 def test_only_statements_known_to_be_about_the_conversation_have_its_priority() -> None:
     matrix = matrix_of([[1, -1, 1], [-1, 1, 1], [1, 0, 1]])
     about = pl.DataFrame({"statement_id": [102, 100, 101, 7], "is_meta": [True, False, None, True]})
-    table = priorities.comment_priorities(matrix, np.zeros(3), about)
+    table = representative.comment_priorities(matrix, np.zeros(3), about)
     assert table["statement_id"].to_list() == [100, 101, 102]
     assert table["is_meta"].to_list() == [False, None, True]
     assert table["priority"][2] == 49 and table["priority"][1] < 49
@@ -382,7 +382,7 @@ def test_only_statements_known_to_be_about_the_conversation_have_its_priority() 
 @given(st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
 def test_order_of_participants_does_not_matter_for_extremity(seed: int, shuffle) -> None:
     rows, _ = random_votes(25, 7, seed)
-    extremity = priorities.statement_extremity(*priorities.vote_components(matrix_of(rows)))
+    extremity = representative.statement_extremity(*representative.vote_components(matrix_of(rows)))
     shuffle.shuffle(rows)
-    again = priorities.statement_extremity(*priorities.vote_components(matrix_of(rows)))
+    again = representative.statement_extremity(*representative.vote_components(matrix_of(rows)))
     assert again == pytest.approx(extremity, abs=1e-6)

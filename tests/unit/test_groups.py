@@ -11,7 +11,6 @@ from sklearn.metrics import adjusted_rand_score
 
 from ccai_dagster import contracts
 from ccai_dagster.deliberation import k_means
-from ccai_dagster.deliberation import opinion_map as principal_components
 from ccai_dagster.deliberation.groups import Grouping, group_participants, opinion_groups
 from ccai_dagster.deliberation.opinion_map import opinion_map, statement_means
 from ccai_dagster.deliberation.votes import Imputation, Procedure, ProcedureName, VoteMatrix, vote_matrix
@@ -83,7 +82,7 @@ def test_components_are_those_of_the_written_out_matrix(name: ProcedureName, imp
 def test_iteration_gives_what_solving_gives(chosen: Procedure, monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = laid_out(camps(3, (200, 150), 30))
     solved = opinion_map(matrix, chosen)
-    monkeypatch.setattr(principal_components, "EXACT_WORK", 0)
+    monkeypatch.setattr("ccai_dagster.deliberation.opinion_map.EXACT_WORK", 0)
     iterated = opinion_map(matrix, chosen)
     assert iterated.positions == pytest.approx(solved.positions, abs=1e-8)
     assert iterated.explained_variance == pytest.approx(solved.explained_variance, abs=1e-10)
@@ -91,7 +90,7 @@ def test_iteration_gives_what_solving_gives(chosen: Procedure, monkeypatch: pyte
 
 @pytest.mark.parametrize("rows", [np.ones((40, 15)), np.full((40, 15), 9), np.zeros((40, 15))])
 def test_votes_that_do_not_vary_have_no_components(rows: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(principal_components, "EXACT_WORK", 0)
+    monkeypatch.setattr("ccai_dagster.deliberation.opinion_map.EXACT_WORK", 0)
     found = group_participants(laid_out(rows), procedure())
     assert not found.map.positions.any()
     assert found.map.explained_variance == (0.0, 0.0)
@@ -99,7 +98,7 @@ def test_votes_that_do_not_vary_have_no_components(rows: np.ndarray, monkeypatch
 
 
 def test_a_single_direction_leaves_the_second_coordinate_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(principal_components, "EXACT_WORK", 0)
+    monkeypatch.setattr("ccai_dagster.deliberation.opinion_map.EXACT_WORK", 0)
     found = group_participants(laid_out(np.vstack([np.ones((25, 20)), -np.ones((15, 20))])), procedure())
     assert np.abs(found.map.positions[:, 1]).max() < 1e-6
     assert np.bincount(found.labels).tolist() == [25, 15]

@@ -11,7 +11,6 @@ import pytest
 from ccai_dagster.cli.new import copy_without_codes
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing import read_votes as importing
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes, role_of
 
 EXPORT = {
@@ -85,11 +84,11 @@ def test_a_zip_that_grows_too_much_is_refused(tmp_path: Path, monkeypatch: pytes
     place = zipped(tmp_path / "bomb.zip", **{"stats-history.csv": "0" * 5_000_000})
     assert place.stat().st_size < 10_000
     read_votes(place)
-    monkeypatch.setattr(importing, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr("ccai_dagster.deliberation.importing.read_votes.MOST_BYTES", 1_000_000)
     with pytest.raises(ConsultationError, match="bytes unpacked"):
         read_votes(place)
-    monkeypatch.setattr(importing, "MOST_BYTES", 2**31)
-    monkeypatch.setattr(importing, "MOST_MEMBERS", 3)
+    monkeypatch.setattr("ccai_dagster.deliberation.importing.read_votes.MOST_BYTES", 2**31)
+    monkeypatch.setattr("ccai_dagster.deliberation.importing.read_votes.MOST_MEMBERS", 3)
     with pytest.raises(ConsultationError, match="4 files"):
         read_votes(place)
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ccai_dagster.deliberation import representative as priorities
+from ccai_dagster.deliberation import representative
 from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
 from ccai_dagster.deliberation.representative import consensus_statements, representative_statements
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
@@ -125,13 +125,13 @@ def test_extremity_and_priority_with_the_components_of_polis(conversation: Conve
     computed = conversation.computed
     # In the engine agree is -1, so that its means have the other sign.
     mean, components = -np.array(computed["pca"]["center"]), np.array(computed["pca"]["comps"])
-    extremity = priorities.statement_extremity(mean, components)
+    extremity = representative.statement_extremity(mean, components)
     assert extremity == pytest.approx(computed["pca"]["comment-extremity"], rel=0, abs=EXACT)
     matrix, _ = conversation.grouped(moderated_out=True)
     about = pl.DataFrame({"statement_id": computed["tids"]}).with_columns(
         is_meta=pl.col("statement_id").is_in(computed["meta-tids"])
     )
-    table = priorities.comment_priorities(matrix, extremity, about)
+    table = representative.comment_priorities(matrix, extremity, about)
     expected = computed["comment-priorities"]
     assert set(expected) == {str(statement) for statement in table["statement_id"]}
     assert table["priority"].to_list() == pytest.approx(
@@ -141,8 +141,8 @@ def test_extremity_and_priority_with_the_components_of_polis(conversation: Conve
 
 def test_extremity_with_our_own_components(conversation: Conversation) -> None:
     computed = conversation.computed
-    mean, components = priorities.vote_components(conversation.everybody(moderated_out=True), computed["mod-out"])
+    mean, components = representative.vote_components(conversation.everybody(moderated_out=True), computed["mod-out"])
     assert mean == pytest.approx(-np.array(computed["pca"]["center"]), rel=0, abs=EXACT)
     assert np.abs(components @ np.array(computed["pca"]["comps"]).T) == pytest.approx(np.eye(2), abs=1e-6)
-    extremity = priorities.statement_extremity(mean, components)
+    extremity = representative.statement_extremity(mean, components)
     assert extremity == pytest.approx(computed["pca"]["comment-extremity"], rel=0, abs=1e-6)
