@@ -20,7 +20,7 @@ from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DRAFT, AgendaItem, SameWords, draft_principle
-from ccai_dagster.decisions.independent_decisions import subject_name, subjects_of
+from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
 from ccai_dagster.decisions.ledger import VERBS, WITHDRAWN, replaced_rows, split_ids
 from ccai_dagster.decisions.outcomes import VALUES, policies
 from ccai_dagster.decisions.recording import Answer
@@ -189,7 +189,7 @@ class Background:
     """The background of one kind; what all have in common is read once."""
 
     def __init__(self, opened: OpenConsultation, kind: str) -> None:
-        self._desk = opened
+        self._opened = opened
         self._kind = kind
         self._raw = {row["statement_id"]: row for row in opened.imported.raw_statements.to_dicts()}
         self._in: dict[int, str] = {}
@@ -225,22 +225,22 @@ class Background:
 
     def policies(self) -> Iterator[str]:
         """Yield the policies of this kind, which hold for every subject."""
-        for policy in policies(self._desk.ledger(self._kind)):
+        for policy in policies(self._opened.ledger(self._kind)):
             yield f"policy {printable(policy.subject)} ({policy.decision_id}): {printable(policy.text)}"
 
     def draft(self, item: AgendaItem) -> str | None:
         """Return a draft of the outcome that a person may take over, if there is one for this kind."""
         if self._kind != "wording":
             return None
-        source = self._desk.wording_sources()(item.subject)
+        source = self._opened.wording_sources()(item.subject)
         return None if source is None else f"principle: {draft_principle(source.text)}"
 
     def _earlier(self, item: AgendaItem) -> Iterator[str]:
         """Every row on the subject and everything that its rows replaced, the latest first."""
-        rows = self._desk.ledger(self._kind).to_dicts()
+        rows = self._opened.ledger(self._kind).to_dicts()
         by_id = {row["decision_id"]: row for row in rows}
         earlier = {key: split_ids(row["supersedes"]) for key, row in by_id.items()}
-        own = [row["decision_id"] for row in reversed(rows) if item.subject in subjects_of(row)]
+        own = [row["decision_id"] for row in reversed(rows) if item.subject in rows_by_subject([row])]
         replaced = [each for row in item.rows for each in replaced_rows(row["decision_id"], earlier)]
         counting = {row["decision_id"] for row in item.rows}
         for row in (by_id[each] for each in dict.fromkeys([*own, *replaced])):
@@ -259,7 +259,7 @@ class Background:
                 yield f"   typed as “{printable(raw['text'], QUOTED)}”"
             yield f"   {_origin(raw)}"
             yield from self._figures(key)
-        if self._kind == "wording" and len(ids) > 1 and (source := self._desk.wording_sources()(item.subject)):
+        if self._kind == "wording" and len(ids) > 1 and (source := self._opened.wording_sources()(item.subject)):
             yield f"merged ({source.merge_id}): “{printable(source.text)}”"
         for key in ids:
             for other, similarity in self._words.nearest(key):
@@ -269,7 +269,7 @@ class Background:
                     yield f"{near}{other} (shared words {similarity:.2f}) “{printable(text, QUOTED)}”"
 
     def _figures(self, key: int) -> Iterator[str]:
-        votes = self._desk.imported.raw_votes.filter(statement_id=key)
+        votes = self._opened.imported.raw_votes.filter(statement_id=key)
         yield f"   {_counted(votes)}"
         if self._groups is not None:
             by_group = votes.join(self._groups, on="participant_id").group_by("group_id", maintain_order=True)
@@ -286,11 +286,11 @@ class Background:
             yield "   no group-aware consensus yet: it was not in the last run"
 
     def _participant(self, participant: int) -> Iterator[str]:
-        votes = self._desk.imported.raw_votes.filter(participant_id=participant)
+        votes = self._opened.imported.raw_votes.filter(participant_id=participant)
         yield f"participant {participant}: {_counted(votes)}"
 
     def _constitution(self, arm: str) -> Iterator[str]:
-        table = self._desk.constitution(arm)
+        table = self._opened.constitution(arm)
         if table is None:
             yield "not made yet: `ccai run` first"
             return
