@@ -52,13 +52,6 @@ class _Review:
 def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: str | None, say: Say) -> None:
     """Show and record until nothing is left or the person stops.
 
-    Args:
-        opened: The consultation.
-        kind: The kind of ledger.
-        role: Of whoever decides.
-        policy_ref: The rule the decisions follow, if any.
-        say: Prints a line.
-
     Raises:
         ConsultationError: The role is empty, or a ledger or the export cannot be read.
     """
@@ -81,10 +74,10 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
             say(line)
         while place < len(subjects):
             now = {item.subject: item for item in opened.agenda(kind)}.get(subjects[place])
-            if now is None or not _may(now, session):
+            if now is None or not _may_answer(now, session):
                 place += 1
                 continue
-            step = _one(session, background, now, f"{place + 1} of {len(subjects)}")
+            step = _review_one(session, background, now, f"{place + 1} of {len(subjects)}")
             place = max(0, place + step)
     except (_Stop, typer.Abort):
         say("")
@@ -92,13 +85,13 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
     say(f"{len(session.recorded)} recorded, {left} left. Run the same command to go on.")
 
 
-def _may(item: AgendaItem, session: _Review) -> bool:
+def _may_answer(item: AgendaItem, session: _Review) -> bool:
     """Whether this person may answer now: it is open to them, or they alone decided it and came back to it."""
     alone = bool(item.rows) and {row["decided_by"] for row in item.rows} == {session.role}
     return item.open_to(session.role) or (alone and bool(set(_ids(item)) & set(session.recorded)))
 
 
-def _one(session: _Review, background: Background, item: AgendaItem, place: str) -> int:
+def _review_one(session: _Review, background: Background, item: AgendaItem, place: str) -> int:
     """Show a subject and record an answer; return how far to go on."""
     say = session.say
     say("")
