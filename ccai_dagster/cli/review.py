@@ -32,7 +32,7 @@ FORWARD, STAY, BACKWARD = 1, 0, -1
 QUOTED = 160
 """Characters of a neighbouring statement or an earlier reason."""
 
-EXPORT = {1: "moderated in", -1: "moderated out", 0: "never moderated"}
+MODERATED = {1: "moderated in", -1: "moderated out", 0: "never moderated"}
 
 
 class _Stop(Exception):
@@ -108,8 +108,8 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         return step
     if not outcome:
         return STAY
-    taken_over = draft is not None and outcome.lower() in TAKE
-    outcome = draft if draft is not None and taken_over else outcome
+    if draft is not None and outcome.lower() in TAKE:
+        outcome = draft
     if item.kind == "signoff" and not _signed(session, item):
         return STAY
     reason = _ask("Reason")
@@ -118,7 +118,7 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         reason = _ask("Reason")
     if (step := _step(reason)) is not None:
         return step
-    suggested_by = DRAFT if taken_over or outcome == draft else item.proposal.suggested_by
+    suggested_by = DRAFT if outcome == draft else item.proposal.suggested_by
     answer = Answer(
         kind=item.kind,
         subject_ids=item.subject,
@@ -312,7 +312,7 @@ def _origin(raw: dict[str, Any]) -> str:
     who = f"by participant {raw['author_id']}" if raw["author_id"] is not None else "by nobody the export names"
     who = "by the organisers" if raw["is_seed"] else who
     when = f" on {raw['created_at']:%Y-%m-%d}" if raw["created_at"] else ""
-    return f"submitted {who}{when}; {EXPORT[raw['moderated']]} by the export"
+    return f"submitted {who}{when}; {MODERATED[raw['moderated']]} by the export"
 
 
 def _counted(votes: pl.DataFrame) -> str:

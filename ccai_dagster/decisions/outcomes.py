@@ -150,8 +150,6 @@ class Wording:
 
     Attributes:
         principle_id: Id of the first decision of the chain; stays the same when the wording is corrected.
-        decision_id: Id of the decision that counts.
-        statement_ids: The statements behind it, in the order of the ledger.
         text: The principle, or None where the statements were left out.
         inputs_digest: Digest of the text it was worded from, as the ledger has it.
     """
