@@ -9,7 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -167,7 +167,7 @@ def _printed(found: "list[Explanation]", width: int) -> Iterator[str]:
             yield from _wrapped(note, width, "  ", "Note: ")
 
 
-def _wrapped(text: Any, width: int, indent: str, bullet: str = "") -> list[str]:
+def _wrapped(text: object, width: int, indent: str, bullet: str = "") -> list[str]:
     later = indent + " " * len(bullet) + ("" if bullet else "  ")
     return textwrap.wrap(
         printable(str(text), LONGEST),

@@ -7,7 +7,7 @@ cursor, turn the reading direction or be taken for markup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -308,7 +308,7 @@ def heading(item: AgendaItem, place: str) -> str:
     return f"── {item.kind} {place} ── {printable(subject_name(item.kind, item.subject))} ── {item.state}"
 
 
-def _origin(raw: dict[str, Any]) -> str:
+def _origin(raw: Mapping[str, Any]) -> str:
     who = f"by participant {raw['author_id']}" if raw["author_id"] is not None else "by nobody the export names"
     who = "by the organisers" if raw["is_seed"] else who
     when = f" on {raw['created_at']:%Y-%m-%d}" if raw["created_at"] else ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -263,8 +263,8 @@ def check_signoffs(
     ]
 
 
-def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[dict[str, Any]] | None, list[Finding]]:
-    """The rows that count and are no policy (None if that cannot be told), and what is wrong with them."""
+def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[Row] | None, list[Finding]]:
+    """The rows that count and are no policy (None if the chains are broken), and what is wrong with them."""
     try:
         rows = current(ledger).to_dicts()
     except ConsultationError as error:
@@ -278,7 +278,7 @@ def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[dict[str, Any]]
         if not row["reason"].strip():
             found.append(Finding("error", kind, row["decision_id"], subject, "no reason is given; add one"))
     policies = [row for row in rows if is_policy(row["outcome"])]
-    decided = [row for row in rows if is_decision(row["outcome"]) and row["kind"] == kind]
+    decided: list[Row] = [row for row in rows if is_decision(row["outcome"]) and row["kind"] == kind]
     return decided, found + contradictory(policies, kind)
 
 

@@ -125,7 +125,7 @@ def signoffs(ledger: pl.DataFrame) -> dict[str, str]:
     return {arm: row["inputs_digest"] for (arm,), row in sorted(_decisive(ledger).items(), key=lambda each: each[0])}
 
 
-def decided_rows(ledger: pl.DataFrame) -> list[dict[str, Any]]:
+def decided_rows(ledger: pl.DataFrame) -> list[Row]:
     """Return the rows that count, without policies and withdrawals, in ledger order, with their `root_id`."""
     return [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
 
