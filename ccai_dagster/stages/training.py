@@ -168,8 +168,8 @@ class PreferenceBalanceStage(TrainingStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `preference_balance`."""
+        from ccai_dagster.training.preference_balance import balance_table, measure_balance
         from ccai_dagster.training.preference_model import train_preference_model
-        from ccai_dagster.training.settings_of_arms import balance_table, measure_balance
 
         rows = []
         for tried in self.weights:

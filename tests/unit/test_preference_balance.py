@@ -8,7 +8,7 @@ import pytest
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import BENIGN_PAIRS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.training.settings_of_arms import MANNERS, annoyance, read_benign_pairs
+from ccai_dagster.training.preference_balance import MANNERS, annoyance, read_benign_pairs
 
 HEADER = "pair_id,prompt,manner,plain,annoying\n"
 ROWS = "B1,hey,refusing,Hello!,No.\nB2,,lecturing,Yes.,You ought not ask.\n"
