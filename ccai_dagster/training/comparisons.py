@@ -139,7 +139,7 @@ def ordered_ids(training: pl.DataFrame, steps: int, batch_size: int, seed: int) 
 
 
 @dataclass(frozen=True)
-class Exchange:
+class TokenisedExchange:
     """Tokens of a rendered exchange.
 
     Attributes:
@@ -156,8 +156,8 @@ class Exchange:
 class TokenisedComparison(NamedTuple):
     """A comparison as a trainer takes it: label of the preferred response (0.5 to 1) and weight of the loss."""
 
-    preferred: Exchange
-    other: Exchange
+    preferred: TokenisedExchange
+    other: TokenisedExchange
     target: float
     weight: float
 
@@ -188,7 +188,7 @@ def tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> list[Toke
     ]
 
 
-def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> Exchange:
+def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> TokenisedExchange:
     """Render and tokenise a prompt and a response, at most `max_tokens` long.
 
     The response is cut at its end; if the prompt leaves it less than half of the room, the prompt is cut
@@ -218,17 +218,17 @@ def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> Exc
         kept_response = said[: max(1, room - slack - len(kept_prompt))]
         cut = _render(tokenizer, tokenizer.decode(kept_prompt), tokenizer.decode(kept_response))
         if len(cut.tokens) <= max_tokens:
-            return Exchange(cut.tokens, cut.prompt_tokens, shortened=True)
+            return TokenisedExchange(cut.tokens, cut.prompt_tokens, shortened=True)
     raise ValueError(f"{max_tokens} tokens leave no room beside the chat template")
 
 
-def _render(tokenizer: Any, prompt: str, response: str) -> Exchange:
+def _render(tokenizer: Any, prompt: str, response: str) -> TokenisedExchange:
     opened = rendered(tokenizer, [("user", prompt)], open_turn=True)
     closed = rendered(tokenizer, [("user", prompt), ("assistant", response)], open_turn=False)
     if not closed.startswith(opened):
         raise ValueError("the chat template renders a finished turn other than an open one")
     before = _tokens(tokenizer, opened)
-    return Exchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before), shortened=False)
+    return TokenisedExchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before), shortened=False)
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:

@@ -21,6 +21,7 @@ from ccai_dagster.consultation.settings import PreferenceModelSettings, TunedJud
 from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.feedback.calibration import BIN_EDGES, confidence_bins
 from ccai_dagster.statistics.intervals import Z_95, mean_interval
 from ccai_dagster.training.comparisons import (
     SOURCES,
@@ -45,8 +46,6 @@ from ccai_dagster.training.trainer import (
 )
 
 BOOTSTRAPS = 1000
-BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Confidence of the response the model prefers; equal widths."""
 CURVE_SCHEMA = {
     "source": pl.String(),
     "low": pl.Float64(),
@@ -386,8 +385,7 @@ def _held_out(folder: Path, table: pl.DataFrame, rows: list[TokenisedComparison]
 
 def _binned(margins: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     confidence = 1 / (1 + np.exp(-np.minimum(np.abs(margins), 700.0)))
-    bins = np.clip(np.searchsorted(BIN_EDGES, confidence, side="right") - 1, 0, len(BIN_EDGES) - 2)
-    return confidence, _agreement(margins, targets), bins
+    return confidence, _agreement(margins, targets), confidence_bins(confidence)
 
 
 def _agreement(margins: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from ccai_dagster.core.draws import draw_principle, uniform
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
 from ccai_dagster.feedback.critique import (
     FEW_SHOTS,
-    PRINCIPLE,
+    PLACEHOLDER,
     REQUESTS,
     TEMPLATE_VERSION,
     critique_request,
@@ -141,14 +141,14 @@ def test_requests_are_drawn_evenly_and_independently_at_each_step() -> None:
 
 
 def test_requests_take_the_principle_as_it_is_and_examples_are_whole() -> None:
-    assert all(PRINCIPLE in each.critique and PRINCIPLE in each.revision for each in REQUESTS)
+    assert all(PLACEHOLDER in each.critique and PLACEHOLDER in each.revision for each in REQUESTS)
     assert len({each.critique for each in REQUESTS}) == len({each.revision for each in REQUESTS}) == 6
     rule = "Be {kind} and {principle}, {0}."
     for number in range(len(REQUESTS)):
         assert critique_request(number, rule).count(rule) == revision_request(number, rule).count(rule) == 1
     turns = few_shot_turns(5)
     assert [role for role, _ in turns] == ["user", "assistant"] * 15
-    assert not any(PRINCIPLE in text for _, text in turns)
+    assert not any(PLACEHOLDER in text for _, text in turns)
     assert few_shot_turns(2) == turns[:12] and few_shot_turns(0) == []
     assert {each.number for each in FEW_SHOTS} == {0, 1, 2, 3, 4}
 
