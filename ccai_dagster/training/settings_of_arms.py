@@ -60,7 +60,7 @@ def may_differ(row: Mapping[str, Any]) -> bool:
     return row["setting"] == WEIGHTS or (row["stage"], row["setting"]) == (EVERY_STAGE, CONSTITUTION)
 
 
-def told_values(row: Mapping[str, Any]) -> str:
+def shown_values(row: Mapping[str, Any]) -> str:
     """Say what a setting is in each arm, from a row of the table of settings; of a digest, its beginning."""
     values = {name.removeprefix("in_"): value for name, value in row.items() if name.startswith("in_")}
     return ", ".join(f"{_short(value)} in {arm}" for arm, value in values.items())
@@ -113,7 +113,7 @@ def difference_findings(table: pl.DataFrame) -> list[Finding]:
                     "training",
                     None,
                     f"{row['stage']}: {row['setting']}",
-                    f"differs between the arms ({told_values(row)}), so they differ in more than the constitution. "
+                    f"differs between the arms ({shown_values(row)}), so they differ in more than the constitution. "
                     "Materialize this stage in all arms with the same settings",
                 )
             )

@@ -89,11 +89,13 @@ RULES = constitution("Be {kind}.", "Be fair.", "Be brief.", "Be honest.")
 
 
 def test_a_revision_is_asked_under_its_own_principle_and_becomes_the_next_response() -> None:
-    model, told = EchoModel(), []
-    table = write_revisions(model, prompts("revision", 5), RULES, SETTINGS, 11, lambda *progress: told.append(progress))
+    model, reports = EchoModel(), []
+    table = write_revisions(
+        model, prompts("revision", 5), RULES, SETTINGS, 11, lambda *progress: reports.append(progress)
+    )
     assert REVISIONS.violations(table).is_empty()
     assert table.height == 6
-    assert told[-1] == ("responses written", 15, 15)
+    assert reports[-1] == ("responses written", 15, 15)
     texts = dict(RULES.select("principle_id", "text").iter_rows())
     for row in table.iter_rows(named=True):
         rule, number = texts[row["principle_id"]], draw_requests(11, row["prompt_id"], row["step"])
@@ -196,9 +198,9 @@ def test_a_real_model_sees_the_examples_and_names_the_prompt_that_is_too_long(ti
 def test_one_principle_is_enough_and_the_same_one_twice_is_not() -> None:
     table = write_revisions(EchoModel(), prompts("revision", 2), constitution("Be fair."), SETTINGS, 1)
     assert table["principle_id"].unique().to_list() == ["P0"]
-    doubled = constitution("Be fair.", "Be kind.", "be  FAIR.")
+    repeated = constitution("Be fair.", "Be kind.", "be  FAIR.")
     with pytest.raises(ConsultationError, match="arm 'public': principles P0 and P2 have the same text"):
-        write_revisions(EchoModel(), prompts("revision", 2), doubled, SETTINGS, 1)
+        write_revisions(EchoModel(), prompts("revision", 2), repeated, SETTINGS, 1)
 
 
 def test_nothing_to_revise_is_an_error() -> None:
