@@ -153,6 +153,9 @@ class Stage(Settings, ABC):
         stage: Its name, by which a request is recognised.
     """
 
+    # Loading the graph imports every stage; pydantic builds the validator of one when it is asked for.
+    model_config = ConfigDict(defer_build=True)
+
     stage: str
 
     @property

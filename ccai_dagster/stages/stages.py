@@ -40,7 +40,6 @@ AnyStage = Annotated[
     | ComparisonStage,
     Field(discriminator="stage"),
 ]
-_REQUEST: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
 
 
 def read_request(folder: StageFolder) -> AnyStage:
@@ -49,4 +48,5 @@ def read_request(folder: StageFolder) -> AnyStage:
     Raises:
         pydantic.ValidationError: An unknown stage or field, or a missing one.
     """
-    return _REQUEST.validate_json(folder.file.read_text(encoding="utf-8"), context=folder)
+    request: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
+    return request.validate_json(folder.file.read_text(encoding="utf-8"), context=folder)
