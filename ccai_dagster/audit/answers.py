@@ -1,16 +1,8 @@
-"""From what somebody typed to the subject that is meant, and to its answer.
+"""Answers to what somebody asks about: from the typed id to the subject that is meant, and what is known of it.
 
-Belongs here: ids, their prefixes, and what to say when they are unknown or mean several things. Doesn't belong
-here: the answers.
-
-[decided] Answers about decisions: what was decided, by whom, why, what it replaced, and what follows from it.
-
-Belongs here: one row of a ledger and its consequences. Doesn't belong here: checking or applying decisions.
-
-[public_subjects]
-Answers about statements and principles: their row of the decision trail, from the tables as they stand.
-
-Belongs here: choosing tables and runs. Doesn't belong here: sentences, which `story` makes.
+Belongs here: ids, their prefixes, what to say when they are unknown or mean several things; answers about
+statements, principles and decisions. Doesn't belong here: answers about pairs, models, scores and runs
+(`model_answers`), the sentences about a statement or principle (`trail_sentences`), checking or applying decisions.
 """
 
 from __future__ import annotations
@@ -49,6 +41,95 @@ DELIBERATED = (
 )
 JUDGED = ("principle_id", "probability_a")
 KEPT = ("arm", "constitution_arm", "principle_id", "prompt_id", "probability")
+SHOWN = 12
+"""Subjects told one by one; the others are counted, and all are in the facts."""
+ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
+SHORTEST_PREFIX = 4
+"""Characters of a digest or run id that name it."""
+SUGGESTED = 8
+FORMS = (
+    "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, the digest of a model, "
+    "a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
+)
+
+
+def answers(asked: str, evidence: Evidence) -> list[Explanation]:
+    """Answer what was asked.
+
+    Args:
+        asked: An id, with or without its kind before it, as `17` or `statement:17`; of models and runs the
+            first characters suffice.
+        evidence: What answers rest on.
+
+    Returns:
+        One answer; of a principle's bare id, one for each arm that has such a principle.
+
+    Raises:
+        ConsultationError: Nothing has this id, or several things have it. Names those that might be meant.
+    """
+    found = _find(asked.strip(), evidence)
+    principles = [name for kind, name in found if kind == "principle"]
+    if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
+        decided = [name for kind, name in found if kind == "decision"]
+        return [_beside(_ANSWERS["principle"](name, evidence), decided) for name in principles]
+    if len(found) > 1:
+        raise ConsultationError(
+            f"{asked!r} may mean any of these: {', '.join(f'{kind}:{name}' for kind, name in found[:SUGGESTED])}"
+            f"{f' and {len(found) - SUGGESTED} more' if len(found) > SUGGESTED else ''}. Ask for one of them."
+        )
+    (kind, name) = found[0]
+    return [_ANSWERS[kind](name, evidence)]
+
+
+def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
+    kind, colon, name = asked.partition(":")
+    kinds = _KNOWN if kind not in _KNOWN or not colon else {kind: _KNOWN[kind]}
+    sought = name if len(kinds) == 1 else asked
+    known = {kind: names(evidence) for kind, names in kinds.items()}
+    if exact := [(kind, each) for kind, names in known.items() for each in _exact(kind, sought, names)]:
+        return exact
+    begun = [
+        (kind, each)
+        for kind in ("model", "run")
+        for each in known.get(kind, ())
+        if len(sought) >= SHORTEST_PREFIX and each.startswith(sought.lower())
+    ]
+    if begun:
+        return begun
+    raise ConsultationError(_unknown(asked, sought, known, evidence))
+
+
+def _exact(kind: str, sought: str, names: Collection[str]) -> list[str]:
+    if kind == "principle" and "/" not in sought:
+        return [each for each in names if each.partition("/")[2] == sought]
+    if kind == "score" and sought.endswith("/all"):
+        sought = sought.removesuffix("/all")
+    if kind == "statement" and re.fullmatch(r"[0-9]{1,18}", sought):
+        sought = str(int(sought))
+    return [sought] if sought in names else []
+
+
+def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evidence: Evidence) -> str:
+    said = f"There is no {next(iter(known))} {sought!r}." if len(known) == 1 else f"Nothing is called {asked!r}."
+    names = {f"{kind}:{each}": each for kind, ids in known.items() for each in ids}
+    lowered: dict[str, str] = {}
+    for full, each in names.items():
+        lowered.setdefault(each.lower(), full)
+        if each.partition("/")[2]:
+            lowered.setdefault(each.partition("/")[2].lower(), full)
+    near = difflib.get_close_matches(sought.lower()[:100], lowered, n=SUGGESTED, cutoff=0.6)
+    begun = [full for short, full in lowered.items() if sought and short.startswith(sought.lower()[:100])]
+    meant = list(dict.fromkeys([*begun[:SUGGESTED], *(lowered[each] for each in near)]))[:SUGGESTED]
+    hint = f" Did you mean {', '.join(meant)}?" if meant else f" Ask for {FORMS}."
+    empty = "" if evidence.manifest else " No run has ended yet, so only decisions are known: `ccai run`."
+    return said + hint + empty
+
+
+def _beside(answer: Explanation, decided: list[str]) -> Explanation:
+    """Point to a decision that only happens to have the same id as a principle."""
+    touched = {each.decision_id for each in answer.decisions}
+    notes = [f"decision:{name} is something else; ask for it by this name." for name in decided if name not in touched]
+    return replace(answer, notes=[*answer.notes, *notes])
 
 
 def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, object]]:
@@ -75,27 +156,15 @@ def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, obje
     ).to_dicts()
 
 
+def _made(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
+    return {name: table for name, table in tables.items() if table is not None}
+
+
 def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
     """Tell a statement's way from submission to constitution."""
     (row,) = trail_of([f"statement:{statement_id}"], evidence)
     keys = [*DELIBERATED, *(f"{arm}/constitution" for arm in evidence.arms)]
     return _answer(row, keys, evidence)
-
-
-def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explanation:
-    """Tell where a principle comes from and what was done with it."""
-    (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
-    names = (
-        "constitution",
-        "signed_constitution",
-        "revisions",
-        "preference_pairs",
-        "preference_model",
-        "policy",
-        "adherence",
-    )
-    keys = [*(DELIBERATED[1:] if row["statement_ids"] else ()), *(f"{arm}/{name}" for name in names)]
-    return _answer(row, [*keys, "base/adherence"], evidence)
 
 
 def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Explanation:
@@ -113,13 +182,20 @@ def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> 
     )
 
 
-def _made(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
-    return {name: table for name, table in tables.items() if table is not None}
-
-
-SHOWN = 12
-"""Subjects told one by one; the others are counted, and all are in the facts."""
-ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
+def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explanation:
+    """Tell where a principle comes from and what was done with it."""
+    (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
+    names = (
+        "constitution",
+        "signed_constitution",
+        "revisions",
+        "preference_pairs",
+        "preference_model",
+        "policy",
+        "adherence",
+    )
+    keys = [*(DELIBERATED[1:] if row["statement_ids"] else ()), *(f"{arm}/{name}" for name in names)]
+    return _answer(row, [*keys, "base/adherence"], evidence)
 
 
 def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
@@ -163,14 +239,6 @@ def _what(record: Record) -> str:
         f"Decision {record.decision_id} of {record.decided_at[:10]} by {record.decided_by}: "
         f"{record.kind} of {subjects}{more}: {quoted(record.outcome)}."
     )
-
-
-def _users(record: Record, evidence: Evidence) -> list[str]:
-    """The assets that were made from the ledger this row stands in."""
-    if evidence.manifest is None:
-        return []
-    source = f"{record.kind}_ledger"
-    return [key for key, made in evidence.manifest.materializations.items() if source in made.inputs]
 
 
 def _followed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
@@ -237,92 +305,12 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
     return [story], {"constitution_digest": digest, "holds": same}
 
 
-SHORTEST_PREFIX = 4
-"""Characters of a digest or run id that name it."""
-SUGGESTED = 8
-FORMS = (
-    "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, the digest of a model, "
-    "a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
-)
-
-
-def answers(asked: str, evidence: Evidence) -> list[Explanation]:
-    """Answer what was asked.
-
-    Args:
-        asked: An id, with or without its kind before it, as `17` or `statement:17`; of models and runs the
-            first characters suffice.
-        evidence: What answers rest on.
-
-    Returns:
-        One answer; of a principle's bare id, one for each arm that has such a principle.
-
-    Raises:
-        ConsultationError: Nothing has this id, or several things have it. Names those that might be meant.
-    """
-    found = _find(asked.strip(), evidence)
-    principles = [name for kind, name in found if kind == "principle"]
-    if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
-        decided = [name for kind, name in found if kind == "decision"]
-        return [_beside(_ANSWERS["principle"](name, evidence), decided) for name in principles]
-    if len(found) > 1:
-        raise ConsultationError(
-            f"{asked!r} may mean any of these: {', '.join(f'{kind}:{name}' for kind, name in found[:SUGGESTED])}"
-            f"{f' and {len(found) - SUGGESTED} more' if len(found) > SUGGESTED else ''}. Ask for one of them."
-        )
-    (kind, name) = found[0]
-    return [_ANSWERS[kind](name, evidence)]
-
-
-def _beside(answer: Explanation, decided: list[str]) -> Explanation:
-    """Point to a decision that only happens to have the same id as a principle."""
-    touched = {each.decision_id for each in answer.decisions}
-    notes = [f"decision:{name} is something else; ask for it by this name." for name in decided if name not in touched]
-    return replace(answer, notes=[*answer.notes, *notes])
-
-
-def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
-    kind, colon, name = asked.partition(":")
-    kinds = _KNOWN if kind not in _KNOWN or not colon else {kind: _KNOWN[kind]}
-    sought = name if len(kinds) == 1 else asked
-    known = {kind: names(evidence) for kind, names in kinds.items()}
-    if exact := [(kind, each) for kind, names in known.items() for each in _exact(kind, sought, names)]:
-        return exact
-    begun = [
-        (kind, each)
-        for kind in ("model", "run")
-        for each in known.get(kind, ())
-        if len(sought) >= SHORTEST_PREFIX and each.startswith(sought.lower())
-    ]
-    if begun:
-        return begun
-    raise ConsultationError(_unknown(asked, sought, known, evidence))
-
-
-def _exact(kind: str, sought: str, names: Collection[str]) -> list[str]:
-    if kind == "principle" and "/" not in sought:
-        return [each for each in names if each.partition("/")[2] == sought]
-    if kind == "score" and sought.endswith("/all"):
-        sought = sought.removesuffix("/all")
-    if kind == "statement" and re.fullmatch(r"[0-9]{1,18}", sought):
-        sought = str(int(sought))
-    return [sought] if sought in names else []
-
-
-def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evidence: Evidence) -> str:
-    said = f"There is no {next(iter(known))} {sought!r}." if len(known) == 1 else f"Nothing is called {asked!r}."
-    names = {f"{kind}:{each}": each for kind, ids in known.items() for each in ids}
-    lowered: dict[str, str] = {}
-    for full, each in names.items():
-        lowered.setdefault(each.lower(), full)
-        if each.partition("/")[2]:
-            lowered.setdefault(each.partition("/")[2].lower(), full)
-    near = difflib.get_close_matches(sought.lower()[:100], lowered, n=SUGGESTED, cutoff=0.6)
-    begun = [full for short, full in lowered.items() if sought and short.startswith(sought.lower()[:100])]
-    meant = list(dict.fromkeys([*begun[:SUGGESTED], *(lowered[each] for each in near)]))[:SUGGESTED]
-    hint = f" Did you mean {', '.join(meant)}?" if meant else f" Ask for {FORMS}."
-    empty = "" if evidence.manifest else " No run has ended yet, so only decisions are known: `ccai run`."
-    return said + hint + empty
+def _users(record: Record, evidence: Evidence) -> list[str]:
+    """The assets that were made from the ledger this row stands in."""
+    if evidence.manifest is None:
+        return []
+    source = f"{record.kind}_ledger"
+    return [key for key, made in evidence.manifest.materializations.items() if source in made.inputs]
 
 
 def _statement_ids(evidence: Evidence) -> set[str]:

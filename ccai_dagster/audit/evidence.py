@@ -1,6 +1,6 @@
-"""What questions are answered from: tables, ledgers, and which run made what; and the form of an answer.
+"""What answers rest on (tables, ledgers, and which run made what), and the form of an answer.
 
-Belongs here: reading, and saying what is missing. Doesn't belong here: any one kind of subject.
+Belongs here: reading, and saying what is missing or out of date. Doesn't belong here: any one kind of subject.
 """
 
 from __future__ import annotations

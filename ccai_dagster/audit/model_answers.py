@@ -1,10 +1,7 @@
-"""Answers about preference pairs, models and scores.
+"""Answers about preference pairs, models, scores and runs.
 
-Belongs here: what a label, a model or a figure rests on. Doesn't belong here: computing any of them.
-
-[runs] Answers about runs: what a Dagster or MLflow run made, and what of it still stands.
-
-Belongs here: reading the manifest by run. Doesn't belong here: opening Dagster or MLflow.
+Belongs here: what a label, a model or a figure rests on, and what a Dagster or MLflow run made, as the manifest
+says. Doesn't belong here: computing any of them, opening Dagster or MLflow.
 """
 
 from __future__ import annotations
@@ -226,6 +223,11 @@ def run_ids(manifest: Manifest) -> list[str]:
     return sorted(set(manifest.runs) | tracked)
 
 
+def _all(manifest: Manifest) -> list[tuple[str, Materialization, bool]]:
+    standing = [(asset, each, True) for asset, each in manifest.materializations.items()]
+    return standing + [(asset, each, False) for asset, found in manifest.earlier.items() for each in found]
+
+
 def answer_run(run_id: str, evidence: Evidence) -> Explanation:
     """Tell what a run made."""
     manifest = evidence.manifest
@@ -272,8 +274,3 @@ def answer_run(run_id: str, evidence: Evidence) -> Explanation:
             Seen(asset, each.data_version, each.made_at, each.dagster_run, each.mlflow_run) for asset, each, _ in own
         ],
     )
-
-
-def _all(manifest: Manifest) -> list[tuple[str, Materialization, bool]]:
-    standing = [(asset, each, True) for asset, each in manifest.materializations.items()]
-    return standing + [(asset, each, False) for asset, found in manifest.earlier.items() for each in found]

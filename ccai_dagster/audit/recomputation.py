@@ -1,7 +1,7 @@
-"""The selection computed again in another world, with the same code as for the values on record.
+"""The selection computed again under alternatives, with the same code as for the values on record.
 
-Belongs here: going from votes to selected statements under any world, sharing what worlds have in common.
-Doesn't belong here: which worlds are tried, and what is told about them.
+Belongs here: going from votes to selected statements under any alternative, sharing what alternatives have in
+common. Doesn't belong here: which alternatives are tried, and what is said about them (`sensitivity`).
 """
 
 from __future__ import annotations
@@ -51,89 +51,6 @@ class SharedInputs:
     moderation: Mapping[int, ModerationVerdict]
     excluded: Mapping[int, str]
     ideas: Mapping[int, Ideas]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Votes of each group on each statement in one world.
-
-    Attributes:
-        statement_ids: Ascending.
-        counts: Of shape (groups, statements); None if there is nobody or nothing to group.
-    """
-
-    statement_ids: tuple[int, ...]
-    counts: GroupCounts | None
-
-    @property
-    def n_groups(self) -> int:
-        """Number of opinion groups."""
-        return 0 if self.counts is None else len(self.counts.votes)
-
-
-class Recomputation:
-    """Groups and selections of a consultation in any world; what worlds have in common is computed once."""
-
-    def __init__(self, inputs: SharedInputs) -> None:
-        self.inputs = inputs
-        self._voted_on = inputs.raw_votes["statement_id"].n_unique()
-        self._matrices: dict[tuple[ModerationMode, int, bool], VoteMatrix] = {}
-        self._scored: dict[tuple[object, ...], Scored] = {}
-
-    def scored(self, world: World) -> Scored:
-        """Return the votes by group in a world."""
-        matrix, method = self._matrix(world), _grouping_method(world)
-        # Worlds in which the same people voted on the same statements have the same groups; Polis also sees
-        # whose votes and which statements are left out.
-        left_out = (world.moderation, world.minimum_votes) if world.procedure == "polis" else ()
-        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
-        if key not in self._scored:
-            counts = None
-            if all(matrix.shape):
-                counts = group_counts(matrix, group_participants(matrix, method).labels)
-            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts)
-        return self._scored[key]
-
-    def selected(self, world: World) -> frozenset[int]:
-        """Return the ids of the statements that reach the cut in a world; none if nobody is left."""
-        scored = self.scored(world)
-        if scored.counts is None:
-            return frozenset()
-        gac = group_aware_consensus(scored.counts.agree, scored.counts.votes, world.method)
-        return reached(scored.statement_ids, gac, self.inputs.ideas, world)
-
-    def _matrix(self, world: World) -> VoteMatrix:
-        polis = self._voted_on if world.procedure == "polis" else None
-        key = (world.moderation, world.minimum_votes, polis is not None)
-        if key not in self._matrices:
-            given = self.inputs
-            lenient = world.moderation == "lenient"
-            statements = clean_statements(given.raw_statements, given.moderation, lenient)
-            people = clean_participants(given.raw_participants, given.excluded, world.minimum_votes, "", polis)
-            votes = clean_votes(given.raw_votes, statements, people)
-            kept = people.filter("kept")["participant_id"]
-            matrix = vote_matrix(votes, kept, statements["statement_id"])
-            self._matrices[key] = matrix if polis is None else in_context(matrix, given.raw_votes, people)
-        return self._matrices[key]
-
-
-def _grouping_method(world: World) -> Procedure:
-    """The world's method without what groups do not depend on, so that it is the same wherever they are."""
-    seed = world.seed if world.procedure == "paper" else 0
-    return replace(world.method, smoothing="none", aggregation="product", seed=seed)
-
-
-def reached(statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], world: World) -> frozenset[int]:
-    """Return the ids of the statements that reach the cut.
-
-    Args:
-        statement_ids: In the order of the scores.
-        gac: Group-aware consensus, shape (statements,); NaN where there is none.
-        ideas: By statement id.
-        world: Whose cut counts.
-    """
-    chosen = reaches_cut(statement_ids, ideas, world.selection)(gac)
-    return frozenset(np.asarray(statement_ids)[chosen].tolist())
 
 
 @one_thread()
@@ -205,3 +122,86 @@ def check_record(worlds: pl.DataFrame, inputs: SharedInputs, on_record: World, g
             f"statements {', '.join(map(str, different[:10]))}. The groups on record come from other software or "
             "from another machine: compute them here with `ccai run --select 'key:opinion_groups'`."
         )
+
+
+class Recomputation:
+    """Groups and selections of a consultation in any world; what worlds have in common is computed once."""
+
+    def __init__(self, inputs: SharedInputs) -> None:
+        self.inputs = inputs
+        self._voted_on = inputs.raw_votes["statement_id"].n_unique()
+        self._matrices: dict[tuple[ModerationMode, int, bool], VoteMatrix] = {}
+        self._scored: dict[tuple[object, ...], Scored] = {}
+
+    def scored(self, world: World) -> Scored:
+        """Return the votes by group in a world."""
+        matrix, method = self._matrix(world), _grouping_method(world)
+        # Worlds in which the same people voted on the same statements have the same groups; Polis also sees
+        # whose votes and which statements are left out.
+        left_out = (world.moderation, world.minimum_votes) if world.procedure == "polis" else ()
+        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
+        if key not in self._scored:
+            counts = None
+            if all(matrix.shape):
+                counts = group_counts(matrix, group_participants(matrix, method).labels)
+            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts)
+        return self._scored[key]
+
+    def selected(self, world: World) -> frozenset[int]:
+        """Return the ids of the statements that reach the cut in a world; none if nobody is left."""
+        scored = self.scored(world)
+        if scored.counts is None:
+            return frozenset()
+        gac = group_aware_consensus(scored.counts.agree, scored.counts.votes, world.method)
+        return reached(scored.statement_ids, gac, self.inputs.ideas, world)
+
+    def _matrix(self, world: World) -> VoteMatrix:
+        polis = self._voted_on if world.procedure == "polis" else None
+        key = (world.moderation, world.minimum_votes, polis is not None)
+        if key not in self._matrices:
+            given = self.inputs
+            lenient = world.moderation == "lenient"
+            statements = clean_statements(given.raw_statements, given.moderation, lenient)
+            people = clean_participants(given.raw_participants, given.excluded, world.minimum_votes, "", polis)
+            votes = clean_votes(given.raw_votes, statements, people)
+            kept = people.filter("kept")["participant_id"]
+            matrix = vote_matrix(votes, kept, statements["statement_id"])
+            self._matrices[key] = matrix if polis is None else in_context(matrix, given.raw_votes, people)
+        return self._matrices[key]
+
+
+def _grouping_method(world: World) -> Procedure:
+    """The world's method without what groups do not depend on, so that it is the same wherever they are."""
+    seed = world.seed if world.procedure == "paper" else 0
+    return replace(world.method, smoothing="none", aggregation="product", seed=seed)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Votes of each group on each statement in one world.
+
+    Attributes:
+        statement_ids: Ascending.
+        counts: Of shape (groups, statements); None if there is nobody or nothing to group.
+    """
+
+    statement_ids: tuple[int, ...]
+    counts: GroupCounts | None
+
+    @property
+    def n_groups(self) -> int:
+        """Number of opinion groups."""
+        return 0 if self.counts is None else len(self.counts.votes)
+
+
+def reached(statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], world: World) -> frozenset[int]:
+    """Return the ids of the statements that reach the cut.
+
+    Args:
+        statement_ids: In the order of the scores.
+        gac: Group-aware consensus, shape (statements,); NaN where there is none.
+        ideas: By statement id.
+        world: Whose cut counts.
+    """
+    chosen = reaches_cut(statement_ids, ideas, world.selection)(gac)
+    return frozenset(np.asarray(statement_ids)[chosen].tolist())

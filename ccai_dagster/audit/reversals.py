@@ -6,11 +6,6 @@ ideas, and saying what follows. Doesn't belong here: numeric decisions (`sensiti
 Everything but an exclusion is judged with the opinion groups as they are: one statement more or less hardly
 moves them, and a statement that was moderated out is scored on the votes really cast on it. Excluded people
 have no group, so for them the groups are computed again.
-
-[standing] What stands on record, in the form in which single decisions can be supposed otherwise.
-
-Belongs here: scores of all statements with the groups as they are, and what a selection and the wordings make
-of them. Doesn't belong here: which decisions are reversed (`reversals`).
 """
 
 from __future__ import annotations
@@ -35,153 +30,11 @@ from ccai_dagster.deliberation.consensus import group_aware_consensus, group_cou
 from ccai_dagster.deliberation.groups import one_thread
 from ccai_dagster.deliberation.votes import ModerationVerdict, vote_matrix
 
-
-@dataclass(frozen=True)
-class Worded:
-    """A decision on wording: the statements it is for, and whether they became a principle or were left out."""
-
-    decision_id: str
-    principle_id: str
-    statement_ids: frozenset[int]
-    is_principle: bool
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What a selection comes to.
-
-    Attributes:
-        principles: Those that are in.
-        behind: Statements behind a principle that is in, or waiting for a wording.
-        waiting: Statements that reach the cut and that nobody has worded or left out.
-    """
-
-    principles: frozenset[str]
-    behind: frozenset[int]
-    waiting: frozenset[int]
-
-
-def standing(selected: frozenset[int], worded: Sequence[Worded]) -> Standing:
-    """Return what a selection comes to under these wordings."""
-    inside = [each for each in worded if each.is_principle and each.statement_ids & selected]
-    waiting = selected.difference(*(each.statement_ids for each in worded))
-    return Standing(
-        frozenset(each.principle_id for each in inside),
-        waiting.union(*(each.statement_ids for each in inside)),
-        waiting,
-    )
-
-
-@dataclass(frozen=True)
-class OnRecord:
-    """The record, ready to be supposed otherwise.
-
-    Attributes:
-        inputs: Votes and decisions on single statements and participants.
-        world: The numeric decisions.
-        n_groups: Number of opinion groups.
-        gac: Consensus by statement id, moderated out or not, with the groups as they are; NaN for none.
-        smallest_group_votes: Votes of the group that voted least, by statement id.
-        included: Statements that moderation let in.
-        selected: Of those, the ones that reach the cut.
-        worded: All decisions on wording that count.
-        standing: What this comes to.
-    """
-
-    inputs: SharedInputs
-    world: World
-    n_groups: int
-    gac: Mapping[int, float]
-    smallest_group_votes: Mapping[int, int]
-    included: frozenset[int]
-    selected: frozenset[int]
-    worded: tuple[Worded, ...]
-    standing: Standing
-
-    def select(self, included: frozenset[int], without_ideas: frozenset[int] = frozenset()) -> frozenset[int]:
-        """Return which statements reach the cut if exactly these are in, with the groups as they are.
-
-        Args:
-            included: Statements that are in.
-            without_ideas: Statements whose split into ideas is not used.
-        """
-        return _select(self.inputs, self.world, self.gac, included, without_ideas)
-
-
-def on_record(
-    inputs: SharedInputs, world: World, opinion_groups: pl.DataFrame, wording_ledger: pl.DataFrame
-) -> OnRecord:
-    """Score every statement with the groups as they are, and say what stands.
-
-    Args:
-        inputs: Votes and decisions on single statements and participants.
-        world: The numeric decisions on record.
-        opinion_groups: OPINION_GROUPS; only these people's votes count, as they do on record.
-        wording_ledger: LEDGER of wordings.
-    """
-    people = opinion_groups.sort("participant_id")
-    cast = inputs.raw_votes.join(people, on="participant_id", how="semi").join(
-        inputs.raw_statements, on="statement_id", how="semi"
-    )
-    matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
-    counts = group_counts(matrix, people["group_id"].to_numpy())
-    scores = group_aware_consensus(counts.agree, counts.votes, world.method)
-    ids = matrix.statement_ids.tolist()
-    gac: dict[int, float] = dict(zip(ids, scores.tolist(), strict=True))
-    lenient = world.moderation == "lenient"
-    included = frozenset(
-        each for each in ids if (inputs.moderation[each].included if each in inputs.moderation else lenient)
-    )
-    selected = _select(inputs, world, gac, included, frozenset())
-    worded = tuple(
-        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None)
-        for each in wordings(wording_ledger)
-    )
-    return OnRecord(
-        inputs=inputs,
-        world=world,
-        n_groups=len(counts.votes),
-        gac=gac,
-        smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),
-        included=included,
-        selected=selected,
-        worded=worded,
-        standing=standing(selected, worded),
-    )
-
-
-def _select(
-    inputs: SharedInputs,
-    world: World,
-    gac: Mapping[int, float],
-    included: frozenset[int],
-    without_ideas: frozenset[int],
-) -> frozenset[int]:
-    ids = sorted(included)
-    ideas = {key: value for key, value in inputs.ideas.items() if key not in without_ideas}
-    return reached(ids, np.array([gac[each] for each in ids]), ideas, world)
-
-
 SEPARATE_EXCLUSIONS = 50
 """Up to this many exclusions are reversed one by one; more are reversed together only."""
 EVERY_EXCLUSION = "every exclusion"
 MOST_NAMED = 8
 """Statements, participants or principles that a sentence names; more are counted."""
-
-
-@dataclass(frozen=True)
-class _Reversal:
-    """One decision taken the other way, and what would stand then."""
-
-    name: str
-    kind: str
-    decision_ids: tuple[str, ...]
-    subject_ids: tuple[int, ...]
-    supposed: str
-    after: Standing
-    reworded: frozenset[str] = frozenset()
-    n_groups: int | None = None
-    """Opinion groups found anew; None where they are as they are."""
 
 
 @one_thread()
@@ -209,22 +62,6 @@ def decision_reversals(
     return DECISION_REVERSALS.build([_row(record, reversal) for reversal in reversals])
 
 
-def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:
-    """Say for each kind of decision, in words, how many of them change the constitution if reversed."""
-    told = {}
-    different = pl.any_horizontal(
-        pl.col(
-            "entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting"
-        ).list.len()
-        > 0
-    )
-    for kind, supposed in reversals.select("kind", "supposed").unique(maintain_order=True).iter_rows():
-        own = reversals.filter((pl.col("kind") == kind) & (pl.col("supposed") == supposed))
-        counting = own.filter(different).height
-        told[f"{kind}: {supposed}"] = f"{counting} of {counted(own.height, 'reversal')} would change something."
-    return told
-
-
 def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """Statements let in are taken out, those out let in, rewritten ones keep their author's words."""
     decided: dict[str, dict[int, ModerationVerdict]] = {}
@@ -246,6 +83,21 @@ def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
         yield _Reversal(
             decision, "moderation", (decision,), tuple(sorted(subjects)), supposed, after, resting & after.principles
         )
+
+
+@dataclass(frozen=True)
+class _Reversal:
+    """One decision taken the other way, and what would stand then."""
+
+    name: str
+    kind: str
+    decision_ids: tuple[str, ...]
+    subject_ids: tuple[int, ...]
+    supposed: str
+    after: Standing
+    reworded: frozenset[str] = frozenset()
+    n_groups: int | None = None
+    """Opinion groups found anew; None where they are as they are."""
 
 
 def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> Iterator[_Reversal]:
@@ -398,3 +250,145 @@ def _named(ids: Sequence[object], what: str) -> str:
     if len(ids) > MOST_NAMED:
         return counted(len(ids), what)
     return f"{what}{'s' if len(ids) != 1 else ''} {listed(ids)}"
+
+
+def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:
+    """Say for each kind of decision, in words, how many of them change the constitution if reversed."""
+    told = {}
+    different = pl.any_horizontal(
+        pl.col(
+            "entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting"
+        ).list.len()
+        > 0
+    )
+    for kind, supposed in reversals.select("kind", "supposed").unique(maintain_order=True).iter_rows():
+        own = reversals.filter((pl.col("kind") == kind) & (pl.col("supposed") == supposed))
+        counting = own.filter(different).height
+        told[f"{kind}: {supposed}"] = f"{counting} of {counted(own.height, 'reversal')} would change something."
+    return told
+
+
+@dataclass(frozen=True)
+class OnRecord:
+    """The record, ready to be supposed otherwise.
+
+    Attributes:
+        inputs: Votes and decisions on single statements and participants.
+        world: The numeric decisions.
+        n_groups: Number of opinion groups.
+        gac: Consensus by statement id, moderated out or not, with the groups as they are; NaN for none.
+        smallest_group_votes: Votes of the group that voted least, by statement id.
+        included: Statements that moderation let in.
+        selected: Of those, the ones that reach the cut.
+        worded: All decisions on wording that count.
+        standing: What this comes to.
+    """
+
+    inputs: SharedInputs
+    world: World
+    n_groups: int
+    gac: Mapping[int, float]
+    smallest_group_votes: Mapping[int, int]
+    included: frozenset[int]
+    selected: frozenset[int]
+    worded: tuple[Worded, ...]
+    standing: Standing
+
+    def select(self, included: frozenset[int], without_ideas: frozenset[int] = frozenset()) -> frozenset[int]:
+        """Return which statements reach the cut if exactly these are in, with the groups as they are.
+
+        Args:
+            included: Statements that are in.
+            without_ideas: Statements whose split into ideas is not used.
+        """
+        return _select(self.inputs, self.world, self.gac, included, without_ideas)
+
+
+def _select(
+    inputs: SharedInputs,
+    world: World,
+    gac: Mapping[int, float],
+    included: frozenset[int],
+    without_ideas: frozenset[int],
+) -> frozenset[int]:
+    ids = sorted(included)
+    ideas = {key: value for key, value in inputs.ideas.items() if key not in without_ideas}
+    return reached(ids, np.array([gac[each] for each in ids]), ideas, world)
+
+
+def on_record(
+    inputs: SharedInputs, world: World, opinion_groups: pl.DataFrame, wording_ledger: pl.DataFrame
+) -> OnRecord:
+    """Score every statement with the groups as they are, and say what stands.
+
+    Args:
+        inputs: Votes and decisions on single statements and participants.
+        world: The numeric decisions on record.
+        opinion_groups: OPINION_GROUPS; only these people's votes count, as they do on record.
+        wording_ledger: LEDGER of wordings.
+    """
+    people = opinion_groups.sort("participant_id")
+    cast = inputs.raw_votes.join(people, on="participant_id", how="semi").join(
+        inputs.raw_statements, on="statement_id", how="semi"
+    )
+    matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
+    counts = group_counts(matrix, people["group_id"].to_numpy())
+    scores = group_aware_consensus(counts.agree, counts.votes, world.method)
+    ids = matrix.statement_ids.tolist()
+    gac: dict[int, float] = dict(zip(ids, scores.tolist(), strict=True))
+    lenient = world.moderation == "lenient"
+    included = frozenset(
+        each for each in ids if (inputs.moderation[each].included if each in inputs.moderation else lenient)
+    )
+    selected = _select(inputs, world, gac, included, frozenset())
+    worded = tuple(
+        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None)
+        for each in wordings(wording_ledger)
+    )
+    return OnRecord(
+        inputs=inputs,
+        world=world,
+        n_groups=len(counts.votes),
+        gac=gac,
+        smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),
+        included=included,
+        selected=selected,
+        worded=worded,
+        standing=standing(selected, worded),
+    )
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A decision on wording: the statements it is for, and whether they became a principle or were left out."""
+
+    decision_id: str
+    principle_id: str
+    statement_ids: frozenset[int]
+    is_principle: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a selection comes to.
+
+    Attributes:
+        principles: Those that are in.
+        behind: Statements behind a principle that is in, or waiting for a wording.
+        waiting: Statements that reach the cut and that nobody has worded or left out.
+    """
+
+    principles: frozenset[str]
+    behind: frozenset[int]
+    waiting: frozenset[int]
+
+
+def standing(selected: frozenset[int], worded: Sequence[Worded]) -> Standing:
+    """Return what a selection comes to under these wordings."""
+    inside = [each for each in worded if each.is_principle and each.statement_ids & selected]
+    waiting = selected.difference(*(each.statement_ids for each in worded))
+    return Standing(
+        frozenset(each.principle_id for each in inside),
+        waiting.union(*(each.statement_ids for each in inside)),
+        waiting,
+    )

@@ -1,12 +1,8 @@
-"""What would have changed: which statements and principles hang on which numeric decision.
+"""Which statements and principles hang on which numeric decision.
 
-Belongs here: comparing worlds that were computed already. Doesn't belong here: computing them
-(`recomputation`), decisions on single statements and participants (`reversals`).
-
-[worlds] Worlds: the ways in which all numeric decisions could have been taken.
-
-Belongs here: which alternatives of a decision are tried, and which combinations of them. Doesn't belong here:
-what would follow from them.
+Belongs here: which alternatives of a decision are tried, alone and combined, and what their selections, once
+computed, say about decisions and principles. Doesn't belong here: computing those selections (`recomputation`),
+decisions on single statements and participants (`reversals`).
 """
 
 from __future__ import annotations
@@ -31,9 +27,10 @@ THRESHOLD_STEPS = (-0.05, -0.02, 0.02, 0.05)
 BUDGET_STEPS = (-0.2, -0.1, 0.1, 0.2)
 """Shares of the idea budget."""
 FURTHER_SEEDS = 3
-
 SCORING = ("smoothing", "aggregation", "selection")
 """Decisions that are taken after the groups are known, so that trying them costs next to nothing."""
+Sources = Mapping[str, frozenset[int]]
+"""Statements behind each principle of one constitution, by principle id."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,15 @@ class World:
         return {name: _shown(getattr(self, name)) for name in DECISIONS}
 
 
+def _shown(value: Any) -> str:
+    if value is None:
+        return "auto"
+    if isinstance(value, Cut):
+        by_threshold = value.rule == "threshold"
+        return f"threshold {value.threshold:g}" if by_threshold else f"ideas {value.idea_budget}"
+    return str(value)
+
+
 DECISIONS = tuple(each.name for each in fields(World))
 """The numeric decisions, in the order in which they take effect."""
 GROUPING = tuple(name for name in DECISIONS if name not in SCORING)
@@ -131,6 +137,18 @@ def levels(on_record: World, has_ideas: bool) -> dict[str, tuple[Any, ...]]:
     return {name: tuple(dict.fromkeys([getattr(on_record, name), *tried[name]])) for name in DECISIONS}
 
 
+def _cuts(cut: Cut, has_ideas: bool) -> list[Cut]:
+    if cut.rule == "threshold":
+        moved = [round(cut.threshold + step, 6) for step in THRESHOLD_STEPS]
+        cuts = [replace(cut, threshold=value) for value in moved if 0 <= value <= 1]
+    else:
+        budgets = [max(1, round(cut.idea_budget * (1 + step))) for step in BUDGET_STEPS]
+        cuts = [replace(cut, idea_budget=value) for value in budgets]
+    if cut.rule == "ideas":
+        return [*cuts, replace(cut, rule="threshold")]
+    return [*cuts, replace(cut, rule="ideas")] if has_ideas else cuts
+
+
 def single_changes(on_record: World, tried: Mapping[str, tuple[Any, ...]]) -> list[World]:
     """Return every world that differs from the record in one decision, in the order of the values tried."""
     return [
@@ -163,56 +181,6 @@ def combinations(tried: Mapping[str, tuple[Any, ...]], ways_to_group: int, seed:
         for way in ways
         for score in scored
     ]
-
-
-def _cuts(cut: Cut, has_ideas: bool) -> list[Cut]:
-    if cut.rule == "threshold":
-        moved = [round(cut.threshold + step, 6) for step in THRESHOLD_STEPS]
-        cuts = [replace(cut, threshold=value) for value in moved if 0 <= value <= 1]
-    else:
-        budgets = [max(1, round(cut.idea_budget * (1 + step))) for step in BUDGET_STEPS]
-        cuts = [replace(cut, idea_budget=value) for value in budgets]
-    if cut.rule == "ideas":
-        return [*cuts, replace(cut, rule="threshold")]
-    return [*cuts, replace(cut, rule="ideas")] if has_ideas else cuts
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "auto"
-    if isinstance(value, Cut):
-        by_threshold = value.rule == "threshold"
-        return f"threshold {value.threshold:g}" if by_threshold else f"ideas {value.idea_budget}"
-    return str(value)
-
-
-Sources = Mapping[str, frozenset[int]]
-"""Statements behind each principle of one constitution, by principle id."""
-
-
-def worded_sources(wording_ledger: pl.DataFrame) -> dict[str, frozenset[int]]:
-    """Return the statements behind every principle that somebody has worded, in or not on record."""
-    return {
-        each.principle_id: frozenset(each.statement_ids) for each in wordings(wording_ledger) if each.text is not None
-    }
-
-
-def constitution_sources(constitution: pl.DataFrame) -> dict[str, frozenset[int]]:
-    """Return the statements behind the principles of a constitution, without principles that have none.
-
-    Args:
-        constitution: CONSTITUTION, of any arm. Principles that no statement stands behind do not hang on votes.
-    """
-    return {
-        principle: frozenset(ids)
-        for principle, ids in constitution.select("principle_id", "statement_ids").iter_rows()
-        if ids
-    }
-
-
-def principles_in(sources: Sources, selected: Collection[int]) -> frozenset[str]:
-    """Return the principles of which at least one statement is selected."""
-    return frozenset(principle for principle, ids in sources.items() if not ids.isdisjoint(selected))
 
 
 def decision_sensitivity(worlds: pl.DataFrame, sources: Sources) -> pl.DataFrame:
@@ -248,6 +216,16 @@ def decision_sensitivity(worlds: pl.DataFrame, sources: Sources) -> pl.DataFrame
                 }
             )
     return DECISION_SENSITIVITY.build(rows)
+
+
+def _single_changes(worlds: pl.DataFrame) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The world on record, and by decision the worlds in which it alone was taken otherwise."""
+    ordered = worlds.filter(pl.col("changed").list.len() <= 1).sort("world_id")
+    record, *others = ordered.iter_rows(named=True)
+    changes: dict[str, list[dict[str, Any]]] = {name: [] for name in DECISIONS}
+    for world in others:
+        changes[world["changed"][0]].append(world)
+    return record, changes
 
 
 def principle_robustness(worlds: pl.DataFrame, arms: Mapping[str, Sources]) -> pl.DataFrame:
@@ -288,6 +266,11 @@ def principle_robustness(worlds: pl.DataFrame, arms: Mapping[str, Sources]) -> p
             for principle in sorted(sources, key=lambda each: (-n_in[each], natural(each)))
         ]
     return PRINCIPLE_ROBUSTNESS.build(rows)
+
+
+def _changed(sources: Sources, before: frozenset[str], changes: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Principles that come in or drop out in at least one of the worlds."""
+    return frozenset().union(*(principles_in(sources, world["statement_ids"]) ^ before for world in changes))
 
 
 def decision_importance(worlds: pl.DataFrame, sources: Sources, decision_ids: Mapping[str, list[str]]) -> pl.DataFrame:
@@ -339,12 +322,41 @@ def decision_importance(worlds: pl.DataFrame, sources: Sources, decision_ids: Ma
     return DECISION_IMPORTANCE.build([{"rank": rank, **row} for rank, row in enumerate(rows, start=1)])
 
 
-def deciding_rows(settled: Thresholds) -> dict[str, list[str]]:
-    """Return the ledger rows that settled each numeric decision; selecting rests on its rule and its line."""
-    names: dict[str, tuple[str, ...]] = {name: (name,) for name in DECISIONS if name in settled.decision_ids}
-    line = "gac_threshold" if settled.cut.rule == "threshold" else "idea_budget"
-    names["selection"] = ("selection_rule", line)
-    return {decision: [settled.decision_ids[name] for name in own] for decision, own in names.items()}
+def _membership(combined: pl.DataFrame, sources: Sources) -> np.ndarray:
+    """Shape (worlds, principles), 1 where a principle is in."""
+    inside = [principles_in(sources, ids) for ids in combined["statement_ids"].to_list()]
+    return np.array([[name in each for name in sources] for each in inside], dtype=float).reshape(
+        combined.height, len(sources)
+    )
+
+
+def _distance(combined: pl.DataFrame, equal: list[str], membership: np.ndarray) -> float | None:
+    """Mean number of principles in which two worlds differ that are equal in these decisions.
+
+    Pairs that share their way to group are left out: in a sample of ways they would be too frequent. Among n
+    worlds of which k have a principle in, 2 k (n - k) ordered pairs differ in it.
+    """
+    differing = pairs = 0.0
+    for sign, columns in ((1, equal), (-1, [*equal, "grouping_id"])):
+        for rows in _parts(combined, columns):
+            inside = membership[rows].sum(axis=0)
+            differing += sign * float((2 * inside * (len(rows) - inside)).sum())
+            pairs += sign * len(rows) ** 2
+    return differing / pairs if pairs else None
+
+
+def _parts(table: pl.DataFrame, columns: list[str]) -> list[np.ndarray]:
+    """Row numbers of each set of rows that are equal in all columns; of all rows for no columns."""
+    if not columns:
+        return [np.arange(table.height)]
+    numbered = table.select(columns).with_row_index("row").group_by(columns, maintain_order=True).agg("row")
+    return [rows.to_numpy() for rows in numbered["row"]]
+
+
+def _share(anywhere: float | None, equal: float | None) -> float | None:
+    if anywhere is None or equal is None:
+        return None
+    return min(1.0, max(0.0, 1 - equal / anywhere)) if anywhere else 0.0
 
 
 def robustness_sentences(robustness: pl.DataFrame) -> dict[str, str]:
@@ -389,53 +401,34 @@ def _name(decision: str) -> str:
     return decision.replace("_", " ")
 
 
-def _single_changes(worlds: pl.DataFrame) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """The world on record, and by decision the worlds in which it alone was taken otherwise."""
-    ordered = worlds.filter(pl.col("changed").list.len() <= 1).sort("world_id")
-    record, *others = ordered.iter_rows(named=True)
-    changes: dict[str, list[dict[str, Any]]] = {name: [] for name in DECISIONS}
-    for world in others:
-        changes[world["changed"][0]].append(world)
-    return record, changes
+def worded_sources(wording_ledger: pl.DataFrame) -> dict[str, frozenset[int]]:
+    """Return the statements behind every principle that somebody has worded, in or not on record."""
+    return {
+        each.principle_id: frozenset(each.statement_ids) for each in wordings(wording_ledger) if each.text is not None
+    }
 
 
-def _changed(sources: Sources, before: frozenset[str], changes: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Principles that come in or drop out in at least one of the worlds."""
-    return frozenset().union(*(principles_in(sources, world["statement_ids"]) ^ before for world in changes))
+def constitution_sources(constitution: pl.DataFrame) -> dict[str, frozenset[int]]:
+    """Return the statements behind the principles of a constitution, without principles that have none.
 
-
-def _membership(combined: pl.DataFrame, sources: Sources) -> np.ndarray:
-    """Shape (worlds, principles), 1 where a principle is in."""
-    inside = [principles_in(sources, ids) for ids in combined["statement_ids"].to_list()]
-    return np.array([[name in each for name in sources] for each in inside], dtype=float).reshape(
-        combined.height, len(sources)
-    )
-
-
-def _distance(combined: pl.DataFrame, equal: list[str], membership: np.ndarray) -> float | None:
-    """Mean number of principles in which two worlds differ that are equal in these decisions.
-
-    Pairs that share their way to group are left out: in a sample of ways they would be too frequent. Among n
-    worlds of which k have a principle in, 2 k (n - k) ordered pairs differ in it.
+    Args:
+        constitution: CONSTITUTION, of any arm. Principles that no statement stands behind do not hang on votes.
     """
-    differing = pairs = 0.0
-    for sign, columns in ((1, equal), (-1, [*equal, "grouping_id"])):
-        for rows in _parts(combined, columns):
-            inside = membership[rows].sum(axis=0)
-            differing += sign * float((2 * inside * (len(rows) - inside)).sum())
-            pairs += sign * len(rows) ** 2
-    return differing / pairs if pairs else None
+    return {
+        principle: frozenset(ids)
+        for principle, ids in constitution.select("principle_id", "statement_ids").iter_rows()
+        if ids
+    }
 
 
-def _parts(table: pl.DataFrame, columns: list[str]) -> list[np.ndarray]:
-    """Row numbers of each set of rows that are equal in all columns; of all rows for no columns."""
-    if not columns:
-        return [np.arange(table.height)]
-    numbered = table.select(columns).with_row_index("row").group_by(columns, maintain_order=True).agg("row")
-    return [rows.to_numpy() for rows in numbered["row"]]
+def principles_in(sources: Sources, selected: Collection[int]) -> frozenset[str]:
+    """Return the principles of which at least one statement is selected."""
+    return frozenset(principle for principle, ids in sources.items() if not ids.isdisjoint(selected))
 
 
-def _share(anywhere: float | None, equal: float | None) -> float | None:
-    if anywhere is None or equal is None:
-        return None
-    return min(1.0, max(0.0, 1 - equal / anywhere)) if anywhere else 0.0
+def deciding_rows(settled: Thresholds) -> dict[str, list[str]]:
+    """Return the ledger rows that settled each numeric decision; selecting rests on its rule and its line."""
+    names: dict[str, tuple[str, ...]] = {name: (name,) for name in DECISIONS if name in settled.decision_ids}
+    line = "gac_threshold" if settled.cut.rule == "threshold" else "idea_budget"
+    names["selection"] = ("selection_rule", line)
+    return {decision: [settled.decision_ids[name] for name in own] for decision, own in names.items()}

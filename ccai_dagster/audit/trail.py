@@ -1,7 +1,7 @@
 """The decision trail: one row for every statement ever submitted and for every principle of every arm.
 
-Belongs here: joining finished tables by id and counting. The sentences are made in `story`. Doesn't belong
-here: computing scores or applying decisions.
+Belongs here: joining finished tables by id and counting. Doesn't belong here: the sentences (`trail_sentences`),
+computing scores, applying decisions.
 """
 
 from __future__ import annotations

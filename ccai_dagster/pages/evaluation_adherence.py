@@ -67,17 +67,6 @@ def adherence_chapter(inputs: EvaluationInputs) -> Chapter | None:
     )
 
 
-def _constitution(row: Mapping[str, object]) -> str:
-    return f"Principles of “{row['category']}”"
-
-
-def _by_constitution(table: pl.DataFrame, inputs: EvaluationInputs) -> list[dict[str, Any]]:
-    return sorted(
-        table.to_dicts(),
-        key=lambda row: (row["constitution_arm"], natural(row["principle_id"]), inputs.place(row["arm"])),
-    )
-
-
 def _adherence(caption: str, rows: Sequence[Mapping[str, Any]], by_principle: bool = False) -> Forest:
     """Corrected figures where examples were labelled, the judge's own elsewhere."""
     figures = []
@@ -92,12 +81,15 @@ def _adherence(caption: str, rows: Sequence[Mapping[str, Any]], by_principle: bo
     return plain_forest(f"{caption}, in points, with 95% intervals", figures, (0.0, 100.0), 1)
 
 
-def _by_principle(table: pl.DataFrame, inputs: EvaluationInputs) -> Iterator[tuple[str, list[Forest]]]:
-    for arm in sorted(set(table["constitution_arm"])):
-        own = table.filter((pl.col("constitution_arm") == arm) & (pl.col("principle_id") != ALL_PRINCIPLES))
-        forest = _adherence(f"Adherence to principles of “{arm}”", _by_constitution(own, inputs), by_principle=True)
-        if forest.rows:
-            yield f"Principle by principle: “{arm}”", [forest]
+def _by_constitution(table: pl.DataFrame, inputs: EvaluationInputs) -> list[dict[str, Any]]:
+    return sorted(
+        table.to_dicts(),
+        key=lambda row: (row["constitution_arm"], natural(row["principle_id"]), inputs.place(row["arm"])),
+    )
+
+
+def _constitution(row: Mapping[str, object]) -> str:
+    return f"Principles of “{row['category']}”"
 
 
 def _groups(inputs: EvaluationInputs) -> Forest:
@@ -174,6 +166,14 @@ def _lift(row: Mapping[str, Any] | None, reach: float) -> GridCell | None:
     note = f"{verdict}; {counted(row['n_principles'], 'principle')}, {counted(row['n_prompts'], 'prompt')}"
     shade = row["lift"] / reach if apart else 0.0  # colour is for what can be told from nil
     return GridCell(value, f"{low} to {high};", shade, note)
+
+
+def _by_principle(table: pl.DataFrame, inputs: EvaluationInputs) -> Iterator[tuple[str, list[Forest]]]:
+    for arm in sorted(set(table["constitution_arm"])):
+        own = table.filter((pl.col("constitution_arm") == arm) & (pl.col("principle_id") != ALL_PRINCIPLES))
+        forest = _adherence(f"Adherence to principles of “{arm}”", _by_constitution(own, inputs), by_principle=True)
+        if forest.rows:
+            yield f"Principle by principle: “{arm}”", [forest]
 
 
 def _unread(whole: pl.DataFrame, measured: pl.DataFrame) -> list[str]:

@@ -1,10 +1,7 @@
-"""The chapters on benchmarks: what a model knows, how biased it answers, what it refuses, and the rest.
+"""The chapters on benchmarks, on Elo and on opinions.
 
-Belongs here: which evaluation sets and metrics stand in which chapter, and how to read them.
-
-[elo] The chapter on Elo: whose responses are preferred, by the feedback model and by people.
-
-[opinions] The chapter on opinions: whose a model's answers resemble, beside what could be expected of it.
+Belongs here: which evaluation sets and metrics stand in which chapter, how to read them, whose responses are
+preferred, and whose opinions a model's answers resemble beside what could be expected of it.
 """
 
 from __future__ import annotations
@@ -41,6 +38,8 @@ from ccai_dagster.statistics.paired import LEVEL
 
 NAMES_CATEGORY = "(names)"
 """Ends the categories of items that name persons, which are told apart from those that describe them."""
+_SIGNED = pl.col("metric").str.starts_with("bias_")
+"""Scores that can be negative have a line of their own."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,6 @@ _KINDS = (
         ),
     ),
 )
-_SIGNED = pl.col("metric").str.starts_with("bias_")
-"""Scores that can be negative have a line of their own."""
 _REST = _Kind("further", "Further benchmarks", frozenset(), ("Evaluation sets that fit none of the chapters above.",))
 
 
@@ -141,6 +138,15 @@ def _forests(ordered: pl.DataFrame) -> list[Forest]:
     )
 
 
+def _shown(forests: list[Forest]) -> list[Forest]:
+    return [forest for forest in forests if forest.rows]
+
+
+def _whole(row: Mapping[str, object]) -> str:
+    name = metric_name(str(row["metric"]))
+    return f"{name[0].upper()}{name[1:]} on “{row['benchmark']}”"
+
+
 def _folds(ordered: pl.DataFrame) -> Iterator[tuple[str, list[Forest]]]:
     parts = ordered.filter(pl.col("category") != ALL)
     for benchmark, metric in parts.select("benchmark", "metric").unique(maintain_order=True).rows():
@@ -153,8 +159,8 @@ def _folds(ordered: pl.DataFrame) -> Iterator[tuple[str, list[Forest]]]:
         yield title[0].upper() + title[1:], _shown(forests)
 
 
-def _shown(forests: list[Forest]) -> list[Forest]:
-    return [forest for forest in forests if forest.rows]
+def _category(row: Mapping[str, object]) -> str:
+    return category_name(str(row["category"]))
 
 
 def in_order(scores: pl.DataFrame, inputs: EvaluationInputs) -> pl.DataFrame:
@@ -168,15 +174,6 @@ def in_order(scores: pl.DataFrame, inputs: EvaluationInputs) -> pl.DataFrame:
         pl.col("arm").replace_strict(places, return_dtype=pl.Int64),
         "compared_with",
     )
-
-
-def _whole(row: Mapping[str, object]) -> str:
-    name = metric_name(str(row["metric"]))
-    return f"{name[0].upper()}{name[1:]} on “{row['benchmark']}”"
-
-
-def _category(row: Mapping[str, object]) -> str:
-    return category_name(str(row["category"]))
 
 
 def unread(scores: pl.DataFrame) -> list[str]:

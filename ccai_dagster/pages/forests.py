@@ -1,15 +1,8 @@
-"""Rows of scores as points with intervals on a common line.
+"""Scores as points with intervals on a common line, and what each comparison of two models shows.
 
-Belongs here: choosing the line and the places on it. Doesn't belong here: which rows a chapter shows.
-
-[verdicts] What each comparison of two models shows: a difference, none worth speaking of, or nothing that can be told.
-
-Belongs here: the verdict on a row of scores, and its sentence. Doesn't belong here: intervals and tests, which
-come with the row.
-
-[measures] What a score is called and how it is printed, wherever it is shown.
-
-Belongs here: names of metrics and ways to write a figure. Doesn't belong here: what follows from it.
+Belongs here: the line and the places on it; the verdict on a row of scores (a difference, none worth speaking of,
+or nothing that can be told) and its sentence; what a score is called and how it is printed wherever it is shown.
+Doesn't belong here: which rows a chapter shows; intervals and tests, which come with the row.
 """
 
 from __future__ import annotations
@@ -41,71 +34,12 @@ NAMES = {
 """How the page calls a metric whose own name does not say enough."""
 SMALL_ELO = 35.0
 """Elo by which one wins 55 of 100 comparisons: 400 log10(0.55 / 0.45); as small as 5 points of a share."""
-
 SMALL_SHARES = {METRIC: 0.01}
 """Metrics whose scale is squeezed, so that less of it is small: models that know nothing of a group's opinions and
 models that know much lie a few hundredths apart."""
-
-
-def metric_name(metric: str) -> str:
-    """Return what a metric is called in a sentence."""
-    return NAMES.get(metric, metric.replace("_", " "))
-
-
-def measure(row: Mapping[str, Any]) -> str:
-    """Return what a row of EVAL_SCORES measures, with its category if it has one."""
-    if row["benchmark"] == ADHERENCE_SCORES:
-        return f"adherence to the constitution “{row['category']}”"
-    if is_elo(row):
-        return f"{row['metric']} ({'Elo by people' if row['benchmark'] == PEOPLE_ELO else 'Elo'})"
-    where = f", {category_name(row['category'])}" if row["category"] != ALL else ""
-    return f"{metric_name(row['metric'])} on “{row['benchmark']}”{where}"
-
-
-def category_name(category: str) -> str:
-    """Return a category as a reader sees it."""
-    return category.replace("_", " ")
-
-
-def is_elo(row: Mapping[str, Any]) -> bool:
-    """Tell whether a row is in Elo, which has no ends, and not in points of a hundred."""
-    return row["benchmark"] in (ELO_BENCHMARK, PEOPLE_ELO)
-
-
-def limits(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the smallest and largest value a score of this row's metric can have."""
-    return metric_limits(row["metric"])
-
-
-def small(row: Mapping[str, Any], share: float) -> float:
-    """Return the difference that is called small: a share of the metric's range, or what it is in Elo."""
-    low, high = limits(row)
-    share = SMALL_SHARES.get(row["metric"], share)
-    return SMALL_ELO if is_elo(row) else share * (high - low)
-
-
-def written(value: float, elo: bool, sign: bool = False) -> str:
-    """Return a score: Elo without decimals, everything else in points of a hundred with one.
-
-    Args:
-        value: The score, or a difference of scores.
-        elo: Whether it is in Elo.
-        sign: Whether a positive figure gets a plus.
-    """
-    return decimals(value, 0, sign) if elo else decimals(100 * value, 1, sign)
-
-
-def unit(elo: bool) -> str:
-    """Return what `written` counts in."""
-    return "Elo" if elo else "points"
-
-
-def with_interval(value: float, low: float, high: float, elo: bool, sign: bool = False) -> str:
-    """Return a figure with its 95 % interval in brackets."""
-    return f"{written(value, elo, sign)} ({written(low, elo, sign)} to {written(high, elo, sign)})"
-
-
 Verdict = Literal["higher", "lower", "alike", "unclear"]
+Label = Callable[[Mapping[str, Any]], str]
+VERDICTS = {"higher": "higher", "lower": "lower", "alike": "no difference", "unclear": "cannot tell"}
 
 
 @dataclass(frozen=True)
@@ -147,29 +81,6 @@ def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
     return [_compared(row, row["compared_with"]) for row in scores.drop_nulls("difference").to_dicts()]
 
 
-def elo_comparisons(differences: pl.DataFrame) -> list[ShownComparison]:
-    """Return the comparisons by Elo, in the order of the table; pairs that nobody compared are left out.
-
-    Args:
-        differences: ELO_DIFFERENCES.
-    """
-    rows = differences.filter(pl.col("n") > 0).to_dicts()
-    return [
-        _compared(
-            row
-            | {
-                "benchmark": PEOPLE_ELO if row["source"] == PEOPLE else ELO_BENCHMARK,
-                "metric": row["quality"],
-                "category": ALL,
-                "adjusted_p": None,
-                "smallest_detectable": row["detectable_difference"],
-            },
-            row["other_arm"],
-        )
-        for row in rows
-    ]
-
-
 def _compared(row: Mapping[str, Any], other: str) -> ShownComparison:
     ends = (row["difference"], row["difference_low"], row["difference_high"])
     verdict = _verdict(row, *ends[1:])
@@ -207,12 +118,32 @@ def _reach(row: Mapping[str, Any], ends: tuple[float, float, float]) -> str:
     return f" A difference under {size} {unit(is_elo(row))} would have been missed more than one time in five."
 
 
+def elo_comparisons(differences: pl.DataFrame) -> list[ShownComparison]:
+    """Return the comparisons by Elo, in the order of the table; pairs that nobody compared are left out.
+
+    Args:
+        differences: ELO_DIFFERENCES.
+    """
+    rows = differences.filter(pl.col("n") > 0).to_dicts()
+    return [
+        _compared(
+            row
+            | {
+                "benchmark": PEOPLE_ELO if row["source"] == PEOPLE else ELO_BENCHMARK,
+                "metric": row["quality"],
+                "category": ALL,
+                "adjusted_p": None,
+                "smallest_detectable": row["detectable_difference"],
+            },
+            row["other_arm"],
+        )
+        for row in rows
+    ]
+
+
 def span(one: ShownComparison) -> str:
     """Return the difference with its interval."""
     return with_interval(one.difference, one.low, one.high, is_elo(one.row), sign=True)
-
-
-Label = Callable[[Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -226,9 +157,6 @@ class Figure:
     low: float
     high: float
     verdict: str = ""
-
-
-VERDICTS = {"higher": "higher", "lower": "lower", "alike": "no difference", "unclear": "cannot tell"}
 
 
 def score_forest(caption: str, scores: pl.DataFrame, label: Label) -> Forest:
@@ -250,6 +178,36 @@ def score_forest(caption: str, scores: pl.DataFrame, label: Label) -> Forest:
         for row in rows
     ]
     return _forest(f"{caption}, in {unit(elo)}", drawn, (low, high), elo)
+
+
+def _row(
+    label: str,
+    arm: str,
+    n: int,
+    figures: tuple[float, float, float],
+    elo: bool,
+    verdict: str,
+    ends: tuple[float, float],
+    told: str = "",
+) -> ForestRow:
+    value, low, high = figures
+    counts = counted(n, "comparison" if elo else "item")
+    told = told or with_interval(value, low, high, elo)
+    places = [_place(each, ends) for each in (value, low, high)]
+    return ForestRow(label, arm, counts, told, verdict, *places)
+
+
+def _place(value: float, ends: tuple[float, float]) -> float:
+    low, high = ends
+    share = (value - low) / (high - low) if high > low else 0.5
+    return 100 * min(1.0, max(0.0, share))
+
+
+def _forest(caption: str, rows: Sequence[ForestRow], ends: tuple[float, float], elo: bool) -> Forest:
+    low, high = ends
+    zero = _place(0.0, ends) if low < 0 < high else None
+    left, right = (written(end, elo, sign=low < 0).removesuffix(".0") for end in ends)
+    return Forest(caption, left, right, zero, rows)
 
 
 def difference_forest(caption: str, found: Sequence[ShownComparison], label: Label) -> Forest:
@@ -276,6 +234,14 @@ def difference_forest(caption: str, found: Sequence[ShownComparison], label: Lab
         for one in found
     ]
     return _forest(f"{caption}, in {unit(elo)}", drawn, (-reach, reach), elo)
+
+
+def _round_up(value: float) -> float:
+    """Return the next of 1, 2, 5, 10, 20, 50, ... thousandths and so on that is not smaller."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
 def plain_forest(caption: str, figures: Sequence[Figure], ends: tuple[float, float] | None, digits: int) -> Forest:
@@ -306,39 +272,59 @@ def plain_forest(caption: str, figures: Sequence[Figure], ends: tuple[float, flo
     return Forest(caption, left, right, _place(0.0, line) if line[0] < 0 < line[1] else None, rows)
 
 
-def _forest(caption: str, rows: Sequence[ForestRow], ends: tuple[float, float], elo: bool) -> Forest:
-    low, high = ends
-    zero = _place(0.0, ends) if low < 0 < high else None
-    left, right = (written(end, elo, sign=low < 0).removesuffix(".0") for end in ends)
-    return Forest(caption, left, right, zero, rows)
+def measure(row: Mapping[str, Any]) -> str:
+    """Return what a row of EVAL_SCORES measures, with its category if it has one."""
+    if row["benchmark"] == ADHERENCE_SCORES:
+        return f"adherence to the constitution “{row['category']}”"
+    if is_elo(row):
+        return f"{row['metric']} ({'Elo by people' if row['benchmark'] == PEOPLE_ELO else 'Elo'})"
+    where = f", {category_name(row['category'])}" if row["category"] != ALL else ""
+    return f"{metric_name(row['metric'])} on “{row['benchmark']}”{where}"
 
 
-def _row(
-    label: str,
-    arm: str,
-    n: int,
-    figures: tuple[float, float, float],
-    elo: bool,
-    verdict: str,
-    ends: tuple[float, float],
-    told: str = "",
-) -> ForestRow:
-    value, low, high = figures
-    counts = counted(n, "comparison" if elo else "item")
-    told = told or with_interval(value, low, high, elo)
-    places = [_place(each, ends) for each in (value, low, high)]
-    return ForestRow(label, arm, counts, told, verdict, *places)
+def metric_name(metric: str) -> str:
+    """Return what a metric is called in a sentence."""
+    return NAMES.get(metric, metric.replace("_", " "))
 
 
-def _place(value: float, ends: tuple[float, float]) -> float:
-    low, high = ends
-    share = (value - low) / (high - low) if high > low else 0.5
-    return 100 * min(1.0, max(0.0, share))
+def category_name(category: str) -> str:
+    """Return a category as a reader sees it."""
+    return category.replace("_", " ")
 
 
-def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20, 50, ... thousandths and so on that is not smaller."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+def written(value: float, elo: bool, sign: bool = False) -> str:
+    """Return a score: Elo without decimals, everything else in points of a hundred with one.
+
+    Args:
+        value: The score, or a difference of scores.
+        elo: Whether it is in Elo.
+        sign: Whether a positive figure gets a plus.
+    """
+    return decimals(value, 0, sign) if elo else decimals(100 * value, 1, sign)
+
+
+def with_interval(value: float, low: float, high: float, elo: bool, sign: bool = False) -> str:
+    """Return a figure with its 95 % interval in brackets."""
+    return f"{written(value, elo, sign)} ({written(low, elo, sign)} to {written(high, elo, sign)})"
+
+
+def unit(elo: bool) -> str:
+    """Return what `written` counts in."""
+    return "Elo" if elo else "points"
+
+
+def is_elo(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row is in Elo, which has no ends, and not in points of a hundred."""
+    return row["benchmark"] in (ELO_BENCHMARK, PEOPLE_ELO)
+
+
+def limits(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the smallest and largest value a score of this row's metric can have."""
+    return metric_limits(row["metric"])
+
+
+def small(row: Mapping[str, Any], share: float) -> float:
+    """Return the difference that is called small: a share of the metric's range, or what it is in Elo."""
+    low, high = limits(row)
+    share = SMALL_SHARES.get(row["metric"], share)
+    return SMALL_ELO if is_elo(row) else share * (high - low)

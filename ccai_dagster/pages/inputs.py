@@ -1,7 +1,4 @@
-"""What the report is made of, as one value.
-
-[inputs] What the evaluation page is made of.
-"""
+"""What the audit report and the evaluation page are made of."""
 
 from __future__ import annotations
 

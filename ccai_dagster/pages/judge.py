@@ -1,8 +1,7 @@
-"""The chapter of the report about the feedback model: how well it was measured to judge.
+"""What was measured on the feedback model, wherever a figure rests on it.
 
-Belongs here: what follows from the figures of the calibration. Doesn't belong here: HTML, measuring.
-
-[judge] The measured worth of the feedback model, told wherever a figure rests on it.
+Belongs here: what follows from the figures of the calibration, for the audit report and the evaluation page.
+Doesn't belong here: HTML, measuring.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
-"""What the chapters of the evaluation page are made of; the template knows how to print each.
+"""The parts of which chapters consist, which templates know how to print, and what entries are filtered by.
 
-Belongs here: the parts and nothing else. Doesn't belong here: choosing or phrasing what they hold.
-
-[filters] What the report can be filtered by: the fate of an entry, its constitution, and marks.
-
-Belongs here: the marks of an entry and the choices that follow. Doesn't belong here: HTML, filtering, which the
-page's script does.
+Belongs here: the parts of the evaluation page; the marks of an entry of the report and the choices that follow.
+Doesn't belong here: choosing or phrasing what parts hold, HTML, and filtering, which the page's script does.
 """
 
 from __future__ import annotations
@@ -16,6 +12,18 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ccai_dagster.deliberation.stability import INTERVAL
+
+MARKS = {
+    "rewritten": "rewritten by moderation",
+    "merged": "merged with others",
+    "split": "split into ideas",
+    "twice": "decided by two people",
+    "anew": "decided anew",
+    "unsure": "near the cut in random draws",
+    "few": "few votes in a group",
+    "numbers": "hangs on a number",
+}
+"""What is marked on an entry, and how the page calls it."""
 
 
 @dataclass(frozen=True)
@@ -151,19 +159,6 @@ class Chapter:
     grids: Sequence[Grid] = ()
     exchanges: Sequence[Exchange] = ()
     unread: Sequence[str] = ()
-
-
-MARKS = {
-    "rewritten": "rewritten by moderation",
-    "merged": "merged with others",
-    "split": "split into ideas",
-    "twice": "decided by two people",
-    "anew": "decided anew",
-    "unsure": "near the cut in random draws",
-    "few": "few votes in a group",
-    "numbers": "hangs on a number",
-}
-"""What is marked on an entry, and how the page calls it."""
 
 
 @dataclass(frozen=True)

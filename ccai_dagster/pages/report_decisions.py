@@ -1,12 +1,7 @@
-"""The chapter of the report about what hangs on which decision.
+"""The chapters of the report about decisions: what hangs on which, which were taken twice, which were taken back.
 
-Belongs here: picking and counting what was computed about other choices. Doesn't belong here: HTML, computing it
-(`sensitivity`, `reversals`).
-
-[ledger_chapter] The chapter of the report about decisions taken twice and decisions taken back.
-
-Belongs here: who agreed with whom, and what stood in the ledgers before. Doesn't belong here: HTML, applying
-decisions.
+Belongs here: picking and counting what was computed about other choices, who agreed with whom, what stood in the
+ledgers before. Doesn't belong here: HTML, computing it (`sensitivity`, `reversals`), applying decisions.
 """
 
 from __future__ import annotations
@@ -36,6 +31,8 @@ KINDS = {
 """Kinds of decisions that were reversed, as headings, in the order in which they take effect."""
 EFFECTS = ("entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting")
 """Columns of DECISION_REVERSALS that are empty where nothing would change."""
+STATEMENT_KINDS = ("moderation", "merge", "wording", "idea")
+"""Kinds of decisions whose subjects are statements."""
 
 
 def robustness_by_principle(robustness: pl.DataFrame, arm: str) -> dict[str, str]:
@@ -174,10 +171,6 @@ def reversals_by_kind(reversals: pl.DataFrame) -> list[Reversals]:
                 )
             )
     return found
-
-
-STATEMENT_KINDS = ("moderation", "merge", "wording", "idea")
-"""Kinds of decisions whose subjects are statements."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The chapters of the report about constitutions, models, scores and how far the judge can be trusted.
+"""The chapters of the report about other constitutions, models, scores and responses.
 
-Belongs here: picking, counting and formatting what these chapters show. Doesn't belong here: HTML, the
-public's chapters.
+Belongs here: picking, counting and formatting what these chapters show. Doesn't belong here: HTML, the public's
+chapters, the feedback model (`judge`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from ccai_dagster.pages.parts import Entry
 from ccai_dagster.pages.pictures.scores import arms_of
 from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, told_values
+
+VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
+ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
+"""How the report marks prompts that nobody wrote to be read."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,15 @@ def _with_interval(row: Mapping[str, Any] | None) -> str:
     return f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])}; {counted(row['n'], 'principle')})"
 
 
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return ""
+    ends = [row["difference_low"], row["difference_high"]]
+    largest = max((abs(end) for end in ends if end is not None), default=None)
+    span = f" ({signed(ends[0], largest)} to {signed(ends[1], largest)})" if None not in ends else ""
+    return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
+
+
 def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
     """List the decisions that apply to everything: numbers, people, training, policies, sign-offs."""
     policies = [row for row in records.by_id.values() if row.counts and row.is_policy]
@@ -112,9 +125,6 @@ def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
         ("Choices that apply to no single row", policies),
         ("Sign-off", plain[2][1]),
     ]
-
-
-VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 
 
 def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
@@ -190,19 +200,6 @@ def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any
             "difference": "; ".join(filter(None, [told, _difference(row)])),
         }
     return arms_of(whole), list(measures.values())
-
-
-def _difference(row: Mapping[str, Any]) -> str:
-    if row["difference"] is None:
-        return ""
-    ends = [row["difference_low"], row["difference_high"]]
-    largest = max((abs(end) for end in ends if end is not None), default=None)
-    span = f" ({signed(ends[0], largest)} to {signed(ends[1], largest)})" if None not in ends else ""
-    return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
-
-
-ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
-"""How the report marks prompts that nobody wrote to be read."""
 
 
 def response_rows(inputs: ReportInputs) -> list[dict[str, Any]]:

@@ -1,15 +1,8 @@
-"""The chapters of the report about what the public said: statements, constitution, what waits.
+"""The chapters of the report about what the public said.
 
-Belongs here: picking and counting what these chapters show. Doesn't belong here: HTML, opinion groups, models.
-
-[opinion_chapter]
-The chapter of the report about opinion groups: what sets them apart, and how sure groups and scores are.
-
-Belongs here: picking and counting what the chapter shows. Doesn't belong here: HTML, pictures, single statements.
-
-[left_out_chapter] The chapter of the report about what was left out, and why.
-
-Belongs here: grouping statements by the reason for which they led to no principle. Doesn't belong here: HTML.
+Belongs here: picking and counting: what opinion groups have in common and what sets them apart, how sure groups and
+scores are, the constitution, what waits for a decision, what was left out and why. Doesn't belong here: HTML,
+pictures, models.
 """
 
 from __future__ import annotations
@@ -29,6 +22,25 @@ from ccai_dagster.pages.parts import Entry, StatementMarks
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.statistics.intervals import wilson_interval
+
+SELECTED_FATES = {
+    "principle": "behind principles",
+    "left out": "left out by a person",
+    "undecided": "waiting for a decision",
+}
+DRAWN = {
+    "participants": "When participants are drawn anew at random and grouped again",
+    "seed": "When the same votes are grouped with other random seeds",
+}
+"""How each kind of grouping in GROUP_STABILITY is told."""
+ASKED_NEXT = 5
+"""Statements that are named as those Polis would show most often."""
+EXPLANATIONS = {
+    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
+    "Behind each consensus stands its 90% interval.",
+    "never moderated": "Nobody decided on these, so their votes were not counted.",
+    "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
+}
 
 
 @dataclass(frozen=True)
@@ -121,13 +133,6 @@ def summary(inputs: ReportInputs) -> list[str]:
     return sentences
 
 
-SELECTED_FATES = {
-    "principle": "behind principles",
-    "left out": "left out by a person",
-    "undecided": "waiting for a decision",
-}
-
-
 @dataclass(frozen=True)
 class PrincipleCard:
     """A principle of the derived constitution with everything behind it."""
@@ -208,13 +213,6 @@ def waiting(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]
     return [sources[key] for key in undecided["statement_id"] if key in sources]
 
 
-DRAWN = {
-    "participants": "When participants are drawn anew at random and grouped again",
-    "seed": "When the same votes are grouped with other random seeds",
-}
-"""How each kind of grouping in GROUP_STABILITY is told."""
-
-
 def opinion_facts(inputs: ReportInputs) -> list[str]:
     """Say from the figures how far groups and scores can be trusted."""
     facts = [
@@ -284,10 +282,6 @@ def representatives(inputs: ReportInputs, sources: Mapping[int, Source]) -> list
     ]
 
 
-ASKED_NEXT = 5
-"""Statements that are named as those Polis would show most often."""
-
-
 def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that the public as a whole agrees or disagrees with, groups aside, and how far."""
     told = []
@@ -347,19 +341,6 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
     ]
 
 
-EXPLANATIONS = {
-    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
-    "Behind each consensus stands its 90% interval.",
-    "never moderated": "Nobody decided on these, so their votes were not counted.",
-    "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
-}
-
-
-def _order(fate: str) -> tuple[int, str]:
-    first = ("left out", "below the cut", "not scored")
-    return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)
-
-
 def _left_out_row(
     row: Mapping[str, Any], records: Records, sources: Mapping[int, Source], robustness: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -384,3 +365,8 @@ def _left_out_row(
         "worded": [(key, robustness.get(key, "")) for key in worded],
         "entry": Entry(row["fate"], marks=source.marks if source else frozenset()),
     }
+
+
+def _order(fate: str) -> tuple[int, str]:
+    first = ("left out", "below the cut", "not scored")
+    return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)

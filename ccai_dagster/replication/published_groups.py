@@ -1,16 +1,12 @@
-"""Every way of giving participants their groups that the replication compares.
-
-Belongs here: the published groups and groups computed again, each attached by id and by position. Doesn't
-belong here: how groups are computed, and which of the ways is right (`evidence`).
+"""The ways of giving participants their groups that the replication compares, and evidence for which is right.
 
 The published analysis (`ccai_data_processing.ipynb` of Huang et al. 2024, cells 10 and 31) sorts participants by
 id, groups them, and writes the groups into a table that is in another order. To attach a list of groups *by
 position* is to do the same; to attach it *by id* is to give each group to the participant it was computed for.
 
-[evidence] Evidence for how the published groups were attached: do they fit the votes, and do they fit Polis's own?
-
-Belongs here: agreement with the groups that Polis exported, and a permutation test of votes against groups.
-Doesn't belong here: consensus scores and what follows from them.
+Belongs here: the published groups and groups computed again, each attached both ways; their agreement with the groups
+that Polis exported; a permutation test of votes against groups. Doesn't belong here: how groups are computed, consensus
+scores and what follows from them (`scores`).
 """
 
 from __future__ import annotations
@@ -30,9 +26,10 @@ PUBLISHED_PROCEDURE = Procedure(
     name="paper", imputation="zero", number_of_groups=None, smoothing="none", aggregation="product", seed=0
 )
 """As the published notebook computes, whatever the ledgers of the folder say now."""
-
 BY_POSITION = "published by position"
 BY_ID = "published by id"
+AT_ONCE = 200
+"""Shuffles held in memory together."""
 
 
 def published_votes(published: Published, raw_votes: pl.DataFrame) -> VoteMatrix:
@@ -52,31 +49,6 @@ def published_votes(published: Published, raw_votes: pl.DataFrame) -> VoteMatrix
         pl.col("participant_id").is_in(people.to_list()) & pl.col("statement_id").is_in(statements.to_list())
     )
     return vote_matrix(chosen, people, statements)
-
-
-def by_id(labels: np.ndarray) -> np.ndarray:
-    """Attach a list of groups by id: the n-th belongs to the n-th participant in ascending order of id.
-
-    Args:
-        labels: Shape (participants,).
-
-    Returns:
-        Group of each participant, in ascending order of id: the list as it is.
-    """
-    return labels
-
-
-def by_position(labels: np.ndarray, file_order: np.ndarray) -> np.ndarray:
-    """Attach a list of groups by position: the n-th goes to whoever stands in the n-th row of the file.
-
-    Args:
-        labels: Shape (participants,).
-        file_order: Shape (participants,), participant ids in the order of the file.
-
-    Returns:
-        Group of each participant, in ascending order of id.
-    """
-    return labels[np.argsort(file_order, kind="stable")]
 
 
 @one_thread()
@@ -111,41 +83,6 @@ def replicated_groups(
     return pl.concat(tables)
 
 
-def labels_of(replicated: pl.DataFrame, matrix: VoteMatrix) -> dict[str, np.ndarray]:
-    """Return the group of each participant in the order of the matrix, by labelling, joined by id.
-
-    Args:
-        replicated: REPLICATED_GROUPS.
-        matrix: The votes.
-    """
-    order = pl.DataFrame({"participant_id": matrix.participant_ids})
-    return {
-        str(name): order.join(part, on="participant_id", how="left", validate="1:1", maintain_order="left")[
-            "group_id"
-        ].to_numpy()
-        for (name,), part in replicated.group_by("labelling", maintain_order=True)
-    }
-
-
-def kinds_of(replicated: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a labelling: name, origin, attached, seed, number of groups by silhouette."""
-    columns = ("labelling", "origin", "attached", "seed", "automatic_groups")
-    return replicated.select(columns).unique(maintain_order=True)
-
-
-def _recomputed(matrix: VoteMatrix, seed: int, wanted: int) -> tuple[np.ndarray, int]:
-    procedure = replace(PUBLISHED_PROCEDURE, seed=seed)
-    chosen = group_participants(matrix, procedure)
-    automatic = _number(chosen)
-    if automatic != wanted:
-        chosen = group_participants(matrix, replace(procedure, number_of_groups=wanted))
-    return chosen.labels, automatic
-
-
-def _number(grouping: Grouping) -> int:
-    return len(set(grouping.labels.tolist()))
-
-
 def _table(
     matrix: VoteMatrix,
     labelling: str,
@@ -169,8 +106,122 @@ def _table(
     )
 
 
-AT_ONCE = 200
-"""Shuffles held in memory together."""
+def _recomputed(matrix: VoteMatrix, seed: int, wanted: int) -> tuple[np.ndarray, int]:
+    procedure = replace(PUBLISHED_PROCEDURE, seed=seed)
+    chosen = group_participants(matrix, procedure)
+    automatic = _number(chosen)
+    if automatic != wanted:
+        chosen = group_participants(matrix, replace(procedure, number_of_groups=wanted))
+    return chosen.labels, automatic
+
+
+def _number(grouping: Grouping) -> int:
+    return len(set(grouping.labels.tolist()))
+
+
+def alignment_evidence(
+    published: Published,
+    matrix: VoteMatrix,
+    replicated: pl.DataFrame,
+    raw_participants: pl.DataFrame,
+    permutations: int,
+    seed: int,
+) -> pl.DataFrame:
+    """Return the table `alignment_evidence`, one row a labelling.
+
+    Groups are only shuffled for the published labels. Groups that were just computed from these votes fit them
+    by construction, so that a test against chance would say nothing.
+
+    Args:
+        published: The published results.
+        matrix: The votes.
+        replicated: REPLICATED_GROUPS.
+        raw_participants: With the group that Polis assigned.
+        permutations: Number of shuffles.
+        seed: Of the shuffles.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    polis = _polis_groups(matrix, raw_participants)
+    known = polis >= 0
+    displaced = int((published.participant_ids != matrix.participant_ids).sum())
+    shuffled = shuffled_chi_squares(matrix, published.labels, permutations, seed)
+    labels = labels_of(replicated, matrix)
+    rows = []
+    for kind in kinds_of(replicated).to_dicts():
+        own = labels[kind["labelling"]]
+        observed = float(chi_square(matrix, own[None, :])[0])
+        tested = kind["origin"] == "published"
+        as_large = int(((shuffled > observed) | np.isclose(shuffled, observed)).sum())
+        rows.append(
+            {
+                **kind,
+                "group_sizes": np.bincount(own).tolist(),
+                "n_displaced": displaced if kind["attached"] == "position" else 0,
+                "n_compared": int(known.sum()),
+                "n_agreeing": agreeing(own[known], polis[known]) if known.any() else 0,
+                "adjusted_rand": float(adjusted_rand_score(own[known], polis[known])) if known.any() else None,
+                "chi_square": observed,
+                "shuffled": shuffled.tolist() if tested else None,
+                "n_as_large": as_large if tested else None,
+                "p_value": (as_large + 1) / (permutations + 1) if tested else None,
+            }
+        )
+    return ALIGNMENT_EVIDENCE.build(rows)
+
+
+def _polis_groups(matrix: VoteMatrix, raw_participants: pl.DataFrame) -> np.ndarray:
+    """Group that Polis assigned, in the order of the matrix; -1 where it assigned none."""
+    order = pl.DataFrame({"participant_id": matrix.participant_ids})
+    joined = order.join(raw_participants, on="participant_id", how="left", maintain_order="left")
+    return joined["polis_group"].fill_null(-1).to_numpy()
+
+
+def by_id(labels: np.ndarray) -> np.ndarray:
+    """Attach a list of groups by id: the n-th belongs to the n-th participant in ascending order of id.
+
+    Args:
+        labels: Shape (participants,).
+
+    Returns:
+        Group of each participant, in ascending order of id: the list as it is.
+    """
+    return labels
+
+
+def by_position(labels: np.ndarray, file_order: np.ndarray) -> np.ndarray:
+    """Attach a list of groups by position: the n-th goes to whoever stands in the n-th row of the file.
+
+    Args:
+        labels: Shape (participants,).
+        file_order: Shape (participants,), participant ids in the order of the file.
+
+    Returns:
+        Group of each participant, in ascending order of id.
+    """
+    return labels[np.argsort(file_order, kind="stable")]
+
+
+def labels_of(replicated: pl.DataFrame, matrix: VoteMatrix) -> dict[str, np.ndarray]:
+    """Return the group of each participant in the order of the matrix, by labelling, joined by id.
+
+    Args:
+        replicated: REPLICATED_GROUPS.
+        matrix: The votes.
+    """
+    order = pl.DataFrame({"participant_id": matrix.participant_ids})
+    return {
+        str(name): order.join(part, on="participant_id", how="left", validate="1:1", maintain_order="left")[
+            "group_id"
+        ].to_numpy()
+        for (name,), part in replicated.group_by("labelling", maintain_order=True)
+    }
+
+
+def kinds_of(replicated: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a labelling: name, origin, attached, seed, number of groups by silhouette."""
+    columns = ("labelling", "origin", "attached", "seed", "automatic_groups")
+    return replicated.select(columns).unique(maintain_order=True)
 
 
 def chi_square(matrix: VoteMatrix, labels: np.ndarray) -> np.ndarray:
@@ -236,61 +287,3 @@ def agreeing(labels: np.ndarray, other: np.ndarray) -> int:
     np.add.at(table, (labels, other), 1)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return int(table[rows, columns].sum())
-
-
-def alignment_evidence(
-    published: Published,
-    matrix: VoteMatrix,
-    replicated: pl.DataFrame,
-    raw_participants: pl.DataFrame,
-    permutations: int,
-    seed: int,
-) -> pl.DataFrame:
-    """Return the table `alignment_evidence`, one row a labelling.
-
-    Groups are only shuffled for the published labels. Groups that were just computed from these votes fit them
-    by construction, so that a test against chance would say nothing.
-
-    Args:
-        published: The published results.
-        matrix: The votes.
-        replicated: REPLICATED_GROUPS.
-        raw_participants: With the group that Polis assigned.
-        permutations: Number of shuffles.
-        seed: Of the shuffles.
-    """
-    from sklearn.metrics import adjusted_rand_score
-
-    polis = _polis_groups(matrix, raw_participants)
-    known = polis >= 0
-    displaced = int((published.participant_ids != matrix.participant_ids).sum())
-    shuffled = shuffled_chi_squares(matrix, published.labels, permutations, seed)
-    labels = labels_of(replicated, matrix)
-    rows = []
-    for kind in kinds_of(replicated).to_dicts():
-        own = labels[kind["labelling"]]
-        observed = float(chi_square(matrix, own[None, :])[0])
-        tested = kind["origin"] == "published"
-        as_large = int(((shuffled > observed) | np.isclose(shuffled, observed)).sum())
-        rows.append(
-            {
-                **kind,
-                "group_sizes": np.bincount(own).tolist(),
-                "n_displaced": displaced if kind["attached"] == "position" else 0,
-                "n_compared": int(known.sum()),
-                "n_agreeing": agreeing(own[known], polis[known]) if known.any() else 0,
-                "adjusted_rand": float(adjusted_rand_score(own[known], polis[known])) if known.any() else None,
-                "chi_square": observed,
-                "shuffled": shuffled.tolist() if tested else None,
-                "n_as_large": as_large if tested else None,
-                "p_value": (as_large + 1) / (permutations + 1) if tested else None,
-            }
-        )
-    return ALIGNMENT_EVIDENCE.build(rows)
-
-
-def _polis_groups(matrix: VoteMatrix, raw_participants: pl.DataFrame) -> np.ndarray:
-    """Group that Polis assigned, in the order of the matrix; -1 where it assigned none."""
-    order = pl.DataFrame({"participant_id": matrix.participant_ids})
-    joined = order.join(raw_participants, on="participant_id", how="left", maintain_order="left")
-    return joined["polis_group"].fill_null(-1).to_numpy()

@@ -1,12 +1,8 @@
-"""Consensus under every labelling, and what the correction does to each statement.
-
-Belongs here: scores, and who crosses the published threshold. Doesn't belong here: principles and figures.
-
-[principles] What the correction does to the published principles.
+"""Consensus under every labelling, and what the correction does to each statement and published principle.
 
 A principle stands as long as one of its sources reaches the published threshold: merging had joined statements
-that each reached it. Which further statements would have come in is told in `scores`; how they would have been
-worded nobody knows.
+that each reached it. Which further statements would have come in is in `replicated_statements`; how they would have
+been worded nobody knows.
 """
 
 from __future__ import annotations
@@ -116,6 +112,17 @@ def replicated_statements(
     )
 
 
+def _of(scores: pl.DataFrame, labelling: str) -> dict[int, dict[str, Any]]:
+    part = scores.filter(pl.col("labelling") == labelling)
+    return {row["statement_id"]: row for row in part.iter_rows(named=True)}
+
+
+def _crossing(before: bool, after: bool) -> str:
+    if before:
+        return "stays above" if after else "falls below"
+    return "rises above" if after else "stays below"
+
+
 def gac_intervals(matrix: VoteMatrix, labels: np.ndarray, bootstraps: int, seed: int) -> np.ndarray:
     """Return the 90 % bootstrap interval of every statement's consensus, with the groups held as they are.
 
@@ -141,17 +148,6 @@ def gac_intervals(matrix: VoteMatrix, labels: np.ndarray, bootstraps: int, seed:
         votes, agreeing = times @ cast[labels == group], times @ agree[labels == group]
         consensus *= np.divide(agreeing, votes, out=np.zeros_like(votes), where=votes > 0)
     return np.quantile(consensus, INTERVAL, axis=0)
-
-
-def _of(scores: pl.DataFrame, labelling: str) -> dict[int, dict[str, Any]]:
-    part = scores.filter(pl.col("labelling") == labelling)
-    return {row["statement_id"]: row for row in part.iter_rows(named=True)}
-
-
-def _crossing(before: bool, after: bool) -> str:
-    if before:
-        return "stays above" if after else "falls below"
-    return "rises above" if after else "stays below"
 
 
 def sources_of(constitution: pl.DataFrame, statement_ids: set[int]) -> dict[str, list[int]]:
