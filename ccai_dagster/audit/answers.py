@@ -42,7 +42,7 @@ DELIBERATED = (
 JUDGED = ("principle_id", "probability_a")
 KEPT = ("arm", "constitution_arm", "principle_id", "prompt_id", "probability")
 SHOWN = 12
-"""Subjects told one by one; the others are counted, and all are in the facts."""
+"""Subjects described one by one; the others are counted, and all are in the facts."""
 ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
 SHORTEST_PREFIX = 4
 """Characters of a digest or run id that name it."""
@@ -59,7 +59,6 @@ def answers(asked: str, evidence: Evidence) -> list[Explanation]:
     Args:
         asked: An id, with or without its kind before it, as `17` or `statement:17`; of models and runs the
             first characters suffice.
-        evidence: What answers rest on.
 
     Returns:
         One answer; of a principle's bare id, one for each arm that has such a principle.
@@ -71,7 +70,7 @@ def answers(asked: str, evidence: Evidence) -> list[Explanation]:
     principles = [name for kind, name in found if kind == "principle"]
     if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
         decided = [name for kind, name in found if kind == "decision"]
-        return [_beside(_ANSWERS["principle"](name, evidence), decided) for name in principles]
+        return [_with_note_on_decisions(_ANSWERS["principle"](name, evidence), decided) for name in principles]
     if len(found) > 1:
         raise ConsultationError(
             f"{asked!r} may mean any of these: {', '.join(f'{kind}:{name}' for kind, name in found[:SUGGESTED])}"
@@ -125,7 +124,7 @@ def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evid
     return said + hint + empty
 
 
-def _beside(answer: Explanation, decided: list[str]) -> Explanation:
+def _with_note_on_decisions(answer: Explanation, decided: list[str]) -> Explanation:
     """Point to a decision that only happens to have the same id as a principle."""
     touched = {each.decision_id for each in answer.decisions}
     notes = [f"decision:{name} is something else; ask for it by this name." for name in decided if name not in touched]
@@ -135,7 +134,7 @@ def _beside(answer: Explanation, decided: list[str]) -> Explanation:
 def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, object]]:
     """Return the rows of the decision trail for these subjects, `statement:ID` or `principle:ARM/ID`.
 
-    Training need not have happened: labels and adherence are then not told.
+    Training need not have happened: the rows then lack labels and adherence.
 
     Raises:
         ConsultationError: The constitution was not made yet, or a table is damaged.
@@ -150,18 +149,18 @@ def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, obje
         selected_statements=evidence.table("selected_statements"),
         constitutions={arm: evidence.table(f"{arm}/constitution") for arm in evidence.arms},
         ledgers=evidence.ledgers,
-        preference_pairs=_made(pairs),
-        adherence=_made(adherence),
+        preference_pairs=_without_missing(pairs),
+        adherence=_without_missing(adherence),
         only=subjects,
     ).to_dicts()
 
 
-def _made(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
+def _without_missing(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
     return {name: table for name, table in tables.items() if table is not None}
 
 
 def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
-    """Tell a statement's way from submission to constitution."""
+    """Describe a statement's way from submission to constitution."""
     (row,) = trail_of([f"statement:{statement_id}"], evidence)
     keys = [*DELIBERATED, *(f"{arm}/constitution" for arm in evidence.arms)]
     return _answer(row, keys, evidence)
@@ -183,7 +182,7 @@ def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> 
 
 
 def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explanation:
-    """Tell where a principle comes from and what was done with it."""
+    """Say where a principle comes from and what was done with it."""
     (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
     names = (
         "constitution",
@@ -199,18 +198,18 @@ def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explana
 
 
 def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
-    """Tell what was decided, and what followed."""
+    """Say what was decided, and what followed."""
     records = evidence.records
     record = records.by_id[decision_id]
     earlier, later = records.chain(record), records.replacing(record)
-    story = [_what(record)]
+    story = [_sentence(record)]
     if record.policy_ref:
         story.append(f"By the rule {record.policy_ref}.")
     if record.suggested_by:
         story.append(f"Proposed by {record.suggested_by}; decided by {record.decided_by}.")
     story.append(record.because)
-    story += [f"It replaces {_what(each)} {each.because}" for each in earlier]
-    story += [f"It no longer counts: it was replaced. {_what(each)} {each.because}" for each in later]
+    story += [f"It replaces {_sentence(each)} {each.because}" for each in earlier]
+    story += [f"It no longer counts: it was replaced. {_sentence(each)} {each.because}" for each in later]
     if record.is_policy:
         story.append("It is a choice on record for the whole process; it is applied to no single row.")
     followed, facts = _followed(record, evidence)
@@ -232,7 +231,7 @@ def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
     )
 
 
-def _what(record: Record) -> str:
+def _sentence(record: Record) -> str:
     subjects = listed(record.subject_ids[:SHOWN])
     more = f" and {len(record.subject_ids) - SHOWN} more" if len(record.subject_ids) > SHOWN else ""
     return (
@@ -242,7 +241,7 @@ def _what(record: Record) -> str:
 
 
 def _followed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
-    """What came of it, as far as the tables tell; before the first run they tell nothing."""
+    """What came of it, as far as the tables say; before the first run there are none."""
     if record.is_policy or not record.counts:
         return [], {}
     try:
@@ -306,7 +305,7 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
 
 
 def _users(record: Record, evidence: Evidence) -> list[str]:
-    """The assets that were made from the ledger this row stands in."""
+    """The assets that were made from the ledger that has this row."""
     if evidence.manifest is None:
         return []
     source = f"{record.kind}_ledger"

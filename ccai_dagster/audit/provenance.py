@@ -30,7 +30,7 @@ Reference = tuple[str, str]
 def provenance_of(
     manifest: Manifest, ledgers: Mapping[str, pl.DataFrame], software: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Tell of every asset from what, by which run and by which decisions it was made.
+    """Describe from what every asset was made, by which run and by which decisions it was made.
 
     Args:
         manifest: What was made and observed, by which run.
@@ -66,8 +66,8 @@ def provenance_of(
 def _add_runs(document: ProvDocument, manifest: Manifest) -> None:
     for run_id, run in manifest.runs.items():
         name = activity_name(f"dagster_run/{run_id}")
-        told = attributes(f"Dagster run {run_id}", NAMESPACE["dagster_run"], {"status": run.status})
-        document.activity(name, run.started_at, run.ended_at, told)
+        known = attributes(f"Dagster run {run_id}", NAMESPACE["dagster_run"], {"status": run.status})
+        document.activity(name, run.started_at, run.ended_at, known)
         document.wasAssociatedWith(name, agent_name("dagster"))
     tracked: dict[str, list[str]] = {}
     for asset, made in manifest.materializations.items():
@@ -88,12 +88,12 @@ def _add_starter(document: ProvDocument, manifest: Manifest, activity: str, made
 
 
 def _add_materialization(document: ProvDocument, manifest: Manifest, asset: str, made: Materialization) -> None:
-    told: dict[str, Value] = {"made_at": made.made_at}
+    known: dict[str, Value] = {"made_at": made.made_at}
     if file := manifest.files.get(f"{TABLES}/{asset}.parquet"):
-        told |= {"file": f"{TABLES}/{asset}.parquet", "sha256": file.sha256, "bytes": file.n_bytes}
+        known |= {"file": f"{TABLES}/{asset}.parquet", "sha256": file.sha256, "bytes": file.n_bytes}
     entity, activity = (asset, made.data_version), f"materialization/{made.dagster_run}/{asset}"
     version, name = entity_name(entity), activity_name(activity)
-    _add_version(document, entity, asset, told)
+    _add_version(document, entity, asset, known)
     label = attributes(f"materialization of {asset}", NAMESPACE["materialization"])
     document.activity(name, endTime=made.made_at, other_attributes=label)
     document.wasGeneratedBy(version, name, made.made_at)
@@ -112,12 +112,12 @@ def _add_version(
     document: ProvDocument,
     reference: Reference,
     label: str,
-    told: Mapping[str, Value] | None = None,
+    known: Mapping[str, Value] | None = None,
     collection: bool = False,
 ) -> None:
     asset, version = reference
     kind = PROV["Collection"] if collection else None
-    own = {"asset": asset, "version": version, **(told or {})}
+    own = {"asset": asset, "version": version, **(known or {})}
     document.entity(entity_name(reference), attributes(label, kind, own))
 
 
@@ -129,8 +129,8 @@ def _add_observations(document: ProvDocument, manifest: Manifest, ledgers: Mappi
         rows = []
         if versions.get(asset) == seen.data_version:
             rows = ledgers[asset.removesuffix("_ledger")].to_dicts()
-        told: dict[str, Value] = {"observed_at": seen.observed_at, "observation": seen.number}
-        _add_version(document, entity, asset, told, collection=bool(rows))
+        known: dict[str, Value] = {"observed_at": seen.observed_at, "observation": seen.number}
+        _add_version(document, entity, asset, known, collection=bool(rows))
         for row in rows:
             document.hadMember(entity_name(entity), entity_name(_row(row)))
 
@@ -147,8 +147,8 @@ def _add_decisions(document: ProvDocument, ledgers: Mapping[str, pl.DataFrame]) 
         key = row["decision_id"]
         entity, name = by_id[key], activity_name(f"decision/{key}")
         when = row["decided_at"] if "T" in row["decided_at"] else None
-        told = {**row, "subject_ids": " ".join(row["subject_ids"])}
-        label = attributes(f"{row['kind']} decision {key}", NAMESPACE["decision"], told)
+        known = {**row, "subject_ids": " ".join(row["subject_ids"])}
+        label = attributes(f"{row['kind']} decision {key}", NAMESPACE["decision"], known)
         _add_version(document, _row(row), f"the decision {key}")
         document.activity(name, endTime=when, other_attributes=label)
         document.wasGeneratedBy(entity, name, when)
@@ -200,8 +200,8 @@ def agent_name(agent: str) -> QualifiedName:
 
 
 def attributes(
-    label: str, kind: QualifiedName | None = None, told: Mapping[str, Value | None] | None = None
+    label: str, kind: QualifiedName | None = None, known: Mapping[str, Value | None] | None = None
 ) -> list[tuple[str | QualifiedName, Any]]:
     """Return what a record says beside its name: a label for people, its type, and whatever else is known."""
-    own = [(NAMESPACE[name], value) for name, value in sorted((told or {}).items()) if value is not None]
+    own = [(NAMESPACE[name], value) for name, value in sorted((known or {}).items()) if value is not None]
     return [("prov:label", label), *([("prov:type", kind)] if kind else []), *own]

@@ -26,7 +26,7 @@ from ccai_dagster.pages import evaluation_adherence, evaluation_scores
 from ccai_dagster.pages.forests import Figure, ShownComparison, comparisons, elo_comparisons, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.judge import judge_worth
-from ccai_dagster.pages.parts import Chapter, Exchange, ShownResponse
+from ccai_dagster.pages.parts import Chapter, ShownExchange, ShownResponse
 from ccai_dagster.pages.rendering import render
 from ccai_dagster.statistics.intervals import wilson_interval
 
@@ -63,11 +63,11 @@ def render_evaluation(inputs: EvaluationInputs) -> str:
 def _arms(inputs: EvaluationInputs) -> list[tuple[str, str]]:
     """Name every model and what it is."""
     names = sorted({BASE, *inputs.arms}, key=inputs.place)
-    told = {BASE: UNTRAINED} | {
+    descriptions = {BASE: UNTRAINED} | {
         arm: f"{text} (the baseline, which the others are compared with)" if arm == inputs.baseline else text
         for arm, text in inputs.arms.items()
     }
-    return [(name, told[name]) for name in names]
+    return [(name, descriptions[name]) for name in names]
 
 
 def chapters(inputs: EvaluationInputs) -> list[Chapter]:
@@ -90,7 +90,7 @@ class InShort:
         lead: How many comparisons there are and what became of them.
         differ: One sentence for each difference.
         alike: One for each comparison without a difference worth speaking of.
-        unclear: One for each of which nothing can be told.
+        unclear: One for each comparison that is inconclusive.
     """
 
     lead: str
@@ -104,7 +104,6 @@ def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
 
     Args:
         scores: EVAL_SCORES.
-        elo_differences: ELO_DIFFERENCES.
     """
     whole = scores.filter((pl.col("category") == ALL) | (pl.col("benchmark") == ADHERENCE_SCORES))
     columns = ["judge_at_chance", "benchmark", "metric", "category", "arm", "compared_with"]
@@ -116,7 +115,7 @@ def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
     alike = [one for one in found if one.verdict == "alike"]
     unclear = _largest_first([one for one in found if one.verdict == "unclear"])
     lead = _lead(found, len(differ), len(alike), len(unclear))
-    return InShort(lead, _told(differ), _told(alike), _told(unclear))
+    return InShort(lead, *([one.sentence for one in part] for part in (differ, alike, unclear)))
 
 
 def _largest_first(found: Sequence[ShownComparison]) -> list[ShownComparison]:
@@ -138,10 +137,6 @@ def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: in
         f"{counted(len(found), 'comparison')} of two models by one score. A difference: {differ}. None worth speaking "
         f"of: {alike}. Cannot be told: {unclear}.{chance}"
     )
-
-
-def _told(found: Sequence[ShownComparison]) -> list[str]:
-    return [one.sentence for one in found]
 
 
 def overlap_chapter(inputs: EvaluationInputs) -> Chapter | None:
@@ -190,22 +185,22 @@ def _alone(inputs: EvaluationInputs) -> list[str]:
     shared = pl.coalesce("shared_by_tags", "shared")
     beside = (pl.col("arm") == inputs.baseline) | (pl.col("other_arm") == inputs.baseline)
     rows = inputs.constitution_overlap.filter(beside & ~shared)
-    told = []
+    sentences = []
     for (arm, other), own in rows.sort("arm", "other_arm").group_by(["arm", "other_arm"], maintain_order=True):
         names = ", ".join(sorted(own["principle_id"], key=natural))
-        told.append(f"In “{arm}” and not in “{other}”: {names}.")
-    return told
+        sentences.append(f"In “{arm}” and not in “{other}”: {names}.")
+    return sentences
 
 
 def _shares(comparison: pl.DataFrame) -> list[Figure]:
-    """Shares in the order of `MEASURES`; what a constitution says of itself is told once, whatever it stands beside."""
-    figures, told = [], set()
+    """Shares in the order of `MEASURES`; what a constitution says of itself is there once."""
+    figures, shown = [], set()
     shares = comparison.filter(pl.col("measure") != AGREEMENT).sort("arm", "other_arm").to_dicts()
     for row in sorted(shares, key=lambda row: MEASURES.index(row["measure"])):
         name = NAMES.get(row["measure"])
         label = f"{name} “{row['other_arm']}”" if name else f"It {row['measure']}"
-        if (label, row["arm"]) not in told:
-            told.add((label, row["arm"]))
+        if (label, row["arm"]) not in shown:
+            shown.add((label, row["arm"]))
             n, ends = counted(row["n"], "principle"), (100 * row[key] for key in ("value", "low", "high"))
             figures.append(Figure(label, row["arm"], n, *ends))
     return figures
@@ -230,7 +225,7 @@ def responses_chapter(inputs: EvaluationInputs) -> Chapter | None:
     )
 
 
-def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> list[Exchange]:
+def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> list[ShownExchange]:
     prompts = {row["prompt_id"]: row for row in inputs.qualitative_prompts.to_dicts()}
     by_prompt: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
@@ -242,7 +237,7 @@ def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> l
         same = len({row["response"] for row in by_arm.values()}) == 1
         rank = 0 if len(refusing) > 1 else 2 if same else 1
         prompt = next(iter(by_arm.values()))["prompt"]
-        exchange = Exchange(prompt, _kind(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
+        exchange = ShownExchange(prompt, _kind(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
         found.append(((rank, natural(prompt_id)), exchange))
     return [exchange for _, exchange in sorted(found, key=lambda each: each[0])]
 
@@ -293,14 +288,16 @@ def _kind(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
     return f"{origin} a principle that only one of the constitutions compared has: {principles}"
 
 
-def _findings(rows: Sequence[Mapping[str, Any]], exchanges: Sequence[Exchange], inputs: EvaluationInputs) -> list[str]:
-    told = []
+def _findings(
+    rows: Sequence[Mapping[str, Any]], exchanges: Sequence[ShownExchange], inputs: EvaluationInputs
+) -> list[str]:
+    refusals = []
     for arm in sorted({row["arm"] for row in rows}, key=inputs.place):
         refused = [row["refused"] for row in rows if row["arm"] == arm]
         low, high = wilson_interval(sum(refused), len(refused))
-        told.append(f"“{arm}” refuses {sum(refused)} of {len(refused)} ({low:.0%} to {high:.0%})")
+        refusals.append(f"“{arm}” refuses {sum(refused)} of {len(refused)} ({low:.0%} to {high:.0%})")
     same = sum(exchange.differing == DIFFERING[2] for exchange in exchanges)
     return [
-        f"Of the prompts below, {listed(told)}, with 95% intervals; prompts that people chose stand for no others.",
+        f"Of the prompts below, {listed(refusals)}, with 95% intervals; prompts that people chose stand for no others.",
         f"To {same} of {counted(len(exchanges), 'prompt')} all models answer the same, word for word.",
     ]

@@ -37,7 +37,7 @@ from ccai_dagster.pages.parts import Chapter, Forest, Grid, GridCell
 from ccai_dagster.statistics.paired import LEVEL
 
 NAMES_CATEGORY = "(names)"
-"""Ends the categories of items that name persons, which are told apart from those that describe them."""
+"""Ends the categories of items that name persons, which are kept apart from those that describe them."""
 _SIGNED = pl.col("metric").str.starts_with("bias_")
 """Scores that can be negative have a line of their own."""
 

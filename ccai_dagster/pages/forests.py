@@ -1,7 +1,7 @@
 """Scores as points with intervals on a common line, and what each comparison of two models shows.
 
 Belongs here: the line and the places on it; the verdict on a row of scores (a difference, none worth speaking of,
-or nothing that can be told) and its sentence; what a score is called and how it is printed wherever it is shown.
+or inconclusive) and its sentence; what a score is called and how it is printed wherever it is shown.
 Doesn't belong here: which rows a chapter shows; intervals and tests, which come with the row.
 """
 
@@ -71,9 +71,9 @@ class ShownComparison:
 def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
     """Return every comparison in a table of scores, in the order of its rows.
 
-    A difference is told where its interval leaves out zero and, if it was tested, the corrected p value is
+    There is a difference where its interval leaves out zero and, if it was tested, the corrected p value is
     at most 5 %. There is none worth speaking of where the whole interval lies within 5 % of the metric's range,
-    or within 35 Elo. Everything else cannot be told.
+    or within 35 Elo. Everything else is inconclusive.
 
     Args:
         scores: EVAL_SCORES; Elo is compared in a table of its own.
@@ -102,14 +102,14 @@ def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, floa
     if verdict in ("higher", "lower"):
         size = written(abs(ends[0]), elo)
         return f"{what} is {verdict} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"
-    told = f"{what}: {arm} against “{other}” {written(ends[0], elo, True)} {unit(elo)} ({span})"
+    text = f"{what}: {arm} against “{other}” {written(ends[0], elo, True)} {unit(elo)} ({span})"
     if verdict == "alike":
-        return f"{told}, so less than {written(small(row, SMALL_SHARE), elo)} either way.{marked}"
-    return f"{told}.{_reach(row, ends)}{marked}"
+        return f"{text}, so less than {written(small(row, SMALL_SHARE), elo)} either way.{marked}"
+    return f"{text}.{_reach(row, ends)}{marked}"
 
 
 def _reach(row: Mapping[str, Any], ends: tuple[float, float, float]) -> str:
-    """Say why nothing can be told: the correction for many comparisons, or too little to go by."""
+    """Say why it is inconclusive: the correction for many comparisons, or too little to go by."""
     if ends[1] > 0 or ends[2] < 0:
         return " Alone it would stand out; among so many comparisons, chance brings that about too easily."
     if row["smallest_detectable"] is None:
@@ -163,10 +163,8 @@ def score_forest(caption: str, scores: pl.DataFrame, label: Label) -> Forest:
     """Show scores with their intervals.
 
     Args:
-        caption: What is shown.
         scores: Rows of EVAL_SCORES in the order to show them; a score that is there for several comparisons is
             shown once, one without a usable answer is left out.
-        label: What a row is called.
     """
     key = ["arm", "benchmark", "metric", "category"]
     rows = scores.drop_nulls("value").unique(key, keep="first", maintain_order=True).to_dicts()
@@ -188,13 +186,13 @@ def _row(
     elo: bool,
     verdict: str,
     ends: tuple[float, float],
-    told: str = "",
+    printed: str = "",
 ) -> ForestRow:
     value, low, high = figures
     counts = counted(n, "comparison" if elo else "item")
-    told = told or with_interval(value, low, high, elo)
+    printed = printed or with_interval(value, low, high, elo)
     places = [_place(each, ends) for each in (value, low, high)]
-    return ForestRow(label, arm, counts, told, verdict, *places)
+    return ForestRow(label, arm, counts, printed, verdict, *places)
 
 
 def _place(value: float, ends: tuple[float, float]) -> float:
@@ -214,9 +212,7 @@ def difference_forest(caption: str, found: Sequence[ShownComparison], label: Lab
     """Show differences of two models with their intervals, zero in the middle.
 
     Args:
-        caption: What is shown.
         found: Comparisons in the order to show them, all in Elo or none.
-        label: What the row of a comparison is called.
     """
     elo = any(is_elo(one.row) for one in found)
     reach = _round_up(max((max(abs(one.low), abs(one.high)) for one in found), default=1.0))
@@ -248,10 +244,8 @@ def plain_forest(caption: str, figures: Sequence[Figure], ends: tuple[float, flo
     """Show any figures with their intervals.
 
     Args:
-        caption: What is shown.
         figures: In the order to show them.
         ends: Values at the ends of the line; None for zero in the middle and as far as intervals reach.
-        digits: Decimals printed.
     """
     signed = ends is None
     reach = _round_up(max((max(abs(one.low), abs(one.high)) for one in figures), default=1.0))
@@ -314,7 +308,7 @@ def unit(elo: bool) -> str:
 
 
 def is_elo(row: Mapping[str, Any]) -> bool:
-    """Tell whether a row is in Elo, which has no ends, and not in points of a hundred."""
+    """Return whether a row is in Elo, which has no ends, and not in points of a hundred."""
     return row["benchmark"] in (ELO_BENCHMARK, PEOPLE_ELO)
 
 

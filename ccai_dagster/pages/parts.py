@@ -23,7 +23,7 @@ MARKS = {
     "few": "few votes in a group",
     "numbers": "hangs on a number",
 }
-"""What is marked on an entry, and how the page calls it."""
+"""What is marked on an entry, and what the page calls it."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class ShownResponse:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ShownExchange:
     """One prompt with the responses of all models, side by side."""
 
     prompt: str
@@ -140,7 +140,7 @@ class Chapter:
         anchor: Its name in addresses.
         title: Its heading.
         paragraphs: What is measured and how to read it.
-        judged: Whether figures in it rest on the feedback model, whose worth is then told first.
+        judged: Whether figures in it rest on the feedback model, whose measured worth then comes first.
         findings: What the figures show, in sentences.
         forests: Figures with intervals.
         folds: More of them that unfold on request, with what each fold is called.
@@ -157,7 +157,7 @@ class Chapter:
     forests: Sequence[Forest] = ()
     folds: Sequence[tuple[str, Sequence[Forest]]] = ()
     grids: Sequence[Grid] = ()
-    exchanges: Sequence[Exchange] = ()
+    exchanges: Sequence[ShownExchange] = ()
     unread: Sequence[str] = ()
 
 

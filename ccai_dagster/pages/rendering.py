@@ -21,7 +21,6 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
     """Render a page.
 
     Args:
-        template: Name of the page's template.
         shared: What macros may use as well; they don't see `values`.
         values: What the template shows. All of it is escaped, wherever it comes from.
 

@@ -31,9 +31,6 @@ UNDECIDED = "undecided"
 def render_report(inputs: ReportInputs) -> str:
     """Render the report.
 
-    Args:
-        inputs: Finished tables.
-
     Returns:
         A self-contained HTML document: no address outside itself, styles and one script inline, pictures as
         data. Its content security policy lets no other script run. The same tables give the same text.
@@ -45,7 +42,6 @@ def render_page(inputs: ReportInputs, pictures: Mapping[str, Picture]) -> str:
     """Render the report with pictures that are drawn already.
 
     Args:
-        inputs: Finished tables.
         pictures: As `draw_pictures` returns them.
     """
     consequences = report_decisions.consequences
@@ -133,11 +129,7 @@ def _subjects(records: Records, kind: str) -> frozenset[int]:
 
 
 def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
-    """Draw the pictures of the report, by the name under which its chapters show them.
-
-    Args:
-        inputs: Finished tables.
-    """
+    """Draw the pictures of the report, by the name under which its chapters show them."""
     records = read_records(inputs.ledgers)
     rule = next((row.outcome for row in records.on("threshold", "selection_rule")), "threshold")
     value = next((row.outcome for row in records.on("threshold", "gac_threshold")), None)

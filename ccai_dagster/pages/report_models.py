@@ -191,13 +191,13 @@ def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any
         )
         own["judged"] |= row["judge_at_chance"]
         largest = max(abs(row["low"]), abs(row["high"]))
-        told = own["cells"].get(row["arm"], {}).get("difference")
+        earlier = own["cells"].get(row["arm"], {}).get("difference")
         own["cells"][row["arm"]] = {
             "value": number(row["value"], largest),
             "interval": f"{number(row['low'], largest)} to {number(row['high'], largest)}",
             "n": row["n"],
             "n_unanswered": row["n_unanswered"],
-            "difference": "; ".join(filter(None, [told, _difference(row)])),
+            "difference": "; ".join(filter(None, [earlier, _difference(row)])),
         }
     return arms_of(whole), list(measures.values())
 
@@ -208,7 +208,7 @@ def response_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
     prompts: dict[str, dict[str, Any]] = {}
     rows = inputs.qualitative_responses.sort("prompt_id", "arm").to_dicts()
     for row in sorted(rows, key=lambda row: row["arm"] != BASE):
-        told = {"prompt": row["prompt"], "origin": ORIGINS[origins[row["prompt_id"]]], "responses": []}
-        own = prompts.setdefault(row["prompt_id"], told)
+        new = {"prompt": row["prompt"], "origin": ORIGINS[origins[row["prompt_id"]]], "responses": []}
+        own = prompts.setdefault(row["prompt_id"], new)
         own["responses"].append(row)
     return [prompts[key] for key in sorted(prompts)]

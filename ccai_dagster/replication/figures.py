@@ -64,10 +64,6 @@ class ReplicationTables:
 def replication(published: Published, tables: ReplicationTables) -> pl.DataFrame:
     """Return the table `replication`: the paper's figures in their order, then what the published files hold.
 
-    Args:
-        published: The published results.
-        tables: Finished tables.
-
     Raises:
         ConsultationError: A figure has a status that is not known, or a figure that is computed has no number.
     """
@@ -121,7 +117,7 @@ def _prints_as(name: str, value: float, printed: str) -> bool:
         ) from error
     if name == THRESHOLD:
         # A threshold is kept to when the lowest score above it is still above it as printed, so it is cut off.
-        scale = 10 ** _decimals(printed)
+        scale = 10.0 ** _decimals(printed)
         return int(value * scale + 1e-9) == round(wanted * scale)
     return round(value, _decimals(printed)) == wanted
 
@@ -210,11 +206,11 @@ def counts(published: Published, tables: ReplicationTables) -> dict[str, Compute
         "aggregated_statements": unchanged(tables.n_merges, "Rows of the merge ledger."),
         "qualitative_prompts": unchanged(published.n_prompts, "Published prompts among the prompts."),
         "pi_median": unchanged(
-            float(statements["polarization_index"].median() or 0.0),  # type: ignore[arg-type]
+            statements.select(pl.median("polarization_index").fill_null(0.0)).item(),
             "Median over the statements, passes counted among all votes.",
         ),
         "pi_adjusted_median": unchanged(
-            float(statements["adjusted_polarization_index"].median() or 0.0),  # type: ignore[arg-type]
+            statements.select(pl.median("adjusted_polarization_index").fill_null(0.0)).item(),
             "Median over the statements, multiplied by the share of votes that are no passes.",
         ),
         "group_a": polis_group(0),

@@ -141,8 +141,8 @@ def _moderation(
 
 
 def _remarks(key: int, files: PublishedFiles) -> str:
-    told = [text if text.endswith((".", "!", "?")) else f"{text}." for text in files.remarks.get(key, ())]
-    return "".join(f" Remark of whoever compared the publication with the data: {text}" for text in told)
+    sentences = [text if text.endswith((".", "!", "?")) else f"{text}." for text in files.remarks.get(key, ())]
+    return "".join(f" Remark of whoever compared the publication with the data: {text}" for text in sentences)
 
 
 def _moderated_out(statement: PublishedStatement, rewrites: list[int] | None) -> Decision:

@@ -284,7 +284,6 @@ def read_published_results(
     """Read the files of `source` with the authors' results.
 
     Args:
-        source: Folder with the published files.
         statements: Ids of the statements that are in.
         participants: Ids of the participants in the export.
 

@@ -58,13 +58,10 @@ def replicated_groups(
     """Return the table `replicated_groups`.
 
     Groups are computed again with the published procedure and as many groups as were published, so that scores
-    can be compared; how many groups the silhouette would have chosen with each seed is told beside them.
+    can be compared; how many groups the silhouette would have chosen with each seed stands in a column of its own.
 
     Args:
-        published: The published results.
-        matrix: The votes they rest on.
         seeds: Seeds 0, 1, ... of k-means.
-        progress: Told how many seeds are done.
     """
     order = published.participant_ids
     tables = [
@@ -133,12 +130,7 @@ def alignment_evidence(
     by construction, so that a test against chance would say nothing.
 
     Args:
-        published: The published results.
-        matrix: The votes.
-        replicated: REPLICATED_GROUPS.
         raw_participants: With the group that Polis assigned.
-        permutations: Number of shuffles.
-        seed: Of the shuffles.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -203,12 +195,7 @@ def by_position(labels: np.ndarray, file_order: np.ndarray) -> np.ndarray:
 
 
 def labels_of(replicated: pl.DataFrame, matrix: VoteMatrix) -> dict[str, np.ndarray]:
-    """Return the group of each participant in the order of the matrix, by labelling, joined by id.
-
-    Args:
-        replicated: REPLICATED_GROUPS.
-        matrix: The votes.
-    """
+    """Return the group of each participant in the order of the matrix, by labelling, joined by id."""
     order = pl.DataFrame({"participant_id": matrix.participant_ids})
     return {
         str(name): order.join(part, on="participant_id", how="left", validate="1:1", maintain_order="left")[
@@ -233,7 +220,6 @@ def chi_square(matrix: VoteMatrix, labels: np.ndarray) -> np.ndarray:
     groups had nothing to do with the votes, it would be near (groups - 1) times the number of statements.
 
     Args:
-        matrix: The votes.
         labels: Shape (labellings, participants), group of each participant, numbered from 0.
 
     Returns:
@@ -257,10 +243,7 @@ def shuffled_chi_squares(matrix: VoteMatrix, labels: np.ndarray, permutations: i
     """Return the chi-square of groups shuffled among participants.
 
     Args:
-        matrix: The votes.
         labels: Shape (participants,).
-        permutations: Number of shuffles.
-        seed: Of the shuffles.
 
     Returns:
         Shape (permutations,). The same for two labellings that are permutations of each other, since groups are

@@ -236,7 +236,7 @@ def test_hostile_text_stays_text(html: str) -> None:
 def test_a_judged_chapter_begins_with_the_judges_worth(html: str) -> None:
     for anchor in ("adherence", "elo"):
         chapter = html.partition(f'<h2 id="{anchor}">')[2].partition("</section>")[0]
-        note = '<div class="note" role="note"><p><bdi>The feedback model could not be told'
+        note = '<div class="note" role="note"><p><strong><bdi>The feedback model could not be told'
         assert chapter.partition("</h2>")[2].lstrip().startswith(note)
         assert "it agreed with people on 50% (95% interval 40% to 60%" in chapter
     known = html.partition('<h2 id="knowledge">')[2].partition("</section>")[0]

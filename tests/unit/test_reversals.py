@@ -9,15 +9,15 @@ import pytest
 
 from ccai_dagster.audit.recomputation import SharedInputs
 from ccai_dagster.audit.reversals import (
-    OnRecord,
-    Standing,
+    ConstitutionContent,
+    RecordedDecisions,
     Worded,
+    content_of,
     decision_reversals,
-    on_record,
+    recorded_decisions,
     reversal_sentences,
-    standing,
 )
-from ccai_dagster.audit.sensitivity import World
+from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.contracts import (
     DECISION_REVERSALS,
     LEDGER,
@@ -88,7 +88,7 @@ def ballots() -> dict[tuple[int, int], int]:
     return votes
 
 
-def record(cut: Cut = THRESHOLD) -> OnRecord:
+def record(cut: Cut = THRESHOLD) -> RecordedDecisions:
     votes = ballots()
     inputs = SharedInputs(
         raw_statements=RAW_STATEMENTS.build(
@@ -127,8 +127,8 @@ def record(cut: Cut = THRESHOLD) -> OnRecord:
             for who in reversed(range(PEOPLE))
         ]
     )
-    world = World("strict", 3, "default", "zero", 2, "none", "product", cut, seed=3)
-    return on_record(inputs, world, groups, LEDGERS["wording"])
+    alternative = Alternative("strict", 3, "default", "zero", 2, "none", "product", cut, seed=3)
+    return recorded_decisions(inputs, alternative, groups, LEDGERS["wording"])
 
 
 def reversals(cut: Cut = THRESHOLD) -> dict[str, dict[str, Any]]:
@@ -153,7 +153,7 @@ def test_what_stands_comes_from_the_selection_and_the_wordings() -> None:
         Worded("W2", "P2", frozenset({3}), True),
         Worded("W3", "P3", frozenset({4}), False),
     ]
-    assert standing(frozenset({2, 4, 5}), worded) == Standing(
+    assert content_of(frozenset({2, 4, 5}), worded) == ConstitutionContent(
         principles=frozenset({"P1"}), behind=frozenset({1, 2, 5}), waiting=frozenset({5})
     )
 
@@ -165,7 +165,7 @@ def test_the_record_scores_statements_that_are_out_on_the_votes_cast_on_them() -
     assert stands.gac[8] != stands.gac[8]
     assert (stands.smallest_group_votes[6], stands.smallest_group_votes[8], stands.n_groups) == (4, 0, 2)
     assert stands.selected == {3, 4, 5} and stands.included == {1, 2, 3, 4, 5, 9}
-    assert stands.standing == Standing(frozenset({"P1", "P2"}), frozenset({3, 4, 9}), frozenset())
+    assert stands.content == ConstitutionContent(frozenset({"P1", "P2"}), frozenset({3, 4, 9}), frozenset())
 
 
 def test_a_statement_moderated_out_is_let_in(reversed_: dict[str, dict[str, Any]]) -> None:

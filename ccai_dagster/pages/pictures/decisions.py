@@ -1,4 +1,4 @@
-"""Pictures of how many principles hang on which numeric decision, and of how sure each principle's place is.
+"""Pictures of how many principles depend on which numeric decision, and of how sure each principle's place is.
 
 Belongs here: bars and dots over decisions, principles and combinations. Doesn't belong here: the style, the bars of
 single alternatives (`scores.sensitivity`).
@@ -17,11 +17,7 @@ ROWS_PER_COLUMN = 40
 
 
 def decision_importance(importance: pl.DataFrame) -> Picture:
-    """Draw how many principles hang on each numeric decision, most first.
-
-    Args:
-        importance: DECISION_IMPORTANCE.
-    """
+    """Draw how many principles depend on each numeric decision, most first."""
     rows = _ranked(importance)
 
     def paint(figure: Any) -> None:
@@ -89,12 +85,7 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def principle_robustness(robustness: pl.DataFrame, arm: str) -> Picture:
-    """Draw in what share of the combinations of decisions each principle of an arm is in.
-
-    Args:
-        robustness: PRINCIPLE_ROBUSTNESS.
-        arm: Whose principles.
-    """
+    """Draw in what share of the combinations of decisions each principle of an arm is in."""
     rows = _of_arm(robustness, arm)
     n_columns = 2 if len(rows) > ROWS_PER_COLUMN else 1
     per_column = -(-len(rows) // n_columns)

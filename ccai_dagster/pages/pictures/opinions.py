@@ -96,7 +96,7 @@ def gac_distribution(
     Args:
         gac_scores: GAC_SCORES; statements without a score are left out.
         threshold: The cut on record, in [0, 1]; None if statements are not chosen by a threshold.
-        consensus_stability: CONSENSUS_STABILITY; if given, statements are told apart by how often they reach the
+        consensus_stability: CONSENSUS_STABILITY; if given, statements are coloured by how often they reach the
             cut when participants are drawn anew.
     """
     scored = _sides(gac_scores, threshold, consensus_stability)
@@ -262,11 +262,7 @@ def representative_votes(
     Each bar shows shares of the votes that a group cast, passes included; who did not vote is not in it.
 
     Args:
-        representative_statements: REPRESENTATIVE_STATEMENTS.
         statements: STATEMENTS. A text that the font cannot write is replaced by the statement's number.
-        votes: VOTES.
-        opinion_groups: OPINION_GROUPS.
-        group_id: Whose statements are drawn.
     """
     own = representative_statements.filter(pl.col("group_id") == group_id).sort("rank")
     rows = own.join(statements.select("statement_id", "text"), on="statement_id", how="left").to_dicts()
@@ -310,12 +306,12 @@ def representative_votes(
     parts = []
     for key, side in own.select("statement_id", "side").iter_rows():
         vote = 1 if side == "agree" else -1
-        told = [
+        agreeing = [
             f"{voted.shares[vote]:.0%} of {group_name(group)}"
             for group in groups
             if group is not None and (voted := shares.get((key, group))) is not None
         ]
-        parts.append(f"with statement {key} {', '.join(told)} {side}")
+        parts.append(f"with statement {key} {', '.join(agreeing)} {side}")
     alt = f"Votes of every group on the statements that set {group_name(group_id)} apart: "
     return Picture(draw(paint, total + 0.75), f"{alt}{'; '.join(parts) or 'there are none'}.")
 
@@ -363,10 +359,6 @@ class VoteShares:
 
 def vote_shares(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> dict[tuple[int, int | None], VoteShares]:
     """Return how every group voted on every statement.
-
-    Args:
-        votes: VOTES.
-        opinion_groups: OPINION_GROUPS.
 
     Returns:
         By statement id and group id, None standing for everybody. A group without votes on a statement is not

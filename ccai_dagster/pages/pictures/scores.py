@@ -12,12 +12,13 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.feedback.calibration import AT_CHANCE
 from ccai_dagster.pages.pictures.style import COLOURS, INK, MUTED, PALE, Picture, colour, draw, marker, plain
 from ccai_dagster.statistics.paired import LEVEL
 
 MOST = 30
-"""Rows drawn at most; the widest intervals are left out first, since they tell least, and counted in words."""
+"""Rows drawn at most; the widest intervals are left out first, since they say least, and counted in words."""
 KINDS = ("own", "shared", "other", "rejected")
 MEASURES = {
     "judge": "by the feedback model: change in the probability of being satisfied",
@@ -186,12 +187,12 @@ def _values(table: pl.DataFrame) -> list[dict[str, Any]]:
         own = table.filter((pl.col("attribute") == attribute) & (pl.col("group") == group))
         values = dict(own.select("arm", "value").iter_rows())
         ends = {arm: f"{low:.2f} to {high:.2f}" for arm, low, high in own.select("arm", "low", "high").iter_rows()}
-        beside = own.sort("arm").row(0, named=True)
+        any_arm = own.sort("arm").row(0, named=True)
         rows.append(
             {
                 "attribute": attribute,
                 "label": group if attribute == "everybody" else f"{attribute}: {group}",
-                "values": [values.get(arm) for arm in arms_of(table)] + [beside[name] for name in YARDSTICKS],
+                "values": [values.get(arm) for arm in arms_of(table)] + [any_arm[name] for name in YARDSTICKS],
                 "intervals": [ends.get(arm) for arm in arms_of(table)] + [None] * len(YARDSTICKS),
             }
         )
@@ -201,8 +202,8 @@ def _values(table: pl.DataFrame) -> list[dict[str, Any]]:
 def specificity(matrix: pl.DataFrame) -> Picture:
     """Draw lifts by arm and kind of principle, a panel each measure.
 
-    Cells told from nil after correction for all cells of their kind are framed and coloured, darker further from nil;
-    all others are grey, whatever their figure, and cells without a figure say so.
+    Cells that differ from nil after correction for all cells of their kind are framed and coloured, the darker the
+    further from nil; all others are grey, whatever their figure, and cells without a figure say so.
 
     Args:
         matrix: SPECIFICITY.
@@ -216,10 +217,10 @@ def specificity(matrix: pl.DataFrame) -> Picture:
             own = matrix.filter(measure=measure)
             reach = max([abs(value) for value in own["lift"].drop_nulls()] or [0.0]) or 1.0
             for row in own.iter_rows(named=True):
-                shade = _shade(row["lift"] if _told(row) else None, reach)
+                shade = _shade(row["lift"] if _significant(row) else None, reach)
                 x, y = KINDS.index(row["kind"]), arms.index(row["arm"])
                 axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="white"))
-                if _told(row):
+                if _significant(row):
                     axis.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6))
                 axis.text(x, y, _cell(row), ha="center", va="center", fontsize=8.5)
             axis.set_xlim(-0.5, len(KINDS) - 0.5)
@@ -231,8 +232,10 @@ def specificity(matrix: pl.DataFrame) -> Picture:
             chance = f" (a judge {AT_CHANCE})" if own["judge_at_chance"].any() else ""
             axis.set_title(MEASURES[measure] + chance, fontsize=9, color=MUTED)
 
-    told = [row for row in matrix.iter_rows(named=True) if _told(row)]
-    named = "; ".join(f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in told)
+    significant = [row for row in matrix.iter_rows(named=True) if _significant(row)]
+    named = "; ".join(
+        f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in significant
+    )
     alt = (
         f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure"
         f"{f', the judge being {AT_CHANCE}' if matrix['judge_at_chance'].any() else ''}. "
@@ -242,7 +245,7 @@ def specificity(matrix: pl.DataFrame) -> Picture:
 
 
 def _shade(lift: float | None, reach: float) -> tuple[float, float, float]:
-    """Blue above nil, orange below, pale near it; grey if it cannot be told."""
+    """Blue above nil, orange below, pale near it; grey if it is not significant."""
     if lift is None:
         return 0.95, 0.95, 0.95
     red, green, blue = (0.34, 0.62, 0.85) if lift > 0 else (0.95, 0.6, 0.35)
@@ -250,7 +253,7 @@ def _shade(lift: float | None, reach: float) -> tuple[float, float, float]:
     return 1 - share * (1 - red), 1 - share * (1 - green), 1 - share * (1 - blue)
 
 
-def _told(row: dict[str, Any]) -> bool:
+def _significant(row: dict[str, Any]) -> bool:
     return row["adjusted_p"] is not None and row["adjusted_p"] < LEVEL
 
 
@@ -400,4 +403,4 @@ def calibration_curve(curve: pl.DataFrame) -> Picture:
 
 def arms_of(table: pl.DataFrame) -> list[str]:
     """Return the arms of a table, the untrained model first."""
-    return sorted(table["arm"].unique(), key=lambda arm: (arm != "base", arm))
+    return sorted(table["arm"].unique(), key=lambda arm: (arm != BASE, arm))

@@ -85,12 +85,7 @@ def _ranked(consensus_stability: pl.DataFrame) -> pl.DataFrame:
 
 
 def stability(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) -> Picture:
-    """Draw how many groups are found, how like those on record they are, and which statements hang on it.
-
-    Args:
-        group_stability: GROUP_STABILITY.
-        consensus_stability: CONSENSUS_STABILITY.
-    """
+    """Draw how many groups are found, how like those on record they are, and which statements depend on it."""
     shown = [name for name in _VARIED if (group_stability["varied"] == name).any()]
     ranked = _ranked(consensus_stability)
 
