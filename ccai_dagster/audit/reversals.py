@@ -112,7 +112,7 @@ def _exclusion(record: RecordedDecisions, ledger: pl.DataFrame, progress: Progre
         tried = [(decision, (decision,), verb, own) for (verb, decision), own in people.items()]
     if len(excluding) > 1:
         tried.append((EVERY_EXCLUSION, excluding, "exclude", every))
-    enough = pl.col("n_votes") >= record.alternative.minimum_votes
+    enough = pl.col("n_votes") >= record.numeric.minimum_votes
     counting = frozenset(record.inputs.raw_participants.filter(enough)["participant_id"].to_list())
     for done, (name, decisions, verb, own) in enumerate(tried, start=1):
         excluded = {key: value for key, value in record.inputs.excluded.items() if key not in own}
@@ -120,10 +120,10 @@ def _exclusion(record: RecordedDecisions, ledger: pl.DataFrame, progress: Progre
             excluded |= dict.fromkeys(own, name)
         after, n_groups = record.content, None
         # Whoever voted too little does not count, excluded or not, except with Polis, which looks at all.
-        if record.alternative.procedure == "polis" or not counting.isdisjoint(own):
+        if record.numeric.procedure == "polis" or not counting.isdisjoint(own):
             again = Recomputation(replace(record.inputs, excluded=excluded))
-            after = content_of(again.selected(record.alternative), record.worded)
-            n_groups = again.scored(record.alternative).n_groups
+            after = content_of(again.selected(record.numeric), record.worded)
+            n_groups = again.scored(record.numeric).n_groups
         yield _Reversal(
             name,
             "exclusion",
@@ -273,7 +273,7 @@ class RecordedDecisions:
 
     Attributes:
         inputs: Votes and decisions on single statements and participants.
-        alternative: The numeric decisions.
+        numeric: The numeric decisions.
         n_groups: Number of opinion groups.
         gac: Consensus by statement id, moderated out or not, with the groups as they are; NaN for none.
         smallest_group_votes: Votes of the group that voted least, by statement id.
@@ -284,7 +284,7 @@ class RecordedDecisions:
     """
 
     inputs: SharedInputs
-    alternative: Alternative
+    numeric: Alternative
     n_groups: int
     gac: Mapping[int, float]
     smallest_group_votes: Mapping[int, int]
@@ -299,28 +299,28 @@ class RecordedDecisions:
         Args:
             without_ideas: Statements whose split into ideas is not used.
         """
-        return _select(self.inputs, self.alternative, self.gac, included, without_ideas)
+        return _select(self.inputs, self.numeric, self.gac, included, without_ideas)
 
 
 def _select(
     inputs: SharedInputs,
-    alternative: Alternative,
+    numeric: Alternative,
     gac: Mapping[int, float],
     included: frozenset[int],
     without_ideas: frozenset[int],
 ) -> frozenset[int]:
     ids = sorted(included)
     ideas = {key: value for key, value in inputs.ideas.items() if key not in without_ideas}
-    return reached(ids, np.array([gac[each] for each in ids]), ideas, alternative)
+    return reached(ids, np.array([gac[each] for each in ids]), ideas, numeric)
 
 
 def recorded_decisions(
-    inputs: SharedInputs, alternative: Alternative, opinion_groups: pl.DataFrame, wording_ledger: pl.DataFrame
+    inputs: SharedInputs, numeric: Alternative, opinion_groups: pl.DataFrame, wording_ledger: pl.DataFrame
 ) -> RecordedDecisions:
     """Score every statement with the groups as they are, and return what follows from the record.
 
     Args:
-        alternative: The numeric decisions on record.
+        numeric: The numeric decisions on record.
         opinion_groups: OPINION_GROUPS; only these people's votes count, as they do on record.
     """
     people = opinion_groups.sort("participant_id")
@@ -329,21 +329,21 @@ def recorded_decisions(
     )
     matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
     counts = group_counts(matrix, people["group_id"].to_numpy())
-    scores = group_aware_consensus(counts.agree, counts.votes, alternative.method)
+    scores = group_aware_consensus(counts.agree, counts.votes, numeric.method)
     ids = matrix.statement_ids.tolist()
     gac: dict[int, float] = dict(zip(ids, scores.tolist(), strict=True))
-    lenient = alternative.moderation == "lenient"
+    lenient = numeric.moderation == "lenient"
     included = frozenset(
         each for each in ids if (inputs.moderation[each].included if each in inputs.moderation else lenient)
     )
-    selected = _select(inputs, alternative, gac, included, frozenset())
+    selected = _select(inputs, numeric, gac, included, frozenset())
     worded = tuple(
         Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None)
         for each in wordings(wording_ledger)
     )
     return RecordedDecisions(
         inputs=inputs,
-        alternative=alternative,
+        numeric=numeric,
         n_groups=len(counts.votes),
         gac=gac,
         smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),

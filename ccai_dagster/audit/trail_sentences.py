@@ -11,7 +11,6 @@ from typing import Any
 
 from ccai_dagster.audit.records import Feedback, Record, Records, StatementFacts
 from ccai_dagster.core.text import counted, listed, percent, quoted
-from ccai_dagster.deliberation.votes import group_name
 
 EXPORT = {
     1: "In the export it was moderated in.",
@@ -174,6 +173,8 @@ def _withdrawn(kind: str, subject: object, records: Records) -> tuple[list[str],
 
 
 def _votes(facts: StatementFacts) -> list[str]:
+    from ccai_dagster.deliberation.votes import group_name  # loads numpy, which answers about other things don't need
+
     gac = facts.gac or {}
     story = [
         f"{counted(gac['n_votes'], 'vote')} count: {gac['n_agree']:,} agree, {gac['n_disagree']:,} disagree, "

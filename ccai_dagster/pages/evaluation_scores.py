@@ -19,7 +19,6 @@ from ccai_dagster.evaluation.findings import elo_findings, regressions
 from ccai_dagster.evaluation.scores import ALL, PEOPLE
 from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.pages.forests import (
-    SMALL_SHARES,
     VERDICTS,
     Figure,
     category_name,
@@ -29,12 +28,12 @@ from ccai_dagster.pages.forests import (
     metric_name,
     plain_forest,
     score_forest,
+    verdict,
     with_interval,
     written,
 )
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.parts import Chapter, Forest, Grid, GridCell
-from ccai_dagster.statistics.paired import LEVEL
 
 NAMES_CATEGORY = "(names)"
 """Ends the categories of items that name persons, which are kept apart from those that describe them."""
@@ -257,7 +256,7 @@ def opinions_chapter(inputs: EvaluationInputs) -> Chapter | None:
             *described,
         ],
         grids=[_grid(part, inputs) for part in parts],
-        forests=[forest for part in parts if (forest := _forest(part, inputs)).rows],
+        forests=[forest for part in parts if (forest := _forest(part)).rows],
     )
 
 
@@ -305,7 +304,7 @@ def _group(attribute: str, group: str) -> str:
     return group if attribute == "everybody" else f"{group} ({attribute.replace('_', ' ').lower()})"
 
 
-def _forest(table: pl.DataFrame, inputs: EvaluationInputs) -> Forest:
+def _forest(table: pl.DataFrame) -> Forest:
     return plain_forest(
         f"Differences on “{table['benchmark'][0]}”, each question against itself, in points",
         list(_figures(table.drop_nulls("difference"))),
@@ -317,9 +316,6 @@ def _forest(table: pl.DataFrame, inputs: EvaluationInputs) -> Forest:
 def _figures(table: pl.DataFrame) -> Iterator[Figure]:
     for row in table.to_dicts():
         low, high = row["difference_low"], row["difference_high"]
-        apart = (low > 0 or high < 0) and (row["adjusted_p"] is None or row["adjusted_p"] <= LEVEL)
-        small = max(abs(low), abs(high)) <= SMALL_SHARES[METRIC]
-        verdict = "higher" if apart and low > 0 else "lower" if apart else "alike" if small else "unclear"
         yield Figure(
             _group(row["attribute"], row["group"]),
             f"{row['arm']} against {row['compared_with']}",
@@ -327,5 +323,5 @@ def _figures(table: pl.DataFrame) -> Iterator[Figure]:
             100 * row["difference"],
             100 * low,
             100 * high,
-            VERDICTS[verdict],
+            VERDICTS[verdict({"metric": METRIC, **row}, low, high)],
         )

@@ -83,27 +83,34 @@ def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
 
 def _compared(row: Mapping[str, Any], other: str) -> ShownComparison:
     ends = (row["difference"], row["difference_low"], row["difference_high"])
-    verdict = _verdict(row, *ends[1:])
-    return ShownComparison(row, other, *ends, verdict, _sentence(row, other, ends, verdict))
+    shown = verdict(row, *ends[1:])
+    return ShownComparison(row, other, *ends, shown, _sentence(row, other, ends, shown))
 
 
-def _verdict(row: Mapping[str, Any], low: float, high: float) -> Verdict:
+def verdict(row: Mapping[str, Any], low: float, high: float) -> Verdict:
+    """Return what a difference with this interval shows.
+
+    Args:
+        row: Its benchmark, metric and p value; of EVAL_SCORES or alike.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
     tested = row["adjusted_p"] is None or row["adjusted_p"] <= LEVEL
     if (low > 0 or high < 0) and tested:
         return "higher" if low > 0 else "lower"
     return "alike" if max(abs(low), abs(high)) <= small(row, SMALL_SHARE) else "unclear"
 
 
-def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, float], verdict: Verdict) -> str:
+def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, float], shown: Verdict) -> str:
     elo, name = is_elo(row), measure(row)
     what, arm = name[0].upper() + name[1:], f"“{row['arm']}”"
     span = f"95% interval {written(ends[1], elo, True)} to {written(ends[2], elo, True)}"
     marked = BY_JUDGE_AT_CHANCE if row["judge_at_chance"] else ""
-    if verdict in ("higher", "lower"):
+    if shown in ("higher", "lower"):
         size = written(abs(ends[0]), elo)
-        return f"{what} is {verdict} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"
+        return f"{what} is {shown} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"
     text = f"{what}: {arm} against “{other}” {written(ends[0], elo, True)} {unit(elo)} ({span})"
-    if verdict == "alike":
+    if shown == "alike":
         return f"{text}, so less than {written(small(row, SMALL_SHARE), elo)} either way.{marked}"
     return f"{text}.{_reach(row, ends)}{marked}"
 

@@ -74,11 +74,11 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     behind = {source.statement_id for card in cards for source in card.sources}
     out = [row for kind in left_out for _, rows in kind.parts for row in rows]
     # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
-    listed = {row["statement_id"] for row in out} | {source.statement_id for source in waiting}
+    listed = {row.statement_id for row in out} | {source.statement_id for source in waiting}
     entries = [
         *(card.entry for card in cards),
         *(Entry(UNDECIDED, marks=source.marks) for source in waiting),
-        *(row["entry"] for row in out),
+        *(row.entry for row in out),
         *(row["entry"] for other in others for row in other.rows),
         *(correction.entry for correction in corrected),
     ]

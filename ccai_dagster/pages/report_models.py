@@ -45,7 +45,7 @@ class OtherConstitution:
 def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
     """Describe every constitution but the derived one, each principle with its nearest in the derived one."""
     derived = inputs.constitutions[inputs.derived_arm]
-    texts = dict(derived.select("principle_id", "text").iter_rows())
+    keys = derived["principle_id"].to_list()
     overlap = {
         (row["arm"], row["other_arm"], row["principle_id"]): row for row in inputs.constitution_overlap.to_dicts()
     }
@@ -59,12 +59,11 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
                 {
                     **principle,
                     "near": near,
-                    "near_text": texts[near["nearest_principle_id"]] if near else "",
                     "robustness": robustness.get(principle["principle_id"], ""),
                     "entry": Entry("principle", arm),
                 }
             )
-        back = [overlap.get((inputs.derived_arm, arm, key)) for key in texts]
+        back = [overlap.get((inputs.derived_arm, arm, key)) for key in keys]
         n_back = sum(1 for near in back if near and near["shared"])
         n_shared = sum(1 for row in rows if row["near"] and row["near"]["shared"])
         others.append(
@@ -73,7 +72,7 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
                 inputs.arms.get(arm, ""),
                 arm == inputs.baseline,
                 f"{n_shared} of its {counted(len(rows), 'principle')} have a counterpart in "
-                f"{inputs.derived_arm}, and {n_back} of the {counted(len(texts), 'principle')} of "
+                f"{inputs.derived_arm}, and {n_back} of the {counted(len(keys), 'principle')} of "
                 f"{inputs.derived_arm} have one here.",
                 _comparison(inputs, arm),
                 rows,

@@ -311,6 +311,29 @@ def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[
 
 
 @dataclass(frozen=True)
+class LeftOutStatement:
+    """A statement that led to no principle.
+
+    Attributes:
+        agreement: Of each group, in words.
+        because: By whose decision and why; empty if nobody decided.
+        worded: Principles it was worded as, and how often each is in.
+    """
+
+    statement_id: int
+    text: str
+    original: str | None
+    gac: float | None
+    gac_low: float | None
+    gac_high: float | None
+    agreement: str
+    because: str
+    decision_id: str | None
+    worded: list[tuple[str, str]]
+    entry: Entry
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """Statements that are not in the constitution for the same reason, by whose decision and why."""
 
@@ -318,7 +341,7 @@ class LeftOut:
     heading: str
     explanation: str
     n: int
-    parts: list[tuple[str, list[dict[str, Any]]]]
+    parts: list[tuple[str, list[LeftOutStatement]]]
 
 
 def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
@@ -330,10 +353,10 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
         (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
     )
     robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
-    by_fate: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    by_fate: dict[str, dict[str, list[LeftOutStatement]]] = {}
     for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
-        shown = _left_out_row(row, records, sources, robustness)
-        by_fate.setdefault(row["fate"], {}).setdefault(shown["because"], []).append(shown)
+        shown = _left_out_statement(row, records, sources, robustness)
+        by_fate.setdefault(row["fate"], {}).setdefault(shown.because, []).append(shown)
     return [
         LeftOut(
             fate=fate,
@@ -346,9 +369,9 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
     ]
 
 
-def _left_out_row(
+def _left_out_statement(
     row: Mapping[str, Any], records: Records, sources: Mapping[int, Source], robustness: Mapping[str, str]
-) -> dict[str, Any]:
+) -> LeftOutStatement:
     (key,) = row["statement_ids"]
     source = sources.get(key)
     decision = None
@@ -357,19 +380,19 @@ def _left_out_row(
     elif row["fate"] == "left out":
         decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)
     worded = [one.root_id for one in records.on("wording", key) if one.verb == "principle"]
-    return {
-        "statement_id": key,
-        "text": row["text"],
-        "original": source.original if source else None,
-        "gac": row["gac"],
-        "gac_low": row["gac_low"],
-        "gac_high": row["gac_high"],
-        "agreement": ", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
-        "because": f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
-        "decision_id": decision.decision_id if decision else None,
-        "worded": [(key, robustness.get(key, "")) for key in worded],
-        "entry": Entry(row["fate"], marks=source.marks if source else frozenset()),
-    }
+    return LeftOutStatement(
+        statement_id=key,
+        text=row["text"],
+        original=source.original if source else None,
+        gac=row["gac"],
+        gac_low=row["gac_low"],
+        gac_high=row["gac_high"],
+        agreement=", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
+        because=f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
+        decision_id=decision.decision_id if decision else None,
+        worded=[(principle, robustness.get(principle, "")) for principle in worded],
+        entry=Entry(row["fate"], marks=source.marks if source else frozenset()),
+    )
 
 
 def _order(fate: str) -> tuple[int, str]:

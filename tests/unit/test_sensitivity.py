@@ -221,7 +221,7 @@ def test_combinations_cross_every_way_to_group_with_every_way_to_score() -> None
     assert set(SCORING) | set(GROUPING) == set(DECISIONS)
 
 
-def test_worlds_are_numbered_and_say_what_changed() -> None:
+def test_alternatives_are_numbered_and_say_what_changed() -> None:
     made = alternatives()
     record = made.row(0, named=True)
     assert (record["world_id"], record["changed"], record["statement_ids"]) == (0, [], [3, 4])
@@ -233,7 +233,7 @@ def test_worlds_are_numbered_and_say_what_changed() -> None:
     assert with_equal_groups["n_groups"].to_list() == [1] * with_equal_groups.height
 
 
-def test_a_world_without_anybody_or_anything_selects_nothing() -> None:
+def test_an_alternative_without_anybody_or_anything_selects_nothing() -> None:
     nobody = Recomputation(inputs())
     assert nobody.selected(replace(ON_RECORD, minimum_votes=6)) == frozenset()
     assert nobody.scored(replace(ON_RECORD, minimum_votes=6)).n_groups == 0
@@ -303,7 +303,7 @@ def table(rows: list[tuple[list[str], dict[str, str], int, list[int]]]) -> pl.Da
     )
 
 
-def test_shares_and_what_hangs_on_what() -> None:
+def test_shares_and_what_depends_on_what() -> None:
     two = {"aggregation": "geometric_mean"}
     made = table(
         [

@@ -254,7 +254,7 @@ def _shade(lift: float | None, reach: float) -> tuple[float, float, float]:
 
 
 def _significant(row: dict[str, Any]) -> bool:
-    return row["adjusted_p"] is not None and row["adjusted_p"] < LEVEL
+    return row["adjusted_p"] is not None and row["adjusted_p"] <= LEVEL
 
 
 def _cell(row: dict[str, Any]) -> str:
