@@ -120,15 +120,6 @@ class Evidence:
             )
         return found
 
-    def _check(self, path: Path, name: str) -> None:
-        """Refuse a file that is not the one on record; one wrong byte can make Polars abort."""
-        expected = self.manifest.files.get(name) if self.manifest is not None else None
-        if expected is not None and describe_file(path) != expected:
-            raise ConsultationError(
-                f"{path}: not the file that is on record, so nothing is told from it. `ccai verify` names all such "
-                "files. If a run made it, `ccai run` brings the record up to date; if not, delete it first."
-            )
-
     def table_if_made(self, key: str, columns: Sequence[str] | None = None) -> pl.DataFrame | None:
         """Read a table that may not have been made yet."""
         path = self.tables / f"{key}.parquet"
@@ -181,6 +172,15 @@ class Evidence:
                 "than those that stand: what is told of them may not fit the rest. `ccai run`."
             )
         return notes
+
+    def _check(self, path: Path, name: str) -> None:
+        """Refuse a file that is not the one on record; one wrong byte can make Polars abort."""
+        expected = self.manifest.files.get(name) if self.manifest is not None else None
+        if expected is not None and describe_file(path) != expected:
+            raise ConsultationError(
+                f"{path}: not the file that is on record, so nothing is told from it. `ccai verify` names all such "
+                "files. If a run made it, `ccai run` brings the record up to date; if not, delete it first."
+            )
 
     @cached_property
     def _versions(self) -> dict[str, str]:

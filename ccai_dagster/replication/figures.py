@@ -67,7 +67,7 @@ def replication(published: Published, tables: ReplicationTables) -> pl.DataFrame
     Raises:
         ConsultationError: A figure has a status that is not known, or a figure that is computed has no number.
     """
-    computed = counts(published, tables) | scores(published, tables)
+    computed = without_groups(published, tables) | with_groups(published, tables)
     rows = []
     for figure in published.figures:
         common = {
@@ -150,7 +150,7 @@ class Computed:
     over_seeds: tuple[float, float] | None = None
 
 
-def counts(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
+def without_groups(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
     """Figures in which groups play no part."""
     raw = tables.raw_participants
     kept = tables.participants.filter("kept")
@@ -237,14 +237,14 @@ def _at(values: list[int], place: int) -> int | None:
     return values[place] if place < len(values) else None
 
 
-def scores(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
+def with_groups(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
     """Figures that rest on who is in which group."""
-    scores = tables.scores
+    table = tables.scores
 
     def over(what: str, measure: Callable[[pl.Series], Any]) -> Computed:
         by_labelling = {
             str(name): float(measure(part["gac"].fill_null(0.0)))
-            for (name,), part in scores.group_by("labelling", maintain_order=True)
+            for (name,), part in table.group_by("labelling", maintain_order=True)
         }
         return Computed(
             by_labelling[BY_POSITION],
@@ -253,7 +253,7 @@ def scores(published: Published, tables: ReplicationTables) -> dict[str, Compute
             over_seeds=_range(tables.evidence, lambda row: by_labelling[row["labelling"]]),
         )
 
-    reached = int(_part(scores, BY_POSITION)["reaches"].sum())
+    reached = int(_part(table, BY_POSITION)["reaches"].sum())
     lowest = over("", lambda gac: gac.sort(descending=True)[max(reached, 1) - 1])
     return {
         "gac_mean": over("Mean", lambda gac: gac.mean()),
@@ -292,9 +292,9 @@ def held_in_files(published: Published, tables: ReplicationTables) -> dict[str, 
         return int((statements[column] >= published.threshold).sum())
 
     again = tables.scores.filter(pl.col("reaches")).group_by("labelling").len()
-    counts = dict(again.iter_rows())
-    held = principles.height - principles.filter(pl.col("fate") == "loses all its sources").height
-    standing = principles.filter(pl.col("reproduced_gac") >= published.threshold).height
+    reaching_by_labelling = dict(again.iter_rows())
+    kept_corrected = principles.height - principles.filter(pl.col("fate") == "loses all its sources").height
+    kept_reproduced = principles.filter(pl.col("reproduced_gac") >= published.threshold).height
     return {
         "agreement_shares": (
             "shares of agreement, one for each statement and group",
@@ -312,15 +312,15 @@ def held_in_files(published: Published, tables: ReplicationTables) -> dict[str, 
                 reaching("reproduced_gac"),
                 reaching("corrected_gac"),
                 f"Scores of at least {published.threshold:g}.",
-                over_seeds=_range(tables.evidence, lambda row: counts.get(row["labelling"], 0)),
+                over_seeds=_range(tables.evidence, lambda row: reaching_by_labelling.get(row["labelling"], 0)),
             ),
         ),
         "principles_with_a_source": (
             "published principles with a source that reaches the published threshold",
             str(principles.height),
             Computed(
-                standing,
-                held,
+                kept_reproduced,
+                kept_corrected,
                 "Principles of which at least one source reaches it.",
                 over_seeds=_range(
                     tables.evidence,
