@@ -153,7 +153,7 @@ def overlap_chapter(inputs: EvaluationInputs) -> Chapter | None:
             "much two texts mean the same. Where people tagged principles, one with the same tag counts as well.",
             "Intervals tell how far each share would vary were the principles drawn from many like them.",
         ],
-        findings=[*_published(inputs), *_agreement(comparison), *_alone(inputs)],
+        findings=[*_published(inputs), *_agreement(comparison), *_without_counterpart(inputs)],
         forests=[
             plain_forest(
                 "Share of a constitution's principles, in percent, with 95% intervals", _shares(comparison), (0, 100), 0
@@ -180,7 +180,7 @@ def _agreement(comparison: pl.DataFrame) -> list[str]:
     ]
 
 
-def _alone(inputs: EvaluationInputs) -> list[str]:
+def _without_counterpart(inputs: EvaluationInputs) -> list[str]:
     """Name the principles that have no counterpart in the constitution they are compared with."""
     shared = pl.coalesce("shared_by_tags", "shared")
     beside = (pl.col("arm") == inputs.baseline) | (pl.col("other_arm") == inputs.baseline)
@@ -237,7 +237,7 @@ def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> l
         same = len({row["response"] for row in by_arm.values()}) == 1
         rank = 0 if len(refusing) > 1 else 2 if same else 1
         prompt = next(iter(by_arm.values()))["prompt"]
-        exchange = ShownExchange(prompt, _kind(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
+        exchange = ShownExchange(prompt, _origin(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
         found.append(((rank, natural(prompt_id)), exchange))
     return [exchange for _, exchange in sorted(found, key=lambda each: each[0])]
 
@@ -277,7 +277,7 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _kind(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
+def _origin(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
     """Say where a prompt comes from."""
     if prompt is None or prompt["origin"] == "written":
         return "A prompt of the consultation."

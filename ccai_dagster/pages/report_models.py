@@ -128,12 +128,9 @@ def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
 
 def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
     """One row a MODEL, in the order they were made, with its training figures readable."""
-    rows = sorted(models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"]))
+    order = list(MODEL_STAGES)
+    rows = sorted(models.to_dicts(), key=lambda row: (order.index(row["stage"]), row["arm"] != BASE, row["arm"]))
     return [{**row, "figures": _figures(row["metrics"])} for row in rows]
-
-
-def _stage(stage: str) -> int:
-    return list(MODEL_STAGES).index(stage)
 
 
 def _figures(metrics: str) -> list[str]:

@@ -18,7 +18,7 @@ ROWS_PER_COLUMN = 40
 
 def decision_importance(importance: pl.DataFrame) -> Picture:
     """Draw how many principles depend on each numeric decision, most first."""
-    rows = _ranked(importance)
+    rows = importance.sort("rank").to_dicts()
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -72,10 +72,6 @@ def decision_importance(importance: pl.DataFrame) -> Picture:
     return Picture(draw(paint, 1.5 + 0.33 * max(1, len(rows))), alt)
 
 
-def _ranked(importance: pl.DataFrame) -> list[dict[str, Any]]:
-    return importance.sort("rank").to_dicts()
-
-
 def _accounts(share: float | None) -> str:
     return "" if share is None else f"   accounts for about {share:.0%}"
 
@@ -86,7 +82,7 @@ def _name(row: dict[str, Any]) -> str:
 
 def principle_robustness(robustness: pl.DataFrame, arm: str) -> Picture:
     """Draw in what share of the combinations of decisions each principle of an arm is in."""
-    rows = _of_arm(robustness, arm)
+    rows = robustness.filter(arm=arm).sort("n_in", descending=True, maintain_order=True).to_dicts()
     n_columns = 2 if len(rows) > ROWS_PER_COLUMN else 1
     per_column = -(-len(rows) // n_columns)
 
@@ -110,11 +106,6 @@ def principle_robustness(robustness: pl.DataFrame, arm: str) -> Picture:
         f"{least['principle_id']} in {least['share_in']:.0%}."
     )
     return Picture(draw(paint, height), alt)
-
-
-def _of_arm(robustness: pl.DataFrame, arm: str) -> list[dict[str, Any]]:
-    own = robustness.filter(pl.col("arm") == arm)
-    return own.sort(pl.col("n_in"), descending=True, maintain_order=True).to_dicts()
 
 
 def _dots(axes: Any, rows: list[dict[str, Any]], height: int) -> None:

@@ -44,7 +44,7 @@ def opinion_map(opinion_groups: pl.DataFrame) -> Picture:
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
-        for group_id in _group_ids(groups):
+        for group_id in groups["group_id"].unique().sort():
             members = groups.filter(pl.col("group_id") == group_id)
             axes.scatter(
                 members["x"],
@@ -82,10 +82,6 @@ def opinion_map(opinion_groups: pl.DataFrame) -> Picture:
     parts = [f"{group_name(group)} with {count} people" for group, count in sizes.iter_rows()]
     alt = f"Map of {groups.height} participants by how they voted: {', '.join(parts) or 'nobody'}."
     return Picture(draw(paint, 4.9), alt)
-
-
-def _group_ids(opinion_groups: pl.DataFrame) -> list[int]:
-    return sorted(opinion_groups["group_id"].unique())
 
 
 def gac_distribution(
