@@ -6,7 +6,6 @@ preferred, and whose opinions a model's answers resemble beside what could be ex
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +33,7 @@ from ccai_dagster.pages.forests import (
 )
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.parts import Chapter, Forest, Grid, GridCell
+from ccai_dagster.pages.rendering import plain_findings
 
 NAMES_CATEGORY = "(names)"
 """Ends the categories of items that name persons, which are kept apart from those that describe them."""
@@ -213,10 +213,7 @@ def elo_chapter(inputs: EvaluationInputs) -> Chapter | None:
             + ("" if sources["By people"] else " Nobody has rated these responses yet: all figures are the judge's."),
         ],
         judged=bool(sources["By the feedback model"]),
-        findings=[
-            re.sub(r"`([^`]*)`", r"“\1”", sentence)
-            for sentence in elo_findings(inputs.elo_differences, inputs.rater_agreement)
-        ],
+        findings=plain_findings(elo_findings(inputs.elo_differences, inputs.rater_agreement)),
         forests=[
             difference_forest(f"{source}, with 95% intervals", found, _quality)
             for source, found in sources.items()

@@ -20,7 +20,7 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sentences
 from ccai_dagster.pages.parts import Entry, StatementMarks, filters
 from ccai_dagster.pages.pictures import Picture
-from ccai_dagster.pages.rendering import render
+from ccai_dagster.pages.rendering import plain_findings, render
 
 COLOURS = 64
 """Colours of a picture on the page; its own palette makes it a third as large."""
@@ -79,7 +79,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         *(card.entry for card in cards),
         *(Entry(UNDECIDED, marks=source.marks) for source in waiting),
         *(row.entry for row in out),
-        *(row["entry"] for other in others for row in other.rows),
+        *(row.entry for other in others for row in other.rows),
         *(correction.entry for correction in corrected),
     ]
     return {
@@ -114,7 +114,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "models": report_models.model_rows(inputs.models),
         "differences": differences,
         "against_comparing": against,
-        "findings": report_models.plain_findings(inputs.findings),
+        "findings": plain_findings(inputs.findings),
         "score_arms": arms,
         "scores": scores,
         "responses": report_models.response_rows(inputs),

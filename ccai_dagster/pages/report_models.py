@@ -7,9 +7,8 @@ chapters, the feedback model (`judge`).
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -31,15 +30,32 @@ ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
 
 
 @dataclass(frozen=True)
+class OtherPrinciple:
+    """A principle of another constitution than the derived one.
+
+    Attributes:
+        near: Its row of CONSTITUTION_OVERLAP with the derived constitution; None if it was not compared.
+        robustness: How often it is in when numeric decisions vary, in a sentence.
+    """
+
+    principle_id: str
+    text: str
+    statement_ids: list[int]
+    near: Mapping[str, Any] | None
+    robustness: str
+    entry: Entry
+
+
+@dataclass(frozen=True)
 class OtherConstitution:
-    """A constitution that stands beside the derived one."""
+    """A constitution that models were trained on as well as on the derived one."""
 
     arm: str
     description: str
     is_baseline: bool
     shared: str
     figures: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
+    rows: list[OtherPrinciple]
 
 
 def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
@@ -51,21 +67,21 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
     }
     others = []
     for arm in sorted(set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)):
-        rows = []
         robustness = robustness_by_principle(inputs.principle_robustness, arm)
-        for principle in inputs.constitutions[arm].to_dicts():
-            near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
-            rows.append(
-                {
-                    **principle,
-                    "near": near,
-                    "robustness": robustness.get(principle["principle_id"], ""),
-                    "entry": Entry("principle", arm),
-                }
+        rows = [
+            OtherPrinciple(
+                key,
+                text,
+                ids,
+                overlap.get((arm, inputs.derived_arm, key)),
+                robustness.get(key, ""),
+                Entry("principle", arm),
             )
+            for key, text, ids in inputs.constitutions[arm].select("principle_id", "text", "statement_ids").iter_rows()
+        ]
         back = [overlap.get((inputs.derived_arm, arm, key)) for key in keys]
         n_back = sum(1 for near in back if near and near["shared"])
-        n_shared = sum(1 for row in rows if row["near"] and row["near"]["shared"])
+        n_shared = sum(1 for row in rows if row.near and row.near["shared"])
         others.append(
             OtherConstitution(
                 arm,
@@ -171,30 +187,44 @@ def one_difference(inputs: ReportInputs) -> tuple[list[dict[str, Any]], list[str
     return rows, [f"{each.subject.replace('_', ' ')}: {each.message}." for each in difference_findings(settings)]
 
 
-def plain_findings(findings: Sequence[str]) -> list[str]:
-    """Return the findings with names between quotation marks, where Markdown has backticks."""
-    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
+@dataclass(frozen=True)
+class ScoreCell:
+    """One model's score, as printed; `difference` names whom it is compared with."""
+
+    value: str
+    interval: str
+    n: int
+    n_unanswered: int
+    difference: str
 
 
-def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+@dataclass
+class ScoreRow:
+    """One measure with the scores of all models that have one, by arm."""
+
+    measure: str
+    judged: bool = False
+    cells: dict[str, ScoreCell] = field(default_factory=dict)
+
+
+def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[ScoreRow]]:
     """Overall EVAL_SCORES: the arms as columns, and one row a measure with value, interval and difference."""
     whole = eval_scores.filter(pl.col("category") == "all")
-    measures: dict[tuple[str, str], dict[str, Any]] = {}
+    measures: dict[tuple[str, str], ScoreRow] = {}
     for row in whole.sort("benchmark", "metric", "arm").to_dicts():
         own = measures.setdefault(
-            (row["benchmark"], row["metric"]),
-            {"measure": f"{row['benchmark']}: {row['metric']}".replace("_", " "), "judged": False, "cells": {}},
+            (row["benchmark"], row["metric"]), ScoreRow(f"{row['benchmark']}: {row['metric']}".replace("_", " "))
         )
-        own["judged"] |= row["judge_at_chance"]
+        own.judged |= row["judge_at_chance"]
         largest = max(abs(row["low"]), abs(row["high"]))
-        earlier = own["cells"].get(row["arm"], {}).get("difference")
-        own["cells"][row["arm"]] = {
-            "value": number(row["value"], largest),
-            "interval": f"{number(row['low'], largest)} to {number(row['high'], largest)}",
-            "n": row["n"],
-            "n_unanswered": row["n_unanswered"],
-            "difference": "; ".join(filter(None, [earlier, _difference(row)])),
-        }
+        earlier = own.cells.get(row["arm"])
+        own.cells[row["arm"]] = ScoreCell(
+            value=number(row["value"], largest),
+            interval=f"{number(row['low'], largest)} to {number(row['high'], largest)}",
+            n=row["n"],
+            n_unanswered=row["n_unanswered"],
+            difference="; ".join(filter(None, [earlier.difference if earlier else "", _difference(row)])),
+        )
     return arms_of(whole), list(measures.values())
 
 

@@ -21,6 +21,7 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import judge_findings, label_sentences, leanings
 from ccai_dagster.pages.parts import MARKS, Choice, Entry, filters
 from ccai_dagster.pages.pictures import Picture
+from ccai_dagster.pages.rendering import plain_findings
 from ccai_dagster.pages.report import draw_pictures, render_page, render_report
 from ccai_dagster.pages.report_decisions import (
     agreement_sentences,
@@ -33,7 +34,7 @@ from ccai_dagster.pages.report_decisions import (
     numbers_sentence,
     robustness_by_principle,
 )
-from ccai_dagster.pages.report_models import one_difference, plain_findings
+from ccai_dagster.pages.report_models import one_difference
 from ccai_dagster.pages.report_public import opinion_facts, summary
 from ccai_dagster.training.settings_of_arms import WEIGHTS
 
