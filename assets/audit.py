@@ -18,7 +18,7 @@ from assets.table_asset import Checked, Table, picture, report_file, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.audit import recomputation, reversals, sensitivity
 from ccai_dagster.audit.provenance import provenance_of
-from ccai_dagster.audit.sensitivity import World, combinations, levels, single_changes, world_on_record
+from ccai_dagster.audit.sensitivity import Alternative, alternative_on_record, combinations, levels, single_changes
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.consultation.folder import BASE, LEDGERS, Consultation
 from ccai_dagster.core.digest import value_digest
@@ -304,8 +304,8 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
     def settled() -> Thresholds:
         return thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
 
-    def on_record() -> World:
-        return world_on_record(settled(), consultation.file.moderation)
+    def on_record() -> Alternative:
+        return alternative_on_record(settled(), consultation.file.moderation)
 
     def worded() -> sensitivity.Sources:
         return sensitivity.worded_sources(decisions.read(consultation, "wording"))
@@ -402,7 +402,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
         context: dg.AssetExecutionContext, opinion_groups: pl.DataFrame, **tables: pl.DataFrame
     ) -> Table:
         ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
-        record = reversals.on_record(inputs(tables), on_record(), opinion_groups, ledgers["wording"])
+        record = reversals.recorded_decisions(inputs(tables), on_record(), opinion_groups, ledgers["wording"])
         frame = reversals.decision_reversals(record, ledgers, _every(context, 10))
         return Table(frame, reversals.reversal_sentences(frame))
 

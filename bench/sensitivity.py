@@ -1,4 +1,4 @@
-"""What would have changed: all combinations the demo profile tries, against grouping the same people once a world."""
+"""What would have changed: all combinations the demo profile tries, against grouping the same people for each anew."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import polars as pl
 from bench.deliberation import simulated
 from bench.pairs import compare
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, decision_worlds
-from ccai_dagster.audit.sensitivity import World, combinations, levels, single_changes
+from ccai_dagster.audit.sensitivity import Alternative, combinations, levels, single_changes
 from ccai_dagster.consultation.settings import DEMO
 from ccai_dagster.contracts import RAW_PARTICIPANTS, RAW_STATEMENTS, RAW_VOTES
 from ccai_dagster.decisions.outcomes import Cut
 from ccai_dagster.deliberation.votes import ModerationVerdict
 
-ON_RECORD = World("strict", 26, "default", "zero", None, "none", "product", Cut("threshold", 0.7, 40), seed=1)
+ON_RECORD = Alternative("strict", 26, "default", "zero", None, "none", "product", Cut("threshold", 0.7, 40), seed=1)
 GROUPED = 10
-"""Worlds that the reference groups, each from nothing."""
+"""Alternatives that the reference groups, each from nothing."""
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""What happened, told and checked: the trail of decisions, what hangs on them, the report, the provenance.
+"""What happened, and what depends on it: the trail of decisions, alternatives, reversals, provenance, answers.
 
-Belongs here: reading finished tables and telling them to people and machines. Doesn't belong here: computing
-scores, taking decisions, training or evaluating; this room only reads.
+Belongs here: reading finished tables and returning what is to be said, as data and sentences. Doesn't belong here:
+computing scores, taking decisions, training or evaluating, which this room only reads; HTML and pictures (`pages`).
 """

@@ -1,16 +1,8 @@
-"""From what somebody typed to the subject that is meant, and to its answer.
+"""Answers to what somebody asks about: from the typed id to the subject that is meant, and what is known of it.
 
-Belongs here: ids, their prefixes, and what to say when they are unknown or mean several things. Doesn't belong
-here: the answers.
-
-[decided] Answers about decisions: what was decided, by whom, why, what it replaced, and what follows from it.
-
-Belongs here: one row of a ledger and its consequences. Doesn't belong here: checking or applying decisions.
-
-[public_subjects]
-Answers about statements and principles: their row of the decision trail, from the tables as they stand.
-
-Belongs here: choosing tables and runs. Doesn't belong here: sentences, which `story` makes.
+Belongs here: ids, their prefixes, what to say when they are unknown or mean several things; answers about
+statements, principles and decisions. Doesn't belong here: answers about pairs, models, scores and runs
+(`model_answers`), the sentences about a statement or principle (`trail_sentences`), checking or applying decisions.
 """
 
 from __future__ import annotations
@@ -49,12 +41,100 @@ DELIBERATED = (
 )
 JUDGED = ("principle_id", "probability_a")
 KEPT = ("arm", "constitution_arm", "principle_id", "prompt_id", "probability")
+SHOWN = 12
+"""Subjects described one by one; the others are counted, and all are in the facts."""
+ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
+SHORTEST_PREFIX = 4
+"""Characters of a digest or run id that name it."""
+SUGGESTED = 8
+FORMS = (
+    "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, the digest of a model, "
+    "a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
+)
+
+
+def answers(asked: str, evidence: Evidence) -> list[Explanation]:
+    """Answer what was asked.
+
+    Args:
+        asked: An id, with or without its kind before it, as `17` or `statement:17`; of models and runs the
+            first characters suffice.
+
+    Returns:
+        One answer; of a principle's bare id, one for each arm that has such a principle.
+
+    Raises:
+        ConsultationError: Nothing has this id, or several things have it. Names those that might be meant.
+    """
+    found = _find(asked.strip(), evidence)
+    principles = [name for kind, name in found if kind == "principle"]
+    if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
+        decided = [name for kind, name in found if kind == "decision"]
+        return [_with_note_on_decisions(_ANSWERS["principle"](name, evidence), decided) for name in principles]
+    if len(found) > 1:
+        raise ConsultationError(
+            f"{asked!r} may mean any of these: {', '.join(f'{kind}:{name}' for kind, name in found[:SUGGESTED])}"
+            f"{f' and {len(found) - SUGGESTED} more' if len(found) > SUGGESTED else ''}. Ask for one of them."
+        )
+    (kind, name) = found[0]
+    return [_ANSWERS[kind](name, evidence)]
+
+
+def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
+    kind, colon, name = asked.partition(":")
+    kinds = _KNOWN if kind not in _KNOWN or not colon else {kind: _KNOWN[kind]}
+    sought = name if len(kinds) == 1 else asked
+    known = {kind: names(evidence) for kind, names in kinds.items()}
+    if exact := [(kind, each) for kind, names in known.items() for each in _exact(kind, sought, names)]:
+        return exact
+    begun = [
+        (kind, each)
+        for kind in ("model", "run")
+        for each in known.get(kind, ())
+        if len(sought) >= SHORTEST_PREFIX and each.startswith(sought.lower())
+    ]
+    if begun:
+        return begun
+    raise ConsultationError(_unknown(asked, sought, known, evidence))
+
+
+def _exact(kind: str, sought: str, names: Collection[str]) -> list[str]:
+    if kind == "principle" and "/" not in sought:
+        return [each for each in names if each.partition("/")[2] == sought]
+    if kind == "score" and sought.endswith("/all"):
+        sought = sought.removesuffix("/all")
+    if kind == "statement" and re.fullmatch(r"[0-9]{1,18}", sought):
+        sought = str(int(sought))
+    return [sought] if sought in names else []
+
+
+def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evidence: Evidence) -> str:
+    said = f"There is no {next(iter(known))} {sought!r}." if len(known) == 1 else f"Nothing is called {asked!r}."
+    names = {f"{kind}:{each}": each for kind, ids in known.items() for each in ids}
+    lowered: dict[str, str] = {}
+    for full, each in names.items():
+        lowered.setdefault(each.lower(), full)
+        if each.partition("/")[2]:
+            lowered.setdefault(each.partition("/")[2].lower(), full)
+    near = difflib.get_close_matches(sought.lower()[:100], lowered, n=SUGGESTED, cutoff=0.6)
+    begun = [full for short, full in lowered.items() if sought and short.startswith(sought.lower()[:100])]
+    meant = list(dict.fromkeys([*begun[:SUGGESTED], *(lowered[each] for each in near)]))[:SUGGESTED]
+    hint = f" Did you mean {', '.join(meant)}?" if meant else f" Ask for {FORMS}."
+    empty = "" if evidence.manifest else " No run has ended yet, so only decisions are known: `ccai run`."
+    return said + hint + empty
+
+
+def _with_note_on_decisions(answer: Explanation, decided: list[str]) -> Explanation:
+    """Point to a decision that only happens to have the same id as a principle."""
+    touched = {each.decision_id for each in answer.decisions}
+    notes = [f"decision:{name} is something else; ask for it by this name." for name in decided if name not in touched]
+    return replace(answer, notes=[*answer.notes, *notes])
 
 
 def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, object]]:
     """Return the rows of the decision trail for these subjects, `statement:ID` or `principle:ARM/ID`.
 
-    Training need not have happened: labels and adherence are then not told.
+    Training need not have happened: the rows then lack labels and adherence.
 
     Raises:
         ConsultationError: The constitution was not made yet, or a table is damaged.
@@ -69,33 +149,21 @@ def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, obje
         selected_statements=evidence.table("selected_statements"),
         constitutions={arm: evidence.table(f"{arm}/constitution") for arm in evidence.arms},
         ledgers=evidence.ledgers,
-        preference_pairs=_made(pairs),
-        adherence=_made(adherence),
+        preference_pairs=_without_missing(pairs),
+        adherence=_without_missing(adherence),
         only=subjects,
     ).to_dicts()
 
 
+def _without_missing(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
+    return {name: table for name, table in tables.items() if table is not None}
+
+
 def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
-    """Tell a statement's way from submission to constitution."""
+    """Describe a statement's way from submission to constitution."""
     (row,) = trail_of([f"statement:{statement_id}"], evidence)
     keys = [*DELIBERATED, *(f"{arm}/constitution" for arm in evidence.arms)]
     return _answer(row, keys, evidence)
-
-
-def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explanation:
-    """Tell where a principle comes from and what was done with it."""
-    (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
-    names = (
-        "constitution",
-        "signed_constitution",
-        "revisions",
-        "preference_pairs",
-        "preference_model",
-        "policy",
-        "adherence",
-    )
-    keys = [*(DELIBERATED[1:] if row["statement_ids"] else ()), *(f"{arm}/{name}" for name in names)]
-    return _answer(row, [*keys, "base/adherence"], evidence)
 
 
 def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Explanation:
@@ -113,28 +181,35 @@ def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> 
     )
 
 
-def _made(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.DataFrame]:
-    return {name: table for name, table in tables.items() if table is not None}
-
-
-SHOWN = 12
-"""Subjects told one by one; the others are counted, and all are in the facts."""
-ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
+def answer_principle(arm: str, principle_id: str, evidence: Evidence) -> Explanation:
+    """Say where a principle comes from and what was done with it."""
+    (row,) = trail_of([f"principle:{arm}/{principle_id}"], evidence)
+    names = (
+        "constitution",
+        "signed_constitution",
+        "revisions",
+        "preference_pairs",
+        "preference_model",
+        "policy",
+        "adherence",
+    )
+    keys = [*(DELIBERATED[1:] if row["statement_ids"] else ()), *(f"{arm}/{name}" for name in names)]
+    return _answer(row, [*keys, "base/adherence"], evidence)
 
 
 def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
-    """Tell what was decided, and what followed."""
+    """Say what was decided, and what followed."""
     records = evidence.records
     record = records.by_id[decision_id]
     earlier, later = records.chain(record), records.replacing(record)
-    story = [_what(record)]
+    story = [_sentence(record)]
     if record.policy_ref:
         story.append(f"By the rule {record.policy_ref}.")
     if record.suggested_by:
         story.append(f"Proposed by {record.suggested_by}; decided by {record.decided_by}.")
     story.append(record.because)
-    story += [f"It replaces {_what(each)} {each.because}" for each in earlier]
-    story += [f"It no longer counts: it was replaced. {_what(each)} {each.because}" for each in later]
+    story += [f"It replaces {_sentence(each)} {each.because}" for each in earlier]
+    story += [f"It no longer counts: it was replaced. {_sentence(each)} {each.because}" for each in later]
     if record.is_policy:
         story.append("It is a choice on record for the whole process; it is applied to no single row.")
     followed, facts = _followed(record, evidence)
@@ -156,7 +231,7 @@ def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
     )
 
 
-def _what(record: Record) -> str:
+def _sentence(record: Record) -> str:
     subjects = listed(record.subject_ids[:SHOWN])
     more = f" and {len(record.subject_ids) - SHOWN} more" if len(record.subject_ids) > SHOWN else ""
     return (
@@ -165,16 +240,8 @@ def _what(record: Record) -> str:
     )
 
 
-def _users(record: Record, evidence: Evidence) -> list[str]:
-    """The assets that were made from the ledger this row stands in."""
-    if evidence.manifest is None:
-        return []
-    source = f"{record.kind}_ledger"
-    return [key for key, made in evidence.manifest.materializations.items() if source in made.inputs]
-
-
 def _followed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
-    """What came of it, as far as the tables tell; before the first run they tell nothing."""
+    """What came of it, as far as the tables say; before the first run there are none."""
     if record.is_policy or not record.counts:
         return [], {}
     try:
@@ -237,92 +304,12 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
     return [story], {"constitution_digest": digest, "holds": same}
 
 
-SHORTEST_PREFIX = 4
-"""Characters of a digest or run id that name it."""
-SUGGESTED = 8
-FORMS = (
-    "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, the digest of a model, "
-    "a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
-)
-
-
-def answers(asked: str, evidence: Evidence) -> list[Explanation]:
-    """Answer what was asked.
-
-    Args:
-        asked: An id, with or without its kind before it, as `17` or `statement:17`; of models and runs the
-            first characters suffice.
-        evidence: What answers rest on.
-
-    Returns:
-        One answer; of a principle's bare id, one for each arm that has such a principle.
-
-    Raises:
-        ConsultationError: Nothing has this id, or several things have it. Names those that might be meant.
-    """
-    found = _find(asked.strip(), evidence)
-    principles = [name for kind, name in found if kind == "principle"]
-    if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
-        decided = [name for kind, name in found if kind == "decision"]
-        return [_beside(_ANSWERS["principle"](name, evidence), decided) for name in principles]
-    if len(found) > 1:
-        raise ConsultationError(
-            f"{asked!r} may mean any of these: {', '.join(f'{kind}:{name}' for kind, name in found[:SUGGESTED])}"
-            f"{f' and {len(found) - SUGGESTED} more' if len(found) > SUGGESTED else ''}. Ask for one of them."
-        )
-    (kind, name) = found[0]
-    return [_ANSWERS[kind](name, evidence)]
-
-
-def _beside(answer: Explanation, decided: list[str]) -> Explanation:
-    """Point to a decision that only happens to have the same id as a principle."""
-    touched = {each.decision_id for each in answer.decisions}
-    notes = [f"decision:{name} is something else; ask for it by this name." for name in decided if name not in touched]
-    return replace(answer, notes=[*answer.notes, *notes])
-
-
-def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
-    kind, colon, name = asked.partition(":")
-    kinds = _KNOWN if kind not in _KNOWN or not colon else {kind: _KNOWN[kind]}
-    sought = name if len(kinds) == 1 else asked
-    known = {kind: names(evidence) for kind, names in kinds.items()}
-    if exact := [(kind, each) for kind, names in known.items() for each in _exact(kind, sought, names)]:
-        return exact
-    begun = [
-        (kind, each)
-        for kind in ("model", "run")
-        for each in known.get(kind, ())
-        if len(sought) >= SHORTEST_PREFIX and each.startswith(sought.lower())
-    ]
-    if begun:
-        return begun
-    raise ConsultationError(_unknown(asked, sought, known, evidence))
-
-
-def _exact(kind: str, sought: str, names: Collection[str]) -> list[str]:
-    if kind == "principle" and "/" not in sought:
-        return [each for each in names if each.partition("/")[2] == sought]
-    if kind == "score" and sought.endswith("/all"):
-        sought = sought.removesuffix("/all")
-    if kind == "statement" and re.fullmatch(r"[0-9]{1,18}", sought):
-        sought = str(int(sought))
-    return [sought] if sought in names else []
-
-
-def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evidence: Evidence) -> str:
-    said = f"There is no {next(iter(known))} {sought!r}." if len(known) == 1 else f"Nothing is called {asked!r}."
-    names = {f"{kind}:{each}": each for kind, ids in known.items() for each in ids}
-    lowered: dict[str, str] = {}
-    for full, each in names.items():
-        lowered.setdefault(each.lower(), full)
-        if each.partition("/")[2]:
-            lowered.setdefault(each.partition("/")[2].lower(), full)
-    near = difflib.get_close_matches(sought.lower()[:100], lowered, n=SUGGESTED, cutoff=0.6)
-    begun = [full for short, full in lowered.items() if sought and short.startswith(sought.lower()[:100])]
-    meant = list(dict.fromkeys([*begun[:SUGGESTED], *(lowered[each] for each in near)]))[:SUGGESTED]
-    hint = f" Did you mean {', '.join(meant)}?" if meant else f" Ask for {FORMS}."
-    empty = "" if evidence.manifest else " No run has ended yet, so only decisions are known: `ccai run`."
-    return said + hint + empty
+def _users(record: Record, evidence: Evidence) -> list[str]:
+    """The assets that were made from the ledger that has this row."""
+    if evidence.manifest is None:
+        return []
+    source = f"{record.kind}_ledger"
+    return [key for key, made in evidence.manifest.materializations.items() if source in made.inputs]
 
 
 def _statement_ids(evidence: Evidence) -> set[str]:

@@ -1,6 +1,6 @@
-"""What questions are answered from: tables, ledgers, and which run made what; and the form of an answer.
+"""What answers rest on (tables, ledgers, and which run made what), and the form of an answer.
 
-Belongs here: reading, and saying what is missing. Doesn't belong here: any one kind of subject.
+Belongs here: reading, and saying what is missing or out of date. Doesn't belong here: any one kind of subject.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 
 
 @dataclass(frozen=True)
-class Seen:
+class AssetVersion:
     """Where something can be looked at: an asset, and the runs that made its present version."""
 
     asset: str
@@ -53,7 +53,7 @@ class Explanation:
     story: Sequence[str]
     facts: Mapping[str, Any] = field(default_factory=dict)
     decisions: Sequence[Record] = ()
-    seen: Sequence[Seen] = ()
+    seen: Sequence[AssetVersion] = ()
     notes: Sequence[str] = ()
 
     def content(self) -> dict[str, Any]:
@@ -120,31 +120,22 @@ class Evidence:
             )
         return found
 
-    def _check(self, path: Path, name: str) -> None:
-        """Refuse a file that is not the one on record; one wrong byte can make Polars abort."""
-        expected = self.manifest.files.get(name) if self.manifest is not None else None
-        if expected is not None and describe_file(path) != expected:
-            raise ConsultationError(
-                f"{path}: not the file that is on record, so nothing is told from it. `ccai verify` names all such "
-                "files. If a run made it, `ccai run` brings the record up to date; if not, delete it first."
-            )
-
     def table_if_made(self, key: str, columns: Sequence[str] | None = None) -> pl.DataFrame | None:
         """Read a table that may not have been made yet."""
         path = self.tables / f"{key}.parquet"
         if not path.exists():
             return None
-        with suppress(OSError):  # `read_table` tells what cannot be read
+        with suppress(OSError):  # `read_table` says what cannot be read
             self._check(path, f"{TABLES}/{key}.parquet")
         return read_table(path, columns)
 
-    def seen(self, keys: Iterable[str]) -> list[Seen]:
+    def seen(self, keys: Iterable[str]) -> list[AssetVersion]:
         """Return the runs that made the present versions of these assets; those not made yet are left out."""
         if self.manifest is None:
             return []
         made = self.manifest.materializations
         return [
-            Seen(key, made[key].data_version, made[key].made_at, made[key].dagster_run, made[key].mlflow_run)
+            AssetVersion(key, made[key].data_version, made[key].made_at, made[key].dagster_run, made[key].mlflow_run)
             for key in dict.fromkeys(keys)
             if key in made
         ]
@@ -154,7 +145,7 @@ class Evidence:
         keys = list(dict.fromkeys(keys))
         if self.manifest is None:
             return ["No run has ended yet, so it is not on record which run made what. `ccai run`."]
-        told = []
+        notes = []
         for kind, version in self._versions.items():
             older = [
                 key
@@ -163,7 +154,7 @@ class Evidence:
                 and one.inputs.get(f"{kind}_ledger", version) != version
             ]
             if older:
-                told.append(
+                notes.append(
                     f"The {kind} ledger has changed since {counted(len(older), 'table')} ({listed(older)}) "
                     f"{'was' if len(older) == 1 else 'were'} made: the newest decisions are told, what follows "
                     "from them is not computed yet. `ccai run`."
@@ -176,11 +167,20 @@ class Evidence:
             if key in made and any(present.get(name, version) != version for name, version in made[key].inputs.items())
         ]
         if older:
-            told.append(
+            notes.append(
                 f"{listed(older)} {'was' if len(older) == 1 else 'were'} made from earlier versions of other tables "
                 "than those that stand: what is told of them may not fit the rest. `ccai run`."
             )
-        return told
+        return notes
+
+    def _check(self, path: Path, name: str) -> None:
+        """Refuse a file that is not the one on record; one wrong byte can make Polars abort."""
+        expected = self.manifest.files.get(name) if self.manifest is not None else None
+        if expected is not None and describe_file(path) != expected:
+            raise ConsultationError(
+                f"{path}: not the file that is on record, so nothing is told from it. `ccai verify` names all such "
+                "files. If a run made it, `ccai run` brings the record up to date; if not, delete it first."
+            )
 
     @cached_property
     def _versions(self) -> dict[str, str]:

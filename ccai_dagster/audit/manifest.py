@@ -169,7 +169,6 @@ def listed_folder(files: Mapping[str, FileRecord], folder: str) -> str:
     """Return the digest that a folder of these files has, as `digest.folder_digest` computes it.
 
     Args:
-        files: By name.
         folder: First parts of the names, as `models/6a0d...`.
     """
     inside = sorted(

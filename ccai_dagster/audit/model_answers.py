@@ -1,10 +1,7 @@
-"""Answers about preference pairs, models and scores.
+"""Answers about preference pairs, models, scores and runs.
 
-Belongs here: what a label, a model or a figure rests on. Doesn't belong here: computing any of them.
-
-[runs] Answers about runs: what a Dagster or MLflow run made, and what of it still stands.
-
-Belongs here: reading the manifest by run. Doesn't belong here: opening Dagster or MLflow.
+Belongs here: what a label, a model or a figure rests on, and what a Dagster or MLflow run made, as the manifest
+says. Doesn't belong here: computing any of them, opening Dagster or MLflow.
 """
 
 from __future__ import annotations
@@ -15,13 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.audit.evidence import Evidence, Explanation, Seen
+from ccai_dagster.audit.evidence import AssetVersion, Evidence, Explanation
 from ccai_dagster.audit.manifest import Manifest, Materialization
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.text import counted, listed, quoted
-from ccai_dagster.feedback.calibration import SCORES_AT_CHANCE
 
 COMPARED = (
     "compared_with",
@@ -41,7 +37,7 @@ def model_keys(evidence: Evidence) -> list[str]:
 
 
 def answer_pair(pair_id: str, evidence: Evidence) -> Explanation:
-    """Tell how a pair was judged in each arm, and by whom."""
+    """Say how a pair was judged in each arm, and by whom."""
     story, facts, keys, prompt = [], {}, ["response_pairs"], ""
     for arm in evidence.arms:
         key = f"{arm}/preference_pairs"
@@ -94,7 +90,7 @@ def _number(value: float | None) -> str:
 
 
 def answer_model(digest: str, evidence: Evidence) -> Explanation:
-    """Tell what a model was made from, and where it is used."""
+    """Say what a model was made from, and where it is used."""
     story: list[str] = []
     keys, facts, decisions = [], {}, []
     tables = {key: table for key in model_keys(evidence) if (table := evidence.table_if_made(key)) is not None}
@@ -102,8 +98,8 @@ def answer_model(digest: str, evidence: Evidence) -> Explanation:
         for row in table.filter(pl.col("model_digest") == digest).to_dicts():
             keys.append(key)
             facts[key] = {**row, "metrics": json.loads(row["metrics"])}
-            told, signed = _model(key, row, evidence)
-            story += told
+            sentences, signed = _model(key, row, evidence)
+            story += sentences
             decisions += signed
     children = [key for key, table in tables.items() if digest in table["parent_digest"].to_list()]
     if children:
@@ -151,11 +147,10 @@ def _model(key: str, row: Mapping[str, Any], evidence: Evidence) -> tuple[list[s
 
 
 def answer_score(name: str, evidence: Evidence) -> Explanation:
-    """Tell what a score is, how sure it is, and what it rests on.
+    """Say what a score is, how sure it is, and what it rests on.
 
     Args:
         name: `arm/benchmark/metric`, with `/category` if it is not `all`.
-        evidence: Tables.
     """
     arm, benchmark, metric, category = score_parts(name)
     table = evidence.table("eval_scores")
@@ -174,6 +169,8 @@ def answer_score(name: str, evidence: Evidence) -> Explanation:
     ]
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
+        from ccai_dagster.feedback.calibration import SCORES_AT_CHANCE  # loads numpy, which other answers don't need
+
         story.append(SCORES_AT_CHANCE)
     model = "base_model" if arm == BASE else f"{arm}/policy"
     source = {"elo": "elo_scores", "elo_by_people": "elo_scores", "adherence": f"{arm}/adherence"}.get(
@@ -194,15 +191,15 @@ def answer_score(name: str, evidence: Evidence) -> Explanation:
 
 
 def _comparison(row: dict[str, Any]) -> str:
-    told = (
+    text = (
         f"Paired with {row['compared_with']} the difference is {row['difference']:+.3f} (95% interval "
         f"{_number(row['difference_low'])} to {_number(row['difference_high'])}"
     )
     if row["p_value"] is not None:
-        told += f"; p = {row['p_value']:.4f}, {row['adjusted_p']:.4f} corrected for the number of comparisons"
+        text += f"; p = {row['p_value']:.4f}, {row['adjusted_p']:.4f} corrected for the number of comparisons"
     if row["smallest_detectable"] is not None:
-        told += f"; one of {row['smallest_detectable']:.3f} would have been found with a probability of 80%"
-    return f"{told})."
+        text += f"; one of {row['smallest_detectable']:.3f} would have been found with a probability of 80%"
+    return f"{text})."
 
 
 def score_parts(name: str) -> tuple[str, str, str, str]:
@@ -226,12 +223,19 @@ def run_ids(manifest: Manifest) -> list[str]:
     return sorted(set(manifest.runs) | tracked)
 
 
+def _all(manifest: Manifest) -> list[tuple[str, Materialization, bool]]:
+    current = [(asset, each, True) for asset, each in manifest.materializations.items()]
+    return current + [(asset, each, False) for asset, found in manifest.earlier.items() for each in found]
+
+
 def answer_run(run_id: str, evidence: Evidence) -> Explanation:
-    """Tell what a run made."""
+    """Say what a run made."""
     manifest = evidence.manifest
     assert manifest is not None  # noqa: S101 - runs are found in the manifest
     own = [
-        (asset, each, stands) for asset, each, stands in _all(manifest) if run_id in (each.dagster_run, each.mlflow_run)
+        (asset, each, is_current)
+        for asset, each, is_current in _all(manifest)
+        if run_id in (each.dagster_run, each.mlflow_run)
     ]
     run = manifest.runs.get(run_id)
     if run is not None:
@@ -244,15 +248,15 @@ def answer_run(run_id: str, evidence: Evidence) -> Explanation:
     observed = [asset for asset, each in manifest.sources.items() if each.dagster_run == run_id]
     if observed:
         story.append(f"The latest look at {listed(observed)} was in it.")
-    standing = [asset for asset, _, stands in own if stands]
-    replaced = [asset for asset, _, stands in own if not stands]
+    current = [asset for asset, _, is_current in own if is_current]
+    replaced = [asset for asset, _, is_current in own if not is_current]
     story.append(
-        f"Of what it made, {counted(len(standing), 'asset')} still stand" + ("s." if len(standing) == 1 else ".")
+        f"Of what it made, {counted(len(current), 'asset')} still stand" + ("s." if len(current) == 1 else ".")
     )
     story += [
-        f"{asset} in the version {each.data_version[:SHORT]}{'' if stands else ', since replaced'}"
+        f"{asset} in the version {each.data_version[:SHORT]}{'' if is_current else ', since replaced'}"
         f"{f', MLflow run {each.mlflow_run}' if each.mlflow_run and run is not None else ''}."
-        for asset, each, stands in own
+        for asset, each, is_current in own
     ]
     inputs = {
         name: version
@@ -267,13 +271,9 @@ def answer_run(run_id: str, evidence: Evidence) -> Explanation:
         f"run:{run_id}",
         "Dagster run" if run is not None else "MLflow run",
         story,
-        {"standing": standing, "replaced": replaced, "observed": observed, "inputs": inputs},
+        {"standing": current, "replaced": replaced, "observed": observed, "inputs": inputs},
         seen=[
-            Seen(asset, each.data_version, each.made_at, each.dagster_run, each.mlflow_run) for asset, each, _ in own
+            AssetVersion(asset, each.data_version, each.made_at, each.dagster_run, each.mlflow_run)
+            for asset, each, _ in own
         ],
     )
-
-
-def _all(manifest: Manifest) -> list[tuple[str, Materialization, bool]]:
-    standing = [(asset, each, True) for asset, each in manifest.materializations.items()]
-    return standing + [(asset, each, False) for asset, found in manifest.earlier.items() for each in found]

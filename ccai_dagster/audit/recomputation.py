@@ -1,7 +1,7 @@
-"""The selection computed again in another world, with the same code as for the values on record.
+"""The selection computed again under alternatives, with the same code as for the values on record.
 
-Belongs here: going from votes to selected statements under any world, sharing what worlds have in common.
-Doesn't belong here: which worlds are tried, and what is told about them.
+Belongs here: going from votes to selected statements under any alternative, sharing what alternatives have in
+common. Doesn't belong here: which alternatives are tried, and what is said about them (`sensitivity`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.sensitivity import DECISIONS, World
+from ccai_dagster.audit.sensitivity import DECISIONS, Alternative
 from ccai_dagster.constitution.selection import reaches_cut
 from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.contracts import DECISION_WORLDS
@@ -34,7 +34,7 @@ from ccai_dagster.deliberation.votes import (
 
 @dataclass(frozen=True)
 class SharedInputs:
-    """What all worlds have in common: what people did, and decisions on single statements and participants.
+    """What all alternatives have in common: what people did, and decisions on single statements and participants.
 
     Attributes:
         raw_statements: RAW_STATEMENTS.
@@ -53,9 +53,128 @@ class SharedInputs:
     ideas: Mapping[int, Ideas]
 
 
+@one_thread()
+def decision_worlds(
+    inputs: SharedInputs,
+    on_record: Alternative,
+    single: Sequence[Alternative],
+    combined: Sequence[Alternative],
+    progress: Progress = silent,
+) -> pl.DataFrame:
+    """Compute the selection in every alternative.
+
+    Args:
+        single: Alternatives that differ from it in one decision.
+        combined: Alternatives in which any decision may differ.
+
+    Returns:
+        DECISION_WORLDS: the alternative on record is number 0, then `single` and what is new in `combined`, in the
+        order given. An alternative in which nobody or nothing is left to group has no groups and selects nothing.
+    """
+    combination = set(combined)
+    alternatives = list(dict.fromkeys([on_record, *single, *combined]))
+    n_ways = len({alternative.way_to_group for alternative in alternatives})
+    ways: dict[tuple[object, ...], int] = {}
+    recomputation, before, rows = Recomputation(inputs), on_record.shown(), []
+    for number, alternative in enumerate(alternatives):
+        is_new = alternative.way_to_group not in ways
+        way = ways.setdefault(alternative.way_to_group, len(ways))
+        selected, shown = recomputation.selected(alternative), alternative.shown()
+        rows.append(
+            {
+                "world_id": number,
+                **shown,
+                "changed": [name for name in DECISIONS if shown[name] != before[name]],
+                "combination": alternative in combination,
+                "grouping_id": way,
+                "n_groups": recomputation.scored(alternative).n_groups,
+                "n_selected": len(selected),
+                "statement_ids": sorted(selected),
+            }
+        )
+        if is_new:
+            progress("grouping people otherwise", len(ways), n_ways)
+    return DECISION_WORLDS.build(rows)
+
+
+def check_record(
+    alternatives: pl.DataFrame, inputs: SharedInputs, on_record: Alternative, gac_scores: pl.DataFrame
+) -> None:
+    """Make sure that the alternative on record selects what was really selected.
+
+    Args:
+        gac_scores: GAC_SCORES as they were computed for the record.
+
+    Raises:
+        ConsultationError: It selects other statements, so that no comparison with it would mean anything.
+    """
+    scored = gac_scores.sort("statement_id")
+    gac = scored["gac"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    selected = reached(scored["statement_id"].to_list(), gac, inputs.ideas, on_record)
+    again = frozenset(alternatives.filter(pl.col("world_id") == 0)["statement_ids"].item())
+    if different := sorted(selected ^ again):
+        raise ConsultationError(
+            "Computed again, the decisions on record give another selection than before; it differs in "
+            f"statements {', '.join(map(str, different[:10]))}. The groups on record come from other software or "
+            "from another machine: compute them here with `ccai run --select 'key:opinion_groups'`."
+        )
+
+
+class Recomputation:
+    """Groups and selections of a consultation in any alternative; what alternatives have in common is computed once."""
+
+    def __init__(self, inputs: SharedInputs) -> None:
+        self.inputs = inputs
+        self._voted_on = inputs.raw_votes["statement_id"].n_unique()
+        self._matrices: dict[tuple[ModerationMode, int, bool], VoteMatrix] = {}
+        self._scored: dict[tuple[object, ...], Scored] = {}
+
+    def scored(self, alternative: Alternative) -> Scored:
+        """Return the votes by group in an alternative."""
+        matrix, method = self._matrix(alternative), _grouping_method(alternative)
+        # Alternatives in which the same people voted on the same statements have the same groups; Polis also sees
+        # whose votes and which statements are left out.
+        left_out = (alternative.moderation, alternative.minimum_votes) if alternative.procedure == "polis" else ()
+        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
+        if key not in self._scored:
+            counts = None
+            if all(matrix.shape):
+                counts = group_counts(matrix, group_participants(matrix, method).labels)
+            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts)
+        return self._scored[key]
+
+    def selected(self, alternative: Alternative) -> frozenset[int]:
+        """Return the ids of the statements that reach the cut in an alternative; none if nobody is left."""
+        scored = self.scored(alternative)
+        if scored.counts is None:
+            return frozenset()
+        gac = group_aware_consensus(scored.counts.agree, scored.counts.votes, alternative.method)
+        return reached(scored.statement_ids, gac, self.inputs.ideas, alternative)
+
+    def _matrix(self, alternative: Alternative) -> VoteMatrix:
+        polis = self._voted_on if alternative.procedure == "polis" else None
+        key = (alternative.moderation, alternative.minimum_votes, polis is not None)
+        if key not in self._matrices:
+            given = self.inputs
+            lenient = alternative.moderation == "lenient"
+            statements = clean_statements(given.raw_statements, given.moderation, lenient)
+            people = clean_participants(given.raw_participants, given.excluded, alternative.minimum_votes, "", polis)
+            votes = clean_votes(given.raw_votes, statements, people)
+            kept = people.filter("kept")["participant_id"]
+            matrix = vote_matrix(votes, kept, statements["statement_id"])
+            self._matrices[key] = matrix if polis is None else in_context(matrix, given.raw_votes, people)
+        return self._matrices[key]
+
+
+def _grouping_method(alternative: Alternative) -> Procedure:
+    """The alternative's method without what groups do not depend on, so that it is the same wherever they are."""
+    seed = alternative.seed if alternative.procedure == "paper" else 0
+    return replace(alternative.method, smoothing="none", aggregation="product", seed=seed)
+
+
 @dataclass(frozen=True)
 class Scored:
-    """Votes of each group on each statement in one world.
+    """Votes of each group on each statement in one alternative.
 
     Attributes:
         statement_ids: Ascending.
@@ -71,137 +190,15 @@ class Scored:
         return 0 if self.counts is None else len(self.counts.votes)
 
 
-class Recomputation:
-    """Groups and selections of a consultation in any world; what worlds have in common is computed once."""
-
-    def __init__(self, inputs: SharedInputs) -> None:
-        self.inputs = inputs
-        self._voted_on = inputs.raw_votes["statement_id"].n_unique()
-        self._matrices: dict[tuple[ModerationMode, int, bool], VoteMatrix] = {}
-        self._scored: dict[tuple[object, ...], Scored] = {}
-
-    def scored(self, world: World) -> Scored:
-        """Return the votes by group in a world."""
-        matrix, method = self._matrix(world), _grouping_method(world)
-        # Worlds in which the same people voted on the same statements have the same groups; Polis also sees
-        # whose votes and which statements are left out.
-        left_out = (world.moderation, world.minimum_votes) if world.procedure == "polis" else ()
-        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
-        if key not in self._scored:
-            counts = None
-            if all(matrix.shape):
-                counts = group_counts(matrix, group_participants(matrix, method).labels)
-            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts)
-        return self._scored[key]
-
-    def selected(self, world: World) -> frozenset[int]:
-        """Return the ids of the statements that reach the cut in a world; none if nobody is left."""
-        scored = self.scored(world)
-        if scored.counts is None:
-            return frozenset()
-        gac = group_aware_consensus(scored.counts.agree, scored.counts.votes, world.method)
-        return reached(scored.statement_ids, gac, self.inputs.ideas, world)
-
-    def _matrix(self, world: World) -> VoteMatrix:
-        polis = self._voted_on if world.procedure == "polis" else None
-        key = (world.moderation, world.minimum_votes, polis is not None)
-        if key not in self._matrices:
-            given = self.inputs
-            lenient = world.moderation == "lenient"
-            statements = clean_statements(given.raw_statements, given.moderation, lenient)
-            people = clean_participants(given.raw_participants, given.excluded, world.minimum_votes, "", polis)
-            votes = clean_votes(given.raw_votes, statements, people)
-            kept = people.filter("kept")["participant_id"]
-            matrix = vote_matrix(votes, kept, statements["statement_id"])
-            self._matrices[key] = matrix if polis is None else in_context(matrix, given.raw_votes, people)
-        return self._matrices[key]
-
-
-def _grouping_method(world: World) -> Procedure:
-    """The world's method without what groups do not depend on, so that it is the same wherever they are."""
-    seed = world.seed if world.procedure == "paper" else 0
-    return replace(world.method, smoothing="none", aggregation="product", seed=seed)
-
-
-def reached(statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], world: World) -> frozenset[int]:
+def reached(
+    statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], alternative: Alternative
+) -> frozenset[int]:
     """Return the ids of the statements that reach the cut.
 
     Args:
         statement_ids: In the order of the scores.
         gac: Group-aware consensus, shape (statements,); NaN where there is none.
-        ideas: By statement id.
-        world: Whose cut counts.
+        alternative: Whose cut counts.
     """
-    chosen = reaches_cut(statement_ids, ideas, world.selection)(gac)
+    chosen = reaches_cut(statement_ids, ideas, alternative.selection)(gac)
     return frozenset(np.asarray(statement_ids)[chosen].tolist())
-
-
-@one_thread()
-def decision_worlds(
-    inputs: SharedInputs,
-    on_record: World,
-    single: Sequence[World],
-    combined: Sequence[World],
-    progress: Progress = silent,
-) -> pl.DataFrame:
-    """Compute the selection in every world.
-
-    Args:
-        inputs: Votes and decisions that are the same in all worlds.
-        on_record: The decisions as they were taken.
-        single: Worlds that differ from it in one decision.
-        combined: Worlds in which any decision may differ.
-        progress: Told how many ways to group are done.
-
-    Returns:
-        DECISION_WORLDS: the world on record is number 0, then `single` and what is new in `combined`, in the
-        order given. A world in which nobody or nothing is left to group has no groups and selects nothing.
-    """
-    combination = set(combined)
-    worlds = list(dict.fromkeys([on_record, *single, *combined]))
-    n_ways = len({world.way_to_group for world in worlds})
-    ways: dict[tuple[object, ...], int] = {}
-    recomputation, before, rows = Recomputation(inputs), on_record.shown(), []
-    for number, world in enumerate(worlds):
-        is_new = world.way_to_group not in ways
-        way = ways.setdefault(world.way_to_group, len(ways))
-        selected, shown = recomputation.selected(world), world.shown()
-        rows.append(
-            {
-                "world_id": number,
-                **shown,
-                "changed": [name for name in DECISIONS if shown[name] != before[name]],
-                "combination": world in combination,
-                "grouping_id": way,
-                "n_groups": recomputation.scored(world).n_groups,
-                "n_selected": len(selected),
-                "statement_ids": sorted(selected),
-            }
-        )
-        if is_new:
-            progress("grouping people otherwise", len(ways), n_ways)
-    return DECISION_WORLDS.build(rows)
-
-
-def check_record(worlds: pl.DataFrame, inputs: SharedInputs, on_record: World, gac_scores: pl.DataFrame) -> None:
-    """Make sure that the world on record selects what was really selected.
-
-    Args:
-        worlds: DECISION_WORLDS.
-        inputs: Votes and decisions that are the same in all worlds.
-        on_record: The decisions as they were taken.
-        gac_scores: GAC_SCORES as they were computed for the record.
-
-    Raises:
-        ConsultationError: It selects other statements, so that no comparison with it would mean anything.
-    """
-    scored = gac_scores.sort("statement_id")
-    gac = scored["gac"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    selected = reached(scored["statement_id"].to_list(), gac, inputs.ideas, on_record)
-    again = frozenset(worlds.filter(pl.col("world_id") == 0)["statement_ids"].item())
-    if different := sorted(selected ^ again):
-        raise ConsultationError(
-            "Computed again, the decisions on record give another selection than before; it differs in "
-            f"statements {', '.join(map(str, different[:10]))}. The groups on record come from other software or "
-            "from another machine: compute them here with `ccai run --select 'key:opinion_groups'`."
-        )

@@ -1,7 +1,7 @@
-"""The ledgers, read for telling: which row counts, what it replaced, and how to name it in a sentence.
+"""The ledgers indexed by decision and subject, and what the tables say about one statement or principle.
 
-Belongs here: looking up decisions by subject and quoting them. Doesn't belong here: checking ledgers or
-applying them, which the decisions room does.
+Belongs here: which row counts, what it replaced, how a sentence cites it; the facts that `trail` joins and
+`trail_sentences` phrases. Doesn't belong here: checking ledgers or applying them (`decisions`).
 """
 
 from __future__ import annotations

@@ -6,11 +6,6 @@ ideas, and saying what follows. Doesn't belong here: numeric decisions (`sensiti
 Everything but an exclusion is judged with the opinion groups as they are: one statement more or less hardly
 moves them, and a statement that was moderated out is scored on the votes really cast on it. Excluded people
 have no group, so for them the groups are computed again.
-
-[standing] What stands on record, in the form in which single decisions can be supposed otherwise.
-
-Belongs here: scores of all statements with the groups as they are, and what a selection and the wordings make
-of them. Doesn't belong here: which decisions are reversed (`reversals`).
 """
 
 from __future__ import annotations
@@ -24,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, reached
-from ccai_dagster.audit.sensitivity import World
+from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.core.text import counted, listed, natural
@@ -35,133 +30,6 @@ from ccai_dagster.deliberation.consensus import group_aware_consensus, group_cou
 from ccai_dagster.deliberation.groups import one_thread
 from ccai_dagster.deliberation.votes import ModerationVerdict, vote_matrix
 
-
-@dataclass(frozen=True)
-class Worded:
-    """A decision on wording: the statements it is for, and whether they became a principle or were left out."""
-
-    decision_id: str
-    principle_id: str
-    statement_ids: frozenset[int]
-    is_principle: bool
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What a selection comes to.
-
-    Attributes:
-        principles: Those that are in.
-        behind: Statements behind a principle that is in, or waiting for a wording.
-        waiting: Statements that reach the cut and that nobody has worded or left out.
-    """
-
-    principles: frozenset[str]
-    behind: frozenset[int]
-    waiting: frozenset[int]
-
-
-def standing(selected: frozenset[int], worded: Sequence[Worded]) -> Standing:
-    """Return what a selection comes to under these wordings."""
-    inside = [each for each in worded if each.is_principle and each.statement_ids & selected]
-    waiting = selected.difference(*(each.statement_ids for each in worded))
-    return Standing(
-        frozenset(each.principle_id for each in inside),
-        waiting.union(*(each.statement_ids for each in inside)),
-        waiting,
-    )
-
-
-@dataclass(frozen=True)
-class OnRecord:
-    """The record, ready to be supposed otherwise.
-
-    Attributes:
-        inputs: Votes and decisions on single statements and participants.
-        world: The numeric decisions.
-        n_groups: Number of opinion groups.
-        gac: Consensus by statement id, moderated out or not, with the groups as they are; NaN for none.
-        smallest_group_votes: Votes of the group that voted least, by statement id.
-        included: Statements that moderation let in.
-        selected: Of those, the ones that reach the cut.
-        worded: All decisions on wording that count.
-        standing: What this comes to.
-    """
-
-    inputs: SharedInputs
-    world: World
-    n_groups: int
-    gac: Mapping[int, float]
-    smallest_group_votes: Mapping[int, int]
-    included: frozenset[int]
-    selected: frozenset[int]
-    worded: tuple[Worded, ...]
-    standing: Standing
-
-    def select(self, included: frozenset[int], without_ideas: frozenset[int] = frozenset()) -> frozenset[int]:
-        """Return which statements reach the cut if exactly these are in, with the groups as they are.
-
-        Args:
-            included: Statements that are in.
-            without_ideas: Statements whose split into ideas is not used.
-        """
-        return _select(self.inputs, self.world, self.gac, included, without_ideas)
-
-
-def on_record(
-    inputs: SharedInputs, world: World, opinion_groups: pl.DataFrame, wording_ledger: pl.DataFrame
-) -> OnRecord:
-    """Score every statement with the groups as they are, and say what stands.
-
-    Args:
-        inputs: Votes and decisions on single statements and participants.
-        world: The numeric decisions on record.
-        opinion_groups: OPINION_GROUPS; only these people's votes count, as they do on record.
-        wording_ledger: LEDGER of wordings.
-    """
-    people = opinion_groups.sort("participant_id")
-    cast = inputs.raw_votes.join(people, on="participant_id", how="semi").join(
-        inputs.raw_statements, on="statement_id", how="semi"
-    )
-    matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
-    counts = group_counts(matrix, people["group_id"].to_numpy())
-    scores = group_aware_consensus(counts.agree, counts.votes, world.method)
-    ids = matrix.statement_ids.tolist()
-    gac: dict[int, float] = dict(zip(ids, scores.tolist(), strict=True))
-    lenient = world.moderation == "lenient"
-    included = frozenset(
-        each for each in ids if (inputs.moderation[each].included if each in inputs.moderation else lenient)
-    )
-    selected = _select(inputs, world, gac, included, frozenset())
-    worded = tuple(
-        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None)
-        for each in wordings(wording_ledger)
-    )
-    return OnRecord(
-        inputs=inputs,
-        world=world,
-        n_groups=len(counts.votes),
-        gac=gac,
-        smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),
-        included=included,
-        selected=selected,
-        worded=worded,
-        standing=standing(selected, worded),
-    )
-
-
-def _select(
-    inputs: SharedInputs,
-    world: World,
-    gac: Mapping[int, float],
-    included: frozenset[int],
-    without_ideas: frozenset[int],
-) -> frozenset[int]:
-    ids = sorted(included)
-    ideas = {key: value for key, value in inputs.ideas.items() if key not in without_ideas}
-    return reached(ids, np.array([gac[each] for each in ids]), ideas, world)
-
-
 SEPARATE_EXCLUSIONS = 50
 """Up to this many exclusions are reversed one by one; more are reversed together only."""
 EVERY_EXCLUSION = "every exclusion"
@@ -169,31 +37,15 @@ MOST_NAMED = 8
 """Statements, participants or principles that a sentence names; more are counted."""
 
 
-@dataclass(frozen=True)
-class _Reversal:
-    """One decision taken the other way, and what would stand then."""
-
-    name: str
-    kind: str
-    decision_ids: tuple[str, ...]
-    subject_ids: tuple[int, ...]
-    supposed: str
-    after: Standing
-    reworded: frozenset[str] = frozenset()
-    n_groups: int | None = None
-    """Opinion groups found anew; None where they are as they are."""
-
-
 @one_thread()
 def decision_reversals(
-    record: OnRecord, ledgers: Mapping[str, pl.DataFrame], progress: Progress = silent
+    record: RecordedDecisions, ledgers: Mapping[str, pl.DataFrame], progress: Progress = silent
 ) -> pl.DataFrame:
     """Suppose the opposite of every decision on statements, participants, merges, wordings and ideas.
 
     Args:
-        record: What stands.
         ledgers: LEDGER by kind: moderation, exclusion, merge, idea; wordings are part of the record.
-        progress: Told how many exclusions are done, which is what takes time.
+        progress: Called with how many exclusions are done, which is what takes time.
 
     Returns:
         DECISION_REVERSALS: by kind, in the order of the ledgers. Two exclusions or more are also reversed
@@ -209,23 +61,7 @@ def decision_reversals(
     return DECISION_REVERSALS.build([_row(record, reversal) for reversal in reversals])
 
 
-def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:
-    """Say for each kind of decision, in words, how many of them change the constitution if reversed."""
-    told = {}
-    different = pl.any_horizontal(
-        pl.col(
-            "entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting"
-        ).list.len()
-        > 0
-    )
-    for kind, supposed in reversals.select("kind", "supposed").unique(maintain_order=True).iter_rows():
-        own = reversals.filter((pl.col("kind") == kind) & (pl.col("supposed") == supposed))
-        counting = own.filter(different).height
-        told[f"{kind}: {supposed}"] = f"{counting} of {counted(own.height, 'reversal')} would change something."
-    return told
-
-
-def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+def _moderation(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """Statements let in are taken out, those out let in, rewritten ones keep their author's words."""
     decided: dict[str, dict[int, ModerationVerdict]] = {}
     for statement, verdict in moderation_verdicts(ledger).items():
@@ -235,20 +71,35 @@ def _moderation(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
         subjects, verdicts = frozenset(own), list(own.values())
         resting = frozenset(each.principle_id for each in record.worded if each.statement_ids & subjects)
         if any(each.text is not None for each in verdicts):
-            supposed, after = "kept as its author typed it", record.standing
+            supposed, after = "kept as its author typed it", record.content
         elif not verdicts[0].included:
             supposed = "let in"
-            after = standing(record.select(record.included | subjects), record.worded)
+            after = content_of(record.select(record.included | subjects), record.worded)
         else:
             supposed = "moderated out"
             left = [replace(each, statement_ids=each.statement_ids - subjects) for each in record.worded]
-            after = standing(record.select(record.included - subjects), left)
+            after = content_of(record.select(record.included - subjects), left)
         yield _Reversal(
             decision, "moderation", (decision,), tuple(sorted(subjects)), supposed, after, resting & after.principles
         )
 
 
-def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> Iterator[_Reversal]:
+@dataclass(frozen=True)
+class _Reversal:
+    """One decision taken the other way, and what would follow."""
+
+    name: str
+    kind: str
+    decision_ids: tuple[str, ...]
+    subject_ids: tuple[int, ...]
+    supposed: str
+    after: ConstitutionContent
+    reworded: frozenset[str] = frozenset()
+    n_groups: int | None = None
+    """Opinion groups found anew; None where they are as they are."""
+
+
+def _exclusion(record: RecordedDecisions, ledger: pl.DataFrame, progress: Progress) -> Iterator[_Reversal]:
     """Excluded votes count again, those kept are excluded; groups are computed again."""
     people: dict[tuple[str, str], list[int]] = {}
     for (participant,), row in decisive_rows(decided_rows(ledger)).items():
@@ -261,18 +112,18 @@ def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> It
         tried = [(decision, (decision,), verb, own) for (verb, decision), own in people.items()]
     if len(excluding) > 1:
         tried.append((EVERY_EXCLUSION, excluding, "exclude", every))
-    enough = pl.col("n_votes") >= record.world.minimum_votes
+    enough = pl.col("n_votes") >= record.numeric.minimum_votes
     counting = frozenset(record.inputs.raw_participants.filter(enough)["participant_id"].to_list())
     for done, (name, decisions, verb, own) in enumerate(tried, start=1):
         excluded = {key: value for key, value in record.inputs.excluded.items() if key not in own}
         if verb == "keep":
             excluded |= dict.fromkeys(own, name)
-        after, n_groups = record.standing, None
+        after, n_groups = record.content, None
         # Whoever voted too little does not count, excluded or not, except with Polis, which looks at all.
-        if record.world.procedure == "polis" or not counting.isdisjoint(own):
+        if record.numeric.procedure == "polis" or not counting.isdisjoint(own):
             again = Recomputation(replace(record.inputs, excluded=excluded))
-            after = standing(again.selected(record.world), record.worded)
-            n_groups = again.scored(record.world).n_groups
+            after = content_of(again.selected(record.numeric), record.worded)
+            n_groups = again.scored(record.numeric).n_groups
         yield _Reversal(
             name,
             "exclusion",
@@ -285,7 +136,7 @@ def _exclusion(record: OnRecord, ledger: pl.DataFrame, progress: Progress) -> It
         progress("counting votes otherwise", done, len(tried))
 
 
-def _merge(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+def _merge(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """Merged statements stay apart, those kept apart are merged: what they were worded as rests on nothing."""
     for row in decisive_rows(decided_rows(ledger)).values():
         subjects = frozenset(int(each) for each in row["subject_ids"])
@@ -301,11 +152,11 @@ def _merge(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
             (row["decision_id"],),
             tuple(sorted(subjects)),
             "kept apart" if merged else "merged",
-            standing(record.selected, kept),
+            content_of(record.selected, kept),
         )
 
 
-def _wording(record: OnRecord) -> Iterator[_Reversal]:
+def _wording(record: RecordedDecisions) -> Iterator[_Reversal]:
     """Statements worded as a principle are left out, those left out wait for a wording."""
     for place, each in enumerate(record.worded):
         others = [*record.worded[:place], *record.worded[place + 1 :]]
@@ -319,11 +170,11 @@ def _wording(record: OnRecord) -> Iterator[_Reversal]:
             (each.decision_id,),
             tuple(sorted(each.statement_ids)),
             supposed,
-            standing(record.selected, others),
+            content_of(record.selected, others),
         )
 
 
-def _idea(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
+def _idea(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """A statement that was split into ideas counts as one idea of its own."""
     for statement, own in statement_ideas(ledger).items():
         selected = record.select(record.included, frozenset({statement}))
@@ -333,15 +184,15 @@ def _idea(record: OnRecord, ledger: pl.DataFrame) -> Iterator[_Reversal]:
             (own.decision_id,),
             (statement,),
             "taken as one idea of its own",
-            standing(selected, record.worded),
+            content_of(selected, record.worded),
         )
 
 
-def _row(record: OnRecord, reversal: _Reversal) -> dict[str, Any]:
+def _row(record: RecordedDecisions, reversal: _Reversal) -> dict[str, Any]:
     statements = () if reversal.kind == "exclusion" else reversal.subject_ids
     known = [each for each in statements if each in record.gac and not isnan(record.gac[each])]
     best = max(known, key=lambda each: (record.gac[each], -each), default=None)
-    before, after = record.standing, reversal.after
+    before, after = record.content, reversal.after
     row = {
         "reversal": reversal.name,
         "kind": reversal.kind,
@@ -374,15 +225,15 @@ def _consequence(row: Mapping[str, Any], n_groups: int) -> str:
         (row["reworded_principles"], "principle", "would rest on another text"),
         ([] if joined else waiting, "statement", "would wait for a wording"),
     ]
-    told = [f"{_named(ids, what)} {would}" for ids, what, would in effects if ids]
+    effects_named = [f"{_named(ids, what)} {would}" for ids, what, would in effects if ids]
     people = row["kind"] == "exclusion"
     subject = _named(row["subject_ids"], "participant" if people else "statement")
     plural = people or len(row["subject_ids"]) > 1
     been = "not been left out" if row["supposed"] == "not left out" else f"been {row['supposed']}"
     lead = f"Had {'the votes of ' if people else ''}{subject} {been}"
     if row["n_groups"] != n_groups:
-        told.insert(0, f"{counted(row['n_groups'], 'opinion group')} would be found instead of {n_groups}")
-    text = f"{lead}, {'; '.join(told) or 'the constitution would be the same'}."
+        effects_named.insert(0, f"{counted(row['n_groups'], 'opinion group')} would be found instead of {n_groups}")
+    text = f"{lead}, {'; '.join(effects_named) or 'the constitution would be the same'}."
     if row["supposed"] != "let in":
         return text
     if not row["smallest_group_votes"]:
@@ -398,3 +249,142 @@ def _named(ids: Sequence[object], what: str) -> str:
     if len(ids) > MOST_NAMED:
         return counted(len(ids), what)
     return f"{what}{'s' if len(ids) != 1 else ''} {listed(ids)}"
+
+
+def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:
+    """Say for each kind of decision, in words, how many of them change the constitution if reversed."""
+    sentences = {}
+    different = pl.any_horizontal(
+        pl.col(
+            "entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting"
+        ).list.len()
+        > 0
+    )
+    for kind, supposed in reversals.select("kind", "supposed").unique(maintain_order=True).iter_rows():
+        own = reversals.filter((pl.col("kind") == kind) & (pl.col("supposed") == supposed))
+        counting = own.filter(different).height
+        sentences[f"{kind}: {supposed}"] = f"{counting} of {counted(own.height, 'reversal')} would change something."
+    return sentences
+
+
+@dataclass(frozen=True)
+class RecordedDecisions:
+    """The record, ready to be supposed otherwise.
+
+    Attributes:
+        inputs: Votes and decisions on single statements and participants.
+        numeric: The numeric decisions.
+        n_groups: Number of opinion groups.
+        gac: Consensus by statement id, moderated out or not, with the groups as they are; NaN for none.
+        smallest_group_votes: Votes of the group that voted least, by statement id.
+        included: Statements that moderation let in.
+        selected: Of those, the ones that reach the cut.
+        worded: All decisions on wording that count.
+        content: What this comes to.
+    """
+
+    inputs: SharedInputs
+    numeric: Alternative
+    n_groups: int
+    gac: Mapping[int, float]
+    smallest_group_votes: Mapping[int, int]
+    included: frozenset[int]
+    selected: frozenset[int]
+    worded: tuple[Worded, ...]
+    content: ConstitutionContent
+
+    def select(self, included: frozenset[int], without_ideas: frozenset[int] = frozenset()) -> frozenset[int]:
+        """Return which statements reach the cut if exactly these are in, with the groups as they are.
+
+        Args:
+            without_ideas: Statements whose split into ideas is not used.
+        """
+        return _select(self.inputs, self.numeric, self.gac, included, without_ideas)
+
+
+def _select(
+    inputs: SharedInputs,
+    numeric: Alternative,
+    gac: Mapping[int, float],
+    included: frozenset[int],
+    without_ideas: frozenset[int],
+) -> frozenset[int]:
+    ids = sorted(included)
+    ideas = {key: value for key, value in inputs.ideas.items() if key not in without_ideas}
+    return reached(ids, np.array([gac[each] for each in ids]), ideas, numeric)
+
+
+def recorded_decisions(
+    inputs: SharedInputs, numeric: Alternative, opinion_groups: pl.DataFrame, wording_ledger: pl.DataFrame
+) -> RecordedDecisions:
+    """Score every statement with the groups as they are, and return what follows from the record.
+
+    Args:
+        numeric: The numeric decisions on record.
+        opinion_groups: OPINION_GROUPS; only these people's votes count, as they do on record.
+    """
+    people = opinion_groups.sort("participant_id")
+    cast = inputs.raw_votes.join(people, on="participant_id", how="semi").join(
+        inputs.raw_statements, on="statement_id", how="semi"
+    )
+    matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
+    counts = group_counts(matrix, people["group_id"].to_numpy())
+    scores = group_aware_consensus(counts.agree, counts.votes, numeric.method)
+    ids = matrix.statement_ids.tolist()
+    gac: dict[int, float] = dict(zip(ids, scores.tolist(), strict=True))
+    lenient = numeric.moderation == "lenient"
+    included = frozenset(
+        each for each in ids if (inputs.moderation[each].included if each in inputs.moderation else lenient)
+    )
+    selected = _select(inputs, numeric, gac, included, frozenset())
+    worded = tuple(
+        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None)
+        for each in wordings(wording_ledger)
+    )
+    return RecordedDecisions(
+        inputs=inputs,
+        numeric=numeric,
+        n_groups=len(counts.votes),
+        gac=gac,
+        smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),
+        included=included,
+        selected=selected,
+        worded=worded,
+        content=content_of(selected, worded),
+    )
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A decision on wording: the statements it is for, and whether they became a principle or were left out."""
+
+    decision_id: str
+    principle_id: str
+    statement_ids: frozenset[int]
+    is_principle: bool
+
+
+@dataclass(frozen=True)
+class ConstitutionContent:
+    """What a selection comes to.
+
+    Attributes:
+        principles: Those that are in.
+        behind: Statements behind a principle that is in, or waiting for a wording.
+        waiting: Statements that reach the cut and that nobody has worded or left out.
+    """
+
+    principles: frozenset[str]
+    behind: frozenset[int]
+    waiting: frozenset[int]
+
+
+def content_of(selected: frozenset[int], worded: Sequence[Worded]) -> ConstitutionContent:
+    """Return what a selection comes to under these wordings."""
+    inside = [each for each in worded if each.is_principle and each.statement_ids & selected]
+    waiting = selected.difference(*(each.statement_ids for each in worded))
+    return ConstitutionContent(
+        frozenset(each.principle_id for each in inside),
+        waiting.union(*(each.statement_ids for each in inside)),
+        waiting,
+    )

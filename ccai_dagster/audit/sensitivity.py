@@ -1,12 +1,8 @@
-"""What would have changed: which statements and principles hang on which numeric decision.
+"""Which statements and principles depend on which numeric decision.
 
-Belongs here: comparing worlds that were computed already. Doesn't belong here: computing them
-(`recomputation`), decisions on single statements and participants (`reversals`).
-
-[worlds] Worlds: the ways in which all numeric decisions could have been taken.
-
-Belongs here: which alternatives of a decision are tried, and which combinations of them. Doesn't belong here:
-what would follow from them.
+Belongs here: which alternatives of a decision are tried, alone and combined, and what their selections, once
+computed, say about decisions and principles. Doesn't belong here: computing those selections (`recomputation`),
+decisions on single statements and participants (`reversals`).
 """
 
 from __future__ import annotations
@@ -31,13 +27,14 @@ THRESHOLD_STEPS = (-0.05, -0.02, 0.02, 0.05)
 BUDGET_STEPS = (-0.2, -0.1, 0.1, 0.2)
 """Shares of the idea budget."""
 FURTHER_SEEDS = 3
-
 SCORING = ("smoothing", "aggregation", "selection")
 """Decisions that are taken after the groups are known, so that trying them costs next to nothing."""
+Sources = Mapping[str, frozenset[int]]
+"""Statements behind each principle of one constitution, by principle id."""
 
 
 @dataclass(frozen=True)
-class World:
+class Alternative:
     """One way to have taken all numeric decisions; one field a decision.
 
     Attributes:
@@ -64,7 +61,7 @@ class World:
 
     @property
     def method(self) -> Procedure:
-        """How groups and consensus are computed in this world."""
+        """How groups and consensus are computed in this alternative."""
         return Procedure(
             name=self.procedure,
             imputation=self.imputation,
@@ -76,7 +73,7 @@ class World:
 
     @property
     def way_to_group(self) -> tuple[object, ...]:
-        """The decisions that the opinion groups depend on; worlds with equal ones share their groups."""
+        """The decisions that the opinion groups depend on; alternatives with equal ones share their groups."""
         return tuple(getattr(self, name) for name in GROUPING)
 
     def shown(self) -> dict[str, str]:
@@ -84,15 +81,24 @@ class World:
         return {name: _shown(getattr(self, name)) for name in DECISIONS}
 
 
-DECISIONS = tuple(each.name for each in fields(World))
+def _shown(value: Any) -> str:
+    if value is None:
+        return "auto"
+    if isinstance(value, Cut):
+        by_threshold = value.rule == "threshold"
+        return f"threshold {value.threshold:g}" if by_threshold else f"ideas {value.idea_budget}"
+    return str(value)
+
+
+DECISIONS = tuple(each.name for each in fields(Alternative))
 """The numeric decisions, in the order in which they take effect."""
 GROUPING = tuple(name for name in DECISIONS if name not in SCORING)
 """Decisions that the opinion groups depend on."""
 
 
-def world_on_record(settled: Thresholds, moderation: ModerationMode) -> World:
+def alternative_on_record(settled: Thresholds, moderation: ModerationMode) -> Alternative:
     """Return the decisions as they were taken."""
-    return World(
+    return Alternative(
         moderation=moderation,
         minimum_votes=settled.minimum_votes,
         procedure=settled.procedure.name,
@@ -105,11 +111,10 @@ def world_on_record(settled: Thresholds, moderation: ModerationMode) -> World:
     )
 
 
-def levels(on_record: World, has_ideas: bool) -> dict[str, tuple[Any, ...]]:
+def levels(on_record: Alternative, has_ideas: bool) -> dict[str, tuple[Any, ...]]:
     """Return the values of every decision that are tried, that on record first.
 
     Args:
-        on_record: The decisions as they were taken.
         has_ideas: Whether ideas are on record, so that selecting by ideas can be tried.
 
     Returns:
@@ -131,40 +136,6 @@ def levels(on_record: World, has_ideas: bool) -> dict[str, tuple[Any, ...]]:
     return {name: tuple(dict.fromkeys([getattr(on_record, name), *tried[name]])) for name in DECISIONS}
 
 
-def single_changes(on_record: World, tried: Mapping[str, tuple[Any, ...]]) -> list[World]:
-    """Return every world that differs from the record in one decision, in the order of the values tried."""
-    return [
-        replace(on_record, **{name: value})
-        for name in DECISIONS
-        for value in tried[name]
-        if value != getattr(on_record, name)
-    ]
-
-
-def combinations(tried: Mapping[str, tuple[Any, ...]], ways_to_group: int, seed: int) -> list[World]:
-    """Return worlds in which all decisions may differ at once.
-
-    Each way to group people (a combination of the decisions in `GROUPING`) is crossed with all values of the
-    others. There are as many ways to group as `ways_to_group`, drawn without replacement, each as likely as
-    any other; all of them if there are no more.
-
-    Args:
-        tried: Values by decision.
-        ways_to_group: How many ways to group are tried, 1 or more; grouping takes nearly all the time.
-        seed: Of the draw.
-    """
-    ways = list(product(*(tried[name] for name in GROUPING)))
-    if len(ways) > ways_to_group:
-        drawn = np.random.default_rng(seed).choice(len(ways), ways_to_group, replace=False)
-        ways = [ways[place] for place in sorted(drawn.tolist())]
-    scored = list(product(*(tried[name] for name in SCORING)))
-    return [
-        World(**dict(zip(GROUPING, way, strict=True)), **dict(zip(SCORING, score, strict=True)))
-        for way in ways
-        for score in scored
-    ]
-
-
 def _cuts(cut: Cut, has_ideas: bool) -> list[Cut]:
     if cut.rule == "threshold":
         moved = [round(cut.threshold + step, 6) for step in THRESHOLD_STEPS]
@@ -177,70 +148,64 @@ def _cuts(cut: Cut, has_ideas: bool) -> list[Cut]:
     return [*cuts, replace(cut, rule="ideas")] if has_ideas else cuts
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "auto"
-    if isinstance(value, Cut):
-        by_threshold = value.rule == "threshold"
-        return f"threshold {value.threshold:g}" if by_threshold else f"ideas {value.idea_budget}"
-    return str(value)
+def single_changes(on_record: Alternative, tried: Mapping[str, tuple[Any, ...]]) -> list[Alternative]:
+    """Return every alternative that differs from the record in one decision, in the order of the values tried."""
+    return [
+        replace(on_record, **{name: value})
+        for name in DECISIONS
+        for value in tried[name]
+        if value != getattr(on_record, name)
+    ]
 
 
-Sources = Mapping[str, frozenset[int]]
-"""Statements behind each principle of one constitution, by principle id."""
+def combinations(tried: Mapping[str, tuple[Any, ...]], ways_to_group: int, seed: int) -> list[Alternative]:
+    """Return alternatives in which all decisions may differ at once.
 
-
-def worded_sources(wording_ledger: pl.DataFrame) -> dict[str, frozenset[int]]:
-    """Return the statements behind every principle that somebody has worded, in or not on record."""
-    return {
-        each.principle_id: frozenset(each.statement_ids) for each in wordings(wording_ledger) if each.text is not None
-    }
-
-
-def constitution_sources(constitution: pl.DataFrame) -> dict[str, frozenset[int]]:
-    """Return the statements behind the principles of a constitution, without principles that have none.
+    Each way to group people (a combination of the decisions in `GROUPING`) is crossed with all values of the
+    others. There are as many ways to group as `ways_to_group`, drawn without replacement, each as likely as
+    any other; all of them if there are no more.
 
     Args:
-        constitution: CONSTITUTION, of any arm. Principles that no statement stands behind do not hang on votes.
+        tried: Values by decision.
+        ways_to_group: How many ways to group are tried, 1 or more; grouping takes nearly all the time.
     """
-    return {
-        principle: frozenset(ids)
-        for principle, ids in constitution.select("principle_id", "statement_ids").iter_rows()
-        if ids
-    }
+    ways = list(product(*(tried[name] for name in GROUPING)))
+    if len(ways) > ways_to_group:
+        drawn = np.random.default_rng(seed).choice(len(ways), ways_to_group, replace=False)
+        ways = [ways[place] for place in sorted(drawn.tolist())]
+    scored = list(product(*(tried[name] for name in SCORING)))
+    return [
+        Alternative(**dict(zip(GROUPING, way, strict=True)), **dict(zip(SCORING, score, strict=True)))
+        for way in ways
+        for score in scored
+    ]
 
 
-def principles_in(sources: Sources, selected: Collection[int]) -> frozenset[str]:
-    """Return the principles of which at least one statement is selected."""
-    return frozenset(principle for principle, ids in sources.items() if not ids.isdisjoint(selected))
-
-
-def decision_sensitivity(worlds: pl.DataFrame, sources: Sources) -> pl.DataFrame:
-    """Tell for each numeric decision what every alternative alone would change.
+def decision_sensitivity(alternatives: pl.DataFrame, sources: Sources) -> pl.DataFrame:
+    """Say for each numeric decision what every alternative alone would change.
 
     Args:
-        worlds: DECISION_WORLDS.
         sources: Of the constitution derived from the votes.
 
     Returns:
         DECISION_SENSITIVITY: the decisions in the order in which they take effect; for each the value on
         record (`chosen`), then its alternatives.
     """
-    record, changes = _single_changes(worlds)
+    record, changes = _single_changes(alternatives)
     selected = frozenset(record["statement_ids"])
     before = principles_in(sources, selected)
     rows: list[dict[str, Any]] = []
     for decision in DECISIONS:
-        for world in [record, *changes[decision]]:
-            other = frozenset(world["statement_ids"])
+        for alternative in [record, *changes[decision]]:
+            other = frozenset(alternative["statement_ids"])
             after = principles_in(sources, other)
             rows.append(
                 {
                     "decision": decision,
-                    "alternative": world[decision],
-                    "chosen": world is record,
-                    "n_groups": world["n_groups"],
-                    "n_selected": world["n_selected"],
+                    "alternative": alternative[decision],
+                    "chosen": alternative is record,
+                    "n_groups": alternative["n_groups"],
+                    "n_selected": alternative["n_selected"],
                     "entering": sorted(other - selected),
                     "leaving": sorted(selected - other),
                     "lost_principles": sorted(before - after, key=natural),
@@ -250,19 +215,28 @@ def decision_sensitivity(worlds: pl.DataFrame, sources: Sources) -> pl.DataFrame
     return DECISION_SENSITIVITY.build(rows)
 
 
-def principle_robustness(worlds: pl.DataFrame, arms: Mapping[str, Sources]) -> pl.DataFrame:
-    """Tell for each principle in what share of the combinations it is in.
+def _single_changes(alternatives: pl.DataFrame) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """The alternative on record, and by decision the alternatives in which it alone was taken otherwise."""
+    ordered = alternatives.filter(pl.col("changed").list.len() <= 1).sort("world_id")
+    record, *others = ordered.iter_rows(named=True)
+    changes: dict[str, list[dict[str, Any]]] = {name: [] for name in DECISIONS}
+    for alternative in others:
+        changes[alternative["changed"][0]].append(alternative)
+    return record, changes
+
+
+def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]) -> pl.DataFrame:
+    """Say for each principle in what share of the combinations it is in.
 
     Args:
-        worlds: DECISION_WORLDS.
         arms: Sources by arm; principles of a constitution from a file are in where one of the statements
             it names reaches the cut.
 
     Returns:
         PRINCIPLE_ROBUSTNESS: by arm, principles that are in most often first.
     """
-    record, changes = _single_changes(worlds)
-    combined = worlds.filter("combination")["statement_ids"].to_list()
+    record, changes = _single_changes(alternatives)
+    combined = alternatives.filter("combination")["statement_ids"].to_list()
     rows: list[dict[str, Any]] = []
     for arm, sources in arms.items():
         before = principles_in(sources, record["statement_ids"])
@@ -290,10 +264,19 @@ def principle_robustness(worlds: pl.DataFrame, arms: Mapping[str, Sources]) -> p
     return PRINCIPLE_ROBUSTNESS.build(rows)
 
 
-def decision_importance(worlds: pl.DataFrame, sources: Sources, decision_ids: Mapping[str, list[str]]) -> pl.DataFrame:
-    """Rank the numeric decisions by how many principles hang on them.
+def _changed(sources: Sources, before: frozenset[str], changes: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Principles that come in or drop out in at least one of the alternatives."""
+    return frozenset().union(
+        *(principles_in(sources, alternative["statement_ids"]) ^ before for alternative in changes)
+    )
 
-    A principle hangs on a decision if one alternative of this decision alone brings it in or takes it out.
+
+def decision_importance(
+    alternatives: pl.DataFrame, sources: Sources, decision_ids: Mapping[str, list[str]]
+) -> pl.DataFrame:
+    """Rank the numeric decisions by how many principles depend on them.
+
+    A principle depends on a decision if one alternative of this decision alone brings it in or takes it out.
     Beside that count stands what the decision accounts for when all others vary too: how much closer two
     combinations are, on average, if they agree on it. This is the first-order index of variance-based
     sensitivity analysis (Sobol 1993; for several outcomes at once Lamboni et al. 2011), written as distances.
@@ -302,22 +285,21 @@ def decision_importance(worlds: pl.DataFrame, sources: Sources, decision_ids: Ma
     ways on the votes of CCAI, the number of groups got 0.07 to 0.24).
 
     Args:
-        worlds: DECISION_WORLDS.
         sources: Of the constitution derived from the votes.
         decision_ids: Ledger rows that settled each decision; none for those in consultation.yaml.
 
     Returns:
         DECISION_IMPORTANCE: most principles first, then the larger share, then in the order of effect.
     """
-    record, changes = _single_changes(worlds)
+    record, changes = _single_changes(alternatives)
     selected = frozenset(record["statement_ids"])
     before = principles_in(sources, selected)
-    combined = worlds.filter("combination")
+    combined = alternatives.filter("combination")
     membership = _membership(combined, sources)
     anywhere = _distance(combined, [], membership)
     rows: list[dict[str, Any]] = []
     for decision in DECISIONS:
-        moved = [frozenset(world["statement_ids"]) ^ selected for world in changes[decision]]
+        moved = [frozenset(alternative["statement_ids"]) ^ selected for alternative in changes[decision]]
         affected = _changed(sources, before, changes[decision])
         equal = _distance(combined, [decision], membership)
         rows.append(
@@ -339,32 +321,61 @@ def decision_importance(worlds: pl.DataFrame, sources: Sources, decision_ids: Ma
     return DECISION_IMPORTANCE.build([{"rank": rank, **row} for rank, row in enumerate(rows, start=1)])
 
 
-def deciding_rows(settled: Thresholds) -> dict[str, list[str]]:
-    """Return the ledger rows that settled each numeric decision; selecting rests on its rule and its line."""
-    names: dict[str, tuple[str, ...]] = {name: (name,) for name in DECISIONS if name in settled.decision_ids}
-    line = "gac_threshold" if settled.cut.rule == "threshold" else "idea_budget"
-    names["selection"] = ("selection_rule", line)
-    return {decision: [settled.decision_ids[name] for name in own] for decision, own in names.items()}
+def _membership(combined: pl.DataFrame, sources: Sources) -> np.ndarray:
+    """Shape (alternatives, principles), 1 where a principle is in."""
+    inside = [principles_in(sources, ids) for ids in combined["statement_ids"].to_list()]
+    return np.array([[name in each for name in sources] for each in inside], dtype=float).reshape(
+        combined.height, len(sources)
+    )
+
+
+def _distance(combined: pl.DataFrame, equal: list[str], membership: np.ndarray) -> float | None:
+    """Mean number of principles in which two alternatives differ that are equal in these decisions.
+
+    Pairs that share their way to group are left out: in a sample of ways they would be too frequent. Among n
+    alternatives of which k have a principle in, 2 k (n - k) ordered pairs differ in it.
+    """
+    differing = pairs = 0.0
+    for sign, columns in ((1, equal), (-1, [*equal, "grouping_id"])):
+        for rows in _parts(combined, columns):
+            inside = membership[rows].sum(axis=0)
+            differing += sign * float((2 * inside * (len(rows) - inside)).sum())
+            pairs += sign * len(rows) ** 2
+    return differing / pairs if pairs else None
+
+
+def _parts(table: pl.DataFrame, columns: list[str]) -> list[np.ndarray]:
+    """Row numbers of each set of rows that are equal in all columns; of all rows for no columns."""
+    if not columns:
+        return [np.arange(table.height)]
+    numbered = table.select(columns).with_row_index("row").group_by(columns, maintain_order=True).agg("row")
+    return [rows.to_numpy() for rows in numbered["row"]]
+
+
+def _share(anywhere: float | None, equal: float | None) -> float | None:
+    if anywhere is None or equal is None:
+        return None
+    return min(1.0, max(0.0, 1 - equal / anywhere)) if anywhere else 0.0
 
 
 def robustness_sentences(robustness: pl.DataFrame) -> dict[str, str]:
     """Say for each arm, in words, which principles depend on how the numbers were chosen."""
-    told = {}
+    sentences = {}
     for arm in robustness["arm"].unique(maintain_order=True):
         own = robustness.filter(pl.col("arm") == arm)
         always = own.filter(pl.col("n_in") == pl.col("n_worlds")).height
         out = sorted(own.filter(~pl.col("in_on_record"))["principle_id"], key=natural)
         rare = sorted(own.filter(pl.col("share_in") < 0.5)["principle_id"], key=natural)
-        told[arm] = (
+        sentences[arm] = (
             f"Of {counted(own.height, 'principle')} with statements of the public behind them, {always} "
             f"{'is' if always == 1 else 'are'} in under each of {own['n_worlds'][0]:,} combinations of decisions. "
             f"Not in on record: {listed(out) or 'none'}. In under fewer than half: {listed(rare) or 'none'}."
         )
-    return told
+    return sentences
 
 
 def importance_sentence(importance: pl.DataFrame) -> str:
-    """Say in words how much hangs on which decision."""
+    """Say in words how much depends on which decision."""
     deciding = importance.filter(pl.col("n_principles") > 0)
     if deciding.is_empty():
         return "No principle comes in or drops out under any alternative of any single numeric decision."
@@ -389,53 +400,34 @@ def _name(decision: str) -> str:
     return decision.replace("_", " ")
 
 
-def _single_changes(worlds: pl.DataFrame) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """The world on record, and by decision the worlds in which it alone was taken otherwise."""
-    ordered = worlds.filter(pl.col("changed").list.len() <= 1).sort("world_id")
-    record, *others = ordered.iter_rows(named=True)
-    changes: dict[str, list[dict[str, Any]]] = {name: [] for name in DECISIONS}
-    for world in others:
-        changes[world["changed"][0]].append(world)
-    return record, changes
+def worded_sources(wording_ledger: pl.DataFrame) -> dict[str, frozenset[int]]:
+    """Return the statements behind every principle that somebody has worded, in or not on record."""
+    return {
+        each.principle_id: frozenset(each.statement_ids) for each in wordings(wording_ledger) if each.text is not None
+    }
 
 
-def _changed(sources: Sources, before: frozenset[str], changes: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Principles that come in or drop out in at least one of the worlds."""
-    return frozenset().union(*(principles_in(sources, world["statement_ids"]) ^ before for world in changes))
+def constitution_sources(constitution: pl.DataFrame) -> dict[str, frozenset[int]]:
+    """Return the statements behind the principles of a constitution, without principles that have none.
 
-
-def _membership(combined: pl.DataFrame, sources: Sources) -> np.ndarray:
-    """Shape (worlds, principles), 1 where a principle is in."""
-    inside = [principles_in(sources, ids) for ids in combined["statement_ids"].to_list()]
-    return np.array([[name in each for name in sources] for each in inside], dtype=float).reshape(
-        combined.height, len(sources)
-    )
-
-
-def _distance(combined: pl.DataFrame, equal: list[str], membership: np.ndarray) -> float | None:
-    """Mean number of principles in which two worlds differ that are equal in these decisions.
-
-    Pairs that share their way to group are left out: in a sample of ways they would be too frequent. Among n
-    worlds of which k have a principle in, 2 k (n - k) ordered pairs differ in it.
+    Args:
+        constitution: CONSTITUTION, of any arm. Principles that no statement stands behind do not depend on votes.
     """
-    differing = pairs = 0.0
-    for sign, columns in ((1, equal), (-1, [*equal, "grouping_id"])):
-        for rows in _parts(combined, columns):
-            inside = membership[rows].sum(axis=0)
-            differing += sign * float((2 * inside * (len(rows) - inside)).sum())
-            pairs += sign * len(rows) ** 2
-    return differing / pairs if pairs else None
+    return {
+        principle: frozenset(ids)
+        for principle, ids in constitution.select("principle_id", "statement_ids").iter_rows()
+        if ids
+    }
 
 
-def _parts(table: pl.DataFrame, columns: list[str]) -> list[np.ndarray]:
-    """Row numbers of each set of rows that are equal in all columns; of all rows for no columns."""
-    if not columns:
-        return [np.arange(table.height)]
-    numbered = table.select(columns).with_row_index("row").group_by(columns, maintain_order=True).agg("row")
-    return [rows.to_numpy() for rows in numbered["row"]]
+def principles_in(sources: Sources, selected: Collection[int]) -> frozenset[str]:
+    """Return the principles of which at least one statement is selected."""
+    return frozenset(principle for principle, ids in sources.items() if not ids.isdisjoint(selected))
 
 
-def _share(anywhere: float | None, equal: float | None) -> float | None:
-    if anywhere is None or equal is None:
-        return None
-    return min(1.0, max(0.0, 1 - equal / anywhere)) if anywhere else 0.0
+def deciding_rows(settled: Thresholds) -> dict[str, list[str]]:
+    """Return the ledger rows that settled each numeric decision; selecting rests on its rule and its line."""
+    names: dict[str, tuple[str, ...]] = {name: (name,) for name in DECISIONS if name in settled.decision_ids}
+    line = "gac_threshold" if settled.cut.rule == "threshold" else "idea_budget"
+    names["selection"] = ("selection_rule", line)
+    return {decision: [settled.decision_ids[name] for name in own] for decision, own in names.items()}

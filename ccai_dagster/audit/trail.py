@@ -1,7 +1,7 @@
 """The decision trail: one row for every statement ever submitted and for every principle of every arm.
 
-Belongs here: joining finished tables by id and counting. The sentences are made in `story`. Doesn't belong
-here: computing scores or applying decisions.
+Belongs here: joining finished tables by id and counting. Doesn't belong here: the sentences (`trail_sentences`),
+computing scores, applying decisions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import polars as pl
 
 from ccai_dagster.audit.records import Feedback, Records, StatementFacts, read_records
 from ccai_dagster.audit.trail_sentences import principle_story, statement_story
+from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import DECISION_TRAIL
 
 
@@ -28,19 +29,15 @@ def decision_trail(
     adherence: Mapping[str, pl.DataFrame],
     only: Collection[str] | None = None,
 ) -> pl.DataFrame:
-    """Tell of every statement and principle what became of it, by whose decision and for what reason.
+    """Say of every statement and principle what became of it, by whose decision and for what reason.
 
     Args:
         raw_statements: RAW_STATEMENTS; every row gets a row in the trail.
-        statements: STATEMENTS.
-        gac_scores: GAC_SCORES.
-        consensus_stability: CONSENSUS_STABILITY.
-        selected_statements: SELECTED_STATEMENTS.
         constitutions: CONSTITUTION by arm; every principle gets a row in the trail.
         ledgers: LEDGER by kind, replaced rows included.
         preference_pairs: PREFERENCE_PAIRS by arm.
         adherence: ADHERENCE by the arm of the model that responded (`base` included).
-        only: Subjects to tell of; all by default.
+        only: Subjects to have rows for; all by default.
 
     Returns:
         DECISION_TRAIL: statements by id, then principles by arm in the order of their constitution.
@@ -201,23 +198,21 @@ def _feedback(
             .agg(pl.len().alias("n_pairs"), (pl.col("probability_a") != 0.5).sum().alias("n_decided"))
         )
         judged = {row[0]: (row[1], row[2]) for row in counts.iter_rows()}
-    kept: dict[str, tuple[float, int]] = {}
-    base: dict[str, float] = {}
-    for model, means in (("base", base), (arm, kept)):
-        if model not in adherence:
-            continue
-        own = adherence[model].filter(pl.col("constitution_arm") == arm).sort("principle_id", "prompt_id")
-        for principle_id, mean, count in (
-            own.group_by("principle_id").agg(pl.col("probability").mean().alias("mean"), pl.len()).iter_rows()
-        ):
-            means[principle_id] = mean if model == "base" else (mean, count)  # type: ignore[assignment]
+    own, base = _mean_adherence(arm, arm, adherence), _mean_adherence(arm, BASE, adherence)
     return {
         principle_id: Feedback(
-            n_pairs=judged.get(principle_id, (0, 0))[0],
-            n_decided=judged.get(principle_id, (0, 0))[1],
-            adherence=kept[principle_id][0] if principle_id in kept else None,
-            n_responses=kept[principle_id][1] if principle_id in kept else 0,
-            base_adherence=base.get(principle_id),
+            *judged.get(principle_id, (0, 0)),
+            *own.get(principle_id, (None, 0)),
+            base_adherence=base.get(principle_id, (None, 0))[0],
         )
-        for principle_id in judged.keys() | kept.keys() | base.keys()
+        for principle_id in judged.keys() | own.keys() | base.keys()
     }
+
+
+def _mean_adherence(arm: str, model: str, adherence: Mapping[str, pl.DataFrame]) -> dict[str, tuple[float | None, int]]:
+    """Mean probability that a model keeps to each principle of an arm, and the responses it is over."""
+    if model not in adherence:
+        return {}
+    own = adherence[model].filter(pl.col("constitution_arm") == arm).sort("principle_id", "prompt_id")
+    means = own.group_by("principle_id").agg(pl.col("probability").mean(), pl.len())
+    return {principle_id: (mean, count) for principle_id, mean, count in means.iter_rows()}

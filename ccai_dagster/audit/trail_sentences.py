@@ -11,7 +11,6 @@ from typing import Any
 
 from ccai_dagster.audit.records import Feedback, Record, Records, StatementFacts
 from ccai_dagster.core.text import counted, listed, percent, quoted
-from ccai_dagster.deliberation.votes import group_name
 
 EXPORT = {
     1: "In the export it was moderated in.",
@@ -21,7 +20,7 @@ EXPORT = {
 
 
 def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str], list[str]]:
-    """Tell a statement's way from submission to constitution.
+    """Describe a statement's way from submission to constitution.
 
     Returns:
         The sentences in order, and the ids of the decisions that touched it, each once.
@@ -36,8 +35,8 @@ def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str],
     for decision in moderation:
         story += [_moderation(decision, facts), *_replaced(decision, records)]
         touched += [decision, *records.chain(decision)]
-    told, taken_back = _withdrawn("moderation", statement_id, records)
-    story, touched = story + told, touched + taken_back
+    sentences, taken_back = _withdrawn("moderation", statement_id, records)
+    story, touched = story + sentences, touched + taken_back
     if not moderation and not taken_back:
         story.append("No moderation decision on it is on record.")
     if facts.gac:
@@ -50,11 +49,11 @@ def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str],
         story.append(f"It was read as {listed([quoted(i) for i in ideas])} ({decision.cited}). {decision.because}")
         touched += [decision, *records.chain(decision)]
     for decision in (*records.on("merge", statement_id), *records.on("wording", statement_id)):
-        story += [_told(decision, statement_id, facts), *_replaced(decision, records)]
+        story += [_merge_or_wording(decision, statement_id, facts), *_replaced(decision, records)]
         touched += [decision, *records.chain(decision)]
     for kind in ("idea", "merge", "wording"):
-        told, taken_back = _withdrawn(kind, statement_id, records)
-        story, touched = story + told, touched + taken_back
+        sentences, taken_back = _withdrawn(kind, statement_id, records)
+        story, touched = story + sentences, touched + taken_back
     if facts.principles:
         places = [f"{principle} of {arm}" for arm, principle in facts.principles]
         story.append(f"It stands behind {listed(places)}.")
@@ -66,13 +65,9 @@ def statement_story(facts: StatementFacts, records: Records) -> tuple[list[str],
 def principle_story(
     principle: Mapping[str, Any], arm: str, feedback: Feedback, records: Records, sources: Sequence[StatementFacts]
 ) -> tuple[list[str], list[str]]:
-    """Tell where a principle comes from and what was done with it.
+    """Say where a principle comes from and what was done with it.
 
     Args:
-        principle: A row of CONSTITUTION.
-        arm: Its arm.
-        feedback: What the feedback model did with it.
-        records: All ledgers.
         sources: What is known of each statement it comes from.
 
     Returns:
@@ -89,8 +84,8 @@ def principle_story(
     else:
         story.append("It comes from no statement of this consultation.")
     for source in sources:
-        told, decisions = _source(source, records)
-        story.append(told)
+        sentence, decisions = _source(source, records)
+        story.append(sentence)
         touched += decisions
     for decision in _worded(principle, records):
         story += [_decided(decision), *_replaced(decision, records)]
@@ -178,6 +173,8 @@ def _withdrawn(kind: str, subject: object, records: Records) -> tuple[list[str],
 
 
 def _votes(facts: StatementFacts) -> list[str]:
+    from ccai_dagster.deliberation.votes import group_name  # loads numpy, which answers about other things don't need
+
     gac = facts.gac or {}
     story = [
         f"{counted(gac['n_votes'], 'vote')} count: {gac['n_agree']:,} agree, {gac['n_disagree']:,} disagree, "
@@ -229,7 +226,7 @@ def _cuts(records: Records) -> list[Record]:
     return [*rules[-1:], *records.on("threshold", number)[-1:]]
 
 
-def _told(decision: Record, statement_id: int, facts: StatementFacts) -> str:
+def _merge_or_wording(decision: Record, statement_id: int, facts: StatementFacts) -> str:
     """A merge or wording decision, seen from one of its statements."""
     others = [subject for subject in decision.subject_ids if subject != str(statement_id)]
     with_others = f" together with {'statement' if len(others) == 1 else 'statements'} {listed(others)}"

@@ -73,7 +73,6 @@ def verify(manifest: Manifest, untouched: bool, places: Mapping[str, Path], repo
     """Compute every digest again and compare.
 
     Args:
-        manifest: What is on record.
         untouched: Whether the manifest's file is, byte for byte, what was written.
         places: The folder behind the first part of a file's name.
         report: A copy of the audit report to compare with the one on record; the one in its place is
@@ -120,7 +119,7 @@ def _compare(name: str, expected: FileRecord, found: FileRecord | None) -> Misma
 def _tables(manifest: Manifest, there: Mapping[str, Path], intact: Mapping[str, Path]) -> Iterator[Mismatch]:
     """The content of every table against the data version that Dagster recorded.
 
-    A file whose bytes were changed is told already and is not opened: one wrong byte can make Polars abort.
+    A file whose bytes were changed is reported already and is not opened: one wrong byte can make Polars abort.
     """
     for key, made in manifest.materializations.items():
         name = f"{TABLES}/{key}.parquet"
@@ -192,9 +191,9 @@ def _ledgers(manifest: Manifest, consultation: Path) -> Iterator[Mismatch]:
             "removed": [key for key in recorded if key not in rows],
             "added": [key for key in rows if key not in recorded],
         }
-        told = [f"{_named(ids, 'row')} {was}" for was, ids in changes.items() if ids]
-        if told:
-            yield Mismatch(name, f"{'; '.join(told)} since the manifest was written")
+        parts = [f"{_named(ids, 'row')} {was}" for was, ids in changes.items() if ids]
+        if parts:
+            yield Mismatch(name, f"{'; '.join(parts)} since the manifest was written")
         consumers = [
             key for key, made in manifest.materializations.items() if made.inputs.get(source, version) != version
         ]
@@ -239,14 +238,14 @@ def _written(manifest: Manifest, there: Mapping[str, Path]) -> Iterator[Mismatch
 def _provenance(manifest: Manifest, path: Path) -> Iterator[Mismatch]:
     try:
         entities = json.loads(path.read_text(encoding="utf-8"))["entity"].values()
-        told = {(entity.get("ccai:asset"), entity.get("ccai:version")) for entity in entities}
+        described = {(entity.get("ccai:asset"), entity.get("ccai:version")) for entity in entities}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         yield Mismatch(PROVENANCE_NAME, f"cannot be read as PROV-JSON ({error})")
         return
     missing = sorted(
         key
         for key, made in manifest.materializations.items()
-        if key != "provenance" and (key, made.data_version) not in told
+        if key != "provenance" and (key, made.data_version) not in described
     )
     if missing:
         yield Mismatch(PROVENANCE_NAME, f"does not tell of the version on record of {_named(missing, 'asset')}")

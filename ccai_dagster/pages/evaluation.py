@@ -1,23 +1,16 @@
-"""The evaluation page as one HTML file.
+"""The evaluation page as one HTML file: its first screen, its chapters in their order, and two of them.
 
-Belongs here: putting the chapters in order and into the template. Doesn't belong here: what a chapter says.
+Belongs here: choosing and ordering the sentences of the first screen; the chapters on the overlap of constitutions
+and on responses side by side. Doesn't belong here: the chapters with scores (`evaluation_scores`,
+`evaluation_adherence`), what a single comparison shows (`forests`). Nothing more is measured on the responses than
+refusals: they are too few and chosen by people.
+
 Prompts, responses and principles are untrusted text and go through the template's escaping.
-
-[summary] The first screen: what differs, what does not, and what cannot be told.
-
-Belongs here: choosing and ordering sentences. Doesn't belong here: what a single comparison shows (`verdicts`).
-
-[overlap] The chapter on the constitutions: how much they have in common before any model is trained.
-
-[responses] The chapter to read: responses of all models to the same prompts, side by side.
-
-Belongs here: order, what differs between two responses, counts of refusals. Doesn't belong here: measuring
-anything else on them; they are too few and chosen by people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -33,9 +26,60 @@ from ccai_dagster.pages import evaluation_adherence, evaluation_scores
 from ccai_dagster.pages.forests import Figure, ShownComparison, comparisons, elo_comparisons, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.judge import judge_worth
-from ccai_dagster.pages.parts import Chapter, Exchange, ShownResponse
+from ccai_dagster.pages.parts import Chapter, ShownExchange, ShownResponse
 from ccai_dagster.pages.rendering import render
 from ccai_dagster.statistics.intervals import wilson_interval
+
+NAMES = {BY_LIKENESS: "A principle worded alike is in", BY_TAGS: "A principle with the same tag is in"}
+"""How the forest calls the shares that depend on the other constitution."""
+UNLIKE = 0.3
+"""Two responses with a smaller share of words in common than this are not compared word by word."""
+DIFFERING = ("some refuse, some do not", "they answer differently", "all answers are the same, word for word")
+SHOWN = 6
+"""Sentences of one sort on the first screen; the others unfold."""
+UNTRAINED = "the model as it was before any training here"
+
+
+def render_evaluation(inputs: EvaluationInputs) -> str:
+    """Render the page.
+
+    Returns:
+        A self-contained HTML document without scripts or addresses outside itself, but for the link to the
+        audit report beside it. The same tables give the same text.
+    """
+    return render(
+        "evaluation.html.j2",
+        title=inputs.title,
+        audit_report=inputs.audit_report,
+        arms=_arms(inputs),
+        short=in_short(inputs.eval_scores, inputs.elo_differences),
+        shown=SHOWN,
+        judge=judge_worth(inputs.judge_calibration),
+        chapters=chapters(inputs),
+        digests={name: table_digest(table) for name, table in sorted(inputs.tables.items())},
+    )
+
+
+def _arms(inputs: EvaluationInputs) -> list[tuple[str, str]]:
+    """Name every model and what it is."""
+    names = sorted({BASE, *inputs.arms}, key=inputs.place)
+    descriptions = {BASE: UNTRAINED} | {
+        arm: f"{text} (the baseline, which the others are compared with)" if arm == inputs.baseline else text
+        for arm, text in inputs.arms.items()
+    }
+    return [(name, descriptions[name]) for name in names]
+
+
+def chapters(inputs: EvaluationInputs) -> list[Chapter]:
+    """Return the chapters in the order to read them: benchmarks, then what rests on a judge, then responses."""
+    found = [
+        evaluation_scores.opinions_chapter(inputs),
+        overlap_chapter(inputs),
+        evaluation_adherence.adherence_chapter(inputs),
+        evaluation_scores.elo_chapter(inputs),
+        responses_chapter(inputs),
+    ]
+    return [*evaluation_scores.benchmark_chapters(inputs), *(chapter for chapter in found if chapter is not None)]
 
 
 @dataclass(frozen=True)
@@ -46,7 +90,7 @@ class InShort:
         lead: How many comparisons there are and what became of them.
         differ: One sentence for each difference.
         alike: One for each comparison without a difference worth speaking of.
-        unclear: One for each of which nothing can be told.
+        unclear: One for each comparison that is inconclusive.
     """
 
     lead: str
@@ -60,7 +104,6 @@ def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
 
     Args:
         scores: EVAL_SCORES.
-        elo_differences: ELO_DIFFERENCES.
     """
     whole = scores.filter((pl.col("category") == ALL) | (pl.col("benchmark") == ADHERENCE_SCORES))
     columns = ["judge_at_chance", "benchmark", "metric", "category", "arm", "compared_with"]
@@ -72,7 +115,12 @@ def in_short(scores: pl.DataFrame, elo_differences: pl.DataFrame) -> InShort:
     alike = [one for one in found if one.verdict == "alike"]
     unclear = _largest_first([one for one in found if one.verdict == "unclear"])
     lead = _lead(found, len(differ), len(alike), len(unclear))
-    return InShort(lead, _told(differ), _told(alike), _told(unclear))
+    return InShort(lead, *([one.sentence for one in part] for part in (differ, alike, unclear)))
+
+
+def _largest_first(found: Sequence[ShownComparison]) -> list[ShownComparison]:
+    """Largest difference first, those of a judge that only guesses last."""
+    return sorted(found, key=lambda one: (one.row["judge_at_chance"], -one.size))
 
 
 def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: int) -> str:
@@ -91,19 +139,6 @@ def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: in
     )
 
 
-def _largest_first(found: Sequence[ShownComparison]) -> list[ShownComparison]:
-    """Largest difference first, those of a judge that only guesses last."""
-    return sorted(found, key=lambda one: (one.row["judge_at_chance"], -one.size))
-
-
-def _told(found: Sequence[ShownComparison]) -> list[str]:
-    return [one.sentence for one in found]
-
-
-NAMES = {BY_LIKENESS: "A principle worded alike is in", BY_TAGS: "A principle with the same tag is in"}
-"""How the forest calls the shares that depend on the other constitution."""
-
-
 def overlap_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None with one constitution only."""
     comparison = inputs.constitution_comparison.drop_nulls("value")
@@ -118,27 +153,13 @@ def overlap_chapter(inputs: EvaluationInputs) -> Chapter | None:
             "much two texts mean the same. Where people tagged principles, one with the same tag counts as well.",
             "Intervals tell how far each share would vary were the principles drawn from many like them.",
         ],
-        findings=[*_published(inputs), *_agreement(comparison), *_alone(inputs)],
+        findings=[*_published(inputs), *_agreement(comparison), *_without_counterpart(inputs)],
         forests=[
             plain_forest(
                 "Share of a constitution's principles, in percent, with 95% intervals", _shares(comparison), (0, 100), 0
             )
         ],
     )
-
-
-def _shares(comparison: pl.DataFrame) -> list[Figure]:
-    """Shares in the order of `MEASURES`; what a constitution says of itself is told once, whatever it stands beside."""
-    figures, told = [], set()
-    shares = comparison.filter(pl.col("measure") != AGREEMENT).sort("arm", "other_arm").to_dicts()
-    for row in sorted(shares, key=lambda row: MEASURES.index(row["measure"])):
-        name = NAMES.get(row["measure"])
-        label = f"{name} “{row['other_arm']}”" if name else f"It {row['measure']}"
-        if (label, row["arm"]) not in told:
-            told.add((label, row["arm"]))
-            n, ends = counted(row["n"], "principle"), (100 * row[key] for key in ("value", "low", "high"))
-            figures.append(Figure(label, row["arm"], n, *ends))
-    return figures
 
 
 def _published(inputs: EvaluationInputs) -> list[str]:
@@ -159,20 +180,30 @@ def _agreement(comparison: pl.DataFrame) -> list[str]:
     ]
 
 
-def _alone(inputs: EvaluationInputs) -> list[str]:
+def _without_counterpart(inputs: EvaluationInputs) -> list[str]:
     """Name the principles that have no counterpart in the constitution they are compared with."""
     shared = pl.coalesce("shared_by_tags", "shared")
     beside = (pl.col("arm") == inputs.baseline) | (pl.col("other_arm") == inputs.baseline)
     rows = inputs.constitution_overlap.filter(beside & ~shared)
-    told = []
+    sentences = []
     for (arm, other), own in rows.sort("arm", "other_arm").group_by(["arm", "other_arm"], maintain_order=True):
         names = ", ".join(sorted(own["principle_id"], key=natural))
-        told.append(f"In “{arm}” and not in “{other}”: {names}.")
-    return told
+        sentences.append(f"In “{arm}” and not in “{other}”: {names}.")
+    return sentences
 
 
-UNLIKE = 0.3
-"""Two responses with a smaller share of words in common than this are not compared word by word."""
+def _shares(comparison: pl.DataFrame) -> list[Figure]:
+    """Shares in the order of `MEASURES`; what a constitution says of itself is there once."""
+    figures, shown = [], set()
+    shares = comparison.filter(pl.col("measure") != AGREEMENT).sort("arm", "other_arm").to_dicts()
+    for row in sorted(shares, key=lambda row: MEASURES.index(row["measure"])):
+        name = NAMES.get(row["measure"])
+        label = f"{name} “{row['other_arm']}”" if name else f"It {row['measure']}"
+        if (label, row["arm"]) not in shown:
+            shown.add((label, row["arm"]))
+            n, ends = counted(row["n"], "principle"), (100 * row[key] for key in ("value", "low", "high"))
+            figures.append(Figure(label, row["arm"], n, *ends))
+    return figures
 
 
 def responses_chapter(inputs: EvaluationInputs) -> Chapter | None:
@@ -194,7 +225,7 @@ def responses_chapter(inputs: EvaluationInputs) -> Chapter | None:
     )
 
 
-def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> list[Exchange]:
+def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> list[ShownExchange]:
     prompts = {row["prompt_id"]: row for row in inputs.qualitative_prompts.to_dicts()}
     by_prompt: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
@@ -206,23 +237,9 @@ def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> l
         same = len({row["response"] for row in by_arm.values()}) == 1
         rank = 0 if len(refusing) > 1 else 2 if same else 1
         prompt = next(iter(by_arm.values()))["prompt"]
-        exchange = Exchange(prompt, _kind(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
+        exchange = ShownExchange(prompt, _origin(prompts.get(prompt_id), inputs), DIFFERING[rank], responses)
         found.append(((rank, natural(prompt_id)), exchange))
     return [exchange for _, exchange in sorted(found, key=lambda each: each[0])]
-
-
-DIFFERING = ("some refuse, some do not", "they answer differently", "all answers are the same, word for word")
-
-
-def _kind(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
-    """Say where a prompt comes from."""
-    if prompt is None or prompt["origin"] == "written":
-        return "A prompt of the consultation."
-    named = [name.split("/", 1) for name in prompt["principles"]]
-    texts = {arm: dict(table.select("principle_id", "text").iter_rows()) for arm, table in inputs.constitutions.items()}
-    principles = listed([f"{key} of “{arm}” ({texts.get(arm, {}).get(key, 'no longer there')})" for arm, key in named])
-    origin = "Drafted from" if prompt["origin"] == "drafted" else "A held-out prompt that exercises"
-    return f"{origin} a principle that only one of the constitutions compared has: {principles}"
 
 
 def _response(arm: str, by_arm: Mapping[str, Mapping[str, Any]], baseline: str) -> ShownResponse:
@@ -260,62 +277,27 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _findings(rows: Sequence[Mapping[str, Any]], exchanges: Sequence[Exchange], inputs: EvaluationInputs) -> list[str]:
-    told = []
+def _origin(prompt: Mapping[str, Any] | None, inputs: EvaluationInputs) -> str:
+    """Say where a prompt comes from."""
+    if prompt is None or prompt["origin"] == "written":
+        return "A prompt of the consultation."
+    named = [name.split("/", 1) for name in prompt["principles"]]
+    texts = {arm: dict(table.select("principle_id", "text").iter_rows()) for arm, table in inputs.constitutions.items()}
+    principles = listed([f"{key} of “{arm}” ({texts.get(arm, {}).get(key, 'no longer there')})" for arm, key in named])
+    origin = "Drafted from" if prompt["origin"] == "drafted" else "A held-out prompt that exercises"
+    return f"{origin} a principle that only one of the constitutions compared has: {principles}"
+
+
+def _findings(
+    rows: Sequence[Mapping[str, Any]], exchanges: Sequence[ShownExchange], inputs: EvaluationInputs
+) -> list[str]:
+    refusals = []
     for arm in sorted({row["arm"] for row in rows}, key=inputs.place):
         refused = [row["refused"] for row in rows if row["arm"] == arm]
         low, high = wilson_interval(sum(refused), len(refused))
-        told.append(f"“{arm}” refuses {sum(refused)} of {len(refused)} ({low:.0%} to {high:.0%})")
+        refusals.append(f"“{arm}” refuses {sum(refused)} of {len(refused)} ({low:.0%} to {high:.0%})")
     same = sum(exchange.differing == DIFFERING[2] for exchange in exchanges)
     return [
-        f"Of the prompts below, {listed(told)}, with 95% intervals; prompts that people chose stand for no others.",
+        f"Of the prompts below, {listed(refusals)}, with 95% intervals; prompts that people chose stand for no others.",
         f"To {same} of {counted(len(exchanges), 'prompt')} all models answer the same, word for word.",
     ]
-
-
-SHOWN = 6
-"""Sentences of one sort on the first screen; the others unfold."""
-UNTRAINED = "the model as it was before any training here"
-_CHAPTERS: tuple[Callable[[EvaluationInputs], Chapter | None], ...] = (
-    evaluation_scores.opinions_chapter,
-    overlap_chapter,
-    evaluation_adherence.adherence_chapter,
-    evaluation_scores.elo_chapter,
-    responses_chapter,
-)
-
-
-def render_evaluation(inputs: EvaluationInputs) -> str:
-    """Render the page.
-
-    Returns:
-        A self-contained HTML document without scripts or addresses outside itself, but for the link to the
-        audit report beside it. The same tables give the same text.
-    """
-    return render(
-        "evaluation.html.j2",
-        title=inputs.title,
-        audit_report=inputs.audit_report,
-        arms=_arms(inputs),
-        short=in_short(inputs.eval_scores, inputs.elo_differences),
-        shown=SHOWN,
-        judge=judge_worth(inputs.judge_calibration),
-        chapters=chapters(inputs),
-        digests={name: table_digest(table) for name, table in sorted(inputs.tables.items())},
-    )
-
-
-def chapters(inputs: EvaluationInputs) -> list[Chapter]:
-    """Return the chapters in the order to read them: benchmarks, then what rests on a judge, then responses."""
-    found = [chapter(inputs) for chapter in _CHAPTERS]
-    return [*evaluation_scores.benchmark_chapters(inputs), *(chapter for chapter in found if chapter is not None)]
-
-
-def _arms(inputs: EvaluationInputs) -> list[tuple[str, str]]:
-    """Name every model and what it is."""
-    names = sorted({BASE, *inputs.arms}, key=inputs.place)
-    told = {BASE: UNTRAINED} | {
-        arm: f"{text} (the baseline, which the others are compared with)" if arm == inputs.baseline else text
-        for arm, text in inputs.arms.items()
-    }
-    return [(name, told[name]) for name in names]

@@ -67,8 +67,18 @@ def adherence_chapter(inputs: EvaluationInputs) -> Chapter | None:
     )
 
 
-def _constitution(row: Mapping[str, object]) -> str:
-    return f"Principles of “{row['category']}”"
+def _adherence(caption: str, rows: Sequence[Mapping[str, Any]], by_principle: bool = False) -> Forest:
+    """Corrected figures where examples were labelled, the judge's own elsewhere."""
+    figures = []
+    for row in rows:
+        name = row["principle_id"] if by_principle else f"Principles of “{row['constitution_arm']}”"
+        ends = [row["adherence"], row["low"], row["high"]]
+        if None in ends:
+            continue
+        correction = "not corrected" if row["labels"] == "none" else f"corrected by {counted(row['n_labels'], 'label')}"
+        n = f"{counted(row['n'], 'response')}, {correction}"
+        figures.append(Figure(name, row["arm"], n, *(100 * each for each in ends)))
+    return plain_forest(f"{caption}, in points, with 95% intervals", figures, (0.0, 100.0), 1)
 
 
 def _by_constitution(table: pl.DataFrame, inputs: EvaluationInputs) -> list[dict[str, Any]]:
@@ -78,26 +88,8 @@ def _by_constitution(table: pl.DataFrame, inputs: EvaluationInputs) -> list[dict
     )
 
 
-def _adherence(caption: str, rows: Sequence[Mapping[str, Any]], by_principle: bool = False) -> Forest:
-    """Corrected figures where examples were labelled, the judge's own elsewhere."""
-    figures = []
-    for row in rows:
-        name = row["principle_id"] if by_principle else f"Principles of “{row['constitution_arm']}”"
-        ends = [row["adherence"], row["low"], row["high"]]
-        if None in ends:
-            continue
-        told = "not corrected" if row["labels"] == "none" else f"corrected by {counted(row['n_labels'], 'label')}"
-        n = f"{counted(row['n'], 'response')}, {told}"
-        figures.append(Figure(name, row["arm"], n, *(100 * each for each in ends)))
-    return plain_forest(f"{caption}, in points, with 95% intervals", figures, (0.0, 100.0), 1)
-
-
-def _by_principle(table: pl.DataFrame, inputs: EvaluationInputs) -> Iterator[tuple[str, list[Forest]]]:
-    for arm in sorted(set(table["constitution_arm"])):
-        own = table.filter((pl.col("constitution_arm") == arm) & (pl.col("principle_id") != ALL_PRINCIPLES))
-        forest = _adherence(f"Adherence to principles of “{arm}”", _by_constitution(own, inputs), by_principle=True)
-        if forest.rows:
-            yield f"Principle by principle: “{arm}”", [forest]
+def _constitution(row: Mapping[str, object]) -> str:
+    return f"Principles of “{row['category']}”"
 
 
 def _groups(inputs: EvaluationInputs) -> Forest:
@@ -172,13 +164,21 @@ def _lift(row: Mapping[str, Any] | None, reach: float) -> GridCell | None:
     apart = row["adjusted_p"] is not None and row["adjusted_p"] <= LEVEL
     verdict = VERDICTS["higher" if row["lift"] > 0 else "lower"] if apart else VERDICTS["unclear"]
     note = f"{verdict}; {counted(row['n_principles'], 'principle')}, {counted(row['n_prompts'], 'prompt')}"
-    shade = row["lift"] / reach if apart else 0.0  # colour is for what can be told from nil
+    shade = row["lift"] / reach if apart else 0.0  # only what differs from nil is coloured
     return GridCell(value, f"{low} to {high};", shade, note)
+
+
+def _by_principle(table: pl.DataFrame, inputs: EvaluationInputs) -> Iterator[tuple[str, list[Forest]]]:
+    for arm in sorted(set(table["constitution_arm"])):
+        own = table.filter((pl.col("constitution_arm") == arm) & (pl.col("principle_id") != ALL_PRINCIPLES))
+        forest = _adherence(f"Adherence to principles of “{arm}”", _by_constitution(own, inputs), by_principle=True)
+        if forest.rows:
+            yield f"Principle by principle: “{arm}”", [forest]
 
 
 def _unread(whole: pl.DataFrame, measured: pl.DataFrame) -> list[str]:
     """Say what had no usable answer, and which principles could not be measured at all."""
-    told = [
+    sentences = [
         f"“{row['arm']}” under “{row['constitution_arm']}”: {row['n_unanswered']:,} of "
         f"{counted(row['n'], 'judgement')} had no usable answer."
         for row in whole.filter(pl.col("n_unanswered") > 0).sort("constitution_arm", "arm").to_dicts()
@@ -186,5 +186,5 @@ def _unread(whole: pl.DataFrame, measured: pl.DataFrame) -> list[str]:
     missing = measured.filter((pl.col("principle_id") != ALL_PRINCIPLES) & (pl.col("status") != "measured"))
     for (arm, status), rows in missing.group_by(["constitution_arm", "status"], maintain_order=True):
         ids = sorted(set(rows["principle_id"]), key=natural)
-        told.append(f"Principles of “{arm}” without a figure ({status}): {', '.join(ids)}.")
-    return told
+        sentences.append(f"Principles of “{arm}” without a figure ({status}): {', '.join(ids)}.")
+    return sentences

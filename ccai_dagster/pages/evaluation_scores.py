@@ -1,15 +1,11 @@
-"""The chapters on benchmarks: what a model knows, how biased it answers, what it refuses, and the rest.
+"""The chapters on benchmarks, on Elo and on opinions.
 
-Belongs here: which evaluation sets and metrics stand in which chapter, and how to read them.
-
-[elo] The chapter on Elo: whose responses are preferred, by the feedback model and by people.
-
-[opinions] The chapter on opinions: whose a model's answers resemble, beside what could be expected of it.
+Belongs here: which evaluation sets and metrics stand in which chapter, how to read them, whose responses are
+preferred, and whose opinions a model's answers resemble beside what could be expected of it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +18,6 @@ from ccai_dagster.evaluation.findings import elo_findings, regressions
 from ccai_dagster.evaluation.scores import ALL, PEOPLE
 from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.pages.forests import (
-    SMALL_SHARES,
     VERDICTS,
     Figure,
     category_name,
@@ -32,15 +27,18 @@ from ccai_dagster.pages.forests import (
     metric_name,
     plain_forest,
     score_forest,
+    verdict,
     with_interval,
     written,
 )
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.parts import Chapter, Forest, Grid, GridCell
-from ccai_dagster.statistics.paired import LEVEL
+from ccai_dagster.pages.rendering import plain_findings
 
 NAMES_CATEGORY = "(names)"
-"""Ends the categories of items that name persons, which are told apart from those that describe them."""
+"""Ends the categories of items that name persons, which are kept apart from those that describe them."""
+_SIGNED = pl.col("metric").str.starts_with("bias_")
+"""Scores that can be negative have a line of their own."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,6 @@ _KINDS = (
         ),
     ),
 )
-_SIGNED = pl.col("metric").str.starts_with("bias_")
-"""Scores that can be negative have a line of their own."""
 _REST = _Kind("further", "Further benchmarks", frozenset(), ("Evaluation sets that fit none of the chapters above.",))
 
 
@@ -141,6 +137,15 @@ def _forests(ordered: pl.DataFrame) -> list[Forest]:
     )
 
 
+def _shown(forests: list[Forest]) -> list[Forest]:
+    return [forest for forest in forests if forest.rows]
+
+
+def _whole(row: Mapping[str, object]) -> str:
+    name = metric_name(str(row["metric"]))
+    return f"{name[0].upper()}{name[1:]} on “{row['benchmark']}”"
+
+
 def _folds(ordered: pl.DataFrame) -> Iterator[tuple[str, list[Forest]]]:
     parts = ordered.filter(pl.col("category") != ALL)
     for benchmark, metric in parts.select("benchmark", "metric").unique(maintain_order=True).rows():
@@ -153,8 +158,8 @@ def _folds(ordered: pl.DataFrame) -> Iterator[tuple[str, list[Forest]]]:
         yield title[0].upper() + title[1:], _shown(forests)
 
 
-def _shown(forests: list[Forest]) -> list[Forest]:
-    return [forest for forest in forests if forest.rows]
+def _category(row: Mapping[str, object]) -> str:
+    return category_name(str(row["category"]))
 
 
 def in_order(scores: pl.DataFrame, inputs: EvaluationInputs) -> pl.DataFrame:
@@ -168,15 +173,6 @@ def in_order(scores: pl.DataFrame, inputs: EvaluationInputs) -> pl.DataFrame:
         pl.col("arm").replace_strict(places, return_dtype=pl.Int64),
         "compared_with",
     )
-
-
-def _whole(row: Mapping[str, object]) -> str:
-    name = metric_name(str(row["metric"]))
-    return f"{name[0].upper()}{name[1:]} on “{row['benchmark']}”"
-
-
-def _category(row: Mapping[str, object]) -> str:
-    return category_name(str(row["category"]))
 
 
 def unread(scores: pl.DataFrame) -> list[str]:
@@ -217,10 +213,7 @@ def elo_chapter(inputs: EvaluationInputs) -> Chapter | None:
             + ("" if sources["By people"] else " Nobody has rated these responses yet: all figures are the judge's."),
         ],
         judged=bool(sources["By the feedback model"]),
-        findings=[
-            re.sub(r"`([^`]*)`", r"“\1”", sentence)
-            for sentence in elo_findings(inputs.elo_differences, inputs.rater_agreement)
-        ],
+        findings=plain_findings(elo_findings(inputs.elo_differences, inputs.rater_agreement)),
         forests=[
             difference_forest(f"{source}, with 95% intervals", found, _quality)
             for source, found in sources.items()
@@ -260,7 +253,7 @@ def opinions_chapter(inputs: EvaluationInputs) -> Chapter | None:
             *described,
         ],
         grids=[_grid(part, inputs) for part in parts],
-        forests=[forest for part in parts if (forest := _forest(part, inputs)).rows],
+        forests=[forest for part in parts if (forest := _forest(part)).rows],
     )
 
 
@@ -308,7 +301,7 @@ def _group(attribute: str, group: str) -> str:
     return group if attribute == "everybody" else f"{group} ({attribute.replace('_', ' ').lower()})"
 
 
-def _forest(table: pl.DataFrame, inputs: EvaluationInputs) -> Forest:
+def _forest(table: pl.DataFrame) -> Forest:
     return plain_forest(
         f"Differences on “{table['benchmark'][0]}”, each question against itself, in points",
         list(_figures(table.drop_nulls("difference"))),
@@ -320,9 +313,6 @@ def _forest(table: pl.DataFrame, inputs: EvaluationInputs) -> Forest:
 def _figures(table: pl.DataFrame) -> Iterator[Figure]:
     for row in table.to_dicts():
         low, high = row["difference_low"], row["difference_high"]
-        apart = (low > 0 or high < 0) and (row["adjusted_p"] is None or row["adjusted_p"] <= LEVEL)
-        small = max(abs(low), abs(high)) <= SMALL_SHARES[METRIC]
-        verdict = "higher" if apart and low > 0 else "lower" if apart else "alike" if small else "unclear"
         yield Figure(
             _group(row["attribute"], row["group"]),
             f"{row['arm']} against {row['compared_with']}",
@@ -330,5 +320,5 @@ def _figures(table: pl.DataFrame) -> Iterator[Figure]:
             100 * row["difference"],
             100 * low,
             100 * high,
-            VERDICTS[verdict],
+            VERDICTS[verdict({"metric": METRIC, **row}, low, high)],
         )

@@ -1,15 +1,8 @@
-"""Rows of scores as points with intervals on a common line.
+"""Scores as points with intervals on a common line, and what each comparison of two models shows.
 
-Belongs here: choosing the line and the places on it. Doesn't belong here: which rows a chapter shows.
-
-[verdicts] What each comparison of two models shows: a difference, none worth speaking of, or nothing that can be told.
-
-Belongs here: the verdict on a row of scores, and its sentence. Doesn't belong here: intervals and tests, which
-come with the row.
-
-[measures] What a score is called and how it is printed, wherever it is shown.
-
-Belongs here: names of metrics and ways to write a figure. Doesn't belong here: what follows from it.
+Belongs here: the line and the places on it; the verdict on a row of scores (a difference, none worth speaking of,
+or inconclusive) and its sentence; what a score is called and how it is printed wherever it is shown.
+Doesn't belong here: which rows a chapter shows; intervals and tests, which come with the row.
 """
 
 from __future__ import annotations
@@ -41,71 +34,12 @@ NAMES = {
 """How the page calls a metric whose own name does not say enough."""
 SMALL_ELO = 35.0
 """Elo by which one wins 55 of 100 comparisons: 400 log10(0.55 / 0.45); as small as 5 points of a share."""
-
 SMALL_SHARES = {METRIC: 0.01}
 """Metrics whose scale is squeezed, so that less of it is small: models that know nothing of a group's opinions and
 models that know much lie a few hundredths apart."""
-
-
-def metric_name(metric: str) -> str:
-    """Return what a metric is called in a sentence."""
-    return NAMES.get(metric, metric.replace("_", " "))
-
-
-def measure(row: Mapping[str, Any]) -> str:
-    """Return what a row of EVAL_SCORES measures, with its category if it has one."""
-    if row["benchmark"] == ADHERENCE_SCORES:
-        return f"adherence to the constitution “{row['category']}”"
-    if is_elo(row):
-        return f"{row['metric']} ({'Elo by people' if row['benchmark'] == PEOPLE_ELO else 'Elo'})"
-    where = f", {category_name(row['category'])}" if row["category"] != ALL else ""
-    return f"{metric_name(row['metric'])} on “{row['benchmark']}”{where}"
-
-
-def category_name(category: str) -> str:
-    """Return a category as a reader sees it."""
-    return category.replace("_", " ")
-
-
-def is_elo(row: Mapping[str, Any]) -> bool:
-    """Tell whether a row is in Elo, which has no ends, and not in points of a hundred."""
-    return row["benchmark"] in (ELO_BENCHMARK, PEOPLE_ELO)
-
-
-def limits(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the smallest and largest value a score of this row's metric can have."""
-    return metric_limits(row["metric"])
-
-
-def small(row: Mapping[str, Any], share: float) -> float:
-    """Return the difference that is called small: a share of the metric's range, or what it is in Elo."""
-    low, high = limits(row)
-    share = SMALL_SHARES.get(row["metric"], share)
-    return SMALL_ELO if is_elo(row) else share * (high - low)
-
-
-def written(value: float, elo: bool, sign: bool = False) -> str:
-    """Return a score: Elo without decimals, everything else in points of a hundred with one.
-
-    Args:
-        value: The score, or a difference of scores.
-        elo: Whether it is in Elo.
-        sign: Whether a positive figure gets a plus.
-    """
-    return decimals(value, 0, sign) if elo else decimals(100 * value, 1, sign)
-
-
-def unit(elo: bool) -> str:
-    """Return what `written` counts in."""
-    return "Elo" if elo else "points"
-
-
-def with_interval(value: float, low: float, high: float, elo: bool, sign: bool = False) -> str:
-    """Return a figure with its 95 % interval in brackets."""
-    return f"{written(value, elo, sign)} ({written(low, elo, sign)} to {written(high, elo, sign)})"
-
-
 Verdict = Literal["higher", "lower", "alike", "unclear"]
+Label = Callable[[Mapping[str, Any]], str]
+VERDICTS = {"higher": "higher", "lower": "lower", "alike": "no difference", "unclear": "cannot tell"}
 
 
 @dataclass(frozen=True)
@@ -137,14 +71,58 @@ class ShownComparison:
 def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
     """Return every comparison in a table of scores, in the order of its rows.
 
-    A difference is told where its interval leaves out zero and, if it was tested, the corrected p value is
+    There is a difference where its interval leaves out zero and, if it was tested, the corrected p value is
     at most 5 %. There is none worth speaking of where the whole interval lies within 5 % of the metric's range,
-    or within 35 Elo. Everything else cannot be told.
+    or within 35 Elo. Everything else is inconclusive.
 
     Args:
         scores: EVAL_SCORES; Elo is compared in a table of its own.
     """
     return [_compared(row, row["compared_with"]) for row in scores.drop_nulls("difference").to_dicts()]
+
+
+def _compared(row: Mapping[str, Any], other: str) -> ShownComparison:
+    ends = (row["difference"], row["difference_low"], row["difference_high"])
+    shown = verdict(row, *ends[1:])
+    return ShownComparison(row, other, *ends, shown, _sentence(row, other, ends, shown))
+
+
+def verdict(row: Mapping[str, Any], low: float, high: float) -> Verdict:
+    """Return what a difference with this interval shows.
+
+    Args:
+        row: Its benchmark, metric and p value; of EVAL_SCORES or alike.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+    tested = row["adjusted_p"] is None or row["adjusted_p"] <= LEVEL
+    if (low > 0 or high < 0) and tested:
+        return "higher" if low > 0 else "lower"
+    return "alike" if max(abs(low), abs(high)) <= small(row, SMALL_SHARE) else "unclear"
+
+
+def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, float], shown: Verdict) -> str:
+    elo, name = is_elo(row), measure(row)
+    what, arm = name[0].upper() + name[1:], f"“{row['arm']}”"
+    span = f"95% interval {written(ends[1], elo, True)} to {written(ends[2], elo, True)}"
+    marked = BY_JUDGE_AT_CHANCE if row["judge_at_chance"] else ""
+    if shown in ("higher", "lower"):
+        size = written(abs(ends[0]), elo)
+        return f"{what} is {shown} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"
+    text = f"{what}: {arm} against “{other}” {written(ends[0], elo, True)} {unit(elo)} ({span})"
+    if shown == "alike":
+        return f"{text}, so less than {written(small(row, SMALL_SHARE), elo)} either way.{marked}"
+    return f"{text}.{_reach(row, ends)}{marked}"
+
+
+def _reach(row: Mapping[str, Any], ends: tuple[float, float, float]) -> str:
+    """Say why it is inconclusive: the correction for many comparisons, or too little to go by."""
+    if ends[1] > 0 or ends[2] < 0:
+        return " Alone it would stand out; among so many comparisons, chance brings that about too easily."
+    if row["smallest_detectable"] is None:
+        return ""
+    size = written(row["smallest_detectable"], is_elo(row))
+    return f" A difference under {size} {unit(is_elo(row))} would have been missed more than one time in five."
 
 
 def elo_comparisons(differences: pl.DataFrame) -> list[ShownComparison]:
@@ -170,49 +148,9 @@ def elo_comparisons(differences: pl.DataFrame) -> list[ShownComparison]:
     ]
 
 
-def _compared(row: Mapping[str, Any], other: str) -> ShownComparison:
-    ends = (row["difference"], row["difference_low"], row["difference_high"])
-    verdict = _verdict(row, *ends[1:])
-    return ShownComparison(row, other, *ends, verdict, _sentence(row, other, ends, verdict))
-
-
-def _verdict(row: Mapping[str, Any], low: float, high: float) -> Verdict:
-    tested = row["adjusted_p"] is None or row["adjusted_p"] <= LEVEL
-    if (low > 0 or high < 0) and tested:
-        return "higher" if low > 0 else "lower"
-    return "alike" if max(abs(low), abs(high)) <= small(row, SMALL_SHARE) else "unclear"
-
-
-def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, float], verdict: Verdict) -> str:
-    elo, name = is_elo(row), measure(row)
-    what, arm = name[0].upper() + name[1:], f"“{row['arm']}”"
-    span = f"95% interval {written(ends[1], elo, True)} to {written(ends[2], elo, True)}"
-    marked = BY_JUDGE_AT_CHANCE if row["judge_at_chance"] else ""
-    if verdict in ("higher", "lower"):
-        size = written(abs(ends[0]), elo)
-        return f"{what} is {verdict} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"
-    told = f"{what}: {arm} against “{other}” {written(ends[0], elo, True)} {unit(elo)} ({span})"
-    if verdict == "alike":
-        return f"{told}, so less than {written(small(row, SMALL_SHARE), elo)} either way.{marked}"
-    return f"{told}.{_reach(row, ends)}{marked}"
-
-
-def _reach(row: Mapping[str, Any], ends: tuple[float, float, float]) -> str:
-    """Say why nothing can be told: the correction for many comparisons, or too little to go by."""
-    if ends[1] > 0 or ends[2] < 0:
-        return " Alone it would stand out; among so many comparisons, chance brings that about too easily."
-    if row["smallest_detectable"] is None:
-        return ""
-    size = written(row["smallest_detectable"], is_elo(row))
-    return f" A difference under {size} {unit(is_elo(row))} would have been missed more than one time in five."
-
-
 def span(one: ShownComparison) -> str:
     """Return the difference with its interval."""
     return with_interval(one.difference, one.low, one.high, is_elo(one.row), sign=True)
-
-
-Label = Callable[[Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -228,17 +166,12 @@ class Figure:
     verdict: str = ""
 
 
-VERDICTS = {"higher": "higher", "lower": "lower", "alike": "no difference", "unclear": "cannot tell"}
-
-
 def score_forest(caption: str, scores: pl.DataFrame, label: Label) -> Forest:
     """Show scores with their intervals.
 
     Args:
-        caption: What is shown.
         scores: Rows of EVAL_SCORES in the order to show them; a score that is there for several comparisons is
             shown once, one without a usable answer is left out.
-        label: What a row is called.
     """
     key = ["arm", "benchmark", "metric", "category"]
     rows = scores.drop_nulls("value").unique(key, keep="first", maintain_order=True).to_dicts()
@@ -252,13 +185,41 @@ def score_forest(caption: str, scores: pl.DataFrame, label: Label) -> Forest:
     return _forest(f"{caption}, in {unit(elo)}", drawn, (low, high), elo)
 
 
+def _row(
+    label: str,
+    arm: str,
+    n: int,
+    figures: tuple[float, float, float],
+    elo: bool,
+    verdict: str,
+    ends: tuple[float, float],
+    printed: str = "",
+) -> ForestRow:
+    value, low, high = figures
+    counts = counted(n, "comparison" if elo else "item")
+    printed = printed or with_interval(value, low, high, elo)
+    places = [_place(each, ends) for each in (value, low, high)]
+    return ForestRow(label, arm, counts, printed, verdict, *places)
+
+
+def _place(value: float, ends: tuple[float, float]) -> float:
+    low, high = ends
+    share = (value - low) / (high - low) if high > low else 0.5
+    return 100 * min(1.0, max(0.0, share))
+
+
+def _forest(caption: str, rows: Sequence[ForestRow], ends: tuple[float, float], elo: bool) -> Forest:
+    low, high = ends
+    zero = _place(0.0, ends) if low < 0 < high else None
+    left, right = (written(end, elo, sign=low < 0).removesuffix(".0") for end in ends)
+    return Forest(caption, left, right, zero, rows)
+
+
 def difference_forest(caption: str, found: Sequence[ShownComparison], label: Label) -> Forest:
     """Show differences of two models with their intervals, zero in the middle.
 
     Args:
-        caption: What is shown.
         found: Comparisons in the order to show them, all in Elo or none.
-        label: What the row of a comparison is called.
     """
     elo = any(is_elo(one.row) for one in found)
     reach = _round_up(max((max(abs(one.low), abs(one.high)) for one in found), default=1.0))
@@ -278,14 +239,20 @@ def difference_forest(caption: str, found: Sequence[ShownComparison], label: Lab
     return _forest(f"{caption}, in {unit(elo)}", drawn, (-reach, reach), elo)
 
 
+def _round_up(value: float) -> float:
+    """Return the next of 1, 2, 5, 10, 20, 50, ... thousandths and so on that is not smaller."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+
+
 def plain_forest(caption: str, figures: Sequence[Figure], ends: tuple[float, float] | None, digits: int) -> Forest:
     """Show any figures with their intervals.
 
     Args:
-        caption: What is shown.
         figures: In the order to show them.
         ends: Values at the ends of the line; None for zero in the middle and as far as intervals reach.
-        digits: Decimals printed.
     """
     signed = ends is None
     reach = _round_up(max((max(abs(one.low), abs(one.high)) for one in figures), default=1.0))
@@ -306,39 +273,59 @@ def plain_forest(caption: str, figures: Sequence[Figure], ends: tuple[float, flo
     return Forest(caption, left, right, _place(0.0, line) if line[0] < 0 < line[1] else None, rows)
 
 
-def _forest(caption: str, rows: Sequence[ForestRow], ends: tuple[float, float], elo: bool) -> Forest:
-    low, high = ends
-    zero = _place(0.0, ends) if low < 0 < high else None
-    left, right = (written(end, elo, sign=low < 0).removesuffix(".0") for end in ends)
-    return Forest(caption, left, right, zero, rows)
+def measure(row: Mapping[str, Any]) -> str:
+    """Return what a row of EVAL_SCORES measures, with its category if it has one."""
+    if row["benchmark"] == ADHERENCE_SCORES:
+        return f"adherence to the constitution “{row['category']}”"
+    if is_elo(row):
+        return f"{row['metric']} ({'Elo by people' if row['benchmark'] == PEOPLE_ELO else 'Elo'})"
+    where = f", {category_name(row['category'])}" if row["category"] != ALL else ""
+    return f"{metric_name(row['metric'])} on “{row['benchmark']}”{where}"
 
 
-def _row(
-    label: str,
-    arm: str,
-    n: int,
-    figures: tuple[float, float, float],
-    elo: bool,
-    verdict: str,
-    ends: tuple[float, float],
-    told: str = "",
-) -> ForestRow:
-    value, low, high = figures
-    counts = counted(n, "comparison" if elo else "item")
-    told = told or with_interval(value, low, high, elo)
-    places = [_place(each, ends) for each in (value, low, high)]
-    return ForestRow(label, arm, counts, told, verdict, *places)
+def metric_name(metric: str) -> str:
+    """Return what a metric is called in a sentence."""
+    return NAMES.get(metric, metric.replace("_", " "))
 
 
-def _place(value: float, ends: tuple[float, float]) -> float:
-    low, high = ends
-    share = (value - low) / (high - low) if high > low else 0.5
-    return 100 * min(1.0, max(0.0, share))
+def category_name(category: str) -> str:
+    """Return a category as a reader sees it."""
+    return category.replace("_", " ")
 
 
-def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20, 50, ... thousandths and so on that is not smaller."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
+def written(value: float, elo: bool, sign: bool = False) -> str:
+    """Return a score: Elo without decimals, everything else in points of a hundred with one.
+
+    Args:
+        value: The score, or a difference of scores.
+        elo: Whether it is in Elo.
+        sign: Whether a positive figure gets a plus.
+    """
+    return decimals(value, 0, sign) if elo else decimals(100 * value, 1, sign)
+
+
+def with_interval(value: float, low: float, high: float, elo: bool, sign: bool = False) -> str:
+    """Return a figure with its 95 % interval in brackets."""
+    return f"{written(value, elo, sign)} ({written(low, elo, sign)} to {written(high, elo, sign)})"
+
+
+def unit(elo: bool) -> str:
+    """Return what `written` counts in."""
+    return "Elo" if elo else "points"
+
+
+def is_elo(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is in Elo, which has no ends, and not in points of a hundred."""
+    return row["benchmark"] in (ELO_BENCHMARK, PEOPLE_ELO)
+
+
+def limits(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the smallest and largest value a score of this row's metric can have."""
+    return metric_limits(row["metric"])
+
+
+def small(row: Mapping[str, Any], share: float) -> float:
+    """Return the difference that is called small: a share of the metric's range, or what it is in Elo."""
+    low, high = limits(row)
+    share = SMALL_SHARES.get(row["metric"], share)
+    return SMALL_ELO if is_elo(row) else share * (high - low)

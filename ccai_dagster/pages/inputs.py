@@ -1,7 +1,4 @@
-"""What the report is made of, as one value.
-
-[inputs] What the evaluation page is made of.
-"""
+"""What the audit report and the evaluation page are made of."""
 
 from __future__ import annotations
 
@@ -19,7 +16,6 @@ class ReportInputs:
     """Finished tables and names; see `contracts` for the columns of each table.
 
     Attributes:
-        title: Of the consultation.
         public: Who was asked.
         question: What they were asked.
         derived_arm: The arm whose constitution follows from the votes and the ledgers.
@@ -84,7 +80,6 @@ class EvaluationInputs:
     """Finished tables and names; see `contracts` for the columns of each table.
 
     Attributes:
-        title: Of the consultation.
         baseline: The arm others are compared with.
         arms: What each arm is, in a sentence.
         benchmarks: Format and description of each evaluation set, by its name.

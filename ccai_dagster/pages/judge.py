@@ -1,8 +1,7 @@
-"""The chapter of the report about the feedback model: how well it was measured to judge.
+"""What was measured on the feedback model, wherever a figure rests on it.
 
-Belongs here: what follows from the figures of the calibration. Doesn't belong here: HTML, measuring.
-
-[judge] The measured worth of the feedback model, told wherever a figure rests on it.
+Belongs here: what follows from the figures of the calibration, for the audit report and the evaluation page.
+Doesn't belong here: HTML, measuring.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]
     findings = []
     for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
         used, scores = method is None or row["method"] == method, row["method"] == SCORED_BY
-        told = [accuracy_sentence(row), *leanings(row)]
-        told += ["Models are scored in this way, whatever made the labels."] if scores and not used else []
-        findings.append(JudgeFinding(" ".join(told), used, scores))
+        sentences = [accuracy_sentence(row), *leanings(row)]
+        sentences += ["Models are scored in this way, whatever made the labels."] if scores and not used else []
+        findings.append(JudgeFinding(" ".join(sentences), used, scores))
     return findings
 
 
@@ -56,7 +55,7 @@ def label_sentences(inputs: ReportInputs) -> list[str]:
     sentences = []
     for arm, pairs in sorted(inputs.preference_pairs.items()):
         counts = label_counts(pairs)
-        told = [
+        counted_apart = [
             f"{counts['ties']:,} a tie that prefers neither answer" if counts["ties"] else "",
             f"{counts['clamped']:,} moved to the nearest certainty that is allowed after reasoning"
             if counts["clamped"]
@@ -70,7 +69,7 @@ def label_sentences(inputs: ReportInputs) -> list[str]:
         ]
         sentences.append(
             f"{arm}: {counts['labelled']:,} of {counted(counts['pairs'], 'pair')} got a label"
-            + "".join(f", {part}" for part in told if part)
+            + "".join(f", {part}" for part in counted_apart if part)
             + "."
             + (f" Left out: {', '.join(part for part in left_out if part)}." if any(left_out) else "")
         )
@@ -97,10 +96,10 @@ def leanings(row: Mapping[str, Any]) -> list[str]:
     Args:
         row: Of JUDGE_CALIBRATION.
     """
-    told = []
+    sentences = []
     if row["position_bias_low"] > 0.5 or row["position_bias_high"] < 0.5:
         place = "first" if row["position_bias"] > 0.5 else "second"
-        told.append(
+        sentences.append(
             f"It leans to whichever answer is shown {place} (mean probability of the first "
             f"{row['position_bias']:.2f}, {row['position_bias_low']:.2f} to {row['position_bias_high']:.2f}; 0.50 "
             f"is none), and kept to the same answer in both orders in {row['flip_rate']:.0%} of cases "
@@ -109,16 +108,16 @@ def leanings(row: Mapping[str, Any]) -> list[str]:
     if row["length_bias"] is not None and not row["length_bias_low"] <= 0 <= row["length_bias_high"]:
         way = "more" if row["length_bias"] > 0 else "less"
         ends = [abs(row["length_bias_low"]), abs(row["length_bias_high"])]
-        told.append(
+        sentences.append(
             f"It preferred the longer answer {way} often than people did, by {abs(row['length_bias']):.0%} of "
             f"comparisons ({min(ends):.0%} to {max(ends):.0%})."
         )
     if row["calibration_error"] is not None:
-        told.append(
+        sentences.append(
             f"Its stated confidence is off by {row['calibration_error']:.0%} on average "
             f"({row['calibration_error_low']:.0%} to {row['calibration_error_high']:.0%})."
         )
-    return told
+    return sentences
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,7 @@
-"""What the chapters of the evaluation page are made of; the template knows how to print each.
+"""The parts of which chapters consist, which templates know how to print, and what entries are filtered by.
 
-Belongs here: the parts and nothing else. Doesn't belong here: choosing or phrasing what they hold.
-
-[filters] What the report can be filtered by: the fate of an entry, its constitution, and marks.
-
-Belongs here: the marks of an entry and the choices that follow. Doesn't belong here: HTML, filtering, which the
-page's script does.
+Belongs here: the parts of the evaluation page; the marks of an entry of the report and the choices that follow.
+Doesn't belong here: choosing or phrasing what parts hold, HTML, and filtering, which the page's script does.
 """
 
 from __future__ import annotations
@@ -16,6 +12,18 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ccai_dagster.deliberation.stability import INTERVAL
+
+MARKS = {
+    "rewritten": "rewritten by moderation",
+    "merged": "merged with others",
+    "split": "split into ideas",
+    "twice": "decided by two people",
+    "anew": "decided anew",
+    "unsure": "near the cut in random draws",
+    "few": "few votes in a group",
+    "numbers": "hangs on a number",
+}
+"""What is marked on an entry, and what the page calls it."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class ShownResponse:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ShownExchange:
     """One prompt with the responses of all models, side by side."""
 
     prompt: str
@@ -132,7 +140,7 @@ class Chapter:
         anchor: Its name in addresses.
         title: Its heading.
         paragraphs: What is measured and how to read it.
-        judged: Whether figures in it rest on the feedback model, whose worth is then told first.
+        judged: Whether figures in it rest on the feedback model, whose measured worth then comes first.
         findings: What the figures show, in sentences.
         forests: Figures with intervals.
         folds: More of them that unfold on request, with what each fold is called.
@@ -149,21 +157,8 @@ class Chapter:
     forests: Sequence[Forest] = ()
     folds: Sequence[tuple[str, Sequence[Forest]]] = ()
     grids: Sequence[Grid] = ()
-    exchanges: Sequence[Exchange] = ()
+    exchanges: Sequence[ShownExchange] = ()
     unread: Sequence[str] = ()
-
-
-MARKS = {
-    "rewritten": "rewritten by moderation",
-    "merged": "merged with others",
-    "split": "split into ideas",
-    "twice": "decided by two people",
-    "anew": "decided anew",
-    "unsure": "near the cut in random draws",
-    "few": "few votes in a group",
-    "numbers": "hangs on a number",
-}
-"""What is marked on an entry, and how the page calls it."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ccai_dagster.core.digest import SHORT
@@ -21,7 +22,6 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
     """Render a page.
 
     Args:
-        template: Name of the page's template.
         shared: What macros may use as well; they don't see `values`.
         values: What the template shows. All of it is escaped, wherever it comes from.
 
@@ -76,6 +76,11 @@ def figure(value: float | None) -> str:
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.2f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def plain_findings(findings: Iterable[str]) -> list[str]:
+    """Return the findings with names between quotation marks, where Markdown has backticks."""
+    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
 
 
 def data_address(png: bytes) -> str:

@@ -1,11 +1,8 @@
 """The audit report: one HTML file that a lay reader can follow, with nothing to fetch from anywhere.
 
-Belongs here: putting the chapters into the template. Doesn't belong here: what a chapter says. All text goes
-through the template's escaping; nothing that a participant or a model typed is ever marked as safe.
-
-[report_pictures] The pictures of the report, small enough for a page that holds everything.
-
-Belongs here: which pictures, of what, in how many colours. Doesn't belong here: drawing them (`pictures`).
+Belongs here: putting the chapters into the template; which pictures, in how many colours. Doesn't belong here: what
+a chapter says, drawing (`pictures`). All text goes through the template's escaping; nothing that a participant or a
+model typed is ever marked as safe.
 """
 
 from __future__ import annotations
@@ -23,60 +20,16 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sentences
 from ccai_dagster.pages.parts import Entry, StatementMarks, filters
 from ccai_dagster.pages.pictures import Picture
-from ccai_dagster.pages.rendering import render
+from ccai_dagster.pages.rendering import plain_findings, render
 
 COLOURS = 64
 """Colours of a picture on the page; its own palette makes it a third as large."""
-
-
-def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
-    """Draw the pictures of the report, by the name under which its chapters show them.
-
-    Args:
-        inputs: Finished tables.
-    """
-    records = read_records(inputs.ledgers)
-    rule = next((row.outcome for row in records.on("threshold", "selection_rule")), "threshold")
-    value = next((row.outcome for row in records.on("threshold", "gac_threshold")), None)
-    cut = float(value) if value is not None and rule == "threshold" else None
-    scores, stability = inputs.gac_scores, inputs.consensus_stability
-    table, groups = inputs.representative_statements, inputs.opinion_groups
-    drawn = {
-        "map": pictures.opinion_map(groups),
-        "gac": pictures.gac_distribution(scores, cut, stability),
-        "intervals": pictures.gac_intervals(stability, cut),
-        "stability": pictures.stability(inputs.group_stability, stability),
-        **{
-            f"group {group}": pictures.representative_votes(table, inputs.statements, inputs.votes, groups, group)
-            for group in table["group_id"].unique().sort()
-        },
-        "agreement": pictures.agreement_by_group(scores, cut),
-        "polarization": pictures.polarization(scores),
-        "scores": pictures.score_comparison(inputs.eval_scores),
-        "importance": pictures.decision_importance(inputs.decision_importance),
-        "robustness": pictures.principle_robustness(inputs.principle_robustness, inputs.derived_arm),
-    }
-    return {name: _smaller(picture) for name, picture in drawn.items()}
-
-
-def _smaller(picture: Picture) -> Picture:
-    from PIL import Image
-
-    smaller = io.BytesIO()
-    with Image.open(io.BytesIO(picture.png)) as image:
-        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
-    return replace(picture, png=smaller.getvalue())
-
-
 UNDECIDED = "undecided"
 """Fate of the statements that wait for a decision."""
 
 
 def render_report(inputs: ReportInputs) -> str:
     """Render the report.
-
-    Args:
-        inputs: Finished tables.
 
     Returns:
         A self-contained HTML document: no address outside itself, styles and one script inline, pictures as
@@ -89,7 +42,6 @@ def render_page(inputs: ReportInputs, pictures: Mapping[str, Picture]) -> str:
     """Render the report with pictures that are drawn already.
 
     Args:
-        inputs: Finished tables.
         pictures: As `draw_pictures` returns them.
     """
     consequences = report_decisions.consequences
@@ -122,12 +74,12 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     behind = {source.statement_id for card in cards for source in card.sources}
     out = [row for kind in left_out for _, rows in kind.parts for row in rows]
     # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
-    listed = {row["statement_id"] for row in out} | {source.statement_id for source in waiting}
+    listed = {row.statement_id for row in out} | {source.statement_id for source in waiting}
     entries = [
         *(card.entry for card in cards),
         *(Entry(UNDECIDED, marks=source.marks) for source in waiting),
-        *(row["entry"] for row in out),
-        *(row["entry"] for other in others for row in other.rows),
+        *(row.entry for row in out),
+        *(row.entry for other in others for row in other.rows),
         *(correction.entry for correction in corrected),
     ]
     return {
@@ -162,7 +114,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "models": report_models.model_rows(inputs.models),
         "differences": differences,
         "against_comparing": against,
-        "findings": report_models.plain_findings(inputs.findings),
+        "findings": plain_findings(inputs.findings),
         "score_arms": arms,
         "scores": scores,
         "responses": report_models.response_rows(inputs),
@@ -174,3 +126,38 @@ def _subjects(records: Records, kind: str) -> frozenset[int]:
     """Statements with a decision of this kind that counts."""
     rows = [row for row in records.of_kind(kind) if row.verb in (kind, f"{kind}s")]
     return frozenset(int(subject) for row in rows for subject in row.subject_ids)
+
+
+def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
+    """Draw the pictures of the report, by the name under which its chapters show them."""
+    records = read_records(inputs.ledgers)
+    rule = next((row.outcome for row in records.on("threshold", "selection_rule")), "threshold")
+    value = next((row.outcome for row in records.on("threshold", "gac_threshold")), None)
+    cut = float(value) if value is not None and rule == "threshold" else None
+    scores, stability = inputs.gac_scores, inputs.consensus_stability
+    table, groups = inputs.representative_statements, inputs.opinion_groups
+    drawn = {
+        "map": pictures.opinion_map(groups),
+        "gac": pictures.gac_distribution(scores, cut, stability),
+        "intervals": pictures.gac_intervals(stability, cut),
+        "stability": pictures.stability(inputs.group_stability, stability),
+        **{
+            f"group {group}": pictures.representative_votes(table, inputs.statements, inputs.votes, groups, group)
+            for group in table["group_id"].unique().sort()
+        },
+        "agreement": pictures.agreement_by_group(scores, cut),
+        "polarization": pictures.polarization(scores),
+        "scores": pictures.score_comparison(inputs.eval_scores),
+        "importance": pictures.decision_importance(inputs.decision_importance),
+        "robustness": pictures.principle_robustness(inputs.principle_robustness, inputs.derived_arm),
+    }
+    return {name: _smaller(picture) for name, picture in drawn.items()}
+
+
+def _smaller(picture: Picture) -> Picture:
+    from PIL import Image
+
+    smaller = io.BytesIO()
+    with Image.open(io.BytesIO(picture.png)) as image:
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+    return replace(picture, png=smaller.getvalue())

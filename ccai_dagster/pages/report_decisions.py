@@ -1,12 +1,7 @@
-"""The chapter of the report about what hangs on which decision.
+"""The chapters of the report about decisions: what depends on which, which were taken twice, which were taken back.
 
-Belongs here: picking and counting what was computed about other choices. Doesn't belong here: HTML, computing it
-(`sensitivity`, `reversals`).
-
-[ledger_chapter] The chapter of the report about decisions taken twice and decisions taken back.
-
-Belongs here: who agreed with whom, and what stood in the ledgers before. Doesn't belong here: HTML, applying
-decisions.
+Belongs here: picking and counting what was computed about other choices, who agreed with whom, what stood in the
+ledgers before. Doesn't belong here: HTML, computing it (`sensitivity`, `reversals`), applying decisions.
 """
 
 from __future__ import annotations
@@ -36,26 +31,23 @@ KINDS = {
 """Kinds of decisions that were reversed, as headings, in the order in which they take effect."""
 EFFECTS = ("entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting")
 """Columns of DECISION_REVERSALS that are empty where nothing would change."""
+STATEMENT_KINDS = ("moderation", "merge", "wording", "idea")
+"""Kinds of decisions whose subjects are statements."""
 
 
 def robustness_by_principle(robustness: pl.DataFrame, arm: str) -> dict[str, str]:
-    """Say for every principle of an arm how often it is in when numeric decisions vary, by principle id.
-
-    Args:
-        robustness: PRINCIPLE_ROBUSTNESS.
-        arm: Whose principles.
-    """
+    """Say for every principle of an arm how often it is in when numeric decisions vary, by principle id."""
     return {row["principle_id"]: _robustness(row) for row in robustness.filter(arm=arm).iter_rows(named=True)}
 
 
 def _robustness(row: Mapping[str, Any]) -> str:
-    worlds = f"{row['n_worlds']:,} combinations of numbers"
+    combinations = f"{row['n_worlds']:,} combinations of numbers"
     if row["n_in"] == row["n_worlds"]:
-        share = f"It is in under each of {worlds} that were tried."
+        share = f"It is in under each of {combinations} that were tried."
     elif row["n_in"] == 0:
-        share = f"It is in under none of {worlds} that were tried."
+        share = f"It is in under none of {combinations} that were tried."
     else:
-        share = f"It is in under {_rounded(row['share_in'])} of {worlds} that were tried."
+        share = f"It is in under {_rounded(row['share_in'])} of {combinations} that were tried."
     if not row["hangs_on"]:
         return share
     numbers = " or ".join(name.replace("_", " ") for name in row["hangs_on"])
@@ -71,7 +63,7 @@ def _rounded(share: float) -> str:
 
 @dataclass(frozen=True)
 class NumericDecision:
-    """A number on record, what hangs on it, and what every alternative alone would change."""
+    """A number on record, what depends on it, and what every alternative alone would change."""
 
     name: str
     chosen: str
@@ -103,7 +95,7 @@ def _accounted(share: float) -> str:
 
 
 def numbers_sentence(inputs: ReportInputs) -> str:
-    """Say in one or two sentences how much hangs on the numbers, changed alone."""
+    """Say in one or two sentences how much depends on the numbers, changed alone."""
     tried = inputs.decision_sensitivity.filter(~pl.col("chosen"))
     lost = sorted({key for keys in tried["lost_principles"] for key in keys}, key=natural)
     gained = sorted({key for keys in tried["gained_principles"] for key in keys}, key=natural)
@@ -134,11 +126,11 @@ def consequences(reversals: pl.DataFrame) -> dict[str, list[str]]:
     Args:
         reversals: DECISION_REVERSALS; several decisions reversed together are left out.
     """
-    told: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for row in reversals.iter_rows(named=True):
         if row["decision_ids"] == [row["reversal"]]:
-            told.setdefault(row["reversal"], []).append(row["consequence"])
-    return told
+            found.setdefault(row["reversal"], []).append(row["consequence"])
+    return found
 
 
 def changing(reversals: pl.DataFrame) -> pl.DataFrame:
@@ -174,10 +166,6 @@ def reversals_by_kind(reversals: pl.DataFrame) -> list[Reversals]:
                 )
             )
     return found
-
-
-STATEMENT_KINDS = ("moderation", "merge", "wording", "idea")
-"""Kinds of decisions whose subjects are statements."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
-"""The chapters of the report about constitutions, models, scores and how far the judge can be trusted.
+"""The chapters of the report about other constitutions, models, scores and responses.
 
-Belongs here: picking, counting and formatting what these chapters show. Doesn't belong here: HTML, the
-public's chapters.
+Belongs here: picking, counting and formatting what these chapters show. Doesn't belong here: HTML, the public's
+chapters, the feedback model (`judge`).
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -25,51 +24,71 @@ from ccai_dagster.pages.pictures.scores import arms_of
 from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, shown_values
 
+VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
+ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
+"""How the report marks prompts that nobody wrote to be read."""
+
+
+@dataclass(frozen=True)
+class OtherPrinciple:
+    """A principle of another constitution than the derived one.
+
+    Attributes:
+        near: Its row of CONSTITUTION_OVERLAP with the derived constitution; None if it was not compared.
+        robustness: How often it is in when numeric decisions vary, in a sentence.
+    """
+
+    principle_id: str
+    text: str
+    statement_ids: list[int]
+    near: Mapping[str, Any] | None
+    robustness: str
+    entry: Entry
+
 
 @dataclass(frozen=True)
 class OtherConstitution:
-    """A constitution that stands beside the derived one."""
+    """A constitution that models were trained on as well as on the derived one."""
 
     arm: str
     description: str
     is_baseline: bool
     shared: str
     figures: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
+    rows: list[OtherPrinciple]
 
 
 def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
     """Describe every constitution but the derived one, each principle with its nearest in the derived one."""
     derived = inputs.constitutions[inputs.derived_arm]
-    texts = dict(derived.select("principle_id", "text").iter_rows())
+    keys = derived["principle_id"].to_list()
     overlap = {
         (row["arm"], row["other_arm"], row["principle_id"]): row for row in inputs.constitution_overlap.to_dicts()
     }
     others = []
     for arm in sorted(set(inputs.constitutions) - {inputs.derived_arm}, key=lambda arm: (arm != inputs.baseline, arm)):
-        rows = []
         robustness = robustness_by_principle(inputs.principle_robustness, arm)
-        for principle in inputs.constitutions[arm].to_dicts():
-            near = overlap.get((arm, inputs.derived_arm, principle["principle_id"]))
-            rows.append(
-                {
-                    **principle,
-                    "near": near,
-                    "near_text": texts[near["nearest_principle_id"]] if near else "",
-                    "robustness": robustness.get(principle["principle_id"], ""),
-                    "entry": Entry("principle", arm),
-                }
+        rows = [
+            OtherPrinciple(
+                key,
+                text,
+                ids,
+                overlap.get((arm, inputs.derived_arm, key)),
+                robustness.get(key, ""),
+                Entry("principle", arm),
             )
-        back = [overlap.get((inputs.derived_arm, arm, key)) for key in texts]
+            for key, text, ids in inputs.constitutions[arm].select("principle_id", "text", "statement_ids").iter_rows()
+        ]
+        back = [overlap.get((inputs.derived_arm, arm, key)) for key in keys]
         n_back = sum(1 for near in back if near and near["shared"])
-        n_shared = sum(1 for row in rows if row["near"] and row["near"]["shared"])
+        n_shared = sum(1 for row in rows if row.near and row.near["shared"])
         others.append(
             OtherConstitution(
                 arm,
                 inputs.arms.get(arm, ""),
                 arm == inputs.baseline,
                 f"{n_shared} of its {counted(len(rows), 'principle')} have a counterpart in "
-                f"{inputs.derived_arm}, and {n_back} of the {counted(len(texts), 'principle')} of "
+                f"{inputs.derived_arm}, and {n_back} of the {counted(len(keys), 'principle')} of "
                 f"{inputs.derived_arm} have one here.",
                 _comparison(inputs, arm),
                 rows,
@@ -101,6 +120,15 @@ def _with_interval(row: Mapping[str, Any] | None) -> str:
     return f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])}; {counted(row['n'], 'principle')})"
 
 
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return ""
+    ends = [row["difference_low"], row["difference_high"]]
+    largest = max((abs(end) for end in ends if end is not None), default=None)
+    span = f" ({signed(ends[0], largest)} to {signed(ends[1], largest)})" if None not in ends else ""
+    return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
+
+
 def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
     """List the decisions that apply to everything: numbers, people, training, policies, sign-offs."""
     policies = [row for row in records.by_id.values() if row.counts and row.is_policy]
@@ -114,17 +142,11 @@ def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
     ]
 
 
-VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
-
-
 def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
     """One row a MODEL, in the order they were made, with its training figures readable."""
-    rows = sorted(models.to_dicts(), key=lambda row: (_stage(row["stage"]), row["arm"] != BASE, row["arm"]))
+    order = list(MODEL_STAGES)
+    rows = sorted(models.to_dicts(), key=lambda row: (order.index(row["stage"]), row["arm"] != BASE, row["arm"]))
     return [{**row, "figures": _figures(row["metrics"])} for row in rows]
-
-
-def _stage(stage: str) -> int:
-    return list(MODEL_STAGES).index(stage)
 
 
 def _figures(metrics: str) -> list[str]:
@@ -165,44 +187,45 @@ def one_difference(inputs: ReportInputs) -> tuple[list[dict[str, Any]], list[str
     return rows, [f"{each.subject.replace('_', ' ')}: {each.message}." for each in difference_findings(settings)]
 
 
-def plain_findings(findings: Sequence[str]) -> list[str]:
-    """Return the findings with names between quotation marks, where Markdown has backticks."""
-    return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
+@dataclass(frozen=True)
+class ScoreCell:
+    """One model's score, as printed; `difference` names whom it is compared with."""
+
+    value: str
+    interval: str
+    n: int
+    n_unanswered: int
+    difference: str
 
 
-def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+@dataclass
+class ScoreRow:
+    """One measure with the scores of all models that have one, by arm."""
+
+    measure: str
+    judged: bool = False
+    cells: dict[str, ScoreCell] = field(default_factory=dict)
+
+
+def score_rows(eval_scores: pl.DataFrame) -> tuple[list[str], list[ScoreRow]]:
     """Overall EVAL_SCORES: the arms as columns, and one row a measure with value, interval and difference."""
     whole = eval_scores.filter(pl.col("category") == "all")
-    measures: dict[tuple[str, str], dict[str, Any]] = {}
+    measures: dict[tuple[str, str], ScoreRow] = {}
     for row in whole.sort("benchmark", "metric", "arm").to_dicts():
         own = measures.setdefault(
-            (row["benchmark"], row["metric"]),
-            {"measure": f"{row['benchmark']}: {row['metric']}".replace("_", " "), "judged": False, "cells": {}},
+            (row["benchmark"], row["metric"]), ScoreRow(f"{row['benchmark']}: {row['metric']}".replace("_", " "))
         )
-        own["judged"] |= row["judge_at_chance"]
+        own.judged |= row["judge_at_chance"]
         largest = max(abs(row["low"]), abs(row["high"]))
-        told = own["cells"].get(row["arm"], {}).get("difference")
-        own["cells"][row["arm"]] = {
-            "value": number(row["value"], largest),
-            "interval": f"{number(row['low'], largest)} to {number(row['high'], largest)}",
-            "n": row["n"],
-            "n_unanswered": row["n_unanswered"],
-            "difference": "; ".join(filter(None, [told, _difference(row)])),
-        }
+        earlier = own.cells.get(row["arm"])
+        own.cells[row["arm"]] = ScoreCell(
+            value=number(row["value"], largest),
+            interval=f"{number(row['low'], largest)} to {number(row['high'], largest)}",
+            n=row["n"],
+            n_unanswered=row["n_unanswered"],
+            difference="; ".join(filter(None, [earlier.difference if earlier else "", _difference(row)])),
+        )
     return arms_of(whole), list(measures.values())
-
-
-def _difference(row: Mapping[str, Any]) -> str:
-    if row["difference"] is None:
-        return ""
-    ends = [row["difference_low"], row["difference_high"]]
-    largest = max((abs(end) for end in ends if end is not None), default=None)
-    span = f" ({signed(ends[0], largest)} to {signed(ends[1], largest)})" if None not in ends else ""
-    return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
-
-
-ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
-"""How the report marks prompts that nobody wrote to be read."""
 
 
 def response_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -211,7 +234,7 @@ def response_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
     prompts: dict[str, dict[str, Any]] = {}
     rows = inputs.qualitative_responses.sort("prompt_id", "arm").to_dicts()
     for row in sorted(rows, key=lambda row: row["arm"] != BASE):
-        told = {"prompt": row["prompt"], "origin": ORIGINS[origins[row["prompt_id"]]], "responses": []}
-        own = prompts.setdefault(row["prompt_id"], told)
+        new = {"prompt": row["prompt"], "origin": ORIGINS[origins[row["prompt_id"]]], "responses": []}
+        own = prompts.setdefault(row["prompt_id"], new)
         own["responses"].append(row)
     return [prompts[key] for key in sorted(prompts)]

@@ -1,15 +1,8 @@
-"""The chapters of the report about what the public said: statements, constitution, what waits.
+"""The chapters of the report about what the public said.
 
-Belongs here: picking and counting what these chapters show. Doesn't belong here: HTML, opinion groups, models.
-
-[opinion_chapter]
-The chapter of the report about opinion groups: what sets them apart, and how sure groups and scores are.
-
-Belongs here: picking and counting what the chapter shows. Doesn't belong here: HTML, pictures, single statements.
-
-[left_out_chapter] The chapter of the report about what was left out, and why.
-
-Belongs here: grouping statements by the reason for which they led to no principle. Doesn't belong here: HTML.
+Belongs here: picking and counting: what opinion groups have in common and what sets them apart, how sure groups and
+scores are, the constitution, what waits for a decision, what was left out and why. Doesn't belong here: HTML,
+pictures, models.
 """
 
 from __future__ import annotations
@@ -29,6 +22,25 @@ from ccai_dagster.pages.parts import Entry, StatementMarks
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.statistics.intervals import wilson_interval
+
+SELECTED_FATES = {
+    "principle": "behind principles",
+    "left out": "left out by a person",
+    "undecided": "waiting for a decision",
+}
+DRAWN = {
+    "participants": "When participants are drawn anew at random and grouped again",
+    "seed": "When the same votes are grouped with other random seeds",
+}
+"""How sentences begin for each kind of grouping in GROUP_STABILITY."""
+ASKED_NEXT = 5
+"""Statements that are named as those Polis would show most often."""
+EXPLANATIONS = {
+    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
+    "Behind each consensus stands its 90% interval.",
+    "never moderated": "Nobody decided on these, so their votes were not counted.",
+    "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
+}
 
 
 @dataclass(frozen=True)
@@ -63,31 +75,36 @@ class Source:
 
 def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMarks) -> dict[int, Source]:
     """Describe every statement that is in, by id."""
-    trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
+    trail = _trail(inputs, "statement")
     few_votes = set(inputs.consensus_stability.filter("few_votes")["statement_id"])
     sources = {}
     for key, rewritten in inputs.statements.select("statement_id", "rewritten").iter_rows():
-        told, few = trail[f"statement:{key}"], key in few_votes
+        row, few = trail[f"statement:{key}"], key in few_votes
         sources[key] = Source(
             statement_id=key,
-            text=told["text"],
-            original=told["raw_text"] if rewritten else None,
-            gac=told["gac"],
-            gac_low=told["gac_low"],
-            gac_high=told["gac_high"],
-            selection_probability=told["selection_probability"],
+            text=row["text"],
+            original=row["raw_text"] if rewritten else None,
+            gac=row["gac"],
+            gac_low=row["gac_low"],
+            gac_high=row["gac_high"],
+            selection_probability=row["selection_probability"],
             few_votes=few,
-            published_gac=told["published_gac"],
-            bars=_bars(told),
+            published_gac=row["published_gac"],
+            bars=_bars(row),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
-            marks=marks.of(key, rewritten, few, told["selection_probability"]),
+            marks=marks.of(key, rewritten, few, row["selection_probability"]),
         )
     return sources
 
 
-def _bars(told: Mapping[str, Any]) -> list[GroupBar]:
+def _trail(inputs: ReportInputs, kind: str) -> dict[str, dict[str, Any]]:
+    """Rows of the decision trail by subject."""
+    return {row["subject"]: row for row in inputs.decision_trail.filter(kind=kind).to_dicts()}
+
+
+def _bars(row: Mapping[str, Any]) -> list[GroupBar]:
     bars = []
-    for group, votes, share in zip(told["group_ids"], told["group_votes"], told["group_agreement"], strict=True):
+    for group, votes, share in zip(row["group_ids"], row["group_votes"], row["group_agreement"], strict=True):
         if share is not None:
             low, high = wilson_interval(share * votes, votes)
             bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
@@ -100,7 +117,7 @@ def summary(inputs: ReportInputs) -> list[str]:
     derived = inputs.constitutions[inputs.derived_arm]
     chosen = inputs.selected_statements.filter("selected")
     counts = dict(chosen.group_by("fate").len().iter_rows())
-    fates = listed([f"{counts[fate]:,} {told}" for fate, told in SELECTED_FATES.items() if fate in counts])
+    fates = listed([f"{counts[fate]:,} {words}" for fate, words in SELECTED_FATES.items() if fate in counts])
     sizes = inputs.opinion_groups.group_by("group_id").len().sort("group_id").iter_rows()
     groups = [f"{size:,} people in {group_name(group)}" for group, size in sizes]
     votes = int(inputs.gac_scores["n_votes"].sum())
@@ -119,13 +136,6 @@ def summary(inputs: ReportInputs) -> list[str]:
     sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
     sentences.append(f"{counted(decisions, 'decision')} by people are on record.")
     return sentences
-
-
-SELECTED_FATES = {
-    "principle": "behind principles",
-    "left out": "left out by a person",
-    "undecided": "waiting for a decision",
-}
 
 
 @dataclass(frozen=True)
@@ -160,14 +170,14 @@ class PrincipleCard:
 
 def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[PrincipleCard]:
     """Describe every principle of the derived constitution, in its order."""
-    trail = {row["subject"]: row for row in inputs.decision_trail.to_dicts()}
+    trail = _trail(inputs, "principle")
     robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
     depends_on = dict(
         inputs.principle_robustness.filter(arm=inputs.derived_arm).select("principle_id", "hangs_on").iter_rows()
     )
     cards = []
     for row in inputs.constitutions[inputs.derived_arm].to_dicts():
-        told = trail.get(f"principle:{inputs.derived_arm}/{row['principle_id']}", {})
+        known = trail.get(f"principle:{inputs.derived_arm}/{row['principle_id']}", {})
         decisions = [records.by_id[key] for key in row["decision_ids"] if key in records.by_id]
         replaced = [earlier for decision in decisions for earlier in records.chain(decision)]
         behind = [sources[key] for key in row["statement_ids"] if key in sources]
@@ -179,26 +189,26 @@ def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int
                 text=row["text"],
                 merged_text=row["merged_text"] if len(row["statement_ids"]) > 1 else None,
                 gac=row["gac"],
-                gac_low=told.get("gac_low"),
-                gac_high=told.get("gac_high"),
+                gac_low=known.get("gac_low"),
+                gac_high=known.get("gac_high"),
                 sources=behind,
                 missing=[key for key in row["statement_ids"] if key not in sources],
                 decisions=decisions,
                 replaced=replaced,
                 robustness=robustness.get(row["principle_id"], ""),
-                use=_use(told),
+                use=_use(known),
                 entry=Entry("principle", inputs.derived_arm, marks),
             )
         )
     return cards
 
 
-def _use(told: Mapping[str, Any]) -> str:
-    if not told or told["n_pairs"] is None:
+def _use(row: Mapping[str, Any]) -> str:
+    if not row or row["n_pairs"] is None:
         return ""
-    text = f"{counted(told['n_pairs'], 'preference pair')} judged under it, {told['n_decided_pairs']:,} decided"
-    if told["adherence"] is not None:
-        text += f"; mean adherence of its model {percent(told['adherence'])}, by the feedback model's measure"
+    text = f"{counted(row['n_pairs'], 'preference pair')} judged under it, {row['n_decided_pairs']:,} decided"
+    if row["adherence"] is not None:
+        text += f"; mean adherence of its model {percent(row['adherence'])}, by the feedback model's measure"
     return f"{text}."
 
 
@@ -208,18 +218,11 @@ def waiting(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]
     return [sources[key] for key in undecided["statement_id"] if key in sources]
 
 
-DRAWN = {
-    "participants": "When participants are drawn anew at random and grouped again",
-    "seed": "When the same votes are grouped with other random seeds",
-}
-"""How each kind of grouping in GROUP_STABILITY is told."""
-
-
 def opinion_facts(inputs: ReportInputs) -> list[str]:
     """Say from the figures how far groups and scores can be trusted."""
     facts = [
-        _groups(inputs.group_stability.filter(pl.col("varied") == varied), told)
-        for varied, told in DRAWN.items()
+        _groups(inputs.group_stability.filter(pl.col("varied") == varied), how)
+        for varied, how in DRAWN.items()
         if (inputs.group_stability["varied"] == varied).any()
     ]
     scored = inputs.consensus_stability.filter(pl.col("gac").is_not_null())
@@ -247,12 +250,12 @@ def opinion_facts(inputs: ReportInputs) -> list[str]:
     return facts
 
 
-def _groups(draws: pl.DataFrame, told: str) -> str:
+def _groups(draws: pl.DataFrame, how: str) -> str:
     numbers = draws["n_groups"].value_counts().sort("count", "n_groups", descending=[True, False])
     shares = [f"{counted(number, 'group')} in {percent(times / draws.height)}" for number, times in numbers.iter_rows()]
     index = draws["adjusted_rand"]
     return (
-        f"{told}, {counted(draws.height, 'draw')} give {listed(shares)} of them. The likeness to the groups shown "
+        f"{how}, {counted(draws.height, 'draw')} give {listed(shares)} of them. The likeness to the groups shown "
         f"here (adjusted Rand index: 1 if the same people stand together, 0 if only by chance) is "
         f"{index.quantile(0.5, 'linear'):.2f} in the middle, and from {min(index):.2f} to {max(index):.2f}."
     )
@@ -284,31 +287,50 @@ def representatives(inputs: ReportInputs, sources: Mapping[int, Source]) -> list
     ]
 
 
-ASKED_NEXT = 5
-"""Statements that are named as those Polis would show most often."""
-
-
 def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that the public as a whole agrees or disagrees with, groups aside, and how far."""
-    told = []
+    found = []
     for row in consensus_statements.sort("side", "rank").to_dicts():
         if row["statement_id"] in sources:
             low, high = wilson_interval(row["n_side"], row["n_votes"])
             share = percent(row["n_side"] / row["n_votes"])
-            told.append(
+            found.append(
                 (
                     sources[row["statement_id"]],
                     f"{share} of {counted(row['n_votes'], 'vote')} {row['side']} (95% interval {percent(low)} to "
                     f"{percent(high)})",
                 )
             )
-    return told
+    return found
 
 
 def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[Source]:
     """List the statements that Polis would show most often if people went on voting, the likeliest first."""
     order = priorities.sort("priority", "statement_id", descending=[True, False])
     return [sources[key] for key in order["statement_id"] if key in sources][:ASKED_NEXT]
+
+
+@dataclass(frozen=True)
+class LeftOutStatement:
+    """A statement that led to no principle.
+
+    Attributes:
+        agreement: Of each group, in words.
+        because: By whose decision and why; empty if nobody decided.
+        worded: Principles it was worded as, and how often each is in.
+    """
+
+    statement_id: int
+    text: str
+    original: str | None
+    gac: float | None
+    gac_low: float | None
+    gac_high: float | None
+    agreement: str
+    because: str
+    decision_id: str | None
+    worded: list[tuple[str, str]]
+    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -319,7 +341,7 @@ class LeftOut:
     heading: str
     explanation: str
     n: int
-    parts: list[tuple[str, list[dict[str, Any]]]]
+    parts: list[tuple[str, list[LeftOutStatement]]]
 
 
 def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
@@ -331,10 +353,10 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
         (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
     )
     robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
-    by_fate: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    by_fate: dict[str, dict[str, list[LeftOutStatement]]] = {}
     for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
-        shown = _left_out_row(row, records, sources, robustness)
-        by_fate.setdefault(row["fate"], {}).setdefault(shown["because"], []).append(shown)
+        shown = _left_out_statement(row, records, sources, robustness)
+        by_fate.setdefault(row["fate"], {}).setdefault(shown.because, []).append(shown)
     return [
         LeftOut(
             fate=fate,
@@ -347,22 +369,9 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
     ]
 
 
-EXPLANATIONS = {
-    "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
-    "Behind each consensus stands its 90% interval.",
-    "never moderated": "Nobody decided on these, so their votes were not counted.",
-    "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
-}
-
-
-def _order(fate: str) -> tuple[int, str]:
-    first = ("left out", "below the cut", "not scored")
-    return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)
-
-
-def _left_out_row(
+def _left_out_statement(
     row: Mapping[str, Any], records: Records, sources: Mapping[int, Source], robustness: Mapping[str, str]
-) -> dict[str, Any]:
+) -> LeftOutStatement:
     (key,) = row["statement_ids"]
     source = sources.get(key)
     decision = None
@@ -371,16 +380,21 @@ def _left_out_row(
     elif row["fate"] == "left out":
         decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)
     worded = [one.root_id for one in records.on("wording", key) if one.verb == "principle"]
-    return {
-        "statement_id": key,
-        "text": row["text"],
-        "original": source.original if source else None,
-        "gac": row["gac"],
-        "gac_low": row["gac_low"],
-        "gac_high": row["gac_high"],
-        "agreement": ", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
-        "because": f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
-        "decision_id": decision.decision_id if decision else None,
-        "worded": [(key, robustness.get(key, "")) for key in worded],
-        "entry": Entry(row["fate"], marks=source.marks if source else frozenset()),
-    }
+    return LeftOutStatement(
+        statement_id=key,
+        text=row["text"],
+        original=source.original if source else None,
+        gac=row["gac"],
+        gac_low=row["gac_low"],
+        gac_high=row["gac_high"],
+        agreement=", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
+        because=f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
+        decision_id=decision.decision_id if decision else None,
+        worded=[(principle, robustness.get(principle, "")) for principle in worded],
+        entry=Entry(row["fate"], marks=source.marks if source else frozenset()),
+    )
+
+
+def _order(fate: str) -> tuple[int, str]:
+    first = ("left out", "below the cut", "not scored")
+    return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)

@@ -1,12 +1,7 @@
 """Every published figure beside the one that the public files give, and beside the corrected one.
 
-Belongs here: comparing with what was printed, and why a figure cannot be computed. Doesn't belong here: how those
-that can are computed (`computed_figures`).
-
-[computed_figures] How each figure is computed from the public files, reproduced and corrected.
-
-Belongs here: one computation a figure, under the name the figures file gives it; the figures are those of Huang et
-al. (2024). Doesn't belong here: comparing with what was printed, and why others cannot be computed (`figures`).
+Belongs here: one computation a figure, under the name that the figures file gives it (the figures are those of Huang
+et al. 2024), comparing with what was printed, and why a figure cannot be computed.
 """
 
 from __future__ import annotations
@@ -24,6 +19,22 @@ from ccai_dagster.replication.published_groups import BY_ID, BY_POSITION
 from ccai_dagster.replication.published_results import THRESHOLD, Published
 
 HARMLESS = re.compile(r"\bharmless\b", re.IGNORECASE)
+READ_BY_A_PERSON = "It rests on a person's reading of texts, and this program does not judge what texts mean."
+REASONS = {
+    "match": READ_BY_A_PERSON,
+    "match_other_base": READ_BY_A_PERSON,
+    "mismatch": READ_BY_A_PERSON,
+    "conflict_in_paper": (
+        "The paper gives two numbers in two places, and the public files do not tell which applied to whom."
+    ),
+    "not_derivable": "It needs a list or a rule that was not published.",
+    "not_in_public_data": "It needs models, raters' answers or the numbers behind a picture; none is public.",
+    "manual": "The authors counted by hand, and what they counted was not published item by item.",
+    "context": "It describes how the study was made, or cites another; there is nothing to compute.",
+}
+"""Why a figure is not computed, by the status that the figures file gives it."""
+FILES = "published files"
+"""Section of what stands in the published files without being printed in the paper."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,76 @@ class ReplicationTables:
     n_merges: int
 
 
+def replication(published: Published, tables: ReplicationTables) -> pl.DataFrame:
+    """Return the table `replication`: the paper's figures in their order, then what the published files hold.
+
+    Raises:
+        ConsultationError: A figure has a status that is not known, or a figure that is computed has no number.
+    """
+    computed = without_groups(published, tables) | with_groups(published, tables)
+    rows = []
+    for figure in published.figures:
+        common = {
+            "figure_id": figure.figure_id,
+            "section": figure.section,
+            "what": figure.what,
+            "unit": figure.unit or None,
+            "published": figure.value,
+        }
+        if figure.figure_id in computed:
+            rows.append(common | _compared(figure.figure_id, figure.value, computed[figure.figure_id]))
+        elif figure.status in REASONS:
+            rows.append(common | _not_computed(REASONS[figure.status]))
+        else:
+            raise ConsultationError(
+                f"The figures file gives {figure.figure_id} the status {figure.status!r}; known are "
+                f"{', '.join(REASONS)}. Correct it."
+            )
+    for name, (what, value, figure_computed) in held_in_files(published, tables).items():
+        rows.append(
+            {"figure_id": name, "section": FILES, "what": what, "unit": None, "published": value}
+            | _compared(name, value, figure_computed)
+        )
+    return REPLICATION.build(rows)
+
+
+def _compared(name: str, value: str, computed: Computed) -> dict[str, Any]:
+    low, high = computed.over_seeds or (None, None)
+    return {
+        "reproduced": float(computed.reproduced),
+        "corrected": None if computed.corrected is None else float(computed.corrected),
+        "recomputed_low": low,
+        "recomputed_high": high,
+        "rests_on_groups": computed.rests_on_groups,
+        "verdict": "equal" if _prints_as(name, computed.reproduced, value) else "differs",
+        "explanation": computed.explanation,
+    }
+
+
+def _prints_as(name: str, value: float, printed: str) -> bool:
+    """Whether a number, rounded to as many decimals as were printed, is the one that was printed."""
+    try:
+        wanted = float(printed)
+    except ValueError as error:
+        raise ConsultationError(
+            f"The figures file gives {printed!r} for {name}, which is computed; it must be a number. Correct it."
+        ) from error
+    if name == THRESHOLD:
+        # A threshold is kept to when the lowest score above it is still above it as printed, so it is cut off.
+        scale = 10.0 ** _decimals(printed)
+        return int(value * scale + 1e-9) == round(wanted * scale)
+    return round(value, _decimals(printed)) == wanted
+
+
+def _decimals(printed: str) -> int:
+    return len(printed.partition(".")[2])
+
+
+def _not_computed(reason: str) -> dict[str, Any]:
+    empty = dict.fromkeys(("reproduced", "corrected", "recomputed_low", "recomputed_high", "rests_on_groups"))
+    return {**empty, "verdict": "not computed", "explanation": reason}
+
+
 @dataclass(frozen=True)
 class Computed:
     """One figure.
@@ -69,7 +150,7 @@ class Computed:
     over_seeds: tuple[float, float] | None = None
 
 
-def counts(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
+def without_groups(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
     """Figures in which groups play no part."""
     raw = tables.raw_participants
     kept = tables.participants.filter("kept")
@@ -125,11 +206,11 @@ def counts(published: Published, tables: ReplicationTables) -> dict[str, Compute
         "aggregated_statements": unchanged(tables.n_merges, "Rows of the merge ledger."),
         "qualitative_prompts": unchanged(published.n_prompts, "Published prompts among the prompts."),
         "pi_median": unchanged(
-            float(statements["polarization_index"].median() or 0.0),  # type: ignore[arg-type]
+            statements.select(pl.median("polarization_index").fill_null(0.0)).item(),
             "Median over the statements, passes counted among all votes.",
         ),
         "pi_adjusted_median": unchanged(
-            float(statements["adjusted_polarization_index"].median() or 0.0),  # type: ignore[arg-type]
+            statements.select(pl.median("adjusted_polarization_index").fill_null(0.0)).item(),
             "Median over the statements, multiplied by the share of votes that are no passes.",
         ),
         "group_a": polis_group(0),
@@ -137,14 +218,33 @@ def counts(published: Published, tables: ReplicationTables) -> dict[str, Compute
     }
 
 
-def scores(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
+def _row(table: pl.DataFrame, labelling: str) -> dict[str, Any]:
+    return _part(table, labelling).row(0, named=True)
+
+
+def _part(table: pl.DataFrame, labelling: str) -> pl.DataFrame:
+    return table.filter(pl.col("labelling") == labelling)
+
+
+def _range(evidence: pl.DataFrame, value: Callable[[dict[str, Any]], float | None]) -> tuple[float, float] | None:
+    """Smallest and largest value over the seeds, with recomputed groups attached by id."""
+    again = evidence.filter((pl.col("origin") == "recomputed") & (pl.col("attached") == "id"))
+    found = [float(each) for row in again.iter_rows(named=True) if (each := value(row)) is not None]
+    return (min(found), max(found)) if found else None
+
+
+def _at(values: list[int], place: int) -> int | None:
+    return values[place] if place < len(values) else None
+
+
+def with_groups(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
     """Figures that rest on who is in which group."""
-    scores = tables.scores
+    table = tables.scores
 
     def over(what: str, measure: Callable[[pl.Series], Any]) -> Computed:
         by_labelling = {
             str(name): float(measure(part["gac"].fill_null(0.0)))
-            for (name,), part in scores.group_by("labelling", maintain_order=True)
+            for (name,), part in table.group_by("labelling", maintain_order=True)
         }
         return Computed(
             by_labelling[BY_POSITION],
@@ -153,7 +253,7 @@ def scores(published: Published, tables: ReplicationTables) -> dict[str, Compute
             over_seeds=_range(tables.evidence, lambda row: by_labelling[row["labelling"]]),
         )
 
-    reached = int(_part(scores, BY_POSITION)["reaches"].sum())
+    reached = int(_part(table, BY_POSITION)["reaches"].sum())
     lowest = over("", lambda gac: gac.sort(descending=True)[max(reached, 1) - 1])
     return {
         "gac_mean": over("Mean", lambda gac: gac.mean()),
@@ -192,9 +292,9 @@ def held_in_files(published: Published, tables: ReplicationTables) -> dict[str, 
         return int((statements[column] >= published.threshold).sum())
 
     again = tables.scores.filter(pl.col("reaches")).group_by("labelling").len()
-    counts = dict(again.iter_rows())
-    held = principles.height - principles.filter(pl.col("fate") == "loses all its sources").height
-    standing = principles.filter(pl.col("reproduced_gac") >= published.threshold).height
+    reaching_by_labelling = dict(again.iter_rows())
+    kept_corrected = principles.height - principles.filter(pl.col("fate") == "loses all its sources").height
+    kept_reproduced = principles.filter(pl.col("reproduced_gac") >= published.threshold).height
     return {
         "agreement_shares": (
             "shares of agreement, one for each statement and group",
@@ -212,15 +312,15 @@ def held_in_files(published: Published, tables: ReplicationTables) -> dict[str, 
                 reaching("reproduced_gac"),
                 reaching("corrected_gac"),
                 f"Scores of at least {published.threshold:g}.",
-                over_seeds=_range(tables.evidence, lambda row: counts.get(row["labelling"], 0)),
+                over_seeds=_range(tables.evidence, lambda row: reaching_by_labelling.get(row["labelling"], 0)),
             ),
         ),
         "principles_with_a_source": (
             "published principles with a source that reaches the published threshold",
             str(principles.height),
             Computed(
-                standing,
-                held,
+                kept_reproduced,
+                kept_corrected,
                 "Principles of which at least one source reaches it.",
                 over_seeds=_range(
                     tables.evidence,
@@ -229,115 +329,3 @@ def held_in_files(published: Published, tables: ReplicationTables) -> dict[str, 
             ),
         ),
     }
-
-
-def _range(evidence: pl.DataFrame, value: Callable[[dict[str, Any]], float | None]) -> tuple[float, float] | None:
-    """Smallest and largest value over the seeds, with recomputed groups attached by id."""
-    again = evidence.filter((pl.col("origin") == "recomputed") & (pl.col("attached") == "id"))
-    found = [float(each) for row in again.iter_rows(named=True) if (each := value(row)) is not None]
-    return (min(found), max(found)) if found else None
-
-
-def _at(values: list[int], place: int) -> int | None:
-    return values[place] if place < len(values) else None
-
-
-def _part(table: pl.DataFrame, labelling: str) -> pl.DataFrame:
-    return table.filter(pl.col("labelling") == labelling)
-
-
-def _row(table: pl.DataFrame, labelling: str) -> dict[str, Any]:
-    return _part(table, labelling).row(0, named=True)
-
-
-READ_BY_A_PERSON = "It rests on a person's reading of texts, and this program does not judge what texts mean."
-REASONS = {
-    "match": READ_BY_A_PERSON,
-    "match_other_base": READ_BY_A_PERSON,
-    "mismatch": READ_BY_A_PERSON,
-    "conflict_in_paper": (
-        "The paper gives two numbers in two places, and the public files do not tell which applied to whom."
-    ),
-    "not_derivable": "It needs a list or a rule that was not published.",
-    "not_in_public_data": "It needs models, raters' answers or the numbers behind a picture; none is public.",
-    "manual": "The authors counted by hand, and what they counted was not published item by item.",
-    "context": "It describes how the study was made, or cites another; there is nothing to compute.",
-}
-"""Why a figure is not computed, by the status that the figures file gives it."""
-
-FILES = "published files"
-"""Section of what stands in the published files without being printed in the paper."""
-
-
-def replication(published: Published, tables: ReplicationTables) -> pl.DataFrame:
-    """Return the table `replication`: the paper's figures in their order, then what the published files hold.
-
-    Args:
-        published: The published results.
-        tables: Finished tables.
-
-    Raises:
-        ConsultationError: A figure has a status that is not known, or a figure that is computed has no number.
-    """
-    computed = counts(published, tables) | scores(published, tables)
-    rows = []
-    for figure in published.figures:
-        common = {
-            "figure_id": figure.figure_id,
-            "section": figure.section,
-            "what": figure.what,
-            "unit": figure.unit or None,
-            "published": figure.value,
-        }
-        if figure.figure_id in computed:
-            rows.append(common | _compared(figure.figure_id, figure.value, computed[figure.figure_id]))
-        elif figure.status in REASONS:
-            rows.append(common | _not_computed(REASONS[figure.status]))
-        else:
-            raise ConsultationError(
-                f"The figures file gives {figure.figure_id} the status {figure.status!r}; known are "
-                f"{', '.join(REASONS)}. Correct it."
-            )
-    for name, (what, value, figure_computed) in held_in_files(published, tables).items():
-        rows.append(
-            {"figure_id": name, "section": FILES, "what": what, "unit": None, "published": value}
-            | _compared(name, value, figure_computed)
-        )
-    return REPLICATION.build(rows)
-
-
-def _compared(name: str, value: str, computed: Computed) -> dict[str, Any]:
-    low, high = computed.over_seeds or (None, None)
-    return {
-        "reproduced": float(computed.reproduced),
-        "corrected": None if computed.corrected is None else float(computed.corrected),
-        "recomputed_low": low,
-        "recomputed_high": high,
-        "rests_on_groups": computed.rests_on_groups,
-        "verdict": "equal" if _prints_as(name, computed.reproduced, value) else "differs",
-        "explanation": computed.explanation,
-    }
-
-
-def _not_computed(reason: str) -> dict[str, Any]:
-    empty = dict.fromkeys(("reproduced", "corrected", "recomputed_low", "recomputed_high", "rests_on_groups"))
-    return {**empty, "verdict": "not computed", "explanation": reason}
-
-
-def _prints_as(name: str, value: float, printed: str) -> bool:
-    """Whether a number, rounded to as many decimals as were printed, is the one that was printed."""
-    try:
-        wanted = float(printed)
-    except ValueError as error:
-        raise ConsultationError(
-            f"The figures file gives {printed!r} for {name}, which is computed; it must be a number. Correct it."
-        ) from error
-    if name == THRESHOLD:
-        # A threshold is kept to when the lowest score above it is still above it as printed, so it is cut off.
-        scale = 10 ** _decimals(printed)
-        return int(value * scale + 1e-9) == round(wanted * scale)
-    return round(value, _decimals(printed)) == wanted
-
-
-def _decimals(printed: str) -> int:
-    return len(printed.partition(".")[2])

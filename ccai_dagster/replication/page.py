@@ -1,11 +1,7 @@
 """The replication page: a published result beside the same from the votes, for a lay reader, in one HTML file.
 
-Belongs here: putting the chapters into the template. Doesn't belong here: what a chapter says.
-Statements are untrusted text and go through the template's escaping.
-
-[replication_chapters] What the replication page says: sentences and rows chosen from the finished tables.
-
-Belongs here: choosing, ordering and phrasing. Doesn't belong here: computing a figure, and rendering.
+Belongs here: choosing, ordering and phrasing what the page says of finished tables. Doesn't belong here: computing a
+figure. Statements are untrusted text and go through the template's escaping.
 """
 
 from __future__ import annotations
@@ -54,6 +50,51 @@ class ReplicationPage:
             "replicated_statements": self.replicated_statements,
             "replicated_principles": self.replicated_principles,
         }
+
+
+def render_replication(page: ReplicationPage) -> str:
+    """Render the page.
+
+    Returns:
+        A self-contained HTML document without scripts or addresses outside itself. The same tables give the same
+        text.
+    """
+    return render("replication.html.j2", **_chapters(page))
+
+
+def _chapters(page: ReplicationPage) -> dict[str, Any]:
+    figures = page.replication.with_columns(from_files=pl.col("section") == FILES)
+    computed = figures.filter(pl.col("verdict") != "not computed")
+    return {
+        "title": page.title,
+        "threshold": page.threshold,
+        "summary": summary(page),
+        "position": labelling(page.evidence, BY_POSITION),
+        "by_id": labelling(page.evidence, BY_ID),
+        "fits": fits(page.evidence),
+        "verdict": verdict(page.evidence),
+        "with_groups": computed.filter("rests_on_groups").to_dicts(),
+        "without_groups": computed.filter(~pl.col("rests_on_groups")).to_dicts(),
+        "close": close_to_threshold(page),
+        "n_paper": computed.filter(~pl.col("from_files")).height,
+        "n_equal": computed.filter(~pl.col("from_files") & (pl.col("verdict") == "equal")).height,
+        "not_computed": by_reason(figures.filter(pl.col("verdict") == "not computed")),
+        "falling": statements_that(page, "falls below"),
+        "rising": statements_that(page, "rises above"),
+        "statements": page.replicated_statements,
+        "lost": principles_with(page, "loses all its sources"),
+        "thinner": principles_with(page, "loses some sources"),
+        "corrected": corrected_constitution(page),
+        "principles": page.replicated_principles,
+        "seeds": seeds(page),
+        "unsettled": unsettled(page),
+        "likeness": likeness(page.replicated_statements),
+        "pictures": {
+            "fit": pictures.shuffled_fit(page.evidence),
+            "moved": pictures.published_and_corrected(page.replicated_statements, page.threshold),
+        },
+        "digests": {name: table_digest(table) for name, table in page.tables.items()},
+    }
 
 
 def summary(page: ReplicationPage) -> list[str]:
@@ -117,6 +158,14 @@ def fits(evidence: pl.DataFrame) -> list[dict[str, Any]]:
                     }
                 )
     return rows
+
+
+def _between(values: Sequence[float | None], form: str) -> str:
+    known = [each for each in values if each is not None]
+    if not known:
+        return "–"
+    low, high = form.format(min(known)), form.format(max(known))
+    return (low if low == high else f"{low} to {high}").replace("-", "−")
 
 
 def corrected_constitution(page: ReplicationPage) -> list[dict[str, Any]]:
@@ -198,56 +247,3 @@ def by_reason(figures: pl.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
 def labelling(evidence: pl.DataFrame, name: str) -> dict[str, Any]:
     """Return the evidence on one labelling."""
     return evidence.filter(pl.col("labelling") == name).row(0, named=True)
-
-
-def _between(values: Sequence[float | None], form: str) -> str:
-    known = [each for each in values if each is not None]
-    if not known:
-        return "–"
-    low, high = form.format(min(known)), form.format(max(known))
-    return (low if low == high else f"{low} to {high}").replace("-", "−")
-
-
-def render_replication(page: ReplicationPage) -> str:
-    """Render the page.
-
-    Returns:
-        A self-contained HTML document without scripts or addresses outside itself. The same tables give the same
-        text.
-    """
-    return render("replication.html.j2", **_chapters(page))
-
-
-def _chapters(page: ReplicationPage) -> dict[str, Any]:
-    figures = page.replication.with_columns(from_files=pl.col("section") == FILES)
-    computed = figures.filter(pl.col("verdict") != "not computed")
-    return {
-        "title": page.title,
-        "threshold": page.threshold,
-        "summary": summary(page),
-        "position": labelling(page.evidence, BY_POSITION),
-        "by_id": labelling(page.evidence, BY_ID),
-        "fits": fits(page.evidence),
-        "verdict": verdict(page.evidence),
-        "with_groups": computed.filter("rests_on_groups").to_dicts(),
-        "without_groups": computed.filter(~pl.col("rests_on_groups")).to_dicts(),
-        "close": close_to_threshold(page),
-        "n_paper": computed.filter(~pl.col("from_files")).height,
-        "n_equal": computed.filter(~pl.col("from_files") & (pl.col("verdict") == "equal")).height,
-        "not_computed": by_reason(figures.filter(pl.col("verdict") == "not computed")),
-        "falling": statements_that(page, "falls below"),
-        "rising": statements_that(page, "rises above"),
-        "statements": page.replicated_statements,
-        "lost": principles_with(page, "loses all its sources"),
-        "thinner": principles_with(page, "loses some sources"),
-        "corrected": corrected_constitution(page),
-        "principles": page.replicated_principles,
-        "seeds": seeds(page),
-        "unsettled": unsettled(page),
-        "likeness": likeness(page.replicated_statements),
-        "pictures": {
-            "fit": pictures.shuffled_fit(page.evidence),
-            "moved": pictures.published_and_corrected(page.replicated_statements, page.threshold),
-        },
-        "digests": {name: table_digest(table) for name, table in page.tables.items()},
-    }

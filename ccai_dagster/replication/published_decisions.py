@@ -1,13 +1,8 @@
-"""Choices that concern the whole process: thresholds, training, policies and sign-off, as ledger rows.
+"""What the authors decided, and the few things this replication had to decide, as ledger rows.
 
-The authors' are given with the place they were published in; the few that this replication had to make, since
-a value was not published, name whoever made the folder and say why a value is needed.
-
-[published_ledgers] What the authors decided on single statements, participants and principles, as ledger rows.
-
-Each published reason is paraphrased with its place: "paper" is Huang et al. (2024), "blog post" the
-announcement that accompanied it. Where no reason was published the row says so. Choices that concern the
-whole process are in `published_choices`.
+Each published reason is paraphrased with its place: "paper" is Huang et al. (2024), "blog post" the announcement that
+accompanied it. Where no reason was published the row says so. The few values that this replication had to choose,
+since none was published, name whoever made the folder and say why a value is needed.
 """
 
 from __future__ import annotations
@@ -21,17 +16,64 @@ from ccai_dagster.replication.source_tables import PublishedStatement
 
 YEAR = "2023"
 """When the authors decided: the votes are of July 2023, and no single day was published."""
-
 AUTHORS = "authors (Huang et al. 2024)"
 MODERATORS = "moderators (Collective Intelligence Project)"
 CRITERIA = "moderation criteria: paper, section 3.2; blog post, 'Moderation criteria'"
 UNKNOWN_CRITERION = "criterion not published"
-
 IRRELEVANT_EXAMPLES = (218, 479)
 """Statements that the paper (section 3.2) names as moderated out for being irrelevant."""
-
 JUDGEMENT_EXAMPLES = (436, 470)
 """Statements that the blog post names as judgement calls, without the criterion."""
+REPLICATION = "whoever ran `ccai new`"
+_THRESHOLDS = {
+    "minimum_votes": (
+        "26",
+        "The authors' notebook keeps participants with more than 25 votes, though its text speaks of fewer "
+        "than 25. The paper does not report the step, and no reason for the number was published; 30 votes "
+        "(section 3.2) or 40 (appendix A.3) are what participants had to cast before adding a statement.",
+    ),
+    "procedure": (
+        "paper",
+        "As the authors' notebook computes: principal components of the votes without scaling, then k-means. "
+        "The paper calls it the standard method of Polis (section 3.3); no reason for the "
+        "difference was published.",
+    ),
+    "imputation": (
+        "zero",
+        "The authors' notebook counts a vote not cast as 0, while its own comment says that the paper takes "
+        "the column mean; no reason was published.",
+    ),
+    "number_of_groups": (
+        "auto",
+        "The number with the best silhouette, which gave the authors two groups (paper, section 3.3, "
+        "following the method of Polis).",
+    ),
+    "smoothing": (
+        "none",
+        "The published scores are plain shares of agreement among all votes, passes included. The definition "
+        "that the paper refers to (Small et al.) smooths; no reason for leaving it off was published.",
+    ),
+    "aggregation": (
+        "product",
+        "Consensus is the product over groups, so that a statement that one group rejects scores low however "
+        "large the other is (paper, section 3.3, equation 1).",
+    ),
+    "selection_rule": (
+        "threshold",
+        "The authors counted ideas and report the threshold that this came to (paper, section 3.3). The "
+        "split into ideas was not published, so the threshold is what can be applied.",
+    ),
+    "gac_threshold": (
+        "0.723",
+        "The score down to which statements had to be taken for as many ideas as the Standard constitution "
+        "has (paper, section 3.3 and Figure 3).",
+    ),
+    "idea_budget": (
+        "95",
+        "The number of distinct ideas the authors counted in the Standard constitution, to keep length and "
+        "density comparable for training (paper, section 3.3). Not in force while the rule is `threshold`.",
+    ),
+}
 
 
 def moderation_decisions(files: PublishedFiles) -> list[Decision]:
@@ -82,9 +124,25 @@ def _let_in(statement: PublishedStatement, files: PublishedFiles) -> Decision:
     )
 
 
+def _moderation(
+    decision_id: str, statements: list[PublishedStatement], outcome: str, reason: str, decided_by: str = MODERATORS
+) -> Decision:
+    return Decision(
+        decision_id=decision_id,
+        kind="moderation",
+        subject_ids=tuple(str(each.statement_id) for each in statements),
+        outcome=outcome,
+        reason=reason,
+        decided_by=decided_by,
+        decided_at=YEAR,
+        policy_ref=CRITERIA,
+        inputs_digest=text_digest("\n".join(each.text for each in statements)),
+    )
+
+
 def _remarks(key: int, files: PublishedFiles) -> str:
-    told = [text if text.endswith((".", "!", "?")) else f"{text}." for text in files.remarks.get(key, ())]
-    return "".join(f" Remark of whoever compared the publication with the data: {text}" for text in told)
+    sentences = [text if text.endswith((".", "!", "?")) else f"{text}." for text in files.remarks.get(key, ())]
+    return "".join(f" Remark of whoever compared the publication with the data: {text}" for text in sentences)
 
 
 def _moderated_out(statement: PublishedStatement, rewrites: list[int] | None) -> Decision:
@@ -120,22 +178,6 @@ def _never_moderated(statements: list[PublishedStatement]) -> list[Decision]:
         "their content."
     )
     return [_moderation("moderation-never", statements, "out: never moderated", reason, "nobody (state of the export)")]
-
-
-def _moderation(
-    decision_id: str, statements: list[PublishedStatement], outcome: str, reason: str, decided_by: str = MODERATORS
-) -> Decision:
-    return Decision(
-        decision_id=decision_id,
-        kind="moderation",
-        subject_ids=tuple(str(each.statement_id) for each in statements),
-        outcome=outcome,
-        reason=reason,
-        decided_by=decided_by,
-        decided_at=YEAR,
-        policy_ref=CRITERIA,
-        inputs_digest=text_digest("\n".join(each.text for each in statements)),
-    )
 
 
 def exclusion_decisions(files: PublishedFiles) -> list[Decision]:
@@ -221,59 +263,6 @@ def wording_decisions(files: PublishedFiles) -> list[Decision]:
     ]
 
 
-REPLICATION = "whoever ran `ccai new`"
-
-_THRESHOLDS = {
-    "minimum_votes": (
-        "26",
-        "The authors' notebook keeps participants with more than 25 votes, though its text speaks of fewer "
-        "than 25. The paper does not report the step, and no reason for the number was published; 30 votes "
-        "(section 3.2) or 40 (appendix A.3) are what participants had to cast before adding a statement.",
-    ),
-    "procedure": (
-        "paper",
-        "As the authors' notebook computes: principal components of the votes without scaling, then k-means. "
-        "The paper calls it the standard method of Polis (section 3.3); no reason for the "
-        "difference was published.",
-    ),
-    "imputation": (
-        "zero",
-        "The authors' notebook counts a vote not cast as 0, while its own comment says that the paper takes "
-        "the column mean; no reason was published.",
-    ),
-    "number_of_groups": (
-        "auto",
-        "The number with the best silhouette, which gave the authors two groups (paper, section 3.3, "
-        "following the method of Polis).",
-    ),
-    "smoothing": (
-        "none",
-        "The published scores are plain shares of agreement among all votes, passes included. The definition "
-        "that the paper refers to (Small et al.) smooths; no reason for leaving it off was published.",
-    ),
-    "aggregation": (
-        "product",
-        "Consensus is the product over groups, so that a statement that one group rejects scores low however "
-        "large the other is (paper, section 3.3, equation 1).",
-    ),
-    "selection_rule": (
-        "threshold",
-        "The authors counted ideas and report the threshold that this came to (paper, section 3.3). The "
-        "split into ideas was not published, so the threshold is what can be applied.",
-    ),
-    "gac_threshold": (
-        "0.723",
-        "The score down to which statements had to be taken for as many ideas as the Standard constitution "
-        "has (paper, section 3.3 and Figure 3).",
-    ),
-    "idea_budget": (
-        "95",
-        "The number of distinct ideas the authors counted in the Standard constitution, to keep length and "
-        "density comparable for training (paper, section 3.3). Not in force while the rule is `threshold`.",
-    ),
-}
-
-
 def moderation_policies(files: PublishedFiles) -> list[Decision]:
     """The criteria of moderation and the seed statements."""
     return [
@@ -297,6 +286,21 @@ def moderation_policies(files: PublishedFiles) -> list[Decision]:
             "section 3.2 and appendix A.4; blog post, 'Seed statements').",
         ),
     ]
+
+
+def _policy(
+    kind: str, subject: str, text: str, reason: str, decided_by: str = AUTHORS, policy_ref: str | None = None
+) -> Decision:
+    return Decision(
+        decision_id=f"{kind}-{subject}",
+        kind=kind,
+        subject_ids=(subject,),
+        outcome=f"policy: {text}",
+        reason=reason,
+        decided_by=decided_by,
+        decided_at=YEAR,
+        policy_ref=policy_ref,
+    )
 
 
 def exclusion_policies(files: PublishedFiles) -> list[Decision]:
@@ -344,6 +348,18 @@ def threshold_decisions(decided_at: str) -> list[Decision]:
         "scale and was not tuned to that figure."
     )
     return [*rows, _value("threshold", "overlap_similarity", "0.5", overlap, REPLICATION, decided_at)]
+
+
+def _value(kind: str, name: str, value: str, reason: str, decided_by: str, decided_at: str) -> Decision:
+    return Decision(
+        decision_id=f"{kind}-{name}",
+        kind=kind,
+        subject_ids=(name,),
+        outcome=value,
+        reason=reason,
+        decided_by=decided_by,
+        decided_at=decided_at,
+    )
 
 
 def training_decisions(decided_at: str) -> list[Decision]:
@@ -417,30 +433,3 @@ def signoff_decisions(digests: Mapping[str, str], decided_at: str) -> list[Decis
         )
         for arm, digest in digests.items()
     ]
-
-
-def _policy(
-    kind: str, subject: str, text: str, reason: str, decided_by: str = AUTHORS, policy_ref: str | None = None
-) -> Decision:
-    return Decision(
-        decision_id=f"{kind}-{subject}",
-        kind=kind,
-        subject_ids=(subject,),
-        outcome=f"policy: {text}",
-        reason=reason,
-        decided_by=decided_by,
-        decided_at=YEAR,
-        policy_ref=policy_ref,
-    )
-
-
-def _value(kind: str, name: str, value: str, reason: str, decided_by: str, decided_at: str) -> Decision:
-    return Decision(
-        decision_id=f"{kind}-{name}",
-        kind=kind,
-        subject_ids=(name,),
-        outcome=value,
-        reason=reason,
-        decided_by=decided_by,
-        decided_at=decided_at,
-    )

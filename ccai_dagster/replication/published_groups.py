@@ -1,16 +1,12 @@
-"""Every way of giving participants their groups that the replication compares.
-
-Belongs here: the published groups and groups computed again, each attached by id and by position. Doesn't
-belong here: how groups are computed, and which of the ways is right (`evidence`).
+"""The ways of giving participants their groups that the replication compares, and evidence for which is right.
 
 The published analysis (`ccai_data_processing.ipynb` of Huang et al. 2024, cells 10 and 31) sorts participants by
 id, groups them, and writes the groups into a table that is in another order. To attach a list of groups *by
 position* is to do the same; to attach it *by id* is to give each group to the participant it was computed for.
 
-[evidence] Evidence for how the published groups were attached: do they fit the votes, and do they fit Polis's own?
-
-Belongs here: agreement with the groups that Polis exported, and a permutation test of votes against groups.
-Doesn't belong here: consensus scores and what follows from them.
+Belongs here: the published groups and groups computed again, each attached both ways; their agreement with the groups
+that Polis exported; a permutation test of votes against groups. Doesn't belong here: how groups are computed, consensus
+scores and what follows from them (`scores`).
 """
 
 from __future__ import annotations
@@ -30,9 +26,10 @@ PUBLISHED_PROCEDURE = Procedure(
     name="paper", imputation="zero", number_of_groups=None, smoothing="none", aggregation="product", seed=0
 )
 """As the published notebook computes, whatever the ledgers of the folder say now."""
-
 BY_POSITION = "published by position"
 BY_ID = "published by id"
+AT_ONCE = 200
+"""Shuffles held in memory together."""
 
 
 def published_votes(published: Published, raw_votes: pl.DataFrame) -> VoteMatrix:
@@ -54,31 +51,6 @@ def published_votes(published: Published, raw_votes: pl.DataFrame) -> VoteMatrix
     return vote_matrix(chosen, people, statements)
 
 
-def by_id(labels: np.ndarray) -> np.ndarray:
-    """Attach a list of groups by id: the n-th belongs to the n-th participant in ascending order of id.
-
-    Args:
-        labels: Shape (participants,).
-
-    Returns:
-        Group of each participant, in ascending order of id: the list as it is.
-    """
-    return labels
-
-
-def by_position(labels: np.ndarray, file_order: np.ndarray) -> np.ndarray:
-    """Attach a list of groups by position: the n-th goes to whoever stands in the n-th row of the file.
-
-    Args:
-        labels: Shape (participants,).
-        file_order: Shape (participants,), participant ids in the order of the file.
-
-    Returns:
-        Group of each participant, in ascending order of id.
-    """
-    return labels[np.argsort(file_order, kind="stable")]
-
-
 @one_thread()
 def replicated_groups(
     published: Published, matrix: VoteMatrix, seeds: int, progress: Progress = silent
@@ -86,13 +58,10 @@ def replicated_groups(
     """Return the table `replicated_groups`.
 
     Groups are computed again with the published procedure and as many groups as were published, so that scores
-    can be compared; how many groups the silhouette would have chosen with each seed is told beside them.
+    can be compared; how many groups the silhouette would have chosen with each seed stands in a column of its own.
 
     Args:
-        published: The published results.
-        matrix: The votes they rest on.
         seeds: Seeds 0, 1, ... of k-means.
-        progress: Told how many seeds are done.
     """
     order = published.participant_ids
     tables = [
@@ -109,41 +78,6 @@ def replicated_groups(
         ]
         progress("seeds grouped", seed + 1, seeds)
     return pl.concat(tables)
-
-
-def labels_of(replicated: pl.DataFrame, matrix: VoteMatrix) -> dict[str, np.ndarray]:
-    """Return the group of each participant in the order of the matrix, by labelling, joined by id.
-
-    Args:
-        replicated: REPLICATED_GROUPS.
-        matrix: The votes.
-    """
-    order = pl.DataFrame({"participant_id": matrix.participant_ids})
-    return {
-        str(name): order.join(part, on="participant_id", how="left", validate="1:1", maintain_order="left")[
-            "group_id"
-        ].to_numpy()
-        for (name,), part in replicated.group_by("labelling", maintain_order=True)
-    }
-
-
-def kinds_of(replicated: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a labelling: name, origin, attached, seed, number of groups by silhouette."""
-    columns = ("labelling", "origin", "attached", "seed", "automatic_groups")
-    return replicated.select(columns).unique(maintain_order=True)
-
-
-def _recomputed(matrix: VoteMatrix, seed: int, wanted: int) -> tuple[np.ndarray, int]:
-    procedure = replace(PUBLISHED_PROCEDURE, seed=seed)
-    chosen = group_participants(matrix, procedure)
-    automatic = _number(chosen)
-    if automatic != wanted:
-        chosen = group_participants(matrix, replace(procedure, number_of_groups=wanted))
-    return chosen.labels, automatic
-
-
-def _number(grouping: Grouping) -> int:
-    return len(set(grouping.labels.tolist()))
 
 
 def _table(
@@ -169,73 +103,17 @@ def _table(
     )
 
 
-AT_ONCE = 200
-"""Shuffles held in memory together."""
+def _recomputed(matrix: VoteMatrix, seed: int, wanted: int) -> tuple[np.ndarray, int]:
+    procedure = replace(PUBLISHED_PROCEDURE, seed=seed)
+    chosen = group_participants(matrix, procedure)
+    automatic = _number(chosen)
+    if automatic != wanted:
+        chosen = group_participants(matrix, replace(procedure, number_of_groups=wanted))
+    return chosen.labels, automatic
 
 
-def chi_square(matrix: VoteMatrix, labels: np.ndarray) -> np.ndarray:
-    """Return how much agreement differs by group: Pearson's chi-square, summed over statements.
-
-    For each statement the table of groups by (agree, anything else), passes counted among the latter as in the
-    consensus score: sum over groups g of (a_g - n_g p)^2 / (n_g p (1 - p)), with a_g agreeing votes and n_g votes
-    of the group, p the agreeing share of all votes. Statements on which all or nobody agree add nothing. If
-    groups had nothing to do with the votes, it would be near (groups - 1) times the number of statements.
-
-    Args:
-        matrix: The votes.
-        labels: Shape (labellings, participants), group of each participant, numbered from 0.
-
-    Returns:
-        Shape (labellings,), at least 0.
-    """
-    cast, agree = matrix.cast.astype(float), (matrix.values == 1).astype(float)
-    share = agree.sum(axis=0) / np.maximum(cast.sum(axis=0), 1)
-    spread = share * (1 - share)
-    total = np.zeros(len(labels))
-    for group in range(int(labels.max()) + 1):
-        member = (labels == group).astype(float)
-        votes, agreeing = member @ cast, member @ agree
-        expected = votes * spread
-        total += np.divide(
-            (agreeing - votes * share) ** 2, expected, out=np.zeros_like(expected), where=expected > 0
-        ).sum(axis=1)
-    return total
-
-
-def shuffled_chi_squares(matrix: VoteMatrix, labels: np.ndarray, permutations: int, seed: int) -> np.ndarray:
-    """Return the chi-square of groups shuffled among participants.
-
-    Args:
-        matrix: The votes.
-        labels: Shape (participants,).
-        permutations: Number of shuffles.
-        seed: Of the shuffles.
-
-    Returns:
-        Shape (permutations,). The same for two labellings that are permutations of each other, since groups are
-        put in order before they are shuffled.
-    """
-    generator, ordered = np.random.default_rng(seed), np.sort(labels)
-    parts = [
-        chi_square(matrix, generator.permuted(np.tile(ordered, (min(AT_ONCE, permutations - begin), 1)), axis=1))
-        for begin in range(0, permutations, AT_ONCE)
-    ]
-    return np.concatenate(parts)
-
-
-def agreeing(labels: np.ndarray, other: np.ndarray) -> int:
-    """Count participants in the same group of both, groups paired so that the count is largest.
-
-    Args:
-        labels: Shape (participants,).
-        other: Same shape.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    table = np.zeros((int(labels.max()) + 1, int(other.max()) + 1), dtype=np.int64)
-    np.add.at(table, (labels, other), 1)
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return int(table[rows, columns].sum())
+def _number(grouping: Grouping) -> int:
+    return len(set(grouping.labels.tolist()))
 
 
 def alignment_evidence(
@@ -252,12 +130,7 @@ def alignment_evidence(
     by construction, so that a test against chance would say nothing.
 
     Args:
-        published: The published results.
-        matrix: The votes.
-        replicated: REPLICATED_GROUPS.
         raw_participants: With the group that Polis assigned.
-        permutations: Number of shuffles.
-        seed: Of the shuffles.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -294,3 +167,106 @@ def _polis_groups(matrix: VoteMatrix, raw_participants: pl.DataFrame) -> np.ndar
     order = pl.DataFrame({"participant_id": matrix.participant_ids})
     joined = order.join(raw_participants, on="participant_id", how="left", maintain_order="left")
     return joined["polis_group"].fill_null(-1).to_numpy()
+
+
+def by_id(labels: np.ndarray) -> np.ndarray:
+    """Attach a list of groups by id: the n-th belongs to the n-th participant in ascending order of id.
+
+    Args:
+        labels: Shape (participants,).
+
+    Returns:
+        Group of each participant, in ascending order of id: the list as it is.
+    """
+    return labels
+
+
+def by_position(labels: np.ndarray, file_order: np.ndarray) -> np.ndarray:
+    """Attach a list of groups by position: the n-th goes to whoever stands in the n-th row of the file.
+
+    Args:
+        labels: Shape (participants,).
+        file_order: Shape (participants,), participant ids in the order of the file.
+
+    Returns:
+        Group of each participant, in ascending order of id.
+    """
+    return labels[np.argsort(file_order, kind="stable")]
+
+
+def labels_of(replicated: pl.DataFrame, matrix: VoteMatrix) -> dict[str, np.ndarray]:
+    """Return the group of each participant in the order of the matrix, by labelling, joined by id."""
+    order = pl.DataFrame({"participant_id": matrix.participant_ids})
+    return {
+        str(name): order.join(part, on="participant_id", how="left", validate="1:1", maintain_order="left")[
+            "group_id"
+        ].to_numpy()
+        for (name,), part in replicated.group_by("labelling", maintain_order=True)
+    }
+
+
+def kinds_of(replicated: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a labelling: name, origin, attached, seed, number of groups by silhouette."""
+    columns = ("labelling", "origin", "attached", "seed", "automatic_groups")
+    return replicated.select(columns).unique(maintain_order=True)
+
+
+def chi_square(matrix: VoteMatrix, labels: np.ndarray) -> np.ndarray:
+    """Return how much agreement differs by group: Pearson's chi-square, summed over statements.
+
+    For each statement the table of groups by (agree, anything else), passes counted among the latter as in the
+    consensus score: sum over groups g of (a_g - n_g p)^2 / (n_g p (1 - p)), with a_g agreeing votes and n_g votes
+    of the group, p the agreeing share of all votes. Statements on which all or nobody agree add nothing. If
+    groups had nothing to do with the votes, it would be near (groups - 1) times the number of statements.
+
+    Args:
+        labels: Shape (labellings, participants), group of each participant, numbered from 0.
+
+    Returns:
+        Shape (labellings,), at least 0.
+    """
+    cast, agree = matrix.cast.astype(float), (matrix.values == 1).astype(float)
+    share = agree.sum(axis=0) / np.maximum(cast.sum(axis=0), 1)
+    spread = share * (1 - share)
+    total = np.zeros(len(labels))
+    for group in range(int(labels.max()) + 1):
+        member = (labels == group).astype(float)
+        votes, agreeing = member @ cast, member @ agree
+        expected = votes * spread
+        total += np.divide(
+            (agreeing - votes * share) ** 2, expected, out=np.zeros_like(expected), where=expected > 0
+        ).sum(axis=1)
+    return total
+
+
+def shuffled_chi_squares(matrix: VoteMatrix, labels: np.ndarray, permutations: int, seed: int) -> np.ndarray:
+    """Return the chi-square of groups shuffled among participants.
+
+    Args:
+        labels: Shape (participants,).
+
+    Returns:
+        Shape (permutations,). The same for two labellings that are permutations of each other, since groups are
+        put in order before they are shuffled.
+    """
+    generator, ordered = np.random.default_rng(seed), np.sort(labels)
+    parts = [
+        chi_square(matrix, generator.permuted(np.tile(ordered, (min(AT_ONCE, permutations - begin), 1)), axis=1))
+        for begin in range(0, permutations, AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def agreeing(labels: np.ndarray, other: np.ndarray) -> int:
+    """Count participants in the same group of both, groups paired so that the count is largest.
+
+    Args:
+        labels: Shape (participants,).
+        other: Same shape.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    table = np.zeros((int(labels.max()) + 1, int(other.max()) + 1), dtype=np.int64)
+    np.add.at(table, (labels, other), 1)
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return int(table[rows, columns].sum())

@@ -94,6 +94,14 @@ def _seed_statements(consultation: Consultation, replication: Replication) -> di
     return {key: tuple(row["tags"].split()) for key, (_, row) in zip(ids, table, strict=True)}
 
 
+def _threshold(consultation: Consultation, replication: Replication, figures: tuple[PublishedFigure, ...]) -> float:
+    path = consultation.path(replication.figures)
+    found = [each.value for each in figures if each.figure_id == THRESHOLD]
+    if not found:
+        raise ConsultationError(f"{path}: no figure {THRESHOLD}; add the published threshold.")
+    return share(f"{path}, figure {THRESHOLD}", "value", found[0])
+
+
 def published_figures(consultation: Consultation, replication: Replication) -> tuple[PublishedFigure, ...]:
     """Read the figures of the paper, in their order.
 
@@ -107,11 +115,3 @@ def published_figures(consultation: Consultation, replication: Replication) -> t
     if twice := sorted({each for each in ids if not each or ids.count(each) > 1}):
         raise ConsultationError(f"{path}: figure_id {twice[0]!r} is empty or stands twice; correct it.")
     return figures
-
-
-def _threshold(consultation: Consultation, replication: Replication, figures: tuple[PublishedFigure, ...]) -> float:
-    path = consultation.path(replication.figures)
-    found = [each.value for each in figures if each.figure_id == THRESHOLD]
-    if not found:
-        raise ConsultationError(f"{path}: no figure {THRESHOLD}; add the published threshold.")
-    return share(f"{path}, figure {THRESHOLD}", "value", found[0])

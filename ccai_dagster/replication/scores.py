@@ -1,12 +1,8 @@
-"""Consensus under every labelling, and what the correction does to each statement.
-
-Belongs here: scores, and who crosses the published threshold. Doesn't belong here: principles and figures.
-
-[principles] What the correction does to the published principles.
+"""Consensus under every labelling, and what the correction does to each statement and published principle.
 
 A principle stands as long as one of its sources reaches the published threshold: merging had joined statements
-that each reached it. Which further statements would have come in is told in `scores`; how they would have been
-worded nobody knows.
+that each reached it. Which further statements would have come in is in `replicated_statements`; how they would have
+been worded nobody knows.
 """
 
 from __future__ import annotations
@@ -27,13 +23,7 @@ from ccai_dagster.replication.published_results import Published
 
 
 def replicated_scores(published: Published, matrix: VoteMatrix, replicated: pl.DataFrame) -> pl.DataFrame:
-    """Return the table `replicated_scores`: the consensus of every statement under every labelling.
-
-    Args:
-        published: The published results.
-        matrix: The votes.
-        replicated: REPLICATED_GROUPS.
-    """
+    """Return the table `replicated_scores`: the consensus of every statement under every labelling."""
     labels = labels_of(replicated, matrix)
     tables = []
     for kind in kinds_of(replicated).to_dicts():
@@ -68,14 +58,9 @@ def replicated_statements(
     on counts as consensus 0, since nobody in that group agreed.
 
     Args:
-        published: The published results.
-        matrix: The votes.
         scores: REPLICATED_SCORES.
-        raw_statements: Texts.
         groups: REPLICATED_GROUPS.
         sources: Statements behind each published principle, by principle id.
-        bootstraps: Resamples behind the intervals.
-        seed: Of the resampling.
     """
     texts = dict(raw_statements.select("statement_id", "text").iter_rows())
     reproduced, corrected = _of(scores, BY_POSITION), _of(scores, BY_ID)
@@ -116,18 +101,26 @@ def replicated_statements(
     )
 
 
+def _of(scores: pl.DataFrame, labelling: str) -> dict[int, dict[str, Any]]:
+    part = scores.filter(pl.col("labelling") == labelling)
+    return {row["statement_id"]: row for row in part.iter_rows(named=True)}
+
+
+def _crossing(before: bool, after: bool) -> str:
+    if before:
+        return "stays above" if after else "falls below"
+    return "rises above" if after else "stays below"
+
+
 def gac_intervals(matrix: VoteMatrix, labels: np.ndarray, bootstraps: int, seed: int) -> np.ndarray:
     """Return the 90 % bootstrap interval of every statement's consensus, with the groups held as they are.
 
     Participants are drawn with replacement and keep their group, so this is the sampling error of the shares of
-    agreement alone; what new groups add is told by `consensus_stability`. A resample in which a group has no vote
+    agreement alone; what new groups add is in `consensus_stability`. A resample in which a group has no vote
     on a statement counts as consensus 0.
 
     Args:
-        matrix: The votes.
         labels: Shape (participants,).
-        bootstraps: Number of resamples.
-        seed: Of the resampling.
 
     Returns:
         Shape (2, statements): lower and upper ends.
@@ -141,17 +134,6 @@ def gac_intervals(matrix: VoteMatrix, labels: np.ndarray, bootstraps: int, seed:
         votes, agreeing = times @ cast[labels == group], times @ agree[labels == group]
         consensus *= np.divide(agreeing, votes, out=np.zeros_like(votes), where=votes > 0)
     return np.quantile(consensus, INTERVAL, axis=0)
-
-
-def _of(scores: pl.DataFrame, labelling: str) -> dict[int, dict[str, Any]]:
-    part = scores.filter(pl.col("labelling") == labelling)
-    return {row["statement_id"]: row for row in part.iter_rows(named=True)}
-
-
-def _crossing(before: bool, after: bool) -> str:
-    if before:
-        return "stays above" if after else "falls below"
-    return "rises above" if after else "stays below"
 
 
 def sources_of(constitution: pl.DataFrame, statement_ids: set[int]) -> dict[str, list[int]]:
@@ -183,7 +165,6 @@ def replicated_principles(constitution: pl.DataFrame, statements: pl.DataFrame, 
 
     Args:
         constitution: CONSTITUTION of the published arm, in its printed order.
-        statements: REPLICATED_STATEMENTS.
         scores: REPLICATED_SCORES.
     """
     by_statement = {row["statement_id"]: row for row in statements.iter_rows(named=True)}

@@ -1,6 +1,6 @@
 """Reading one published table: cells as text, whole numbers, shares and ids, each error naming its row.
 
-[published_records] One statement, merge or principle, as published.
+Belongs here as well: one statement, merge or principle as published.
 """
 
 from __future__ import annotations

@@ -22,13 +22,13 @@ PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 def page(browser: Browser, evaluation: EvaluationInputs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     path: Path = tmp_path_factory.mktemp("page") / "evaluation.html"
     path.write_text(render_evaluation(evaluation), encoding="utf-8")
-    opened, told, asked = browser.new_page(viewport=DESKTOP, java_script_enabled=True), [], []
-    opened.on("console", lambda message: told.append(message.text))
-    opened.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
+    opened, logged, asked = browser.new_page(viewport=DESKTOP, java_script_enabled=True), [], []
+    opened.on("console", lambda message: logged.append(message.text))
+    opened.on("dialog", lambda dialog: (logged.append(dialog.message), dialog.dismiss()))
     opened.on("request", lambda request: asked.append(request.url))
     opened.goto(path.as_uri())
     yield opened
-    assert told == []
+    assert logged == []
     assert asked == [path.as_uri()]
     opened.close()
 

@@ -26,7 +26,7 @@ class Opened:
     """The page, and everything that went wrong or out while it was open."""
 
     page: Page
-    told: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
     def shown(self) -> list[str]:
@@ -45,14 +45,14 @@ def file(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path
 def opened(browser: Browser, file: Path) -> Iterator[Opened]:
     page = browser.new_page(viewport=DESKTOP)
     found = Opened(page)
-    page.on("console", lambda message: found.told.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: found.told.append(str(error)))
-    page.on("dialog", lambda dialog: (found.told.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda message: found.logged.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: found.logged.append(str(error)))
+    page.on("dialog", lambda dialog: (found.logged.append(dialog.message), dialog.dismiss()))
     page.on("request", lambda request: found.asked.append(request.url))
     page.goto(file.as_uri())
     yield found
     # Hostile text did nothing, and nothing but the file and its own pictures was ever asked for.
-    assert found.told == []
+    assert found.logged == []
     assert [url for url in found.asked if not url.startswith("data:image/png;base64,")] == [file.as_uri()]
     page.close()
 

@@ -230,7 +230,7 @@ def words(html: str) -> str:
 def test_the_page_says_what_the_tables_say(ccai: dict[str, Any]) -> None:
     page = page_of(ccai)
     html = render_replication(page)
-    told = words(html)
+    text = words(html)
     for sentence in (
         "550 of 550 published shares of agreement come out exactly",
         "for 510 of 1,002 participants. Put in order of participant id, the same groups agree for 928.",
@@ -238,7 +238,7 @@ def test_the_page_says_what_the_tables_say(ccai: dict[str, Any]) -> None:
         "67 of 75 published principles keep a source; P58, P61, P63, P64, P67, P71, P72 and P75 keep none.",
         "21 of the 22 figures of the paper that can be computed come out as printed",
     ):
-        assert sentence in told, sentence
+        assert sentence in text, sentence
     assert all(table_digest(table) in html for table in page.tables.values())
     assert render_replication(page_of(ccai)) == html
     fewer = ccai["evidence"].with_columns(n_agreeing=pl.lit(333, dtype=pl.Int64))

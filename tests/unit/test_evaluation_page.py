@@ -236,7 +236,7 @@ def test_hostile_text_stays_text(html: str) -> None:
 def test_a_judged_chapter_begins_with_the_judges_worth(html: str) -> None:
     for anchor in ("adherence", "elo"):
         chapter = html.partition(f'<h2 id="{anchor}">')[2].partition("</section>")[0]
-        note = '<div class="note" role="note"><p><bdi>The feedback model could not be told'
+        note = '<div class="note" role="note"><p><strong><bdi>The feedback model could not be told'
         assert chapter.partition("</h2>")[2].lstrip().startswith(note)
         assert "it agreed with people on 50% (95% interval 40% to 60%" in chapter
     known = html.partition('<h2 id="knowledge">')[2].partition("</section>")[0]
@@ -276,7 +276,7 @@ def test_opinions_stand_in_a_grid_with_interval_and_yardsticks(evaluation: Evalu
     assert second[0].shade == pytest.approx(-2 / 3)  # type: ignore[union-attr]
 
 
-def test_specificity_and_conflicts_are_told_with_their_intervals(evaluation: EvaluationInputs) -> None:
+def test_specificity_and_conflicts_are_shown_with_their_intervals(evaluation: EvaluationInputs) -> None:
     chapter = next(each for each in chapters(evaluation) if each.anchor == "adherence")
     judge, margin = chapter.grids
     assert judge.cells[0][0] is not None
@@ -318,10 +318,10 @@ def test_constitutions_are_compared_in_shares_with_intervals(evaluation: Evaluat
     ]
 
 
-def test_what_training_cost_is_told_first(evaluation: EvaluationInputs) -> None:
+def test_what_training_cost_is_shown_first(evaluation: EvaluationInputs) -> None:
     (known,) = [each for each in chapters(evaluation) if each.anchor == "knowledge"]
-    (told,) = known.findings
-    assert told.startswith("“standard/know/accuracy/all”: lower than base by 20.0 points (95 % interval")
+    (finding,) = known.findings
+    assert finding.startswith("“standard/know/accuracy/all”: lower than base by 20.0 points (95 % interval")
     fine = evaluation.eval_scores.with_columns(adjusted_p=pl.lit(0.2))
     (known, *_) = chapters(replace(evaluation, eval_scores=fine))
     assert known.findings[0].startswith("No model answers measurably fewer questions rightly")

@@ -145,8 +145,8 @@ def test_the_document_is_valid_and_comes_back_whole() -> None:
     text = json.dumps(document())
     read = prov.model.ProvDocument.deserialize(content=text, format="json")
     assert prov.model.ProvDocument.deserialize(content=read.serialize(format="json"), format="json") == read
-    told = Counter(type(each).__name__ for each in read.get_records())
-    assert told == {
+    kinds = Counter(type(each).__name__ for each in read.get_records())
+    assert kinds == {
         "ProvEntity": 6,
         "ProvActivity": 6,
         "ProvAgent": 4,

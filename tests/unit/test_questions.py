@@ -51,7 +51,7 @@ def refusal(finished: Any, asked: str) -> str:
 
 
 @pytest.mark.parametrize("asked", ["2", "statement:2", " 2 ", "002"])
-def test_a_statement_is_told_from_import_to_constitution(finished: Any, asked: str) -> None:
+def test_a_statement_is_explained_from_import_to_constitution(finished: Any, asked: str) -> None:
     answer = ask(finished, asked)
     assert (answer.subject, answer.text) == ("statement:2", "The AI should tell the truth.")
     assert answer.story[2].startswith("Let in and rewritten from “teh AI shuold tell the truth” to")
@@ -81,13 +81,13 @@ def test_a_decision_that_shares_the_id_of_a_principle_is_pointed_to(finished: An
     assert answer.notes == ["decision:S1 is something else; ask for it by this name."]
 
 
-def test_a_principle_of_several_arms_is_told_for_each(finished: Any) -> None:
+def test_a_principle_of_several_arms_is_explained_for_each(finished: Any) -> None:
     replace_table(finished, "standard/constitution", principle_id=pl.lit("P1"))
     found = answers.answers("P1", evidence(finished))
     assert [each.subject for each in found] == ["principle:public/P1", "principle:standard/P1"]
 
 
-def test_a_decision_is_told_with_what_it_replaced_and_what_followed(finished: Any) -> None:
+def test_a_decision_is_explained_with_what_it_replaced_and_what_followed(finished: Any) -> None:
     answer = ask(finished, "W2")
     assert answer.story == [
         "Decision W2 of 2025-03-04 by moderators: wording of 1 and 2: “principle: Choose the honest response.”.",
@@ -114,7 +114,7 @@ def test_a_signature_holds_or_has_lapsed(finished: Any) -> None:
     assert lapsed.facts["holds"] is False and lapsed.story[-1].startswith("It has lapsed")
 
 
-def test_a_preference_pair_is_told_with_its_label(finished: Any) -> None:
+def test_a_preference_pair_is_explained_with_its_label(finished: Any) -> None:
     answer = ask(finished, "pair-1")
     assert answer.subject == "pair:pair-1" and list(answer.facts) == ["public"]
     assert answer.story[0].startswith("In the arm public it was judged under public/P1, “Choose the honest response.”")
@@ -123,7 +123,7 @@ def test_a_preference_pair_is_told_with_its_label(finished: Any) -> None:
     assert ask(finished, "pair-0").story[-1].endswith("for neither response.")
 
 
-def test_a_model_is_told_by_the_beginning_of_its_digest(finished: Any) -> None:
+def test_a_model_is_explained_by_the_beginning_of_its_digest(finished: Any) -> None:
     digest = finished.manifest.materializations["public/policy"].data_version
     answer = ask(finished, digest[:8])
     assert answer.subject == f"model:{digest}" and answer.text == "public/policy"
@@ -133,7 +133,7 @@ def test_a_model_is_told_by_the_beginning_of_its_digest(finished: Any) -> None:
 
 
 @pytest.mark.parametrize("asked", ["public/elo/helpfulness", "score:public/elo/helpfulness/all"])
-def test_a_score_is_told_with_its_interval_and_its_judge(finished: Any, asked: str) -> None:
+def test_a_score_is_explained_with_its_interval_and_its_judge(finished: Any, asked: str) -> None:
     answer = ask(finished, asked)
     assert answer.story[0] == (
         "helpfulness of public on elo, category all: 8.000 (95% interval -3.000 to 19.000), over 12 items, 2 of "
@@ -146,7 +146,7 @@ def test_a_score_is_told_with_its_interval_and_its_judge(finished: Any, asked: s
 
 
 @pytest.mark.parametrize("asked", [RUN, RUN[:6], f"run:{TRACKED[:4]}", TRACKED])
-def test_a_run_is_told_by_what_it_made(finished: Any, asked: str) -> None:
+def test_a_run_is_explained_by_what_it_made(finished: Any, asked: str) -> None:
     answer = ask(finished, asked)
     tracked = TRACKED[:4] in asked
     assert answer.text == ("MLflow run" if tracked else "Dagster run")
@@ -171,7 +171,7 @@ def test_what_is_ambiguous_names_all_it_may_mean(finished: Any) -> None:
     assert ask(finished, "decision:2").text == "out: late"
 
 
-def test_a_decision_taken_since_the_run_is_told_as_such(finished: Any) -> None:
+def test_a_decision_taken_since_the_run_is_explained_as_such(finished: Any) -> None:
     append_decision(
         finished.consultation.ledger("moderation"),
         Decision(
@@ -185,7 +185,7 @@ def test_a_decision_taken_since_the_run_is_told_as_such(finished: Any) -> None:
     assert note.startswith("The moderation ledger has changed since 1 table (statements) was made")
 
 
-def test_tables_that_do_not_fit_together_are_told(finished: Any) -> None:
+def test_tables_that_do_not_fit_together_are_noted(finished: Any) -> None:
     made = dict(finished.manifest.materializations)
     made["gac_scores"] = made["gac_scores"].model_copy(update={"inputs": {"statements": "0" * 64}})
     write_manifest(finished.home / "manifest.json", finished.manifest.model_copy(update={"materializations": made}))

@@ -92,7 +92,7 @@ def test_agreement_pairs_groups_in_the_best_way() -> None:
 
 TWO_CAMPS = [[1, 1, -1]] * 5 + [[-1, 1, 1]] * 3
 IDS = [40, 10, 30, 20, 60, 50, 80, 70]
-"""File order; the camps are told by ascending id."""
+"""File order; the camps are given by ascending id."""
 
 
 def camps(**changes: Any) -> tuple[Published, VoteMatrix, pl.DataFrame]:

@@ -21,6 +21,7 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import judge_findings, label_sentences, leanings
 from ccai_dagster.pages.parts import MARKS, Choice, Entry, filters
 from ccai_dagster.pages.pictures import Picture
+from ccai_dagster.pages.rendering import plain_findings
 from ccai_dagster.pages.report import draw_pictures, render_page, render_report
 from ccai_dagster.pages.report_decisions import (
     agreement_sentences,
@@ -33,7 +34,7 @@ from ccai_dagster.pages.report_decisions import (
     numbers_sentence,
     robustness_by_principle,
 )
-from ccai_dagster.pages.report_models import one_difference, plain_findings
+from ccai_dagster.pages.report_models import one_difference
 from ccai_dagster.pages.report_public import opinion_facts, summary
 from ccai_dagster.training.settings_of_arms import WEIGHTS
 
@@ -112,7 +113,7 @@ def test_the_same_tables_give_the_same_page(inputs: ReportInputs, html: str) -> 
 
 def test_the_page_tells_the_whole_way(html: str) -> None:
     words = Page(html).words()
-    for told in (
+    for shown in (
         "Choose the honest response.",
         "teh AI shuold tell the truth",
         "Group A: 90% of 10 votes agree (95% interval 60 to 98)",
@@ -142,7 +143,7 @@ def test_the_page_tells_the_whole_way(html: str) -> None:
         "+26 (−2 to +55) against base",
         "a" * 64,
     ):
-        assert told in words, told
+        assert shown in words, shown
 
 
 def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:
@@ -173,8 +174,8 @@ def test_the_judge_is_trusted_as_far_as_it_was_measured(
     inputs: ReportInputs, drawn: dict[str, Picture], rows: list[dict[str, Any]], trusted: bool, words: str
 ) -> None:
     measured = replace(inputs, judge_calibration=JUDGE_CALIBRATION.build(rows))
-    told = Page(render_page(measured, drawn)).words()
-    assert words in told and ("The judge is better than chance." in told) is trusted
+    shown = Page(render_page(measured, drawn)).words()
+    assert words in shown and ("The judge is better than chance." in shown) is trusted
 
 
 def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
@@ -186,8 +187,8 @@ def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[s
         clamped=pl.col("probability_a") == 0.8,
         status=pl.when(pl.col("probability_a") == 0.5).then(pl.lit("identical")).otherwise("status"),
     )
-    (told,) = label_sentences(replace(inputs, preference_pairs={"public": held}))
-    assert told == (
+    (shown,) = label_sentences(replace(inputs, preference_pairs={"public": held}))
+    assert shown == (
         "public: 2 of 4 pairs got a label, 1 moved to the nearest certainty that is allowed after reasoning. Left out: "
         "1 because the feedback model gave no usable answer, 1 because both answers were the same."
     )
@@ -209,12 +210,12 @@ def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(
     assert "In 1 of 2 measurements" in render_page(measured, drawn)
 
 
-def test_leanings_are_told_only_where_they_were_measured() -> None:
+def test_leanings_are_shown_only_where_they_were_measured() -> None:
     row = calibration(0.4, 0.6)
-    told = leanings(row)
-    assert len(told) == 2
-    assert "longer answer more often than people did, by 25%" in told[0]
-    assert "off by 10% on average (5% to 20%)" in told[1]
+    shown = leanings(row)
+    assert len(shown) == 2
+    assert "longer answer more often than people did, by 25%" in shown[0]
+    assert "off by 10% on average (5% to 20%)" in shown[1]
     leaning = row | {"position_bias": 0.8, "position_bias_low": 0.7, "position_bias_high": 0.9}
     assert "shown first (mean probability of the first 0.80" in leanings(leaning)[0]
     second = row | {"position_bias": 0.2, "position_bias_low": 0.1, "position_bias_high": 0.3}
@@ -250,7 +251,7 @@ def test_settings_that_must_not_differ_are_shown(inputs: ReportInputs, drawn: di
     assert "these arms cannot be compared" in render_page(unequal, drawn)
 
 
-def test_other_weights_are_told_with_what_they_hide_and_arms_stay_comparable(
+def test_other_weights_are_shown_with_what_they_hide_and_arms_stay_comparable(
     inputs: ReportInputs, drawn: dict[str, Picture]
 ) -> None:
     weighted = with_setting(inputs, WEIGHTS, public="gac", standard="uniform")
@@ -264,7 +265,7 @@ def test_other_weights_are_told_with_what_they_hide_and_arms_stay_comparable(
     assert against[0] in words and "cannot be compared" not in words
 
 
-def test_how_sure_groups_and_scores_are_is_told_in_figures(inputs: ReportInputs, html: str) -> None:
+def test_how_sure_groups_and_scores_are_is_shown_in_figures(inputs: ReportInputs, html: str) -> None:
     facts = opinion_facts(inputs)
     assert facts == [
         "When participants are drawn anew at random and grouped again, 4 draws give 2 groups in 75% and 3 groups in "
@@ -306,7 +307,7 @@ def test_what_sets_groups_apart_is_listed_beside_its_picture(html: str) -> None:
     ) in alt
 
 
-def test_how_much_hangs_on_numbers(inputs: ReportInputs) -> None:
+def test_how_much_depends_on_numbers(inputs: ReportInputs) -> None:
     assert numbers_sentence(inputs) == (
         "Of 1 principle, 0 stay under all of 2 alternatives that were tried, and 1 would be lost under at "
         "least one: P1. 1 worded principle that is not in would come in under at least one: P2."
@@ -350,7 +351,7 @@ def test_signs_and_order() -> None:
     assert sorted(["P10", "P2", "S1", "1"], key=natural) == ["1", "P2", "P10", "S1"]
 
 
-def test_what_is_in_only_in_some_worlds_is_never_told_as_all_or_none() -> None:
+def test_what_is_in_only_in_some_combinations_is_never_said_as_all_or_none() -> None:
     rows = [("A", 1000, []), ("B", 999, []), ("C", 1, ["seed", "smoothing"]), ("D", 0, [])]
     table = pl.DataFrame(
         {
@@ -401,7 +402,7 @@ def moderation(*rows: tuple[str, list[str], str, str, str | None]) -> pl.DataFra
     )
 
 
-def test_double_decisions_are_told_with_kappa_and_what_settled_them(
+def test_decisions_taken_twice_are_shown_with_kappa_and_what_settled_them(
     inputs: ReportInputs, drawn: dict[str, Picture]
 ) -> None:
     ledger = moderation(
@@ -437,7 +438,7 @@ def test_double_decisions_are_told_with_kappa_and_what_settled_them(
     assert "Before: X1 Let in by moderation. Reason given: r. first, 2025-03-04 X2 out: off topic. Reason" in words
 
 
-def test_without_double_decisions_the_page_says_so(inputs: ReportInputs, html: str) -> None:
+def test_without_decisions_taken_twice_the_page_says_so(inputs: ReportInputs, html: str) -> None:
     assert agreement_sentences(inputs) == []
     assert "Nobody decided a second time, independently of the first." in Page(html).words()
 
@@ -504,5 +505,5 @@ def test_prompts_that_nobody_wrote_are_marked(html: str) -> None:
 
 
 def test_names_in_findings_stand_between_quotation_marks() -> None:
-    told = ["Accuracy on `know` is higher for `public`.", "a ` alone"]
-    assert plain_findings(told) == ["Accuracy on “know” is higher for “public”.", "a ` alone"]
+    shown = ["Accuracy on `know` is higher for `public`.", "a ` alone"]
+    assert plain_findings(shown) == ["Accuracy on “know” is higher for “public”.", "a ` alone"]

@@ -9,15 +9,15 @@ import pytest
 
 from ccai_dagster.audit.recomputation import SharedInputs
 from ccai_dagster.audit.reversals import (
-    OnRecord,
-    Standing,
+    ConstitutionContent,
+    RecordedDecisions,
     Worded,
+    content_of,
     decision_reversals,
-    on_record,
+    recorded_decisions,
     reversal_sentences,
-    standing,
 )
-from ccai_dagster.audit.sensitivity import World
+from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.contracts import (
     DECISION_REVERSALS,
     LEDGER,
@@ -88,7 +88,7 @@ def ballots() -> dict[tuple[int, int], int]:
     return votes
 
 
-def record(cut: Cut = THRESHOLD) -> OnRecord:
+def record(cut: Cut = THRESHOLD) -> RecordedDecisions:
     votes = ballots()
     inputs = SharedInputs(
         raw_statements=RAW_STATEMENTS.build(
@@ -127,8 +127,8 @@ def record(cut: Cut = THRESHOLD) -> OnRecord:
             for who in reversed(range(PEOPLE))
         ]
     )
-    world = World("strict", 3, "default", "zero", 2, "none", "product", cut, seed=3)
-    return on_record(inputs, world, groups, LEDGERS["wording"])
+    alternative = Alternative("strict", 3, "default", "zero", 2, "none", "product", cut, seed=3)
+    return recorded_decisions(inputs, alternative, groups, LEDGERS["wording"])
 
 
 def reversals(cut: Cut = THRESHOLD) -> dict[str, dict[str, Any]]:
@@ -147,25 +147,25 @@ def effects(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in names if row[name]}
 
 
-def test_what_stands_comes_from_the_selection_and_the_wordings() -> None:
+def test_what_the_constitution_holds_comes_from_the_selection_and_the_wordings() -> None:
     worded = [
         Worded("W1", "P1", frozenset({1, 2}), True),
         Worded("W2", "P2", frozenset({3}), True),
         Worded("W3", "P3", frozenset({4}), False),
     ]
-    assert standing(frozenset({2, 4, 5}), worded) == Standing(
+    assert content_of(frozenset({2, 4, 5}), worded) == ConstitutionContent(
         principles=frozenset({"P1"}), behind=frozenset({1, 2, 5}), waiting=frozenset({5})
     )
 
 
 def test_the_record_scores_statements_that_are_out_on_the_votes_cast_on_them() -> None:
-    stands = record()
+    recorded = record()
     # 3 and 6: 6/6 * 4/4. 4: 6/6 * 3/4. 7: 3/6 * 2/4. 8: nobody of the second group voted.
-    assert {key: stands.gac[key] for key in (3, 4, 6, 7, 9)} == {3: 1.0, 4: 0.75, 6: 1.0, 7: 0.25, 9: 0.0}
-    assert stands.gac[8] != stands.gac[8]
-    assert (stands.smallest_group_votes[6], stands.smallest_group_votes[8], stands.n_groups) == (4, 0, 2)
-    assert stands.selected == {3, 4, 5} and stands.included == {1, 2, 3, 4, 5, 9}
-    assert stands.standing == Standing(frozenset({"P1", "P2"}), frozenset({3, 4, 9}), frozenset())
+    assert {key: recorded.gac[key] for key in (3, 4, 6, 7, 9)} == {3: 1.0, 4: 0.75, 6: 1.0, 7: 0.25, 9: 0.0}
+    assert recorded.gac[8] != recorded.gac[8]
+    assert (recorded.smallest_group_votes[6], recorded.smallest_group_votes[8], recorded.n_groups) == (4, 0, 2)
+    assert recorded.selected == {3, 4, 5} and recorded.included == {1, 2, 3, 4, 5, 9}
+    assert recorded.content == ConstitutionContent(frozenset({"P1", "P2"}), frozenset({3, 4, 9}), frozenset())
 
 
 def test_a_statement_moderated_out_is_let_in(reversed_: dict[str, dict[str, Any]]) -> None:
@@ -234,12 +234,12 @@ def test_ideas_matter_where_they_are_counted(reversed_: dict[str, dict[str, Any]
     assert effects(by_ideas["M6"]) == {"leaving": [4], "lost_principles": ["P2"]}
 
 
-def test_kinds_are_told_in_words(reversed_: dict[str, dict[str, Any]]) -> None:
-    stands = record()
-    made = decision_reversals(stands, LEDGERS)
-    told = reversal_sentences(made)
-    assert told["moderation: let in"] == "1 of 3 reversals would change something."
-    assert told["idea: taken as one idea of its own"] == "0 of 3 reversals would change something."
+def test_kinds_are_summed_up_in_words(reversed_: dict[str, dict[str, Any]]) -> None:
+    recorded = record()
+    made = decision_reversals(recorded, LEDGERS)
+    sentences = reversal_sentences(made)
+    assert sentences["moderation: let in"] == "1 of 3 reversals would change something."
+    assert sentences["idea: taken as one idea of its own"] == "0 of 3 reversals would change something."
     empty = {kind: each.clear() for kind, each in LEDGERS.items()}
-    assert set(decision_reversals(stands, empty)["kind"]) == {"wording"}
+    assert set(decision_reversals(recorded, empty)["kind"]) == {"wording"}
     assert [row["reversal"] for row in made.to_dicts()] == list(reversed_)

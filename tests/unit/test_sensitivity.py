@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from ccai_dagster.audit import sensitivity
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, check_record, decision_worlds, reached
-from ccai_dagster.audit.sensitivity import DECISIONS, GROUPING, SCORING, World, combinations, levels, single_changes
+from ccai_dagster.audit.sensitivity import (
+    DECISIONS,
+    GROUPING,
+    SCORING,
+    Alternative,
+    combinations,
+    levels,
+    single_changes,
+)
 from ccai_dagster.contracts import (
     CONSTITUTION,
     DECISION_IMPORTANCE,
@@ -27,7 +35,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.outcomes import Cut, Ideas
 from ccai_dagster.deliberation.votes import ModerationVerdict, ProcedureName
 
-ON_RECORD = World(
+ON_RECORD = Alternative(
     moderation="strict",
     minimum_votes=3,
     procedure="default",
@@ -90,7 +98,9 @@ def inputs(ideas: dict[int, Ideas] | None = None) -> SharedInputs:
     )
 
 
-def worlds(on_record: World = ON_RECORD, ideas: dict[int, Ideas] | None = None, ways: int = 3) -> pl.DataFrame:
+def alternatives(
+    on_record: Alternative = ON_RECORD, ideas: dict[int, Ideas] | None = None, ways: int = 3
+) -> pl.DataFrame:
     given_ = inputs(ideas)
     tried = levels(on_record, bool(ideas))
     made = decision_worlds(given_, on_record, single_changes(on_record, tried), combinations(tried, ways, 1))
@@ -98,8 +108,8 @@ def worlds(on_record: World = ON_RECORD, ideas: dict[int, Ideas] | None = None, 
     return made
 
 
-def changes(on_record: World = ON_RECORD, ideas: dict[int, Ideas] | None = None) -> pl.DataFrame:
-    made = sensitivity.decision_sensitivity(worlds(on_record, ideas, ways=2), SOURCES)
+def changes(on_record: Alternative = ON_RECORD, ideas: dict[int, Ideas] | None = None) -> pl.DataFrame:
+    made = sensitivity.decision_sensitivity(alternatives(on_record, ideas, ways=2), SOURCES)
     assert DECISION_SENSITIVITY.violations(made).is_empty()
     return made
 
@@ -165,8 +175,11 @@ def test_every_decision_has_its_value_on_record_first_and_once() -> None:
 
 def test_selection_tries_the_line_in_force_and_the_other_rule_where_ideas_are_on_record() -> None:
     def shown(cut: Cut, has_ideas: bool) -> list[str]:
-        world = replace(ON_RECORD, selection=cut)
-        return [replace(world, selection=each).shown()["selection"] for each in levels(world, has_ideas)["selection"]]
+        alternative = replace(ON_RECORD, selection=cut)
+        return [
+            replace(alternative, selection=each).shown()["selection"]
+            for each in levels(alternative, has_ideas)["selection"]
+        ]
 
     assert shown(Cut("ideas", 0.75, 10), True) == [
         "ideas 10",
@@ -192,8 +205,8 @@ def test_every_procedure_there_is_is_tried() -> None:
 
 
 def test_single_changes_differ_in_one_decision() -> None:
-    for world in single_changes(ON_RECORD, levels(ON_RECORD, True)):
-        assert sum(getattr(world, name) != getattr(ON_RECORD, name) for name in DECISIONS) == 1
+    for alternative in single_changes(ON_RECORD, levels(ON_RECORD, True)):
+        assert sum(getattr(alternative, name) != getattr(ON_RECORD, name) for name in DECISIONS) == 1
 
 
 def test_combinations_cross_every_way_to_group_with_every_way_to_score() -> None:
@@ -201,15 +214,15 @@ def test_combinations_cross_every_way_to_group_with_every_way_to_score() -> None
     n_scored = 3 * 2 * 5
     made = combinations(tried, 7, seed=1)
     assert len(made) == len(set(made)) == 7 * n_scored
-    assert len({world.way_to_group for world in made}) == 7
+    assert len({alternative.way_to_group for alternative in made}) == 7
     assert made == combinations(tried, 7, seed=1) != combinations(tried, 7, seed=2)
     small = {name: values[:2] if name in GROUPING else values for name, values in tried.items()}
     assert len(combinations(small, 64, seed=1)) == len(combinations(small, 1000, seed=2)) == 2**6 * n_scored
     assert set(SCORING) | set(GROUPING) == set(DECISIONS)
 
 
-def test_worlds_are_numbered_and_say_what_changed() -> None:
-    made = worlds()
+def test_alternatives_are_numbered_and_say_what_changed() -> None:
+    made = alternatives()
     record = made.row(0, named=True)
     assert (record["world_id"], record["changed"], record["statement_ids"]) == (0, [], [3, 4])
     assert made["world_id"].to_list() == list(range(made.height))
@@ -220,7 +233,7 @@ def test_worlds_are_numbered_and_say_what_changed() -> None:
     assert with_equal_groups["n_groups"].to_list() == [1] * with_equal_groups.height
 
 
-def test_a_world_without_anybody_or_anything_selects_nothing() -> None:
+def test_an_alternative_without_anybody_or_anything_selects_nothing() -> None:
     nobody = Recomputation(inputs())
     assert nobody.selected(replace(ON_RECORD, minimum_votes=6)) == frozenset()
     assert nobody.scored(replace(ON_RECORD, minimum_votes=6)).n_groups == 0
@@ -239,7 +252,7 @@ def test_the_order_of_votes_does_not_matter() -> None:
     )
     tried = levels(ON_RECORD, False)
     again = decision_worlds(turned, ON_RECORD, single_changes(ON_RECORD, tried), combinations(tried, 3, 1))
-    assert again.equals(worlds())
+    assert again.equals(alternatives())
 
 
 def test_a_record_that_cannot_be_repeated_is_refused() -> None:
@@ -262,7 +275,7 @@ def test_a_record_that_cannot_be_repeated_is_refused() -> None:
             for key, gac in [(4, 5 / 6), (3, 1.0), (2, None), (1, 0.0)]
         ]
     )
-    made = worlds(ways=2)
+    made = alternatives(ways=2)
     check_record(made, inputs(), ON_RECORD, scores)
     other = scores.with_columns(gac=pl.when(pl.col("statement_id") == 4).then(0.1).otherwise("gac"))
     with pytest.raises(ConsultationError, match=r"differs in statements 4\. .*ccai run --select"):
@@ -270,7 +283,7 @@ def test_a_record_that_cannot_be_repeated_is_refused() -> None:
 
 
 def table(rows: list[tuple[list[str], dict[str, str], int, list[int]]]) -> pl.DataFrame:
-    """Worlds made by hand: what changed, other values, way to group, selected statements."""
+    """Alternatives made by hand: what changed, other values, way to group, selected statements."""
     shown = ON_RECORD.shown()
     return DECISION_WORLDS.build(
         [
@@ -290,7 +303,7 @@ def table(rows: list[tuple[list[str], dict[str, str], int, list[int]]]) -> pl.Da
     )
 
 
-def test_shares_and_what_hangs_on_what() -> None:
+def test_shares_and_what_depends_on_what() -> None:
     two = {"aggregation": "geometric_mean"}
     made = table(
         [
@@ -443,8 +456,8 @@ def test_published_principles_that_do_not_survive_the_right_labels(test_data) ->
         .agg(gac=pl.col("agree").product())
         .sort("statement_id")
     )
-    world = replace(ON_RECORD, selection=Cut("threshold", 0.723, 95))
-    selected = reached(scores["statement_id"].to_list(), scores["gac"].to_numpy(), {}, world)
+    alternative = replace(ON_RECORD, selection=Cut("threshold", 0.723, 95))
+    selected = reached(scores["statement_id"].to_list(), scores["gac"].to_numpy(), {}, alternative)
     assert len(selected) == 113
     named = pl.read_csv(folder / "principle_sources.csv", infer_schema=False)
     sources = {

@@ -133,14 +133,16 @@ def test_facts_of_a_statement_stand_in_columns(small_consultation: Any) -> None:
     assert (out["n_votes"], out["group_votes"], out["rank"], out["selected"]) == (None, [], None, None)
 
 
-def test_only_some_subjects_can_be_told(small_consultation: Any) -> None:
+def test_only_some_subjects_can_be_asked_for(small_consultation: Any) -> None:
     wanted = ["statement:2", "principle:standard/S1", "statement:99"]
     some = decision_trail(**vars(small_consultation), only=wanted)
     whole = decision_trail(**vars(small_consultation))
     assert some.equals(whole.filter(pl.col("subject").is_in(wanted))) and some.height == 2
 
 
-def test_a_principle_read_from_a_file_is_told_with_the_decisions_that_gave_its_text(small_consultation: Any) -> None:
+def test_a_principle_read_from_a_file_is_described_with_the_decisions_that_gave_its_text(
+    small_consultation: Any,
+) -> None:
     given = small_consultation.constitutions["public"].with_columns(decision_ids=pl.lit([], dtype=pl.List(pl.String)))
     small = replace(small_consultation, constitutions={"public": given})
     assert rows_of(small)["principle:public/P1"]["decision_ids"] == ["M1", "M2", "W2", "P1", "G1", "S1"]
@@ -160,7 +162,7 @@ def test_a_row_may_replace_two(small_consultation: Any) -> None:
     assert [each.decision_id for each in records.replacing(records.by_id["M2b"])] == ["M8"]
 
 
-def test_a_decision_that_was_taken_back_is_told(small_consultation: Any) -> None:
+def test_a_decision_that_was_taken_back_is_described(small_consultation: Any) -> None:
     ledgers = small_consultation.ledgers
     row = ledgers["moderation"].row(1, named=True)
     back = row | {"decision_id": "M9", "outcome": "withdrawn", "supersedes": "M2", "reason": "on the wrong row"}
@@ -205,8 +207,8 @@ def test_sentences_are_short_and_on_one_line() -> None:
     assert quoted("a\nb\t c") == "“a b c”"
     assert len(quoted("x" * 10_000)) == 303
     assert [listed([]), listed([1]), listed([1, 2]), listed([1, 2, 3])] == ["", "1", "1 and 2", "1, 2 and 3"]
-    told = Record("D", "merge", ("1",), "merge: a: b", "Why? ", "r", "2025-03-04T10:00:00")
-    assert (told.verb, told.text, told.because, told.cited) == (
+    record = Record("D", "merge", ("1",), "merge: a: b", "Why? ", "r", "2025-03-04T10:00:00")
+    assert (record.verb, record.text, record.because, record.cited) == (
         "merge",
         "a: b",
         "Reason given: Why?",

@@ -1,7 +1,7 @@
-"""Pictures of what hangs on which decision, and of how sure each principle's place is.
+"""Pictures of how many principles depend on which numeric decision, and of how sure each principle's place is.
 
-Belongs here: bars and dots over decisions, principles and worlds. Doesn't belong here: the style, the bars of
-single alternatives (`results`).
+Belongs here: bars and dots over decisions, principles and combinations. Doesn't belong here: the style, the bars of
+single alternatives (`scores.sensitivity`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,8 @@ ROWS_PER_COLUMN = 40
 
 
 def decision_importance(importance: pl.DataFrame) -> Picture:
-    """Draw how many principles hang on each numeric decision, most first.
-
-    Args:
-        importance: DECISION_IMPORTANCE.
-    """
-    rows = _ranked(importance)
+    """Draw how many principles depend on each numeric decision, most first."""
+    rows = importance.sort("rank").to_dicts()
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -76,14 +72,17 @@ def decision_importance(importance: pl.DataFrame) -> Picture:
     return Picture(draw(paint, 1.5 + 0.33 * max(1, len(rows))), alt)
 
 
-def principle_robustness(robustness: pl.DataFrame, arm: str) -> Picture:
-    """Draw in what share of the combinations of decisions each principle of an arm is in.
+def _accounts(share: float | None) -> str:
+    return "" if share is None else f"   accounts for about {share:.0%}"
 
-    Args:
-        robustness: PRINCIPLE_ROBUSTNESS.
-        arm: Whose principles.
-    """
-    rows = _of_arm(robustness, arm)
+
+def _name(row: dict[str, Any]) -> str:
+    return str(row["decision"]).replace("_", " ")
+
+
+def principle_robustness(robustness: pl.DataFrame, arm: str) -> Picture:
+    """Draw in what share of the combinations of decisions each principle of an arm is in."""
+    rows = robustness.filter(arm=arm).sort("n_in", descending=True, maintain_order=True).to_dicts()
     n_columns = 2 if len(rows) > ROWS_PER_COLUMN else 1
     per_column = -(-len(rows) // n_columns)
 
@@ -128,20 +127,3 @@ def _dots(axes: Any, rows: list[dict[str, Any]], height: int) -> None:
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
     axes.tick_params(axis="y", length=0)
-
-
-def _ranked(importance: pl.DataFrame) -> list[dict[str, Any]]:
-    return importance.sort("rank").to_dicts()
-
-
-def _of_arm(robustness: pl.DataFrame, arm: str) -> list[dict[str, Any]]:
-    own = robustness.filter(pl.col("arm") == arm)
-    return own.sort(pl.col("n_in"), descending=True, maintain_order=True).to_dicts()
-
-
-def _name(row: dict[str, Any]) -> str:
-    return str(row["decision"]).replace("_", " ")
-
-
-def _accounts(share: float | None) -> str:
-    return "" if share is None else f"   accounts for about {share:.0%}"

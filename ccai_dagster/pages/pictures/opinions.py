@@ -1,14 +1,7 @@
-"""Pictures of all statements together: how widely they are agreed on, and how far they divide people.
+"""Pictures of the deliberation: who stands where, what groups agree on, what divides people.
 
-Belongs here: histograms of consensus scores. Doesn't belong here: the style, single groups or people.
-
-[opinions] Pictures of the deliberation: who stands where, and what the groups agree on.
-
-Belongs here: pictures drawn from opinion groups and consensus scores. Doesn't belong here: the style, models.
-
-[statements] Pictures of single statements: who agreed, disagreed and passed, group by group.
-
-Belongs here: drawing votes on the statements that set a group apart. Doesn't belong here: choosing them, the style.
+Belongs here: what is drawn from votes, opinion groups and consensus scores. Doesn't belong here: how sure they are
+(`uncertainty`), choosing statements, the style.
 """
 
 from __future__ import annotations
@@ -36,6 +29,60 @@ from ccai_dagster.pages.pictures.style import (
 )
 from ccai_dagster.pages.pictures.uncertainty import SIDES, with_sides
 
+VOTES = {1: ("agree", "#01665E", ""), -1: ("disagree", "#C98B36", "//"), 0: ("pass", "#d5d8de", "")}
+"""Name, colour and hatch of the three votes; not the colours of groups, and told apart by the colour-blind."""
+LINE = 88
+"""Characters of a statement in one line."""
+LINES = 2
+_BAR, _TEXT, _GAP = 0.21, 0.19, 0.22
+"""Inches of a bar, of a line of text, and between statements."""
+
+
+def opinion_map(opinion_groups: pl.DataFrame) -> Picture:
+    """Draw every participant as a point, near those who voted alike."""
+    groups = opinion_groups.sort("participant_id")
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for group_id in groups["group_id"].unique().sort():
+            members = groups.filter(pl.col("group_id") == group_id)
+            axes.scatter(
+                members["x"],
+                members["y"],
+                s=13,
+                alpha=0.55,
+                linewidths=0,
+                color=colour(group_id),
+                marker=marker(group_id),
+                label=f"{group_name(group_id)}: {members.height} people",
+            )
+            axes.annotate(
+                group_name(group_id).removeprefix("Group "),
+                (members["x"].mean(), members["y"].mean()),
+                ha="center",
+                va="center",
+                fontsize=13,
+                fontweight="bold",
+                color=INK,
+                bbox={"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colour(group_id)},
+            )
+        axes.set_xlabel(
+            "main line of difference\n"
+            "All votes are flattened into two lines, so people at a border could belong to either side."
+        )
+        axes.set_ylabel("second line of difference")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_title("Where participants stand")
+        if not groups.is_empty():
+            figure.legend(loc="outside lower center", ncols=3)
+
+    sizes = opinion_groups.group_by("group_id").len().sort("group_id")
+    parts = [f"{group_name(group)} with {count} people" for group, count in sizes.iter_rows()]
+    alt = f"Map of {groups.height} participants by how they voted: {', '.join(parts) or 'nobody'}."
+    return Picture(draw(paint, 4.9), alt)
+
 
 def gac_distribution(
     gac_scores: pl.DataFrame, threshold: float | None, consensus_stability: pl.DataFrame | None = None
@@ -45,7 +92,7 @@ def gac_distribution(
     Args:
         gac_scores: GAC_SCORES; statements without a score are left out.
         threshold: The cut on record, in [0, 1]; None if statements are not chosen by a threshold.
-        consensus_stability: CONSENSUS_STABILITY; if given, statements are told apart by how often they reach the
+        consensus_stability: CONSENSUS_STABILITY; if given, statements are coloured by how often they reach the
             cut when participants are drawn anew.
     """
     scored = _sides(gac_scores, threshold, consensus_stability)
@@ -86,51 +133,6 @@ def gac_distribution(
     return Picture(draw(paint, 3.9), f"{alt}.")
 
 
-def polarization(gac_scores: pl.DataFrame) -> Picture:
-    """Draw how evenly statements divide all participants, with and without those who pass.
-
-    Args:
-        gac_scores: GAC_SCORES; statements nobody voted on are left out.
-    """
-    columns = {"polarization_index": "polarization index", "adjusted_polarization_index": "adjusted for passes"}
-
-    def paint(figure: Any) -> None:
-        axes = figure.add_subplot()
-        for position, (column, name) in enumerate(columns.items()):
-            values = gac_scores[column].drop_nulls()
-            if values.is_empty():
-                continue
-            edges = [step / 20 for step in range(21)]
-            style: dict[str, Any] = (
-                {"color": PALE, "edgecolor": "white"}
-                if position == 0
-                else {"histtype": "step", "color": COLOURS[1], "linewidth": 1.6}
-            )
-            axes.hist(values.sort().to_list(), bins=edges, label=name, **style)
-            axes.axvline(
-                median(values),
-                color=MUTED if position == 0 else COLOURS[1],
-                linestyle="--" if position == 0 else ":",
-                linewidth=1.3,
-                label=f"median {median(values):.2f}",
-            )
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("0 = everybody on one side, 1 = evenly divided")
-        axes.set_ylabel("statements")
-        axes.set_title("How far statements divide people")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper right")
-
-    values = gac_scores["polarization_index"].drop_nulls()
-    alt = (
-        f"Histogram of the polarization index of {values.len()} statements, "
-        f"from 0, everybody on one side, to 1, evenly divided; the median is {median(values):.2f}."
-        if not values.is_empty()
-        else "Histogram of the polarization index of no statements."
-    )
-    return Picture(draw(paint, 3.3), alt)
-
-
 def _sides(gac_scores: pl.DataFrame, threshold: float | None, consensus_stability: pl.DataFrame | None) -> pl.DataFrame:
     """Statement, score and `side` of the cut: above, below, or open if that is within sampling error."""
     scored = gac_scores.filter(pl.col("gac").is_not_null()).select("statement_id", "gac").sort("statement_id")
@@ -142,52 +144,6 @@ def _sides(gac_scores: pl.DataFrame, threshold: float | None, consensus_stabilit
     return scored.with_columns(
         side=pl.when(pl.col("gac") >= threshold).then(pl.lit("above")).otherwise(pl.lit("below"))
     )
-
-
-def opinion_map(opinion_groups: pl.DataFrame) -> Picture:
-    """Draw every participant as a point, near those who voted alike."""
-    groups = opinion_groups.sort("participant_id")
-
-    def paint(figure: Any) -> None:
-        axes = figure.add_subplot()
-        for group_id in _group_ids(groups):
-            members = groups.filter(pl.col("group_id") == group_id)
-            axes.scatter(
-                members["x"],
-                members["y"],
-                s=13,
-                alpha=0.55,
-                linewidths=0,
-                color=colour(group_id),
-                marker=marker(group_id),
-                label=f"{group_name(group_id)}: {members.height} people",
-            )
-            axes.annotate(
-                group_name(group_id).removeprefix("Group "),
-                (members["x"].mean(), members["y"].mean()),
-                ha="center",
-                va="center",
-                fontsize=13,
-                fontweight="bold",
-                color=INK,
-                bbox={"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colour(group_id)},
-            )
-        axes.set_xlabel(
-            "main line of difference\n"
-            "All votes are flattened into two lines, so people at a border could belong to either side."
-        )
-        axes.set_ylabel("second line of difference")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.set_title("Where participants stand")
-        if not groups.is_empty():
-            figure.legend(loc="outside lower center", ncols=3)
-
-    sizes = opinion_groups.group_by("group_id").len().sort("group_id")
-    parts = [f"{group_name(group)} with {count} people" for group, count in sizes.iter_rows()]
-    alt = f"Map of {groups.height} participants by how they voted: {', '.join(parts) or 'nobody'}."
-    return Picture(draw(paint, 4.9), alt)
 
 
 def agreement_by_group(gac_scores: pl.DataFrame, threshold: float | None = None) -> Picture:
@@ -240,22 +196,54 @@ def agreement_by_group(gac_scores: pl.DataFrame, threshold: float | None = None)
     return Picture(draw(paint, 3.8), alt)
 
 
-def _group_ids(opinion_groups: pl.DataFrame) -> list[int]:
-    return sorted(opinion_groups["group_id"].unique())
-
-
 def _by_consensus(gac_scores: pl.DataFrame) -> pl.DataFrame:
     scored = gac_scores.filter(pl.col("gac").is_not_null()).sort(["gac", "statement_id"], descending=[True, False])
     return scored.with_row_index("rank", offset=1)
 
 
-VOTES = {1: ("agree", "#01665E", ""), -1: ("disagree", "#C98B36", "//"), 0: ("pass", "#d5d8de", "")}
-"""Name, colour and hatch of the three votes; not the colours of groups, and told apart by the colour-blind."""
-LINE = 88
-"""Characters of a statement in one line."""
-LINES = 2
-_BAR, _TEXT, _GAP = 0.21, 0.19, 0.22
-"""Inches of a bar, of a line of text, and between statements."""
+def polarization(gac_scores: pl.DataFrame) -> Picture:
+    """Draw how evenly statements divide all participants, with and without those who pass.
+
+    Args:
+        gac_scores: GAC_SCORES; statements nobody voted on are left out.
+    """
+    columns = {"polarization_index": "polarization index", "adjusted_polarization_index": "adjusted for passes"}
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for position, (column, name) in enumerate(columns.items()):
+            values = gac_scores[column].drop_nulls()
+            if values.is_empty():
+                continue
+            edges = [step / 20 for step in range(21)]
+            style: dict[str, Any] = (
+                {"color": PALE, "edgecolor": "white"}
+                if position == 0
+                else {"histtype": "step", "color": COLOURS[1], "linewidth": 1.6}
+            )
+            axes.hist(values.sort().to_list(), bins=edges, label=name, **style)
+            axes.axvline(
+                median(values),
+                color=MUTED if position == 0 else COLOURS[1],
+                linestyle="--" if position == 0 else ":",
+                linewidth=1.3,
+                label=f"median {median(values):.2f}",
+            )
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("0 = everybody on one side, 1 = evenly divided")
+        axes.set_ylabel("statements")
+        axes.set_title("How far statements divide people")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper right")
+
+    values = gac_scores["polarization_index"].drop_nulls()
+    alt = (
+        f"Histogram of the polarization index of {values.len()} statements, "
+        f"from 0, everybody on one side, to 1, evenly divided; the median is {median(values):.2f}."
+        if not values.is_empty()
+        else "Histogram of the polarization index of no statements."
+    )
+    return Picture(draw(paint, 3.3), alt)
 
 
 def representative_votes(
@@ -270,11 +258,7 @@ def representative_votes(
     Each bar shows shares of the votes that a group cast, passes included; who did not vote is not in it.
 
     Args:
-        representative_statements: REPRESENTATIVE_STATEMENTS.
         statements: STATEMENTS. A text that the font cannot write is replaced by the statement's number.
-        votes: VOTES.
-        opinion_groups: OPINION_GROUPS.
-        group_id: Whose statements are drawn.
     """
     own = representative_statements.filter(pl.col("group_id") == group_id).sort("rank")
     rows = own.join(statements.select("statement_id", "text"), on="statement_id", how="left").to_dicts()
@@ -318,47 +302,14 @@ def representative_votes(
     parts = []
     for key, side in own.select("statement_id", "side").iter_rows():
         vote = 1 if side == "agree" else -1
-        told = [
+        agreeing = [
             f"{voted.shares[vote]:.0%} of {group_name(group)}"
             for group in groups
             if group is not None and (voted := shares.get((key, group))) is not None
         ]
-        parts.append(f"with statement {key} {', '.join(told)} {side}")
+        parts.append(f"with statement {key} {', '.join(agreeing)} {side}")
     alt = f"Votes of every group on the statements that set {group_name(group_id)} apart: "
     return Picture(draw(paint, total + 0.75), f"{alt}{'; '.join(parts) or 'there are none'}.")
-
-
-@dataclass(frozen=True)
-class VoteShares:
-    """How a group voted on a statement: number of votes, and the share of each kind of vote in [0, 1]."""
-
-    n_votes: int
-    shares: Mapping[int, float]
-
-
-def vote_shares(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> dict[tuple[int, int | None], VoteShares]:
-    """Return how every group voted on every statement.
-
-    Args:
-        votes: VOTES.
-        opinion_groups: OPINION_GROUPS.
-
-    Returns:
-        By statement id and group id, None standing for everybody. A group without votes on a statement is not
-        there.
-    """
-    long = votes.join(opinion_groups.select("participant_id", "group_id"), on="participant_id")
-    counted = pl.concat([long, long.with_columns(group_id=pl.lit(None, pl.Int64))])
-    summed = counted.group_by("statement_id", "group_id").agg(
-        *((pl.col("vote") == vote).mean().alias(name) for vote, (name, _, _) in VOTES.items()),
-        pl.len().alias("n_votes"),
-    )
-    return {
-        (row["statement_id"], row["group_id"]): VoteShares(
-            row["n_votes"], {vote: row[name] for vote, (name, _, _) in VOTES.items()}
-        )
-        for row in summed.iter_rows(named=True)
-    }
 
 
 def _written(statement_id: int, text: str | None) -> list[str]:
@@ -388,7 +339,36 @@ def _bar(axes: Any, middle: float, group: int | None, voted: VoteShares | None, 
                 va="center",
                 fontsize=8,
                 color="white" if vote == 1 else INK,
-                bbox=None if vote == 1 else {"facecolor": colour, "edgecolor": "none", "pad": 0.8},
+                bbox=None if vote == 1 else {"facecolor": shade, "edgecolor": "none", "pad": 0.8},
             )
         left += share
     axes.text(1.012, middle, f"{voted.n_votes:,} votes", va="center", fontsize=8.5, color=MUTED)
+
+
+@dataclass(frozen=True)
+class VoteShares:
+    """How a group voted on a statement: number of votes, and the share of each kind of vote in [0, 1]."""
+
+    n_votes: int
+    shares: Mapping[int, float]
+
+
+def vote_shares(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> dict[tuple[int, int | None], VoteShares]:
+    """Return how every group voted on every statement.
+
+    Returns:
+        By statement id and group id, None standing for everybody. A group without votes on a statement is not
+        there.
+    """
+    long = votes.join(opinion_groups.select("participant_id", "group_id"), on="participant_id")
+    counted = pl.concat([long, long.with_columns(group_id=pl.lit(None, pl.Int64))])
+    summed = counted.group_by("statement_id", "group_id").agg(
+        *((pl.col("vote") == vote).mean().alias(name) for vote, (name, _, _) in VOTES.items()),
+        pl.len().alias("n_votes"),
+    )
+    return {
+        (row["statement_id"], row["group_id"]): VoteShares(
+            row["n_votes"], {vote: row[name] for vote, (name, _, _) in VOTES.items()}
+        )
+        for row in summed.iter_rows(named=True)
+    }

@@ -24,7 +24,6 @@ def published_and_corrected(replicated_statements: pl.DataFrame, threshold: floa
     """Draw the published consensus of every statement against the corrected one, with the threshold on both axes.
 
     Args:
-        replicated_statements: REPLICATED_STATEMENTS.
         threshold: The published threshold, in [0, 1].
     """
 

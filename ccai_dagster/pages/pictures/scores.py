@@ -1,20 +1,9 @@
-"""Pictures of training, scores and of what hangs on which decision.
+"""Pictures of training and evaluation, and of what alternatives to numeric decisions would select.
 
-Belongs here: pictures drawn from training histories, evaluation scores and the sensitivity table.
-Doesn't belong here: the style, pictures of the deliberation.
-
-[differences] The picture of what differs between models: paired differences of scores with their intervals.
-
-[calibration] Picture of a preference model's calibration on held-out labels.
-
-[specificity] The specificity matrix as a picture.
-
-Belongs here: drawing SPECIFICITY. Doesn't belong here: what a lift is, the style.
-
-[representativeness]
-Heat map of how well each model's opinions represent each group of people, as Figure 5 of Huang et al. (2024).
-
-Beside the models stand what they may be compared with. Computing any of it belongs to the evaluation.
+Belongs here: scores and their paired differences, calibration of preference models, the specificity matrix, the heat
+map of how well each model's opinions represent each group of people (as Figure 5 of Huang et al. 2024, beside what
+they may be compared with), training histories, the sensitivity table. Doesn't belong here: computing any of it, the
+style, the deliberation.
 """
 
 from __future__ import annotations
@@ -23,41 +12,23 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.feedback.calibration import AT_CHANCE
 from ccai_dagster.pages.pictures.style import COLOURS, INK, MUTED, PALE, Picture, colour, draw, marker, plain
 from ccai_dagster.statistics.paired import LEVEL
 
-
-def training_curves(history: pl.DataFrame) -> Picture:
-    """Draw each logged quantity over the steps of training, one panel each.
-
-    Args:
-        history: Columns step (integer), name (what was logged), value (float); any order.
-    """
-    names = sorted(history["name"].unique())
-    columns = min(2, max(1, len(names)))
-    rows = max(1, -(-len(names) // columns))
-
-    def paint(figure: Any) -> None:
-        panels = figure.subplots(rows, columns, squeeze=False).flatten()
-        for position, panel in enumerate(panels):
-            if position >= len(names):
-                panel.set_axis_off()
-                continue
-            points = history.filter(pl.col("name") == names[position]).sort("step")
-            panel.plot(points["step"], points["value"], color=COLOURS[0], linewidth=1.6, marker="o", markersize=3)
-            panel.set_title(plain(names[position], 40), fontsize=10)
-            panel.grid(axis="y")
-            panel.xaxis.get_major_locator().set_params(integer=True)
-            if position >= len(names) - columns:
-                panel.set_xlabel("step")
-
-    parts = []
-    for name in names:
-        values = history.filter(pl.col("name") == name).sort("step")["value"].to_list()
-        parts.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
-    alt = f"Curves over training: {'; '.join(parts) or 'nothing was logged'}."
-    return Picture(draw(paint, 0.5 + 2.0 * rows), alt)
+MOST = 30
+"""Rows drawn at most; the widest intervals are left out first, since they say least, and counted in words."""
+KINDS = ("own", "shared", "other", "rejected")
+MEASURES = {
+    "judge": "by the feedback model: change in the probability of being satisfied",
+    "margin": "without a judge: change in the margin of contrast pairs, nats a token",
+}
+_SIGNED = "{:+.3f}"
+YARDSTICKS = {"uniform": "no\npreference", "nearest_value": "nearest\ngroup", "ceiling": "expected\nat best"}
+"""Columns beside the models, and how they are headed."""
+DARK = 0.55
+"""From this place on the colour scale on, figures in a cell are white."""
 
 
 def score_comparison(eval_scores: pl.DataFrame) -> Picture:
@@ -96,79 +67,10 @@ def score_comparison(eval_scores: pl.DataFrame) -> Picture:
     return Picture(draw(paint, 0.4 + rows * (0.75 + 0.28 * max(1, len(arms)))), alt)
 
 
-def sensitivity(decision_sensitivity: pl.DataFrame) -> Picture:
-    """Draw how many statements each alternative of a numeric decision would bring in and take out.
-
-    Args:
-        decision_sensitivity: DECISION_SENSITIVITY; the values on record are not drawn.
-    """
-    rows = _alternatives(decision_sensitivity)
-
-    def paint(figure: Any) -> None:
-        axes = figure.add_subplot()
-        reach = max([1, *[max(row["n_in"], row["n_out"]) for row in rows]])
-        for place, row in enumerate(rows):
-            axes.barh(place, row["n_in"], color=COLOURS[0], height=0.7)
-            axes.barh(place, -row["n_out"], color=COLOURS[1], height=0.7, hatch="//", edgecolor="white")
-            if row["n_lost"]:
-                axes.annotate(
-                    f"{row['n_lost']} principle{'' if row['n_lost'] == 1 else 's'} lost",
-                    (-row["n_out"] - reach * 0.03, place),
-                    ha="right",
-                    va="center",
-                    fontsize=8.5,
-                    color=INK,
-                )
-        axes.axvline(0, color=MUTED, linewidth=1)
-        axes.set_yticks(
-            range(len(rows)), [plain(f"{row['decision']} = {row['alternative']}".replace("_", " ")) for row in rows]
-        )
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(-reach * 1.75, reach * 1.15)
-        ticks = [tick for tick in axes.get_xticks() if tick == int(tick) and -reach * 1.75 <= tick <= reach * 1.15]
-        axes.set_xticks(ticks, [f"{abs(int(tick))}" for tick in ticks])
-        axes.set_xlabel("← statements that would drop out      statements that would come in →")
-        axes.set_title("What would be different under another choice")
-
-    height = 1.2 + 0.27 * max(1, len(rows))
-    if not rows:
-        return Picture(draw(paint, height), "No alternative to any numeric decision was tried.")
-    largest = max(rows, key=lambda row: row["n_in"] + row["n_out"])
-    alt = (
-        f"Bars for {len(rows)} alternatives to the numeric decisions; the largest change comes from "
-        f"{largest['decision']} = {largest['alternative']}: {largest['n_in']} statements would come in and "
-        f"{largest['n_out']} drop out."
-    )
-    return Picture(draw(paint, height), alt)
-
-
 def _whole(eval_scores: pl.DataFrame) -> pl.DataFrame:
     """Overall scores, each once however many arms it is compared with."""
     whole = eval_scores.filter(pl.col("category") == "all")
     return whole.unique(["arm", "benchmark", "metric"], keep="first", maintain_order=True)
-
-
-def arms_of(table: pl.DataFrame) -> list[str]:
-    """Return the arms of a table, the untrained model first."""
-    return sorted(table["arm"].unique(), key=lambda arm: (arm != "base", arm))
-
-
-def _alternatives(decision_sensitivity: pl.DataFrame) -> list[dict[str, Any]]:
-    return (
-        decision_sensitivity.filter(~pl.col("chosen"))
-        .select(
-            "decision",
-            "alternative",
-            pl.col("entering").list.len().cast(pl.Int64).alias("n_in"),
-            pl.col("leaving").list.len().cast(pl.Int64).alias("n_out"),
-            pl.col("lost_principles").list.len().cast(pl.Int64).alias("n_lost"),
-        )
-        .to_dicts()
-    )
-
-
-MOST = 30
-"""Rows drawn at most; the widest intervals are left out first, since they tell least, and counted in words."""
 
 
 def score_differences(eval_scores: pl.DataFrame) -> Picture:
@@ -221,128 +123,6 @@ def _label(row: dict[str, Any]) -> str:
     part = "" if row["category"] == "all" else f" {row['category']}"
     metric = "" if row["metric"] == row["benchmark"] else f" {row['metric']}"
     return f"{row['benchmark']}{metric}{part}: {row['arm']} − {row['compared_with']}".replace("_", " ")
-
-
-def calibration_curve(curve: pl.DataFrame) -> Picture:
-    """Draw how often the labels agree with the model against how sure it is, one line a source.
-
-    Args:
-        curve: `source`, `n`, `confidence`, `agreement`, `agreement_low`, `agreement_high`, one row a bin.
-    """
-
-    def paint(figure: Any) -> None:
-        axes = figure.add_subplot()
-        axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=1, linestyle="--")
-        for place, source in enumerate(sorted(curve["source"].unique())):
-            own = curve.filter(pl.col("source") == source).sort("confidence")
-            axes.vlines(
-                own["confidence"], own["agreement_low"], own["agreement_high"], color=colour(place), linewidth=1.6
-            )
-            axes.plot(
-                own["confidence"],
-                own["agreement"],
-                color=colour(place),
-                marker=marker(place),
-                linewidth=1.2,
-                label=f"{plain(source, 40)} ({own['n'].sum()} pairs)",
-            )
-        axes.set_xlim(0.48, 1.02)
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_xlabel("probability the preference model gives to what it prefers")
-        axes.set_ylabel("the labels' probability of it")
-        axes.grid(axis="y")
-        axes.legend(loc="lower right")
-
-    parts = [
-        f"{source}: "
-        + ", ".join(
-            f"{agreement:.2f} at {confidence:.2f} ({n})"
-            for confidence, agreement, n in curve.filter(pl.col("source") == source)
-            .sort("confidence")
-            .select("confidence", "agreement", "n")
-            .iter_rows()
-        )
-        for source in sorted(curve["source"].unique())
-    ]
-    alt = f"Agreement of held-out labels by the model's confidence. {'; '.join(parts) or 'No labels'}."
-    return Picture(draw(paint, 3.4), alt)
-
-
-KINDS = ("own", "shared", "other", "rejected")
-MEASURES = {
-    "judge": "by the feedback model: change in the probability of being satisfied",
-    "margin": "without a judge: change in the margin of contrast pairs, nats a token",
-}
-_SIGNED = "{:+.3f}"
-
-
-def specificity(matrix: pl.DataFrame) -> Picture:
-    """Draw lifts by arm and kind of principle, a panel each measure.
-
-    Cells told from nil after correction for all cells of their kind are framed and coloured, darker further from nil;
-    all others are grey, whatever their figure, and cells without a figure say so.
-
-    Args:
-        matrix: SPECIFICITY.
-    """
-    arms = sorted(matrix["arm"].unique())
-
-    def paint(figure: Any) -> None:
-        from matplotlib.patches import Rectangle
-
-        for axis, measure in zip(figure.subplots(2, 1, squeeze=False).flatten(), MEASURES, strict=True):
-            own = matrix.filter(measure=measure)
-            reach = max([abs(value) for value in own["lift"].drop_nulls()] or [0.0]) or 1.0
-            for row in own.iter_rows(named=True):
-                shade = _shade(row["lift"] if _told(row) else None, reach)
-                x, y = KINDS.index(row["kind"]), arms.index(row["arm"])
-                axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="white"))
-                if _told(row):
-                    axis.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6))
-                axis.text(x, y, _cell(row), ha="center", va="center", fontsize=8.5)
-            axis.set_xlim(-0.5, len(KINDS) - 0.5)
-            axis.set_ylim(len(arms) - 0.5, -0.5)
-            axis.set_xticks(range(len(KINDS)), ["own only", "shared", "others' only", "rejected statements"])
-            axis.set_yticks(range(len(arms)), [plain(arm, 20) for arm in arms])
-            axis.tick_params(length=0)
-            axis.spines[["left", "bottom"]].set_visible(False)
-            chance = f" (a judge {AT_CHANCE})" if own["judge_at_chance"].any() else ""
-            axis.set_title(MEASURES[measure] + chance, fontsize=9, color=MUTED)
-
-    told = [row for row in matrix.iter_rows(named=True) if _told(row)]
-    named = "; ".join(f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in told)
-    alt = (
-        f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure"
-        f"{f', the judge being {AT_CHANCE}' if matrix['judge_at_chance'].any() else ''}. "
-        + (f"Told from nil: {named}." if named else "No lift is told from nil.")
-    )
-    return Picture(draw(paint, 1.6 + 1.1 * max(1, len(arms))), alt)
-
-
-def _told(row: dict[str, Any]) -> bool:
-    return row["adjusted_p"] is not None and row["adjusted_p"] < LEVEL
-
-
-def _cell(row: dict[str, Any]) -> str:
-    if row["lift"] is None:
-        return "fewer than\ntwo prompts"
-    ends = f"{row['low']:+.3f} to {row['high']:+.3f}" if row["low"] is not None else "no interval"
-    return f"{_SIGNED.format(row['lift'])}\n{ends}".replace("-", "\u2212")
-
-
-def _shade(lift: float | None, reach: float) -> tuple[float, float, float]:
-    """Blue above nil, orange below, pale near it; grey if it cannot be told."""
-    if lift is None:
-        return 0.95, 0.95, 0.95
-    red, green, blue = (0.34, 0.62, 0.85) if lift > 0 else (0.95, 0.6, 0.35)
-    share = abs(lift) / reach
-    return 1 - share * (1 - red), 1 - share * (1 - green), 1 - share * (1 - blue)
-
-
-YARDSTICKS = {"uniform": "no\npreference", "nearest_value": "nearest\ngroup", "ceiling": "expected\nat best"}
-"""Columns beside the models, and how they are headed."""
-DARK = 0.55
-"""From this place on the colour scale on, figures in a cell are white."""
 
 
 def representativeness(table: pl.DataFrame) -> Picture:
@@ -407,13 +187,220 @@ def _values(table: pl.DataFrame) -> list[dict[str, Any]]:
         own = table.filter((pl.col("attribute") == attribute) & (pl.col("group") == group))
         values = dict(own.select("arm", "value").iter_rows())
         ends = {arm: f"{low:.2f} to {high:.2f}" for arm, low, high in own.select("arm", "low", "high").iter_rows()}
-        beside = own.sort("arm").row(0, named=True)
+        any_arm = own.sort("arm").row(0, named=True)
         rows.append(
             {
                 "attribute": attribute,
                 "label": group if attribute == "everybody" else f"{attribute}: {group}",
-                "values": [values.get(arm) for arm in arms_of(table)] + [beside[name] for name in YARDSTICKS],
+                "values": [values.get(arm) for arm in arms_of(table)] + [any_arm[name] for name in YARDSTICKS],
                 "intervals": [ends.get(arm) for arm in arms_of(table)] + [None] * len(YARDSTICKS),
             }
         )
     return rows
+
+
+def specificity(matrix: pl.DataFrame) -> Picture:
+    """Draw lifts by arm and kind of principle, a panel each measure.
+
+    Cells that differ from nil after correction for all cells of their kind are framed and coloured, the darker the
+    further from nil; all others are grey, whatever their figure, and cells without a figure say so.
+
+    Args:
+        matrix: SPECIFICITY.
+    """
+    arms = sorted(matrix["arm"].unique())
+
+    def paint(figure: Any) -> None:
+        from matplotlib.patches import Rectangle
+
+        for axis, measure in zip(figure.subplots(2, 1, squeeze=False).flatten(), MEASURES, strict=True):
+            own = matrix.filter(measure=measure)
+            reach = max([abs(value) for value in own["lift"].drop_nulls()] or [0.0]) or 1.0
+            for row in own.iter_rows(named=True):
+                shade = _shade(row["lift"] if _significant(row) else None, reach)
+                x, y = KINDS.index(row["kind"]), arms.index(row["arm"])
+                axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="white"))
+                if _significant(row):
+                    axis.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6))
+                axis.text(x, y, _cell(row), ha="center", va="center", fontsize=8.5)
+            axis.set_xlim(-0.5, len(KINDS) - 0.5)
+            axis.set_ylim(len(arms) - 0.5, -0.5)
+            axis.set_xticks(range(len(KINDS)), ["own only", "shared", "others' only", "rejected statements"])
+            axis.set_yticks(range(len(arms)), [plain(arm, 20) for arm in arms])
+            axis.tick_params(length=0)
+            axis.spines[["left", "bottom"]].set_visible(False)
+            chance = f" (a judge {AT_CHANCE})" if own["judge_at_chance"].any() else ""
+            axis.set_title(MEASURES[measure] + chance, fontsize=9, color=MUTED)
+
+    significant = [row for row in matrix.iter_rows(named=True) if _significant(row)]
+    named = "; ".join(
+        f"{row['arm']}, {row['kind']} by {row['measure']}: {_SIGNED.format(row['lift'])}" for row in significant
+    )
+    alt = (
+        f"Lift against the untrained model in {matrix.height} cells, by arm, kind of principle and measure"
+        f"{f', the judge being {AT_CHANCE}' if matrix['judge_at_chance'].any() else ''}. "
+        + (f"Told from nil: {named}." if named else "No lift is told from nil.")
+    )
+    return Picture(draw(paint, 1.6 + 1.1 * max(1, len(arms))), alt)
+
+
+def _shade(lift: float | None, reach: float) -> tuple[float, float, float]:
+    """Blue above nil, orange below, pale near it; grey if it is not significant."""
+    if lift is None:
+        return 0.95, 0.95, 0.95
+    red, green, blue = (0.34, 0.62, 0.85) if lift > 0 else (0.95, 0.6, 0.35)
+    share = abs(lift) / reach
+    return 1 - share * (1 - red), 1 - share * (1 - green), 1 - share * (1 - blue)
+
+
+def _significant(row: dict[str, Any]) -> bool:
+    return row["adjusted_p"] is not None and row["adjusted_p"] <= LEVEL
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if row["lift"] is None:
+        return "fewer than\ntwo prompts"
+    ends = f"{row['low']:+.3f} to {row['high']:+.3f}" if row["low"] is not None else "no interval"
+    return f"{_SIGNED.format(row['lift'])}\n{ends}".replace("-", "\u2212")
+
+
+def sensitivity(decision_sensitivity: pl.DataFrame) -> Picture:
+    """Draw how many statements each alternative of a numeric decision would bring in and take out.
+
+    Args:
+        decision_sensitivity: DECISION_SENSITIVITY; the values on record are not drawn.
+    """
+    rows = _alternatives(decision_sensitivity)
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        reach = max([1, *[max(row["n_in"], row["n_out"]) for row in rows]])
+        for place, row in enumerate(rows):
+            axes.barh(place, row["n_in"], color=COLOURS[0], height=0.7)
+            axes.barh(place, -row["n_out"], color=COLOURS[1], height=0.7, hatch="//", edgecolor="white")
+            if row["n_lost"]:
+                axes.annotate(
+                    f"{row['n_lost']} principle{'' if row['n_lost'] == 1 else 's'} lost",
+                    (-row["n_out"] - reach * 0.03, place),
+                    ha="right",
+                    va="center",
+                    fontsize=8.5,
+                    color=INK,
+                )
+        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.set_yticks(
+            range(len(rows)), [plain(f"{row['decision']} = {row['alternative']}".replace("_", " ")) for row in rows]
+        )
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(-reach * 1.75, reach * 1.15)
+        ticks = [tick for tick in axes.get_xticks() if tick == int(tick) and -reach * 1.75 <= tick <= reach * 1.15]
+        axes.set_xticks(ticks, [f"{abs(int(tick))}" for tick in ticks])
+        axes.set_xlabel("← statements that would drop out      statements that would come in →")
+        axes.set_title("What would be different under another choice")
+
+    height = 1.2 + 0.27 * max(1, len(rows))
+    if not rows:
+        return Picture(draw(paint, height), "No alternative to any numeric decision was tried.")
+    largest = max(rows, key=lambda row: row["n_in"] + row["n_out"])
+    alt = (
+        f"Bars for {len(rows)} alternatives to the numeric decisions; the largest change comes from "
+        f"{largest['decision']} = {largest['alternative']}: {largest['n_in']} statements would come in and "
+        f"{largest['n_out']} drop out."
+    )
+    return Picture(draw(paint, height), alt)
+
+
+def _alternatives(decision_sensitivity: pl.DataFrame) -> list[dict[str, Any]]:
+    return (
+        decision_sensitivity.filter(~pl.col("chosen"))
+        .select(
+            "decision",
+            "alternative",
+            pl.col("entering").list.len().cast(pl.Int64).alias("n_in"),
+            pl.col("leaving").list.len().cast(pl.Int64).alias("n_out"),
+            pl.col("lost_principles").list.len().cast(pl.Int64).alias("n_lost"),
+        )
+        .to_dicts()
+    )
+
+
+def training_curves(history: pl.DataFrame) -> Picture:
+    """Draw each logged quantity over the steps of training, one panel each.
+
+    Args:
+        history: Columns step (integer), name (what was logged), value (float); any order.
+    """
+    names = sorted(history["name"].unique())
+    columns = min(2, max(1, len(names)))
+    rows = max(1, -(-len(names) // columns))
+
+    def paint(figure: Any) -> None:
+        panels = figure.subplots(rows, columns, squeeze=False).flatten()
+        for position, panel in enumerate(panels):
+            if position >= len(names):
+                panel.set_axis_off()
+                continue
+            points = history.filter(pl.col("name") == names[position]).sort("step")
+            panel.plot(points["step"], points["value"], color=COLOURS[0], linewidth=1.6, marker="o", markersize=3)
+            panel.set_title(plain(names[position], 40), fontsize=10)
+            panel.grid(axis="y")
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            if position >= len(names) - columns:
+                panel.set_xlabel("step")
+
+    parts = []
+    for name in names:
+        values = history.filter(pl.col("name") == name).sort("step")["value"].to_list()
+        parts.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+    alt = f"Curves over training: {'; '.join(parts) or 'nothing was logged'}."
+    return Picture(draw(paint, 0.5 + 2.0 * rows), alt)
+
+
+def calibration_curve(curve: pl.DataFrame) -> Picture:
+    """Draw how often the labels agree with the model against how sure it is, one line a source.
+
+    Args:
+        curve: `source`, `n`, `confidence`, `agreement`, `agreement_low`, `agreement_high`, one row a bin.
+    """
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=1, linestyle="--")
+        for place, source in enumerate(sorted(curve["source"].unique())):
+            own = curve.filter(pl.col("source") == source).sort("confidence")
+            axes.vlines(
+                own["confidence"], own["agreement_low"], own["agreement_high"], color=colour(place), linewidth=1.6
+            )
+            axes.plot(
+                own["confidence"],
+                own["agreement"],
+                color=colour(place),
+                marker=marker(place),
+                linewidth=1.2,
+                label=f"{plain(source, 40)} ({own['n'].sum()} pairs)",
+            )
+        axes.set_xlim(0.48, 1.02)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("probability the preference model gives to what it prefers")
+        axes.set_ylabel("the labels' probability of it")
+        axes.grid(axis="y")
+        axes.legend(loc="lower right")
+
+    parts = [
+        f"{source}: "
+        + ", ".join(
+            f"{agreement:.2f} at {confidence:.2f} ({n})"
+            for confidence, agreement, n in curve.filter(pl.col("source") == source)
+            .sort("confidence")
+            .select("confidence", "agreement", "n")
+            .iter_rows()
+        )
+        for source in sorted(curve["source"].unique())
+    ]
+    alt = f"Agreement of held-out labels by the model's confidence. {'; '.join(parts) or 'No labels'}."
+    return Picture(draw(paint, 3.4), alt)
+
+
+def arms_of(table: pl.DataFrame) -> list[str]:
+    """Return the arms of a table, the untrained model first."""
+    return sorted(table["arm"].unique(), key=lambda arm: (arm != BASE, arm))

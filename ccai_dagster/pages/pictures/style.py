@@ -125,7 +125,7 @@ def shown(text: str, longest: int = 60) -> str:
 
 
 def drawable(text: str) -> bool:
-    """Tell whether the font has every character of a text and draws them in their order.
+    """Return whether the font has every character of a text and draws them in their order.
 
     Scripts that run from right to left, or whose characters change with their neighbours, it does not.
     """

@@ -25,18 +25,6 @@ SIDES = {
 _VARIED = {"participants": ("participants\ndrawn anew", COLOURS[0], ""), "seed": ("other\nseeds", COLOURS[1], "//")}
 
 
-def with_sides(consensus_stability: pl.DataFrame) -> pl.DataFrame:
-    """Add the column `side`: whether a statement is above or below the cut, or whether that is open."""
-    share = pl.col("selection_probability")
-    return consensus_stability.with_columns(
-        side=pl.when(share <= OPEN[0])
-        .then(pl.lit("below"))
-        .when(share >= OPEN[1])
-        .then(pl.lit("above"))
-        .otherwise(pl.lit("open"))
-    )
-
-
 def gac_intervals(consensus_stability: pl.DataFrame, threshold: float | None) -> Picture:
     """Draw the score of every statement with its interval, from the highest to the lowest.
 
@@ -91,13 +79,13 @@ def gac_intervals(consensus_stability: pl.DataFrame, threshold: float | None) ->
     return Picture(draw(paint, 4.7), alt)
 
 
-def stability(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) -> Picture:
-    """Draw how many groups are found, how like those on record they are, and which statements hang on it.
+def _ranked(consensus_stability: pl.DataFrame) -> pl.DataFrame:
+    scored = with_sides(consensus_stability).filter(pl.col("gac").is_not_null())
+    return scored.sort(["gac", "statement_id"], descending=[True, False]).with_row_index("rank", offset=1)
 
-    Args:
-        group_stability: GROUP_STABILITY.
-        consensus_stability: CONSENSUS_STABILITY.
-    """
+
+def stability(group_stability: pl.DataFrame, consensus_stability: pl.DataFrame) -> Picture:
+    """Draw how many groups are found, how like those on record they are, and which statements depend on it."""
     shown = [name for name in _VARIED if (group_stability["varied"] == name).any()]
     ranked = _ranked(consensus_stability)
 
@@ -199,6 +187,13 @@ def _stability_in_words(group_stability: pl.DataFrame, ranked: pl.DataFrame) -> 
     return f"Stability of groups and selection: {'; '.join(parts)}."
 
 
-def _ranked(consensus_stability: pl.DataFrame) -> pl.DataFrame:
-    scored = with_sides(consensus_stability).filter(pl.col("gac").is_not_null())
-    return scored.sort(["gac", "statement_id"], descending=[True, False]).with_row_index("rank", offset=1)
+def with_sides(consensus_stability: pl.DataFrame) -> pl.DataFrame:
+    """Add the column `side`: whether a statement is above or below the cut, or whether that is open."""
+    share = pl.col("selection_probability")
+    return consensus_stability.with_columns(
+        side=pl.when(share <= OPEN[0])
+        .then(pl.lit("below"))
+        .when(share >= OPEN[1])
+        .then(pl.lit("above"))
+        .otherwise(pl.lit("open"))
+    )
