@@ -1,21 +1,13 @@
-"""People's ratings of pairs of responses: taken in with every check, read, and told from those that lapsed.
+"""People's ratings of pairs of responses: taken in with every check, read, and how far they agree with the judge.
 
-Belongs here: what raters answered. Doesn't belong here: what they were asked (`rating_sheets`), the files
-(`rating_files`), and what follows from ratings (`elo`, `rater_agreement`).
-
-Rows are only ever added. A rating is about two texts: when an arm's response changes, it lapses and stays.
-
-[rating_files] The files of a consultation's folder `ratings`, and CSV read and written without losing anything.
-
-Belongs here: places, columns, locks, and rows by the name of their column. Doesn't belong here: what a row means.
+Belongs here: the files of a consultation's folder `ratings`, what raters answered, and agreement on the same two
+responses. Doesn't belong here: what raters are shown (`rating_export`), which arm is preferred (`elo`), accuracy of the
+feedback model on comparisons from elsewhere (`feedback.calibration`).
 
     ratings/keys/pairs.csv   which arm wrote which response; raters must not see it
     ratings/RATER.csv        what one rater said; the name is a role or pseudonym
 
-[rater_agreement] How far the feedback model names the same response as people do, and people the same as each other.
-
-Belongs here: agreement on the same two responses. Doesn't belong here: which arm is preferred (`elo`), accuracy
-of the feedback model on comparisons from elsewhere (`feedback.judge_figures`).
+Rows are only ever added. A rating is about two texts: when an arm's response changes, it lapses and stays.
 """
 
 from __future__ import annotations
@@ -47,106 +39,16 @@ LOCK = ".lock"
 """One process at a time writes in the folder."""
 KEY_COLUMNS = ("pair_id", "quality", "prompt_id", "arm_1", "arm_2", "texts_digest")
 RATING_COLUMNS = ("pair_id", "rating")
-SHOWN = 10
-"""Problems shown at once; the rest is counted."""
-
-
-def rating_files(folder: Path) -> list[Path]:
-    """Return all files that ratings are read from."""
-    return sorted([*folder.glob("*.csv"), *folder.glob(KEY_FILE.as_posix())])
-
-
-def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
-    """Return the digest of texts as they were shown.
-
-    Line breaks, blanks and a quote mark in front, which rating tools and spreadsheets change, do not count.
-    """
-    return value_digest(
-        [" ".join(printable_lines(text).strip().lstrip("'").split()) for text in (prompt, response_1, response_2)]
-    )
-
-
-def read_key(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the key by pair, in the order of the file; empty if nothing was exported yet.
-
-    Raises:
-        ConsultationError: The file is damaged.
-    """
-    path = folder / KEY_FILE
-    if not path.exists():
-        return {}
-    rows = [{name: row[name] for name in KEY_COLUMNS} for _, row in csv_rows(path, KEY_COLUMNS)]
-    found = {row["pair_id"]: row for row in rows}
-    if len(found) < len(rows):
-        raise ConsultationError(f"{path}: a `pair_id` stands twice; restore the file from a copy.")
-    return found
-
-
-def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield row number (the header being row 1) and cells by column, empty lines left out.
-
-    Args:
-        path: A CSV file in UTF-8, with any columns.
-        needed: Columns it must have.
-
-    Raises:
-        ConsultationError: The file is missing, not readable, or lacks a column or a cell.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ConsultationError(f"{path}: not found.") from error
-    except UnicodeDecodeError as error:
-        raise ConsultationError(f"{path}: not UTF-8; save it as CSV in UTF-8.") from error
-    except OSError as error:
-        raise ConsultationError(f"{path}: cannot be read ({error.strerror}).") from error
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise ConsultationError(f"{path}: not readable as CSV ({error}); close the quotes.") from error
-    header = [cell.strip() for cell in lines[0]] if lines else []
-    if missing := [name for name in needed if header.count(name) != 1]:
-        raise ConsultationError(
-            f"{path}, row 1: the columns {', '.join(missing)} must stand there once each, separated by commas."
-        )
-    for number, cells in enumerate(lines[1:], start=2):
-        if not any(cells):
-            continue
-        if len(cells) != len(header):
-            raise ConsultationError(
-                f"{path}, row {number}: {len(cells)} cells instead of {len(header)}; put cells that contain commas "
-                "in double quotes."
-            )
-        yield number, dict(zip(header, cells, strict=True))
-
-
-def refuse(path: Path, problems: Sequence[str]) -> None:
-    """Raise a `ConsultationError` that tells what is wrong with a file, if anything is."""
-    if problems:
-        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
-        raise ConsultationError("\n".join(f"{path}, {each}." for each in [*problems[:SHOWN], *more]))
-
-
-def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
-    """Return a header and rows as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def replace(path: Path, content: str) -> None:
-    """Put new content in place of a file's, so that nobody reads half of it."""
-    try:
-        write_file(path, content)
-    except OSError as error:
-        raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error
-
-
 NEEDED = ("pair_id", "prompt", "response_1", "response_2", "rating")
 ANSWERS = ("1", "2", "tie")
 RATER = re.compile(r"[a-z][a-z0-9-]{0,31}")
+WITH_JUDGE, AMONG_PEOPLE = "feedback model and people", "people"
+_CELLS = ("aa", "ab", "ba", "bb")
+"""Which arm the first answer prefers, and which the second: the cells of the confusion table."""
+_SHOWN = 10
+"""Problems shown at once; the rest is counted."""
+Pair = tuple[str, tuple[str, ...], str | None, str | None, float]
+"""Prompt, raters, first answer, second answer (`a`, `b` or None), weight."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +68,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
 
     Args:
         folder: `ratings` of the consultation.
-        file: A sheet as `export_sheet` wrote it, with `rating` filled in.
+        file: As `export_pairs` wrote it, with `rating` filled in.
         rater: Role or pseudonym.
 
     Raises:
@@ -234,24 +136,116 @@ def read_ratings(folder: Path) -> pl.DataFrame:
     return RATINGS.build(rows).sort(RATINGS.key)
 
 
-def standing_ratings(ratings: pl.DataFrame, comparisons: pl.DataFrame) -> pl.DataFrame:
+def current_ratings(ratings: pl.DataFrame, comparisons: pl.DataFrame) -> pl.DataFrame:
     """Return the ratings of responses as they are now; all others have lapsed.
 
     Args:
-        ratings: RATINGS.
         comparisons: COMPARISONS of the last run.
     """
     texts = {
         row["pair_id"]: {row["arm_a"]: row["response_a"], row["arm_b"]: row["response_b"], "": row["prompt"]}
         for row in comparisons.to_dicts()
     }
-    stands = [
+    current = [
         row["pair_id"] in texts
         and texts_digest(*(texts[row["pair_id"]].get(arm, "") for arm in ("", row["arm_1"], row["arm_2"])))
         == row["texts_digest"]
         for row in ratings.to_dicts()
     ]
-    return ratings.filter(pl.Series(stands, dtype=pl.Boolean))
+    return ratings.filter(pl.Series(current, dtype=pl.Boolean))
+
+
+def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
+    """Return the digest of texts as they were shown.
+
+    Line breaks, blanks and a quote mark in front, which rating tools and spreadsheets change, do not count.
+    """
+    return value_digest(
+        [" ".join(printable_lines(text).strip().lstrip("'").split()) for text in (prompt, response_1, response_2)]
+    )
+
+
+def rating_files(folder: Path) -> list[Path]:
+    """Return all files that ratings are read from."""
+    return sorted([*folder.glob("*.csv"), *folder.glob(KEY_FILE.as_posix())])
+
+
+def read_key(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the key by pair, in the order of the file; empty if nothing was exported yet.
+
+    Raises:
+        ConsultationError: The file is damaged.
+    """
+    path = folder / KEY_FILE
+    if not path.exists():
+        return {}
+    rows = [{name: row[name] for name in KEY_COLUMNS} for _, row in csv_rows(path, KEY_COLUMNS)]
+    found = {row["pair_id"]: row for row in rows}
+    if len(found) < len(rows):
+        raise ConsultationError(f"{path}: a `pair_id` stands twice; restore the file from a copy.")
+    return found
+
+
+def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield row number (the header being row 1) and cells by column, empty lines left out.
+
+    Args:
+        path: A CSV file in UTF-8, with any columns.
+        needed: Columns it must have.
+
+    Raises:
+        ConsultationError: The file is missing, not readable, or lacks a column or a cell.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConsultationError(f"{path}: not found.") from error
+    except UnicodeDecodeError as error:
+        raise ConsultationError(f"{path}: not UTF-8; save it as CSV in UTF-8.") from error
+    except OSError as error:
+        raise ConsultationError(f"{path}: cannot be read ({error.strerror}).") from error
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ConsultationError(f"{path}: not readable as CSV ({error}); close the quotes.") from error
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    if missing := [name for name in needed if header.count(name) != 1]:
+        raise ConsultationError(
+            f"{path}, row 1: the columns {', '.join(missing)} must stand there once each, separated by commas."
+        )
+    for number, cells in enumerate(lines[1:], start=2):
+        if not any(cells):
+            continue
+        if len(cells) != len(header):
+            raise ConsultationError(
+                f"{path}, row {number}: {len(cells)} cells instead of {len(header)}; put cells that contain commas "
+                "in double quotes."
+            )
+        yield number, dict(zip(header, cells, strict=True))
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a header and rows as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def refuse(path: Path, problems: Sequence[str]) -> None:
+    """Raise a `ConsultationError` that tells what is wrong with a file, if anything is."""
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
+        raise ConsultationError("\n".join(f"{path}, {each}." for each in [*problems[:_SHOWN], *more]))
+
+
+def replace(path: Path, content: str) -> None:
+    """Put new content in place of a file's, so that nobody reads half of it."""
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def _problem(row: Mapping[str, str], pair_id: str, answer: str, key: Mapping[str, Mapping[str, str]]) -> str | None:
@@ -287,11 +281,6 @@ def _ratings_of(path: Path, key: Mapping[str, Mapping[str, str]]) -> dict[str, s
     return found
 
 
-WITH_JUDGE, AMONG_PEOPLE = "feedback model and people", "people"
-_CELLS = ("aa", "ab", "ba", "bb")
-"""Which arm the first answer prefers, and which the second: the cells of the confusion table."""
-
-
 def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps: int, seed: int) -> pl.DataFrame:
     """Compare answers on the same two responses, for each quality and each two arms.
 
@@ -304,10 +293,7 @@ def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps
     or where all agree, resamples are too much alike.
 
     Args:
-        comparisons: COMPARISONS.
         ratings: RATINGS, all of pairs in `comparisons`.
-        bootstraps: Resamples.
-        seed: Of the resampling.
 
     Returns:
         RATER_AGREEMENT, sorted by its key; a row for each two answers there are, none without ratings.
@@ -325,10 +311,6 @@ def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps
                 figures = _figures(pairs, bootstraps, own_seed)
                 rows.append({**named, "between": between, **figures, "judge_at_chance": marked})
     return RATER_AGREEMENT.build(rows).sort(RATER_AGREEMENT.key)
-
-
-Pair = tuple[str, tuple[str, ...], str | None, str | None, float]
-"""Prompt, raters, first answer, second answer (`a`, `b` or None), weight."""
 
 
 def _answers(comparisons: pl.DataFrame, ratings: pl.DataFrame) -> pl.DataFrame:

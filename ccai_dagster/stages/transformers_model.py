@@ -52,7 +52,6 @@ class TransformersModel:
         Args:
             folder: Weights as safetensors, with a tokenizer that has a chat template.
             dtype: `bfloat16` or `float32`; computed in what is fast here (see `computing_format`).
-            batch_size: Conversations a batch.
             context_tokens: Longest prompt plus response; None takes what the model can read.
 
         Raises:
@@ -356,7 +355,6 @@ class TunedFeedbackModel:
         """Load a tuned feedback model.
 
         Args:
-            folder: Its folder.
             batch_size: Responses a batch; those of similar length go together.
             max_tokens: Prompt plus response, as it was tuned with; longer ones are shortened alike.
         """

@@ -35,7 +35,6 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     Args:
         successes: Between 0 and `n`; may be fractional where ties count one half, which makes the interval
             a little wider than needed.
-        n: Observations.
     """
     if n == 0:
         return 0.0, 1.0
@@ -60,7 +59,6 @@ def mean_interval(
         values: Item values within `limits`, shape (items,).
         clusters: Name of each item's cluster, shape (items,).
         limits: Smallest and largest value possible.
-        bootstraps: Resamples.
         seed: Of the resampling; the order of the rows does not matter.
 
     Raises:

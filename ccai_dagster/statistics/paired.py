@@ -90,8 +90,6 @@ def score_intervals(scores: Sequence[Ratio], limits: Interval, *, bootstraps: in
     Args:
         scores: Scores over the same clusters in the same order.
         limits: Smallest and largest value possible.
-        bootstraps: Resamples.
-        seed: Of the resampling.
     """
     if not scores:
         return []
@@ -118,7 +116,6 @@ def compare_scores(pairs: Sequence[tuple[Ratio, Ratio]], limits: Interval, *, se
     Args:
         pairs: Scores over the same clusters in the same order; both of a pair over the same items.
         limits: Smallest and largest value of a score.
-        seed: Of the draws.
 
     Returns:
         None where one of the scores has no value.

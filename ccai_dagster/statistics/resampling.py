@@ -34,7 +34,6 @@ def resampled_totals(
         values: Shape (rows, columns).
         prompts: Of each row.
         raters: Of each row: one, or two where a row is about both.
-        bootstraps: How many sums.
         seed: Of the draws; the order of the rows does not matter beyond rounding.
         redrawn: Which of the two are drawn anew; the other stays as it is.
 
