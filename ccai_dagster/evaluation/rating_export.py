@@ -15,7 +15,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import written_alone
 from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.evaluation.elo import QUESTIONS
-from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace, texts_digest
+from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, texts_digest, write_csv
 
 EXPORT_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
 
@@ -108,7 +108,7 @@ def export_pairs(folder: Path, pairs: BlindedPairs, output: Path) -> None:
                     "written. Export with these arms from another copy of the consultation."
                 )
         (folder / KEY_FILE).parent.mkdir(exist_ok=True)
-        replace(folder / KEY_FILE, csv_text(KEY_COLUMNS, [tuple(row.values()) for row in known.values()]))
+        write_csv(folder / KEY_FILE, KEY_COLUMNS, [tuple(row.values()) for row in known.values()])
         try:
             # With a mark at the beginning, by which spreadsheets know that it is UTF-8.
             with output.open("x", encoding="utf-8-sig", newline="") as handle:

@@ -111,7 +111,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
             raise ConsultationError(f"{file}: no row has a rating; write 1, 2 or tie in the column `rating`.")
         new = {pair_id: answer for pair_id, (_, answer) in rated.items() if pair_id not in known}
         if new:
-            replace(path, csv_text(RATING_COLUMNS, [*known.items(), *sorted(new.items())]))
+            write_csv(path, RATING_COLUMNS, [*known.items(), *sorted(new.items())])
     return Imported(len(new), len(rated) - len(new), unrated)
 
 
@@ -240,10 +240,10 @@ def refuse(path: Path, problems: Sequence[str]) -> None:
         raise ConsultationError("\n".join(f"{path}, {each}." for each in [*problems[:_SHOWN], *more]))
 
 
-def replace(path: Path, content: str) -> None:
-    """Put new content in place of a file's, so that nobody reads half of it."""
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """Put rows in place of a file's, so that nobody reads half of it."""
     try:
-        write_file(path, content)
+        write_file(path, csv_text(columns, rows))
     except OSError as error:
         raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error
 
