@@ -97,8 +97,8 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
                 unrated += 1
             elif pair_id in rated:
                 earlier, said = rated[pair_id]
-                told = "the same" if said == answer else f"{said} in the one and {answer} in the other"
-                problems.append(f"rows {earlier} and {number}: pair {pair_id} is rated twice, {told}; keep one row")
+                how = "the same" if said == answer else f"{said} in the one and {answer} in the other"
+                problems.append(f"rows {earlier} and {number}: pair {pair_id} is rated twice, {how}; keep one row")
             elif known.get(pair_id, answer) != answer:
                 problems.append(
                     f"row {number}: {rater} rated pair {pair_id} {known[pair_id]} before ({path.name}) and {answer} "

@@ -10,7 +10,7 @@ the shared principles. Three measurements answer it:
 - negative controls: statements people were allowed to vote on that did not become part of any constitution. No model
   was trained on them, so their lift should be nil.
 
-Conflicts are told apart from these: where somebody wrote a contrast pair that sets one principle of a constitution
+Conflicts are another matter: where somebody wrote a contrast pair that sets one principle of a constitution
 against another, one response keeps the first and breaks the second, and the other response the reverse. Nothing is
 guessed from texts or from correlations, and no judge is asked: what counts is which of the two the model finds
 likelier.
