@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Have people compare the responses of two arms, without knowing whose they are."
 )
 WORTH_SEEING = 30
-"""Difference in Elo whose price in comparisons is told; 30 is odds of 54 to 46."""
+"""Difference in Elo for which the comparisons needed are printed; 30 is odds of 54 to 46."""
 
 
 @app.command("export")
@@ -29,9 +29,9 @@ def export_pairs(
 ) -> None:
     """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
     from ccai_dagster.cli.open_consultation import open_consultation
-    from ccai_dagster.evaluation.rating_export import blinded_pairs, export_pairs
+    from ccai_dagster.evaluation.rating_export import blinded_pairs, write_pairs
     from ccai_dagster.evaluation.ratings import KEY_FILE
-    from ccai_dagster.statistics import bradley_terry as power
+    from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
 
     opened = open_consultation(consultation)
     chosen, comparisons = opened.consultation, opened.table("comparisons")
@@ -39,15 +39,15 @@ def export_pairs(
         raise ConsultationError("No responses were compared yet; `ccai run` first.")
     one, _, other = arms.partition(",")
     pairs = blinded_pairs(comparisons, (one.strip(), other.strip()), quality, n, chosen.file.seed)
-    export_pairs(chosen.ratings, pairs, output)
+    write_pairs(chosen.ratings, pairs, output)
     typer.echo(f"{len(pairs.rows)} pairs of responses written to {output}. Fill in `rating`: 1, 2 or tie.")
     typer.echo(f"Who wrote which stands in {chosen.ratings / KEY_FILE}; raters must not see it.")
     if pairs.n_identical:
         typer.echo(
             f"{pairs.n_identical} of the {pairs.n_pairs} pairs there are have identical responses and need no rater."
         )
-    smallest = power.smallest_difference(power.elo_error(len(pairs.rows)))
-    needed = power.comparisons_needed(WORTH_SEEING)
+    smallest = smallest_difference(elo_error(len(pairs.rows)))
+    needed = comparisons_needed(WORTH_SEEING)
     typer.echo(
         f"With {len(pairs.rows)} comparisons a difference under {smallest:.0f} Elo cannot be seen, with ties even "
         f"less; to find one of {WORTH_SEEING} Elo four times in five takes {needed:,} comparisons."

@@ -81,7 +81,7 @@ def blinded_pairs(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
     return BlindedPairs(exported, key, own.height, own.height - differing.height)
 
 
-def export_pairs(folder: Path, pairs: BlindedPairs, output: Path) -> None:
+def write_pairs(folder: Path, pairs: BlindedPairs, output: Path) -> None:
     """Write pairs for raters, and keep its key in the consultation.
 
     Args:

@@ -68,7 +68,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
 
     Args:
         folder: `ratings` of the consultation.
-        file: As `export_pairs` wrote it, with `rating` filled in.
+        file: As `write_pairs` wrote it, with `rating` filled in.
         rater: Role or pseudonym.
 
     Raises:
