@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARIES = {"dagster", "lm_eval", "peft", "transformers", "trl"}
 BOUNDED = {
-    *("accelerate", "dagster", "dagster-pipes", "dagster-webserver", "lm-eval", "mlflow"),
-    *("pandera", "peft", "polars", "prov", "transformers", "trl"),
+    *("accelerate", "dagster", "dagster-pipes", "dagster-webserver", "lm-eval", "mlflow", "prov"),
+    *("pandera", "peft", "polars", "transformers", "trl"),
 }
 
 
