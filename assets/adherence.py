@@ -19,7 +19,7 @@ from ccai_dagster.evaluation import labelled_examples
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
 from ccai_dagster.evaluation.corrected_adherence import adherence_scores as corrected_scores
 from ccai_dagster.evaluation.corrected_adherence import group_adherence as weighted_by_group
-from ccai_dagster.evaluation.labelled_examples import REJECTED, Known
+from ccai_dagster.evaluation.labelled_examples import REJECTED, KnownPrinciples
 from ccai_dagster.evaluation.specificity import conflicts as told_conflicts
 from ccai_dagster.evaluation.specificity import control_statements as drawn_statements
 from ccai_dagster.evaluation.specificity import controls_at_nil
@@ -53,14 +53,14 @@ def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
             for principle_id, text in tables[f"{arm}__constitution"].select("principle_id", "text").iter_rows()
         }
 
-    def known(tables: dict[str, pl.DataFrame]) -> Known:
+    def known(tables: dict[str, pl.DataFrame]) -> KnownPrinciples:
         statements, selected = tables["statements"], tables["selected_statements"]
         rows = worded_statements(
             decisions.read(consultation, "wording"), decisions.read(consultation, "merge"), statements
         )
         derived = [name for name, arm in consultation.arms.items() if arm.constitution == "ledgers"]
         below = selected.filter(pl.col("fate") == "below the cut").select("statement_id", "text")
-        return Known(
+        return KnownPrinciples(
             texts(tables) | {(REJECTED, str(each)): text for each, text in below.iter_rows()},
             {(arm, row.wording.principle_id) for arm in derived for row in rows if row.wording.text is not None}
             | {(REJECTED, str(each)) for each in tables["raw_statements"]["statement_id"]},

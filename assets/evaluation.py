@@ -34,7 +34,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.elo import TEMPLATE_VERSION, elo_tables
 from ccai_dagster.evaluation.findings import elo_findings, findings, regressions
 from ccai_dagster.evaluation.opinions import representativeness_table
-from ccai_dagster.evaluation.ratings import rater_agreement, read_ratings, standing_ratings
+from ccai_dagster.evaluation.ratings import current_ratings, rater_agreement, read_ratings
 from ccai_dagster.evaluation.responses import qualitative_prompts as prompts_to_read
 from ccai_dagster.evaluation.scores import judge_outcomes, own_scores, people_outcomes, score_table
 from ccai_dagster.evaluation.sets.formats import read_evaluation_set
@@ -303,7 +303,7 @@ def _responses(consultation: Consultation) -> list[dg.AssetsDefinition | dg.Sour
     )
     def elo(context: dg.AssetExecutionContext, comparisons: pl.DataFrame) -> Mapping[str, Table]:
         rated = _observed_ratings(context, consultation)
-        standing = standing_ratings(rated, comparisons)
+        standing = current_ratings(rated, comparisons)
         sources = [judge_outcomes(comparisons), people_outcomes(standing)]
         scores, differences = elo_tables(sources, settings.bootstraps, seed)
         agreement = rater_agreement(comparisons, standing, settings.bootstraps, seed)

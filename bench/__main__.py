@@ -1,6 +1,6 @@
 """Runs all benchmarks."""
 
-from bench import auditing, definitions, deliberation, evaluation, feedback, graph, sensitivity, statistics, training
+from bench import auditing, definitions, deliberation, evaluation, feedback, graph, scores, sensitivity, training
 
-for benchmark in (definitions, deliberation, feedback, evaluation, graph, auditing, sensitivity, statistics, training):
+for benchmark in (definitions, deliberation, feedback, evaluation, graph, auditing, sensitivity, scores, training):
     benchmark.main()

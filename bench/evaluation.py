@@ -41,7 +41,7 @@ from ccai_dagster.training.model_folder import prepare_base_model
 SUBJECTS = ("anatomy", "high_school_geography", "philosophy", "sociology")
 MMLU_ITEMS, FEW_SHOT_ITEMS, BBQ_ITEMS, BATCH, ROUNDS = 64, 16, 12, 16, 2
 BBQ_FILE = "official/Age.jsonl.gz"
-DATA = Path(os.environ.get("CCAI_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "eval"
+DATA = Path(os.environ.get("CCAI_TEST_DATA", "")) / "eval"
 
 
 @dataclass(frozen=True)

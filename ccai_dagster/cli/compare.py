@@ -29,7 +29,7 @@ def export_pairs(
 ) -> None:
     """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
     from ccai_dagster.cli.open_consultation import open_consultation
-    from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
+    from ccai_dagster.evaluation.rating_export import blinded_pairs, write_pairs
     from ccai_dagster.evaluation.ratings import KEY_FILE
     from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
 
@@ -38,18 +38,18 @@ def export_pairs(
     if comparisons is None:
         raise ConsultationError("No responses were compared yet; `ccai run` first.")
     one, _, other = arms.partition(",")
-    sheet = blinded_sheet(comparisons, (one.strip(), other.strip()), quality, n, chosen.file.seed)
-    export_sheet(chosen.ratings, sheet, output)
-    typer.echo(f"{len(sheet.rows)} pairs of responses written to {output}. Fill in `rating`: 1, 2 or tie.")
+    pairs = blinded_pairs(comparisons, (one.strip(), other.strip()), quality, n, chosen.file.seed)
+    write_pairs(chosen.ratings, pairs, output)
+    typer.echo(f"{len(pairs.rows)} pairs of responses written to {output}. Fill in `rating`: 1, 2 or tie.")
     typer.echo(f"Who wrote which stands in {chosen.ratings / KEY_FILE}; raters must not see it.")
-    if sheet.n_identical:
+    if pairs.n_identical:
         typer.echo(
-            f"{sheet.n_identical} of the {sheet.n_pairs} pairs there are have identical responses and need no rater."
+            f"{pairs.n_identical} of the {pairs.n_pairs} pairs there are have identical responses and need no rater."
         )
-    smallest = smallest_difference(elo_error(len(sheet.rows)))
+    smallest = smallest_difference(elo_error(len(pairs.rows)))
     needed = comparisons_needed(WORTH_SEEING)
     typer.echo(
-        f"With {len(sheet.rows)} comparisons a difference under {smallest:.0f} Elo cannot be seen, with ties even "
+        f"With {len(pairs.rows)} comparisons a difference under {smallest:.0f} Elo cannot be seen, with ties even "
         f"less; to find one of {WORTH_SEEING} Elo four times in five takes {needed:,} comparisons."
     )
 

@@ -2,7 +2,8 @@
 
 Every model answers the same held-out prompts, and each response is judged under the same principles, of its
 own constitution and of the others; so a difference between models is a difference in what they wrote. How far
-the judge can be trusted is measured elsewhere (`feedback.calibration`) and carried along by `scores`.
+the judge can be trusted is measured in `feedback.calibration` and carried along by `scores`; what people's labels
+correct of it, in `corrected_adherence`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
 
 TEMPLATE_VERSION = "1"
-"""Raised when the question below changes its words."""
+"""Raised when `adherence_question` changes its words."""
 ANSWER_BEGINNING = "The answer is ("
 _CHUNK = 128
 
@@ -63,12 +64,8 @@ def write_responses(
     alike.
 
     Args:
-        model: The model of `arm`.
-        prompts: PROMPTS.
-        arm: `base` or an arm.
         settings: How many prompts, how long responses.
         seed: The consultation's seed; draws the prompts.
-        progress: Told how many responses are finished.
 
     Returns:
         `arm`, `prompt_id`, `prompt`, `response`, sorted by `prompt_id`.
@@ -165,13 +162,10 @@ def measure_adherence(
 
     Args:
         responses: As `write_responses` returns them, of one model or several.
-        judge: The feedback model.
-        prompts: PROMPTS.
         constitutions: CONSTITUTION tables by arm.
         settings: How many prompts and principles.
         judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
         seed: The consultation's seed; draws prompts and principles.
-        progress: Told how many judgements are made.
 
     Returns:
         ADHERENCE, sorted by its key.
@@ -194,10 +188,8 @@ def judge_responses(
 
     Args:
         responses: As `write_responses` returns them, of one model or several.
-        judge: The feedback model.
         drawn: Columns `prompt_id`, `constitution_arm`, `principle_id`, `text`.
         judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
-        progress: Told how many judgements are made.
 
     Returns:
         ADHERENCE, sorted by its key.
@@ -233,10 +225,7 @@ def judge_examples(
     """Ask the feedback model about labelled examples, in the same words as about responses.
 
     Args:
-        judge: The feedback model.
-        examples: ADHERENCE_EXAMPLES.
         judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
-        progress: Told how many judgements are made.
 
     Returns:
         JUDGED_EXAMPLES, sorted by `example_id`.
@@ -256,14 +245,12 @@ def satisfaction(
 
     Each question is asked twice, with yes as (A) and as (B); the probability is the mean of the two shares
     yes has of both letters, so that a liking for one letter cancels out. Where the letters together have
-    next to no probability (`feedback.judgements.ANSWER_MASS_FLOOR`) the judge is about to say something else,
+    next to no probability (`feedback.judge.ANSWER_MASS_FLOOR`) the judge is about to say something else,
     and the probability is null. It is null too for an empty response, which is not shown to the judge:
     saying nothing neither keeps nor breaks a rule.
 
     Args:
-        judge: The feedback model.
         asked: Prompt, response and principle of each question.
-        progress: Told how many judgements are made.
 
     Returns:
         A probability in [0, 1] or None for each, in order.

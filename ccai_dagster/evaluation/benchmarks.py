@@ -1,16 +1,8 @@
 """Runs the benchmarks of a consultation on one model, through the lm-evaluation-harness.
 
-Returns item rows; means and intervals are made in `scores`. Nothing here reaches a network, unless the
-consultation names a dataset of the Hugging Face hub.
-
-[tasks] Evaluation sets as tasks of the lm-evaluation-harness, defined inline and served from memory.
-
-Nothing is downloaded or cached: the harness gets its documents from a function. Prompts and scores are the
-items' own (`items`); running them belongs to `benchmarks`.
-
-[harness_model] The project's language models as the lm-evaluation-harness wants them.
-
-Which items are run, and what their answers mean, belongs to `benchmarks` and `items`.
+Evaluation sets become tasks of the harness that are defined inline and served from memory, the project's language
+models become what the harness asks. Prompts and scores are the items' own (`sets`); means and intervals are made in
+`scores`. Nothing here reaches a network, unless the consultation names a dataset of the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -38,6 +30,92 @@ from ccai_dagster.feedback.language_model import Conversation, LanguageModel
 
 VERSION = 2
 """Raised whenever a prompt or a score changes meaning: figures are only compared within one version."""
+UNLISTED = -1000.0
+"""Log-probability of a letter that a server does not list among its likeliest tokens: finite, as items want it."""
+LOGGED_CONFIG = ("output_type", "generation_kwargs", "target_delimiter", "num_fewshot", "metadata")
+"""Of the harness's task definition; its functions are this package's, whose version is logged elsewhere."""
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """What one model did on all benchmarks.
+
+    Attributes:
+        items: A BENCHMARK_ITEMS table for each benchmark.
+        provenance: Versions, task definitions and digests, as JSON-able values.
+        samples: For each benchmark what the harness asked and got, prompt by prompt, as JSON-able values.
+    """
+
+    items: dict[str, pl.DataFrame]
+    provenance: dict[str, Any]
+    samples: dict[str, list[dict[str, Any]]]
+
+
+def run_benchmarks(
+    model: LanguageModel,
+    benchmarks: Mapping[str, EvaluationSet],
+    settings: EvaluationSettings,
+    seed: int,
+    progress: Progress = silent,
+) -> BenchmarkRun:
+    """Run every benchmark on a model.
+
+    All sets are read and checked before the model is asked. The same seed draws the same items for every
+    model. Letters are compared and responses decoded greedily, so nothing else is random.
+
+    Args:
+        model: In this process or on a server.
+        benchmarks: Evaluation sets by name; each says how many items are drawn.
+        settings: How long responses are.
+        seed: Of the draw of items.
+
+    Raises:
+        ConsultationError: A set is malformed, an item does not fit into the model's context, the tokenizer
+            cannot tell the letters apart, or the model's probabilities are not finite.
+    """
+    sets = {
+        name: sample_items(read_evaluation_set(set_), set_.limit, seed) for name, set_ in sorted(benchmarks.items())
+    }
+    if not sets:
+        return BenchmarkRun({}, {}, {})
+    with _quiet_environment():
+        harness = harness_model(model, progress)
+        texts = {
+            name: _prompt_texts(harness, benchmarks[name].place, items, settings.new_tokens)
+            for name, items in sets.items()
+        }
+        results = _evaluate(harness, sets, texts, settings.new_tokens)
+    samples = {name: results["samples"][name] for name in sets}
+    tables = {name: _item_rows(name, items, samples[name]) for name, items in sets.items()}
+    provenance = {
+        "lm_eval": version("lm_eval"),
+        "transformers": version("transformers"),
+        "torch": version("torch"),
+        "task_version": VERSION,
+        "seed": seed,
+        "settings": settings.model_dump(mode="json"),
+        **model.provenance,
+        "benchmarks": {
+            name: {
+                "format": set_.format,
+                "source": set_.model_dump(mode="json", exclude={"path"}),
+                "asked": asdict(asking_of(set_)),
+                "content_digest": set_.content_digest(),
+                "items_digest": value_digest([item.model_dump(mode="json") for item in sets[name]]),
+                "task_hash": task_hash(samples[name]),
+                "n_items": len(sets[name]),
+                "version": results["versions"][name],
+                "config": {key: results["configs"][name].get(key) for key in LOGGED_CONFIG},
+                "results": {
+                    key: value for key, value in results["results"][name].items() if isinstance(value, int | float)
+                },
+            }
+            for name, set_ in sorted(benchmarks.items())
+        },
+    }
+    kept = {name: [_kept_sample(each) for each in samples[name]] for name in sets}
+    return BenchmarkRun(tables, provenance, kept)
 
 
 def task_definition(
@@ -49,7 +127,6 @@ def task_definition(
     in one token, so it needs one forward pass an item. Responses are decoded greedily up to the end of the turn.
 
     Args:
-        name: Name of the benchmark.
         items: Items of one format, in the order to run them.
         texts: What the model reads, by item and number of the prompt.
         new_tokens: Longest response, in tokens, where the format has no length of its own.
@@ -112,9 +189,10 @@ def response_tokens(kind: type[Item], new_tokens: int) -> int:
     return min(new_tokens, kind.tokens_read or new_tokens)
 
 
-UNLISTED = -1000.0
-"""Log-probability of a letter that a server does not list among its likeliest tokens: finite, as items want it."""
-Key = TypeVar("Key", bound=Hashable)
+def task_hash(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Return one hash of the documents, prompts and targets of a task, as the harness's own tracker makes it."""
+    parts = ("doc_hash", "prompt_hash", "target_hash")
+    return text_digest("".join(str(sample[part]) for sample in samples for part in parts))
 
 
 def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
@@ -124,11 +202,10 @@ def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
 
     Args:
         model: Is asked once about each prompt.
-        progress: Told how many of the prompts are finished.
     """
     from lm_eval.api.model import LM
 
-    class HarnessModel(LM):
+    class HarnessModel(LM):  # type: ignore[misc] # the harness has no types
         """`LM` without tokenizer, chat template and device, which are the language model's business."""
 
         def __init__(self) -> None:
@@ -204,152 +281,12 @@ def _grouped(pairs: Iterable[tuple[Key, str]]) -> dict[Key, list[str]]:
     return {key: list(texts) for key, texts in groups.items()}
 
 
-LOGGED_CONFIG = ("output_type", "generation_kwargs", "target_delimiter", "num_fewshot", "metadata")
-"""Of the harness's task definition; its functions are this package's, whose version is logged elsewhere."""
-
-
-@dataclass(frozen=True)
-class BenchmarkRun:
-    """What one model did on all benchmarks.
-
-    Attributes:
-        items: A BENCHMARK_ITEMS table for each benchmark.
-        provenance: Versions, task definitions and digests, as JSON-able values.
-        samples: For each benchmark what the harness asked and got, prompt by prompt, as JSON-able values.
-    """
-
-    items: dict[str, pl.DataFrame]
-    provenance: dict[str, Any]
-    samples: dict[str, list[dict[str, Any]]]
-
-
-def run_benchmarks(
-    model: LanguageModel,
-    benchmarks: Mapping[str, EvaluationSet],
-    settings: EvaluationSettings,
-    seed: int,
-    progress: Progress = silent,
-) -> BenchmarkRun:
-    """Run every benchmark on a model.
-
-    All sets are read and checked before the model is asked. The same seed draws the same items for every
-    model. Letters are compared and responses decoded greedily, so nothing else is random.
-
-    Args:
-        model: In this process or on a server.
-        benchmarks: Evaluation sets by name; each says how many items are drawn.
-        settings: How long responses are.
-        seed: Of the draw of items.
-        progress: Told how many prompts are finished.
-
-    Raises:
-        ConsultationError: A set is malformed, an item does not fit into the model's context, the tokenizer
-            cannot tell the letters apart, or the model's probabilities are not finite.
-    """
-    sets = {
-        name: sample_items(read_evaluation_set(set_), set_.limit, seed) for name, set_ in sorted(benchmarks.items())
-    }
-    if not sets:
-        return BenchmarkRun({}, {}, {})
-    with _quiet_environment():
-        harness = harness_model(model, progress)
-        texts = {
-            name: _prompt_texts(harness, benchmarks[name].place, items, settings.new_tokens)
-            for name, items in sets.items()
-        }
-        results = _evaluate(harness, sets, texts, settings.new_tokens)
-    samples = {name: results["samples"][name] for name in sets}
-    tables = {name: _item_rows(name, items, samples[name]) for name, items in sets.items()}
-    provenance = {
-        "lm_eval": version("lm_eval"),
-        "transformers": version("transformers"),
-        "torch": version("torch"),
-        "task_version": VERSION,
-        "seed": seed,
-        "settings": settings.model_dump(mode="json"),
-        **model.provenance,
-        "benchmarks": {
-            name: {
-                "format": set_.format,
-                "source": set_.model_dump(mode="json", exclude={"path"}),
-                "asked": asdict(asking_of(set_)),
-                "content_digest": set_.content_digest(),
-                "items_digest": value_digest([item.model_dump(mode="json") for item in sets[name]]),
-                "task_hash": task_hash(samples[name]),
-                "n_items": len(sets[name]),
-                "version": results["versions"][name],
-                "config": {key: results["configs"][name].get(key) for key in LOGGED_CONFIG},
-                "results": {
-                    key: value for key, value in results["results"][name].items() if isinstance(value, int | float)
-                },
-            }
-            for name, set_ in sorted(benchmarks.items())
-        },
-    }
-    kept = {name: [_kept_sample(each) for each in samples[name]] for name in sets}
-    return BenchmarkRun(tables, provenance, kept)
-
-
-def task_hash(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Return one hash of the documents, prompts and targets of a task, as the harness's own tracker makes it."""
-    parts = ("doc_hash", "prompt_hash", "target_hash")
-    return text_digest("".join(str(sample[part]) for sample in samples for part in parts))
-
-
-def _kept_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """A sample as it is kept: the prompt once, though the harness repeats it for every letter."""
-    requests = sample["arguments"]
-    return {
-        "id": sample["doc"]["id"],
-        "prompt_number": sample["doc"]["prompt"],
-        "prompt": requests[0][0],
-        "asked": [request[1] for request in requests],
-        "target": sample["target"],
-        "responses": sample["resps"],
-        "scores": {metric: sample[metric] for metric in sample["metrics"]},
-        **{name: sample[name] for name in ("doc_hash", "prompt_hash", "target_hash")},
-    }
-
-
-@contextmanager
-def _quiet_environment() -> Iterator[None]:
-    """Keep the harness and its libraries offline and silent, their caches in a folder that goes away.
-
-    The variables are read at import, so they only help if nothing imported the libraries before; without them
-    the harness would put request caches beside its own code and `datasets` its in the home folder.
-    """
-    with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
-        wanted = {
-            "LM_HARNESS_CACHE_PATH": folder,
-            "HF_DATASETS_CACHE": folder,
-            "HF_HUB_OFFLINE": "1",
-            "HF_DATASETS_OFFLINE": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "TQDM_DISABLE": "1",
-        }
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
-        logger = logging.getLogger("lm_eval")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-
-
 def _prompt_texts(harness: Any, place: str, items: Sequence[Item], longest: int) -> dict[tuple[str, int], str]:
     """Return what the model reads, by item and number of the prompt; what it cannot answer is named.
 
     Args:
-        harness: See `harness_model`.
-        place: Of the items.
+        harness: As `harness_model` returns it.
+        place: Of the items, for errors.
         items: Of one benchmark.
         longest: Response, in tokens.
     """
@@ -414,3 +351,51 @@ def _item_rows(name: str, items: Sequence[Item], samples: Sequence[Mapping[str, 
                 }
             )
     return BENCHMARK_ITEMS.build(rows).sort("metric", "item_id")
+
+
+def _kept_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample as it is kept: the prompt once, though the harness repeats it for every letter."""
+    requests = sample["arguments"]
+    return {
+        "id": sample["doc"]["id"],
+        "prompt_number": sample["doc"]["prompt"],
+        "prompt": requests[0][0],
+        "asked": [request[1] for request in requests],
+        "target": sample["target"],
+        "responses": sample["resps"],
+        "scores": {metric: sample[metric] for metric in sample["metrics"]},
+        **{name: sample[name] for name in ("doc_hash", "prompt_hash", "target_hash")},
+    }
+
+
+@contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """Keep the harness and its libraries offline and silent, their caches in a folder that goes away.
+
+    The variables are read at import, so they only help if nothing imported the libraries before; without them
+    the harness would put request caches beside its own code and `datasets` its in the home folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
+        wanted = {
+            "LM_HARNESS_CACHE_PATH": folder,
+            "HF_DATASETS_CACHE": folder,
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "TQDM_DISABLE": "1",
+        }
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        logger = logging.getLogger("lm_eval")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

@@ -29,6 +29,136 @@ The responses judged must be to as many prompts: the spread of fewer cannot be t
 """
 
 
+def adherence_scores(
+    adherence: Mapping[str, pl.DataFrame],
+    examples: pl.DataFrame,
+    prompts: pl.DataFrame,
+    constitutions: Mapping[str, pl.DataFrame],
+    bootstraps: int,
+    seed: int,
+) -> pl.DataFrame:
+    """Estimate the adherence of every model to every principle, where it is relevant.
+
+    Only responses to prompts tagged as relevant to a principle are judged; a principle without one is listed as not
+    measurable. Corrected by the principle's own labelled examples if there are enough (see `FEWEST_LABELS`), else by
+    all examples of all principles with a weight of 1: the judge's mean error is then taken to be the same on every
+    principle. Examples of one model's responses correct those of all models, its mean error being taken to be the same
+    there too. Without enough examples or prompts the judge's figure stands, marked by `labels`.
+
+    The lift is the paired difference to `base` in the judge's own figures, by the same prompts and principles: an error
+    of the judge that is the same for all models cancels out, and one that knows nothing finds none.
+
+    Args:
+        adherence: ADHERENCE for each arm and `base`.
+        examples: JUDGED_EXAMPLES, may be empty.
+        constitutions: CONSTITUTION tables by arm.
+        bootstraps: Resamples of intervals without labels.
+
+    Returns:
+        ADHERENCE_SCORES, sorted by its key: every principle of every constitution for every model, and all together.
+    """
+    texts = dict(prompts.select("text", "prompt_id").iter_rows())
+    # A prompt of the database is the same cluster whether a model or a labelled example responds to it.
+    labelled = examples.drop_nulls("probability").with_columns(
+        pl.col("prompt").replace_strict(texts, default=pl.col("prompt")).alias("cluster")
+    )
+    relevant = prompts.filter(pl.col("purpose") == "held_out").explode("relevant_principles")
+    base = adherence[BASE].select("constitution_arm", "principle_id", "prompt_id", before="probability")
+    rows: list[dict[str, Any]] = []
+    for arm, table in adherence.items():
+        paired = table.join(base, on=["constitution_arm", "principle_id", "prompt_id"], how="left")
+        for name, constitution in constitutions.items():
+            of = pl.col("constitution_arm") == name
+            tagged = relevant.filter(pl.col("relevant_principles").str.starts_with(f"{name}/"))
+            for principle_id in [*constitution["principle_id"], ALL_PRINCIPLES]:
+                this = of if principle_id == ALL_PRINCIPLES else of & (pl.col("principle_id") == principle_id)
+                own_tags = (
+                    tagged
+                    if principle_id == ALL_PRINCIPLES
+                    else tagged.filter(pl.col("relevant_principles") == f"{name}/{principle_id}")
+                )
+                rows.append(
+                    {
+                        "arm": arm,
+                        "constitution_arm": name,
+                        "principle_id": principle_id,
+                        "n_relevant": own_tags["prompt_id"].n_unique(),
+                        "judge_at_chance": bool(table["judge_at_chance"].any()),
+                        **_figures(
+                            paired.filter(this),
+                            labelled.filter(this),
+                            labelled,
+                            bootstraps,
+                            derived_seed(seed, "adherence score", arm, name, principle_id),
+                        ),
+                        **_lift(
+                            paired.filter(this) if arm != BASE else paired.clear(),
+                            bootstraps,
+                            derived_seed(seed, "adherence lift", arm, name, principle_id),
+                        ),
+                    }
+                )
+    frame = ADHERENCE_SCORES.build([row | {"status": _status(row)} for row in rows])
+    return frame.sort(ADHERENCE_SCORES.key)
+
+
+def group_adherence(
+    adherence: Mapping[str, pl.DataFrame], constitutions: Mapping[str, pl.DataFrame], gac_scores: pl.DataFrame
+) -> pl.DataFrame:
+    """Weight principles by each opinion group's support, and find the group whose principles are followed worst.
+
+    A group's support for a principle is the mean share of it that agrees with the principle's statements. The judge's
+    probabilities are averaged with these weights; intervals are over prompts. Principles without statements have no
+    weight, so constitutions nobody voted on are not in the table.
+
+    Args:
+        adherence: ADHERENCE for each arm and `base`.
+        constitutions: CONSTITUTION tables by arm.
+
+    Returns:
+        GROUP_ADHERENCE, sorted by its key; empty where nothing was answered on at least two prompts.
+    """
+    support = (
+        pl.concat(
+            [
+                table.select(pl.lit(name).alias("constitution_arm"), "principle_id", "statement_ids")
+                for name, table in constitutions.items()
+            ]
+        )
+        .explode("statement_ids")
+        .join(gac_scores, left_on="statement_ids", right_on="statement_id")
+        .select("constitution_arm", "principle_id", group_id="group_ids", support="group_agreement")
+        .explode("group_id", "support")
+        .drop_nulls()
+        .group_by("constitution_arm", "principle_id", "group_id")
+        .agg(pl.col("support").mean())
+    )
+    rows: list[dict[str, Any]] = []
+    for arm, table in adherence.items():
+        judged = table.drop_nulls("probability").join(support, on=["constitution_arm", "principle_id"])
+        for (name, group), own in judged.group_by("constitution_arm", "group_id"):
+            weights = own["support"].to_numpy()
+            if weights.sum() <= 0:
+                continue
+            value, interval = clustered_mean(own["probability"].to_numpy(), own["prompt_id"].to_numpy(), weights)
+            if interval is not None:
+                rows.append(
+                    {
+                        "arm": arm,
+                        "constitution_arm": name,
+                        "group_id": group,
+                        "worst": False,
+                        "n": own.height,
+                        "value": min(1.0, max(0.0, value)),
+                        "low": max(0.0, interval[0]),
+                        "high": min(1.0, interval[1]),
+                        "judge_at_chance": bool(own["judge_at_chance"].any()),
+                    }
+                )
+    lowest = pl.col("value") == pl.col("value").min().over("constitution_arm", "arm")
+    return GROUP_ADHERENCE.build(rows).with_columns(worst=lowest).sort(GROUP_ADHERENCE.key)
+
+
 @dataclass(frozen=True)
 class Corrected:
     """A corrected mean: its value and 95 % interval in [0, 1], and the weight of the judge's answers in it."""
@@ -82,81 +212,6 @@ def corrected_mean(
         raise ValueError("what was found on one prompt tells nothing about others")
     low, high = (float(np.clip(each, 0, 1)) for each in interval)
     return Corrected(float(np.clip(value, 0, 1)), (low, high), weight)
-
-
-def adherence_scores(
-    adherence: Mapping[str, pl.DataFrame],
-    examples: pl.DataFrame,
-    prompts: pl.DataFrame,
-    constitutions: Mapping[str, pl.DataFrame],
-    bootstraps: int,
-    seed: int,
-) -> pl.DataFrame:
-    """Estimate the adherence of every model to every principle, where it is relevant.
-
-    Only responses to prompts tagged as relevant to a principle are judged; a principle without one is listed as not
-    measurable. Corrected by the principle's own labelled examples if there are enough (see `FEWEST_LABELS`), else by
-    all examples of all principles with a weight of 1: the judge's mean error is then taken to be the same on every
-    principle. Examples of one model's responses correct those of all models, its mean error being taken to be the same
-    there too. Without enough examples or prompts the judge's figure stands, marked by `labels`.
-
-    The lift is the paired difference to `base` in the judge's own figures, by the same prompts and principles: an error
-    of the judge that is the same for all models cancels out, and one that knows nothing finds none.
-
-    Args:
-        adherence: ADHERENCE for each arm and `base`.
-        examples: JUDGED_EXAMPLES, may be empty.
-        prompts: PROMPTS.
-        constitutions: CONSTITUTION tables by arm.
-        bootstraps: Resamples of intervals without labels.
-        seed: Of the resampling.
-
-    Returns:
-        ADHERENCE_SCORES, sorted by its key: every principle of every constitution for every model, and all together.
-    """
-    texts = dict(prompts.select("text", "prompt_id").iter_rows())
-    # A prompt of the database is the same cluster whether a model or a labelled example responds to it.
-    labelled = examples.drop_nulls("probability").with_columns(
-        pl.col("prompt").replace_strict(texts, default=pl.col("prompt")).alias("cluster")
-    )
-    relevant = prompts.filter(pl.col("purpose") == "held_out").explode("relevant_principles")
-    base = adherence[BASE].select("constitution_arm", "principle_id", "prompt_id", before="probability")
-    rows: list[dict[str, Any]] = []
-    for arm, table in adherence.items():
-        paired = table.join(base, on=["constitution_arm", "principle_id", "prompt_id"], how="left")
-        for name, constitution in constitutions.items():
-            of = pl.col("constitution_arm") == name
-            tagged = relevant.filter(pl.col("relevant_principles").str.starts_with(f"{name}/"))
-            for principle_id in [*constitution["principle_id"], ALL_PRINCIPLES]:
-                this = of if principle_id == ALL_PRINCIPLES else of & (pl.col("principle_id") == principle_id)
-                own_tags = (
-                    tagged
-                    if principle_id == ALL_PRINCIPLES
-                    else tagged.filter(pl.col("relevant_principles") == f"{name}/{principle_id}")
-                )
-                rows.append(
-                    {
-                        "arm": arm,
-                        "constitution_arm": name,
-                        "principle_id": principle_id,
-                        "n_relevant": own_tags["prompt_id"].n_unique(),
-                        "judge_at_chance": bool(table["judge_at_chance"].any()),
-                        **_figures(
-                            paired.filter(this),
-                            labelled.filter(this),
-                            labelled,
-                            bootstraps,
-                            derived_seed(seed, "adherence score", arm, name, principle_id),
-                        ),
-                        **_lift(
-                            paired.filter(this) if arm != BASE else paired.clear(),
-                            bootstraps,
-                            derived_seed(seed, "adherence lift", arm, name, principle_id),
-                        ),
-                    }
-                )
-    frame = ADHERENCE_SCORES.build([row | {"status": _status(row)} for row in rows])
-    return frame.sort(ADHERENCE_SCORES.key)
 
 
 def _status(row: Mapping[str, Any]) -> str:
@@ -223,61 +278,3 @@ def _lift(paired: pl.DataFrame, bootstraps: int, seed: int) -> dict[str, float |
     clusters = both["prompt_id"].to_numpy()
     low, high = mean_interval(lifts, clusters, (-1.0, 1.0), bootstraps=bootstraps, seed=seed)
     return {"lift": float(lifts.mean()), "lift_low": low, "lift_high": high}
-
-
-def group_adherence(
-    adherence: Mapping[str, pl.DataFrame], constitutions: Mapping[str, pl.DataFrame], gac_scores: pl.DataFrame
-) -> pl.DataFrame:
-    """Weight principles by each opinion group's support, and find the group whose principles are followed worst.
-
-    A group's support for a principle is the mean share of it that agrees with the principle's statements. The judge's
-    probabilities are averaged with these weights; intervals are over prompts. Principles without statements have no
-    weight, so constitutions nobody voted on are not in the table.
-
-    Args:
-        adherence: ADHERENCE for each arm and `base`.
-        constitutions: CONSTITUTION tables by arm.
-        gac_scores: GAC_SCORES.
-
-    Returns:
-        GROUP_ADHERENCE, sorted by its key; empty where nothing was answered on at least two prompts.
-    """
-    support = (
-        pl.concat(
-            [
-                table.select(pl.lit(name).alias("constitution_arm"), "principle_id", "statement_ids")
-                for name, table in constitutions.items()
-            ]
-        )
-        .explode("statement_ids")
-        .join(gac_scores, left_on="statement_ids", right_on="statement_id")
-        .select("constitution_arm", "principle_id", group_id="group_ids", support="group_agreement")
-        .explode("group_id", "support")
-        .drop_nulls()
-        .group_by("constitution_arm", "principle_id", "group_id")
-        .agg(pl.col("support").mean())
-    )
-    rows: list[dict[str, Any]] = []
-    for arm, table in adherence.items():
-        judged = table.drop_nulls("probability").join(support, on=["constitution_arm", "principle_id"])
-        for (name, group), own in judged.group_by("constitution_arm", "group_id"):
-            weights = own["support"].to_numpy()
-            if weights.sum() <= 0:
-                continue
-            value, interval = clustered_mean(own["probability"].to_numpy(), own["prompt_id"].to_numpy(), weights)
-            if interval is not None:
-                rows.append(
-                    {
-                        "arm": arm,
-                        "constitution_arm": name,
-                        "group_id": group,
-                        "worst": False,
-                        "n": own.height,
-                        "value": min(1.0, max(0.0, value)),
-                        "low": max(0.0, interval[0]),
-                        "high": min(1.0, interval[1]),
-                        "judge_at_chance": bool(own["judge_at_chance"].any()),
-                    }
-                )
-    lowest = pl.col("value") == pl.col("value").min().over("constitution_arm", "arm")
-    return GROUP_ADHERENCE.build(rows).with_columns(worst=lowest).sort(GROUP_ADHERENCE.key)

@@ -1,11 +1,6 @@
-"""Says in sentences what a table of scores shows: what differs, what does not, what cannot be told, what got worse.
+"""Says in sentences what scores and comparisons of arms show: what differs, what does not, what cannot be told.
 
-Figures come from `scores`; nothing is computed here but the words. Sentences about Elo stand in `elo_findings`.
-
-[elo_findings]
-Says in sentences what comparisons of arms show, what they cannot show, and whether the judge is like people.
-
-Figures come from `elo` and `rater_agreement`; nothing is computed here but the words.
+Figures come from `scores`, `elo` and `ratings`; nothing is computed here but the words.
 """
 
 from __future__ import annotations
@@ -29,6 +24,8 @@ from ccai_dagster.evaluation.scores import (
 from ccai_dagster.feedback.calibration import AT_CHANCE, BY_JUDGE_AT_CHANCE, SCORES_AT_CHANCE
 from ccai_dagster.statistics.paired import LEVEL
 
+Row = Mapping[str, Any]
+"""A row of the table at hand, by column."""
 SMALL_SHARE = 0.05
 """A difference is called small if its whole interval lies within this share of the metric's range."""
 MANY_UNANSWERED = 0.1
@@ -40,9 +37,6 @@ def findings(scores: pl.DataFrame) -> list[str]:
 
     A difference is told from none if its p value, corrected for the number of comparisons, is at most 5 %.
     Differences whose own interval leaves out zero, but that do not survive the correction, are counted.
-
-    Args:
-        scores: EVAL_SCORES.
 
     Returns:
         Sentences, in the order to read them. Names of benchmarks and arms are as in the consultation (escape
@@ -103,23 +97,46 @@ def regressions(scores: pl.DataFrame) -> list[Finding]:
     ]
 
 
-def _within(row: Mapping[str, Any], share: float) -> bool:
+def elo_findings(differences: pl.DataFrame, agreement: pl.DataFrame) -> list[str]:
+    """Sum up comparisons of arms for a reader without statistics.
+
+    Args:
+        differences: ELO_DIFFERENCES.
+        agreement: RATER_AGREEMENT.
+
+    Returns:
+        Sentences, in the order to read them. Names of arms are as in the consultation (escape them where they are
+        shown).
+    """
+    sentences: list[str] = []
+    ordered = differences.sort("quality", "source", "arm", "other_arm")
+    for _, own in ordered.group_by(["quality", "source"], maintain_order=True):
+        sentences += _compared(own.to_dicts())
+    people = ordered.filter(pl.col("source") != FEEDBACK_MODEL)
+    if people.height and people["n_raters"].max() == 1:
+        sentences.append("Only one person rated: the intervals hold for this person, not for others.")
+    for row in agreement.sort("quality", "arm_a", "arm_b", "between").to_dicts():
+        sentences.append(_agreement(row))
+    return sentences
+
+
+def _within(row: Row, share: float) -> bool:
     low, high = metric_limits(row["metric"])
-    return max(abs(row["difference_low"]), abs(row["difference_high"])) <= share * (high - low)
+    return bool(max(abs(row["difference_low"]), abs(row["difference_high"])) <= share * (high - low))
 
 
-def _measure(row: Mapping[str, Any]) -> str:
+def _measure(row: Row) -> str:
     name = str(row["metric"]).replace("_", " ")
     if row["benchmark"] == ADHERENCE_SCORES:
         return f"adherence to the constitution `{row['category']}`"
     return f"{name} on `{row['benchmark']}`"
 
 
-def _counted(rows: Sequence[Mapping[str, Any]]) -> str:
+def _counted(rows: Sequence[Row]) -> str:
     return "1 comparison" if len(rows) == 1 else f"{len(rows)} comparisons"
 
 
-def _measures(rows: Sequence[Mapping[str, Any]]) -> str:
+def _measures(rows: Sequence[Row]) -> str:
     """Name each measure once, with how many pairs of arms it was compared for if more than one."""
     pairs: dict[str, int] = {}
     for row in rows:
@@ -127,11 +144,11 @@ def _measures(rows: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(name if n == 1 else f"{name} ({n} pairs)" for name, n in pairs.items())
 
 
-def _width(row: Mapping[str, Any]) -> float:
+def _width(row: Row) -> float:
     return float(row["difference_high"] - row["difference_low"])
 
 
-def _reach(row: Mapping[str, Any]) -> str:
+def _reach(row: Row) -> str:
     return f"between {_points(row['difference_low'])} and {_points(row['difference_high'])} points"
 
 
@@ -140,7 +157,7 @@ def _points(value: float) -> str:
     return f"{rounded:+.1f}".replace("-", "\u2212") if rounded else "0"
 
 
-def _detectable(rows: Sequence[Mapping[str, Any]]) -> str:
+def _detectable(rows: Sequence[Row]) -> str:
     """Say how large a difference would have had to be, in the measures for which that can be told."""
     sizes = sorted(row["smallest_detectable"] for row in rows if row["smallest_detectable"] is not None)
     if not sizes:
@@ -150,7 +167,7 @@ def _detectable(rows: Sequence[Mapping[str, Any]]) -> str:
     return f" To be found with a probability of 80 %, a difference would have had to be {span}."
 
 
-def _difference(row: Mapping[str, Any]) -> str:
+def _difference(row: Row) -> str:
     direction = "higher" if row["difference"] > 0 else "lower"
     chance = BY_JUDGE_AT_CHANCE if row["judge_at_chance"] else ""
     measure = _measure(row)
@@ -175,43 +192,17 @@ def _unanswered(table: pl.DataFrame) -> list[str]:
     ]
 
 
-Row = Mapping[str, Any]
-
-
-def elo_findings(differences: pl.DataFrame, agreement: pl.DataFrame) -> list[str]:
-    """Sum up comparisons of arms for a reader without statistics.
-
-    Args:
-        differences: ELO_DIFFERENCES.
-        agreement: RATER_AGREEMENT.
-
-    Returns:
-        Sentences, in the order to read them. Names of arms are as in the consultation (escape them where they are
-        shown).
-    """
-    sentences: list[str] = []
-    ordered = differences.sort("quality", "source", "arm", "other_arm")
-    for _, own in ordered.group_by(["quality", "source"], maintain_order=True):
-        sentences += _compared(own.to_dicts())
-    people = ordered.filter(pl.col("source") != FEEDBACK_MODEL)
-    if people.height and people["n_raters"].max() == 1:
-        sentences.append("Only one person rated: the intervals hold for this person, not for others.")
-    for row in agreement.sort("quality", "arm_a", "arm_b", "between").to_dicts():
-        sentences.append(_agreement(row))
-    return sentences
-
-
 def _compared(rows: Sequence[Row]) -> list[str]:
     """Say for one quality and source who is preferred, who cannot be told apart, and what could be seen."""
     quality, machine = rows[0]["quality"], rows[0]["source"] == FEEDBACK_MODEL
     judge = _judge(rows[0])
     silent = [row for row in rows if row["n"] == 0 and row["n_unanswered"] > 0]
-    told = [row for row in rows if row["difference_low"] > 0 or row["difference_high"] < 0]
-    unclear = [row for row in rows if row not in told and row not in silent]
+    clear = [row for row in rows if row["difference_low"] > 0 or row["difference_high"] < 0]
+    unclear = [row for row in rows if row not in clear and row not in silent]
     sentences = []
     if silent:
         sentences.append(f"T{judge[1:]} answered no comparison of {_pairs(silent)} for {quality}.")
-    for row in (each if each["difference"] > 0 else _turned(each) for each in told):
+    for row in (each if each["difference"] > 0 else _reversed(each) for each in clear):
         prefer = f"{judge} prefers" if machine else "people prefer"
         finite = " It never lost, so only the lower end says something." if row["separated"] else ""
         sentences.append(
@@ -250,8 +241,8 @@ def _figures(row: Row) -> str:
     return text.replace("-", "\u2212") + raters
 
 
-def _turned(row: Row) -> Row:
-    """Return the same difference, told the other way round."""
+def _reversed(row: Row) -> Row:
+    """Return the same difference, seen from the other arm."""
     return {
         **row,
         "arm": row["other_arm"],

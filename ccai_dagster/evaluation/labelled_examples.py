@@ -1,8 +1,7 @@
 """Reads what people prepared for adherence: labelled responses and contrast pairs.
 
 A contrast pair is a response that keeps a principle and one that breaks it. Both are optional files of a
-consultation, one JSON object a line. What is made of them belongs to `corrected_adherence` and
-`contrast_margins`.
+consultation, one JSON object a line. What is made of them belongs to `corrected_adherence` and `specificity`.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _AnyLine = TypeVar("_AnyLine", _Example, _Pair)
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPrinciples:
     """What lines may name.
 
     Attributes:
@@ -64,7 +63,7 @@ class Known:
     absent: Collection[tuple[str, str]]
 
 
-def read_examples(path: Path, known: Known) -> tuple[pl.DataFrame, list[str]]:
+def read_examples(path: Path, known: KnownPrinciples) -> tuple[pl.DataFrame, list[str]]:
     """Read labelled responses: `id`, `principle` (`arm/id`), `prompt`, `response`, `satisfied`.
 
     Returns:
@@ -98,7 +97,7 @@ def read_examples(path: Path, known: Known) -> tuple[pl.DataFrame, list[str]]:
     return ADHERENCE_EXAMPLES.build(rows).sort("example_id"), sorted(left_out)
 
 
-def read_contrast_pairs(path: Path, known: Known) -> tuple[pl.DataFrame, list[str]]:
+def read_contrast_pairs(path: Path, known: KnownPrinciples) -> tuple[pl.DataFrame, list[str]]:
     """Read contrast pairs: `id`, `principle` (`arm/id` or `statement:id`), `prompt`, `keeps`, `breaks`.
 
     A pair with `against`, another principle of the same constitution, is a conflict: the response that keeps the first
@@ -140,9 +139,6 @@ def pairs_of_examples(examples: pl.DataFrame) -> pl.DataFrame:
 
     Empty responses make no pair: a model's probability of saying nothing is another matter.
 
-    Args:
-        examples: ADHERENCE_EXAMPLES.
-
     Returns:
         CONTRAST_PAIRS, sorted by `pair_id`; empty if no prompt has both labels.
     """
@@ -180,7 +176,9 @@ def _pair(
     }
 
 
-def _named(path: Path, names: list[tuple[int, str]], known: Known, *, statements: bool) -> list[tuple[str, str]]:
+def _named(
+    path: Path, names: list[tuple[int, str]], known: KnownPrinciples, *, statements: bool
+) -> list[tuple[str, str]]:
     found = []
     for number, name in names:
         is_statement = name.startswith(STATEMENT)
@@ -211,8 +209,8 @@ def _lines(path: Path, kind: type[_AnyLine]) -> list[tuple[int, _AnyLine]]:
             line = kind.model_validate_json(text)
         except ValidationError as error:
             fields = ", ".join(name for name, field in kind.model_fields.items() if field.is_required())
-            told = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in error.errors())
-            raise ConsultationError(f"{path}, line {number}: {told}. A line is one object with {fields}.") from error
+            faults = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in error.errors())
+            raise ConsultationError(f"{path}, line {number}: {faults}. A line is one object with {fields}.") from error
         if line.id in places:
             raise ConsultationError(
                 f"{path}, line {number}: id {line.id!r} is already that of line {places[line.id]}. Give every "

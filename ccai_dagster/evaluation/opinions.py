@@ -8,7 +8,7 @@ Representativeness is one minus the mean distance over questions.
 The scale is compressed: a model that prefers no option scores above 0.8 with most groups. So three figures
 stand beside each value. `uniform` is that model. `ceiling` is what a model that knew the group's opinions exactly
 would be expected to score against a sample of people as small as the one asked. `nearest_group` is the other
-group that represents this one best. What a model is asked belongs to `benchmark_sets.opinion_qa`.
+group that represents this one best. What a model is asked belongs to `sets.opinion_qa`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CARRIED = (
 
 
 @dataclass(frozen=True)
-class Yardsticks:
+class References:
     """What the value of a group is compared with, over the same questions.
 
     Attributes:
@@ -71,7 +71,7 @@ def representativeness_table(
     """Return how well every arm represents every group, beside what can be expected.
 
     Values, their intervals and tests are those of the scores, which resample questions and pair arms by question. What
-    is added are the yardsticks, over exactly the questions that the value rests on.
+    is added are the references, over exactly the questions that the value rests on.
 
     Args:
         scores: EVAL_SCORES with the sets of opinions among its benchmarks.
@@ -79,7 +79,6 @@ def representativeness_table(
         questions: All questions of each set, by its name.
         baseline: The arm others are compared with; it is compared with `base` itself.
         bootstraps: Resamples of the interval of the distance to the uniform model.
-        seed: Of the resampling.
 
     Returns:
         OPINION_REPRESENTATIVENESS, sorted by its key; a group for which an arm has no value has no row.
@@ -88,7 +87,7 @@ def representativeness_table(
         ConsultationError: An arm was asked questions that the set no longer has.
     """
     rows = []
-    beside: dict[tuple[str, str, tuple[str, ...]], Yardsticks] = {}
+    references: dict[tuple[str, str, tuple[str, ...]], References] = {}
     for benchmark, set_ in sorted(questions.items()):
         by_id = {item.id: item for item in set_ if isinstance(item, OpinionItem)}
         groups = {name: item.groups() for name, item in by_id.items()}
@@ -106,9 +105,9 @@ def representativeness_table(
             attribute, group = groups[ids[0]][category]
             # Arms are asked the same questions, so what they are compared with is the same.
             known = (benchmark, category, tuple(ids))
-            if known not in beside:
-                beside[known] = _yardsticks(used, attribute, group)
-            above = answered["value"].to_numpy() - beside[known].uniform
+            if known not in references:
+                references[known] = _references(used, attribute, group)
+            above = answered["value"].to_numpy() - references[known].uniform
             low, high = mean_interval(
                 above,
                 answered["cluster"].to_numpy(),
@@ -124,13 +123,13 @@ def representativeness_table(
                     "arm": arm,
                     "n": len(used),
                     **{name: row[name] for name in CARRIED},
-                    "uniform": float(beside[known].uniform.mean()),
+                    "uniform": float(references[known].uniform.mean()),
                     "above_uniform": float(above.mean()),
                     "above_uniform_low": low,
                     "above_uniform_high": high,
-                    "ceiling": beside[known].ceiling,
-                    "nearest_group": beside[known].nearest_group,
-                    "nearest_value": beside[known].nearest_value,
+                    "ceiling": references[known].ceiling,
+                    "nearest_group": references[known].nearest_group,
+                    "nearest_value": references[known].nearest_value,
                 }
             )
     return OPINION_REPRESENTATIVENESS.build(rows).sort(OPINION_REPRESENTATIVENESS.key)
@@ -156,9 +155,9 @@ def _shares(item: OpinionItem, attribute: str, group: str) -> Distribution:
     return shares
 
 
-def _yardsticks(items: Sequence[OpinionItem], attribute: str, group: str) -> Yardsticks:
+def _references(items: Sequence[OpinionItem], attribute: str, group: str) -> References:
     uniform = np.array([_uniform(item, attribute, group) for item in items])
-    return Yardsticks(uniform, _ceiling(items, attribute, group), *_nearest(items, attribute, group))
+    return References(uniform, _ceiling(items, attribute, group), *_nearest(items, attribute, group))
 
 
 def _uniform(item: OpinionItem, attribute: str, group: str) -> float:

@@ -1,21 +1,13 @@
-"""People's ratings of pairs of responses: taken in with every check, read, and told from those that lapsed.
+"""People's ratings of pairs of responses: taken in with every check, read, and how far they agree with the judge.
 
-Belongs here: what raters answered. Doesn't belong here: what they were asked (`rating_sheets`), the files
-(`rating_files`), and what follows from ratings (`elo`, `rater_agreement`).
-
-Rows are only ever added. A rating is about two texts: when an arm's response changes, it lapses and stays.
-
-[rating_files] The files of a consultation's folder `ratings`, and CSV read and written without losing anything.
-
-Belongs here: places, columns, locks, and rows by the name of their column. Doesn't belong here: what a row means.
+Belongs here: the files of a consultation's folder `ratings`, what raters answered, and agreement on the same two
+responses. Doesn't belong here: what raters are shown (`rating_export`), which arm is preferred (`elo`), accuracy of the
+feedback model on comparisons from elsewhere (`feedback.calibration`).
 
     ratings/keys/pairs.csv   which arm wrote which response; raters must not see it
     ratings/RATER.csv        what one rater said; the name is a role or pseudonym
 
-[rater_agreement] How far the feedback model names the same response as people do, and people the same as each other.
-
-Belongs here: agreement on the same two responses. Doesn't belong here: which arm is preferred (`elo`), accuracy
-of the feedback model on comparisons from elsewhere (`feedback.judge_figures`).
+Rows are only ever added. A rating is about two texts: when an arm's response changes, it lapses and stays.
 """
 
 from __future__ import annotations
@@ -47,13 +39,120 @@ LOCK = ".lock"
 """One process at a time writes in the folder."""
 KEY_COLUMNS = ("pair_id", "quality", "prompt_id", "arm_1", "arm_2", "texts_digest")
 RATING_COLUMNS = ("pair_id", "rating")
-SHOWN = 10
+NEEDED = ("pair_id", "prompt", "response_1", "response_2", "rating")
+ANSWERS = ("1", "2", "tie")
+RATER = re.compile(r"[a-z][a-z0-9-]{0,31}")
+WITH_JUDGE, AMONG_PEOPLE = "feedback model and people", "people"
+_CELLS = ("aa", "ab", "ba", "bb")
+"""Which arm the first answer prefers, and which the second: the cells of the confusion table."""
+_SHOWN = 10
 """Problems shown at once; the rest is counted."""
+Pair = tuple[str, tuple[str, ...], str | None, str | None, float]
+"""Prompt, raters, first answer, second answer (`a`, `b` or None), weight."""
 
 
-def rating_files(folder: Path) -> list[Path]:
-    """Return all files that ratings are read from."""
-    return sorted([*folder.glob("*.csv"), *folder.glob(KEY_FILE.as_posix())])
+@dataclass(frozen=True)
+class Imported:
+    """What an import found: ratings added, on record already, and pairs that are not rated yet."""
+
+    added: int
+    known: int
+    unrated: int
+
+
+def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
+    """Take one rater's ratings into the consultation, all of them or none.
+
+    Rows without a rating are not rated yet; columns that a rating tool added are left aside. What is on record
+    already is not added again.
+
+    Args:
+        folder: `ratings` of the consultation.
+        file: As `write_pairs` wrote it, with `rating` filled in.
+        rater: Role or pseudonym.
+
+    Raises:
+        ConsultationError: Rater or file are not usable, or a row has an unknown pair, an unknown rating, texts
+            that are not those exported, or a pair that the file or the rater rates twice or in two ways. Nothing
+            was changed.
+    """
+    if not RATER.fullmatch(rater):
+        raise ConsultationError(
+            f"--rater {printable(rater)}: give a role or pseudonym of lower-case letters, digits and -, such as "
+            "rater-1, and never a name or an address."
+        )
+    if not folder.is_dir():
+        raise ConsultationError(f"{folder}: nothing was exported for rating yet; `ccai compare export` does it.")
+    with written_alone(folder, folder / LOCK):
+        key, path = read_key(folder), folder / f"{rater}.csv"
+        known = _ratings_of(path, key)
+        rated: dict[str, tuple[int, str]] = {}
+        problems: list[str] = []
+        unrated = 0
+        for number, row in csv_rows(file, NEEDED):
+            answer, pair_id = row["rating"].strip().lower(), row["pair_id"].strip()
+            if problem := _problem(row, pair_id, answer, key):
+                problems.append(f"row {number}: {problem}")
+            elif not answer:
+                unrated += 1
+            elif pair_id in rated:
+                earlier, said = rated[pair_id]
+                how = "the same" if said == answer else f"{said} in the one and {answer} in the other"
+                problems.append(f"rows {earlier} and {number}: pair {pair_id} is rated twice, {how}; keep one row")
+            elif known.get(pair_id, answer) != answer:
+                problems.append(
+                    f"row {number}: {rater} rated pair {pair_id} {known[pair_id]} before ({path.name}) and {answer} "
+                    "now; an earlier rating is never overwritten. Correct one of the two"
+                )
+            else:
+                rated[pair_id] = (number, answer)
+        refuse(file, problems)
+        if not rated:
+            raise ConsultationError(f"{file}: no row has a rating; write 1, 2 or tie in the column `rating`.")
+        new = {pair_id: answer for pair_id, (_, answer) in rated.items() if pair_id not in known}
+        if new:
+            write_csv(path, RATING_COLUMNS, [*known.items(), *sorted(new.items())])
+    return Imported(len(new), len(rated) - len(new), unrated)
+
+
+def read_ratings(folder: Path) -> pl.DataFrame:
+    """Read everything that people rated.
+
+    Args:
+        folder: `ratings` of the consultation; it need not exist.
+
+    Returns:
+        RATINGS, sorted by its key; without rows if nobody rated anything.
+
+    Raises:
+        ConsultationError: A file was damaged or edited: names file and row.
+    """
+    key = read_key(folder)
+    rows = [
+        {**key[pair_id], "rater": path.stem, "rating": rating}
+        for path in sorted(folder.glob("*.csv"))
+        for pair_id, rating in _ratings_of(path, key).items()
+    ]
+    return RATINGS.build(rows).sort(RATINGS.key)
+
+
+def current_ratings(ratings: pl.DataFrame, comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Return the ratings of responses as they are now; all others have lapsed.
+
+    Args:
+        comparisons: COMPARISONS of the last run.
+    """
+    texts = {
+        row["pair_id"]: {row["arm_a"]: row["response_a"], row["arm_b"]: row["response_b"], "": row["prompt"]}
+        for row in comparisons.to_dicts()
+    }
+    current = [
+        row["pair_id"] in texts
+        and texts_digest(*(texts[row["pair_id"]].get(arm, "") for arm in ("", row["arm_1"], row["arm_2"])))
+        == row["texts_digest"]
+        for row in ratings.to_dicts()
+    ]
+    return ratings.filter(pl.Series(current, dtype=pl.Boolean))
 
 
 def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
@@ -64,6 +163,11 @@ def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
     return value_digest(
         [" ".join(printable_lines(text).strip().lstrip("'").split()) for text in (prompt, response_1, response_2)]
     )
+
+
+def rating_files(folder: Path) -> list[Path]:
+    """Return all files that ratings are read from."""
+    return sorted([*folder.glob("*.csv"), *folder.glob(KEY_FILE.as_posix())])
 
 
 def read_key(folder: Path) -> dict[str, dict[str, str]]:
@@ -120,13 +224,6 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str,
         yield number, dict(zip(header, cells, strict=True))
 
 
-def refuse(path: Path, problems: Sequence[str]) -> None:
-    """Raise a `ConsultationError` that tells what is wrong with a file, if anything is."""
-    if problems:
-        more = [f"and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
-        raise ConsultationError("\n".join(f"{path}, {each}." for each in [*problems[:SHOWN], *more]))
-
-
 def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     """Return a header and rows as CSV."""
     buffer = io.StringIO()
@@ -136,122 +233,19 @@ def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     return buffer.getvalue()
 
 
-def replace(path: Path, content: str) -> None:
-    """Put new content in place of a file's, so that nobody reads half of it."""
+def refuse(path: Path, problems: Sequence[str]) -> None:
+    """Raise a `ConsultationError` that tells what is wrong with a file, if anything is."""
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
+        raise ConsultationError("\n".join(f"{path}, {each}." for each in [*problems[:_SHOWN], *more]))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """Put rows in place of a file's, so that nobody reads half of it."""
     try:
-        write_file(path, content)
+        write_file(path, csv_text(columns, rows))
     except OSError as error:
         raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error
-
-
-NEEDED = ("pair_id", "prompt", "response_1", "response_2", "rating")
-ANSWERS = ("1", "2", "tie")
-RATER = re.compile(r"[a-z][a-z0-9-]{0,31}")
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What an import found: ratings added, on record already, and pairs that are not rated yet."""
-
-    added: int
-    known: int
-    unrated: int
-
-
-def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
-    """Take one rater's ratings into the consultation, all of them or none.
-
-    Rows without a rating are not rated yet; columns that a rating tool added are left aside. What is on record
-    already is not added again.
-
-    Args:
-        folder: `ratings` of the consultation.
-        file: A sheet as `export_sheet` wrote it, with `rating` filled in.
-        rater: Role or pseudonym.
-
-    Raises:
-        ConsultationError: Rater or file are not usable, or a row has an unknown pair, an unknown rating, texts
-            that are not those exported, or a pair that the file or the rater rates twice or in two ways. Nothing
-            was changed.
-    """
-    if not RATER.fullmatch(rater):
-        raise ConsultationError(
-            f"--rater {printable(rater)}: give a role or pseudonym of lower-case letters, digits and -, such as "
-            "rater-1, and never a name or an address."
-        )
-    if not folder.is_dir():
-        raise ConsultationError(f"{folder}: nothing was exported for rating yet; `ccai compare export` does it.")
-    with written_alone(folder, folder / LOCK):
-        key, path = read_key(folder), folder / f"{rater}.csv"
-        known = _ratings_of(path, key)
-        rated: dict[str, tuple[int, str]] = {}
-        problems: list[str] = []
-        unrated = 0
-        for number, row in csv_rows(file, NEEDED):
-            answer, pair_id = row["rating"].strip().lower(), row["pair_id"].strip()
-            if problem := _problem(row, pair_id, answer, key):
-                problems.append(f"row {number}: {problem}")
-            elif not answer:
-                unrated += 1
-            elif pair_id in rated:
-                earlier, said = rated[pair_id]
-                told = "the same" if said == answer else f"{said} in the one and {answer} in the other"
-                problems.append(f"rows {earlier} and {number}: pair {pair_id} is rated twice, {told}; keep one row")
-            elif known.get(pair_id, answer) != answer:
-                problems.append(
-                    f"row {number}: {rater} rated pair {pair_id} {known[pair_id]} before ({path.name}) and {answer} "
-                    "now; an earlier rating is never overwritten. Correct one of the two"
-                )
-            else:
-                rated[pair_id] = (number, answer)
-        refuse(file, problems)
-        if not rated:
-            raise ConsultationError(f"{file}: no row has a rating; write 1, 2 or tie in the column `rating`.")
-        new = {pair_id: answer for pair_id, (_, answer) in rated.items() if pair_id not in known}
-        if new:
-            replace(path, csv_text(RATING_COLUMNS, [*known.items(), *sorted(new.items())]))
-    return Imported(len(new), len(rated) - len(new), unrated)
-
-
-def read_ratings(folder: Path) -> pl.DataFrame:
-    """Read everything that people rated.
-
-    Args:
-        folder: `ratings` of the consultation; it need not exist.
-
-    Returns:
-        RATINGS, sorted by its key; without rows if nobody rated anything.
-
-    Raises:
-        ConsultationError: A file was damaged or edited: names file and row.
-    """
-    key = read_key(folder)
-    rows = [
-        {**key[pair_id], "rater": path.stem, "rating": rating}
-        for path in sorted(folder.glob("*.csv"))
-        for pair_id, rating in _ratings_of(path, key).items()
-    ]
-    return RATINGS.build(rows).sort(RATINGS.key)
-
-
-def standing_ratings(ratings: pl.DataFrame, comparisons: pl.DataFrame) -> pl.DataFrame:
-    """Return the ratings of responses as they are now; all others have lapsed.
-
-    Args:
-        ratings: RATINGS.
-        comparisons: COMPARISONS of the last run.
-    """
-    texts = {
-        row["pair_id"]: {row["arm_a"]: row["response_a"], row["arm_b"]: row["response_b"], "": row["prompt"]}
-        for row in comparisons.to_dicts()
-    }
-    stands = [
-        row["pair_id"] in texts
-        and texts_digest(*(texts[row["pair_id"]].get(arm, "") for arm in ("", row["arm_1"], row["arm_2"])))
-        == row["texts_digest"]
-        for row in ratings.to_dicts()
-    ]
-    return ratings.filter(pl.Series(stands, dtype=pl.Boolean))
 
 
 def _problem(row: Mapping[str, str], pair_id: str, answer: str, key: Mapping[str, Mapping[str, str]]) -> str | None:
@@ -287,11 +281,6 @@ def _ratings_of(path: Path, key: Mapping[str, Mapping[str, str]]) -> dict[str, s
     return found
 
 
-WITH_JUDGE, AMONG_PEOPLE = "feedback model and people", "people"
-_CELLS = ("aa", "ab", "ba", "bb")
-"""Which arm the first answer prefers, and which the second: the cells of the confusion table."""
-
-
 def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps: int, seed: int) -> pl.DataFrame:
     """Compare answers on the same two responses, for each quality and each two arms.
 
@@ -304,10 +293,7 @@ def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps
     or where all agree, resamples are too much alike.
 
     Args:
-        comparisons: COMPARISONS.
         ratings: RATINGS, all of pairs in `comparisons`.
-        bootstraps: Resamples.
-        seed: Of the resampling.
 
     Returns:
         RATER_AGREEMENT, sorted by its key; a row for each two answers there are, none without ratings.
@@ -325,10 +311,6 @@ def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps
                 figures = _figures(pairs, bootstraps, own_seed)
                 rows.append({**named, "between": between, **figures, "judge_at_chance": marked})
     return RATER_AGREEMENT.build(rows).sort(RATER_AGREEMENT.key)
-
-
-Pair = tuple[str, tuple[str, ...], str | None, str | None, float]
-"""Prompt, raters, first answer, second answer (`a`, `b` or None), weight."""
 
 
 def _answers(comparisons: pl.DataFrame, ratings: pl.DataFrame) -> pl.DataFrame:

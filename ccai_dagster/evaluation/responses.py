@@ -1,9 +1,7 @@
 """Responses people read side by side, one for each model and prompt; nothing is measured on them.
 
-[qualitative_prompts]
-Which prompts people read responses to: those somebody wrote for it, and those where constitutions differ.
-
-Belongs here: choosing and drafting prompts. Doesn't belong here: writing responses (`qualitative`), showing them.
+Belongs here: choosing and drafting the prompts, those somebody wrote for it and those where constitutions differ, and
+letting a model respond. Doesn't belong here: showing the responses.
 """
 
 from __future__ import annotations
@@ -18,48 +16,6 @@ from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.evaluation.sets.items import is_refusal
 from ccai_dagster.feedback.language_model import LanguageModel
-
-
-def write_qualitative_responses(
-    model: LanguageModel,
-    prompts: pl.DataFrame,
-    arm: str,
-    settings: EvaluationSettings,
-    seed: int,
-    progress: Progress = silent,
-) -> pl.DataFrame:
-    """Let a model respond to every prompt that people read responses to, decoded greedily.
-
-    Args:
-        model: The model of `arm`.
-        prompts: QUALITATIVE_PROMPTS.
-        arm: `base` or an arm.
-        settings: How long responses may be.
-        seed: The consultation's seed.
-        progress: Told how many responses are finished.
-
-    Returns:
-        QUALITATIVE_RESPONSES, sorted by `prompt_id`; empty if there is no prompt.
-    """
-    chosen = prompts.sort("prompt_id")
-    if chosen.is_empty():
-        return QUALITATIVE_RESPONSES.empty()
-    responses = model.generate(
-        [[("user", text)] for text in chosen["text"]],
-        new_tokens=settings.new_tokens,
-        temperature=0.0,
-        seed=derived_seed(seed, "qualitative responses"),
-        progress=progress,
-    )
-    return QUALITATIVE_RESPONSES.build(
-        [
-            {"arm": arm, "prompt_id": prompt_id, "prompt": text, "response": response, "refused": is_refusal(response)}
-            for (prompt_id, text), response in zip(
-                chosen.select("prompt_id", "text").iter_rows(), responses, strict=True
-            )
-        ]
-    )
-
 
 DRAFT = (
     "Some people want an AI assistant to keep to this rule: “{principle}” Think of a conversation in which that is "
@@ -84,7 +40,6 @@ def qualitative_prompts(
     on are never taken.
 
     Args:
-        prompts: PROMPTS.
         constitutions: CONSTITUTION tables by arm.
         overlap: CONSTITUTION_OVERLAP of these constitutions.
         baseline: The arm others are compared with.
@@ -128,7 +83,6 @@ def distinct_principles(overlap: pl.DataFrame, baseline: str, seed: int) -> dict
     An arm is compared with the baseline, the baseline with all arms.
 
     Args:
-        overlap: CONSTITUTION_OVERLAP.
         baseline: The arm others are compared with.
         seed: Orders principles that are equally unlike.
 
@@ -160,3 +114,40 @@ def _tagged(held_out: pl.DataFrame, principle: str, seed: int) -> list[dict[str,
         rows, key=lambda row: (len(row["relevant_principles"]), derived_seed(seed, "tagged", row["prompt_id"]))
     )
     return [{"prompt_id": chosen["prompt_id"], "text": chosen["text"], "origin": "tagged", "principles": [principle]}]
+
+
+def write_qualitative_responses(
+    model: LanguageModel,
+    prompts: pl.DataFrame,
+    arm: str,
+    settings: EvaluationSettings,
+    seed: int,
+    progress: Progress = silent,
+) -> pl.DataFrame:
+    """Let a model respond to every prompt that people read responses to, decoded greedily.
+
+    Args:
+        prompts: QUALITATIVE_PROMPTS.
+        settings: How long responses may be.
+
+    Returns:
+        QUALITATIVE_RESPONSES, sorted by `prompt_id`; empty if there is no prompt.
+    """
+    chosen = prompts.sort("prompt_id")
+    if chosen.is_empty():
+        return QUALITATIVE_RESPONSES.empty()
+    responses = model.generate(
+        [[("user", text)] for text in chosen["text"]],
+        new_tokens=settings.new_tokens,
+        temperature=0.0,
+        seed=derived_seed(seed, "qualitative responses"),
+        progress=progress,
+    )
+    return QUALITATIVE_RESPONSES.build(
+        [
+            {"arm": arm, "prompt_id": prompt_id, "prompt": text, "response": response, "refused": is_refusal(response)}
+            for (prompt_id, text), response in zip(
+                chosen.select("prompt_id", "text").iter_rows(), responses, strict=True
+            )
+        ]
+    )

@@ -1,10 +1,8 @@
 """One table of all scores: benchmarks, adherence and Elo of every arm, with 95 % intervals and differences.
 
-Intervals and tests are made in `clustered`, corrected in `multiple_tests`; sentences about them in `findings`.
-
-[outcomes] What came of comparisons of two arms, in one form for the feedback model and for people.
-
-Belongs here: reading wins, ties and losses off answers. Doesn't belong here: strengths that follow (`elo`).
+Belongs here too: wins, ties and losses read off comparisons of two arms, in one form for the feedback model and for
+people; strengths that follow are made in `elo`. Intervals and tests are those of `statistics.paired`; sentences about
+scores stand in `findings`.
 """
 
 from __future__ import annotations
@@ -27,6 +25,97 @@ from ccai_dagster.statistics.paired import Comparison, Ratio, compare_scores, ho
 
 FEEDBACK_MODEL, PEOPLE = "feedback model", "people"
 COUNTS = ("win", "tie", "loss")
+ALL = "all"
+ADHERENCE_SCORES, CORRECTED = "adherence", "adherence_corrected"
+"""The benchmark, and the metric that people's labels correct beside the judge's own."""
+ELO_BENCHMARK, PEOPLE_ELO = "elo", "elo_by_people"
+"""Elo by the feedback model's comparisons, and by people's."""
+DIVISORS = {"bias_disambiguated": "person_disambiguated"}
+"""Scores that are the sum of one item metric divided by the sum of another; every other score is a mean."""
+NOT_COMPARED: dict[str, None] = dict.fromkeys(
+    ("difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable")
+)
+ITEM_COLUMNS = ("metric", "item_id", "cluster", "category")
+
+
+def score_table(
+    items: Mapping[str, Mapping[str, pl.DataFrame]],
+    adherence: Mapping[str, pl.DataFrame],
+    corrected: pl.DataFrame,
+    elo: pl.DataFrame,
+    baseline: str,
+    bootstraps: int,
+    seed: int,
+    judge_at_chance: bool,
+) -> pl.DataFrame:
+    """Put every score of every arm in one table, with a row for each arm it is compared with.
+
+    Scores are means over items, or ratios of sums (`DIVISORS`), per category and for `all`. Clusters are
+    resampled: templates, and prompts for adherence. Differences are paired by item (`compared_pairs`). Their p
+    values are corrected for the categories of a benchmark's metric; those in the category `all` for all
+    benchmarks and metrics; each between the same two arms. Adherence has one category a constitution and no
+    `all`: a mean over different constitutions means nothing; beside what the judge says stands what is left of it
+    after correction by labelled examples. A correction shifts all arms alike, so the difference of arms is the
+    judge's. Elo is a difference to `base` already and is paired with nothing else.
+
+    Args:
+        items: For each arm and `base`, BENCHMARK_ITEMS by name of the benchmark.
+        adherence: ADHERENCE for each arm and `base`.
+        corrected: ADHERENCE_SCORES.
+        elo: ELO_SCORES.
+        baseline: The arm others are compared with.
+        bootstraps: Resamples of each score's interval; differences have a number of their own.
+        judge_at_chance: Whether the feedback model's measured accuracy includes one half.
+
+    Returns:
+        EVAL_SCORES, sorted by its key.
+
+    Raises:
+        ConsultationError: Arms were evaluated on different items, or by another version of a benchmark.
+        ValueError: `base` or the baseline is missing, or a benchmark has a reserved name.
+    """
+    for tables in (items, adherence):
+        if missing := {BASE, baseline} - set(tables):
+            raise ValueError(f"no results of {sorted(missing)}")
+    rows: list[dict[str, Any]] = []
+    for benchmark in sorted({name for tables in items.values() for name in tables}):
+        if benchmark in (ADHERENCE_SCORES, ELO_BENCHMARK, PEOPLE_ELO):
+            raise ValueError(f"{benchmark!r} is the name of other scores; call the benchmark something else")
+        columns = [*ITEM_COLUMNS, "value", "answered"]
+        empty = pl.DataFrame(schema=[*columns])
+        by_arm = {
+            arm: tables[benchmark].select(columns) if benchmark in tables else empty for arm, tables in items.items()
+        }
+        for measure in _measures(benchmark, by_arm, with_all=True):
+            rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, False)
+    by_arm = {arm: _adherence_items(table) for arm, table in adherence.items()}
+    for measure in _measures(ADHERENCE_SCORES, by_arm, with_all=False):
+        rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, judge_at_chance)
+    _adjust(rows)
+    whole = corrected.filter((pl.col("principle_id") == ALL_PRINCIPLES) & (pl.col("labels") != "none"))
+    rows += [_corrected_row(row, judge_at_chance) for row in whole.iter_rows(named=True)]
+    rows += [_elo_row(row) for row in elo.iter_rows(named=True)]
+    return EVAL_SCORES.build(rows).sort(EVAL_SCORES.key)
+
+
+def own_scores(benchmark: str, items: pl.DataFrame, bootstraps: int, seed: int) -> pl.DataFrame:
+    """Score one model by itself, to look at as soon as it was evaluated.
+
+    Args:
+        items: BENCHMARK_ITEMS of one model.
+        bootstraps: Resamples of each interval.
+
+    Returns:
+        `metric`, `category` (`all` first), `n`, `n_unanswered`, `value`, `low`, `high` (95 % interval).
+    """
+    columns = [*ITEM_COLUMNS, "value", "answered"]
+    rows = [
+        row
+        for measure in _measures(benchmark, {BASE: items.select(columns)}, with_all=True)
+        for row in _rows(measure, [BASE], BASE, bootstraps, seed, False)
+    ]
+    shown = EVAL_SCORES.build(rows).sort("metric", pl.col("category") != ALL, "category")
+    return shown.select("metric", "category", "n", "n_unanswered", "value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -48,11 +137,7 @@ class Outcomes:
 
 
 def judge_outcomes(comparisons: pl.DataFrame) -> Outcomes:
-    """Return the feedback model's comparisons: its probability counts as that much of a win.
-
-    Args:
-        comparisons: COMPARISONS.
-    """
+    """Return the feedback model's comparisons: its probability counts as that much of a win."""
     compared, identical = pl.col("status") == "compared", pl.col("status") == "identical"
     answered = pl.when(compared | identical)
     table = comparisons.select(
@@ -87,19 +172,6 @@ def people_outcomes(ratings: pl.DataFrame) -> Outcomes:
         ),
     )
     return Outcomes(PEOPLE, table)
-
-
-ALL = "all"
-ADHERENCE_SCORES, CORRECTED = "adherence", "adherence_corrected"
-"""The benchmark, and the metric that people's labels correct beside the judge's own."""
-ELO_BENCHMARK, PEOPLE_ELO = "elo", "elo_by_people"
-"""Elo by the feedback model's comparisons, and by people's."""
-DIVISORS = {"bias_disambiguated": "person_disambiguated"}
-"""Scores that are the sum of one item metric divided by the sum of another; every other score is a mean."""
-NOT_COMPARED: dict[str, Any] = dict.fromkeys(
-    ("difference", "difference_low", "difference_high", "p_value", "adjusted_p", "smallest_detectable")
-)
-ITEM_COLUMNS = ("metric", "item_id", "cluster", "category")
 
 
 @dataclass(frozen=True)
@@ -141,89 +213,6 @@ def compared_pairs(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
     """Return who is compared with whom: every arm with `base`, and every other arm with the baseline arm."""
     trained = sorted(set(arms) - {BASE})
     return [(arm, BASE) for arm in trained] + [(arm, baseline) for arm in trained if arm != baseline]
-
-
-def score_table(
-    items: Mapping[str, Mapping[str, pl.DataFrame]],
-    adherence: Mapping[str, pl.DataFrame],
-    corrected: pl.DataFrame,
-    elo: pl.DataFrame,
-    baseline: str,
-    bootstraps: int,
-    seed: int,
-    judge_at_chance: bool,
-) -> pl.DataFrame:
-    """Put every score of every arm in one table, with a row for each arm it is compared with.
-
-    Scores are means over items, or ratios of sums (`DIVISORS`), per category and for `all`. Clusters are
-    resampled: templates, and prompts for adherence. Differences are paired by item (`compared_pairs`). Their p
-    values are corrected for the categories of a benchmark's metric; those in the category `all` for all
-    benchmarks and metrics; each between the same two arms. Adherence has one category a constitution and no
-    `all`: a mean over different constitutions means nothing; beside what the judge says stands what is left of it
-    after correction by labelled examples. A correction shifts all arms alike, so the difference of arms is the
-    judge's. Elo is a difference to `base` already and is paired with nothing else.
-
-    Args:
-        items: For each arm and `base`, BENCHMARK_ITEMS by name of the benchmark.
-        adherence: ADHERENCE for each arm and `base`.
-        corrected: ADHERENCE_SCORES.
-        elo: ELO_SCORES.
-        baseline: The arm others are compared with.
-        bootstraps: Resamples of each score's interval; differences have a number of their own.
-        seed: Of the resampling.
-        judge_at_chance: Whether the feedback model's measured accuracy includes one half.
-
-    Returns:
-        EVAL_SCORES, sorted by its key.
-
-    Raises:
-        ConsultationError: Arms were evaluated on different items, or by another version of a benchmark.
-        ValueError: `base` or the baseline is missing, or a benchmark has a reserved name.
-    """
-    for tables in (items, adherence):
-        if missing := {BASE, baseline} - set(tables):
-            raise ValueError(f"no results of {sorted(missing)}")
-    rows: list[dict[str, Any]] = []
-    for benchmark in sorted({name for tables in items.values() for name in tables}):
-        if benchmark in (ADHERENCE_SCORES, ELO_BENCHMARK, PEOPLE_ELO):
-            raise ValueError(f"{benchmark!r} is the name of other scores; call the benchmark something else")
-        columns = [*ITEM_COLUMNS, "value", "answered"]
-        empty = pl.DataFrame(schema=[*columns])
-        by_arm = {
-            arm: tables[benchmark].select(columns) if benchmark in tables else empty for arm, tables in items.items()
-        }
-        for measure in _measures(benchmark, by_arm, with_all=True):
-            rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, False)
-    by_arm = {arm: _adherence_items(table) for arm, table in adherence.items()}
-    for measure in _measures(ADHERENCE_SCORES, by_arm, with_all=False):
-        rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, judge_at_chance)
-    _correct(rows)
-    whole = corrected.filter((pl.col("principle_id") == ALL_PRINCIPLES) & (pl.col("labels") != "none"))
-    rows += [_corrected_row(row, judge_at_chance) for row in whole.iter_rows(named=True)]
-    rows += [_elo_row(row) for row in elo.iter_rows(named=True)]
-    return EVAL_SCORES.build(rows).sort(EVAL_SCORES.key)
-
-
-def own_scores(benchmark: str, items: pl.DataFrame, bootstraps: int, seed: int) -> pl.DataFrame:
-    """Score one model by itself, to look at as soon as it was evaluated.
-
-    Args:
-        benchmark: Name of the benchmark.
-        items: BENCHMARK_ITEMS of one model.
-        bootstraps: Resamples of each interval.
-        seed: Of the resampling.
-
-    Returns:
-        `metric`, `category` (`all` first), `n`, `n_unanswered`, `value`, `low`, `high` (95 % interval).
-    """
-    columns = [*ITEM_COLUMNS, "value", "answered"]
-    rows = [
-        row
-        for measure in _measures(benchmark, {BASE: items.select(columns)}, with_all=True)
-        for row in _rows(measure, [BASE], BASE, bootstraps, seed, False)
-    ]
-    shown = EVAL_SCORES.build(rows).sort("metric", pl.col("category") != ALL, "category")
-    return shown.select("metric", "category", "n", "n_unanswered", "value", "low", "high")
 
 
 def _adherence_items(table: pl.DataFrame) -> pl.DataFrame:
@@ -316,7 +305,7 @@ def _compared(comparison: Comparison | None) -> dict[str, Any]:
     return found | {"difference_low": found.pop("low"), "difference_high": found.pop("high")}
 
 
-def _correct(rows: Sequence[dict[str, Any]]) -> None:
+def _adjust(rows: Sequence[dict[str, Any]]) -> None:
     """Fill in adjusted p values: categories of one measure are a family, and so are all measures as a whole."""
     families: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:

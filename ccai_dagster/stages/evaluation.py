@@ -49,7 +49,6 @@ class ResponsesStage(JudgingStage):
 
     Attributes:
         arm: Whose model it is.
-        constitutions: By arm.
         adherence_examples: Needed for `judged_examples` only.
     """
 

@@ -1,6 +1,6 @@
 """A model behind an OpenAI-compatible server that returns log-probabilities, and answers that are kept on disk.
 
-Answers to `ccai_dagster.feedback.language_model.LanguageModel`, as does the model in this process in
+Both are the `LanguageModel` of `ccai_dagster.feedback.language_model`, as is the model in this process in
 `transformers_model`. A server may be slow, busy, or gone in the middle: a request is tried again after ever longer
 pauses. What was answered, by a server or in this process, is kept in JSON lines in the stage's folder under the digest
 of everything the answer depends on, so that after an interruption only the rest is asked for.
@@ -41,13 +41,9 @@ class KeptLines:
     """
 
     def __init__(self, file: Path) -> None:
-        """Read what was kept before.
-
-        Args:
-            file: JSON lines; made when there is something to keep.
-        """
+        """Read what was kept before; the file is made when there is something to keep."""
         self._file = file
-        self._kept = _read(file)
+        self._kept = _read_lines(file)
         self._lock = threading.Lock()
 
     def __contains__(self, key: str) -> bool:
@@ -79,12 +75,7 @@ class KeptAnswers:
     """
 
     def __init__(self, model: LanguageModel, file: Path) -> None:
-        """Read what was answered before.
-
-        Args:
-            model: Is asked for what is not kept.
-            file: JSON lines; made when there is something to keep.
-        """
+        """Read what was answered before; the model is asked for the rest."""
         self.name = model.name
         self._model = model
         self._kept = KeptLines(file)
@@ -113,7 +104,7 @@ class KeptAnswers:
         answers: list[str] = []
         for number, part in enumerate(_parts(conversations)):
             own_seed = seed if number == 0 else derived_seed(seed, "part", number)
-            answers += self._once(
+            answers += self._kept_or_asked(
                 ["generate", part, new_tokens, temperature, own_seed, list(stops), strip],
                 partial(
                     self._model.generate,
@@ -123,7 +114,7 @@ class KeptAnswers:
                     seed=own_seed,
                     stops=stops,
                     strip=strip,
-                    progress=_onward(progress, len(answers), len(conversations)),
+                    progress=_progress_after(progress, len(answers), len(conversations)),
                 ),
             )
             progress("responses written", len(answers), len(conversations))
@@ -141,7 +132,7 @@ class KeptAnswers:
         """See `LanguageModel.choice_log_probabilities`."""
         rows: list[list[float]] = []
         for part in _parts(conversations):
-            rows += self._once(
+            rows += self._kept_or_asked(
                 ["choices", part, list(choices), prefix, likeliest],
                 partial(
                     self._model.choice_log_probabilities,
@@ -149,7 +140,7 @@ class KeptAnswers:
                     choices,
                     prefix=prefix,
                     likeliest=likeliest,
-                    progress=_onward(progress, len(rows), len(conversations)),
+                    progress=_progress_after(progress, len(rows), len(conversations)),
                 ),
             )
             progress("questions answered", len(rows), len(conversations))
@@ -159,10 +150,10 @@ class KeptAnswers:
         """See `LanguageModel.log_likelihoods`."""
         rows: list[list[float]] = []
         for part, said in zip(_parts(conversations), _parts(responses), strict=True):
-            rows += self._once(["likelihoods", part, said], partial(self._model.log_likelihoods, part, said))
+            rows += self._kept_or_asked(["likelihoods", part, said], partial(self._model.log_likelihoods, part, said))
         return np.array(rows, dtype=float).reshape(len(conversations), 2)
 
-    def _once(self, question: list[Any], ask: Callable[[], Any]) -> list[Any]:
+    def _kept_or_asked(self, question: list[Any], ask: Callable[[], Any]) -> list[Any]:
         key = value_digest([self.name, *question])
         if key not in self._kept:
             answers = ask()
@@ -232,7 +223,7 @@ class OpenAIServerModel:
             times_seen[content] += 1
             bodies.append(
                 {
-                    **_prompt(conversation),
+                    **_prompt_fields(conversation),
                     "max_tokens": new_tokens,
                     "temperature": temperature,
                     "seed": own_seed,
@@ -240,7 +231,7 @@ class OpenAIServerModel:
                 }
             )
         responses = []
-        for response in self._post(bodies, self._said):
+        for response in self._post(bodies, self._generated_text):
             responses.append(response.strip() if strip else response)
             progress("responses written", len(responses), len(bodies))
         return responses
@@ -261,7 +252,7 @@ class OpenAIServerModel:
         """
         bodies = [
             {
-                **_prompt([*conversation, ("assistant", prefix)] if prefix else conversation),
+                **_prompt_fields([*conversation, ("assistant", prefix)] if prefix else conversation),
                 "max_tokens": 1,
                 "temperature": 0,
                 **({"logprobs": 20} if is_plain(conversation) else {"logprobs": True, "top_logprobs": 20}),
@@ -270,7 +261,7 @@ class OpenAIServerModel:
         ]
         wanted = [[*choices, *([None] if likeliest else [])]] * len(bodies)
         rows: list[list[float]] = []
-        for row in self._post(bodies, self._letters, wanted):
+        for row in self._post(bodies, self._choice_scores, wanted):
             rows.append(row)
             progress("questions answered", len(rows), len(bodies))
         return np.array(rows, dtype=float).reshape(len(bodies), len(choices) + likeliest)
@@ -290,22 +281,24 @@ class OpenAIServerModel:
             for transcript, response in zip(transcripts, responses, strict=True)
         ]
         lengths = [(len(before), len(said)) for before, said in zip(transcripts, responses, strict=True)]
-        rows = list(self._post(bodies, self._echoed, lengths))
+        rows = list(self._post(bodies, self._response_likelihood, lengths))
         return np.array(rows, dtype=float).reshape(len(bodies), 2)
 
-    def _said(self, answer: Any, _: None) -> str:
-        choice = _found(answer, self.url, "choices", 0)
-        found = choice if "text" in choice else _found(choice, self.url, "message")
+    def _generated_text(self, answer: Any, _: None) -> str:
+        choice = _value_at(answer, self.url, "choices", 0)
+        found = choice if "text" in choice else _value_at(choice, self.url, "message")
         return str(found.get("text") or found.get("content") or "")
 
-    def _letters(self, answer: Any, choices: list[str | None]) -> list[float]:
-        found = _found(answer, self.url, "choices", 0, "logprobs")
+    def _choice_scores(self, answer: Any, choices: list[str | None]) -> list[float]:
+        found = _value_at(answer, self.url, "choices", 0, "logprobs")
         if "content" in found:
-            listed = _found(found, self.url, "content", 0, "top_logprobs")
+            listed = _value_at(found, self.url, "content", 0, "top_logprobs")
         else:
-            likely = _found(found, self.url, "top_logprobs", 0)
+            likely = _value_at(found, self.url, "top_logprobs", 0)
             listed = [{"token": token, "logprob": log} for token, log in likely.items()]
-        tokens = [(str(_found(item, self.url, "token")).strip(), _number(item, self.url, "logprob")) for item in listed]
+        tokens = [
+            (str(_value_at(item, self.url, "token")).strip(), _number(item, self.url, "logprob")) for item in listed
+        ]
         if not tokens:
             raise _no_log_probabilities(self.url, "top_logprobs")
         logs = {
@@ -313,11 +306,11 @@ class OpenAIServerModel:
         }
         return [max(logs.values()) if choice is None else logs.get(choice.strip(), -np.inf) for choice in choices]
 
-    def _echoed(self, answer: Any, lengths: tuple[int, int]) -> list[float]:
+    def _response_likelihood(self, answer: Any, lengths: tuple[int, int]) -> list[float]:
         begin, length = lengths
-        found = _found(answer, self.url, "choices", 0, "logprobs")
-        offsets = _found(found, self.url, "text_offset")
-        scores = _found(found, self.url, "token_logprobs")
+        found = _value_at(answer, self.url, "choices", 0, "logprobs")
+        offsets = _value_at(found, self.url, "text_offset")
+        scores = _value_at(found, self.url, "token_logprobs")
         end = begin + 1 + length
         own = [score for score, offset in zip(scores, offsets, strict=False) if begin <= offset < end]
         if length and (not own or None in own):
@@ -380,7 +373,7 @@ class OpenAIServerModel:
                 continue
             if response.status_code == 429 or response.status_code >= 500:
                 trouble = f"status {response.status_code}"
-                wait = max(wait, _asked_patience(response.headers.get("Retry-After", "")))
+                wait = max(wait, _retry_after(response.headers.get("Retry-After", "")))
                 continue
             if response.status_code != 200:
                 hint = f" Is {SERVER_KEY} right?" if response.status_code in (401, 403) else ""
@@ -397,7 +390,7 @@ class OpenAIServerModel:
         )
 
 
-def _onward(progress: Progress, before: int, in_all: int) -> Progress:
+def _progress_after(progress: Progress, before: int, in_all: int) -> Progress:
     def report(message: str, done: int, total: int) -> None:
         progress(message, before + done, in_all)
 
@@ -408,7 +401,7 @@ def _parts(items: Sequence[Any]) -> list[Sequence[Any]]:
     return [items[start : start + CONVERSATIONS_A_PART] for start in range(0, len(items), CONVERSATIONS_A_PART)]
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_lines(file: Path) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     if file.is_file():
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -420,12 +413,12 @@ def _read(file: Path) -> dict[str, Any]:
     return kept
 
 
-def _asked_patience(header: str) -> float:
+def _retry_after(header: str) -> float:
     """Seconds a server asks to wait for; 0 if it names none, or a date."""
     return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
 
 
-def _prompt(conversation: Conversation) -> dict[str, Any]:
+def _prompt_fields(conversation: Conversation) -> dict[str, Any]:
     if is_plain(conversation):
         return {"prompt": conversation[0][1]}
     messages = [{"role": role, "content": content} for role, content in conversation]
@@ -434,7 +427,7 @@ def _prompt(conversation: Conversation) -> dict[str, Any]:
     return {"messages": messages}
 
 
-def _found(answer: Any, url: str, *path: str | int) -> Any:
+def _value_at(answer: Any, url: str, *path: str | int) -> Any:
     found = answer
     for step in path:
         try:
@@ -448,7 +441,7 @@ def _found(answer: Any, url: str, *path: str | int) -> Any:
 
 
 def _number(answer: Any, url: str, name: str) -> float:
-    value = _found(answer, url, name)
+    value = _value_at(answer, url, name)
     if not isinstance(value, int | float):
         raise _no_log_probabilities(url, name)
     return float(value)

@@ -1,7 +1,8 @@
-"""Models in folders, run in this process with transformers: one that speaks, and one that scores responses.
+"""Models in folders, run in this process with transformers: one that generates text, and one that scores responses.
 
-They answer to `LanguageModel` and `ScoringModel` of `ccai_dagster.feedback.language_model`. torch is imported on
-construction, never on import of this module.
+They are the `LanguageModel` and `ScoringModel` of `ccai_dagster.feedback.language_model`. Prompts are padded on the
+left and batched by length; a beginning that several of them share is read once, and its keys and values serve all.
+torch is imported on construction, never on import of this module.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ ENDING = 32
 class TransformersModel:
     """A model folder, run in this process on the GPU if there is one.
 
-    Prompts are padded on the left and batched by length; a beginning that several of them share is read once.
     Results come back in the order of the call and depend on the set of conversations, not on their order.
 
     Attributes:
@@ -52,7 +52,6 @@ class TransformersModel:
         Args:
             folder: Weights as safetensors, with a tokenizer that has a chat template.
             dtype: `bfloat16` or `float32`; computed in what is fast here (see `computing_format`).
-            batch_size: Conversations a batch.
             context_tokens: Longest prompt plus response; None takes what the model can read.
 
         Raises:
@@ -89,7 +88,7 @@ class TransformersModel:
     def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """See `LanguageModel.prompt_text`."""
         text, _ = self._prompt(conversation, room=new_tokens)
-        tokens = self._tokens_after(text[-ENDING:], choices)
+        tokens = self._choice_tokens(text[-ENDING:], choices)
         if len({each[0] for each in tokens if len(each) == 1}) < len(choices):
             raise ConsultationError(
                 f"The model's tokenizer has no single token for each of {', '.join(map(repr, choices))}. "
@@ -127,7 +126,7 @@ class TransformersModel:
         finished = 0
         for number, batch in enumerate(self._batches(prompts)):
             with torch.inference_mode(), torch.random.fork_rng():
-                inputs = self._begun([prompts[index] for index in batch])
+                inputs = self._generation_inputs([prompts[index] for index in batch])
                 width = inputs["input_ids"].shape[1]
                 torch.manual_seed(derived_seed(seed, "batch", number))
                 output = self._model.generate(**inputs, generation_config=config, stopping_criteria=ends)
@@ -140,14 +139,14 @@ class TransformersModel:
             progress("responses written", finished, len(prompts))
         return responses
 
-    def _begun(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
-        """Return what `generate` is given: padded sequences, and the cache of a beginning that all share."""
+    def _generation_inputs(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
+        """Return inputs of the model's `generate`: padded sequences, and the cache of a beginning that all share."""
         import torch
 
         shared = common_beginning(sequences, [1] * len(sequences))
         if not shared:
             return self._padded(sequences)
-        once = self._read(_Read(None, None), [sequences[0][:shared]])
+        once = self._prefill(_Prefilled(None, None), [sequences[0][:shared]])
         cache = once.rows([0] * len(sequences)).cache
         inputs = self._padded([sequence[shared:] for sequence in sequences])
         beginning = torch.tensor([sequences[0][:shared]] * len(sequences), device=self._device)
@@ -171,12 +170,12 @@ class TransformersModel:
         import torch
 
         @cache
-        def tokens_after(end: str) -> list[list[int]]:
-            return self._tokens_after(end, choices)
+        def choice_tokens(end: str) -> list[list[int]]:
+            return self._choice_tokens(end, choices)
 
         read = [self._prompt(conversation, prefix) for conversation in conversations]
         prompts = [tokens for _, tokens in read]
-        options = [tokens_after(text[-ENDING:]) for text, _ in read]
+        options = [choice_tokens(text[-ENDING:]) for text, _ in read]
         if any(len(option) != 1 for own in options for option in own):
             if likeliest:
                 raise ValueError(f"the likeliest token is asked for beside {choices}, which have several")
@@ -185,7 +184,7 @@ class TransformersModel:
         result = np.empty((len(prompts), len(choices) + likeliest))
         finished = 0
         with self._head_in_float32():
-            for batch, logits in self._ends(prompts, [1] * len(prompts)):
+            for batch, logits in self._last_logits(prompts, [1] * len(prompts)):
                 scores = logits[:, -1].float().log_softmax(-1)
                 tokens = torch.tensor([options[index] for index in batch], device=scores.device)[..., 0]
                 found = [scores.gather(1, tokens), scores.amax(1, keepdim=True)]
@@ -194,7 +193,7 @@ class TransformersModel:
                 progress("questions answered", finished, len(prompts))
         return result
 
-    def _tokens_after(self, end: str, choices: Sequence[str]) -> list[list[int]]:
+    def _choice_tokens(self, end: str, choices: Sequence[str]) -> list[list[int]]:
         """Return the tokens of choices after the end of a prompt; some tokenizers cut a text alone otherwise."""
         texts = [end, *choices, *(end + choice for choice in choices)]
         before, *tokens = self._tokenizer(texts, add_special_tokens=False).input_ids
@@ -239,7 +238,7 @@ class TransformersModel:
         sequences = [prompt + response for prompt, response in pairs]
         result = np.zeros(len(pairs))
         # A token's score is read one place before it.
-        for batch, logits in self._ends(sequences, [len(response) + 1 for _, response in pairs]):
+        for batch, logits in self._last_logits(sequences, [len(response) + 1 for _, response in pairs]):
             for row, index in enumerate(batch):
                 said = torch.tensor(pairs[index][1], device=self._device, dtype=torch.long)
                 if len(said):
@@ -272,14 +271,16 @@ class TransformersModel:
         padded = self._tokenizer.pad({"input_ids": list(sequences)}, padding=True, return_tensors="pt")
         return {name: padded[name].to(self._device) for name in ("input_ids", "attention_mask")}
 
-    def _ends(self, sequences: Sequence[list[int]], kept: Sequence[int]) -> Iterator[tuple[list[int], Any]]:
+    def _last_logits(self, sequences: Sequence[list[int]], kept: Sequence[int]) -> Iterator[tuple[list[int], Any]]:
         """Yield batches of indexes with the logits of each sequence's last tokens, as many as are kept."""
         import torch
 
         common = common_beginning(sequences, kept)
         rest = [sequence[common:] for sequence in sequences]
         with torch.inference_mode():
-            beginning = self._read(_Read(None, None), [sequences[0][:common]]) if common else _Read(None, None)
+            beginning = (
+                self._prefill(_Prefilled(None, None), [sequences[0][:common]]) if common else _Prefilled(None, None)
+            )
         for groups in self._packed(rest, shared_prefixes(rest, kept)):
             batch = [index for group in groups for index in group.members]
             prefixes = [rest[group.members[0]][: group.prefix] for group in groups]
@@ -287,7 +288,7 @@ class TransformersModel:
             read, rows = beginning, [0] * len(batch)
             with torch.inference_mode():
                 if prefixes[0]:
-                    read = self._read(beginning.rows([0] * len(groups)), prefixes)
+                    read = self._prefill(beginning.rows([0] * len(groups)), prefixes)
                     rows = [row for row, group in enumerate(groups) for _ in group.members]
                 logits = self._forward(read.rows(rows), ends, max(kept[index] for index in batch))[1].logits
             yield batch, logits
@@ -315,13 +316,13 @@ class TransformersModel:
         if packed:
             yield packed
 
-    def _read(self, before: _Read, sequences: Sequence[list[int]]) -> _Read:
+    def _prefill(self, before: _Prefilled, sequences: Sequence[list[int]]) -> _Prefilled:
         """Read sequences that others begin with, each after its row of what was read before."""
         mask, output = self._forward(before, sequences, 1, begins=True)
-        return _Read(mask, output.past_key_values)
+        return _Prefilled(mask, output.past_key_values)
 
     def _forward(
-        self, before: _Read, sequences: Sequence[list[int]], keep: int, begins: bool = False
+        self, before: _Prefilled, sequences: Sequence[list[int]], keep: int, begins: bool = False
     ) -> tuple[Any, Any]:
         """Return the mask of everything read and the output, with logits of the last tokens, as many as are kept."""
         import torch
@@ -356,7 +357,6 @@ class TunedFeedbackModel:
         """Load a tuned feedback model.
 
         Args:
-            folder: Its folder.
             batch_size: Responses a batch; those of similar length go together.
             max_tokens: Prompt plus response, as it was tuned with; longer ones are shortened alike.
         """
@@ -392,13 +392,13 @@ class TunedFeedbackModel:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What was read of some sequences: a mask of its tokens and the keys and values of every layer, or nothing."""
+class _Prefilled:
+    """Beginnings that were read: a mask of their tokens and keys and values of every layer, or nothing."""
 
     mask: Any
     cache: Any
 
-    def rows(self, chosen: Sequence[int]) -> _Read:
+    def rows(self, chosen: Sequence[int]) -> _Prefilled:
         """Copy rows, each as often as it is chosen."""
         import torch
 
@@ -408,7 +408,7 @@ class _Read:
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         cache.batch_select_indices(index)  # puts other tensors into the copies
-        return _Read(self.mask[index], cache)
+        return _Prefilled(self.mask[index], cache)
 
 
 def _positions(mask: Any) -> Any:

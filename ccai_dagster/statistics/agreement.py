@@ -33,8 +33,8 @@ def expected_agreement(tables: np.ndarray) -> np.ndarray:
         Shape (...), in [0, 1]; NaN where a table is empty.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        both: np.ndarray = (tables.sum(axis=-1) * tables.sum(axis=-2)).sum(axis=-1)
-        return both / tables.sum(axis=(-2, -1)) ** 2
+        both = (tables.sum(axis=-1) * tables.sum(axis=-2)).sum(axis=-1)
+        return np.asarray(both / tables.sum(axis=(-2, -1)) ** 2)
 
 
 def cohens_kappa(tables: np.ndarray) -> np.ndarray:

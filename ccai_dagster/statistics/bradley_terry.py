@@ -1,17 +1,13 @@
-"""Strengths of arms from comparisons of two that may end in a tie, by maximum likelihood.
+"""Strengths of arms from comparisons of two that may end in a tie, by maximum likelihood, and their power.
 
-Belongs here: the model, its fit, its curvature, and when it has no finite fit. Doesn't belong here: where the
-comparisons come from, intervals, the scale of Elo.
+Belongs here: the model, its fit, its curvature, when it has no finite fit, and how large a difference in Elo between
+two arms of about equal strength a number of comparisons can show. Doesn't belong here: where comparisons come from,
+intervals of what was found.
 
 The model is Davidson's (1970, "On extending the Bradley-Terry model to accommodate ties in paired comparison
 experiments", Journal of the American Statistical Association 65, 317-328). With d the difference of two
 strengths and v the liking for ties, win, tie and loss have the odds exp(d / 2) : v : exp(-d / 2). A win is
 therefore exp(d) times as likely as a loss, however many ties there are; without ties it is Bradley-Terry.
-
-[power_of_comparisons] What a number of comparisons can show: how large a difference in Elo must be to be seen.
-
-Belongs here: power before and after comparisons are made, for two arms of about equal strength. Doesn't belong
-here: intervals of what was found (`elo`).
 """
 
 from __future__ import annotations
@@ -23,6 +19,10 @@ import numpy as np
 
 from ccai_dagster.statistics.intervals import Z_95
 
+ELO_PER_STRENGTH = 400 / math.log(10)
+"""Elo points of a unit of strength, so that a difference of 400 is odds of 10 to 1 (173.7)."""
+Z_80 = 0.8416212335729143
+"""Normal quantile of a probability of four in five."""
 PRIOR = np.array([0.5, 0.0, 0.5])
 """Imagined win, tie and loss of each two arms compared: what Jeffreys' prior adds to a share of two outcomes.
 
@@ -59,7 +59,7 @@ def fit(pairs: np.ndarray, counts: np.ndarray) -> Fit:
         RuntimeError: It did not converge, which a concave function with `PRIOR` never gives cause for.
     """
     games = counts + PRIOR
-    design = incidence(pairs)[:, 1:]
+    design = _incidence(pairs)[:, 1:]
     decided, ties = games[..., [0, 2]].sum(axis=(1, 2)), games[..., 1].sum(axis=1)
     has_ties = ties > 0
     with np.errstate(divide="ignore"):
@@ -93,7 +93,7 @@ def covariance(pairs: np.ndarray, games: np.ndarray, strengths: np.ndarray, tie_
     Returns:
         Shape (arms, arms); row and column 0 are 0.
     """
-    design = incidence(pairs)[:, 1:]
+    design = _incidence(pairs)[:, 1:]
     state = np.append(strengths[1:] - strengths[0], tie_log)[None]
     spread, crossed, tied = _variances(_outcomes(design, state))
     information = design.T @ (design * (games * spread[0])[:, None])
@@ -122,7 +122,6 @@ def separated(pairs: np.ndarray, counts: np.ndarray, arms: int) -> np.ndarray:
     Args:
         pairs: As for `fit`.
         counts: Of one data set, shape (pairs, 3), without `PRIOR`.
-        arms: How many.
 
     Returns:
         Shape (arms, arms), symmetric.
@@ -139,63 +138,6 @@ def separated(pairs: np.ndarray, counts: np.ndarray, arms: int) -> np.ndarray:
         reached = _reachable(steps)
         found |= reached ^ reached.T
     return found
-
-
-def incidence(pairs: np.ndarray) -> np.ndarray:
-    """Return +1 for the first and -1 for the second arm of each pair, shape (pairs, arms)."""
-    matrix = np.zeros((len(pairs), int(pairs.max()) + 1))
-    matrix[np.arange(len(pairs)), pairs[:, 0]] += 1
-    matrix[np.arange(len(pairs)), pairs[:, 1]] -= 1
-    return matrix
-
-
-def _reachable(steps: np.ndarray) -> np.ndarray:
-    reached = steps.copy()
-    for between in range(len(steps)):
-        reached |= reached[:, [between]] & reached[[between], :]
-    return reached
-
-
-def _outcomes(design: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """Return the probabilities of win, tie and loss, shape (fits, pairs, 3)."""
-    half = state[:, :-1] @ design.T / 2
-    logits = np.stack([half, np.broadcast_to(state[:, -1:], half.shape), -half], axis=-1)
-    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
-
-
-def _log_likelihood(design: np.ndarray, state: np.ndarray, games: np.ndarray) -> np.ndarray:
-    from scipy.special import xlogy
-
-    return np.asarray(xlogy(games, _outcomes(design, state)).sum(axis=(1, 2)))
-
-
-def _variances(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the variance of half wins less half losses, its covariance with ties, and the variance of ties."""
-    won, tied, lost = np.moveaxis(outcomes, -1, 0)
-    mean = (won - lost) / 2
-    return (won + lost) / 4 - mean**2, -mean * tied, tied * (1 - tied)
-
-
-def _newton_step(design: np.ndarray, state: np.ndarray, games: np.ndarray, has_ties: np.ndarray) -> np.ndarray:
-    outcomes, totals = _outcomes(design, state), games.sum(axis=-1)
-    surplus = games - totals[..., None] * outcomes
-    gradient = np.column_stack(
-        [(surplus[..., 0] - surplus[..., 2]) / 2 @ design, np.where(has_ties, surplus[..., 1].sum(axis=1), 0)]
-    )
-    spread, crossed, tied = (totals * each for each in _variances(outcomes))
-    size = design.shape[1]
-    curvature = np.zeros((len(games), size + 1, size + 1))
-    curvature[:, :size, :size] = np.einsum("fp,pi,pj->fij", spread, design, design, optimize=True)
-    curvature[:, :size, size] = curvature[:, size, :size] = crossed @ design
-    curvature[:, size, size] = np.where(has_ties, tied.sum(axis=1), 1.0)
-    return np.asarray(np.linalg.solve(curvature, gradient[..., None])[..., 0])
-
-
-ELO_PER_STRENGTH = 400 / math.log(10)
-"""Elo points of a unit of strength, so that a difference of 400 is odds of 10 to 1 (173.7)."""
-Z_80 = 0.8416212335729143
-"""Normal quantile of a probability of four in five."""
 
 
 def elo_error(n: float, tie_share: float = 0.0) -> float:
@@ -231,6 +173,57 @@ def comparisons_needed(difference: float, tie_share: float = 0.0) -> int:
 
     Args:
         difference: In Elo, not 0.
-        tie_share: As for `elo_error`.
+        tie_share: From 0 and below 1.
     """
     return math.ceil((detectable_difference(elo_error(1, tie_share)) / abs(difference)) ** 2)
+
+
+def _incidence(pairs: np.ndarray) -> np.ndarray:
+    """Return +1 for the first and -1 for the second arm of each pair, shape (pairs, arms)."""
+    matrix = np.zeros((len(pairs), int(pairs.max()) + 1))
+    matrix[np.arange(len(pairs)), pairs[:, 0]] += 1
+    matrix[np.arange(len(pairs)), pairs[:, 1]] -= 1
+    return matrix
+
+
+def _reachable(steps: np.ndarray) -> np.ndarray:
+    reached = steps.copy()
+    for between in range(len(steps)):
+        reached |= reached[:, [between]] & reached[[between], :]
+    return reached
+
+
+def _outcomes(design: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """Return the probabilities of win, tie and loss, shape (fits, pairs, 3)."""
+    half = state[:, :-1] @ design.T / 2
+    logits = np.stack([half, np.broadcast_to(state[:, -1:], half.shape), -half], axis=-1)
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
+
+
+def _log_likelihood(design: np.ndarray, state: np.ndarray, games: np.ndarray) -> np.ndarray:
+    from scipy.special import xlogy
+
+    return np.asarray(xlogy(games, _outcomes(design, state)).sum(axis=(1, 2)))
+
+
+def _variances(outcomes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the variance of half wins less half losses, its covariance with ties, and the variance of ties."""
+    won, tied, lost = np.moveaxis(outcomes, -1, 0)
+    mean = (won - lost) / 2
+    return (won + lost) / 4 - mean**2, -mean * tied, tied * (1 - tied)
+
+
+def _newton_step(design: np.ndarray, state: np.ndarray, games: np.ndarray, has_ties: np.ndarray) -> np.ndarray:
+    outcomes, totals = _outcomes(design, state), games.sum(axis=-1)
+    surplus = games - totals[..., None] * outcomes
+    gradient = np.column_stack(
+        [(surplus[..., 0] - surplus[..., 2]) / 2 @ design, np.where(has_ties, surplus[..., 1].sum(axis=1), 0)]
+    )
+    spread, crossed, tied = (totals * each for each in _variances(outcomes))
+    size = design.shape[1]
+    curvature = np.zeros((len(games), size + 1, size + 1))
+    curvature[:, :size, :size] = np.einsum("fp,pi,pj->fij", spread, design, design, optimize=True)
+    curvature[:, :size, size] = curvature[:, size, :size] = crossed @ design
+    curvature[:, size, size] = np.where(has_ties, tied.sum(axis=1), 1.0)
+    return np.asarray(np.linalg.solve(curvature, gradient[..., None])[..., 0])

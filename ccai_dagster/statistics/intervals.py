@@ -1,14 +1,10 @@
-"""95 % intervals of means, resampling clusters.
+"""95 % intervals of shares and means, resampling clusters or from what each cluster adds.
 
 Items made from one template, or judgements of one response, are no independent observations: resampling them
 one by one makes intervals several times too narrow (BBQ has about 25 templates a category). What is resampled
-is therefore the cluster. What is measured belongs elsewhere; tests of differences to `evaluation.clustered`.
-
-[prompt_means] Means over prompts of values without limits, or with weights: what `clustered` does not do.
-
-Everything about one prompt is one cluster. Shares and probabilities, and their differences, belong to `clustered`.
-
-[wilson] The interval of a share.
+is therefore the cluster. Values within limits have percentiles of a bootstrap (`mean_interval`), those without limits
+or with weights Student's interval (`clustered_mean`). Ratios, and paired differences of shares and probabilities,
+belong to `paired`.
 """
 
 from __future__ import annotations
@@ -19,8 +15,18 @@ from statistics import NormalDist
 
 import numpy as np
 
+Interval = tuple[float, float]
 Z_95 = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
+FEWEST_CLUSTERS = 6
+"""From this many clusters on they are resampled."""
+EXACT_CLUSTERS = 12
+"""Up to this many clusters every pattern of signs is tried."""
+SIGN_PATTERNS = 10_000
+"""Patterns drawn where there are more clusters."""
+CHUNK_CELLS = 4_000_000
+"""Numbers drawn at a time, so that resamples fit into memory."""
+_LEVEL = 0.025
 
 
 def wilson_interval(successes: float, n: int) -> tuple[float, float]:
@@ -29,7 +35,6 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     Args:
         successes: Between 0 and `n`; may be fractional where ties count one half, which makes the interval
             a little wider than needed.
-        n: Observations.
     """
     if n == 0:
         return 0.0, 1.0
@@ -40,13 +45,6 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
-
-
-Interval = tuple[float, float]
-FEWEST_CLUSTERS = 6
-"""From this many clusters on they are resampled."""
-_LEVEL = 0.025
-_CHUNK_CELLS = 4_000_000
 
 
 def mean_interval(
@@ -61,8 +59,7 @@ def mean_interval(
         values: Item values within `limits`, shape (items,).
         clusters: Name of each item's cluster, shape (items,).
         limits: Smallest and largest value possible.
-        bootstraps: Resamples.
-        seed: Of the resampling. Order of the rows does not matter.
+        seed: Of the resampling; the order of the rows does not matter.
 
     Raises:
         ValueError: Shapes differ, or a value is not finite or outside the limits.
@@ -81,6 +78,68 @@ def mean_interval(
     totals = resampled_sums(np.column_stack([sums, counts]), bootstraps, seed)
     lowest, highest = np.quantile(totals[:, 0] / totals[:, 1], bootstrap_levels(sums.size))
     return float(lowest), float(highest)
+
+
+def clustered_mean(
+    values: np.ndarray, clusters: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, Interval | None]:
+    """Return a weighted mean and its 95 % interval (None with a single cluster).
+
+    Args:
+        values: At least one, shape (items,).
+        clusters: Name of each item's cluster, shape (items,).
+        weights: Of the items, not negative and not all 0; equal if None. Shape (items,).
+    """
+    values = np.asarray(values, float)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, float)
+    estimate = float(np.sort(weights * values).sum() / np.sort(weights).sum())
+    influences = cluster_sums(weights * (values - estimate) / weights.sum(), clusters)[0]
+    return estimate, student_interval(estimate, influences, len(influences) - 1)
+
+
+def student_interval(estimate: float, influences: np.ndarray, freedom: int) -> Interval | None:
+    """Return the 95 % interval of an estimate from what each cluster contributes to it.
+
+    The variance is C / (C - 1) times the sum of the squared contributions (the cluster-robust "sandwich"; Miller
+    2024, arXiv 2411.00640, section 2.2), the quantile Student's.
+
+    Args:
+        estimate: What the interval is of.
+        influences: Contribution of each cluster to the estimate's error, summing to about 0, shape (clusters,).
+        freedom: Degrees of freedom.
+
+    Returns:
+        None where fewer than two clusters tell nothing about their spread.
+    """
+    from scipy.special import stdtrit
+
+    n = len(influences)
+    if n < 2 or freedom < 1:
+        return None
+    half = float(stdtrit(freedom, 0.975) * np.sqrt(n / (n - 1) * np.square(influences).sum()))
+    return estimate - half, estimate + half
+
+
+def sign_flip_p_value(differences: np.ndarray, clusters: np.ndarray, seed: int) -> float:
+    """Return the two-sided p-value of a mean paired difference of zero, by flipping signs of whole clusters.
+
+    Exact up to `EXACT_CLUSTERS` clusters; beyond, `SIGN_PATTERNS` patterns are drawn and the one observed is counted
+    among them. Few clusters cannot give a small value: C clusters at least 2 / 2**C.
+
+    Args:
+        differences: Paired differences, at least one, shape (items,).
+        clusters: Name of each item's cluster, shape (items,).
+        seed: Of the drawn patterns.
+    """
+    totals = np.sort(cluster_sums(differences, clusters)[0])
+    n, observed = len(totals), abs(totals.sum())
+    tolerance = 1e-12 * max(1.0, float(np.abs(totals).sum()))
+    if n <= EXACT_CLUSTERS:
+        patterns = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+        return float((np.abs(patterns @ totals) >= observed - tolerance).mean())
+    patterns = np.random.default_rng(seed).choice([-1.0, 1.0], size=(SIGN_PATTERNS, n))
+    larger = int((np.abs(patterns @ totals) >= observed - tolerance).sum())
+    return (larger + 1) / (SIGN_PATTERNS + 1)
 
 
 @cache
@@ -140,8 +199,8 @@ def unseen_range(smallest: float, largest: float, n_clusters: int, limits: Inter
     of clusters unlike all those seen may be that large.
 
     Args:
-        smallest: Smallest mean of a cluster.
-        largest: Largest.
+        smallest: Mean of a cluster.
+        largest: Mean of a cluster.
         n_clusters: How many were seen.
         limits: Smallest and largest value possible.
     """
@@ -164,7 +223,7 @@ def resampled_sums(sums: np.ndarray, draws: int, seed: int, *, halves: bool = Fa
     """
     kinds, sizes = np.unique(sums, axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_CELLS // len(kinds))
+    chunk = max(1, CHUNK_CELLS // len(kinds))
     parts = []
     for start in range(0, draws, chunk):
         rows = min(chunk, draws - start)
@@ -192,71 +251,3 @@ def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, 
     order = np.lexsort((values, index))
     sums = np.bincount(index[order], weights=values[order], minlength=names.size)
     return sums, np.bincount(index, minlength=names.size).astype(float)
-
-
-EXACT_CLUSTERS = 12
-"""Up to this many clusters every pattern of signs is tried."""
-SIGN_PATTERNS = 10_000
-"""Patterns drawn where there are more clusters."""
-
-
-def student_interval(estimate: float, influences: np.ndarray, freedom: int) -> Interval | None:
-    """Return the 95 % interval of an estimate from what each cluster contributes to it.
-
-    The variance is C / (C - 1) times the sum of the squared contributions (the cluster-robust "sandwich"; Miller
-    2024, arXiv 2411.00640, section 2.2), the quantile Student's.
-
-    Args:
-        estimate: The estimate.
-        influences: Contribution of each cluster to the estimate's error, summing to about 0, shape (clusters,).
-        freedom: Degrees of freedom.
-
-    Returns:
-        Its ends, or None where fewer than two clusters tell nothing about their spread.
-    """
-    from scipy.special import stdtrit
-
-    n = len(influences)
-    if n < 2 or freedom < 1:
-        return None
-    half = float(stdtrit(freedom, 0.975) * np.sqrt(n / (n - 1) * np.square(influences).sum()))
-    return estimate - half, estimate + half
-
-
-def clustered_mean(
-    values: np.ndarray, clusters: np.ndarray, weights: np.ndarray | None = None
-) -> tuple[float, Interval | None]:
-    """Return a weighted mean and its 95 % interval (None with a single cluster).
-
-    Args:
-        values: At least one, shape (items,).
-        clusters: Name of each item's cluster, shape (items,).
-        weights: Of the items, not negative and not all 0; equal if None. Shape (items,).
-    """
-    values = np.asarray(values, float)
-    weights = np.ones(len(values)) if weights is None else np.asarray(weights, float)
-    estimate = float(np.sort(weights * values).sum() / np.sort(weights).sum())
-    influences = cluster_sums(weights * (values - estimate) / weights.sum(), clusters)[0]
-    return estimate, student_interval(estimate, influences, len(influences) - 1)
-
-
-def sign_flip_p_value(differences: np.ndarray, clusters: np.ndarray, seed: int) -> float:
-    """Return the two-sided p-value of a mean paired difference of zero, by flipping signs of whole clusters.
-
-    Exact up to `EXACT_CLUSTERS` clusters; beyond, `SIGN_PATTERNS` patterns are drawn and the one observed is counted
-    among them. Few clusters cannot give a small value: C clusters at least 2 / 2**C.
-
-    Args:
-        differences: Paired differences, at least one, shape (items,).
-        clusters: Name of each item's cluster, shape (items,).
-        seed: Of the drawn patterns.
-    """
-    totals = np.sort(cluster_sums(differences, clusters)[0])
-    n, observed = len(totals), abs(totals.sum())
-    tolerance = 1e-12 * max(1.0, float(np.abs(totals).sum()))
-    if n <= EXACT_CLUSTERS:
-        patterns = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-        return float((np.abs(patterns @ totals) >= observed - tolerance).mean())
-    patterns = np.random.default_rng(seed).choice([-1.0, 1.0], size=(SIGN_PATTERNS, n))
-    larger = int((np.abs(patterns @ totals) >= observed - tolerance).sum())
-    return (larger + 1) / (SIGN_PATTERNS + 1)

@@ -1,4 +1,4 @@
-"""95 % intervals of scores and tests of their differences, where items come in clusters.
+"""95 % intervals of scores, tests of their paired differences, and correction for the number of tests.
 
 Items made from one template, or responses to one prompt, are alike; what varies independently is the cluster.
 Everything here needs of each cluster only the sum of its items and how many there are, so that resampling is a
@@ -9,7 +9,7 @@ Two ways of resampling clusters are used, each where it held its rate best in a 
 as BBQ's categories have (500 draws for each of 16 kinds: templates alike, skewed, heavy-tailed, of unequal size, or
 hardly any different from zero; `tests/unit/test_clustered.py` repeats a part of it):
 
-- a score alone: bootstrap percentiles at levels that allow for few clusters (`feedback.intervals`). They covered the
+- a score alone: bootstrap percentiles at levels that allow for few clusters (`bootstrap_levels`). They covered the
   truth in 92 to 100 of 100 draws, plain percentiles in 90 to 100, t intervals in 91 to 100, and a studentised
   bootstrap in 92 to 97, but only in 64 where one template in twelve differs from zero;
 - a paired difference: ratios of random halves of the clusters (Hartigan 1969, Using Subsample Values as Typical
@@ -18,9 +18,7 @@ hardly any different from zero; `tests/unit/test_clustered.py` repeats a part of
   92 to 100 of 100, and in 89 where one template in five is biased and the rest not at all. Interval and p value come
   from the same draws and say the same.
 
-What is scored, and what is compared with what, belongs to `scores`.
-
-[multiple_tests] Correction of p values for the number of tests made; which tests belong together is for `scores`.
+What is scored, what is compared with what, and which tests are corrected together is for the caller.
 """
 
 from __future__ import annotations
@@ -92,8 +90,6 @@ def score_intervals(scores: Sequence[Ratio], limits: Interval, *, bootstraps: in
     Args:
         scores: Scores over the same clusters in the same order.
         limits: Smallest and largest value possible.
-        bootstraps: Resamples.
-        seed: Of the resampling.
     """
     if not scores:
         return []
@@ -120,7 +116,6 @@ def compare_scores(pairs: Sequence[tuple[Ratio, Ratio]], limits: Interval, *, se
     Args:
         pairs: Scores over the same clusters in the same order; both of a pair over the same items.
         limits: Smallest and largest value of a score.
-        seed: Of the draws.
 
     Returns:
         None where one of the scores has no value.
@@ -132,6 +127,49 @@ def compare_scores(pairs: Sequence[tuple[Ratio, Ratio]], limits: Interval, *, se
         _compared(first, second, draws[:, 2 * at] - draws[:, 2 * at + 1], limits)
         for at, (first, second) in enumerate(pairs)
     ]
+
+
+def smallest_detectable(standard_error: float, n_clusters: int) -> float:
+    """Return the true difference that a two-sided test at 5 % finds with a probability of 80 %.
+
+    (t(0.975) + t(0.8)) times the standard error, with one degree of freedom less than clusters; 2.8 standard
+    errors for many clusters (Bloom 1995, Minimum Detectable Effects, Evaluation Review 19).
+
+    Args:
+        standard_error: Of the difference, clustered.
+        n_clusters: At least two.
+    """
+    from scipy.special import stdtrit
+
+    quantiles = stdtrit(n_clusters - 1, np.array([1 - LEVEL / 2, POWER]))
+    return float(quantiles.sum() * standard_error)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Holm's adjusted p values: rejecting those up to 5 % errs anywhere in 5 of 100 families at most.
+
+    The smallest of m values is multiplied by m, the next by m - 1 and so on; none becomes smaller than the one
+    before it, or larger than 1 (Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian
+    Journal of Statistics 6). It holds whatever the tests have to do with each other.
+
+    Args:
+        p_values: One for each test of the family; None where no test could be made.
+
+    Returns:
+        In the same order; None stays None and does not count.
+
+    Raises:
+        ValueError: A p value is outside 0 to 1.
+    """
+    made = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    if made and not 0 <= made[0][0] <= made[-1][0] <= 1:
+        raise ValueError(f"p values from {made[0][0]} to {made[-1][0]}")
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(made):
+        largest = max(largest, min(1.0, (len(made) - rank) * p))
+        adjusted[place] = largest
+    return adjusted
 
 
 def _compared(first: Ratio, second: Ratio, draws: np.ndarray, limits: Interval) -> Comparison | None:
@@ -163,22 +201,6 @@ def _compared(first: Ratio, second: Ratio, draws: np.ndarray, limits: Interval) 
     return Comparison(difference, low, high, p_value, detectable)
 
 
-def smallest_detectable(standard_error: float, n_clusters: int) -> float:
-    """Return the true difference that a two-sided test at 5 % finds with a probability of 80 %.
-
-    (t(0.975) + t(0.8)) times the standard error, with one degree of freedom less than clusters; 2.8 standard
-    errors for many clusters (Bloom 1995, Minimum Detectable Effects, Evaluation Review 19).
-
-    Args:
-        standard_error: Of the difference, clustered.
-        n_clusters: At least two.
-    """
-    from scipy.special import stdtrit
-
-    quantiles = stdtrit(n_clusters - 1, np.array([1 - LEVEL / 2, POWER]))
-    return float(quantiles.sum() * standard_error)
-
-
 def _residuals(score: Ratio) -> np.ndarray:
     """What each cluster adds to the score's deviation, to first order (the linearised ratio)."""
     assert score.value is not None  # noqa: S101 - asked only of scores that have one
@@ -191,30 +213,3 @@ def _resampled_ratios(scores: Sequence[Ratio], draws: int, seed: int, *, halves:
     sums = resampled_sums(np.column_stack(columns), draws, seed, halves=halves)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(sums[:, 1::2] > 0, sums[:, ::2] / sums[:, 1::2], np.nan))
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's adjusted p values: rejecting those up to 5 % errs anywhere in 5 of 100 families at most.
-
-    The smallest of m values is multiplied by m, the next by m - 1 and so on; none becomes smaller than the one
-    before it, or larger than 1 (Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian
-    Journal of Statistics 6). It holds whatever the tests have to do with each other.
-
-    Args:
-        p_values: One for each test of the family; None where no test could be made.
-
-    Returns:
-        In the same order; None stays None and does not count.
-
-    Raises:
-        ValueError: A p value is outside 0 to 1.
-    """
-    made = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    if made and not 0 <= made[0][0] <= made[-1][0] <= 1:
-        raise ValueError(f"p values from {made[0][0]} to {made[-1][0]}")
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, place) in enumerate(made):
-        largest = max(largest, min(1.0, (len(made) - rank) * p))
-        adjusted[place] = largest
-    return adjusted

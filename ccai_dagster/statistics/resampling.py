@@ -1,8 +1,7 @@
 """Drawing prompts and raters anew: how far a figure would move with other prompts and other people.
 
-Belongs here: sums over resampled prompts and raters, and which of their quantiles make an interval. What is
-summed, and what is made of the sums, belongs elsewhere. Single ratings are never resampled: those of one prompt,
-or of one rater, are alike.
+Belongs here: sums over resampled prompts and raters, and which of their quantiles make an interval. Doesn't belong
+here: what is summed. Single ratings are never resampled: those of one prompt, or of one rater, are alike.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ccai_dagster.statistics.intervals import bootstrap_levels
+from ccai_dagster.statistics.intervals import CHUNK_CELLS, bootstrap_levels
 
 PROMPTS, RATERS = "prompts", "raters"
-_CHUNK_CELLS = 4_000_000
 
 
 def resampled_totals(
@@ -36,8 +34,7 @@ def resampled_totals(
         values: Shape (rows, columns).
         prompts: Of each row.
         raters: Of each row: one, or two where a row is about both.
-        bootstraps: How many sums.
-        seed: Of the draws. The order of the rows does not matter beyond rounding.
+        seed: Of the draws; the order of the rows does not matter beyond rounding.
         redrawn: Which of the two are drawn anew; the other stays as it is.
 
     Returns:
@@ -49,7 +46,7 @@ def resampled_totals(
     for row, each in enumerate(raters):
         groups.setdefault(each, []).append(row)
     generator = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_CELLS // max(1, len(names)))
+    chunk = max(1, CHUNK_CELLS // max(1, len(names)))
     parts = []
     for start in range(0, bootstraps, chunk):
         size = min(chunk, bootstraps - start)
@@ -76,13 +73,9 @@ def resampled_figures(
     """Compute figures from resampled sums, and tell how many independent units each of them rests on.
 
     Args:
-        values: As for `resampled_totals`, at least one row.
-        prompts: See there.
-        raters: See there.
+        values: As the other arguments for `resampled_totals`, at least one row.
         figures: From sums, shape (bootstraps, columns), to figures, shape (bootstraps, figures); NaN where one
             is not defined.
-        bootstraps: See there.
-        seed: See there.
 
     Returns:
         The figures, shape (bootstraps, figures), and `effective_units` of each, shape (figures,).
@@ -114,7 +107,7 @@ def effective_units(prompt_variance: float, n_prompts: int, rater_variance: floa
     Args:
         prompt_variance: Of the figure when only prompts are drawn anew.
         n_prompts: How many there are, at least 1.
-        rater_variance: The same for raters.
+        rater_variance: Of the figure when only raters are.
         n_raters: How many there are, at least 1.
     """
     if n_raters < 2 or n_prompts < 2:

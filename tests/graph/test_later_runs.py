@@ -14,7 +14,7 @@ from small_graph import EVERYTHING, TRAINED, Workplace, event, sensor, table
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.core.home import Home
-from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
+from ccai_dagster.evaluation.rating_export import blinded_pairs, write_pairs
 from ccai_dagster.evaluation.ratings import import_ratings
 from ccai_dagster.run import run
 
@@ -45,7 +45,7 @@ def test_what_people_rate_stands_beside_what_the_judge_says(copy: Workplace) -> 
     compared = table(copy, "comparisons").with_columns(status=pl.lit("compared"))
     quality, one, other = compared.select("quality", "arm_a", "arm_b").row(0)
     folder, output = copy.folder / "ratings", copy.root / "sheet.csv"
-    export_sheet(folder, blinded_sheet(compared, (one, other), quality, 1, 7), output)
+    write_pairs(folder, blinded_pairs(compared, (one, other), quality, 1, 7), output)
     pl.read_csv(output, infer_schema=False).with_columns(rating=pl.lit("tie")).write_csv(output)
     import_ratings(folder, output, "rater-1")
     assert isinstance(sensor(copy, "new_inputs"), dg.RunRequest)

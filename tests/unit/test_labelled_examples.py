@@ -19,14 +19,14 @@ from ccai_dagster.contracts import (
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.labelled_examples import (
     REJECTED,
-    Known,
+    KnownPrinciples,
     pairs_of_examples,
     read_contrast_pairs,
     read_examples,
 )
 from ccai_dagster.evaluation.specificity import control_statements, drawn_controls
 
-KNOWN = Known(
+KNOWN = KnownPrinciples(
     {
         ("public", "P1"): "Be kind.",
         ("public", "P2"): "Be brief.",

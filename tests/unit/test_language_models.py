@@ -15,7 +15,7 @@ from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.feedback.language_model import Group
 from ccai_dagster.stages import transformers_model
-from ccai_dagster.stages.server_model import LONGEST_PAUSE, SERVER_KEY, KeptLines, OpenAIServerModel, _asked_patience
+from ccai_dagster.stages.server_model import LONGEST_PAUSE, SERVER_KEY, KeptLines, OpenAIServerModel, _retry_after
 from ccai_dagster.stages.transformers_model import TransformersModel
 
 ASK = [("user", "Please tell me how I can write a letter.")]
@@ -397,7 +397,7 @@ def test_a_server_that_asks_for_patience_gets_it_within_reason(server: Server) -
     began = time.monotonic()
     assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
     assert time.monotonic() - began >= 1
-    assert [_asked_patience(text) for text in ("7", "9999", "soon", "")] == [7, LONGEST_PAUSE, 0, 0]
+    assert [_retry_after(text) for text in ("7", "9999", "soon", "")] == [7, LONGEST_PAUSE, 0, 0]
 
 
 @pytest.mark.parametrize("death", ["closes the connection", "answers half", "answers with an error"])

@@ -15,8 +15,8 @@ from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import COMPARISONS, RATINGS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.elo import elo_tables, pair_id
-from ccai_dagster.evaluation.rating_sheets import SHEET_COLUMNS
-from ccai_dagster.evaluation.ratings import read_ratings, standing_ratings
+from ccai_dagster.evaluation.rating_export import EXPORT_COLUMNS
+from ccai_dagster.evaluation.ratings import current_ratings, read_ratings
 from ccai_dagster.evaluation.scores import people_outcomes
 
 FORMULA = '=HYPERLINK(A1)\nsecond, "line"\r\nthird \x1b[2J\u202e'
@@ -56,15 +56,15 @@ def comparisons() -> pl.DataFrame:
     return COMPARISONS.build(rows)
 
 
-class Town:
+class ComparedSample:
     """A copy of the sample in which responses were compared."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.folder = place, place / "town"
+        self.place, self.folder = place, place / "sample"
         self.ratings, self.sheet = self.folder / "ratings", place / "sheet.csv"
         shutil.copytree(SAMPLE, self.folder, ignore=shutil.ignore_patterns("ratings"))
-        (place / "home" / "town" / "tables").mkdir(parents=True)
-        comparisons().write_parquet(place / "home" / "town" / "tables" / "comparisons.parquet")
+        (place / "home" / "sample" / "tables").mkdir(parents=True)
+        comparisons().write_parquet(place / "home" / "sample" / "tables" / "comparisons.parquet")
 
     def compare(self, *words: str, fails: bool = False) -> str:
         result = CliRunner().invoke(app, ["compare", *words, "--consultation", str(self.folder)])
@@ -100,34 +100,34 @@ class Town:
 
 
 @pytest.fixture
-def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ComparedSample:
     monkeypatch.setenv("CCAI_HOME", str(tmp_path / "home"))
-    return Town(tmp_path)
+    return ComparedSample(tmp_path)
 
 
-def test_a_sheet_is_blind_in_random_order_and_safe_for_spreadsheets(town: Town) -> None:
-    told = " ".join(town.export(11).split())
-    rows = town.rows()
-    assert tuple(rows[0]) == SHEET_COLUMNS and len(rows) == 11
+def test_a_sheet_is_blind_in_random_order_and_safe_for_spreadsheets(sample: ComparedSample) -> None:
+    told = " ".join(sample.export(11).split())
+    rows = sample.rows()
+    assert tuple(rows[0]) == EXPORT_COLUMNS and len(rows) == 11
     assert all(row["rating"] == "" and row["quality"] == "helpfulness" for row in rows)
-    assert town.sheet.read_bytes().startswith(b"\xef\xbb\xbf")
-    assert "public" not in town.sheet.read_text("utf-8-sig") and "base" not in town.sheet.read_text("utf-8-sig")
+    assert sample.sheet.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert "public" not in sample.sheet.read_text("utf-8-sig") and "base" not in sample.sheet.read_text("utf-8-sig")
     assert "serves the user better" in rows[0]["question"]
     cells = [cell for row in rows for cell in row.values()]
     assert not any(cell.lstrip().startswith(("=", "+", "-", "@")) for cell in cells)
     (formula,) = [cell for cell in cells if "HYPERLINK" in cell]
     assert formula == '\'=HYPERLINK(A1)\nsecond, "line"\nthird \\x1b[2J\\u202e'
     assert {rows[0]["prompt"][:10]} == {"'-Question"}
-    assert set(town.arm_shown_first().values()) == {"base", "public"}
+    assert set(sample.arm_shown_first().values()) == {"base", "public"}
     assert "1 of the 12 pairs there are have identical responses" in told
     assert "With 11 comparisons a difference under 205 Elo cannot be seen" in told
-    first = town.sheet.read_bytes()
-    assert "may hold ratings" in town.export(11, fails=True) and town.sheet.read_bytes() == first
-    key = town.state()
-    town.export(11, "again.csv", arms="base,public")
-    assert (town.place / "again.csv").read_bytes() == first and town.state() == key
-    town.export(4, "fewer.csv")
-    fewer = list(csv.DictReader((town.place / "fewer.csv").open(encoding="utf-8-sig", newline="")))
+    first = sample.sheet.read_bytes()
+    assert "may hold ratings" in sample.export(11, fails=True) and sample.sheet.read_bytes() == first
+    key = sample.state()
+    sample.export(11, "again.csv", arms="base,public")
+    assert (sample.place / "again.csv").read_bytes() == first and sample.state() == key
+    sample.export(4, "fewer.csv")
+    fewer = list(csv.DictReader((sample.place / "fewer.csv").open(encoding="utf-8-sig", newline="")))
     assert {row["pair_id"] for row in fewer} < {row["pair_id"] for row in rows}
 
 
@@ -139,38 +139,38 @@ def test_a_sheet_is_blind_in_random_order_and_safe_for_spreadsheets(town: Town) 
         ({"arms": "public,mayor"}, "name two different ones of base, public, standard"),
         ({"arms": "public"}, "name two different ones"),
         ({"quality": "beauty"}, "it must be harmlessness or helpfulness"),
-        ({"output": "town/ratings/sheet.csv"}, "lies where ratings are kept"),
+        ({"output": "sample/ratings/sheet.csv"}, "lies where ratings are kept"),
         ({"output": "nowhere/sheet.csv"}, "does not exist"),
     ],
 )
-def test_what_cannot_be_exported_is_told_and_leaves_nothing(town: Town, changes: dict, told: str) -> None:
-    assert told in " ".join(town.export(**changes, fails=True).split())
-    assert not town.ratings.exists() and not town.sheet.exists()
+def test_what_cannot_be_exported_is_told_and_leaves_nothing(sample: ComparedSample, changes: dict, told: str) -> None:
+    assert told in " ".join(sample.export(**changes, fails=True).split())
+    assert not sample.ratings.exists() and not sample.sheet.exists()
 
 
-def test_ratings_come_back_count_for_the_right_arm_and_only_once(town: Town) -> None:
-    town.export()
-    first = town.arm_shown_first()
+def test_ratings_come_back_count_for_the_right_arm_and_only_once(sample: ComparedSample) -> None:
+    sample.export()
+    first = sample.arm_shown_first()
     favourite = dict(zip(sorted(first), ["public"] * 7 + ["base"] * 2, strict=True))
 
     def prefers(row: dict[str, str]) -> str:
         return "1" if favourite[row["pair_id"]] == first[row["pair_id"]] else "2"
 
     last = max(first)
-    town.rate(lambda row: "" if row["pair_id"] == last else prefers(row))
-    told = town.bring()
+    sample.rate(lambda row: "" if row["pair_id"] == last else prefers(row))
+    told = sample.bring()
     assert "8 ratings of rater-1 added; 0 were on record already, 1 pairs are not rated yet" in told
     assert "intervals will hold for rater-1, not for other people" in told
-    town.rate(prefers)
-    assert "1 ratings of rater-1 added; 8 were on record already" in town.bring()
-    before = town.state()
-    assert "0 ratings of rater-1 added; 9 were on record already" in town.bring() and town.state() == before
-    town.rate(lambda row: "tie")
-    assert "only rater" not in town.bring("rater-2")
-    ratings = read_ratings(town.ratings)
+    sample.rate(prefers)
+    assert "1 ratings of rater-1 added; 8 were on record already" in sample.bring()
+    before = sample.state()
+    assert "0 ratings of rater-1 added; 9 were on record already" in sample.bring() and sample.state() == before
+    sample.rate(lambda row: "tie")
+    assert "only rater" not in sample.bring("rater-2")
+    ratings = read_ratings(sample.ratings)
     assert RATINGS.violations(ratings).is_empty()
     assert ratings["rater"].value_counts().sort("rater").rows() == [("rater-1", 9), ("rater-2", 9)]
-    own = standing_ratings(ratings, comparisons())
+    own = current_ratings(ratings, comparisons())
     assert own.equals(ratings)
     _, differences = elo_tables([people_outcomes(own)], 100, 1)
     row = differences.row(0, named=True)
@@ -178,16 +178,16 @@ def test_ratings_come_back_count_for_the_right_arm_and_only_once(town: Town) -> 
     assert (row["n"], row["n_ties"], row["n_raters"], row["n_prompts"]) == (18, 9, 2, 9)
 
 
-def test_a_rating_lapses_when_a_response_changes_and_arms_that_swap_texts_are_noticed(town: Town) -> None:
-    town.export()
-    town.rate(lambda row: "1")
-    town.bring()
-    ratings, after = read_ratings(town.ratings), comparisons()
+def test_a_rating_lapses_when_a_response_changes_and_arms_that_swap_texts_are_noticed(sample: ComparedSample) -> None:
+    sample.export()
+    sample.rate(lambda row: "1")
+    sample.bring()
+    ratings, after = read_ratings(sample.ratings), comparisons()
     changed = after.filter(pl.col("prompt_id") != "p05")
-    assert set(standing_ratings(ratings, changed)["prompt_id"]) == set(ratings["prompt_id"]) - {"p05"}
+    assert set(current_ratings(ratings, changed)["prompt_id"]) == set(ratings["prompt_id"]) - {"p05"}
     swapped = after.rename({"response_a": "response_b", "response_b": "response_a"})
-    assert standing_ratings(ratings, swapped).is_empty()
-    assert read_ratings(town.place / "nothing").is_empty()
+    assert current_ratings(ratings, swapped).is_empty()
+    assert read_ratings(sample.place / "nothing").is_empty()
 
 
 def _first(rows: list[dict[str, str]], **changes: str) -> list[dict[str, str]]:
@@ -221,50 +221,50 @@ FAULTS: dict[str, tuple[Callable[[list[dict[str, str]]], list[dict[str, str]]], 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_file_is_told_of_and_nothing_is_taken(town: Town, fault: str) -> None:
-    town.export()
-    town.rate(lambda row: "1")
-    before, (spoil, told) = town.state(), FAULTS[fault]
-    town.write(spoil(town.rows()))
-    assert told in town.bring(fails=True)
-    assert town.state() == before
+def test_a_faulty_file_is_told_of_and_nothing_is_taken(sample: ComparedSample, fault: str) -> None:
+    sample.export()
+    sample.rate(lambda row: "1")
+    before, (spoil, told) = sample.state(), FAULTS[fault]
+    sample.write(spoil(sample.rows()))
+    assert told in sample.bring(fails=True)
+    assert sample.state() == before
 
 
-def test_an_earlier_rating_is_never_overwritten_and_a_rater_has_no_name(town: Town) -> None:
-    assert "nothing was exported for rating yet" in town.bring(fails=True) and not town.ratings.exists()
-    town.export()
-    town.rate(lambda row: "1")
-    town.bring()
-    before = town.state()
-    town.rate(lambda row: "2")
-    told = town.bring(fails=True)
+def test_an_earlier_rating_is_never_overwritten_and_a_rater_has_no_name(sample: ComparedSample) -> None:
+    assert "nothing was exported for rating yet" in sample.bring(fails=True) and not sample.ratings.exists()
+    sample.export()
+    sample.rate(lambda row: "1")
+    sample.bring()
+    before = sample.state()
+    sample.rate(lambda row: "2")
+    told = sample.bring(fails=True)
     assert "1 before (rater-1.csv) and 2 now; an earlier rating is never overwritten" in told
     for name in ("Ada Lovelace", "ada@example.org", "../keys/pairs", ""):
-        assert "give a role or pseudonym" in town.bring(name, fails=True)
-    town.sheet.write_bytes(b"pair_id,prompt\n\xff")
-    assert "not UTF-8" in town.bring("rater-3", fails=True)
-    assert town.state() == before
+        assert "give a role or pseudonym" in sample.bring(name, fails=True)
+    sample.sheet.write_bytes(b"pair_id,prompt\n\xff")
+    assert "not UTF-8" in sample.bring("rater-3", fails=True)
+    assert sample.state() == before
 
 
-def test_texts_that_a_spreadsheet_saved_again_are_still_the_same(town: Town) -> None:
-    town.export(11)
+def test_texts_that_a_spreadsheet_saved_again_are_still_the_same(sample: ComparedSample) -> None:
+    sample.export(11)
     rows = [
         {
             "note": "by hand",
             **{name: cell.removeprefix("'").replace("\n", "\r\n") + " " for name, cell in row.items()},
             "rating": " TIE ",
         }
-        for row in town.rows()
+        for row in sample.rows()
     ]
-    town.write(rows)
-    assert "11 ratings of rater-1 added" in town.bring()
+    sample.write(rows)
+    assert "11 ratings of rater-1 added" in sample.bring()
 
 
-def test_files_edited_by_hand_are_checked_when_they_are_read(town: Town) -> None:
-    town.export()
-    town.rate(lambda row: "1")
-    town.bring()
-    path, key = town.ratings / "rater-1.csv", town.ratings / "keys" / "pairs.csv"
+def test_files_edited_by_hand_are_checked_when_they_are_read(sample: ComparedSample) -> None:
+    sample.export()
+    sample.rate(lambda row: "1")
+    sample.bring()
+    path, key = sample.ratings / "rater-1.csv", sample.ratings / "keys" / "pairs.csv"
     good, pair = path.read_text(), path.read_text().splitlines()[1].split(",")[0]
     for content, told in (
         (good + "unknown,1\n", "row 11: pair unknown is not in"),
@@ -274,9 +274,9 @@ def test_files_edited_by_hand_are_checked_when_they_are_read(town: Town) -> None
     ):
         path.write_text(content)
         with pytest.raises(ConsultationError, match="rater-1") as caught:
-            read_ratings(town.ratings)
+            read_ratings(sample.ratings)
         assert told in str(caught.value)
     path.write_text(good)
     key.write_text(key.read_text() + key.read_text().splitlines()[1] + "\n")
     with pytest.raises(ConsultationError, match="stands twice"):
-        read_ratings(town.ratings)
+        read_ratings(sample.ratings)

@@ -2,7 +2,7 @@
 
 Asked with the prompt of Ganguli et al. 2023 (The Capacity for Moral Self-Correction, table 1), which the paper on
 Collective Constitutional AI used too: three letters, of which one says that it cannot be told. Scores are those
-of `SocialBiasItem`; their ratio and intervals are made in `scores`.
+of `SocialBiasItem`; their ratio and intervals are made in `evaluation.scores`.
 """
 
 from __future__ import annotations

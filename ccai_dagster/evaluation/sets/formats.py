@@ -1,7 +1,7 @@
 """Which formats of evaluation sets there are, and how a set is read and drawn from.
 
-How the files of one format are read is in `benchmark_sets`; what an item means, in `items`; running them belongs
-to `benchmarks`.
+How the files of one public set are read is in the module of its name; what an item means, in `items`; running them
+belongs to `evaluation.benchmarks`.
 """
 
 from __future__ import annotations
@@ -131,7 +131,6 @@ def sample_items(items: Sequence[Item], n: int | None, seed: int) -> list[Item]:
     Args:
         items: Items with unique ids.
         n: How many; None or more than there are takes all.
-        seed: Of the draw.
 
     Returns:
         The sample, sorted by id.

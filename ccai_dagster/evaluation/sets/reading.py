@@ -1,8 +1,7 @@
 """What the readers of evaluation sets share: rows of files and of the hub, and how a set is to be asked.
 
-Every fault of a file is told with its place and a remedy. What a row means belongs to the reader of its set.
-
-[json_lines] The project's own formats: JSON lines, one item a line, with the fields of the item's class.
+Every fault of a file is told with its place and a remedy. What a row means belongs to the reader of its set; only the
+project's own formats, JSON lines with the fields of the item's class, are read here whole (`read_json_lines`).
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ from ccai_dagster.consultation.folder import HubDataset
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.sets.items import Item
 
-SHOWN_PROBLEMS = 20
+_SHOWN = 20
+"""Problems named at once; the rest is counted."""
 Built = TypeVar("Built")
 
 
@@ -151,7 +151,6 @@ def hub_rows(hub: HubDataset, configuration: str | None, split: str) -> list[Row
     Args:
         hub: Name and commit.
         configuration: The part of the dataset, if it has several.
-        split: For instance `test`.
 
     Raises:
         ConsultationError: It cannot be fetched.
@@ -225,9 +224,9 @@ def refuse(problems: Sequence[str]) -> NoReturn:
     Raises:
         ConsultationError: Always.
     """
-    more = len(problems) - SHOWN_PROBLEMS
+    more = len(problems) - _SHOWN
     rest = [f"... and {more} more."] if more > 0 else []
-    raise ConsultationError("\n".join([*problems[:SHOWN_PROBLEMS], *rest]))
+    raise ConsultationError("\n".join([*problems[:_SHOWN], *rest]))
 
 
 def read_json_lines(path: Path, kind: type[Item], format_name: str) -> list[Item]:
@@ -235,7 +234,7 @@ def read_json_lines(path: Path, kind: type[Item], format_name: str) -> list[Item
 
     Args:
         path: UTF-8; blank lines are passed over.
-        kind: Class of the items.
+        kind: Of the items.
         format_name: As errors name it.
 
     Raises:

@@ -1,7 +1,7 @@
 """XSTest (Röttger et al. 2024): safe prompts that only sound dangerous, and unsafe ones that contrast with them.
 
 Responses are sorted by wording into the paper's three kinds, full compliance, partial refusal and full refusal,
-as far as text allows. The limits of `refusals` hold here too; beyond them, a refusal followed by advice on
+as far as text allows. The limits of `is_refusal` hold here too; beyond them, a refusal followed by advice on
 something else looks like a partial one, and a compliance that misses the question looks like compliance.
 """
 

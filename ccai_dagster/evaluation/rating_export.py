@@ -15,17 +15,17 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import written_alone
 from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.evaluation.elo import QUESTIONS
-from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace, texts_digest
+from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, texts_digest, write_csv
 
-SHEET_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
+EXPORT_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
 
 
 @dataclass(frozen=True)
-class Sheet:
+class BlindedPairs:
     """Pairs to be rated.
 
     Attributes:
-        rows: Cells in the order of `SHEET_COLUMNS`, safe to open in a spreadsheet.
+        rows: Cells in the order of `EXPORT_COLUMNS`, safe to open in a spreadsheet.
         key: Which arm wrote which response, in the columns `KEY_COLUMNS`.
         n_pairs: Comparisons of these arms there are.
         n_identical: Of those, pairs of identical responses, which nobody is asked about.
@@ -37,18 +37,17 @@ class Sheet:
     n_identical: int
 
 
-def blinded_sheet(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str, n: int, seed: int) -> Sheet:
+def blinded_pairs(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str, n: int, seed: int) -> BlindedPairs:
     """Draw pairs of responses of two arms and hide who wrote which.
 
     The draw, which response comes first, and the order of rows depend on the pairs and the seed alone: the same
-    call gives the same sheet, and a larger n the same pairs and more.
+    call gives the same rows, and a larger n the same pairs and more.
 
     Args:
         comparisons: COMPARISONS of the last run.
         arms: Two different arms, or an arm and `base`.
         quality: `helpfulness` or `harmlessness`.
         n: Pairs wanted, at least 1.
-        seed: The consultation's seed.
 
     Raises:
         ConsultationError: An arm or quality is unknown, or there are fewer pairs than wanted.
@@ -71,23 +70,22 @@ def blinded_sheet(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
             "there are."
         )
     rows = sorted(differing.to_dicts(), key=lambda row: derived_seed(seed, "rated", row["pair_id"]))[:n]
-    sheet, key = [], []
+    exported, key = [], []
     for row in sorted(rows, key=lambda row: row["pair_id"]):
         sides = ("a", "b") if derived_seed(seed, "shown first", row["pair_id"]) % 2 else ("b", "a")
         shown = [row["prompt"], *(row[f"response_{side}"] for side in sides)]
         cells = [spreadsheet_cell(printable_lines(text)) for text in shown]
-        sheet.append((row["pair_id"], quality, QUESTIONS[quality], *cells, ""))
+        exported.append((row["pair_id"], quality, QUESTIONS[quality], *cells, ""))
         values = [row["pair_id"], quality, row["prompt_id"], *(row[f"arm_{side}"] for side in sides)]
         key.append(dict(zip(KEY_COLUMNS, [*values, texts_digest(*shown)], strict=True)))
-    return Sheet(sheet, key, own.height, own.height - differing.height)
+    return BlindedPairs(exported, key, own.height, own.height - differing.height)
 
 
-def export_sheet(folder: Path, sheet: Sheet, output: Path) -> None:
-    """Write a sheet for raters, and keep its key in the consultation.
+def write_pairs(folder: Path, pairs: BlindedPairs, output: Path) -> None:
+    """Write pairs for raters, and keep its key in the consultation.
 
     Args:
         folder: `ratings` of the consultation; made if there is none.
-        sheet: The pairs.
         output: A new file.
 
     Raises:
@@ -103,17 +101,17 @@ def export_sheet(folder: Path, sheet: Sheet, output: Path) -> None:
     folder.mkdir(exist_ok=True)
     with written_alone(folder, folder / LOCK):
         known = read_key(folder)
-        for row in sheet.key:
+        for row in pairs.key:
             if known.setdefault(row["pair_id"], row) != row:
                 raise ConsultationError(
                     f"{folder / KEY_FILE}: pair {row['pair_id']} is there with other arms or texts; nothing was "
                     "written. Export with these arms from another copy of the consultation."
                 )
         (folder / KEY_FILE).parent.mkdir(exist_ok=True)
-        replace(folder / KEY_FILE, csv_text(KEY_COLUMNS, [tuple(row.values()) for row in known.values()]))
+        write_csv(folder / KEY_FILE, KEY_COLUMNS, [tuple(row.values()) for row in known.values()])
         try:
             # With a mark at the beginning, by which spreadsheets know that it is UTF-8.
             with output.open("x", encoding="utf-8-sig", newline="") as handle:
-                handle.write(csv_text(SHEET_COLUMNS, sheet.rows))
+                handle.write(csv_text(EXPORT_COLUMNS, pairs.rows))
         except OSError as error:
             raise ConsultationError(f"{output}: cannot be written ({error.strerror}).") from error
