@@ -33,6 +33,8 @@ BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}",
 def main(folder: Path) -> None:
     """Write all pages into `folder`."""
     (folder / "modules").mkdir(parents=True, exist_ok=True)
+    for old in (folder / "modules").glob("*.md"):
+        old.unlink()  # its room may be gone
     graph = rooms()
     pages = {
         "tables.md": tables_page(),

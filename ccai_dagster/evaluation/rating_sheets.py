@@ -10,13 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import written_alone
 from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.evaluation.elo import QUESTIONS
-from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace
+from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, replace, texts_digest
 
 SHEET_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
 
@@ -36,16 +35,6 @@ class Sheet:
     key: list[dict[str, str]]
     n_pairs: int
     n_identical: int
-
-
-def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
-    """Return the digest of texts as they were shown.
-
-    Line breaks, blanks and a quote mark in front, which rating tools and spreadsheets change, do not count.
-    """
-    return value_digest(
-        [" ".join(printable_lines(text).strip().lstrip("'").split()) for text in (prompt, response_1, response_2)]
-    )
 
 
 def blinded_sheet(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str, n: int, seed: int) -> Sheet:

@@ -33,11 +33,11 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import RATER_AGREEMENT, RATINGS
+from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file, written_alone
-from ccai_dagster.core.text import printable
-from ccai_dagster.evaluation.rating_sheets import texts_digest
+from ccai_dagster.core.text import printable, printable_lines
 from ccai_dagster.statistics.agreement import cohens_kappa, expected_agreement
 from ccai_dagster.statistics.intervals import wilson_interval
 from ccai_dagster.statistics.resampling import percentile_interval, resampled_figures
@@ -54,6 +54,16 @@ SHOWN = 10
 def rating_files(folder: Path) -> list[Path]:
     """Return all files that ratings are read from."""
     return sorted([*folder.glob("*.csv"), *folder.glob(KEY_FILE.as_posix())])
+
+
+def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
+    """Return the digest of texts as they were shown.
+
+    Line breaks, blanks and a quote mark in front, which rating tools and spreadsheets change, do not count.
+    """
+    return value_digest(
+        [" ".join(printable_lines(text).strip().lstrip("'").split()) for text in (prompt, response_1, response_2)]
+    )
 
 
 def read_key(folder: Path) -> dict[str, dict[str, str]]:

@@ -1,3 +1,42 @@
-// iframe-worker 1.0.4, the shim that lets the search run from files. Copyright (c) 2020 Martin Donath, MIT licence:
-// permission is granted to use, copy, modify and distribute it with this notice; it comes without any warranty.
-"use strict";(()=>{function c(s,n){parent.postMessage(s,n||"*")}function d(...s){return s.reduce((n,e)=>n.then(()=>new Promise(r=>{let t=document.createElement("script");t.src=e,t.onload=r,document.body.appendChild(t)})),Promise.resolve())}var o=class extends EventTarget{constructor(e){super();this.url=e;this.m=e=>{e.source===this.w&&(this.dispatchEvent(new MessageEvent("message",{data:e.data})),this.onmessage&&this.onmessage(e))};this.e=(e,r,t,i,m)=>{if(r===`${this.url}`){let a=new ErrorEvent("error",{message:e,filename:r,lineno:t,colno:i,error:m});this.dispatchEvent(a),this.onerror&&this.onerror(a)}};let r=document.createElement("iframe");r.hidden=!0,document.body.appendChild(this.iframe=r),this.w.document.open(),this.w.document.write(`<html><body><script>postMessage=${c};importScripts=${d};addEventListener("error",({error})=>{parent.dispatchEvent(new ErrorEvent("error",{filename:"${e}",error}))})<\/script><script src=${e}?${+Date.now()}><\/script></body></html>`),this.w.document.close(),onmessage=this.m,onerror=this.e,this.r=new Promise((t,i)=>{this.w.onload=t,this.w.onerror=i})}terminate(){this.iframe.remove(),onmessage=onerror=null}postMessage(e){this.r.catch().then(()=>{this.w.dispatchEvent(new MessageEvent("message",structuredClone({data:e})))})}get w(){return this.iframe.contentWindow}};window.IFrameWorker=o;location.protocol==="file:"&&(window.Worker=o);})();
+/* Browsers start no worker from a file. There a hidden frame does what the worker of the search would do. */
+if (location.protocol === "file:") {
+  window.Worker = class extends EventTarget {
+    constructor(address) {
+      super();
+      this.frame = document.body.appendChild(document.createElement("iframe"));
+      this.frame.hidden = true;
+      this.inside = this.frame.contentWindow;
+      this.inside.document.open();
+      this.inside.document.write("<!doctype html><body></body>");
+      this.inside.document.close();
+      const load = (source) =>
+        new Promise((loaded, failed) => {
+          const script = this.inside.document.createElement("script");
+          script.onload = loaded;
+          script.onerror = failed;
+          script.src = source;
+          this.inside.document.body.appendChild(script);
+        });
+      this.inside.postMessage = (data) => this.tell(this, data);
+      this.inside.importScripts = (...sources) =>
+        sources.reduce((before, source) => before.then(() => load(source)), Promise.resolve());
+      this.ready = load(address);
+    }
+
+    postMessage(data) {
+      this.ready.then(() => this.tell(this.inside, data));
+    }
+
+    tell(target, data) {
+      const event = new MessageEvent("message", { data: structuredClone(data) });
+      setTimeout(() => {
+        target.dispatchEvent(event);
+        if (target === this && this.onmessage) this.onmessage(event);
+      });
+    }
+
+    terminate() {
+      this.frame.remove();
+    }
+  };
+}

@@ -23,13 +23,16 @@ from ccai_dagster.decisions.outcomes import VALUES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
-PAGES = [*sorted(DOCS.glob("*.md")), *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]
+PAGES = [
+    *sorted(DOCS.glob("*.md")),
+    *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "ccai_dagster/sample/README")),
+]
 """Not the changelog: it tells of what was."""
 CODE = ("ccai_dagster", "assets", "resources")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
 COMMAND_LINE = re.compile(r"^\s*(?:[A-Z_]+=\S+ )*(?:\S*/)?ccai (?!\[)(.+)$", re.MULTILINE)
-NAMED_PLACE = re.compile(r"(?:ccai_dagster|assets|resources|tests|docs|configs|bench)/[\w./-]*")
+NAMED_PLACE = re.compile(r"(?:ccai_dagster|assets|resources|sample|tests|docs|configs|bench)/[\w./-]*")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def test_every_room_is_in_the_picture_and_in_the_list(generated: Path) -> None:
         assert (generated / "modules" / f"{room}.md").exists()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_command_line_in_it_is_one_that_ccai_takes(page: Path) -> None:
     for line in COMMAND_LINE.findall(page.read_text()):
         words = shlex.split(line, comments=True)
@@ -140,7 +143,7 @@ def test_every_command_line_in_it_is_one_that_ccai_takes(page: Path) -> None:
         command.make_context(name, words)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_command_and_option_in_its_text_exists(page: Path) -> None:
     known = dict(_commands(_command_line(), "ccai"))
     for span in SPAN.findall(page.read_text()):
@@ -152,19 +155,19 @@ def test_every_command_and_option_in_its_text_exists(page: Path) -> None:
         assert {word for word in words if word.startswith("--")} <= options, span
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_place_in_it_exists(page: Path) -> None:
     named = {span for span in SPAN.findall(page.read_text()) if NAMED_PLACE.fullmatch(span)}
     assert sorted(place for place in named - {"docs/generated/"} if not (REPOSITORY / place).exists()) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_module_that_it_starts_exists(page: Path) -> None:
-    for name in re.findall(r"python (?:-m pdb )?-m (ccai_dagster[\w.]*)", page.read_text()):
+    for name in re.findall(r"python (?:-m pdb )?-m ((?:ccai_dagster|sample)[\w.]*)", page.read_text()):
         assert importlib.util.find_spec(name) is not None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_link_in_it_leads_somewhere(page: Path, generated: Path) -> None:
     for link in LINK.findall(page.read_text()):
         if link.startswith("https://"):
