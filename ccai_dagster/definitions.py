@@ -77,12 +77,7 @@ def build_resources(home: Home) -> dict[str, Any]:
 
 
 def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
-    """Build the code location for a consultation.
-
-    Args:
-        consultation: The consultation.
-        root: Where results are kept (`CCAI_HOME`).
-    """
+    """Build the code location for a consultation whose results are kept in `root` (`CCAI_HOME`)."""
     home = Home(root, consultation.name)
     assets, resources = build_assets(consultation, home), build_resources(home)
     return dg.Definitions(

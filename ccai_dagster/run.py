@@ -1,6 +1,7 @@
-"""`ccai run`: materializes what is missing or stale, says what it skips and why, ends with a summary.
+"""What `ccai run` does: it observes the inputs and materializes what is missing or stale, constitutions first.
 
-The same graph can be materialized in Dagster's user interface; this is the way without one.
+The same graph can be materialized in Dagster's user interface; this is the way without one. What is stale is decided in
+`ccai_dagster.staleness`.
 """
 
 import os
@@ -13,7 +14,6 @@ from pathlib import Path
 import dagster as dg
 
 from ccai_dagster import automation
-from ccai_dagster.automation import up_to_constitution
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
@@ -45,11 +45,7 @@ class Outcome:
 
 
 def prepare_instance(root: Path) -> dg.DagsterInstance:
-    """Put `dagster.yaml` where Dagster reads it, set `DAGSTER_HOME`, and open the instance.
-
-    Args:
-        root: `CCAI_HOME`.
-    """
+    """Put `dagster.yaml` where Dagster reads it below `root` (`CCAI_HOME`), set `DAGSTER_HOME`, open the instance."""
     folder = root / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", folder / "dagster.yaml")
@@ -67,7 +63,6 @@ def run(
     """Observe the inputs, then materialize what is stale, wave by wave, until nothing is.
 
     Args:
-        consultation: The consultation.
         root: `CCAI_HOME`.
         say: Prints a line.
         select: A selection in Dagster's syntax; exactly these assets are materialized, fresh or not.
@@ -112,7 +107,7 @@ def _materialize(
         return
     resources = build_resources(home)
     is_kept = automation.kept(resources["tables"], resources["models"])
-    light = up_to_constitution().resolve(repository.asset_graph)
+    light = automation.up_to_constitution().resolve(repository.asset_graph)
     done: set[dg.AssetKey] = set()
     while True:
         found = plan(graph.parents, graph.code_versions, instance, is_kept)
