@@ -7,7 +7,7 @@ profile (`demo` by default), `CCAI_HOME` where results are kept. No asset or res
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import dagster as dg
 
@@ -56,7 +56,17 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
     return [*assets, *audit.build(consultation, home, assets)]
 
 
-def build_resources(home: Home) -> dict[str, Any]:
+class Resources(TypedDict):
+    """Everything the graph runs with, by the names that assets give their parameters."""
+
+    vote_source: VoteSource
+    tables: Tables
+    models: ModelStore
+    tracking: Tracking
+    launcher: Launcher
+
+
+def build_resources(home: Home) -> Resources:
     """Return the resources for results kept in `home`."""
     return {
         "vote_source": VoteSource(downloads=str(home.downloads)),
