@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, markdown_table, picture, table_asset
+from assets.table_asset import Checked, Table, markdown_table, of_arms, picture, table_asset
 from assets.torch_stage import GROUP, OWNER
 from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import worded_statements
@@ -39,7 +39,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
 def _prepared(consultation: Consultation) -> list[dg.AssetsDefinition]:
     file, settings = consultation.file, consultation.profile.evaluation
-    constitutions = {f"{arm}__constitution": [arm, "constitution"] for arm in consultation.arms}
+    constitutions = of_arms(consultation.arms, "constitution")
     wording = [decisions.ledger_key("wording"), decisions.ledger_key("merge")]
     paths = {
         name: consultation.path(given)
@@ -129,26 +129,23 @@ def _known(consultation: Consultation, tables: dict[str, pl.DataFrame]) -> Known
 def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
     arms = [BASE, *consultation.arms]
     settings, seed = consultation.profile.evaluation, consultation.file.seed
-    constitutions = {f"{arm}__constitution": [arm, "constitution"] for arm in consultation.arms}
+    constitutions = of_arms(consultation.arms, "constitution")
 
-    def inputs(name: str) -> dict[str, list[str]]:
-        return {f"{arm}__{name}": [arm, name] for arm in arms}
-
-    def by_arm(tables: dict[str, pl.DataFrame], name: str) -> dict[str, pl.DataFrame]:
+    def ordered(tables: dict[str, pl.DataFrame], name: str) -> dict[str, pl.DataFrame]:
         return {arm: tables[key] for arm in arms if (key := f"{arm}__{name}") in tables}
 
     @asset(
         contracts.ADHERENCE_SCORES,
-        ins=inputs("adherence") | constitutions,
+        ins=of_arms(arms, "adherence") | constitutions,
         settings=[settings, seed],
         description="Adherence of every model to every principle where it is relevant, corrected by labelled examples.",
     )
     def adherence_scores(judged_examples: pl.DataFrame, prompts: pl.DataFrame, **tables: pl.DataFrame) -> Table:
         frame = corrected_scores(
-            by_arm(tables, "adherence"),
+            ordered(tables, "adherence"),
             judged_examples,
             prompts,
-            by_arm(tables, "constitution"),
+            ordered(tables, "constitution"),
             settings.bootstraps,
             seed,
         )
@@ -163,15 +160,15 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.GROUP_ADHERENCE,
-        ins=inputs("adherence") | constitutions,
+        ins=of_arms(arms, "adherence") | constitutions,
         description="Adherence with principles weighted by each opinion group's support, and the group worst off.",
     )
     def group_adherence(gac_scores: pl.DataFrame, **tables: pl.DataFrame) -> Table:
-        return Table(weighted_by_group(by_arm(tables, "adherence"), by_arm(tables, "constitution"), gac_scores))
+        return Table(weighted_by_group(ordered(tables, "adherence"), ordered(tables, "constitution"), gac_scores))
 
     @asset(
         contracts.SPECIFICITY,
-        ins=inputs("adherence") | inputs("control_adherence") | inputs("contrast_margins"),
+        ins=of_arms(arms, "adherence", "control_adherence", "contrast_margins"),
         settings=[seed],
         checks=["controls_at_nil"],
         description="How much training on each constitution lifts its own principles, shared ones, the others' and "
@@ -179,9 +176,9 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
     )
     def specificity(constitution_overlap: pl.DataFrame, **tables: pl.DataFrame) -> Table:
         frame = lift_matrix(
-            by_arm(tables, "adherence"),
-            by_arm(tables, "control_adherence"),
-            by_arm(tables, "contrast_margins"),
+            ordered(tables, "adherence"),
+            ordered(tables, "control_adherence"),
+            ordered(tables, "contrast_margins"),
             constitution_overlap,
             seed,
         )
@@ -193,11 +190,11 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.CONFLICTS,
-        ins=inputs("contrast_margins"),
+        ins=of_arms(arms, "contrast_margins"),
         description="Where two principles of a constitution pull apart, which one every model follows.",
     )
     def conflicts(**tables: pl.DataFrame) -> Table:
-        frame = followed_principles(by_arm(tables, "contrast_margins"))
+        frame = followed_principles(ordered(tables, "contrast_margins"))
         without = {} if frame.height else {"without": "no contrast pair sets one principle against another"}
         return Table(frame, without)
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from assets import decisions
 from assets.replication import PAGE
-from assets.table_asset import Checked, Table, picture, report_file, table_asset
+from assets.table_asset import Checked, Table, by_arm, of_arms, picture, report_file, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.audit import recomputation, reversals, sensitivity
 from ccai_dagster.audit.provenance import provenance_of
@@ -111,29 +111,20 @@ def _keys(assets: Iterable[dg.AssetsDefinition | dg.SourceAsset]) -> set[dg.Asse
     return {key for asset in assets for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else {asset.key})}
 
 
-def _of_arms(arms: Iterable[str], *names: str) -> dict[str, list[str]]:
-    """Inputs `ARM__NAME`: the table of each name of each arm."""
-    return {f"{arm}__{name}": [arm, name] for arm in arms for name in names}
-
-
-def _by_arm(tables: dict[str, pl.DataFrame], name: str) -> dict[str, pl.DataFrame]:
-    return {key.removesuffix(f"__{name}"): table for key, table in tables.items() if key.endswith(f"__{name}")}
-
-
 def _evaluation_page(consultation: Consultation, home: Home) -> dg.AssetsDefinition:
     file = consultation.file
     arms = {name: arm.description for name, arm in consultation.arms.items()}
     asks_opinions = any(each.format == "opinion_qa" for each in file.benchmarks.values())
     shared = (*SHARED, OPINIONS) if asks_opinions else SHARED
     benchmarks = {name: (each.format, each.description) for name, each in file.benchmarks.items()}
-    responses = _of_arms([BASE, *arms], "qualitative_responses")
+    responses = of_arms([BASE, *arms], "qualitative_responses")
 
     @table_asset(
         contracts.FILE,
         group="evaluation",
         owner=OWNER,
         kinds={"html"},
-        ins={name: [name] for name in shared} | responses | _of_arms(arms, "constitution"),
+        ins={name: [name] for name in shared} | responses | of_arms(arms, "constitution"),
         settings=[file.title, file.baseline, value_digest([arms, benchmarks])],
         description="One page for a lay reader: what each constitution changed, what not, and what cannot be told.",
     )
@@ -160,7 +151,7 @@ def _decision_trail(consultation: Consultation) -> dg.AssetsDefinition:
         contracts.DECISION_TRAIL,
         deps=ALL_LEDGERS,
         method="2",
-        ins=_of_arms(arms, "constitution", "preference_pairs") | _of_arms([BASE, *arms], "adherence"),
+        ins=of_arms(arms, "constitution", "preference_pairs") | of_arms([BASE, *arms], "adherence"),
         checks=["decision_ids"],
         description="What became of every statement and principle, by whose decision and for what reason.",
     )
@@ -179,10 +170,10 @@ def _decision_trail(consultation: Consultation) -> dg.AssetsDefinition:
             gac_scores,
             consensus_stability,
             selected_statements,
-            _by_arm(tables, "constitution"),
+            by_arm(tables, "constitution"),
             ledgers,
-            _by_arm(tables, "preference_pairs"),
-            _by_arm(tables, "adherence"),
+            by_arm(tables, "preference_pairs"),
+            by_arm(tables, "adherence"),
         )
         fates = frame.group_by("kind", "fate").len().sort("len", descending=True)
         return Table(
@@ -327,10 +318,10 @@ def _audit_report(
     consultation: Consultation, home: Home, derived: str, earlier: set[dg.AssetKey]
 ) -> dg.AssetsDefinition:
     arms, file = list(consultation.arms), consultation.file
-    responses = _of_arms([BASE, *arms], "qualitative_responses")
-    records = _of_arms(arms, *contracts.ARM_STAGES)
+    responses = of_arms([BASE, *arms], "qualitative_responses")
+    records = of_arms(arms, *contracts.ARM_STAGES)
     shared = {name: [name] for name in REPORTED}
-    read = shared | _of_arms(arms, "constitution", "preference_pairs") | responses | records
+    read = shared | of_arms(arms, "constitution", "preference_pairs") | responses | records
 
     @asset(
         contracts.FILE,
@@ -350,9 +341,9 @@ def _audit_report(
             derived_arm=derived,
             baseline=file.baseline,
             arms={name: arm.description for name, arm in consultation.arms.items()},
-            constitutions=_by_arm(tables, "constitution"),
+            constitutions=by_arm(tables, "constitution"),
             ledgers={kind: decisions.read(consultation, kind) for kind in LEDGERS},
-            preference_pairs=_by_arm(tables, "preference_pairs"),
+            preference_pairs=by_arm(tables, "preference_pairs"),
             models=pl.concat([tables["base_model"], *(tables[name] for name in sorted(records))]),
             settings={
                 stage: getattr(consultation.profile, stage).model_dump(mode="json")

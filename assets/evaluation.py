@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Results, Table, code_version, picture, table_asset, table_assets
+from assets.table_asset import Checked, Results, Table, code_version, of_arms, picture, table_asset, table_assets
 from assets.torch_stage import (
     GROUP,
     OWNER,
@@ -91,9 +91,8 @@ def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
     arms = [BASE, *consultation.arms]
     seed, settings = consultation.file.seed, consultation.profile.evaluation
     benchmarks = list(consultation.file.benchmarks)
-    stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
+    stages = of_arms(consultation.arms, *contracts.ARM_STAGES)
     items = {f"{arm}__items__{name}": [arm, name] for arm in arms for name in benchmarks}
-    judged = {f"{arm}__adherence": [arm, "adherence"] for arm in arms}
 
     @asset(
         contracts.EVAL_SCORES,
@@ -101,7 +100,7 @@ def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
         settings=[settings, seed, consultation.file.baseline],
         checks=["one_difference", "no_regression"],
         method="3",
-        ins=stages | items | judged,
+        ins=stages | items | of_arms(arms, "adherence"),
         description="Every score of every arm with its interval, and its paired differences to the baseline and "
         "to the untrained model.",
     )

@@ -224,6 +224,16 @@ def table_assets(
     return decorate
 
 
+def of_arms(arms: Iterable[str], *names: str) -> dict[str, list[str]]:
+    """Return `ins` for the tables of these names of every arm: parameters `ARM__NAME`."""
+    return {f"{arm}__{name}": [arm, name] for arm in arms for name in names}
+
+
+def by_arm(tables: Mapping[str, pl.DataFrame], name: str) -> dict[str, pl.DataFrame]:
+    """Return the tables of this name among those of `of_arms`, by arm."""
+    return {key.removesuffix(f"__{name}"): table for key, table in tables.items() if key.endswith(f"__{name}")}
+
+
 def _inputs(function: Callable[..., Any], ins: Mapping[str, Sequence[str]] | None) -> dict[str, dg.AssetIn]:
     """The tables a function takes; Dagster infers none where `**tables` takes further ones."""
     own = {

@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, markdown_table, table_asset
+from assets.table_asset import Checked, Table, markdown_table, of_arms, table_asset
 from assets.torch_stage import POOL, Training, controlled_everywhere, measure, only_digest, rests_on_chance, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
@@ -91,7 +91,7 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
             file_digest(path),
             *(each.content_digest() for each in sets.values()),
         ],
-        ins={f"{arm}__{name}": [arm, name] for arm in arms for name in ("preference_pairs", "preference_model")},
+        ins=of_arms(arms, "preference_pairs", "preference_model"),
         description="How annoying and how well agreeing preference models with other harmlessness weights are.",
     )
     def preference_balance(
@@ -153,7 +153,7 @@ def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
 
     @asset(
         contracts.training_settings(sorted(arms)),
-        ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES},
+        ins=of_arms(arms, *contracts.ARM_STAGES),
         checks=["one_difference"],
         description="Every setting of every training, arm by arm; they may differ in the constitution only.",
     )
@@ -322,7 +322,7 @@ def _model_cards(consultation: Consultation) -> dg.AssetsDefinition:
     An asset of its own, because a card says how the feedback model was measured: a new measurement writes new cards,
     and trains nothing again.
     """
-    trained = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
+    trained = of_arms(consultation.arms, *contracts.ARM_STAGES)
     texts = {f"{arm}__constitution": [arm, "signed_constitution"] for arm in consultation.arms}
 
     @asset(
