@@ -80,7 +80,10 @@ def run(
     if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome):
         return outcome
     try:
-        _materialize(consultation, home, instance, defs, select, say, outcome)
+        if select is None:
+            _materialize_stale(consultation, home, defs, instance, say, outcome)
+        else:
+            _materialize_selected(select, defs, instance, say, outcome)
     finally:
         # Also of a run that stops or waits: what was made up to there can be asked about and verified.
         history.record(consultation, home, instance, defs.resolve_asset_graph().get_all_asset_keys())
@@ -88,23 +91,16 @@ def run(
     return outcome
 
 
-def _materialize(
+def _materialize_stale(
     consultation: Consultation,
     home: Home,
-    instance: dg.DagsterInstance,
     defs: dg.Definitions,
-    select: str | None,
+    instance: dg.DagsterInstance,
     say: Say,
     outcome: Outcome,
 ) -> None:
-    whole = defs.resolve_implicit_global_asset_job_def()
     repository = defs.get_repository_def()
     graph = automation.graph_of(repository)
-    if select is not None:
-        chosen = _selected(select, repository, graph)
-        say(f"Materializing {len(chosen)} selected assets")
-        _execute(whole, chosen, instance, outcome)
-        return
     resources = build_resources(home)
     is_kept = automation.kept(resources["tables"], resources["models"])
     light = automation.up_to_constitution().resolve(repository.asset_graph)
@@ -121,7 +117,7 @@ def _materialize(
             break
         _announce(ready, say)
         done |= set(ready)
-        if not _execute(whole, list(ready), instance, outcome):
+        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(ready), instance, outcome):
             break
     outcome.fresh = sorted(key.to_user_string() for key in found.fresh - done)
 
@@ -183,13 +179,19 @@ def _message(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
 
 
-def _selected(select: str, repository: dg.RepositoryDefinition, graph: automation.Graph) -> list[dg.AssetKey]:
+def _materialize_selected(
+    select: str, defs: dg.Definitions, instance: dg.DagsterInstance, say: Say, outcome: Outcome
+) -> None:
+    repository = defs.get_repository_def()
+    possible = automation.graph_of(repository).parents
     try:
         # What is made together cannot be made in part.
         named = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
-        chosen = named.resolve(repository.asset_graph) & set(graph.parents)
+        chosen = named.resolve(repository.asset_graph)
     except Exception as error:  # Dagster raises several kinds here, all about the text of the selection
         raise ConsultationError(f"--select {select!r}: {error}") from error
-    if not chosen:
+    keys = [key for key in possible if key in chosen]
+    if not keys:
         raise ConsultationError(f"--select {select!r} names no asset that can be materialized.")
-    return [key for key in graph.parents if key in chosen]
+    say(f"Materializing {len(keys)} selected assets")
+    _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome)
