@@ -51,7 +51,7 @@ class Launcher(dg.ConfigurableResource["Launcher"]):
         except Exception as error:
             # Tables are written by polars, which has errors of its own for a full disk.
             existing = next(each for each in (work, *work.parents) if each.is_dir())
-            message = worker.told(error, stage.stage, existing)
+            message = worker.explanation(error, stage.stage, existing)
             if message is None:
                 raise
             raise dg.Failure(message, allow_retries=False) from error
