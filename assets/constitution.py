@@ -1,7 +1,11 @@
-"""From scores and decisions to the constitution of each arm."""
+"""From scores and decisions to the constitution of each arm, what is signed off, and how constitutions compare.
+
+Belongs here: the assets of the group `constitution`. Their methods are in `ccai_dagster.constitution`.
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
+"""
 
 from collections import Counter
-from typing import Any
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -19,32 +23,20 @@ from ccai_dagster.decisions.outcomes import statement_ideas, thresholds
 from ccai_dagster.deliberation import stability
 from ccai_dagster.replication.published_results import published_figures
 
-GROUP = "constitution"
-OWNER = "team:constitution"
+asset = partial(table_asset, group="constitution", owner="team:constitution")
 WORDING_LEDGERS = [decisions.ledger_key("merge"), decisions.ledger_key("wording")]
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
 
-    @table_asset(
+    @asset(
         contracts.SELECTED_STATEMENTS,
-        key=["selected_statements"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        ins={
-            "gac_scores": ["gac_scores"],
-            "statements": ["statements"],
-            "raw_statements": ["raw_statements"],
-            "consensus_stability": ["consensus_stability"],
-        },
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea"), *WORDING_LEDGERS],
         checks=["ideas", "merges", "wordings"],
         description="Every statement ranked by consensus, which reach the cut, and what becomes of them.",
     )
     def selected_statements(
-        context: dg.AssetExecutionContext,
         gac_scores: pl.DataFrame,
         statements: pl.DataFrame,
         raw_statements: pl.DataFrame,
@@ -92,13 +84,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     tags_file = [consultation.path(each) for each in [consultation.file.principle_tags] if each]
     printed = _published_comparison(consultation)
-    constitutions = [_constitution(consultation, name, arm) for name, arm in consultation.arms.items()]
+    constitutions = [
+        _derived_constitution(consultation, name, arm)
+        if arm.constitution == "ledgers"
+        else _given_constitution(consultation, name, arm)
+        for name, arm in consultation.arms.items()
+    ]
 
-    @table_asset(
+    @asset(
         contracts.CONSTITUTION_OVERLAP,
-        key=["constitution_overlap"],
-        group=GROUP,
-        owner=OWNER,
         kinds={"scikitlearn"},
         ins={name: [name, "constitution"] for name in consultation.arms},
         deps=[decisions.ledger_key("threshold")],
@@ -106,23 +100,18 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         settings=[file_digest(each) for each in tags_file],
         description="For each principle its counterparts in every other constitution, by words and by people's tags.",
     )
-    def constitution_overlap(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
+    def constitution_overlap(**constitutions: pl.DataFrame) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
         tags = {} if not tags_file else read_principle_tags(tags_file[0], consultation.arms)
         frame = comparison.constitution_overlap(constitutions, settled.overlap_similarity, tags)
         return Table(frame, {"similarity counted as shared": settled.overlap_similarity})
 
-    @table_asset(
+    @asset(
         contracts.CONSTITUTION_COMPARISON,
-        key=["constitution_comparison"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        ins={"constitution_overlap": ["constitution_overlap"]},
         settings=[consultation.file.seed, *(f"{each}: {value}" for each, value in printed.items())],
         description="What each two constitutions share, and how much of them says what to do rather than to avoid.",
     )
-    def constitution_comparison(context: dg.AssetExecutionContext, constitution_overlap: pl.DataFrame) -> Table:
+    def constitution_comparison(constitution_overlap: pl.DataFrame) -> Table:
         frame = comparison.constitution_comparison(constitution_overlap, printed, consultation.file.seed)
         return Table(frame, {"figures": dg.MetadataValue.md(markdown_table(frame))})
 
@@ -140,23 +129,48 @@ def _published_comparison(consultation: Consultation) -> dict[tuple[str, str, st
     return {(*pair, measure): values[name] for name, measure in comparison.PRINTED.items() if name in values}
 
 
-def _preview(frame: pl.DataFrame) -> dg.MetadataValue:
-    return dg.MetadataValue.md(markdown_table(frame.head(PREVIEW_ROWS + 2)))
+def _derived_constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
+    @asset(contracts.CONSTITUTION, deps=WORDING_LEDGERS, description=arm.description, key_prefix=name)
+    def constitution(
+        selected_statements: pl.DataFrame, statements: pl.DataFrame, consensus_stability: pl.DataFrame
+    ) -> Table:
+        worded = selection.worded_statements(
+            decisions.read(consultation, "wording"), decisions.read(consultation, "merge"), statements
+        )
+        frame = principles.derive_constitution(name, selected_statements, worded)
+        return _to_sign_off(frame, stability.principle_intervals(frame, consensus_stability))
+
+    return constitution
+
+
+def _given_constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
+    path = consultation.path(arm.constitution)
+
+    @asset(contracts.CONSTITUTION, settings=[file_digest(path)], description=arm.description, key_prefix=name)
+    def constitution() -> Table:
+        frame = principles.read_constitution(path, name)
+        return _to_sign_off(frame, frame)
+
+    return constitution
+
+
+def _to_sign_off(frame: pl.DataFrame, shown: pl.DataFrame) -> Table:
+    digest = principles.constitution_digest(frame)
+    metadata = {"principles": frame.height, "digest to sign off": digest, "preview": _preview(shown)}
+    return Table(frame, metadata, version=digest)
 
 
 def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefinition:
-    @table_asset(
+    @asset(
         contracts.CONSTITUTION,
-        key=[name, "signed_constitution"],
-        group=GROUP,
-        owner=OWNER,
+        key_prefix=name,
         kinds={"person"},
         ins={"constitution": [name, "constitution"]},
         deps=[decisions.ledger_key("signoff")],
         checks=["signoff"],
         description="The constitution, once somebody has signed off exactly this text. Nothing is trained before.",
     )
-    def signed_constitution(context: dg.AssetExecutionContext, constitution: pl.DataFrame) -> Table:
+    def signed_constitution(constitution: pl.DataFrame) -> Table:
         digest = principles.constitution_digest(constitution)
         ledger = decisions.read(consultation, "signoff")
         row = current(ledger).filter(pl.col("subject_ids").list.contains(name))
@@ -171,46 +185,5 @@ def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefi
     return signed_constitution
 
 
-def _constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
-    common: dict[str, Any] = {"key": [name, "constitution"], "group": GROUP, "owner": OWNER, "kinds": {"python"}}
-
-    def described(frame: pl.DataFrame, preview: dg.MetadataValue) -> Table:
-        digest = principles.constitution_digest(frame)
-        told = {"principles": frame.height, "digest to sign off": digest, "preview": preview}
-        return Table(frame, told, version=digest)
-
-    if arm.constitution == "ledgers":
-
-        @table_asset(
-            contracts.CONSTITUTION,
-            ins={
-                "selected_statements": ["selected_statements"],
-                "statements": ["statements"],
-                "consensus_stability": ["consensus_stability"],
-            },
-            deps=WORDING_LEDGERS,
-            description=arm.description,
-            **common,
-        )
-        def derived(
-            context: dg.AssetExecutionContext,
-            selected_statements: pl.DataFrame,
-            statements: pl.DataFrame,
-            consensus_stability: pl.DataFrame,
-        ) -> Table:
-            worded = selection.worded_statements(
-                decisions.read(consultation, "wording"), decisions.read(consultation, "merge"), statements
-            )
-            frame = principles.derive_constitution(name, selected_statements, worded)
-            return described(frame, _preview(stability.principle_intervals(frame, consensus_stability)))
-
-        return derived
-
-    path = consultation.path(arm.constitution)
-
-    @table_asset(contracts.CONSTITUTION, settings=[file_digest(path)], description=arm.description, **common)
-    def given(context: dg.AssetExecutionContext) -> Table:
-        frame = principles.read_constitution(path, name)
-        return described(frame, _preview(frame))
-
-    return given
+def _preview(frame: pl.DataFrame) -> dg.MetadataValue:
+    return dg.MetadataValue.md(markdown_table(frame.head(PREVIEW_ROWS + 2)))

@@ -1,4 +1,9 @@
-"""What people decided: one observable source a ledger. Its data version is the digest of its rows."""
+"""What people decided: one observable source a ledger. Its data version is the digest of its rows.
+
+Belongs here: ledgers as Dagster sees them, and reading one in an asset. What the rows mean is in
+`ccai_dagster.decisions`.
+Data that others make, observed: https://docs.dagster.io/guides/build/assets/external-assets
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,12 +67,7 @@ def _ledger(consultation: Consultation, kind: str) -> dg.SourceAsset:
 
 
 def ledger_metadata(table: pl.DataFrame, path: Path) -> dict[str, Any]:
-    """Return what is worth knowing about a ledger: counts, last change, and its latest rows.
-
-    Args:
-        table: LEDGER, replaced rows included.
-        path: Its file.
-    """
+    """Return what is worth knowing about a ledger, replaced rows included: counts, last change, its latest rows."""
     counting = current(table)
     policies = counting["outcome"].map_elements(is_policy, return_dtype=pl.Boolean).sum()
     decided = {subject for subjects in counting["subject_ids"] for subject in subjects}

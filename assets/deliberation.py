@@ -1,6 +1,11 @@
-"""From raw votes to opinion groups, consensus and how sure it is."""
+"""From raw votes to opinion groups, consensus and how sure it is.
+
+Belongs here: the assets of the group `deliberation`. Their methods are in `ccai_dagster.deliberation`.
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
+"""
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -27,6 +32,247 @@ from ccai_dagster.pages import pictures
 
 GROUP = "deliberation"
 OWNER = "team:deliberation"
+asset = partial(table_asset, group=GROUP, owner=OWNER)
+
+
+def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage."""
+    file, seed = consultation.file, consultation.file.seed
+    bootstraps = consultation.profile.deliberation
+
+    @asset(
+        contracts.STATEMENTS,
+        deps=[decisions.ledger_key("moderation")],
+        checks=["moderation"],
+        settings=[file.moderation],
+        description="Statements that moderation let in, with rewrites applied.",
+    )
+    def statements(raw_statements: pl.DataFrame) -> Table:
+        ledger = decisions.read(consultation, "moderation")
+        found = require(Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation)))
+        decided = moderation_verdicts(ledger)
+        frame = clean_statements(raw_statements, decided, file.moderation == "lenient")
+        included = sum(each.included for each in decided.values())
+        return Table(
+            frame,
+            {
+                "in": frame.height,
+                "out": len(decided) - included,
+                "rewritten": int(frame["rewritten"].sum()),
+                "undecided": raw_statements.height - len(decided),
+            },
+            found,
+        )
+
+    @asset(
+        contracts.PARTICIPANTS,
+        deps=[decisions.ledger_key("exclusion"), decisions.ledger_key("threshold")],
+        checks=["exclusions", "numeric_decisions"],
+        description="Everybody who took part, and whether their votes count.",
+    )
+    def participants(raw_participants: pl.DataFrame, raw_votes: pl.DataFrame) -> Table:
+        threshold_ledger = decisions.read(consultation, "threshold")
+        exclusion_ledger = decisions.read(consultation, "exclusion")
+        found = require(
+            Checked("exclusions", checks.check_exclusions(exclusion_ledger, raw_participants)),
+            Checked("numeric_decisions", checks.check_thresholds(threshold_ledger)),
+        )
+        settled = thresholds(threshold_ledger, seed)
+        frame = clean_participants(
+            raw_participants,
+            exclusions(exclusion_ledger),
+            settled.minimum_votes,
+            settled.decision_ids["minimum_votes"],
+            raw_votes["statement_id"].n_unique() if settled.procedure.name == "polis" else None,
+        )
+        fates = Counter(frame["fate"].to_list())
+        return Table(
+            frame,
+            {
+                "kept": fates["kept"],
+                "too few votes": fates["too few votes"],
+                "excluded": fates["excluded"],
+                "minimum votes": settled.minimum_votes,
+            },
+            found,
+        )
+
+    @asset(contracts.VOTES, description="Votes that count: of participants kept, on statements that are in.")
+    def votes(raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> Table:
+        frame = clean_votes(raw_votes, statements, participants)
+        cells = statements.height * participants["kept"].sum()
+        return Table(frame, {"share of cells filled": frame.height / cells if cells else 0.0})
+
+    @asset(
+        contracts.OPINION_GROUPS,
+        deps=[decisions.ledger_key("threshold")],
+        settings=[seed],
+        method="2",
+        kinds={"scikitlearn"},
+        description="Each participant's opinion group and place on the opinion map.",
+    )
+    def opinion_groups(
+        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_votes: pl.DataFrame
+    ) -> Table:
+        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
+        settled = thresholds(decisions.read(consultation, "threshold"), seed)
+        grouping = groups.group_participants(matrix, settled.procedure)
+        frame = groups.opinion_groups(matrix, grouping)
+        sizes = frame["group_id"].value_counts().sort("group_id")["count"].to_list()
+        return Table(
+            frame,
+            {
+                "groups": len(sizes),
+                "sizes": ", ".join(map(str, sizes)),
+                "explained variance": ", ".join(f"{share:.4f}" for share in grouping.map.explained_variance),
+                "silhouettes": ", ".join(f"{k}: {value:.3f}" for k, value in grouping.silhouettes.items()),
+                "opinion map": picture(pictures.opinion_map(frame)),
+            },
+        )
+
+    @asset(
+        contracts.GAC_SCORES,
+        deps=[decisions.ledger_key("threshold")],
+        description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
+    )
+    def gac_scores(
+        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, opinion_groups: pl.DataFrame
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        settled = thresholds(decisions.read(consultation, "threshold"), seed)
+        published = consultation.path(file.published_scores) if file.published_scores else None
+        frame = consensus.gac_scores(
+            matrix, _labels(matrix, opinion_groups), settled.procedure, pl.read_csv(published) if published else None
+        )
+        line = settled.cut.threshold if settled.cut.rule == "threshold" else None
+        figures = {
+            "mean GAC": frame["gac"].mean(),
+            "median GAC": frame["gac"].median(),
+            "median polarization index": frame["polarization_index"].median(),
+            "median adjusted polarization index": frame["adjusted_polarization_index"].median(),
+            "statements at the GAC threshold": int((frame["gac"] >= settled.cut.threshold).sum()),
+            "GAC distribution": picture(pictures.gac_distribution(frame, line)),
+            "agreement by group": picture(pictures.agreement_by_group(frame, line)),
+            "polarization": picture(pictures.polarization(frame)),
+        }
+        if published:
+            reached = int((frame["published_gac"] >= settled.cut.threshold).sum())
+            figures["statements at the GAC threshold by published scores"] = reached
+        return Table(frame, {name: value for name, value in figures.items() if value is not None})
+
+    @asset(
+        contracts.REPRESENTATIVE_STATEMENTS,
+        method="2",
+        description="Statements that set each group apart from everybody else.",
+    )
+    def representative_statements(
+        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, opinion_groups: pl.DataFrame
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        frame = representative.representative_statements(matrix, _labels(matrix, opinion_groups))
+        shown = {
+            f"what sets {pictures.group_name(group)} apart": picture(
+                pictures.representative_votes(frame, statements, votes, opinion_groups, group)
+            )
+            for group in frame["group_id"].unique().sort()
+        }
+        return Table(
+            frame,
+            shown
+            | {
+                "eligible": int(frame["eligible"].sum()),
+                "statements": _in_words(frame, ["group_id", "side", "n_side", "n_votes"], statements),
+            },
+        )
+
+    @asset(
+        contracts.CONSENSUS_STATEMENTS,
+        description="Statements that the public as a whole agrees or disagrees with, whatever the groups.",
+    )
+    def consensus_statements(votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> Table:
+        frame = representative.consensus_statements(_matrix(votes, participants, statements))
+        shown = _in_words(frame, ["side", "n_side", "n_votes"], statements)
+        return Table(frame, {"statements": shown})
+
+    @asset(
+        contracts.COMMENT_PRIORITIES,
+        description="How urgently Polis would show each statement to the next participant.",
+    )
+    def comment_priorities(
+        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_statements: pl.DataFrame
+    ) -> Table:
+        matrix = _matrix(votes, participants, statements)
+        about_itself = raw_statements.filter("is_meta")["statement_id"].to_list()
+        mean, components = representative.vote_components(matrix, about_itself)
+        extremity = representative.statement_extremity(mean, components)
+        frame = representative.comment_priorities(matrix, extremity, raw_statements)
+        first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
+        return Table(
+            frame,
+            {
+                "first ones": _in_words(first, ["priority", "n_votes", "extremity"], statements),
+                "statements of which the export does not tell whether they are about the conversation itself": frame[
+                    "is_meta"
+                ].null_count(),
+            },
+        )
+
+    @table_assets(
+        [
+            (
+                contracts.CONSENSUS_STABILITY,
+                "How sure each score is: intervals from drawing participants anew, with new groups each time.",
+            ),
+            (
+                contracts.GROUP_STABILITY,
+                "How far opinion groups change when participants are drawn anew, and with other seeds.",
+            ),
+        ],
+        deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")],
+        settings=[seed, bootstraps],
+        group=GROUP,
+        owner=OWNER,
+        kinds={"scikitlearn"},
+        method="2",
+    )
+    def uncertainty(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+        raw_votes: pl.DataFrame,
+    ) -> dict[str, Table]:
+        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
+        settled = thresholds(decisions.read(consultation, "threshold"), seed)
+        found = stability.consensus_stability(
+            matrix,
+            opinion_groups,
+            settled.procedure,
+            reaches_cut(
+                matrix.statement_ids.tolist(), statement_ideas(decisions.read(consultation, "idea")), settled.cut
+            ),
+            bootstraps.bootstraps,
+            seed,
+            lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
+        )
+        line = settled.cut.threshold if settled.cut.rule == "threshold" else None
+        return {
+            "consensus_stability": Table(found.statements, _score_figures(found.statements, line)),
+            "group_stability": Table(found.groups, _group_figures(found.groups, found.statements)),
+        }
+
+    return [
+        statements,
+        participants,
+        votes,
+        opinion_groups,
+        gac_scores,
+        representative_statements,
+        consensus_statements,
+        comment_priorities,
+        uncertainty,
+    ]
 
 
 def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.DataFrame) -> VoteMatrix:
@@ -75,297 +321,3 @@ def _group_figures(groups: pl.DataFrame, statements: pl.DataFrame) -> dict[str, 
             ),
         }
     return figures | {"stability": picture(pictures.stability(groups, statements))}
-
-
-def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
-    """Make the assets of this stage."""
-    file, seed = consultation.file, consultation.file.seed
-    bootstraps = consultation.profile.deliberation
-    common: dict[str, Any] = {"group": GROUP, "owner": OWNER, "kinds": {"python"}}
-
-    @table_asset(
-        contracts.STATEMENTS,
-        key=["statements"],
-        ins={"raw_statements": ["raw_statements"]},
-        deps=[decisions.ledger_key("moderation")],
-        checks=["moderation"],
-        settings=[file.moderation],
-        description="Statements that moderation let in, with rewrites applied.",
-        **common,
-    )
-    def statements(context: dg.AssetExecutionContext, raw_statements: pl.DataFrame) -> Table:
-        ledger = decisions.read(consultation, "moderation")
-        found = require(Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation)))
-        decided = moderation_verdicts(ledger)
-        frame = clean_statements(raw_statements, decided, file.moderation == "lenient")
-        included = sum(each.included for each in decided.values())
-        return Table(
-            frame,
-            {
-                "in": frame.height,
-                "out": len(decided) - included,
-                "rewritten": int(frame["rewritten"].sum()),
-                "undecided": raw_statements.height - len(decided),
-            },
-            found,
-        )
-
-    @table_asset(
-        contracts.PARTICIPANTS,
-        key=["participants"],
-        ins={"raw_participants": ["raw_participants"], "raw_votes": ["raw_votes"]},
-        deps=[decisions.ledger_key("exclusion"), decisions.ledger_key("threshold")],
-        checks=["exclusions", "numeric_decisions"],
-        description="Everybody who took part, and whether their votes count.",
-        **common,
-    )
-    def participants(
-        context: dg.AssetExecutionContext, raw_participants: pl.DataFrame, raw_votes: pl.DataFrame
-    ) -> Table:
-        threshold_ledger = decisions.read(consultation, "threshold")
-        exclusion_ledger = decisions.read(consultation, "exclusion")
-        found = require(
-            Checked("exclusions", checks.check_exclusions(exclusion_ledger, raw_participants)),
-            Checked("numeric_decisions", checks.check_thresholds(threshold_ledger)),
-        )
-        settled = thresholds(threshold_ledger, seed)
-        frame = clean_participants(
-            raw_participants,
-            exclusions(exclusion_ledger),
-            settled.minimum_votes,
-            settled.decision_ids["minimum_votes"],
-            raw_votes["statement_id"].n_unique() if settled.procedure.name == "polis" else None,
-        )
-        fates = Counter(frame["fate"].to_list())
-        return Table(
-            frame,
-            {
-                "kept": fates["kept"],
-                "too few votes": fates["too few votes"],
-                "excluded": fates["excluded"],
-                "minimum votes": settled.minimum_votes,
-            },
-            found,
-        )
-
-    @table_asset(
-        contracts.VOTES,
-        key=["votes"],
-        ins={"raw_votes": ["raw_votes"], "statements": ["statements"], "participants": ["participants"]},
-        description="Votes that count: of participants kept, on statements that are in.",
-        **common,
-    )
-    def votes(
-        context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame
-    ) -> Table:
-        frame = clean_votes(raw_votes, statements, participants)
-        cells = statements.height * participants["kept"].sum()
-        return Table(frame, {"share of cells filled": frame.height / cells if cells else 0.0})
-
-    inputs = {"votes": ["votes"], "statements": ["statements"], "participants": ["participants"]}
-
-    @table_asset(
-        contracts.OPINION_GROUPS,
-        key=["opinion_groups"],
-        ins=inputs | {"raw_votes": ["raw_votes"]},
-        deps=[decisions.ledger_key("threshold")],
-        settings=[seed],
-        method="2",
-        group=GROUP,
-        owner=OWNER,
-        kinds={"scikitlearn"},
-        description="Each participant's opinion group and place on the opinion map.",
-    )
-    def opinion_groups(
-        context: dg.AssetExecutionContext,
-        votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
-        raw_votes: pl.DataFrame,
-    ) -> Table:
-        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
-        settled = thresholds(decisions.read(consultation, "threshold"), seed)
-        grouping = groups.group_participants(matrix, settled.procedure)
-        frame = groups.opinion_groups(matrix, grouping)
-        sizes = frame["group_id"].value_counts().sort("group_id")["count"].to_list()
-        return Table(
-            frame,
-            {
-                "groups": len(sizes),
-                "sizes": ", ".join(map(str, sizes)),
-                "explained variance": ", ".join(f"{share:.4f}" for share in grouping.map.explained_variance),
-                "silhouettes": ", ".join(f"{k}: {value:.3f}" for k, value in grouping.silhouettes.items()),
-                "opinion map": picture(pictures.opinion_map(frame)),
-            },
-        )
-
-    @table_asset(
-        contracts.GAC_SCORES,
-        key=["gac_scores"],
-        ins=inputs | {"opinion_groups": ["opinion_groups"]},
-        deps=[decisions.ledger_key("threshold")],
-        description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
-        **common,
-    )
-    def gac_scores(
-        context: dg.AssetExecutionContext,
-        votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
-        opinion_groups: pl.DataFrame,
-    ) -> Table:
-        matrix = _matrix(votes, participants, statements)
-        settled = thresholds(decisions.read(consultation, "threshold"), seed)
-        published = consultation.path(file.published_scores) if file.published_scores else None
-        frame = consensus.gac_scores(
-            matrix, _labels(matrix, opinion_groups), settled.procedure, pl.read_csv(published) if published else None
-        )
-        line = settled.cut.threshold if settled.cut.rule == "threshold" else None
-        figures = {
-            "mean GAC": frame["gac"].mean(),
-            "median GAC": frame["gac"].median(),
-            "median polarization index": frame["polarization_index"].median(),
-            "median adjusted polarization index": frame["adjusted_polarization_index"].median(),
-            "statements at the GAC threshold": int((frame["gac"] >= settled.cut.threshold).sum()),
-            "GAC distribution": picture(pictures.gac_distribution(frame, line)),
-            "agreement by group": picture(pictures.agreement_by_group(frame, line)),
-            "polarization": picture(pictures.polarization(frame)),
-        }
-        if published:
-            reached = int((frame["published_gac"] >= settled.cut.threshold).sum())
-            figures["statements at the GAC threshold by published scores"] = reached
-        return Table(frame, {name: value for name, value in figures.items() if value is not None})
-
-    @table_asset(
-        contracts.REPRESENTATIVE_STATEMENTS,
-        key=["representative_statements"],
-        ins=inputs | {"opinion_groups": ["opinion_groups"]},
-        method="2",
-        description="Statements that set each group apart from everybody else.",
-        **common,
-    )
-    def representative_statements(
-        context: dg.AssetExecutionContext,
-        votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
-        opinion_groups: pl.DataFrame,
-    ) -> Table:
-        matrix = _matrix(votes, participants, statements)
-        frame = representative.representative_statements(matrix, _labels(matrix, opinion_groups))
-        shown = {
-            f"what sets {pictures.group_name(group)} apart": picture(
-                pictures.representative_votes(frame, statements, votes, opinion_groups, group)
-            )
-            for group in frame["group_id"].unique().sort()
-        }
-        return Table(
-            frame,
-            shown
-            | {
-                "eligible": int(frame["eligible"].sum()),
-                "statements": _in_words(frame, ["group_id", "side", "n_side", "n_votes"], statements),
-            },
-        )
-
-    @table_asset(
-        contracts.CONSENSUS_STATEMENTS,
-        key=["consensus_statements"],
-        ins=inputs,
-        description="Statements that the public as a whole agrees or disagrees with, whatever the groups.",
-        **common,
-    )
-    def agreed_by_all(
-        context: dg.AssetExecutionContext, votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame
-    ) -> Table:
-        frame = representative.consensus_statements(_matrix(votes, participants, statements))
-        shown = _in_words(frame, ["side", "n_side", "n_votes"], statements)
-        return Table(frame, {"statements": shown})
-
-    @table_asset(
-        contracts.COMMENT_PRIORITIES,
-        key=["comment_priorities"],
-        ins=inputs | {"raw_statements": ["raw_statements"]},
-        description="How urgently Polis would show each statement to the next participant.",
-        **common,
-    )
-    def comment_priorities(
-        context: dg.AssetExecutionContext,
-        votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
-        raw_statements: pl.DataFrame,
-    ) -> Table:
-        matrix = _matrix(votes, participants, statements)
-        about_itself = raw_statements.filter("is_meta")["statement_id"].to_list()
-        mean, components = representative.vote_components(matrix, about_itself)
-        extremity = representative.statement_extremity(mean, components)
-        frame = representative.comment_priorities(matrix, extremity, raw_statements)
-        first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
-        return Table(
-            frame,
-            {
-                "first ones": _in_words(first, ["priority", "n_votes", "extremity"], statements),
-                "statements of which the export does not tell whether they are about the conversation itself": frame[
-                    "is_meta"
-                ].null_count(),
-            },
-        )
-
-    @table_assets(
-        [
-            (
-                contracts.CONSENSUS_STABILITY,
-                "How sure each score is: intervals from drawing participants anew, with new groups each time.",
-            ),
-            (
-                contracts.GROUP_STABILITY,
-                "How far opinion groups change when participants are drawn anew, and with other seeds.",
-            ),
-        ],
-        ins=inputs | {"opinion_groups": ["opinion_groups"], "raw_votes": ["raw_votes"]},
-        deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")],
-        settings=[seed, bootstraps],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"scikitlearn"},
-        method="2",
-    )
-    def uncertainty(
-        context: dg.AssetExecutionContext,
-        votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
-        opinion_groups: pl.DataFrame,
-        raw_votes: pl.DataFrame,
-    ) -> dict[str, Table]:
-        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
-        settled = thresholds(decisions.read(consultation, "threshold"), seed)
-        found = stability.consensus_stability(
-            matrix,
-            opinion_groups,
-            settled.procedure,
-            reaches_cut(
-                matrix.statement_ids.tolist(), statement_ideas(decisions.read(consultation, "idea")), settled.cut
-            ),
-            bootstraps.bootstraps,
-            seed,
-            lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
-        )
-        line = settled.cut.threshold if settled.cut.rule == "threshold" else None
-        return {
-            "consensus_stability": Table(found.statements, _score_figures(found.statements, line)),
-            "group_stability": Table(found.groups, _group_figures(found.groups, found.statements)),
-        }
-
-    return [
-        statements,
-        participants,
-        votes,
-        opinion_groups,
-        gac_scores,
-        representative_statements,
-        agreed_by_all,
-        comment_priorities,
-        uncertainty,
-    ]

@@ -1,20 +1,20 @@
-"""What each constitution changed: benchmarks, all scores of every arm and `base`, and whose opinions they represent.
+"""What each constitution changed: what models respond and how it is judged and compared, benchmarks, and all scores.
 
-What the models respond, and how it is judged and compared, is in `assets.evaluation`.
-
-[responses] What the models respond, judged and compared: adherence, responses to read, comparisons, ratings and Elo.
-
-Benchmarks, and the table of all scores, are in `assets.evaluation`.
+Belongs here: the assets of the group `evaluation` that need a model or people's ratings, the table of all scores of
+every arm and `base`, and whose opinions they represent. What follows from judged responses is in `assets.adherence`.
+Methods are in `ccai_dagster.evaluation`, and run in a process of their own where they need a model
+(`ccai_dagster.stages`).
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
 
 import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, code_version, picture, table_asset, table_assets
+from assets.table_asset import Checked, Results, Table, code_version, of_arms, picture, table_asset, table_assets
 from assets.torch_stage import (
     GROUP,
     OWNER,
@@ -38,7 +38,7 @@ from ccai_dagster.evaluation.ratings import current_ratings, rater_agreement, re
 from ccai_dagster.evaluation.responses import qualitative_prompts as prompts_to_read
 from ccai_dagster.evaluation.scores import judge_outcomes, own_scores, people_outcomes, score_table
 from ccai_dagster.evaluation.sets.formats import read_evaluation_set
-from ccai_dagster.feedback.calibration import SCORED_BY, judge_at_chance
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_at_chance
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
 from ccai_dagster.training.settings_of_arms import difference_findings, settings_table
@@ -47,30 +47,60 @@ from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
+asset = partial(table_asset, group=GROUP, owner=OWNER)
+RATINGS = dg.AssetKey("ratings")
+ELO = [
+    (contracts.ELO_SCORES, "Elo of every arm against the untrained model, by the feedback model and by people."),
+    (contracts.ELO_DIFFERENCES, "Elo of any two arms against each other, and how large a difference could be seen."),
+    (
+        contracts.RATER_AGREEMENT,
+        "How often the feedback model prefers what people prefer, and people what other people prefer.",
+    ),
+]
+JUDGED = {
+    "adherence": (contracts.ADHERENCE, "How likely its responses satisfy relevant principles of every constitution."),
+    "control_adherence": (
+        contracts.ADHERENCE,
+        "How likely its responses satisfy statements that are in no constitution: negative controls.",
+    ),
+    "contrast_margins": (
+        contracts.CONTRAST_MARGINS,
+        "How much likelier it finds responses that keep a principle than responses that break it.",
+    ),
+    "qualitative_responses": (contracts.QUALITATIVE_RESPONSES, "Responses to read side by side, refusals marked."),
+}
+JUDGED_EXAMPLES = "What the feedback model makes of the responses that people labelled."
+"""Judged along with the untrained model's responses; they are no model's in particular."""
+
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsset]:
-    """Make the assets of this stage that hold scores."""
+    """Make the assets of this stage."""
+    models = [BASE, *consultation.arms]
+    return [
+        *(_judged(consultation, name) for name in models),
+        *(_benchmarks(consultation, name) for name in models),
+        _qualitative_prompts(consultation),
+        _comparisons(consultation),
+        *_elo(consultation),
+        _eval_scores(consultation),
+        *_opinions(consultation),
+    ]
+
+
+def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
     arms = [BASE, *consultation.arms]
     seed, settings = consultation.file.seed, consultation.profile.evaluation
     benchmarks = list(consultation.file.benchmarks)
-    stages = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
+    stages = of_arms(consultation.arms, *contracts.ARM_STAGES)
     items = {f"{arm}__items__{name}": [arm, name] for arm in arms for name in benchmarks}
-    judged = {f"{arm}__adherence": [arm, "adherence"] for arm in arms}
 
-    @table_asset(
+    @asset(
         contracts.EVAL_SCORES,
-        key=["eval_scores"],
         deps=[decisions.ledger_key("training")],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
         settings=[settings, seed, consultation.file.baseline],
         checks=["one_difference", "no_regression"],
         method="3",
-        ins=stages
-        | items
-        | judged
-        | {each: [each] for each in ("adherence_scores", "elo_scores", "judge_calibration")},
+        ins=stages | items | of_arms(arms, "adherence"),
         description="Every score of every arm with its interval, and its paired differences to the baseline and "
         "to the untrained model.",
     )
@@ -116,8 +146,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
             ],
         )
 
-    measured = [_benchmarks(consultation, name) for name in arms]
-    return [*_responses(consultation), *measured, eval_scores, *_opinions(consultation)]
+    return eval_scores
 
 
 def _opinions(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -132,19 +161,13 @@ def _opinions(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return []
     items = {f"{arm}__items__{name}": [arm, name] for arm in arms for name in sets}
 
-    @table_asset(
+    @asset(
         contracts.OPINION_REPRESENTATIVENESS,
-        key=["opinion_representativeness"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        ins=items | {"eval_scores": ["eval_scores"]},
+        ins=items,
         settings=[settings, seed, consultation.file.baseline, *(each.content_digest() for each in sets.values())],
         description="How well every arm's opinions represent each group of people, beside what can be expected.",
     )
-    def opinion_representativeness(
-        context: dg.AssetExecutionContext, eval_scores: pl.DataFrame, **tables: pl.DataFrame
-    ) -> Table:
+    def opinion_representativeness(eval_scores: pl.DataFrame, **tables: pl.DataFrame) -> Table:
         frame = representativeness_table(
             eval_scores,
             {arm: {name: tables[f"{arm}__items__{name}"] for name in sets} for arm in arms},
@@ -189,7 +212,7 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         launcher: Launcher,
         models: ModelStore,
         tracking: Tracking,
-    ) -> Iterator[Any]:
+    ) -> Results:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
         stage = BenchmarksStage(
             model=file.model,
@@ -205,48 +228,17 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     return benchmarks
 
 
-RATINGS = dg.AssetKey("ratings")
-ELO = [
-    (contracts.ELO_SCORES, "Elo of every arm against the untrained model, by the feedback model and by people."),
-    (contracts.ELO_DIFFERENCES, "Elo of any two arms against each other, and how large a difference could be seen."),
-    (
-        contracts.RATER_AGREEMENT,
-        "How often the feedback model prefers what people prefer, and people what other people prefer.",
-    ),
-]
-JUDGED = {
-    "adherence": (contracts.ADHERENCE, "How likely its responses satisfy relevant principles of every constitution."),
-    "control_adherence": (
-        contracts.ADHERENCE,
-        "How likely its responses satisfy statements that are in no constitution: negative controls.",
-    ),
-    "contrast_margins": (
-        contracts.CONTRAST_MARGINS,
-        "How much likelier it finds responses that keep a principle than responses that break it.",
-    ),
-    "qualitative_responses": (contracts.QUALITATIVE_RESPONSES, "Responses to read side by side, refusals marked."),
-}
-JUDGED_EXAMPLES = "What the feedback model makes of the responses that people labelled."
-"""Judged along with the untrained model's responses; they are no model's in particular."""
-
-
-def _responses(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsset]:
-    """Make the assets of this stage that hold responses and what is made of them."""
-    arms = [BASE, *consultation.arms]
+def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
     seed, settings = consultation.file.seed, consultation.profile.evaluation
     policies = {name: [name, "policy"] for name in consultation.arms}
 
-    @table_asset(
+    @asset(
         contracts.COMPARISONS,
-        key=["comparisons"],
         deps=[decisions.ledger_key("training")],
-        group=GROUP,
-        owner=OWNER,
         kinds={"torch", "mlflow"},
         pool=POOL,
         settings=[settings, seed, consultation.profile.feedback, TEMPLATE_VERSION],
-        ins=policies
-        | {"base_model": ["base_model"], "prompts": ["prompts"], "judge_calibration": ["judge_calibration"]},
+        ins=policies,
         description="Responses of every two arms to the same prompts, and which the feedback model prefers.",
     )
     def comparisons(
@@ -272,8 +264,14 @@ def _responses(consultation: Consultation) -> list[dg.AssetsDefinition | dg.Sour
         )
         result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["comparisons"]
-        told = dict(frame["status"].value_counts().sort("status").iter_rows())
-        return Table(frame, {**told, "mlflow": dg.MetadataValue.url(run.url)})
+        counts = dict(frame["status"].value_counts().sort("status").iter_rows())
+        return Table(frame, {**counts, "mlflow": dg.MetadataValue.url(run.url)})
+
+    return comparisons
+
+
+def _elo(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsset]:
+    """People's ratings, and what they and the feedback model's comparisons amount to."""
 
     @dg.observable_source_asset(
         key=RATINGS,
@@ -292,59 +290,29 @@ def _responses(consultation: Consultation) -> list[dg.AssetsDefinition | dg.Sour
             data_version=dg.DataVersion(table_digest(table)), metadata={"ratings": table.height, **by_rater}
         )
 
-    @table_assets(
-        ELO,
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        deps=[RATINGS],
-        settings=[settings.bootstraps, seed],
-        ins={"comparisons": ["comparisons"]},
-    )
+    bootstraps, seed = consultation.profile.evaluation.bootstraps, consultation.file.seed
+
+    @table_assets(ELO, group=GROUP, owner=OWNER, deps=[RATINGS], settings=[bootstraps, seed])
     def elo(context: dg.AssetExecutionContext, comparisons: pl.DataFrame) -> Mapping[str, Table]:
         rated = _observed_ratings(context, consultation)
-        standing = current_ratings(rated, comparisons)
-        sources = [judge_outcomes(comparisons), people_outcomes(standing)]
-        scores, differences = elo_tables(sources, settings.bootstraps, seed)
-        agreement = rater_agreement(comparisons, standing, settings.bootstraps, seed)
-        told = {
+        counted = current_ratings(rated, comparisons)
+        sources = [judge_outcomes(comparisons), people_outcomes(counted)]
+        scores, differences = elo_tables(sources, bootstraps, seed)
+        agreement = rater_agreement(comparisons, counted, bootstraps, seed)
+        shown = {
             "what it shows": dg.MetadataValue.md(
                 "\n".join(f"- {each}" for each in elo_findings(differences, agreement))
             ),
-            "ratings used": standing.height,
-            "ratings of earlier responses, left out": rated.height - standing.height,
+            "ratings used": counted.height,
+            "ratings of earlier responses, left out": rated.height - counted.height,
         }
         return {
-            "elo_scores": Table(scores, told),
-            "elo_differences": Table(differences, told),
-            "rater_agreement": Table(agreement, told),
+            "elo_scores": Table(scores, shown),
+            "elo_differences": Table(differences, shown),
+            "rater_agreement": Table(agreement, shown),
         }
 
-    @table_asset(
-        contracts.QUALITATIVE_PROMPTS,
-        key=["qualitative_prompts"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        settings=[settings.distinct_principles, seed, consultation.file.baseline],
-        ins={name: [name, "constitution"] for name in consultation.arms}
-        | {"prompts": ["prompts"], "constitution_overlap": ["constitution_overlap"]},
-        description="Prompts whose responses people read: written for it, and chosen or drafted where "
-        "constitutions differ.",
-    )
-    def qualitative_prompts(
-        context: dg.AssetExecutionContext,
-        prompts: pl.DataFrame,
-        constitution_overlap: pl.DataFrame,
-        **constitutions: pl.DataFrame,
-    ) -> Table:
-        frame = prompts_to_read(
-            prompts, constitutions, constitution_overlap, consultation.file.baseline, settings.distinct_principles, seed
-        )
-        return Table(frame, {str(origin): n for origin, n in frame["origin"].value_counts(sort=True).iter_rows()})
-
-    measured = [_judged(consultation, name) for name in arms]
-    return [*measured, qualitative_prompts, comparisons, ratings, elo]
+    return [ratings, elo]
 
 
 def _observed_ratings(context: dg.AssetExecutionContext, consultation: Consultation) -> pl.DataFrame:
@@ -356,6 +324,26 @@ def _observed_ratings(context: dg.AssetExecutionContext, consultation: Consultat
             "materialize again; `ccai run` does both."
         )
     return table
+
+
+def _qualitative_prompts(consultation: Consultation) -> dg.AssetsDefinition:
+    baseline, seed = consultation.file.baseline, consultation.file.seed
+    distinct = consultation.profile.evaluation.distinct_principles
+
+    @asset(
+        contracts.QUALITATIVE_PROMPTS,
+        settings=[distinct, seed, baseline],
+        ins={name: [name, "constitution"] for name in consultation.arms},
+        description="Prompts whose responses people read: written for it, and chosen or drafted where "
+        "constitutions differ.",
+    )
+    def qualitative_prompts(
+        prompts: pl.DataFrame, constitution_overlap: pl.DataFrame, **constitutions: pl.DataFrame
+    ) -> Table:
+        frame = prompts_to_read(prompts, constitutions, constitution_overlap, baseline, distinct, seed)
+        return Table(frame, {str(origin): n for origin, n in frame["origin"].value_counts(sort=True).iter_rows()})
+
+    return qualitative_prompts
 
 
 def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
@@ -402,7 +390,7 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         models: ModelStore,
         tracking: Tracking,
         **tables: pl.DataFrame,
-    ) -> Iterator[Any]:
+    ) -> Results:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
         stage = ResponsesStage(
             model=file.model,

@@ -1,20 +1,20 @@
-"""Constitutional AI's data: the base model, prompts, revisions, pairs of responses and their labels.
+"""Constitutional AI's data: the base model, prompts, revisions, pairs of responses, and the model that labels them.
 
-The feedback model that makes the labels, and how it is measured, is in `assets.feedback`.
-
-[judge]
-The feedback model and how far it can be trusted: tuned where that is asked for, and measured on people's labels.
+Belongs here: the assets of the group `feedback`. How far the feedback model can be trusted is measured on people's
+labels, before it labels anything. Methods are in `ccai_dagster.feedback` and `ccai_dagster.training`, and run in a
+process of their own where they need a model (`ccai_dagster.stages`).
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, table_asset
-from assets.torch_stage import POOL, controlled_everywhere, measure, only_digest, train
+from assets.torch_stage import POOL, Training, controlled_everywhere, measure, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
@@ -25,15 +25,11 @@ from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.outcomes import training_decisions
 from ccai_dagster.feedback import critique, judge
 from ccai_dagster.feedback import prompt_coverage as coverage
-from ccai_dagster.feedback.calibration import (
-    NO_BETTER,
-    calibration_curve,
-    calibration_table,
-    check_feedback_choice,
-    judge_at_chance,
-)
+from ccai_dagster.feedback.calibration import calibration_curve, calibration_table, check_feedback_choice
 from ccai_dagster.feedback.critique import revision_counts
-from ccai_dagster.feedback.preference_pairs import label_counts, principle_weights
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER, judge_at_chance
+from ccai_dagster.feedback.preference_pairs import label_counts
+from ccai_dagster.feedback.preference_pairs import principle_weights as weights_by_consensus
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.training import BaseModelStage, FeedbackModelStage, SupervisedPolicyStage
@@ -42,32 +38,109 @@ from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
+TORCH = {"torch", "huggingface"}
+asset = partial(table_asset, group="feedback", owner="team:model")
+torch_asset = partial(asset, kinds=TORCH, pool=POOL)
+tracked_asset = partial(torch_asset, kinds=TORCH | {"mlflow"})
+
+
+def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Make the assets of this stage."""
+    file = consultation.file
+    prompts_path, themes_path = consultation.path(file.prompts), consultation.path(file.themes)
+
+    @torch_asset(
+        contracts.MODEL,
+        method="2",
+        settings=[file.model],
+        description="The untrained language model: fetched, verified by its SHA-256 and converted once.",
+    )
+    def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
+        stage = BaseModelStage(model=file.model, cache=home_root() / "cache")
+        result = launcher.run(context, stage)
+        if not result.folder.model.is_dir():
+            raise dg.Failure("the base model was not saved")
+        digest = models.add(result.folder.model)
+        launcher.finish(result)
+        record = {
+            "model_digest": digest,
+            "stage": "base_model",
+            "arm": BASE,
+            "parent_digest": None,
+            "constitution_digest": None,
+            "settings_digest": file.model.digest(),
+            "settings": file.model.model_dump_json(),
+            "metrics": "{}",
+        }
+        return Table(contracts.MODEL.build([record]), {"source": file.model.source}, version=digest)
+
+    @asset(
+        contracts.PROMPTS,
+        kinds={"csv"},
+        ins={name: [name, "constitution"] for name in consultation.arms},
+        settings=[file_digest(prompts_path), file_digest(themes_path)],
+        description="The prompt database, and which principles of each constitution every prompt is relevant to.",
+    )
+    def prompts(**constitutions: pl.DataFrame) -> Table:
+        frame = read_prompts(prompts_path, themes_path, constitutions)
+        return Table(
+            frame,
+            dict(frame["purpose"].value_counts().sort("purpose").iter_rows()),
+            # Relevance is only read together with the constitutions, so it is not part of the version: a new
+            # public constitution must not retrain the baseline.
+            version=table_digest(frame.drop("relevant_principles")),
+        )
+
+    @asset(
+        contracts.PROMPT_COVERAGE,
+        ins={name: [name, "constitution"] for name in consultation.arms},
+        # Which prompts are relevant is no part of the prompts' version, so it is looked at again with the themes.
+        settings=[file_digest(themes_path)],
+        deps=[decisions.ledger_key("training")],
+        checks=["every_principle_has_prompts"],
+        description="How many prompts of each purpose are relevant to each principle of each constitution.",
+    )
+    def prompt_coverage(prompts: pl.DataFrame, **constitutions: pl.DataFrame) -> Table:
+        settled = training_decisions(decisions.read(consultation, "training"))
+        minimum, decision_id = settled.prompt_minimum, settled.decision_ids.get(coverage.SUBJECT)
+        frame = coverage.prompt_coverage(prompts, constitutions, minimum)
+        return Table(
+            frame,
+            {
+                "principles": frame.height,
+                "below the minimum": frame["below_minimum"].sum(),
+                "minimum": f"{minimum} ({decision_id or 'not decided'})",
+                "fewest prompts": dg.MetadataValue.md(markdown_table(frame.sort("training", "arm").head(20))),
+            },
+            [
+                Checked(
+                    "every_principle_has_prompts",
+                    coverage.coverage_findings(frame, prompts, minimum, decision_id),
+                    warns=True,
+                )
+            ],
+        )
+
+    arms = [each for name in consultation.arms for each in _arm(consultation, name)]
+    return [*_judge(consultation), base_model, prompts, prompt_coverage, *arms]
+
 
 def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
-    """Make the assets of feedback that are about the model that judges."""
+    """The model that judges: tuned where that is asked for, and measured on people's labels."""
     file, profile = consultation.file, consultation.profile
     judge_paths = {name: consultation.path(path) for name, path in file.judge_comparisons.items()}
-    torch_kinds: dict[str, Any] = {
-        "group": GROUP,
-        "owner": OWNER,
-        "kinds": {"torch", "huggingface", "mlflow"},
-        "pool": POOL,
-    }
     judge_settings: list[Settings | str | int] = [
         file.seed,
         file.model,
         *(file_digest(path) for path in judge_paths.values()),
     ]
 
-    @table_asset(
+    @tracked_asset(
         contracts.MODEL,
-        key=["feedback_model"],
-        ins={"base_model": ["base_model"]},
         deps=[decisions.ledger_key("training")],
         settings=[profile.tuned_judge, judge.TUNED_TEMPLATE_VERSION, *judge_settings],
         description="The model that judges: the base model, or where that is asked for, the base model tuned on one "
         "half of the labelled comparisons.",
-        **torch_kinds,
     )
     def feedback_model(
         context: dg.AssetExecutionContext,
@@ -88,22 +161,12 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
             settings=profile.tuned_judge,
             seed=file.seed,
         )
-        return train(
-            context,
-            launcher,
-            models,
-            tracking,
-            stage,
-            arm=BASE,
-            parent=base_model,
-            constitution=None,
-            controlled=controlled_everywhere(consultation) | {"settings": profile.tuned_judge},
-        )
+        controlled = controlled_everywhere(consultation) | {"settings": profile.tuned_judge}
+        training = Training(stage, arm=BASE, parent=base_model, controlled=controlled)
+        return train(context, launcher, models, tracking, training)
 
-    @table_asset(
+    @tracked_asset(
         contracts.JUDGE_ANSWERS,
-        key=["judge_answers"],
-        ins={"base_model": ["base_model"], "feedback_model": ["feedback_model"]},
         settings=[
             profile.feedback,
             profile.tuned_judge,
@@ -112,7 +175,6 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
             *judge_settings,
         ],
         description="What the feedback model answers on labelled comparisons, asked in every way.",
-        **torch_kinds,
     )
     def judge_answers(
         context: dg.AssetExecutionContext,
@@ -139,161 +201,41 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
         unanswered = frame.filter(pl.col("probability_a").is_null()).height
         return Table(frame, {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)})
 
-    @table_asset(
+    @asset(
         contracts.JUDGE_CALIBRATION,
-        key=["judge_calibration"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        ins={"judge_answers": ["judge_answers"]},
         settings=[file.seed],
         description="How far the feedback model can be trusted: accuracy, biases and calibration, with intervals.",
     )
-    def judge_calibration(context: dg.AssetExecutionContext, judge_answers: pl.DataFrame) -> Table:
+    def judge_calibration(judge_answers: pl.DataFrame) -> Table:
         frame = calibration_table(judge_answers, file.seed)
-        told = {
+        accuracies = {
             f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
             f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
             + (f" ({NO_BETTER})" if row["at_chance"] else "")
             for row in frame.iter_rows(named=True)
         }
-        return Table(frame, {**told, "digest a decision cites": table_digest(frame)})
+        return Table(frame, {**accuracies, "digest a decision cites": table_digest(frame)})
 
-    @table_asset(
+    @asset(
         contracts.JUDGE_CALIBRATION_CURVE,
-        key=["judge_calibration_curve"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        ins={"judge_answers": ["judge_answers"]},
         description="How confident the feedback model is, and how often people agreed, by bin of confidence.",
     )
-    def judge_calibration_curve(context: dg.AssetExecutionContext, judge_answers: pl.DataFrame) -> Table:
+    def judge_calibration_curve(judge_answers: pl.DataFrame) -> Table:
         return Table(calibration_curve(judge_answers))
 
     return [feedback_model, judge_answers, judge_calibration, judge_calibration_curve]
 
 
-def is_tuned(feedback_model: pl.DataFrame) -> bool:
-    """Tell whether the feedback model was trained, or is the base model itself."""
-    return feedback_model["parent_digest"].item() is not None
-
-
-def tuned_model(models: ModelStore, feedback_model: pl.DataFrame) -> Path | None:
-    """Return the folder of the feedback model that was tuned, or None if it is the base model."""
-    return models.folder(only_digest(feedback_model)) if is_tuned(feedback_model) else None
-
-
-GROUP = "feedback"
-OWNER = "team:model"
-
-
-def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
-    """Make the assets of this stage."""
-    file = consultation.file
-    prompts_path, themes_path = consultation.path(file.prompts), consultation.path(file.themes)
-    torch_kinds: dict[str, Any] = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface"}, "pool": POOL}
-
-    @table_asset(
-        contracts.MODEL,
-        key=["base_model"],
-        method="2",
-        settings=[file.model],
-        **torch_kinds,
-        description="The untrained language model: fetched, verified by its SHA-256 and converted once.",
-    )
-    def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
-        stage = BaseModelStage(model=file.model, cache=home_root() / "cache")
-        result = launcher.run(context, stage)
-        if not result.folder.model.is_dir():
-            raise dg.Failure("the base model was not saved")
-        digest = models.add(result.folder.model)
-        launcher.finish(result)
-        record = {
-            "model_digest": digest,
-            "stage": "base_model",
-            "arm": BASE,
-            "parent_digest": None,
-            "constitution_digest": None,
-            "settings_digest": file.model.digest(),
-            "settings": file.model.model_dump_json(),
-            "metrics": "{}",
-        }
-        return Table(contracts.MODEL.build([record]), {"source": file.model.source}, version=digest)
-
-    @table_asset(
-        contracts.PROMPTS,
-        key=["prompts"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"csv"},
-        ins={name: [name, "constitution"] for name in consultation.arms},
-        settings=[file_digest(prompts_path), file_digest(themes_path)],
-        description="The prompt database, and which principles of each constitution every prompt is relevant to.",
-    )
-    def prompts(context: dg.AssetExecutionContext, **constitutions: pl.DataFrame) -> Table:
-        frame = read_prompts(prompts_path, themes_path, constitutions)
-        return Table(
-            frame,
-            dict(frame["purpose"].value_counts().sort("purpose").iter_rows()),
-            # Relevance is only read together with the constitutions, so it is not part of the version: a new
-            # public constitution must not retrain the baseline.
-            version=table_digest(frame.drop("relevant_principles")),
-        )
-
-    @table_asset(
-        contracts.PROMPT_COVERAGE,
-        key=["prompt_coverage"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        ins={"prompts": ["prompts"], **{name: [name, "constitution"] for name in consultation.arms}},
-        # Which prompts are relevant is no part of the prompts' version, so it is looked at again with the themes.
-        settings=[file_digest(themes_path)],
-        deps=[decisions.ledger_key("training")],
-        checks=["every_principle_has_prompts"],
-        description="How many prompts of each purpose are relevant to each principle of each constitution.",
-    )
-    def prompt_coverage(
-        context: dg.AssetExecutionContext, prompts: pl.DataFrame, **constitutions: pl.DataFrame
-    ) -> Table:
-        settled = training_decisions(decisions.read(consultation, "training"))
-        minimum, decision_id = settled.prompt_minimum, settled.decision_ids.get(coverage.SUBJECT)
-        frame = coverage.prompt_coverage(prompts, constitutions, minimum)
-        return Table(
-            frame,
-            {
-                "principles": frame.height,
-                "below the minimum": frame["below_minimum"].sum(),
-                "minimum": f"{minimum} ({decision_id or 'not decided'})",
-                "fewest prompts": dg.MetadataValue.md(markdown_table(frame.sort("training", "arm").head(20))),
-            },
-            [
-                Checked(
-                    "every_principle_has_prompts",
-                    coverage.coverage_findings(frame, prompts, minimum, decision_id),
-                    warns=True,
-                )
-            ],
-        )
-
-    common = [base_model, prompts, prompt_coverage]
-    arms = [asset for name in consultation.arms for asset in _arm(consultation, name)]
-    return [*_judge(consultation), *common, *arms]
-
-
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
-    torch_kinds: dict[str, Any] = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface"}, "pool": POOL}
     signed = [name, "signed_constitution"]
 
-    @table_asset(
+    @torch_asset(
         contracts.REVISIONS,
-        key=[name, "revisions"],
+        key_prefix=name,
         settings=[profile.revisions, critique.TEMPLATE_VERSION, file.model, file.seed],
-        ins={"base_model": ["base_model"], "prompts": ["prompts"], "constitution": signed},
+        ins={"constitution": signed},
         description="Responses criticised and revised under principles of this constitution.",
-        **torch_kinds,
     )
     def revisions(
         context: dg.AssetExecutionContext,
@@ -317,19 +259,13 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         launcher.finish(result)
         return Table(result.tables["revisions"], revision_counts(result.tables["revisions"]))
 
-    @table_asset(
+    @tracked_asset(
         contracts.MODEL,
-        key=[name, "supervised_policy"],
+        key_prefix=name,
         method="2",
         settings=[profile.supervised, file.model, file.seed],
-        ins={
-            "base_model": ["base_model"],
-            "revisions": [name, "revisions"],
-            "helpfulness_pairs": ["helpfulness_pairs"],
-            "constitution": signed,
-        },
+        ins={"revisions": [name, "revisions"], "constitution": signed},
         description="The base model fine-tuned on the revisions and on preferred helpful responses.",
-        **(torch_kinds | {"kinds": {"torch", "huggingface", "mlflow"}}),
     )
     def supervised_policy(
         context: dg.AssetExecutionContext,
@@ -343,11 +279,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     ) -> Table:
         # Only the first responses come before the constitution and must be equal in every arm.
         first = table_digest(revisions.filter(pl.col("step") == 1).select("prompt_id", "prompt", "response"))
-        return train(
-            context,
-            launcher,
-            models,
-            tracking,
+        training = Training(
             SupervisedPolicyStage(
                 base_model=models.folder(only_digest(base_model)),
                 revisions=revisions,
@@ -367,16 +299,16 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "helpfulness comparisons": table_digest(helpfulness_pairs),
                 "data order": value_digest(ordered_ids(revisions, helpfulness_pairs, profile.supervised, file.seed)),
             },
-            constitution=constitution_digest(constitution),
+            constitution_digest=constitution_digest(constitution),
         )
+        return train(context, launcher, models, tracking, training)
 
-    @table_asset(
+    @torch_asset(
         contracts.RESPONSE_PAIRS,
-        key=[name, "response_pairs"],
+        key_prefix=name,
         settings=[profile.pairs, file.model, file.seed],
-        ins={"supervised_policy": [name, "supervised_policy"], "prompts": ["prompts"]},
+        ins={"supervised_policy": [name, "supervised_policy"]},
         description="Two responses to each prompt, sampled from the supervised policy.",
-        **torch_kinds,
     )
     def response_pairs(
         context: dg.AssetExecutionContext,
@@ -398,26 +330,23 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         launcher.finish(result)
         return Table(result.tables["response_pairs"])
 
-    @table_asset(
+    @asset(
         contracts.PRINCIPLE_WEIGHTS,
-        key=[name, "principle_weights"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
+        key_prefix=name,
         # What is signed off is the text; new votes change the consensus on it and leave the constitution as it was.
         ins={"constitution": [name, "constitution"]},
         deps=[dg.AssetKey("selected_statements")],
         description="How often each principle is drawn to judge a pair: in proportion to the consensus on it.",
     )
-    def weights(context: dg.AssetExecutionContext, constitution: pl.DataFrame) -> Table:
-        frame = principle_weights(constitution, name)
+    def principle_weights(constitution: pl.DataFrame) -> Table:
+        frame = weights_by_consensus(constitution, name)
         return Table(frame, {"shares": dg.MetadataValue.md(markdown_table(frame))})
 
     weighted = consultation.arms[name].principle_weights == "gac"
 
-    @table_asset(
+    @torch_asset(
         contracts.PREFERENCE_PAIRS,
-        key=[name, "preference_pairs"],
+        key_prefix=name,
         method="2",
         settings=[
             profile.feedback,
@@ -427,18 +356,11 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             judge.TEMPLATE_VERSION,
             consultation.arms[name].principle_weights,
         ],
-        ins={
-            "base_model": ["base_model"],
-            "feedback_model": ["feedback_model"],
-            "response_pairs": [name, "response_pairs"],
-            "constitution": signed,
-            "judge_calibration": ["judge_calibration"],
-        }
+        ins={"response_pairs": [name, "response_pairs"], "constitution": signed}
         | ({"shares": [name, "principle_weights"]} if weighted else {}),
         deps=[decisions.ledger_key("training")],
         checks=["training_decisions"],
         description="Which response the feedback model prefers under a principle, as a soft label.",
-        **torch_kinds,
     )
     def preference_pairs(
         context: dg.AssetExecutionContext,
@@ -488,7 +410,17 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         )
 
     made = [revisions, supervised_policy, response_pairs, preference_pairs]
-    return [*made, weights] if weighted else made
+    return [*made, principle_weights] if weighted else made
+
+
+def is_tuned(feedback_model: pl.DataFrame) -> bool:
+    """Tell whether the feedback model was trained, or is the base model itself."""
+    return feedback_model["parent_digest"].item() is not None
+
+
+def tuned_model(models: ModelStore, feedback_model: pl.DataFrame) -> Path | None:
+    """Return the folder of the feedback model that was tuned, or None if it is the base model."""
+    return models.folder(only_digest(feedback_model)) if is_tuned(feedback_model) else None
 
 
 def shares_by_id(shares: pl.DataFrame | None) -> dict[str, float] | None:

@@ -1,13 +1,18 @@
-"""What the public said: the export as it came, and the tables read from it."""
+"""What the public said: the export as it came, and the tables read from it.
 
-from collections.abc import Iterator
+Belongs here: the assets of the group `public_input`. How exports are read is in `ccai_dagster.deliberation.importing`,
+where they come from in `resources.vote_source`.
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
+Data that others make, observed: https://docs.dagster.io/guides/build/assets/external-assets
+"""
+
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.table_asset import Table, code_version, markdown_table, publish
+from assets.table_asset import Results, Table, code_version, markdown_table, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
@@ -70,7 +75,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         deps=["polis_export"],
         check_specs=[dg.AssetCheckSpec("contract", asset=name, blocking=True) for name in TABLES],
     )
-    def polis_import(context: dg.AssetExecutionContext, vote_source: VoteSource) -> Iterator[Any]:
+    def polis_import(context: dg.AssetExecutionContext, vote_source: VoteSource) -> Results:
         try:
             observed = version_of(POLIS_EXPORT, context.instance)
             imported = _imported(vote_source.place(consultation.votes, observed), observed)

@@ -1,6 +1,10 @@
-"""A published result beside the same from the votes, reproduced and corrected; only where one was published."""
+"""A published result beside the same from the votes, reproduced and corrected; only where one was published.
 
-from typing import Any
+Belongs here: the assets of the group `replication`. Their methods are in `ccai_dagster.replication`.
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
+"""
+
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -19,39 +23,28 @@ from ccai_dagster.replication.figures import ReplicationTables
 from ccai_dagster.replication.page import ReplicationPage, render_replication
 from ccai_dagster.replication.published_results import Published, read_published
 
-GROUP = "replication"
-OWNER = "team:audit"
+asset = partial(table_asset, group="replication", owner="team:audit")
 PAGE = "replication.html"
 """Name of the page, which lies beside the audit report."""
 
 
 def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
-    """Make the assets of this stage: none where consultation.yaml names no published result.
-
-    Args:
-        consultation: The consultation.
-        home: Where the page goes.
-    """
+    """Make the assets of this stage: none where consultation.yaml names no published result."""
     chosen = consultation.file.replication
     if chosen is None:
         return []
     files = (chosen.figures, chosen.groups, chosen.agreement, chosen.seed_statements, consultation.file.prompts)
     digests = [file_digest(consultation.path(each)) for each in files]
-    common: dict[str, Any] = {"group": GROUP, "owner": OWNER}
-    votes = {"raw_votes": ["raw_votes"]}
     groups, constitution = ({"groups": ["replicated_groups"]}, {"constitution": [chosen.constitution, "constitution"]})
 
     def published() -> Published:
         return read_published(consultation, chosen)
 
-    @table_asset(
+    @asset(
         contracts.REPLICATED_GROUPS,
-        key=["replicated_groups"],
         kinds={"scikitlearn"},
-        ins=votes,
         settings=[*digests, chosen.seeds],
         description="The published groups and groups computed again, attached by id and by position.",
-        **common,
     )
     def replicated_groups(context: dg.AssetExecutionContext, raw_votes: pl.DataFrame) -> Table:
         results = published()
@@ -64,18 +57,14 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
             )
         )
 
-    @table_asset(
+    @asset(
         contracts.ALIGNMENT_EVIDENCE,
-        key=["alignment_evidence"],
         kinds={"scikitlearn"},
-        ins=votes | groups | {"raw_participants": ["raw_participants"]},
+        ins=groups,
         settings=[*digests, chosen.permutations, consultation.file.seed],
         description="How well each way of attaching groups fits the votes and the groups of Polis.",
-        **common,
     )
-    def alignment_evidence(
-        context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, groups: pl.DataFrame, raw_participants: pl.DataFrame
-    ) -> Table:
+    def alignment_evidence(raw_votes: pl.DataFrame, groups: pl.DataFrame, raw_participants: pl.DataFrame) -> Table:
         results = published()
         frame = published_groups.alignment_evidence(
             results,
@@ -87,30 +76,23 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         )
         return Table(frame, {"fit of the published groups": picture(pictures.shuffled_fit(frame))})
 
-    @table_asset(
+    @asset(
         contracts.REPLICATED_SCORES,
-        key=["replicated_scores"],
-        kinds={"python"},
-        ins=votes | groups,
+        ins=groups,
         settings=digests,
         description="Group-aware consensus of every statement, for each way of attaching groups.",
-        **common,
     )
-    def replicated_scores(context: dg.AssetExecutionContext, raw_votes: pl.DataFrame, groups: pl.DataFrame) -> Table:
+    def replicated_scores(raw_votes: pl.DataFrame, groups: pl.DataFrame) -> Table:
         results = published()
         return Table(scores_of.replicated_scores(results, published_groups.published_votes(results, raw_votes), groups))
 
-    @table_asset(
+    @asset(
         contracts.REPLICATED_STATEMENTS,
-        key=["replicated_statements"],
-        kinds={"python"},
-        ins=votes | groups | constitution | {"scores": ["replicated_scores"], "raw_statements": ["raw_statements"]},
+        ins=groups | constitution | {"scores": ["replicated_scores"]},
         settings=[*digests, chosen.bootstraps, consultation.file.seed],
         description="Every statement as published, reproduced and corrected, and whether it crosses the threshold.",
-        **common,
     )
     def replicated_statements(
-        context: dg.AssetExecutionContext,
         raw_votes: pl.DataFrame,
         groups: pl.DataFrame,
         constitution: pl.DataFrame,
@@ -132,17 +114,12 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         counts = {str(name): count for name, count in frame["crossing"].value_counts(sort=True).iter_rows()}
         return Table(frame, counts | {"what the correction moves": moved})
 
-    @table_asset(
+    @asset(
         contracts.REPLICATED_PRINCIPLES,
-        key=["replicated_principles"],
-        kinds={"python"},
         ins=constitution | {"statements": ["replicated_statements"], "scores": ["replicated_scores"]},
         description="What the correction does to the sources of every published principle.",
-        **common,
     )
-    def replicated_principles(
-        context: dg.AssetExecutionContext, constitution: pl.DataFrame, statements: pl.DataFrame, scores: pl.DataFrame
-    ) -> Table:
+    def replicated_principles(constitution: pl.DataFrame, statements: pl.DataFrame, scores: pl.DataFrame) -> Table:
         frame = scores_of.replicated_principles(constitution, statements, scores)
         lost = frame.filter(pl.col("fate") == "loses all its sources")["principle_id"].to_list()
         return Table(frame, {"lose all their sources": ", ".join(lost) or "none"})
@@ -155,10 +132,8 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
     }
     counted = ("raw_statements", "raw_votes", "raw_participants", "participants", "statements")
 
-    @table_asset(
+    @asset(
         contracts.REPLICATION,
-        key=["replication"],
-        kinds={"python"},
         settings=digests,
         ins=tables
         | constitution
@@ -166,24 +141,21 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         | {"baseline": [consultation.file.baseline, "constitution"]},
         deps=[decisions.ledger_key("merge")],
         description="Every published figure beside the reproduced and the corrected one, or why it cannot be computed.",
-        **common,
     )
-    def replication(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+    def replication(**tables: pl.DataFrame) -> Table:
         n_merges = len(merges(decisions.read(consultation, "merge")))
         frame = figures.replication(published(), ReplicationTables(n_merges=n_merges, **tables))
         verdicts = {str(name): count for name, count in frame["verdict"].value_counts(sort=True).iter_rows()}
         return Table(frame, verdicts)
 
-    @table_asset(
+    @asset(
         contracts.FILE,
-        key=["replication_report"],
         kinds={"html"},
         ins=tables | {"replication": ["replication"]},
         settings=[*digests, consultation.file.title],
         description="One page for a lay reader: what was published, what the votes give, what a correction moves.",
-        **common,
     )
-    def replication_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+    def replication_report(**tables: pl.DataFrame) -> Table:
         page = ReplicationPage(title=consultation.file.title, threshold=published().threshold, **tables)
         return report_file(home, PAGE, render_replication(page))
 

@@ -1,21 +1,19 @@
 """How a function becomes an asset whose product is a table that keeps its contract.
 
-Used by every module of the graph; no asset is defined here.
+Belongs here: what all assets that are tables share, that is checks, metadata, code versions, and the record of which
+ledgers they were made from. No asset is defined here.
 
-[ledgers_used]
-Which observation of each ledger an asset was made from, and whether the ledger is still what was observed.
-
-Used by every asset that reads a ledger; no asset is defined here.
-
-[report_file] How a page that an asset makes becomes a file below the consultation's results; no asset is defined here.
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
+Asset checks: https://docs.dagster.io/guides/test/asset-checks
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -33,53 +31,14 @@ from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.pages import pictures
 from resources.history import data_version
 
-SUFFIX = "_ledger"
-
-
-def ledgers_used(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[str, str]:
-    """Return, for each ledger among the keys, the observation that Dagster records as the input.
-
-    Args:
-        instance: Dagster's record.
-        keys: What an asset depends on.
-
-    Returns:
-        `NAME used`: version, number and time of the observation, in words.
-
-    Raises:
-        ConsultationError: The ledger was changed after it was observed, so that the record would point to
-            rows that were not read.
-    """
-    found = {}
-    for key in keys:
-        name = key.to_user_string()
-        if not name.endswith(SUFFIX):
-            continue
-        records = instance.fetch_observations(key, limit=1).records
-        observation = records[0].asset_observation if records else None
-        if observation is None:
-            found[f"{name} used"] = "not observed before this run"
-            continue
-        observed = data_version(observation) or ""
-        file = observation.metadata.get("file")
-        path = Path(str(file.value)) if file is not None else None
-        if path is None or ledger_digest(read_ledger(path, name.removesuffix(SUFFIX))) != observed:
-            raise ConsultationError(
-                f"{path or name}: changed after it was last observed, so this would be on record as made from "
-                "other rows than it read. Observe it again (`ccai run` does so first), then materialize."
-            )
-        when = datetime.fromtimestamp(records[0].timestamp, UTC).isoformat(timespec="seconds")
-        found[f"{name} used"] = (
-            f"version {observed[:SHORT]}, observation {records[0].storage_id} of {when}, "
-            f"Dagster run {records[0].run_id}"
-        )
-    return found
-
-
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 160
 EXAMPLES = 5
-"""How many findings a failing check tells in words."""
+"""How many findings a failing check names."""
+PYTHON = frozenset({"python"})
+LEDGER = "_ledger"
+Made = TypeVar("Made")
+Results: TypeAlias = Iterator[dg.AssetCheckResult | dg.MaterializeResult[pl.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -87,9 +46,8 @@ class Checked:
     """A check that was made while the asset was computed.
 
     Attributes:
-        name: Of the check.
         findings: What was found; an error stops everything that follows.
-        warns: Whether warnings make the check fail, which stops nothing; else they are only told.
+        warns: Whether warnings make the check fail, which stops nothing; else they are only listed.
     """
 
     name: str
@@ -99,10 +57,9 @@ class Checked:
 
 @dataclass(frozen=True)
 class Table:
-    """What the body of an asset returns.
+    """What the function of an asset returns.
 
     Attributes:
-        frame: The table.
         metadata: What is worth looking at.
         checks: Checks beside the contract.
         version: Data version, if it is not the digest of the whole table.
@@ -125,7 +82,7 @@ class Refused(Exception):
 def require(*checks: Checked) -> list[Checked]:
     """Return the checks, to be published with the table.
 
-    For what a body checks before it computes: findings on ledgers that it could not read any further.
+    For what an asset checks before it computes: findings on ledgers that it could not read any further.
 
     Raises:
         Refused: One of them found an error; the results go on record and the asset fails.
@@ -144,63 +101,61 @@ def code_version(method: str, settings: Sequence[Settings | str | int]) -> str:
 def table_asset(
     contract: Contract,
     *,
-    key: Sequence[str],
     group: str,
-    description: str,
     owner: str,
-    kinds: set[str],
+    description: str,
+    kinds: Set[str] = PYTHON,
+    key_prefix: str | None = None,
     method: str = "1",
     settings: Sequence[Settings | str | int] = (),
-    deps: Sequence[Any] = (),
+    deps: Sequence[dg.AssetKey] = (),
     ins: Mapping[str, Sequence[str]] | None = None,
     checks: Sequence[str] = (),
     pool: str | None = None,
 ) -> Callable[[Callable[..., Table]], dg.AssetsDefinition]:
-    """Make an asset out of a function that returns a `Table`.
+    """Make an asset, named like the function, out of a function that returns a `Table`.
 
-    The table is checked against its contract before it is stored, so that one that breaks it never replaces
-    one that kept it.
+    Parameters annotated as tables receive the asset of their name, unless `ins` says another; resources are passed by
+    type and Dagster's `context` by name. The table is checked against its contract before it is stored, so that one
+    that breaks it never replaces one that kept it. What isn't described here means what it means to `dg.asset`.
 
     Args:
-        contract: Schema of the table.
-        key: Asset key.
-        group: Stage of the graph.
-        description: What the table is, for people.
-        owner: Team that answers for it.
-        kinds: Tags of the technology.
+        kinds: Beside polars and Parquet.
+        key_prefix: The arm, where every arm has such an asset.
         method: Version of the method; raise it when the method gives other results.
         settings: Settings the method uses.
         deps: Assets it depends on that are no tables, ledgers above all.
-        ins: Parameter name to key of the table it receives.
-        checks: Names of further blocking checks that the body makes.
-        pool: Concurrency pool.
+        ins: Parameter name to key of the table it receives, where they differ.
+        checks: Names of further blocking checks that the function makes.
     """
-    names = ("contract", *checks)
-    asset_key = dg.AssetKey(list(key))
 
     def decorate(function: Callable[..., Table]) -> dg.AssetsDefinition:
-        @functools.wraps(function)
-        def body(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
+        key = dg.AssetKey([*([key_prefix] if key_prefix else []), function.__name__])
+
+        computed = _with_context(function)
+
+        @functools.wraps(computed)
+        def body(context: dg.AssetExecutionContext, **inputs: Any) -> Results:
             try:
-                table = function(context, **inputs)
-                used = ledgers_used(context.instance, map(dg.AssetKey.from_coercible, deps))
+                table = computed(context, **inputs)
+                used = ledgers_used(context.instance, deps)
             except Refused as refused:
-                yield from _stop(asset_key, [_findings_result(each, asset_key) for each in refused.checks])
+                yield from _stop(key, [_findings_result(each, key) for each in refused.checks])
                 return
             except ConsultationError as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
-            yield from publish(replace(table, metadata={**table.metadata, **used}), contract, asset_key)
+            yield from publish(replace(table, metadata={**table.metadata, **used}), contract, key)
 
         return dg.asset(
-            key=asset_key,
+            key=key,
             group_name=group,
             description=description,
             owners=[owner],
-            kinds=kinds | {"polars", "parquet"},
+            kinds={*kinds, "polars", "parquet"},
             code_version=code_version(method, settings),
             deps=list(deps),
-            ins={name: dg.AssetIn(key=dg.AssetKey(list(each))) for name, each in (ins or {}).items()},
-            check_specs=[dg.AssetCheckSpec(name, asset=asset_key, blocking=True) for name in names],
+            ins=_inputs(function, ins),
+            check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in ("contract", *checks)],
             io_manager_key="tables",
             dagster_type=dg.Any,
             pool=pool,
@@ -214,34 +169,29 @@ def table_assets(
     *,
     group: str,
     owner: str,
-    kinds: set[str],
+    kinds: Set[str] = PYTHON,
     method: str = "1",
     settings: Sequence[Settings | str | int] = (),
-    deps: Sequence[Any] = (),
+    deps: Sequence[dg.AssetKey] = (),
     ins: Mapping[str, Sequence[str]] | None = None,
 ) -> Callable[[Callable[..., Mapping[str, Table]]], dg.AssetsDefinition]:
-    """Make several assets out of a function that computes their tables together.
+    """Make several assets out of a function that computes their tables together; the rest is as in `table_asset`.
 
     Any of them can be materialized alone: then the others are computed with it and not stored.
 
     Args:
         products: Schema of each table, whose name is its asset key, and what the table is, for people. The
             function returns the tables by that name.
-        group: As for `table_asset`, like everything below.
-        owner: See there.
-        kinds: See there.
-        method: See there.
-        settings: See there.
-        deps: See there.
-        ins: See there.
     """
     keys = {contract.name: dg.AssetKey(contract.name) for contract, _ in products}
 
     def decorate(function: Callable[..., Mapping[str, Table]]) -> dg.AssetsDefinition:
-        @functools.wraps(function)
-        def body(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
+        computed = _with_context(function)
+
+        @functools.wraps(computed)
+        def body(context: dg.AssetExecutionContext, **inputs: Any) -> Results:
             try:
-                tables = function(context, **inputs)
+                tables = computed(context, **inputs)
             except ConsultationError as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
             for contract, _ in products:
@@ -254,7 +204,7 @@ def table_assets(
                 group_name=group,
                 description=description,
                 owners=[owner],
-                kinds=kinds | {"polars", "parquet"},
+                kinds={*kinds, "polars", "parquet"},
                 code_version=code_version(method, settings),
                 io_manager_key="tables",
                 dagster_type=dg.Any,
@@ -266,7 +216,7 @@ def table_assets(
             name=function.__name__,
             outs=outs,
             deps=list(deps),
-            ins={name: dg.AssetIn(key=dg.AssetKey(list(each))) for name, each in (ins or {}).items()},
+            ins=_inputs(function, ins),
             check_specs=[dg.AssetCheckSpec("contract", asset=key, blocking=True) for key in keys.values()],
             can_subset=True,
         )(body)
@@ -274,7 +224,79 @@ def table_assets(
     return decorate
 
 
-def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]:
+def of_arms(arms: Iterable[str], *names: str) -> dict[str, list[str]]:
+    """Return `ins` for the tables of these names of every arm: parameters `ARM__NAME`."""
+    return {f"{arm}__{name}": [arm, name] for arm in arms for name in names}
+
+
+def by_arm(tables: Mapping[str, pl.DataFrame], name: str) -> dict[str, pl.DataFrame]:
+    """Return the tables of this name among those of `of_arms`, by arm."""
+    return {key.removesuffix(f"__{name}"): table for key, table in tables.items() if key.endswith(f"__{name}")}
+
+
+def _inputs(function: Callable[..., Any], ins: Mapping[str, Sequence[str]] | None) -> dict[str, dg.AssetIn]:
+    """The tables a function takes; Dagster infers none where `**tables` takes further ones."""
+    own = {
+        name: [name]
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.annotation is pl.DataFrame and parameter.kind is not parameter.VAR_KEYWORD
+    }
+    return {name: dg.AssetIn(key=dg.AssetKey(list(key))) for name, key in (own | dict(ins or {})).items()}
+
+
+def _with_context(function: Callable[..., Made]) -> Callable[..., Made]:
+    """The function as it is called, with Dagster's context in front, whether it takes it or not."""
+    signature = inspect.signature(function)
+    if "context" in signature.parameters:
+        return function
+
+    @functools.wraps(function)
+    def computed(context: dg.AssetExecutionContext, **inputs: Any) -> Made:
+        return function(**inputs)
+
+    # Dagster reads off the signature which parameters are context, resources and inputs.
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    computed.__signature__ = signature.replace(parameters=[context, *signature.parameters.values()])  # type: ignore[attr-defined]
+    return computed
+
+
+def ledgers_used(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[str, str]:
+    """Return, for each ledger among the keys of what an asset depends on, the observation it was made from.
+
+    Returns:
+        `NAME used`: version, number and time of the observation, in words.
+
+    Raises:
+        ConsultationError: The ledger was changed after it was observed, so that the record would point to
+            rows that were not read.
+    """
+    found = {}
+    for key in keys:
+        name = key.to_user_string()
+        if not name.endswith(LEDGER):
+            continue
+        records = instance.fetch_observations(key, limit=1).records
+        observation = records[0].asset_observation if records else None
+        if observation is None:
+            found[f"{name} used"] = "not observed before this run"
+            continue
+        observed = data_version(observation) or ""
+        file = observation.metadata.get("file")
+        path = Path(str(file.value)) if file is not None else None
+        if path is None or ledger_digest(read_ledger(path, name.removesuffix(LEDGER))) != observed:
+            raise ConsultationError(
+                f"{path or name}: changed after it was last observed, so this would be on record as made from "
+                "other rows than it read. Observe it again (`ccai run` does so first), then materialize."
+            )
+        when = datetime.fromtimestamp(records[0].timestamp, UTC).isoformat(timespec="seconds")
+        found[f"{name} used"] = (
+            f"version {observed[:SHORT]}, observation {records[0].storage_id} of {when}, "
+            f"Dagster run {records[0].run_id}"
+        )
+    return found
+
+
+def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Results:
     """Yield the results of all checks and, if none failed, the table."""
     results = [_contract_result(contract, table.frame, key)] + [_findings_result(each, key) for each in table.checks]
     if any(_stops(result) for result in results):
@@ -288,7 +310,7 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Iterator[Any]
     )
 
 
-def _stop(key: dg.AssetKey, results: Sequence[dg.AssetCheckResult]) -> Iterator[Any]:
+def _stop(key: dg.AssetKey, results: Sequence[dg.AssetCheckResult]) -> Results:
     """Yield the results of checks of which one failed, and fail."""
     yield from results
     failed = [str(result.metadata["what"].value) for result in results if _stops(result)]
@@ -331,7 +353,7 @@ def picture(drawn: pictures.Picture) -> dg.MetadataValue:
     return dg.MetadataValue.md(pictures.as_markdown(drawn.png, drawn.alt))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     text = " ".join(str("" if value is None else value).split())

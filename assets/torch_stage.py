@@ -1,21 +1,21 @@
 """How an asset runs a torch stage: launched in its own process, tracked in MLflow, its model kept.
 
-Used by the modules of the graph that train or ask models; no asset is defined here.
+Belongs here: what assets that train or ask models share, also where one process makes several tables about one model,
+any of them alone, because loading it costs more than measuring it. No asset is defined here.
 
-[measured_model] How several tables about one model are assets that one process makes, any of them alone.
-
-Used where loading the model costs more than measuring it; no asset is defined here.
+Assets that one function makes: https://docs.dagster.io/guides/build/assets/defining-assets
+Dagster Pipes: https://docs.dagster.io/guides/build/external-pipes
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.table_asset import Table, markdown_table, picture, publish
+from assets.table_asset import Results, Table, markdown_table, picture, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
 from ccai_dagster.consultation.settings import Settings
@@ -29,8 +29,10 @@ from resources.tracking import TrackedRun, Tracking
 
 SHOWN_ROWS = 20
 KEPT_SAMPLES = 50
-SAID = {"response", "revision", "response_a"}
-"""Columns of tables that hold what a model said; MLflow keeps some rows of those to look at."""
+TEXTS = {"response", "revision", "response_a"}
+"""Columns that hold what a model wrote; MLflow keeps some rows of tables that have one, to look at."""
+GROUP, OWNER = "evaluation", "team:evaluation"
+"""Of what is measured of a model; trainings have those of their modules."""
 POOL = "accelerator"
 """One torch process at a time: they share cores, memory and the GPU."""
 Controlled = Settings | str | float
@@ -53,50 +55,64 @@ def rests_on_chance(record: pl.DataFrame) -> bool:
     return bool(json.loads(str(record["metrics"].item())).get("judge_at_chance"))
 
 
-def train(
-    context: dg.AssetExecutionContext,
-    launcher: Launcher,
-    models: ModelStore,
-    tracking: Tracking,
-    stage: Stage,
-    *,
-    arm: str,
-    parent: pl.DataFrame,
-    controlled: Mapping[str, Controlled],
-    constitution: str | None,
-    judge_at_chance: bool | None = None,
-) -> Table:
-    """Train a model in its own process and keep it; one MLflow run.
+@dataclass(frozen=True)
+class Training:
+    """What a model is trained from, and what is kept with it.
 
-    Args:
-        context: Of the asset.
-        launcher: Starts the process.
-        models: Where the model is kept.
-        tracking: MLflow.
+    Attributes:
         stage: The training; the asset has its name.
-        arm: Whose constitution.
         parent: MODEL table of the model it starts from.
         controlled: Everything that must be equal in every arm, by name, for the comparison of settings.
-        constitution: Digest of the constitution, if it is trained on one.
+        constitution_digest: None if it is trained on no constitution.
         judge_at_chance: Whether what it learns from was labelled by a judge not shown to be better than chance;
             None if no judge's labels are in it. Kept among its metrics.
+    """
+
+    stage: Stage
+    arm: str
+    parent: pl.DataFrame
+    controlled: Mapping[str, Controlled]
+    constitution_digest: str | None = None
+    judge_at_chance: bool | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what must be equal in every arm, as JSON."""
+        return {
+            name: value.model_dump(mode="json") if isinstance(value, Settings) else value
+            for name, value in self.controlled.items()
+        }
+
+    def record(self, digest: str, metrics: Mapping[str, float]) -> pl.DataFrame:
+        """Return the MODEL table of the trained model."""
+        row = {
+            "model_digest": digest,
+            "stage": self.stage.stage,
+            "arm": self.arm,
+            "parent_digest": only_digest(self.parent),
+            "constitution_digest": self.constitution_digest,
+            "settings_digest": value_digest(self.settings()),
+            "settings": json.dumps(self.settings(), sort_keys=True),
+            "metrics": json.dumps(metrics, sort_keys=True),
+        }
+        return contracts.MODEL.build([row])
+
+
+def train(
+    context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore, tracking: Tracking, training: Training
+) -> Table:
+    """Train a model in its own process and keep it; one MLflow run.
 
     Returns:
         The MODEL record, with training curves; its data version is the digest of the model.
     """
-    equal = {
-        name: value.model_dump(mode="json") if isinstance(value, Settings) else value
-        for name, value in controlled.items()
-    }
-    settings_digest = value_digest(equal)
-    name = context.asset_key.to_user_string()
+    stage, settings = training.stage, training.settings()
     tags = {
         "stage": stage.stage,
-        "arm": arm,
-        "constitution_digest": constitution or "",
-        "settings_digest": settings_digest,
+        "arm": training.arm,
+        "constitution_digest": training.constitution_digest or "",
+        "settings_digest": value_digest(settings),
     }
-    with tracking.run(context, name, tags, _flat(equal | stage.parameters())) as run:
+    with tracking.run(context, context.asset_key.to_user_string(), tags, _flat(settings | stage.parameters())) as run:
         for title, table in stage.tables().items():
             run.log_table(table, title, "training", table_digest(table))
         result = launcher.run(context, stage, run.environment)
@@ -104,8 +120,8 @@ def train(
             raise dg.Failure(f"stage {stage.stage} left no model in {result.folder.path}")
         digest = models.add(result.folder.model)
         metrics = dict(result.report.metrics)
-        if judge_at_chance is not None:
-            metrics["judge_at_chance"] = float(judge_at_chance)
+        if training.judge_at_chance is not None:
+            metrics["judge_at_chance"] = float(training.judge_at_chance)
         run.log({f"final/{key}": value for key, value in metrics.items()})
         kept = {title: table for title, table in result.tables.items() if title != "history"}
         for title, table in kept.items():
@@ -114,27 +130,12 @@ def train(
         run.log_model(stage.stage, tags | {"model_digest": digest, "address": models.address(digest)}, metrics)
         run.tag("dagster.data_version", digest)
     launcher.finish(result)
-    record = contracts.MODEL.build(
-        [
-            {
-                "model_digest": digest,
-                "stage": stage.stage,
-                "arm": arm,
-                "parent_digest": only_digest(parent),
-                "constitution_digest": constitution,
-                "settings_digest": settings_digest,
-                "settings": json.dumps(equal, sort_keys=True),
-                "metrics": json.dumps(metrics, sort_keys=True),
-            }
-        ]
-    )
-    history = result.tables["history"]
     return Table(
-        record,
+        training.record(digest, metrics),
         {
             "mlflow": dg.MetadataValue.url(run.url),
             "mlflow run": run.run_id,
-            "training curves": picture(pictures.training_curves(history)),
+            "training curves": picture(pictures.training_curves(result.tables["history"])),
             **{
                 title.replace("_", " "): dg.MetadataValue.md(markdown_table(table.head(SHOWN_ROWS)))
                 for title, table in kept.items()
@@ -157,15 +158,7 @@ def _calibration_picture(tables: Mapping[str, pl.DataFrame]) -> dict[str, dg.Met
 def measure(
     context: dg.AssetExecutionContext, launcher: Launcher, tracking: Tracking, stage: Stage, *, arm: str
 ) -> tuple[StageResult, TrackedRun]:
-    """Run a stage that measures or writes tables, in one MLflow run, and return what it made.
-
-    Args:
-        context: Of the asset.
-        launcher: Starts the process.
-        tracking: MLflow.
-        stage: What is asked.
-        arm: Whose model.
-    """
+    """Run a stage that measures or writes tables, in one MLflow run, and return what it made."""
     keys = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
     tags = {"stage": stage.stage, "arm": arm}
     with tracking.run(context, keys, tags, _flat(stage.parameters())) as run:
@@ -176,7 +169,7 @@ def measure(
             run.keep_file(path, "samples")
         for title, table in result.tables.items():
             run.log_table(table, title, "evaluation", table_digest(table))
-            if SAID & set(table.columns):
+            if TEXTS & set(table.columns):
                 run.keep_table(table.head(KEPT_SAMPLES), f"samples/{title}")
         run.log(_means(result.tables))
         run.log({"peak_memory_gib": result.report.peak_memory_bytes / 2**30})
@@ -204,20 +197,9 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-GROUP = "evaluation"
-OWNER = "team:evaluation"
-
-
 @dataclass(frozen=True)
 class MeasuredTable:
-    """One table about a model.
-
-    Attributes:
-        key: Of its asset.
-        contract: What it keeps.
-        description: A sentence about it.
-        version: Code version of its asset.
-    """
+    """One table about a model; `version` is the code version of its asset."""
 
     key: dg.AssetKey
     contract: Contract
@@ -259,15 +241,11 @@ def published(
     frames: Mapping[str, pl.DataFrame],
     run: TrackedRun,
     shown: Mapping[str, pl.DataFrame] | None = None,
-) -> Iterator[Any]:
-    """Yield the checks and tables of what is wanted.
+) -> Results:
+    """Yield the checks and tables of what is wanted; everything is by output name.
 
     Args:
-        tables: All tables the asset can make, by output name.
-        wanted: Output names that are materialized now.
-        frames: What was made, by output name.
-        run: The run in MLflow that measured it.
-        shown: Scores to show in each table's metadata, by output name.
+        shown: Scores to show in each table's metadata.
     """
     metadata = {"mlflow": dg.MetadataValue.url(run.url), "mlflow run": run.run_id}
     for output, each in tables.items():

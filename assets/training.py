@@ -1,27 +1,27 @@
-"""Preference model and policy of each arm, what they learn from, and whether the arms were trained alike.
+"""Preference model and policy of each arm, what they learn from, whether the arms were trained alike, and their cards.
 
-[model_cards] The card of every trained model, and its place in MLflow's registry under the alias of its arm.
-
-An asset of its own, because a card tells how the feedback model was measured: a new measurement writes new cards,
-and trains nothing again.
+Belongs here: the assets of the group `training`. The base model and the supervised policy are in `assets.feedback`,
+because feedback is given on what they respond. Their methods are in `ccai_dagster.training` and run in a process of
+their own (`ccai_dagster.stages`).
+Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
 import json
-from typing import Any
+from functools import partial
 
 import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, markdown_table, table_asset
-from assets.torch_stage import POOL, controlled_everywhere, measure, only_digest, rests_on_chance, train
+from assets.table_asset import Checked, Table, markdown_table, of_arms, table_asset
+from assets.torch_stage import POOL, Training, controlled_everywhere, measure, only_digest, rests_on_chance, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.digest import file_digest, table_digest, value_digest
 from ccai_dagster.decisions.outcomes import training_decisions
 from ccai_dagster.evaluation.sets.formats import OVER_REFUSAL_FORMATS, safe_prompts
-from ccai_dagster.feedback.calibration import measured_at_chance
+from ccai_dagster.feedback.judge_accuracy import measured_at_chance
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.stages.training import (
     DirectPolicyStage,
@@ -41,29 +41,25 @@ from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking, alias_of
 
-GROUP = "training"
-OWNER = "team:model"
+asset = partial(table_asset, group="training", owner="team:model")
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
     path = consultation.path(consultation.file.helpfulness)
 
-    @table_asset(
+    @asset(
         contracts.HELPFULNESS_PAIRS,
-        key=["helpfulness_pairs"],
-        group=GROUP,
-        owner=OWNER,
         kinds={"json"},
         settings=[file_digest(path)],
         description="Which of two responses people found more helpful.",
     )
-    def helpfulness_pairs(context: dg.AssetExecutionContext) -> Table:
+    def helpfulness_pairs() -> Table:
         frame = read_comparisons(path).select(list(contracts.HELPFULNESS_PAIRS.fields))
         return Table(frame, dict(frame["source"].value_counts().sort("source").iter_rows()))
 
-    trained = [asset for name in consultation.arms for asset in _arm(consultation, name)]
-    beside = [_preference_balance(consultation), _training_settings(consultation), *_model_cards(consultation)]
+    trained = [each for name in consultation.arms for each in _arm(consultation, name)]
+    beside = [_preference_balance(consultation), _training_settings(consultation), _model_cards(consultation)]
     return [helpfulness_pairs, *trained, *beside]
 
 
@@ -77,11 +73,8 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
     path = consultation.path(file.benign_pairs)
     arms = list(consultation.arms)
 
-    @table_asset(
+    @asset(
         contracts.PREFERENCE_BALANCE,
-        key=["preference_balance"],
-        group=GROUP,
-        owner=OWNER,
         pool=POOL,
         kinds={"torch", "mlflow"},
         deps=[decisions.ledger_key("training")],
@@ -93,9 +86,7 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
             file_digest(path),
             *(each.content_digest() for each in sets.values()),
         ],
-        ins={"base_model": ["base_model"], "helpfulness_pairs": ["helpfulness_pairs"]}
-        | {f"{arm}__pairs": [arm, "preference_pairs"] for arm in arms}
-        | {f"{arm}__model": [arm, "preference_model"] for arm in arms},
+        ins=of_arms(arms, "preference_pairs", "preference_model"),
         description="How annoying and how well agreeing preference models with other harmlessness weights are.",
     )
     def preference_balance(
@@ -110,12 +101,12 @@ def _preference_balance(consultation: Consultation) -> dg.AssetsDefinition:
         ledger = decisions.read(consultation, "training")
         benign = read_benign_pairs(path, safe_prompts(sets), profile.balance.benign_prompts, file.seed)
         weights = {training_decisions(ledger).harmlessness_weight, *profile.balance.weights}
-        records = {arm: tables[f"{arm}__model"] for arm in arms}
+        records = {arm: tables[f"{arm}__preference_model"] for arm in arms}
         stage = PreferenceBalanceStage(
             base_model=models.folder(only_digest(base_model)),
             benign_pairs=benign,
             helpfulness_pairs=helpfulness_pairs,
-            preference_pairs={arm: tables[f"{arm}__pairs"] for arm in arms},
+            preference_pairs={arm: tables[f"{arm}__preference_pairs"] for arm in arms},
             preference_models={arm: models.folder(only_digest(record)) for arm, record in records.items()},
             metrics={arm: json.loads(record["metrics"].item()) for arm, record in records.items()},
             weights=[_weight(ledger, arm, weight) for arm in arms for weight in sorted(weights)],
@@ -155,17 +146,13 @@ def _weight(ledger: pl.DataFrame, arm: str, weight: float) -> TriedWeight:
 def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
     arms = list(consultation.arms)
 
-    @table_asset(
+    @asset(
         contracts.training_settings(sorted(arms)),
-        key=["training_settings"],
-        group=GROUP,
-        owner=OWNER,
-        kinds={"python"},
-        ins={f"{arm}__{stage}": [arm, stage] for arm in arms for stage in contracts.ARM_STAGES},
+        ins=of_arms(arms, *contracts.ARM_STAGES),
         checks=["one_difference"],
         description="Every setting of every training, arm by arm; they may differ in the constitution only.",
     )
-    def training_settings(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
+    def training_settings(**tables: pl.DataFrame) -> Table:
         frame = settings_table(
             {stage: {arm: tables[f"{arm}__{stage}"] for arm in arms} for stage in contracts.ARM_STAGES}
         )
@@ -181,23 +168,16 @@ def _training_settings(consultation: Consultation) -> dg.AssetsDefinition:
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
-    common: dict[str, Any] = {"group": GROUP, "owner": OWNER, "kinds": {"torch", "huggingface", "mlflow"}, "pool": POOL}
+    trained_asset = partial(asset, key_prefix=name, kinds={"torch", "huggingface", "mlflow"}, pool=POOL)
     signed = [name, "signed_constitution"]
 
-    @table_asset(
+    @trained_asset(
         contracts.MODEL,
-        key=[name, "preference_model"],
         method="3",
         settings=[profile.preference_model, file.model, file.seed, consultation.arms[name].principle_weights],
-        ins={
-            "base_model": ["base_model"],
-            "preference_pairs": [name, "preference_pairs"],
-            "helpfulness_pairs": ["helpfulness_pairs"],
-            "constitution": signed,
-        },
+        ins={"preference_pairs": [name, "preference_pairs"], "constitution": signed},
         deps=[decisions.ledger_key("training")],
         description="Scores responses: trained on AI harmlessness labels and human helpfulness comparisons.",
-        **common,
     )
     def preference_model(
         context: dg.AssetExecutionContext,
@@ -211,11 +191,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     ) -> Table:
         settled = training_decisions(decisions.read(consultation, "training"))
         sizes = profile.preference_model.steps, profile.preference_model.batch_size
-        return train(
-            context,
-            launcher,
-            models,
-            tracking,
+        training = Training(
             PreferenceModelStage(
                 base_model=models.folder(only_digest(base_model)),
                 preference_pairs=preference_pairs,
@@ -238,27 +214,24 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
                 "data order": _comparison_order(consultation, preference_pairs, helpfulness_pairs, *sizes),
             },
-            constitution=constitution_digest(constitution),
+            constitution_digest=constitution_digest(constitution),
             judge_at_chance=bool(preference_pairs["judge_at_chance"].any()),
         )
+        return train(context, launcher, models, tracking, training)
 
-    @table_asset(
+    @trained_asset(
         contracts.MODEL,
-        key=[name, "policy"],
         method="2",
         settings=[profile.policy, file.model, file.seed],
         ins={
             "supervised_policy": [name, "supervised_policy"],
             "preference_model": [name, "preference_model"],
             "preference_pairs": [name, "preference_pairs"],
-            "helpfulness_pairs": ["helpfulness_pairs"],
-            "prompts": ["prompts"],
             "constitution": signed,
         },
         deps=[decisions.ledger_key("training")],
         description="The supervised policy after reinforcement learning against the preference model, or what the "
         "ledger says instead.",
-        **common,
     )
     def policy(
         context: dg.AssetExecutionContext,
@@ -303,11 +276,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 seed=file.seed,
             )
             order = value_digest(policy_order(texts, profile.policy, file.seed))
-        return train(
-            context,
-            launcher,
-            models,
-            tracking,
+        training = Training(
             stage,
             arm=name,
             parent=supervised_policy,
@@ -321,9 +290,10 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "settings of the supervised policy": supervised_policy["settings_digest"].item(),
                 "settings of the preference model": comparable_digest(preference_model["settings"].item()),
             },
-            constitution=constitution_digest(constitution),
+            constitution_digest=constitution_digest(constitution),
             judge_at_chance=rests_on_chance(preference_model),
         )
+        return train(context, launcher, models, tracking, training)
 
     return [preference_model, policy]
 
@@ -341,24 +311,24 @@ def _comparison_order(
     return value_digest(ordered_ids(table.filter(~pl.col("held_out")), steps, batch_size, seed))
 
 
-def _model_cards(consultation: Consultation) -> list[dg.AssetsDefinition]:
-    """Make the assets of this stage."""
-    trained = {f"{arm}__{stage}": [arm, stage] for arm in consultation.arms for stage in contracts.ARM_STAGES}
+def _model_cards(consultation: Consultation) -> dg.AssetsDefinition:
+    """The card of every trained model, and its place in MLflow's registry under the alias of its arm.
+
+    An asset of its own, because a card says how the feedback model was measured: a new measurement writes new cards,
+    and trains nothing again.
+    """
+    trained = of_arms(consultation.arms, *contracts.ARM_STAGES)
     texts = {f"{arm}__constitution": [arm, "signed_constitution"] for arm in consultation.arms}
 
-    @table_asset(
+    @asset(
         contracts.MODEL_CARDS,
-        key=["model_cards"],
-        group=GROUP,
-        owner=OWNER,
         kinds={"mlflow"},
         settings=[consultation.file.title, consultation.file.model],
         deps=[decisions.ledger_key("training")],
-        ins=trained | texts | {"base_model": ["base_model"], "judge_calibration": ["judge_calibration"]},
+        ins=trained | texts,
         description="What every trained model is, on what it was trained, who judged, and its limits.",
     )
     def model_cards(
-        context: dg.AssetExecutionContext,
         base_model: pl.DataFrame,
         judge_calibration: pl.DataFrame,
         models: ModelStore,
@@ -407,4 +377,4 @@ def _model_cards(consultation: Consultation) -> list[dg.AssetsDefinition]:
         }
         return Table(frame, shown)
 
-    return [model_cards]
+    return model_cards

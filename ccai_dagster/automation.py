@@ -1,9 +1,12 @@
 """What happens by itself: votes and ledgers are looked at, deliberation follows, training waits for a person.
 
-Sensors compare what is there with what it was made from each time they are asked, so that a missed moment is
+Belongs here: jobs, which cover groups of assets, and the sensors and the schedule that start them. Sensors compare what
+is there with what it was made from each time they are asked (`ccai_dagster.staleness`), so that a missed moment is
 caught at the next. Nothing here trains on a constitution that nobody has signed off.
 
-[jobs] The jobs people and sensors start; which assets they cover is told by groups.
+Sensors: https://docs.dagster.io/guides/automate/sensors
+Schedules: https://docs.dagster.io/guides/automate/schedules
+Selections of assets: https://docs.dagster.io/guides/build/assets/asset-selection-syntax
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import decisions, evaluation
+from assets import decisions
 from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
@@ -31,6 +34,9 @@ from resources.tables import Tables
 
 DELIBERATE = "deliberate"
 TRAIN = "train_and_evaluate"
+SECONDS = 60
+"""Between two looks of a sensor."""
+DAILY = "0 5 * * *"
 
 
 def sources() -> dg.AssetSelection:
@@ -62,13 +68,9 @@ JOBS = [
 ]
 
 
-SECONDS = 60
-DAILY = "0 5 * * *"
-
-
 @dataclass(frozen=True)
 class Graph:
-    """The parts of the asset graph that tell what is stale.
+    """The parts of the asset graph that decide what is stale.
 
     Attributes:
         parents: Of every asset that can be materialized, keys in topological order.
@@ -119,8 +121,8 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
     ledger = decisions.read(consultation, "signoff")
     digests = {arm: version_of(dg.AssetKey([arm, "constitution"]), instance) for arm in consultation.arms}
     known = {arm: digest for arm, digest in digests.items() if digest}
-    unsigned = {each.subject for each in check_signoffs(ledger, known, consultation.arms)}
-    return {arm: digest for arm, digest in known.items() if arm in unsigned}
+    waiting = {each.subject for each in check_signoffs(ledger, known, consultation.arms)}
+    return {arm: digest for arm, digest in known.items() if arm in waiting}
 
 
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
@@ -133,8 +135,8 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
     if not is_address(consultation.votes):
         found[dg.AssetKey("polis_export")] = find_vote_files(Path(consultation.votes)).digest()
     for kind in LEDGERS:
-        found[decisions.ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
-    found[evaluation.RATINGS] = table_digest(read_ratings(consultation.ratings))
+        found[ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
+    found[RATINGS] = table_digest(read_ratings(consultation.ratings))
     return found
 
 
@@ -152,13 +154,7 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
 
 
 def build_sensors(consultation: Consultation, tables: Tables, models: ModelStore) -> list[dg.SensorDefinition]:
-    """Make the three sensors: observe, deliberate, train.
-
-    Args:
-        consultation: The consultation.
-        tables: Where its tables are kept.
-        models: Where its models are kept.
-    """
+    """Make the three sensors: observe, deliberate, train."""
     is_kept = kept(tables, models)
 
     @dg.sensor(
@@ -202,8 +198,8 @@ def build_sensors(consultation: Consultation, tables: Tables, models: ModelStore
         if isinstance(before, dg.RunRequest):
             return dg.SkipReason("the constitutions are not settled yet")
         if waiting := unsigned(consultation, context.instance):
-            told = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
-            return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {told}")
+            arms = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
+            return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {arms}")
         return _request(context, after_signoff(), "train", is_kept, by_hand={NEVER, GONE, CODE})
 
     return [new_inputs, changed_deliberation, signed_off_training]

@@ -7,7 +7,7 @@ profile (`demo` by default), `CCAI_HOME` where results are kept. No asset or res
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import dagster as dg
 
@@ -56,7 +56,17 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
     return [*assets, *audit.build(consultation, home, assets)]
 
 
-def build_resources(home: Home) -> dict[str, Any]:
+class Resources(TypedDict):
+    """Everything the graph runs with, by the names that assets give their parameters."""
+
+    vote_source: VoteSource
+    tables: Tables
+    models: ModelStore
+    tracking: Tracking
+    launcher: Launcher
+
+
+def build_resources(home: Home) -> Resources:
     """Return the resources for results kept in `home`."""
     return {
         "vote_source": VoteSource(downloads=str(home.downloads)),
@@ -77,12 +87,7 @@ def build_resources(home: Home) -> dict[str, Any]:
 
 
 def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
-    """Build the code location for a consultation.
-
-    Args:
-        consultation: The consultation.
-        root: Where results are kept (`CCAI_HOME`).
-    """
+    """Build the code location for a consultation whose results are kept in `root` (`CCAI_HOME`)."""
     home = Home(root, consultation.name)
     assets, resources = build_assets(consultation, home), build_resources(home)
     return dg.Definitions(

@@ -1,6 +1,7 @@
-"""`ccai run`: materializes what is missing or stale, says what it skips and why, ends with a summary.
+"""What `ccai run` does: it observes the inputs and materializes what is missing or stale, constitutions first.
 
-The same graph can be materialized in Dagster's user interface; this is the way without one.
+The same graph can be materialized in Dagster's user interface; this is the way without one. What is stale is decided in
+`ccai_dagster.staleness`.
 """
 
 import os
@@ -13,7 +14,6 @@ from pathlib import Path
 import dagster as dg
 
 from ccai_dagster import automation
-from ccai_dagster.automation import up_to_constitution
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
@@ -45,11 +45,7 @@ class Outcome:
 
 
 def prepare_instance(root: Path) -> dg.DagsterInstance:
-    """Put `dagster.yaml` where Dagster reads it, set `DAGSTER_HOME`, and open the instance.
-
-    Args:
-        root: `CCAI_HOME`.
-    """
+    """Put `dagster.yaml` where Dagster reads it below `root` (`CCAI_HOME`), set `DAGSTER_HOME`, open the instance."""
     folder = root / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", folder / "dagster.yaml")
@@ -67,7 +63,6 @@ def run(
     """Observe the inputs, then materialize what is stale, wave by wave, until nothing is.
 
     Args:
-        consultation: The consultation.
         root: `CCAI_HOME`.
         say: Prints a line.
         select: A selection in Dagster's syntax; exactly these assets are materialized, fresh or not.
@@ -85,7 +80,10 @@ def run(
     if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome):
         return outcome
     try:
-        _materialize(consultation, home, instance, defs, select, say, outcome)
+        if select is None:
+            _materialize_stale(consultation, home, defs, instance, say, outcome)
+        else:
+            _materialize_selected(select, defs, instance, say, outcome)
     finally:
         # Also of a run that stops or waits: what was made up to there can be asked about and verified.
         history.record(consultation, home, instance, defs.resolve_asset_graph().get_all_asset_keys())
@@ -93,26 +91,19 @@ def run(
     return outcome
 
 
-def _materialize(
+def _materialize_stale(
     consultation: Consultation,
     home: Home,
-    instance: dg.DagsterInstance,
     defs: dg.Definitions,
-    select: str | None,
+    instance: dg.DagsterInstance,
     say: Say,
     outcome: Outcome,
 ) -> None:
-    whole = defs.resolve_implicit_global_asset_job_def()
     repository = defs.get_repository_def()
     graph = automation.graph_of(repository)
-    if select is not None:
-        chosen = _selected(select, repository, graph)
-        say(f"Materializing {len(chosen)} selected assets")
-        _execute(whole, chosen, instance, outcome)
-        return
     resources = build_resources(home)
     is_kept = automation.kept(resources["tables"], resources["models"])
-    light = up_to_constitution().resolve(repository.asset_graph)
+    light = automation.up_to_constitution().resolve(repository.asset_graph)
     done: set[dg.AssetKey] = set()
     while True:
         found = plan(graph.parents, graph.code_versions, instance, is_kept)
@@ -126,7 +117,7 @@ def _materialize(
             break
         _announce(ready, say)
         done |= set(ready)
-        if not _execute(whole, list(ready), instance, outcome):
+        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(ready), instance, outcome):
             break
     outcome.fresh = sorted(key.to_user_string() for key in found.fresh - done)
 
@@ -188,13 +179,19 @@ def _message(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
 
 
-def _selected(select: str, repository: dg.RepositoryDefinition, graph: automation.Graph) -> list[dg.AssetKey]:
+def _materialize_selected(
+    select: str, defs: dg.Definitions, instance: dg.DagsterInstance, say: Say, outcome: Outcome
+) -> None:
+    repository = defs.get_repository_def()
+    possible = automation.graph_of(repository).parents
     try:
         # What is made together cannot be made in part.
         named = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
-        chosen = named.resolve(repository.asset_graph) & set(graph.parents)
+        chosen = named.resolve(repository.asset_graph)
     except Exception as error:  # Dagster raises several kinds here, all about the text of the selection
         raise ConsultationError(f"--select {select!r}: {error}") from error
-    if not chosen:
+    keys = [key for key in possible if key in chosen]
+    if not keys:
         raise ConsultationError(f"--select {select!r} names no asset that can be materialized.")
-    return [key for key in graph.parents if key in chosen]
+    say(f"Materializing {len(keys)} selected assets")
+    _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome)

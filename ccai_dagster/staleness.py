@@ -1,6 +1,8 @@
 """Which assets must be materialized again, by data version and code version.
 
 Dagster shows staleness in its user interface; this module decides what `ccai run` and the sensors start.
+
+Versions: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping

@@ -20,12 +20,12 @@ class _Lines(logging.Handler):
             line = None if quiet else _event_line(event)
         else:
             message = str(meta.get("orig_message", record.getMessage()))
-            line = f"      {message}" if record.levelno >= logging.INFO and not _plumbing(message) else None
+            line = f"      {message}" if record.levelno >= logging.INFO and not _is_internal(message) else None
         if line:
             print(line, flush=True)
 
 
-def _plumbing(message: str) -> bool:
+def _is_internal(message: str) -> bool:
     return message.startswith(("[pipes] ", "Loading file from", "Writing file at", "Dependencies for step"))
 
 
@@ -39,8 +39,8 @@ def _event_line(event: dg.DagsterEvent) -> str | None:
     if kind == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
         metadata = event.materialization.metadata
         rows = metadata.get("dagster/row_count")
-        told = f"  {rows.value:,} rows" if rows is not None else ""
-        return f"  ✓ {event.asset_key.to_user_string()}{told}"
+        counted = f"  {rows.value:,} rows" if rows is not None else ""
+        return f"  ✓ {event.asset_key.to_user_string()}{counted}"
     if kind == dg.DagsterEventType.STEP_FAILURE:
         return f"  ✗ {step}"
     return None

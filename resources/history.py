@@ -1,6 +1,9 @@
-"""What Dagster has on record of a consultation, and the manifest written from it.
+"""The run history: what Dagster has on record of a consultation, and the manifest written from it.
 
-Belongs here: asking Dagster's instance and the folders of results. Doesn't belong here: what is made of it.
+Belongs here: asking Dagster's instance and the folders of results, and Dagster's tags of versions. Doesn't belong here:
+what is stale (`ccai_dagster.staleness`), and what is made of the manifest (`ccai_dagster.audit`).
+
+Versions: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
 """
 
 from collections.abc import Collection, Iterable
@@ -37,7 +40,7 @@ from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.evaluation.ratings import rating_files
 
 EARLIER = 20
-"""Materializations of an asset that are told of; Dagster keeps all of them."""
+"""Materializations of an asset that the manifest lists; Dagster keeps all of them."""
 _DATA_VERSION, _CODE_VERSION = "dagster/data_version", "dagster/code_version"
 _INPUT_VERSION, _INPUT_POINTER = "dagster/input_data_version/", "dagster/input_event_pointer/"
 
@@ -67,14 +70,7 @@ def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
 def record(
     consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
 ) -> Manifest:
-    """Write the manifest of everything that was made so far, and return it.
-
-    Args:
-        consultation: The consultation.
-        home: Where its results are.
-        instance: Dagster's record.
-        keys: All assets of its graph.
-    """
+    """Write the manifest of everything that was made so far, and return it; `keys` are all assets of the graph."""
     manifest = describe(consultation, home, instance, keys)
     write_manifest(home.manifest, manifest)
     return manifest
@@ -118,8 +114,6 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
     """Return every file that the results were made of, by its name in the manifest.
 
     Args:
-        consultation: The consultation.
-        home: Where votes from an address were downloaded to.
         observed: The version of the votes that was last observed, if they were.
     """
     paths = [consultation.folder / "consultation.yaml", *named_files(consultation)]

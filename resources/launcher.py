@@ -2,7 +2,10 @@
 
 The child has its own memory and threads, sends progress back, and is ended when the Dagster run is cancelled
 or killed. What it needs is written to a request file, what it made is read from a folder; a request that was
-interrupted finds its checkpoints again, because the folder's name is the digest of the request.
+interrupted finds its checkpoints again, because the folder's name is the digest of the request. What runs in the child
+is in `ccai_dagster.stages`.
+
+Dagster Pipes: https://docs.dagster.io/guides/build/external-pipes
 """
 
 import os
@@ -17,7 +20,7 @@ from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder, StageResult
 
 
-class Launcher(dg.ConfigurableResource):
+class Launcher(dg.ConfigurableResource["Launcher"]):
     """Runs stages one at a time.
 
     Attributes:
@@ -36,8 +39,6 @@ class Launcher(dg.ConfigurableResource):
         """Run one stage to its end.
 
         Args:
-            context: Of the asset.
-            stage: What is asked.
             environment: Further variables, for instance of an open MLflow run.
 
         Raises:
@@ -49,8 +50,8 @@ class Launcher(dg.ConfigurableResource):
             folder.write(stage)
         except Exception as error:
             # Tables are written by polars, which has errors of its own for a full disk.
-            there = next(each for each in (work, *work.parents) if each.is_dir())
-            message = worker.explanation(error, stage.stage, there)
+            existing = next(each for each in (work, *work.parents) if each.is_dir())
+            message = worker.explanation(error, stage.stage, existing)
             if message is None:
                 raise
             raise dg.Failure(message, allow_retries=False) from error
@@ -65,14 +66,14 @@ class Launcher(dg.ConfigurableResource):
                 {**os.environ, **self._environment(), **(environment or {}), **session.get_bootstrap_env_vars()},
             )
         if status != 0:
-            raise dg.Failure(self._why(stage.stage, folder, status), allow_retries=False)
+            raise dg.Failure(self._failure(stage.stage, folder, status), allow_retries=False)
         return folder.result()
 
     def finish(self, result: StageResult) -> None:
         """Delete the scratch folder of a stage whose results are kept elsewhere now."""
         shutil.rmtree(result.folder.path, ignore_errors=True)
 
-    def _why(self, stage: str, folder: StageFolder, status: int) -> str:
+    def _failure(self, stage: str, folder: StageFolder, status: int) -> str:
         if folder.error.is_file() and (text := folder.error.read_text(encoding="utf-8").strip()):
             return text
         if worker.is_disk_full(folder.path):

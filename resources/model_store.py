@@ -2,6 +2,8 @@
 
 A model is added whole or not at all, never changed, and never pickled: weights are safetensors. What is damaged
 later (a disk, a hand) is noticed by its digest before it is used.
+
+Resources: https://docs.dagster.io/guides/build/external-resources
 """
 
 import os
@@ -22,7 +24,7 @@ LAST_FILE = "config.json"
 """Written last in a remote store: without it nothing is taken for a model."""
 
 
-class ModelStore(dg.ConfigurableResource):
+class ModelStore(dg.ConfigurableResource["ModelStore"]):
     """The models of one consultation.
 
     Attributes:

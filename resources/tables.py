@@ -1,6 +1,8 @@
 """Tables as Parquet files, one an asset, at the place its key names.
 
 Only tables pass through here. Models are folders in the model store.
+
+IO managers: https://docs.dagster.io/guides/build/io-managers
 """
 
 from pathlib import Path

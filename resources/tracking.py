@@ -1,4 +1,7 @@
-"""MLflow: one run a training or evaluation asset, linked with the Dagster run both ways."""
+"""MLflow: one run a training or evaluation asset, linked with the Dagster run both ways, and the registry of models.
+
+Resources: https://docs.dagster.io/guides/build/external-resources
+"""
 
 import logging
 import os
@@ -15,7 +18,6 @@ import polars as pl
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-
 
 SECONDS_BETWEEN_SYSTEM_METRICS = 3.0
 
@@ -93,7 +95,7 @@ def alias_of(arm: str) -> str:
     return f"arm-{arm}" if re.fullmatch(r"latest|v\d+", arm, re.IGNORECASE) else arm
 
 
-class Tracking(dg.ConfigurableResource):
+class Tracking(dg.ConfigurableResource["Tracking"]):
     """MLflow's tracking store.
 
     Attributes:
@@ -115,7 +117,6 @@ class Tracking(dg.ConfigurableResource):
         """Open a run for the materialization of one asset; it is marked failed if the body raises.
 
         Args:
-            context: Of the asset.
             name: The asset's key as text.
             tags: Arm, digests and so on.
             parameters: Settings, flat.
@@ -148,8 +149,6 @@ class Tracking(dg.ConfigurableResource):
 
         Args:
             stage: What kind of model it is.
-            arm: Whose constitution it was trained on.
-            digest: Of the model.
             address: Where its weights are.
             card: Markdown.
 
@@ -204,6 +203,6 @@ class Tracking(dg.ConfigurableResource):
         mlflow.set_tracking_uri(self.uri)
         found = mlflow.get_experiment_by_name(self.experiment)
         if found is not None:
-            return found.experiment_id
+            return str(found.experiment_id)
         location = (Path(self.artifacts) / self.experiment).as_uri() if self.uri.startswith("sqlite") else None
-        return mlflow.create_experiment(self.experiment, artifact_location=location)
+        return str(mlflow.create_experiment(self.experiment, artifact_location=location))

@@ -3,6 +3,8 @@
 What lies at an address may change at any moment. It is therefore downloaded when it is observed, into a folder named
 by the digest of its content, and read from there: what was observed is what is imported, and earlier downloads
 stay. What the files mean is no matter here.
+
+Resources: https://docs.dagster.io/guides/build/external-resources
 """
 
 import shutil
@@ -37,7 +39,7 @@ CHUNK = 2**20
 LONGEST_PAUSE = 60.0
 
 
-class _Again(Exception):
+class _Retry(Exception):
     """The server may answer if it is asked again, after so many seconds if it says."""
 
     def __init__(self, reason: str, seconds: float | None = None) -> None:
@@ -54,7 +56,7 @@ class ObservedVotes:
     sizes: dict[str, int]
 
 
-class VoteSource(dg.ConfigurableResource):
+class VoteSource(dg.ConfigurableResource["VoteSource"]):
     """Files of the consultation, or the export of a report at an address.
 
     Attributes:
@@ -139,14 +141,14 @@ class VoteSource(dg.ConfigurableResource):
                         "/reportExport/ and the report's id; is it the right one?"
                     )
                 return
-            except _Again as again:
+            except _Retry as retry:
                 path.unlink(missing_ok=True)
                 if attempt == self.attempts:
                     raise ConsultationError(
-                        f"{address}: no answer in {attempt} attempts ({again}). Check the address and the connection, "
+                        f"{address}: no answer in {attempt} attempts ({retry}). Check the address and the connection, "
                         f"or let `votes` name an earlier download in {self.downloads}."
-                    ) from again
-                time.sleep(min(again.seconds if again.seconds is not None else pause, LONGEST_PAUSE))
+                    ) from retry
+                time.sleep(min(retry.seconds if retry.seconds is not None else pause, LONGEST_PAUSE))
                 pause *= 2
 
 
@@ -159,7 +161,7 @@ def _answered(client: "httpx.Client", address: str, path: Path) -> bool:
             status = response.status_code
             if status in (408, 425, 429) or status >= 500:
                 wait = response.headers.get("retry-after", "")
-                raise _Again(f"status {status}", float(wait) if wait.isdecimal() else None)
+                raise _Retry(f"status {status}", float(wait) if wait.isdecimal() else None)
             if status in (404, 410):
                 return False
             if status != 200:
@@ -168,7 +170,7 @@ def _answered(client: "httpx.Client", address: str, path: Path) -> bool:
     except httpx.InvalidURL as error:
         raise ConsultationError(f"{address}: not a valid address ({error}).") from error
     except httpx.HTTPError as error:
-        raise _Again(f"{type(error).__name__}: {error}") from error
+        raise _Retry(f"{type(error).__name__}: {error}") from error
 
 
 def _saved(response: "httpx.Response", address: str, path: Path) -> bool:

@@ -10,7 +10,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
 from ccai_dagster.deliberation.stability import INTERVAL
-from ccai_dagster.feedback.calibration import NO_BETTER, SCORES_AT_CHANCE
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER, SCORES_AT_CHANCE
 from ccai_dagster.pages.evaluation import in_short
 
 SHOWN = ("all",)

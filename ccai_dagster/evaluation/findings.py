@@ -21,7 +21,7 @@ from ccai_dagster.evaluation.scores import (
     PEOPLE_ELO,
     metric_limits,
 )
-from ccai_dagster.feedback.calibration import AT_CHANCE, BY_JUDGE_AT_CHANCE, SCORES_AT_CHANCE
+from ccai_dagster.feedback.judge_accuracy import AT_CHANCE, BY_JUDGE_AT_CHANCE, SCORES_AT_CHANCE
 from ccai_dagster.statistics.paired import LEVEL
 
 Row = Mapping[str, Any]

@@ -1,15 +1,14 @@
 """How far the feedback model can be trusted: its answers on comparisons people have labelled, and what follows.
 
 Everything that rests on the judge quotes these figures; nothing is assumed about a model. Intervals resample prompts:
-comparisons of one prompt are no independent observations, and a set may have several of each. Here is also when the
-judge counts as no better than chance, the words for it wherever a figure rests on its judgement, and whether the
-recorded way of asking still agrees with what was measured. Which way is used is a person's decision, and a measurement
-may be noise, so findings are warnings.
+comparisons of one prompt are no independent observations, and a set may have several of each. Here is also
+whether the recorded way of asking still agrees with what was measured. Which way is used is a person's decision, and a
+measurement may be noise, so findings are warnings. When a judge counts as no better than chance is in `judge_accuracy`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,19 +32,6 @@ BOOTSTRAPS = 2000
 BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Bins of confidence: the probability a judge gives to the response it prefers is never below one half."""
 SUBJECT = "feedback_method"
-SCORED_BY = "letters"
-"""How the feedback model is asked when models are compared and their adherence is measured."""
-NO_BETTER = "no better than chance"
-"""What one measurement on one set of comparisons came to."""
-AT_CHANCE = "at chance"
-"""What a judge is said to be beside a figure that rests on it, where two words must do."""
-BY_JUDGE_AT_CHANCE = f" (By a judge {AT_CHANCE}.)"
-"""Behind a sentence about such a figure."""
-GUESSING = "a judge that could not be told from guessing"
-"""Where there is room."""
-SCORES_AT_CHANCE = (
-    f"Adherence and the judge's Elo rest on {GUESSING}. They show that the machinery works, not how the models behave."
-)
 
 
 def judge_answers(
@@ -201,54 +187,6 @@ def calibration_error(gaps: np.ndarray, bins: np.ndarray) -> float:
 def confidence_bins(confidence: np.ndarray) -> np.ndarray:
     """Return for each confidence, 0.5 to 1, the bin between two of `BIN_EDGES` that it falls into, 0 to 4."""
     return np.clip(np.searchsorted(BIN_EDGES, confidence, side="right") - 1, 0, len(BIN_EDGES) - 2)
-
-
-def measured_at_chance(method: str, calibration: pl.DataFrame) -> bool | None:
-    """Tell whether the feedback model, asked in this way, is no better than chance; None if it was not measured.
-
-    Args:
-        method: How it is asked.
-        calibration: JUDGE_CALIBRATION; one set on which it is at chance is enough.
-    """
-    measured = calibration.filter(pl.col("method") == method)["at_chance"]
-    return bool(measured.any()) if measured.len() else None
-
-
-def judge_at_chance(method: str, calibration: pl.DataFrame) -> bool:
-    """Tell whether what rests on the feedback model, asked in this way, is marked: at chance, or not measured."""
-    return measured_at_chance(method, calibration) is not False
-
-
-def judge_verdict(methods: Collection[str], calibration: pl.DataFrame) -> tuple[bool, str]:
-    """Return whether the feedback model can be trusted at all, and what follows, from its measured figures.
-
-    Args:
-        methods: All ways in which it was asked.
-        calibration: JUDGE_CALIBRATION.
-    """
-    measured = calibration.filter(pl.col("method").is_in(list(methods)))["at_chance"]
-    doubtful = measured.sum()
-    if any(measured_at_chance(method, calibration) is None for method in methods):
-        return False, (
-            "The feedback model was not measured in the way it was asked. Nothing is known about its judgement, so no "
-            "score that rests on it says anything about the models."
-        )
-    includes = "the interval of how often it agreed with people includes one half or lies below it"
-    if doubtful == measured.len():
-        return False, (
-            f"The feedback model could not be told from somebody who guesses: {includes}. Its labels, the models "
-            "trained on them, and every score that rests on it show that the machinery works. They do not show what "
-            "these principles do to a model."
-        )
-    if doubtful:
-        return False, (
-            f"In {doubtful} of {measured.len()} measurements the feedback model could not be told from somebody who "
-            f"guesses: {includes}. Scores that rest on it are weak evidence."
-        )
-    return True, (
-        "The feedback model judges better than guessing: the interval of how often it agreed with people lies above "
-        "one half. Scores that rest on it carry the error that is left."
-    )
 
 
 def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> list[Finding]:

@@ -18,7 +18,7 @@ from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.findings import SMALL_SHARE
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, ELO_BENCHMARK, PEOPLE, PEOPLE_ELO, metric_limits
 from ccai_dagster.evaluation.sets.opinion_qa import METRIC
-from ccai_dagster.feedback.calibration import BY_JUDGE_AT_CHANCE
+from ccai_dagster.feedback.judge_accuracy import BY_JUDGE_AT_CHANCE
 from ccai_dagster.pages.parts import Forest, ForestRow
 from ccai_dagster.pages.rendering import decimals
 from ccai_dagster.statistics.paired import LEVEL

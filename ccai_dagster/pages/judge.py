@@ -14,7 +14,7 @@ import polars as pl
 
 from ccai_dagster.audit.records import Records
 from ccai_dagster.core.text import counted
-from ccai_dagster.feedback.calibration import SCORED_BY, judge_verdict
+from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_verdict
 from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.pages.inputs import ReportInputs
 

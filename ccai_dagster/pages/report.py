@@ -14,7 +14,7 @@ from typing import Any
 
 from ccai_dagster.audit.records import Records, read_records
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
-from ccai_dagster.feedback.calibration import GUESSING, SCORED_BY, judge_verdict
+from ccai_dagster.feedback.judge_accuracy import GUESSING, SCORED_BY, judge_verdict
 from ccai_dagster.pages import pictures, report_decisions, report_models, report_public
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sentences

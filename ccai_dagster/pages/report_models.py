@@ -17,7 +17,7 @@ from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.text import counted, listed, number, signed
-from ccai_dagster.feedback.calibration import GUESSING
+from ccai_dagster.feedback.judge_accuracy import GUESSING
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry
 from ccai_dagster.pages.pictures.scores import arms_of

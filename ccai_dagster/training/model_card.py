@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.core.text import markdown
-from ccai_dagster.feedback.calibration import NO_BETTER, judge_verdict
+from ccai_dagster.feedback.judge_accuracy import NO_BETTER, judge_verdict
 
 _WHAT: Mapping[str, str] = {
     "supervised_policy": "A language model fine-tuned on its own responses, criticised and revised under principles of "

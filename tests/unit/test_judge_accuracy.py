@@ -5,7 +5,7 @@ import pytest
 from small_report import calibration
 
 from ccai_dagster.contracts import JUDGE_CALIBRATION
-from ccai_dagster.feedback.calibration import judge_at_chance, judge_verdict, measured_at_chance
+from ccai_dagster.feedback.judge_accuracy import judge_at_chance, judge_verdict, measured_at_chance
 
 ABOVE, INCLUDED, BELOW = (0.6, 0.8), (0.4, 0.6), (0.2, 0.4)
 

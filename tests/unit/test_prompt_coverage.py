@@ -119,18 +119,12 @@ def test_the_check_warns_and_stops_nothing(prompts: pl.DataFrame, minimum: int) 
     table = prompt_coverage(prompts.filter(pl.col("prompt_id") != "e"), CONSTITUTIONS, minimum)
     found = coverage_findings(table, prompts.clear(), minimum, None)
 
-    def body(context):  # type: ignore[no-untyped-def]
+    def covered() -> Table:
         return Table(table, checks=[Checked("every_principle_has_prompts", found, warns=True)])
 
     made = table_asset(
-        PROMPT_COVERAGE,
-        key=["prompt_coverage"],
-        group="g",
-        description="d",
-        owner="team:t",
-        kinds=set(),
-        checks=["every_principle_has_prompts"],
-    )(body)
+        PROMPT_COVERAGE, group="g", description="d", owner="team:t", kinds=set(), checks=["every_principle_has_prompts"]
+    )(covered)
     after = dg.asset(name="after", deps=[made])(lambda: None)
     result = dg.materialize(
         [made, after], resources={"tables": dg.mem_io_manager}, instance=dg.DagsterInstance.ephemeral()

@@ -100,7 +100,7 @@ class Models:
 
 def assets(profile: str = "demo") -> dict[str, dg.AssetsDefinition]:
     consultation = read_consultation(SAMPLE, profile)
-    made = [*feedback.build(consultation), *feedback._judge(consultation), *training.build(consultation)]
+    made = [*feedback.build(consultation), *training.build(consultation)]
     return {each.key.to_user_string(): each for each in made}
 
 

@@ -19,20 +19,13 @@ def test_only_errors_are_refused() -> None:
 
 
 def test_a_check_that_comes_before_the_table_goes_on_record_and_stops_the_asset() -> None:
-    # Dagster reads the annotations of the body, which are text in this module; so it has none.
-    def body(context):  # type: ignore[no-untyped-def]
+    def ranked() -> Table:
         require(Checked("merges", []), Checked("ideas", [DIFFER]))
         return Table(pl.DataFrame())
 
     made = table_asset(
-        IMPORT_REPORT,
-        key=["ranked"],
-        group="g",
-        description="d",
-        owner="team:t",
-        kinds=set(),
-        checks=["merges", "ideas"],
-    )(body)
+        IMPORT_REPORT, group="g", description="d", owner="team:t", kinds=set(), checks=["merges", "ideas"]
+    )(ranked)
     result = dg.materialize(
         [made], resources={"tables": dg.mem_io_manager}, raise_on_error=False, instance=dg.DagsterInstance.ephemeral()
     )
@@ -49,13 +42,13 @@ def test_a_check_that_comes_before_the_table_goes_on_record_and_stops_the_asset(
 
 
 def test_a_check_that_warns_fails_and_stops_nothing() -> None:
-    def body(context):  # type: ignore[no-untyped-def]
+    def ranked() -> Table:
         lost = Finding("warning", "", None, "public/know", "lower than base by 30 points")
         return Table(IMPORT_REPORT.empty(), {}, [Checked("told", [lost]), Checked("lost", [lost], warns=True)])
 
-    made = table_asset(
-        IMPORT_REPORT, key=["ranked"], group="g", description="d", owner="team:t", kinds=set(), checks=["told", "lost"]
-    )(body)
+    made = table_asset(IMPORT_REPORT, group="g", description="d", owner="team:t", kinds=set(), checks=["told", "lost"])(
+        ranked
+    )
     result = dg.materialize([made], resources={"tables": dg.mem_io_manager}, instance=dg.DagsterInstance.ephemeral())
 
     assert result.success and result.get_asset_materialization_events()

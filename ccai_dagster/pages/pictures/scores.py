@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.consultation.folder import BASE
-from ccai_dagster.feedback.calibration import AT_CHANCE
+from ccai_dagster.feedback.judge_accuracy import AT_CHANCE
 from ccai_dagster.pages.pictures.style import COLOURS, INK, MUTED, PALE, Picture, colour, draw, marker, plain
 from ccai_dagster.statistics.paired import LEVEL
 
