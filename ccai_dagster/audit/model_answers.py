@@ -169,7 +169,7 @@ def answer_score(name: str, evidence: Evidence) -> Explanation:
     ]
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
-        from ccai_dagster.feedback.calibration import SCORES_AT_CHANCE  # loads numpy, which other answers don't need
+        from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE  # loads numpy, which other answers don't need
 
         story.append(SCORES_AT_CHANCE)
     model = "base_model" if arm == BASE else f"{arm}/policy"

@@ -1,4 +1,4 @@
-"""When the feedback model counts as no better than chance, and the words for it wherever a figure rests on its judgement.
+"""When the feedback model counts as no better than chance, and the words for it where a figure rests on its judgement.
 
 How it is measured is in `calibration`. Nothing heavy is imported here, since commands that only read say it as well.
 """
