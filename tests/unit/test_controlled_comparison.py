@@ -132,7 +132,7 @@ def check_of(name: str, models: dict[str, dict[str, pl.DataFrame]]) -> tuple[boo
     """Whether `one_difference` of this asset passes, and what it tells."""
     consultation = read_consultation(SAMPLE)
     built = [*training.build(consultation), *evaluation.build(consultation)]
-    asset = next(each for each in built if dg.AssetKey(name) in each.keys)
+    asset = next(each for each in built if isinstance(each, dg.AssetsDefinition) and dg.AssetKey(name) in each.keys)
     read = [dg.AssetSpec(key).with_io_manager_key("tables") for key in asset.dependency_keys]
     run = SimpleNamespace(log=lambda values: None, url="http://localhost")
     resources = {"tables": Given(models), "tracking": SimpleNamespace(run=lambda *about: nullcontext(run))}
