@@ -1,3 +1,17 @@
+"""How the tests are arranged, and what they share.
+
+- `unit`: one file for each thing that a module does; real models of two random layers where torch is needed.
+- `graph`: the whole graph with such a model. Its first run is made once for all workers (`first_run`); a test that
+  changes something works on a `copy` of what it left.
+- `end_to_end`: the embedded model as a user gets it, and a training whose outcome is known beforehand.
+- `browser`: the pages in Chromium, which `browser/install.sh` fetches.
+
+Modules beside this one hold what several folders use: small results (`small_*.py`), a language model that is a
+local server, a process in which stages run without importing torch each time (`warm_stages.py`). Fixtures of a
+session are made once and read by all workers (`shared`); none is changed by a test, so any order and any number of
+workers will do. Tests with real data sets read them in the folder `CCAI_TEST_DATA` and are skipped without it.
+"""
+
 from __future__ import annotations
 
 import os

@@ -27,7 +27,7 @@ from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder
 from ccai_dagster.stages.training import PreferenceModelStage, ReinforcedPolicyStage, SupervisedPolicyStage
 from ccai_dagster.training import trainer
-from ccai_dagster.training.model_folder import load_model, load_tokenizer, merged, save_model
+from ccai_dagster.training.model_folder import load_model, merged
 
 pytestmark = pytest.mark.torch
 REPOSITORY = Path(__file__).parents[2]
@@ -50,17 +50,6 @@ def run(warm_stages: str, tmp_path: Path) -> Run:
         return warm.ask(warm_stages, request.file, environment, seen=str(tmp_path / "seen"), **how)
 
     return order
-
-
-@pytest.fixture(scope="module")
-def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    folder = tmp_path_factory.mktemp("preferences") / "model"
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        save_model(load_model(tiny_model, scores=True), load_tokenizer(tiny_model), folder)
-    return folder
 
 
 def tables() -> dict[str, pl.DataFrame]:
