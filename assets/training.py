@@ -35,13 +35,8 @@ from ccai_dagster.training.comparisons import comparisons, ordered_ids
 from ccai_dagster.training.direct_preference import pairs_a_step
 from ccai_dagster.training.model_card import model_card
 from ccai_dagster.training.policy import policy_order
-from ccai_dagster.training.settings_of_arms import (
-    WEIGHTS,
-    comparable_digest,
-    difference_findings,
-    read_benign_pairs,
-    settings_table,
-)
+from ccai_dagster.training.preference_balance import read_benign_pairs
+from ccai_dagster.training.settings_of_arms import WEIGHTS, comparable_digest, difference_findings, settings_table
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking, alias_of

@@ -1,8 +1,10 @@
 """Collective Constitutional AI: the methods, and the one place that assembles the graph.
 
-Method packages (`deliberation`, `decisions`, `constitution`, `feedback`, `training`, `evaluation`, `audit`)
-take tables and settings and return tables; they know nothing of Dagster. `definitions` builds the code
-location out of the top-level packages `assets` and `resources`.
+Packages of methods (`deliberation`, `decisions`, `constitution`, `feedback`, `training`, `evaluation`, `audit`,
+`pages`, `replication`) take tables and settings and return tables or pages. They know nothing of Dagster, nor does
+what they stand on (`consultation`, `contracts`, `statistics`, `core`) or `stages`, which runs them in processes of
+their own. `definitions` builds the code location out of the top-level packages `assets` and `resources`; `cli` is
+the command `ccai`.
 """
 
 import os

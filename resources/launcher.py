@@ -50,7 +50,7 @@ class Launcher(dg.ConfigurableResource):
         except Exception as error:
             # Tables are written by polars, which has errors of its own for a full disk.
             there = next(each for each in (work, *work.parents) if each.is_dir())
-            message = worker.told(error, stage.stage, there)
+            message = worker.explanation(error, stage.stage, there)
             if message is None:
                 raise
             raise dg.Failure(message, allow_retries=False) from error

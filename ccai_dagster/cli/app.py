@@ -1,6 +1,7 @@
-"""The command `ccai`: a run, a new folder, both user interfaces, deciding; the other commands are registered here.
+"""The command `ccai`: make a consultation folder, decide, run what is missing or stale, and audit what came out.
 
-What takes long to load is imported by the command that needs it.
+All commands are registered here, those that take more than a few lines from modules of their own. What takes long to
+load is imported by the command that needs it, so that the others answer at once.
 """
 
 import os
@@ -201,36 +202,10 @@ def ui(
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    commands = [
-        [
-            sys.executable,
-            "-m",
-            "dagster",
-            "dev",
-            "-m",
-            "ccai_dagster.definitions",
-            "-a",
-            "defs",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(dagster_port),
-        ],
-        [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--backend-store-uri",
-            home.mlflow_uri,
-            "--default-artifact-root",
-            (root / "mlflow-artifacts").as_uri(),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(mlflow_port),
-        ],
-    ]
+    dagster = f"-m dagster dev -m ccai_dagster.definitions -a defs -h 127.0.0.1 -p {dagster_port}"
+    mlflow = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port)]
+    places = ["--backend-store-uri", home.mlflow_uri, "--default-artifact-root", (root / "mlflow-artifacts").as_uri()]
+    commands = [[sys.executable, *dagster.split()], [sys.executable, *mlflow, *places]]
     typer.echo(f"Dagster  http://127.0.0.1:{dagster_port}  (the lineage is under Assets, View lineage)")
     typer.echo(f"MLflow   http://127.0.0.1:{mlflow_port}")
     typer.echo("Ctrl-C stops both.")

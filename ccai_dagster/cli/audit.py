@@ -9,7 +9,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -109,13 +109,7 @@ def _manifest(what: Path | None, consultation: Path | None) -> Path:
 
     if what is not None and not what.exists():
         raise ConsultationError(f"{what}: not found. Give an audit report or a folder of results.")
-    near = (
-        []
-        if what is None
-        else [what, *what.absolute().parents[:2]]
-        if what.is_dir()
-        else [*what.absolute().parents[:2]]
-    )
+    near = [] if what is None else [what, *what.absolute().parents[:2]]
     for folder in near:
         if (folder / MANIFEST).is_file():
             return folder / MANIFEST
@@ -158,8 +152,8 @@ def _printed(found: "list[Explanation]", width: int) -> Iterator[str]:
             yield ""
             yield f"  Decisions ({len(answer.decisions)}; `ccai audit ID` tells more of each)"
             for each in answer.decisions:
-                told = f"{each.decision_id}  {each.kind}, {each.decided_by}, {each.decided_at[:10]}"
-                yield from _wrapped(f"{told}{'' if each.counts else ', replaced'}: {each.outcome}", width, "    ")
+                head = f"{each.decision_id}  {each.kind}, {each.decided_by}, {each.decided_at[:10]}"
+                yield from _wrapped(f"{head}{'' if each.counts else ', replaced'}: {each.outcome}", width, "    ")
         if answer.seen:
             yield ""
             yield "  Where it can be seen (`ccai ui` opens Dagster and MLflow)"
@@ -173,7 +167,7 @@ def _printed(found: "list[Explanation]", width: int) -> Iterator[str]:
             yield from _wrapped(note, width, "  ", "Note: ")
 
 
-def _wrapped(text: Any, width: int, indent: str, bullet: str = "") -> list[str]:
+def _wrapped(text: object, width: int, indent: str, bullet: str = "") -> list[str]:
     later = indent + " " * len(bullet) + ("" if bullet else "  ")
     return textwrap.wrap(
         printable(str(text), LONGEST),

@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Have people compare the responses of two arms, without knowing whose they are."
 )
 WORTH_SEEING = 30
-"""Difference in Elo whose price in comparisons is told; 30 is odds of 54 to 46."""
+"""Difference in Elo for which the comparisons needed are printed; 30 is odds of 54 to 46."""
 
 
 @app.command("export")
@@ -31,7 +31,7 @@ def export_pairs(
     from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.evaluation.rating_sheets import blinded_sheet, export_sheet
     from ccai_dagster.evaluation.ratings import KEY_FILE
-    from ccai_dagster.statistics import bradley_terry as power
+    from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
 
     opened = open_consultation(consultation)
     chosen, comparisons = opened.consultation, opened.table("comparisons")
@@ -46,8 +46,8 @@ def export_pairs(
         typer.echo(
             f"{sheet.n_identical} of the {sheet.n_pairs} pairs there are have identical responses and need no rater."
         )
-    smallest = power.smallest_difference(power.elo_error(len(sheet.rows)))
-    needed = power.comparisons_needed(WORTH_SEEING)
+    smallest = smallest_difference(elo_error(len(sheet.rows)))
+    needed = comparisons_needed(WORTH_SEEING)
     typer.echo(
         f"With {len(sheet.rows)} comparisons a difference under {smallest:.0f} Elo cannot be seen, with ties even "
         f"less; to find one of {WORTH_SEEING} Elo four times in five takes {needed:,} comparisons."

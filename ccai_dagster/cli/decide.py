@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.consultation.folder import LEDGERS
@@ -19,7 +20,7 @@ from ccai_dagster.decisions.independent_decisions import (
     subjects_of,
 )
 from ccai_dagster.decisions.ledger import Decision, current, is_decision, split_outcome
-from ccai_dagster.decisions.outcomes import VALUES, parse_value, policies
+from ccai_dagster.decisions.outcomes import VALUES, decided_rows, parse_value, policies
 from ccai_dagster.decisions.recording import Answer, record
 
 SIGNED = 12
@@ -32,7 +33,6 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
     """Append a decision, with the digest of what it was taken on.
 
     Args:
-        opened: The consultation.
         answer: What was typed; its `inputs_digest` is filled in here.
         seen: Ids of the rows that counted on the subject when the person looked.
 
@@ -57,7 +57,7 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
             digest = basis(answer.subject_ids)
             if digest is None:
                 raise ConsultationError(_nothing_to_decide_on(kind, answer.subject_ids))
-            answer = Answer(**answer.__dict__ | {"inputs_digest": digest})
+            answer = replace(answer, inputs_digest=digest)
     path = opened.consultation.ledger(kind)
     return record(path, answer, basis, opened.taken(kind), seen)
 
@@ -69,10 +69,10 @@ def confirmation(opened: OpenConsultation, rows: Sequence[Decision]) -> list[str
     for row in carried:
         named = subject_name(row.kind, row.subject_ids)
         lines.append(f"{row.decision_id} keeps what {row.supersedes} decided on {named}.")
-    counting = current(opened.ledger(decided.kind)).to_dicts()
-    by_subject = rows_by_subject(row for row in counting if is_decision(row["outcome"]))
-    own = {**decided.__dict__, "subject_ids": list(decided.subject_ids)}
-    for subject in subjects_of(own) if is_decision(decided.outcome) else []:
+    if not is_decision(decided.outcome):
+        return lines
+    by_subject = rows_by_subject(decided_rows(opened.ledger(decided.kind)))
+    for subject in subjects_of(decided.kind, decided.outcome, decided.subject_ids):
         others = [row for row in by_subject[subject] if row["decision_id"] != decided.decision_id]
         if others:
             ids = ", ".join(row["decision_id"] for row in others)
@@ -112,10 +112,7 @@ def decide_one(opened: OpenConsultation, answer: Answer, digest: str | None, say
     """Record one decision and say under which id.
 
     Args:
-        opened: The consultation.
-        answer: What was decided.
         digest: For a sign-off, the digest of the constitution the person read, or its beginning.
-        say: Prints a line.
 
     Raises:
         ConsultationError: The decision cannot be recorded; nothing was changed.
@@ -141,7 +138,7 @@ def _check_digest(opened: OpenConsultation, arms: tuple[str, ...], digest: str |
 
 
 def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
-    """Print the state of all ledgers; a ledger that cannot be read is told and does not hide the others."""
+    """Print the state of all ledgers; a ledger that cannot be read does not hide the others."""
     say(printable(opened.consultation.file.title))
     say("")
     say(f"{'':<12}" + "".join(f"{state:>16}" for state in STATES) + f"{'policies':>10}{'rows':>7}")
@@ -162,31 +159,31 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
 
 def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> Iterator[str]:
     ledger = opened.ledger(kind)
-    told: list[str] = []
+    lines: list[str] = []
     for state in STATES[1:]:
         subjects = [printable(" ".join(item.subject)) for item in items if item.state == state]
         if subjects:
             more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
-            told.append(f"{state}: {', '.join(subjects[:SHOWN])}{more}")
+            lines.append(f"{state}: {', '.join(subjects[:SHOWN])}{more}")
     if asks_for_two(ledger):
-        told.append("the policy asks two people to decide every subject independently")
+        lines.append("the policy asks two people to decide every subject independently")
     for each in agreements(ledger):
         kappa = "not defined, since both always said the same" if each.kappa is None else f"{each.kappa:.2f}"
-        told.append(
+        lines.append(
             f"{printable(each.roles[0])} and {printable(each.roles[1])} decided {each.subjects} independently, "
             f"{each.alike} alike ({each.observed:.0%}); Cohen's kappa {kappa}"
         )
     for choice in policies(ledger):
-        told.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
+        lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
     errors = [each for each in opened.findings(kind) if each.severity == "error"]
     for found in errors[:SHOWN]:
         row = f"row {found.decision_id}" if found.decision_id else subject_name(kind, found.subject.split())
-        told.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
+        lines.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
     if len(errors) > SHOWN:
-        told.append(f"and {len(errors) - SHOWN} more that stop the run")
-    if told:
+        lines.append(f"and {len(errors) - SHOWN} more that stop the run")
+    if lines:
         last = current(ledger).sort("decided_at").tail(1).to_dicts()
         when = f" (last decided {last[0]['decided_at'][:10]})" if last else ""
         yield ""
         yield f"{kind}{when}"
-        yield from (f"  {line}" for line in told)
+        yield from (f"  {line}" for line in lines)

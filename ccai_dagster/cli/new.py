@@ -1,6 +1,6 @@
 """`ccai new`: a consultation folder to begin with, from an export of one's own or from published files.
 
-What a folder holds is told in `consultation`, what the published files mean in `decisions.ccai`.
+What a folder holds stands in `consultation.folder`, what the published files mean in `replication.new_folder`.
 """
 
 import datetime
@@ -28,6 +28,7 @@ from ccai_dagster.consultation.folder import (
 from ccai_dagster.core.digest import SHORT, text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
+from ccai_dagster.decisions.agenda import STARTING
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.outcomes import VALUES, exclusions, moderation_verdicts, statement_ideas, thresholds
 from ccai_dagster.deliberation import consensus, groups
@@ -40,9 +41,10 @@ from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
 from resources.vote_source import VoteSource
 
 PERSONAL_CODE = "xid"
+"""Column of an export with the participants' codes in other systems."""
 
 TEMPLATE = """\
-# What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation.py.
+# What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation/folder.py.
 title: "(a title)"
 public: "(who was asked)"
 question: "(what they were asked)"
@@ -70,7 +72,6 @@ def from_export(export: str, destination: Path, moderation: ModerationMode) -> l
         export: Folder or zip with a Polis export, a plain table of votes, or the address of a report's export;
             checked before anything is made.
         destination: Must not exist, or be empty.
-        moderation: Whether statements nobody moderated are out (strict) or in (lenient). No export tells.
 
     Returns:
         Lines for a person: what is there and what to do next.
@@ -101,10 +102,10 @@ def from_export(export: str, destination: Path, moderation: ModerationMode) -> l
         settings = string.Template(TEMPLATE).substitute(votes=votes, moderation=moderation)
         (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
         read_consultation(unfinished)
-    return _told(imported, destination, moderation)
+    return _next_steps(imported, destination, moderation)
 
 
-def _told(imported: Import, destination: Path, moderation: str) -> list[str]:
+def _next_steps(imported: Import, destination: Path, moderation: ModerationMode) -> list[str]:
     noted = imported.import_report.filter(
         (pl.col("kind") != "found") & (pl.col("count").is_null() | (pl.col("count") > 0))
     )
@@ -130,14 +131,11 @@ def _told(imported: Import, destination: Path, moderation: str) -> list[str]:
 
 
 def from_ccai(source: Path, destination: Path) -> list[str]:
-    """Make the consultation of Huang et al. (2024) out of its public files, its constitutions signed off.
+    """Make the consultation of Huang et al. (2024) from its public files, its constitutions signed off.
 
     Args:
         source: Folder with the public files and the decision tables beside them.
         destination: Must not exist, or be empty.
-
-    Returns:
-        Lines for a person.
 
     Raises:
         ConsultationError: A file is missing or malformed, or the destination holds something.
@@ -229,7 +227,7 @@ def _decision(
         decided_by="whoever ran `ccai new`",
         decided_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
         inputs_digest=text_digest("\n".join(texts)) if texts is not None else None,
-        suggested_by="ccai new",
+        suggested_by=STARTING,
     )
 
 
@@ -248,10 +246,6 @@ def copy_without_codes(found: VoteFiles, folder: Path) -> None:
 
     Everything is copied byte for byte, except a matrix with a column of personal codes, which is written
     without it.
-
-    Args:
-        found: The export.
-        folder: Made.
     """
     folder.mkdir(parents=True)
     for role, file in found.files.items():

@@ -118,13 +118,13 @@ class OpenConsultation:
 
     def constitution(self, arm: str) -> pl.DataFrame | None:
         """Return an arm's constitution: of its file, or of the last run; None before any run."""
-        place = self.consultation.arms[arm].constitution
-        if place != "ledgers":
-            return read_constitution(self.consultation.path(place), arm)
+        source = self.consultation.arms[arm].constitution
+        if source != "ledgers":
+            return read_constitution(self.consultation.path(source), arm)
         return self.table(arm, "constitution")
 
     def basis(self, kind: str) -> Basis:
-        """Return what tells the digest of what a decision would be taken on, as things are now."""
+        """Return a function that gives the digest of what a decision would be taken on now."""
         if kind == "moderation":
             return lambda subjects: texts_digest(subjects, self._raw_texts)
         if kind in ("merge", "idea"):
@@ -144,7 +144,7 @@ class OpenConsultation:
         return texts_by_subject(self.imported.raw_statements)
 
     def wording_sources(self) -> Callable[[Sequence[str]], WordingSource | None]:
-        """Return what tells the text that statements would be worded from; None if there is none."""
+        """Return a function that gives the text that statements would be worded from; None if there is none."""
         texts = dict(self.statements().select("statement_id", "text").iter_rows())
         merged = merges(self.ledger("merge"))
 
@@ -163,7 +163,7 @@ class OpenConsultation:
 
     def _wanted(self, kind: str) -> list[Proposal]:
         if kind == "moderation":
-            return [_on(each) for each in sorted(self._raw_texts, key=int)]
+            return [_proposal(each) for each in sorted(self._raw_texts, key=int)]
         if kind == "exclusion":
             votes = self.imported.raw_votes
             found = odd_participants(votes)
@@ -171,12 +171,12 @@ class OpenConsultation:
         if kind == "merge":
             return self._near_duplicates()
         if kind == "idea":
-            return [_on(str(each)) for each in self._needing_ideas()]
+            return [_proposal(str(each)) for each in self._needing_ideas()]
         if kind == "wording":
             return self._unworded()
         if kind == "signoff":
-            return [_on(arm) for arm in self.consultation.arms]
-        return [_on(name) for name, each in VALUES[kind].items() if each.undecided is None]
+            return [_proposal(arm) for arm in self.consultation.arms]
+        return [_proposal(name) for name, each in VALUES[kind].items() if each.undecided is None]
 
     def _needing_ideas(self) -> list[int]:
         rows = current(self.ledger("threshold")).to_dicts()
@@ -232,5 +232,5 @@ class OpenConsultation:
         return checks.check_wordings(ledger, self.ledger("merge"), statements, reached or [], known)
 
 
-def _on(subject: str) -> Proposal:
+def _proposal(subject: str) -> Proposal:
     return Proposal((subject,))

@@ -7,7 +7,7 @@ cursor, turn the reading direction or be taken for markup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DRAFT, AgendaItem, SameWords, draft_principle
-from ccai_dagster.decisions.independent_decisions import subject_name, subjects_of
+from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
 from ccai_dagster.decisions.ledger import VERBS, WITHDRAWN, replaced_rows, split_ids
 from ccai_dagster.decisions.outcomes import VALUES, policies
 from ccai_dagster.decisions.recording import Answer
@@ -32,7 +32,7 @@ FORWARD, STAY, BACKWARD = 1, 0, -1
 QUOTED = 160
 """Characters of a neighbouring statement or an earlier reason."""
 
-EXPORT = {1: "moderated in", -1: "moderated out", 0: "never moderated"}
+MODERATED = {1: "moderated in", -1: "moderated out", 0: "never moderated"}
 
 
 class _Stop(Exception):
@@ -51,13 +51,6 @@ class _Review:
 
 def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: str | None, say: Say) -> None:
     """Show and record until nothing is left or the person stops.
-
-    Args:
-        opened: The consultation.
-        kind: The kind of ledger.
-        role: Of whoever decides.
-        policy_ref: The rule the decisions follow, if any.
-        say: Prints a line.
 
     Raises:
         ConsultationError: The role is empty, or a ledger or the export cannot be read.
@@ -81,10 +74,10 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
             say(line)
         while place < len(subjects):
             now = {item.subject: item for item in opened.agenda(kind)}.get(subjects[place])
-            if now is None or not _may(now, session):
+            if now is None or not _may_answer(now, session):
                 place += 1
                 continue
-            step = _one(session, background, now, f"{place + 1} of {len(subjects)}")
+            step = _review_one(session, background, now, f"{place + 1} of {len(subjects)}")
             place = max(0, place + step)
     except (_Stop, typer.Abort):
         say("")
@@ -92,13 +85,13 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
     say(f"{len(session.recorded)} recorded, {left} left. Run the same command to go on.")
 
 
-def _may(item: AgendaItem, session: _Review) -> bool:
+def _may_answer(item: AgendaItem, session: _Review) -> bool:
     """Whether this person may answer now: it is open to them, or they alone decided it and came back to it."""
     alone = bool(item.rows) and {row["decided_by"] for row in item.rows} == {session.role}
     return item.open_to(session.role) or (alone and bool(set(_ids(item)) & set(session.recorded)))
 
 
-def _one(session: _Review, background: Background, item: AgendaItem, place: str) -> int:
+def _review_one(session: _Review, background: Background, item: AgendaItem, place: str) -> int:
     """Show a subject and record an answer; return how far to go on."""
     say = session.say
     say("")
@@ -115,8 +108,8 @@ def _one(session: _Review, background: Background, item: AgendaItem, place: str)
         return step
     if not outcome:
         return STAY
-    taken_over = draft is not None and outcome.lower() in TAKE
-    outcome = draft if draft is not None and taken_over else outcome
+    if draft is not None and outcome.lower() in TAKE:
+        outcome = draft
     if item.kind == "signoff" and not _signed(session, item):
         return STAY
     reason = _ask("Reason")
@@ -125,7 +118,7 @@ def _one(session: _Review, background: Background, item: AgendaItem, place: str)
         reason = _ask("Reason")
     if (step := _step(reason)) is not None:
         return step
-    suggested_by = DRAFT if taken_over or outcome == draft else item.proposal.suggested_by
+    suggested_by = DRAFT if outcome == draft else item.proposal.suggested_by
     answer = Answer(
         kind=item.kind,
         subject_ids=item.subject,
@@ -189,7 +182,7 @@ class Background:
     """The background of one kind; what all have in common is read once."""
 
     def __init__(self, opened: OpenConsultation, kind: str) -> None:
-        self._desk = opened
+        self._opened = opened
         self._kind = kind
         self._raw = {row["statement_id"]: row for row in opened.imported.raw_statements.to_dicts()}
         self._in: dict[int, str] = {}
@@ -225,22 +218,22 @@ class Background:
 
     def policies(self) -> Iterator[str]:
         """Yield the policies of this kind, which hold for every subject."""
-        for policy in policies(self._desk.ledger(self._kind)):
+        for policy in policies(self._opened.ledger(self._kind)):
             yield f"policy {printable(policy.subject)} ({policy.decision_id}): {printable(policy.text)}"
 
     def draft(self, item: AgendaItem) -> str | None:
         """Return a draft of the outcome that a person may take over, if there is one for this kind."""
         if self._kind != "wording":
             return None
-        source = self._desk.wording_sources()(item.subject)
+        source = self._opened.wording_sources()(item.subject)
         return None if source is None else f"principle: {draft_principle(source.text)}"
 
     def _earlier(self, item: AgendaItem) -> Iterator[str]:
         """Every row on the subject and everything that its rows replaced, the latest first."""
-        rows = self._desk.ledger(self._kind).to_dicts()
+        rows = self._opened.ledger(self._kind).to_dicts()
         by_id = {row["decision_id"]: row for row in rows}
         earlier = {key: split_ids(row["supersedes"]) for key, row in by_id.items()}
-        own = [row["decision_id"] for row in reversed(rows) if item.subject in subjects_of(row)]
+        own = [row["decision_id"] for row in reversed(rows) if item.subject in rows_by_subject([row])]
         replaced = [each for row in item.rows for each in replaced_rows(row["decision_id"], earlier)]
         counting = {row["decision_id"] for row in item.rows}
         for row in (by_id[each] for each in dict.fromkeys([*own, *replaced])):
@@ -259,7 +252,7 @@ class Background:
                 yield f"   typed as “{printable(raw['text'], QUOTED)}”"
             yield f"   {_origin(raw)}"
             yield from self._figures(key)
-        if self._kind == "wording" and len(ids) > 1 and (source := self._desk.wording_sources()(item.subject)):
+        if self._kind == "wording" and len(ids) > 1 and (source := self._opened.wording_sources()(item.subject)):
             yield f"merged ({source.merge_id}): “{printable(source.text)}”"
         for key in ids:
             for other, similarity in self._words.nearest(key):
@@ -269,7 +262,7 @@ class Background:
                     yield f"{near}{other} (shared words {similarity:.2f}) “{printable(text, QUOTED)}”"
 
     def _figures(self, key: int) -> Iterator[str]:
-        votes = self._desk.imported.raw_votes.filter(statement_id=key)
+        votes = self._opened.imported.raw_votes.filter(statement_id=key)
         yield f"   {_counted(votes)}"
         if self._groups is not None:
             by_group = votes.join(self._groups, on="participant_id").group_by("group_id", maintain_order=True)
@@ -286,11 +279,11 @@ class Background:
             yield "   no group-aware consensus yet: it was not in the last run"
 
     def _participant(self, participant: int) -> Iterator[str]:
-        votes = self._desk.imported.raw_votes.filter(participant_id=participant)
+        votes = self._opened.imported.raw_votes.filter(participant_id=participant)
         yield f"participant {participant}: {_counted(votes)}"
 
     def _constitution(self, arm: str) -> Iterator[str]:
-        table = self._desk.constitution(arm)
+        table = self._opened.constitution(arm)
         if table is None:
             yield "not made yet: `ccai run` first"
             return
@@ -315,11 +308,11 @@ def heading(item: AgendaItem, place: str) -> str:
     return f"── {item.kind} {place} ── {printable(subject_name(item.kind, item.subject))} ── {item.state}"
 
 
-def _origin(raw: dict[str, Any]) -> str:
+def _origin(raw: Mapping[str, Any]) -> str:
     who = f"by participant {raw['author_id']}" if raw["author_id"] is not None else "by nobody the export names"
     who = "by the organisers" if raw["is_seed"] else who
     when = f" on {raw['created_at']:%Y-%m-%d}" if raw["created_at"] else ""
-    return f"submitted {who}{when}; {EXPORT[raw['moderated']]} by the export"
+    return f"submitted {who}{when}; {MODERATED[raw['moderated']]} by the export"
 
 
 def _counted(votes: pl.DataFrame) -> str:

@@ -17,18 +17,13 @@ SHOWN = ("all",)
 """Categories of a benchmark that are printed; the report has the rest."""
 
 DIFFERENCES = 3
-"""Differences that are told in a sentence; the page has all, and what does not differ or cannot be told."""
+"""Differences that get a sentence; the page has all, and what does not differ or is not certain."""
 
 PAGES = {"Report": "audit_report.html", "Evaluation": "evaluation.html", "Replication": "replication.html"}
 
 
 def summary(opened: OpenConsultation, report: Path) -> list[str]:
-    """Return the summary's lines, from tables and pages as they stand; what was not made yet is left out.
-
-    Args:
-        opened: The consultation.
-        report: Folder of the pages.
-    """
+    """Return the summary's lines, from tables and the pages in the folder `report`; what was not made is left out."""
     pages = {name: report / file for name, file in PAGES.items()}
     return [
         *_deliberation(opened),
@@ -65,9 +60,9 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
             f"adjusted Rand index of {likeness.quantile(0.5, 'linear'):.2f} [{min(likeness):.2f}, {max(likeness):.2f}]"
         )
     counts = {arm: opened.table(arm, "constitution") for arm in opened.consultation.arms}
-    told = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
-    if told:
-        yield f"Principles        {', '.join(told)}"
+    made = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
+    if made:
+        yield f"Principles        {', '.join(made)}"
 
 
 def _judge(opened: OpenConsultation) -> Iterator[str]:

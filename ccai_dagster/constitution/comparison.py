@@ -1,21 +1,16 @@
-"""Two constitutions compared in figures: what they share, and whether they say what to do or what to avoid.
+"""Two constitutions compared: which principles they share, and whether they say what to do or what to avoid.
 
-Every figure is a share of the principles of one constitution, with the 95 % interval that it would have if the
-principles had been drawn from many like them. Which principles are counterparts is decided in `overlap`.
+Shared, by likeness of words and by people's tags (a word or two for what a principle is about, by which Huang et al.
+2024, section 4.2, counted the overlap of two constitutions). Tags are the better measure. On the 52 tagged principles
+of the embedded consultation likeness agrees with them hardly more than by chance (Cohen's kappa 0.14 and 0.13,
+intervals from -0.1 to 0.4): different words often say the same. Tried as well, by the area under the curve of telling
+pairs with a common tag from others, and principles with a counterpart from those without (either way round): words
+and pairs of words, as used here, 0.69, 0.42 and 0.53; pieces of words 0.73, 0.47 and 0.52; mean last states of the
+embedded model 0.88, 0.58 and 0.78. The last is better, but would tie what people decided to a language model, and
+where there are tags it is not needed.
 
-[overlap] How much two constitutions say the same: by the words they use, and by people's tags where there are any.
-
-People's tags are the better measure. On the 52 tagged principles of the embedded consultation likeness agrees with
-them hardly more than by chance (Cohen's kappa 0.14 and 0.13, intervals from -0.1 to 0.4): different words often say
-the same. Tried as well, by the area under the curve of telling pairs with a common tag from others, and principles
-with a counterpart from those without (either way round): words and pairs of words, as used here, 0.69, 0.42 and
-0.53; pieces of words 0.73, 0.47 and 0.52; mean last states of the embedded model 0.88, 0.58 and 0.78. The last is
-better, but would tie what people decided to a language model, and where there are tags it is not needed.
-
-[framing] Whether a principle says what a response should do, or what it should avoid.
-
-Huang et al. (2024, section 4.2) note that over half of the public's principles encourage something, while the
-standard ones rather discourage. This rule makes the count repeatable. It looks at words that compare or forbid:
+Framing: the same section notes that over half of the public's principles encourage something, while the standard ones
+rather discourage. A rule makes the count repeatable. It looks at words that compare or forbid:
 
 - `avoid`: least, less, fewest, fewer, never, nobody, without, at most, no more than, a form of avoid, discourage
   or oppose, or "does not" as the predicate of the response (not "what it does not know");
@@ -26,12 +21,6 @@ Measured on the 52 principles of the embedded consultation, sorted by a person: 
 the rule on the same principles, so rather more than on new ones. Of the 75 published public principles it finds
 43 to do, 30 to avoid and 2 both; a reader found 45, 29 and 1. It sees words, not meaning: "harmless" forbids
 nothing here.
-
-[principle_tags]
-People's tags of principles: a word or two for what each is about, as the authors of the paper gave them.
-
-Huang et al. (2024, section 4.2) counted the overlap of two constitutions by such tags. Only the file is read here;
-counting belongs to `overlap`.
 """
 
 from __future__ import annotations
@@ -51,6 +40,20 @@ from ccai_dagster.statistics.intervals import wilson_interval
 
 Framing = Literal["do", "avoid", "both"]
 FRAMINGS: tuple[Framing, ...] = ("do", "avoid", "both")
+BY_LIKENESS = "shared by likeness"
+BY_TAGS = "shared by tags"
+AGREEMENT = "agreement of likeness and tags"
+SAYS = {"do": "says what to do", "avoid": "says what to avoid", "both": "says both"}
+MEASURES = (BY_LIKENESS, BY_TAGS, AGREEMENT, *SAYS.values())
+PRINTED = {"concept_overlap": BY_TAGS, "positive_valence": SAYS["do"]}
+"""Figures of Huang et al. (2024, section 4.2) and what they count; the authors counted by hand."""
+RESAMPLES = 10_000
+Published = Mapping[tuple[str, str, str], str]
+"""What was printed, by arm, other arm and measure."""
+
+TAG_COLUMNS = ("arm", "principle_id", "tags")
+Tags = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""By arm and principle."""
 
 _AVOID = re.compile(
     r"\b(?:least|less|fewest|fewer|never|nobody|without|at most|no more than|avoid\w*|discourag\w*|oppos\w*)\b"
@@ -69,26 +72,59 @@ _NO_SUPERLATIVES = re.compile(
 )
 
 
-def framing(text: str) -> Framing:
-    """Sort a principle by its words."""
-    avoids = _AVOID.search(text) is not None
-    superlative = any(not _NO_SUPERLATIVES.fullmatch(word) for word in _ENDS_AS_SUPERLATIVE.findall(text))
-    does = superlative or _DO.search(text) is not None
-    if avoids and does:
-        return "both"
-    return "avoid" if avoids else "do"
+def constitution_overlap(
+    constitutions: Mapping[str, pl.DataFrame], shared_from: float, tags: Tags | None = None
+) -> pl.DataFrame:
+    """Return the table `constitution_overlap`: for each principle its counterparts in each other constitution.
+
+    Likeness is the cosine between weighted counts of words (term frequency times inverse document frequency over
+    words and pairs of words, English stop words and the template's own words left out). It sees shared words, not
+    shared meaning; `constitution_comparison` tells how far it agrees with people's tags. Where both constitutions are
+    tagged, a principle is shared by tags if one of the other carries one of its tags.
+
+    Args:
+        shared_from: Likeness in [0, 1] from which two principles count as shared (a recorded decision).
+        tags: A principle that nobody tagged is not counted by tags.
+    """
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+    from sklearn.metrics.pairwise import linear_kernel
+
+    texts = [text for table in constitutions.values() for text in table["text"]]
+    stop = sorted(ENGLISH_STOP_WORDS | {"choose", "response", "please"})
+    weights = TfidfVectorizer(stop_words=stop, ngram_range=(1, 2), sublinear_tf=True)
+    fitted = weights.fit(texts)
+    vectors = {arm: fitted.transform(table["text"].to_list()) for arm, table in constitutions.items()}
+    rows = []
+    for arm, table in constitutions.items():
+        for other, other_table in constitutions.items():
+            if other == arm:
+                continue
+            similarity = linear_kernel(vectors[arm], vectors[other]).clip(0.0, 1.0)
+            nearest = similarity.argmax(axis=1)
+            others = other_table["principle_id"].to_list()
+            for place, (principle, text) in enumerate(table.select("principle_id", "text").iter_rows()):
+                value = float(similarity[place, nearest[place]])
+                rows.append(
+                    {
+                        "arm": arm,
+                        "principle_id": principle,
+                        "other_arm": other,
+                        "nearest_principle_id": others[int(nearest[place])],
+                        "similarity": value,
+                        "shared": value >= shared_from,
+                        **_by_tags(tags or {}, arm, principle, other, others),
+                        "framing": framing(text),
+                    }
+                )
+    return CONSTITUTION_OVERLAP.build(rows)
 
 
-BY_LIKENESS = "shared by likeness"
-BY_TAGS = "shared by tags"
-AGREEMENT = "agreement of likeness and tags"
-SAYS = {"do": "says what to do", "avoid": "says what to avoid", "both": "says both"}
-MEASURES = (BY_LIKENESS, BY_TAGS, AGREEMENT, *SAYS.values())
-PRINTED = {"concept_overlap": BY_TAGS, "positive_valence": SAYS["do"]}
-"""Figures of Huang et al. (2024, section 4.2) and what they count; the authors counted by hand."""
-RESAMPLES = 10_000
-Published = Mapping[tuple[str, str, str], str]
-"""What was printed, by arm, other arm and measure."""
+def _by_tags(tags: Tags, arm: str, principle: str, other: str, others: list[str]) -> dict[str, Any]:
+    own = tags.get(arm, {}).get(principle, ())
+    tagged = {each: set(tags[other][each]) for each in others if each in tags.get(other, {})}
+    found = [each for each, theirs in tagged.items() if theirs & set(own)]
+    known = bool(own) and bool(tagged)
+    return {"tags": list(own), "same_tag_principle_ids": found, "shared_by_tags": bool(found) if known else None}
 
 
 def constitution_comparison(overlap: pl.DataFrame, published: Published, seed: int) -> pl.DataFrame:
@@ -156,20 +192,25 @@ def _agreement(tagged: pl.DataFrame, seed: int) -> dict[str, Any]:
     return {"n": len(pairs), "value": kappa, "low": min(float(low), kappa), "high": max(float(high), kappa)}
 
 
-COLUMNS = ("arm", "principle_id", "tags")
-Tags = Mapping[str, Mapping[str, tuple[str, ...]]]
-"""By arm and principle."""
+def framing(text: str) -> Framing:
+    """Sort a principle by its words."""
+    avoids = _AVOID.search(text) is not None
+    superlative = any(not _NO_SUPERLATIVES.fullmatch(word) for word in _ENDS_AS_SUPERLATIVE.findall(text))
+    does = superlative or _DO.search(text) is not None
+    if avoids and does:
+        return "both"
+    return "avoid" if avoids else "do"
 
 
 def read_principle_tags(path: Path, arms: Collection[str]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Read who tagged which principle how.
+    """Read people's tags of principles, by arm and principle.
 
     Args:
         path: CSV with the columns `arm,principle_id,tags`; tags separated by spaces, one word each. Principles that
             are not in a constitution at the moment may have tags, and not every principle needs them.
 
     Returns:
-        Tags by arm and principle, each tag once, sorted.
+        Each tag once, sorted.
 
     Raises:
         ConsultationError: Unreadable, other columns, an unknown arm, a principle twice or without tags; names the row.
@@ -178,11 +219,13 @@ def read_principle_tags(path: Path, arms: Collection[str]) -> dict[str, dict[str
         table = pl.read_csv(path, infer_schema=False)
     except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
         raise ConsultationError(f"{path}: not readable as CSV in UTF-8 ({error}).") from error
-    if tuple(table.columns) != COLUMNS:
-        raise ConsultationError(f"{path}: columns are {', '.join(table.columns)}; they must be {', '.join(COLUMNS)}.")
+    if tuple(table.columns) != TAG_COLUMNS:
+        raise ConsultationError(
+            f"{path}: columns are {', '.join(table.columns)}; they must be {', '.join(TAG_COLUMNS)}."
+        )
     tags: dict[str, dict[str, tuple[str, ...]]] = {}
     for number, row in enumerate(table.iter_rows(named=True), start=1):
-        arm, key, own = ((row[name] or "").strip() for name in COLUMNS)
+        arm, key, own = ((row[name] or "").strip() for name in TAG_COLUMNS)
         if arm not in arms:
             raise ConsultationError(f"{path}, data row {number}: there is no arm {arm!r}; there are {', '.join(arms)}.")
         if not key or not own:
@@ -191,60 +234,3 @@ def read_principle_tags(path: Path, arms: Collection[str]) -> dict[str, dict[str
             raise ConsultationError(f"{path}, data row {number}: {arm}/{key} stands twice. Put its tags in one row.")
         tags[arm][key] = tuple(sorted(set(own.split())))
     return tags
-
-
-def constitution_overlap(
-    constitutions: Mapping[str, pl.DataFrame], shared_from: float, tags: Tags | None = None
-) -> pl.DataFrame:
-    """Return the table `constitution_overlap`: for each principle its counterparts in each other constitution.
-
-    Likeness is the cosine between weighted counts of words (term frequency times inverse document frequency over
-    words and pairs of words, English stop words and the template's own words left out). It sees shared words, not
-    shared meaning; `comparison` tells how far it agrees with people's tags. Where both constitutions are tagged, a
-    principle is shared by tags if one of the other carries one of its tags.
-
-    Args:
-        shared_from: Likeness in [0, 1] from which two principles count as shared (a recorded decision).
-        tags: By arm and principle; a principle that nobody tagged is not counted by tags.
-    """
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
-    from sklearn.metrics.pairwise import linear_kernel
-
-    texts = [text for table in constitutions.values() for text in table["text"]]
-    stop = sorted(ENGLISH_STOP_WORDS | {"choose", "response", "please"})
-    weights = TfidfVectorizer(stop_words=stop, ngram_range=(1, 2), sublinear_tf=True)
-    vectors = dict[str, object]()
-    fitted = weights.fit(texts)
-    for arm, table in constitutions.items():
-        vectors[arm] = fitted.transform(table["text"].to_list())
-    rows = []
-    for arm, table in constitutions.items():
-        for other, other_table in constitutions.items():
-            if other == arm:
-                continue
-            similarity = linear_kernel(vectors[arm], vectors[other]).clip(0.0, 1.0)
-            nearest = similarity.argmax(axis=1)
-            others = other_table["principle_id"].to_list()
-            for place, (principle, text) in enumerate(table.select("principle_id", "text").iter_rows()):
-                value = float(similarity[place, nearest[place]])
-                rows.append(
-                    {
-                        "arm": arm,
-                        "principle_id": principle,
-                        "other_arm": other,
-                        "nearest_principle_id": others[int(nearest[place])],
-                        "similarity": value,
-                        "shared": value >= shared_from,
-                        **_by_tags(tags or {}, arm, principle, other, others),
-                        "framing": framing(text),
-                    }
-                )
-    return CONSTITUTION_OVERLAP.build(rows)
-
-
-def _by_tags(tags: Tags, arm: str, principle: str, other: str, others: list[str]) -> dict[str, Any]:
-    own = tags.get(arm, {}).get(principle, ())
-    tagged = {each: set(tags[other][each]) for each in others if each in tags.get(other, {})}
-    found = [each for each, theirs in tagged.items() if theirs & set(own)]
-    known = bool(own) and bool(tagged)
-    return {"tags": list(own), "same_tag_principle_ids": found, "shared_by_tags": bool(found) if known else None}

@@ -28,7 +28,6 @@ def check_distinct(constitution: pl.DataFrame, where: str | None = None) -> None
     Case and white space do not make two principles different.
 
     Args:
-        constitution: CONSTITUTION of one arm.
         where: The file it was read from, if it was.
 
     Raises:

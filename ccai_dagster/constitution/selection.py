@@ -14,12 +14,7 @@ from ccai_dagster.decisions.outcomes import Cut, Ideas, Wording, WordingSource, 
 
 @dataclass(frozen=True)
 class WordedStatements:
-    """A decision on wording with the text it was worded from.
-
-    Attributes:
-        wording: What was decided.
-        source: The merged text, or the text of the one statement.
-    """
+    """A decision on wording with the text it was worded from."""
 
     wording: Wording
     source: WordingSource
@@ -70,7 +65,8 @@ def reaches_cut(
     own = [set(ideas[key].ideas) if key in ideas else {f"statement {key}"} for key in ids.tolist()]
 
     def by_threshold(gac: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(gac, nan=-1.0) >= cut.threshold
+        reached: np.ndarray = np.nan_to_num(gac, nan=-1.0) >= cut.threshold
+        return reached
 
     def by_ideas(gac: np.ndarray) -> np.ndarray:
         chosen, counted = np.zeros(len(ids), dtype=bool), set[str]()
@@ -109,13 +105,14 @@ def select_statements(
     for each in worded:
         for statement in each.wording.statement_ids:
             by_statement.setdefault(statement, []).append(each)
-    rows, seen = [], set[str]()
+    rows, ideas_above = [], set[str]()
     moderated = dict(zip(table["statement_id"], table["decision_ids"].to_list(), strict=True))
     texts = dict(zip(table["statement_id"], table["text"], strict=True))
     for rank, place in enumerate(ranking(gac, ids), start=1):
         key = int(ids[place])
         decided = by_statement.get(key, [])
         own = list(ideas[key].ideas) if key in ideas else []
+        counted = set(own or [f"statement {key}"])
         rows.append(
             {
                 "statement_id": key,
@@ -124,7 +121,7 @@ def select_statements(
                 "rank": rank,
                 "selected": bool(chosen[place]),
                 "ideas": own,
-                "new_ideas": len(set(own or [f"statement {key}"]) - seen),
+                "new_ideas": len(counted - ideas_above),
                 "fate": _fate(bool(chosen[place]), decided),
                 "decision_ids": [
                     *moderated[key],
@@ -134,7 +131,7 @@ def select_statements(
                 ],
             }
         )
-        seen |= set(own or [f"statement {key}"])
+        ideas_above |= counted
     return SELECTED_STATEMENTS.build(rows)
 
 

@@ -1,8 +1,8 @@
 """A consultation is a folder of plain files; this module reads and checks it.
 
-`consultation.yaml` says what was asked and of whom, where the votes are, which arms are trained and how
-much is computed. Ledgers, votes and prompts are read by the rooms that use them; here only their places
-are known, so that loading the definitions costs nothing.
+`consultation.yaml` says what was asked and of whom, where the votes are, which arms are trained and how much is
+computed. Ledgers, votes and prompts are read by the packages that use them; here only their places are known, so that
+loading the definitions costs nothing.
 """
 
 from __future__ import annotations
@@ -215,8 +215,7 @@ class Consultation(Settings):
     """A consultation folder, read and checked, with the profile it is run in.
 
     Attributes:
-        folder: The folder, absolute.
-        file: What `consultation.yaml` says.
+        folder: Absolute.
         profile: The settings of the chosen profile, with the consultation's own changes applied.
     """
 
@@ -270,7 +269,6 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
     """Read `consultation.yaml` and check that every file it names is there.
 
     Args:
-        folder: A consultation folder.
         profile: `demo` or `full`.
 
     Raises:

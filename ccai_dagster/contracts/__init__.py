@@ -1,30 +1,26 @@
 # ruff: noqa: F401  (every name is here to be imported from this package)
-"""The schema of every table that crosses from one room of the graph to another.
+"""The schema of every table that crosses from one stage of the graph to another.
 
-Each `Contract` names a table, its primary key and its columns with a sentence a reader can understand;
-the same sentences are shown in Dagster's column schema. Checks of content that need more than one table
-belong to the asset checks, not here. A contract stands in the module of the room that makes its table; all
-of them can be imported from here.
+Each `Contract` names a table, its primary key and its columns with a sentence a reader can understand; the same
+sentences are shown in Dagster's column schema and in the documentation. Checks of content that need more than one
+table belong to the asset checks, not here. A contract stands in the module of the stage that makes its table; all of
+them can be imported from here.
 """
 
 from ccai_dagster.contracts.audit import (
     ALIGNMENT_EVIDENCE,
-    ATTACHED,
     DECISION_IMPORTANCE,
     DECISION_REVERSALS,
     DECISION_SENSITIVITY,
     DECISION_TRAIL,
     DECISION_WORLDS,
     FILE,
-    LABELLING,
-    ORIGIN,
     PRINCIPLE_ROBUSTNESS,
     REPLICATED_GROUPS,
     REPLICATED_PRINCIPLES,
     REPLICATED_SCORES,
     REPLICATED_STATEMENTS,
     REPLICATION,
-    SEED,
 )
 from ccai_dagster.contracts.deliberation import (
     COMMENT_PRIORITIES,
@@ -44,7 +40,6 @@ from ccai_dagster.contracts.deliberation import (
     RAW_VOTES,
     REPRESENTATIVE_STATEMENTS,
     SELECTED_STATEMENTS,
-    SIDE,
     STATEMENTS,
     VOTES,
 )
@@ -66,11 +61,8 @@ from ccai_dagster.contracts.evaluation import (
     OPINION_REPRESENTATIVENESS,
     QUALITATIVE_PROMPTS,
     QUALITATIVE_RESPONSES,
-    QUALITY,
     RATER_AGREEMENT,
     RATINGS,
-    SEPARATED,
-    SOURCE,
     SPECIFICITY,
 )
 from ccai_dagster.contracts.feedback import (
@@ -92,19 +84,4 @@ from ccai_dagster.contracts.feedback import (
     REVISIONS,
     training_settings,
 )
-from ccai_dagster.contracts.schema import (
-    ARM,
-    COUNT,
-    DECISION_IDS,
-    IDS,
-    JUDGE_AT_CHANCE,
-    PARTICIPANT_ID,
-    PROBABILITY,
-    STATEMENT_ID,
-    STATEMENT_IDS,
-    TIME,
-    VOTE,
-    Check,
-    Contract,
-    Field,
-)
+from ccai_dagster.contracts.schema import TIME, Contract

@@ -1,7 +1,4 @@
-"""Where every outcome comes from, and what it would be had people decided otherwise.
-
-[replication] The published study computed again.
-"""
+"""Where every outcome comes from, what it would be had people decided otherwise, and the replication."""
 
 from __future__ import annotations
 
@@ -151,8 +148,6 @@ FILE = contract(
     file_digest=Field(pl.String, "SHA-256 of its bytes"),
     n_bytes=count("its size"),
 )
-
-
 LABELLING = Field(pl.String, "one way of giving every participant a group: which groups, attached how, which seed")
 ORIGIN = one_of("whether the groups are the published ones or computed again", "published", "recomputed")
 ATTACHED = one_of(

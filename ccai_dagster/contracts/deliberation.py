@@ -1,11 +1,4 @@
-"""What counts of the public input, and what the public agrees on.
-
-[public_input] What the public wrote and voted, as imported.
-
-[decisions] What people decided: every ledger has these columns.
-
-[constitution] From selected statements to constitutions, and how these compare.
-"""
+"""From what the public wrote and voted, through people's decisions, to constitutions and how these compare."""
 
 from __future__ import annotations
 
@@ -31,6 +24,60 @@ from ccai_dagster.contracts.schema import (
     probability,
 )
 
+RAW_STATEMENTS = contract(
+    "raw_statements",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    author_id=Field(pl.Int64, "participant who wrote it", nullable=True),
+    created_at=Field(TIME, "when it was submitted", nullable=True),
+    moderated=Field(
+        pl.Int8, "moderation in the export: 1 in, -1 out, 0 never moderated", checks=(Check.isin([-1, 0, 1]),)
+    ),
+    is_seed=Field(pl.Boolean, "written by the organisers before it opened, if the export tells", nullable=True),
+    is_meta=Field(pl.Boolean, "about the conversation itself and not its subject, if the export tells", nullable=True),
+    text=Field(pl.String, "the statement as its author typed it (untrusted)"),
+)
+RAW_VOTES = contract(
+    "raw_votes",
+    ("participant_id", "statement_id"),
+    participant_id=PARTICIPANT_ID,
+    statement_id=STATEMENT_ID,
+    vote=VOTE,
+    voted_at=Field(TIME, "when the vote that counts was cast", nullable=True),
+    times_voted=Field(pl.Int32, "votes cast by this participant on this statement; the last counts"),
+)
+RAW_PARTICIPANTS = contract(
+    "raw_participants",
+    ("participant_id",),
+    participant_id=PARTICIPANT_ID,
+    n_votes=count("statements voted on, counted from the votes"),
+    polis_group=Field(pl.Int64, "the opinion group Polis itself assigned, if exported", nullable=True),
+)
+IMPORT_REPORT = contract(
+    "import_report",
+    ("item",),
+    item=Field(pl.String, "what was counted or found"),
+    kind=one_of(
+        "found as it is, repaired while importing, or unknown from the export alone", "found", "repaired", "unknown"
+    ),
+    count=Field(pl.Int64, "how many", nullable=True),
+    explanation=Field(pl.String, "what it means and what was done about it"),
+)
+LEDGER = contract(
+    "ledger",
+    ("decision_id",),
+    decision_id=Field(pl.String, "unique id of the decision in its consultation"),
+    kind=Field(pl.String, "which kind of decision"),
+    subject_ids=Field(IDS, "what was decided on"),
+    outcome=Field(pl.String, "the decision, as `verb` or `verb: text`"),
+    reason=Field(pl.String, "why, in the words of whoever decided"),
+    policy_ref=Field(pl.String, "the rule it follows, if any", nullable=True),
+    decided_by=Field(pl.String, "role of whoever decided"),
+    decided_at=Field(pl.String, "ISO 8601 date or time"),
+    supersedes=Field(pl.String, "the earlier decisions that this one replaces, separated by spaces", nullable=True),
+    inputs_digest=Field(pl.String, "digest of what the decision was taken on", nullable=True),
+    suggested_by=Field(pl.String, "what proposed it, if not a person", nullable=True),
+)
 STATEMENTS = contract(
     "statements",
     ("statement_id",),
@@ -164,66 +211,6 @@ GROUP_STABILITY = contract(
         checks=(Check.in_range(-1.0, 1.0),),
     ),
 )
-
-
-RAW_STATEMENTS = contract(
-    "raw_statements",
-    ("statement_id",),
-    statement_id=STATEMENT_ID,
-    author_id=Field(pl.Int64, "participant who wrote it", nullable=True),
-    created_at=Field(TIME, "when it was submitted", nullable=True),
-    moderated=Field(
-        pl.Int8, "moderation in the export: 1 in, -1 out, 0 never moderated", checks=(Check.isin([-1, 0, 1]),)
-    ),
-    is_seed=Field(pl.Boolean, "written by the organisers before it opened, if the export tells", nullable=True),
-    is_meta=Field(pl.Boolean, "about the conversation itself and not its subject, if the export tells", nullable=True),
-    text=Field(pl.String, "the statement as its author typed it (untrusted)"),
-)
-RAW_VOTES = contract(
-    "raw_votes",
-    ("participant_id", "statement_id"),
-    participant_id=PARTICIPANT_ID,
-    statement_id=STATEMENT_ID,
-    vote=VOTE,
-    voted_at=Field(TIME, "when the vote that counts was cast", nullable=True),
-    times_voted=Field(pl.Int32, "votes cast by this participant on this statement; the last counts"),
-)
-RAW_PARTICIPANTS = contract(
-    "raw_participants",
-    ("participant_id",),
-    participant_id=PARTICIPANT_ID,
-    n_votes=count("statements voted on, counted from the votes"),
-    polis_group=Field(pl.Int64, "the opinion group Polis itself assigned, if exported", nullable=True),
-)
-IMPORT_REPORT = contract(
-    "import_report",
-    ("item",),
-    item=Field(pl.String, "what was counted or found"),
-    kind=one_of(
-        "found as it is, repaired while importing, or unknown from the export alone", "found", "repaired", "unknown"
-    ),
-    count=Field(pl.Int64, "how many", nullable=True),
-    explanation=Field(pl.String, "what it means and what was done about it"),
-)
-
-
-LEDGER = contract(
-    "ledger",
-    ("decision_id",),
-    decision_id=Field(pl.String, "unique id of the decision in its consultation"),
-    kind=Field(pl.String, "which kind of decision"),
-    subject_ids=Field(IDS, "what was decided on"),
-    outcome=Field(pl.String, "the decision, as `verb` or `verb: text`"),
-    reason=Field(pl.String, "why, in the words of whoever decided"),
-    policy_ref=Field(pl.String, "the rule it follows, if any", nullable=True),
-    decided_by=Field(pl.String, "role of whoever decided"),
-    decided_at=Field(pl.String, "ISO 8601 date or time"),
-    supersedes=Field(pl.String, "the earlier decisions that this one replaces, separated by spaces", nullable=True),
-    inputs_digest=Field(pl.String, "digest of what the decision was taken on", nullable=True),
-    suggested_by=Field(pl.String, "what proposed it, if not a person", nullable=True),
-)
-
-
 SELECTED_STATEMENTS = contract(
     "selected_statements",
     ("statement_id",),

@@ -1,9 +1,4 @@
-"""Benchmarks, whose opinions a model represents, responses to read, and all scores together.
-
-[adherence] Whether responses satisfy principles, and what the constitution changed in that.
-
-[comparisons] Which of two responses is better, by the feedback model and by people, and the Elo that follows.
-"""
+"""Benchmarks, opinions, responses to read, adherence to principles, comparisons of arms, and all scores together."""
 
 from __future__ import annotations
 
@@ -38,15 +33,6 @@ BENCHMARK_ITEMS = contract(
     value=Field(pl.Float64, "the score of this item; null if there was nothing to score", nullable=True),
     answered=Field(pl.Boolean, "whether the model's output could be read as an answer"),
     output=Field(pl.String, "what the model answered"),
-)
-QUALITATIVE_RESPONSES = contract(
-    "qualitative_responses",
-    ("arm", "prompt_id"),
-    arm=ARM,
-    prompt_id=PROMPT_ID,
-    prompt=PROMPT,
-    response=Field(pl.String, "what the model responds"),
-    refused=Field(pl.Boolean, "whether the response contains a phrase of refusal"),
 )
 OPINION_REPRESENTATIVENESS = contract(
     "opinion_representativeness",
@@ -97,42 +83,15 @@ QUALITATIVE_PROMPTS = contract(
     ),
     principles=Field(IDS, "`arm/principle_id` it was chosen or drafted for, found in one constitution only"),
 )
-EVAL_SCORES = contract(
-    "eval_scores",
-    ("arm", "benchmark", "metric", "category", "compared_with"),
-    intervals=(("value", "low", "high"), ("difference", "difference_low", "difference_high")),
+QUALITATIVE_RESPONSES = contract(
+    "qualitative_responses",
+    ("arm", "prompt_id"),
     arm=ARM,
-    benchmark=Field(pl.String, "name of the benchmark, `adherence`, `elo` or `elo_by_people`"),
-    metric=Field(pl.String, "what is measured"),
-    category=Field(pl.String, "category, `all` for the whole"),
-    n=count("items"),
-    n_unanswered=count("items without a readable answer"),
-    value=Field(pl.Float64, "the score; null if there was no usable answer", nullable=True),
-    low=Field(pl.Float64, "lower end of the 95 % interval"),
-    high=Field(pl.Float64, "upper end of the 95 % interval"),
-    compared_with=Field(
-        pl.String, "the arm it is paired with, if any; a score has a row for each arm it is paired with", nullable=True
-    ),
-    difference=Field(pl.Float64, "paired difference to that arm", nullable=True),
-    difference_low=LOWER_END,
-    difference_high=UPPER_END,
-    p_value=probability("two-sided p value of the paired difference", nullable=True),
-    adjusted_p=probability(
-        "the p value corrected (Holm) for the categories of this measure, or in the category `all` for all "
-        "measures, between the same two arms",
-        nullable=True,
-    ),
-    smallest_detectable=Field(
-        pl.Float64,
-        "difference that would be found at 5 % with a probability of 80 %, given how much templates or "
-        "prompts differ; null if no possible one would be",
-        nullable=True,
-        checks=COUNT,
-    ),
-    judge_at_chance=JUDGE_AT_CHANCE,
+    prompt_id=PROMPT_ID,
+    prompt=PROMPT,
+    response=Field(pl.String, "what the model responds"),
+    refused=Field(pl.Boolean, "whether the response contains a phrase of refusal"),
 )
-
-
 ADHERENCE = contract(
     "adherence",
     ("constitution_arm", "principle_id", "prompt_id", "arm"),
@@ -295,8 +254,6 @@ CONFLICTS = contract(
     lift_low=LOWER_END,
     lift_high=UPPER_END,
 )
-
-
 QUALITY = one_of("what is compared: helpfulness or harmlessness", "helpfulness", "harmlessness")
 SEPARATED = Field(
     pl.Boolean, "whether one of the two always won, so that only a weak prior keeps the difference finite"
@@ -410,5 +367,39 @@ RATER_AGREEMENT = contract(
     ),
     kappa_low=LOWER_END,
     kappa_high=UPPER_END,
+    judge_at_chance=JUDGE_AT_CHANCE,
+)
+EVAL_SCORES = contract(
+    "eval_scores",
+    ("arm", "benchmark", "metric", "category", "compared_with"),
+    intervals=(("value", "low", "high"), ("difference", "difference_low", "difference_high")),
+    arm=ARM,
+    benchmark=Field(pl.String, "name of the benchmark, `adherence`, `elo` or `elo_by_people`"),
+    metric=Field(pl.String, "what is measured"),
+    category=Field(pl.String, "category, `all` for the whole"),
+    n=count("items"),
+    n_unanswered=count("items without a readable answer"),
+    value=Field(pl.Float64, "the score; null if there was no usable answer", nullable=True),
+    low=Field(pl.Float64, "lower end of the 95 % interval"),
+    high=Field(pl.Float64, "upper end of the 95 % interval"),
+    compared_with=Field(
+        pl.String, "the arm it is paired with, if any; a score has a row for each arm it is paired with", nullable=True
+    ),
+    difference=Field(pl.Float64, "paired difference to that arm", nullable=True),
+    difference_low=LOWER_END,
+    difference_high=UPPER_END,
+    p_value=probability("two-sided p value of the paired difference", nullable=True),
+    adjusted_p=probability(
+        "the p value corrected (Holm) for the categories of this measure, or in the category `all` for all "
+        "measures, between the same two arms",
+        nullable=True,
+    ),
+    smallest_detectable=Field(
+        pl.Float64,
+        "difference that would be found at 5 % with a probability of 80 %, given how much templates or "
+        "prompts differ; null if no possible one would be",
+        nullable=True,
+        checks=COUNT,
+    ),
     judge_at_chance=JUDGE_AT_CHANCE,
 )

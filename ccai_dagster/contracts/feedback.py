@@ -1,9 +1,4 @@
-"""Constitutional AI's data: prompts, revisions, pairs of responses and their labels.
-
-[judge] How far the feedback model can be trusted.
-
-[training] Models, what they are trained with besides AI labels, and what is said about them.
-"""
+"""Constitutional AI's data: prompts, revisions, labelled pairs, the feedback model's calibration, and models."""
 
 from __future__ import annotations
 
@@ -29,6 +24,19 @@ from ccai_dagster.contracts.schema import (
     one_of,
     probability,
 )
+
+ARM_STAGES = {
+    "supervised_policy": "the model taught by its own revisions",
+    "preference_model": "the model that learnt the preferences",
+    "policy": "the model trained to please the preference model",
+}
+"""Stages that make a model of each arm, in the order of training, with what the model is."""
+MODEL_STAGES = {
+    "base_model": "the untrained language model",
+    "feedback_model": "the language model that judges",
+    **ARM_STAGES,
+}
+"""All stages that make a model; a stage has the name of its asset."""
 
 PROMPTS = contract(
     "prompts",
@@ -107,8 +115,6 @@ PREFERENCE_PAIRS = contract(
     feedback_model=Field(pl.String, "digest or name of the feedback model"),
     judge_at_chance=JUDGE_AT_CHANCE,
 )
-
-
 JUDGE_ANSWERS = contract(
     "judge_answers",
     ("method", "comparison_set", "pair_id"),
@@ -177,20 +183,6 @@ JUDGE_CALIBRATION_CURVE = contract(
     agreement_low=probability("lower end of the 95 % interval"),
     agreement_high=probability("upper end of the 95 % interval"),
 )
-
-
-ARM_STAGES = {
-    "supervised_policy": "the model taught by its own revisions",
-    "preference_model": "the model that learnt the preferences",
-    "policy": "the model trained to please the preference model",
-}
-"""Stages that make a model of each arm, in the order of training, with what the model is."""
-MODEL_STAGES = {
-    "base_model": "the untrained language model",
-    "feedback_model": "the language model that judges",
-    **ARM_STAGES,
-}
-"""All stages that make a model; a stage has the name of its asset."""
 
 
 def _either(names: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """What a contract is: a table's name, primary key and columns, and when a table breaks it.
 
-The columns that several rooms share stand here too; the contracts themselves stand in the module of their
-room.
+The columns that several contracts share stand here too; the contracts themselves stand in the module of their stage.
 """
 
 from __future__ import annotations

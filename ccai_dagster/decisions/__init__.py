@@ -1,8 +1,6 @@
 """What people decided: ledgers, what follows from them, and whether they are complete and still hold.
 
-`decision` is one row, `ledger` the file, `chains` what replaces what, `doubles` what two people decided
-independently; `verdicts`, `wordings` and `settled_values` are what the other rooms take; `checks` finds what is
-missing, doubled, dangling or lapsed; `agenda` tells subject by subject what is still to be decided, `suggestions`
-what may help, `recording` writes the answer; `ccai` builds a consultation folder out of the published files of
-Collective Constitutional AI.
+`ledger` reads and writes the files, `independent_decisions` compares what two people decided, `outcomes` turns
+decisions into values that methods take. `checks` finds what is missing, contradictory or lapsed; `agenda` lists what
+is still to be decided and suggests answers, `recording` appends an answer.
 """

@@ -1,11 +1,8 @@
-"""What is decided and what is still to be decided in one ledger, subject by subject.
+"""What is decided and still to be decided in one ledger, subject by subject, and suggestions that help to decide.
 
-What has to be decided, and on which text, is told by whoever calls; here ledger rows and subjects meet.
-
-[suggestions] What a person is shown to decide faster: statements with the same words, a draft wording, odd votes.
-
-Nothing here decides. Each suggestion is named with what made it, and becomes a decision only when a person
-types one.
+What has to be decided, and on which text, the caller passes in; here ledger rows and subjects meet. Suggestions
+(statements with the same words, a draft wording, odd votes) are named with what made them, and become decisions only
+when a person types one.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -29,15 +26,7 @@ from ccai_dagster.decisions.independent_decisions import (
 from ccai_dagster.decisions.ledger import VALUE_KINDS, current, is_decision, is_policy
 
 State = Literal["decided", "undecided", "suggested", "lapsed", "disagreeing", "one of two", "not considered"]
-STATES: tuple[State, ...] = (
-    "decided",
-    "undecided",
-    "suggested",
-    "lapsed",
-    "disagreeing",
-    "one of two",
-    "not considered",
-)
+STATES: tuple[State, ...] = get_args(State)
 """`suggested`: put forward by a program; nobody has to decide. `lapsed`: taken on something else than there is
 now. `disagreeing`: two people decided differently and nobody has resolved it. `one of two`: the policy asks for a
 second, independent decision. `not considered`: a starting value that no person has looked at."""
@@ -54,13 +43,34 @@ STARTING = "ccai new"
 Basis = Callable[[Sequence[str]], str | None]
 """Digest of what a decision on these subjects would be taken on now; None if a subject is not there."""
 
+SAME_WORDS = "shared-words search, version 1"
+DRAFT = "wording template, version 1"
+ODD_VOTES = "voting-pattern search, version 1"
+"""`suggested_by` of what each search and the template put forward."""
+
+NEAR_DUPLICATE = 0.4
+"""Similarity from which two statements are suggested for merging."""
+
+FEWEST_ODD_VOTES = 15
+"""Votes of a participant below which a pattern may be chance."""
+
+_TEMPLATE_WORDS = {"ai", "assistant", "chatbot", "model", "must", "need", "needs", "ought", "should", "system"}
+_WHO = (
+    r"(?:(?:the|an?|any|all|our)\s+)?(?:ai|a\.i\.|artificial intelligence|assistants?|chat ?bots?|bots?|models?|"
+    r"systems?|it|they)(?:\s+(?:assistants?|chat ?bots?|bots?|models?|systems?))?"
+)
+_RULE = re.compile(
+    rf"{_WHO}\s+(?:should|must|shall|has to|have to|needs to|need to|ought to)"
+    r"(?P<no>(?:n't|n’t)|\s+(?:not|never))?\s+(?:(?:always|ever)\s+)?(?P<rest>\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+
 
 @dataclass(frozen=True)
 class Proposal:
     """A subject that should be decided, and why it is put forward.
 
     Attributes:
-        subject: What to decide on.
         why: What is noteworthy about it, for a person; may be empty.
         suggested_by: What put it forward, if not the consultation itself.
     """
@@ -75,8 +85,6 @@ class AgendaItem:
     """One subject of one kind and how it stands.
 
     Attributes:
-        proposal: What it is about.
-        state: How it stands.
         rows: The decisions on it that count, in the order of the ledger.
     """
 
@@ -106,7 +114,6 @@ def agenda(
 
     Args:
         wanted: What has to be decided, in the order in which it should be.
-        basis: What a decision would be taken on.
         policy_subjects: Subjects that must be decided by a policy.
 
     Returns:
@@ -155,27 +162,6 @@ def _state(rows: Sequence[Row], basis: Basis, enough: bool) -> State:
     return "decided" if enough else "one of two"
 
 
-SAME_WORDS = "shared-words search, version 1"
-DRAFT = "wording template, version 1"
-ODD_VOTES = "voting-pattern search, version 1"
-NEAR_DUPLICATE = 0.4
-"""Similarity from which two statements are suggested for merging."""
-
-FEWEST_ODD_VOTES = 15
-"""Votes of a participant below which a pattern may be chance."""
-
-_TEMPLATE_WORDS = {"ai", "assistant", "chatbot", "model", "must", "need", "needs", "ought", "should", "system"}
-_WHO = (
-    r"(?:(?:the|an?|any|all|our)\s+)?(?:ai|a\.i\.|artificial intelligence|assistants?|chat ?bots?|bots?|models?|"
-    r"systems?|it|they)(?:\s+(?:assistants?|chat ?bots?|bots?|models?|systems?))?"
-)
-_RULE = re.compile(
-    rf"{_WHO}\s+(?:should|must|shall|has to|have to|needs to|need to|ought to)"
-    r"(?P<no>(?:n't|n’t)|\s+(?:not|never))?\s+(?:(?:always|ever)\s+)?(?P<rest>\S.*)",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
 @dataclass(frozen=True)
 class SameWords:
     """Statements compared by the words they share.
@@ -184,12 +170,10 @@ class SameWords:
     (term frequency, sublinear, times inverse document frequency), English stop words and the words most rules
     have in common left out. It sees words and not meaning: of the 53 pairs of statements that the authors of
     Collective Constitutional AI merged, 30 are among the three nearest of one another, 10 above 0.4.
-
-    Attributes:
-        texts: Text by statement id.
     """
 
     texts: Mapping[int, str]
+    """By statement id."""
 
     @cached_property
     def _ids(self) -> list[int]:

@@ -1,24 +1,20 @@
-"""What is wrong or waiting in the ledgers: missing, doubled, dangling and lapsed decisions.
+"""What is wrong or waiting in the ledgers: missing, contradictory, dangling and lapsed decisions.
 
-Each function looks at one ledger and the tables it is about, and returns findings; none raises for what a
-person can mend. A finding of severity `error` must stop what follows; a `warning` is shown while the subject
-waits. A decision has lapsed when what it was taken on is no longer what there is.
+Each check looks at one ledger and the tables it is about, and returns findings; none raises for what a person can
+mend. A finding of severity `error` must stop what follows; a `warning` is shown while the subject waits. A decision
+has lapsed when what it was taken on is no longer what there is; it dangles when its subject does not exist.
 
 What a lapsed decision stops depends on what rests on it. Moderation and sign-offs always stop, since the groups or
 the training would rest on a judgement of another text. Ideas stop if the selection goes by ideas. Merges and
 wordings stop if one of their statements reaches the cut. Otherwise they wait, as does a decision on a statement that
 was moderated out. A subject on which nobody ever decided waits in all kinds but signoff, threshold and training.
-
-[findings] A finding about a ledger, and the searches that several kinds of ledger share.
-
-Which ledger must pass which search is for `checks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
@@ -38,6 +34,7 @@ from ccai_dagster.decisions.independent_decisions import (
 from ccai_dagster.decisions.ledger import current, is_decision, is_policy, split_outcome
 
 Severity = Literal["error", "warning"]
+NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
 WAITS_FOR_SECOND = "decided by one person; the policy asks a second to decide independently"
 
 
@@ -58,142 +55,6 @@ class Finding:
     decision_id: str | None
     subject: str
     message: str
-
-
-def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[dict[str, Any]] | None, list[Finding]]:
-    """The rows that count and are no policy (None if that cannot be told), and what is wrong with them."""
-    try:
-        rows = current(ledger).to_dicts()
-    except ConsultationError as error:
-        return None, [Finding("error", kind, None, "", str(error))]
-    found = []
-    for row in rows:
-        subject = " ".join(row["subject_ids"])
-        if row["kind"] != kind:
-            message = f"the row is of kind {row['kind']}; move it to that ledger"
-            found.append(Finding("error", kind, row["decision_id"], subject, message))
-        if not row["reason"].strip():
-            found.append(Finding("error", kind, row["decision_id"], subject, "no reason is given; add one"))
-    named = [row for row in rows if is_policy(row["outcome"])]
-    decided = [row for row in rows if is_decision(row["outcome"]) and row["kind"] == kind]
-    return decided, found + doubled(named, kind)
-
-
-def texts_by_subject(statements: pl.DataFrame) -> dict[str, str]:
-    """The text of each statement, by id as ledgers write it."""
-    return {str(each): text for each, text in statements.select("statement_id", "text").iter_rows()}
-
-
-def dangling(
-    rows: Iterable[Mapping[str, Any]],
-    present: Collection[str],
-    kind: str,
-    problem: str,
-    known: Collection[str] = (),
-    used: Collection[str] | None = None,
-) -> list[Finding]:
-    """Find subjects that do not exist, or that are no longer there.
-
-    Args:
-        problem: What is wrong with a subject that never existed, and what to do.
-        known: Subjects that exist and need not be there: statements that were moderated out.
-        used: Subjects the result rests on. A decision on a subject that is no longer there waits as long as
-            none of its subjects is used; None if every subject is.
-    """
-    found = []
-    for row in rows:
-        rests = used is None or bool(set(row["subject_ids"]) & set(used))
-        for subject in row["subject_ids"]:
-            if subject in present:
-                continue
-            if subject not in known:
-                found.append(Finding("error", kind, row["decision_id"], subject, f"{subject} {problem}"))
-            elif rests:
-                message = f"{subject} is not in any more; decide again without it, superseding this row"
-                found.append(Finding("error", kind, row["decision_id"], subject, message))
-            else:
-                message = f"{subject} is not in, by moderation; nothing rests on this row until it is"
-                found.append(Finding("warning", kind, row["decision_id"], subject, message))
-    return found
-
-
-def doubled(rows: Iterable[Mapping[str, Any]], kind: str) -> list[Finding]:
-    """Find subjects on which one role decided twice, or two roles differently."""
-    found = []
-    for subject, own in rows_by_subject(rows).items():
-        policy = is_policy(own[0]["outcome"])
-        if len(own) > 1 and (policy or same_role(own) or disagreeing(own)):
-            found.append(Finding("error", kind, own[-1]["decision_id"], " ".join(subject), conflict(subject, own)))
-    return found
-
-
-def one_of_two(ledger: pl.DataFrame, rows: Sequence[Row], kind: str, severity: Severity) -> list[Finding]:
-    """Find subjects that one person decided where a policy asks two to decide independently."""
-    if not asks_for_two(ledger):
-        return []
-    both = second_opinions(ledger)
-    return [
-        Finding(severity, kind, own[0]["decision_id"], " ".join(subject), WAITS_FOR_SECOND)
-        for subject, own in rows_by_subject(rows).items()
-        if subject not in both
-    ]
-
-
-def texts_digest(subjects: Sequence[str], texts: Mapping[str, str]) -> str | None:
-    """Return the digest of the subjects' texts in this order, joined by line breaks; None if one is missing."""
-    if not all(subject in texts for subject in subjects):
-        return None
-    return text_digest("\n".join(texts[subject] for subject in subjects))
-
-
-def lapsed_texts(
-    rows: Iterable[Mapping[str, Any]], texts: Mapping[str, str], kind: str, used: Collection[str] | None = None
-) -> list[Finding]:
-    """Find decisions whose `inputs_digest` is not that of the texts.
-
-    They are errors if the result rests on them, that is on a subject in `used` (None: on every subject), and
-    wait otherwise.
-    """
-    found = []
-    for row in rows:
-        subjects = row["subject_ids"]
-        rests = used is None or bool(set(subjects) & set(used))
-        expected = texts_digest(subjects, texts)
-        if expected is not None:
-            found += lapsed(
-                kind,
-                row["decision_id"],
-                " ".join(subjects),
-                row["inputs_digest"],
-                expected,
-                "error" if rests else "warning",
-            )
-    return found
-
-
-def lapsed(
-    kind: str, decision_id: str, subject: str, recorded: str | None, expected: str, severity: Severity = "error"
-) -> list[Finding]:
-    """Find out whether a decision was taken on what there is now."""
-    if recorded == expected:
-        return []
-    if recorded is None:
-        message = f"no inputs_digest, so nobody can tell what it was taken on; it would be {expected}"
-    else:
-        message = f"lapsed: taken on something else than there is now; decide again, with digest {expected}"
-    return [Finding(severity, kind, decision_id, subject, message)]
-
-
-def refusal(kind: str, read: Callable[[], object]) -> list[Finding]:
-    """Turn the error that reading raises into a finding."""
-    try:
-        read()
-    except ConsultationError as error:
-        return [Finding("error", kind, None, "", str(error))]
-    return []
-
-
-NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
 
 
 def check_decision_ids(ledgers: Mapping[str, pl.DataFrame]) -> list[Finding]:
@@ -220,7 +81,7 @@ def check_moderation(ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: M
         return found
     texts = texts_by_subject(raw_statements)
     found += dangling(rows, texts, "moderation", "is not in the votes' list of statements; correct the id")
-    found += doubled(rows, "moderation") + one_of_two(ledger, rows, "moderation", "warning")
+    found += contradictory(rows, "moderation") + one_of_two(ledger, rows, "moderation", "warning")
     found += lapsed_texts(rows, texts, "moderation")
     let_in = [row for row in rows if split_outcome(row["outcome"])[0] != "out"]
     moderated_in = {subject for row in let_in for subject in row["subject_ids"]}
@@ -240,7 +101,7 @@ def check_exclusions(ledger: pl.DataFrame, raw_participants: pl.DataFrame) -> li
         return found
     known = {str(each): "" for each in raw_participants["participant_id"]}
     found += dangling(rows, known, "exclusion", "is no participant of this consultation; correct the id")
-    return found + doubled(rows, "exclusion") + one_of_two(ledger, rows, "exclusion", "warning")
+    return found + contradictory(rows, "exclusion") + one_of_two(ledger, rows, "exclusion", "warning")
 
 
 def check_merges(
@@ -258,9 +119,9 @@ def check_merges(
     rows, found = counting_rows(ledger, "merge")
     if rows is None:
         return found
-    texts, used = texts_by_subject(statements), _names(selected)
-    found += dangling(rows, texts, "merge", NO_STATEMENT, _names(known) or (), used)
-    found += doubled(rows, "merge") + one_of_two(ledger, rows, "merge", "warning")
+    texts, used = texts_by_subject(statements), None if selected is None else _as_written(selected)
+    found += dangling(rows, texts, "merge", NO_STATEMENT, _as_written(known), used)
+    found += contradictory(rows, "merge") + one_of_two(ledger, rows, "merge", "warning")
     return found + lapsed_texts(rows, texts, "merge", used)
 
 
@@ -280,12 +141,12 @@ def check_ideas(
     if rows is None:
         return found
     texts = texts_by_subject(statements)
-    found += dangling(rows, texts, "idea", NO_STATEMENT, _names(known) or (), used=())
-    contradicting = doubled(rows, "idea")
-    found += contradicting + one_of_two(ledger, rows, "idea", "warning")
+    found += dangling(rows, texts, "idea", NO_STATEMENT, _as_written(known), used=())
+    contradictions = contradictory(rows, "idea")
+    found += contradictions + one_of_two(ledger, rows, "idea", "warning")
     # The selection rests on ideas only if it goes by ideas; then on those of every statement.
     found += lapsed_texts(rows, texts, "idea", used=None if needed else ())
-    if not contradicting:
+    if not contradictions:
         found += refusal("idea", lambda: outcomes.statement_ideas(ledger)) if rows else []
     decided = {row["subject_ids"][0] for row in rows}
     message = "its ideas are not counted yet; add a row"
@@ -313,9 +174,9 @@ def check_wordings(
     rows, found = counting_rows(ledger, "wording")
     if rows is None:
         return found
-    texts, used = texts_by_subject(statements), _names(selected) or frozenset()
-    found += dangling(rows, texts, "wording", NO_STATEMENT, _names(known) or (), used)
-    found += doubled(rows, "wording") + _contradictions(rows)
+    texts, used = texts_by_subject(statements), _as_written(selected)
+    found += dangling(rows, texts, "wording", NO_STATEMENT, _as_written(known), used)
+    found += contradictory(rows, "wording") + _left_out_and_worded(rows)
     found += one_of_two(ledger, rows, "wording", "warning")
     waiting = sorted(set(selected) - {int(subject) for row in rows for subject in row["subject_ids"]})
     message = "reaches the cut, and nobody has worded it or left it out; add a row"
@@ -336,17 +197,15 @@ def check_wordings(
         except ConsultationError as error:
             found.append(Finding("error", "wording", wording.decision_id, subject, str(error)))
             continue
-        rests = bool(set(wording.statement_ids) & set(selected))
-        found += lapsed(
-            "wording", wording.decision_id, subject, wording.inputs_digest, expected, "error" if rests else "warning"
-        )
+        severity: Severity = "error" if set(wording.statement_ids) & set(selected) else "warning"
+        found += lapsed("wording", wording.decision_id, subject, wording.inputs_digest, expected, severity)
     return found + undecided
 
 
 def check_thresholds(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every numeric decision is taken once and in range."""
     rows, found = counting_rows(ledger, "threshold")
-    found += doubled(rows or [], "threshold")
+    found += contradictory(rows or [], "threshold")
     found = found or refusal("threshold", lambda: outcomes.thresholds(ledger, seed=0))
     return found + one_of_two(ledger, rows, "threshold", "warning") if rows else found
 
@@ -354,7 +213,7 @@ def check_thresholds(ledger: pl.DataFrame) -> list[Finding]:
 def check_training(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every training decision is taken once and in range, and the policies are on record."""
     rows, found = counting_rows(ledger, "training")
-    found += doubled(rows or [], "training")
+    found += contradictory(rows or [], "training")
     if found or rows is None:
         return found
     found = refusal("training", lambda: outcomes.training_decisions(ledger))
@@ -389,8 +248,8 @@ def check_signoffs(
         "is no arm of this consultation; correct the name, or supersede the row with one that is `withdrawn`",
     )
     asked = [row for row in rows if row["subject_ids"][0] in digests]
-    contradicting = doubled(asked, "signoff")
-    found += contradicting + one_of_two(ledger, asked, "signoff", "error")
+    contradictions = contradictory(asked, "signoff")
+    found += contradictions + one_of_two(ledger, asked, "signoff", "error")
     for row in asked:
         arm = row["subject_ids"][0]
         if row["inputs_digest"] != digests[arm]:
@@ -404,6 +263,132 @@ def check_signoffs(
     ]
 
 
+def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[Row] | None, list[Finding]]:
+    """The rows that count and are no policy (None if the chains are broken), and what is wrong with them."""
+    try:
+        rows = current(ledger).to_dicts()
+    except ConsultationError as error:
+        return None, [Finding("error", kind, None, "", str(error))]
+    found = []
+    for row in rows:
+        subject = " ".join(row["subject_ids"])
+        if row["kind"] != kind:
+            message = f"the row is of kind {row['kind']}; move it to that ledger"
+            found.append(Finding("error", kind, row["decision_id"], subject, message))
+        if not row["reason"].strip():
+            found.append(Finding("error", kind, row["decision_id"], subject, "no reason is given; add one"))
+    policies = [row for row in rows if is_policy(row["outcome"])]
+    decided: list[Row] = [row for row in rows if is_decision(row["outcome"]) and row["kind"] == kind]
+    return decided, found + contradictory(policies, kind)
+
+
+def texts_by_subject(statements: pl.DataFrame) -> dict[str, str]:
+    """The text of each statement, by id as ledgers write it."""
+    return {str(each): text for each, text in statements.select("statement_id", "text").iter_rows()}
+
+
+def dangling(
+    rows: Iterable[Row],
+    present: Collection[str],
+    kind: str,
+    problem: str,
+    known: Collection[str] = (),
+    used: Collection[str] | None = None,
+) -> list[Finding]:
+    """Find subjects that do not exist, or that are no longer there.
+
+    Args:
+        problem: What is wrong with a subject that never existed, and what to do.
+        known: Subjects that exist and need not be there: statements that were moderated out.
+        used: Subjects the result rests on. A decision on a subject that is no longer there waits as long as
+            none of its subjects is used; None if every subject is.
+    """
+    found = []
+    for row in rows:
+        rests = used is None or bool(set(row["subject_ids"]) & set(used))
+        for subject in row["subject_ids"]:
+            if subject in present:
+                continue
+            if subject not in known:
+                found.append(Finding("error", kind, row["decision_id"], subject, f"{subject} {problem}"))
+            elif rests:
+                message = f"{subject} is not in any more; decide again without it, superseding this row"
+                found.append(Finding("error", kind, row["decision_id"], subject, message))
+            else:
+                message = f"{subject} is not in, by moderation; nothing rests on this row until it is"
+                found.append(Finding("warning", kind, row["decision_id"], subject, message))
+    return found
+
+
+def contradictory(rows: Iterable[Row], kind: str) -> list[Finding]:
+    """Find subjects on which one role decided twice, or two roles differently."""
+    found = []
+    for subject, own in rows_by_subject(rows).items():
+        policy = is_policy(own[0]["outcome"])
+        if len(own) > 1 and (policy or same_role(own) or disagreeing(own)):
+            found.append(Finding("error", kind, own[-1]["decision_id"], " ".join(subject), conflict(subject, own)))
+    return found
+
+
+def one_of_two(ledger: pl.DataFrame, rows: Sequence[Row], kind: str, severity: Severity) -> list[Finding]:
+    """Find subjects that one person decided where a policy asks two to decide independently."""
+    if not asks_for_two(ledger):
+        return []
+    both = second_opinions(ledger)
+    return [
+        Finding(severity, kind, own[0]["decision_id"], " ".join(subject), WAITS_FOR_SECOND)
+        for subject, own in rows_by_subject(rows).items()
+        if subject not in both
+    ]
+
+
+def texts_digest(subjects: Sequence[str], texts: Mapping[str, str]) -> str | None:
+    """Return the digest of the subjects' texts in this order, joined by line breaks; None if one is missing."""
+    if not all(subject in texts for subject in subjects):
+        return None
+    return text_digest("\n".join(texts[subject] for subject in subjects))
+
+
+def lapsed_texts(
+    rows: Iterable[Row], texts: Mapping[str, str], kind: str, used: Collection[str] | None = None
+) -> list[Finding]:
+    """Find decisions whose `inputs_digest` is not that of the texts.
+
+    They are errors if the result rests on them, that is on a subject in `used` (None: on every subject), and
+    wait otherwise.
+    """
+    found = []
+    for row in rows:
+        subjects = row["subject_ids"]
+        rests = used is None or bool(set(subjects) & set(used))
+        severity: Severity = "error" if rests else "warning"
+        if (expected := texts_digest(subjects, texts)) is not None:
+            found += lapsed(kind, row["decision_id"], " ".join(subjects), row["inputs_digest"], expected, severity)
+    return found
+
+
+def lapsed(
+    kind: str, decision_id: str, subject: str, recorded: str | None, expected: str, severity: Severity
+) -> list[Finding]:
+    """Find out whether a decision was taken on what there is now."""
+    if recorded == expected:
+        return []
+    if recorded is None:
+        message = f"no inputs_digest, so nobody can tell what it was taken on; it would be {expected}"
+    else:
+        message = f"lapsed: taken on something else than there is now; decide again, with digest {expected}"
+    return [Finding(severity, kind, decision_id, subject, message)]
+
+
+def refusal(kind: str, read: Callable[[], object]) -> list[Finding]:
+    """Turn the error that reading raises into a finding."""
+    try:
+        read()
+    except ConsultationError as error:
+        return [Finding("error", kind, None, "", str(error))]
+    return []
+
+
 def _sign(arm: str, digest: str, supersedes: str | None = None) -> str:
     replaced = f" that supersedes {supersedes}" if supersedes else ""
     return (
@@ -412,12 +397,12 @@ def _sign(arm: str, digest: str, supersedes: str | None = None) -> str:
     )
 
 
-def _names(ids: Collection[int] | None) -> frozenset[str] | None:
+def _as_written(ids: Collection[int]) -> frozenset[str]:
     """Ids as ledgers write them."""
-    return None if ids is None else frozenset(map(str, ids))
+    return frozenset(map(str, ids))
 
 
-def _contradictions(rows: Iterable[Mapping[str, Any]]) -> list[Finding]:
+def _left_out_and_worded(rows: Iterable[Row]) -> list[Finding]:
     """Statements that one row leaves out and another makes a principle of."""
     rows = list(rows)
     left_out = {subject: row for row in rows if row["outcome"] == "leave out" for subject in row["subject_ids"]}
@@ -432,6 +417,6 @@ def _contradictions(rows: Iterable[Mapping[str, Any]]) -> list[Finding]:
         for row in rows
         if row["outcome"] != "leave out"
         for subject in row["subject_ids"]
-        # Two decisions on exactly the same statements are two independent ones, or doubled.
+        # Two decisions on exactly the same statements are independent ones, or contradictory.
         if subject in left_out and set(left_out[subject]["subject_ids"]) != set(row["subject_ids"])
     ]

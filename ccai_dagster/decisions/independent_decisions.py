@@ -20,6 +20,8 @@ from ccai_dagster.decisions.ledger import SEPARATE_KINDS, current, effect, is_de
 from ccai_dagster.statistics.agreement import cohens_kappa, confusion_table
 
 Row = Mapping[str, Any]
+"""A row of a ledger (contract `LEDGER`)."""
+
 Subject = tuple[str, ...]
 """What one decision is on: one id, or the set of statements of a merge or wording, sorted."""
 
@@ -38,7 +40,7 @@ class Agreement:
     """How often two roles decided alike on the subjects that both decided independently.
 
     Attributes:
-        roles: The two roles, sorted.
+        roles: Sorted.
         subjects: How many both decided on; 1 or more.
         alike: How many of these with the same effect.
         kappa: Cohen's kappa, at most 1, 0 where agreement is what chance would give; None where both roles
@@ -57,10 +59,9 @@ class Agreement:
         return self.alike / self.subjects
 
 
-def subjects_of(row: Row) -> list[Subject]:
-    """Return what a row decides on: each of its subjects, or all of them together."""
-    ids = row["subject_ids"]
-    if row["kind"] in SEPARATE_KINDS or is_policy(row["outcome"]):
+def subjects_of(kind: str, outcome: str, ids: Sequence[str]) -> list[Subject]:
+    """Return what a decision is on: each of the ids it names, or all of them together."""
+    if kind in SEPARATE_KINDS or is_policy(outcome):
         return [(each,) for each in ids]
     return [tuple(sorted(ids, key=lambda each: (len(each), each)))]
 
@@ -76,14 +77,9 @@ def rows_by_subject(rows: Iterable[Row]) -> dict[Subject, list[Row]]:
     """Return the rows on each subject, in the order given."""
     found: dict[Subject, list[Row]] = {}
     for row in rows:
-        for subject in subjects_of(row):
+        for subject in subjects_of(row["kind"], row["outcome"], row["subject_ids"]):
             found.setdefault(subject, []).append(row)
     return found
-
-
-def alike(one: Row, other: Row) -> bool:
-    """Whether two decisions on the same subject bring about the same."""
-    return _effect(one) == _effect(other)
 
 
 def same_role(rows: Sequence[Row]) -> bool:
@@ -93,7 +89,7 @@ def same_role(rows: Sequence[Row]) -> bool:
 
 def disagreeing(rows: Sequence[Row]) -> bool:
     """Whether these independent decisions on one subject differ, so that a third row must resolve them."""
-    return not same_role(rows) and any(not alike(rows[0], other) for other in rows[1:])
+    return not same_role(rows) and len({_effect(row) for row in rows}) > 1
 
 
 def decisive_rows(rows: Iterable[Row]) -> dict[Subject, Row]:
@@ -122,8 +118,8 @@ def conflict(subject: Subject, rows: Sequence[Row]) -> str:
     ids, named = ", ".join(row["decision_id"] for row in by_id), subject_name(rows[0]["kind"], subject)
     if same_role(rows):
         return f"{ids} all decide on {named}; let the one that counts supersede the other"
-    told = ", ".join(f"{row['decision_id']} ({row['decided_by']})" for row in by_id)
-    return f"{told} differ on {named}; it waits for a resolving row that supersedes {ids.replace(',', '')}"
+    roles = ", ".join(f"{row['decision_id']} ({row['decided_by']})" for row in by_id)
+    return f"{roles} differ on {named}; it waits for a resolving row that supersedes {ids.replace(',', '')}"
 
 
 def asks_for_two(ledger: pl.DataFrame) -> bool:

@@ -1,18 +1,12 @@
-"""The ledger file: reading it, adding to it, and which of its rows still count.
+"""Ledgers: what a row may say, which rows replace which, and the file they stand in.
 
-Ledgers are append only. A correction is a new row that supersedes an earlier one; the earlier row stays
-in the file and no longer counts.
+Ledgers are append only. A correction is a new row that supersedes earlier ones; those stay in the file and no longer
+count. Several rows may be replaced by one: a resolving row replaces the decisions of two people, a merge two smaller
+ones. One row may be replaced by several only where it decides on each of its subjects for itself, and no two of these
+name the same subject.
 
-[decision] One decision: what a row of a ledger says, and what makes a row unreadable.
-
-Only what can be seen in the row itself belongs here. Whether its subjects exist, whether it is superseded
-and whether it still holds is for `ledger` and `checks`.
-
-[chains] Chains of corrections: which rows replace which, and which row ends each chain.
-
-A row replaces the rows that its `supersedes` names. Several rows may be replaced by one: a resolving row
-replaces the decisions of two people, a merge two smaller ones. One row may be replaced by several only where
-it decides on each of its subjects for itself, and no two of these name the same subject.
+Only what can be seen in the ledger itself belongs here; whether its subjects exist and a decision still holds is for
+`checks`.
 """
 
 from __future__ import annotations
@@ -64,6 +58,10 @@ SEPARATE_KINDS = frozenset({"moderation", "exclusion"})
 """Kinds whose row decides on each of its subjects for itself, so that rows can be split."""
 
 SINGLE_SUBJECT_KINDS = frozenset({"idea", "threshold", "training", "signoff"})
+
+SHOWN = 10
+"""Problems shown at once; the rest is counted."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _YEAR_OR_MONTH = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
 _NUMBER = re.compile(r"0|[1-9][0-9]*")
@@ -238,7 +236,6 @@ def chain_roots(
     Where a row replaces several, the chain goes on with the one it names first.
 
     Args:
-        kind: The kind of ledger, for messages and for whether rows may be split.
         earlier: For every row the rows it replaces, by id.
         subjects: The subjects of every row, by id.
 
@@ -291,10 +288,6 @@ def _root(decision_id: str, earlier: Mapping[str, Sequence[str]]) -> str:
     return decision_id
 
 
-SHOWN = 10
-"""Problems shown at once; the rest is counted."""
-
-
 def read_ledger(path: Path, kind: str) -> pl.DataFrame:
     """Read a ledger and check every row by itself.
 
@@ -330,7 +323,7 @@ def current(ledger: pl.DataFrame) -> pl.DataFrame:
         `root_id`, the id of the first decision of the chain that each row ends.
 
     Raises:
-        ConsultationError: Two rows have the same id, or the chains are broken: see `chains.chain_roots`.
+        ConsultationError: Two rows have the same id, or the chains are broken: see `chain_roots`.
     """
     kind = ledger["kind"][0] if ledger.height else ""
     earlier: dict[str, tuple[str, ...]] = {}

@@ -1,18 +1,11 @@
-"""What the ledgers decide, as values the other rooms can use.
+"""What the ledgers decide, as values that methods take: verdicts, merges and wordings, numeric and named decisions.
 
-Every function takes a whole ledger, leaves out superseded rows and policies, and returns what is left in
-values of the right type. Merges and wordings are in `wordings`. Whether subjects exist and
-texts are unchanged is for `checks`.
+Every function takes a whole ledger and leaves out superseded rows. Whether subjects exist and texts are still those
+that decisions were taken on is for `checks`.
 
-[wordings] From statements to principles: what the merge and wording ledgers decide, and what each rests on.
-
-Whether the texts are still those the decisions were taken on is for `checks`.
-
-[settled_values]
-Numeric and named decisions: what the threshold and training ledgers settle, each subject with its values.
-
-These are ledger rows and not settings because a person must answer for them. `VALUES` is the one place that says
-which subjects there are, what each means, may be and is at first; whoever reads, asks, begins or documents goes by it.
+`VALUES` is the one place that says which subjects the threshold and training ledgers settle, what each means, may be
+and is at first; whoever reads, asks, begins or documents goes by it. They are ledger rows and not settings because a
+person must answer for them.
 """
 
 from __future__ import annotations
@@ -27,7 +20,7 @@ import polars as pl
 from ccai_dagster.consultation.settings import UntunedMethod
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions.independent_decisions import decisive_rows
+from ccai_dagster.decisions.independent_decisions import Row, Subject, decisive_rows
 from ccai_dagster.decisions.ledger import POLICY, current, is_decision, split_outcome
 from ccai_dagster.deliberation.votes import (
     Aggregation,
@@ -37,6 +30,10 @@ from ccai_dagster.deliberation.votes import (
     ProcedureName,
     Smoothing,
 )
+
+SelectionRule = Literal["threshold", "ideas"]
+FeedbackMethod = Literal[UntunedMethod, "tuned"]
+PolicyMethod = Literal["rloo", "dpo"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,10 @@ def moderation_verdicts(ledger: pl.DataFrame) -> dict[int, ModerationVerdict]:
     """Return what moderation decided on each statement, by id and in its order.
 
     Raises:
-        ConsultationError: Rows that count contradict each other: see `doubles.decisive_rows`.
+        ConsultationError: Rows that count contradict each other.
     """
     found = {}
-    for (subject,), row in decisive_rows(decided_rows(ledger)).items():
+    for (subject,), row in _decisive(ledger).items():
         verb, text = split_outcome(row["outcome"])
         found[int(subject)] = ModerationVerdict(
             included=verb != "out",
@@ -80,11 +77,11 @@ def exclusions(ledger: pl.DataFrame) -> dict[int, str]:
     """Return the decision that excluded each excluded participant, by participant id and in its order.
 
     Raises:
-        ConsultationError: Rows that count contradict each other: see `doubles.decisive_rows`.
+        ConsultationError: Rows that count contradict each other.
     """
     found = {
         int(subject): row["decision_id"]
-        for (subject,), row in decisive_rows(decided_rows(ledger)).items()
+        for (subject,), row in _decisive(ledger).items()
         if split_outcome(row["outcome"])[0] == "exclude"
     }
     return dict(sorted(found.items()))
@@ -99,7 +96,7 @@ def statement_ideas(ledger: pl.DataFrame) -> dict[int, Ideas]:
         ConsultationError: Rows that count contradict each other, or an idea is empty.
     """
     found = {}
-    for (subject,), row in decisive_rows(decided_rows(ledger)).items():
+    for (subject,), row in _decisive(ledger).items():
         ideas = [idea.strip() for idea in split_outcome(row["outcome"])[1].split("|")]
         if not all(ideas):
             raise ConsultationError(
@@ -123,15 +120,18 @@ def signoffs(ledger: pl.DataFrame) -> dict[str, str]:
     """Return the constitution digest that each arm is signed off for, by arm.
 
     Raises:
-        ConsultationError: Rows that count contradict each other: see `doubles.decisive_rows`.
+        ConsultationError: Rows that count contradict each other.
     """
-    signed = sorted(decisive_rows(decided_rows(ledger)).items(), key=lambda each: each[0])
-    return {arm: row["inputs_digest"] for (arm,), row in signed}
+    return {arm: row["inputs_digest"] for (arm,), row in sorted(_decisive(ledger).items(), key=lambda each: each[0])}
 
 
-def decided_rows(ledger: pl.DataFrame) -> list[dict[str, Any]]:
+def decided_rows(ledger: pl.DataFrame) -> list[Row]:
     """Return the rows that count, without policies and withdrawals, in ledger order, with their `root_id`."""
     return [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
+
+
+def _decisive(ledger: pl.DataFrame) -> dict[Subject, Row]:
+    return decisive_rows(decided_rows(ledger))
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,6 @@ class Wording:
 
     Attributes:
         principle_id: Id of the first decision of the chain; stays the same when the wording is corrected.
-        decision_id: Id of the decision that counts.
-        statement_ids: The statements behind it, in the order of the ledger.
         text: The principle, or None where the statements were left out.
         inputs_digest: Digest of the text it was worded from, as the ledger has it.
     """
@@ -180,11 +178,11 @@ def merges(ledger: pl.DataFrame) -> tuple[Merge, ...]:
     """Return the merges that count, in ledger order.
 
     Raises:
-        ConsultationError: Two of them are for exactly the same statements and contradict each other.
+        ConsultationError: Rows that count contradict each other.
     """
     return tuple(
         Merge(row["decision_id"], _ids(row), split_outcome(row["outcome"])[1], row["inputs_digest"])
-        for row in decisive_rows(decided_rows(ledger)).values()
+        for row in _decisive(ledger).values()
         if split_outcome(row["outcome"])[0] == "merge"
     )
 
@@ -193,7 +191,7 @@ def wordings(ledger: pl.DataFrame) -> tuple[Wording, ...]:
     """Return the wordings that count, in ledger order.
 
     Raises:
-        ConsultationError: Two of them are for exactly the same statements and contradict each other.
+        ConsultationError: Rows that count contradict each other.
     """
     return tuple(
         Wording(
@@ -203,7 +201,7 @@ def wordings(ledger: pl.DataFrame) -> tuple[Wording, ...]:
             text=split_outcome(row["outcome"])[1] or None,
             inputs_digest=row["inputs_digest"],
         )
-        for row in decisive_rows(decided_rows(ledger)).values()
+        for row in _decisive(ledger).values()
     )
 
 
@@ -236,23 +234,13 @@ def wording_source(wording: Wording, merged: Sequence[Merge], texts: Mapping[int
     return WordingSource(texts[wording.statement_ids[0]], None)
 
 
-def _ids(row: Mapping[str, Any]) -> tuple[int, ...]:
+def _ids(row: Row) -> tuple[int, ...]:
     return tuple(int(subject) for subject in row["subject_ids"])
-
-
-SelectionRule = Literal["threshold", "ideas"]
-FeedbackMethod = Literal[UntunedMethod, "tuned"]
-PolicyMethod = Literal["rloo", "dpo"]
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What an outcome may be.
-
-    Attributes:
-        expected: In words, to follow "must be".
-        parse: Turns an outcome into the value; raises ValueError if it is not allowed.
-    """
+    """What an outcome may be: in words, to follow "must be", and as a parser that raises ValueError otherwise."""
 
     expected: str
     parse: Callable[[str], Any]
@@ -263,8 +251,6 @@ class ValueDecision:
     """One subject of the threshold or training ledger.
 
     Attributes:
-        meaning: What it settles, in words.
-        allowed: What the outcome may be.
         start: The outcome a new folder starts with; None where it starts without a row.
         undecided: What holds while nobody has decided; None where somebody must.
     """
@@ -406,12 +392,8 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
 class Cut:
     """Where the line is drawn.
 
-    Attributes:
-        rule: `threshold` selects every statement whose consensus is at least `threshold`; `ideas` the highest
-            ranked ones as long as they express no more than `idea_budget` distinct ideas (Huang et al. 2024,
-            section 3.3).
-        threshold: In [0, 1].
-        idea_budget: Distinct ideas, 1 or more.
+    `threshold` selects every statement whose consensus is at least `threshold`, in [0, 1]; `ideas` the highest ranked
+    ones as long as they express no more than `idea_budget` distinct ideas (Huang et al. 2024, section 3.3).
     """
 
     rule: SelectionRule
@@ -421,13 +403,9 @@ class Cut:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the threshold ledger settles.
+    """What the threshold ledger settles; `VALUES` says what each means.
 
     Attributes:
-        minimum_votes: Participants with fewer votes are dropped; 0 or more.
-        procedure: How groups and consensus are computed.
-        cut: How statements are selected.
-        overlap_similarity: Two principles count as shared from this similarity on; 0 to 1.
         decision_ids: The row each value comes from, by subject; not part of equality.
     """
 
@@ -460,8 +438,7 @@ def thresholds(ledger: pl.DataFrame, seed: int) -> Thresholds:
         seed: Of the consultation, for the procedure.
 
     Raises:
-        ConsultationError: A subject is missing, unknown or decided twice, or a value is out of range; names
-            the row.
+        ConsultationError: A subject is missing, unknown or decided twice, or a value is out of range; names the row.
     """
     values, decision_ids = _values(ledger, "threshold")
     return Thresholds(
@@ -508,8 +485,7 @@ def _values(ledger: pl.DataFrame, kind: str) -> tuple[dict[str, Any], dict[str, 
     known = VALUES[kind]
     values = {name: parse_value(kind, name, each.undecided) for name, each in known.items() if each.undecided}
     decision_ids: dict[str, str] = {}
-    rows = [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
-    for (name,), row in decisive_rows(rows).items():
+    for (name,), row in _decisive(ledger).items():
         where = f"{kind} ledger, decision {row['decision_id']}"
         if name not in known:
             raise ConsultationError(f"{where}: {name!r} is unknown; there are {', '.join(known)}.")

@@ -1,15 +1,16 @@
-"""Putting one decision of a person into its ledger: id, time, and the rows that must come with it.
+"""Recording a person's decision in its ledger: id, time, and the rows that must come with it.
 
-Reading what the person wants is for the commands; what makes a row readable is for `decision`.
+Reading what the person wants is for the commands; what makes a row readable is for `ledger`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,11 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import FORMULA
 from ccai_dagster.decisions.agenda import Basis, has_lapsed
 from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject, subject_name, subjects_of
-from ccai_dagster.decisions.ledger import (
-    COLUMNS,
-    SEPARATE_KINDS,
-    Decision,
-    append_decisions,
-    current,
-    is_decision,
-    is_policy,
-)
+from ccai_dagster.decisions.ledger import COLUMNS, SEPARATE_KINDS, Decision, append_decisions, is_policy
+from ccai_dagster.decisions.outcomes import decided_rows
 
 CARRIED_OVER = "carried over by ccai"
+"""`suggested_by` of a row that keeps what a replaced row decided on other subjects."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def record(
         basis: What decisions on given subjects would be taken on now.
         taken: Ids of decisions in the other ledgers.
         seen: Ids of the rows that counted on these subjects when the person looked; None to leave that out.
-        now: The time to record; the present by default.
+        now: The present by default.
 
     Returns:
         The rows added, the decision first.
@@ -79,7 +74,7 @@ def record(
     time = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def compose(ledger: pl.DataFrame) -> list[Decision]:
-        counting = [row for row in current(ledger).to_dicts() if is_decision(row["outcome"])]
+        counting = decided_rows(ledger)
         _check_present(answer, counting, seen)
         everything = {row["decision_id"]: row for row in ledger.to_dicts()}
         replaced = [everything[each] for each in answer.supersedes if each in everything]
@@ -126,11 +121,10 @@ def _remainder(row: Row, decided: Decision, basis: Basis) -> Decision | None:
     )
 
 
-def _check_present(answer: Answer, counting: list[dict[str, Any]], seen: Collection[str] | None) -> None:
+def _check_present(answer: Answer, counting: Sequence[Row], seen: Collection[str] | None) -> None:
     own = rows_by_subject(counting)
-    asked: list[tuple[str, ...]] = []
-    if not is_policy(answer.outcome):
-        asked = subjects_of({**answer.__dict__, "subject_ids": list(answer.subject_ids)})
+    policy = is_policy(answer.outcome)
+    asked = [] if policy else subjects_of(answer.kind, answer.outcome, answer.subject_ids)
     now = {row["decision_id"]: row for subject in asked for row in own.get(subject, ())}
     named = subject_name(answer.kind, answer.subject_ids)
     if seen is not None and (new := sorted(set(now) - set(seen))):
@@ -144,7 +138,7 @@ def _check_present(answer: Answer, counting: list[dict[str, Any]], seen: Collect
             )
 
 
-def _check_superseded(answer: Answer, replaced: list[dict[str, Any]]) -> None:
+def _check_superseded(answer: Answer, replaced: Sequence[Row]) -> None:
     for row in replaced:
         if not set(row["subject_ids"]) & set(answer.subject_ids):
             raise ConsultationError(
@@ -153,13 +147,10 @@ def _check_superseded(answer: Answer, replaced: list[dict[str, Any]]) -> None:
             )
 
 
-def _new_ids(kind: str, taken: set[str]) -> Any:
+def _new_ids(kind: str, taken: set[str]) -> Iterator[str]:
     """Yield ids `kind-1`, `kind-2` ... from the first that is higher than all there are."""
     numbers = [int(found[1]) for each in taken if (found := re.fullmatch(rf"{kind}-([0-9]+)", each))]
-    number = max(numbers, default=0)
-    while True:
-        number += 1
-        yield f"{kind}-{number}"
+    return (f"{kind}-{number}" for number in count(max(numbers, default=0) + 1))
 
 
 def _unsafe(answer: Answer) -> list[str]:

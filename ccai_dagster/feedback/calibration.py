@@ -1,23 +1,10 @@
-"""What the feedback model answers on comparisons people have labelled.
+"""How far the feedback model can be trusted: its answers on comparisons people have labelled, and what follows.
 
-Everything that rests on the judge quotes the figures that follow from these answers (`judge_figures`);
-nothing is assumed about a model.
-
-[judge_figures]
-How far a feedback model can be trusted: figures of its answers against what people said, with intervals.
-
-Intervals resample prompts (`intervals`): comparisons of one prompt are no independent observations, and a set
-may have several of each.
-Asking the model belongs to `calibration`, deciding by these figures to people.
-
-[judge_accuracy] What the measured accuracy of the feedback model says about everything that rests on its judgement.
-
-Belongs here: when it counts as no better than chance, and the words for it wherever such a figure is shown. Doesn't
-belong here: measuring it (`judge_figures`), choosing how it is asked (`decisions.feedback_choice`).
-
-[feedback_choice] Whether the recorded way of asking the feedback model still agrees with what was measured.
-
-Findings are warnings: which method is used is a person's decision, and a measurement may be noise.
+Everything that rests on the judge quotes these figures; nothing is assumed about a model. Intervals resample prompts:
+comparisons of one prompt are no independent observations, and a set may have several of each. Here is also when the
+judge counts as no better than chance, the words for it wherever a figure rests on its judgement, and whether the
+recorded way of asking still agrees with what was measured. Which way is used is a person's decision, and a measurement
+may be noise, so findings are warnings.
 """
 
 from __future__ import annotations
@@ -42,13 +29,23 @@ from ccai_dagster.statistics.intervals import mean_interval, wilson_interval
 
 HELPFULNESS_PRINCIPLE = "The response should help the user with what was asked, correctly and clearly."
 """What a comparison is judged under if its file names no principle."""
-
-
-def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
-    """Return labelled comparisons with a column `principle`, the general one where the file names none."""
-    if PRINCIPLE in comparisons.columns:
-        return comparisons
-    return comparisons.with_columns(pl.lit(HELPFULNESS_PRINCIPLE).alias(PRINCIPLE))
+BOOTSTRAPS = 2000
+BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Bins of confidence: the probability a judge gives to the response it prefers is never below one half."""
+SUBJECT = "feedback_method"
+SCORED_BY = "letters"
+"""How the feedback model is asked when models are compared and their adherence is measured."""
+NO_BETTER = "no better than chance"
+"""What one measurement on one set of comparisons came to."""
+AT_CHANCE = "at chance"
+"""What a judge is said to be beside a figure that rests on it, where two words must do."""
+BY_JUDGE_AT_CHANCE = f" (By a judge {AT_CHANCE}.)"
+"""Behind a sentence about such a figure."""
+GUESSING = "a judge that could not be told from guessing"
+"""Where there is room."""
+SCORES_AT_CHANCE = (
+    f"Adherence and the judge's Elo rest on {GUESSING}. They show that the machinery works, not how the models behave."
+)
 
 
 def judge_answers(
@@ -64,7 +61,7 @@ def judge_answers(
     Args:
         judges: Who is asked, by the way of asking.
         comparisons: HELPFULNESS_PAIRS by name, with a column `principle` where they have one.
-        progress: Told how many comparisons are judged, over all methods and sets.
+        progress: Counts comparisons that are judged, over all methods and sets.
         reasoning: See `judge_comparisons`.
 
     Returns:
@@ -115,9 +112,11 @@ def judge_answers(
     return JUDGE_ANSWERS.build(rows).sort(JUDGE_ANSWERS.key)
 
 
-BOOTSTRAPS = 2000
-BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Bins of confidence: the probability a judge gives to the response it prefers is never below one half."""
+def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Return labelled comparisons with a column `principle`, the general one where the file names none."""
+    if PRINCIPLE in comparisons.columns:
+        return comparisons
+    return comparisons.with_columns(pl.lit(HELPFULNESS_PRINCIPLE).alias(PRINCIPLE))
 
 
 def calibration_table(answers: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -133,7 +132,7 @@ def calibration_table(answers: pl.DataFrame, seed: int) -> pl.DataFrame:
 
     Args:
         answers: JUDGE_ANSWERS.
-        seed: The consultation's seed, for the resampling; the order of rows does not matter.
+        seed: Of the resampling; the order of rows does not matter.
 
     Returns:
         JUDGE_CALIBRATION, sorted by its key.
@@ -158,10 +157,7 @@ def calibration_table(answers: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def calibration_curve(answers: pl.DataFrame) -> pl.DataFrame:
-    """Return how confident a judge was and how often people agreed, by bin of confidence.
-
-    Args:
-        answers: JUDGE_ANSWERS.
+    """Return from JUDGE_ANSWERS how confident a judge was and how often people agreed, by bin of confidence.
 
     Returns:
         JUDGE_CALIBRATION_CURVE, sorted by its key; bins without an answer are left out.
@@ -200,6 +196,93 @@ def calibration_error(gaps: np.ndarray, bins: np.ndarray) -> float:
         bins: Bin of each answer, shape (n,).
     """
     return float(np.abs(np.bincount(bins, weights=gaps)).sum() / len(gaps))
+
+
+def confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """Return for each confidence, 0.5 to 1, the bin between two of `BIN_EDGES` that it falls into, 0 to 4."""
+    return np.clip(np.searchsorted(BIN_EDGES, confidence, side="right") - 1, 0, len(BIN_EDGES) - 2)
+
+
+def measured_at_chance(method: str, calibration: pl.DataFrame) -> bool | None:
+    """Tell whether the feedback model, asked in this way, is no better than chance; None if it was not measured.
+
+    Args:
+        method: How it is asked.
+        calibration: JUDGE_CALIBRATION; one set on which it is at chance is enough.
+    """
+    measured = calibration.filter(pl.col("method") == method)["at_chance"]
+    return bool(measured.any()) if measured.len() else None
+
+
+def judge_at_chance(method: str, calibration: pl.DataFrame) -> bool:
+    """Tell whether what rests on the feedback model, asked in this way, is marked: at chance, or not measured."""
+    return measured_at_chance(method, calibration) is not False
+
+
+def judge_verdict(methods: Collection[str], calibration: pl.DataFrame) -> tuple[bool, str]:
+    """Return whether the feedback model can be trusted at all, and what follows, from its measured figures.
+
+    Args:
+        methods: All ways in which it was asked.
+        calibration: JUDGE_CALIBRATION.
+    """
+    measured = calibration.filter(pl.col("method").is_in(list(methods)))["at_chance"]
+    doubtful = measured.sum()
+    if any(measured_at_chance(method, calibration) is None for method in methods):
+        return False, (
+            "The feedback model was not measured in the way it was asked. Nothing is known about its judgement, so no "
+            "score that rests on it says anything about the models."
+        )
+    includes = "the interval of how often it agreed with people includes one half or lies below it"
+    if doubtful == measured.len():
+        return False, (
+            f"The feedback model could not be told from somebody who guesses: {includes}. Its labels, the models "
+            "trained on them, and every score that rests on it show that the machinery works. They do not show what "
+            "these principles do to a model."
+        )
+    if doubtful:
+        return False, (
+            f"In {doubtful} of {measured.len()} measurements the feedback model could not be told from somebody who "
+            f"guesses: {includes}. Scores that rest on it are weak evidence."
+        )
+    return True, (
+        "The feedback model judges better than guessing: the interval of how often it agreed with people lies above "
+        "one half. Scores that rest on it carry the error that is left."
+    )
+
+
+def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> list[Finding]:
+    """Compare the feedback method in the training ledger with the figures of all methods that were measured.
+
+    Returns:
+        Warnings: the method was not measured; it was decided on other figures (its `inputs_digest` is not
+        that of the calibration); on some set another method's whole interval lies above its accuracy.
+    """
+    settled = training_decisions(ledger)
+    method, decision_id = settled.feedback_method, settled.decision_ids[SUBJECT]
+    cited = current(ledger).filter(pl.col("decision_id") == decision_id)["inputs_digest"].item()
+    found = table_digest(calibration)
+    messages = []
+    own = {row["comparison_set"]: row for row in _rows(calibration, method)}
+    if not own:
+        messages.append(
+            f"{method} was not measured, so nothing is known about its labels; add labelled comparisons, and the "
+            "method to feedback.calibration_methods in consultation.yaml"
+        )
+    if cited is not None and cited != found:
+        messages.append(
+            "decided on other figures than judge_calibration shows now; look at them and decide again, with "
+            f"digest {found}"
+        )
+    messages += [
+        f"on {row['comparison_set']} {row['method']} agreed with people on {_share(row)}, {method} on "
+        f"{_share(own[row['comparison_set']])}; supersede the row, or say in a new one why not"
+        for row in _rows(calibration, None)
+        if row["comparison_set"] in own
+        and row["method"] != method
+        and row["accuracy_low"] > own[row["comparison_set"]]["accuracy"]
+    ]
+    return [Finding("warning", "training", decision_id, SUBJECT, message) for message in messages]
 
 
 def _accuracy(own: pl.DataFrame, seed: int) -> dict[str, Any]:
@@ -290,111 +373,7 @@ def _binned(answered: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     probability, label = answered["probability_a"].to_numpy(), answered["label"].to_numpy()
     confidence = np.maximum(probability, 1 - probability)
     agreement = np.where(probability > 0.5, label, np.where(probability < 0.5, 1 - label, 0.5))
-    bins = np.clip(np.searchsorted(BIN_EDGES, confidence, side="right") - 1, 0, len(BIN_EDGES) - 2)
-    return confidence, agreement, bins
-
-
-SCORED_BY = "letters"
-"""How the feedback model is asked when models are compared and their adherence is measured."""
-NO_BETTER = "no better than chance"
-"""What one measurement on one set of comparisons came to."""
-AT_CHANCE = "at chance"
-"""What a judge is said to be beside a figure that rests on it, where two words must do."""
-BY_JUDGE_AT_CHANCE = f" (By a judge {AT_CHANCE}.)"
-"""Behind a sentence about such a figure."""
-GUESSING = "a judge that could not be told from guessing"
-"""Where there is room."""
-SCORES_AT_CHANCE = (
-    f"Adherence and the judge's Elo rest on {GUESSING}. They show that the machinery works, not how the models behave."
-)
-
-
-def measured_at_chance(method: str, calibration: pl.DataFrame) -> bool | None:
-    """Tell whether the feedback model, asked in this way, is no better than chance; None if it was not measured.
-
-    Args:
-        method: How it is asked.
-        calibration: JUDGE_CALIBRATION; one set on which it is at chance is enough.
-    """
-    measured = calibration.filter(pl.col("method") == method)["at_chance"]
-    return bool(measured.any()) if measured.len() else None
-
-
-def judge_at_chance(method: str, calibration: pl.DataFrame) -> bool:
-    """Tell whether what rests on the feedback model, asked in this way, is marked: at chance, or not measured."""
-    return measured_at_chance(method, calibration) is not False
-
-
-def judge_verdict(methods: Collection[str], calibration: pl.DataFrame) -> tuple[bool, str]:
-    """Return whether the feedback model can be trusted at all, and what follows, from its measured figures.
-
-    Args:
-        methods: All ways in which it was asked.
-        calibration: JUDGE_CALIBRATION.
-    """
-    measured = calibration.filter(pl.col("method").is_in(list(methods)))["at_chance"]
-    doubtful = measured.sum()
-    if any(measured_at_chance(method, calibration) is None for method in methods):
-        return False, (
-            "The feedback model was not measured in the way it was asked. Nothing is known about its judgement, so no "
-            "score that rests on it says anything about the models."
-        )
-    includes = "the interval of how often it agreed with people includes one half or lies below it"
-    if doubtful == measured.len():
-        return False, (
-            f"The feedback model could not be told from somebody who guesses: {includes}. Its labels, the models "
-            "trained on them, and every score that rests on it show that the machinery works. They do not show what "
-            "these principles do to a model."
-        )
-    if doubtful:
-        return False, (
-            f"In {doubtful} of {measured.len()} measurements the feedback model could not be told from somebody who "
-            f"guesses: {includes}. Scores that rest on it are weak evidence."
-        )
-    return True, (
-        "The feedback model judges better than guessing: the interval of how often it agreed with people lies above "
-        "one half. Scores that rest on it carry the error that is left."
-    )
-
-
-SUBJECT = "feedback_method"
-
-
-def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> list[Finding]:
-    """Compare the recorded feedback method with the figures of all methods that were measured.
-
-    Args:
-        ledger: The training ledger, already checked.
-
-    Returns:
-        Warnings: the method was not measured; it was decided on other figures (its `inputs_digest` is not
-        that of the calibration); on some set another method's whole interval lies above its accuracy.
-    """
-    settled = training_decisions(ledger)
-    method, decision_id = settled.feedback_method, settled.decision_ids[SUBJECT]
-    cited = current(ledger).filter(pl.col("decision_id") == decision_id)["inputs_digest"].item()
-    found = table_digest(calibration)
-    told = []
-    own = {row["comparison_set"]: row for row in _rows(calibration, method)}
-    if not own:
-        told.append(
-            f"{method} was not measured, so nothing is known about its labels; add labelled comparisons, and the "
-            "method to feedback.calibration_methods in consultation.yaml"
-        )
-    if cited is not None and cited != found:
-        told.append(
-            "decided on other figures than judge_calibration shows now; look at them and decide again, with "
-            f"digest {found}"
-        )
-    told += [
-        f"on {row['comparison_set']} {row['method']} agreed with people on {_share(row)}, {method} on "
-        f"{_share(own[row['comparison_set']])}; supersede the row, or say in a new one why not"
-        for row in _rows(calibration, None)
-        if row["comparison_set"] in own
-        and row["method"] != method
-        and row["accuracy_low"] > own[row["comparison_set"]]["accuracy"]
-    ]
-    return [Finding("warning", "training", decision_id, SUBJECT, message) for message in told]
+    return confidence, agreement, confidence_bins(confidence)
 
 
 def _rows(calibration: pl.DataFrame, method: str | None) -> list[dict[str, Any]]:

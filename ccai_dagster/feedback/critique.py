@@ -1,15 +1,8 @@
 """Critique and revision: the supervised half of Constitutional AI (Bai et al. 2022, section 3.1).
 
-A model answers a prompt, criticises its answer under one principle and rewrites it, several times over.
-The requests are the arm's own principles put into the templates of `critique_requests`, so all arms are asked
-in the same words and only the principle differs. Fine-tuning on the result is in `training.supervised`.
-
-[critique_requests]
-The words in which a model is asked to criticise and to revise, and the worked examples shown before.
-
-The form is that of Bai et al. (2022), section 3.1: a request for criticism, a request for revision,
-both under one principle, after a few conversations that show how it is done. Nothing here depends on a
-constitution but the principle that is put in, so arms differ in nothing else. Who is asked what is in `critique`.
+A model answers a prompt, criticises its answer under one principle and rewrites it, several times over, after a few
+conversations that show how it is done. Nothing in the requests depends on a constitution but the principle that is put
+in, so arms differ in nothing else. Fine-tuning on the result is in `training.supervised`.
 """
 
 from __future__ import annotations
@@ -29,13 +22,13 @@ from ccai_dagster.feedback.prompts import chosen_prompts
 TEMPLATE_VERSION = "2"
 """Raised when a word below changes; part of the code version of the revisions and of each of their rows."""
 
-PRINCIPLE = "{principle}"
+PLACEHOLDER = "{principle}"
 """What stands in a request for the principle's text."""
 
 
 @dataclass(frozen=True)
 class Requests:
-    """A request for criticism and the request for revision that goes with it; both hold `PRINCIPLE` once."""
+    """A request for criticism and the request for revision that goes with it; both hold `PLACEHOLDER` once."""
 
     critique: str
     revision: str
@@ -86,11 +79,8 @@ class FewShot:
     """A conversation with a critique and a revision, shown before the model's own.
 
     Attributes:
-        prompt: What the user says.
-        response: The response that is criticised.
+        response: What is criticised.
         principle: A principle of the example's own, of no constitution.
-        critique: The criticism.
-        revision: The better response.
         number: Which of `REQUESTS` it is asked with.
     """
 
@@ -157,29 +147,6 @@ FEW_SHOTS: tuple[FewShot, ...] = (
 )
 
 
-def critique_request(number: int, principle: str) -> str:
-    """Return the request for criticism of the last response, with the principle put in as it is."""
-    return REQUESTS[number].critique.replace(PRINCIPLE, principle)
-
-
-def revision_request(number: int, principle: str) -> str:
-    """Return the request to write the response again, with the principle put in as it is."""
-    return REQUESTS[number].revision.replace(PRINCIPLE, principle)
-
-
-def draw_requests(seed: int, prompt_id: str, step: int) -> int:
-    """Draw which of `REQUESTS` a prompt is asked with at a step, each with the same probability.
-
-    Steps are drawn independently, as in Bai et al. (2022), section 3.1; every arm draws the same.
-    """
-    return int(uniform(seed, "critique requests", prompt_id, step) * len(REQUESTS))
-
-
-def few_shot_turns(count: int) -> list[Turn]:
-    """Return the first `count` examples as earlier turns of the chat, the same before every request."""
-    return [turn for example in FEW_SHOTS[:count] for turn in example.turns()]
-
-
 def write_revisions(
     model: LanguageModel,
     prompts: pl.DataFrame,
@@ -200,8 +167,8 @@ def write_revisions(
         prompts: PROMPTS; those with the purpose `revision` are used, up to `settings.prompts`.
         constitution: CONSTITUTION of one arm.
         settings: Steps, examples shown before, length and temperature.
-        seed: The consultation's seed.
-        progress: Told how many texts are written.
+        seed: Of the choice, the draws and the sampling.
+        progress: Counts texts that are written.
 
     Returns:
         REVISIONS, sorted by prompt and step.
@@ -274,10 +241,7 @@ def write_revisions(
 
 
 def revision_counts(revisions: pl.DataFrame) -> dict[str, int]:
-    """Count what came out of it, for a person to judge how much was revised at all.
-
-    Args:
-        revisions: REVISIONS.
+    """Count what came out of REVISIONS, for a person to judge how much was revised at all.
 
     Returns:
         How many were `revised`, `unchanged` (the revision is the response again), `empty` (not trained on), and
@@ -291,3 +255,26 @@ def revision_counts(revisions: pl.DataFrame) -> dict[str, int]:
         empty.sum().alias("empty"),
         (pl.col("critique") == "").sum().alias("without a critique"),
     ).row(0, named=True)
+
+
+def critique_request(number: int, principle: str) -> str:
+    """Return the request for criticism of the last response, with the principle put in as it is."""
+    return REQUESTS[number].critique.replace(PLACEHOLDER, principle)
+
+
+def revision_request(number: int, principle: str) -> str:
+    """Return the request to write the response again, with the principle put in as it is."""
+    return REQUESTS[number].revision.replace(PLACEHOLDER, principle)
+
+
+def draw_requests(seed: int, prompt_id: str, step: int) -> int:
+    """Draw which of `REQUESTS` a prompt is asked with at a step, each with the same probability.
+
+    Steps are drawn independently, as in Bai et al. (2022), section 3.1; every arm draws the same.
+    """
+    return int(uniform(seed, "critique requests", prompt_id, step) * len(REQUESTS))
+
+
+def few_shot_turns(count: int) -> list[Turn]:
+    """Return the first `count` examples as earlier turns of the chat, the same before every request."""
+    return [turn for example in FEW_SHOTS[:count] for turn in example.turns()]

@@ -10,22 +10,13 @@ It is asked in one of these ways:
 - `contrast`: how much likelier each response becomes under a system turn that states the principle than
   under one that states its opposite, in log-likelihood a token; the difference of the two is mapped by a
   logistic.
-- `tuned`: a model tuned on comparisons that people labelled (`tuned_judge`) scores either response under the
-  principle; the difference of the scores is mapped by a logistic.
+- `tuned`: a model tuned on comparisons that people labelled scores one response at a time under the principle; the
+  difference of two scores is mapped by a logistic. Half of the labelled comparisons tunes it (`training.tuned_judge`),
+  the other half measures it.
 
-How often each way is right is measured in `calibration`; training data are made of judgements in `labels`.
-
-[questions] The words in which a feedback model is asked which of two responses follows a principle better.
-
-The questions have the parts that were published (Bai et al. 2022, section 4.1: conversation, principle, two lettered
-options, the beginning of the answer), in words of this project. They are equal in every arm but for the principle.
-What is made of the answers belongs to `judgements`.
-
-[tuned_judge] The tuned judge: what a feedback model tuned on labelled comparisons is shown, and what it is tuned on.
-
-It scores one response at a time under a principle; the label of a pair is the logistic of the difference of two
-scores. Half of the labelled comparisons tunes it, the other half measures it (`calibration`). The training is
-in `training.feedback_model`.
+The questions have the parts that were published (conversation, principle, two lettered options, the beginning of the
+answer), in words of this project. They are equal in every arm but for the principle. How often each way is right is
+measured in `calibration`; training data are made of judgements in `preference_pairs`.
 """
 
 from __future__ import annotations
@@ -45,6 +36,23 @@ from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Tu
 
 TEMPLATE_VERSION = "2"
 """Raised when words or examples below change; belongs into the code version of labels and measurements."""
+TUNED_TEMPLATE_VERSION = "1"
+"""Raised when the words of `scored_prompt` change; belongs into the code version of what is tuned and measured."""
+TUNED_SHARE = 0.5
+
+METHODS: tuple[FeedbackMethod, ...] = get_args(FeedbackMethod)
+Judge = LanguageModel | ScoringModel
+"""Who is asked: by `tuned` a model that scores, by every other method a language model."""
+
+ANSWER_MASS_FLOOR = 0.05
+"""Least probability the two letters must have together, in each order, for the answer to count.
+
+Below it the model is about to say something else, and the ratio of the two letters means nothing.
+"""
+CONTRAST_SCALE = 0.1
+"""Difference of mean log-likelihoods, in nats a token, at which `contrast` gives odds of e to 1."""
+REASONING = ReasoningSettings()
+_CHUNK = 256
 
 LETTERS = ("A", "B")
 ANSWER_BEGINNING = "The better response is ("
@@ -53,6 +61,40 @@ REASONING_REQUEST = (
     "keeps to it or breaks it."
 )
 CONCLUSION_REQUEST = "Which response follows the rule better, (A) or (B)?"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two responses to one prompt, to be compared under one principle."""
+
+    prompt: str
+    response_a: str
+    response_b: str
+    principle: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the feedback model made of a comparison; all values in [0, 1].
+
+    Attributes:
+        probability: That response a is the better one; `None` if the answer was unusable.
+        forward: The same, asked with response a first; `None` for a method that shows no order.
+        reversed: The same, asked with response a second; `None` as for `forward`.
+        answer_mass: Probability of the two letters together, mean of both orders; `None` for a method that asks
+            for none.
+        forward_reasoning: What the model thought before it answered with response a first, if it was asked to.
+        reversed_reasoning: The same with response a second.
+        clamped: Whether the probability lay beyond the bounds and was moved to the nearest.
+    """
+
+    probability: float | None
+    forward: float | None = None
+    reversed: float | None = None
+    answer_mass: float | None = None
+    forward_reasoning: str | None = None
+    reversed_reasoning: str | None = None
+    clamped: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +145,75 @@ stays the only difference between arms.
 """
 
 
+def judge_comparisons(
+    judge: Judge,
+    comparisons: Sequence[Question],
+    method: FeedbackMethod,
+    progress: Progress = silent,
+    reasoning: ReasoningSettings = REASONING,
+) -> list[Judgement]:
+    """Ask the feedback model about each comparison.
+
+    Args:
+        judge: The feedback model.
+        comparisons: Any number; order does not matter to the answers.
+        method: How it is asked.
+        progress: Counts comparisons that are judged.
+        reasoning: How long it may think and what bounds its judgements then have; for `reasoned_letters`.
+
+    Returns:
+        One judgement a comparison, in order.
+
+    Raises:
+        ConsultationError: An unknown method, or a question beyond the judge's context.
+    """
+    if method not in METHODS:
+        raise ConsultationError(
+            f"There is no feedback method {method!r}; decisions/training.csv must say one of {', '.join(METHODS)}."
+        )
+    judgements: list[Judgement] = []
+    for start in range(0, len(comparisons), _CHUNK):
+        judgements += _asked(judge, comparisons[start : start + _CHUNK], method, reasoning)
+        progress("comparisons judged", len(judgements), len(comparisons))
+    return judgements
+
+
+def on_tuning_side(prompt: str, seed: int) -> bool:
+    """Tell whether comparisons of this prompt tune the judge; those of all others measure it.
+
+    It depends on the words of the prompt alone, whatever their case and spacing, so that no prompt is on
+    both sides, not even in two sets.
+    """
+    return uniform(seed, "tuned judge", " ".join(prompt.casefold().split())) < TUNED_SHARE
+
+
+def halves(
+    comparisons: Mapping[str, pl.DataFrame], seed: int
+) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+    """Split labelled comparisons into those that tune the judge and those that measure it.
+
+    Args:
+        comparisons: HELPFULNESS_PAIRS by name.
+        seed: Of the split.
+
+    Returns:
+        Both halves of every set, by name.
+
+    Raises:
+        ConsultationError: All prompts of a set fall on one side.
+    """
+    tuning, measuring = {}, {}
+    for name, table in comparisons.items():
+        side = pl.Series([on_tuning_side(prompt, seed) for prompt in table["prompt"]], dtype=pl.Boolean)
+        tuning[name], measuring[name] = table.filter(side), table.filter(~side)
+        if tuning[name].is_empty() or measuring[name].is_empty():
+            raise ConsultationError(
+                f"Comparisons {name!r}: its {table.height} comparisons cannot be split by prompt into one half that "
+                "tunes the judge and one that measures it. Add comparisons with other prompts."
+            )
+    return tuning, measuring
+
+
 def letters_question(prompt: str, principle: str, first: str, second: str) -> str:
     """Ask which of two responses follows a principle better."""
     return f"{_comparison(prompt, principle, first, second)}\n\n{CONCLUSION_REQUEST}"
@@ -126,12 +237,12 @@ def example_turns() -> list[Turn]:
 
 
 def stated(principle: str) -> str:
-    """A system turn that states the principle."""
+    """Return a system turn that states the principle."""
     return f"You always follow this rule: {principle}"
 
 
 def opposed(principle: str) -> str:
-    """A system turn that states the opposite of the principle."""
+    """Return a system turn that states the opposite of the principle."""
     return f"You always do the opposite of this rule: {principle}"
 
 
@@ -143,132 +254,9 @@ def _comparison(prompt: str, principle: str, first: str, second: str) -> str:
     )
 
 
-TUNED_TEMPLATE_VERSION = "1"
-"""Raised when the words below change; belongs into the code version of what is tuned and measured."""
-TUNED_SHARE = 0.5
-
-
 def scored_prompt(prompt: str, principle: str) -> str:
-    """What the tuned judge sees before a response: the prompt, and the principle to score it under."""
+    """Return what the tuned judge sees before a response: the prompt, and the principle to score it under."""
     return f"{prompt}\n\n(The response should follow this rule: {principle})"
-
-
-def on_tuning_side(prompt: str, seed: int) -> bool:
-    """Tell whether comparisons of this prompt tune the judge; those of all others measure it.
-
-    It depends on the words of the prompt alone, whatever their case and spacing, so that no prompt stands on
-    both sides, not even in two sets.
-    """
-    return uniform(seed, "tuned judge", " ".join(prompt.casefold().split())) < TUNED_SHARE
-
-
-def halves(
-    comparisons: Mapping[str, pl.DataFrame], seed: int
-) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
-    """Split labelled comparisons into those that tune the judge and those that measure it.
-
-    Args:
-        comparisons: HELPFULNESS_PAIRS by name.
-        seed: The consultation's seed.
-
-    Returns:
-        Both halves of every set, by name.
-
-    Raises:
-        ConsultationError: All prompts of a set fall on one side.
-    """
-    tuning, measuring = {}, {}
-    for name, table in comparisons.items():
-        side = pl.Series([on_tuning_side(prompt, seed) for prompt in table["prompt"]], dtype=pl.Boolean)
-        tuning[name], measuring[name] = table.filter(side), table.filter(~side)
-        if tuning[name].is_empty() or measuring[name].is_empty():
-            raise ConsultationError(
-                f"Comparisons {name!r}: its {table.height} comparisons cannot be split by prompt into one half that "
-                "tunes the judge and one that measures it. Add comparisons with other prompts."
-            )
-    return tuning, measuring
-
-
-METHODS: tuple[FeedbackMethod, ...] = get_args(FeedbackMethod)
-Judge = LanguageModel | ScoringModel
-"""Who is asked: by `tuned` a model that scores, by every other method a language model."""
-
-ANSWER_MASS_FLOOR = 0.05
-"""Least probability the two letters must have together, in each order, for the answer to count.
-
-Below it the model is about to say something else, and the ratio of the two letters means nothing.
-"""
-CONTRAST_SCALE = 0.1
-"""Difference of mean log-likelihoods, in nats a token, at which `contrast` gives odds of e to 1."""
-REASONING = ReasoningSettings()
-_CHUNK = 256
-
-
-@dataclass(frozen=True)
-class Question:
-    """Two responses to one prompt, to be compared under one principle."""
-
-    prompt: str
-    response_a: str
-    response_b: str
-    principle: str
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the feedback model made of a comparison; all values in [0, 1].
-
-    Attributes:
-        probability: That response a is the better one; `None` if the answer was unusable.
-        forward: The same, asked with response a first; `None` for a method that shows no order.
-        reversed: The same, asked with response a second; `None` as for `forward`.
-        answer_mass: Probability of the two letters together, mean of both orders; `None` for a method that asks
-            for none.
-        forward_reasoning: What the model thought before it answered with response a first, if it was asked to.
-        reversed_reasoning: The same with response a second.
-        clamped: Whether the probability lay beyond the bounds and was moved to the nearest.
-    """
-
-    probability: float | None
-    forward: float | None = None
-    reversed: float | None = None
-    answer_mass: float | None = None
-    forward_reasoning: str | None = None
-    reversed_reasoning: str | None = None
-    clamped: bool = False
-
-
-def judge_comparisons(
-    judge: Judge,
-    comparisons: Sequence[Question],
-    method: FeedbackMethod,
-    progress: Progress = silent,
-    reasoning: ReasoningSettings = REASONING,
-) -> list[Judgement]:
-    """Ask the feedback model about each comparison.
-
-    Args:
-        judge: The feedback model.
-        comparisons: Any number; order does not matter to the answers.
-        method: One of `METHODS`.
-        progress: Told how many comparisons are judged.
-        reasoning: How long it may think and what bounds its judgements then have; for `reasoned_letters`.
-
-    Returns:
-        One judgement a comparison, in order.
-
-    Raises:
-        ConsultationError: An unknown method, or a question beyond the judge's context.
-    """
-    if method not in METHODS:
-        raise ConsultationError(
-            f"There is no feedback method {method!r}; decisions/training.csv must say one of {', '.join(METHODS)}."
-        )
-    judgements: list[Judgement] = []
-    for start in range(0, len(comparisons), _CHUNK):
-        judgements += _asked(judge, comparisons[start : start + _CHUNK], method, reasoning)
-        progress("comparisons judged", len(judgements), len(comparisons))
-    return judgements
 
 
 def _asked(
@@ -330,13 +318,13 @@ def reasoned_judgement(judgement: Judgement, forward: str, backward: str, settin
     Returns:
         The judgement; without a probability if in some order nothing was thought.
     """
-    told = replace(judgement, forward_reasoning=forward, reversed_reasoning=backward)
+    reasoned = replace(judgement, forward_reasoning=forward, reversed_reasoning=backward)
     if judgement.probability is None:
-        return told
+        return reasoned
     if not (forward and backward):
-        return replace(told, probability=None)
+        return replace(reasoned, probability=None)
     held = min(max(judgement.probability, settings.least_probability), settings.most_probability)
-    return replace(told, probability=held, clamped=held != judgement.probability)
+    return replace(reasoned, probability=held, clamped=held != judgement.probability)
 
 
 def letters_judgement(forward: np.ndarray, backward: np.ndarray) -> Judgement:

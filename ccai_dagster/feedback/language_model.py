@@ -1,21 +1,16 @@
-"""What every language model can be asked for, wherever it runs.
+"""What every language model can be asked for, wherever it runs, and how a conversation becomes what it reads.
 
-The backends (in process with transformers, or a server) are resources; methods only know this protocol.
+Methods know the protocols `LanguageModel` and `ScoringModel` alone. Models in this process and behind a server are in
+`ccai_dagster.stages`; what is here serves both, and training: one rendering of conversations, the number format to
+compute in, and which of many token sequences begin alike.
 
-[chat] How a conversation becomes text: one way for generating, scoring and training alike.
-
-The preference model reads the last token of a conversation, so a conversation rendered in two ways would
-be two conversations.
-
-[number_format] Which number format a model is computed in, wherever its weights are saved in bfloat16.
-
-[shared_prefixes] Which of many token sequences begin alike, so that a model need read the beginning once.
+The preference model reads the last token of a conversation, so a conversation rendered in two ways would be two
+conversations.
 
 Questions to a feedback model repeat themselves: one prompt in two orders, under a principle and its opposite,
 with each of two responses, all of them after the same answered examples. What is computed for a shared beginning (keys
 and values of every layer) serves all that follow. Beginnings are shared on two levels: what all sequences have in
-common (`common_beginning`), and after it what groups of them have (`shared_prefixes`). How that is read is the
-backend's business (`ccai_dagster.stages.transformers_model`).
+common (`common_beginning`), and after it what groups of them have (`shared_prefixes`).
 """
 
 from __future__ import annotations
@@ -32,6 +27,8 @@ Turn = tuple[str, str]
 """A role (`system`, `user`, `assistant`) and what it says."""
 Conversation = Sequence[Turn]
 """Turns. One that ends with the assistant's is continued where it breaks off; that turn alone is plain text."""
+LEAST_SAVED = 0.2
+"""Share of a group's tokens that must be saved; below it the second pass costs more than it saves."""
 
 
 class LanguageModel(Protocol):
@@ -73,7 +70,7 @@ class LanguageModel(Protocol):
             seed: Same seed, model, batch and machine give the same responses.
             stops: Texts that end a response, beside the end of the turn; they are not part of it.
             strip: Whether to leave out surrounding white space.
-            progress: Told how many responses are finished.
+            progress: Counts responses that are finished.
         """
 
     def choice_log_probabilities(
@@ -93,7 +90,7 @@ class LanguageModel(Protocol):
             prefix: What the assistant's turn already says in all of them, for instance `The answer is (`.
             likeliest: Whether to add a column: the log-probability of the likeliest next token, a choice or not. The
                 choices are one token each then.
-            progress: Told how many conversations are finished.
+            progress: Counts conversations that are finished.
         """
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
@@ -167,10 +164,6 @@ def computing_format(saved: str) -> str:
     if saved == "bfloat16" and not torch.cuda.is_available() and not torch.cpu.get_capabilities().get("amx_bf16"):
         return "float32"
     return saved
-
-
-LEAST_SAVED = 0.2
-"""Share of a group's tokens that must be saved; below it the second pass costs more than it saves."""
 
 
 @dataclass(frozen=True)
@@ -251,9 +244,7 @@ def shared_prefixes(sequences: Sequence[Sequence[int]], unshared: Sequence[int])
 def common_beginning(sequences: Sequence[Sequence[int]], unshared: Sequence[int]) -> int:
     """Return how many tokens all sequences begin with, 0 if reading them once is not worth it.
 
-    Args:
-        sequences: As for `shared_prefixes`.
-        unshared: As for `shared_prefixes`.
+    The arguments are those of `shared_prefixes`.
     """
     if len(sequences) < 2:
         return 0

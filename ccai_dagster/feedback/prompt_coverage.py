@@ -1,20 +1,13 @@
-"""How many prompts exercise each principle of each constitution.
+"""How many prompts exercise each principle of each constitution, and drafts for principles with too few.
 
 The authors of Collective Constitutional AI used one prompt database for both constitutions and later called that
 likely a mistake: a principle without prompts that it matters for is hardly trained on. What makes a prompt relevant
-to a principle is in `prompts`; drafts for principles with too few are in `prompt_drafts`.
-
-[prompt_drafts] Drafts of prompts for principles that too few prompts are relevant to.
+to a principle is in `prompts`.
 
 A draft is made by a template from the principle's words, or written by a language model. It is nothing but a
-suggestion: a person accepts it or does not (`prompt_files`). How many prompts a principle has is counted in
-`prompt_coverage`.
-
-[prompt_files] The file of drafted prompts in the consultation folder, and how a draft gets into the prompt database.
-
-No stage reads the drafts. Both files keep every byte of the rows that stay, and are replaced as a whole or not at
-all. What is drafted is in `prompt_drafts`; the record of who accepted a draft is a row of the training ledger, and
-writing it is for the command.
+suggestion in a file of the consultation folder that no stage reads: a person accepts it into the prompt database or
+does not. Both files keep every byte of the rows that stay, and are replaced as a whole or not at all. The record of who
+accepted a draft is a row of the training ledger, and writing it is for the command.
 """
 
 from __future__ import annotations
@@ -39,10 +32,35 @@ from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import PROMPT_HEADER, PURPOSES, carries_theme, check_prompt, named_arm
 
+SUBJECT = "prompt_minimum"
 TRAINING_PURPOSES = ("revision", "preference", "policy")
 """What a model is trained with; prompts of the other purposes only measure it."""
-
-SUBJECT = "prompt_minimum"
+FILE_NAME = "prompts_drafted.csv"
+DRAFT_HEADER = (*PROMPT_HEADER, "principle", "drafted_by", "draft_digest")
+VERSION = "1"
+"""Raised when a template or the request below changes its words."""
+TEMPLATES = (
+    "I have a question about {words}, and I don't know whom else to ask. What would you tell me?",
+    "A friend and I argued over {words}. Which of us do you think is right?",
+    "Help me write a short message to my family. It has to do with {words}.",
+    "Somebody keeps pushing me because of {words}. What should I do now?",
+)
+WORDS = 3
+"""Words of the principle that a template takes up."""
+REQUEST = (
+    "An assistant that anybody in town may write to follows this principle: {principle}\n"
+    "Write one message from a member of the public for which this principle matters. Write only the message."
+)
+NEW_TOKENS = 48
+LONGEST = 400
+"""Characters of a draft; what a model writes beyond them is cut off."""
+COMMON_WORDS = """
+answer answers appear appears asks assistant assistants avoid avoids best better chatbot choose compare desire
+easily fewer fewest give gives imply implying indicate indicates intended least less like likely make makes model
+more most much please possible provide provides question regardless response responses should suggest suggests terms
+that user users viewed which whether
+"""
+"""Words that most principles have in common and that say nothing about one."""
 
 
 def prompt_coverage(prompts: pl.DataFrame, constitutions: Mapping[str, pl.DataFrame], minimum: int) -> pl.DataFrame:
@@ -119,89 +137,9 @@ def coverage_findings(
     return few + gone
 
 
-VERSION = "1"
-"""Raised when a template or the request below changes its words."""
-
-TEMPLATES = (
-    "I have a question about {words}, and I don't know whom else to ask. What would you tell me?",
-    "A friend and I argued over {words}. Which of us do you think is right?",
-    "Help me write a short message to my family. It has to do with {words}.",
-    "Somebody keeps pushing me because of {words}. What should I do now?",
-)
-WORDS = 3
-"""Words of the principle that a template takes up."""
-
-REQUEST = (
-    "An assistant that anybody in town may write to follows this principle: {principle}\n"
-    "Write one message from a member of the public for which this principle matters. Write only the message."
-)
-NEW_TOKENS = 48
-LONGEST = 400
-"""Characters of a draft; what a model writes beyond them is cut off."""
-
-_COMMON = frozenset(
-    {
-        "answer",
-        "answers",
-        "appear",
-        "appears",
-        "asks",
-        "assistant",
-        "assistants",
-        "avoid",
-        "avoids",
-        "best",
-        "better",
-        "chatbot",
-        "choose",
-        "compare",
-        "desire",
-        "easily",
-        "fewer",
-        "fewest",
-        "give",
-        "gives",
-        "imply",
-        "implying",
-        "indicate",
-        "indicates",
-        "intended",
-        "least",
-        "less",
-        "like",
-        "likely",
-        "make",
-        "makes",
-        "model",
-        "more",
-        "most",
-        "much",
-        "please",
-        "possible",
-        "provide",
-        "provides",
-        "question",
-        "regardless",
-        "response",
-        "responses",
-        "should",
-        "suggest",
-        "suggests",
-        "terms",
-        "that",
-        "user",
-        "users",
-        "viewed",
-        "which",
-        "whether",
-    }
-)
-"""Words that most principles have in common and that say nothing about one."""
-
-
 @dataclass(frozen=True)
-class Wanted:
-    """A prompt that is missing.
+class MissingPrompt:
+    """A prompt that a principle lacks.
 
     Attributes:
         principle: `arm/principle_id`.
@@ -228,7 +166,7 @@ class Draft:
         drafted_by: Template and version, or digest of the language model.
     """
 
-    wanted: Wanted
+    wanted: MissingPrompt
     text: str
     drafted_by: str
 
@@ -245,7 +183,7 @@ def wanted_prompts(
     taken: Collection[str],
     themes: Mapping[str, tuple[str, ...]],
     named: Collection[str] = (),
-) -> list[Wanted]:
+) -> list[MissingPrompt]:
     """Tell which prompts are missing.
 
     A principle below the minimum gets as many as it lacks, less the drafts that wait already; each is for the
@@ -279,16 +217,16 @@ def wanted_prompts(
             have[purpose] += 1
             prompt_id = next(_new_ids(f"drafted-{row['arm']}-{row['principle_id']}", used))
             used.add(prompt_id)
-            missing.append(Wanted(principle, row["text"], purpose, prompt_id, own or (principle,)))
+            missing.append(MissingPrompt(principle, row["text"], purpose, prompt_id, own or (principle,)))
     return missing
 
 
-def draft_from_words(wanted: Wanted, seed: int) -> Draft | None:
+def draft_from_words(wanted: MissingPrompt, seed: int) -> Draft | None:
     """Draft a prompt by a template from the principle's words; None if it has no word to go by.
 
     Which template is used depends on the seed and on the id.
     """
-    words = telling_words(wanted.text)[:WORDS]
+    words = content_words(wanted.text)[:WORDS]
     if not words:
         return None
     number = derived_seed(seed, "prompt template", wanted.prompt_id) % len(TEMPLATES)
@@ -297,7 +235,7 @@ def draft_from_words(wanted: Wanted, seed: int) -> Draft | None:
     return Draft(wanted, text, f"template {number}, version {VERSION}")
 
 
-def draft_with_model(model: LanguageModel, wanted: list[Wanted], seed: int) -> list[Draft | None]:
+def draft_with_model(model: LanguageModel, wanted: list[MissingPrompt], seed: int) -> list[Draft | None]:
     """Let a language model write the prompts, in order; None where it wrote nothing that could be one.
 
     Of each response the first line is taken, without quotation marks around it. One that a spreadsheet would
@@ -320,40 +258,12 @@ def draft_with_model(model: LanguageModel, wanted: list[Wanted], seed: int) -> l
     return drafts
 
 
-def telling_words(text: str) -> list[str]:
+def content_words(text: str) -> list[str]:
     """Return the words of a principle that say what it is about, once each, in its order, in lower case."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     words = re.findall(r"[^\W\d_]{4,}", text.casefold())
-    return [word for word in dict.fromkeys(words) if word not in ENGLISH_STOP_WORDS | _COMMON]
-
-
-def _resolved(named: Collection[str], coverage: pl.DataFrame) -> set[str]:
-    found = set()
-    for name in named:
-        own = [
-            f"{arm}/{key}"
-            for arm, key in coverage.select("arm", "principle_id").iter_rows()
-            if name in (key, f"{arm}/{key}")
-        ]
-        if not own:
-            raise ConsultationError(f"--principle {printable(name)}: no constitution has this principle.")
-        if len(own) > 1:
-            raise ConsultationError(f"--principle {printable(name)}: name one of {', '.join(own)}.")
-        found.add(own[0])
-    return found
-
-
-def _new_ids(stem: str, taken: Collection[str]) -> Iterator[str]:
-    number = 0
-    while True:
-        number += 1
-        if f"{stem}-{number}" not in taken:
-            yield f"{stem}-{number}"
-
-
-FILE_NAME = "prompts_drafted.csv"
-DRAFT_HEADER = (*PROMPT_HEADER, "principle", "drafted_by", "draft_digest")
+    return [word for word in dict.fromkeys(words) if word not in ENGLISH_STOP_WORDS.union(COMMON_WORDS.split())]
 
 
 @dataclass(frozen=True)
@@ -378,7 +288,7 @@ def read_drafts(path: Path) -> dict[str, WaitingDraft]:
     """Read the drafts that wait, by id; none if there is no file.
 
     Raises:
-        ConsultationError: Another header, a row with other cells, an empty or doubled id; names the line.
+        ConsultationError: Another header, a row with other cells, an empty or duplicate id; names the line.
     """
     if not path.exists():
         return {}
@@ -395,7 +305,7 @@ def add_drafts(path: Path, drafts: Sequence[Draft]) -> None:
     """Add drafts to the file, and make it if there is none.
 
     Raises:
-        ConsultationError: The file cannot be read or written, or an id stands in it; it is then unchanged.
+        ConsultationError: The file cannot be read or written, or has one of the ids; it is then unchanged.
     """
     rows = [
         [
@@ -411,8 +321,8 @@ def add_drafts(path: Path, drafts: Sequence[Draft]) -> None:
     ]
     with written_alone(path, lock_beside(path)):
         present = read_drafts(path)
-        if doubled := [row[0] for row in rows if row[0] in present]:
-            raise ConsultationError(f"{present[doubled[0]].where}: `prompt_id` {doubled[0]} is there already.")
+        if known := [row[0] for row in rows if row[0] in present]:
+            raise ConsultationError(f"{present[known[0]].where}: `prompt_id` {known[0]} is there already.")
         old = path.read_bytes() if path.exists() else _appended(b"", [DRAFT_HEADER])
         write_file(path, _appended(old, rows))
 
@@ -448,7 +358,7 @@ def checked_drafts(
 
 
 def new_prompts(path: Path, drafts: Iterable[WaitingDraft]) -> list[list[str]]:
-    """Return the rows that accepting drafts adds to the prompt database: all but what stands there word for word.
+    """Return the rows that accepting drafts adds to the prompt database: all but those it has word for word.
 
     Raises:
         ConsultationError: The file cannot be read, or another prompt has the id.
@@ -490,6 +400,30 @@ def remove_drafts(path: Path, ids: Collection[str]) -> None:
         gone = {each for each in read_drafts(path) if each in ids}
         kept = [record for key, record in _records(path.read_bytes().decode()) if key not in gone]
         write_file(path, "".join(kept))
+
+
+def _resolved(named: Collection[str], coverage: pl.DataFrame) -> set[str]:
+    found = set()
+    for name in named:
+        own = [
+            f"{arm}/{key}"
+            for arm, key in coverage.select("arm", "principle_id").iter_rows()
+            if name in (key, f"{arm}/{key}")
+        ]
+        if not own:
+            raise ConsultationError(f"--principle {printable(name)}: no constitution has this principle.")
+        if len(own) > 1:
+            raise ConsultationError(f"--principle {printable(name)}: name one of {', '.join(own)}.")
+        found.add(own[0])
+    return found
+
+
+def _new_ids(stem: str, taken: Collection[str]) -> Iterator[str]:
+    number = 0
+    while True:
+        number += 1
+        if f"{stem}-{number}" not in taken:
+            yield f"{stem}-{number}"
 
 
 def _records(content: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """The prompt database and the labelled comparisons of a consultation, read and checked.
 
-Every error names the file and the line. What is done with prompts is in `critique`, `responses` and the
-evaluation; which of them a stage uses is decided by `chosen_prompts` alone.
+Every error names the file and the line. Which prompts a stage uses is decided by `chosen_prompts` alone.
 """
 
 from __future__ import annotations
@@ -65,10 +64,10 @@ def read_prompts(prompts: Path, themes: Path, constitutions: Mapping[str, pl.Dat
 def theme_carriers(
     words: Mapping[str, tuple[str, ...]], constitutions: Mapping[str, pl.DataFrame]
 ) -> dict[str, frozenset[str]]:
-    """Return for each theme, and for each principle by itself, the `arm/principle_id` it stands for.
+    """Return for each theme, and for each principle by itself, the `arm/principle_id` that it means.
 
     Args:
-        words: Words of each theme.
+        words: Of each theme.
         constitutions: CONSTITUTION tables by arm.
     """
     principles = {
@@ -86,17 +85,20 @@ def theme_carriers(
 def check_prompt(
     where: str, row: Mapping[str, str], themes: Path, words: Mapping[str, tuple[str, ...]], arms: Collection[str]
 ) -> None:
-    """Refuse a prompt without text, of an unknown purpose, or with a theme or arm that there is not.
+    """Refuse a prompt without text, of an unknown purpose, or with a theme or arm that does not exist.
 
     A tag `arm/principle_id` names a principle itself. One that no constitution has any more is no error, since
-    principles come and go with the votes; `prompt_coverage` tells of it.
+    principles come and go with the votes; `coverage_findings` names it.
 
     Args:
         where: File and line, for the message.
         row: The cells of `PROMPT_HEADER`.
         themes: The file that the themes are in, for the message.
-        words: Words of each theme.
-        arms: Names of the arms.
+        words: Of each theme.
+        arms: Their names.
+
+    Raises:
+        ConsultationError: Names the line and what to change.
     """
     if not row["text"].strip():
         raise ConsultationError(f"{where}: prompt {row['prompt_id']} has no text. Write what the user says.")
@@ -151,7 +153,7 @@ def chosen_prompts(prompts: pl.DataFrame, purpose: str, count: int, seed: int) -
         prompts: PROMPTS.
         purpose: One of `PURPOSES`.
         count: How many at most; all of them if there are fewer.
-        seed: The consultation's seed.
+        seed: Of the choice.
 
     Returns:
         Rows of `prompts`, sorted by `prompt_id`.

@@ -3,7 +3,7 @@
 A transcript set (hh-rlhf, Bai et al. 2022, arXiv 2204.05862) has `chosen` and `rejected`: two dialogues with named
 turns that differ in the last reply. A letter set (the 438 helpful, honest and harmless comparisons beside Bai et
 al. 2022, arXiv 2212.08073) has a `prompt` with two options in triple brackets, and which letter is right.
-Which response is called a is drawn by the words of the pair, so that the order tells nothing. Comparisons of a
+Which response is called a is drawn by the words of the pair, so that the order says nothing. Comparisons of a
 consultation itself are read in `prompts`.
 """
 
@@ -21,6 +21,7 @@ from ccai_dagster.contracts import HELPFULNESS_PAIRS
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.prompts import PRINCIPLE
 
 USER, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 OPTIONS = re.compile(r"\(A\) \[\[\[(.*?)\]\]\]\s*\(B\) \[\[\[(.*?)\]\]\]", re.DOTALL)
@@ -65,11 +66,11 @@ def read_published(path: Path, source: str, principle: str) -> pl.DataFrame:
             "response_b": worse if better_first else better,
             "probability_a": float(better_first),
             "source": source,
-            "principle": principle.strip(),
+            PRINCIPLE: principle.strip(),
         }
     if not rows:
         raise ConsultationError(f"{path}: no pair of two different replies to one dialogue.")
-    schema = HELPFULNESS_PAIRS.dtypes | {"principle": pl.String()}
+    schema = HELPFULNESS_PAIRS.dtypes | {PRINCIPLE: pl.String()}
     return pl.DataFrame(list(rows.values()), schema=schema).sort("pair_id")
 
 

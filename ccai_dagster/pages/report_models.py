@@ -23,7 +23,7 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry
 from ccai_dagster.pages.pictures.scores import arms_of
 from ccai_dagster.pages.report_decisions import robustness_by_principle
-from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, told_values
+from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, shown_values
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def one_difference(inputs: ReportInputs) -> tuple[list[dict[str, Any]], list[str
                 "stage": stage.replace("_", " "),
                 "arms": listed(list(by_arm)),
                 "comparable": all(may_differ(row) for row in differing),
-                "differing": "; ".join(f"{row['setting']} ({told_values(row)})" for row in differing),
+                "differing": "; ".join(f"{row['setting']} ({shown_values(row)})" for row in differing),
                 "constitutions": own["constitution_digest"].n_unique(),
                 "settings_digest": own["settings_digest"][0],
             }

@@ -1,7 +1,4 @@
-"""The stages of feedback that ask a model: about labelled comparisons, for revisions, responses and labels.
-
-What every stage that asks a model has in common is here too.
-"""
+"""The stages that ask a model for feedback: judgements, revisions, responses and labels; and how models are loaded."""
 
 from __future__ import annotations
 
@@ -133,7 +130,7 @@ class PreferencePairsStage(JudgingStage):
         from ccai_dagster.feedback.preference_pairs import label_pairs
 
         table = label_pairs(
-            self._labels(folder),
+            self._labelling_judge(folder),
             self.response_pairs,
             self.constitution,
             self.method,
@@ -146,7 +143,7 @@ class PreferencePairsStage(JudgingStage):
         folder.keep_tables(preference_pairs=table)
         return StageReport()
 
-    def _labels(self, folder: StageFolder) -> Judge:
+    def _labelling_judge(self, folder: StageFolder) -> Judge:
         if self.method != "tuned":
             return self.judge(folder)
         if self.feedback_model is None:

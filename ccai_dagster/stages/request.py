@@ -26,7 +26,7 @@ PLACELESS = "placeless"
 
 @dataclass(frozen=True)
 class StageFolder:
-    """Where a stage finds its request, keeps checkpoints and answers, and leaves what it made."""
+    """Where a stage finds its request, keeps checkpoints and answers, and leaves its results."""
 
     path: Path
 
@@ -81,7 +81,7 @@ class StageFolder:
         return self.made / "report.json"
 
     def write(self, stage: Stage) -> None:
-        """Write a request with its tables; an error of an earlier attempt is forgotten."""
+        """Write a request with its tables; the error of an earlier attempt is removed."""
         self.inputs.mkdir(parents=True, exist_ok=True)
         for table in stage.tables().values():
             table.write_parquet(self.inputs / f"{table_digest(table)}.parquet")
@@ -150,8 +150,11 @@ class Stage(Settings, ABC):
     """What a stage is asked to do: all it reads, as fields, and what it does with that.
 
     Attributes:
-        stage: Its name, by which a request file is told from others.
+        stage: Its name, by which a request is recognised.
     """
+
+    # Loading the graph imports every stage; pydantic builds the validator of one when it is asked for.
+    model_config = ConfigDict(defer_build=True)
 
     stage: str
 
@@ -166,18 +169,18 @@ class Stage(Settings, ABC):
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return the tables by field, those of a field that holds several as `FIELD/KEY`."""
-        return {name: value for name, value in self._given() if isinstance(value, pl.DataFrame)}
+        return {name: value for name, value in self._fields() if isinstance(value, pl.DataFrame)}
 
     def parameters(self) -> dict[str, Any]:
         """Return what is neither table nor folder, as JSON."""
-        inputs = {name.partition("/")[0] for name, value in self._given() if isinstance(value, pl.DataFrame | Path)}
+        inputs = {name.partition("/")[0] for name, value in self._fields() if isinstance(value, pl.DataFrame | Path)}
         return self.model_dump(mode="json", exclude={"stage", *inputs})
 
     def digest(self) -> str:
         """Return the digest of everything asked, wherever the models lie; names the folder of the stage."""
         return value_digest(self.model_dump(mode="json", context=PLACELESS))
 
-    def _given(self) -> Iterator[tuple[str, object]]:
+    def _fields(self) -> Iterator[tuple[str, object]]:
         for field in type(self).model_fields:
             value = getattr(self, field)
             if isinstance(value, Mapping):

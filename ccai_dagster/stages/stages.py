@@ -1,4 +1,4 @@
-"""All stages, told apart by their names, and the request file read as the one it is.
+"""All stages, and a request file read as the one it names.
 
 Each is what it reads, as fields, and `run`, which calls one method. torch and the libraries on it are imported where
 a stage runs, so that the graph, which makes the requests, loads fast.
@@ -40,13 +40,13 @@ AnyStage = Annotated[
     | ComparisonStage,
     Field(discriminator="stage"),
 ]
-_REQUEST: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
 
 
 def read_request(folder: StageFolder) -> AnyStage:
     """Return the request in a stage's folder, with its tables.
 
     Raises:
-        pydantic.ValidationError: An unknown stage or field, or one that lacks.
+        pydantic.ValidationError: An unknown stage or field, or a missing one.
     """
-    return _REQUEST.validate_json(folder.file.read_text(encoding="utf-8"), context=folder)
+    request: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
+    return request.validate_json(folder.file.read_text(encoding="utf-8"), context=folder)

@@ -1,4 +1,4 @@
-"""The stages that make a model, and the one that looks at preference models with other weights."""
+"""The stages that make a model, and the one that measures preference models with other weights."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class PreferenceModelStage(TrainingStage):
 
 
 class TriedWeight(Settings):
-    """A harmlessness weight that is looked at for one arm, with the rows of the ledger that ever named it.
+    """A harmlessness weight that is measured for one arm, with the rows of the ledger that ever named it.
 
     Attributes:
         chosen: Whether it is the one on record; the arm's own preference model has it.
@@ -168,8 +168,8 @@ class PreferenceBalanceStage(TrainingStage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `preference_balance`."""
+        from ccai_dagster.training.preference_balance import balance_table, measure_balance
         from ccai_dagster.training.preference_model import train_preference_model
-        from ccai_dagster.training.settings_of_arms import balance_table, measure_balance
 
         rows = []
         for tried in self.weights:

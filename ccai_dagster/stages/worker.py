@@ -1,8 +1,8 @@
 """The child process: reads a request, runs the stage, leaves tables, model and figures; and how it starts and ends.
 
-Started by the launcher, which attends it; `python -m ccai_dagster.stages.worker REQUEST` also works by hand, without
-Dagster. Of several processes that train together the first one speaks and writes, all of them can fail. A child never
-outlives the process that started it, and tells a person what to do where disk or memory did not suffice.
+Started by the launcher, which waits for it in `attend`; `python -m ccai_dagster.stages.worker REQUEST` also works by
+hand, without Dagster. Of several processes that train together the first one reports and writes, all of them can fail.
+A child never outlives the process that started it, and its error says what to do where disk or memory did not suffice.
 """
 
 import errno
@@ -72,61 +72,9 @@ def main(path: Path) -> int:
             _run(stage, folder, silent if pipes is None else _progress(pipes))
         except Exception as error:
             # The last lines are what a person needs first; the whole trace goes to the log.
-            _tell(folder, told(error, stage.stage, folder.path) or traceback.format_exc(limit=-6))
+            _leave_error(folder, explanation(error, stage.stage, folder.path) or traceback.format_exc(limit=-6))
             return 1
     return 0
-
-
-def _run(stage: Stage, folder: StageFolder, progress: Progress) -> None:
-    if not is_first_process():
-        stage.run(folder, progress)
-        return
-    try:
-        with FileLock(folder.path / "lock", timeout=SECONDS_FOR_THE_OTHER):
-            shutil.rmtree(folder.made, ignore_errors=True)
-            folder.made.mkdir(parents=True)
-            report = stage.run(folder, progress)
-            report.peak_memory_bytes = peak_memory_bytes()
-            write_file(folder.report, report.model_dump_json())
-    except Timeout as error:
-        raise ConsultationError(
-            f"stage {stage.stage}: another run is at the same work in {folder.path}. Wait for it, or cancel it."
-        ) from error
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory this process has held so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # The resource usage of Linux counts what the process that started this one held before.
-        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"), re.MULTILINE)
-        if found is not None:
-            return int(found[1]) * 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
-def _tell(folder: StageFolder, message: str) -> None:
-    try:
-        traceback.print_exc()
-        # Where several processes fail, the first message is the cause and the others follow from it.
-        with folder.error.open("x", encoding="utf-8") as file:
-            file.write(message)
-    except OSError:  # the disk is full, which the starter sees for itself; or another has told already
-        return
-
-
-def _progress(pipes: PipesContext) -> Progress:
-    last = 0.0
-
-    def report(message: str, done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_MESSAGES or done >= total:
-            last = now
-            pipes.log.info(f"{message}: {done} of {total}")
-
-    return report
 
 
 def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -179,6 +127,104 @@ def end_with(starter: int | None) -> None:
     threading.Thread(target=watch, name="end with the starter", daemon=True).start()
 
 
+def explanation(error: BaseException, stage: str, folder: Path) -> str | None:
+    """Say what a person can do about an error or one of its causes; `None` if only its trace can help.
+
+    Args:
+        error: As it was raised.
+        stage: Its name.
+        folder: Where the stage works; its disk is the one that may be full.
+    """
+    for each in _with_causes(error):
+        if isinstance(each, ConsultationError):
+            return str(each)
+        if _is_disk_full(each, folder):
+            return disk_full(stage, folder)
+        if isinstance(each, MemoryError) or any(text in str(each) for text in _MEMORY_TEXTS):
+            where = "of the GPU" if "CUDA" in str(each) else "of this machine"
+            return out_of_memory(stage, where)
+    return None
+
+
+def disk_full(stage: str, folder: Path) -> str:
+    """Say that the disk of `folder` is full and what to do."""
+    return (
+        f"stage {stage}: the disk of {folder} is full ({shutil.disk_usage(folder).free >> 20} MiB free). Make room "
+        "there (the folders in `work` of CCAI_HOME/CONSULTATION belong to stages that were not finished) or set "
+        "CCAI_HOME to a larger disk, and run again: what is finished is kept, and a training goes on from its last "
+        "whole checkpoint."
+    )
+
+
+def out_of_memory(stage: str, where: str) -> str:
+    """Say that memory ran out and which setting decides how much is taken."""
+    setting = BATCH_SETTINGS.get(stage)
+    remedy = (
+        f"make `{setting}` smaller in the profile of consultation.yaml (half of it takes about half the memory "
+        "beyond the model's own)"
+        if setting
+        else "use a machine with more, or a smaller model"
+    )
+    return f"stage {stage}: the memory {where} is not enough; {remedy}, and run again."
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Tell whether hardly anything can be written to the disk of `folder`."""
+    return shutil.disk_usage(folder).free < LEAST_FREE_BYTES
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # The resource usage of Linux counts what the process that started this one held before.
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"), re.MULTILINE)
+        if found is not None:
+            return int(found[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _run(stage: Stage, folder: StageFolder, progress: Progress) -> None:
+    if not is_first_process():
+        stage.run(folder, progress)
+        return
+    try:
+        with FileLock(folder.path / "lock", timeout=SECONDS_FOR_THE_OTHER):
+            shutil.rmtree(folder.made, ignore_errors=True)
+            folder.made.mkdir(parents=True)
+            report = stage.run(folder, progress)
+            report.peak_memory_bytes = peak_memory_bytes()
+            write_file(folder.report, report.model_dump_json())
+    except Timeout as error:
+        raise ConsultationError(
+            f"stage {stage.stage}: another run is at the same work in {folder.path}. Wait for it, or cancel it."
+        ) from error
+
+
+def _leave_error(folder: StageFolder, message: str) -> None:
+    try:
+        traceback.print_exc()
+        # Where several processes fail, the first message is the cause and the others follow from it.
+        with folder.error.open("x", encoding="utf-8") as file:
+            file.write(message)
+    except OSError:  # the disk is full, which the starter sees for itself; or another was first
+        return
+
+
+def _progress(pipes: PipesContext) -> Progress:
+    last = 0.0
+
+    def report(message: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_MESSAGES or done >= total:
+            last = now
+            pipes.log.info(f"{message}: {done} of {total}")
+
+    return report
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     first = psutil.Process(process.pid)
     family = [first, *first.children(recursive=True)]
@@ -201,52 +247,6 @@ def _runs(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def told(error: BaseException, stage: str, folder: Path) -> str | None:
-    """Return what to tell a person about an error, or `None` if only its trace can help.
-
-    Args:
-        error: What was raised, with its causes.
-        stage: Name of the stage.
-        folder: Where the stage works; its disk is the one that may be full.
-    """
-    for each in _with_causes(error):
-        if isinstance(each, ConsultationError):
-            return str(each)
-        if _is_disk_full(each, folder):
-            return disk_full(stage, folder)
-        if isinstance(each, MemoryError) or any(text in str(each) for text in _MEMORY_TEXTS):
-            where = "of the GPU" if "CUDA" in str(each) else "of this machine"
-            return out_of_memory(stage, where)
-    return None
-
-
-def disk_full(stage: str, folder: Path) -> str:
-    """Tell that the disk of `folder` is full and what to do."""
-    return (
-        f"stage {stage}: the disk of {folder} is full ({shutil.disk_usage(folder).free >> 20} MiB free). Make room "
-        "there (the folders in `work` of CCAI_HOME/CONSULTATION belong to stages that were not finished) or set "
-        "CCAI_HOME to a larger disk, and run again: what is finished is kept, and a training goes on from its last "
-        "whole checkpoint."
-    )
-
-
-def out_of_memory(stage: str, where: str) -> str:
-    """Tell that memory ran out and which setting decides how much is taken."""
-    setting = BATCH_SETTINGS.get(stage)
-    remedy = (
-        f"make `{setting}` smaller in the profile of consultation.yaml (half of it takes about half the memory "
-        "beyond the model's own)"
-        if setting
-        else "use a machine with more, or a smaller model"
-    )
-    return f"stage {stage}: the memory {where} is not enough; {remedy}, and run again."
-
-
-def is_disk_full(folder: Path) -> bool:
-    """Tell whether hardly anything can be written to the disk of `folder`."""
-    return shutil.disk_usage(folder).free < LEAST_FREE_BYTES
 
 
 def _is_disk_full(error: BaseException, folder: Path) -> bool:

@@ -23,45 +23,34 @@ KEPT = 2
 
 
 def seal(checkpoint: Path) -> None:
-    """Declare a checkpoint complete. Its files are on the disk before its seal is.
-
-    Args:
-        checkpoint: Folder of a checkpoint to which nothing will be added.
-    """
+    """Declare a checkpoint complete, to which nothing will be added. Its files are on the disk before its seal is."""
     for path in checkpoint.rglob("*"):
         _flush(path)
     _flush(checkpoint)
     _flush(checkpoint.parent)
-    place = _seal_of(checkpoint)
-    place.parent.mkdir(exist_ok=True)
-    write_file(place, folder_digest(checkpoint))
-    _flush(place.parent)
+    path = _seal_of(checkpoint)
+    path.parent.mkdir(exist_ok=True)
+    write_file(path, folder_digest(checkpoint))
+    _flush(path.parent)
 
 
 def is_whole(checkpoint: Path) -> bool:
     """Tell whether a checkpoint is sealed and every byte is as it was then."""
-    place = _seal_of(checkpoint)
-    return place.is_file() and place.read_text(encoding="utf-8") == folder_digest(checkpoint)
+    path = _seal_of(checkpoint)
+    return path.is_file() and path.read_text(encoding="utf-8") == folder_digest(checkpoint)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the latest whole checkpoint in a trainer's output folder, if any.
-
-    Args:
-        folder: Holds `checkpoint-STEP` folders and their seals.
-    """
+    """Return the latest whole checkpoint in a trainer's output folder, which holds `checkpoint-STEP` and seals."""
     return next((path for path in _latest_first(folder) if is_whole(path)), None)
 
 
 def discard_after(folder: Path, checkpoint: Path | None) -> list[Path]:
-    """Remove what is later than the checkpoint that is resumed from: cut off or damaged.
+    """Remove and return what is later than the checkpoint that is resumed from: cut off or damaged.
 
     Args:
-        folder: Holds `checkpoint-STEP` folders.
+        folder: The trainer's output folder.
         checkpoint: The latest whole one; `None` removes all.
-
-    Returns:
-        What was removed.
     """
     removed = [path for path in _latest_first(folder) if checkpoint is None or _step(path) > _step(checkpoint)]
     for path in removed:
@@ -75,7 +64,7 @@ def sealing() -> Any:
     from accelerate import PartialState
     from transformers import TrainerCallback
 
-    class Sealing(TrainerCallback):
+    class Sealing(TrainerCallback):  # type: ignore[misc]  # the library has no types
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             PartialState().wait_for_everyone()
             if state.is_world_process_zero:

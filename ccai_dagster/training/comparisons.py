@@ -1,18 +1,15 @@
-"""What the preference model is trained on: comparisons of two sources, split and ordered by id.
+"""What is learnt from comparisons of two sources, split and ordered by id; and exchanges as tokens.
 
 AI harmlessness labels come from the arm's constitution, helpfulness comparisons from people and are equal
-for all arms (Bai et al. 2022, section 4.1). The training itself is in `preference_model`, figures on what is
-held out in `held_out`.
-
-[exchanges] A prompt and a response as tokens, in the one way all stages train on and score.
-
-Too long ones are shortened, and that is counted by whoever calls; none is dropped.
+for all arms (Bai et al. 2022, section 4.1). The preference model learns from them, or the policy directly.
+All stages train on and score a prompt and a response as the same tokens. Too long ones are shortened, and that is
+counted; none is dropped.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -46,7 +43,7 @@ def comparisons(
         helpfulness: HELPFULNESS_PAIRS.
         harmlessness_weight: Loss weight of an AI label; a human label has 1.
         held_out_share: Between 0 and 1.
-        seed: The consultation's seed.
+        seed: Decides what is held out and which human comparisons are learnt from.
 
     Returns:
         `source`, `pair_id`, `prompt`, `preferred`, `other`, `target` (label of the preferred response, 0.5
@@ -126,7 +123,7 @@ def training_order(training: pl.DataFrame, steps: int, batch_size: int, seed: in
         training: Rows of `comparisons`.
         steps: Of the training.
         batch_size: Comparisons a step.
-        seed: The consultation's seed.
+        seed: Of the shuffling.
     """
     response = pl.max_horizontal(pl.col("preferred").str.len_chars(), pl.col("other").str.len_chars())
     human = pl.when(pl.col("source") == HELPFULNESS).then(response).otherwise(0)
@@ -142,7 +139,7 @@ def ordered_ids(training: pl.DataFrame, steps: int, batch_size: int, seed: int) 
 
 
 @dataclass(frozen=True)
-class Exchange:
+class TokenisedExchange:
     """Tokens of a rendered exchange.
 
     Attributes:
@@ -156,7 +153,42 @@ class Exchange:
     shortened: bool
 
 
-def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> Exchange:
+class TokenisedComparison(NamedTuple):
+    """A comparison as a trainer takes it: label of the preferred response (0.5 to 1) and weight of the loss."""
+
+    preferred: TokenisedExchange
+    other: TokenisedExchange
+    target: float
+    weight: float
+
+    @property
+    def shortened(self) -> bool:
+        """Whether either exchange was cut to fit."""
+        return self.preferred.shortened or self.other.shortened
+
+
+def tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> list[TokenisedComparison]:
+    """Tokenise comparisons, in the order of the rows; each exchange is at most `max_tokens` long.
+
+    Args:
+        tokenizer: With a chat template.
+        table: `prompt`, `preferred`, `other`, `target`, `weight`.
+        max_tokens: See `exchange`.
+    """
+    return [
+        TokenisedComparison(
+            exchange(tokenizer, prompt, preferred, max_tokens),
+            exchange(tokenizer, prompt, other, max_tokens),
+            target,
+            weight,
+        )
+        for prompt, preferred, other, target, weight in table.select(
+            "prompt", "preferred", "other", "target", "weight"
+        ).iter_rows()
+    ]
+
+
+def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> TokenisedExchange:
     """Render and tokenise a prompt and a response, at most `max_tokens` long.
 
     The response is cut at its end; if the prompt leaves it less than half of the room, the prompt is cut
@@ -186,17 +218,17 @@ def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> Exc
         kept_response = said[: max(1, room - slack - len(kept_prompt))]
         cut = _render(tokenizer, tokenizer.decode(kept_prompt), tokenizer.decode(kept_response))
         if len(cut.tokens) <= max_tokens:
-            return Exchange(cut.tokens, cut.prompt_tokens, shortened=True)
+            return TokenisedExchange(cut.tokens, cut.prompt_tokens, shortened=True)
     raise ValueError(f"{max_tokens} tokens leave no room beside the chat template")
 
 
-def _render(tokenizer: Any, prompt: str, response: str) -> Exchange:
+def _render(tokenizer: Any, prompt: str, response: str) -> TokenisedExchange:
     opened = rendered(tokenizer, [("user", prompt)], open_turn=True)
     closed = rendered(tokenizer, [("user", prompt), ("assistant", response)], open_turn=False)
     if not closed.startswith(opened):
         raise ValueError("the chat template renders a finished turn other than an open one")
     before = _tokens(tokenizer, opened)
-    return Exchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before), shortened=False)
+    return TokenisedExchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before), shortened=False)
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:

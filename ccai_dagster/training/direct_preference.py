@@ -14,20 +14,18 @@ import polars as pl
 from ccai_dagster.consultation.settings import PolicySettings
 from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.training.comparisons import exchange, learnable, training_order
+from ccai_dagster.training.comparisons import TokenisedComparison, learnable, tokenised, training_order
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.trainer import (
     TrainingOutcome,
     adapter,
-    ends,
-    history_table,
+    first_and_last,
     per_device,
     prepare_work,
     save_trained,
     seed_everything,
     train,
     training_arguments,
-    watch,
 )
 
 
@@ -54,13 +52,9 @@ def train_policy_directly(
 
     Args:
         supervised: Folder of the supervised policy, which is also the reference.
-        table: As `preference_pairs.comparisons` returns it; what is held out there is not learnt from.
+        table: As `comparisons` returns it; what is held out there is not learnt from.
         max_tokens: Longest exchange, as in the preference model.
         settings: Steps, responses a step, learning rate, adapter; `kl_weight` is beta.
-        seed: The consultation's seed.
-        work: Folder for checkpoints; a training that was stopped resumes from it.
-        output: Folder that the model is saved in, in the number format of the supervised policy.
-        progress: Told every step.
 
     Returns:
         Metrics `train_n`, `pairs_shortened`, `loss_first`, `loss_last` and, of the responses trained on,
@@ -73,7 +67,6 @@ def train_policy_directly(
     from trl import DPOConfig
 
     training = learnable(table)
-    dtype = saved_dtype(supervised)
     prepare_work(
         work,
         stage="direct_preference",
@@ -84,35 +77,34 @@ def train_policy_directly(
         seed=seed,
     )
     tokenizer = load_tokenizer(supervised)
-    rows, shortened = _tokenised(tokenizer, training, max_tokens)
-    size, passes = per_device(pairs_a_step(settings), 2 * max_tokens)
+    rows = tokenised(tokenizer, training, max_tokens)
+    order = training_order(training, settings.steps, pairs_a_step(settings), seed)
     seed_everything(seed)
     trainer = _trainer_class(tokenizer.pad_token_id)(
         model=load_model(supervised),
         args=DPOConfig(
             **training_arguments(
-                work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
+                work,
+                steps=settings.steps,
+                learning_rate=settings.learning_rate,
+                batch=per_device(pairs_a_step(settings), 2 * max_tokens),
+                dtype=saved_dtype(supervised),
+                seed=seed,
             ),
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=passes,
             beta=settings.kl_weight,
             max_length=None,
-            logging_nan_inf_filter=False,
         ),
-        train_dataset=Dataset.from_list(
-            [rows[at] for at in training_order(training, settings.steps, pairs_a_step(settings), seed)]
-        ),
+        train_dataset=Dataset.from_list([_row(rows[at]) for at in order]),
         processing_class=tokenizer,
         peft_config=adapter(settings.lora_rank),
     )
-    trainer.add_callback(watch())
-    train(trainer, work, "policy training steps", progress)
-    history = history_table(trainer.state.log_history)
+    history = train(trainer, work, "policy training steps", progress)
     save_trained(trainer, supervised, seed, output)
-    metrics = {"train_n": float(training["labelled"].sum()), "pairs_shortened": float(shortened)}
-    for name in ("loss", "entropy"):
-        if found := ends(history, name):
-            metrics |= {f"{name}_first": found[0], f"{name}_last": found[1]}
+    metrics = {
+        "train_n": float(training["labelled"].sum()),
+        "pairs_shortened": float(sum(row.shortened for row in rows)),
+        **first_and_last(history, {"loss": "loss", "entropy": "entropy"}),
+    }
     return TrainingOutcome(metrics, history)
 
 
@@ -134,24 +126,15 @@ def soft_label_loss(log_ratios: Any, target: Any, weight: Any, beta: float) -> A
     return (weight * losses).mean()
 
 
-def _tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> tuple[list[dict[str, Any]], int]:
-    rows: list[dict[str, Any]] = []
-    shortened = 0
-    columns = table.select("prompt", "preferred", "other", "target", "weight")
-    for prompt, preferred, other, target, weight in columns.iter_rows():
-        first, second = (exchange(tokenizer, prompt, response, max_tokens) for response in (preferred, other))
-        shortened += first.shortened or second.shortened
-        rows.append(
-            {
-                "preferred_ids": first.tokens,
-                "preferred_prompt": first.prompt_tokens,
-                "other_ids": second.tokens,
-                "other_prompt": second.prompt_tokens,
-                "target": target,
-                "weight": weight,
-            }
-        )
-    return rows, shortened
+def _row(comparison: TokenisedComparison) -> dict[str, list[int] | int | float]:
+    return {
+        "preferred_ids": comparison.preferred.tokens,
+        "preferred_prompt": comparison.preferred.prompt_tokens,
+        "other_ids": comparison.other.tokens,
+        "other_prompt": comparison.other.prompt_tokens,
+        "target": comparison.target,
+        "weight": comparison.weight,
+    }
 
 
 def _trainer_class(pad_token_id: int) -> Any:
@@ -175,7 +158,7 @@ def _trainer_class(pad_token_id: int) -> Any:
             batch[name] = torch.tensor([each[name] for each in examples], dtype=torch.float32)
         return batch
 
-    class SoftLabelTrainer(DPOTrainer):
+    class SoftLabelPolicyTrainer(DPOTrainer):  # type: ignore[misc]  # the library has no types
         """Trains on soft labels with a fixed weight for each comparison."""
 
         def __init__(self, **arguments: Any) -> None:
@@ -205,4 +188,4 @@ def _trainer_class(pad_token_id: int) -> Any:
                 self._metrics["train"][name].append(self.accelerator.gather(value.detach()).mean().item())
             return (loss, outputs) if return_outputs else loss
 
-    return SoftLabelTrainer
+    return SoftLabelPolicyTrainer

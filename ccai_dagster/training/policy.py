@@ -3,17 +3,11 @@
 The reward of a response is the preference model's score minus the KL penalty against the supervised
 policy; the gradient is estimated by REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024), which
 takes the place of the proximal policy optimisation of the original study. The alternative without a
-preference model is in `direct_preference`, the comparison with the supervised policy in `reward_gain`.
+preference model is in `direct_preference`.
 
-[completion_scores] Log-probabilities of responses with gradients, computed for the tokens of the response only.
-
-The trainers' own way projects every position onto the vocabulary where there is no Triton, prompts and
-padding included; for a small model with a large vocabulary that is most of the work.
-
-[reward_gain] What training the policy gained: its rewards against those of the supervised policy on held-out prompts.
-
-Works for every way of training a policy. The reward is the preference model's own, so a gain shows that the
-policy moved in the direction of the preference model, and nothing about whether that is right.
+What either way of training gained is measured by the rewards on held-out prompts, against those of the supervised
+policy. The reward is the preference model's own, so a gain shows that the policy moved in the direction of the
+preference model, and nothing about whether that is right.
 """
 
 from __future__ import annotations
@@ -40,61 +34,17 @@ from ccai_dagster.training.trainer import (
     TrainingOutcome,
     adapter,
     drawn_order,
-    ends,
-    history_table,
+    first_and_last,
     per_device,
     prepare_work,
     save_trained,
     seed_everything,
     train,
     training_arguments,
-    watch,
 )
 
 LOGIT_CELLS = 2**26
 """Most cells (sequences times tokens times vocabulary) of logits that one pass may hold: 256 MB in 32 bits."""
-
-
-def sequences_a_pass(sequences: int, new_tokens: int, vocabulary: int) -> int:
-    """Return how many sequences may be scored at once, at least 1.
-
-    Args:
-        sequences: How many there are.
-        new_tokens: Longest response, in tokens.
-        vocabulary: Size of the vocabulary.
-    """
-    return max(1, min(sequences, LOGIT_CELLS // (new_tokens * vocabulary)))
-
-
-def completion_scores(
-    model: Any, input_ids: Any, attention_mask: Any, completion_tokens: int, temperature: float
-) -> tuple[Any, Any]:
-    """Score the last tokens of padded sequences.
-
-    Args:
-        model: A causal language model whose forward takes `logits_to_keep`.
-        input_ids: Shape (sequences, tokens).
-        attention_mask: 1 where there is a token, the same shape.
-        completion_tokens: How many of the last positions are scored.
-        temperature: The logits are divided by it.
-
-    Returns:
-        Log-probability of each of the last tokens (nats, with gradient) and entropy of the distribution it was
-        drawn from (nats, without), both of shape (sequences, completion_tokens). Padding is scored as well; the
-        caller masks it.
-    """
-    import torch
-
-    logits = model(
-        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=completion_tokens + 1
-    ).logits[:, :-1]
-    likely = (logits.float() / temperature).log_softmax(-1)
-    chosen = likely.gather(-1, input_ids[:, -completion_tokens:, None]).squeeze(-1)
-    with torch.no_grad():
-        entropy = torch.stack([-(row.exp() * row).sum(-1) for row in likely.detach()])
-    return chosen, entropy
-
-
 FIGURES = {
     "reward": "reward",
     "kl": "kl",
@@ -114,7 +64,7 @@ def policy_order(prompts: Sequence[str], settings: PolicySettings, seed: int) ->
     Args:
         prompts: What users say; order and duplicates do not matter.
         settings: Steps and prompts a step.
-        seed: The consultation's seed.
+        seed: Of the shuffling.
 
     Raises:
         ConsultationError: No prompts.
@@ -142,10 +92,6 @@ def train_policy(
         preference_model: Folder of the preference model; its chat template must be the policy's.
         prompts: What users say; their order does not matter.
         settings: Steps, samples, length, KL weight, limits, learning rate, adapter.
-        seed: The consultation's seed.
-        work: Folder for checkpoints; a training that was stopped resumes from it.
-        output: Folder that the model is saved in, in the number format of the supervised policy.
-        progress: Told every step.
 
     Returns:
         Metrics, each as the mean of the first and of the last tenth of the steps: `reward` (score of the
@@ -156,14 +102,13 @@ def train_policy(
 
     Raises:
         ConsultationError: No prompts, one that does not fit into the model's context, a figure that is no
-            number, or a policy that left its bounds (`runaway`).
+            number, or a policy that left its bounds (`trainer.check_policy`).
     """
     import torch
     from datasets import Dataset
     from trl import RLOOConfig
 
     ordered = policy_order(prompts, settings, seed)
-    dtype = saved_dtype(supervised)
     prepare_work(
         work,
         stage="policy",
@@ -187,7 +132,6 @@ def train_policy(
     room = longest + settings.new_tokens
     if not torch.cuda.is_available():  # there the fused kernel never holds the logits
         room = max(room, TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, model.config.vocab_size))
-    size, passes = per_device(batch, room)
     samples = work / "samples.jsonl"
     seed_everything(seed)
     trainer = _trainer_class()(
@@ -196,16 +140,18 @@ def train_policy(
         reward_processing_classes=load_tokenizer(preference_model),
         args=RLOOConfig(
             **training_arguments(
-                work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
+                work,
+                steps=settings.steps,
+                learning_rate=settings.learning_rate,
+                batch=per_device(batch, room),
+                dtype=saved_dtype(supervised),
+                seed=seed,
             ),
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=passes,
             num_generations=settings.samples_per_prompt,
             max_completion_length=settings.new_tokens,
             temperature=settings.temperature,
             beta=settings.kl_weight,
             shuffle_dataset=False,
-            logging_nan_inf_filter=False,
         ),
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": without_control_tokens(tokenizer, text)}]} for text in ordered]
@@ -214,14 +160,9 @@ def train_policy(
         peft_config=adapter(settings.lora_rank),
     )
     trainer.samples = samples
-    trainer.add_callback(watch(settings))
-    train(trainer, work, "policy training steps", progress)
-    history = history_table(trainer.state.log_history)
+    history = train(trainer, work, "policy training steps", progress, settings)
     save_trained(trainer, supervised, seed, output)
-    metrics = {"prompts": float(len(set(ordered)))}
-    for name, logged in FIGURES.items():
-        if found := ends(history, logged):
-            metrics |= {f"{name}_first": found[0], f"{name}_last": found[1]}
+    metrics = {"prompts": float(len(set(ordered))), **first_and_last(history, FIGURES)}
     divergence = history.filter(pl.col("name") == FIGURES["kl"])["value"]
     if divergence.len():
         metrics |= {"kl_largest": float(divergence.to_numpy().max()), "kl_limit": settings.kl_limit}
@@ -239,62 +180,6 @@ def read_samples(path: Path) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SAMPLES_SCHEMA)
 
 
-def _trainer_class() -> Any:
-    from trl import RLOOTrainer
-
-    class Trainer(RLOOTrainer):
-        """Scores response tokens only, keeps control tokens out of what is rewarded, and keeps samples."""
-
-        samples: Path
-
-        def _get_per_token_logps_and_entropies(
-            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
-        ) -> tuple[Any, Any, Any]:
-            if input_ids.device.type == "cuda":  # the fused kernel does it there
-                return super()._get_per_token_logps_and_entropies(
-                    model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-                )
-            import torch
-
-            size = self.args.per_device_train_batch_size
-            parts = [
-                completion_scores(
-                    model,
-                    input_ids[start : start + size],
-                    attention_mask[start : start + size],
-                    logits_to_keep,
-                    self.temperature,
-                )
-                for start in range(0, len(input_ids), size)
-            ]
-            chosen, entropy = (torch.cat(each) for each in zip(*parts, strict=True))
-            return chosen, entropy, None
-
-        def _calculate_rewards(
-            self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: Any
-        ) -> Any:
-            # A response that spells a control token would otherwise be scored as a turn of somebody else.
-            said = [
-                [{**turn, "content": without_control_tokens(self.processing_class, turn["content"])} for turn in turns]
-                for turns in completions
-            ]
-            rewards = super()._calculate_rewards(inputs, prompts, said, completion_ids_list)
-            texts = [turns[-1]["content"].strip() for turns in said]
-            self._log_metric("empty_share", sum(not text for text in texts) / len(texts))
-            step = self.state.global_step + 1
-            chosen = {round(1 + at * (self.args.max_steps - 1) / (SAMPLED_STEPS - 1)) for at in range(SAMPLED_STEPS)}
-            if self.accelerator.is_main_process and step in chosen:
-                kept = [
-                    {"prompt": prompts[at][-1]["content"], "response": texts[at], "reward": rewards[at, 0].item()}
-                    for at in range(0, len(prompts), self.num_generations)
-                ][:SAMPLES_A_STEP]
-                with self.samples.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"step": step, "samples": kept}) + "\n")
-            return rewards
-
-    return Trainer
-
-
 def reward_gain(
     policy: LanguageModel,
     supervised: LanguageModel,
@@ -308,14 +193,14 @@ def reward_gain(
     """Let both policies respond to held-out prompts and compare the rewards prompt by prompt.
 
     Args:
-        policy: The trained policy.
-        supervised: The supervised policy it was trained from.
+        policy: What was trained.
+        supervised: What it was trained from.
         preference_model: Folder of the preference model.
         prompts: PROMPTS; up to `settings.held_out_prompts` of the purpose `held_out` are used.
         max_tokens: Longest exchange, in tokens.
         settings: Length and temperature of the responses.
-        seed: The consultation's seed; both policies draw with the same one.
-        progress: Told how many responses are finished.
+        seed: Both policies draw with the same one.
+        progress: Counts responses that are finished.
 
     Returns:
         Metrics `held_out_prompts`; `held_out_reward` and `held_out_reward_supervised`;
@@ -383,3 +268,103 @@ def paired_interval(differences: Sequence[float] | np.ndarray) -> tuple[float, f
         return -math.inf, math.inf
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return float(values.mean()) - half, float(values.mean()) + half
+
+
+def sequences_a_pass(sequences: int, new_tokens: int, vocabulary: int) -> int:
+    """Return how many of the sequences may be scored at once, at least 1.
+
+    Args:
+        sequences: How many there are.
+        new_tokens: Of the longest response.
+        vocabulary: How many tokens it has.
+    """
+    return max(1, min(sequences, LOGIT_CELLS // (new_tokens * vocabulary)))
+
+
+def completion_scores(
+    model: Any, input_ids: Any, attention_mask: Any, completion_tokens: int, temperature: float
+) -> tuple[Any, Any]:
+    """Score the last tokens of padded sequences, projecting only them onto the vocabulary.
+
+    The trainers' own way projects every position where there is no Triton, prompts and padding included; for a
+    small model with a large vocabulary that is most of the work.
+
+    Args:
+        model: A causal language model whose forward takes `logits_to_keep`.
+        input_ids: Shape (sequences, tokens).
+        attention_mask: 1 where there is a token, the same shape.
+        completion_tokens: How many of the last positions are scored.
+        temperature: The logits are divided by it.
+
+    Returns:
+        Log-probability of each of the last tokens (nats, with gradient) and entropy of the distribution it was
+        drawn from (nats, without), both of shape (sequences, completion_tokens). Padding is scored as well; the
+        caller masks it.
+    """
+    import torch
+
+    logits = model(
+        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=completion_tokens + 1
+    ).logits[:, :-1]
+    likely = (logits.float() / temperature).log_softmax(-1)
+    chosen = likely.gather(-1, input_ids[:, -completion_tokens:, None]).squeeze(-1)
+    with torch.no_grad():
+        entropy = torch.stack([-(row.exp() * row).sum(-1) for row in likely.detach()])
+    return chosen, entropy
+
+
+def _trainer_class() -> Any:
+    from trl import RLOOTrainer
+
+    class PolicyTrainer(RLOOTrainer):  # type: ignore[misc]  # the library has no types
+        """Scores response tokens only, keeps control tokens out of what is rewarded, and keeps samples."""
+
+        samples: Path
+
+        def _get_per_token_logps_and_entropies(
+            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+        ) -> tuple[Any, Any, Any]:
+            if input_ids.device.type == "cuda":  # the fused kernel does it there
+                fused: tuple[Any, Any, Any] = super()._get_per_token_logps_and_entropies(
+                    model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+                )
+                return fused
+            import torch
+
+            size = self.args.per_device_train_batch_size
+            parts = [
+                completion_scores(
+                    model,
+                    input_ids[start : start + size],
+                    attention_mask[start : start + size],
+                    logits_to_keep,
+                    self.temperature,
+                )
+                for start in range(0, len(input_ids), size)
+            ]
+            chosen, entropy = (torch.cat(each) for each in zip(*parts, strict=True))
+            return chosen, entropy, None
+
+        def _calculate_rewards(
+            self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: Any
+        ) -> Any:
+            # A response that spells a control token would otherwise be scored as a turn of somebody else.
+            said = [
+                [{**turn, "content": without_control_tokens(self.processing_class, turn["content"])} for turn in turns]
+                for turns in completions
+            ]
+            rewards = super()._calculate_rewards(inputs, prompts, said, completion_ids_list)
+            texts = [turns[-1]["content"].strip() for turns in said]
+            self._log_metric("empty_share", sum(not text for text in texts) / len(texts))
+            step = self.state.global_step + 1
+            chosen = {round(1 + at * (self.args.max_steps - 1) / (SAMPLED_STEPS - 1)) for at in range(SAMPLED_STEPS)}
+            if self.accelerator.is_main_process and step in chosen:
+                kept = [
+                    {"prompt": prompts[at][-1]["content"], "response": texts[at], "reward": rewards[at, 0].item()}
+                    for at in range(0, len(prompts), self.num_generations)
+                ][:SAMPLES_A_STEP]
+                with self.samples.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": step, "samples": kept}) + "\n")
+            return rewards
+
+    return PolicyTrainer

@@ -16,15 +16,13 @@ from ccai_dagster.training.trainer import (
     TrainingOutcome,
     adapter,
     drawn_order,
-    ends,
-    history_table,
+    first_and_last,
     per_device,
     prepare_work,
     save_trained,
     seed_everything,
     train,
     training_arguments,
-    watch,
 )
 
 
@@ -97,10 +95,6 @@ def train_supervised_policy(
         revisions: REVISIONS of one arm.
         helpful: HELPFULNESS_PAIRS, equal for all arms.
         settings: Steps, batch, learning rate, adapter.
-        seed: The consultation's seed.
-        work: Folder for checkpoints; a training that was stopped resumes from it.
-        output: Folder that the model is saved in, in the number format of the base model.
-        progress: Told every step.
 
     Returns:
         Metrics `examples`, `examples_shortened`, `loss_first` and `loss_last` (nats a response token).
@@ -113,7 +107,6 @@ def train_supervised_policy(
 
     examples = supervised_examples(revisions, helpful, seed)
     order = training_order(examples, settings.steps * settings.batch_size, seed)
-    dtype = saved_dtype(base)
     prepare_work(
         work,
         stage="supervised",
@@ -131,31 +124,29 @@ def train_supervised_policy(
         {"input_ids": item.tokens, "labels": [-100] * item.prompt_tokens + item.tokens[item.prompt_tokens :]}
         for item in exchanges
     ]
-    size, passes = per_device(settings.batch_size, settings.max_tokens)
     seed_everything(seed)
     trainer = SFTTrainer(
         model=load_model(base),
         args=SFTConfig(
             **training_arguments(
-                work, steps=settings.steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed
+                work,
+                steps=settings.steps,
+                learning_rate=settings.learning_rate,
+                batch=per_device(settings.batch_size, settings.max_tokens),
+                dtype=saved_dtype(base),
+                seed=seed,
             ),
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=passes,
             max_length=settings.max_tokens,
-            logging_nan_inf_filter=False,
         ),
         train_dataset=Dataset.from_list([rows[at] for at in order]),
         processing_class=tokenizer,
         peft_config=adapter(settings.lora_rank),
     )
-    trainer.add_callback(watch())
-    train(trainer, work, "supervised training steps", progress)
-    history = history_table(trainer.state.log_history)
+    history = train(trainer, work, "supervised training steps", progress)
     save_trained(trainer, base, seed, output)
     metrics = {
         "examples": float((examples["response"] != "").sum()),
         "examples_shortened": float(sum(item.shortened for item in exchanges)),
+        **first_and_last(history, {"loss": "loss"}),
     }
-    if loss := ends(history, "loss"):
-        metrics |= {"loss_first": loss[0], "loss_last": loss[1]}
     return TrainingOutcome(metrics, history)

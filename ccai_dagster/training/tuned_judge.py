@@ -5,7 +5,7 @@ the untouched model's last hidden state, then adapters and head together from th
 is drawn at random bends the model's features towards that head before it learns anything (Kumar et al. 2022,
 arXiv 2202.10054); with a few hundred comparisons there is no time to bend them back.
 
-How well it judges is measured on the other half of the comparisons, in `feedback.judge_figures`.
+How well it judges is measured on the other half of the comparisons, in `feedback.calibration`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,16 @@ from ccai_dagster.core.files import write_file
 from ccai_dagster.feedback.calibration import with_principle
 from ccai_dagster.feedback.judge import scored_prompt
 from ccai_dagster.feedback.prompts import PRINCIPLE
-from ccai_dagster.training.comparisons import exchange
+from ccai_dagster.training.comparisons import TokenisedComparison, tokenised
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model, saved_dtype
 from ccai_dagster.training.preference_model import soft_label_trainer
 from ccai_dagster.training.trainer import (
     HISTORY_SCHEMA,
     TrainingOutcome,
     drawn_order,
-    ends,
+    first_and_last,
     grouped_by_length,
-    history_table,
+    main_process_first,
     per_device,
     prepare_work,
     save_trained,
@@ -66,22 +65,20 @@ def train_feedback_model(
     Args:
         base: Folder of the model it starts from; its head is replaced by one score.
         comparisons: HELPFULNESS_PAIRS of the tuning side by name, with a column `principle` where they have
-            one (`feedback.tuned_judge.halves`).
+            one (`feedback.judge.halves`).
         settings: Passes after the head (0 keeps the head alone), batch, learning rate, adapter.
-        seed: The consultation's seed.
-        work: Folder for checkpoints; a training that was stopped resumes from it.
-        output: Folder that the model is saved in, in the number format of the base model.
-        progress: Told every batch read and every step.
+        work: For the model with the head alone too.
+        progress: Counts responses that were read, too.
 
     Returns:
         Metrics: `train_n`, `comparisons_shortened`, `head_accuracy` (of the head alone, cross-validated over
         prompts), `head_strength`, and with passes `loss_first`, `loss_last`.
 
     Raises:
-        ConsultationError: Fewer than ten decided comparisons, or all of fewer than five prompts.
+        ConsultationError: Fewer than ten decided comparisons, all of fewer than five prompts, or a loss that is no
+            number.
     """
     table = tuning_table(comparisons)
-    dtype = saved_dtype(base)
     prepare_work(
         work,
         stage="feedback_model",
@@ -91,23 +88,29 @@ def train_feedback_model(
         seed=seed,
     )
     tokenizer = load_tokenizer(base)
-    rows, shortened = _tokenised(tokenizer, table, settings.max_tokens)
+    shown = [scored_prompt(*each) for each in table.select("prompt", PRINCIPLE).iter_rows()]
+    rows = tokenised(
+        tokenizer, table.with_columns(pl.Series("prompt", shown), pl.lit(1.0).alias("weight")), settings.max_tokens
+    )
     head = work / "head"
-    with _first_process_first():
+    with main_process_first():
         figures = _figures_of_head(
             head.with_suffix(".json"),
             lambda: _save_with_head(base, tokenizer, table, rows, settings.batch_size, head, seed, progress),
         )
-    metrics = {"train_n": float(table.height), "comparisons_shortened": float(shortened), **figures}
+    metrics = {
+        "train_n": float(table.height),
+        "comparisons_shortened": float(sum(row.shortened for row in rows)),
+        **figures,
+    }
     steps = math.ceil(settings.passes * len(rows) / settings.batch_size)
     if not steps:
         if os.environ.get("RANK", "0") == "0":
             save_model(load_model(head, scores=True), tokenizer, output)
         return TrainingOutcome(metrics, pl.DataFrame(schema=HISTORY_SCHEMA))
-    size, passes = per_device(settings.batch_size, 2 * settings.max_tokens)
-    drawn = grouped_by_length(
+    order = grouped_by_length(
         drawn_order(len(rows), steps * settings.batch_size, seed),
-        [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows],
+        [max(len(row.preferred.tokens), len(row.other.tokens)) for row in rows],
         table["comparison_set"].to_list(),
         settings.batch_size,
         seed,
@@ -116,20 +119,20 @@ def train_feedback_model(
     trainer = soft_label_trainer(
         head,
         tokenizer,
-        [rows[at] for at in drawn],
+        [rows[at] for at in order],
         settings,
-        {
-            **training_arguments(work, steps=steps, learning_rate=settings.learning_rate, dtype=dtype, seed=seed),
-            "per_device_train_batch_size": size,
-            "gradient_accumulation_steps": passes,
-        },
+        training_arguments(
+            work,
+            steps=steps,
+            learning_rate=settings.learning_rate,
+            batch=per_device(settings.batch_size, 2 * settings.max_tokens),
+            dtype=saved_dtype(base),
+            seed=seed,
+        ),
     )
-    train(trainer, work, "feedback model tuning steps", progress)
-    history = history_table(trainer.state.log_history)
+    history = train(trainer, work, "feedback model tuning steps", progress)
     save_trained(trainer, base, seed, output)
-    if loss := ends(history, "loss"):
-        metrics |= {"loss_first": loss[0], "loss_last": loss[1]}
-    return TrainingOutcome(metrics, history)
+    return TrainingOutcome(metrics | first_and_last(history, {"loss": "loss"}), history)
 
 
 def tuning_table(comparisons: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -171,30 +174,6 @@ def tuning_table(comparisons: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     return table
 
 
-def _tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> tuple[list[dict[str, Any]], int]:
-    rows: list[dict[str, Any]] = []
-    shortened = 0
-    for prompt, principle, preferred, other, target in table.select(
-        "prompt", PRINCIPLE, "preferred", "other", "target"
-    ).iter_rows():
-        first, second = (
-            exchange(tokenizer, scored_prompt(prompt, principle), response, max_tokens)
-            for response in (preferred, other)
-        )
-        shortened += first.shortened or second.shortened
-        rows.append({"chosen_ids": first.tokens, "rejected_ids": second.tokens, "target": target, "weight": 1.0})
-    return rows, shortened
-
-
-def _first_process_first() -> AbstractContextManager[None]:
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return nullcontext()
-    import torch
-    from accelerate import PartialState
-
-    return PartialState(cpu=not torch.cuda.is_available()).main_process_first()
-
-
 def _figures_of_head(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
     """Make the head once: the other processes, and a training that goes on, find its figures here."""
     if not path.is_file():
@@ -207,7 +186,7 @@ def _save_with_head(
     base: Path,
     tokenizer: Any,
     table: pl.DataFrame,
-    rows: list[dict[str, Any]],
+    rows: list[TokenisedComparison],
     batch_size: int,
     output: Path,
     seed: int,
@@ -219,10 +198,10 @@ def _save_with_head(
     seed_everything(seed)
     model = load_model(base, scores=True).eval()
     model.config.pad_token_id = tokenizer.pad_token_id
-    sequences = [row[side] for row in rows for side in ("chosen_ids", "rejected_ids")]
+    sequences = [side.tokens for row in rows for side in (row.preferred, row.other)]
     states = _last_states(model, tokenizer, sequences, 2 * batch_size, progress)
     weights, accuracy, strength = fitted_head(
-        states[::2] - states[1::2], np.array([row["target"] for row in rows]), table["prompt"].to_numpy()
+        states[::2] - states[1::2], np.array([row.target for row in rows]), table["prompt"].to_numpy()
     )
     with torch.no_grad():
         model.score.weight.copy_(torch.from_numpy(weights)[None])
@@ -282,7 +261,8 @@ def fitted_head(differences: np.ndarray, targets: np.ndarray, prompts: np.ndarra
         regression.fit(
             np.concatenate([own, -own]), np.repeat([1, 0], len(own)), sample_weight=np.tile(targets[rows], 2)
         )
-        return regression.coef_[0]
+        coefficients: np.ndarray = regression.coef_[0]
+        return coefficients
 
     folds = list(GroupKFold(FOLDS).split(scaled, groups=prompts))
     best = (-np.inf, 0.0, STRENGTHS[0])

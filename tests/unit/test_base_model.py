@@ -67,11 +67,11 @@ def test_no_network_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.torch
 def test_a_folder_is_saved_in_the_format_asked_for(tiny_model: Path, tmp_path: Path) -> None:
-    told: list[int] = []
+    reports: list[int] = []
     settings = ModelSettings(source=f"folder:{tiny_model}", dtype="bfloat16")
     for name in ("a", "b"):
-        prepare_base_model(settings, tmp_path, tmp_path / name, lambda _, done, total: told.append(done))
-    assert told == [0, 1, 2, 3] * 2
+        prepare_base_model(settings, tmp_path, tmp_path / name, lambda _, done, total: reports.append(done))
+    assert reports == [0, 1, 2, 3] * 2
     assert folder_digest(tmp_path / "a") == folder_digest(tmp_path / "b")
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"

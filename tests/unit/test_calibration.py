@@ -91,11 +91,11 @@ def test_a_wilson_interval_holds_its_share(n: int, share: float) -> None:
 def test_every_method_answers_every_decided_comparison_of_every_set() -> None:
     judge, scorer = LetterJudge(), LengthScorer()
     ours = compared(1.0).with_columns(principle=pl.lit("Say {little}."))
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     table = judge_answers(
         {"letters": judge, "contrast": judge, "tuned": scorer},
         {"b": ours, "a": compared(0.25, 0.5, 1.0)},
-        lambda *progress: told.append(progress),
+        lambda *progress: reports.append(progress),
     )
     assert JUDGE_ANSWERS.violations(table).is_empty()
     assert table.select("method", "comparison_set", "pair_id").rows() == [
@@ -115,8 +115,8 @@ def test_every_method_answers_every_decided_comparison_of_every_set() -> None:
     assert HELPFULNESS_PRINCIPLE in judge.questions[0]
     assert "Say {little}." in judge.questions[4]
     assert "Say {little}." in scorer.shown[-1] and HELPFULNESS_PRINCIPLE in scorer.shown[0]
-    assert [done for _, done, _ in told] == [2, 3, 5, 6, 8, 9]
-    assert {total for _, _, total in told} == {9}
+    assert [done for _, done, _ in reports] == [2, 3, 5, 6, 8, 9]
+    assert {total for _, _, total in reports} == {9}
 
 
 def test_a_set_without_a_right_answer_is_an_error() -> None:

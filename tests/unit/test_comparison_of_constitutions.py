@@ -182,7 +182,7 @@ def test_tags_of_the_sample_cover_every_principle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("arm,principle_id\na,P1\n", "they must be arm, principle_id, tags"),
         ("arm,principle_id,tags\nc,P1,kind\n", "there is no arm 'c'"),
@@ -191,12 +191,12 @@ def test_tags_of_the_sample_cover_every_principle() -> None:
         ("", "not readable"),
     ],
 )
-def test_bad_tags_are_told(tmp_path: Path, content: str, told: str) -> None:
+def test_bad_tags_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "tags.csv"
     path.write_text(content)
     with pytest.raises(ConsultationError, match=r"tags\.csv") as caught:
         read_principle_tags(path, ["a", "b"])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_published_constitution_says_more_often_what_to_do(test_data: Path) -> None:

@@ -94,9 +94,9 @@ def test_a_principle_stays_while_one_of_its_statements_reaches_the_cut() -> None
     assert constitution.select("principle_id", "gac").rows() == [("P3", 0.9), ("P1", 0.7)]
     with pytest.raises(ConsultationError, match="no principle"):
         derive_constitution("public", selected, [worded("P2", (4,), "Two.")])
-    doubled = [worded("P5", (1,), "Same."), worded("P6", (3,), "Same.")]
+    twice = [worded("P5", (1,), "Same."), worded("P6", (3,), "Same.")]
     with pytest.raises(ConsultationError, match="arm 'public': principles P5 and P6 have the same text"):
-        derive_constitution("public", selected, doubled)
+        derive_constitution("public", selected, twice)
 
 
 def test_digest_depends_on_ids_and_texts_only() -> None:
@@ -127,7 +127,7 @@ def test_reading_a_constitution(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("principle_id,text\n", "no principles"),
         ("principle_id,text\nS1,a\nS1,b\n", "S1 stands in data rows 1 and 2"),
@@ -139,12 +139,12 @@ def test_reading_a_constitution(tmp_path: Path) -> None:
         ("", "not readable"),
     ],
 )
-def test_bad_constitutions(tmp_path: Path, content: str, told: str) -> None:
+def test_bad_constitutions(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "c.csv"
     path.write_text(content)
     with pytest.raises(ConsultationError, match=r"c\.csv") as caught:
         read_constitution(path, "standard")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_overlap_finds_the_same_principle_and_tells_different_ones_apart() -> None:

@@ -1,4 +1,4 @@
-"""Reading a consultation folder: what is told when something is wrong."""
+"""Reading a consultation folder: what is said when something is wrong."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_files_of_the_sample_can_be_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"seed": None}, "`seed`: Field required"),
         ({"sead": 3}, "`sead`: Extra inputs"),
@@ -74,11 +74,11 @@ def test_files_of_the_sample_can_be_named(folder: Path) -> None:
         ({"votes": "elsewhere"}, "elsewhere"),
     ],
 )
-def test_bad_settings_name_file_and_field(folder: Path, values: dict[str, object], told: str) -> None:
+def test_bad_settings_name_file_and_field(folder: Path, values: dict[str, object], message: str) -> None:
     change(folder, **values)
     with pytest.raises(ConsultationError) as caught:
         read_consultation(folder)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "consultation.yaml" in str(caught.value)
 
 

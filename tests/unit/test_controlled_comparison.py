@@ -59,14 +59,14 @@ def test_every_setting_stands_in_one_row_and_only_the_constitution_differs() -> 
 
 
 def test_steps_order_and_missing_settings_are_named() -> None:
-    for change, subject, told in (
+    for change, subject, message in (
         ({"settings": {"steps": 5, "batch_size": 8}}, "policy: settings.steps", "4 in public, 5 in standard"),
         ({"data order": "e" * 64}, "policy: data order", f"{'f' * 12} in public, {'e' * 12} in standard"),
         ({"method": "dpo"}, "policy: method", "nothing in public, dpo in standard"),
     ):
         (found,) = difference_findings(settings_table(records(**change)))
         assert (found.severity, found.subject) == ("error", subject)
-        assert told in found.message
+        assert message in found.message
 
 
 def test_one_constitution_for_all_is_a_warning_and_two_for_one_arm_an_error() -> None:
@@ -129,10 +129,11 @@ class Given(dg.IOManager):
 
 
 def check_of(name: str, models: dict[str, dict[str, pl.DataFrame]]) -> tuple[bool, str]:
-    """Whether `one_difference` of this asset passes, and what it tells."""
+    """Whether `one_difference` of this asset passes, and its message."""
     consultation = read_consultation(SAMPLE)
     built = [*training.build(consultation), *evaluation.build(consultation)]
-    asset = next(each for each in built if isinstance(each, dg.AssetsDefinition) and dg.AssetKey(name) in each.keys)
+    assets = [each for each in built if isinstance(each, dg.AssetsDefinition)]
+    asset = next(each for each in assets if dg.AssetKey(name) in each.keys)
     read = [dg.AssetSpec(key).with_io_manager_key("tables") for key in asset.dependency_keys]
     run = SimpleNamespace(log=lambda values: None, url="http://localhost")
     resources = {"tables": Given(models), "tracking": SimpleNamespace(run=lambda *about: nullcontext(run))}
@@ -157,8 +158,8 @@ def test_both_checks_let_other_weights_pass_with_a_warning_and_refuse_other_step
         arm: record("preference_model", arm, letter * 64, SETTINGS | {WEIGHTS: weights[arm]})
         for arm, letter in (("public", "a"), ("standard", "b"))
     }
-    passed, told = check_of(asset, models)
-    assert passed and "public draws principles in another way (gac)" in told
+    passed, message = check_of(asset, models)
+    assert passed and "public draws principles in another way (gac)" in message
     models["policy"]["standard"] = record("policy", "standard", "b" * 64, SETTINGS | {"seed": 8})
-    passed, told = check_of(asset, models)
-    assert not passed and "policy: seed" in told and "7 in public, 8 in standard" in told
+    passed, message = check_of(asset, models)
+    assert not passed and "policy: seed" in message and "7 in public, 8 in standard" in message

@@ -15,7 +15,7 @@ from ccai_dagster.core.draws import draw_principle, uniform
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
 from ccai_dagster.feedback.critique import (
     FEW_SHOTS,
-    PRINCIPLE,
+    PLACEHOLDER,
     REQUESTS,
     TEMPLATE_VERSION,
     critique_request,
@@ -89,11 +89,13 @@ RULES = constitution("Be {kind}.", "Be fair.", "Be brief.", "Be honest.")
 
 
 def test_a_revision_is_asked_under_its_own_principle_and_becomes_the_next_response() -> None:
-    model, told = EchoModel(), []
-    table = write_revisions(model, prompts("revision", 5), RULES, SETTINGS, 11, lambda *progress: told.append(progress))
+    model, reports = EchoModel(), []
+    table = write_revisions(
+        model, prompts("revision", 5), RULES, SETTINGS, 11, lambda *progress: reports.append(progress)
+    )
     assert REVISIONS.violations(table).is_empty()
     assert table.height == 6
-    assert told[-1] == ("responses written", 15, 15)
+    assert reports[-1] == ("responses written", 15, 15)
     texts = dict(RULES.select("principle_id", "text").iter_rows())
     for row in table.iter_rows(named=True):
         rule, number = texts[row["principle_id"]], draw_requests(11, row["prompt_id"], row["step"])
@@ -141,14 +143,14 @@ def test_requests_are_drawn_evenly_and_independently_at_each_step() -> None:
 
 
 def test_requests_take_the_principle_as_it_is_and_examples_are_whole() -> None:
-    assert all(PRINCIPLE in each.critique and PRINCIPLE in each.revision for each in REQUESTS)
+    assert all(PLACEHOLDER in each.critique and PLACEHOLDER in each.revision for each in REQUESTS)
     assert len({each.critique for each in REQUESTS}) == len({each.revision for each in REQUESTS}) == 6
     rule = "Be {kind} and {principle}, {0}."
     for number in range(len(REQUESTS)):
         assert critique_request(number, rule).count(rule) == revision_request(number, rule).count(rule) == 1
     turns = few_shot_turns(5)
     assert [role for role, _ in turns] == ["user", "assistant"] * 15
-    assert not any(PRINCIPLE in text for _, text in turns)
+    assert not any(PLACEHOLDER in text for _, text in turns)
     assert few_shot_turns(2) == turns[:12] and few_shot_turns(0) == []
     assert {each.number for each in FEW_SHOTS} == {0, 1, 2, 3, 4}
 
@@ -196,9 +198,9 @@ def test_a_real_model_sees_the_examples_and_names_the_prompt_that_is_too_long(ti
 def test_one_principle_is_enough_and_the_same_one_twice_is_not() -> None:
     table = write_revisions(EchoModel(), prompts("revision", 2), constitution("Be fair."), SETTINGS, 1)
     assert table["principle_id"].unique().to_list() == ["P0"]
-    doubled = constitution("Be fair.", "Be kind.", "be  FAIR.")
+    repeated = constitution("Be fair.", "Be kind.", "be  FAIR.")
     with pytest.raises(ConsultationError, match="arm 'public': principles P0 and P2 have the same text"):
-        write_revisions(EchoModel(), prompts("revision", 2), doubled, SETTINGS, 1)
+        write_revisions(EchoModel(), prompts("revision", 2), repeated, SETTINGS, 1)
 
 
 def test_nothing_to_revise_is_an_error() -> None:

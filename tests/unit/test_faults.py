@@ -1,4 +1,4 @@
-"""What a person is told about full disks and too little memory, from the errors that libraries really raise."""
+"""What an error says about full disks and too little memory, from the errors that libraries really raise."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def test_a_full_disk_is_named(tmp_path: Path, writer: str) -> None:
 
     with pytest.raises(Exception) as caught:
         write()
-    told = worker.told(caught.value, "policy", tmp_path)
-    assert told is not None and "disk" in told and "is full" in told and str(tmp_path) in told
+    said = worker.explanation(caught.value, "policy", tmp_path)
+    assert said is not None and "disk" in said and "is full" in said and str(tmp_path) in said
     wrapped = RuntimeError("saving failed")
     wrapped.__cause__ = caught.value
-    assert worker.told(wrapped, "policy", tmp_path) == told
+    assert worker.explanation(wrapped, "policy", tmp_path) == said
 
 
 @needs_a_full_device
@@ -49,23 +49,23 @@ def test_a_full_disk_is_named_when_weights_are_written(tmp_path: Path, monkeypat
     with pytest.raises(RuntimeError) as caught:
         torch.save({"a": torch.zeros(1 << 16)}, FULL)
     # torch does not say why it could not write; the disk does.
-    assert worker.told(caught.value, "policy", tmp_path) is None
+    assert worker.explanation(caught.value, "policy", tmp_path) is None
     monkeypatch.setattr(worker, "LEAST_FREE_BYTES", 1 << 62)
-    assert "is full" in str(worker.told(caught.value, "policy", tmp_path))
+    assert "is full" in str(worker.explanation(caught.value, "policy", tmp_path))
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
-    told = worker.told(caught.value, "preference_model", tmp_path)
-    assert told is not None and "memory of this machine" in told and "`preference_model.batch_size`" in told
+    said = worker.explanation(caught.value, "preference_model", tmp_path)
+    assert said is not None and "memory of this machine" in said and "`preference_model.batch_size`" in said
     gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    told = worker.told(gpu, "policy", tmp_path)
-    assert told is not None and "memory of the GPU" in told and "`policy.prompts_per_step`" in told
+    said = worker.explanation(gpu, "policy", tmp_path)
+    assert said is not None and "memory of the GPU" in said and "`policy.prompts_per_step`" in said
 
 
 def test_other_errors_keep_their_trace_and_sentences_stay(tmp_path: Path) -> None:
-    assert worker.told(KeyError("x"), "policy", tmp_path) is None
-    assert worker.told(FileNotFoundError(2, "No such file"), "policy", tmp_path) is None
-    assert worker.told(ConsultationError("row 3: no."), "policy", tmp_path) == "row 3: no."
-    assert "`" not in str(worker.told(MemoryError(), "base_model", tmp_path))
+    assert worker.explanation(KeyError("x"), "policy", tmp_path) is None
+    assert worker.explanation(FileNotFoundError(2, "No such file"), "policy", tmp_path) is None
+    assert worker.explanation(ConsultationError("row 3: no."), "policy", tmp_path) == "row 3: no."
+    assert "`" not in str(worker.explanation(MemoryError(), "base_model", tmp_path))
 
 
 def test_memory_that_was_held_is_measured() -> None:

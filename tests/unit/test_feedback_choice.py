@@ -66,15 +66,15 @@ def test_the_best_method_on_record_is_left_alone() -> None:
 
 
 def test_a_clearly_better_method_is_named_with_its_figures_and_a_slightly_better_one_is_not() -> None:
-    told = messages("letters", measured(letters=0.5, tuned=0.8))
-    assert len(told) == 1
-    assert "tuned agreed with people on 0.80 [0.67, 0.89] of 50, letters on 0.50" in told[0]
+    warnings = messages("letters", measured(letters=0.5, tuned=0.8))
+    assert len(warnings) == 1
+    assert "tuned agreed with people on 0.80 [0.67, 0.89] of 50, letters on 0.50" in warnings[0]
     assert messages("letters", measured(letters=0.5, tuned=0.56)) == []
 
 
 def test_other_figures_than_those_cited_and_an_unmeasured_method_are_warnings() -> None:
     calibration = measured(letters=0.9)
-    told = messages("letters", calibration, "0" * 64)
-    assert len(told) == 1
-    assert table_digest(calibration) in told[0]
+    warnings = messages("letters", calibration, "0" * 64)
+    assert len(warnings) == 1
+    assert table_digest(calibration) in warnings[0]
     assert "tuned was not measured" in messages("tuned", calibration)[0]

@@ -237,8 +237,8 @@ def test_two_processes_train_as_one(run: Run, tiny_model: Path, preference_model
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    told = [each.error.read_text() for each in requests["two"] if each.error.exists()]
-    assert done.returncode == 0, (told, done.stderr[-2000:])
+    errors = [each.error.read_text() for each in requests["two"] if each.error.exists()]
+    assert done.returncode == 0, (errors, done.stderr[-2000:])
     for stage, one, two in zip(SETTINGS, requests["one"], requests["two"], strict=True):
         first, second = made_by(one), made_by(two)
         assert (two.work / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").is_file()

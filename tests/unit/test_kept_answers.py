@@ -59,9 +59,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_model, "CONVERSATIONS_A_PART", 2)
 
 
-def generate(model: Counting, file: Path, told: list[tuple[int, int]] | None = None, **changed: Any) -> list[str]:
+def generate(model: Counting, file: Path, reports: list[tuple[int, int]] | None = None, **changed: Any) -> list[str]:
     options: dict[str, Any] = {"new_tokens": 4, "temperature": 1.0, "seed": 7} | changed
-    seen = [] if told is None else told
+    seen = [] if reports is None else reports
     return KeptAnswers(model, file).generate(
         CONVERSATIONS, progress=lambda _, done, total: seen.append((done, total)), **options
     )
@@ -74,9 +74,9 @@ def test_finished_parts_are_kept_and_the_rest_is_the_same(tmp_path: Path) -> Non
     assert seeds[0] == "7" and len(set(seeds)) == 3 and seeds[2] == seeds[3]
     with pytest.raises(KeyboardInterrupt):
         generate(Counting(until=2), tmp_path / "kept")
-    rest, told = Counting(), []
-    assert generate(rest, tmp_path / "kept", told) == expected
-    assert rest.asked == [1] and told[-1] == (5, 5)
+    rest, reports = Counting(), []
+    assert generate(rest, tmp_path / "kept", reports) == expected
+    assert rest.asked == [1] and reports[-1] == (5, 5)
     silent = Counting()
     assert generate(silent, tmp_path / "kept") == expected and silent.asked == []
 

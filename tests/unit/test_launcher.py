@@ -1,4 +1,4 @@
-"""The launcher's child process: what a person is told when it fails or dies."""
+"""The launcher's child process: what a person reads when it fails or dies."""
 
 from pathlib import Path
 
@@ -44,20 +44,20 @@ def failure(tmp_path: Path, stage: Stage, environment: dict[str, str]) -> str:
 
 
 def test_a_sentence_for_a_person_reaches_the_failure(tmp_path: Path) -> None:
-    told = failure(tmp_path, judge_answers({"undecided": pl.DataFrame([PAIR])}), {})
-    assert "undecided" in told and "Traceback" not in told
+    message = failure(tmp_path, judge_answers({"undecided": pl.DataFrame([PAIR])}), {})
+    assert "undecided" in message and "Traceback" not in message
 
 
 def test_an_unexpected_error_tells_where(tmp_path: Path) -> None:
-    told = failure(tmp_path, judge_answers({"without labels": pl.DataFrame([PAIR]).drop("probability_a")}), {})
-    assert "Traceback" in told and "ColumnNotFoundError" in told and "probability_a" in told
+    message = failure(tmp_path, judge_answers({"without labels": pl.DataFrame([PAIR]).drop("probability_a")}), {})
+    assert "Traceback" in message and "ColumnNotFoundError" in message and "probability_a" in message
 
 
 def test_a_child_that_dies_names_its_log(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import os\nos._exit(137)\n")
-    told = failure(tmp_path, judge_answers({}), {"PYTHONPATH": str(tmp_path / "site")})
-    assert "ended without a word" in told and "log.txt" in told
+    message = failure(tmp_path, judge_answers({}), {"PYTHONPATH": str(tmp_path / "site")})
+    assert "ended without a word" in message and "log.txt" in message
 
 
 def test_a_child_that_cannot_even_write_why_is_told_from_a_full_disk(
@@ -66,8 +66,8 @@ def test_a_child_that_cannot_even_write_why_is_told_from_a_full_disk(
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import os\nos._exit(1)\n")
     monkeypatch.setattr(worker, "LEAST_FREE_BYTES", 1 << 62)
-    told = failure(tmp_path, judge_answers({}), {"PYTHONPATH": str(tmp_path / "site")})
-    assert "stage judge_answers: the disk of" in told and "is full" in told and "CCAI_HOME" in told
+    message = failure(tmp_path, judge_answers({}), {"PYTHONPATH": str(tmp_path / "site")})
+    assert "stage judge_answers: the disk of" in message and "is full" in message and "CCAI_HOME" in message
 
 
 def test_two_runs_do_not_work_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import BENIGN_PAIRS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.training.settings_of_arms import MANNERS, annoyance, read_benign_pairs
+from ccai_dagster.training.preference_balance import MANNERS, annoyance, read_benign_pairs
 
 HEADER = "pair_id,prompt,manner,plain,annoying\n"
 ROWS = "B1,hey,refusing,Hello!,No.\nB2,,lecturing,Yes.,You ought not ask.\n"
@@ -34,7 +34,7 @@ def test_rows_without_a_prompt_are_used_with_every_safe_prompt(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("pair_id,prompt\n", "line 1: the header must be"),
         (HEADER + "B1,hey,refusing,Hello!\n", "line 2: expected 5 cells, found 4"),
@@ -46,8 +46,8 @@ def test_rows_without_a_prompt_are_used_with_every_safe_prompt(tmp_path: Path) -
         (HEADER + 'B1,hey,refusing,"Hi,No\n', "not readable as CSV"),
     ],
 )
-def test_malformed_files_name_the_line(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConsultationError, match=told):
+def test_malformed_files_name_the_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConsultationError, match=message):
         read_benign_pairs(written(tmp_path, text), {}, None, seed=1)
     with pytest.raises(ConsultationError, match="cannot be read"):
         read_benign_pairs(tmp_path / "none.csv", {}, None, seed=1)

@@ -10,10 +10,10 @@ from assets.table_asset import Checked, Table, table_asset
 from ccai_dagster.contracts import CONSTITUTION, PROMPT_COVERAGE
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.feedback.prompt_coverage import (
+    content_words,
     coverage_findings,
     draft_from_words,
     prompt_coverage,
-    telling_words,
     wanted_prompts,
 )
 from ccai_dagster.feedback.prompts import read_prompts
@@ -104,7 +104,7 @@ def test_what_is_missing_is_for_the_purpose_with_the_fewest_prompts(prompts: pl.
 
 def test_a_template_takes_up_the_words_that_tell_what_a_principle_is_about(prompts: pl.DataFrame) -> None:
     text = "Choose the response that is least likely to endorse slavery, TORTURE or slavery of children."
-    assert telling_words(text) == ["endorse", "slavery", "torture", "children"]
+    assert content_words(text) == ["endorse", "slavery", "torture", "children"]
     table = prompt_coverage(prompts, CONSTITUTIONS, 1)
     (wanted,) = wanted_prompts(table, 1, [], (), THEMES)
     draft = draft_from_words(wanted, seed=7)

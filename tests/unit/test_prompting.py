@@ -66,9 +66,9 @@ def village(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Village:
 
 def test_drafts_are_for_uncovered_principles_and_change_nothing(village: Village) -> None:
     before = village.prompts.read_bytes(), (village.folder / "decisions" / "training.csv").read_bytes()
-    told = village.ccai("draft")
-    assert "2 of 27 principles are below the minimum of 1 prompts for training" in told
-    assert "public/P3: not drafted, no word in it to go by" in told
+    output = village.ccai("draft")
+    assert "2 of 27 principles are below the minimum of 1 prompts for training" in output
+    assert "public/P3: not drafted, no word in it to go by" in output
     (row,) = village.rows()
     assert (row["prompt_id"], row["purpose"], row["themes"]) == ("drafted-public-P2-1", "revision", "public/P2")
     assert "bakes and bread" in row["text"] and row["draft_digest"] == text_digest(row["text"])
@@ -86,8 +86,8 @@ def test_an_accepted_draft_is_a_prompt_with_its_decision(village: Village) -> No
     village.ccai("draft", "--principle", "standard/S1")
     kept = village.drafts.read_bytes().splitlines(keepends=True)
     before, rows = village.prompts.read_bytes(), village.ledger().height
-    told = village.ccai("accept", "drafted-public-P2-1", "--as", "editor", "--reason", "Fits the bakery.")
-    assert "accepted, recorded as training-1" in told and "1 prompts added" in told
+    output = village.ccai("accept", "drafted-public-P2-1", "--as", "editor", "--reason", "Fits the bakery.")
+    assert "accepted, recorded as training-1" in output and "1 prompts added" in output
     after = village.prompts.read_bytes()
     assert after.startswith(before)
     assert village.drafts.read_bytes() == kept[0] + kept[2]
@@ -104,8 +104,8 @@ def test_an_accepted_draft_is_a_prompt_with_its_decision(village: Village) -> No
     assert row["outcome"].startswith("policy: in the prompt database for revision, to exercise public/P2; as it was")
     # An acceptance that was stopped before the draft was taken out can be repeated.
     village.drafts.write_bytes(b"".join(kept))
-    told = village.ccai("accept", "drafted-public-P2-1", "--as", "editor", "--reason", "Fits.")
-    assert "accepted by training-1 already" in told
+    output = village.ccai("accept", "drafted-public-P2-1", "--as", "editor", "--reason", "Fits.")
+    assert "accepted by training-1 already" in output
     assert village.prompts.read_bytes() == after and village.ledger().height == rows + 1
 
 
@@ -137,8 +137,8 @@ def test_what_cannot_be_accepted_changes_nothing(
     village.drafts.write_text(village.drafts.read_text().replace(*change, 1))
     ledger = village.folder / "decisions" / "training.csv"
     before = village.prompts.read_bytes(), village.drafts.read_bytes(), ledger.read_bytes()
-    told = village.ccai("accept", *words, "--as", "editor", "--reason", "Good.", fails=True)
-    assert message in " ".join(told.split())
+    output = village.ccai("accept", *words, "--as", "editor", "--reason", "Good.", fails=True)
+    assert message in " ".join(output.split())
     assert before == (village.prompts.read_bytes(), village.drafts.read_bytes(), ledger.read_bytes())
 
 

@@ -93,15 +93,15 @@ class Interrupted(Exception):
 
 @pytest.mark.torch
 def test_training_is_repeatable_and_resumes_where_it_stopped(tiny_model: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
 
     def train(name: str, table: pl.DataFrame, progress: Any = lambda *_: None, seed: int = 5) -> Any:
         folders = tmp_path / name / "work", tmp_path / name / "model"
         return train_supervised_policy(tiny_model, table, helpful(1.0, 0.0), SETTINGS, seed, *folders, progress)
 
-    outcome = train("one", revisions(6), lambda _, done, total: told.append((done, total)))
+    outcome = train("one", revisions(6), lambda _, done, total: reports.append((done, total)))
     again = train("two", revisions(6).reverse())
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
     digest = folder_digest(tmp_path / "one" / "model")
     assert folder_digest(tmp_path / "two" / "model") == digest
     assert outcome.history.equals(again.history)

@@ -153,8 +153,8 @@ def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Tow
     assert "statement 13" not in waiting, "nobody is the second of two after having been the first"
     blind = _part_about(town.ccai("review", "moderation", "--as", "editor", typed="s\n" * 13), "statement 13")
     assert "one of two" in blind and "Mine" not in blind and "without seeing it" in blind
-    told = town.ccai("decide", "moderation", "13", digest, "--reason", "Looks", "--as", "editor")
-    assert "stands beside moderation-1 as an independent decision; waits for a resolving row" in told
+    shown = town.ccai("decide", "moderation", "13", digest, "--reason", "Looks", "--as", "editor")
+    assert "stands beside moderation-1 as an independent decision; waits for a resolving row" in shown
     assert "disagreeing: 13" in town.ccai("status")
     third = town.ccai("review", "moderation", "--as", "facilitator", typed="s\n" * 13)
     assert "Mine" in _part_about(third, "statement 13") and "Looks" in _part_about(third, "statement 13")
@@ -283,7 +283,7 @@ def test_what_cannot_be_decided_says_why(town: Town, words: tuple[str, ...], mes
     assert not any(added(town, kind) for kind in ("moderation", "merge", "wording", "idea", "threshold"))
 
 
-def test_a_broken_ledger_is_told_and_hides_nothing_else(town: Town) -> None:
+def test_a_broken_ledger_is_named_and_hides_nothing_else(town: Town) -> None:
     path = town.folder / "decisions" / "idea.csv"
     path.write_bytes(path.read_bytes()[:-40])
 

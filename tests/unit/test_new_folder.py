@@ -70,8 +70,8 @@ def test_published_conversations_need_no_hand(
     moderation = read_ledger(mine.ledger("moderation"), "moderation")
     findings = checks.check_moderation(moderation, imported.raw_statements, "lenient")
     assert [each.severity for each in findings] == ["warning"] * undecided
-    told = [line for line in lines if "never moderated" in line]
-    assert [f"({undecided})" in line for line in told] == ([True] if undecided else [])
+    notes = [line for line in lines if "never moderated" in line]
+    assert [f"({undecided})" in line for line in notes] == ([True] if undecided else [])
 
 
 def test_moderation_is_asked_for(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_codes_do_not_come_along(tmp_path: Path) -> None:
     assert read_votes(tmp_path / "mine" / "votes").raw_votes.equals(read_votes(SAMPLE / "votes").raw_votes)
 
 
-def test_nothing_moderated_in_is_told(tmp_path: Path) -> None:
+def test_a_conversation_with_nothing_moderated_in_is_noted(tmp_path: Path) -> None:
     (tmp_path / "votes.csv").write_text("participant,statement,vote\n1,1,1\n")
     lines = from_export(str(tmp_path / "votes.csv"), tmp_path / "mine", "strict")
     assert any("none is in while moderation is strict" in line for line in lines)

@@ -212,7 +212,7 @@ def test_a_value_out_of_range_names_its_row(name: str, value: str, expected: str
     )
 
 
-def test_a_value_missing_unknown_or_doubled_is_refused() -> None:
+def test_a_value_missing_unknown_or_decided_twice_is_refused() -> None:
     rows = values("threshold", THRESHOLDS)
 
     with pytest.raises(ConsultationError, match="threshold ledger: minimum_votes not decided"):

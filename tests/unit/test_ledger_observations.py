@@ -1,4 +1,4 @@
-"""Ledgers in Dagster: what an observation tells, which one a table was made from, and the record of it all."""
+"""Ledgers in Dagster: what an observation records, which one a table was made from, and the record of it all."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_a_table_names_the_observation_of_every_ledger_it_used(small: Any) -> No
     (record,) = small.instance.fetch_observations(dg.AssetKey("moderation_ledger"), limit=1).records
     event = small.event("statements")
     version = ledger_digest(decisions.read(small.consultation, "moderation"))
-    told = event.metadata["moderation_ledger used"].value
-    assert told.startswith(f"version {version[:12]}, observation {record.storage_id} of 20")
+    used = event.metadata["moderation_ledger used"].value
+    assert used.startswith(f"version {version[:12]}, observation {record.storage_id} of 20")
     assert event.tags["dagster/input_event_pointer/moderation_ledger"] == str(record.storage_id)
     assert event.tags["dagster/input_data_version/moderation_ledger"] == version
     assert {"exclusion_ledger used", "threshold_ledger used"} <= set(small.event("participants").metadata)
@@ -141,8 +141,8 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
 
     manifest = small.record()
     ledgers = {kind: decisions.read(small.consultation, kind) for kind in LEDGERS}
-    told = provenance_of(manifest, ledgers, {"ccai_dagster": "1", "dagster": "2", "mlflow": "3"})
-    document = prov.model.ProvDocument.deserialize(content=json.dumps(told), format="json")
+    provenance = provenance_of(manifest, ledgers, {"ccai_dagster": "1", "dagster": "2", "mlflow": "3"})
+    document = prov.model.ProvDocument.deserialize(content=json.dumps(provenance), format="json")
     again = prov.model.ProvDocument.deserialize(content=document.serialize(format="json"), format="json")
     assert again == document
     rows = sum(ledger.height for ledger in ledgers.values())
@@ -157,7 +157,7 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
     seen = manifest.sources["moderation_ledger"]
     used = [
         relation
-        for relation in told["used"].values()
+        for relation in provenance["used"].values()
         if relation["prov:entity"] == f"ccai:entity/moderation_ledger@{seen.data_version}"
     ]
     assert used == [
@@ -169,7 +169,7 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
         }
     ]
     replaced = sum(len(each.split()) for ledger in ledgers.values() for each in ledger["supersedes"].drop_nulls())
-    revisions = [each for each in told["wasDerivedFrom"].values() if "prov:type" in each]
+    revisions = [each for each in provenance["wasDerivedFrom"].values() if "prov:type" in each]
     assert len(revisions) == replaced > 0
 
 
@@ -196,7 +196,7 @@ def test_a_ledger_changed_after_it_was_observed_is_not_used(small: Any) -> None:
         path.write_text(whole)
 
 
-def test_a_ledger_that_was_never_observed_is_told_as_such(tmp_path: Path) -> None:
+def test_a_ledger_that_was_never_observed_is_marked_as_such(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         made = Small(tmp_path, instance)
         assert made.materialize(
@@ -226,9 +226,9 @@ def test_counts_leave_replaced_rows_aside(tmp_path: Path) -> None:
     policy = row | {"decision_id": "T3", "outcome": "policy: x", "subject_ids": ["b", "c"], "suggested_by": None}
     from ccai_dagster.contracts import LEDGER
 
-    told = decisions.ledger_metadata(LEDGER.build([row, later, policy]), path)
-    counts = [told[name] for name in ("rows", "rows that count", "superseded", "policies", "subjects decided")]
+    metadata = decisions.ledger_metadata(LEDGER.build([row, later, policy]), path)
+    counts = [metadata[name] for name in ("rows", "rows that count", "superseded", "policies", "subjects decided")]
     assert counts == [3, 2, 1, 1, 3]
-    assert told["suggested by a program"] == 1 and told["last decided"] == "2025-01-02 by us (T2)"
+    assert metadata["suggested by a program"] == 1 and metadata["last decided"] == "2025-01-02 by us (T2)"
     empty = decisions.ledger_metadata(pl.DataFrame(LEDGER.empty()), path)
     assert empty["last decided"] == "never" and empty["rows"] == 0
