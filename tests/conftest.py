@@ -38,6 +38,9 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+# A model this small is fastest in one thread, and a thread that waits must not take another worker's core.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
 # A busy machine may take its time; in CI the same examples are tried each time.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("patient"), derandomize=True)
@@ -71,7 +74,7 @@ def warm_stages(shared: Path) -> str:
     with FileLock(f"{address}.lock"):
         if not (started := address.with_suffix(".started")).exists():
             session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-            variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
+            variables = {"PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
             command = [sys.executable, "-W", "ignore", warm.__file__, "serve", address, str(session)]
             subprocess.run(command, env={**os.environ, **variables}, check=True)
             started.touch()

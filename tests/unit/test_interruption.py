@@ -235,7 +235,7 @@ def test_two_processes_train_as_one(run: Run, tiny_model: Path, preference_model
         str(Path(__file__).parent / "several_stages.py"),
         *(str(each.file) for each in requests["two"]),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     errors = [each.error.read_text() for each in requests["two"] if each.error.exists()]
     assert done.returncode == 0, (errors, done.stderr[-2000:])

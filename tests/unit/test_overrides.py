@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARIES = {"dagster", "lm_eval", "peft", "transformers", "trl"}
 BOUNDED = {
-    *("accelerate", "dagster", "dagster-pipes", "dagster-webserver", "lm-eval", "mlflow"),
+    *("accelerate", "dagster", "dagster-pipes", "dagster-webserver", "lm-eval", "mlflow", "prov"),
     *("pandera", "peft", "polars", "transformers", "trl"),
 }
 
