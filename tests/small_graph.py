@@ -20,6 +20,8 @@ import sqlalchemy
 import warm_stages as warm
 import yaml
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from sqlalchemy import Engine
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
@@ -122,7 +124,8 @@ def opened(base: Path, address: str) -> Iterator[Workplace]:
         os.environ["CCAI_HOME"] = str(base / "home")
         with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
             patch.setattr(Launcher, "_command", command)
-            patch.setattr(sqlite_event_log, "create_engine", lambda address, **options: engine(address))
+            for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+                patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance)
     finally:
         # MLflow writes the address of its store there, too.
