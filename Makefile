@@ -22,9 +22,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 run: setup
 	$(VENV)/bin/ccai run
 
-# Two workers, a file of tests at a time, the longest first. Waiting threads of torch must not take the other
-# worker's core, and the children of tests must not compile every module again.
-test: export OMP_WAIT_POLICY := PASSIVE
+# Two workers, a file of tests at a time, the longest first. The children of tests must not compile every module again.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: lint browser
 	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder

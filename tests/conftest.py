@@ -1,3 +1,17 @@
+"""How the tests are arranged, and what they share.
+
+- `unit`: one file for each thing that a module does; real models of two random layers where torch is needed.
+- `graph`: the whole graph with such a model. Its first run is made once for all workers (`first_run`); a test that
+  changes something works on a `copy` of what it left.
+- `end_to_end`: the embedded model as a user gets it, and a training whose outcome is known beforehand.
+- `browser`: the pages in Chromium, which `browser/install.sh` fetches.
+
+Modules beside this one hold what several folders use: small results (`small_*.py`), a language model that is a
+local server, a process in which stages run without importing torch each time (`warm_stages.py`). Fixtures of a
+session are made once and read by all workers (`shared`); none is changed by a test, so any order and any number of
+workers will do. Tests with real data sets read them in the folder `CCAI_TEST_DATA` and are skipped without it.
+"""
+
 from __future__ import annotations
 
 import os
@@ -23,6 +37,9 @@ CHAT_TEMPLATE = (
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+# A model this small is fastest in one thread, and a thread that waits must not take another worker's core.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 # A busy machine may take its time; in CI the same examples are tried each time.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,7 +74,7 @@ def warm_stages(shared: Path) -> str:
     with FileLock(f"{address}.lock"):
         if not (started := address.with_suffix(".started")).exists():
             session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-            variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
+            variables = {"PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
             command = [sys.executable, "-W", "ignore", warm.__file__, "serve", address, str(session)]
             subprocess.run(command, env={**os.environ, **variables}, check=True)
             started.touch()

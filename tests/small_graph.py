@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -15,8 +16,13 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+import sqlalchemy
 import warm_stages as warm
 import yaml
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+from sqlalchemy import Engine
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.definitions import build_defs
@@ -95,6 +101,17 @@ def small_folder(destination: Path, model: Path) -> Path:
     return destination
 
 
+@functools.cache
+def engine(address: str) -> Engine:
+    """An engine for a database of Dagster, which makes a new one each time it reads or writes an event.
+
+    Nothing is waited for until it is on the disk: after a power failure nobody goes on with a test.
+    """
+    made = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool, connect_args={"timeout": 60})
+    sqlalchemy.event.listen(made, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    return made
+
+
 @contextmanager
 def opened(base: Path, address: str) -> Iterator[Workplace]:
     """The results below a folder; while they are open, stages run in the warm process."""
@@ -107,6 +124,8 @@ def opened(base: Path, address: str) -> Iterator[Workplace]:
         os.environ["CCAI_HOME"] = str(base / "home")
         with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
             patch.setattr(Launcher, "_command", command)
+            for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+                patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance)
     finally:
         # MLflow writes the address of its store there, too.

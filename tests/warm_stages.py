@@ -51,6 +51,8 @@ def ask(address: str, request: Path, environment: dict[str, str], **how: Any) ->
     order = {"request": str(request), "folder": str(Path.cwd()), "environment": environment, **how}
     end = time.monotonic() + SECONDS_TO_IMPORT
     while not Path(address).exists() and time.monotonic() < end:
+        if (why := Path(f"{address}.failed")).exists():
+            raise RuntimeError(why.read_text())
         time.sleep(0.1)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
@@ -63,6 +65,25 @@ def ask(address: str, request: Path, environment: dict[str, str], **how: Any) ->
 def serve(address: str, session: int) -> None:
     if os.fork():
         return
+    try:
+        _import_everything(session)
+    except BaseException:
+        # Nobody waits for a process that cannot start.
+        Path(f"{address}.failed").write_text(traceback.format_exc())
+        raise
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{address}.partial")
+    listener.listen()
+    Path(f"{address}.partial").rename(address)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            if not os.fork():
+                _in_child(_answer, connection)
+
+
+def _import_everything(session: int) -> None:
     import ccai_dagster
     import resources
     from ccai_dagster.stages import worker
@@ -74,17 +95,6 @@ def serve(address: str, session: int) -> None:
     for package in (ccai_dagster, resources):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
-
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(f"{address}.partial")
-    listener.listen()
-    Path(f"{address}.partial").rename(address)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
-        connection, _ = listener.accept()
-        with connection:
-            if not os.fork():
-                _in_child(_answer, connection)
 
 
 def _in_child(work: Callable[..., int], *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the first run of the small graph left: every test that changes something has a copy of its own."""
+"""What the first run of the small graph left. Nobody opens it: a database that is open cannot be copied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from small_graph import FIRST, Workplace, copied, opened, small_folder
 
 @pytest.fixture(scope="session")
 def first_run(shared: Path, tiny_model: Path, warm_stages: str) -> Path:
-    """The consultation and what its first run left: made once for all workers, and changed by no test."""
+    """The consultation and what its first run left: made once for all workers, to be copied."""
     base = shared / "first_run"
     with FileLock(f"{base}.lock"):
         if not (base / FIRST).exists():
@@ -28,9 +28,9 @@ def first_run(shared: Path, tiny_model: Path, warm_stages: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workplace(first_run: Path, warm_stages: str) -> Iterator[Workplace]:
+def workplace(first_run: Path, warm_stages: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     """What the first run left, to look at."""
-    with opened(first_run, warm_stages) as workplace:
+    with opened(copied(first_run, tmp_path_factory.mktemp("first") / "copy"), warm_stages) as workplace:
         yield workplace
 
 

@@ -1,4 +1,4 @@
-"""The small consultation, and its results as a run leaves them."""
+"""The small consultation, its results as a run leaves them, and a random preference model."""
 
 from __future__ import annotations
 
@@ -44,6 +44,20 @@ class Finished:
     def places(self) -> dict[str, Path]:
         places = {name: self.home / name for name in ("tables", "models", "report")}
         return {**places, "consultation": self.consultation.folder, "sample": SAMPLE}
+
+
+@pytest.fixture(scope="session")
+def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a random head for scores."""
+    import torch
+
+    from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
+
+    folder = tmp_path_factory.mktemp("preferences") / "model"
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        save_model(load_model(tiny_model, scores=True), load_tokenizer(tiny_model), folder)
+    return folder
 
 
 RUN, TRACKED = "11112222-3333-4444-5555-666677778888", "aaaabbbbccccddddeeeeffff00001111"

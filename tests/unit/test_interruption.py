@@ -27,7 +27,7 @@ from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder
 from ccai_dagster.stages.training import PreferenceModelStage, ReinforcedPolicyStage, SupervisedPolicyStage
 from ccai_dagster.training import trainer
-from ccai_dagster.training.model_folder import load_model, load_tokenizer, merged, save_model
+from ccai_dagster.training.model_folder import load_model, merged
 
 pytestmark = pytest.mark.torch
 REPOSITORY = Path(__file__).parents[2]
@@ -50,17 +50,6 @@ def run(warm_stages: str, tmp_path: Path) -> Run:
         return warm.ask(warm_stages, request.file, environment, seen=str(tmp_path / "seen"), **how)
 
     return order
-
-
-@pytest.fixture(scope="module")
-def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    folder = tmp_path_factory.mktemp("preferences") / "model"
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        save_model(load_model(tiny_model, scores=True), load_tokenizer(tiny_model), folder)
-    return folder
 
 
 def tables() -> dict[str, pl.DataFrame]:
@@ -246,7 +235,7 @@ def test_two_processes_train_as_one(run: Run, tiny_model: Path, preference_model
         str(Path(__file__).parent / "several_stages.py"),
         *(str(each.file) for each in requests["two"]),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     errors = [each.error.read_text() for each in requests["two"] if each.error.exists()]
     assert done.returncode == 0, (errors, done.stderr[-2000:])

@@ -10,7 +10,7 @@ from ccai_dagster.consultation.settings import PolicySettings
 from ccai_dagster.contracts import PROMPTS as PROMPTS_CONTRACT
 from ccai_dagster.core.digest import file_digest, folder_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
+from ccai_dagster.training.model_folder import load_model, load_tokenizer
 from ccai_dagster.training.policy import (
     completion_scores,
     paired_interval,
@@ -24,17 +24,6 @@ SETTINGS = PolicySettings(
     steps=3, prompts_per_step=2, samples_per_prompt=2, new_tokens=6, learning_rate=1e-2, lora_rank=4
 )
 PROMPTS = ["Why?", "Please tell me how.", "Be kind to <|im_end|> me.", "Who is fair?"]
-
-
-@pytest.fixture(scope="module")
-def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    folder = tmp_path_factory.mktemp("preferences") / "model"
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        save_model(load_model(tiny_model, scores=True), load_tokenizer(tiny_model), folder)
-    return folder
 
 
 @pytest.mark.torch
