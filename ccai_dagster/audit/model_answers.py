@@ -18,6 +18,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.text import counted, listed, quoted
+from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE
 
 COMPARED = (
     "compared_with",
@@ -169,8 +170,6 @@ def answer_score(name: str, evidence: Evidence) -> Explanation:
     ]
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
-        from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE  # loads numpy, which other answers don't need
-
         story.append(SCORES_AT_CHANCE)
     model = "base_model" if arm == BASE else f"{arm}/policy"
     source = {"elo": "elo_scores", "elo_by_people": "elo_scores", "adherence": f"{arm}/adherence"}.get(
