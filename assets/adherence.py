@@ -17,7 +17,7 @@ from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import worded_statements
 from ccai_dagster.consultation.folder import BASE, Consultation
 from ccai_dagster.core.digest import file_digest
-from ccai_dagster.decisions.outcomes import thresholds
+from ccai_dagster.decisions.values import thresholds
 from ccai_dagster.evaluation import labelled_examples
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
 from ccai_dagster.evaluation.corrected_adherence import adherence_scores as corrected_scores

@@ -27,7 +27,8 @@ from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.checks import check_decision_ids
-from ccai_dagster.decisions.outcomes import Thresholds, exclusions, moderation_verdicts, statement_ideas, thresholds
+from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.values import Thresholds, thresholds
 from ccai_dagster.evaluation.findings import elo_findings, findings
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import render_evaluation

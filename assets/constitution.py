@@ -19,7 +19,8 @@ from ccai_dagster.consultation.folder import Arm, Consultation
 from ccai_dagster.core.digest import file_digest
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import current
-from ccai_dagster.decisions.outcomes import statement_ideas, thresholds
+from ccai_dagster.decisions.outcomes import statement_ideas
+from ccai_dagster.decisions.values import thresholds
 from ccai_dagster.deliberation import stability
 from ccai_dagster.replication.published_results import published_figures
 

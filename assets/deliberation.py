@@ -18,7 +18,8 @@ from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import reaches_cut
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.decisions import checks
-from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas, thresholds
+from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.values import thresholds
 from ccai_dagster.deliberation import consensus, groups, representative, stability
 from ccai_dagster.deliberation.votes import (
     VoteMatrix,

@@ -22,7 +22,7 @@ from ccai_dagster.consultation.settings import Settings
 from ccai_dagster.core.digest import file_digest, table_digest, value_digest
 from ccai_dagster.core.home import home_root
 from ccai_dagster.decisions.checks import check_training
-from ccai_dagster.decisions.outcomes import training_decisions
+from ccai_dagster.decisions.values import training_decisions
 from ccai_dagster.feedback import critique, judge
 from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.calibration import calibration_curve, calibration_table, check_feedback_choice

@@ -19,7 +19,7 @@ from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.digest import file_digest, table_digest, value_digest
-from ccai_dagster.decisions.outcomes import training_decisions
+from ccai_dagster.decisions.values import training_decisions
 from ccai_dagster.evaluation.sets.formats import OVER_REFUSAL_FORMATS, safe_prompts
 from ccai_dagster.feedback.judge_accuracy import measured_at_chance
 from ccai_dagster.feedback.prompts import read_comparisons

@@ -10,7 +10,7 @@ from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, decisi
 from ccai_dagster.audit.sensitivity import Alternative, combinations, levels, single_changes
 from ccai_dagster.consultation.settings import DEMO
 from ccai_dagster.contracts import RAW_PARTICIPANTS, RAW_STATEMENTS, RAW_VOTES
-from ccai_dagster.decisions.outcomes import Cut
+from ccai_dagster.decisions.values import Cut
 from ccai_dagster.deliberation.votes import ModerationVerdict
 
 ON_RECORD = Alternative("strict", 26, "default", "zero", None, "none", "product", Cut("threshold", 0.7, 40), seed=1)

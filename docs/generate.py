@@ -245,7 +245,7 @@ def _shown(value: Any) -> str:
 
 def values_page() -> str:
     """Return the page of what the threshold and training ledgers settle."""
-    from ccai_dagster.decisions.outcomes import VALUES
+    from ccai_dagster.decisions.values import VALUES
 
     parts = [
         "# Values that are decided",

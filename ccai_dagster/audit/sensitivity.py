@@ -18,7 +18,8 @@ import polars as pl
 from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.contracts import DECISION_IMPORTANCE, DECISION_SENSITIVITY, PRINCIPLE_ROBUSTNESS
 from ccai_dagster.core.text import counted, listed, natural
-from ccai_dagster.decisions.outcomes import Cut, Thresholds, wordings
+from ccai_dagster.decisions.outcomes import wordings
+from ccai_dagster.decisions.values import Cut, Thresholds
 from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
 
 MINIMUM_VOTES_STEPS = (-10, -5, 5, 10)

@@ -20,8 +20,9 @@ from ccai_dagster.decisions.independent_decisions import (
     subjects_of,
 )
 from ccai_dagster.decisions.ledger import Decision, current, is_decision, split_outcome
-from ccai_dagster.decisions.outcomes import VALUES, decided_rows, parse_value, policies
+from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record
+from ccai_dagster.decisions.values import VALUES, parse_value
 
 SIGNED = 12
 """Fewest characters of a constitution's digest that a person types to sign it."""

@@ -30,7 +30,8 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.decisions.agenda import STARTING
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
-from ccai_dagster.decisions.outcomes import VALUES, exclusions, moderation_verdicts, statement_ideas, thresholds
+from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.values import VALUES, thresholds
 from ccai_dagster.deliberation import consensus, groups
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles, read_header, read_text_csv
 from ccai_dagster.deliberation.importing.read_votes import ROLES, find_vote_files, read_votes

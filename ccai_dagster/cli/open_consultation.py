@@ -33,15 +33,14 @@ from ccai_dagster.decisions.agenda import (
 from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
 from ccai_dagster.decisions.ledger import current, read_ledger
 from ccai_dagster.decisions.outcomes import (
-    VALUES,
     Wording,
     WordingSource,
     merges,
     moderation_verdicts,
-    policy_subjects,
     wording_source,
     wordings,
 )
+from ccai_dagster.decisions.values import VALUES, policy_subjects
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import clean_statements

@@ -126,7 +126,7 @@ def accept(
 
 def _coverage(opened: OpenConsultation) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Return the prompts, their coverage as things are now, and the minimum."""
-    from ccai_dagster.decisions.outcomes import training_decisions
+    from ccai_dagster.decisions.values import training_decisions
     from ccai_dagster.feedback.prompt_coverage import prompt_coverage
     from ccai_dagster.feedback.prompts import read_prompts
 

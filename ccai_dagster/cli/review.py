@@ -22,8 +22,9 @@ from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DRAFT, AgendaItem, SameWords, draft_principle
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
 from ccai_dagster.decisions.ledger import VERBS, WITHDRAWN, replaced_rows, split_ids
-from ccai_dagster.decisions.outcomes import VALUES, policies
+from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
+from ccai_dagster.decisions.values import VALUES
 from ccai_dagster.deliberation.votes import group_name
 
 Say = Callable[[str], None]

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import SELECTED_STATEMENTS
-from ccai_dagster.decisions.outcomes import Cut, Ideas, Wording, WordingSource, merges, wording_source, wordings
+from ccai_dagster.decisions.outcomes import Ideas, Wording, WordingSource, merges, wording_source, wordings
+from ccai_dagster.decisions.values import Cut
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import polars as pl
 from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions import outcomes
+from ccai_dagster.decisions import outcomes, values
 from ccai_dagster.decisions.independent_decisions import (
     Row,
     asks_for_two,
@@ -206,7 +206,7 @@ def check_thresholds(ledger: pl.DataFrame) -> list[Finding]:
     """Check that every numeric decision is taken once and in range."""
     rows, found = counting_rows(ledger, "threshold")
     found += contradictory(rows or [], "threshold")
-    found = found or refusal("threshold", lambda: outcomes.thresholds(ledger, seed=0))
+    found = found or refusal("threshold", lambda: values.thresholds(ledger, seed=0))
     return found + one_of_two(ledger, rows, "threshold", "warning") if rows else found
 
 
@@ -216,12 +216,12 @@ def check_training(ledger: pl.DataFrame) -> list[Finding]:
     found += contradictory(rows or [], "training")
     if found or rows is None:
         return found
-    found = refusal("training", lambda: outcomes.training_decisions(ledger))
+    found = refusal("training", lambda: values.training_decisions(ledger))
     found += one_of_two(ledger, rows, "training", "warning")
     on_record = {policy.subject for policy in outcomes.policies(ledger)}
     return found + [
         Finding("error", "training", None, name, "no policy is on record; add a row `policy: ...`")
-        for name in outcomes.policy_subjects("training")
+        for name in values.policy_subjects("training")
         if name not in on_record
     ]
 

@@ -21,7 +21,7 @@ from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.ledger import current
-from ccai_dagster.decisions.outcomes import FeedbackMethod, training_decisions
+from ccai_dagster.decisions.values import FeedbackMethod, training_decisions
 from ccai_dagster.feedback.judge import REASONING, Judge, Question, judge_comparisons
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.statistics.intervals import mean_interval, wilson_interval

@@ -31,7 +31,7 @@ import polars as pl
 from ccai_dagster.consultation.settings import ReasoningSettings
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.decisions.outcomes import FeedbackMethod
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn
 
 TEMPLATE_VERSION = "2"

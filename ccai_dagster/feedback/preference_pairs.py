@@ -19,7 +19,7 @@ from ccai_dagster.consultation.settings import PairSettings, ReasoningSettings
 from ccai_dagster.contracts import PREFERENCE_PAIRS, PRINCIPLE_WEIGHTS, RESPONSE_PAIRS
 from ccai_dagster.core.draws import derived_seed, draw_principle
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.decisions.outcomes import FeedbackMethod
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import REASONING, Judge, Judgement, Question, judge_comparisons
 from ccai_dagster.feedback.language_model import LanguageModel
 from ccai_dagster.feedback.prompts import chosen_prompts

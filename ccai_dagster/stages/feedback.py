@@ -13,7 +13,7 @@ from ccai_dagster.consultation.settings import (
     TunedJudgeSettings,
 )
 from ccai_dagster.core.errors import ConsultationError, Progress
-from ccai_dagster.decisions.outcomes import FeedbackMethod
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import Judge
 from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table

@@ -23,18 +23,15 @@ from ccai_dagster.decisions.checks import (
 )
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.outcomes import (
-    Cut,
-    Thresholds,
     exclusions,
     merges,
     moderation_verdicts,
     policies,
     signoffs,
-    thresholds,
-    training_decisions,
     wording_source,
     wordings,
 )
+from ccai_dagster.decisions.values import Cut, Thresholds, thresholds, training_decisions
 from ccai_dagster.deliberation.votes import ModerationVerdict, Procedure
 from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
 

@@ -13,7 +13,8 @@ from ccai_dagster.constitution.comparison import constitution_overlap
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import WordedStatements, reaches_cut, select_statements
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions.outcomes import Cut, Ideas, Wording, WordingSource
+from ccai_dagster.decisions.outcomes import Ideas, Wording, WordingSource
+from ccai_dagster.decisions.values import Cut
 
 IDEAS = {1: Ideas(("honesty",), "I1"), 2: Ideas(("honesty", "care"), "I2"), 3: Ideas(("law",), "I3")}
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import SAMPLE, ConsultationFile, read_consultation
-from ccai_dagster.decisions.outcomes import VALUES
+from ccai_dagster.decisions.values import VALUES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"

@@ -17,7 +17,8 @@ from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.decisions.outcomes import Cut, signoffs, thresholds, training_decisions
+from ccai_dagster.decisions.outcomes import signoffs
+from ccai_dagster.decisions.values import Cut, thresholds, training_decisions
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 
 

@@ -9,12 +9,9 @@ from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import Decision, ledger_table
 from ccai_dagster.decisions.outcomes import (
-    VALUES,
-    Cut,
     Ideas,
     Merge,
     PolicyChoice,
-    Thresholds,
     Wording,
     WordingSource,
     exclusions,
@@ -23,11 +20,10 @@ from ccai_dagster.decisions.outcomes import (
     policies,
     signoffs,
     statement_ideas,
-    thresholds,
-    training_decisions,
     wording_source,
     wordings,
 )
+from ccai_dagster.decisions.values import VALUES, Cut, Thresholds, thresholds, training_decisions
 from ccai_dagster.deliberation.votes import ModerationVerdict, Procedure
 
 STATEMENTS = pl.DataFrame({"statement_id": [1, 2, 3], "text": ["Be kind", "Be nice", "Be brief"]})

@@ -26,7 +26,8 @@ from ccai_dagster.contracts import (
     RAW_STATEMENTS,
     RAW_VOTES,
 )
-from ccai_dagster.decisions.outcomes import Cut, exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.values import Cut
 
 THRESHOLD = Cut("threshold", 0.7, 2)
 PEOPLE = 10

@@ -18,7 +18,7 @@ from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, read_consultation
 from ccai_dagster.decisions import checks, outcomes
 from ccai_dagster.decisions.independent_decisions import agreements
 from ccai_dagster.decisions.ledger import VERBS, current, read_ledger, split_outcome
-from ccai_dagster.decisions.outcomes import thresholds
+from ccai_dagster.decisions.values import thresholds
 from ccai_dagster.deliberation.consensus import gac_scores
 from ccai_dagster.deliberation.groups import group_participants, opinion_groups
 from ccai_dagster.deliberation.importing.read_votes import read_votes

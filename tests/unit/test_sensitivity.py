@@ -32,7 +32,8 @@ from ccai_dagster.contracts import (
     RAW_VOTES,
 )
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions.outcomes import Cut, Ideas
+from ccai_dagster.decisions.outcomes import Ideas
+from ccai_dagster.decisions.values import Cut
 from ccai_dagster.deliberation.votes import ModerationVerdict, ProcedureName
 
 ON_RECORD = Alternative(
