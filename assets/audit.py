@@ -19,7 +19,6 @@ from assets.replication import PAGE
 from assets.table_asset import Checked, Table, by_arm, of_arms, picture, report_file, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.audit import recomputation, reversals, sensitivity
-from ccai_dagster.audit.provenance import provenance_of
 from ccai_dagster.audit.sensitivity import Alternative, alternative_on_record, combinations, levels, single_changes
 from ccai_dagster.audit.trail import decision_trail as trail_of
 from ccai_dagster.consultation.folder import BASE, LEDGERS, Consultation
@@ -379,6 +378,8 @@ def _provenance(consultation: Consultation, home: Home, earlier: set[dg.AssetKey
     )
     def provenance(context: dg.AssetExecutionContext) -> Table:
         # Without itself: the manifest names the digest of the file that is written here.
+        from ccai_dagster.audit.provenance import provenance_of
+
         manifest = history.describe(consultation, home, context.instance, earlier)
         ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
         programs = {name: version(package) for name, package in SOFTWARE.items()}
