@@ -51,11 +51,12 @@ def main(folder: Path) -> None:
 
 
 def markdown_table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table; bars and line ends in cells are made harmless."""
+    """Return a table whose cells stand below each other on a phone; bars and line ends in cells are made harmless."""
     names = list(header)
     lines = [names, ["---"] * len(names), *rows]
     cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
+    table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return f'<div class="stacked" markdown>\n\n{table}\n\n</div>\n'
 
 
 # Tables

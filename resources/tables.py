@@ -33,7 +33,7 @@ class TableIOManager(dg.UPathIOManager):
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
         """Read a table whole."""
         if not path.exists():
-            key = "/".join(path.with_suffix("").parts[-2:])
+            key = context.asset_key.to_user_string()
             raise dg.Failure(f"{path} is not there: materialize {key} first, or run `ccai run`.")
         with path.open("rb") as handle:
             return pl.read_parquet(handle)

@@ -17,7 +17,7 @@ from ccai_dagster.cli.options import CONSULTATION, LONGEST, mendable_errors
 from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, home_root, place
-from ccai_dagster.core.text import printable
+from ccai_dagster.core.text import counted, printable
 
 if TYPE_CHECKING:
     from ccai_dagster.audit.evidence import Explanation
@@ -99,7 +99,8 @@ def verify(
     if found.mismatches:
         for each in found.mismatches:
             typer.secho(printable(f"{each.name}: {each.what}.", LONGEST), fg=typer.colors.RED, err=True)
-        raise ConsultationError(f"{len(found.mismatches)} things do not match {path}.")
+        differ = counted(len(found.mismatches), "thing does not match", "things do not match")
+        raise ConsultationError(f"{differ} {path}.")
     typer.echo(f"Everything is as the run left it. The manifest's own SHA-256, to compare: {file_digest(path)}")
 
 

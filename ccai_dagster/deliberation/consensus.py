@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
+from ccai_dagster.deliberation.votes import Procedure, Smoothing, VoteMatrix
 
-SMOOTHING = {"none": (0.0, 0.0), "laplace": (1.0, 2.0), "jeffreys": (0.5, 1.0)}
+SMOOTHING: Mapping[Smoothing, tuple[float, float]] = {"none": (0.0, 0.0), "laplace": (1.0, 2.0), "jeffreys": (0.5, 1.0)}
 """What is added to agreeing votes and to all votes of a group."""
 
 

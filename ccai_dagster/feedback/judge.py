@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import Literal, assert_never, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -269,6 +269,8 @@ def _asked(
         return _by_contrast(model, comparisons)
     if method == "reasoned_letters":
         return _by_reasoned_letters(model, comparisons, reasoning)
+    if method != "letters" and method != "letters_few_shot":
+        assert_never(method)
     examples = example_turns() if method == "letters_few_shot" else []
     return _chosen(model, [[*examples, ("user", letters_question(*each))] for each in _both_orders(comparisons)])
 

@@ -66,13 +66,15 @@ def main(path: Path) -> int:
     # Progress bars and warnings of libraries go to a file; what people should read goes through pipes.
     with folder.log.open("ab") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
-    stage = read_request(folder)
+    name = "of this request"
     with open_dagster_pipes() if is_first_process() else nullcontext() as pipes:
         try:
+            stage = read_request(folder)
+            name = stage.stage
             _run(stage, folder, silent if pipes is None else _progress(pipes))
         except Exception as error:
             # The last lines are what a person needs first; the whole trace goes to the log.
-            _leave_error(folder, explanation(error, stage.stage, folder.path) or traceback.format_exc(limit=-6))
+            _leave_error(folder, explanation(error, name, folder.path) or traceback.format_exc(limit=-6))
             return 1
     return 0
 

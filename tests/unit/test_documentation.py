@@ -162,6 +162,12 @@ def test_every_place_in_it_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_name_stands_in_the_module_that_it_is_said_to_stand_in(page: Path) -> None:
+    for name, place in re.findall(r"`([A-Za-z_]+)`\s+in\s+`([\w/]+\.py)`", page.read_text()):
+        assert re.search(rf"^(?:def|class)? ?{name}\b", (REPOSITORY / place).read_text(), re.MULTILINE), (name, place)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_module_that_it_starts_exists(page: Path) -> None:
     for name in re.findall(r"python (?:-m pdb )?-m ((?:ccai_dagster|sample)[\w.]*)", page.read_text()):
         assert importlib.util.find_spec(name) is not None

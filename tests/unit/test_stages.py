@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +41,8 @@ from ccai_dagster.stages.training import (
     TriedWeight,
 )
 from ccai_dagster.stages.worker import BATCH_SETTINGS
+
+REPOSITORY = Path(__file__).parents[2]
 
 MODELS = Path("/models")
 
@@ -256,3 +260,10 @@ def test_every_stage_that_has_batches_names_a_setting_that_exists() -> None:
     for setting in BATCH_SETTINGS.values():
         group, _, name = setting.partition(".")
         assert name in type(getattr(DEMO, group)).model_fields
+
+
+def test_why_a_request_cannot_be_read_is_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text('{"stage": "no such stage"}')
+    command = [sys.executable, "-m", "ccai_dagster.stages.worker", str(tmp_path / "request.json")]
+    assert subprocess.run(command, cwd=REPOSITORY).returncode == 1
+    assert "no such stage" in (tmp_path / "error.txt").read_text()
