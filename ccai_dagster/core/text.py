@@ -23,15 +23,9 @@ _UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 """Unicode categories of characters that do something, show nothing or have no known width on a terminal."""
 _JOINERS = {"\u200c", "\u200d"}
 """Needed to write Persian and several Indian scripts; they change nothing but the shape of letters."""
-_UNREADABLE = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls, save white space
-    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction
-    r"\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # hidden, or ends a line
-    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
-    r"\ud800-\udfff]"  # no characters
-)
-"""What no page needs: all that `_UNSEEN` has save soft hyphens, signs of Arabic and of old scripts, which pages
-draw, and characters that this Python does not know yet, such as the newest emoji."""
+_UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What no page needs: controls save white space, what turns the direction of whole stretches, and surrogates. Marks of
+direction, joiners and tags stay: Hebrew, Arabic, Persian and some flags are written with them."""
 _MARKUP = re.compile(r"[\\`*_\[\]|#~$]")
 _BEGINS_A_BLOCK = re.compile(r"^(\d+(?=[.)](?: |$))|(?=[-+](?: |$)|---))")
 """What makes a line of Markdown an item of a list, or a rule."""
@@ -67,7 +61,7 @@ def _spelt(character: str) -> str:
 
 
 def readable(text: object, longest: int = LONGEST_TEXT) -> str:
-    """Return text for a page: not too long, a mark in place of every character that acts or hides.
+    """Return text for a page: not too long, a mark in place of every control and of what turns the reading direction.
 
     Markup is not escaped here: templates do that, matplotlib's formulas are for `pages.pictures.style`, and for
     Markdown there is `markdown`.

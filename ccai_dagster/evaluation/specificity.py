@@ -111,10 +111,10 @@ def controls_at_nil(matrix: pl.DataFrame) -> list[Finding]:
         matrix: SPECIFICITY.
 
     Returns:
-        A warning for each cell of rejected statements whose p-value, corrected by Holm over these cells, is below
+        A warning for each cell of rejected statements whose p-value, corrected by Holm over these cells, is at most
         `LEVEL`.
     """
-    moved = matrix.filter((pl.col("kind") == "rejected") & (pl.col("adjusted_p") < LEVEL)).sort("arm", "measure")
+    moved = matrix.filter((pl.col("kind") == "rejected") & (pl.col("adjusted_p") <= LEVEL)).sort("arm", "measure")
     units = {"judge": "in the judge's probability", "margin": "nats a token in the margin of contrast pairs"}
     return [
         Finding(

@@ -15,6 +15,7 @@ from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, ConsultationFile, 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.decisions.ledger import Decision, append_decision, write_ledger
+from ccai_dagster.feedback.prompts import PROMPT_HEADER
 from ccai_dagster.replication.published_decisions import (
     exclusion_decisions,
     exclusion_policies,
@@ -43,7 +44,6 @@ ARMS = {
 }
 PUBLISHED_PROMPT = "published-"
 """Ids of the published prompts begin with it."""
-PROMPT_HEADER = ("prompt_id", "text", "purpose", "themes")
 
 
 def build_from_ccai(

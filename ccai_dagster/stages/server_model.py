@@ -286,16 +286,17 @@ class OpenAIServerModel:
 
     def _generated_text(self, answer: Any, _: None) -> str:
         choice = _value_at(answer, self.url, "choices", 0)
-        found = choice if "text" in choice else _value_at(choice, self.url, "message")
-        return str(found.get("text") or found.get("content") or "")
+        if isinstance(choice, dict) and "message" not in choice and "text" in choice:
+            return str(choice["text"] or "")
+        return str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
 
     def _choice_scores(self, answer: Any, choices: list[str | None]) -> list[float]:
         found = _value_at(answer, self.url, "choices", 0, "logprobs")
-        if "content" in found:
-            listed = _value_at(found, self.url, "content", 0, "top_logprobs")
+        likely = found.get("top_logprobs") if isinstance(found, dict) else None
+        if isinstance(likely, list) and likely and isinstance(likely[0], dict):  # of a plain completion
+            listed = [{"token": token, "logprob": log} for token, log in likely[0].items()]
         else:
-            likely = _value_at(found, self.url, "top_logprobs", 0)
-            listed = [{"token": token, "logprob": log} for token, log in likely.items()]
+            listed = _value_at(answer, self.url, "choices", 0, "logprobs", "content", 0, "top_logprobs")
         tokens = [
             (str(_value_at(item, self.url, "token")).strip(), _number(item, self.url, "logprob")) for item in listed
         ]

@@ -25,7 +25,7 @@ MEASURES = {
     "margin": "without a judge: change in the margin of contrast pairs, nats a token",
 }
 _SIGNED = "{:+.3f}"
-YARDSTICKS = {"uniform": "no\npreference", "nearest_value": "nearest\ngroup", "ceiling": "expected\nat best"}
+REFERENCES = {"uniform": "no\npreference", "nearest_value": "nearest\ngroup", "ceiling": "expected\nat best"}
 """Columns beside the models, and how they are headed."""
 DARK = 0.55
 """From this place on the colour scale on, figures in a cell are white."""
@@ -132,7 +132,7 @@ def representativeness(table: pl.DataFrame) -> Picture:
         table: OPINION_REPRESENTATIVENESS of one benchmark.
     """
     arms, rows = arms_of(table), _values(table)
-    columns = [*(plain(arm, 12) for arm in arms), *YARDSTICKS.values()]
+    columns = [*(plain(arm, 12) for arm in arms), *REFERENCES.values()]
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -192,8 +192,8 @@ def _values(table: pl.DataFrame) -> list[dict[str, Any]]:
             {
                 "attribute": attribute,
                 "label": group if attribute == "everybody" else f"{attribute}: {group}",
-                "values": [values.get(arm) for arm in arms_of(table)] + [any_arm[name] for name in YARDSTICKS],
-                "intervals": [ends.get(arm) for arm in arms_of(table)] + [None] * len(YARDSTICKS),
+                "values": [values.get(arm) for arm in arms_of(table)] + [any_arm[name] for name in REFERENCES],
+                "intervals": [ends.get(arm) for arm in arms_of(table)] + [None] * len(REFERENCES),
             }
         )
     return rows
