@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +63,26 @@ class Small:
         return history.record(self.consultation, self.home, self.instance, keys)
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+@contextmanager
+def materialized(folder: Path) -> Iterator[Small]:
     with dg.DagsterInstance.ephemeral() as instance:
-        made = Small(tmp_path_factory.mktemp("sources"), instance)
+        made = Small(folder, instance)
         made.observe()
         assert made.materialize().success
+        yield made
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
+    """What was made once, for tests that leave it as it is."""
+    with materialized(tmp_path_factory.mktemp("sources")) as made:
+        yield made
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Small]:
+    """The same, to change."""
+    with materialized(tmp_path) as made:
         yield made
 
 
@@ -173,27 +189,24 @@ def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None
     assert len(revisions) == replaced > 0
 
 
-def test_a_ledger_changed_after_it_was_observed_is_not_used(small: Any) -> None:
-    before, path = small.event("statements"), small.consultation.ledger("moderation")
+def test_a_ledger_changed_after_it_was_observed_is_not_used(own: Any) -> None:
+    before, path = own.event("statements"), own.consultation.ledger("moderation")
     whole = path.read_text()
     path.write_text(whole.replace("The authors agreed", "The authors did not mind", 1))
     assert path.read_text() != whole
-    try:
-        failed = small.materialize()
-        assert not failed.success
-        (failure,) = [each for each in failed.get_step_failure_events() if each.step_key == "statements"]
-        said = failure.step_failure_data.user_failure_data.description
-        assert str(path) in said and "changed after it was last observed" in said
-        assert small.event("statements") == before
-        wrong = verified(small, small.record().model_copy(update={"rows": read_manifest(small.home.manifest)[0].rows}))
-        assert "asset statements used the version" in wrong["consultation/decisions/moderation.csv"]
-        small.observe()
-        assert small.materialize().success
-        manifest = small.record()
-        assert verified(small, manifest) == {}
-        assert manifest.earlier["statements"][0].data_version == before.tags["dagster/data_version"]
-    finally:
-        path.write_text(whole)
+    failed = own.materialize()
+    assert not failed.success
+    (failure,) = [each for each in failed.get_step_failure_events() if each.step_key == "statements"]
+    said = failure.step_failure_data.user_failure_data.description
+    assert str(path) in said and "changed after it was last observed" in said
+    assert own.event("statements") == before
+    wrong = verified(own, own.record().model_copy(update={"rows": read_manifest(own.home.manifest)[0].rows}))
+    assert "asset statements used the version" in wrong["consultation/decisions/moderation.csv"]
+    own.observe()
+    assert own.materialize().success
+    manifest = own.record()
+    assert verified(own, manifest) == {}
+    assert manifest.earlier["statements"][0].data_version == before.tags["dagster/data_version"]
 
 
 def test_a_ledger_that_was_never_observed_is_marked_as_such(tmp_path: Path) -> None:
