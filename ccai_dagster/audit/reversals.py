@@ -23,9 +23,8 @@ from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.core.text import counted, listed, natural
-from ccai_dagster.decisions.independent_decisions import decisive_rows
 from ccai_dagster.decisions.ledger import split_outcome
-from ccai_dagster.decisions.outcomes import decided_rows, moderation_verdicts, statement_ideas, wordings
+from ccai_dagster.decisions.outcomes import decisive, moderation_verdicts, statement_ideas, wordings
 from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import one_thread
 from ccai_dagster.deliberation.votes import ModerationVerdict, vote_matrix
@@ -102,7 +101,7 @@ class _Reversal:
 def _exclusion(record: RecordedDecisions, ledger: pl.DataFrame, progress: Progress) -> Iterator[_Reversal]:
     """Excluded votes count again, those kept are excluded; groups are computed again."""
     people: dict[tuple[str, str], list[int]] = {}
-    for (participant,), row in decisive_rows(decided_rows(ledger)).items():
+    for (participant,), row in decisive(ledger).items():
         verb = split_outcome(row["outcome"])[0]
         people.setdefault((verb, row["decision_id"]), []).append(int(participant))
     excluding = tuple(decision for verb, decision in people if verb == "exclude")
@@ -138,7 +137,7 @@ def _exclusion(record: RecordedDecisions, ledger: pl.DataFrame, progress: Progre
 
 def _merge(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """Merged statements stay apart, those kept apart are merged: what they were worded as rests on nothing."""
-    for row in decisive_rows(decided_rows(ledger)).values():
+    for row in decisive(ledger).values():
         subjects = frozenset(int(each) for each in row["subject_ids"])
         merged = split_outcome(row["outcome"])[0] == "merge"
         kept = [
