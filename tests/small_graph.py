@@ -25,9 +25,11 @@ from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from sqlalchemy import Engine
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
-from ccai_dagster.run import Outcome, prepare_instance, run
+from ccai_dagster.run import Outcome, run
 from resources.launcher import Launcher
+from resources.record import open_record
 
 FIRST = "first.json"
 SMALLEST = {
@@ -122,7 +124,7 @@ def opened(base: Path, address: str) -> Iterator[Workplace]:
 
     try:
         os.environ["CCAI_HOME"] = str(base / "home")
-        with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
+        with pytest.MonkeyPatch.context() as patch, open_record(Home(base / "home", "town")) as instance:
             patch.setattr(Launcher, "_command", command)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
