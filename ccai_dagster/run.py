@@ -63,7 +63,7 @@ def run(
     """
     began = time.monotonic()
     home = Home(root, consultation.name)
-    instance = instance or open_record(home)
+    instance = instance or open_record(home, consultation, say)
     defs = build_defs(consultation, root)
     outcome = Outcome()
     say("Observing the votes and the ledgers")
