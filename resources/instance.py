@@ -123,13 +123,26 @@ def _database_error(place: Path, message: str) -> str:
         return _cannot_write(place, full=False)
     if "locked" in message:
         return f"{place}: another process keeps a database locked. Wait for it or end it, and run again."
-    damaged = next(damaged_databases(place), None)
-    if damaged is None:
-        return f"{place}: cannot be read ({message}). Restore it from a copy, or move it away, and run again."
+    for damaged in damaged_databases(place):
+        return _damaged(damaged, message)
+    return f"{place}: cannot be read ({message}). Restore it from a copy, or move it away, and run again."
+
+
+def _damaged(database: Path, message: str) -> str:
     return (
-        f"{damaged}: this database is damaged ({message}). Restore it from a copy, or move it away together with the "
-        f"files {damaged.name}-* beside it, and run again: a new one begins, and {what_is_lost(damaged)}."
+        f"{database}: this database is damaged ({message}). Restore it from a copy, or move it away together with the "
+        f"files {database.name}-* beside it, and run again: a new one begins, and {what_is_lost(database)}."
     )
+
+
+def check_database(database: Path) -> None:
+    """Check that a database is whole, in place of a program that would end with a trace.
+
+    Raises:
+        ConsultationError: It is damaged.
+    """
+    for damaged in damaged_databases(database):
+        raise ConsultationError(_damaged(damaged, "SQLite finds it malformed"))
 
 
 def what_is_lost(database: Path) -> str:

@@ -18,7 +18,7 @@ import polars as pl
 from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.files import lock_beside
-from resources.instance import database_errors, opened_alone
+from resources.instance import check_database, database_errors, opened_alone
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -203,6 +203,20 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         client.update_model_version(name, version.version, description=card)
         client.set_registered_model_alias(name, alias_of(arm), version.version)
         return name, int(version.version)
+
+    def prepare(self) -> None:
+        """Make the tables of a new database, which a server would make beside another process, and check an old one.
+
+        Raises:
+            ConsultationError: The database is damaged, or cannot be read or written.
+        """
+        if (database := self._database) is None:
+            return
+        with opened_alone(database, lock_beside(database)):
+            if database.exists() and database.stat().st_size:
+                check_database(database)
+                return
+        self.open()
 
     def open(self) -> str:
         """Open the store and return the id of the experiment; one process at a time, since the first makes the tables.

@@ -189,6 +189,7 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
+    from ccai_dagster.definitions import build_resources
     from ccai_dagster.stages.worker import heed_signals
     from resources.record import open_record
 
@@ -197,6 +198,7 @@ def ui(
     consultation = chosen_consultation()
     home = home_of(consultation)
     open_record(home, consultation, typer.echo)
+    build_resources(home)["tracking"].prepare()
     environment = {
         **os.environ,
         "CCAI_HOME": str(root),

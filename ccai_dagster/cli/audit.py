@@ -73,7 +73,7 @@ def verify(
 ) -> None:
     """Compute all digests again, from artifacts and ledgers, and say exactly what does not match."""
     from ccai_dagster.audit.manifest import CONSULTATION as CONSULTATION_FILES
-    from ccai_dagster.audit.manifest import DOWNLOADS, MODELS, REPORT, SAMPLE_FILES, TABLES, read_manifest
+    from ccai_dagster.audit.manifest import DOWNLOADS, MODELS, OUTSIDE, REPORT, SAMPLE_FILES, TABLES, read_manifest
     from ccai_dagster.audit.verification import verify as verified
     from ccai_dagster.core.digest import file_digest
 
@@ -89,6 +89,7 @@ def verify(
         DOWNLOADS: home.downloads,
         CONSULTATION_FILES: consultation.resolve() if consultation else _folder(what, manifest),
         SAMPLE_FILES: SAMPLE,
+        OUTSIDE: Path("/"),
     }
     report = what if what is not None and what.is_file() and what != path else None
     found = verified(manifest, untouched, places, report)
