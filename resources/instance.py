@@ -32,7 +32,16 @@ DATABASES = {
 """Dagster's other databases in its folder, and what follows when one begins anew."""
 LOST = {**DATABASES, "mlflow.db": "MLflow no longer lists earlier trainings and evaluations"}
 WAIT_SECONDS = 300
-_FULL, _CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL = "the disk is full. Make room and run again; what was made before stands."
+_CLOSED = "cannot be written. Get the right to write there, or set CCAI_HOME to another folder."
+_FILE = "a file, where a folder is needed. Move it away, or set CCAI_HOME to another folder."
+_FOLDER = "a folder, where a file is needed. Move it away and run again."
+_SENTENCES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _FILE),
+    errno.EISDIR: _FOLDER,
+}
 
 
 @contextmanager
@@ -89,15 +98,17 @@ def storage_errors(place: Path) -> Iterator[None]:
         place: A database, or a folder in which a damaged one is looked for.
 
     Raises:
-        ConsultationError: The disk is full, nothing can be written, or a database is damaged.
+        ConsultationError: The disk is full, nothing can be written there, something is in the way, or a database is
+            damaged.
     """
     try:
         with database_errors(place):
             yield
     except OSError as error:
-        if error.errno not in (*_FULL, *_CLOSED):
+        if error.errno not in _SENTENCES:
             raise
-        raise ConsultationError(_cannot_write(Path(error.filename or place), error.errno in _FULL)) from error
+        found = error.filename2 or error.filename or place
+        raise ConsultationError(f"{found}: {_SENTENCES[error.errno]}") from error
 
 
 @contextmanager
@@ -110,17 +121,11 @@ def database_errors(place: Path) -> Iterator[None]:
         raise ConsultationError(_database_error(place, str(cause))) from error
 
 
-def _cannot_write(place: Path, full: bool) -> str:
-    if full:
-        return f"{place}: the disk is full. Make room and run again; what was made before stands."
-    return f"{place}: cannot be written. Get the right to write there, or set CCAI_HOME to another folder."
-
-
 def _database_error(place: Path, message: str) -> str:
     if "is full" in message or "disk I/O" in message:
-        return _cannot_write(place, full=True)
+        return f"{place}: {_FULL}"
     if "readonly" in message or "unable to open" in message:
-        return _cannot_write(place, full=False)
+        return f"{place}: {_CLOSED}"
     if "locked" in message:
         return f"{place}: another process keeps a database locked. Wait for it or end it, and run again."
     for damaged in damaged_databases(place):
