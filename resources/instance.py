@@ -75,7 +75,9 @@ def open_instance(folder: Path) -> dg.DagsterInstance:
         shutil.copyfile(CONFIGURATION, folder / CONFIGURATION.name)
         os.environ["DAGSTER_HOME"] = str(folder)
         with storage_errors(folder):
-            return dg.DagsterInstance.get()
+            instance = dg.DagsterInstance.get()
+            instance.get_asset_keys(limit=1)  # otherwise the versions are opened when they are first asked for
+            return instance
     except (ConsultationError, OSError):
         raise
     except Exception as error:  # alembic, which Dagster sets up its tables with, has errors of its own
