@@ -3,7 +3,7 @@
 Belongs here: opening an instance, and sentences for errors of the disk and of databases. Doesn't belong here: whose
 instance it is (`record`).
 
-Instances: https://docs.dagster.io/deployment/oss/oss-instance-configuration
+Instances: https://docs.dagster.io/deployment/oss/dagster-yaml
 """
 
 import errno
@@ -23,13 +23,13 @@ from ccai_dagster.core.errors import ConsultationError
 
 CONFIGURATION = Path(__file__).parents[1] / "dagster.yaml"
 VERSIONS = "history/runs/index.db"
-"""Dagster's database of versions; beside it each run has one of its own."""
+"""The one of versions; beside it each run has one of its own."""
 DATABASES = {
     VERSIONS: "everything counts as not made and is made again",
     "history/runs.db": "earlier runs are no longer listed",
     "schedules/schedules.db": "sensors and schedules forget what they saw",
 }
-"""Dagster's other databases in its folder, and what follows when one begins anew."""
+"""Dagster's databases in its folder, and what follows when one begins anew."""
 LOST = {**DATABASES, "mlflow.db": "MLflow no longer lists earlier trainings and evaluations"}
 WAIT_SECONDS = 300
 _FULL = "the disk is full. Make room and run again; what was made before stands."
