@@ -17,8 +17,10 @@ from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from filelock import FileLock
+from typer.testing import CliRunner
 
 from ccai_dagster.audit.manifest import Manifest, write_manifest
+from ccai_dagster.cli.app import app
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, address_of, has_moved, home_of, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
@@ -249,6 +251,12 @@ def test_the_embedded_consultation_is_the_same_in_every_checkout(tmp_path: Path)
 def test_names_that_the_home_uses_or_that_are_none_are_refused(name: str) -> None:
     with pytest.raises(ConsultationError, match="cannot be the name of a consultation folder"):
         Home(Path("home"), name)
+
+
+def test_no_folder_is_made_whose_results_could_not_be_kept(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["new", str(tmp_path / "cache"), "--from-export", str(SAMPLE / "votes")])
+    assert done.exit_code == 1 and "'cache' cannot be the name of a consultation folder" in done.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_who_opens_waits_for_who_is_opening(town: Consultation, monkeypatch: pytest.MonkeyPatch) -> None:
