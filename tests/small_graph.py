@@ -26,9 +26,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sqlalchemy import Engine
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
-from ccai_dagster.run import Outcome, prepare_instance, run
+from ccai_dagster.run import Outcome, run
 from resources.launcher import Launcher
+from resources.record import open_record
 
 FIRST = "first.json"
 SMALLEST = {
@@ -67,10 +69,11 @@ class Workplace:
 
     base: Path
     instance: dg.DagsterInstance
+    name: str = "town"
 
     @property
     def folder(self) -> Path:
-        return self.base / "town"
+        return self.base / self.name
 
     @property
     def root(self) -> Path:
@@ -127,11 +130,12 @@ def disconnect() -> None:
 
 
 @contextmanager
-def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]:
+def opened(base: Path, address: str, drawn: bool = False, name: str = "town") -> Iterator[Workplace]:
     """The results below a folder; while they are open, stages run in the warm process.
 
     Args:
         drawn: Whether pictures become more than white paper. Those of the first run do; nobody looks at later ones.
+        name: Of the consultation folder.
     """
     before = dict(os.environ)
 
@@ -140,13 +144,15 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
 
     try:
         os.environ["CCAI_HOME"] = str(base / "home")
-        with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
+        consultation = read_consultation(base / name)
+        home = Home(base / "home", consultation.name)
+        with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
             if not drawn:
                 patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
-            yield Workplace(base, instance)
+            yield Workplace(base, instance, name)
     finally:
         disconnect()
         # MLflow writes the address of its store there, too.
@@ -158,6 +164,7 @@ def copied(base: Path, destination: Path) -> Path:
     """Copy a consultation and its results; Dagster and MLflow know their files by whole paths."""
     # A database that a connection somewhere still holds open has its last rows in a file beside it.
     shutil.copytree(base, destination, ignore=shutil.ignore_patterns("*.db", "*.db-wal", "*.db-shm"))
+    Home(destination / "home", "town").source.write_text(f"{destination / 'town'}\n")
     every = "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
     for path in base.rglob("*.db"):
         copy = destination / path.relative_to(base)

@@ -16,9 +16,9 @@ from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, compare, prompts
 from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_FOLDER, ROLE, mendable_errors
-from ccai_dagster.consultation.folder import LEDGERS, chosen_consultation
+from ccai_dagster.consultation.folder import LEDGERS, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.home import Home, home_root
+from ccai_dagster.core.home import check_name, home_root
 from ccai_dagster.core.text import printable_lines
 
 app = typer.Typer(
@@ -121,12 +121,15 @@ def run(
     from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
     from ccai_dagster.core.processes import heed_signals
+    from resources.instance import storage_errors
 
     heed_signals()
     root = home_root()
     chosen = chosen_consultation(consultation, profile)
     os.environ["CCAI_CONSULTATION"] = str(chosen.folder)
-    outcome = running.run(chosen, root, typer.echo, select)
+    home = home_of(chosen)
+    with storage_errors(home.dagster):
+        outcome = running.run(chosen, root, typer.echo, select)
     typer.echo("")
     if outcome.failed:
         for message in outcome.failed:
@@ -141,7 +144,6 @@ def run(
             f"{arm}: its constitution {digest} is not signed off, so nothing that follows was started. Read it, "
             "then append a row with this inputs_digest to decisions/signoff.csv."
         )
-    home = Home(root, chosen.name)
     for line in summary(OpenConsultation(chosen, home), home.report):
         typer.echo(line)
 
@@ -167,6 +169,7 @@ def new(
     """Make a consultation folder, from an export of your own or from the published files of CCAI."""
     from ccai_dagster.cli import new as folders
 
+    check_name(destination.resolve().name)
     if (from_export is None) == (from_ccai is None):
         raise ConsultationError("Name one source: --from-export EXPORT or --from-ccai FOLDER.")
     if from_ccai is not None and moderation is not None:
@@ -187,13 +190,15 @@ def ui(
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
     from ccai_dagster.core.processes import heed_signals
-    from ccai_dagster.run import prepare_instance
+    from ccai_dagster.definitions import build_resources
+    from resources.record import open_record
 
     heed_signals()
     root = home_root()
-    prepare_instance(root)
     consultation = chosen_consultation()
-    home = Home(root, consultation.name)
+    home = home_of(consultation)
+    open_record(home, consultation, typer.echo)
+    build_resources(home)["tracking"].prepare()
     environment = {
         **os.environ,
         "CCAI_HOME": str(root),
@@ -204,7 +209,7 @@ def ui(
     }
     dagster = f"-m dagster dev -m ccai_dagster.definitions -a defs -h 127.0.0.1 -p {dagster_port}"
     mlflow = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port)]
-    places = ["--backend-store-uri", home.mlflow_uri, "--default-artifact-root", (root / "mlflow-artifacts").as_uri()]
+    places = ["--backend-store-uri", home.mlflow_uri, "--default-artifact-root", home.mlflow_artifacts.as_uri()]
     commands = [[sys.executable, *dagster.split()], [sys.executable, *mlflow, *places]]
     typer.echo(f"Dagster  http://127.0.0.1:{dagster_port}  (the lineage is under Assets, View lineage)")
     typer.echo(f"MLflow   http://127.0.0.1:{mlflow_port}")
