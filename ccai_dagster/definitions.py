@@ -44,7 +44,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
     """Return the whole graph of a consultation, in the order of its stages."""
     assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
         *public_input.build(consultation),
-        *decisions.build(consultation),
+        *decisions.build(consultation, home),
         *deliberation.build(consultation),
         *constitution.build(consultation),
         *replication.build(consultation, home),

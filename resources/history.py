@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 
 import dagster as dg
 
+from ccai_dagster.audit.ledger_record import rows_on_record
 from ccai_dagster.audit.manifest import (
     CONSULTATION,
     DOWNLOADS,
@@ -27,15 +28,14 @@ from ccai_dagster.audit.manifest import (
     Observation,
     Run,
     describe_files,
+    last_manifest,
     listed_folder,
-    read_manifest,
-    row_digests,
     write_manifest,
 )
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, Consultation, is_address, named_files
 from ccai_dagster.contracts import MODEL_STAGES
-from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, place
+from ccai_dagster.core.schema_version import SCHEMA_VERSION
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.evaluation.ratings import rating_files
 
@@ -80,6 +80,7 @@ def describe(
     consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
 ) -> Manifest:
     """Collect what Dagster knows and what lies in the folders."""
+    before = last_manifest(home.manifest)
     ordered = sorted(set(keys), key=lambda key: key.to_user_string())
     made = {key.to_user_string(): _materializations(instance, key) for key in ordered}
     seen = {key.to_user_string(): _observation(instance, key) for key in ordered}
@@ -92,8 +93,9 @@ def describe(
     runs = {each.dagster_run for found in made.values() for each in found}
     runs |= {each.dagster_run for each in sources.values()}
     votes = sources.get("polis_export")
-    ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
+    rows = {kind: rows_on_record(before, kind, read_ledger(consultation.ledger(kind), kind)) for kind in LEDGERS}
     return Manifest(
+        schema_version=SCHEMA_VERSION,
         consultation=consultation.name,
         folder=str(consultation.folder),
         materializations=latest,
@@ -105,8 +107,10 @@ def describe(
             home,
             [key for key in ordered if key.to_user_string() in latest],
             latest,
+            before,
         ),
-        rows={kind: row_digests(ledger.to_dicts()) for kind, ledger in ledgers.items()},
+        rows={kind: recorded for kind, (recorded, _) in rows.items()},
+        amended_rows={kind: amended for kind, (_, amended) in rows.items() if amended},
     )
 
 
@@ -132,14 +136,17 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
 
 
 def _files(
-    inputs: dict[str, Path], home: Home, keys: Collection[dg.AssetKey], latest: dict[str, Materialization]
+    inputs: dict[str, Path],
+    home: Home,
+    keys: Collection[dg.AssetKey],
+    latest: dict[str, Materialization],
+    before: Manifest | None,
 ) -> dict[str, FileRecord]:
     """The digests of all files.
 
     What an earlier manifest says of a version that still stands is kept and not read again: a file that was
     changed behind the run's back must not become the record.
     """
-    before = _before(home)
     kept: dict[str, FileRecord] = {}
     paths = dict(inputs)
     tables = place(home.tables_url)
@@ -172,15 +179,6 @@ def _files(
                 if path.is_file()
             }
     return describe_files(paths) | kept
-
-
-def _before(home: Home) -> Manifest | None:
-    """The manifest as an earlier run left it; one that was changed since counts for nothing."""
-    try:
-        manifest, untouched = read_manifest(home.manifest)
-    except ConsultationError:
-        return None
-    return manifest if untouched else None
 
 
 def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[Materialization]:

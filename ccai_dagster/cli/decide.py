@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from ccai_dagster.audit.ledger_record import amendments, check_rows, row_changes
 from ccai_dagster.cli.open_consultation import OpenConsultation
+from ccai_dagster.cli.options import LONGEST
 from ccai_dagster.consultation.folder import LEDGERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
@@ -19,7 +21,7 @@ from ccai_dagster.decisions.independent_decisions import (
     subject_name,
     subjects_of,
 )
-from ccai_dagster.decisions.ledger import Decision, current, is_decision, split_outcome
+from ccai_dagster.decisions.ledger import AMENDED, Decision, current, is_decision, split_outcome
 from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record
 from ccai_dagster.decisions.values import VALUES, parse_value
@@ -59,6 +61,8 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
             if digest is None:
                 raise ConsultationError(_nothing_to_decide_on(kind, answer.subject_ids))
             answer = replace(answer, inputs_digest=digest)
+    elif split_outcome(outcome)[0] == AMENDED:
+        _check_amended(opened, answer)
     path = opened.consultation.ledger(kind)
     return record(path, answer, basis, opened.taken(kind), seen)
 
@@ -98,6 +102,16 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
     if unknown := [each for each in subjects if each not in known]:
         listed = f"; there are {', '.join(sorted(known))}" if len(known) < 20 else ""
         raise ConsultationError(f"{subject_name(kind, unknown)}: not in this consultation{listed}.")
+
+
+def _check_amended(opened: OpenConsultation, answer: Answer) -> None:
+    recorded = opened.manifest.rows.get(answer.kind, {}) if opened.manifest else {}
+    found = row_changes(recorded, opened.ledger(answer.kind))
+    if wrong := [each for each in answer.subject_ids if each not in (*found.changed, *found.removed)]:
+        raise ConsultationError(
+            f"{answer.kind} ledger: {', '.join(wrong)}: not changed or removed since a run recorded it, so there is "
+            "nothing to explain. Name the rows that `ccai status` lists."
+        )
 
 
 def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:
@@ -176,6 +190,12 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         )
     for choice in policies(ledger):
         lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
+    if opened.manifest:
+        lines += [printable(each) for each in amendments(opened.manifest, kind, ledger)]
+    try:
+        check_rows(opened.manifest, opened.consultation.ledger(kind), ledger)
+    except ConsultationError as error:
+        lines.append(f"STOPS THE RUN: {printable(str(error), LONGEST)}")
     errors = [each for each in opened.findings(kind) if each.severity == "error"]
     for found in errors[:SHOWN]:
         row = f"row {found.decision_id}" if found.decision_id else subject_name(kind, found.subject.split())
