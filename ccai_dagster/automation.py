@@ -20,7 +20,7 @@ from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
-from ccai_dagster.core.digest import SHORT, table_digest, value_digest
+from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
@@ -99,19 +99,27 @@ def graph_of(repository: dg.RepositoryDefinition) -> Graph:
     )
 
 
+def with_neighbours(keys: Collection[dg.AssetKey], repository: dg.RepositoryDefinition) -> set[dg.AssetKey]:
+    """Return the keys and those that cannot but be made together with them."""
+    return set(dg.AssetSelection.assets(*keys).required_multi_asset_neighbors().resolve(repository.asset_graph))
+
+
 def kept(tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterialization], bool]:
-    """Return a function that tells whether what an asset made is still there."""
+    """Return a function that tells whether what an asset made is still there and as it was made."""
 
     def is_kept(made: dg.AssetMaterialization) -> bool:
-        if not tables.path(made.asset_key).exists():
+        if not tables.keeps(made):
             return False
         if made.asset_key.path[-1] in MODEL_STAGES:
             try:
                 models.folder(data_version(made) or "")
             except ConsultationError:
                 return False
-        file = made.metadata.get("file")
-        return file is None or Path(str(file.value)).exists()
+        entry = made.metadata.get("file")
+        if entry is None:
+            return True
+        file = Path(str(entry.value))
+        return file.is_file() and file_digest(file) == data_version(made)
 
     return is_kept
 
@@ -237,7 +245,7 @@ def _request(
     ]
     return dg.RunRequest(
         run_key=f"{name}-{value_digest(state)}",
-        asset_selection=list(ready),
+        asset_selection=sorted(with_neighbours(ready, context.repository_def)),
         tags={"ccai/because": "; ".join(sorted(set(ready.values())))[:200]},
     )
 

@@ -1,8 +1,8 @@
 """Ledger rows against those on record: which were changed or removed, which rows say why, and what stays on record.
 
-Rows of a ledger are never changed. One that differs from the last manifest, or is gone, stops a run until it is
-restored or a later row of the same ledger, with the outcome `amended`, names it and says why. Its earlier digest stays
-in every manifest after that.
+Rows of a ledger are never changed. Where results were made of one, and it differs from the last manifest or is gone, a
+run stops until it is restored or a later row of the same ledger, with the outcome `amended`, names it and says why. Its
+earlier digest stays in every manifest after that.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def row_changes(recorded: Mapping[str, str], ledger: pl.DataFrame) -> RowChanges
     )
 
 
-def unexplained(recorded: Mapping[str, str], ledger: pl.DataFrame) -> RowChanges:
-    """Compare likewise, and leave out the rows of which one that was added since says why."""
-    found = row_changes(recorded, ledger)
+def unexplained(manifest: Manifest | None, kind: str, ledger: pl.DataFrame) -> RowChanges:
+    """Compare a ledger with what results were made of; rows of which one that was added since says why are left out."""
+    found = row_changes(_used(manifest, kind), ledger)
     named = {
         subject for row in _amending(ledger) if row["decision_id"] in found.added for subject in row["subject_ids"]
     }
@@ -53,7 +53,7 @@ def unexplained(recorded: Mapping[str, str], ledger: pl.DataFrame) -> RowChanges
 
 
 def check_rows(manifest: Manifest | None, path: Path, ledger: pl.DataFrame) -> None:
-    """Refuse a ledger whose rows are not those on record.
+    """Refuse a ledger whose rows are not those that results were made of.
 
     Args:
         manifest: The last one; None if there is none.
@@ -62,34 +62,50 @@ def check_rows(manifest: Manifest | None, path: Path, ledger: pl.DataFrame) -> N
     Raises:
         ConsultationError: Rows were changed or removed, and no row says why.
     """
-    found = unexplained(manifest.rows.get(path.stem, {}) if manifest else {}, ledger)
+    found = unexplained(manifest, path.stem, ledger)
     if found.changed or found.removed:
         ids = " ".join([*found.removed, *found.changed])
         raise ConsultationError(
-            f"{path}: {_told(found)} since a run recorded them, and rows are never changed. Restore them from a copy, "
-            f'or say why with `ccai decide {path.stem} "{ids}" {AMENDED} --reason WHY --as ROLE --consultation '
-            f"{path.parents[1]}`. Until then nothing is computed from it."
+            f"{path}: {_told(found)} since results were made of them, and rows are never changed. Restore them from a "
+            f'copy, or say why with `ccai decide {path.stem} "{ids}" {AMENDED} --reason WHY --as ROLE --consultation '
+            f"{path.parents[1]}`. Until then nothing is computed."
         )
 
 
-def rows_on_record(
-    before: Manifest | None, kind: str, ledger: pl.DataFrame
-) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Return what a manifest records of a ledger: `rows` and `amended_rows`.
+@dataclass(frozen=True)
+class RecordedRows:
+    """What a manifest says of one ledger; the fields are those of `Manifest`, for one kind."""
 
-    A row that was changed or removed keeps the digest it had on record until another row says why.
+    rows: dict[str, str]
+    unused_rows: list[str]
+    amended_rows: dict[str, list[str]]
+
+
+def recorded_rows(before: Manifest | None, kind: str, ledger: pl.DataFrame, used: bool) -> RecordedRows:
+    """Return what to record of a ledger.
+
+    A row that was changed or removed keeps the digest it had until another row says why; one that no result was made
+    of, since a check refused it, may be mended without.
 
     Args:
         before: The manifest before; None if there is none.
+        used: Whether something was made of the ledger as it is now.
     """
-    recorded = before.rows.get(kind, {}) if before else {}
+    recorded = _used(before, kind)
+    every, open_ = row_changes(recorded, ledger), unexplained(before, kind, ledger)
+    kept = {key: recorded[key] for key in (*open_.changed, *open_.removed)}
     amended = {key: list(digests) for key, digests in (before.amended_rows.get(kind, {}) if before else {}).items()}
-    every, open_ = row_changes(recorded, ledger), unexplained(recorded, ledger)
-    kept = {*open_.changed, *open_.removed}
     for key in (*every.changed, *every.removed):
         if key not in kept:
             amended.setdefault(key, []).append(recorded[key])
-    return row_digests(ledger.to_dicts()) | {key: recorded[key] for key in kept}, amended
+    return RecordedRows(row_digests(ledger.to_dicts()) | kept, [] if used else list(every.added), amended)
+
+
+def _used(manifest: Manifest | None, kind: str) -> dict[str, str]:
+    if manifest is None:
+        return {}
+    unused = manifest.unused_rows.get(kind, [])
+    return {key: digest for key, digest in manifest.rows.get(kind, {}).items() if key not in unused}
 
 
 def amendments(manifest: Manifest, kind: str, ledger: pl.DataFrame) -> list[str]:

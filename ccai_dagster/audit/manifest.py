@@ -98,6 +98,7 @@ class Manifest(_Record):
         runs: The Dagster runs behind all of these, by id.
         files: Every file by name; the first part of the name says where it lies.
         rows: The digest of every row of every ledger, by kind and decision.
+        unused_rows: Those of which nothing was made yet, by kind.
         amended_rows: Digests that rows had which were changed or removed since, by kind and decision, the first first.
         schema_version: The form it is written in.
     """
@@ -111,6 +112,7 @@ class Manifest(_Record):
     runs: dict[str, Run] = {}
     files: dict[FileName, FileRecord]
     rows: dict[str, dict[str, str]] = {}
+    unused_rows: dict[str, list[str]] = {}
     amended_rows: dict[str, dict[str, list[str]]] = {}
 
 

@@ -132,7 +132,7 @@ def _tables(manifest: Manifest, there: Mapping[str, Path], intact: Mapping[str, 
         try:
             table = read_table(intact[name])
         except ConsultationError as error:
-            yield Mismatch(name, f"cannot be read as a table ({str(error.__cause__).splitlines()[0]})")
+            yield Mismatch(name, f"cannot be read as a table ({str(error.__cause__ or error).splitlines()[0]})")
             continue
         if table is None:
             yield Mismatch(name, "is not there any more")

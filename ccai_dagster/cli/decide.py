@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ccai_dagster.audit.ledger_record import amendments, check_rows, row_changes
+from ccai_dagster.audit.ledger_record import amendments, check_rows, unexplained
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.cli.options import LONGEST
 from ccai_dagster.consultation.folder import LEDGERS
@@ -105,12 +105,11 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
 
 
 def _check_amended(opened: OpenConsultation, answer: Answer) -> None:
-    recorded = opened.manifest.rows.get(answer.kind, {}) if opened.manifest else {}
-    found = row_changes(recorded, opened.ledger(answer.kind))
+    found = unexplained(opened.manifest, answer.kind, opened.ledger(answer.kind))
     if wrong := [each for each in answer.subject_ids if each not in (*found.changed, *found.removed)]:
         raise ConsultationError(
-            f"{answer.kind} ledger: {', '.join(wrong)}: not changed or removed since a run recorded it, so there is "
-            "nothing to explain. Name the rows that `ccai status` lists."
+            f"{answer.kind} ledger: {', '.join(wrong)}: not changed or removed since results were made of it, so there "
+            "is nothing to explain. Name the rows that `ccai status` lists."
         )
 
 

@@ -266,7 +266,7 @@ def test_a_ledger_that_lost_a_row_is_not_observed_until_a_row_says_why(own: Any)
     decision_id = lost.partition(",")[0]
     path.write_text("".join(kept))
     said = own.refused("threshold_ledger")
-    assert said.startswith(f"{path}: row {decision_id} was removed since a run recorded them")
+    assert said.startswith(f"{path}: row {decision_id} was removed since results were made of them")
     assert own.record().rows == before.rows and own.record().amended_rows == {}
     path.write_text("".join(kept) + f"T99,threshold,{decision_id},amended,cut by a spreadsheet,,clerk,2026-01-05,,,\n")
     own.observe()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccai_dagster.audit.ledger_record import amendments, check_rows, row_changes, rows_on_record
+from ccai_dagster.audit.ledger_record import amendments, check_rows, recorded_rows, row_changes
 from ccai_dagster.audit.manifest import Manifest, row_digests
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import Decision, ledger_table, problems
@@ -23,15 +23,16 @@ CUT = [FIRST[0], row("W2", "2", reason="Otherwise")]
 AMENDED = row("W4", "W2 W3", "amended", "the spreadsheet was cut")
 
 
-def recorded(rows: list[Decision], before: Manifest | None = None) -> Manifest:
-    digests, amended = rows_on_record(before, "wording", ledger_table(rows))
+def recorded(rows: list[Decision], before: Manifest | None = None, used: bool = True) -> Manifest:
+    found = recorded_rows(before, "wording", ledger_table(rows), used)
     return Manifest(
         consultation="town",
         folder="/town",
         materializations={},
         files={},
-        rows={"wording": digests},
-        amended_rows={"wording": amended} if amended else {},
+        rows={"wording": found.rows},
+        unused_rows={"wording": found.unused_rows} if found.unused_rows else {},
+        amended_rows={"wording": found.amended_rows} if found.amended_rows else {},
     )
 
 
@@ -44,9 +45,9 @@ def test_rows_that_vanish_or_change_stop_in_a_sentence_that_names_them_and_the_r
     with pytest.raises(ConsultationError) as stopped:
         check_rows(recorded(FIRST), PATH, ledger_table(CUT))
     assert str(stopped.value) == (
-        "/town/decisions/wording.csv: row W3 was removed and row W2 was changed since a run recorded them, and rows "
-        'are never changed. Restore them from a copy, or say why with `ccai decide wording "W3 W2" amended '
-        "--reason WHY --as ROLE --consultation /town`. Until then nothing is computed from it."
+        "/town/decisions/wording.csv: row W3 was removed and row W2 was changed since results were made of them, and "
+        'rows are never changed. Restore them from a copy, or say why with `ccai decide wording "W3 W2" amended '
+        "--reason WHY --as ROLE --consultation /town`. Until then nothing is computed."
     )
 
 
@@ -84,3 +85,19 @@ def test_a_row_that_explains_names_rows_and_takes_no_text() -> None:
     assert problems(row("W4", "W2", "amended: by mistake"), "wording") == [
         "`outcome` `amended` takes no text; move it to `reason`"
     ]
+
+
+def test_a_row_of_which_nothing_was_made_may_be_mended_or_removed() -> None:
+    refused = [*FIRST, row("W4", "99"), row("W5", "98")]
+    first = recorded(refused, recorded(FIRST), used=False)
+    assert first.unused_rows == {"wording": ["W4", "W5"]}
+    mended = [*FIRST, row("W4", "9")]
+    check_rows(first, PATH, ledger_table(mended))
+    again = recorded(mended, first, used=False)
+    assert again.unused_rows == {"wording": ["W4"]} and again.amended_rows == {}
+    with pytest.raises(ConsultationError, match="row W1 was removed"):
+        check_rows(again, PATH, ledger_table(mended[1:]))
+    used = recorded(mended, again)
+    assert used.unused_rows == {} and set(used.rows["wording"]) == {"W1", "W2", "W3", "W4"}
+    with pytest.raises(ConsultationError, match="row W4 was removed"):
+        check_rows(used, PATH, ledger_table(FIRST))
