@@ -205,8 +205,8 @@ def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
     story = [_sentence(record)]
     if record.policy_ref:
         story.append(f"By the rule {record.policy_ref}.")
-    if record.suggested_by:
-        story.append(f"Proposed by {record.suggested_by}; decided by {record.decided_by}.")
+    if record.proposal:
+        story.append(record.proposal)
     story.append(record.because)
     story += [f"It replaces {_sentence(each)} {each.because}" for each in earlier]
     story += [f"It no longer counts: it was replaced. {_sentence(each)} {each.because}" for each in later]

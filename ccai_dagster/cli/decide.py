@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import polars as pl
+
 from ccai_dagster.audit.ledger_record import amendments, check_rows, unexplained
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.cli.options import LONGEST
@@ -22,6 +24,7 @@ from ccai_dagster.decisions.independent_decisions import (
     subjects_of,
 )
 from ccai_dagster.decisions.ledger import AMENDED, Decision, current, is_decision, split_outcome
+from ccai_dagster.decisions.origins import origins_told
 from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record
 from ccai_dagster.decisions.values import VALUES, parse_value
@@ -157,16 +160,20 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
     say("")
     say(f"{'':<12}" + "".join(f"{state:>16}" for state in STATES) + f"{'policies':>10}{'rows':>7}")
     details: list[str] = []
+    ledgers: list[pl.DataFrame] = []
     for kind in LEDGERS:
         try:
             items = opened.agenda(kind)
             counts = Counter(item.state for item in items)
             ledger = opened.ledger(kind)
+            ledgers.append(ledger)
             numbers = "".join(f"{counts[state]:>16,}" for state in STATES)
             say(f"{kind:<12}{numbers}{len(policies(ledger)):>10}{ledger.height:>7,}")
             details += _details(opened, kind, items)
         except ConsultationError as error:
             say(f"{kind:<12}  cannot be told: {error}")
+    say("")
+    say(f"Rows: {origins_told(ledgers)}")
     for line in details:
         say(line)
 

@@ -29,8 +29,8 @@ from ccai_dagster.core.digest import SHORT, text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
-from ccai_dagster.decisions.agenda import STARTING
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
+from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import VALUES, thresholds
 from ccai_dagster.deliberation import consensus, groups

@@ -22,8 +22,6 @@ from ccai_dagster.core.home import Home, home_root, place
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.agenda import (
     NEAR_DUPLICATE,
-    ODD_VOTES,
-    SAME_WORDS,
     AgendaItem,
     Basis,
     Proposal,
@@ -33,6 +31,7 @@ from ccai_dagster.decisions.agenda import (
 )
 from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
 from ccai_dagster.decisions.ledger import current, read_ledger
+from ccai_dagster.decisions.origins import ODD_VOTES, SAME_WORDS
 from ccai_dagster.decisions.outcomes import (
     Wording,
     WordingSource,
