@@ -22,12 +22,14 @@ from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, plan
 from ccai_dagster.terminal import OBSERVE
+from resources import history
 from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
@@ -97,11 +99,6 @@ def graph_of(repository: dg.RepositoryDefinition) -> Graph:
         {key: graph.get(key).parent_keys for key in keys},
         {key: version for key in keys if (version := graph.get(key).code_version) is not None},
     )
-
-
-def with_neighbours(keys: Collection[dg.AssetKey], repository: dg.RepositoryDefinition) -> set[dg.AssetKey]:
-    """Return the keys and those that cannot but be made together with them."""
-    return set(dg.AssetSelection.assets(*keys).required_multi_asset_neighbors().resolve(repository.asset_graph))
 
 
 def kept(tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterialization], bool]:
@@ -245,10 +242,28 @@ def _request(
     ]
     return dg.RunRequest(
         run_key=f"{name}-{value_digest(state)}",
-        asset_selection=sorted(with_neighbours(ready, context.repository_def)),
+        asset_selection=list(ready),
         tags={"ccai/because": "; ".join(sorted(set(ready.values())))[:200]},
     )
 
 
 def _named(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
+
+
+def build_manifest_sensor(consultation: Consultation, home: Home) -> dg.SensorDefinition:
+    """Make the sensor that writes the manifest, so that the next run has something to compare ledgers with."""
+
+    @dg.run_status_sensor(
+        name="manifest",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Writes the manifest after every run that made something, as `ccai run` does at its end.",
+    )
+    def manifest(context: dg.RunStatusSensorContext) -> None:
+        if context.dagster_run.job_name != OBSERVE and context.repository_def is not None:
+            keys = context.repository_def.asset_graph.get_all_asset_keys()
+            history.record(consultation, home, context.instance, keys)
+
+    return manifest

@@ -94,7 +94,10 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
         assets=assets,
         resources=resources,
         jobs=automation.JOBS,
-        sensors=automation.build_sensors(consultation, resources["tables"], resources["models"]),
+        sensors=[
+            *automation.build_sensors(consultation, resources["tables"], resources["models"]),
+            automation.build_manifest_sensor(consultation, home),
+        ],
         schedules=automation.build_schedules(),
         executor=_executor(),
         loggers={"console": terminal_logger},

@@ -116,7 +116,8 @@ def _materialize_stale(
         if not ready:
             break
         _announce(ready, say)
-        chosen = automation.with_neighbours(ready, repository)
+        # What is made together cannot be made in part.
+        chosen = dg.AssetSelection.assets(*ready).required_multi_asset_neighbors().resolve(repository.asset_graph)
         done |= chosen
         if not _execute(defs.resolve_implicit_global_asset_job_def(), list(chosen), instance, outcome):
             break

@@ -31,6 +31,7 @@ class TableIOManager(dg.UPathIOManager):
     def __init__(self, base_path: UPath, instance: dg.DagsterInstance) -> None:
         super().__init__(base_path=base_path)
         self._instance = instance
+        self._made: dict[dg.AssetKey, dg.AssetMaterialization | None] = {}
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
         """Write `obj`; what stood there before stays until the new file is whole."""
@@ -51,12 +52,9 @@ class TableIOManager(dg.UPathIOManager):
             Failure: It is not there, it is not what was recorded, or its asset was refused since. Says what to do.
         """
         key = context.asset_key
-        event = self._instance.get_latest_materialization_event(key)
-        made = event.asset_materialization if event is not None else None
+        made = self._latest(key)
         if made is None or not path.exists():
             raise dg.Failure(f"{path} is not there. {remedy(key)}", allow_retries=False)
-        if refused := refusal(key, self._instance):
-            raise dg.Failure(refused, allow_retries=False)
         content = path.read_bytes()
         try:
             if _is_recorded(content, path, _recorded(made), data_version(made)):
@@ -64,6 +62,15 @@ class TableIOManager(dg.UPathIOManager):
         except ConsultationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         raise dg.Failure(f"{path} was changed or damaged since it was made. {remedy(key)}", allow_retries=False)
+
+    def _latest(self, key: dg.AssetKey) -> dg.AssetMaterialization | None:
+        """What is on record of a table; it is asked once in a run, since what is read is not made again in it."""
+        if key not in self._made:
+            if refused := refusal(key, self._instance):
+                raise dg.Failure(refused, allow_retries=False)
+            event = self._instance.get_latest_materialization_event(key)
+            self._made[key] = event.asset_materialization if event is not None else None
+        return self._made[key]
 
 
 class Tables(dg.ConfigurableIOManagerFactory[TableIOManager]):

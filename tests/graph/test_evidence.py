@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dagster as dg
 import polars as pl
 import pytest
 from small_graph import Workplace, observe, sensor, table
 
+from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
+from ccai_dagster.definitions import build_defs
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 
@@ -45,3 +49,22 @@ def test_a_lost_row_stops_the_command_and_the_sensors(copy: Workplace) -> None:
     with pytest.raises(Exception, match="was removed since results were made"):
         observe(copy)
     assert sensor(copy, "changed_deliberation") == before
+
+
+def test_a_run_that_dagster_started_leaves_a_manifest_to_compare_with(copy: Workplace) -> None:
+    manifest = Home(copy.root, "town").manifest
+    manifest.unlink()
+    repository = build_defs(copy.consultation, copy.root).get_repository_def()
+    for job, writes in (("observe_inputs", False), ("deliberate", True)):
+        selected = [dg.AssetKey("votes")] if writes else None
+        done = repository.get_job(job).execute_in_process(instance=copy.instance, asset_selection=selected)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="manifest",
+            dagster_event=done.get_run_success_event(),
+            dagster_instance=copy.instance,
+            dagster_run=done.dagster_run,
+            repository_def=repository,
+        )
+        repository.get_sensor_def("manifest")(context)
+        assert manifest.exists() == writes
+    assert read_manifest(manifest)[0].materializations["votes"].dagster_run == done.run_id
