@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ccai_dagster.audit.manifest import last_manifest, manifest_text, read_manifest
-from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.schema_version import SCHEMA_VERSION, NewerSchema, check_schema_version
@@ -34,10 +34,6 @@ def test_older_ledgers_and_settings_are_read_with_the_versions_they_had() -> Non
     assert consultation.file.schema_version == 0 and consultation.file.title == "How our library should answer"
     ledger = read_ledger(consultation.ledger("wording"), "wording")
     assert ledger_digest(ledger) == manifest.sources["wording_ledger"].data_version
-
-
-def test_the_sample_is_of_this_form() -> None:
-    assert read_consultation(SAMPLE).file.schema_version == SCHEMA_VERSION
 
 
 def test_a_newer_manifest_is_refused_and_never_taken_for_none(tmp_path: Path) -> None:
