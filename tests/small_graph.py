@@ -143,7 +143,7 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
         with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
             patch.setattr(Launcher, "_command", command)
             if not drawn:
-                patch.setattr(FigureCanvasAgg, "draw", lambda self: None)
+                patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance)

@@ -120,7 +120,7 @@ def run(
     from ccai_dagster import run as running
     from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
-    from ccai_dagster.stages.worker import heed_signals
+    from ccai_dagster.core.processes import heed_signals
 
     heed_signals()
     root = home_root()
@@ -186,8 +186,8 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
+    from ccai_dagster.core.processes import heed_signals
     from ccai_dagster.run import prepare_instance
-    from ccai_dagster.stages.worker import heed_signals
 
     heed_signals()
     root = home_root()
