@@ -65,13 +65,13 @@ class OpenConsultation:
 
     def __init__(self, consultation: Consultation, home: Home) -> None:
         self.consultation = consultation
-        self.home = home
+        self._home = home
         self._tables = place(home.tables_url)
 
     @cached_property
     def manifest(self) -> Manifest | None:
         """What the last run left on record; None before any, or if it was changed since."""
-        return last_manifest(self.home.manifest)
+        return last_manifest(self._home.manifest)
 
     def ledger(self, kind: str) -> pl.DataFrame:
         """Read a ledger as it is now."""
