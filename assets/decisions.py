@@ -13,9 +13,12 @@ import dagster as dg
 import polars as pl
 
 from assets.table_asset import markdown_table
+from ccai_dagster.audit.ledger_record import check_rows
+from ccai_dagster.audit.manifest import last_manifest
 from ccai_dagster.consultation.folder import LEDGERS, Consultation
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions.ledger import current, is_policy, ledger_digest, read_ledger
+from ccai_dagster.core.home import Home
+from ccai_dagster.decisions.ledger import current, is_decision, is_policy, ledger_digest, read_ledger
 
 GROUP = "decisions"
 DESCRIPTIONS = {
@@ -40,12 +43,12 @@ def read(consultation: Consultation, kind: str) -> pl.DataFrame:
     return read_ledger(consultation.ledger(kind), kind)
 
 
-def build(consultation: Consultation) -> list[dg.SourceAsset]:
+def build(consultation: Consultation, home: Home) -> list[dg.SourceAsset]:
     """Make one observable source a ledger."""
-    return [_ledger(consultation, kind) for kind in LEDGERS]
+    return [_ledger(consultation, home, kind) for kind in LEDGERS]
 
 
-def _ledger(consultation: Consultation, kind: str) -> dg.SourceAsset:
+def _ledger(consultation: Consultation, home: Home, kind: str) -> dg.SourceAsset:
     @dg.observable_source_asset(
         key=ledger_key(kind),
         group_name=GROUP,
@@ -56,6 +59,7 @@ def _ledger(consultation: Consultation, kind: str) -> dg.SourceAsset:
     def ledger() -> dg.ObserveResult:
         try:
             table, path = read(consultation, kind), consultation.ledger(kind)
+            check_rows(last_manifest(home.manifest), path, table)
             current(table)
         except ConsultationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -70,7 +74,12 @@ def ledger_metadata(table: pl.DataFrame, path: Path) -> dict[str, Any]:
     """Return what is worth knowing about a ledger, replaced rows included: counts, last change, its latest rows."""
     counting = current(table)
     policies = counting["outcome"].map_elements(is_policy, return_dtype=pl.Boolean).sum()
-    decided = {subject for subjects in counting["subject_ids"] for subject in subjects}
+    decided = {
+        subject
+        for outcome, subjects in counting.select("outcome", "subject_ids").iter_rows()
+        if is_decision(outcome) or is_policy(outcome)
+        for subject in subjects
+    }
     last = table.sort("decided_at", maintain_order=True).tail(1)
     shown = table.tail(8).select(
         "decision_id", "subject_ids", "outcome", "reason", "decided_by", "decided_at", "supersedes"

@@ -20,14 +20,16 @@ from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
-from ccai_dagster.core.digest import SHORT, table_digest, value_digest
+from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, plan
 from ccai_dagster.terminal import OBSERVE
+from resources import history
 from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
@@ -100,18 +102,21 @@ def graph_of(repository: dg.RepositoryDefinition) -> Graph:
 
 
 def kept(tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterialization], bool]:
-    """Return a function that tells whether what an asset made is still there."""
+    """Return a function that tells whether what an asset made is still there and as it was made."""
 
     def is_kept(made: dg.AssetMaterialization) -> bool:
-        if not tables.path(made.asset_key).exists():
+        if not tables.keeps(made):
             return False
         if made.asset_key.path[-1] in MODEL_STAGES:
             try:
                 models.folder(data_version(made) or "")
             except ConsultationError:
                 return False
-        file = made.metadata.get("file")
-        return file is None or Path(str(file.value)).exists()
+        entry = made.metadata.get("file")
+        if entry is None:
+            return True
+        file = Path(str(entry.value))
+        return file.is_file() and file_digest(file) == data_version(made)
 
     return is_kept
 
@@ -244,3 +249,21 @@ def _request(
 
 def _named(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
+
+
+def build_manifest_sensor(consultation: Consultation, home: Home) -> dg.SensorDefinition:
+    """Make the sensor that writes the manifest, so that the next run has something to compare ledgers with."""
+
+    @dg.run_status_sensor(
+        name="manifest",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Writes the manifest after every run that made something, as `ccai run` does at its end.",
+    )
+    def manifest(context: dg.RunStatusSensorContext) -> None:
+        if context.dagster_run.job_name != OBSERVE and context.repository_def is not None:
+            keys = context.repository_def.asset_graph.get_all_asset_keys()
+            history.record(consultation, home, context.instance, keys)
+
+    return manifest

@@ -44,7 +44,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
     """Return the whole graph of a consultation, in the order of its stages."""
     assets: list[dg.AssetsDefinition | dg.SourceAsset] = [
         *public_input.build(consultation),
-        *decisions.build(consultation),
+        *decisions.build(consultation, home),
         *deliberation.build(consultation),
         *constitution.build(consultation),
         *replication.build(consultation, home),
@@ -94,7 +94,10 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
         assets=assets,
         resources=resources,
         jobs=automation.JOBS,
-        sensors=automation.build_sensors(consultation, resources["tables"], resources["models"]),
+        sensors=[
+            *automation.build_sensors(consultation, resources["tables"], resources["models"]),
+            automation.build_manifest_sensor(consultation, home),
+        ],
         schedules=automation.build_schedules(),
         executor=_executor(),
         loggers={"console": terminal_logger},

@@ -106,8 +106,10 @@ def _materialize_stale(
         if not ready:
             break
         _announce(ready, say)
-        done |= set(ready)
-        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(ready), instance, outcome):
+        # What is made together cannot be made in part.
+        chosen = dg.AssetSelection.assets(*ready).required_multi_asset_neighbors().resolve(repository.asset_graph)
+        done |= chosen
+        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(chosen), instance, outcome):
             break
     outcome.fresh = sorted(key.to_user_string() for key in found.fresh - done)
 
@@ -183,5 +185,7 @@ def _materialize_selected(
     keys = [key for key in possible if key in chosen]
     if not keys:
         raise ConsultationError(f"--select {select!r} names no asset that can be materialized.")
+    if refused := history.refused_ancestors(keys, possible, instance):
+        raise ConsultationError("\n".join(refused))
     say(f"Materializing {len(keys)} selected assets")
     _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome)

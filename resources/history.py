@@ -6,7 +6,7 @@ what is stale (`ccai_dagster.staleness`), and what is made of the manifest (`cca
 Versions: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 
 import dagster as dg
 
+from ccai_dagster.audit.ledger_record import RecordedRows, recorded_rows
 from ccai_dagster.audit.manifest import (
     CONSULTATION,
     DOWNLOADS,
@@ -28,16 +29,15 @@ from ccai_dagster.audit.manifest import (
     Observation,
     Run,
     describe_files,
+    last_manifest,
     listed_folder,
-    read_manifest,
-    row_digests,
     write_manifest,
 )
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, Consultation, is_address, named_files
 from ccai_dagster.contracts import MODEL_STAGES
-from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, place
-from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.core.schema_version import SCHEMA_VERSION
+from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.evaluation.ratings import rating_files
 
 EARLIER = 20
@@ -68,6 +68,63 @@ def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
     return data_version(record.asset_event) if record is not None else None
 
 
+def remedy(key: dg.AssetKey) -> str:
+    """Return how a person has an asset made again."""
+    name = key.to_user_string()
+    return f"`ccai run` makes {name} again if need be, and `ccai run --select 'key:\"{name}\"'` in any case."
+
+
+def refusal(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
+    """Tell that the last run that was to make an asset did not store it, if its own checks refused it.
+
+    Returns:
+        What they found and what to do. None if they did not, and also if it was made from what there is now all the
+        same, so that what stands is right.
+    """
+    records = instance.get_asset_records([key])
+    if not records:
+        return None
+    entry = records[0].asset_entry
+    stored = entry.last_materialization_record
+    made = stored.asset_materialization if stored is not None else None
+    if stored is None or made is None or entry.last_run_id in (None, stored.run_id):
+        return None
+    used = input_versions(made)
+    if all(version_of(dg.AssetKey.from_user_string(name), instance) == used[name] for name in used):
+        return None
+    found = instance.get_records_for_run(str(entry.last_run_id), of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    for each in found.records:
+        event = each.event_log_entry.dagster_event
+        checked = event.asset_check_evaluation_data if event is not None else None
+        if checked is None or checked.asset_key != key or checked.passed:
+            continue
+        if checked.severity == dg.AssetCheckSeverity.ERROR:
+            return (
+                f"{key.to_user_string()} was refused when it was last to be made, and what is there is of before: "
+                f"{checked.metadata['what'].value} Mend that first. {remedy(key)}"
+            )
+    return None
+
+
+def refused_ancestors(
+    selected: Collection[dg.AssetKey],
+    parents: Mapping[dg.AssetKey, Collection[dg.AssetKey]],
+    instance: dg.DagsterInstance,
+) -> list[str]:
+    """Tell, in the words of `refusal`, what was refused and not selected while what follows from it is.
+
+    Args:
+        parents: Of every asset that can be materialized.
+    """
+    above: set[dg.AssetKey] = set()
+    waiting = set(selected)
+    while waiting:
+        waiting = {parent for key in waiting for parent in parents.get(key, ())} - above
+        above |= waiting
+    unselected = sorted((above & set(parents)) - set(selected))
+    return [told for key in unselected if (told := refusal(key, instance)) is not None]
+
+
 def record(
     consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
 ) -> Manifest:
@@ -81,6 +138,7 @@ def describe(
     consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
 ) -> Manifest:
     """Collect what Dagster knows and what lies in the folders."""
+    before = last_manifest(home.manifest)
     ordered = sorted(set(keys), key=lambda key: key.to_user_string())
     made = {key.to_user_string(): _materializations(instance, key) for key in ordered}
     latest = {name: found[0] for name, found in made.items() if found}
@@ -93,8 +151,9 @@ def describe(
     runs = {each.dagster_run for found in made.values() for each in found}
     runs |= {each.dagster_run for each in sources.values()}
     votes = sources.get("polis_export")
-    ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
+    rows = {kind: _rows(before, consultation, kind, latest) for kind in LEDGERS}
     return Manifest(
+        schema_version=SCHEMA_VERSION,
         consultation=consultation.name,
         folder=str(consultation.folder),
         materializations=latest,
@@ -106,8 +165,11 @@ def describe(
             home,
             [key for key in ordered if key.to_user_string() in latest],
             latest,
+            before,
         ),
-        rows={kind: row_digests(ledger.to_dicts()) for kind, ledger in ledgers.items()},
+        rows={kind: each.rows for kind, each in rows.items()},
+        unused_rows={kind: each.unused_rows for kind, each in rows.items() if each.unused_rows},
+        amended_rows={kind: each.amended_rows for kind, each in rows.items() if each.amended_rows},
     )
 
 
@@ -137,15 +199,27 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
     return found
 
 
+def _rows(
+    before: Manifest | None, consultation: Consultation, kind: str, latest: Mapping[str, Materialization]
+) -> RecordedRows:
+    ledger = read_ledger(consultation.ledger(kind), kind)
+    version = ledger_digest(ledger)
+    used = any(made.inputs.get(f"{kind}_ledger") == version for made in latest.values())
+    return recorded_rows(before, kind, ledger, used)
+
+
 def _files(
-    inputs: dict[str, Path], home: Home, keys: Collection[dg.AssetKey], latest: dict[str, Materialization]
+    inputs: dict[str, Path],
+    home: Home,
+    keys: Collection[dg.AssetKey],
+    latest: dict[str, Materialization],
+    before: Manifest | None,
 ) -> dict[str, FileRecord]:
     """The digests of all files.
 
     What an earlier manifest says of a version that still stands is kept and not read again: a file that was
     changed behind the run's back must not become the record.
     """
-    before = _before(home)
     kept: dict[str, FileRecord] = {}
     paths = dict(inputs)
     tables = place(home.tables_url)
@@ -178,15 +252,6 @@ def _files(
                 if path.is_file()
             }
     return describe_files(paths) | kept
-
-
-def _before(home: Home) -> Manifest | None:
-    """The manifest as an earlier run left it; one that was changed since counts for nothing."""
-    try:
-        manifest, untouched = read_manifest(home.manifest)
-    except ConsultationError:
-        return None
-    return manifest if untouched else None
 
 
 def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[Materialization]:

@@ -1,21 +1,29 @@
 """Tables as Parquet files, one an asset, at the place its key names.
 
-Only tables pass through here. Models are folders in the model store.
+Only tables pass through here. Models are folders in the model store. A table is read only if its file is, byte for
+byte, the one that was recorded when it was made, so that what is computed from it is made of what the record says.
 
 IO managers: https://docs.dagster.io/guides/build/io-managers
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 from upath import UPath
 
+from ccai_dagster.audit.verification import content_versions
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import write_file
+from ccai_dagster.core.files import parsed_table, table_content, write_file
+from resources.history import data_version, refusal, remedy
 from resources.instance import storage_errors
+
+FILE_DIGEST = "SHA-256"
+"""Entry in the metadata of a materialization: of the bytes of the table's file."""
 
 
 @contextmanager
@@ -32,6 +40,11 @@ class TableIOManager(dg.UPathIOManager):
 
     extension = ".parquet"
 
+    def __init__(self, base_path: UPath, instance: dg.DagsterInstance) -> None:
+        super().__init__(base_path=base_path)
+        self._instance = instance
+        self._made: dict[dg.AssetKey, dg.AssetMaterialization | None] = {}
+
     def make_directory(self, path: UPath) -> None:
         """Make the folder of a table."""
         with _failures(path):
@@ -41,21 +54,41 @@ class TableIOManager(dg.UPathIOManager):
         """Write `obj`; what stood there before stays until the new file is whole."""
         if not isinstance(obj, pl.DataFrame):
             raise TypeError(f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table")
+        content = table_content(obj)
+        context.add_output_metadata({FILE_DIGEST: sha256(content).hexdigest()})
         local = path.protocol in ("", "file", "local")
         if local:
             with _failures(path):
-                write_file(Path(path.path), lambda file: obj.write_parquet(file, compression="zstd"))
-            return
-        with path.open("wb") as handle:
-            obj.write_parquet(handle, compression="zstd")
+                write_file(Path(path.path), content)
+        else:
+            path.write_bytes(content)
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
-        """Read a table whole."""
-        if not path.exists():
-            key = context.asset_key.to_user_string()
-            raise dg.Failure(f"{path} is not there: materialize {key} first, or run `ccai run`.")
-        with path.open("rb") as handle:
-            return pl.read_parquet(handle)
+        """Read a table whole.
+
+        Raises:
+            Failure: It is not there, it is not what was recorded, or its asset was refused since. Says what to do.
+        """
+        key = context.asset_key
+        made = self._latest(key)
+        if made is None or not path.exists():
+            raise dg.Failure(f"{path} is not there. {remedy(key)}", allow_retries=False)
+        content = path.read_bytes()
+        try:
+            if _is_recorded(content, path, _recorded(made), data_version(made)):
+                return parsed_table(content, path)
+        except ConsultationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        raise dg.Failure(f"{path} was changed or damaged since it was made. {remedy(key)}", allow_retries=False)
+
+    def _latest(self, key: dg.AssetKey) -> dg.AssetMaterialization | None:
+        """What is on record of a table; it is asked once in a run, since what is read is not made again in it."""
+        if key not in self._made:
+            if refused := refusal(key, self._instance):
+                raise dg.Failure(refused, allow_retries=False)
+            event = self._instance.get_latest_materialization_event(key)
+            self._made[key] = event.asset_materialization if event is not None else None
+        return self._made[key]
 
 
 class Tables(dg.ConfigurableIOManagerFactory[TableIOManager]):
@@ -67,10 +100,41 @@ class Tables(dg.ConfigurableIOManagerFactory[TableIOManager]):
 
     url: str
 
-    def create_io_manager(self, context: object) -> TableIOManager:
+    def create_io_manager(self, context: dg.InitResourceContext) -> TableIOManager:
         """Return the IO manager."""
-        return TableIOManager(base_path=UPath(self.url))
+        if context.instance is None:
+            raise ValueError("tables are read by what an instance of Dagster has on record")
+        return TableIOManager(UPath(self.url), context.instance)
 
     def path(self, key: dg.AssetKey) -> UPath:
         """Return where the table of an asset is kept."""
         return UPath(self.url).joinpath(*key.path[:-1], f"{key.path[-1]}.parquet")
+
+    def keeps(self, made: dg.AssetMaterialization) -> bool:
+        """Tell whether the table that was made is still there and not another; read again only if its file changed."""
+        path = self.path(made.asset_key)
+        return path.exists() and _is_kept(path, path.fs.ukey(path.path), _recorded(made), data_version(made))
+
+
+def _recorded(made: dg.AssetMaterialization) -> str | None:
+    entry = made.metadata.get(FILE_DIGEST)
+    return str(entry.value) if entry is not None else None
+
+
+@lru_cache(maxsize=4096)
+def _is_kept(path: UPath, state: str, recorded: str | None, version: str | None) -> bool:
+    """Look at a file once for each `state`, which tells its size, place on the disk and times."""
+    try:
+        return _is_recorded(path.read_bytes(), path, recorded, version)
+    except ConsultationError:
+        return False
+
+
+def _is_recorded(content: bytes, path: UPath, recorded: str | None, version: str | None) -> bool:
+    """Whether these are the bytes on record: what has others is not opened, since it may make the reader panic.
+
+    Tables that were made before bytes were on record are known by the digest of their content.
+    """
+    if recorded is not None:
+        return sha256(content).hexdigest() == recorded
+    return version in content_versions(path.stem, parsed_table(content, path))

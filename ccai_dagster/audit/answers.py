@@ -29,6 +29,7 @@ from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, listed, quoted
+from ccai_dagster.decisions.ledger import AMENDED
 
 DELIBERATED = (
     "raw_statements",
@@ -205,13 +206,15 @@ def answer_decision(decision_id: str, evidence: Evidence) -> Explanation:
     story = [_sentence(record)]
     if record.policy_ref:
         story.append(f"By the rule {record.policy_ref}.")
-    if record.suggested_by:
-        story.append(f"Proposed by {record.suggested_by}; decided by {record.decided_by}.")
+    if record.proposal:
+        story.append(record.proposal)
     story.append(record.because)
     story += [f"It replaces {_sentence(each)} {each.because}" for each in earlier]
     story += [f"It no longer counts: it was replaced. {_sentence(each)} {each.because}" for each in later]
     if record.is_policy:
         story.append("It is a choice on record for the whole process; it is applied to no single row.")
+    if record.verb == AMENDED:
+        story.append("It says why these rows are not as they were first on record; it decides nothing.")
     followed, facts = _followed(record, evidence)
     users = _users(record, evidence)
     return Explanation(
@@ -242,7 +245,7 @@ def _sentence(record: Record) -> str:
 
 def _followed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
     """What came of it, as far as the tables say; before the first run there are none."""
-    if record.is_policy or not record.counts:
+    if record.is_policy or record.verb == AMENDED or not record.counts:
         return [], {}
     try:
         if record.kind in ON_STATEMENTS:

@@ -1,7 +1,8 @@
 """The manifest of a consultation's results: every file with its digest, and the run that made every version.
 
-Belongs here: the form of the manifest, reading and writing it, and the digests of files. Doesn't belong here:
-asking Dagster what happened, which the resource `history` does, and comparing, which `verification` does.
+Belongs here: the form of the manifest, reading and writing it, and the digests of files and ledger rows. Doesn't
+belong here: asking Dagster what happened, which the resource `history` does; comparing files, which `verification`
+does, and ledger rows, which `ledger_record` does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
+from ccai_dagster.core.schema_version import NewerSchema, check_schema_version
 
 MANIFEST = "manifest.json"
 """Name of the file, in the folder of a consultation's results."""
@@ -96,8 +98,12 @@ class Manifest(_Record):
         runs: The Dagster runs behind all of these, by id.
         files: Every file by name; the first part of the name says where it lies.
         rows: The digest of every row of every ledger, by kind and decision.
+        unused_rows: Those of which nothing was made yet, by kind.
+        amended_rows: Digests that rows had which were changed or removed since, by kind and decision, the first first.
+        schema_version: The form it is written in.
     """
 
+    schema_version: int = 0
     consultation: str
     folder: str
     materializations: dict[str, Materialization]
@@ -106,11 +112,16 @@ class Manifest(_Record):
     runs: dict[str, Run] = {}
     files: dict[FileName, FileRecord]
     rows: dict[str, dict[str, str]] = {}
+    unused_rows: dict[str, list[str]] = {}
+    amended_rows: dict[str, dict[str, list[str]]] = {}
 
 
 def manifest_text(manifest: Manifest) -> str:
     """Return the manifest as it is written: JSON with sorted names, and the digest of its own content."""
-    content = manifest.model_dump(mode="json")
+    return _text(manifest.model_dump(mode="json"))
+
+
+def _text(content: object) -> str:
     document = {"digest": value_digest(content), "manifest": content}
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
 
@@ -128,11 +139,14 @@ def read_manifest(path: Path) -> tuple[Manifest, bool]:
         The manifest, and whether the file is, byte for byte, what was written.
 
     Raises:
+        NewerSchema: A later version of this program wrote it.
         ConsultationError: There is none, or it cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        manifest = Manifest.model_validate(json.loads(text)["manifest"])
+        content = json.loads(text)["manifest"]
+        check_schema_version(path, content.get("schema_version"))
+        manifest = Manifest.model_validate(content)
     except FileNotFoundError as error:
         raise ConsultationError(f"{path}: not found. `ccai run` writes it at its end.") from error
     except ValidationError as error:
@@ -141,11 +155,26 @@ def read_manifest(path: Path) -> tuple[Manifest, bool]:
         raise ConsultationError(
             f"{path}: `{place}`: {first['msg']}. The file was changed; `ccai run` writes it anew."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConsultationError(
             f"{path}: cannot be read ({error}). The file was changed or cut; `ccai run` writes it anew."
         ) from error
-    return manifest, text == manifest_text(manifest)
+    return manifest, text == _text(content)  # what an older program wrote has fewer fields than a manifest has now
+
+
+def last_manifest(path: Path) -> Manifest | None:
+    """Return the manifest as an earlier run left it; None if there is none or it was changed since.
+
+    Raises:
+        NewerSchema: A later version of this program wrote it.
+    """
+    try:
+        manifest, untouched = read_manifest(path)
+    except NewerSchema:
+        raise
+    except ConsultationError:
+        return None
+    return manifest if untouched else None
 
 
 def describe_files(paths: Mapping[str, Path]) -> dict[str, FileRecord]:

@@ -22,6 +22,7 @@ from ccai_dagster.decisions.ledger import (
     replaced_rows,
     split_outcome,
 )
+from ccai_dagster.decisions.origins import STARTING, by_person
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class Record(Decision):
     def is_policy(self) -> bool:
         """Whether it is a choice on record that is applied to no row."""
         return is_policy(self.outcome)
+
+    @property
+    def by_person(self) -> bool:
+        """Whether a person decided or accepted it."""
+        return by_person({"suggested_by": self.suggested_by})
+
+    @property
+    def proposal(self) -> str:
+        """What put it forward, as a sentence; empty if a person did."""
+        if not self.by_person:
+            return f"Written by `{STARTING}`; no person decided it here."
+        return f"Proposed by {self.suggested_by}." if self.suggested_by else ""
 
     @property
     def cited(self) -> str:

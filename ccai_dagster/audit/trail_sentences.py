@@ -150,7 +150,7 @@ def _moderation(decision: Record, facts: StatementFacts) -> str:
 
 def _rule(decision: Record) -> str:
     parts = [f"By the rule {decision.policy_ref}. "] if decision.policy_ref else []
-    parts += [f"Proposed by {decision.suggested_by}. "] if decision.suggested_by else []
+    parts += [f"{decision.proposal} "] if decision.proposal else []
     return "".join(parts)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.audit.ledger_record import amendments, row_changes
 from ccai_dagster.audit.manifest import (
     CONSULTATION,
     MANIFEST,
@@ -25,11 +26,10 @@ from ccai_dagster.audit.manifest import (
     describe_file,
     describe_files,
     listed_folder,
-    row_digests,
 )
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import LEDGERS
-from ccai_dagster.contracts import CONSTITUTION, FILE, MODEL, MODEL_STAGES, PROMPTS
+from ccai_dagster.contracts import CONSTITUTION, FILE, LEDGER, MODEL, MODEL_STAGES, PROMPTS
 from ccai_dagster.core.digest import SHORT, table_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
@@ -132,7 +132,7 @@ def _tables(manifest: Manifest, there: Mapping[str, Path], intact: Mapping[str, 
         try:
             table = read_table(intact[name])
         except ConsultationError as error:
-            yield Mismatch(name, f"cannot be read as a table ({str(error.__cause__).splitlines()[0]})")
+            yield Mismatch(name, f"cannot be read as a table ({str(error.__cause__ or error).splitlines()[0]})")
             continue
         if table is None:
             yield Mismatch(name, "is not there any more")
@@ -185,13 +185,8 @@ def _ledgers(manifest: Manifest, consultation: Path) -> Iterator[Mismatch]:
             yield Mismatch(name, f"cannot be read: {error}")
             continue
         version = ledger_digest(ledger)
-        rows, recorded = row_digests(ledger.to_dicts()), manifest.rows.get(kind, {})
-        changes = {
-            "changed": [key for key in rows if key in recorded and rows[key] != recorded[key]],
-            "removed": [key for key in recorded if key not in rows],
-            "added": [key for key in rows if key not in recorded],
-        }
-        parts = [f"{_named(ids, 'row')} {was}" for was, ids in changes.items() if ids]
+        changes = row_changes(manifest.rows.get(kind, {}), ledger)
+        parts = [f"{_named(ids, 'row')} {was}" for was, ids in asdict(changes).items() if ids]
         if parts:
             yield Mismatch(name, f"{'; '.join(parts)} since the manifest was written")
         consumers = [
@@ -268,6 +263,12 @@ def _notes(manifest: Manifest, places: Mapping[str, Path]) -> Iterator[str]:
     )
     if unknown:
         yield f"Not on record and not compared: {_named(unknown, 'table')}."
+    for kind in manifest.amended_rows:
+        try:
+            ledger = read_ledger(places[CONSULTATION] / "decisions" / f"{kind}.csv", kind)
+        except ConsultationError:  # a mismatch already
+            ledger = LEDGER.empty()
+        yield from amendments(manifest, kind, ledger)
 
 
 def _named(names: Collection[str], noun: str) -> str:

@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import polars as pl
+
+from ccai_dagster.audit.ledger_record import amendments, check_rows, unexplained
 from ccai_dagster.cli.open_consultation import OpenConsultation
+from ccai_dagster.cli.options import LONGEST
 from ccai_dagster.consultation.folder import LEDGERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
@@ -19,7 +23,8 @@ from ccai_dagster.decisions.independent_decisions import (
     subject_name,
     subjects_of,
 )
-from ccai_dagster.decisions.ledger import Decision, current, is_decision, split_outcome
+from ccai_dagster.decisions.ledger import AMENDED, Decision, current, is_decision, split_outcome
+from ccai_dagster.decisions.origins import origins_told
 from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record
 from ccai_dagster.decisions.values import VALUES, parse_value
@@ -59,6 +64,8 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
             if digest is None:
                 raise ConsultationError(_nothing_to_decide_on(kind, answer.subject_ids))
             answer = replace(answer, inputs_digest=digest)
+    elif split_outcome(outcome)[0] == AMENDED:
+        _check_amended(opened, answer)
     path = opened.consultation.ledger(kind)
     return record(path, answer, basis, opened.taken(kind), seen)
 
@@ -98,6 +105,15 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
     if unknown := [each for each in subjects if each not in known]:
         listed = f"; there are {', '.join(sorted(known))}" if len(known) < 20 else ""
         raise ConsultationError(f"{subject_name(kind, unknown)}: not in this consultation{listed}.")
+
+
+def _check_amended(opened: OpenConsultation, answer: Answer) -> None:
+    found = unexplained(opened.manifest, answer.kind, opened.ledger(answer.kind))
+    if wrong := [each for each in answer.subject_ids if each not in (*found.changed, *found.removed)]:
+        raise ConsultationError(
+            f"{answer.kind} ledger: {', '.join(wrong)}: not changed or removed since results were made of it, so there "
+            "is nothing to explain. Name the rows that `ccai status` lists."
+        )
 
 
 def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:
@@ -144,16 +160,20 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
     say("")
     say(f"{'':<12}" + "".join(f"{state:>16}" for state in STATES) + f"{'policies':>10}{'rows':>7}")
     details: list[str] = []
+    ledgers: list[pl.DataFrame] = []
     for kind in LEDGERS:
         try:
             items = opened.agenda(kind)
             counts = Counter(item.state for item in items)
             ledger = opened.ledger(kind)
+            ledgers.append(ledger)
             numbers = "".join(f"{counts[state]:>16,}" for state in STATES)
             say(f"{kind:<12}{numbers}{len(policies(ledger)):>10}{ledger.height:>7,}")
             details += _details(opened, kind, items)
         except ConsultationError as error:
             say(f"{kind:<12}  cannot be told: {error}")
+    say("")
+    say(f"Rows: {origins_told(ledgers)}")
     for line in details:
         say(line)
 
@@ -176,6 +196,12 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         )
     for choice in policies(ledger):
         lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
+    if opened.manifest:
+        lines += [printable(each) for each in amendments(opened.manifest, kind, ledger)]
+    try:
+        check_rows(opened.manifest, opened.consultation.ledger(kind), ledger)
+    except ConsultationError as error:
+        lines.append(f"STOPS THE RUN: {printable(str(error), LONGEST)}")
     errors = [each for each in opened.findings(kind) if each.severity == "error"]
     for found in errors[:SHOWN]:
         row = f"row {found.decision_id}" if found.decision_id else subject_name(kind, found.subject.split())

@@ -28,8 +28,9 @@ from ccai_dagster.consultation.folder import (
 from ccai_dagster.core.digest import SHORT, text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
-from ccai_dagster.decisions.agenda import STARTING
+from ccai_dagster.core.schema_version import SCHEMA_VERSION
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
+from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import VALUES, thresholds
 from ccai_dagster.deliberation import consensus, groups
@@ -45,6 +46,7 @@ PERSONAL_CODE = "xid"
 
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation/folder.py.
+schema_version: $schema_version
 title: "(a title)"
 public: "(who was asked)"
 question: "(what they were asked)"
@@ -99,7 +101,9 @@ def from_export(export: str, destination: Path, moderation: ModerationMode) -> l
         baseline = sample.path(sample.arms["standard"].constitution)
         shutil.copyfile(baseline, unfinished / "constitutions" / "standard.csv")
         votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
-        settings = string.Template(TEMPLATE).substitute(votes=votes, moderation=moderation)
+        settings = string.Template(TEMPLATE).substitute(
+            schema_version=SCHEMA_VERSION, votes=votes, moderation=moderation
+        )
         (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
         read_consultation(unfinished)
     return _next_steps(imported, destination, moderation)

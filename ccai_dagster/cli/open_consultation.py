@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.audit.manifest import Manifest, last_manifest
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, chosen_consultation, home_of, is_address
 from ccai_dagster.core.errors import ConsultationError
@@ -21,8 +22,6 @@ from ccai_dagster.core.home import Home, place
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.agenda import (
     NEAR_DUPLICATE,
-    ODD_VOTES,
-    SAME_WORDS,
     AgendaItem,
     Basis,
     Proposal,
@@ -32,6 +31,7 @@ from ccai_dagster.decisions.agenda import (
 )
 from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
 from ccai_dagster.decisions.ledger import current, read_ledger
+from ccai_dagster.decisions.origins import ODD_VOTES, SAME_WORDS
 from ccai_dagster.decisions.outcomes import (
     Wording,
     WordingSource,
@@ -65,15 +65,24 @@ class OpenConsultation:
 
     def __init__(self, consultation: Consultation, home: Home) -> None:
         self.consultation = consultation
+        self._home = home
         self._tables = place(home.tables_url)
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """What the last run left on record; None before any, or if it was changed since."""
+        return last_manifest(self._home.manifest)
 
     def ledger(self, kind: str) -> pl.DataFrame:
         """Read a ledger as it is now."""
         return read_ledger(self.consultation.ledger(kind), kind)
 
     def taken(self, kind: str) -> set[str]:
-        """Return the ids of the decisions in all other ledgers."""
-        return {each for other in LEDGERS if other != kind for each in self.ledger(other)["decision_id"]}
+        """Return the ids of the decisions in all other ledgers, and of those that once stood in this one."""
+        others = {each for other in LEDGERS if other != kind for each in self.ledger(other)["decision_id"]}
+        if self.manifest is None:
+            return others
+        return others | self.manifest.rows.get(kind, {}).keys() | self.manifest.amended_rows.get(kind, {}).keys()
 
     @cached_property
     def imported(self) -> Import:

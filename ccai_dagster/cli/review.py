@@ -19,9 +19,10 @@ from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
-from ccai_dagster.decisions.agenda import DRAFT, AgendaItem, SameWords, draft_principle
+from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
 from ccai_dagster.decisions.ledger import VERBS, WITHDRAWN, replaced_rows, split_ids
+from ccai_dagster.decisions.origins import DRAFT
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.decisions.values import VALUES

@@ -19,6 +19,7 @@ from ccai_dagster.consultation.settings import PROFILES, ModelSettings, Profile,
 from ccai_dagster.core.digest import file_digest, folder_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, home_root
+from ccai_dagster.core.schema_version import check_schema_version
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "consultation"
 """The consultation that comes with the project."""
@@ -147,6 +148,7 @@ class ConsultationFile(Settings):
     of a report's export. `moderation` is not in any export: strict if statements nobody moderated are out.
     """
 
+    schema_version: int = Field(0, description="the form that this file and the ledgers are written in")
     title: str = Field(description="of the consultation, as the pages show it")
     public: str = Field(description="who was asked")
     question: str = Field(description="what they were asked")
@@ -290,6 +292,7 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
         raise ConsultationError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConsultationError(f"{path}: expected settings as `name: value`, found {type(content).__name__}.")
+    check_schema_version(path, content.get("schema_version"))
     if profile not in PROFILES:
         raise ConsultationError(f"There is no profile {profile!r}; there are {', '.join(sorted(PROFILES))}.")
     try:

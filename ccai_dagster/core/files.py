@@ -19,11 +19,14 @@ from typing import IO, TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.schema_version import SCHEMA_VERSION, check_schema_version
 
 if TYPE_CHECKING:
     import polars as pl
 
 LOCK_SECONDS = 30
+SCHEMA_ENTRY = "ccai_schema_version"
+"""Entry in the metadata of a Parquet file, which is no part of a table's content and so of its digest."""
 UNFINISHED = ".unfinished"
 """End of the name of what is being written; what a killed process left is removed by the next that writes there."""
 
@@ -118,20 +121,32 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame
     """Read a finished table, or some of its columns; None if it was not made yet.
 
     Raises:
-        ConsultationError: The file is damaged.
+        ConsultationError: The file is damaged, or a later version of this program wrote it.
     """
+    try:
+        return parsed_table(path.read_bytes(), path, columns)
+    except FileNotFoundError:
+        return None
+
+
+def parsed_table(content: bytes, path: object, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a table from the bytes of its file; `path` is for messages. Raises what `read_table` does."""
     import polars as pl
 
     try:
-        with path.open("rb") as handle:
-            return pl.read_parquet(handle, columns=list(columns) if columns else None)
-    except FileNotFoundError:
-        return None
-    except (pl.exceptions.PolarsError, OSError) as error:
+        check_schema_version(path, pl.read_parquet_metadata(io.BytesIO(content)).get(SCHEMA_ENTRY))
+        return pl.read_parquet(io.BytesIO(content), columns=list(columns) if columns else None)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ConsultationError(
-            f"{path}: not readable as a table ({str(error).splitlines()[0]}). Delete the file; `ccai run` "
-            "makes it again."
+            f"{path}: not readable as a table ({str(error).splitlines()[0]}). `ccai run` makes it again."
         ) from error
+
+
+def table_content(table: pl.DataFrame) -> bytes:
+    """Return the bytes of the file of a table, which are the same for the same table."""
+    content = io.BytesIO()
+    table.write_parquet(content, compression="zstd", metadata={SCHEMA_ENTRY: str(SCHEMA_VERSION)})
+    return content.getvalue()
 
 
 def check_new_id(where: str, name: str, value: str, line: int, first_line: dict[str, int]) -> None:

@@ -24,6 +24,7 @@ from ccai_dagster.decisions.independent_decisions import (
     second_opinions,
 )
 from ccai_dagster.decisions.ledger import VALUE_KINDS, current, is_decision, is_policy
+from ccai_dagster.decisions.origins import by_person
 
 State = Literal["decided", "undecided", "suggested", "lapsed", "disagreeing", "one of two", "not considered"]
 STATES: tuple[State, ...] = get_args(State)
@@ -37,16 +38,8 @@ DIGESTED = frozenset({"moderation", "merge", "idea", "wording", "signoff"})
 An exclusion is about a person whose votes still come in, and a number is about no text: these do not lapse.
 """
 
-STARTING = "ccai new"
-"""`suggested_by` of the values a new folder starts with."""
-
 Basis = Callable[[Sequence[str]], str | None]
 """Digest of what a decision on these subjects would be taken on now; None if a subject is not there."""
-
-SAME_WORDS = "shared-words search, version 1"
-DRAFT = "wording template, version 1"
-ODD_VOTES = "voting-pattern search, version 1"
-"""`suggested_by` of what each search and the template put forward."""
 
 NEAR_DUPLICATE = 0.4
 """Similarity from which two statements are suggested for merging."""
@@ -157,7 +150,7 @@ def _state(rows: Sequence[Row], basis: Basis, enough: bool) -> State:
         return "lapsed"
     if len(rows) > 1 and disagreeing(rows):
         return "disagreeing"
-    if all(row["kind"] in VALUE_KINDS and row["suggested_by"] == STARTING for row in rows):
+    if all(row["kind"] in VALUE_KINDS and not by_person(row) for row in rows):
         return "not considered"
     return "decided" if enough else "one of two"
 

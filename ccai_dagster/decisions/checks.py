@@ -32,10 +32,12 @@ from ccai_dagster.decisions.independent_decisions import (
     second_opinions,
 )
 from ccai_dagster.decisions.ledger import current, is_decision, is_policy, split_outcome
+from ccai_dagster.decisions.origins import by_person
 
 Severity = Literal["error", "warning"]
 NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
 WAITS_FOR_SECOND = "decided by one person; the policy asks a second to decide independently"
+WAITS_FOR_BOTH = "written by `ccai new`; the policy asks two people to decide independently"
 
 
 @dataclass(frozen=True)
@@ -335,11 +337,12 @@ def one_of_two(ledger: pl.DataFrame, rows: Sequence[Row], kind: str, severity: S
     if not asks_for_two(ledger):
         return []
     both = second_opinions(ledger)
-    return [
-        Finding(severity, kind, own[0]["decision_id"], " ".join(subject), WAITS_FOR_SECOND)
-        for subject, own in rows_by_subject(rows).items()
-        if subject not in both
-    ]
+    found = []
+    for subject, own in rows_by_subject(rows).items():
+        if subject not in both:
+            message = WAITS_FOR_SECOND if by_person(own[0]) else WAITS_FOR_BOTH
+            found.append(Finding(severity, kind, own[0]["decision_id"], " ".join(subject), message))
+    return found
 
 
 def texts_digest(subjects: Sequence[str], texts: Mapping[str, str]) -> str | None:

@@ -2,7 +2,8 @@
 
 Two rows that count, on the same subject and by different roles, are independent decisions. Where their effects
 are equal they count as one; where they differ the subject waits for a third row that supersedes both. Two rows
-of one role are a mistake and no second opinion. Nothing here reads statements or votes.
+of one role are a mistake and no second opinion, and what `ccai new` wrote is nobody's. Nothing here reads statements or
+votes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import polars as pl
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import SEPARATE_KINDS, current, effect, is_decision, is_policy, split_ids
+from ccai_dagster.decisions.origins import by_person
 from ccai_dagster.statistics.agreement import cohens_kappa, confusion_table
 
 Row = Mapping[str, Any]
@@ -74,12 +76,12 @@ def subject_name(kind: str, subject: Sequence[str]) -> str:
 
 
 def rows_by_subject(rows: Iterable[Row]) -> dict[Subject, list[Row]]:
-    """Return the rows on each subject, in the order given."""
+    """Return the rows on each subject, in the order given; what `ccai new` wrote gives way to what people decided."""
     found: dict[Subject, list[Row]] = {}
     for row in rows:
         for subject in subjects_of(row["kind"], row["outcome"], row["subject_ids"]):
             found.setdefault(subject, []).append(row)
-    return found
+    return {subject: [row for row in own if by_person(row)] or own for subject, own in found.items()}
 
 
 def same_role(rows: Sequence[Row]) -> bool:

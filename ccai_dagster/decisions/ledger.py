@@ -37,6 +37,10 @@ POLICY = "policy"
 WITHDRAWN = "withdrawn"
 """Verb of a row that only takes back the rows it supersedes; every ledger may hold it."""
 
+AMENDED = "amended"
+"""Verb of a row that says why rows on record, which are its subjects, were changed or removed; every ledger may hold
+it."""
+
 VERBS: Mapping[str, Mapping[str, bool]] = {
     "moderation": {"in": False, "out": True, "rewrite": True},
     "exclusion": {"exclude": False, "keep": False},
@@ -112,8 +116,8 @@ def is_policy(outcome: str) -> bool:
 
 
 def is_decision(outcome: str) -> bool:
-    """Whether this outcome decides on its subjects: it is neither a policy nor a withdrawal."""
-    return split_outcome(outcome)[0] not in (POLICY, WITHDRAWN)
+    """Whether this outcome decides on its subjects: it is no policy or withdrawal, and not about other rows."""
+    return split_outcome(outcome)[0] not in (POLICY, WITHDRAWN, AMENDED)
 
 
 def effect(kind: str, outcome: str) -> str:
@@ -188,10 +192,14 @@ def _outcome_problems(decision: Decision, kind: str) -> list[str]:
     verb, text = split_outcome(decision.outcome)
     if verb == POLICY:
         return [] if text else ["`outcome` is `policy:` without a text; say what the policy is"]
-    if verb == WITHDRAWN:
+    if verb in (WITHDRAWN, AMENDED):
         if text:
-            return [f"`outcome` `{WITHDRAWN}` takes no text; move it to `reason`"]
-        return [] if decision.supersedes else [f"`outcome` `{WITHDRAWN}` needs the rows it takes back in `supersedes`"]
+            return [f"`outcome` `{verb}` takes no text; move it to `reason`"]
+        return (
+            []
+            if verb == AMENDED or decision.supersedes
+            else [f"`outcome` `{WITHDRAWN}` needs the rows it takes back in `supersedes`"]
+        )
     if kind in VALUE_KINDS:
         return []
     verbs = VERBS[kind]
@@ -215,9 +223,9 @@ def _subject_problems(decision: Decision, kind: str) -> list[str]:
     found = []
     if repeated := sorted({subject for subject in subjects if subjects.count(subject) > 1}):
         found.append(f"`subject_ids` names {', '.join(repeated)} more than once; name each subject once")
-    if is_policy(decision.outcome):
-        return found
     verb = split_outcome(decision.outcome)[0]
+    if verb in (POLICY, AMENDED):
+        return found
     if len(subjects) > 1 and (kind in SINGLE_SUBJECT_KINDS or verb == "rewrite") and verb != WITHDRAWN:
         found.append("`subject_ids` names several subjects; this kind of decision has one row a subject")
     if len(subjects) < 2 and verb == "keep apart":

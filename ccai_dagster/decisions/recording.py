@@ -20,11 +20,9 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import FORMULA
 from ccai_dagster.decisions.agenda import Basis, has_lapsed
 from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject, subject_name, subjects_of
-from ccai_dagster.decisions.ledger import COLUMNS, SEPARATE_KINDS, Decision, append_decisions, is_policy
+from ccai_dagster.decisions.ledger import COLUMNS, SEPARATE_KINDS, Decision, append_decisions, is_decision, is_policy
+from ccai_dagster.decisions.origins import CARRIED_OVER, STARTING, by_person
 from ccai_dagster.decisions.outcomes import decided_rows
-
-CARRIED_OVER = "carried over by ccai"
-"""`suggested_by` of a row that keeps what a replaced row decided on other subjects."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def record(
     """Append a decision to its ledger.
 
     Where it replaces a row that also decides on other subjects (in moderation and exclusion), a second row
-    keeps what was decided on those, unless it has lapsed.
+    keeps what was decided on those, unless it has lapsed. What `ccai new` wrote on its subjects it always replaces.
 
     Args:
         basis: What decisions on given subjects would be taken on now.
@@ -77,7 +75,8 @@ def record(
         counting = decided_rows(ledger)
         _check_present(answer, counting, seen)
         everything = {row["decision_id"]: row for row in ledger.to_dicts()}
-        replaced = [everything[each] for each in answer.supersedes if each in everything]
+        supersedes = (*answer.supersedes, *_taken_over(answer, counting))
+        replaced = [everything[each] for each in supersedes if each in everything]
         _check_superseded(answer, replaced)
         names = _new_ids(answer.kind, {*everything, *taken})
         decided = Decision(
@@ -89,13 +88,13 @@ def record(
             decided_by=answer.decided_by.strip(),
             decided_at=time,
             policy_ref=answer.policy_ref,
-            supersedes=" ".join(answer.supersedes) or None,
+            supersedes=" ".join(supersedes) or None,
             inputs_digest=answer.inputs_digest,
             suggested_by=answer.suggested_by,
         )
         if answer.kind not in SEPARATE_KINDS:
             return [decided]
-        gone = {each for row in counting for each in answer.supersedes if row["decision_id"] == each}
+        gone = {each for row in counting for each in supersedes if row["decision_id"] == each}
         kept = [_remainder(row, decided, basis) for row in replaced if row["decision_id"] in gone]
         return [decided, *(replace(row, decision_id=next(names)) for row in kept if row is not None)]
 
@@ -116,9 +115,23 @@ def _remainder(row: Row, decided: Decision, basis: Basis) -> Decision | None:
             "reason": f"As in {row['decision_id']}, of which only {anew} was decided anew: {row['reason']}",
             "supersedes": row["decision_id"],
             "inputs_digest": basis(rest) if row["inputs_digest"] else None,
-            "suggested_by": CARRIED_OVER,
+            "suggested_by": CARRIED_OVER if by_person(row) else STARTING,
         }
     )
+
+
+def _taken_over(answer: Answer, counting: Sequence[Row]) -> list[str]:
+    """Ids of what `ccai new` wrote on the subjects, and the answer does not name itself."""
+    if not is_decision(answer.outcome):
+        return []
+    asked = set(subjects_of(answer.kind, answer.outcome, answer.subject_ids))
+    return [
+        row["decision_id"]
+        for row in counting
+        if not by_person(row)
+        and row["decision_id"] not in answer.supersedes
+        and asked & set(subjects_of(row["kind"], row["outcome"], row["subject_ids"]))
+    ]
 
 
 def _check_present(answer: Answer, counting: Sequence[Row], seen: Collection[str] | None) -> None:

@@ -187,12 +187,14 @@ class Correction:
 
 
 def corrections(records: Records) -> list[Correction]:
-    """List every decision that counts and replaced others, in the order of the ledgers."""
+    """List every decision that counts and replaced others of people, in the order of the ledgers."""
     found = []
     for record in records.by_id.values():
         if not record.counts or not record.superseded:
             continue
-        direct = [records.by_id[each] for each in record.superseded]
+        direct = [replaced for each in record.superseded if (replaced := records.by_id[each]).by_person]
+        if not direct:
+            continue
         roles = {each.decided_by for each in direct}
         found.append(Correction(record, records.chain(record), len(direct) > 1 and len(roles) > 1))
     return found

@@ -15,6 +15,7 @@ import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.core.text import counted, listed, percent
+from ccai_dagster.decisions.origins import origins_told
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
@@ -121,7 +122,7 @@ def summary(inputs: ReportInputs) -> list[str]:
     sizes = inputs.opinion_groups.group_by("group_id").len().sort("group_id").iter_rows()
     groups = [f"{size:,} people in {group_name(group)}" for group, size in sizes]
     votes = int(inputs.gac_scores["n_votes"].sum())
-    decisions = sum(ledger.height for ledger in inputs.ledgers.values())
+    rows = sum(ledger.height for ledger in inputs.ledgers.values())
     sentences = [
         f"{counted(people, 'participant')} took part; the votes of {kept:,} count.",
         f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
@@ -134,7 +135,7 @@ def summary(inputs: ReportInputs) -> list[str]:
     ]
     arms = [f"{arm} ({counted(inputs.constitutions[arm].height, 'principle')})" for arm in inputs.constitutions]
     sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
-    sentences.append(f"{counted(decisions, 'decision')} by people are on record.")
+    sentences.append(f"On record are {counted(rows, 'decision')}: {origins_told(inputs.ledgers.values())}.")
     return sentences
 
 

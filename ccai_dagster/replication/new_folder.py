@@ -14,6 +14,7 @@ import yaml
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, ConsultationFile, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
+from ccai_dagster.core.schema_version import SCHEMA_VERSION
 from ccai_dagster.decisions.ledger import Decision, append_decision, write_ledger
 from ccai_dagster.feedback.prompts import PROMPT_HEADER
 from ccai_dagster.replication.published_decisions import (
@@ -164,6 +165,7 @@ def _settings() -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConsultationError(f"{path}: the embedded sample is damaged ({error}); reinstall.") from error
     return {
+        "schema_version": SCHEMA_VERSION,
         "title": "Collective Constitutional AI, replicated from the published votes",
         "public": "about a thousand adults of the United States who had heard of generative AI, July 2023",
         "question": "Which rules should an AI chatbot follow?",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.agenda import AgendaItem, Proposal, agenda
 from ccai_dagster.decisions.ledger import Decision, current, ledger_table, read_ledger, write_ledger
-from ccai_dagster.decisions.recording import CARRIED_OVER, Answer, record
+from ccai_dagster.decisions.origins import CARRIED_OVER, STARTING
+from ccai_dagster.decisions.recording import Answer, record
 
 TEXTS = {"1": "Be kind", "2": "Be nice", "3": "Be brief"}
 NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
@@ -179,3 +181,20 @@ def test_a_second_person_decides_beside_the_first(ledger: Path) -> None:
 
     found = {item.subject[0]: item.state for item in agenda("moderation", read_ledger(ledger, "moderation"), [], basis)}
     assert found == {"1": "disagreeing", "2": "decided"}
+
+
+def test_a_decision_replaces_what_a_new_folder_was_filled_with_and_keeps_the_rest_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "moderation.csv"
+    write_ledger(
+        path, [replace(row("moderation-1", "1 2"), decided_by="whoever", suggested_by=STARTING), row("A", "3")]
+    )
+
+    record(path, answer("2", "out: odd", role="second"), basis, now=NOW)
+    record(path, answer("3", "out: odd", role="second"), basis, now=NOW)
+
+    table = read_ledger(path, "moderation")[2:]
+    assert table.select("decision_id", "supersedes", "decided_by", "suggested_by").rows() == [
+        ("moderation-2", "moderation-1", "second", None),
+        ("moderation-3", "moderation-1", "whoever", STARTING),
+        ("moderation-4", None, "second", None),
+    ]

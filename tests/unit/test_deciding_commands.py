@@ -16,13 +16,15 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from ccai_dagster.audit.manifest import Manifest, row_digests, write_manifest
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.open_consultation import IMPORTED
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.consultation.folder import LEDGERS, SAMPLE
 from ccai_dagster.contracts import SELECTED_STATEMENTS
-from ccai_dagster.decisions.agenda import DRAFT
+from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import COLUMNS, current, read_ledger
+from ccai_dagster.decisions.origins import DRAFT
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 
 HOSTILE = "Be \x1b[2Jkind [bold]now[/bold] \u202edrow " + "x" * 10_000
@@ -344,3 +346,31 @@ def _until(controller: int, wanted: bytes, seconds: float = 60.0) -> None:
         ready, _, _ = select.select([controller], [], [], max(0.0, end - time.monotonic()))
         assert ready, f"{wanted!r} did not come within {seconds:.0f} s; it showed {seen[-500:]!r}"
         seen += os.read(controller, 65536)
+
+
+def test_rows_that_are_gone_stop_a_run_until_a_row_says_why(town: Town) -> None:
+    home = Home(town.folder.parent / "home", "town")
+    rows = {"merge": row_digests(town.ledger("merge").to_dicts())}
+    write_manifest(home.manifest, Manifest(consultation="town", folder="", materializations={}, files={}, rows=rows))
+    assert "STOPS THE RUN" not in town.ccai("status").partition("merge (")[2].partition("\n\n")[0]
+    lost = town.ledger("merge")["decision_id"][-1]
+    town.edit("merge", lambda rows: rows[:-1])
+    assert f"STOPS THE RUN: {town.folder}/decisions/merge.csv: row {lost} was removed" in town.ccai("status")
+    refused = town.ccai("decide", "merge", "G99", "amended", "--reason", "lost", "--as", "clerk", fails=True)
+    assert "merge ledger: G99: not changed or removed" in refused
+    town.ccai("decide", "merge", lost, "amended", "--reason", "lost in a spreadsheet", "--as", "clerk")
+    assert f"row {lost} was removed" not in town.ccai("status")
+    (row,) = added(town, "merge")
+    assert (row["subject_ids"], row["outcome"], row["supersedes"]) == ([lost], "amended", None)
+    amended = Manifest(
+        schema_version=1, consultation="town", folder="", materializations={}, files={},
+        amended_rows={"merge": {lost: ["d" * 64]}},
+    )  # fmt: skip
+    write_manifest(home.manifest, amended)
+    told = f"merge ledger: row {lost} is not as it was first on record (merge-1, clerk: lost in a spreadsheet)."
+    assert told in town.ccai("status")
+
+
+def test_status_counts_rows_by_where_they_come_from(town: Town) -> None:
+    total = sum(town.ledger(kind).height for kind in LEDGERS)
+    assert f"Rows: {total} decided by people" in town.ccai("status")

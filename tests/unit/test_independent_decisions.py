@@ -9,7 +9,16 @@ import pytest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.independent_decisions import Agreement, agreements, asks_for_two, second_opinions
 from ccai_dagster.decisions.ledger import Decision, chain_roots, current, effect, ledger_table, replaced_rows
-from ccai_dagster.decisions.outcomes import exclusions, merges, moderation_verdicts, signoffs, statement_ideas, wordings
+from ccai_dagster.decisions.origins import CARRIED_OVER, DRAFT, SAME_WORDS, STARTING, origins_told
+from ccai_dagster.decisions.outcomes import (
+    decisive,
+    exclusions,
+    merges,
+    moderation_verdicts,
+    signoffs,
+    statement_ideas,
+    wordings,
+)
 from ccai_dagster.deliberation.votes import ModerationVerdict
 
 
@@ -169,3 +178,36 @@ def test_a_policy_asks_for_two() -> None:
     assert asks_for_two(ledger_table([asked]))
     assert not asks_for_two(ledger_table([row("P", "other", "policy: two people decide independently")]))
     assert not asks_for_two(ledger_table([asked, row("Q", "double_decisions", "withdrawn", supersedes="P")]))
+
+
+def test_what_a_new_folder_was_filled_with_is_nobodys_opinion() -> None:
+    filled = replace(row("M1", "1", "in", "whoever"), suggested_by=STARTING)
+    person = row("A", "1", "out: odd")
+    beside = ledger_table([filled, person])
+
+    assert decisive(beside)[("1",)]["decision_id"] == "A"
+    assert decisive(ledger_table([filled]))[("1",)]["decision_id"] == "M1"
+    assert second_opinions(beside) == {}
+    resolved = ledger_table([filled, person, row("B", "1", "out: odd", "second", "M1 A")])
+    assert agreements(resolved) == []
+
+
+def test_rows_are_counted_by_where_they_come_from() -> None:
+    filled = replace(row("M1", "1", "in", "whoever"), suggested_by=STARTING)
+    value = replace(row("T1", "smoothing", "none", "whoever", kind="threshold"), suggested_by=STARTING)
+    moderation = [
+        filled,
+        replace(filled, decision_id="M2"),
+        replace(filled, decision_id="M3", suggested_by=CARRIED_OVER),
+    ]
+    wording = [
+        replace(row("W1", "1", "principle: a", kind="wording"), suggested_by=DRAFT),
+        row("W2", "2", "leave out", kind="wording"),
+        replace(row("W3", "3", "leave out", kind="wording"), suggested_by=SAME_WORDS),
+    ]
+
+    assert origins_told(ledger_table(each) for each in (moderation, [value], wording)) == (
+        "2 taken over from the export, 1 starting values, 1 kept of rows replaced in part, 1 drafts accepted, "
+        "2 decided by people"
+    )
+    assert origins_told([]) == "none"

@@ -34,7 +34,7 @@ class Small:
         shutil.copytree(SAMPLE, base / "town")
         self.consultation: Consultation = read_consultation(base / "town")
         self.home, self.instance = Home(base / "home", "town"), instance
-        self.sources = [*decisions.build(self.consultation), public_input.build(self.consultation)[0]]
+        self.sources = [*decisions.build(self.consultation, self.home), public_input.build(self.consultation)[0]]
         self.tables = [public_input.build(self.consultation)[1], *deliberation.build(self.consultation)]
         self.resources = {
             "tables": Tables(url=self.home.tables_url),
@@ -42,9 +42,18 @@ class Small:
         }
 
     def observe(self) -> None:
+        assert self.look().success
+
+    def refused(self, key: str) -> str:
+        """The sentence with which a source is not observed."""
+        (failure,) = self.look().get_step_failure_events()
+        assert failure.step_key == key
+        return str(failure.step_failure_data.user_failure_data.description)
+
+    def look(self) -> dg.ExecuteInProcessResult:
         look = dg.define_asset_job("look", dg.AssetSelection.assets(*(each.key for each in self.sources)))
         job = dg.Definitions(assets=self.sources, jobs=[look], resources=self.resources).resolve_job_def("look")
-        assert job.execute_in_process(instance=self.instance).success
+        return job.execute_in_process(instance=self.instance, raise_on_error=False)
 
     def materialize(self, *names: str) -> dg.ExecuteInProcessResult:
         return dg.materialize(
@@ -141,15 +150,18 @@ def test_what_was_changed_behind_the_run_does_not_become_the_record(small: Any) 
     assert small.record() == before
 
 
-def verified(small: Any, manifest: Manifest) -> dict[str, str]:
-    places = {
+def places(small: Any) -> dict[str, Path]:
+    return {
         "tables": small.home.folder / "tables",
         "models": small.home.folder / "models",
         "report": small.home.report,
         "consultation": small.consultation.folder,
         "sample": SAMPLE,
     }
-    return {each.name: each.what for each in verify(manifest, True, places).mismatches}
+
+
+def verified(small: Any, manifest: Manifest) -> dict[str, str]:
+    return {each.name: each.what for each in verify(manifest, True, places(small)).mismatches}
 
 
 def test_provenance_is_valid_and_points_to_what_was_observed(small: Any) -> None:
@@ -245,3 +257,23 @@ def test_counts_leave_replaced_rows_aside(tmp_path: Path) -> None:
     assert metadata["suggested by a program"] == 1 and metadata["last decided"] == "2025-01-02 by us (T2)"
     empty = decisions.ledger_metadata(pl.DataFrame(LEDGER.empty()), path)
     assert empty["last decided"] == "never" and empty["rows"] == 0
+
+
+def test_a_ledger_that_lost_a_row_is_not_observed_until_a_row_says_why(own: Any) -> None:
+    before, path = own.record(), own.consultation.ledger("threshold")
+    whole = path.read_text()
+    *kept, lost = whole.splitlines(keepends=True)
+    decision_id = lost.partition(",")[0]
+    path.write_text("".join(kept))
+    said = own.refused("threshold_ledger")
+    assert said.startswith(f"{path}: row {decision_id} was removed since results were made of them")
+    assert own.record().rows == before.rows and own.record().amended_rows == {}
+    path.write_text("".join(kept) + f"T99,threshold,{decision_id},amended,cut by a spreadsheet,,clerk,2026-01-05,,,\n")
+    own.observe()
+    manifest = own.record()
+    assert manifest.amended_rows == {"threshold": {decision_id: [before.rows["threshold"][decision_id]]}}
+    assert own.record() == manifest
+    notes = verify(manifest, True, places(own)).notes
+    assert notes == (
+        f"threshold ledger: row {decision_id} is not as it was first on record (T99, clerk: cut by a spreadsheet).",
+    )

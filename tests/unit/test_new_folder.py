@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from ccai_dagster.cli import app as cli
+from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_ccai, from_export
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.schema_version import SCHEMA_VERSION
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.outcomes import signoffs
@@ -26,7 +28,7 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
     lines = from_export(str(SAMPLE / "votes"), tmp_path / "mine", "strict")
     assert "340 participants, 127 statements" in lines[0]
     mine = read_consultation(tmp_path / "mine")
-    assert mine.file.moderation == "strict"
+    assert mine.file.moderation == "strict" and mine.file.schema_version == SCHEMA_VERSION
     assert find_vote_files(mine.path("votes")).digest() == find_vote_files(SAMPLE / "votes").digest()
     raw = read_votes(mine.path("votes")).raw_statements
     moderation = read_ledger(mine.ledger("moderation"), "moderation")
@@ -37,6 +39,22 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
     assert set(moderation["suggested_by"]) == {"ccai new"}
     sets = set(read_consultation(SAMPLE).file.benchmarks)
     assert set(mine.file.benchmarks) == sets - {"sample_opinions"}, "another public's opinions do not come along"
+
+
+def test_the_first_decision_on_a_subject_replaces_what_the_folder_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAI_HOME", str(tmp_path / "home"))
+    from_export(str(SAMPLE / "votes"), tmp_path / "mine", "strict")
+    given = ["--reason", "as in Polis", "--as", "process team", "--consultation", str(tmp_path / "mine")]
+    decided = CliRunner().invoke(app, ["decide", "threshold", "procedure", "polis", *given])
+    rows = read_ledger(tmp_path / "mine" / "decisions" / "threshold.csv", "threshold").to_dicts()
+    (began,) = [each for each in rows[:-1] if each["subject_ids"] == ["procedure"]]
+    assert decided.output == f"Recorded {rows[-1]['decision_id']}.\n"
+    assert rows[-1]["supersedes"] == began["decision_id"]
+    status = CliRunner().invoke(app, ["status", str(tmp_path / "mine")]).output
+    assert "Rows: 125 taken over from the export, 15 starting values, 1 decided by people" in status
+    assert "Cohen's kappa" not in status and "cannot be told" not in status
 
 
 def test_nothing_is_made_of_a_bad_export_or_over_another_folder(tmp_path: Path) -> None:

@@ -185,6 +185,17 @@ def test_a_decision_taken_since_the_run_is_explained_as_such(finished: Any) -> N
     assert note.startswith("The moderation ledger has changed since 1 table (statements) was made")
 
 
+def test_rows_that_are_nobodys_decision_are_explained_as_what_they_are(finished: Any) -> None:
+    path = finished.consultation.ledger("exclusion")
+    append_decision(path, Decision("E8", "exclusion", ("E1", "E2"), "amended", "A copy was cut", "clerk", "2025-04-01"))
+    explained = ask(finished, "E8")
+    assert explained.story[-1] == "It says why these rows are not as they were first on record; it decides nothing."
+    path = finished.consultation.ledger("moderation")
+    filled = Decision("M7", "moderation", ("4",), "in", "taken over", "whoever", "2025-03-01", suggested_by="ccai new")
+    append_decision(path, filled)
+    assert "Written by `ccai new`; no person decided it here." in ask(finished, "M7").story
+
+
 def test_tables_that_do_not_fit_together_are_noted(finished: Any) -> None:
     made = dict(finished.manifest.materializations)
     made["gac_scores"] = made["gac_scores"].model_copy(update={"inputs": {"statements": "0" * 64}})

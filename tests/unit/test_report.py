@@ -156,7 +156,7 @@ def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:
         "The constitution that follows has 1 principle.",
         "One model was trained on each of public (1 principle) and standard (1 principle), and compared with "
         "the untrained one.",
-        "13 decisions by people are on record.",
+        "On record are 13 decisions: 13 decided by people.",
     ]
 
 

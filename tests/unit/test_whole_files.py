@@ -95,5 +95,5 @@ def test_a_table_is_read_unless_it_was_not_made_or_is_damaged(tmp_path: Path) ->
     table = read_table(path, ["b"])
     assert table is not None and table.to_dicts() == [{"b": 2}]
     path.write_bytes(b"PAR1")
-    with pytest.raises(ConsultationError, match=r"t\.parquet: not readable as a table \(.*Delete the file"):
+    with pytest.raises(ConsultationError, match=r"t\.parquet: not readable as a table \(.*`ccai run` makes it again"):
         read_table(path)

@@ -1,0 +1,70 @@
+"""The record as evidence: what was altered, refused or lost stops what would rest on it, and is told."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+import pytest
+from small_graph import Workplace, observe, sensor, table
+
+from ccai_dagster.audit.manifest import read_manifest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
+from ccai_dagster.definitions import build_defs
+
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
+
+
+def test_an_altered_table_is_not_read_and_is_made_anew_with_what_is_made_together(copy: Workplace) -> None:
+    path, before = copy.root / "town" / "tables" / "raw_votes.parquet", table(copy, "raw_votes")
+    before.with_columns(vote=-pl.col("vote")).write_parquet(path)
+    (told,) = copy.run(select="key:votes").failed
+    assert told.startswith(f"votes: {path} was changed or damaged since it was made. `ccai run` makes raw_votes again")
+    done = copy.run()
+    assert done.failed == []
+    assert set(done.materialized) == {"raw_votes", "raw_statements", "raw_participants", "import_report"}
+    assert table(copy, "raw_votes").equals(before)
+
+
+def test_what_follows_a_refused_table_is_not_computed_on_the_one_before(copy: Workplace) -> None:
+    ledger = copy.folder / "decisions" / "moderation.csv"
+    whole = ledger.read_text()
+    ledger.write_text(whole + "M999,moderation,999,out: odd,because,,moderator,2026-01-01,,,\n")
+    (refused,) = copy.run(select="key:statements").failed
+    assert "statements was not stored: moderation ledger row M999 (999)" in refused
+    with pytest.raises(ConsultationError, match=r"statements was refused .* row M999 .* Mend that first"):
+        copy.run(select="key:selected_statements")
+    ledger.write_text(whole)  # nothing was made of the row
+    assert copy.run(select="key:votes").failed == []
+
+
+def test_a_lost_row_stops_the_command_and_the_sensors(copy: Workplace) -> None:
+    ledger = copy.folder / "decisions" / "wording.csv"
+    *kept, lost = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(kept))
+    before = sensor(copy, "changed_deliberation")
+    stopped = copy.run()
+    assert stopped.materialized == []
+    assert f"wording.csv: row {lost.partition(',')[0]} was removed since results were made of them" in stopped.failed[0]
+    with pytest.raises(Exception, match="was removed since results were made"):
+        observe(copy)
+    assert sensor(copy, "changed_deliberation") == before
+
+
+def test_a_run_that_dagster_started_leaves_a_manifest_to_compare_with(copy: Workplace) -> None:
+    manifest = Home(copy.root, "town").manifest
+    manifest.unlink()
+    repository = build_defs(copy.consultation, copy.root).get_repository_def()
+    for job, writes in (("observe_inputs", False), ("deliberate", True)):
+        selected = [dg.AssetKey("votes")] if writes else None
+        done = repository.get_job(job).execute_in_process(instance=copy.instance, asset_selection=selected)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="manifest",
+            dagster_event=done.get_run_success_event(),
+            dagster_instance=copy.instance,
+            dagster_run=done.dagster_run,
+            repository_def=repository,
+        )
+        repository.get_sensor_def("manifest")(context)
+        assert manifest.exists() == writes
+    assert read_manifest(manifest)[0].materializations["votes"].dagster_run == done.run_id
