@@ -89,6 +89,13 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
     show_status(open_consultation(consultation), typer.echo)
 
 
+class IfBusy(StrEnum):
+    """What `ccai run` does while another run is at work on the consultation."""
+
+    wait = "wait"
+    stop = "stop"
+
+
 class Moderation(StrEnum):
     """What becomes of statements that nobody moderated."""
 
@@ -115,6 +122,9 @@ def run(
         str | None, typer.Option(help="Assets in Dagster's selection syntax: these, fresh or not.")
     ] = None,
     profile: Annotated[str, typer.Option(help="demo: two cores, minutes. full: a GPU, hours.")] = "demo",
+    if_busy: Annotated[
+        IfBusy, typer.Option(help="While another run is at work on the consultation: wait for it, or stop.")
+    ] = IfBusy.wait,
 ) -> None:
     """Materialize what is missing or stale, and end with a summary."""
     from ccai_dagster import run as running
@@ -126,7 +136,7 @@ def run(
     root = home_root()
     chosen = chosen_consultation(consultation, profile)
     os.environ["CCAI_CONSULTATION"] = str(chosen.folder)
-    outcome = running.run(chosen, root, typer.echo, select)
+    outcome = running.run(chosen, root, typer.echo, select, wait=if_busy is IfBusy.wait)
     typer.echo("")
     if outcome.failed:
         for message in outcome.failed:
