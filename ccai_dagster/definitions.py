@@ -24,8 +24,8 @@ from assets import (
     training,
 )
 from ccai_dagster import automation
-from ccai_dagster.consultation.folder import Consultation, chosen_consultation
-from ccai_dagster.core.home import Home, home_root
+from ccai_dagster.consultation.folder import Consultation, chosen_consultation, home_of
+from ccai_dagster.core.home import Home
 from ccai_dagster.terminal import terminal_logger
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -75,7 +75,7 @@ def build_resources(home: Home) -> Resources:
         "models": ModelStore(url=home.models_url, cache=str(home.cache / "models")),
         "tracking": Tracking(
             uri=home.mlflow_uri,
-            artifacts=str(home.root / "mlflow-artifacts"),
+            artifacts=str(home.mlflow_artifacts),
             experiment=home.consultation,
             ui=os.environ.get("CCAI_MLFLOW_URL", MLFLOW_UI),
         ),
@@ -115,4 +115,5 @@ def _executor() -> dg.ExecutorDefinition:
 
 def defs() -> dg.Definitions:
     """Build the code location that the environment names."""
-    return build_defs(chosen_consultation(profile=os.environ.get("CCAI_PROFILE", "demo")), home_root())
+    consultation = chosen_consultation(profile=os.environ.get("CCAI_PROFILE", "demo"))
+    return build_defs(consultation, home_of(consultation).root)

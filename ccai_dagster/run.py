@@ -64,7 +64,7 @@ def run(
         ConsultationError: The selection names nothing, or another run is at work and `wait` is off.
     """
     home = Home(root, consultation.name)
-    instance = instance or open_record(home)
+    instance = instance or open_record(home, consultation, say)
     busy = _patience(say) if wait else _refusal
     with run_owners.turn(instance, "`ccai run`", busy):
         run_owners.end_dead_runs(instance, say)

@@ -124,7 +124,9 @@ def opened(base: Path, address: str) -> Iterator[Workplace]:
 
     try:
         os.environ["CCAI_HOME"] = str(base / "home")
-        with pytest.MonkeyPatch.context() as patch, open_record(Home(base / "home", "town")) as instance:
+        consultation = read_consultation(base / "town")
+        home = Home(base / "home", consultation.name)
+        with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
@@ -137,7 +139,7 @@ def opened(base: Path, address: str) -> Iterator[Workplace]:
 
 def copied(base: Path, destination: Path) -> Path:
     """Copy a consultation and its results; Dagster and MLflow know their files by whole paths."""
-    shutil.copytree(base, destination)
+    shutil.copytree(base, destination, ignore=shutil.ignore_patterns("folder.txt"))
     every = "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
     for path in (destination / "home").rglob("*.db"):
         with closing(sqlite3.connect(path)) as database, database:

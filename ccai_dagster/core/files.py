@@ -6,8 +6,10 @@ What a file means is known to the module that writes it: ledgers, prompts, ratin
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -136,15 +138,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def _unfinished(place: Path) -> Path:
     """Return the name under which this process writes, and remove what killed processes left."""
-    for left_behind in place.parent.glob(f".{place.name}.*{UNFINISHED}"):
-        process = left_behind.name.removesuffix(UNFINISHED).rpartition(".")[2]
+    # The same number may be another process's on another machine, or in another container, that shares the disk.
+    prefix = f".{place.name}.{platform.node()}."
+    for left_behind in place.parent.glob(f"{glob.escape(prefix)}*{UNFINISHED}"):
+        process = left_behind.name.removesuffix(UNFINISHED).removeprefix(prefix)
         if process != str(os.getpid()) and _runs(process):
             continue
         if left_behind.is_dir():
             shutil.rmtree(left_behind, ignore_errors=True)
         else:
             left_behind.unlink(missing_ok=True)
-    return place.with_name(f".{place.name}.{os.getpid()}{UNFINISHED}")
+    return place.with_name(f"{prefix}{os.getpid()}{UNFINISHED}")
 
 
 def _runs(process: str) -> bool:
