@@ -129,7 +129,7 @@ def run(
     from ccai_dagster import run as running
     from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
-    from ccai_dagster.stages.worker import heed_signals
+    from ccai_dagster.core.processes import heed_signals
     from resources.instance import storage_errors
 
     heed_signals()

@@ -14,8 +14,8 @@ from ccai_dagster.consultation.folder import Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import held
 from ccai_dagster.core.home import Home
+from ccai_dagster.core.processes import heed_signals
 from ccai_dagster.definitions import build_resources
-from ccai_dagster.stages.worker import heed_signals
 from resources.record import open_record
 from resources.run_owners import end_dead_runs
 

@@ -24,7 +24,7 @@ SERVE = """
 import os, sys
 from ccai_dagster.cli import servers
 from ccai_dagster.cli.options import mendable_errors
-from ccai_dagster.stages.worker import heed_signals
+from ccai_dagster.core.processes import heed_signals
 heed_signals()
 with mendable_errors():
     servers.attend_servers({"One": ["sh", "-c", sys.argv[1]], "Two": ["sleep", "600"]}, dict(os.environ))
