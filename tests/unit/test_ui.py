@@ -23,11 +23,13 @@ REPOSITORY = Path(__file__).parents[2]
 SERVE = """
 import os, sys
 from ccai_dagster.cli import servers
-from ccai_dagster.cli.options import mendable_errors
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.processes import heed_signals
 heed_signals()
-with mendable_errors():
+try:
     servers.attend_servers({"One": ["sh", "-c", sys.argv[1]], "Two": ["sleep", "600"]}, dict(os.environ))
+except ConsultationError as error:
+    sys.exit(str(error))
 """
 FAMILY = "setsid sleep 600 & sleep 600"
 """A server with a child that leaves its session, as Dagster's run workers start stages."""
