@@ -107,7 +107,7 @@ class Chaos:
     def attack(self, root: Path) -> bool:
         """Start a run, kill it or its stage at a random moment; return whether it came to its end before that."""
         steps = self.chance.randint(0, STEPS_BEFORE)
-        victim = self.chance.choice(["the command", "the command", "a stage"])
+        victim = "the command" if self.light else self.chance.choice(["the command", "the command", "a stage"])
         with self.command(root) as (pid, lines):
             step = "before the first step"
             for line in lines:
@@ -119,6 +119,7 @@ class Chaos:
                     if self.kill(victim, pid):
                         self.killed[victim] += 1
                         self.steps[step] += 1
+                        print(f"{sum(self.killed.values()):4} {victim} in {step}", flush=True)
                     break
             # A command whose stage was killed fails by itself and says so.
             for _ in lines:
