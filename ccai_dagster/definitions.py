@@ -29,6 +29,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.terminal import terminal_logger
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
+from resources.run_owners import named_owner
 from resources.tables import Tables
 from resources.tracking import Tracking
 from resources.vote_source import VoteSource
@@ -108,10 +109,11 @@ def _executor() -> dg.ExecutorDefinition:
     """In this process by default: what is heavy has a process of its own anyway."""
     chosen = os.environ.get("CCAI_EXECUTOR", "in_process")
     if chosen == "multiprocess":
-        return dg.multiprocess_executor.configured({"max_concurrent": int(os.environ.get("CCAI_PROCESSES", "2"))})
+        processes = int(os.environ.get("CCAI_PROCESSES", "2"))
+        return named_owner(dg.multiprocess_executor.configured({"max_concurrent": processes}))
     if chosen != "in_process":
         raise ValueError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess")
-    return dg.in_process_executor
+    return named_owner(dg.in_process_executor)
 
 
 def defs() -> dg.Definitions:

@@ -5,7 +5,6 @@ load is imported by the command that needs it, so that the others answer at once
 """
 
 import os
-import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -89,6 +88,13 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
     show_status(open_consultation(consultation), typer.echo)
 
 
+class IfBusy(StrEnum):
+    """What `ccai run` does while another run is at work on the consultation."""
+
+    wait = "wait"
+    stop = "stop"
+
+
 class Moderation(StrEnum):
     """What becomes of statements that nobody moderated."""
 
@@ -115,6 +121,9 @@ def run(
         str | None, typer.Option(help="Assets in Dagster's selection syntax: these, fresh or not.")
     ] = None,
     profile: Annotated[str, typer.Option(help="demo: two cores, minutes. full: a GPU, hours.")] = "demo",
+    if_busy: Annotated[
+        IfBusy, typer.Option(help="While another run is at work on the consultation: wait for it, or stop.")
+    ] = IfBusy.wait,
 ) -> None:
     """Materialize what is missing or stale, and end with a summary."""
     from ccai_dagster import run as running
@@ -129,7 +138,7 @@ def run(
     os.environ["CCAI_CONSULTATION"] = str(chosen.folder)
     home = home_of(chosen)
     with storage_errors(home.dagster):
-        outcome = running.run(chosen, root, typer.echo, select)
+        outcome = running.run(chosen, root, typer.echo, select, wait=if_busy is IfBusy.wait)
     typer.echo("")
     if outcome.failed:
         for message in outcome.failed:
@@ -185,44 +194,14 @@ def new(
 @app.command()
 @mendable_errors()
 def ui(
+    consultation: CONSULTATION_FOLDER = None,
     dagster_port: Annotated[int, typer.Option(help="Port of Dagster.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
-    from ccai_dagster.core.processes import heed_signals
-    from ccai_dagster.definitions import build_resources
-    from resources.record import open_record
+    from ccai_dagster.cli.ui import serve
 
-    heed_signals()
-    root = home_root()
-    consultation = chosen_consultation()
-    home = home_of(consultation)
-    open_record(home, consultation, typer.echo)
-    build_resources(home)["tracking"].prepare()
-    environment = {
-        **os.environ,
-        "CCAI_HOME": str(root),
-        "CCAI_CONSULTATION": str(consultation.folder),
-        "CCAI_MLFLOW_URL": f"http://127.0.0.1:{mlflow_port}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-    }
-    dagster = f"-m dagster dev -m ccai_dagster.definitions -a defs -h 127.0.0.1 -p {dagster_port}"
-    mlflow = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port)]
-    places = ["--backend-store-uri", home.mlflow_uri, "--default-artifact-root", home.mlflow_artifacts.as_uri()]
-    commands = [[sys.executable, *dagster.split()], [sys.executable, *mlflow, *places]]
-    typer.echo(f"Dagster  http://127.0.0.1:{dagster_port}  (the lineage is under Assets, View lineage)")
-    typer.echo(f"MLflow   http://127.0.0.1:{mlflow_port}")
-    typer.echo("Ctrl-C stops both.")
-    servers = [subprocess.Popen(command, env=environment) for command in commands]
-    try:
-        for server in servers:
-            server.wait()
-    except KeyboardInterrupt:
-        for server in servers:
-            server.terminate()
-        for server in servers:
-            server.wait()
+    serve(chosen_consultation(consultation), dagster_port, mlflow_port, typer.echo)
 
 
 app.command()(audit.audit)

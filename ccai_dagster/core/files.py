@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 30
 SCHEMA_ENTRY = "ccai_schema_version"
 """Entry in the metadata of a Parquet file, which is no part of a table's content and so of its digest."""
+SECONDS_BETWEEN_TRIES = 1.0
 UNFINISHED = ".unfinished"
 """End of the name of what is being written; what a killed process left is removed by the next that writes there."""
 
@@ -51,6 +52,48 @@ def written_alone(place: Path, lock: Path, outcome: str = "nothing was changed")
         ) from error
     except OSError as error:
         raise ConsultationError(f"{place}: cannot be written ({error.strerror}); {outcome}.") from error
+
+
+@contextmanager
+def held(lock: Path, holder: str, busy: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock for as long as the block runs; a process that dies lets go of it, whatever killed it.
+
+    Args:
+        lock: Its file, in a folder that exists.
+        holder: Who holds it from now on, for those who wait.
+        busy: Called each second with who holds it, for as long as somebody else does; raises to give up.
+    """
+    own = FileLock(lock)
+    patience = 0.0
+    while True:
+        try:
+            own.acquire(timeout=patience)
+            break
+        except Timeout:
+            busy(holder_of(lock) or "another process")
+            patience = SECONDS_BETWEEN_TRIES
+    try:
+        write_file(_note(lock), holder)
+        yield
+    finally:
+        _note(lock).unlink(missing_ok=True)
+        own.release()
+
+
+def holder_of(lock: Path) -> str | None:
+    """Return who holds a lock of `held`; None if nobody does."""
+    try:
+        with FileLock(lock, timeout=0):
+            return None
+    except Timeout:
+        try:
+            return _note(lock).read_text(encoding="utf-8")
+        except FileNotFoundError:  # between taking the lock and saying so
+            return "another process"
+
+
+def _note(lock: Path) -> Path:
+    return lock.with_suffix(".holder")
 
 
 def lock_beside(path: Path) -> Path:
