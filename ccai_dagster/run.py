@@ -162,21 +162,10 @@ def _execute(
         if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None
     ]
     for event in result.filter_events(lambda each: each.event_type == dg.DagsterEventType.STEP_FAILURE):
-        outcome.failed.append(_message(event))
+        outcome.failed.append(automation.failure_message(event))
     if not result.success and not outcome.failed:
         outcome.failed.append(f"Dagster run {result.run_id} did not succeed")
     return result.success
-
-
-def _message(event: dg.DagsterEvent) -> str:
-    """The sentence a person needs: of a `Failure` its description, else the innermost error."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
 
 
 def _materialize_selected(

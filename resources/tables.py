@@ -6,12 +6,14 @@ IO managers: https://docs.dagster.io/guides/build/io-managers
 """
 
 from pathlib import Path
+from typing import cast
 
 import dagster as dg
 import polars as pl
 from upath import UPath
 
-from ccai_dagster.core.files import write_file
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import read_table, write_file
 
 
 class TableIOManager(dg.UPathIOManager):
@@ -37,6 +39,14 @@ class TableIOManager(dg.UPathIOManager):
             raise dg.Failure(f"{path} is not there: materialize {key} first, or run `ccai run`.")
         with path.open("rb") as handle:
             return pl.read_parquet(handle)
+
+    def made_before(self, key: dg.AssetKey) -> pl.DataFrame | None:
+        """Return the table of an asset as it stands, whole; None if there is none that can be read."""
+        path = self._base_path.joinpath(*key.path[:-1], f"{key.path[-1]}{self.extension}")
+        try:
+            return read_table(cast(Path, path))
+        except ConsultationError:  # made anew now, as one that is not there
+            return None
 
 
 class Tables(dg.ConfigurableIOManagerFactory[TableIOManager]):

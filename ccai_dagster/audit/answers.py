@@ -26,6 +26,7 @@ from ccai_dagster.audit.model_answers import (
 )
 from ccai_dagster.audit.records import Record
 from ccai_dagster.audit.trail import decision_trail
+from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, listed, quoted
@@ -293,6 +294,14 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
     from ccai_dagster.constitution.principles import constitution_digest
 
     (arm,) = record.subject_ids
+    if arm == EXPORT:
+        observed = evidence.manifest.sources.get(EXPORT) if evidence.manifest else None
+        same = observed is not None and observed.data_version == record.inputs_digest
+        story = f"It is for {'the export that stands now' if same else 'an export that does not stand any more'}"
+        return [f"{story} ({str(record.inputs_digest)[:SHORT]})."], {
+            "export_digest": record.inputs_digest,
+            "holds": same,
+        }
     digest = constitution_digest(evidence.table(f"{arm}/constitution"))
     same = digest == record.inputs_digest
     story = (

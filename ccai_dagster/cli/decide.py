@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from ccai_dagster.cli.open_consultation import OpenConsultation
-from ccai_dagster.consultation.folder import LEDGERS
+from ccai_dagster.consultation.folder import EXPORT, LEDGERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DIGESTED, STATES, AgendaItem
@@ -92,7 +92,7 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
     elif kind == "exclusion":
         known = {str(each) for each in opened.imported.raw_participants["participant_id"]}
     elif kind == "signoff":
-        known = set(opened.consultation.arms)
+        known = {*opened.consultation.arms, EXPORT}
     else:
         known = {str(each) for each in opened.imported.raw_statements["statement_id"]}
     if unknown := [each for each in subjects if each not in known]:
@@ -102,6 +102,8 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
 
 def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:
     named = subject_name(kind, subjects)
+    if kind == "signoff" and tuple(subjects) == (EXPORT,):
+        return f"{named}: nothing speaks against it, so there is nothing to sign."
     if kind == "signoff":
         return f"{named}: its constitution is not made yet; `ccai run` first."
     if kind == "wording" and len(subjects) > 1:
@@ -132,8 +134,9 @@ def _check_digest(opened: OpenConsultation, arms: tuple[str, ...], digest: str |
         return  # `record_decision` says why nothing can be signed
     if digest is None or len(digest) < SIGNED or not present.startswith(digest):
         given = f"not {digest}" if digest else "and no --digest was given"
+        named = "The export" if arms == (EXPORT,) else f"The constitution {arms[0]}"
         raise ConsultationError(
-            f"The constitution {arms[0]} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
+            f"{named} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
             f"signoff`), then sign with --digest {present[:SIGNED]}."
         )
 

@@ -8,13 +8,15 @@ run and may be missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import LEDGERS, Consultation, chosen_consultation, is_address
+from ccai_dagster.consultation.folder import EXPORT, LEDGERS, Consultation, chosen_consultation, is_address
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
 from ccai_dagster.core.home import Home, home_root, place
@@ -41,11 +43,20 @@ from ccai_dagster.decisions.outcomes import (
     wordings,
 )
 from ccai_dagster.decisions.values import VALUES, policy_subjects
-from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.importing.comparison import Doubt, doubts
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
+from ccai_dagster.deliberation.importing.tables import Import, import_of
 from ccai_dagster.deliberation.votes import clean_statements
 
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
+
+
+@dataclass(frozen=True)
+class DoubtfulExport:
+    """An export that may not be whole: its version, and why."""
+
+    version: str
+    doubts: Sequence[Doubt]
 
 
 def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsultation:
@@ -65,6 +76,7 @@ class OpenConsultation:
 
     def __init__(self, consultation: Consultation, home: Home) -> None:
         self.consultation = consultation
+        self._home = home
         self._tables = place(home.tables_url)
 
     def ledger(self, kind: str) -> pl.DataFrame:
@@ -85,10 +97,36 @@ class OpenConsultation:
         votes = self.consultation.votes
         if not is_address(votes):
             return read_votes(Path(votes))
-        tables = {name: self.table(name) for name in IMPORTED}
-        if missing := [name for name, table in tables.items() if table is None]:
-            raise ConsultationError(f"{votes}: not read yet, {', '.join(missing)} missing; `ccai run` first.")
-        return Import(**{name: table for name, table in tables.items() if table is not None})
+        if self.last_import is None:
+            raise ConsultationError(f"{votes}: not read yet; `ccai run` first.")
+        return self.last_import
+
+    @cached_property
+    def last_import(self) -> Import | None:
+        """What the last run imported, or None if it is not all there."""
+        return import_of({name: self.table(name) for name in IMPORTED})
+
+    @cached_property
+    def doubtful(self) -> DoubtfulExport | None:
+        """The export as it was last observed, if it may not be whole; None as well if it was not observed yet."""
+        votes = self.consultation.votes
+        if is_address(votes):
+            observed = self._observed_version()
+            if observed is None or not (place := self._home.downloads / observed).is_dir():
+                return None
+            now = read_votes(place)
+        else:
+            place, now = Path(votes), self.imported
+        found = doubts(self.last_import, now)
+        return DoubtfulExport(find_vote_files(place).digest(), found) if found else None
+
+    def _observed_version(self) -> str | None:
+        """The version of the export that is last on record."""
+        if not self._home.manifest.is_file():
+            return None
+        manifest, _ = read_manifest(self._home.manifest)
+        observed = manifest.sources.get(EXPORT)
+        return observed.data_version if observed else None
 
     def statements(self) -> pl.DataFrame:
         """Return the statements that are in, by the moderation ledger as it is now."""
@@ -135,6 +173,8 @@ class OpenConsultation:
         if kind == "signoff":
             made = {arm: self.constitution(arm) for arm in self.consultation.arms}
             digests = {arm: constitution_digest(each) for arm, each in made.items() if each is not None}
+            if self.doubtful:
+                digests[EXPORT] = self.doubtful.version
             return lambda subjects: digests.get(subjects[0])
         return lambda subjects: None
 
@@ -174,7 +214,7 @@ class OpenConsultation:
         if kind == "wording":
             return self._unworded()
         if kind == "signoff":
-            return [_proposal(arm) for arm in self.consultation.arms]
+            return [_proposal(each) for each in ([EXPORT] if self.doubtful else []) + list(self.consultation.arms)]
         return [_proposal(name) for name, each in VALUES[kind].items() if each.undecided is None]
 
     def _needing_ideas(self) -> list[int]:
@@ -220,7 +260,11 @@ class OpenConsultation:
         if kind == "signoff":
             basis = self.basis(kind)
             made = {arm: digest for arm in self.consultation.arms if (digest := basis([arm]))}
-            return checks.check_signoffs(ledger, made, self.consultation.arms)
+            found = checks.check_signoffs(ledger, made, self.consultation.arms)
+            if self.doubtful:
+                version, why = self.doubtful.version, self.doubtful.doubts
+                found = checks.check_export(ledger, why, version, self.consultation.arms) + found
+            return list(dict.fromkeys(found))
         if broken := refusal("moderation", lambda: moderation_verdicts(self.ledger("moderation"))):
             return broken
         statements = self.statements()

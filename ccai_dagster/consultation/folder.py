@@ -25,6 +25,8 @@ SAMPLE = Path(__file__).parents[1] / "sample" / "consultation"
 LEDGERS = ("moderation", "exclusion", "merge", "wording", "idea", "threshold", "training", "signoff")
 ModerationMode = Literal["strict", "lenient"]
 """Whether a statement that nobody moderated is out (strict) or in (lenient)."""
+EXPORT = "polis_export"
+"""What the export is called wherever it is named: as an asset, and as the subject of a sign-off."""
 BASE = "base"
 """What the untrained model is called wherever arms are compared."""
 
@@ -185,8 +187,8 @@ class ConsultationFile(Settings):
     @classmethod
     def _names(cls, named: dict[str, Any]) -> dict[str, Any]:
         for name in named:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == BASE:
-                raise ValueError(f"{name!r} must be lower-case letters, digits and _, and not {BASE!r}")
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (BASE, EXPORT):
+                raise ValueError(f"{name!r} must be lower-case letters, digits and _, and neither {BASE} nor {EXPORT}")
         return named
 
     @model_validator(mode="after")
