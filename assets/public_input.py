@@ -34,7 +34,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.checks import check_export
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.deliberation.importing.columns import VoteFiles
-from ccai_dagster.deliberation.importing.comparison import Doubt, came_since, doubts
+from ccai_dagster.deliberation.importing.comparison import came_since, doubts
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, import_votes
 from ccai_dagster.deliberation.importing.tables import Import, import_of
 from resources.history import version_of
@@ -44,6 +44,8 @@ from resources.vote_source import VoteSource
 GROUP = "public_input"
 OWNER = "team:process"
 POLIS_EXPORT = dg.AssetKey(EXPORT)
+SINCE = "since the last import"
+"""Name of the metadata that say what came."""
 KINDS = ("found", "repaired", "unknown")
 TABLES = {
     "raw_statements": (contracts.RAW_STATEMENTS, "Every statement submitted, as typed, with the export's moderation."),
@@ -118,7 +120,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
         except ConsultationError as error:
             yield from mendable(error, context)
             return
-        since = {"since the last import": came_since(before, imported)}
+        since = {SINCE: came_since(before, imported)}
         for name, (contract, _) in TABLES.items():
             frame = getattr(imported, name)
             more: dict[str, Any] = dict(since)
@@ -143,7 +145,7 @@ def _imported(place: Path, observed: str | None) -> tuple[VoteFiles, Import]:
 
 
 def _whole(
-    consultation: Consultation, doubtful: Sequence[Doubt], version: str, instance: dg.DagsterInstance
+    consultation: Consultation, doubtful: Sequence[str], version: str, instance: dg.DagsterInstance
 ) -> tuple[Checked, dict[str, Any]]:
     """Check that an export is whole, or that somebody signed it although it may not be.
 

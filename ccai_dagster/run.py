@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.public_input import SINCE
 from ccai_dagster import automation
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
@@ -34,6 +35,7 @@ class Outcome:
         fresh: Keys that were up to date.
         waiting: Arms that wait for a sign-off, with the digest to sign.
         failed: Messages of what failed; empty if nothing did.
+        imported: What came since the last import; empty if nothing was imported.
         seconds: How long it took.
     """
 
@@ -41,6 +43,7 @@ class Outcome:
     fresh: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    imported: str = ""
     seconds: float = 0.0
 
 
@@ -156,11 +159,12 @@ def _execute(
     result = job.execute_in_process(
         instance=instance, asset_selection=keys, raise_on_error=False, run_config={"loggers": {"console": {}}}
     )
-    outcome.materialized += [
-        event.asset_key.to_user_string()
-        for event in result.all_events
-        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None
-    ]
+    events = result.filter_events(lambda each: each.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = [event.step_materialization_data.materialization for event in events]
+    outcome.materialized += [each.asset_key.to_user_string() for each in made]
+    for each in made:
+        if SINCE in each.metadata:
+            outcome.imported = str(each.metadata[SINCE].value)
     for event in result.filter_events(lambda each: each.event_type == dg.DagsterEventType.STEP_FAILURE):
         outcome.failed.append(automation.failure_message(event))
     if not result.success and not outcome.failed:

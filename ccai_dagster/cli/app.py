@@ -128,6 +128,8 @@ def run(
     os.environ["CCAI_CONSULTATION"] = str(chosen.folder)
     outcome = running.run(chosen, root, typer.echo, select)
     typer.echo("")
+    if outcome.imported:
+        typer.echo(f"The import: {outcome.imported}")
     if outcome.failed:
         for message in outcome.failed:
             typer.secho(printable_lines(message), fg=typer.colors.RED, err=True)

@@ -92,7 +92,7 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
     elif kind == "exclusion":
         known = {str(each) for each in opened.imported.raw_participants["participant_id"]}
     elif kind == "signoff":
-        known = {*opened.consultation.arms, EXPORT}
+        known = set(opened.consultation.arms) | ({EXPORT} & set(subjects))
     else:
         known = {str(each) for each in opened.imported.raw_statements["statement_id"]}
     if unknown := [each for each in subjects if each not in known]:
@@ -181,7 +181,7 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
     errors = [each for each in opened.findings(kind) if each.severity == "error"]
     for found in errors[:SHOWN]:
-        row = f"row {found.decision_id}" if found.decision_id else subject_name(kind, found.subject.split())
+        row = f"row {found.decision_id}" if found.decision_id else subject_name(found.ledger, found.subject.split())
         lines.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
     if len(errors) > SHOWN:
         lines.append(f"and {len(errors) - SHOWN} more that stop the run")

@@ -43,7 +43,7 @@ from ccai_dagster.decisions.outcomes import (
     wordings,
 )
 from ccai_dagster.decisions.values import VALUES, policy_subjects
-from ccai_dagster.deliberation.importing.comparison import Doubt, doubts
+from ccai_dagster.deliberation.importing.comparison import doubts
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import, import_of
 from ccai_dagster.deliberation.votes import clean_statements
@@ -56,7 +56,7 @@ class DoubtfulExport:
     """An export that may not be whole: its version, and why."""
 
     version: str
-    doubts: Sequence[Doubt]
+    doubts: Sequence[str]
 
 
 def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsultation:

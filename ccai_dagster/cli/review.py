@@ -288,7 +288,7 @@ class Background:
     def _export(self) -> Iterator[str]:
         if doubtful := self._opened.doubtful:
             yield "the export may not be whole, so it is not imported:"
-            yield from (f"   {each.sentence}" for each in doubtful.doubts)
+            yield from (f"   {each}" for each in doubtful.doubts)
             yield "if it is right as it is, sign it; else get it again"
             yield f"digest {doubtful.version}"
 

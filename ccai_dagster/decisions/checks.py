@@ -32,7 +32,6 @@ from ccai_dagster.decisions.independent_decisions import (
     second_opinions,
 )
 from ccai_dagster.decisions.ledger import current, is_decision, is_policy, split_outcome
-from ccai_dagster.deliberation.importing.comparison import Doubt
 
 Severity = Literal["error", "warning"]
 NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
@@ -265,7 +264,7 @@ def check_signoffs(
     ]
 
 
-def check_export(ledger: pl.DataFrame, doubtful: Sequence[Doubt], version: str, arms: Collection[str]) -> list[Finding]:
+def check_export(ledger: pl.DataFrame, doubtful: Sequence[str], version: str, arms: Collection[str]) -> list[Finding]:
     """Check that an export that may not be whole is signed off as it is.
 
     Args:
@@ -281,7 +280,7 @@ def check_export(ledger: pl.DataFrame, doubtful: Sequence[Doubt], version: str, 
         return []
     missing = check_signoffs(ledger, {EXPORT: version}, arms)
     severity: Severity = "error" if missing else "warning"
-    return [Finding(severity, "", None, each.what, each.sentence) for each in doubtful] + missing
+    return [Finding(severity, "", None, EXPORT, each) for each in doubtful] + missing
 
 
 def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[Row] | None, list[Finding]]:

@@ -8,8 +8,6 @@ too; so much may be missing without a doubt. That a file states less than there 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
 from ccai_dagster.core.text import counted, listed
@@ -19,35 +17,22 @@ FEW = 3
 """Missing pieces that are no matter of doubt, however small the export."""
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """Why an export may not be whole.
-
-    Attributes:
-        what: What there is too little of: votes, participants or statements.
-        sentence: In numbers, without its full stop.
-    """
-
-    what: str
-    sentence: str
-
-
-def doubts(before: Import | None, now: Import) -> list[Doubt]:
-    """Return why an export may not be whole; an empty list if nothing speaks for it.
+def doubts(before: Import | None, now: Import) -> list[str]:
+    """Return why an export may not be whole, each in numbers as a sentence without its full stop.
 
     Args:
         before: What was imported last, if anything was.
     """
-    found = []
-    for what, (earlier, later) in _sizes(before, now).items():
-        if later < earlier:
-            fewer = f"{later:,} {what} where the last import had {earlier:,}, {earlier - later:,} fewer"
-            found.append(Doubt(what, fewer))
-    for each in now.stated:
-        if each.stated - each.counted > max(FEW, each.tolerated * each.stated):
-            less = f"{each.file} states {each.stated:,} {each.what}, and {each.counted:,} of them are there"
-            found.append(Doubt(each.what, less))
-    return found
+    found = [
+        f"{later:,} {what} where the last import had {earlier:,}, {earlier - later:,} fewer"
+        for what, (earlier, later) in _sizes(before, now).items()
+        if later < earlier
+    ]
+    return found + [
+        f"{each.file} states {each.stated:,} {each.what}, and {each.counted:,} of them are there"
+        for each in now.stated
+        if each.stated - each.counted > max(FEW, each.tolerated * each.stated)
+    ]
 
 
 def came_since(before: Import | None, now: Import) -> str:
@@ -59,7 +44,7 @@ def came_since(before: Import | None, now: Import) -> str:
         "statements": ("statement", "statements"),
     }
     if before is None:
-        return f"first import: {listed([counted(now_, *names[what]) for what, (_, now_) in sizes.items()])}"
+        return f"first import: {listed([counted(there, *names[what]) for what, (_, there) in sizes.items()])}"
     said = []
     for sign, word in ((1, "more"), (-1, "fewer")):
         changes = {what: sign * (later - earlier) for what, (earlier, later) in sizes.items()}
