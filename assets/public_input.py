@@ -76,7 +76,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
             raise dg.Failure(str(error), allow_retries=False) from error
         return dg.ObserveResult(
             data_version=dg.DataVersion(observed.version),
-            metadata={"source": consultation.votes, "read from": str(observed.place), **observed.sizes},
+            metadata={"source": observed.source, "read from": str(observed.place), **observed.sizes},
         )
 
     @dg.multi_asset(

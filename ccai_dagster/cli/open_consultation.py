@@ -16,7 +16,14 @@ import polars as pl
 
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import EXPORT, LEDGERS, Consultation, chosen_consultation, is_address
+from ccai_dagster.consultation.folder import (
+    EXPORT,
+    LEDGERS,
+    Consultation,
+    chosen_consultation,
+    is_address,
+    without_password,
+)
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
 from ccai_dagster.core.home import Home, home_root, place
@@ -98,7 +105,7 @@ class OpenConsultation:
         if not is_address(votes):
             return read_votes(Path(votes))
         if self.last_import is None:
-            raise ConsultationError(f"{votes}: not read yet; `ccai run` first.")
+            raise ConsultationError(f"{without_password(votes)}: not read yet; `ccai run` first.")
         return self.last_import
 
     @cached_property

@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -34,6 +35,14 @@ BASE = "base"
 def is_address(votes: str) -> bool:
     """Whether votes come from an address rather than from files."""
     return re.match(r"https?://[^/\s]+", votes, re.IGNORECASE) is not None
+
+
+def without_password(votes: str) -> str:
+    """Return where votes are, for people to see: a path as it is, an address without the name and password in it."""
+    if not is_address(votes):
+        return votes
+    parts = urlsplit(votes)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 class Arm(Settings):
@@ -180,7 +189,8 @@ class ConsultationFile(Settings):
     @classmethod
     def _source(cls, votes: str) -> str:
         if "://" in votes and not is_address(votes):
-            raise ValueError(f"{votes!r} must be a path, or an address that begins with https:// or http://")
+            scheme = votes.partition("://")[0]
+            raise ValueError(f"must be a path, or an address that begins with https:// or http://, not {scheme}://")
         return votes
 
     @field_validator("arms", "benchmarks")

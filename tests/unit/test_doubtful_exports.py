@@ -72,7 +72,10 @@ def test_a_matrix_lacks_votes_that_were_cast_again(tmp_path: Path) -> None:
     (tmp_path / "participants-votes.csv").write_text("\n".join([header, *rows, ""]))
     assert doubts(None, read_votes(tmp_path)) == []
     (tmp_path / "participants-votes.csv").write_text("\n".join([header, *rows[:15], ""]))
-    assert [each.what for each in doubts(None, read_votes(tmp_path))] == ["agreeing and disagreeing votes", "voters"]
+    assert doubts(None, read_votes(tmp_path)) == [
+        "comments.csv states 88 agreeing and disagreeing votes, and 60 of them are there",
+        "summary.csv states 20 voters, and 15 of them are there",
+    ]
 
 
 def test_fewer_than_before_is_a_doubt_and_more_is_none(tmp_path: Path) -> None:

@@ -340,6 +340,21 @@ def read_stated(file: SourceFile, name: str) -> int | None:
     return None
 
 
+def unread_columns(role: str, file: SourceFile) -> list[int]:
+    """Return the places, from 0, of columns that no import needs: personal codes, and what no known era has.
+
+    Only votes.csv and the matrix are looked at. comments.csv has no column about a person but the author's number, and
+    its rows cannot always be told from what people typed; nothing else of an export is about single people.
+    """
+    if role == "votes":
+        return [place for place, name in enumerate(read_header(file, VOTE_ALIASES)) if name not in VOTE_COLUMNS]
+    if role == "matrix":
+        needed = MATRIX_COLUMNS - {"xid"}
+        names = read_header(file, MATRIX_ALIASES)
+        return [place for place, name in enumerate(names) if name not in needed and not is_id(name)]
+    return []
+
+
 def _marks(table: pl.DataFrame, column: str) -> pl.Series:
     """A column of true and false; null where it is empty or missing."""
     if column not in table.columns:
