@@ -82,9 +82,9 @@ def describe(
     """Collect what Dagster knows and what lies in the folders."""
     ordered = sorted(set(keys), key=lambda key: key.to_user_string())
     made = {key.to_user_string(): _materializations(instance, key) for key in ordered}
-    seen = {key.to_user_string(): _observation(instance, key) for key in ordered}
     latest = {name: found[0] for name, found in made.items() if found}
-    sources = {name: found for name, found in seen.items() if found is not None and name not in latest}
+    unmade = [key for key in ordered if key.to_user_string() not in latest]
+    sources = {key.to_user_string(): found for key in unmade if (found := _observation(instance, key)) is not None}
     bare: dict[str, Any] = {"inputs": {}, "observations": {}}
     earlier = {
         name: [each.model_copy(update=bare) for each in found[1:]] for name, found in made.items() if len(found) > 1

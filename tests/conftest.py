@@ -14,6 +14,7 @@ workers will do. Tests with real data sets read them in the folder `CCAI_TEST_DA
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -45,6 +46,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("patient"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "patient")
+
+# Most objects are modules and functions, which stay; to look through them often takes a tenth of the time.
+gc.set_threshold(50_000, 20, 50)
 
 
 LONGEST = ("graph/test_graph.py", "unit/test_interruption.py", "end_to_end/", "graph/")

@@ -22,6 +22,7 @@ import yaml
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sqlalchemy import Engine
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
@@ -103,18 +104,35 @@ def small_folder(destination: Path, model: Path) -> Path:
 
 @functools.cache
 def engine(address: str) -> Engine:
-    """An engine for a database of Dagster, which makes a new one each time it reads or writes an event.
+    """An engine for a database of Dagster, which makes and disposes of one each time it reads or writes an event.
 
     Nothing is waited for until it is on the disk: after a power failure nobody goes on with a test.
     """
-    made = sqlalchemy.create_engine(address, poolclass=sqlalchemy.NullPool, connect_args={"timeout": 60})
+    made = sqlalchemy.create_engine(address, poolclass=sqlalchemy.QueuePool, connect_args={"timeout": 60})
     sqlalchemy.event.listen(made, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    made.dispose = lambda close=True: None
+    CONNECTED.append(made)
     return made
 
 
+CONNECTED: list[Engine] = []
+
+
+def disconnect() -> None:
+    """Close every database, so that it can be copied."""
+    for each in CONNECTED:
+        each.pool.dispose()
+    CONNECTED.clear()
+    engine.cache_clear()
+
+
 @contextmanager
-def opened(base: Path, address: str) -> Iterator[Workplace]:
-    """The results below a folder; while they are open, stages run in the warm process."""
+def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]:
+    """The results below a folder; while they are open, stages run in the warm process.
+
+    Args:
+        drawn: Whether pictures become more than white paper. Those of the first run do; nobody looks at later ones.
+    """
     before = dict(os.environ)
 
     def command(self: Launcher, distributed: bool, request: Path) -> list[str]:
@@ -124,10 +142,13 @@ def opened(base: Path, address: str) -> Iterator[Workplace]:
         os.environ["CCAI_HOME"] = str(base / "home")
         with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
             patch.setattr(Launcher, "_command", command)
+            if not drawn:
+                patch.setattr(FigureCanvasAgg, "draw", lambda self: None)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance)
     finally:
+        disconnect()
         # MLflow writes the address of its store there, too.
         os.environ.clear()
         os.environ.update(before)

@@ -4,17 +4,19 @@ Each stage of a real run is a fresh interpreter that imports for six to ten seco
 of a graph with a tiny model. Here the same worker runs the same request in a fork. Starting a stage afresh is
 tested in `unit/test_launcher.py` and by every `ccai run`.
 
-    warm_stages.py serve SOCKET PID      imports, then forks children for each connection, as long as PID runs
-    warm_stages.py stage SOCKET REQUEST  runs one stage there, with this process's environment and outputs
+    warm_stages.py serve SOCKET PID         imports, then forks children for each connection, as long as PID runs
+    warm_stages.py stage SOCKET REQUEST...  runs stages there, one after another in one process, with this process's
+                                            environment and outputs
 
 An order (`ask`) may say at which operation on a file the child is to kill itself: `kill_at` counts those below the
-request's folder, `kill_when` is a part of what the operation is called. Nothing of the stage is replaced: an audit
+first request's folder, `kill_when` is a part of what the operation is called. Nothing of the stage is replaced: an audit
 hook sees each opening, renaming and removing before it happens. The answer is the child's exit status and, where
 they were asked for, its operations on files.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -24,7 +26,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,9 @@ LIBRARIES = (
 SECONDS_TO_IMPORT = 200.0
 
 
-def ask(address: str, request: Path, environment: dict[str, str], **how: Any) -> dict[str, Any]:
-    """Have a stage run; its outputs are this process's."""
-    order = {"request": str(request), "folder": str(Path.cwd()), "environment": environment, **how}
+def ask(address: str, requests: Sequence[Path], environment: dict[str, str], **how: Any) -> dict[str, Any]:
+    """Have stages run until one fails; their outputs are this process's."""
+    order = {"requests": [str(each) for each in requests], "folder": str(Path.cwd()), "environment": environment, **how}
     end = time.monotonic() + SECONDS_TO_IMPORT
     while not Path(address).exists() and time.monotonic() < end:
         if (why := Path(f"{address}.failed")).exists():
@@ -95,6 +97,9 @@ def _import_everything(session: int) -> None:
     for package in (ccai_dagster, resources):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
+    # What is imported stays: a child need not look through it for what it can free, nor copy its pages.
+    gc.collect()
+    gc.freeze()
 
 
 def _in_child(work: Callable[..., int], *arguments: Any) -> None:
@@ -132,14 +137,14 @@ def _run(order: dict[str, Any], fds: list[int]) -> int:
 
     if "seen" in order:
         _watch(order)
-    status = worker.main(Path(order["request"]))
+    status = next((status for each in order["requests"] if (status := worker.main(Path(each)))), 0)
     sys.stdout.flush()
     sys.stderr.flush()
     return status
 
 
 def _watch(order: dict[str, Any]) -> None:
-    folder = Path(order["request"]).parent
+    folder = Path(order["requests"][0]).parent
     seen = os.open(order["seen"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     count = 0
 
@@ -172,4 +177,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2], int(sys.argv[3]))
     else:
-        sys.exit(abs(ask(sys.argv[2], Path(sys.argv[3]), dict(os.environ))["status"]))
+        sys.exit(abs(ask(sys.argv[2], [Path(each) for each in sys.argv[3:]], dict(os.environ))["status"]))

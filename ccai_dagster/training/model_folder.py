@@ -239,17 +239,18 @@ def _hub_snapshot(name: str, revision: str, cache: Path) -> Path:
 
 def _loaded(folder: Path, options: dict[str, Any], settings: ModelSettings) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.quantization_config import GgufConfig
 
     # A GGUF model that is not de-quantised cannot be trained or saved.
     extra = {"quantization_config": GgufConfig(dequantize=True)} if options else {"use_safetensors": True}
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, settings.dtype), local_files_only=True, **options, **extra
-        )
+        # Without its configuration each of the two would read a GGUF file once more, which takes seconds.
+        options |= {"local_files_only": True}
+        options |= {"config": AutoConfig.from_pretrained(folder, **options)}
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype), **options, **extra)
     except (OSError, ValueError, KeyError) as error:
         raise ConsultationError(
             f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in safetensors: {error}"

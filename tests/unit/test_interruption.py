@@ -47,7 +47,7 @@ def run(warm_stages: str, tmp_path: Path) -> Run:
     }
 
     def order(request: StageFolder, **how: Any) -> dict[str, Any]:
-        return warm.ask(warm_stages, request.file, environment, seen=str(tmp_path / "seen"), **how)
+        return warm.ask(warm_stages, [request.file], environment, seen=str(tmp_path / "seen"), **how)
 
     return order
 
@@ -212,7 +212,9 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     assert metrics == expected[2]
 
 
-def test_two_processes_train_as_one(run: Run, tiny_model: Path, preference_model: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one(
+    run: Run, warm_stages: str, tiny_model: Path, preference_model: Path, tmp_path: Path
+) -> None:
     """What responses are drawn differs between one process and two; at a low temperature all draw the likeliest."""
     cold = SETTINGS["policy"].model_copy(update={"temperature": 0.01})
     requests = {
@@ -232,11 +234,12 @@ def test_two_processes_train_as_one(run: Run, tiny_model: Path, preference_model
         "accelerate.commands.launch",
         "--config_file",
         str(REPOSITORY / "configs" / "two_processes.yaml"),
-        str(Path(__file__).parent / "several_stages.py"),
+        warm.__file__,
+        "stage",
+        warm_stages,
         *(str(each.file) for each in requests["two"]),
     ]
-    environment = {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     errors = [each.error.read_text() for each in requests["two"] if each.error.exists()]
     assert done.returncode == 0, (errors, done.stderr[-2000:])
     for stage, one, two in zip(SETTINGS, requests["one"], requests["two"], strict=True):

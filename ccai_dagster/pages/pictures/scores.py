@@ -325,11 +325,12 @@ def _alternatives(decision_sensitivity: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def training_curves(history: pl.DataFrame) -> Picture:
-    """Draw each logged quantity over the steps of training, one panel each.
+    """Draw each quantity that was logged at two steps or more over the steps of training, one panel each.
 
     Args:
         history: Columns step (integer), name (what was logged), value (float); any order.
     """
+    history = history.filter(pl.col("step").n_unique().over("name") > 1)
     names = sorted(history["name"].unique())
     columns = min(2, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
@@ -352,7 +353,7 @@ def training_curves(history: pl.DataFrame) -> Picture:
     for name in names:
         values = history.filter(pl.col("name") == name).sort("step")["value"].to_list()
         parts.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
-    alt = f"Curves over training: {'; '.join(parts) or 'nothing was logged'}."
+    alt = f"Curves over training: {'; '.join(parts) or 'nothing was logged twice'}."
     return Picture(draw(paint, 0.5 + 2.0 * rows), alt)
 
 
