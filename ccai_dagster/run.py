@@ -4,8 +4,6 @@ The same graph can be materialized in Dagster's user interface; this is the way 
 `ccai_dagster.staleness`.
 """
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.staleness import plan
 from ccai_dagster.terminal import OBSERVE
 from resources import history
+from resources.record import open_record
 
 Say = Callable[[str], None]
 
@@ -47,15 +46,6 @@ class Outcome:
     seconds: float = 0.0
 
 
-def prepare_instance(root: Path) -> dg.DagsterInstance:
-    """Put `dagster.yaml` where Dagster reads it below `root` (`CCAI_HOME`), set `DAGSTER_HOME`, open the instance."""
-    folder = root / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", folder / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(folder)
-    return dg.DagsterInstance.get()
-
-
 def run(
     consultation: Consultation,
     root: Path,
@@ -75,8 +65,8 @@ def run(
         ConsultationError: The selection names nothing.
     """
     began = time.monotonic()
-    instance = instance or prepare_instance(root)
     home = Home(root, consultation.name)
+    instance = instance or open_record(home)
     defs = build_defs(consultation, root)
     outcome = Outcome()
     say("Observing the votes and the ledgers")

@@ -26,9 +26,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sqlalchemy import Engine
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
-from ccai_dagster.run import Outcome, prepare_instance, run
+from ccai_dagster.run import Outcome, run
 from resources.launcher import Launcher
+from resources.record import open_record
 
 FIRST = "first.json"
 SMALLEST = {
@@ -140,7 +142,7 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
 
     try:
         os.environ["CCAI_HOME"] = str(base / "home")
-        with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
+        with pytest.MonkeyPatch.context() as patch, open_record(Home(base / "home", "town")) as instance:
             patch.setattr(Launcher, "_command", command)
             if not drawn:
                 patch.setattr(FigureCanvasAgg, "draw", lambda self: None)

@@ -188,14 +188,14 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
-    from ccai_dagster.run import prepare_instance
     from ccai_dagster.stages.worker import heed_signals
+    from resources.record import open_record
 
     heed_signals()
     root = home_root()
-    prepare_instance(root)
     consultation = chosen_consultation()
     home = Home(root, consultation.name)
+    open_record(home)
     environment = {
         **os.environ,
         "CCAI_HOME": str(root),

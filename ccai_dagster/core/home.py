@@ -49,6 +49,11 @@ class Home:
         return self.folder / "manifest.json"
 
     @property
+    def dagster(self) -> Path:
+        """Dagster's record of runs and versions; it becomes `DAGSTER_HOME`."""
+        return self.root / "dagster"
+
+    @property
     def cache(self) -> Path:
         """Downloads that several consultations share."""
         return self.root / "cache"
