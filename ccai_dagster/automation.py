@@ -52,6 +52,9 @@ DAILY = "0 5 * * *"
 LATE = 25 * 3600
 """Seconds after which an address was not asked when it should have been."""
 ATTEMPTS = 3
+LONGEST_REASON = 200
+UNKNOWN = "unknown"
+"""Version of what is at an address before it is asked."""
 
 
 def sources() -> dg.AssetSelection:
@@ -164,13 +167,16 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
 
 
 def unobserved(consultation: Consultation, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
-    """Return what is not as it was last observed, with its present version.
+    """Return what is not as it was last observed, with its present version; an address only if it never was observed.
 
     Raises:
         ConsultationError: Something cannot be read.
     """
     present = present_versions(consultation)
-    return {key: version for key, version in present.items() if version_of(key, instance) != version}
+    changed = {key: version for key, version in present.items() if version_of(key, instance) != version}
+    if POLIS_EXPORT not in present and version_of(POLIS_EXPORT, instance) is None:
+        changed[POLIS_EXPORT] = UNKNOWN
+    return changed
 
 
 def build_schedules() -> list[dg.ScheduleDefinition]:
@@ -257,24 +263,24 @@ def _observation(context: dg.SensorEvaluationContext, consultation: Consultation
         context.update_cursor(value_digest({key.to_user_string(): version for key, version in changed.items()}))
         if context.cursor != before:
             return dg.SkipReason(f"{_named(changed)} changed; not read before it is the same at two looks")
-        because = f"{_named(changed)} changed"
+        why = f"{_named(changed)} changed"
     elif is_late(consultation, context.instance):
-        changed = {POLIS_EXPORT: "unknown"}
-        because = "the address was not asked for a day"
+        changed = {POLIS_EXPORT: UNKNOWN}
+        why = "the address was not asked for a day"
     else:
         return dg.SkipReason("the export and the ledgers are as they were last observed")
     compared = [
         [key.to_user_string(), version, _number(key, context.instance)] for key, version in sorted(changed.items())
     ]
-    return _ask(context.instance, "new_inputs", because, compared)
+    return _ask(context.instance, "new_inputs", why, compared)
 
 
 def is_late(consultation: Consultation, instance: dg.DagsterInstance) -> bool:
-    """Whether the votes are at an address that was never asked, or not since the daily observation should have."""
+    """Whether the votes are at an address that was last asked before the daily observation should have."""
     if not is_address(consultation.votes):
         return False
     record = instance.get_latest_data_version_record(POLIS_EXPORT)
-    return record is None or time.time() - record.timestamp > LATE
+    return record is not None and time.time() - record.timestamp > LATE
 
 
 def _not_now(consultation: Consultation, instance: dg.DagsterInstance) -> str | None:
@@ -325,8 +331,7 @@ class _Stale:
             "sources": [[key.to_user_string(), version_of(key, self.instance)] for key in sorted(sources)],
         }
         whole = dg.AssetSelection.assets(*chosen).required_multi_asset_neighbors().resolve(self.repository.asset_graph)
-        because = "; ".join(sorted(set(reasons.values())))
-        return _ask(self.instance, sensor, because, compared, sorted(whole))
+        return _ask(self.instance, sensor, because(reasons), compared, sorted(whole))
 
 
 def _stale(context: dg.SensorEvaluationContext, is_kept: Callable[[dg.AssetMaterialization], bool]) -> _Stale:
@@ -337,8 +342,13 @@ def _stale(context: dg.SensorEvaluationContext, is_kept: Callable[[dg.AssetMater
     return _Stale(context.instance, context.repository_def, graph, found)
 
 
+def because(reasons: Mapping[dg.AssetKey, str]) -> str:
+    """Return why assets are made, for the tag of a run."""
+    return "; ".join(sorted(set(reasons.values())))[:LONGEST_REASON]
+
+
 def _ask(
-    instance: dg.DagsterInstance, sensor: str, because: str, compared: Any, chosen: Sequence[dg.AssetKey] | None = None
+    instance: dg.DagsterInstance, sensor: str, why: str, compared: Any, chosen: Sequence[dg.AssetKey] | None = None
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for a run, unless one was started for the same, or as many as may be have ended without it.
 
@@ -361,7 +371,7 @@ def _ask(
         asset_selection=chosen,
         tags={
             run_tags.COMPARED: digest,
-            run_tags.BECAUSE: because[:200],
+            run_tags.BECAUSE: why[:LONGEST_REASON],
             run_tags.STARTED_BY: f"{run_tags.SENSOR}{sensor}",
         },
     )

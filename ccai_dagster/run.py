@@ -5,7 +5,7 @@ The same graph can be materialized in Dagster's user interface; this is the way 
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.staleness import plan
 from ccai_dagster.terminal import OBSERVE
-from resources import history
+from resources import history, run_tags
 from resources.record import open_record
 
 Say = Callable[[str], None]
@@ -70,13 +70,14 @@ def run(
     defs = build_defs(consultation, root)
     outcome = Outcome()
     say("Observing the votes and the ledgers")
-    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome):
+    tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "ccai run"}
+    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome, tags):
         return outcome
     try:
         if select is None:
-            _materialize_stale(consultation, home, defs, instance, say, outcome)
+            _materialize_stale(consultation, home, defs, instance, say, outcome, tags)
         else:
-            _materialize_selected(select, defs, instance, say, outcome)
+            _materialize_selected(select, defs, instance, say, outcome, tags)
     finally:
         # Also of a run that stops or waits: what was made up to there can be asked about and verified.
         history.record(consultation, home, instance, defs.resolve_asset_graph().get_all_asset_keys())
@@ -91,6 +92,7 @@ def _materialize_stale(
     instance: dg.DagsterInstance,
     say: Say,
     outcome: Outcome,
+    tags: Mapping[str, str],
 ) -> None:
     repository = defs.get_repository_def()
     graph = automation.graph_of(repository)
@@ -110,7 +112,8 @@ def _materialize_stale(
             break
         _announce(ready, say)
         done |= set(ready)
-        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(ready), instance, outcome):
+        because = {**tags, run_tags.BECAUSE: automation.because(ready)}
+        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(ready), instance, outcome, because):
             break
     outcome.fresh = sorted(key.to_user_string() for key in found.fresh - done)
 
@@ -144,10 +147,18 @@ def _announce(ready: dict[dg.AssetKey, str], say: Say) -> None:
 
 
 def _execute(
-    job: dg.JobDefinition, keys: list[dg.AssetKey] | None, instance: dg.DagsterInstance, outcome: Outcome
+    job: dg.JobDefinition,
+    keys: list[dg.AssetKey] | None,
+    instance: dg.DagsterInstance,
+    outcome: Outcome,
+    tags: Mapping[str, str],
 ) -> bool:
     result = job.execute_in_process(
-        instance=instance, asset_selection=keys, raise_on_error=False, run_config={"loggers": {"console": {}}}
+        instance=instance,
+        asset_selection=keys,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {}}},
+        tags=dict(tags),
     )
     events = result.filter_events(lambda each: each.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION)
     made = [event.step_materialization_data.materialization for event in events]
@@ -163,7 +174,7 @@ def _execute(
 
 
 def _materialize_selected(
-    select: str, defs: dg.Definitions, instance: dg.DagsterInstance, say: Say, outcome: Outcome
+    select: str, defs: dg.Definitions, instance: dg.DagsterInstance, say: Say, outcome: Outcome, tags: Mapping[str, str]
 ) -> None:
     repository = defs.get_repository_def()
     possible = automation.graph_of(repository).parents
@@ -177,4 +188,5 @@ def _materialize_selected(
     if not keys:
         raise ConsultationError(f"--select {select!r} names no asset that can be materialized.")
     say(f"Materializing {len(keys)} selected assets")
-    _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome)
+    because = {**tags, run_tags.BECAUSE: f"selected: {select}"[: automation.LONGEST_REASON]}
+    _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome, because)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from ccai_dagster.core.home import Home
+from ccai_dagster.core.home import Home, make_private
 
 
 def open_record(home: Home) -> dg.DagsterInstance:
     """Put `dagster.yaml` where Dagster reads it, set `DAGSTER_HOME` and open the record."""
-    home.dagster.mkdir(parents=True, exist_ok=True)
+    make_private(home.root)
+    home.dagster.mkdir(exist_ok=True)
     shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", home.dagster / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home.dagster)
     return dg.DagsterInstance.get()

@@ -12,8 +12,10 @@ import dagster as dg
 import polars as pl
 import pytest
 from small_export import write_export
+from typer.testing import CliRunner
 
 from assets import decisions, public_input
+from ccai_dagster.cli.app import app
 from ccai_dagster.cli.decide import decide_one, show_status
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
@@ -194,7 +196,15 @@ def test_an_export_that_shrank_stops_until_somebody_signs_it(town: Town) -> None
     assert [item.state for item in opened.agenda("signoff") if item.subject == ("polis_export",)] == ["undecided"]
     with pytest.raises(ConsultationError, match="The export has the digest"):
         sign(town, "0" * 64)
-    sign(town, version[:12])
+    answers = f"signed off\n{version[:12]}\nTwo people asked to be forgotten.\nq\n"
+    reviewed = CliRunner().invoke(
+        app,
+        ["review", "signoff", "--consultation", str(town.folder), "--as", "council"],
+        input=answers,
+        env={"CCAI_HOME": str(town.home.root)},
+    )
+    assert "signoff 1 of" in reviewed.output and "── the export ── undecided" in reviewed.output
+    assert "72 votes where the last import had 80, 8 fewer" in reviewed.output and "Recorded" in reviewed.output
     assert [item.state for item in town.opened().agenda("signoff") if item.subject == ("polis_export",)] == ["decided"]
     town.observe()
     accepted = town.bring_in()
