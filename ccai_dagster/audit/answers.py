@@ -295,13 +295,7 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
 
     (arm,) = record.subject_ids
     if arm == EXPORT:
-        observed = evidence.manifest.sources.get(EXPORT) if evidence.manifest else None
-        same = observed is not None and observed.data_version == record.inputs_digest
-        story = f"It is for {'the export that stands now' if same else 'an export that does not stand any more'}"
-        return [f"{story} ({str(record.inputs_digest)[:SHORT]})."], {
-            "export_digest": record.inputs_digest,
-            "holds": same,
-        }
+        return _signed_export(record, evidence)
     digest = constitution_digest(evidence.table(f"{arm}/constitution"))
     same = digest == record.inputs_digest
     story = (
@@ -311,6 +305,20 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
         f"is now {digest[:SHORT]}."
     )
     return [story], {"constitution_digest": digest, "holds": same}
+
+
+def _signed_export(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
+    observed = evidence.manifest.sources.get(EXPORT) if evidence.manifest else None
+    if observed is None:
+        return [], {}
+    holds = observed.data_version == record.inputs_digest
+    own, last = str(record.inputs_digest)[:SHORT], observed.data_version[:SHORT]
+    story = (
+        f"It is for the export that was last observed ({own})."
+        if holds
+        else f"It is for the export {own}; the one that was last observed is {last}."
+    )
+    return [story], {"export_digest": observed.data_version, "holds": holds}
 
 
 def _users(record: Record, evidence: Evidence) -> list[str]:

@@ -80,6 +80,15 @@ def test_a_matrix_lacks_votes_that_were_cast_again(tmp_path: Path) -> None:
     ]
 
 
+def test_totals_of_the_server_that_counted_other_conversations_are_no_matter(tmp_path: Path) -> None:
+    write_export(tmp_path, 20, stated={"agrees": 900})
+    assert len(doubts(None, read_votes(tmp_path))) == 1
+    comments = tmp_path / "comments.csv"
+    unquoted = comments.read_text().replace('"', "").replace("kind 2", "kind, always")
+    comments.write_text(unquoted)
+    assert doubts(None, read_votes(tmp_path)) == []
+
+
 def test_fewer_than_before_is_a_doubt_and_more_is_none(tmp_path: Path) -> None:
     before, now = imported(tmp_path, 20), imported(tmp_path, 18, 3)
     assert doubts(before, now) == [

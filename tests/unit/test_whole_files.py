@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import IO
 
@@ -12,7 +11,6 @@ import pytest
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table, whole_folder, write_file
-from ccai_dagster.core.home import make_private
 
 
 def names(folder: Path) -> list[str]:
@@ -96,15 +94,3 @@ def test_a_table_is_read_unless_it_was_not_made_or_is_damaged(tmp_path: Path) ->
     path.write_bytes(b"PAR1")
     with pytest.raises(ConsultationError, match=r"t\.parquet: not readable as a table \(.*Delete the file"):
         read_table(path)
-
-
-@pytest.mark.parametrize(("before", "after"), [(None, 0o700), (0o755, 0o700), (0o775, 0o770), (0o700, 0o700)])
-def test_a_home_is_open_to_its_owner_and_to_those_it_is_shared_with(
-    tmp_path: Path, before: int | None, after: int
-) -> None:
-    root = tmp_path / "home"
-    if before is not None:
-        root.mkdir()
-        root.chmod(before)
-    make_private(root)
-    assert stat.S_IMODE(root.stat().st_mode) == after

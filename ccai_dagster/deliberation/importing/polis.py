@@ -166,8 +166,8 @@ def import_polis(found: VoteFiles) -> Import:
 def _stated(found: VoteFiles, comments: Comments, cast: VoteRows, findings: PolisFindings) -> list[Stated]:
     """What comments.csv and summary.csv state of the votes and the statements."""
     stated = []
-    # Exports with inverted votes counted those of other conversations, too.
-    if findings.era.name != "inverted":
+    # The server that exported inverted votes, and bodies without quotes, counted votes of other conversations too.
+    if findings.era.name != "inverted" and comments.quoted:
         totals = _in_sign(comments.stated, findings.authors).drop_nulls()
         tolerated = TOLERATED_OF_MATRIX if findings.from_matrix else TOLERATED
         number, missing = int(totals["agrees"].sum()) + int(totals["disagrees"].sum()), missing_votes(totals, cast.rows)
