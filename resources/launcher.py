@@ -16,6 +16,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ccai_dagster.core import processes
 from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder, StageResult
 
@@ -61,7 +62,7 @@ class Launcher(dg.ConfigurableResource["Launcher"]):
             context_injector=dg.PipesTempFileContextInjector(),
             message_reader=dg.PipesTempFileMessageReader(),
         ) as session:
-            status = worker.attend(
+            status = processes.attend(
                 self._command(stage.distributed, folder.file),
                 {**os.environ, **self._environment(), **(environment or {}), **session.get_bootstrap_env_vars()},
             )

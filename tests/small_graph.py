@@ -145,7 +145,7 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
         with pytest.MonkeyPatch.context() as patch, open_record(Home(base / "home", "town")) as instance:
             patch.setattr(Launcher, "_command", command)
             if not drawn:
-                patch.setattr(FigureCanvasAgg, "draw", lambda self: self.get_renderer())
+                patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance)

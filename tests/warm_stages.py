@@ -9,8 +9,8 @@ tested in `unit/test_launcher.py` and by every `ccai run`.
                                             environment and outputs
 
 An order (`ask`) may say at which operation on a file the child is to kill itself: `kill_at` counts those below the
-first request's folder, `kill_when` is a part of what the operation is called. Nothing of the stage is replaced: an audit
-hook sees each opening, renaming and removing before it happens. The answer is the child's exit status and, where
+first request's folder, `kill_when` is a part of what the operation is called. Nothing of the stage is replaced: an
+audit hook sees each opening, renaming and removing before it happens. The answer is the child's exit status and, where
 they were asked for, its operations on files.
 """
 
@@ -88,10 +88,10 @@ def serve(address: str, session: int) -> None:
 def _import_everything(session: int) -> None:
     import ccai_dagster
     import resources
-    from ccai_dagster.stages import worker
+    from ccai_dagster.core import processes
 
     # Workers come and go; the process ends with the session.
-    worker.end_with(session)
+    processes.end_with(session)
     for name in LIBRARIES:
         importlib.import_module(name)
     for package in (ccai_dagster, resources):

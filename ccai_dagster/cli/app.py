@@ -120,7 +120,7 @@ def run(
     from ccai_dagster import run as running
     from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
-    from ccai_dagster.stages.worker import heed_signals
+    from ccai_dagster.core.processes import heed_signals
 
     heed_signals()
     root = home_root()
@@ -188,7 +188,7 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
-    from ccai_dagster.stages.worker import heed_signals
+    from ccai_dagster.core.processes import heed_signals
     from resources.record import open_record
 
     heed_signals()

@@ -1,8 +1,8 @@
-"""The child process: reads a request, runs the stage, leaves tables, model and figures; and how it starts and ends.
+"""The child process: reads a request, runs the stage, leaves tables, model and figures.
 
-Started by the launcher, which waits for it in `attend`; `python -m ccai_dagster.stages.worker REQUEST` also works by
+Started by the launcher, which waits for it; `python -m ccai_dagster.stages.worker REQUEST` also works by
 hand, without Dagster. Of several processes that train together the first one reports and writes, all of them can fail.
-A child never outlives the process that started it, and its error says what to do where disk or memory did not suffice.
+Its error says what to do where disk or memory did not suffice.
 """
 
 import errno
@@ -10,33 +10,25 @@ import os
 import re
 import resource
 import shutil
-import signal
-import subprocess
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
-import psutil
 from dagster_pipes import PipesContext, open_dagster_pipes
 from filelock import FileLock, Timeout
 
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.files import write_file
+from ccai_dagster.core.processes import STARTER, end_with, heed_signals
 from ccai_dagster.stages.request import Stage, StageFolder, is_first_process
 from ccai_dagster.stages.stages import read_request
 
 SECONDS_BETWEEN_MESSAGES = 3.0
 SECONDS_FOR_THE_OTHER = 10.0
 """A stage whose starter was killed ends within a second or two; one that goes on belongs to another run."""
-STARTER = "CCAI_STARTER"
-"""Variable with the id of the process that started a stage, through however many launchers."""
-SECONDS_TO_END = 5.0
-"""How long a child may take to end by itself after it was interrupted."""
-SECONDS_BETWEEN_LOOKS = 1.0
 LEAST_FREE_BYTES = 16 << 20
 """A disk with less than this is taken for full when a stage ended without a word."""
 BATCH_SETTINGS: Mapping[str, str] = {
@@ -77,56 +69,6 @@ def main(path: Path) -> int:
             _leave_error(folder, explanation(error, name, folder.path) or traceback.format_exc(limit=-6))
             return 1
     return 0
-
-
-def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command to its end and return its exit status, negative if a signal ended it.
-
-    The command has a session of its own, so that whatever processes it starts can be ended together, and an
-    interruption in a terminal reaches it once, through here. If this call is interrupted (a cancelled run, a
-    signal), all of them are: first asked to end, then killed.
-
-    Args:
-        command: Program and arguments.
-        environment: All its variables.
-    """
-    process = subprocess.Popen(command, env={**environment, STARTER: str(os.getpid())}, start_new_session=True)
-    try:
-        # A wait without end would not be interrupted: polars lets system calls go on after a signal.
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(SECONDS_BETWEEN_LOOKS)
-    finally:
-        if process.poll() is None:
-            _end(process)
-
-
-def heed_signals() -> None:
-    """Let SIGINT and SIGTERM interrupt this process, however it was started.
-
-    What a script starts in its background inherits a SIGINT that is ignored; and Dagster gives SIGTERM whatever
-    SIGINT has, so that nothing short of SIGKILL would end a run.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-
-
-def end_with(starter: int | None) -> None:
-    """Kill this process when its parent or the process in `starter` is gone, whatever killed those.
-
-    Otherwise a stage whose Dagster was killed would go on unseen, and write beside the one that takes its place.
-
-    Args:
-        starter: Process id; `None` watches the parent only.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent and (starter is None or _runs(starter)):
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="end with the starter", daemon=True).start()
 
 
 def explanation(error: BaseException, stage: str, folder: Path) -> str | None:
@@ -225,30 +167,6 @@ def _progress(pipes: PipesContext) -> Progress:
             pipes.log.info(f"{message}: {done} of {total}")
 
     return report
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    first = psutil.Process(process.pid)
-    family = [first, *first.children(recursive=True)]
-    try:
-        _signal(family, signal.SIGINT)
-        psutil.wait_procs(family, SECONDS_TO_END)
-    finally:
-        _signal(family, signal.SIGKILL)
-        process.wait()
-
-
-def _signal(family: Sequence[psutil.Process], number: int) -> None:
-    for each in family:
-        with suppress(psutil.NoSuchProcess):
-            each.send_signal(number)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _is_disk_full(error: BaseException, folder: Path) -> bool:

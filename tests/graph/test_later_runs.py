@@ -28,10 +28,10 @@ def test_a_second_run_does_nothing(copy: Workplace) -> None:
 
 
 def test_what_was_lost_is_made_again_and_nothing_else(copy: Workplace) -> None:
-    (copy.root / "town" / "report" / "audit_report.html").unlink()
+    (copy.root / "town" / "report" / "provenance.json").unlink()
     (copy.root / "town" / "tables" / "gac_scores.parquet").unlink()
     again = copy.run()
-    assert set(again.materialized) == {"gac_scores", "audit_report"}
+    assert set(again.materialized) == {"gac_scores", "provenance"}
 
 
 def test_a_selection_is_materialized_even_if_fresh(copy: Workplace) -> None:

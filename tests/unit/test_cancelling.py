@@ -16,16 +16,16 @@ import dagster as dg
 import psutil
 import pytest
 
-from ccai_dagster.stages.worker import attend, heed_signals
+from ccai_dagster.core.processes import attend, heed_signals
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 8.0
 STARTER = """
 import os, sys
-from ccai_dagster.stages import worker
-worker.heed_signals()
-worker.SECONDS_TO_END = {patience}
-worker.attend([sys.executable, "-c", {middle!r}, sys.argv[1]], os.environ)
+from ccai_dagster.core import processes
+processes.heed_signals()
+processes.SECONDS_TO_END = {patience}
+processes.attend([sys.executable, "-c", {middle!r}, sys.argv[1]], os.environ)
 """
 LAUNCHER = """
 import subprocess, sys
@@ -34,7 +34,7 @@ subprocess.Popen([sys.executable, "-c", {last!r}, sys.argv[1]]).wait()
 PATIENT = """
 import os, signal, sys, time
 from pathlib import Path
-from ccai_dagster.stages import worker
+from ccai_dagster.core import processes
 {before}
 mark = Path(sys.argv[1])
 mark.write_text(str(os.getpid()))
@@ -43,7 +43,7 @@ try:
 finally:
     mark.with_name("unwound").touch()
 """
-WATCHES = "worker.end_with(int(os.environ[worker.STARTER]))"
+WATCHES = "processes.end_with(int(os.environ[processes.STARTER]))"
 IGNORES = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 

@@ -22,8 +22,8 @@ from ccai_dagster.consultation.settings import (
     SupervisedSettings,
 )
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, PROMPTS, REVISIONS
+from ccai_dagster.core import processes
 from ccai_dagster.core.digest import folder_digest
-from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder
 from ccai_dagster.stages.training import PreferenceModelStage, ReinforcedPolicyStage, SupervisedPolicyStage
 from ccai_dagster.training import trainer
@@ -43,7 +43,7 @@ def run(warm_stages: str, tmp_path: Path) -> Run:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HOME": str(tmp_path),
-        worker.STARTER: str(os.getpid()),
+        processes.STARTER: str(os.getpid()),
     }
 
     def order(request: StageFolder, **how: Any) -> dict[str, Any]:
