@@ -127,6 +127,10 @@ class OpenConsultation:
         found = doubts(self.last_import, now)
         return DoubtfulExport(find_vote_files(place).digest(), found) if found else None
 
+    def _export_digest(self) -> str | None:
+        """What a sign-off of the export would be for; None if nothing speaks against it."""
+        return self.doubtful.version if self.doubtful else None
+
     def _observed_version(self) -> str | None:
         """The version of the export that is last on record."""
         if not self._home.manifest.is_file():
@@ -180,9 +184,7 @@ class OpenConsultation:
         if kind == "signoff":
             made = {arm: self.constitution(arm) for arm in self.consultation.arms}
             digests = {arm: constitution_digest(each) for arm, each in made.items() if each is not None}
-            if self.doubtful:
-                digests[EXPORT] = self.doubtful.version
-            return lambda subjects: digests.get(subjects[0])
+            return lambda subjects: self._export_digest() if subjects[0] == EXPORT else digests.get(subjects[0])
         return lambda subjects: None
 
     @cached_property
