@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
@@ -149,14 +148,14 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
         """
         import httpx
 
-        fresh = Path(self.downloads) / f".unfinished-{uuid.uuid4().hex}"
-        fresh.mkdir(parents=True, mode=0o700)
-        parts = urlsplit(address)
-        name_and_password = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username else None
         bare = without_password(address).rstrip("/")
+        try:
+            named = httpx.URL(address)
+        except httpx.InvalidURL as error:
+            raise ConsultationError(f"{bare}: not a valid address ({error}).") from error
 
         def stay(request: httpx.Request) -> None:
-            if not _same_service(httpx.URL(bare), request.url):
+            if not _same_service(named, request.url):
                 elsewhere = without_password(str(request.url))
                 raise ConsultationError(
                     f"{bare}: sends one on to {elsewhere}, which is another server. Nothing was asked there; if it is "
@@ -164,8 +163,13 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
                 )
 
         client = httpx.Client(
-            auth=name_and_password, timeout=self.timeout, follow_redirects=True, event_hooks={"request": [stay]}
+            auth=(named.username, named.password) if named.userinfo else None,
+            timeout=self.timeout,
+            follow_redirects=True,
+            event_hooks={"request": [stay]},
         )
+        fresh = Path(self.downloads) / f".unfinished-{uuid.uuid4().hex}"
+        fresh.mkdir(parents=True, mode=0o700)
         # Closing it ends what is waited for, however slowly it comes.
         too_long = threading.Timer(self.limit, client.close)
         too_long.daemon = True
@@ -222,8 +226,6 @@ def _answered(client: "httpx.Client", address: str, path: Path) -> bool:
             if status != 200:
                 raise ConsultationError(f"{address}: refused with status {status}. Is the report public?")
             return _saved(response, address, path)
-    except httpx.InvalidURL as error:
-        raise ConsultationError(f"{address}: not a valid address ({error}).") from error
     except httpx.HTTPError as error:
         raise _Retry(f"{type(error).__name__}: {error}") from error
     except RuntimeError as error:  # the client was closed meanwhile

@@ -11,7 +11,6 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -39,10 +38,7 @@ def is_address(votes: str) -> bool:
 
 def without_password(votes: str) -> str:
     """Return where votes are, for people to see: a path as it is, an address without the name and password in it."""
-    if not is_address(votes):
-        return votes
-    parts = urlsplit(votes)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"^(\w+://)[^/?#]*@", r"\1", votes)
 
 
 class Arm(Settings):

@@ -273,6 +273,11 @@ def test_a_file_that_is_being_written_is_not_observed(tmp_path: Path, monkeypatc
     assert slept == []
 
 
+def test_an_address_that_is_none_is_told_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(ConsultationError, match=r"^http://\[::1/report: not a valid address"):
+        source(tmp_path).observe("http://town:secret@[::1/report")
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(ConsultationError, match="no answer in 3 attempts"):
         source(tmp_path).observe("http://127.0.0.1:9/report")
