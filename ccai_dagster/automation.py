@@ -360,7 +360,7 @@ def _ask(
     runs = instance.get_runs(dg.RunsFilter(tags={run_tags.COMPARED: digest}))
     if [run for run in runs if not run.is_finished]:
         return dg.SkipReason("a run for it is under way")
-    if runs and (len(runs) == ATTEMPTS or runs[0].status == dg.DagsterRunStatus.CANCELED):
+    if runs and (len(runs) >= ATTEMPTS or runs[0].status == dg.DagsterRunStatus.CANCELED):
         last = f"run {runs[0].run_id[:SHORT]} {_end(runs[0], instance)}"
         return dg.SkipReason(
             f"not tried again by itself after {counted(len(runs), 'run')}; {last} Mend that, then start it in Dagster "
