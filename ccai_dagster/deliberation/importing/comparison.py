@@ -44,7 +44,8 @@ def came_since(before: Import | None, now: Import) -> str:
         "statements": ("statement", "statements"),
     }
     if before is None:
-        return f"first import: {listed([counted(there, *names[what]) for what, (_, there) in sizes.items()])}"
+        there = listed([counted(number, *names[what]) for what, (_, number) in sizes.items()])
+        return f"{there}; no earlier import to compare with"
     said = []
     for sign, word in ((1, "more"), (-1, "fewer")):
         changes = {what: sign * (later - earlier) for what, (earlier, later) in sizes.items()}
