@@ -135,12 +135,17 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
 def _imported(place: Path, observed: str | None) -> tuple[VoteFiles, Import]:
     """Read what was observed, and nothing that came since."""
     found = find_vote_files(place)
+
+    def check() -> None:
+        if observed is not None and found.digest() != observed:
+            raise InputChanged(
+                f"{place}: not what it was when polis_export was last observed. Observe polis_export, then materialize "
+                "again; `ccai run` does both."
+            )
+
+    check()  # first, since what is half written may not be readable
     imported = import_votes(found)
-    if observed is not None and found.digest() != observed:
-        raise InputChanged(
-            f"{place}: not what it was when polis_export was last observed. Observe polis_export, then materialize "
-            "again; `ccai run` does both."
-        )
+    check()
     return found, imported
 
 

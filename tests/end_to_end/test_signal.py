@@ -30,12 +30,12 @@ pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 PLAINNESS = "A response should be written in plain characters."
 WORDS = ("who", "why", "how", "town", "letter", "fair", "kind", "user", "rule", "honest", "tell", "write", "right")
 SEED, NEW_TOKENS = 7, 16
-PAIRS = PairSettings(prompts=1000, new_tokens=NEW_TOKENS, batch_size=64)
+PAIRS = PairSettings(prompts=1200, new_tokens=NEW_TOKENS, batch_size=64)
 PREFERENCES = PreferenceModelSettings(
-    steps=60, batch_size=24, learning_rate=5e-3, lora_rank=8, max_tokens=96, held_out_share=0.25
+    steps=80, batch_size=24, learning_rate=5e-3, lora_rank=8, max_tokens=96, held_out_share=0.25
 )
 POLICY = PolicySettings(
-    steps=30,
+    steps=40,
     prompts_per_step=8,
     samples_per_prompt=8,
     new_tokens=NEW_TOKENS,

@@ -245,5 +245,9 @@ def test_an_export_that_changes_after_its_observation_fails_no_run_of_a_sensor(t
     assert len(evaluated) == 5 and {each.severity for each in evaluated} == {dg.AssetCheckSeverity.WARN}
     assert "not what it was when polis_export was last observed" in str(check(by_sensor).metadata["what"].value)
     assert town.votes() == 80
+    whole = (town.folder / "votes" / "votes.csv").read_text()
+    (town.folder / "votes" / "votes.csv").write_text(whole + "1700000100,Tu")  # a row that is half written
+    assert town.bring_in(**{run_tags.STARTED_BY: f"{run_tags.SENSOR}changed_deliberation"}).success
+    town.export(23)
     town.observe()
     assert town.bring_in().success and town.votes() == 92

@@ -109,7 +109,13 @@ CAST = VOTES.build(
         for who, key, vote in [(0, 1, 1), (1, 1, 1), (2, 1, 0), (3, 1, -1), (0, 3, 1), (0, 2, -1), (4, 2, 1)]
     ]
 )
-HISTORY = pl.DataFrame({"step": [2, 1, 1], "name": ["loss", "loss", "reward $x$"], "value": [0.5, 1.5, 0.1]})
+HISTORY = pl.DataFrame(
+    {
+        "step": [2, 1, 1, 2, 2],
+        "name": ["loss", "loss", "reward $x$", "reward $x$", "seconds"],
+        "value": [0.5, 1.5, 0.1, 0.2, 3.0],
+    }
+)
 EVALUATION = EVAL_SCORES.build(
     [
         {
@@ -287,7 +293,7 @@ def test_alternative_texts_say_what_is_shown() -> None:
     assert "median is 0.60" in pictures.polarization(SCORES).alt
     assert "more than 10% apart" in pictures.agreement_by_group(SCORES, 0.7).alt
     assert pictures.training_curves(HISTORY).alt == (
-        "Curves over training: loss from 1.5 to 0.5; reward $x$ from 0.1 to 0.1."
+        "Curves over training: loss from 1.5 to 0.5; reward $x$ from 0.1 to 0.2."
     )
     assert "base, public on 1 measure;" in pictures.score_comparison(EVALUATION).alt
     assert pictures.sensitivity(SENSITIVITY).alt.endswith(
