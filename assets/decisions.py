@@ -29,7 +29,7 @@ DESCRIPTIONS = {
     "idea": "The distinct ideas each statement expresses.",
     "threshold": "Every numeric decision: minimum votes, imputation, groups, smoothing, the cut.",
     "training": "The weight of harmlessness, how the feedback model is asked, prompts and evaluations chosen.",
-    "signoff": "The constitutions that may be trained on, by digest.",
+    "signoff": "The constitutions that may be trained on, and exports believed as they are, by digest.",
 }
 
 

@@ -6,24 +6,46 @@ Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 Data that others make, observed: https://docs.dagster.io/guides/build/assets/external-assets
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.table_asset import Results, Table, code_version, markdown_table, publish
+from assets import decisions
+from assets.table_asset import (
+    Checked,
+    InputChanged,
+    Refused,
+    Results,
+    Table,
+    code_version,
+    ledgers_used,
+    markdown_table,
+    mendable,
+    publish,
+    require,
+    stop,
+)
 from ccai_dagster import contracts
-from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.consultation.folder import EXPORT, Consultation
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.checks import check_export
+from ccai_dagster.decisions.ledger import current
+from ccai_dagster.deliberation.importing.columns import VoteFiles
+from ccai_dagster.deliberation.importing.comparison import came_since, doubts
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, import_votes
-from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.importing.tables import Import, import_of
 from resources.history import version_of
+from resources.tables import TableIOManager
 from resources.vote_source import VoteSource
 
 GROUP = "public_input"
 OWNER = "team:process"
-POLIS_EXPORT = dg.AssetKey("polis_export")
+POLIS_EXPORT = dg.AssetKey(EXPORT)
+SINCE = "since the last import"
+"""Name of the metadata that say what came."""
 KINDS = ("found", "repaired", "unknown")
 TABLES = {
     "raw_statements": (contracts.RAW_STATEMENTS, "Every statement submitted, as typed, with the export's moderation."),
@@ -54,7 +76,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
             raise dg.Failure(str(error), allow_retries=False) from error
         return dg.ObserveResult(
             data_version=dg.DataVersion(observed.version),
-            metadata={"source": consultation.votes, "read from": str(observed.place), **observed.sizes},
+            metadata={"source": observed.source, "read from": str(observed.place), **observed.sizes},
         )
 
     @dg.multi_asset(
@@ -68,37 +90,84 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                 description=description,
                 owners=[OWNER],
                 kinds={"polars", "parquet"},
+                is_required=False,
                 code_version=code_version("3", []),
             )
             for name, (_, description) in TABLES.items()
         },
         deps=["polis_export"],
-        check_specs=[dg.AssetCheckSpec("contract", asset=name, blocking=True) for name in TABLES],
+        check_specs=[
+            *(dg.AssetCheckSpec("contract", asset=name, blocking=True) for name in TABLES),
+            dg.AssetCheckSpec(
+                "whole",
+                asset="raw_votes",
+                blocking=True,
+                description="Nothing is missing that the last import had or the export states, or somebody signed it.",
+            ),
+        ],
     )
-    def polis_import(context: dg.AssetExecutionContext, vote_source: VoteSource) -> Results:
+    def polis_import(
+        context: dg.AssetExecutionContext, vote_source: VoteSource, tables: dg.ResourceParam[TableIOManager]
+    ) -> Results:
         try:
             observed = version_of(POLIS_EXPORT, context.instance)
-            imported = _imported(vote_source.place(consultation.votes, observed), observed)
+            found, imported = _imported(vote_source.place(consultation.votes, observed), observed)
+            before = import_of({name: tables.made_before(dg.AssetKey(name)) for name in TABLES})
+            whole, signed_by = _whole(consultation, doubts(before, imported), found.digest(), context.instance)
+        except Refused as refused:
+            yield from stop(dg.AssetKey("raw_votes"), refused)
+            return
         except ConsultationError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            yield from mendable(error, context)
+            return
+        since = {SINCE: came_since(before, imported)}
         for name, (contract, _) in TABLES.items():
             frame = getattr(imported, name)
-            more = _in_words(frame) if name == "import_report" else {}
-            yield from publish(Table(frame, more), contract, dg.AssetKey(name))
+            more: dict[str, Any] = dict(since)
+            more |= _in_words(frame) if name == "import_report" else {}
+            more |= signed_by if name == "raw_votes" else {}
+            checks = [whole] if name == "raw_votes" else []
+            yield from publish(Table(frame, more, checks), contract, dg.AssetKey(name))
 
     return [polis_export, polis_import]
 
 
-def _imported(place: Path, observed: str | None) -> Import:
+def _imported(place: Path, observed: str | None) -> tuple[VoteFiles, Import]:
     """Read what was observed, and nothing that came since."""
     found = find_vote_files(place)
+
+    def check() -> None:
+        if observed is not None and found.digest() != observed:
+            raise InputChanged(
+                f"{place}: not what it was when polis_export was last observed. Observe polis_export, then materialize "
+                "again; `ccai run` does both."
+            )
+
+    check()  # first, since what is half written may not be readable
     imported = import_votes(found)
-    if observed is not None and found.digest() != observed:
-        raise ConsultationError(
-            f"{place}: not what it was when polis_export was last observed. Observe polis_export, then materialize "
-            "again; `ccai run` does both."
-        )
-    return imported
+    check()
+    return found, imported
+
+
+def _whole(
+    consultation: Consultation, doubtful: Sequence[str], version: str, instance: dg.DagsterInstance
+) -> tuple[Checked, dict[str, Any]]:
+    """Check that an export is whole, or that somebody signed it although it may not be.
+
+    The ledger of sign-offs is read for an export that is doubtful, and is no dependency, since every sign-off of a
+    constitution would mean another import; the decision that was used is in the metadata.
+
+    Raises:
+        Refused: It may not be whole, and nobody signed it.
+    """
+    if not doubtful:
+        return Checked("whole", []), {}
+    ledger = decisions.read(consultation, "signoff")
+    found = check_export(ledger, doubtful, version, consultation.arms)
+    (checked,) = require(Checked("whole", found))
+    used = ledgers_used(instance, [decisions.ledger_key("signoff")])
+    rows = current(ledger).filter(pl.col("subject_ids").list.contains(EXPORT))
+    return checked, {"signed off as it is": ", ".join(rows["decision_id"])} | used
 
 
 def _in_words(report: pl.DataFrame) -> dict[str, Any]:

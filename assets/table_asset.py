@@ -29,6 +29,7 @@ from ccai_dagster.core.text import markdown
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.pages import pictures
+from resources import run_tags
 from resources.history import data_version
 
 PREVIEW_ROWS = 8
@@ -77,6 +78,34 @@ class Refused(Exception):
     def __init__(self, checks: Sequence[Checked]) -> None:
         super().__init__()
         self.checks = checks
+
+
+class InputChanged(ConsultationError):
+    """An input is not what it was when it was last observed, so what is made of it would be on record as made of that.
+
+    Where a sensor started the run, nobody mends anything: the sensors observe again, and make it then. The run makes
+    nothing of it and succeeds, and the checks of what was not made say why. Anywhere else it is an error.
+    """
+
+
+def mendable(error: ConsultationError, context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Turn an error that a person or the next run mends into the end of an asset.
+
+    Raises:
+        dg.Failure: A person must mend it.
+    """
+    started_by = context.run.tags.get(run_tags.STARTED_BY, "")
+    if not (isinstance(error, InputChanged) and started_by.startswith(run_tags.SENSOR)):
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.log.warning(str(error))
+    for check in sorted(context.selected_asset_check_keys):
+        yield dg.AssetCheckResult(
+            passed=False,
+            asset_key=check.asset_key,
+            check_name=check.name,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"what": f"nothing was made, and it will be by itself: {error}"},
+        )
 
 
 def require(*checks: Checked) -> list[Checked]:
@@ -140,10 +169,11 @@ def table_asset(
                 table = computed(context, **inputs)
                 used = ledgers_used(context.instance, deps)
             except Refused as refused:
-                yield from _stop(key, [_findings_result(each, key) for each in refused.checks])
+                yield from stop(key, refused)
                 return
             except ConsultationError as error:
-                raise dg.Failure(str(error), allow_retries=False) from error
+                yield from mendable(error, context)
+                return
             yield from publish(replace(table, metadata={**table.metadata, **used}), contract, key)
 
         return dg.asset(
@@ -158,6 +188,7 @@ def table_asset(
             check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in ("contract", *checks)],
             io_manager_key="tables",
             dagster_type=dg.Any,
+            output_required=False,
             pool=pool,
         )(body)
 
@@ -267,8 +298,8 @@ def ledgers_used(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> d
         `NAME used`: version, number and time of the observation, in words.
 
     Raises:
-        ConsultationError: The ledger was changed after it was observed, so that the record would point to
-            rows that were not read.
+        InputChanged: The ledger was changed after it was observed, so that the record would point to rows that
+            were not read.
     """
     found = {}
     for key in keys:
@@ -284,7 +315,7 @@ def ledgers_used(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> d
         file = observation.metadata.get("file")
         path = Path(str(file.value)) if file is not None else None
         if path is None or ledger_digest(read_ledger(path, name.removesuffix(LEDGER))) != observed:
-            raise ConsultationError(
+            raise InputChanged(
                 f"{path or name}: changed after it was last observed, so this would be on record as made from "
                 "other rows than it read. Observe it again (`ccai run` does so first), then materialize."
             )
@@ -308,6 +339,11 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Results:
         metadata={**table_metadata(table.frame, contract), **table.metadata},
         check_results=results,
     )
+
+
+def stop(key: dg.AssetKey, refused: Refused) -> Results:
+    """Yield the results of the checks that refused, and fail."""
+    yield from _stop(key, [_findings_result(each, key) for each in refused.checks])
 
 
 def _stop(key: dg.AssetKey, results: Sequence[dg.AssetCheckResult]) -> Results:

@@ -1,44 +1,61 @@
 """What happens by itself: votes and ledgers are looked at, deliberation follows, training waits for a person.
 
-Belongs here: jobs, which cover groups of assets, and the sensors and the schedule that start them. Sensors compare what
-is there with what it was made from each time they are asked (`ccai_dagster.staleness`), so that a missed moment is
-caught at the next. Nothing here trains on a constitution that nobody has signed off.
+Belongs here: jobs, which cover groups of assets, and the sensors and the schedule that start them. Nothing here trains
+on a constitution that nobody has signed off.
+
+Sensors compare what is there with what it was made from each time they are asked (`ccai_dagster.staleness`), so that a
+missed moment is caught at the next. What a sensor asks for is known by what it compared: the versions of all sources,
+and which materialization or observation they differ from. Content that comes back is therefore asked for again, and
+what failed is asked for again as long as nothing has changed, `ATTEMPTS` times in all.
+
+There are no partitions: a consultation is one data set that grows, and Dagster keeps its earlier versions as
+materializations. There are no freshness policies: they count materializations, and sources are only observed.
 
 Sensors: https://docs.dagster.io/guides/automate/sensors
 Schedules: https://docs.dagster.io/guides/automate/schedules
 Selections of assets: https://docs.dagster.io/guides/build/assets/asset-selection-syntax
 """
 
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from assets import decisions
 from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
+from assets.public_input import POLIS_EXPORT
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
+from ccai_dagster.core.text import counted, printable
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
-from ccai_dagster.staleness import CODE, GONE, NEVER, plan
+from ccai_dagster.staleness import CODE, GONE, NEVER, Plan, plan
 from ccai_dagster.terminal import OBSERVE
-from resources import history, run_owners
+from resources import history, run_owners, run_tags
 from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
 
 DELIBERATE = "deliberate"
 TRAIN = "train_and_evaluate"
-SECONDS = 60
+SECONDS = 30
 """Between two looks of a sensor."""
 DAILY = "0 5 * * *"
+LATE = 25 * 3600
+"""Seconds after which an address was not asked when it should have been."""
+ATTEMPTS = 3
+LONGEST_REASON = 200
+UNKNOWN = "unknown"
+"""Version of what is at an address before it is asked."""
 
 
 def sources() -> dg.AssetSelection:
@@ -61,13 +78,21 @@ def after_signoff() -> dg.AssetSelection:
     return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
 
 
-JOBS = [
-    dg.define_asset_job(
-        OBSERVE, sources(), description="Look at the export, the ledgers and the ratings as they are now."
-    ),
-    dg.define_asset_job(DELIBERATE, up_to_constitution(), description="From the votes to the constitutions."),
-    dg.define_asset_job(TRAIN, after_signoff(), description="Everything that waits for a sign-off."),
-]
+def build_jobs(consultation: Consultation) -> list[Any]:  # Dagster does not export the type
+    """Make the three jobs; started in Dagster's user interface, their runs say whose they are and that a person did."""
+    tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "a person, in Dagster"}
+    return [
+        dg.define_asset_job(
+            OBSERVE,
+            sources(),
+            tags=tags,
+            description="Look at the export, the ledgers and the ratings as they are now.",
+        ),
+        dg.define_asset_job(
+            DELIBERATE, up_to_constitution(), tags=tags, description="From the votes to the constitutions."
+        ),
+        dg.define_asset_job(TRAIN, after_signoff(), tags=tags, description="Everything that waits for a sign-off."),
+    ]
 
 
 @dataclass(frozen=True)
@@ -145,15 +170,29 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
     return found
 
 
+def unobserved(consultation: Consultation, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
+    """Return what is not as it was last observed, with its present version; an address only if it never was observed.
+
+    Raises:
+        ConsultationError: Something cannot be read.
+    """
+    present = present_versions(consultation)
+    changed = {key: version for key, version in present.items() if version_of(key, instance) != version}
+    if POLIS_EXPORT not in present and version_of(POLIS_EXPORT, instance) is None:
+        changed[POLIS_EXPORT] = UNKNOWN
+    return changed
+
+
 def build_schedules() -> list[dg.ScheduleDefinition]:
-    """Look at the export and the ledgers once a day, even where sensors are off."""
+    """Look at everything once a day, addresses too, and even where sensors are off."""
     return [
         dg.ScheduleDefinition(
             name="daily_observation",
             job_name=OBSERVE,
             cron_schedule=DAILY,
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description="Observes the export and the ledgers every day at five.",
+            tags={run_tags.STARTED_BY: "schedule daily_observation", run_tags.BECAUSE: "once a day"},
+            description="Observes the export, an address included, the ledgers and the ratings every day at five.",
         )
     ]
 
@@ -167,29 +206,28 @@ def build_sensors(consultation: Consultation, tables: Tables, models: ModelStore
         job_name=OBSERVE,
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Observes the export and the ledgers when their content differs from what was last observed.",
+        description="Observes the export, the ledgers and the ratings when their content is not what was last observed "
+        "and the same at two looks, and an address that was not asked for a day.",
     )
     def new_inputs(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        try:
-            present = present_versions(consultation)
-        except ConsultationError as error:
-            return dg.SkipReason(f"nothing is overwritten: {error}")
-        run_owners.end_dead_runs(context.instance, context.log.info)
-        changed = [key for key, version in present.items() if version_of(key, context.instance) != version]
-        if not changed:
-            return dg.SkipReason("the export and the ledgers are as they were last observed")
-        versions = sorted((key.to_user_string(), version) for key, version in present.items())
-        return dg.RunRequest(run_key=f"observe-{value_digest(versions)}", tags={"ccai/because": _named(changed)})
+        return _observation(context, consultation)
 
     @dg.sensor(
         name="changed_deliberation",
         job_name=DELIBERATE,
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Materializes the rooms from import to constitution whose inputs have another version.",
+        description="Materializes the rooms from import to constitution whose inputs have another version, and all "
+        "that follows them there, in one run.",
     )
     def changed_deliberation(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return _request(context, up_to_constitution(), "deliberate", is_kept)
+        if why_not := _not_now(consultation, context):
+            return dg.SkipReason(why_not)
+        stale = _stale(context, is_kept)
+        if not (chosen := stale.together(up_to_constitution())):
+            return dg.SkipReason("everything is up to date")
+        # Children of parents that turn out the same are made again, too; nothing up to the constitution trains.
+        return stale.request("changed_deliberation", chosen)
 
     @dg.sensor(
         name="signed_off_training",
@@ -200,50 +238,177 @@ def build_sensors(consultation: Consultation, tables: Tables, models: ModelStore
         "time, and never because settings changed.",
     )
     def signed_off_training(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        before = _request(context, up_to_constitution(), "deliberate", is_kept)
-        if isinstance(before, dg.RunRequest):
+        if why_not := _not_now(consultation, context):
+            return dg.SkipReason(why_not)
+        stale = _stale(context, is_kept)
+        if stale.together(up_to_constitution()):
             return dg.SkipReason("the constitutions are not settled yet")
         if waiting := unsigned(consultation, context.instance):
             arms = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
             return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {arms}")
-        return _request(context, after_signoff(), "train", is_kept, by_hand={NEVER, GONE, CODE})
+        # Step by step: what trains must not be made again before it is known that its inputs changed. New settings or
+        # a first training may cost more than anybody wants to start without knowing.
+        if not (chosen := stale.alone(after_signoff(), by_hand={NEVER, GONE, CODE})):
+            return dg.SkipReason("everything is up to date")
+        return stale.request("signed_off_training", chosen)
 
     return [new_inputs, changed_deliberation, signed_off_training]
 
 
-def _request(
-    context: dg.SensorEvaluationContext,
-    selection: dg.AssetSelection,
-    name: str,
-    is_kept: Callable[[dg.AssetMaterialization], bool],
-    by_hand: Collection[str] = (),
-) -> dg.RunRequest | dg.SkipReason:
-    """Ask for everything in `selection` that is ready, unless a run is under way.
+def _observation(context: dg.SensorEvaluationContext, consultation: Consultation) -> dg.RunRequest | dg.SkipReason:
+    """Ask for an observation; the cursor is what was seen at the look before, if it is not observed yet."""
+    run_owners.end_dead_runs(context.instance, context.log.info)
+    before = context.cursor
+    context.update_cursor("")
+    try:
+        changed = unobserved(consultation, context.instance)
+    except ConsultationError as error:
+        return dg.SkipReason(f"nothing is overwritten: {error}")
+    if changed:
+        context.update_cursor(value_digest({key.to_user_string(): version for key, version in changed.items()}))
+        if context.cursor != before:
+            return dg.SkipReason(f"{_named(changed)} changed; not read before it is the same at two looks")
+        why = f"{_named(changed)} changed"
+    elif is_late(consultation, context.instance):
+        changed = {POLIS_EXPORT: UNKNOWN}
+        why = "the address was not asked for a day"
+    else:
+        return dg.SkipReason("the export and the ledgers are as they were last observed")
+    compared = [
+        [key.to_user_string(), version, _number(key, context.instance)] for key, version in sorted(changed.items())
+    ]
+    return _ask(context.instance, "new_inputs", why, compared)
 
-    Assets that are stale for a reason in `by_hand` are left to a person: new settings or a first training may
-    cost more than anybody wants to start without knowing.
-    """
+
+def is_late(consultation: Consultation, instance: dg.DagsterInstance) -> bool:
+    """Whether the votes are at an address that was last asked before the daily observation should have."""
+    if not is_address(consultation.votes):
+        return False
+    record = instance.get_latest_data_version_record(POLIS_EXPORT)
+    return record is not None and time.time() - record.timestamp > LATE
+
+
+def _not_now(consultation: Consultation, context: dg.SensorEvaluationContext) -> str | None:
+    """Why nothing is made at this moment, if so."""
     instance = context.instance
     run_owners.end_dead_runs(instance, context.log.info)
     if someone := run_owners.under_way(instance):
-        return dg.SkipReason(someone)
+        return someone
+    try:
+        changed = unobserved(consultation, instance)
+    except ConsultationError as error:
+        return f"nothing is overwritten: {error}"
+    return f"{_named(changed)} changed since it was last observed; new_inputs observes it first" if changed else None
+
+
+@dataclass(frozen=True)
+class _Stale:
+    """What is to be made, in the graph it belongs to."""
+
+    instance: dg.DagsterInstance
+    repository: dg.RepositoryDefinition
+    graph: Graph
+    plan: Plan
+
+    def together(self, selection: dg.AssetSelection) -> set[dg.AssetKey]:
+        """Return what is stale within a selection and what follows it there; nothing that waits for another room."""
+        wanted = selection.resolve(self.repository.asset_graph)
+        changing = self.plan.ready.keys() | self.plan.later
+        chosen: set[dg.AssetKey] = set()
+        for key, parents in self.graph.parents.items():
+            if key in wanted & changing and (key in self.plan.ready or set(parents) & changing <= chosen):
+                chosen.add(key)
+        return chosen
+
+    def alone(self, selection: dg.AssetSelection, by_hand: Collection[str]) -> set[dg.AssetKey]:
+        """Return what can be made at once, save what is stale for a reason that is left to a person."""
+        wanted = selection.resolve(self.repository.asset_graph)
+        return {key for key, reason in self.plan.ready.items() if key in wanted and reason not in by_hand}
+
+    def request(self, sensor: str, chosen: Collection[dg.AssetKey]) -> dg.RunRequest | dg.SkipReason:
+        """Ask for these assets."""
+        reasons = {key: reason for key, reason in self.plan.ready.items() if key in chosen}
+        sources = {parent for parents in self.graph.parents.values() for parent in parents} - self.graph.parents.keys()
+        compared = {
+            "stale": [
+                [key.to_user_string(), reason, self.graph.code_versions.get(key), _number(key, self.instance)]
+                for key, reason in sorted(reasons.items())
+            ],
+            "sources": [[key.to_user_string(), version_of(key, self.instance)] for key in sorted(sources)],
+        }
+        whole = dg.AssetSelection.assets(*chosen).required_multi_asset_neighbors().resolve(self.repository.asset_graph)
+        return _ask(self.instance, sensor, because(reasons), compared, sorted(whole))
+
+
+def _stale(context: dg.SensorEvaluationContext, is_kept: Callable[[dg.AssetMaterialization], bool]) -> _Stale:
     if context.repository_def is None:
         raise ValueError("the sensor was asked outside of a code location")
     graph = graph_of(context.repository_def)
-    found = plan(graph.parents, graph.code_versions, instance, is_kept)
-    wanted = selection.resolve(context.repository_def.asset_graph)
-    ready = {key: reason for key, reason in found.ready.items() if key in wanted and reason not in by_hand}
-    if not ready:
-        return dg.SkipReason("everything is up to date")
-    state = [
-        [key.to_user_string(), reason, [version_of(parent, instance) for parent in sorted(graph.parents[key])]]
-        for key, reason in sorted(ready.items())
-    ]
+    found = plan(graph.parents, graph.code_versions, context.instance, is_kept)
+    return _Stale(context.instance, context.repository_def, graph, found)
+
+
+def because(reasons: Mapping[dg.AssetKey, str]) -> str:
+    """Return why assets are made, for the tag of a run."""
+    return "; ".join(sorted(set(reasons.values())))[:LONGEST_REASON]
+
+
+def _ask(
+    instance: dg.DagsterInstance, sensor: str, why: str, compared: Any, chosen: Sequence[dg.AssetKey] | None = None
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run, unless one was started for the same, or as many as may be have ended without it.
+
+    Args:
+        compared: What was compared, as JSON; it is other than before as soon as anything has changed.
+        chosen: The assets; all of the sensor's job by default.
+    """
+    digest = value_digest([sensor, compared])
+    runs = instance.get_runs(dg.RunsFilter(tags={run_tags.COMPARED: digest}))
+    if [run for run in runs if not run.is_finished]:
+        return dg.SkipReason("a run for it is under way")
+    if runs and (len(runs) >= ATTEMPTS or runs[0].status == dg.DagsterRunStatus.CANCELED):
+        last = f"run {runs[0].run_id[:SHORT]} {_end(runs[0], instance)}"
+        return dg.SkipReason(
+            f"not tried again by itself after {counted(len(runs), 'run')}; {last} Mend that, then start it in Dagster "
+            "or with `ccai run`. As soon as votes, ledgers or code change, it is tried again by itself."
+        )
     return dg.RunRequest(
-        run_key=f"{name}-{value_digest(state)}",
-        asset_selection=list(ready),
-        tags={"ccai/because": "; ".join(sorted(set(ready.values())))[:200]},
+        run_key=f"{sensor}-{digest}-{len(runs) + 1}",
+        asset_selection=chosen,
+        tags={
+            run_tags.COMPARED: digest,
+            run_tags.BECAUSE: why[:LONGEST_REASON],
+            run_tags.STARTED_BY: f"{run_tags.SENSOR}{sensor}",
+        },
     )
+
+
+def _end(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
+    """How a run ended, as the end of a sentence."""
+    if run.status == dg.DagsterRunStatus.CANCELED:
+        return "was cancelled."
+    if run.status == dg.DagsterRunStatus.SUCCESS:
+        return "ended without it."
+    failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    events = [each.dagster_event for each in failures if each.dagster_event is not None]
+    return f"failed: {printable(failure_message(events[0]), 400)}" if events else "failed."
+
+
+def failure_message(event: dg.DagsterEvent) -> str:
+    """Return the sentence a person needs: of a `Failure` its description, else the innermost error."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return f"{event.step_key}: {data.user_failure_data.description}"
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
+
+
+def _number(key: dg.AssetKey, instance: dg.DagsterInstance) -> int | None:
+    """The number of the latest materialization or observation of an asset."""
+    record = instance.get_latest_data_version_record(key)
+    return record.storage_id if record is not None else None
 
 
 def _named(keys: Collection[dg.AssetKey]) -> str:

@@ -94,7 +94,7 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         resources=resources,
-        jobs=automation.JOBS,
+        jobs=automation.build_jobs(consultation),
         sensors=[
             *automation.build_sensors(consultation, resources["tables"], resources["models"]),
             automation.build_manifest_sensor(consultation, home),

@@ -5,12 +5,13 @@ The same graph can be materialized in Dagster's user interface; this is the way 
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 
+from assets.public_input import SINCE
 from ccai_dagster import automation
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
@@ -18,7 +19,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.staleness import plan
 from ccai_dagster.terminal import OBSERVE
-from resources import history, run_owners
+from resources import history, run_owners, run_tags
 from resources.record import open_record
 
 Say = Callable[[str], None]
@@ -33,6 +34,7 @@ class Outcome:
         fresh: Keys that were up to date.
         waiting: Arms that wait for a sign-off, with the digest to sign.
         failed: Messages of what failed; empty if nothing did.
+        imported: What came since the last import; empty if nothing was imported.
         seconds: How long it took.
     """
 
@@ -40,6 +42,7 @@ class Outcome:
     fresh: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    imported: str = ""
     seconds: float = 0.0
 
 
@@ -92,13 +95,14 @@ def _run(consultation: Consultation, home: Home, instance: dg.DagsterInstance, s
     defs = build_defs(consultation, home.root)
     outcome = Outcome()
     say("Observing the votes and the ledgers")
-    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome):
+    tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "ccai run"}
+    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome, tags):
         return outcome
     try:
         if select is None:
-            _materialize_stale(consultation, home, defs, instance, say, outcome)
+            _materialize_stale(consultation, home, defs, instance, say, outcome, tags)
         else:
-            _materialize_selected(select, defs, instance, say, outcome)
+            _materialize_selected(select, defs, instance, say, outcome, tags)
     finally:
         # Also of a run that stops or waits: what was made up to there can be asked about and verified.
         history.record(consultation, home, instance, defs.resolve_asset_graph().get_all_asset_keys())
@@ -113,6 +117,7 @@ def _materialize_stale(
     instance: dg.DagsterInstance,
     say: Say,
     outcome: Outcome,
+    tags: Mapping[str, str],
 ) -> None:
     repository = defs.get_repository_def()
     graph = automation.graph_of(repository)
@@ -134,7 +139,8 @@ def _materialize_stale(
         # What is made together cannot be made in part.
         chosen = dg.AssetSelection.assets(*ready).required_multi_asset_neighbors().resolve(repository.asset_graph)
         done |= chosen
-        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(chosen), instance, outcome):
+        because = {**tags, run_tags.BECAUSE: automation.because(ready)}
+        if not _execute(defs.resolve_implicit_global_asset_job_def(), list(chosen), instance, outcome, because):
             break
     outcome.fresh = sorted(key.to_user_string() for key in found.fresh - done)
 
@@ -168,40 +174,34 @@ def _announce(ready: dict[dg.AssetKey, str], say: Say) -> None:
 
 
 def _execute(
-    job: dg.JobDefinition, keys: list[dg.AssetKey] | None, instance: dg.DagsterInstance, outcome: Outcome
+    job: dg.JobDefinition,
+    keys: list[dg.AssetKey] | None,
+    instance: dg.DagsterInstance,
+    outcome: Outcome,
+    tags: Mapping[str, str],
 ) -> bool:
     result = job.execute_in_process(
         instance=instance,
         asset_selection=keys,
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
-        tags=run_owners.owner_tags(),
+        tags={**run_owners.owner_tags(), **tags},
     )
-    outcome.materialized += [
-        event.asset_key.to_user_string()
-        for event in result.all_events
-        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None
-    ]
+    events = result.filter_events(lambda each: each.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = [event.step_materialization_data.materialization for event in events]
+    outcome.materialized += [each.asset_key.to_user_string() for each in made]
+    for each in made:
+        if SINCE in each.metadata:
+            outcome.imported = str(each.metadata[SINCE].value)
     for event in result.filter_events(lambda each: each.event_type == dg.DagsterEventType.STEP_FAILURE):
-        outcome.failed.append(_message(event))
+        outcome.failed.append(automation.failure_message(event))
     if not result.success and not outcome.failed:
         outcome.failed.append(f"Dagster run {result.run_id} did not succeed")
     return result.success
 
 
-def _message(event: dg.DagsterEvent) -> str:
-    """The sentence a person needs: of a `Failure` its description, else the innermost error."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
-
-
 def _materialize_selected(
-    select: str, defs: dg.Definitions, instance: dg.DagsterInstance, say: Say, outcome: Outcome
+    select: str, defs: dg.Definitions, instance: dg.DagsterInstance, say: Say, outcome: Outcome, tags: Mapping[str, str]
 ) -> None:
     repository = defs.get_repository_def()
     possible = automation.graph_of(repository).parents
@@ -217,4 +217,5 @@ def _materialize_selected(
     if refused := history.refused_ancestors(keys, possible, instance):
         raise ConsultationError("\n".join(refused))
     say(f"Materializing {len(keys)} selected assets")
-    _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome)
+    because = {**tags, run_tags.BECAUSE: f"selected: {select}"[: automation.LONGEST_REASON]}
+    _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome, because)

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import make_private
 
 CONFIGURATION = Path(__file__).parents[1] / "dagster.yaml"
 VERSIONS = "history/runs/index.db"
@@ -56,7 +57,7 @@ def opened_alone(database: Path, lock: Path) -> Iterator[None]:
     """
     try:
         with storage_errors(database):
-            lock.parent.mkdir(parents=True, exist_ok=True)
+            make_private(lock.parent)
             with FileLock(lock, timeout=WAIT_SECONDS):
                 yield
     except Timeout as error:

@@ -90,6 +90,19 @@ class TableIOManager(dg.UPathIOManager):
             self._made[key] = event.asset_materialization if event is not None else None
         return self._made[key]
 
+    def made_before(self, key: dg.AssetKey) -> pl.DataFrame | None:
+        """Return the table of an asset as it was made; None if it is not there any more, or another is."""
+        path = self._base_path.joinpath(*key.path[:-1], f"{key.path[-1]}{self.extension}")
+        event = self._instance.get_latest_materialization_event(key)
+        made = event.asset_materialization if event is not None else None
+        try:
+            content = path.read_bytes()
+            if made is not None and _is_recorded(content, path, _recorded(made), data_version(made)):
+                return parsed_table(content, path)
+        except (FileNotFoundError, ConsultationError):
+            pass
+        return None
+
 
 class Tables(dg.ConfigurableIOManagerFactory[TableIOManager]):
     """The tables of one consultation.

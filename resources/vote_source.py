@@ -2,12 +2,17 @@
 
 What lies at an address may change at any moment. It is therefore downloaded when it is observed, into a folder named
 by the digest of its content, and read from there: what was observed is what is imported, and earlier downloads
-stay. What the files mean is no matter here.
+stay. Cells that no import reads, personal codes among them, are emptied before anything is kept; an export without such
+cells keeps its bytes. What the files mean is no matter here.
+
+Who runs the server may be anybody: nobody is led from there to another machine, another service or another file, no
+answer lasts longer than `limit`, and a name and password in the address are sent and never shown.
 
 Resources: https://docs.dagster.io/guides/build/external-resources
 """
 
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,9 +23,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ccai_dagster.consultation.folder import is_address
+from ccai_dagster.consultation.folder import is_address, without_password
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.read_votes import find_vote_files
+from ccai_dagster.deliberation.importing.read_votes import empty_unread_cells, find_vote_files
 
 if TYPE_CHECKING:
     import httpx
@@ -35,8 +40,8 @@ FILES = {
 """The files of a report's export and whether there is no import without; statements come last, so that none is
 missing that a vote is on."""
 MOST_BYTES = 2**31
-CHUNK = 2**20
 LONGEST_PAUSE = 60.0
+PORTS = {"http": 80, "https": 443}
 
 
 class _Retry(Exception):
@@ -49,9 +54,17 @@ class _Retry(Exception):
 
 @dataclass(frozen=True)
 class ObservedVotes:
-    """What is at the source now: its digest, where it can be read, and the size of each file in bytes."""
+    """What is at the source now.
+
+    Attributes:
+        version: Its digest.
+        source: What it may be called: the address without name and password, or the path.
+        place: Where it can be read.
+        sizes: Of each file, in bytes.
+    """
 
     version: str
+    source: str
     place: Path
     sizes: dict[str, int]
 
@@ -62,14 +75,18 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
     Attributes:
         downloads: Folder for downloads, one folder inside for each content.
         timeout: Seconds without an answer or a further byte after which a request is given up.
+        limit: Seconds after which the whole download is given up.
         attempts: How often each file is asked for when the server is busy or out of reach.
         pause: Seconds before the second attempt, doubled after each, unless the server says how long.
+        rest: Seconds that a file must have been left alone before it is read.
     """
 
     downloads: str
     timeout: float = 30.0
+    limit: float = 900.0
     attempts: int = 4
     pause: float = 1.0
+    rest: float = 1.0
 
     def observe(self, votes: str) -> ObservedVotes:
         """Look at what is there now; from an address it is downloaded.
@@ -78,10 +95,11 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
             votes: A path, or the address of a report's export.
 
         Raises:
-            ConsultationError: Nothing is there, or the server does not answer. Earlier downloads stand.
+            ConsultationError: Nothing is there, it is being written, or the server does not answer. Earlier downloads
+                stand.
         """
         if not is_address(votes):
-            return _observed(Path(votes))
+            return self._at_rest(Path(votes))
         with self.downloaded(votes) as fresh:
             version = find_vote_files(fresh).digest()
             kept = Path(self.downloads) / version
@@ -89,7 +107,17 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
                 fresh.replace(kept)
         if not kept.is_dir():
             raise ConsultationError(f"{kept}: the download could not be moved there. Is there space left?")
-        return _observed(kept)
+        return _observed(kept, without_password(votes))
+
+    def _at_rest(self, place: Path) -> ObservedVotes:
+        """Look twice, the second time when nothing was written for `rest` seconds; both must see the same."""
+        first = _observed(place, str(place))
+        if (age := time.time() - find_vote_files(place).written_at()) < self.rest:
+            time.sleep(min(self.rest - age, self.rest))
+        second = _observed(place, str(place))
+        if second != first:
+            raise ConsultationError(f"{place}: is being written. Try again when all of it is there.")
+        return second
 
     def place(self, votes: str, version: str | None) -> Path:
         """Return where to read what was last observed.
@@ -106,8 +134,8 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
         kept = Path(self.downloads) / (version or "")
         if version is None or not kept.is_dir():
             raise ConsultationError(
-                f"{votes}: what was observed there is not in {self.downloads}. Observe polis_export again (`ccai run` "
-                "does), which downloads it."
+                f"{without_password(votes)}: what was observed there is not in {self.downloads}. Observe polis_export "
+                "again (`ccai run` does), which downloads it."
             )
         return kept
 
@@ -116,18 +144,44 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
         """Download the export of a report into a temporary folder, which is gone afterwards.
 
         Raises:
-            ConsultationError: A file cannot be had.
+            ConsultationError: A file cannot be had, or all of them not within `limit`.
         """
         import httpx
 
-        fresh = Path(self.downloads) / f".unfinished-{uuid.uuid4().hex}"
-        fresh.mkdir(parents=True)
+        bare = without_password(address).rstrip("/")
         try:
-            with httpx.Client(timeout=self.timeout, follow_redirects=True) as client:
-                for name, needed in FILES.items():
-                    self._fetch(client, f"{address.rstrip('/')}/{name}", fresh / name, needed)
+            named = httpx.URL(address)
+        except httpx.InvalidURL as error:
+            raise ConsultationError(f"{bare}: not a valid address ({error}).") from error
+
+        def stay(request: httpx.Request) -> None:
+            if not _same_service(named, request.url):
+                elsewhere = without_password(str(request.url))
+                raise ConsultationError(
+                    f"{bare}: sends one on to {elsewhere}, which is another server. Nothing was asked there; if it is "
+                    "the right one, let `votes` name it."
+                )
+
+        client = httpx.Client(
+            auth=(named.username, named.password) if named.userinfo else None,
+            timeout=self.timeout,
+            follow_redirects=True,
+            event_hooks={"request": [stay]},
+        )
+        fresh = Path(self.downloads) / f".unfinished-{uuid.uuid4().hex}"
+        fresh.mkdir(parents=True, mode=0o700)
+        # Closing it ends what is waited for, however slowly it comes.
+        too_long = threading.Timer(self.limit, client.close)
+        too_long.daemon = True
+        too_long.start()
+        try:
+            with client:
+                for file, needed in FILES.items():
+                    self._fetch(client, f"{bare}/{file}", fresh / file, needed)
+            empty_unread_cells(fresh)
             yield fresh
         finally:
+            too_long.cancel()
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _fetch(self, client: "httpx.Client", address: str, path: Path, needed: bool) -> None:
@@ -143,6 +197,11 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
                 return
             except _Retry as retry:
                 path.unlink(missing_ok=True)
+                if client.is_closed:
+                    raise ConsultationError(
+                        f"{address}: not all there after {self.limit:g} s, the limit of a whole download. Download it "
+                        "by hand and let `votes` name the folder."
+                    ) from retry
                 if attempt == self.attempts:
                     raise ConsultationError(
                         f"{address}: no answer in {attempt} attempts ({retry}). Check the address and the connection, "
@@ -167,10 +226,17 @@ def _answered(client: "httpx.Client", address: str, path: Path) -> bool:
             if status != 200:
                 raise ConsultationError(f"{address}: refused with status {status}. Is the report public?")
             return _saved(response, address, path)
-    except httpx.InvalidURL as error:
-        raise ConsultationError(f"{address}: not a valid address ({error}).") from error
     except httpx.HTTPError as error:
         raise _Retry(f"{type(error).__name__}: {error}") from error
+    except RuntimeError as error:  # the client was closed meanwhile
+        raise _Retry("given up") from error
+
+
+def _same_service(one: "httpx.URL", other: "httpx.URL") -> bool:
+    """Whether both are on the same host and port; from http to https on their own ports is no step away."""
+    (scheme, port), (later, later_port) = ((url.scheme, url.port or PORTS.get(url.scheme)) for url in (one, other))
+    same = (scheme, port) == (later, later_port) or (scheme, port, later, later_port) == ("http", 80, "https", 443)
+    return one.host == other.host and same
 
 
 def _saved(response: "httpx.Response", address: str, path: Path) -> bool:
@@ -179,7 +245,7 @@ def _saved(response: "httpx.Response", address: str, path: Path) -> bool:
         return False
     size = 0
     with path.open("wb") as handle:
-        for chunk in response.iter_bytes(CHUNK):
+        for chunk in response.iter_bytes():
             size += len(chunk)
             if size > MOST_BYTES:
                 raise ConsultationError(f"{address}: more than {MOST_BYTES:,} bytes; nothing was kept.")
@@ -187,6 +253,6 @@ def _saved(response: "httpx.Response", address: str, path: Path) -> bool:
     return True
 
 
-def _observed(place: Path) -> ObservedVotes:
+def _observed(place: Path, source: str) -> ObservedVotes:
     found = find_vote_files(place)
-    return ObservedVotes(found.digest(), place, {file.name: file.size for file in found.files.values()})
+    return ObservedVotes(found.digest(), source, place, {file.name: file.size for file in found.files.values()})

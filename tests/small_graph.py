@@ -284,8 +284,12 @@ def event(workplace: Workplace, key: str) -> dg.AssetMaterialization:
 def sensor(workplace: Workplace, name: str) -> dg.RunRequest | dg.SkipReason:
     defs = build_defs(workplace.consultation, workplace.root)
     repository = defs.get_repository_def()
-    with dg.build_sensor_context(instance=workplace.instance, repository_def=repository) as context:
-        return repository.get_sensor_def(name)(context)
+    cursor = None
+    for _ in range(2):  # what changed is asked for when it is the same at two looks
+        with dg.build_sensor_context(workplace.instance, cursor, repository_def=repository) as context:
+            found = repository.get_sensor_def(name)(context)
+            cursor = context.cursor
+    return found
 
 
 def observe(workplace: Workplace) -> None:

@@ -26,6 +26,7 @@ from ccai_dagster.audit.model_answers import (
 )
 from ccai_dagster.audit.records import Record
 from ccai_dagster.audit.trail import decision_trail
+from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, listed, quoted
@@ -296,6 +297,8 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
     from ccai_dagster.constitution.principles import constitution_digest
 
     (arm,) = record.subject_ids
+    if arm == EXPORT:
+        return _signed_export(record, evidence)
     digest = constitution_digest(evidence.table(f"{arm}/constitution"))
     same = digest == record.inputs_digest
     story = (
@@ -305,6 +308,20 @@ def _signed(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, ob
         f"is now {digest[:SHORT]}."
     )
     return [story], {"constitution_digest": digest, "holds": same}
+
+
+def _signed_export(record: Record, evidence: Evidence) -> tuple[list[str], dict[str, object]]:
+    observed = evidence.manifest.sources.get(EXPORT) if evidence.manifest else None
+    if observed is None:
+        return [], {}
+    holds = observed.data_version == record.inputs_digest
+    own, last = str(record.inputs_digest)[:SHORT], observed.data_version[:SHORT]
+    story = (
+        f"It is for the export that was last observed ({own})."
+        if holds
+        else f"It is for the export {own}; the one that was last observed is {last}."
+    )
+    return [story], {"export_digest": observed.data_version, "holds": holds}
 
 
 def _users(record: Record, evidence: Evidence) -> list[str]:

@@ -140,6 +140,8 @@ def run(
     with storage_errors(home.dagster):
         outcome = running.run(chosen, root, typer.echo, select, wait=if_busy is IfBusy.wait)
     typer.echo("")
+    if outcome.imported:
+        typer.echo(f"The import: {outcome.imported}")
     if outcome.failed:
         for message in outcome.failed:
             typer.secho(printable_lines(message), fg=typer.colors.RED, err=True)

@@ -11,7 +11,7 @@ import polars as pl
 from ccai_dagster.audit.ledger_record import amendments, check_rows, unexplained
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.cli.options import LONGEST
-from ccai_dagster.consultation.folder import LEDGERS
+from ccai_dagster.consultation.folder import EXPORT, LEDGERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DIGESTED, STATES, AgendaItem
@@ -99,7 +99,7 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
     elif kind == "exclusion":
         known = {str(each) for each in opened.imported.raw_participants["participant_id"]}
     elif kind == "signoff":
-        known = set(opened.consultation.arms)
+        known = set(opened.consultation.arms) | ({EXPORT} & set(subjects))
     else:
         known = {str(each) for each in opened.imported.raw_statements["statement_id"]}
     if unknown := [each for each in subjects if each not in known]:
@@ -118,6 +118,8 @@ def _check_amended(opened: OpenConsultation, answer: Answer) -> None:
 
 def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:
     named = subject_name(kind, subjects)
+    if kind == "signoff" and tuple(subjects) == (EXPORT,):
+        return f"{named}: nothing speaks against it, so there is nothing to sign."
     if kind == "signoff":
         return f"{named}: its constitution is not made yet; `ccai run` first."
     if kind == "wording" and len(subjects) > 1:
@@ -148,8 +150,9 @@ def _check_digest(opened: OpenConsultation, arms: tuple[str, ...], digest: str |
         return  # `record_decision` says why nothing can be signed
     if digest is None or len(digest) < SIGNED or not present.startswith(digest):
         given = f"not {digest}" if digest else "and no --digest was given"
+        named = "The export" if arms == (EXPORT,) else f"The constitution {arms[0]}"
         raise ConsultationError(
-            f"The constitution {arms[0]} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
+            f"{named} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
             f"signoff`), then sign with --digest {present[:SIGNED]}."
         )
 
@@ -204,7 +207,7 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         lines.append(f"STOPS THE RUN: {printable(str(error), LONGEST)}")
     errors = [each for each in opened.findings(kind) if each.severity == "error"]
     for found in errors[:SHOWN]:
-        row = f"row {found.decision_id}" if found.decision_id else subject_name(kind, found.subject.split())
+        row = f"row {found.decision_id}" if found.decision_id else subject_name(found.ledger, found.subject.split())
         lines.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
     if len(errors) > SHOWN:
         lines.append(f"and {len(errors) - SHOWN} more that stop the run")

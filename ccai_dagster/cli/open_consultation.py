@@ -8,6 +8,7 @@ run and may be missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,15 @@ import polars as pl
 
 from ccai_dagster.audit.manifest import Manifest, last_manifest
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import LEDGERS, Consultation, chosen_consultation, home_of, is_address
+from ccai_dagster.consultation.folder import (
+    EXPORT,
+    LEDGERS,
+    Consultation,
+    chosen_consultation,
+    home_of,
+    is_address,
+    without_password,
+)
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
 from ccai_dagster.core.home import Home, place
@@ -41,11 +50,20 @@ from ccai_dagster.decisions.outcomes import (
     wordings,
 )
 from ccai_dagster.decisions.values import VALUES, policy_subjects
-from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.importing.comparison import doubts
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
+from ccai_dagster.deliberation.importing.tables import Import, import_of
 from ccai_dagster.deliberation.votes import clean_statements
 
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
+
+
+@dataclass(frozen=True)
+class DoubtfulExport:
+    """An export that may not be whole: its version, and why."""
+
+    version: str
+    doubts: Sequence[str]
 
 
 def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsultation:
@@ -94,10 +112,37 @@ class OpenConsultation:
         votes = self.consultation.votes
         if not is_address(votes):
             return read_votes(Path(votes))
-        tables = {name: self.table(name) for name in IMPORTED}
-        if missing := [name for name, table in tables.items() if table is None]:
-            raise ConsultationError(f"{votes}: not read yet, {', '.join(missing)} missing; `ccai run` first.")
-        return Import(**{name: table for name, table in tables.items() if table is not None})
+        if self.last_import is None:
+            raise ConsultationError(f"{without_password(votes)}: not read yet; `ccai run` first.")
+        return self.last_import
+
+    @cached_property
+    def last_import(self) -> Import | None:
+        """What the last run imported, or None if it is not all there."""
+        return import_of({name: self.table(name) for name in IMPORTED})
+
+    @cached_property
+    def doubtful(self) -> DoubtfulExport | None:
+        """The export as it was last observed, if it may not be whole; None as well if it was not observed yet."""
+        votes = self.consultation.votes
+        if is_address(votes):
+            observed = self._observed_version()
+            if observed is None or not (place := self._home.downloads / observed).is_dir():
+                return None
+            now = read_votes(place)
+        else:
+            place, now = Path(votes), self.imported
+        found = doubts(self.last_import, now)
+        return DoubtfulExport(find_vote_files(place).digest(), found) if found else None
+
+    def _export_digest(self) -> str | None:
+        """What a sign-off of the export would be for; None if nothing speaks against it."""
+        return self.doubtful.version if self.doubtful else None
+
+    def _observed_version(self) -> str | None:
+        """The version of the export that is last on record."""
+        observed = self.manifest.sources.get(EXPORT) if self.manifest else None
+        return observed.data_version if observed else None
 
     def statements(self) -> pl.DataFrame:
         """Return the statements that are in, by the moderation ledger as it is now."""
@@ -144,7 +189,7 @@ class OpenConsultation:
         if kind == "signoff":
             made = {arm: self.constitution(arm) for arm in self.consultation.arms}
             digests = {arm: constitution_digest(each) for arm, each in made.items() if each is not None}
-            return lambda subjects: digests.get(subjects[0])
+            return lambda subjects: self._export_digest() if subjects[0] == EXPORT else digests.get(subjects[0])
         return lambda subjects: None
 
     @cached_property
@@ -183,7 +228,7 @@ class OpenConsultation:
         if kind == "wording":
             return self._unworded()
         if kind == "signoff":
-            return [_proposal(arm) for arm in self.consultation.arms]
+            return [_proposal(each) for each in ([EXPORT] if self.doubtful else []) + list(self.consultation.arms)]
         return [_proposal(name) for name, each in VALUES[kind].items() if each.undecided is None]
 
     def _needing_ideas(self) -> list[int]:
@@ -229,7 +274,11 @@ class OpenConsultation:
         if kind == "signoff":
             basis = self.basis(kind)
             made = {arm: digest for arm in self.consultation.arms if (digest := basis([arm]))}
-            return checks.check_signoffs(ledger, made, self.consultation.arms)
+            found = checks.check_signoffs(ledger, made, self.consultation.arms)
+            if self.doubtful:
+                version, why = self.doubtful.version, self.doubtful.doubts
+                found = checks.check_export(ledger, why, version, self.consultation.arms) + found
+            return list(dict.fromkeys(found))
         if broken := refusal("moderation", lambda: moderation_verdicts(self.ledger("moderation"))):
             return broken
         statements = self.statements()

@@ -17,6 +17,7 @@ import typer
 from ccai_dagster.cli.decide import SIGNED, confirmation, record_decision
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest
+from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
@@ -148,7 +149,8 @@ def _signed(session: _Review, item: AgendaItem) -> bool:
     typed = _ask(f"First {SIGNED} characters of the digest")
     if len(typed) >= SIGNED and digest.startswith(typed):
         return True
-    session.say("  This is not the digest of the constitution shown; nothing was signed.")
+    what = "export" if item.subject == (EXPORT,) else "constitution"
+    session.say(f"  This is not the digest of the {what} shown; nothing was signed.")
     return False
 
 
@@ -210,7 +212,7 @@ class Background:
         elif self._kind == "exclusion":
             yield from self._participant(int(item.subject[0]))
         elif self._kind == "signoff":
-            yield from self._constitution(item.subject[0])
+            yield from self._export() if item.subject == (EXPORT,) else self._constitution(item.subject[0])
         else:
             yield from self._statements(item)
         if blind:
@@ -283,6 +285,13 @@ class Background:
     def _participant(self, participant: int) -> Iterator[str]:
         votes = self._opened.imported.raw_votes.filter(participant_id=participant)
         yield f"participant {participant}: {_counted(votes)}"
+
+    def _export(self) -> Iterator[str]:
+        if doubtful := self._opened.doubtful:
+            yield "the export may not be whole, so it is not imported:"
+            yield from (f"   {each}" for each in doubtful.doubts)
+            yield "if it is right as it is, sign it; else get it again"
+            yield f"digest {doubtful.version}"
 
     def _constitution(self, arm: str) -> Iterator[str]:
         table = self._opened.constitution(arm)

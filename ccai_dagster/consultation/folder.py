@@ -29,6 +29,8 @@ EMBEDDED = "sample:"
 LEDGERS = ("moderation", "exclusion", "merge", "wording", "idea", "threshold", "training", "signoff")
 ModerationMode = Literal["strict", "lenient"]
 """Whether a statement that nobody moderated is out (strict) or in (lenient)."""
+EXPORT = "polis_export"
+"""What the export is called wherever it is named: as an asset, and as the subject of a sign-off."""
 BASE = "base"
 """What the untrained model is called wherever arms are compared."""
 
@@ -36,6 +38,11 @@ BASE = "base"
 def is_address(votes: str) -> bool:
     """Whether votes come from an address rather than from files."""
     return re.match(r"https?://[^/\s]+", votes, re.IGNORECASE) is not None
+
+
+def without_password(votes: str) -> str:
+    """Return where votes are, for people to see: a path as it is, an address without the name and password in it."""
+    return re.sub(r"^(\w+://)[^/?#]*@", r"\1", votes)
 
 
 class Arm(Settings):
@@ -183,15 +190,16 @@ class ConsultationFile(Settings):
     @classmethod
     def _source(cls, votes: str) -> str:
         if "://" in votes and not is_address(votes):
-            raise ValueError(f"{votes!r} must be a path, or an address that begins with https:// or http://")
+            scheme = votes.partition("://")[0]
+            raise ValueError(f"must be a path, or an address that begins with https:// or http://, not {scheme}://")
         return votes
 
     @field_validator("arms", "benchmarks")
     @classmethod
     def _names(cls, named: dict[str, Any]) -> dict[str, Any]:
         for name in named:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == BASE:
-                raise ValueError(f"{name!r} must be lower-case letters, digits and _, and not {BASE!r}")
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (BASE, EXPORT):
+                raise ValueError(f"{name!r} must be lower-case letters, digits and _, and neither {BASE} nor {EXPORT}")
         return named
 
     @model_validator(mode="after")

@@ -124,6 +124,18 @@ def home_root() -> Path:
     return Path(os.environ.get("CCAI_HOME", ".ccai")).absolute()
 
 
+def make_private(root: Path) -> None:
+    """Make the home, if there is none, and let nobody look in but its owner: it holds the votes of single people.
+
+    A group that may write there is one that shares it on purpose, and keeps that.
+    """
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mode = root.stat().st_mode
+    kept = mode & ~(0o007 if mode & 0o020 else 0o077)
+    if kept != mode:
+        root.chmod(kept)
+
+
 def place(url: str) -> Path:
     """Return a folder of results; one that is not on this machine behaves like a path."""
     if "://" not in url:

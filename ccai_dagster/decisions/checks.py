@@ -18,7 +18,7 @@ from typing import Literal
 
 import polars as pl
 
-from ccai_dagster.consultation.folder import ModerationMode
+from ccai_dagster.consultation.folder import EXPORT, ModerationMode
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions import outcomes, values
@@ -238,14 +238,15 @@ def check_signoffs(
         arms: All arms of the consultation, if these are more.
 
     Returns:
-        Errors only: an arm without a sign-off on its present constitution must not be trained.
+        Errors only: an arm without a sign-off on its present constitution must not be trained. The export can be asked
+        about like an arm, as `EXPORT`.
     """
     rows, found = counting_rows(ledger, "signoff")
     if rows is None:
         return found
     found += dangling(
         rows,
-        set(digests) | set(arms or ()),
+        {*digests, *(arms or ()), EXPORT},
         "signoff",
         "is no arm of this consultation; correct the name, or supersede the row with one that is `withdrawn`",
     )
@@ -255,14 +256,33 @@ def check_signoffs(
     for row in asked:
         arm = row["subject_ids"][0]
         if row["inputs_digest"] != digests[arm]:
-            message = f"the sign-off is for another text; {_sign(arm, digests[arm], row['decision_id'])}"
+            message = f"the sign-off is for another {_text(arm)}; {_sign(arm, digests[arm], row['decision_id'])}"
             found.append(Finding("error", "signoff", row["decision_id"], arm, message))
     signed = {row["subject_ids"][0] for row in asked}
     return found + [
-        Finding("error", "signoff", None, arm, f"nobody has signed off this constitution; {_sign(arm, digests[arm])}")
+        Finding("error", "signoff", None, arm, f"nobody has signed it off; {_sign(arm, digests[arm])}")
         for arm in digests
         if arm not in signed
     ]
+
+
+def check_export(ledger: pl.DataFrame, doubtful: Sequence[str], version: str, arms: Collection[str]) -> list[Finding]:
+    """Check that an export that may not be whole is signed off as it is.
+
+    Args:
+        ledger: Of sign-offs.
+        doubtful: Why it may not be whole; nothing is found if nothing speaks for it.
+        version: Digest of the export.
+        arms: All arms of the consultation.
+
+    Returns:
+        Errors if nobody signed this export, else its doubts as warnings.
+    """
+    if not doubtful:
+        return []
+    missing = check_signoffs(ledger, {EXPORT: version}, arms)
+    severity: Severity = "error" if missing else "warning"
+    return [Finding(severity, "", None, EXPORT, each) for each in doubtful] + missing
 
 
 def counting_rows(ledger: pl.DataFrame, kind: str) -> tuple[list[Row] | None, list[Finding]]:
@@ -392,11 +412,16 @@ def refusal(kind: str, read: Callable[[], object]) -> list[Finding]:
     return []
 
 
-def _sign(arm: str, digest: str, supersedes: str | None = None) -> str:
+def _text(subject: str) -> str:
+    return "export" if subject == EXPORT else "text"
+
+
+def _sign(subject: str, digest: str, supersedes: str | None = None) -> str:
     replaced = f" that supersedes {supersedes}" if supersedes else ""
+    first = "get the export again or, if it is right as it is," if subject == EXPORT else "read it, then"
     return (
-        f"read it, then sign with `ccai review signoff` or append a row{replaced} to decisions/signoff.csv with "
-        f"inputs_digest {digest}"
+        f"{first} sign with `ccai review signoff` or append a row{replaced} to decisions/signoff.csv with subject "
+        f"{subject} and inputs_digest {digest}"
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import SEPARATE_KINDS, current, effect, is_decision, is_policy, split_ids
 from ccai_dagster.decisions.origins import by_person
@@ -69,7 +70,9 @@ def subjects_of(kind: str, outcome: str, ids: Sequence[str]) -> list[Subject]:
 
 
 def subject_name(kind: str, subject: Sequence[str]) -> str:
-    """Return how a sentence names a subject: `statement 4`, `statements 4 7`, `arm public`, `procedure`."""
+    """Return how a sentence names a subject: `statement 4`, `arm public`, `the export`, `procedure`."""
+    if kind == "signoff" and tuple(subject) == (EXPORT,):
+        return "the export"
     noun = NOUNS.get(kind)
     plural = "s" if len(subject) > 1 else ""
     return f"{noun}{plural} {' '.join(subject)}" if noun else " ".join(subject)

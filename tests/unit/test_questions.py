@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from ccai_dagster.audit import answers
 from ccai_dagster.audit.evidence import Evidence, Explanation
-from ccai_dagster.audit.manifest import describe_file, read_manifest, write_manifest
+from ccai_dagster.audit.manifest import Observation, describe_file, read_manifest, write_manifest
 from ccai_dagster.cli.app import app
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import Decision, append_decision
@@ -295,3 +295,17 @@ def test_asking_loads_neither_dagster_nor_anything_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_sign_off_of_an_export_tells_which_export_it_is_for(finished: Any) -> None:
+    digest = "a" * 64
+    row = Decision("E1", "signoff", ("polis_export",), "signed off", "Right.", "us", "2025-01-01", inputs_digest=digest)
+    append_decision(finished.consultation.ledger("signoff"), row)
+    for observed, told in (
+        (digest, f"for the export that was last observed ({digest[:12]})"),
+        ("b" * 64, f"for the export {digest[:12]}; the one that was last observed is {'b' * 12}"),
+    ):
+        seen = Observation(data_version=observed, dagster_run="r", number=1, observed_at="2025-01-01T00:00:00+00:00")
+        manifest = finished.manifest.model_copy(update={"sources": {"polis_export": seen}})
+        (answer,) = answers.answers("E1", Evidence(finished.consultation, finished.tables, manifest))
+        assert told in " ".join(answer.story) and answer.facts["holds"] is (observed == digest)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dagster as dg
+import httpx
 import polars as pl
 import pytest
 import yaml
+from small_export import write_export
 
 from assets import public_input
 from ccai_dagster.automation import present_versions
@@ -21,6 +27,7 @@ from ccai_dagster.cli.new import from_export
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
+from resources import vote_source
 from resources.tables import Tables
 from resources.vote_source import VoteSource
 
@@ -43,49 +50,67 @@ class Report:
     failures: dict[str, list[str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     address: str = ""
+    authorization: list[str | None] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class Handler(BaseHTTPRequestHandler):
+    served: Report
+
+    def do_GET(self) -> None:
+        folder, _, name = self.path.rpartition("/")
+        self.served.asked.append(name)
+        self.served.authorization.append(self.headers.get("Authorization"))
+        failures = self.served.failures.get(name, [])
+        failure = failures.pop(0) if failures else ""
+        body = self.served.files.get(name, "").encode()
+        if failure == "slow":
+            time.sleep(1.0)
+        if failure in ("drops", "heading drops"):
+            self._drop(failure)
+        elif failure.startswith("to "):
+            self._answer(302, b"", {"Location": failure.removeprefix("to ")})
+        elif failure == "cut":
+            self._answer(200, body[: len(body) // 2], length=len(body))
+        elif failure.isdecimal():
+            self._answer(int(failure), b"busy", {"Retry-After": "0"} if failure == "429" else {})
+        elif failure == "page":
+            self._answer(200, b"<!doctype html>", {"Content-Type": "text/html; charset=utf-8"})
+        elif folder != PATH or name not in self.served.files:
+            self._answer(404, b"polis_error_data_unknown_report")
+        else:
+            self._answer(200, body)
+
+    def _drop(self, what: str) -> None:
+        """Answer a byte at a time without end."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X-Long: " if what == "heading drops" else b"\r\n"))
+        with suppress(OSError):  # nobody listens any more
+            while not self.served.over.wait(0.02):
+                self.wfile.write(b"x")
+
+    def _answer(
+        self, status: int, body: bytes, headers: dict[str, str] | None = None, length: int | None = None
+    ) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Type": "text/csv", **(headers or {})}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
 
 
 @pytest.fixture
 def report() -> Iterator[Report]:
     served = Report()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            folder, _, name = self.path.rpartition("/")
-            served.asked.append(name)
-            failures = served.failures.get(name, [])
-            failure = failures.pop(0) if failures else ""
-            body = served.files.get(name, "").encode()
-            if failure == "slow":
-                time.sleep(1.0)
-            if failure == "cut":
-                self._answer(200, body[: len(body) // 2], length=len(body))
-            elif failure.isdecimal():
-                self._answer(int(failure), b"busy", {"Retry-After": "0"} if failure == "429" else {})
-            elif failure == "page":
-                self._answer(200, b"<!doctype html>", {"Content-Type": "text/html; charset=utf-8"})
-            elif folder != PATH or name not in served.files:
-                self._answer(404, b"polis_error_data_unknown_report")
-            else:
-                self._answer(200, body)
-
-        def _answer(
-            self, status: int, body: bytes, headers: dict[str, str] | None = None, length: int | None = None
-        ) -> None:
-            self.send_response(status)
-            for key, value in {"Content-Type": "text/csv", **(headers or {})}.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body) if length is None else length))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    handler = type("ReportHandler", (Handler,), {"served": served})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         served.address = f"http://127.0.0.1:{server.server_port}{PATH}"
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield served
+        served.over.set()
         server.shutdown()
 
 
@@ -147,6 +172,110 @@ def test_files_that_an_era_does_not_have_may_be_missing(report: Report, tmp_path
     report.failures = {"summary.csv": ["page"]}
     observed = source(tmp_path).observe(report.address)
     assert sorted(observed.sizes) == ["comments.csv", "votes.csv"]
+
+
+@pytest.mark.parametrize("failure", ["drops", "heading drops"])
+def test_an_answer_that_never_ends_is_given_up(report: Report, tmp_path: Path, failure: str) -> None:
+    report.failures = {"votes.csv": [failure]}
+    limited = VoteSource(downloads=str(tmp_path / "downloads"), timeout=5.0, attempts=3, pause=0.0, limit=0.1)
+    with pytest.raises(
+        ConsultationError, match=r"votes\.csv: not all there after 0\.1 s, the limit of a whole download"
+    ):
+        limited.observe(report.address)
+    assert report.asked == ["votes.csv"] and kept(tmp_path) == []
+
+
+def test_a_redirect_on_the_same_server_is_followed(report: Report, tmp_path: Path) -> None:
+    report.failures = {"votes.csv": [f"to {PATH}/votes.csv"]}
+    assert source(tmp_path).observe(report.address).sizes["votes.csv"] == len(EXPORT["votes.csv"])
+    assert report.asked[:2] == ["votes.csv", "votes.csv"]
+
+
+def test_nobody_is_led_to_another_server_or_service(report: Report, tmp_path: Path) -> None:
+    other = report.address.replace("127.0.0.1", "localhost")
+    for target in (
+        f"{other}/votes.csv",
+        "http://169.254.169.254/latest",
+        "http://127.0.0.1:9/",
+        "file://127.0.0.1/etc/passwd",
+    ):
+        report.failures, report.asked = {"votes.csv": [f"to {target}"]}, []
+        with pytest.raises(ConsultationError) as refused:
+            source(tmp_path).observe(report.address)
+        assert report.asked == ["votes.csv"]
+        assert f"sends one on to {target}, which is another server" in str(refused.value)
+    assert kept(tmp_path) == []
+
+
+def test_from_http_to_https_is_no_other_server() -> None:
+    def same(one: str, other: str) -> bool:
+        return vote_source._same_service(httpx.URL(one), httpx.URL(other))
+
+    assert same("http://polis.example/r", "https://polis.example/r")
+    assert not same("https://polis.example/r", "http://polis.example/r")
+    assert not same("https://polis.example/r", "https://polis.example:8443/r")
+    assert not same("https://polis.example/r", "https://polis.example.org/r")
+
+
+def test_a_password_is_sent_and_not_shown(report: Report, tmp_path: Path) -> None:
+    address = report.address.replace("http://", "http://town:s%40cret@")
+    observed = source(tmp_path).observe(address)
+    assert observed.source == report.address
+    assert set(report.authorization) == {f"Basic {base64.b64encode(b'town:s@cret').decode()}"}
+    report.failures = {"votes.csv": ["403"]}
+    with pytest.raises(ConsultationError) as refused:
+        source(tmp_path).observe(address)
+    with pytest.raises(ConsultationError) as gone:
+        source(tmp_path).place(address, None)
+    for said in (str(refused.value), str(gone.value)):
+        assert report.address in said and "town:" not in said and "cret" not in said
+
+
+def test_personal_codes_and_unknown_columns_are_not_kept(report: Report, tmp_path: Path) -> None:
+    report.files["participant-votes.csv"] = (
+        "participant,xid,group-id,n-comments,n-votes,n-agree,n-disagree,0,1,mood\n"
+        '1,"secret, one",0,1,1,1,0,1,,glad\n2,secret-two,,0,1,1,0,,1,\n'
+    )
+    report.files["votes.csv"] = (
+        report.files["votes.csv"].replace("vote\n", "vote,device\n", 1).replace(",1\n", ",1,my-phone\n")
+    )
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    for name, content in report.files.items():
+        (whole / name).write_text(content)
+    place = source(tmp_path).observe(report.address).place
+    stored = "".join(path.read_text() for path in place.iterdir())
+    assert not [word for word in ("secret", "glad", "my-phone") if word in stored]
+    assert (place / "participant-votes.csv").read_text() == (
+        "participant,xid,group-id,n-comments,n-votes,n-agree,n-disagree,0,1,mood\n1,,0,1,1,1,0,1,,\n2,,,0,1,1,0,,1,\n"
+    )
+    for name in ("raw_statements", "raw_participants", "raw_votes", "import_report"):
+        assert getattr(read_votes(place), name).equals(getattr(read_votes(whole), name))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_a_file_that_is_being_written_is_not_observed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_export(tmp_path / "votes", 3)
+    slept: list[float] = []
+
+    def written_meanwhile(seconds: float) -> None:
+        slept.append(seconds)
+        write_export(tmp_path / "votes", 4)
+
+    monkeypatch.setattr("time.sleep", written_meanwhile)
+    with pytest.raises(ConsultationError, match="votes: is being written"):
+        source(tmp_path).observe(str(tmp_path / "votes"))
+    assert 0 < slept[0] <= 1
+    for path in (tmp_path / "votes").iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    slept.clear()
+    assert source(tmp_path).observe(str(tmp_path / "votes")).source == str(tmp_path / "votes")
+    assert slept == []
+
+
+def test_an_address_that_is_none_is_told_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(ConsultationError, match=r"^http://\[::1/report: not a valid address"):
+        source(tmp_path).observe("http://town:secret@[::1/report")
 
 
 def test_nobody_there(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -84,6 +85,11 @@ class VoteFiles:
         """The digest of roles and contents; the same export has the same one in a folder and in a zip."""
         return value_digest([[role, each.digest()] for role, each in sorted(self.files.items())])
 
+    def written_at(self) -> float:
+        """When the youngest file was written, in seconds since 1970."""
+        paths = [each.content if isinstance(each.content, Path) else self.place for each in self.files.values()]
+        return max(path.stat().st_mtime for path in paths)
+
 
 def read_text_csv(
     file: SourceFile, aliases: Mapping[str, str] | None = None, wanted: Callable[[str], bool] = lambda name: True
@@ -124,6 +130,29 @@ def _require_width(file: SourceFile, width: int) -> None:
             f"{file.place}, data row {row}: more columns than the {width} of the header. Correct the row or export "
             "again."
         )
+
+
+def empty_columns(path: Path, places: Collection[int]) -> None:
+    """Empty the columns at these places, from 0; the header stays, and the file keeps its other cells.
+
+    Raises:
+        ConsultationError: Not readable as CSV in UTF-8.
+    """
+    emptied = path.with_name(f".{path.name}")
+    try:
+        with (
+            path.open(encoding="utf-8-sig", newline="") as source,
+            emptied.open("w", encoding="utf-8", newline="") as target,
+        ):
+            rows, writer = csv.reader(source), csv.writer(target, lineterminator="\n")
+            writer.writerows(itertools.islice(rows, 1))
+            for row in rows:
+                writer.writerow("" if place in places else cell for place, cell in enumerate(row))
+        emptied.replace(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConsultationError(f"{path.name}: not readable as CSV in UTF-8 ({error}). Export it again.") from error
+    finally:
+        emptied.unlink(missing_ok=True)
 
 
 def read_header(file: SourceFile, aliases: Mapping[str, str]) -> list[str]:

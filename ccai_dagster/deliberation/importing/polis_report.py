@@ -271,6 +271,18 @@ def compare_totals(stated: pl.DataFrame, rows: pl.DataFrame, votes: pl.DataFrame
     return StatedTotals(differing.height, explained.height, differing.height - explained.height)
 
 
+def missing_votes(stated: pl.DataFrame, rows: pl.DataFrame) -> int:
+    """Return how many agreeing and disagreeing votes the statements state beyond those among all vote rows.
+
+    Args:
+        stated: `statement_id`, `agrees`, `disagrees`, none of them missing.
+        rows: All vote rows.
+    """
+    beside = stated.join(_tallies(rows), on="statement_id", how="left").fill_null(0)
+    short = (pl.col("agrees") - pl.col("agree")).clip(0) + (pl.col("disagrees") - pl.col("disagree")).clip(0)
+    return int(beside.select(short.sum()).item())
+
+
 def _tallies(votes: pl.DataFrame) -> pl.DataFrame:
     """Count agreeing and disagreeing votes, or vote rows, of each statement."""
     return votes.group_by("statement_id").agg(

@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles, empty_columns
 from ccai_dagster.deliberation.importing.long_table import import_long_table, is_long_table
-from ccai_dagster.deliberation.importing.polis import import_polis
+from ccai_dagster.deliberation.importing.polis import import_polis, unread_columns
 from ccai_dagster.deliberation.importing.tables import Import
 
 ROLES = {
@@ -60,6 +60,20 @@ def import_votes(found: VoteFiles) -> Import:
     if "comments" not in found.files and votes is not None and is_long_table(votes):
         return import_long_table(found)
     return import_polis(found)
+
+
+def empty_unread_cells(folder: Path) -> None:
+    """Empty every cell of a Polis export that no import needs, above all personal codes.
+
+    A file without such cells keeps its bytes, so that the export keeps its digest. The headings stay, since the import
+    report names columns that are not read.
+
+    Raises:
+        ConsultationError: No export is there, or a file is not readable as CSV.
+    """
+    for role, file in find_vote_files(folder).files.items():
+        if isinstance(file.content, Path) and (places := unread_columns(role, file)):
+            empty_columns(file.content, places)
 
 
 def find_vote_files(place: Path) -> VoteFiles:

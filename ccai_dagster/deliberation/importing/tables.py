@@ -15,7 +15,7 @@ inverted votes has them exchanged as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,13 +32,39 @@ LONGEST_LIST = 8
 
 
 @dataclass(frozen=True)
+class Stated:
+    """How many of something a file of an export states, and how many of these are there.
+
+    Attributes:
+        what: In the plural.
+        tolerated: Share of `stated`, in [0, 1], that may be missing in an export that is whole.
+    """
+
+    file: str
+    what: str
+    stated: int
+    counted: int
+    tolerated: float
+
+
+@dataclass(frozen=True)
 class Import:
-    """The raw tables of one export, and what was found on the way."""
+    """The raw tables of one export, what was found on the way, and what the export states of itself."""
 
     raw_statements: pl.DataFrame
     raw_participants: pl.DataFrame
     raw_votes: pl.DataFrame
     import_report: pl.DataFrame
+    stated: Sequence[Stated] = ()
+
+
+def import_of(tables: Mapping[str, pl.DataFrame | None]) -> Import | None:
+    """Return an earlier import from the tables it was stored as, by name; None unless all are there."""
+    names = ("raw_statements", "raw_participants", "raw_votes", "import_report")
+    statements, participants, votes, report = (tables.get(name) for name in names)
+    if statements is None or participants is None or votes is None or report is None:
+        return None
+    return Import(statements, participants, votes, report)
 
 
 @dataclass(frozen=True)
