@@ -239,7 +239,7 @@ def test_nothing_is_asked_for_while_a_run_is_under_way(settled: Town) -> None:
     run = settled.instance.get_run_by_id(settled.end(settled.asked("changed_deliberation")))
     assert run is not None
     settled.instance.add_run(run.with_status(dg.DagsterRunStatus.STARTED)._replace(run_id="b" * 32))
-    assert settled.told("changed_deliberation") == "a run is under way"
+    assert "under way" in settled.told("changed_deliberation")
 
 
 def test_an_address_is_asked_at_first_and_when_it_is_late(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

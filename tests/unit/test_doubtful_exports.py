@@ -109,7 +109,7 @@ def test_what_came_since_the_last_import_is_told(tmp_path: Path) -> None:
     )
     assert came_since(more, before) == "12 votes and 3 people fewer"
     assert came_since(before, before) == "nothing came since the last import"
-    assert came_since(None, before) == "first import: 80 votes, 20 people and 4 statements"
+    assert came_since(None, before) == "80 votes, 20 people and 4 statements; no earlier import to compare with"
 
 
 class Town:
@@ -173,7 +173,7 @@ def check(result: dg.ExecuteInProcessResult) -> Any:
 
 
 def test_an_export_that_grew_says_what_came(town: Town) -> None:
-    assert town.said() == "first import: 80 votes, 20 people and 4 statements"
+    assert town.said() == "80 votes, 20 people and 4 statements; no earlier import to compare with"
     town.export(23)
     town.observe()
     result = town.bring_in()
