@@ -1,6 +1,6 @@
 # make run   the whole path on the embedded consultation      make test   everything that is checked
 # make ui    Dagster and MLflow                                make bench  benchmarks, each a ratio
-# make docs  the documentation, into site/
+# make docs  the documentation, into site/                     make chaos  kills at random, and what was lost
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run test lint browser ui bench docs clean
+.PHONY: setup run test lint browser ui chaos bench docs clean
 
 setup: $(VENV)/installed
 
@@ -38,6 +38,9 @@ lint: setup
 
 ui: setup
 	$(VENV)/bin/ccai ui
+
+chaos: setup
+	$(VENV)/bin/python -W ignore tests/chaos.py --kills 200 --daemon 10
 
 bench: setup
 	$(VENV)/bin/python -m bench

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench.pairs import compare
-from ccai_dagster.audit.manifest import CONSULTATION, SAMPLE_FILES, read_manifest
+from ccai_dagster.audit.manifest import CONSULTATION, OUTSIDE, SAMPLE_FILES, read_manifest
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.digest import file_digest
 
@@ -25,7 +25,7 @@ def main() -> None:
 
     ask = ["-m", "ccai_dagster.cli.app", "audit", "17"]
     compare("ccai audit", lambda: python(*ask), lambda: python("-c", "import dagster"), "import dagster", runs=3)
-    elsewhere = (f"{CONSULTATION}/", f"{SAMPLE_FILES}/")
+    elsewhere = (f"{CONSULTATION}/", f"{SAMPLE_FILES}/", f"{OUTSIDE}/")
     files = [home / name for name in read_manifest(home / "manifest.json")[0].files if not name.startswith(elsewhere)]
     compare(
         "ccai verify",

@@ -28,6 +28,7 @@ from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, plan
 from ccai_dagster.terminal import OBSERVE
+from resources import run_owners
 from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
@@ -169,6 +170,7 @@ def build_sensors(consultation: Consultation, tables: Tables, models: ModelStore
             present = present_versions(consultation)
         except ConsultationError as error:
             return dg.SkipReason(f"nothing is overwritten: {error}")
+        run_owners.end_dead_runs(context.instance, context.log.info)
         changed = [key for key, version in present.items() if version_of(key, context.instance) != version]
         if not changed:
             return dg.SkipReason("the export and the ledgers are as they were last observed")
@@ -218,11 +220,9 @@ def _request(
     cost more than anybody wants to start without knowing.
     """
     instance = context.instance
-    active = instance.get_runs_count(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-    )
-    if active:
-        return dg.SkipReason("a run is under way")
+    run_owners.end_dead_runs(instance, context.log.info)
+    if someone := run_owners.under_way(instance):
+        return dg.SkipReason(someone)
     if context.repository_def is None:
         raise ValueError("the sensor was asked outside of a code location")
     graph = graph_of(context.repository_def)

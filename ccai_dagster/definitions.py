@@ -24,11 +24,12 @@ from assets import (
     training,
 )
 from ccai_dagster import automation
-from ccai_dagster.consultation.folder import Consultation, chosen_consultation
-from ccai_dagster.core.home import Home, home_root
+from ccai_dagster.consultation.folder import Consultation, chosen_consultation, home_of
+from ccai_dagster.core.home import Home
 from ccai_dagster.terminal import terminal_logger
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
+from resources.run_owners import named_owner
 from resources.tables import Tables
 from resources.tracking import Tracking
 from resources.vote_source import VoteSource
@@ -74,7 +75,7 @@ def build_resources(home: Home) -> Resources:
         "models": ModelStore(url=home.models_url, cache=str(home.cache / "models")),
         "tracking": Tracking(
             uri=home.mlflow_uri,
-            artifacts=str(home.root / "mlflow-artifacts"),
+            artifacts=str(home.mlflow_artifacts),
             experiment=home.consultation,
             ui=os.environ.get("CCAI_MLFLOW_URL", MLFLOW_UI),
         ),
@@ -105,12 +106,14 @@ def _executor() -> dg.ExecutorDefinition:
     """In this process by default: what is heavy has a process of its own anyway."""
     chosen = os.environ.get("CCAI_EXECUTOR", "in_process")
     if chosen == "multiprocess":
-        return dg.multiprocess_executor.configured({"max_concurrent": int(os.environ.get("CCAI_PROCESSES", "2"))})
+        processes = int(os.environ.get("CCAI_PROCESSES", "2"))
+        return named_owner(dg.multiprocess_executor.configured({"max_concurrent": processes}))
     if chosen != "in_process":
         raise ValueError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess")
-    return dg.in_process_executor
+    return named_owner(dg.in_process_executor)
 
 
 def defs() -> dg.Definitions:
     """Build the code location that the environment names."""
-    return build_defs(chosen_consultation(profile=os.environ.get("CCAI_PROFILE", "demo")), home_root())
+    consultation = chosen_consultation(profile=os.environ.get("CCAI_PROFILE", "demo"))
+    return build_defs(consultation, home_of(consultation).root)

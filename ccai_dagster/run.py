@@ -4,8 +4,6 @@ The same graph can be materialized in Dagster's user interface; this is the way 
 `ccai_dagster.staleness`.
 """
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -20,7 +18,8 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.staleness import plan
 from ccai_dagster.terminal import OBSERVE
-from resources import history
+from resources import history, run_owners
+from resources.record import open_record
 
 Say = Callable[[str], None]
 
@@ -44,21 +43,13 @@ class Outcome:
     seconds: float = 0.0
 
 
-def prepare_instance(root: Path) -> dg.DagsterInstance:
-    """Put `dagster.yaml` where Dagster reads it below `root` (`CCAI_HOME`), set `DAGSTER_HOME`, open the instance."""
-    folder = root / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", folder / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(folder)
-    return dg.DagsterInstance.get()
-
-
 def run(
     consultation: Consultation,
     root: Path,
     say: Say,
     select: str | None = None,
     instance: dg.DagsterInstance | None = None,
+    wait: bool = True,
 ) -> Outcome:
     """Observe the inputs, then materialize what is stale, wave by wave, until nothing is.
 
@@ -67,14 +58,38 @@ def run(
         say: Prints a line.
         select: A selection in Dagster's syntax; exactly these assets are materialized, fresh or not.
         instance: Dagster's record; the one in `root` by default.
+        wait: For another run that is at work on the consultation, instead of giving up.
 
     Raises:
-        ConsultationError: The selection names nothing.
+        ConsultationError: The selection names nothing, or another run is at work and `wait` is off.
     """
-    began = time.monotonic()
-    instance = instance or prepare_instance(root)
     home = Home(root, consultation.name)
-    defs = build_defs(consultation, root)
+    instance = instance or open_record(home, consultation, say)
+    busy = _patience(say) if wait else _refusal
+    with run_owners.turn(instance, "`ccai run`", busy):
+        run_owners.end_dead_runs(instance, say)
+        run_owners.await_pools(instance, busy)
+        return _run(consultation, home, instance, say, select)
+
+
+def _patience(say: Say) -> Say:
+    told: set[str] = set()
+
+    def busy(why: str) -> None:
+        if why not in told:
+            say(f"Waiting: {why}. Ctrl-C stops waiting.")
+            told.add(why)
+
+    return busy
+
+
+def _refusal(why: str) -> None:
+    raise ConsultationError(f"Nothing was started: {why}. Run again when it has ended.")
+
+
+def _run(consultation: Consultation, home: Home, instance: dg.DagsterInstance, say: Say, select: str | None) -> Outcome:
+    began = time.monotonic()
+    defs = build_defs(consultation, home.root)
     outcome = Outcome()
     say("Observing the votes and the ledgers")
     if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome):
@@ -154,7 +169,11 @@ def _execute(
     job: dg.JobDefinition, keys: list[dg.AssetKey] | None, instance: dg.DagsterInstance, outcome: Outcome
 ) -> bool:
     result = job.execute_in_process(
-        instance=instance, asset_selection=keys, raise_on_error=False, run_config={"loggers": {"console": {}}}
+        instance=instance,
+        asset_selection=keys,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {}}},
+        tags=run_owners.owner_tags(),
     )
     outcome.materialized += [
         event.asset_key.to_user_string()

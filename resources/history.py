@@ -18,6 +18,7 @@ from ccai_dagster.audit.manifest import (
     CONSULTATION,
     DOWNLOADS,
     MODELS,
+    OUTSIDE,
     REPORT,
     SAMPLE_FILES,
     TABLES,
@@ -122,7 +123,12 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
         paths += sorted((home.downloads / (observed or "nothing")).glob("[!.]*"))
     paths += [each for path in paths if path.is_dir() for each in sorted(path.rglob("[!.]*"))]
     found = {}
-    places = ((CONSULTATION, consultation.folder), (SAMPLE_FILES, SAMPLE), (DOWNLOADS, home.downloads))
+    places = (
+        (CONSULTATION, consultation.folder),
+        (SAMPLE_FILES, SAMPLE),
+        (DOWNLOADS, home.downloads),
+        (OUTSIDE, Path("/")),
+    )
     for path in filter(Path.is_file, paths):
         for name, folder in places:
             if path.is_relative_to(folder):

@@ -11,7 +11,9 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
+from resources.instance import storage_errors
 
 
 class TableIOManager(dg.UPathIOManager):
@@ -25,7 +27,11 @@ class TableIOManager(dg.UPathIOManager):
             raise TypeError(f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table")
         local = path.protocol in ("", "file", "local")
         if local:
-            write_file(Path(path.path), lambda file: obj.write_parquet(file, compression="zstd"))
+            try:
+                with storage_errors(Path(path.path)):
+                    write_file(Path(path.path), lambda file: obj.write_parquet(file, compression="zstd"))
+            except ConsultationError as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
             return
         with path.open("wb") as handle:
             obj.write_parquet(handle, compression="zstd")

@@ -8,13 +8,17 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from sqlalchemy.exc import DBAPIError
+
+from ccai_dagster.core.files import lock_beside
+from resources.instance import check_database, database_errors, opened_alone
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -123,13 +127,16 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         """
         import mlflow
 
-        experiment = self._experiment()
+        experiment = self.open()
         dagster_tags = {"dagster.run_id": context.run.run_id, "dagster.asset_key": name}
         logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
         mlflow.set_system_metrics_sampling_interval(SECONDS_BETWEEN_SYSTEM_METRICS)
-        with mlflow.start_run(
-            experiment_id=experiment, run_name=name, tags=dagster_tags | dict(tags), log_system_metrics=True
-        ) as run:
+        with (
+            self._database_errors(),
+            mlflow.start_run(
+                experiment_id=experiment, run_name=name, tags=dagster_tags | dict(tags), log_system_metrics=True
+            ) as run,
+        ):
             mlflow.log_params({key: str(value)[:500] for key, value in parameters.items()})
             yield TrackedRun(
                 run.info.run_id,
@@ -158,7 +165,7 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        experiment = self._experiment()
+        experiment = self.open()
         client = mlflow.MlflowClient()
         name = f"{self.experiment}.{stage}".replace(":", "-")  # MLflow allows none in a name
         try:
@@ -197,12 +204,50 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         client.set_registered_model_alias(name, alias_of(arm), version.version)
         return name, int(version.version)
 
-    def _experiment(self) -> str:
+    def prepare(self) -> None:
+        """Make the tables of a new database, which a server would make beside another process, and check an old one.
+
+        Raises:
+            ConsultationError: The database is damaged, or cannot be read or written.
+        """
+        if (database := self._database) is None:
+            return
+        with opened_alone(database, lock_beside(database)):
+            if database.exists() and database.stat().st_size:
+                check_database(database)
+                return
+        self.open()
+
+    def open(self) -> str:
+        """Open the store and return the id of the experiment; one process at a time, since the first makes the tables.
+
+        Raises:
+            ConsultationError: MLflow's database cannot be read or written.
+        """
         import mlflow
 
         mlflow.set_tracking_uri(self.uri)
-        found = mlflow.get_experiment_by_name(self.experiment)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (Path(self.artifacts) / self.experiment).as_uri() if self.uri.startswith("sqlite") else None
-        return str(mlflow.create_experiment(self.experiment, artifact_location=location))
+        database = self._database
+        lock = opened_alone(database, lock_beside(database)) if database is not None else nullcontext()
+        with lock, self._database_errors():
+            found = mlflow.get_experiment_by_name(self.experiment)
+            if found is not None:
+                return str(found.experiment_id)
+            location = (Path(self.artifacts) / self.experiment).as_uri() if database is not None else None
+            return str(mlflow.create_experiment(self.experiment, artifact_location=location))
+
+    @property
+    def _database(self) -> Path | None:
+        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+
+    @contextmanager
+    def _database_errors(self) -> Iterator[None]:
+        """Tell in a sentence what is wrong with the database; MLflow hides it in an error of its own."""
+        from mlflow.exceptions import MlflowException
+
+        with database_errors(self._database) if self._database is not None else nullcontext():
+            try:
+                yield
+            except MlflowException as error:
+                cause = error.__cause__ or error.__context__
+                raise cause if isinstance(cause, DBAPIError) else error from None

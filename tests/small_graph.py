@@ -26,9 +26,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sqlalchemy import Engine
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
-from ccai_dagster.run import Outcome, prepare_instance, run
+from ccai_dagster.run import Outcome, run
 from resources.launcher import Launcher
+from resources.record import open_record
 
 FIRST = "first.json"
 SMALLEST = {
@@ -140,7 +142,9 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
 
     try:
         os.environ["CCAI_HOME"] = str(base / "home")
-        with pytest.MonkeyPatch.context() as patch, prepare_instance(base / "home") as instance:
+        consultation = read_consultation(base / "town")
+        home = Home(base / "home", consultation.name)
+        with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
             if not drawn:
                 patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
@@ -156,7 +160,7 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
 
 def copied(base: Path, destination: Path) -> Path:
     """Copy a consultation and its results; Dagster and MLflow know their files by whole paths."""
-    shutil.copytree(base, destination)
+    shutil.copytree(base, destination, ignore=shutil.ignore_patterns("folder.txt"))
     every = "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
     for path in (destination / "home").rglob("*.db"):
         with closing(sqlite3.connect(path)) as database, database:

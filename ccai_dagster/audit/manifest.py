@@ -21,8 +21,8 @@ from ccai_dagster.core.files import write_file
 MANIFEST = "manifest.json"
 """Name of the file, in the folder of a consultation's results."""
 TABLES, MODELS, REPORT, DOWNLOADS = "tables", "models", "report", "downloads"
-CONSULTATION, SAMPLE_FILES = "consultation", "sample"
-"""First part of a file's name: where it lies."""
+CONSULTATION, SAMPLE_FILES, OUTSIDE = "consultation", "sample", "outside"
+"""First part of a file's name: where it lies. After `outside` comes its whole path on the machine of the run."""
 THREADS = 4
 
 

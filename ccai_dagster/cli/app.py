@@ -5,7 +5,6 @@ load is imported by the command that needs it, so that the others answer at once
 """
 
 import os
-import subprocess
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -16,9 +15,9 @@ from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, compare, prompts
 from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_FOLDER, ROLE, mendable_errors
-from ccai_dagster.consultation.folder import LEDGERS, chosen_consultation
+from ccai_dagster.consultation.folder import LEDGERS, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.home import Home, home_root
+from ccai_dagster.core.home import check_name, home_root
 from ccai_dagster.core.text import printable_lines
 
 app = typer.Typer(
@@ -89,6 +88,13 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
     show_status(open_consultation(consultation), typer.echo)
 
 
+class IfBusy(StrEnum):
+    """What `ccai run` does while another run is at work on the consultation."""
+
+    wait = "wait"
+    stop = "stop"
+
+
 class Moderation(StrEnum):
     """What becomes of statements that nobody moderated."""
 
@@ -115,18 +121,24 @@ def run(
         str | None, typer.Option(help="Assets in Dagster's selection syntax: these, fresh or not.")
     ] = None,
     profile: Annotated[str, typer.Option(help="demo: two cores, minutes. full: a GPU, hours.")] = "demo",
+    if_busy: Annotated[
+        IfBusy, typer.Option(help="While another run is at work on the consultation: wait for it, or stop.")
+    ] = IfBusy.wait,
 ) -> None:
     """Materialize what is missing or stale, and end with a summary."""
     from ccai_dagster import run as running
     from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
     from ccai_dagster.core.processes import heed_signals
+    from resources.instance import storage_errors
 
     heed_signals()
     root = home_root()
     chosen = chosen_consultation(consultation, profile)
     os.environ["CCAI_CONSULTATION"] = str(chosen.folder)
-    outcome = running.run(chosen, root, typer.echo, select)
+    home = home_of(chosen)
+    with storage_errors(home.dagster):
+        outcome = running.run(chosen, root, typer.echo, select, wait=if_busy is IfBusy.wait)
     typer.echo("")
     if outcome.failed:
         for message in outcome.failed:
@@ -141,7 +153,6 @@ def run(
             f"{arm}: its constitution {digest} is not signed off, so nothing that follows was started. Read it, "
             "then append a row with this inputs_digest to decisions/signoff.csv."
         )
-    home = Home(root, chosen.name)
     for line in summary(OpenConsultation(chosen, home), home.report):
         typer.echo(line)
 
@@ -167,6 +178,7 @@ def new(
     """Make a consultation folder, from an export of your own or from the published files of CCAI."""
     from ccai_dagster.cli import new as folders
 
+    check_name(destination.resolve().name)
     if (from_export is None) == (from_ccai is None):
         raise ConsultationError("Name one source: --from-export EXPORT or --from-ccai FOLDER.")
     if from_ccai is not None and moderation is not None:
@@ -182,42 +194,14 @@ def new(
 @app.command()
 @mendable_errors()
 def ui(
+    consultation: CONSULTATION_FOLDER = None,
     dagster_port: Annotated[int, typer.Option(help="Port of Dagster.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
-    from ccai_dagster.core.processes import heed_signals
-    from ccai_dagster.run import prepare_instance
+    from ccai_dagster.cli.ui import serve
 
-    heed_signals()
-    root = home_root()
-    prepare_instance(root)
-    consultation = chosen_consultation()
-    home = Home(root, consultation.name)
-    environment = {
-        **os.environ,
-        "CCAI_HOME": str(root),
-        "CCAI_CONSULTATION": str(consultation.folder),
-        "CCAI_MLFLOW_URL": f"http://127.0.0.1:{mlflow_port}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-    }
-    dagster = f"-m dagster dev -m ccai_dagster.definitions -a defs -h 127.0.0.1 -p {dagster_port}"
-    mlflow = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port)]
-    places = ["--backend-store-uri", home.mlflow_uri, "--default-artifact-root", (root / "mlflow-artifacts").as_uri()]
-    commands = [[sys.executable, *dagster.split()], [sys.executable, *mlflow, *places]]
-    typer.echo(f"Dagster  http://127.0.0.1:{dagster_port}  (the lineage is under Assets, View lineage)")
-    typer.echo(f"MLflow   http://127.0.0.1:{mlflow_port}")
-    typer.echo("Ctrl-C stops both.")
-    servers = [subprocess.Popen(command, env=environment) for command in commands]
-    try:
-        for server in servers:
-            server.wait()
-    except KeyboardInterrupt:
-        for server in servers:
-            server.terminate()
-        for server in servers:
-            server.wait()
+    serve(chosen_consultation(consultation), dagster_port, mlflow_port, typer.echo)
 
 
 app.command()(audit.audit)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ccai_dagster.cli.options import CONSULTATION, LONGEST, mendable_errors
-from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation
+from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.home import Home, home_root, place
+from ccai_dagster.core.home import Home, place
 from ccai_dagster.core.text import counted, printable
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def audit(
     from ccai_dagster.audit.manifest import read_manifest
 
     chosen = chosen_consultation(consultation)
-    home = Home(home_root(), chosen.name)
+    home = home_of(chosen)
     manifest = read_manifest(home.manifest)[0] if home.manifest.exists() else None
     found = answers(asked, Evidence(chosen, place(home.tables_url), manifest))
     if as_json:
@@ -73,7 +73,7 @@ def verify(
 ) -> None:
     """Compute all digests again, from artifacts and ledgers, and say exactly what does not match."""
     from ccai_dagster.audit.manifest import CONSULTATION as CONSULTATION_FILES
-    from ccai_dagster.audit.manifest import DOWNLOADS, MODELS, REPORT, SAMPLE_FILES, TABLES, read_manifest
+    from ccai_dagster.audit.manifest import DOWNLOADS, MODELS, OUTSIDE, REPORT, SAMPLE_FILES, TABLES, read_manifest
     from ccai_dagster.audit.verification import verify as verified
     from ccai_dagster.core.digest import file_digest
 
@@ -89,6 +89,7 @@ def verify(
         DOWNLOADS: home.downloads,
         CONSULTATION_FILES: consultation.resolve() if consultation else _folder(what, manifest),
         SAMPLE_FILES: SAMPLE,
+        OUTSIDE: Path("/"),
     }
     report = what if what is not None and what.is_file() and what != path else None
     found = verified(manifest, untouched, places, report)
@@ -122,7 +123,7 @@ def _manifest(what: Path | None, consultation: Path | None) -> Path:
             names = ", ".join(str(path.parent) for path in below)
             raise ConsultationError(f"{what}: results of several consultations: {names}. Give one of them.")
     chosen = what if what is not None and (what / "consultation.yaml").is_file() else consultation
-    found = Home(home_root(), chosen_consultation(chosen).name).manifest
+    found = home_of(chosen_consultation(chosen)).manifest
     if not found.is_file():
         raise ConsultationError(f"{found}: not found, so there is nothing to compare with. `ccai run` writes it.")
     return found

@@ -14,10 +14,10 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import LEDGERS, Consultation, chosen_consultation, is_address
+from ccai_dagster.consultation.folder import LEDGERS, Consultation, chosen_consultation, home_of, is_address
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
-from ccai_dagster.core.home import Home, home_root, place
+from ccai_dagster.core.home import Home, place
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.agenda import (
     NEAR_DUPLICATE,
@@ -57,7 +57,7 @@ def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsu
     if kind is not None and kind not in LEDGERS:
         raise ConsultationError(f"There is no ledger {kind!r}; there are {', '.join(LEDGERS)}.")
     chosen = chosen_consultation(folder)
-    return OpenConsultation(chosen, Home(home_root(), chosen.name))
+    return OpenConsultation(chosen, home_of(chosen))
 
 
 class OpenConsultation:

@@ -178,14 +178,14 @@ def _check_own_prompts(consultation: Consultation) -> None:
 
 def _model(opened: OpenConsultation) -> LanguageModel:
     """Load the base model of the last run."""
-    from ccai_dagster.core.home import Home, home_root
+    from ccai_dagster.consultation.folder import home_of
     from ccai_dagster.stages.transformers_model import TransformersModel
     from resources.model_store import ModelStore
 
     record = opened.table("base_model")
     if record is None:
         raise ConsultationError("--with-model: no run has made the base model yet; `ccai run` first.")
-    home, settings = Home(home_root(), opened.consultation.name), opened.consultation.file.model
+    home, settings = home_of(opened.consultation), opened.consultation.file.model
     store = ModelStore(url=home.models_url, cache=str(home.cache / "models"))
     folder: Path = store.folder(record["model_digest"].item())
     return TransformersModel(folder, settings.dtype, BATCH, settings.context_tokens)

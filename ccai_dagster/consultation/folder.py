@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -18,9 +18,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ccai_dagster.consultation.settings import PROFILES, ModelSettings, Profile, Settings
 from ccai_dagster.core.digest import file_digest, folder_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home, home_root
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "consultation"
 """The consultation that comes with the project."""
+EMBEDDED = "sample:"
+"""What its address and those of its files begin with."""
 
 LEDGERS = ("moderation", "exclusion", "merge", "wording", "idea", "threshold", "training", "signoff")
 ModerationMode = Literal["strict", "lenient"]
@@ -229,11 +232,15 @@ class Consultation(Settings):
         """The folder's name: results are kept under it."""
         return self.folder.name if self.folder != SAMPLE else "sample"
 
+    @property
+    def address(self) -> str:
+        """The folder, as its results name it."""
+        return address_of(self.folder)
+
     def path(self, relative: str) -> Path:
         """A file of the consultation; `sample:NAME` is a file of the embedded one."""
-        if relative.startswith("sample:"):
-            return SAMPLE / relative.removeprefix("sample:")
-        return self.folder / relative
+        base = SAMPLE if relative.startswith(EMBEDDED) else self.folder
+        return Path(os.path.normpath(base / relative.removeprefix(EMBEDDED)))
 
     @property
     def votes(self) -> str:
@@ -302,6 +309,43 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
 def chosen_consultation(folder: Path | None = None, profile: str = "demo") -> Consultation:
     """Read the consultation in a folder, by default in that of `CCAI_CONSULTATION`, else the sample."""
     return read_consultation(folder or Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE), profile)
+
+
+def home_of(consultation: Consultation) -> Home:
+    """Return where the results of a consultation are kept in `CCAI_HOME`.
+
+    Raises:
+        ConsultationError: Those of another folder of the same name are kept there.
+    """
+    home = Home(home_root(), consultation.name)
+    if home.source.is_file():
+        has_moved(consultation, home, home.source.read_text(encoding="utf-8").strip())
+    return home
+
+
+def has_moved(consultation: Consultation, home: Home, address: str) -> bool:
+    """Whether results belong to this consultation, whose folder was elsewhere and is no longer there.
+
+    Args:
+        address: Of the folder that the results in `home` were made of.
+
+    Raises:
+        ConsultationError: They belong to another one.
+    """
+    if address == consultation.address:
+        return False
+    if address == EMBEDDED or (Path(address) / "consultation.yaml").is_file():
+        other = "the embedded consultation" if address == EMBEDDED else address
+        raise ConsultationError(
+            f"{home.folder} keeps the results of {other}, so {consultation.folder} cannot. Rename one of the two "
+            "folders, or set CCAI_HOME to another place for one of them."
+        )
+    return True
+
+
+def address_of(folder: PurePath) -> str:
+    """Return the address of a consultation folder; the embedded one has the same in every checkout."""
+    return EMBEDDED if folder.parts[-3:] == SAMPLE.parts[-3:] else str(folder)
 
 
 def _merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

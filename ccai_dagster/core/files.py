@@ -6,8 +6,10 @@ What a file means is known to the module that writes it: ledgers, prompts, ratin
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 LOCK_SECONDS = 30
+SECONDS_BETWEEN_TRIES = 1.0
 UNFINISHED = ".unfinished"
 """End of the name of what is being written; what a killed process left is removed by the next that writes there."""
 
@@ -46,6 +49,48 @@ def written_alone(place: Path, lock: Path, outcome: str = "nothing was changed")
         ) from error
     except OSError as error:
         raise ConsultationError(f"{place}: cannot be written ({error.strerror}); {outcome}.") from error
+
+
+@contextmanager
+def held(lock: Path, holder: str, busy: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock for as long as the block runs; a process that dies lets go of it, whatever killed it.
+
+    Args:
+        lock: Its file, in a folder that exists.
+        holder: Who holds it from now on, for those who wait.
+        busy: Called each second with who holds it, for as long as somebody else does; raises to give up.
+    """
+    own = FileLock(lock)
+    patience = 0.0
+    while True:
+        try:
+            own.acquire(timeout=patience)
+            break
+        except Timeout:
+            busy(holder_of(lock) or "another process")
+            patience = SECONDS_BETWEEN_TRIES
+    try:
+        write_file(_note(lock), holder)
+        yield
+    finally:
+        _note(lock).unlink(missing_ok=True)
+        own.release()
+
+
+def holder_of(lock: Path) -> str | None:
+    """Return who holds a lock of `held`; None if nobody does."""
+    try:
+        with FileLock(lock, timeout=0):
+            return None
+    except Timeout:
+        try:
+            return _note(lock).read_text(encoding="utf-8")
+        except FileNotFoundError:  # between taking the lock and saying so
+            return "another process"
+
+
+def _note(lock: Path) -> Path:
+    return lock.with_suffix(".holder")
 
 
 def lock_beside(path: Path) -> Path:
@@ -93,15 +138,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def _unfinished(place: Path) -> Path:
     """Return the name under which this process writes, and remove what killed processes left."""
-    for left_behind in place.parent.glob(f".{place.name}.*{UNFINISHED}"):
-        process = left_behind.name.removesuffix(UNFINISHED).rpartition(".")[2]
+    # The same number may be another process's on another machine, or in another container, that shares the disk.
+    prefix = f".{place.name}.{platform.node()}."
+    for left_behind in place.parent.glob(f"{glob.escape(prefix)}*{UNFINISHED}"):
+        process = left_behind.name.removesuffix(UNFINISHED).removeprefix(prefix)
         if process != str(os.getpid()) and _runs(process):
             continue
         if left_behind.is_dir():
             shutil.rmtree(left_behind, ignore_errors=True)
         else:
             left_behind.unlink(missing_ok=True)
-    return place.with_name(f".{place.name}.{os.getpid()}{UNFINISHED}")
+    return place.with_name(f"{prefix}{os.getpid()}{UNFINISHED}")
 
 
 def _runs(process: str) -> bool:

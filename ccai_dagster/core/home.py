@@ -1,17 +1,34 @@
-"""Where everything a run makes is kept: `CCAI_HOME`, by default `.ccai` in the working directory."""
+"""Where everything a run makes is kept: `CCAI_HOME`, by default `.ccai` in the working directory.
+
+Each consultation has a folder with a record of Dagster's of its own, since Dagster knows an asset by its key alone and
+keys are the same in every consultation. MLflow's database is one for all, since an experiment holds what belongs to one
+consultation and people compare trainings across consultations there.
+"""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from ccai_dagster.core.errors import ConsultationError
+
+TAKEN = frozenset({"cache", "dagster", "default", "mlflow-artifacts", "mlflow.db"})
+"""Names, in lower case, that the home or MLflow use themselves."""
+
 
 @dataclass(frozen=True)
 class Home:
-    """The places of one consultation's results; `root` is `CCAI_HOME`."""
+    """The places of one consultation's results; `root` is `CCAI_HOME`.
+
+    Raises:
+        ConsultationError: No results can be kept under this name.
+    """
 
     root: Path
     consultation: str
+
+    def __post_init__(self) -> None:
+        check_name(self.consultation)
 
     @property
     def folder(self) -> Path:
@@ -39,6 +56,16 @@ class Home:
         return self.folder / "work"
 
     @property
+    def dagster(self) -> Path:
+        """Dagster's record of runs and versions; it becomes `DAGSTER_HOME`."""
+        return self.folder / "dagster"
+
+    @property
+    def source(self) -> Path:
+        """A file with the address of the consultation folder that the results are of."""
+        return self.folder / "folder.txt"
+
+    @property
     def report(self) -> Path:
         """The audit report and its provenance."""
         return self.folder / "report"
@@ -54,9 +81,42 @@ class Home:
         return self.root / "cache"
 
     @property
+    def lock(self) -> Path:
+        """Held by whoever makes or takes over a database in `CCAI_HOME`."""
+        return self.root / ".lock"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's database, unless a server keeps it."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's artifacts, a folder for each consultation."""
+        return self.root / "mlflow-artifacts"
+
+    @property
     def mlflow_uri(self) -> str:
         """MLflow's store: a database in the home, or the server in `MLFLOW_TRACKING_URI`."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow_database}"
+
+
+def is_allowed(name: str) -> bool:
+    """Whether results and trainings can be kept under the name of a consultation folder."""
+    return bool(name) and name.lower() not in TAKEN and not name.startswith(".") and name.isprintable()
+
+
+def check_name(name: str) -> None:
+    """Check that results and trainings can be kept under the name of a consultation folder.
+
+    Raises:
+        ConsultationError: The home uses this name itself, or it is none for a folder and an experiment.
+    """
+    if not is_allowed(name):
+        raise ConsultationError(
+            f"{name!r} cannot be the name of a consultation folder, since results are kept under it: it begins with a "
+            f"dot, has signs that cannot be printed, or is one of {', '.join(sorted(TAKEN))}. Rename the folder."
+        )
 
 
 def home_root() -> Path:

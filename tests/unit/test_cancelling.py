@@ -162,36 +162,6 @@ def test_a_process_that_ran_dagster_in_the_background_can_still_be_ended() -> No
             signal.signal(number, handler)
 
 
-UI = """
-import sys
-from ccai_dagster.cli import app as cli
-sys.executable = sys.argv[1]
-cli.app(["ui"])
-"""
-
-
-def test_the_user_interface_ends_its_servers(tmp_path: Path) -> None:
-    server = tmp_path / "server"
-    server.write_text("#!/bin/sh\nexec sleep 600\n")
-    server.chmod(0o700)
-    first = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", UI, server],
-        env={**environment(), "CCAI_HOME": str(tmp_path / "home")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=background,
-    )
-    try:
-        assert within(60, lambda: len(psutil.Process(first.pid).children()) == 2)
-        servers = psutil.Process(first.pid).children()
-        first.terminate()
-        assert first.wait(SECONDS) == 0
-        assert not any(map(runs, servers))
-    finally:
-        first.kill()
-        first.wait()
-
-
 def test_the_status_of_a_command_is_told() -> None:
     assert attend([sys.executable, "-c", "raise SystemExit(3)"], os.environ) == 3
     assert attend([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], os.environ) == -signal.SIGKILL

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -278,7 +279,7 @@ def test_rows_are_added_all_or_none(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed_and_hides_nothing(tmp_path: Path) -> None:
     path = tmp_path / "exclusion.csv"
     write_ledger(path, [decision("A")])
-    (tmp_path / ".exclusion.csv.99999999.unfinished").write_text("half a led")
+    (tmp_path / f".exclusion.csv.{platform.node()}.99999999.unfinished").write_text("half a led")
     (tmp_path / ".exclusion.csv.lock").touch()
 
     append_decision(path, decision("B"))

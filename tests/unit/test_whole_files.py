@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +12,8 @@ import pytest
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table, whole_folder, write_file
+
+HOST = platform.node()
 
 
 def names(folder: Path) -> list[str]:
@@ -53,15 +56,15 @@ def test_a_file_keeps_its_rights_and_is_on_the_disk_before_it_gets_its_name(
 
 
 def test_only_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".a.txt.99999999.unfinished").touch()
-    (tmp_path / f".a.txt.{os.getppid()}.unfinished").touch()
-    (tmp_path / ".made.99999999.unfinished").mkdir()
+    (tmp_path / f".a.txt.{HOST}.99999999.unfinished").touch()
+    (tmp_path / f".a.txt.{HOST}.{os.getppid()}.unfinished").touch()
+    (tmp_path / f".made.{HOST}.99999999.unfinished").mkdir()
 
     write_file(tmp_path / "a.txt", "x")
     with whole_folder(tmp_path / "made") as folder:
         (folder / "b.txt").touch()
 
-    assert names(tmp_path) == [f".a.txt.{os.getppid()}.unfinished", "a.txt", "made"]
+    assert names(tmp_path) == [f".a.txt.{HOST}.{os.getppid()}.unfinished", "a.txt", "made"]
 
 
 def test_a_folder_appears_when_it_is_filled_and_not_at_all_after_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""`ccai ui`: Dagster's web server and daemon, and MLflow, for one consultation.
+
+How they are watched and ended is in `ccai_dagster.cli.servers`.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ccai_dagster.cli.servers import MARK, attend_servers, end_marked
+from ccai_dagster.consultation.folder import Consultation, home_of
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import held
+from ccai_dagster.core.home import Home
+from ccai_dagster.core.processes import heed_signals
+from ccai_dagster.definitions import build_resources
+from resources.record import open_record
+from resources.run_owners import end_dead_runs
+
+HOST = "127.0.0.1"
+"""Nothing here asks who somebody is, so nobody else is served; a team puts a proxy in front."""
+
+
+def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: Callable[[str], None]) -> None:
+    """Serve a consultation until an interruption or until a server ends.
+
+    Raises:
+        ConsultationError: It is served already, a port is taken, or a server ended by itself.
+    """
+    heed_signals()
+    home = home_of(consultation)
+    instance = open_record(home, consultation, say)
+    addresses = f"http://{HOST}:{dagster_port} and http://{HOST}:{mlflow_port}"
+    with held(home.dagster / "ui.lock", f"process {os.getpid()} ({addresses})", _refuse):
+        if end_marked(str(home.dagster)):
+            say("A `ccai ui` that was killed had left servers running; they were ended.")
+        for port, option in ((dagster_port, "--dagster-port"), (mlflow_port, "--mlflow-port")):
+            _check_port(port, option)
+        build_resources(home)["tracking"].prepare()
+        end_dead_runs(instance, say)
+        say(f"Dagster  http://{HOST}:{dagster_port}  (the lineage is under Assets, View lineage)")
+        say(f"MLflow   http://{HOST}:{mlflow_port}")
+        say("Ctrl-C stops both.")
+        try:
+            attend_servers(_commands(home, dagster_port, mlflow_port), _environment(consultation, home, mlflow_port))
+        finally:
+            end_dead_runs(instance, say)
+
+
+def _refuse(holder: str) -> None:
+    raise ConsultationError(f"This consultation is served already, by {holder}. Look there, or end that one first.")
+
+
+def _check_port(port: int, option: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ConsultationError(
+                f"Port {port} cannot be used ({error.strerror}). Name a free one with {option}."
+            ) from error
+
+
+def _commands(home: Home, dagster_port: int, mlflow_port: int) -> dict[str, list[str | Path]]:
+    programs = Path(sys.executable).parent
+    code = ["-m", "ccai_dagster.definitions", "-a", "defs"]
+    return {
+        "Dagster's web server": [programs / "dagster-webserver", *code, "-h", HOST, "-p", str(dagster_port)],
+        "Dagster's daemon": [programs / "dagster-daemon", "run", *code],
+        "MLflow": [
+            *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
+            *("--backend-store-uri", home.mlflow_uri, "--default-artifact-root", home.mlflow_artifacts.as_uri()),
+        ],
+    }
+
+
+def _environment(consultation: Consultation, home: Home, mlflow_port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        MARK: str(home.dagster),
+        "CCAI_HOME": str(home.root),
+        "CCAI_CONSULTATION": str(consultation.folder),
+        "CCAI_MLFLOW_URL": f"http://{HOST}:{mlflow_port}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes for what nobody here asks of it
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }

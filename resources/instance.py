@@ -1,0 +1,163 @@
+"""Dagster's instance in a folder, and what it means when its databases cannot be read or written.
+
+Belongs here: opening an instance, and sentences for errors of the disk and of databases. Doesn't belong here: whose
+instance it is (`record`).
+
+Instances: https://docs.dagster.io/deployment/oss/oss-instance-configuration
+"""
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import dagster as dg
+import yaml
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import DBAPIError
+
+from ccai_dagster.core.errors import ConsultationError
+
+CONFIGURATION = Path(__file__).parents[1] / "dagster.yaml"
+VERSIONS = "history/runs/index.db"
+"""Dagster's database of versions; beside it each run has one of its own."""
+DATABASES = {
+    VERSIONS: "everything counts as not made and is made again",
+    "history/runs.db": "earlier runs are no longer listed",
+    "schedules/schedules.db": "sensors and schedules forget what they saw",
+}
+"""Dagster's other databases in its folder, and what follows when one begins anew."""
+LOST = {**DATABASES, "mlflow.db": "MLflow no longer lists earlier trainings and evaluations"}
+WAIT_SECONDS = 300
+_FULL, _CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def opened_alone(database: Path, lock: Path) -> Iterator[None]:
+    """Let nobody else make or move databases meanwhile, and tell in a sentence why something cannot be opened.
+
+    Args:
+        database: Or the folder of several, for messages.
+
+    Raises:
+        ConsultationError: Another process holds the lock for `WAIT_SECONDS`, or as `storage_errors`.
+    """
+    try:
+        with storage_errors(database):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=WAIT_SECONDS):
+                yield
+    except Timeout as error:
+        raise ConsultationError(
+            f"{database}: another process has been opening it for {WAIT_SECONDS} s. Let it end, and try again."
+        ) from error
+
+
+def open_instance(folder: Path) -> dg.DagsterInstance:
+    """Put `dagster.yaml` where Dagster reads it, set `DAGSTER_HOME` and open the instance.
+
+    Raises:
+        ConsultationError: It cannot be opened.
+    """
+    try:
+        shutil.copyfile(CONFIGURATION, folder / CONFIGURATION.name)
+        os.environ["DAGSTER_HOME"] = str(folder)
+        with storage_errors(folder):
+            return dg.DagsterInstance.get()
+    except (ConsultationError, OSError):
+        raise
+    except Exception as error:  # alembic, which Dagster sets up its tables with, has errors of its own
+        raise ConsultationError(
+            f"{folder}: Dagster cannot open its record there ({str(error).splitlines()[0]}). Move {folder / 'history'} "
+            f"away and run again; {LOST[VERSIONS]}."
+        ) from error
+
+
+def keeps_files() -> bool:
+    """Whether Dagster keeps its record in files of its folder, not on a server."""
+    return "sqlite" in yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))["storage"]
+
+
+@contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    """Tell in a sentence what is wrong with the disk or with a database.
+
+    Args:
+        place: A database, or a folder in which a damaged one is looked for.
+
+    Raises:
+        ConsultationError: The disk is full, nothing can be written, or a database is damaged.
+    """
+    try:
+        with database_errors(place):
+            yield
+    except OSError as error:
+        if error.errno not in (*_FULL, *_CLOSED):
+            raise
+        raise ConsultationError(_cannot_write(Path(error.filename or place), error.errno in _FULL)) from error
+
+
+@contextmanager
+def database_errors(place: Path) -> Iterator[None]:
+    """Tell in a sentence what is wrong with a database; as `storage_errors`, of which it is a part."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise ConsultationError(_database_error(place, str(cause))) from error
+
+
+def _cannot_write(place: Path, full: bool) -> str:
+    if full:
+        return f"{place}: the disk is full. Make room and run again; what was made before stands."
+    return f"{place}: cannot be written. Get the right to write there, or set CCAI_HOME to another folder."
+
+
+def _database_error(place: Path, message: str) -> str:
+    if "is full" in message or "disk I/O" in message:
+        return _cannot_write(place, full=True)
+    if "readonly" in message or "unable to open" in message:
+        return _cannot_write(place, full=False)
+    if "locked" in message:
+        return f"{place}: another process keeps a database locked. Wait for it or end it, and run again."
+    for damaged in damaged_databases(place):
+        return _damaged(damaged, message)
+    return f"{place}: cannot be read ({message}). Restore it from a copy, or move it away, and run again."
+
+
+def _damaged(database: Path, message: str) -> str:
+    return (
+        f"{database}: this database is damaged ({message}). Restore it from a copy, or move it away together with the "
+        f"files {database.name}-* beside it, and run again: a new one begins, and {what_is_lost(database)}."
+    )
+
+
+def check_database(database: Path) -> None:
+    """Check that a database is whole, in place of a program that would end with a trace.
+
+    Raises:
+        ConsultationError: It is damaged.
+    """
+    for damaged in damaged_databases(database):
+        raise ConsultationError(_damaged(damaged, "SQLite finds it malformed"))
+
+
+def what_is_lost(database: Path) -> str:
+    """Say what follows when a database begins anew."""
+    found = (lost for name, lost in LOST.items() if database.match(name))
+    return next(found, "what one run logged is lost")
+
+
+def damaged_databases(place: Path) -> Iterator[Path]:
+    """Yield the databases that SQLite finds damaged: this one, or any below a folder."""
+    for path in sorted(place.rglob("*.db")) if place.is_dir() else [place]:
+        try:
+            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+                sound = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+        except sqlite3.DatabaseError:
+            sound = False
+        if not sound:
+            yield path

@@ -1,0 +1,74 @@
+"""Dagster's record of a consultation's runs and versions: whose it is, and opening it for the first time or again.
+
+Belongs here: everything that happens before Dagster is asked. Doesn't belong here: what it is asked (`history`), and
+what runs (`ccai_dagster.run`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import dagster as dg
+
+from ccai_dagster.audit.manifest import read_manifest
+from ccai_dagster.consultation.folder import Consultation, address_of, has_moved
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import write_file
+from ccai_dagster.core.home import Home
+from resources.instance import DATABASES, keeps_files, open_instance, opened_alone, what_is_lost
+from resources.shared_record import take_over
+
+
+def open_record(home: Home, consultation: Consultation, say: Callable[[str], None]) -> dg.DagsterInstance:
+    """Open the record of a consultation's runs; one process at a time, since the first makes the databases.
+
+    Args:
+        say: Prints a line about what is not as it was.
+
+    Raises:
+        ConsultationError: The results are another folder's, or a file, the disk or a database is in the way.
+    """
+    for place in (home.root, home.folder, home.dagster):
+        if place.exists() and not place.is_dir():
+            raise ConsultationError(
+                f"{place} is a file, where results are kept in a folder. Move it away, or set CCAI_HOME to another "
+                "folder."
+            )
+    with opened_alone(home.dagster, home.lock):
+        take_over(home, say)
+        _claim(home, consultation, say)
+        for line in _lost(home):
+            say(line)
+        home.dagster.mkdir(exist_ok=True)
+        return open_instance(home.dagster)
+
+
+def _claim(home: Home, consultation: Consultation, say: Callable[[str], None]) -> None:
+    """Note whose results are kept here, unless they are another folder's."""
+    known = _known(home)
+    moved = known is not None and has_moved(consultation, home, known)
+    if moved:
+        say(f"{known} is no longer there; its results in {home.folder} are taken for those of {consultation.folder}")
+    if moved or not home.source.is_file():
+        home.folder.mkdir(exist_ok=True)
+        write_file(home.source, f"{consultation.address}\n")
+
+
+def _known(home: Home) -> str | None:
+    """The address of the consultation that results are kept of; earlier versions wrote it into the manifest only."""
+    if home.source.is_file():
+        return home.source.read_text(encoding="utf-8").strip()
+    with suppress(ConsultationError):
+        return address_of(Path(read_manifest(home.manifest)[0].folder))
+    return None
+
+
+def _lost(home: Home) -> Iterator[str]:
+    """Say which databases are gone or empty although a run has come to its end."""
+    databases = [home.dagster / name for name in DATABASES] if keeps_files() else []
+    wanted = databases if home.manifest.is_file() else []
+    if home.mlflow_uri.startswith("sqlite:") and (home.mlflow_artifacts / home.consultation).is_dir():
+        wanted = [*wanted, home.mlflow_database]
+    for database in wanted:
+        if not database.is_file() or database.stat().st_size == 0:
+            yield f"{database} is gone or empty: a new one begins, and {what_is_lost(database)}"
