@@ -3,7 +3,7 @@
 Belongs here: opening an instance, and sentences for errors of the disk and of databases. Doesn't belong here: whose
 instance it is (`record`).
 
-Instances: https://docs.dagster.io/deployment/oss/oss-instance-configuration
+Instances: https://docs.dagster.io/deployment/oss/dagster-yaml
 """
 
 import errno
@@ -23,16 +23,25 @@ from ccai_dagster.core.errors import ConsultationError
 
 CONFIGURATION = Path(__file__).parents[1] / "dagster.yaml"
 VERSIONS = "history/runs/index.db"
-"""Dagster's database of versions; beside it each run has one of its own."""
+"""The one of versions; beside it each run has one of its own."""
 DATABASES = {
     VERSIONS: "everything counts as not made and is made again",
     "history/runs.db": "earlier runs are no longer listed",
     "schedules/schedules.db": "sensors and schedules forget what they saw",
 }
-"""Dagster's other databases in its folder, and what follows when one begins anew."""
+"""Dagster's databases in its folder, and what follows when one begins anew."""
 LOST = {**DATABASES, "mlflow.db": "MLflow no longer lists earlier trainings and evaluations"}
 WAIT_SECONDS = 300
-_FULL, _CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL = "the disk is full. Make room and run again; what was made before stands."
+_CLOSED = "cannot be written. Get the right to write there, or set CCAI_HOME to another folder."
+_FILE = "a file, where a folder is needed. Move it away, or set CCAI_HOME to another folder."
+_FOLDER = "a folder, where a file is needed. Move it away and run again."
+_SENTENCES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _FILE),
+    errno.EISDIR: _FOLDER,
+}
 
 
 @contextmanager
@@ -66,7 +75,9 @@ def open_instance(folder: Path) -> dg.DagsterInstance:
         shutil.copyfile(CONFIGURATION, folder / CONFIGURATION.name)
         os.environ["DAGSTER_HOME"] = str(folder)
         with storage_errors(folder):
-            return dg.DagsterInstance.get()
+            instance = dg.DagsterInstance.get()
+            instance.get_asset_keys(limit=1)  # otherwise the versions are opened when they are first asked for
+            return instance
     except (ConsultationError, OSError):
         raise
     except Exception as error:  # alembic, which Dagster sets up its tables with, has errors of its own
@@ -89,15 +100,17 @@ def storage_errors(place: Path) -> Iterator[None]:
         place: A database, or a folder in which a damaged one is looked for.
 
     Raises:
-        ConsultationError: The disk is full, nothing can be written, or a database is damaged.
+        ConsultationError: The disk is full, nothing can be written there, something is in the way, or a database is
+            damaged.
     """
     try:
         with database_errors(place):
             yield
     except OSError as error:
-        if error.errno not in (*_FULL, *_CLOSED):
+        if error.errno not in _SENTENCES:
             raise
-        raise ConsultationError(_cannot_write(Path(error.filename or place), error.errno in _FULL)) from error
+        found = error.filename2 or error.filename or place
+        raise ConsultationError(f"{found}: {_SENTENCES[error.errno]}") from error
 
 
 @contextmanager
@@ -110,17 +123,11 @@ def database_errors(place: Path) -> Iterator[None]:
         raise ConsultationError(_database_error(place, str(cause))) from error
 
 
-def _cannot_write(place: Path, full: bool) -> str:
-    if full:
-        return f"{place}: the disk is full. Make room and run again; what was made before stands."
-    return f"{place}: cannot be written. Get the right to write there, or set CCAI_HOME to another folder."
-
-
 def _database_error(place: Path, message: str) -> str:
     if "is full" in message or "disk I/O" in message:
-        return _cannot_write(place, full=True)
+        return f"{place}: {_FULL}"
     if "readonly" in message or "unable to open" in message:
-        return _cannot_write(place, full=False)
+        return f"{place}: {_CLOSED}"
     if "locked" in message:
         return f"{place}: another process keeps a database locked. Wait for it or end it, and run again."
     for damaged in damaged_databases(place):

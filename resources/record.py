@@ -28,12 +28,6 @@ def open_record(home: Home, consultation: Consultation, say: Callable[[str], Non
     Raises:
         ConsultationError: The results are another folder's, or a file, the disk or a database is in the way.
     """
-    for place in (home.root, home.folder, home.dagster):
-        if place.exists() and not place.is_dir():
-            raise ConsultationError(
-                f"{place} is a file, where results are kept in a folder. Move it away, or set CCAI_HOME to another "
-                "folder."
-            )
     with opened_alone(home.dagster, home.lock):
         take_over(home, say)
         _claim(home, consultation, say)

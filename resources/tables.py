@@ -5,6 +5,8 @@ Only tables pass through here. Models are folders in the model store.
 IO managers: https://docs.dagster.io/guides/build/io-managers
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -16,10 +18,24 @@ from ccai_dagster.core.files import write_file
 from resources.instance import storage_errors
 
 
+@contextmanager
+def _failures(path: UPath) -> Iterator[None]:
+    try:
+        with storage_errors(Path(path.path)):
+            yield
+    except ConsultationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
 class TableIOManager(dg.UPathIOManager):
     """Write a table under a temporary name and rename it, so that a half-written one is never read."""
 
     extension = ".parquet"
+
+    def make_directory(self, path: UPath) -> None:
+        """Make the folder of a table."""
+        with _failures(path):
+            super().make_directory(path)
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
         """Write `obj`; what stood there before stays until the new file is whole."""
@@ -27,11 +43,8 @@ class TableIOManager(dg.UPathIOManager):
             raise TypeError(f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table")
         local = path.protocol in ("", "file", "local")
         if local:
-            try:
-                with storage_errors(Path(path.path)):
-                    write_file(Path(path.path), lambda file: obj.write_parquet(file, compression="zstd"))
-            except ConsultationError as error:
-                raise dg.Failure(str(error), allow_retries=False) from error
+            with _failures(path):
+                write_file(Path(path.path), lambda file: obj.write_parquet(file, compression="zstd"))
             return
         with path.open("wb") as handle:
             obj.write_parquet(handle, compression="zstd")

@@ -69,10 +69,11 @@ class Workplace:
 
     base: Path
     instance: dg.DagsterInstance
+    name: str = "town"
 
     @property
     def folder(self) -> Path:
-        return self.base / "town"
+        return self.base / self.name
 
     @property
     def root(self) -> Path:
@@ -129,11 +130,12 @@ def disconnect() -> None:
 
 
 @contextmanager
-def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]:
+def opened(base: Path, address: str, drawn: bool = False, name: str = "town") -> Iterator[Workplace]:
     """The results below a folder; while they are open, stages run in the warm process.
 
     Args:
         drawn: Whether pictures become more than white paper. Those of the first run do; nobody looks at later ones.
+        name: Of the consultation folder.
     """
     before = dict(os.environ)
 
@@ -142,7 +144,7 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
 
     try:
         os.environ["CCAI_HOME"] = str(base / "home")
-        consultation = read_consultation(base / "town")
+        consultation = read_consultation(base / name)
         home = Home(base / "home", consultation.name)
         with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
@@ -150,7 +152,7 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
                 patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
-            yield Workplace(base, instance)
+            yield Workplace(base, instance, name)
     finally:
         disconnect()
         # MLflow writes the address of its store there, too.
@@ -160,7 +162,9 @@ def opened(base: Path, address: str, drawn: bool = False) -> Iterator[Workplace]
 
 def copied(base: Path, destination: Path) -> Path:
     """Copy a consultation and its results; Dagster and MLflow know their files by whole paths."""
-    shutil.copytree(base, destination, ignore=shutil.ignore_patterns("folder.txt"))
+    shutil.copytree(base, destination)
+    source = Home(destination / "home", "town").source
+    source.write_text(f"{destination / 'town'}\n")
     every = "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
     for path in (destination / "home").rglob("*.db"):
         with closing(sqlite3.connect(path)) as database, database:

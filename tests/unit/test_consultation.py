@@ -11,6 +11,8 @@ import yaml
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.consultation.settings import DEMO, FULL
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
+from resources.history import input_paths
 
 
 @pytest.fixture
@@ -43,6 +45,21 @@ def test_profiles_can_be_changed_in_part(folder: Path) -> None:
     assert changed.profile.policy == DEMO.policy.model_copy(update={"steps": 7})
     assert changed.profile.pairs == DEMO.pairs
     assert changed.profile.digest() != DEMO.digest()
+
+
+def test_a_file_beside_the_folder_is_recorded_by_its_whole_path(folder: Path, tmp_path: Path) -> None:
+    own = folder / "constitutions" / "standard.csv"
+    shared = Path(shutil.copy(own, tmp_path / "shared.csv"))
+    arms = yaml.safe_load((folder / "consultation.yaml").read_text())["arms"]
+    arms["standard"]["constitution"] = "../shared.csv"
+    change(folder, arms=arms, prompts="votes/../prompts.csv", themes=str(folder / "themes.csv"))
+    consultation = read_consultation(folder)
+    assert consultation.path("../shared.csv") == shared
+    files = input_paths(consultation, Home(tmp_path, "mine"), None)
+    assert files[f"outside{shared}"] == shared
+    assert files["consultation/prompts.csv"] == folder / "prompts.csv"
+    assert files["consultation/themes.csv"] == folder / "themes.csv"
+    assert {name.partition("/")[0] for name in files} == {"consultation", "outside"}
 
 
 def test_files_of_the_sample_can_be_named(folder: Path) -> None:

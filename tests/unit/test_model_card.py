@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from ccai_dagster.contracts import CONSTITUTION, JUDGE_CALIBRATION
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.training.model_card import model_card
 from resources.tracking import Tracking, alias_of
 
@@ -161,3 +165,40 @@ def test_a_run_that_fails_is_marked(tracking: Tracking) -> None:
 
 def test_names_that_mlflow_keeps_for_itself_are_no_alias() -> None:
     assert [alias_of(each) for each in ("public", "latest", "v2", "v2x")] == ["public", "arm-latest", "arm-v2", "v2x"]
+
+
+def test_a_damaged_database_is_named_with_a_remedy(
+    tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    path = tmp_path / "mlflow.db"
+    damaged = Tracking(uri=f"sqlite:///{path}", artifacts="", experiment="town", ui="")
+    remedy = r"move it away .*, and MLflow no longer lists earlier trainings and evaluations\.$"
+    path.write_text("no database" * 100)
+    with pytest.raises(ConsultationError, match=f"^{path}: this database is damaged .*{remedy}"):
+        damaged.prepare()
+    assert tracking.prepare() is None
+
+    def fails(name: str) -> None:
+        try:
+            raise DatabaseError("SELECT 1", {}, sqlite3.DatabaseError("file is not a database"))
+        except DatabaseError as error:
+            raise MlflowException(error)  # noqa: B904  as MLflow does
+
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", fails)
+    with pytest.raises(ConsultationError, match=rf"^{path}: this database is damaged \(file is not a database\)"):
+        damaged.open()
+
+
+def test_other_errors_of_mlflow_stay_what_they_are(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    def fails(name: str) -> None:
+        raise MlflowException("no such thing")
+
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", fails)
+    with pytest.raises(MlflowException, match="no such thing"):
+        tracking.open()
