@@ -162,12 +162,14 @@ def opened(base: Path, address: str, drawn: bool = False, name: str = "town") ->
 
 def copied(base: Path, destination: Path) -> Path:
     """Copy a consultation and its results; Dagster and MLflow know their files by whole paths."""
-    shutil.copytree(base, destination)
-    source = Home(destination / "home", "town").source
-    source.write_text(f"{destination / 'town'}\n")
+    # A database that a connection somewhere still holds open has its last rows in a file beside it.
+    shutil.copytree(base, destination, ignore=shutil.ignore_patterns("*.db", "*.db-wal", "*.db-shm"))
+    Home(destination / "home", "town").source.write_text(f"{destination / 'town'}\n")
     every = "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"
-    for path in (destination / "home").rglob("*.db"):
-        with closing(sqlite3.connect(path)) as database, database:
+    for path in base.rglob("*.db"):
+        copy = destination / path.relative_to(base)
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as database, database:
+            source.backup(database)
             for table, column in database.execute(every).fetchall():
                 database.execute(
                     f'UPDATE "{table}" SET "{column}" = replace("{column}", :old, :new) '  # noqa: S608
