@@ -154,6 +154,12 @@ def database_errors(place: Path) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, sqlite3.Error):
+            said = str(cause).strip().partition("\n")[0]
+            raise ConsultationError(
+                f"PostgreSQL did not do what it was asked ({said}). See whether it runs, and run again; what was made "
+                "before stands."
+            ) from error
         raise ConsultationError(_database_error(place, str(cause))) from error
 
 

@@ -40,7 +40,7 @@ class PostgresRecord(DagsterPostgresStorage):  # type: ignore[misc]
 
 
 def server() -> URL:
-    """Return the address in `CCAI_POSTGRES_URL`, with the driver that Dagster asks for by its errors.
+    """Return the address in `CCAI_POSTGRES_URL` with the driver that Dagster brings; SQLAlchemy's default is another.
 
     Raises:
         ConsultationError: It is no address of a database in PostgreSQL.

@@ -20,6 +20,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.definitions import build_resources
 from ccai_dagster.run import run
 from resources import postgres
+from resources.instance import storage_errors
 from resources.record import open_record
 from resources.tracking import Tracking
 
@@ -129,6 +130,17 @@ def test_a_server_that_does_not_answer_is_told_without_its_password(
     with pytest.raises(ConsultationError, match=message) as told:
         open_record(home_of(town), town, print)
     assert PASSWORD not in str(told.value)
+
+
+def test_a_server_that_stops_answering_is_told_with_what_to_do(team: Path) -> None:
+    engine = sqlalchemy.create_engine(postgres.server())
+    with (
+        pytest.raises(ConsultationError, match=r'\(relation "gone" does not exist\)\. See whether it runs'),
+        storage_errors(team),
+        engine.connect() as connection,
+    ):
+        connection.execute(sqlalchemy.text("SELECT * FROM gone"))
+    engine.dispose()
 
 
 def test_what_is_made_with_these_settings_lies_in_s3_as_its_digests_say(team: Path) -> None:
