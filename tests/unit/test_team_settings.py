@@ -93,12 +93,8 @@ def test_two_consultations_on_one_server_know_nothing_of_each_other(team: Path, 
     engine.dispose()
 
 
-def test_no_secret_is_written_into_the_home(team: Path, tmp_path: Path) -> None:
-    town = _consultation(tmp_path / "town")
-    open_record(home_of(town), town, print).dispose()
-    written = [path for path in team.rglob("*") if path.is_file()]
-    assert home_of(town).dagster / "dagster.yaml" in written
-    assert [path for path in written if PASSWORD.encode() in path.read_bytes()] == []
+def _with_secrets(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +139,7 @@ def test_a_server_that_stops_answering_is_told_with_what_to_do(team: Path) -> No
     engine.dispose()
 
 
-def test_what_is_made_with_these_settings_lies_in_s3_as_its_digests_say(team: Path) -> None:
+def test_what_is_made_with_these_settings_lies_in_s3_as_its_digests_say_and_no_secret_in_a_file(team: Path) -> None:
     sample = read_consultation(SAMPLE)
     home = home_of(sample)
     outcome = run(sample, team, print, select='key:"raw_statements" or key:"statements"')
@@ -153,6 +149,8 @@ def test_what_is_made_with_these_settings_lies_in_s3_as_its_digests_say(team: Pa
         with UPath(f"s3://ccai/tables/sample/{key}.parquet").open("rb") as handle:
             assert made[key].data_version == table_digest(pl.read_parquet(handle))
     assert not (home.folder / "tables").exists()
+    assert "ccai_sample" in (home.dagster / "dagster.yaml").read_text()
+    assert _with_secrets(team) == []
 
 
 def test_a_model_comes_back_from_s3_with_its_digest_and_not_when_it_was_changed(team: Path, tmp_path: Path) -> None:
@@ -190,3 +188,4 @@ def test_a_training_is_tracked_and_registered_in_postgresql(team: Path, tmp_path
     engine.dispose()
     assert metrics == [("loss", 0.5)]
     assert [path.name for path in home.mlflow_artifacts.rglob("report.json")] == ["report.json"]
+    assert _with_secrets(team) == []
