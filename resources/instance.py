@@ -66,14 +66,20 @@ def opened_alone(database: Path, lock: Path) -> Iterator[None]:
         ) from error
 
 
-def open_instance(folder: Path) -> dg.DagsterInstance:
+def open_instance(folder: Path, schema: str | None = None) -> dg.DagsterInstance:
     """Put `dagster.yaml` where Dagster reads it, set `DAGSTER_HOME` and open the instance.
+
+    Args:
+        schema: In PostgreSQL, where the record is kept in place of the files of the folder.
 
     Raises:
         ConsultationError: It cannot be opened.
     """
     try:
-        shutil.copyfile(CONFIGURATION, folder / CONFIGURATION.name)
+        if schema is None:
+            shutil.copyfile(CONFIGURATION, folder / CONFIGURATION.name)
+        else:
+            _name_schema(folder, schema)
         os.environ["DAGSTER_HOME"] = str(folder)
         with storage_errors(folder):
             instance = dg.DagsterInstance.get()
@@ -89,8 +95,36 @@ def open_instance(folder: Path) -> dg.DagsterInstance:
 
 
 def keeps_files() -> bool:
-    """Whether Dagster keeps its record in files of its folder, not on a server."""
-    return "sqlite" in yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))["storage"]
+    """Whether Dagster keeps its record in files of its folder, not in PostgreSQL."""
+    return not os.environ.get("CCAI_POSTGRES_URL")
+
+
+def schema_of(consultation: str) -> str | None:
+    """Return the schema of a consultation's record; None if it is kept in files.
+
+    Raises:
+        ConsultationError: What PostgreSQL needs is not installed.
+    """
+    if keeps_files():
+        return None
+    try:
+        from resources import postgres
+    except ImportError as error:
+        raise ConsultationError(
+            f"CCAI_POSTGRES_URL is set, but {error.name} is not installed: pip install --constraint constraints.txt "
+            "'.[team]'"
+        ) from error
+    return postgres.schema_of(consultation)
+
+
+def _name_schema(folder: Path, schema: str) -> None:
+    from resources.postgres import make_schema
+
+    make_schema(schema)
+    settings = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
+    record = {"module": "resources.postgres", "class": "PostgresRecord", "config": {"schema": schema}}
+    settings["storage"] = {"custom": record}
+    (folder / CONFIGURATION.name).write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 @contextmanager
@@ -121,6 +155,12 @@ def database_errors(place: Path) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, sqlite3.Error):
+            said = str(cause).strip().partition("\n")[0]
+            raise ConsultationError(
+                f"PostgreSQL did not do what it was asked ({said}). See whether it runs, and run again; what was made "
+                "before stands."
+            ) from error
         raise ConsultationError(_database_error(place, str(cause))) from error
 
 

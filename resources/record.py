@@ -15,7 +15,7 @@ from ccai_dagster.consultation.folder import Consultation, address_of, has_moved
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
 from ccai_dagster.core.home import Home
-from resources.instance import DATABASES, keeps_files, open_instance, opened_alone, what_is_lost
+from resources.instance import DATABASES, keeps_files, open_instance, opened_alone, schema_of, what_is_lost
 from resources.shared_record import take_over
 
 
@@ -34,7 +34,7 @@ def open_record(home: Home, consultation: Consultation, say: Callable[[str], Non
         for line in _lost(home):
             say(line)
         home.dagster.mkdir(exist_ok=True)
-        return open_instance(home.dagster)
+        return open_instance(home.dagster, schema_of(home.consultation))
 
 
 def _claim(home: Home, consultation: Consultation, say: Callable[[str], None]) -> None:

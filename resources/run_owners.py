@@ -99,7 +99,7 @@ def end_dead_runs(instance: dg.DagsterInstance, say: Callable[[str], None]) -> N
     """
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY)):
         run, owner = record.dagster_run, owner_of(record.dagster_run)
-        alive = _may_yet_start(record) if owner is None else owner.runs()
+        alive = _may_yet_start(instance, record) if owner is None else owner.runs()
         if alive is None:
             say(
                 f"Run {_short(run)} ({run.job_name}) is under way by {owner}, which cannot be asked from here. If that "
@@ -222,7 +222,10 @@ def _lock(instance: dg.DagsterInstance) -> Path:
     return Path(instance.root_directory) / "run.lock"
 
 
-def _may_yet_start(record: dg.RunRecord) -> bool:
+def _may_yet_start(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    """Whether a run without an owner may be about to start; of Kubernetes' pods only Dagster's monitoring can tell."""
+    if type(instance.run_launcher).__name__ == "K8sRunLauncher":
+        return True
     return time.time() - record.update_timestamp.timestamp() < SECONDS_WITHOUT_OWNER
 
 

@@ -103,7 +103,7 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
     """MLflow's tracking store.
 
     Attributes:
-        uri: `sqlite:///...` or the address of a server.
+        uri: `sqlite:///...`, `postgresql+psycopg2://...` or the address of a server of MLflow's.
         artifacts: Folder of artifacts where the store is a database.
         experiment: Name of the consultation.
         ui: Address under which people open MLflow.
@@ -233,7 +233,8 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
             found = mlflow.get_experiment_by_name(self.experiment)
             if found is not None:
                 return str(found.experiment_id)
-            location = (Path(self.artifacts) / self.experiment).as_uri() if database is not None else None
+            is_server = self.uri.startswith(("http://", "https://"))  # which keeps artifacts where it was told to
+            location = None if is_server else (Path(self.artifacts) / self.experiment).as_uri()
             return str(mlflow.create_experiment(self.experiment, artifact_location=location))
 
     @property

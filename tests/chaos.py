@@ -126,7 +126,7 @@ class Chaos:
                         self.killed[victim] += 1
                         self.steps[step] += 1
                         print(f"{sum(self.killed.values()):4} {victim} in {step}", flush=True)
-                    break
+                        break
             # A command whose stage was killed fails by itself and says so.
             for _ in lines:
                 pass

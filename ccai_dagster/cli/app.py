@@ -195,6 +195,20 @@ def new(
 
 @app.command()
 @mendable_errors()
+def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
+    """Open the records of a consultation and print its DAGSTER_HOME, for Dagster's own programs to be started on it."""
+    from ccai_dagster.definitions import build_resources
+    from resources.record import open_record
+
+    chosen = chosen_consultation(consultation)
+    home = home_of(chosen)
+    open_record(home, chosen, lambda line: typer.echo(line, err=True)).dispose()
+    build_resources(home)["tracking"].prepare()
+    typer.echo(home.dagster)
+
+
+@app.command()
+@mendable_errors()
 def ui(
     consultation: CONSULTATION_FOLDER = None,
     dagster_port: Annotated[int, typer.Option(help="Port of Dagster.")] = 3000,

@@ -32,19 +32,21 @@ def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: 
     heed_signals()
     home = home_of(consultation)
     instance = open_record(home, consultation, say)
-    addresses = f"http://{HOST}:{dagster_port} and http://{HOST}:{mlflow_port}"
+    mlflow = _mlflow_server(home) or f"http://{HOST}:{mlflow_port}"
+    addresses = f"http://{HOST}:{dagster_port} and {mlflow}"
     with held(home.dagster / "ui.lock", f"process {os.getpid()} ({addresses})", _refuse):
         if end_marked(str(home.dagster)):
             say("A `ccai ui` that was killed had left servers running; they were ended.")
-        for port, option in ((dagster_port, "--dagster-port"), (mlflow_port, "--mlflow-port")):
-            _check_port(port, option)
+        _check_port(dagster_port, "--dagster-port")
+        if not _mlflow_server(home):
+            _check_port(mlflow_port, "--mlflow-port")
         build_resources(home)["tracking"].prepare()
         end_dead_runs(instance, say)
         say(f"Dagster  http://{HOST}:{dagster_port}  (the lineage is under Assets, View lineage)")
-        say(f"MLflow   http://{HOST}:{mlflow_port}")
+        say(f"MLflow   {mlflow}")
         say("Ctrl-C stops both.")
         try:
-            attend_servers(_commands(home, dagster_port, mlflow_port), _environment(consultation, home, mlflow_port))
+            attend_servers(_commands(home, dagster_port, mlflow_port), _environment(consultation, home, mlflow))
         finally:
             end_dead_runs(instance, say)
 
@@ -64,26 +66,34 @@ def _check_port(port: int, option: str) -> None:
             ) from error
 
 
+def _mlflow_server(home: Home) -> str | None:
+    """The address of a server that runs elsewhere; None if one has to be started here."""
+    return home.mlflow_uri if home.mlflow_uri.startswith(("http://", "https://")) else None
+
+
 def _commands(home: Home, dagster_port: int, mlflow_port: int) -> dict[str, list[str | Path]]:
     programs = Path(sys.executable).parent
     code = ["-m", "ccai_dagster.definitions", "-a", "defs"]
-    return {
+    commands: dict[str, list[str | Path]] = {
         "Dagster's web server": [programs / "dagster-webserver", *code, "-h", HOST, "-p", str(dagster_port)],
         "Dagster's daemon": [programs / "dagster-daemon", "run", *code],
-        "MLflow": [
-            *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
-            *("--backend-store-uri", home.mlflow_uri, "--default-artifact-root", home.mlflow_artifacts.as_uri()),
-        ],
     }
+    if not _mlflow_server(home):
+        commands["MLflow"] = [
+            *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
+            *("--default-artifact-root", home.mlflow_artifacts.as_uri()),
+        ]
+    return commands
 
 
-def _environment(consultation: Consultation, home: Home, mlflow_port: int) -> dict[str, str]:
+def _environment(consultation: Consultation, home: Home, mlflow: str) -> dict[str, str]:
     return {
         **os.environ,
         MARK: str(home.dagster),
         "CCAI_HOME": str(home.root),
         "CCAI_CONSULTATION": str(consultation.folder),
-        "CCAI_MLFLOW_URL": f"http://{HOST}:{mlflow_port}",
+        "CCAI_MLFLOW_URL": os.environ.get("CCAI_MLFLOW_URL", mlflow) if _mlflow_server(home) else mlflow,
+        "MLFLOW_BACKEND_STORE_URI": home.mlflow_uri,  # not in the command, which everybody on the machine can read
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes for what nobody here asks of it
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",

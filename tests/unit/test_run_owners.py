@@ -162,6 +162,16 @@ def test_a_run_that_names_no_process_is_ended_once_it_had_time_to(
     assert status_of(instance, run) == dg.DagsterRunStatus.FAILURE
 
 
+def test_a_pod_of_kubernetes_may_take_long_to_start(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(instance), "run_launcher", type("K8sRunLauncher", (), {})())
+    monkeypatch.setattr(run_owners, "SECONDS_WITHOUT_OWNER", 0)
+    run = run_of(instance, None, dg.DagsterRunStatus.STARTING)
+    run_owners.end_dead_runs(instance, lambda line: None)
+    assert status_of(instance, run) == dg.DagsterRunStatus.STARTING
+
+
 def test_who_works_on_a_consultation_is_told_to_those_who_wait(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

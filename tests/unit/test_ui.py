@@ -145,3 +145,11 @@ def test_mlflow_has_one_worker_and_everything_listens_on_this_machine_only(home:
         commands[name][commands[name].index(flag) + 1]
         for name, flag in (("MLflow", "--host"), ("Dagster's web server", "-h"))
     ] == ["127.0.0.1"] * 2
+
+
+def test_mlflow_is_not_started_where_a_server_keeps_the_trainings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
+    assert list(ui._commands(ui.home_of(read_consultation(SAMPLE)), 3000, 5000)) == [
+        "Dagster's web server",
+        "Dagster's daemon",
+    ]
