@@ -40,8 +40,9 @@ def foreground() -> None:
 
 
 def background() -> None:
-    """What a shell does for `command &` in a script."""
+    """What a shell does for `command &` in a script; not what `nohup` does, under which the tests may run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def within(seconds: float, true: Callable[[], bool]) -> bool:
