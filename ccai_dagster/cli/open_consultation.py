@@ -52,10 +52,8 @@ from ccai_dagster.decisions.outcomes import (
 from ccai_dagster.decisions.values import VALUES, policy_subjects
 from ccai_dagster.deliberation.importing.comparison import doubts
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
-from ccai_dagster.deliberation.importing.tables import Import, import_of
+from ccai_dagster.deliberation.importing.tables import IMPORTED, Import, import_of
 from ccai_dagster.deliberation.votes import clean_statements
-
-IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
 
 
 @dataclass(frozen=True)

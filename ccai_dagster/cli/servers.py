@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.processes import send_signal
 
 MARK = "CCAI_UI"
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -57,12 +58,10 @@ def end_marked(mark: str) -> bool:
     They are asked to end, and killed after `SECONDS_TO_END`.
     """
     found = _marked(mark)
-    for each in found:
-        _signal(each, signal.SIGTERM)
+    send_signal(found, signal.SIGTERM)
     psutil.wait_procs(found, SECONDS_TO_END)
     while left := _marked(mark):
-        for each in left:
-            _signal(each, signal.SIGKILL)
+        send_signal(left, signal.SIGKILL)
         psutil.wait_procs(left, SECONDS_TO_END)
     return bool(found)
 
@@ -76,10 +75,3 @@ def _marked(mark: str) -> list[psutil.Process]:
         except psutil.Error:  # it has just ended, or is another person's
             continue
     return [process for process in found if process.pid != os.getpid()]
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return

@@ -77,14 +77,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     first = psutil.Process(process.pid)
     family = [first, *first.children(recursive=True)]
     try:
-        _signal(family, signal.SIGINT)
+        send_signal(family, signal.SIGINT)
         psutil.wait_procs(family, SECONDS_TO_END)
     finally:
-        _signal(family, signal.SIGKILL)
+        send_signal(family, signal.SIGKILL)
         process.wait()
 
 
-def _signal(family: Sequence[psutil.Process], number: int) -> None:
+def send_signal(family: Sequence[psutil.Process], number: int) -> None:
+    """Send a signal to processes, some of which may have ended meanwhile."""
     for each in family:
         with suppress(psutil.NoSuchProcess):
             each.send_signal(number)

@@ -363,9 +363,13 @@ def test_rows_that_are_gone_stop_a_run_until_a_row_says_why(town: Town) -> None:
     (row,) = added(town, "merge")
     assert (row["subject_ids"], row["outcome"], row["supersedes"]) == ([lost], "amended", None)
     amended = Manifest(
-        schema_version=1, consultation="town", folder="", materializations={}, files={},
+        schema_version=1,
+        consultation="town",
+        folder="",
+        materializations={},
+        files={},
         amended_rows={"merge": {lost: ["d" * 64]}},
-    )  # fmt: skip
+    )
     write_manifest(home.manifest, amended)
     told = f"merge ledger: row {lost} is not as it was first on record (merge-1, clerk: lost in a spreadsheet)."
     assert told in town.ccai("status")

@@ -60,9 +60,12 @@ class Chain:
     def make(self, *names: str) -> str | None:
         """Materialize; return what stopped it, if anything did."""
         result = dg.materialize(
-            self.assets, selection=list(names), instance=self.instance, resources={"tables": self.tables},
+            self.assets,
+            selection=list(names),
+            instance=self.instance,
+            resources={"tables": self.tables},
             raise_on_error=False,
-        )  # fmt: skip
+        )
         failed = [each.step_failure_data for each in result.get_step_failure_events()]
         return str(failed[0].user_failure_data.description) if failed else None
 

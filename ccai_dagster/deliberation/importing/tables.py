@@ -29,6 +29,8 @@ PAIR = ["participant_id", "statement_id"]
 CLEAR_SHARE = 0.75
 CLEAR_CHANCE = 0.01
 LONGEST_LIST = 8
+IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
+"""The tables of an import, by the names under which they are stored."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,7 @@ class Import:
 
 def import_of(tables: Mapping[str, pl.DataFrame | None]) -> Import | None:
     """Return an earlier import from the tables it was stored as, by name; None unless all are there."""
-    names = ("raw_statements", "raw_participants", "raw_votes", "import_report")
-    statements, participants, votes, report = (tables.get(name) for name in names)
+    statements, participants, votes, report = (tables.get(name) for name in IMPORTED)
     if statements is None or participants is None or votes is None or report is None:
         return None
     return Import(statements, participants, votes, report)
