@@ -72,6 +72,7 @@ REPORTED = (
     "representative_statements",
     "consensus_statements",
     "comment_priorities",
+    "narrative",
     "group_stability",
     "constitution_overlap",
     "constitution_comparison",

@@ -21,6 +21,7 @@ from assets import (
     feedback,
     public_input,
     replication,
+    topics,
     training,
 )
 from ccai_dagster import automation
@@ -47,6 +48,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *public_input.build(consultation),
         *decisions.build(consultation, home),
         *deliberation.build(consultation),
+        *topics.build(consultation),
         *constitution.build(consultation),
         *replication.build(consultation, home),
         *feedback.build(consultation),

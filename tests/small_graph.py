@@ -97,6 +97,7 @@ def small_folder(destination: Path, model: Path) -> Path:
     path = destination / "consultation.yaml"
     content = yaml.safe_load(path.read_text())
     content["model"] = {"source": f"folder:{model}", "dtype": "float32", "context_tokens": 2048}
+    content["sentence_model"] = {"source": f"folder:{model}"}
     content["profiles"] = {"demo": SMALLEST}
     path.write_text(yaml.safe_dump(content))
     # A random model gives letters no probability; by contrast every pair gets a label.
@@ -193,6 +194,8 @@ ONCE = {
     "representative_statements",
     "consensus_statements",
     "comment_priorities",
+    "narrative",
+    "statement_topics",
     "consensus_stability",
     "group_stability",
     "selected_statements",

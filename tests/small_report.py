@@ -21,6 +21,7 @@ from ccai_dagster.contracts import (
     GROUP_STABILITY,
     JUDGE_CALIBRATION,
     MODEL,
+    NARRATIVE,
     OPINION_GROUPS,
     PARTICIPANTS,
     PRINCIPLE_ROBUSTNESS,
@@ -176,6 +177,19 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                     "probability_z": 2.0,
                 }
                 for side, key in (("agree", 5), ("disagree", 1))
+            ]
+        ),
+        narrative=NARRATIVE.build(
+            [
+                {
+                    "scope": scope,
+                    "scope_id": 0,
+                    "about": about,
+                    "place": 1,
+                    "sentence": "Most agree with <b>it</b>.",
+                    "statement_ids": [5],
+                }
+                for scope, about in (("group", "Group A"), ("topic", "<i>harbour</i>, ships"))
             ]
         ),
         comment_priorities=COMMENT_PRIORITIES.build(

@@ -7,7 +7,7 @@ run and may be missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +40,7 @@ from ccai_dagster.decisions.agenda import (
 )
 from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
 from ccai_dagster.decisions.ledger import current, read_ledger
-from ccai_dagster.decisions.origins import ODD_VOTES, SAME_WORDS
+from ccai_dagster.decisions.origins import ODD_VOTES, SAME_MEANING, SAME_WORDS
 from ccai_dagster.decisions.outcomes import (
     Wording,
     WordingSource,
@@ -53,6 +53,7 @@ from ccai_dagster.decisions.values import VALUES, policy_subjects
 from ccai_dagster.deliberation.importing.comparison import doubts
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import IMPORTED, Import, import_of
+from ccai_dagster.deliberation.topics import near_duplicates
 from ccai_dagster.deliberation.votes import clean_statements
 
 
@@ -156,6 +157,16 @@ class OpenConsultation:
         """
         return read_table(self._tables.joinpath(*key[:-1], f"{key[-1]}.parquet"))
 
+    @cached_property
+    def topics(self) -> pl.DataFrame | None:
+        """What statements are about, as the last run found; None if it asked no sentence model."""
+        return self.table("statement_topics") if self.consultation.file.sentence_model else None
+
+    def _by_topic(self, statement_ids: Iterable[int]) -> list[int]:
+        """Statements by topic, the largest first, and by id; those without one come last."""
+        topics = {} if self.topics is None else dict(self.topics.select("statement_id", "topic_id").iter_rows())
+        return sorted(statement_ids, key=lambda key: (topics.get(key, len(topics)), key))
+
     def selected(self) -> list[int] | None:
         """Return the statements that reached the cut in the last run and are still in, by rank.
 
@@ -214,7 +225,7 @@ class OpenConsultation:
 
     def _wanted(self, kind: str) -> list[Proposal]:
         if kind == "moderation":
-            return [_proposal(each) for each in sorted(self._raw_texts, key=int)]
+            return [_proposal(str(each)) for each in self._by_topic(int(key) for key in self._raw_texts)]
         if kind == "exclusion":
             votes = self.imported.raw_votes
             found = odd_participants(votes)
@@ -232,17 +243,29 @@ class OpenConsultation:
     def _needing_ideas(self) -> list[int]:
         rows = current(self.ledger("threshold")).to_dicts()
         by_ideas = any(row["subject_ids"] == ["selection_rule"] and row["outcome"] == "ideas" for row in rows)
-        return sorted(self.statements()["statement_id"]) if by_ideas else []
+        return self._by_topic(self.statements()["statement_id"]) if by_ideas else []
 
     def _near_duplicates(self) -> list[Proposal]:
-        """Pairs that share many words, one of which reaches the cut, and on which no row decides yet."""
+        """Pairs that say nearly the same, one of which reaches the cut, and on which no row decides yet.
+
+        By a sentence model where the last run asked one, else by shared words.
+        """
         texts = dict(self.statements().select("statement_id", "text").iter_rows())
         reached = set(self.selected() or texts)
+        if self.topics is None:
+            found, search = SameWords(texts).pairs(NEAR_DUPLICATE), SAME_WORDS
+        else:
+            found, search = (
+                near_duplicates(self.topics.join(self.statements(), on="statement_id", how="semi")),
+                SAME_MEANING,
+            )
         decided = [set(row["subject_ids"]) for row in current(self.ledger("merge")).to_dicts()]
         return [
-            Proposal((str(one), str(other)), f"similarity {similarity:.2f}", SAME_WORDS)
-            for one, other, similarity in SameWords(texts).pairs(NEAR_DUPLICATE)
-            if {one, other} & reached and not any({str(one), str(other)} < own for own in decided)
+            Proposal((str(one), str(other)), f"similarity {similarity:.2f}", search)
+            for one, other, similarity in found
+            if {one, other} <= texts.keys()
+            and {one, other} & reached
+            and not any({str(one), str(other)} < own for own in decided)
         ]
 
     def _unworded(self) -> list[Proposal]:

@@ -7,7 +7,7 @@ cursor, turn the reading direction or be taken for markup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,6 +197,7 @@ class Background:
         self._scores = _by_id(opened.table("gac_scores"))
         self._intervals = _by_id(opened.table("consensus_stability"))
         self._selected = _by_id(opened.table("selected_statements"))
+        self._topics = _by_id(opened.topics)
 
     def lines(self, item: AgendaItem) -> Iterator[str]:
         """Yield the lines about one subject.
@@ -255,15 +256,24 @@ class Background:
             if text is not None and text != raw["text"]:
                 yield f"   typed as “{printable(raw['text'], QUOTED)}”"
             yield f"   {_origin(raw)}"
+            if about := self._topics.get(key):
+                yield f"   topic {about['topic_id'] + 1}: {printable(about['topic'], QUOTED)}"
             yield from self._figures(key)
         if self._kind == "wording" and len(ids) > 1 and (source := self._opened.wording_sources()(item.subject)):
             yield f"merged ({source.merge_id}): “{printable(source.text)}”"
         for key in ids:
-            for other, similarity in self._words.nearest(key):
-                if other not in ids:
+            how, nearest = self._nearest(key)
+            for other, similarity in nearest:
+                if other not in ids and other in self._raw:
                     text = self._in.get(other, self._raw[other]["text"])
                     near = f"near {key}: " if len(ids) > 1 else "near: "
-                    yield f"{near}{other} (shared words {similarity:.2f}) “{printable(text, QUOTED)}”"
+                    yield f"{near}{other} ({how} {similarity:.2f}) “{printable(text, QUOTED)}”"
+
+    def _nearest(self, key: int) -> tuple[str, Iterable[tuple[int, float]]]:
+        """The statements nearest to one, and in what."""
+        if about := self._topics.get(key):
+            return "meaning", zip(about["neighbour_ids"], about["neighbour_similarity"], strict=True)
+        return "shared words", self._words.nearest(key)
 
     def _figures(self, key: int) -> Iterator[str]:
         votes = self._opened.imported.raw_votes.filter(statement_id=key)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ccai_dagster.consultation.settings import PROFILES, ModelSettings, Profile, Settings
+from ccai_dagster.consultation.settings import PROFILES, ModelSettings, Profile, SentenceModelSettings, Settings
 from ccai_dagster.core.digest import file_digest, folder_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, home_root
@@ -170,6 +170,9 @@ class ConsultationFile(Settings):
     published_scores: str | None = Field(None, description="CSV of scores published elsewhere, shown beside")
     replication: Replication | None = Field(None, description="a published result to reproduce")
     model: ModelSettings = Field(ModelSettings(), description="the language model that is trained")
+    sentence_model: SentenceModelSettings | None = Field(
+        None, description="the model that finds topics of statements; none are found without"
+    )
     prompts: str = Field("prompts.csv", description="CSV of the prompts, each with its purpose and themes")
     themes: str = Field("themes.csv", description="CSV of the themes that prompts and principles are tagged with")
     helpfulness: str = Field("helpfulness.jsonl", description="comparisons of responses by people")

@@ -33,6 +33,14 @@ class ModelSettings(Settings):
     context_tokens: int = Field(2048, ge=64, description="longest prompt plus response, in tokens")
 
 
+class SentenceModelSettings(Settings):
+    """Which model says how alike two statements are in meaning."""
+
+    source: str = Field(
+        "embedded", description="`embedded` (English), `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`"
+    )
+
+
 UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]
 """Ways of asking a feedback model that was not tuned for it; a tuned one is measured wherever there is one."""
 

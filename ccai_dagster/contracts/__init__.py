@@ -33,6 +33,7 @@ from ccai_dagster.contracts.deliberation import (
     GROUP_STABILITY,
     IMPORT_REPORT,
     LEDGER,
+    NARRATIVE,
     OPINION_GROUPS,
     PARTICIPANTS,
     RAW_PARTICIPANTS,
@@ -40,6 +41,7 @@ from ccai_dagster.contracts.deliberation import (
     RAW_VOTES,
     REPRESENTATIVE_STATEMENTS,
     SELECTED_STATEMENTS,
+    STATEMENT_TOPICS,
     STATEMENTS,
     VOTES,
 )

@@ -88,6 +88,20 @@ STATEMENTS = contract(
     rewritten=Field(pl.Boolean, "whether moderation changed the text"),
     decision_ids=DECISION_IDS,
 )
+STATEMENT_TOPICS = contract(
+    "statement_topics",
+    ("statement_id",),
+    statement_id=STATEMENT_ID,
+    topic_id=count("topic, 0 being the one with most statements"),
+    topic=Field(pl.String, "words that tell the topic from others (untrusted)"),
+    centrality=Field(
+        pl.Float64,
+        "mean cosine similarity in meaning to all statements of its topic",
+        checks=(Check.in_range(-1.0, 1.0),),
+    ),
+    neighbour_ids=Field(STATEMENT_IDS, "statements nearest in meaning, the nearest first"),
+    neighbour_similarity=Field(pl.List(pl.Float64), "cosine similarity of each of these, -1 to 1"),
+)
 PARTICIPANTS = contract(
     "participants",
     ("participant_id",),
@@ -210,6 +224,16 @@ GROUP_STABILITY = contract(
         "agreement with the groups on record: 1 the same, 0 as by chance",
         checks=(Check.in_range(-1.0, 1.0),),
     ),
+)
+NARRATIVE = contract(
+    "narrative",
+    ("scope", "scope_id", "place"),
+    scope=one_of("what is told of", "group", "topic"),
+    scope_id=count("opinion group or topic"),
+    about=Field(pl.String, "name of the group or topic (a topic's is untrusted)"),
+    place=Field(pl.Int64, "of the sentence, from 1", checks=(Check.ge(1),)),
+    sentence=Field(pl.String, "what is told, with quotations of statements (untrusted)"),
+    statement_ids=Field(STATEMENT_IDS, "statements the sentence rests on"),
 )
 SELECTED_STATEMENTS = contract(
     "selected_statements",

@@ -25,6 +25,7 @@ from ccai_dagster.decisions.independent_decisions import (
 )
 from ccai_dagster.decisions.ledger import VALUE_KINDS, current, is_decision, is_policy
 from ccai_dagster.decisions.origins import by_person
+from ccai_dagster.deliberation.topics import common_words
 
 State = Literal["decided", "undecided", "suggested", "lapsed", "disagreeing", "one of two", "not considered"]
 STATES: tuple[State, ...] = get_args(State)
@@ -47,7 +48,6 @@ NEAR_DUPLICATE = 0.4
 FEWEST_ODD_VOTES = 15
 """Votes of a participant below which a pattern may be chance."""
 
-_TEMPLATE_WORDS = {"ai", "assistant", "chatbot", "model", "must", "need", "needs", "ought", "should", "system"}
 _WHO = (
     r"(?:(?:the|an?|any|all|our)\s+)?(?:ai|a\.i\.|artificial intelligence|assistants?|chat ?bots?|bots?|models?|"
     r"systems?|it|they)(?:\s+(?:assistants?|chat ?bots?|bots?|models?|systems?))?"
@@ -175,9 +175,9 @@ class SameWords:
     @cached_property
     def _similarity(self) -> Any:
         """A sparse square matrix in the order of the ids, or None if no two statements share a word."""
-        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+        from sklearn.feature_extraction.text import TfidfVectorizer
 
-        words = TfidfVectorizer(stop_words=sorted(ENGLISH_STOP_WORDS | _TEMPLATE_WORDS), sublinear_tf=True)
+        words = TfidfVectorizer(stop_words=common_words(), sublinear_tf=True)
         try:
             weights = words.fit_transform([self.texts[each] for each in self._ids])
         except ValueError:  # no statement has a word that counts

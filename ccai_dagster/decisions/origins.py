@@ -19,6 +19,7 @@ STARTING = "ccai new"
 CARRIED_OVER = "carried over by ccai"
 """`suggested_by` of a row that keeps what a replaced row decided on other subjects."""
 SAME_WORDS = "shared-words search, version 1"
+SAME_MEANING = "sentence model search, version 1"
 DRAFT = "wording template, version 1"
 ODD_VOTES = "voting-pattern search, version 1"
 """`suggested_by` of what each search and the template put forward."""
@@ -43,7 +44,7 @@ def origin(row: Mapping[str, Any]) -> str:
         return ORIGINS[1] if row["kind"] in VALUE_KINDS else ORIGINS[0]
     if row["suggested_by"] == CARRIED_OVER:
         return ORIGINS[2]
-    return ORIGINS[4] if row["suggested_by"] in (None, SAME_WORDS, ODD_VOTES) else ORIGINS[3]
+    return ORIGINS[4] if row["suggested_by"] in (None, SAME_WORDS, SAME_MEANING, ODD_VOTES) else ORIGINS[3]
 
 
 def origins_told(ledgers: Iterable[pl.DataFrame]) -> str:

@@ -90,6 +90,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "opinion_facts": report_public.opinion_facts(inputs),
         "representatives": report_public.representatives(inputs, sources),
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
+        "topics": report_public.topics(inputs.narrative),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
         "waiting": waiting,

