@@ -201,7 +201,7 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
     settled = training_decisions(ledger)
     method, decision_id = settled.feedback_method, settled.decision_ids[SUBJECT]
     cited = current(ledger).filter(pl.col("decision_id") == decision_id)["inputs_digest"].item()
-    found = table_digest(calibration)
+    digest = table_digest(calibration)
     messages = []
     own = {row["comparison_set"]: row for row in _rows(calibration, method)}
     if not own:
@@ -209,10 +209,10 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
             f"{method} was not measured, so nothing is known about its labels; add labelled comparisons, and the "
             "method to feedback.calibration_methods in consultation.yaml"
         )
-    if cited is not None and cited != found:
+    if cited is not None and cited != digest:
         messages.append(
             "decided on other figures than judge_calibration shows now; look at them and decide again, with "
-            f"digest {found}"
+            f"digest {digest}"
         )
     messages += [
         f"on {row['comparison_set']} {row['method']} agreed with people on {_share(row)}, {method} on "
