@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Checked, Table, markdown_table, table_asset
+from assets.table_asset import Checked, Table, markdown_table, require, table_asset
 from assets.torch_stage import POOL, Training, controlled_everywhere, measure, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
@@ -27,7 +27,7 @@ from ccai_dagster.feedback import critique, judge
 from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.calibration import calibration_curve, calibration_table, check_feedback_choice
 from ccai_dagster.feedback.critique import revision_counts
-from ccai_dagster.feedback.judge_accuracy import NO_BETTER, judge_at_chance
+from ccai_dagster.feedback.judge_accuracy import judge_at_chance, told
 from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.feedback.preference_pairs import principle_weights as weights_by_consensus
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
@@ -211,7 +211,7 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
         accuracies = {
             f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
             f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
-            + (f" ({NO_BETTER})" if row["at_chance"] else "")
+            f", {told(row)}"
             for row in frame.iter_rows(named=True)
         }
         return Table(frame, {**accuracies, "digest a decision cites": table_digest(frame)})
@@ -376,6 +376,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         ledger = decisions.read(consultation, "training")
         method = training_decisions(ledger).feedback_method
         at_chance = judge_at_chance(method, judge_calibration)
+        findings = [*check_training(ledger), *check_feedback_choice(ledger, judge_calibration)]
+        found = require(Checked("training_decisions", findings))
         result = launcher.run(
             context,
             PreferencePairsStage(
@@ -402,11 +404,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "mean distance of the labels from one half": (frame["probability_a"] - 0.5).abs().mean() or 0.0,
                 "feedback model not shown to be better than chance": at_chance,
             },
-            [
-                Checked(
-                    "training_decisions", [*check_training(ledger), *check_feedback_choice(ledger, judge_calibration)]
-                )
-            ],
+            found,
         )
 
     made = [revisions, supervised_policy, response_pairs, preference_pairs]

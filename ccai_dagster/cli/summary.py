@@ -10,7 +10,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
 from ccai_dagster.deliberation.stability import INTERVAL
-from ccai_dagster.feedback.judge_accuracy import NO_BETTER, SCORES_AT_CHANCE
+from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, told
 from ccai_dagster.pages.evaluation import in_short
 
 SHOWN = ("all",)
@@ -70,10 +70,9 @@ def _judge(opened: OpenConsultation) -> Iterator[str]:
     if calibration is None:
         return
     for row in calibration.iter_rows(named=True):
-        verdict = NO_BETTER if row["at_chance"] else "better than chance"
         yield (
             f"Feedback model    {row['method']} on {row['comparison_set']}: accuracy {row['accuracy']:.2f} "
-            f"[{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] on {row['n']}, {verdict}"
+            f"[{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] on {row['n']}, {told(row)}"
         )
 
 

@@ -211,7 +211,7 @@ MODEL_CARDS = contract(
     constitution_digest=Field(pl.String, "digest of the constitution it was trained on"),
     judge_at_chance=Field(
         pl.Boolean,
-        "whether the feedback model, asked as decided, was no better than chance; null if not measured",
+        "whether the feedback model, asked as decided, was not shown to be better than chance; null if not measured",
         nullable=True,
     ),
     registered_name=Field(pl.String, "name of the model in MLflow's registry"),

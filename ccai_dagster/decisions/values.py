@@ -21,6 +21,7 @@ from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, 
 
 SelectionRule = Literal["threshold", "ideas"]
 FeedbackMethod = Literal[UntunedMethod, "tuned"]
+LabelsBelowChance = Literal["stop", "accept"]
 PolicyMethod = Literal["rloo", "dpo"]
 
 
@@ -147,6 +148,12 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
             _one_of(*get_args(FeedbackMethod)),
             "letters",
         ),
+        "labels_below_chance": ValueDecision(
+            "what follows if the feedback model, asked as on record, is measured to be worse than chance: no labels "
+            "are made (`stop`), or they are made all the same (`accept`)",
+            _one_of(*get_args(LabelsBelowChance)),
+            undecided="stop",
+        ),
         "policy_method": ValueDecision(
             "how the policy is trained: by reinforcement learning against the preference model (`rloo`) or directly on "
             "the comparisons (`dpo`)",
@@ -212,6 +219,7 @@ class TrainingDecisions:
 
     harmlessness_weight: float
     feedback_method: FeedbackMethod
+    labels_below_chance: LabelsBelowChance
     policy_method: PolicyMethod
     prompt_minimum: int
     decision_ids: Mapping[str, str] = field(compare=False)

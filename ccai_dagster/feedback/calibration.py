@@ -3,7 +3,7 @@
 Everything that rests on the judge quotes these figures; nothing is assumed about a model. Intervals resample prompts:
 comparisons of one prompt are no independent observations, and a set may have several of each. Here is also
 whether the recorded way of asking still agrees with what was measured. Which way is used is a person's decision, and a
-measurement may be noise, so findings are warnings. When a judge counts as no better than chance is in `judge_accuracy`.
+measurement may be noise, so findings are warnings. What they say of a judge is in `judge_accuracy`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.values import FeedbackMethod, training_decisions
 from ccai_dagster.feedback.judge import REASONING, Judge, Question, judge_comparisons
+from ccai_dagster.feedback.judge_accuracy import verdict
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.statistics.intervals import mean_interval, wilson_interval
 
@@ -194,12 +195,13 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
 
     Returns:
         Warnings: the method was not measured; it was decided on other figures (its `inputs_digest` is not
-        that of the calibration); on some set another method's whole interval lies above its accuracy.
+        that of the calibration); on some set another method's whole interval lies above its accuracy. An error: on
+        some set it is worse than chance, and nobody has decided to make labels all the same.
     """
     settled = training_decisions(ledger)
     method, decision_id = settled.feedback_method, settled.decision_ids[SUBJECT]
     cited = current(ledger).filter(pl.col("decision_id") == decision_id)["inputs_digest"].item()
-    found = table_digest(calibration)
+    digest = table_digest(calibration)
     messages = []
     own = {row["comparison_set"]: row for row in _rows(calibration, method)}
     if not own:
@@ -207,10 +209,10 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
             f"{method} was not measured, so nothing is known about its labels; add labelled comparisons, and the "
             "method to feedback.calibration_methods in consultation.yaml"
         )
-    if cited is not None and cited != found:
+    if cited is not None and cited != digest:
         messages.append(
             "decided on other figures than judge_calibration shows now; look at them and decide again, with "
-            f"digest {found}"
+            f"digest {digest}"
         )
     messages += [
         f"on {row['comparison_set']} {row['method']} agreed with people on {_share(row)}, {method} on "
@@ -220,7 +222,16 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
         and row["method"] != method
         and row["accuracy_low"] > own[row["comparison_set"]]["accuracy"]
     ]
-    return [Finding("warning", "training", decision_id, SUBJECT, message) for message in messages]
+    found = [Finding("warning", "training", decision_id, SUBJECT, message) for message in messages]
+    below = [row for row in own.values() if verdict(row["accuracy_low"], row["accuracy_high"]) == "below"]
+    if below and settled.labels_below_chance == "stop":
+        figures = ", ".join(f"{row['comparison_set']} {_share(row)}" for row in below)
+        message = (
+            f"asked by {method}, the feedback model is worse than chance ({figures}), so its labels would teach the "
+            "opposite; decide feedback_method anew, or labels_below_chance as `accept` with the reason"
+        )
+        found.append(Finding("error", "training", decision_id, SUBJECT, message))
+    return found
 
 
 def _accuracy(own: pl.DataFrame, seed: int) -> dict[str, Any]:
@@ -233,7 +244,7 @@ def _accuracy(own: pl.DataFrame, seed: int) -> dict[str, Any]:
         "accuracy": float(right.mean()),
         "accuracy_low": low,
         "accuracy_high": high,
-        "at_chance": low <= 0.5,
+        "at_chance": verdict(low, high) != "above",
     }
 
 

@@ -30,7 +30,7 @@ def measured(**shares: float) -> pl.DataFrame:
     return calibration_table(JUDGE_ANSWERS.build(rows), seed=1)
 
 
-def ledger(method: str, cited: str | None = None) -> pl.DataFrame:
+def ledger(method: str, cited: str | None = None, **further: str) -> pl.DataFrame:
     return LEDGER.build(
         [
             {
@@ -47,7 +47,7 @@ def ledger(method: str, cited: str | None = None) -> pl.DataFrame:
                 "suggested_by": None,
             }
             for at, (name, outcome) in enumerate(
-                {"harmlessness_weight": "0.5", "feedback_method": method, "policy_method": "rloo"}.items()
+                {"harmlessness_weight": "0.5", "feedback_method": method, "policy_method": "rloo", **further}.items()
             )
         ]
     )
@@ -78,3 +78,12 @@ def test_other_figures_than_those_cited_and_an_unmeasured_method_are_warnings() 
     assert len(warnings) == 1
     assert table_digest(calibration) in warnings[0]
     assert "tuned was not measured" in messages("tuned", calibration)[0]
+
+
+def test_labels_that_would_teach_the_opposite_stop_until_somebody_answers_for_them() -> None:
+    calibration = measured(letters=0.3, contrast=0.4)
+    (found,) = check_feedback_choice(ledger("letters"), calibration)
+    assert (found.severity, found.decision_id) == ("error", "R1")
+    assert "worse than chance (people 0.30 [0.19, 0.44] of 50)" in found.message
+    assert check_feedback_choice(ledger("letters", labels_below_chance="accept"), calibration) == []
+    assert messages("contrast", calibration) == []

@@ -5,7 +5,7 @@ import pytest
 from small_report import calibration
 
 from ccai_dagster.contracts import JUDGE_CALIBRATION
-from ccai_dagster.feedback.judge_accuracy import judge_at_chance, judge_verdict, measured_at_chance
+from ccai_dagster.feedback.judge_accuracy import judge_at_chance, judge_verdict, measured_at_chance, verdict
 
 ABOVE, INCLUDED, BELOW = (0.6, 0.8), (0.4, 0.6), (0.2, 0.4)
 
@@ -21,6 +21,23 @@ def test_a_judge_is_at_chance_unless_its_whole_interval_lies_above_one_half(
 ) -> None:
     assert measured_at_chance("letters", measured(letters=interval)) is at_chance
     assert judge_at_chance("letters", measured(letters=interval)) is at_chance
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        (ABOVE, "above"),
+        (INCLUDED, "not told"),
+        (BELOW, "below"),
+        ((0.5, 0.9), "not told"),
+        ((0.1, 0.5), "not told"),
+        # Asked for letters after worked examples, 24 comparisons of the sample; and by contrast on 100 of hh-rlhf.
+        ((0.149, 0.492), "below"),
+        ((0.25, 0.43), "below"),
+    ],
+)
+def test_a_judge_is_above_below_or_not_told_from_chance(interval: tuple[float, float], expected: str) -> None:
+    assert verdict(*interval) == expected
 
 
 def test_a_judge_that_was_not_measured_is_unknown_and_what_rests_on_it_is_marked() -> None:
@@ -40,7 +57,9 @@ def test_one_set_of_comparisons_at_chance_is_enough() -> None:
         ({"letters": ABOVE}, False, "Nothing is known about its judgement"),
         ({"letters": ABOVE, "tuned": ABOVE}, True, "judges better than guessing"),
         ({"letters": INCLUDED, "tuned": ABOVE}, False, "In 1 of 2 measurements"),
-        ({"letters": INCLUDED, "tuned": BELOW}, False, "could not be told from somebody who guesses"),
+        ({"letters": INCLUDED, "tuned": INCLUDED}, False, "could not be told from somebody who guesses"),
+        ({"letters": INCLUDED, "tuned": BELOW}, False, "In 1 of 2 measurements the feedback model was worse"),
+        ({"letters": BELOW, "tuned": BELOW}, False, "The feedback model was worse than somebody who guesses"),
         ({"letters": ABOVE, "tuned": ABOVE, "contrast": BELOW}, True, "judges better than guessing"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_card_says_what_the_model_is_and_who_judged() -> None:
 
 def test_a_judge_at_chance_or_unmeasured_is_a_limit_of_the_model() -> None:
     text = card(low=0.49)
-    assert "**no better than chance**" in text and "could not be told from somebody who guesses" in text
+    assert "**not told from chance**" in text and "could not be told from somebody who guesses" in text
     assert "in which it was not measured" in card(method="contrast")
     assert "Nothing is known about its judgement" in card(method="contrast")
 
