@@ -118,7 +118,12 @@ def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact
         ),
     ]
     for item, column, why in (
-        ("meta statements", "is_meta", "they are about the conversation; Polis groups without them"),
+        (
+            "meta statements",
+            "is_meta",
+            "metadata in Polis, statements about the people who vote; Polis groups and scores without them, and so "
+            "does whoever has `metadata` in the moderation ledger",
+        ),
         ("seed statements", "is_seed", "they are by the organisers"),
     ):
         marks = raw_statements[column]
