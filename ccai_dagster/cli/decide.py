@@ -179,7 +179,7 @@ def _exported(found: Sequence[Difference], folder: Path) -> Iterator[str]:
     """Where the export says otherwise than the ledger: what can be taken over, and what people decided."""
     kinds: dict[tuple[bool, str], list[str]] = {}
     for each in found:
-        subject = f"{each.statement_id} ({each.recorded} in the ledger)"
+        subject = f"{each.statement_id} (ledger: {each.recorded})"
         kinds.setdefault((each.by_person, each.sentence), []).append(subject)
     for (by_person, sentence), subjects in sorted(kinds.items()):
         more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
