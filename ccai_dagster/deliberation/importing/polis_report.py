@@ -121,8 +121,8 @@ def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact
         (
             "meta statements",
             "is_meta",
-            "metadata in Polis, statements about the people who vote; Polis groups and scores without them, and so "
-            "does whoever has `metadata` in the moderation ledger",
+            "statements about the people who vote (metadata in Polis), who are grouped and scored without them: the "
+            "outcome `metadata` of moderation",
         ),
         ("seed statements", "is_seed", "they are by the organisers"),
     ):
