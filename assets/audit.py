@@ -69,6 +69,7 @@ REPORTED = (
     "participants",
     "votes",
     "opinion_groups",
+    "group_profile",
     "representative_statements",
     "consensus_statements",
     "comment_priorities",
@@ -330,7 +331,7 @@ def _audit_report(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
-        method="2",
+        method="3",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:

@@ -22,7 +22,7 @@ from ccai_dagster.decisions.ledger import current, is_decision, is_policy, ledge
 
 GROUP = "decisions"
 DESCRIPTIONS = {
-    "moderation": "Which statements are in, out or rewritten, and who was invited to vote on which seeds.",
+    "moderation": "Which statements are in, out, rewritten or metadata, and who was invited to vote on which seeds.",
     "exclusion": "Participants whose votes do not count, and how participants were screened.",
     "merge": "Statements that say the same, and the one text that stands for them.",
     "wording": "The principle each selected statement is worded as, or that it is left out.",

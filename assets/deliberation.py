@@ -21,6 +21,7 @@ from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import thresholds
 from ccai_dagster.deliberation import consensus, groups, representative, stability
+from ccai_dagster.deliberation.group_profile import group_profile as profile_of
 from ccai_dagster.deliberation.votes import (
     VoteMatrix,
     clean_participants,
@@ -28,6 +29,7 @@ from ccai_dagster.deliberation.votes import (
     clean_votes,
     in_context,
     vote_matrix,
+    votes_of_everybody,
 )
 from ccai_dagster.pages import pictures
 
@@ -54,11 +56,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         decided = moderation_verdicts(ledger)
         frame = clean_statements(raw_statements, decided, file.moderation == "lenient")
         included = sum(each.included for each in decided.values())
+        metadata = sum(each.metadata for each in decided.values())
         return Table(
             frame,
             {
                 "in": frame.height,
-                "out": len(decided) - included,
+                "out": len(decided) - included - metadata,
+                "about the people who vote": metadata,
                 "rewritten": int(frame["rewritten"].sum()),
                 "undecided": raw_statements.height - len(decided),
             },
@@ -188,31 +192,37 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.CONSENSUS_STATEMENTS,
-        description="Statements that the public as a whole agrees or disagrees with, whatever the groups.",
+        method="2",
+        description="Statements that the public as a whole agrees or disagrees with, whatever the groups; those who "
+        "cast few votes count, too.",
     )
-    def consensus_statements(votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> Table:
-        frame = representative.consensus_statements(_matrix(votes, participants, statements))
+    def consensus_statements(raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> Table:
+        frame = representative.consensus_statements(votes_of_everybody(raw_votes, statements, participants))
         shown = _in_words(frame, ["side", "n_side", "n_votes"], statements)
         return Table(frame, {"statements": shown})
 
     @asset(
         contracts.COMMENT_PRIORITIES,
+        deps=[decisions.ledger_key("moderation")],
         description="How urgently Polis would show each statement to the next participant.",
     )
     def comment_priorities(
-        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_statements: pl.DataFrame
+        raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_statements: pl.DataFrame
     ) -> Table:
-        matrix = _matrix(votes, participants, statements)
-        about_itself = raw_statements.filter("is_meta")["statement_id"].to_list()
-        mean, components = representative.vote_components(matrix, about_itself)
+        # People go on to be asked about themselves, so these statements have their place here.
+        apart = pl.col("statement_id").is_in(list(_metadata(consultation)))
+        shown = pl.concat([each.select("statement_id", "text") for each in (statements, raw_statements.filter(apart))])
+        matrix = _matrix(clean_votes(raw_votes, shown, participants), participants, shown)
+        marked = raw_statements.with_columns(is_meta=pl.when(apart).then(True).otherwise("is_meta"))
+        mean, components = representative.vote_components(matrix, marked.filter("is_meta")["statement_id"].to_list())
         extremity = representative.statement_extremity(mean, components)
-        frame = representative.comment_priorities(matrix, extremity, raw_statements)
+        frame = representative.comment_priorities(matrix, extremity, marked)
         first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
         return Table(
             frame,
             {
-                "first ones": _in_words(first, ["priority", "n_votes", "extremity"], statements),
-                "statements of which the export does not tell whether they are about the conversation itself": frame[
+                "first ones": _in_words(first, ["priority", "n_votes", "extremity"], shown),
+                "statements of which nobody tells whether they are about the people who vote": frame[
                     "is_meta"
                 ].null_count(),
             },
@@ -268,12 +278,38 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         participants,
         votes,
         opinion_groups,
+        _group_profile(consultation),
         gac_scores,
         representative_statements,
         consensus_statements,
         comment_priorities,
         uncertainty,
     ]
+
+
+def _group_profile(consultation: Consultation) -> dg.AssetsDefinition:
+    @asset(
+        contracts.GROUP_PROFILE,
+        deps=[decisions.ledger_key("moderation")],
+        description="Who the groups are, as they say themselves: statements about the people who vote, by group.",
+    )
+    def group_profile(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> Table:
+        frame = profile_of(raw_statements, raw_votes, opinion_groups, _metadata(consultation))
+        return Table(
+            frame,
+            {
+                "statements about the people who vote": frame["statement_id"].n_unique(),
+                "not told, since too few of a group voted": frame["n_votes"].null_count(),
+            },
+        )
+
+    return group_profile
+
+
+def _metadata(consultation: Consultation) -> dict[int, tuple[str, ...]]:
+    """The statements about the people who vote, with the decisions that set them apart."""
+    decided = moderation_verdicts(decisions.read(consultation, "moderation"))
+    return {key: each.decision_ids for key, each in decided.items() if each.metadata}
 
 
 def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.DataFrame) -> VoteMatrix:

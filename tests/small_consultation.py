@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,12 +14,14 @@ from ccai_dagster.contracts import (
     CONSENSUS_STABILITY,
     CONSTITUTION,
     GAC_SCORES,
+    GROUP_PROFILE,
     LEDGER,
     PREFERENCE_PAIRS,
     RAW_STATEMENTS,
     SELECTED_STATEMENTS,
     STATEMENTS,
 )
+from ccai_dagster.statistics.intervals import wilson_interval
 
 HOSTILE = "<script>alert('x')</script> **bold** =SUM(A1) \u202etxet\x07"
 
@@ -113,6 +115,30 @@ def _selected(key: int, gac: float, rank: int, selected: bool, fate: str) -> dic
         "fate": fate,
         "decision_ids": [],
     }
+
+
+def with_metadata(small: SmallConsultation) -> SmallConsultation:
+    """The same, but that moderation set statement 4 apart as one about the people who vote."""
+    row = _ledger(("M4", "moderation", ["4"], "metadata", "it says who votes", None))
+    moderation = pl.concat([small.ledgers["moderation"], row])
+    return replace(small, ledgers={**small.ledgers, "moderation": moderation})
+
+
+def profile_row(group: int, size: int, agree: int, disagree: int, passes: int) -> dict[str, Any]:
+    """How a group voted on statement 4, in which somebody typed what could do harm; a row of GROUP_PROFILE."""
+    votes = agree + disagree + passes
+    row: dict[str, Any] = {"statement_id": 4, "group_id": group, "text": HOSTILE, "group_size": size, "n_votes": votes}
+    for side, n in (("agree", agree), ("disagree", disagree), ("pass", passes)):
+        low, high = wilson_interval(n, votes)
+        row |= {f"n_{side}": n, f"{side}_share": n / votes, f"{side}_low": low, f"{side}_high": high}
+    return {**row, "decision_ids": ["M4"]}
+
+
+def profile_of_statement_4() -> pl.DataFrame:
+    """Eight of the first group voted on it, five agreeing; of the second too few did."""
+    untold = [name for name in GROUP_PROFILE.fields if name.startswith(("n_", "agree", "disagree", "pass"))]
+    row = profile_row(0, 10, 5, 2, 1)
+    return GROUP_PROFILE.build([row, row | {"group_id": 1, "group_size": 9} | dict.fromkeys(untold)])
 
 
 @pytest.fixture(scope="session")

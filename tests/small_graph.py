@@ -190,6 +190,7 @@ ONCE = {
     "participants",
     "votes",
     "opinion_groups",
+    "group_profile",
     "gac_scores",
     "representative_statements",
     "consensus_statements",

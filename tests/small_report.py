@@ -18,6 +18,7 @@ from ccai_dagster.contracts import (
     DECISION_REVERSALS,
     DECISION_SENSITIVITY,
     EVAL_SCORES,
+    GROUP_PROFILE,
     GROUP_STABILITY,
     JUDGE_CALIBRATION,
     MODEL,
@@ -147,6 +148,7 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
             ]
         ),
         opinion_groups=OPINION_GROUPS.build(groups),
+        group_profile=GROUP_PROFILE.empty(),
         representative_statements=REPRESENTATIVE_STATEMENTS.build(
             [
                 {

@@ -26,6 +26,7 @@ from ccai_dagster.audit.model_answers import (
 )
 from ccai_dagster.audit.records import Record
 from ccai_dagster.audit.trail import decision_trail
+from ccai_dagster.audit.trail_sentences import profile_sentences
 from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
@@ -41,6 +42,7 @@ DELIBERATED = (
     "consensus_stability",
     "selected_statements",
 )
+PROFILE = "group_profile"
 JUDGED = ("principle_id", "probability_a")
 KEPT = ("arm", "constitution_arm", "principle_id", "prompt_id", "probability")
 SHOWN = 12
@@ -165,7 +167,17 @@ def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
     """Describe a statement's way from submission to constitution."""
     (row,) = trail_of([f"statement:{statement_id}"], evidence)
     keys = [*DELIBERATED, *(f"{arm}/constitution" for arm in evidence.arms)]
-    return _answer(row, keys, evidence)
+    answer = _answer(row, keys, evidence)
+    profile = evidence.table_if_made(PROFILE)
+    own = [] if profile is None else profile.filter(statement_id=statement_id).sort("group_id").to_dicts()
+    if not own:
+        return answer
+    return replace(
+        answer,
+        story=[*answer.story, *profile_sentences(own)],
+        seen=evidence.seen([*keys, PROFILE]),
+        notes=evidence.notes([*keys, PROFILE]),
+    )
 
 
 def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Explanation:

@@ -22,7 +22,7 @@ from ccai_dagster.decisions.ledger import (
     replaced_rows,
     split_outcome,
 )
-from ccai_dagster.decisions.origins import STARTING, by_person
+from ccai_dagster.decisions.origins import by_person
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Record(Decision):
     def proposal(self) -> str:
         """What put it forward, as a sentence; empty if a person did."""
         if not self.by_person:
-            return f"Written by `{STARTING}`; no person decided it here."
+            return f"Written by `{self.suggested_by}`; no person decided it here."
         return f"Proposed by {self.suggested_by}." if self.suggested_by else ""
 
     @property

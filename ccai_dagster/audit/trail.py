@@ -16,6 +16,9 @@ from ccai_dagster.audit.trail_sentences import principle_story, statement_story
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import DECISION_TRAIL
 
+ABOUT_PEOPLE = "about the people who vote"
+"""Fate of a statement that moderation set apart as metadata."""
+
 
 def decision_trail(
     raw_statements: pl.DataFrame,
@@ -125,7 +128,10 @@ def _fate(facts: StatementFacts, records: Records) -> str:
         return str(facts.selected["fate"])
     if facts.statement is not None:
         return "not scored"
-    out = [row for row in records.on("moderation", facts.raw["statement_id"]) if row.verb == "out"]
+    moderation = records.on("moderation", facts.raw["statement_id"])
+    if any(row.verb == "metadata" for row in moderation):
+        return ABOUT_PEOPLE
+    out = [row for row in moderation if row.verb == "out"]
     if out:
         return f"moderated out: {out[-1].text}" if out[-1].text else "moderated out"
     return "never moderated"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccai_dagster.audit.records import Feedback, Record, Records, StatementFacts
+from ccai_dagster.contracts import FEWEST_TOLD
 from ccai_dagster.core.text import counted, listed, percent, quoted
 
 EXPORT = {
@@ -143,6 +144,8 @@ def _moderation(decision: Record, facts: StatementFacts) -> str:
         done = f"Let in and rewritten from {quoted(facts.raw['text'])} to {quoted(decision.text)}"
     elif decision.verb == "out":
         done = f"Kept out as {decision.text}" if decision.text else "Kept out"
+    elif decision.verb == "metadata":
+        done = "Set apart as a statement about the people who vote: no group, score or selection rests on it"
     else:
         done = "Let in by moderation" if decision.verb == "in" else f"Moderation: {decision.outcome}"
     return f"{done} ({decision.cited}). {_rule(decision)}{decision.because}"
@@ -259,6 +262,28 @@ def _decided(decision: Record) -> str:
     else:
         done = f"{decision.kind.capitalize()} decision: {quoted(decision.outcome)}"
     return f"{done} ({decision.cited}). {_rule(decision)}{decision.because}"
+
+
+def profile_sentences(profile: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how each group voted on one statement about the people who vote.
+
+    Args:
+        profile: Rows of GROUP_PROFILE.
+    """
+    from ccai_dagster.deliberation.votes import group_name  # as in `_votes`
+
+    return [
+        f"{group_name(row['group_id'])}: fewer than {FEWEST_TOLD} of its people voted on it, so it is not told how."
+        if row["n_votes"] is None
+        else f"{group_name(row['group_id'])}: of {counted(row['n_votes'], 'vote')} "
+        + ", ".join(
+            f"{percent(row[f'{side}_share'])} {verb} (95% interval {percent(row[f'{side}_low'])} to "
+            f"{percent(row[f'{side}_high'])})"
+            for side, verb in (("agree", "agree"), ("disagree", "disagree"), ("pass", "pass"))
+        )
+        + "."
+        for row in profile
+    ]
 
 
 def _use(feedback: Feedback, arm: str) -> list[str]:

@@ -88,6 +88,16 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
     show_status(open_consultation(consultation), typer.echo)
 
 
+@app.command()
+@mendable_errors()
+def take_over(consultation: CONSULTATION_FOLDER = None) -> None:
+    """Take moderation over from the newest export, where it says otherwise and no person decided."""
+    from ccai_dagster.cli.decide import take_over_moderation
+    from ccai_dagster.cli.open_consultation import open_consultation
+
+    take_over_moderation(open_consultation(consultation), typer.echo)
+
+
 class IfBusy(StrEnum):
     """What `ccai run` does while another run is at work on the consultation."""
 

@@ -1,10 +1,11 @@
-"""`ccai decide` and `ccai status`: recording a decision, checked before it is a row, and how every ledger stands."""
+"""`ccai decide`, `ccai take-over`, `ccai status`: rows, checked before they are written, and how ledgers stand."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from ccai_dagster.consultation.folder import EXPORT, LEDGERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DIGESTED, STATES, AgendaItem
+from ccai_dagster.decisions.exported_moderation import Difference
 from ccai_dagster.decisions.independent_decisions import (
     agreements,
     asks_for_two,
@@ -24,9 +26,9 @@ from ccai_dagster.decisions.independent_decisions import (
     subjects_of,
 )
 from ccai_dagster.decisions.ledger import AMENDED, Decision, current, is_decision, split_outcome
-from ccai_dagster.decisions.origins import origins_told
+from ccai_dagster.decisions.origins import TAKEN_OVER, origins_told
 from ccai_dagster.decisions.outcomes import decided_rows, policies
-from ccai_dagster.decisions.recording import Answer, record
+from ccai_dagster.decisions.recording import Answer, record, take_over
 from ccai_dagster.decisions.values import VALUES, parse_value
 
 SIGNED = 12
@@ -124,7 +126,7 @@ def _nothing_to_decide_on(kind: str, subjects: Sequence[str]) -> str:
         return f"{named}: its constitution is not made yet; `ccai run` first."
     if kind == "wording" and len(subjects) > 1:
         return f"{named}: not merged, or moderated out. Decide with `ccai decide merge` first that they say the same."
-    return f"{named}: moderated out, so there is nothing to decide on."
+    return f"{named}: moderated out or set apart as metadata, so there is nothing to decide on."
 
 
 def decide_one(opened: OpenConsultation, answer: Answer, digest: str | None, say: Callable[[str], None]) -> None:
@@ -155,6 +157,36 @@ def _check_digest(opened: OpenConsultation, arms: tuple[str, ...], digest: str |
             f"{named} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
             f"signoff`), then sign with --digest {present[:SIGNED]}."
         )
+
+
+def take_over_moderation(opened: OpenConsultation, say: Callable[[str], None]) -> None:
+    """Take over what the newest export says of moderation where no person decided, and tell of it.
+
+    Raises:
+        ConsultationError: The ledger or the export cannot be read; nothing was changed.
+    """
+    path = opened.consultation.ledger("moderation")
+    raw = opened.imported.raw_statements
+    rows = take_over(path, raw, opened.basis("moderation"), opened.taken("moderation"))
+    taken = Counter(split_outcome(row.outcome)[0] for row in rows if row.suggested_by == TAKEN_OVER)
+    told = ", ".join(f"{n:,} {verb}" for verb, n in sorted(taken.items()))
+    say(f"Recorded {len(rows):,} rows in {path}: {told}." if rows else "Nothing to take over; nothing was recorded.")
+    for line in _exported(opened.moderated_otherwise(), opened.consultation.folder):
+        say(line)
+
+
+def _exported(found: Sequence[Difference], folder: Path) -> Iterator[str]:
+    """Where the export says otherwise than the ledger: what can be taken over, and what people decided."""
+    kinds: dict[tuple[bool, str], list[str]] = {}
+    for each in found:
+        subject = f"{each.statement_id} (ledger: {each.recorded})"
+        kinds.setdefault((each.by_person, each.sentence), []).append(subject)
+    for (by_person, sentence), subjects in sorted(kinds.items()):
+        more = f" and {len(subjects) - SHOWN} more" if len(subjects) > SHOWN else ""
+        stands = "; a person decided, which stands" if by_person else ""
+        yield f"{sentence}: {', '.join(subjects[:SHOWN])}{more}{stands}"
+    if any(not by_person for by_person, _ in kinds):
+        yield f"take that over with `ccai take-over {folder}`, or decide with `ccai review moderation`"
 
 
 def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
@@ -197,6 +229,8 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
             f"{printable(each.roles[0])} and {printable(each.roles[1])} decided {each.subjects} independently, "
             f"{each.alike} alike ({each.observed:.0%}); Cohen's kappa {kappa}"
         )
+    if kind == "moderation":
+        lines += _exported(opened.moderated_otherwise(), opened.consultation.folder)
     for choice in policies(ledger):
         lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
     if opened.manifest:

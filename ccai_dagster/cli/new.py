@@ -8,7 +8,6 @@ import json
 import shutil
 import string
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,10 +24,12 @@ from ccai_dagster.consultation.folder import (
     is_address,
     read_consultation,
 )
-from ccai_dagster.core.digest import SHORT, text_digest
+from ccai_dagster.contracts import LEDGER
+from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
+from ccai_dagster.decisions.exported_moderation import METADATA, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
@@ -41,6 +42,8 @@ from ccai_dagster.deliberation.votes import clean_participants, clean_statements
 from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
 from resources.vote_source import VoteSource
 
+BEGAN = "whoever ran `ccai new`"
+"""`decided_by` of what a new folder begins with."""
 PERSONAL_CODE = "xid"
 """Column of an export with the participants' codes in other systems."""
 
@@ -122,6 +125,12 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode)
         ),
         "Moderation was taken over from the export; every other value in decisions/ is a starting value.",
     ]
+    apart = sum(each.outcome == METADATA for each in differences(LEDGER.empty(), imported.raw_statements))
+    if apart:
+        lines.append(
+            f"Of these, {apart:,} are marked as metadata, statements about the people who vote: they are in no group, "
+            "score or selection, and the table group_profile crosses them with the groups."
+        )
     if moderation == "strict" and not (imported.raw_statements["moderated"] == 1).any():
         lines.append(
             "Nobody moderated a statement in, so none is in while moderation is strict: decide in "
@@ -210,29 +219,28 @@ def _starting_values(kind: str) -> list[Decision]:
 
 def _moderation(raw_statements: pl.DataFrame) -> list[Decision]:
     """Take over what was moderated in Polis, a row a statement, so that each lapses and is corrected alone."""
-    reason = "taken over from the export; the reasons were not exported"
-    outcomes = {1: "in", -1: "out: moderated out in Polis"}
-    moderated = raw_statements.filter(pl.col("moderated") != 0).sort("statement_id")
+    found = differences(LEDGER.empty(), raw_statements)
+    today = _today()
     return [
-        _decision("moderation", number, (str(row["statement_id"]),), outcomes[row["moderated"]], reason, [row["text"]])
-        for number, row in enumerate(moderated.iter_rows(named=True), start=1)
+        taken_over(each, f"moderation-{number}", BEGAN, today, STARTING) for number, each in enumerate(found, start=1)
     ]
 
 
-def _decision(
-    kind: str, number: int, subjects: tuple[str, ...], outcome: str, reason: str, texts: Sequence[str] | None = None
-) -> Decision:
+def _decision(kind: str, number: int, subjects: tuple[str, ...], outcome: str, reason: str) -> Decision:
     return Decision(
         decision_id=f"{kind}-{number}",
         kind=kind,
         subject_ids=subjects,
         outcome=outcome,
         reason=reason,
-        decided_by="whoever ran `ccai new`",
-        decided_at=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        inputs_digest=text_digest("\n".join(texts)) if texts is not None else None,
+        decided_by=BEGAN,
+        decided_at=_today(),
         suggested_by=STARTING,
     )
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def _sample_sets(sample: Consultation) -> str:

@@ -39,6 +39,8 @@ from ccai_dagster.decisions.agenda import (
     odd_participants,
 )
 from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
+from ccai_dagster.decisions.exported_moderation import Difference, differences
+from ccai_dagster.decisions.independent_decisions import Subject
 from ccai_dagster.decisions.ledger import current, read_ledger
 from ccai_dagster.decisions.origins import ODD_VOTES, SAME_MEANING, SAME_WORDS
 from ccai_dagster.decisions.outcomes import (
@@ -221,7 +223,15 @@ class OpenConsultation:
 
     def agenda(self, kind: str) -> list[AgendaItem]:
         """Return what is decided and what is to be decided in one ledger."""
-        return agenda(kind, self.ledger(kind), self._wanted(kind), self.basis(kind), policy_subjects(kind))
+        wanted, basis = self._wanted(kind), self.basis(kind)
+        otherwise: set[Subject] = set()
+        if kind == "moderation":
+            otherwise = {(str(each.statement_id),) for each in self.moderated_otherwise() if not each.by_person}
+        return agenda(kind, self.ledger(kind), wanted, basis, policy_subjects(kind), otherwise)
+
+    def moderated_otherwise(self) -> list[Difference]:
+        """Return where the export says otherwise than the moderation ledger, both as they are now."""
+        return differences(self.ledger("moderation"), self.imported.raw_statements)
 
     def _wanted(self, kind: str) -> list[Proposal]:
         if kind == "moderation":

@@ -333,7 +333,8 @@ def _origin(raw: Mapping[str, Any]) -> str:
     who = f"by participant {raw['author_id']}" if raw["author_id"] is not None else "by nobody the export names"
     who = "by the organisers" if raw["is_seed"] else who
     when = f" on {raw['created_at']:%Y-%m-%d}" if raw["created_at"] else ""
-    return f"submitted {who}{when}; {MODERATED[raw['moderated']]} by the export"
+    marked = " and marked as metadata (about the people who vote)" if raw["is_meta"] else ""
+    return f"submitted {who}{when}; {MODERATED[raw['moderated']]}{marked} by the export"
 
 
 def _counted(votes: pl.DataFrame) -> str:

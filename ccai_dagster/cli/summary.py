@@ -1,5 +1,6 @@
 """The few lines at the end of `ccai run`: what came out, how sure it is, and where to look."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
+from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, told
 from ccai_dagster.pages.evaluation import in_short
@@ -49,6 +51,11 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
             f"{fates.get('principle', 0)} lead to principles, {fates.get('left out', 0)} left out by a person, "
             f"{fates.get('undecided', 0)} waiting for a decision"
         )
+    raw = opened.table("raw_statements")
+    found = [] if raw is None else differences(opened.ledger("moderation"), raw)
+    if what := Counter(each.exported for each in found if not each.by_person):
+        says = ", ".join(f"{name} {n:,}" for name, n in sorted(what.items()))
+        yield f"Moderation        the export says otherwise than the ledger ({says}): `ccai status`, `ccai take-over`"
     sure = opened.table("consensus_stability")
     drawn = opened.table("group_stability")
     if selected is not None and sure is not None and drawn is not None:

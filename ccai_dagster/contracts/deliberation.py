@@ -34,7 +34,7 @@ RAW_STATEMENTS = contract(
         pl.Int8, "moderation in the export: 1 in, -1 out, 0 never moderated", checks=(Check.isin([-1, 0, 1]),)
     ),
     is_seed=Field(pl.Boolean, "written by the organisers before it opened, if the export tells", nullable=True),
-    is_meta=Field(pl.Boolean, "about the conversation itself and not its subject, if the export tells", nullable=True),
+    is_meta=Field(pl.Boolean, "about the people who vote and not the subject, if the export tells", nullable=True),
     text=Field(pl.String, "the statement as its author typed it (untrusted)"),
 )
 RAW_VOTES = contract(
@@ -123,6 +123,43 @@ OPINION_GROUPS = contract(
     x=Field(pl.Float64, "first coordinate of the opinion map"),
     y=Field(pl.Float64, "second coordinate of the opinion map"),
 )
+FEWEST_TOLD = 5
+"""People of a group who must have voted on a statement about themselves before it is told how."""
+
+
+def _told(meaning: str) -> Field:
+    """A count of a group's votes, where enough of its people voted."""
+    return count(f"{meaning}; null if fewer than {FEWEST_TOLD} people of the group voted on it", nullable=True)
+
+
+GROUP_PROFILE = contract(
+    "group_profile",
+    ("statement_id", "group_id"),
+    intervals=tuple((f"{side}_share", f"{side}_low", f"{side}_high") for side in ("agree", "disagree", "pass")),
+    statement_id=STATEMENT_ID,
+    group_id=count("opinion group, 0 being the largest"),
+    text=Field(pl.String, "the statement about the people who vote, as its author typed it (untrusted)"),
+    group_size=Field(pl.Int64, "people in the group", checks=(Check.ge(1),)),
+    n_votes=Field(
+        pl.Int64,
+        f"people of the group who voted on it, passes included; null if fewer than {FEWEST_TOLD}",
+        nullable=True,
+        checks=(Check.ge(FEWEST_TOLD),),
+    ),
+    n_agree=_told("people of the group who agree"),
+    agree_share=probability("share of these votes that agree", nullable=True),
+    agree_low=LOWER_END,
+    agree_high=UPPER_END,
+    n_disagree=_told("people of the group who disagree"),
+    disagree_share=probability("share of these votes that disagree", nullable=True),
+    disagree_low=LOWER_END,
+    disagree_high=UPPER_END,
+    n_pass=_told("people of the group who pass"),
+    pass_share=probability("share of these votes that are passes", nullable=True),
+    pass_low=LOWER_END,
+    pass_high=UPPER_END,
+    decision_ids=DECISION_IDS,
+)
 GAC_SCORES = contract(
     "gac_scores",
     ("statement_id",),
@@ -189,7 +226,7 @@ COMMENT_PRIORITIES = contract(
         checks=COUNT,
     ),
     is_meta=Field(
-        pl.Boolean, "whether it is about the conversation itself; null if the export does not tell", nullable=True
+        pl.Boolean, "whether it is about the people who vote; null if the export does not tell", nullable=True
     ),
     priority=Field(pl.Float64, "weight with which Polis draws it to be voted on next", checks=(Check.gt(0),)),
 )

@@ -1,14 +1,16 @@
 """The form of what is kept: tables, ledgers and manifests, in one number.
 
-Raise it when older programs would misread what is written. What an older one wrote is read as it is: 0, of what states
-no version, differs from 1 in nothing but that.
+Raise it when older programs would misread what is written. What an older one wrote is read as it is:
+
+- 0, of what states no version, differs from 1 in nothing but that;
+- 1 has no `metadata` in moderation, and no rows of `ccai take-over`, which would count as a person's.
 """
 
 from __future__ import annotations
 
 from ccai_dagster.core.errors import ConsultationError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class NewerSchema(ConsultationError):

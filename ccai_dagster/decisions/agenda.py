@@ -8,7 +8,7 @@ when a person types one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -29,9 +29,10 @@ from ccai_dagster.deliberation.topics import common_words
 
 State = Literal["decided", "undecided", "suggested", "lapsed", "disagreeing", "one of two", "not considered"]
 STATES: tuple[State, ...] = get_args(State)
-"""`suggested`: put forward by a program; nobody has to decide. `lapsed`: taken on something else than there is
-now. `disagreeing`: two people decided differently and nobody has resolved it. `one of two`: the policy asks for a
-second, independent decision. `not considered`: a starting value that no person has looked at."""
+"""`suggested`: put forward by a program; nobody has to decide. `lapsed`: taken on something else than there is now, or
+taken over from an export that now says otherwise. `disagreeing`: two people decided differently and nobody has resolved
+it. `one of two`: the policy asks for a second, independent decision. `not considered`: a starting value that no person
+has looked at."""
 
 DIGESTED = frozenset({"moderation", "merge", "idea", "wording", "signoff"})
 """Kinds whose decisions lapse when the text they were taken on changes.
@@ -101,13 +102,19 @@ class AgendaItem:
 
 
 def agenda(
-    kind: str, ledger: pl.DataFrame, wanted: Iterable[Proposal], basis: Basis, policy_subjects: Sequence[str] = ()
+    kind: str,
+    ledger: pl.DataFrame,
+    wanted: Iterable[Proposal],
+    basis: Basis,
+    policy_subjects: Sequence[str] = (),
+    otherwise: Collection[Subject] = (),
 ) -> list[AgendaItem]:
     """Return every subject that should be or is decided, and how it stands.
 
     Args:
         wanted: What has to be decided, in the order in which it should be.
         policy_subjects: Subjects that must be decided by a policy.
+        otherwise: Subjects of which the export says otherwise than what was taken over from it.
 
     Returns:
         What has to be decided, in the order given, then every other subject that rows decide on, in the order
@@ -134,6 +141,8 @@ def agenda(
         state = _state(decided, basis, both is None or subject in both)
         if state == "undecided" and proposal.suggested_by:
             state = "suggested"
+        if decided and subject in otherwise:
+            state = "lapsed"
         items.append(AgendaItem(kind, proposal, state, decided))
     return items
 

@@ -7,7 +7,8 @@ has lapsed when what it was taken on is no longer what there is; it dangles when
 What a lapsed decision stops depends on what rests on it. Moderation and sign-offs always stop, since the groups or
 the training would rest on a judgement of another text. Ideas stop if the selection goes by ideas. Merges and
 wordings stop if one of their statements reaches the cut. Otherwise they wait, as does a decision on a statement that
-was moderated out. A subject on which nobody ever decided waits in all kinds but signoff, threshold and training.
+was moderated out, and so does moderation that was taken over from an export and that the newest export changed. A
+subject on which nobody ever decided waits in all kinds but signoff, threshold and training.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ccai_dagster.consultation.folder import EXPORT, ModerationMode
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions import outcomes, values
+from ccai_dagster.decisions.exported_moderation import Difference, differences
 from ccai_dagster.decisions.independent_decisions import (
     Row,
     asks_for_two,
@@ -31,13 +33,14 @@ from ccai_dagster.decisions.independent_decisions import (
     same_role,
     second_opinions,
 )
-from ccai_dagster.decisions.ledger import current, is_decision, is_policy, split_outcome
+from ccai_dagster.decisions.ledger import LET_IN, current, is_decision, is_policy, split_outcome
 from ccai_dagster.decisions.origins import by_person
 
 Severity = Literal["error", "warning"]
 NO_STATEMENT = "is not among the statements that are in; correct the id, or supersede the row"
+TAKE_OVER = "take that over with `ccai take-over`, or decide with `ccai review moderation`"
 WAITS_FOR_SECOND = "decided by one person; the policy asks a second to decide independently"
-WAITS_FOR_BOTH = "written by `ccai new`; the policy asks two people to decide independently"
+WAITS_FOR_BOTH = "no person has decided it; the policy asks two people to decide independently"
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def check_moderation(ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: M
     """Check the moderation ledger against the statements as they came in.
 
     A statement that nobody moderated waits: it is a warning, since new ones arrive while a consultation is
-    open. No statement in at all is an error.
+    open. So does one on which the export now says otherwise. No statement in at all is an error.
     """
     rows, found = counting_rows(ledger, "moderation")
     if rows is None:
@@ -85,15 +88,30 @@ def check_moderation(ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: M
     found += dangling(rows, texts, "moderation", "is not in the votes' list of statements; correct the id")
     found += contradictory(rows, "moderation") + one_of_two(ledger, rows, "moderation", "warning")
     found += lapsed_texts(rows, texts, "moderation")
-    let_in = [row for row in rows if split_outcome(row["outcome"])[0] != "out"]
+    let_in = [row for row in rows if split_outcome(row["outcome"])[0] in LET_IN]
     moderated_in = {subject for row in let_in for subject in row["subject_ids"]}
     decided = {subject for row in rows for subject in row["subject_ids"]}
     waiting = sorted(set(texts) - decided, key=int)
     if not moderated_in & set(texts) and (mode == "strict" or not waiting):
         found.append(Finding("error", "moderation", None, "", "no statement is in; moderate some in"))
     effect = "stays out" if mode == "strict" else "is in"
-    message = f"nobody has moderated it; it {effect} until somebody does"
-    return found + [Finding("warning", "moderation", None, subject, message) for subject in waiting]
+    exported = {str(each.statement_id): each for each in differences(ledger, raw_statements)}
+    for subject in waiting:
+        message = f"nobody has moderated it; it {effect} until somebody does"
+        if subject in exported:
+            message += f"; {exported[subject].sentence}: {TAKE_OVER}"
+        found.append(Finding("warning", "moderation", None, subject, message))
+    return found + [_otherwise(each) for subject, each in exported.items() if subject in decided]
+
+
+def _otherwise(difference: Difference) -> Finding:
+    """Tell that the export says otherwise than the ledger; what a person decided stands."""
+    if difference.by_person:
+        message = f"a person decided on it, which stands; {difference.sentence}"
+    else:
+        message = f"{difference.sentence}, and the ledger says {difference.recorded}: {TAKE_OVER}"
+    subject = str(difference.statement_id)
+    return Finding("warning", "moderation", difference.rows[0]["decision_id"], subject, message)
 
 
 def check_exclusions(ledger: pl.DataFrame, raw_participants: pl.DataFrame) -> list[Finding]:

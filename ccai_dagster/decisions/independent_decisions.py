@@ -2,8 +2,8 @@
 
 Two rows that count, on the same subject and by different roles, are independent decisions. Where their effects
 are equal they count as one; where they differ the subject waits for a third row that supersedes both. Two rows
-of one role are a mistake and no second opinion, and what `ccai new` wrote is nobody's. Nothing here reads statements or
-votes.
+of one role are a mistake and no second opinion, and what a command took over or began with is nobody's. Nothing here
+reads statements or votes.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def subject_name(kind: str, subject: Sequence[str]) -> str:
 
 
 def rows_by_subject(rows: Iterable[Row]) -> dict[Subject, list[Row]]:
-    """Return the rows on each subject, in the order given; what `ccai new` wrote gives way to what people decided."""
+    """Return the rows on each subject, in the order given; what no person decided gives way to what people decided."""
     found: dict[Subject, list[Row]] = {}
     for row in rows:
         for subject in subjects_of(row["kind"], row["outcome"], row["subject_ids"]):
@@ -140,7 +140,7 @@ def second_opinions(ledger: pl.DataFrame) -> dict[Subject, list[tuple[Row, Row]]
     together += [list(split_ids(row["supersedes"])) for row in by_id.values()]
     found: dict[Subject, list[tuple[Row, Row]]] = {}
     for ids in together:
-        rows = [by_id[each] for each in sorted(ids) if is_decision(by_id[each]["outcome"])]
+        rows = [row for each in sorted(ids) if is_decision((row := by_id[each])["outcome"]) and by_person(row)]
         for subject, own in rows_by_subject(rows).items():
             for one, other in combinations(own, 2):
                 if one["decided_by"] != other["decided_by"]:

@@ -42,7 +42,7 @@ AMENDED = "amended"
 it."""
 
 VERBS: Mapping[str, Mapping[str, bool]] = {
-    "moderation": {"in": False, "out": True, "rewrite": True},
+    "moderation": {"in": False, "out": True, "rewrite": True, "metadata": False},
     "exclusion": {"exclude": False, "keep": False},
     "merge": {"merge": True, "keep apart": False},
     "wording": {"principle": True, "leave out": False},
@@ -53,6 +53,10 @@ VERBS: Mapping[str, Mapping[str, bool]] = {
 
 The kinds `threshold` and `training` have no verbs: their outcome is the value itself.
 """
+
+LET_IN = ("in", "rewrite")
+"""Verbs of moderation by which a statement is in. `out` takes it out; `metadata` sets it apart, as one about the people
+who vote and not about the subject."""
 
 VALUE_KINDS = frozenset({"threshold", "training"})
 NUMBERED_KINDS = frozenset({"moderation", "exclusion", "merge", "wording", "idea"})

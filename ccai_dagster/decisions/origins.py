@@ -1,7 +1,7 @@
-"""Where rows of ledgers come from: a person, a draft that a person accepted, or `ccai new`, which decided nothing.
+"""Where rows of ledgers come from: a person, a draft that a person accepted, or a command that decided nothing.
 
-What `ccai new` takes over from an export or begins with stands until a person decides: then it no longer counts, and it
-is never one of two independent decisions.
+What `ccai new` and `ccai take-over` take over from an export, or a folder begins with, stands until a person decides:
+then it no longer counts, and it is never one of two independent decisions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ccai_dagster.decisions.ledger import VALUE_KINDS
 
 STARTING = "ccai new"
 """`suggested_by` of what a new folder starts with: moderation of the export, and values."""
+TAKEN_OVER = "ccai take-over"
+"""`suggested_by` of moderation that was taken over from a later export."""
 CARRIED_OVER = "carried over by ccai"
 """`suggested_by` of a row that keeps what a replaced row decided on other subjects."""
 SAME_WORDS = "shared-words search, version 1"
@@ -35,7 +37,7 @@ ORIGINS = (
 
 def by_person(row: Mapping[str, Any]) -> bool:
     """Whether a person decided this row of a ledger, or accepted it."""
-    return bool(row["suggested_by"] != STARTING)
+    return row["suggested_by"] not in (STARTING, TAKEN_OVER)
 
 
 def origin(row: Mapping[str, Any]) -> str:

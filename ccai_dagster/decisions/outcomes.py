@@ -14,7 +14,7 @@ import polars as pl
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.independent_decisions import Row, Subject, decisive_rows
-from ccai_dagster.decisions.ledger import POLICY, current, is_decision, split_outcome
+from ccai_dagster.decisions.ledger import LET_IN, POLICY, current, is_decision, split_outcome
 from ccai_dagster.deliberation.votes import ModerationVerdict
 
 
@@ -47,10 +47,11 @@ def moderation_verdicts(ledger: pl.DataFrame) -> dict[int, ModerationVerdict]:
     for (subject,), row in decisive(ledger).items():
         verb, text = split_outcome(row["outcome"])
         found[int(subject)] = ModerationVerdict(
-            included=verb != "out",
+            included=verb in LET_IN,
             text=text if verb == "rewrite" else None,
             decision_ids=(row["decision_id"],),
             criterion=text if verb == "out" else None,
+            metadata=verb == "metadata",
         )
     return dict(sorted(found.items()))
 

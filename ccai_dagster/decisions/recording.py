@@ -19,9 +19,10 @@ import polars as pl
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import FORMULA
 from ccai_dagster.decisions.agenda import Basis, has_lapsed
+from ccai_dagster.decisions.exported_moderation import differences, taken_over
 from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject, subject_name, subjects_of
 from ccai_dagster.decisions.ledger import COLUMNS, SEPARATE_KINDS, Decision, append_decisions, is_decision, is_policy
-from ccai_dagster.decisions.origins import CARRIED_OVER, STARTING, by_person
+from ccai_dagster.decisions.origins import CARRIED_OVER, TAKEN_OVER, by_person
 from ccai_dagster.decisions.outcomes import decided_rows
 
 
@@ -51,7 +52,7 @@ def record(
     """Append a decision to its ledger.
 
     Where it replaces a row that also decides on other subjects (in moderation and exclusion), a second row
-    keeps what was decided on those, unless it has lapsed. What `ccai new` wrote on its subjects it always replaces.
+    keeps what was decided on those, unless it has lapsed. What no person decided on its subjects it always replaces.
 
     Args:
         basis: What decisions on given subjects would be taken on now.
@@ -69,7 +70,7 @@ def record(
     """
     if found := _unsafe(answer):
         raise ConsultationError("; ".join(found) + ". Nothing was recorded.")
-    time = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    time = _written(now)
 
     def compose(ledger: pl.DataFrame) -> list[Decision]:
         counting = decided_rows(ledger)
@@ -95,15 +96,50 @@ def record(
         if answer.kind not in SEPARATE_KINDS:
             return [decided]
         gone = {each for row in counting for each in supersedes if row["decision_id"] == each}
-        kept = [_remainder(row, decided, basis) for row in replaced if row["decision_id"] in gone]
+        kept = [_remainder(row, answer.subject_ids, basis) for row in replaced if row["decision_id"] in gone]
         return [decided, *(replace(row, decision_id=next(names)) for row in kept if row is not None)]
 
     return append_decisions(path, compose)
 
 
-def _remainder(row: Row, decided: Decision, basis: Basis) -> Decision | None:
-    """What a replaced row decided on the subjects the new one does not name; None if nothing is left of it."""
-    rest = tuple(each for each in row["subject_ids"] if each not in decided.subject_ids)
+def take_over(
+    path: Path, raw_statements: pl.DataFrame, basis: Basis, taken: Collection[str] = (), now: datetime | None = None
+) -> list[Decision]:
+    """Append to the moderation ledger what the export says otherwise, a row a statement, where no person decided.
+
+    Args:
+        raw_statements: RAW_STATEMENTS of the newest export.
+        basis: What decisions on given subjects would be taken on now.
+        taken: Ids of decisions in the other ledgers.
+        now: The present by default.
+
+    Returns:
+        The rows added: first those taken over, then those that keep what replaced rows say of other statements.
+
+    Raises:
+        ConsultationError: The ledger cannot be read. Nothing is added then.
+    """
+    time = _written(now)
+
+    def compose(ledger: pl.DataFrame) -> list[Decision]:
+        found = [each for each in differences(ledger, raw_statements) if not each.by_person]
+        names = _new_ids("moderation", {*ledger["decision_id"], *taken})
+        rows = [taken_over(each, next(names), f"whoever ran `{TAKEN_OVER}`", time, TAKEN_OVER) for each in found]
+        anew = {str(each.statement_id) for each in found}
+        replaced = {row["decision_id"]: row for each in found for row in each.rows}
+        kept = [_remainder(row, anew, basis) for row in replaced.values()]
+        return [*rows, *(replace(row, decision_id=next(names)) for row in kept if row is not None)]
+
+    return append_decisions(path, compose)
+
+
+def _written(now: datetime | None) -> str:
+    return (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _remainder(row: Row, decided: Collection[str], basis: Basis) -> Decision | None:
+    """What a replaced row decided on the subjects that are not decided anew; None if nothing is left of it."""
+    rest = tuple(each for each in row["subject_ids"] if each not in decided)
     if not rest or has_lapsed(row, basis):
         return None
     cells: dict[str, Any] = {name: row[name] for name in COLUMNS}
@@ -115,13 +151,13 @@ def _remainder(row: Row, decided: Decision, basis: Basis) -> Decision | None:
             "reason": f"As in {row['decision_id']}, of which only {anew} was decided anew: {row['reason']}",
             "supersedes": row["decision_id"],
             "inputs_digest": basis(rest) if row["inputs_digest"] else None,
-            "suggested_by": CARRIED_OVER if by_person(row) else STARTING,
+            "suggested_by": CARRIED_OVER if by_person(row) else row["suggested_by"],
         }
     )
 
 
 def _taken_over(answer: Answer, counting: Sequence[Row]) -> list[str]:
-    """Ids of what `ccai new` wrote on the subjects, and the answer does not name itself."""
+    """Ids of what no person decided on the subjects, and the answer does not name itself."""
     if not is_decision(answer.outcome):
         return []
     asked = set(subjects_of(answer.kind, answer.outcome, answer.subject_ids))

@@ -61,7 +61,7 @@ def group_participants(
 
     `polis` is the engine of Polis started cold (`polis_groups`). Like the engine it starts from those who
     joined first, so the order of joining matters: the time of first votes where known, otherwise ids. A
-    statement about the conversation itself counts like any other unless it was moderated out.
+    statement that moderation set apart as metadata counts like one moderated out, as in the engine.
 
     `paper` gathers participants into 100 clusters with k-means from ten seeded starts and clusters the centres,
     each of equal weight.

@@ -42,10 +42,10 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
 
     `default` and `polis` take participants as observations, centre every statement, and multiply each position
     by the square root of (statements / votes cast), so that people who voted little are not drawn to the middle
-    (Polis, `pca.clj`; Small et al. 2021). `polis` moreover counts every statement that was moderated out as a
-    pass by everybody, leaves out statements nobody voted on, and computes means and components with the votes
-    of those who cast too few, too (`conversation.clj`). Its components are computed exactly; the engine's own
-    power iteration stops after 100 steps and above 10,000 participants reads samples.
+    (Polis, `pca.clj`; Small et al. 2021). `polis` moreover counts every statement that was moderated out, or set
+    apart as metadata, as a pass by everybody, leaves out statements nobody voted on, and computes means and
+    components with the votes of those who cast too few, too (`conversation.clj`). Its components are computed
+    exactly; the engine's own power iteration stops after 100 steps and above 10,000 participants reads samples.
 
     `paper` takes statements as observations and uses the loadings of the participants, unscaled: this is what
     the notebook of Huang et al. (2024) does, and the only variant that gives its explained variance of 0.0729

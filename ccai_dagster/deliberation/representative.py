@@ -25,7 +25,7 @@ Z_90 = 1.2816
 STATEMENTS_PER_GROUP = 5
 STATEMENTS_PER_SIDE = 5
 META_PRIORITY = 49.0
-"""Of a statement about the conversation itself: 7 squared (Polis, `conversation.clj`)."""
+"""Of a statement about the people who vote: 7 squared (Polis, `conversation.clj`)."""
 DENSE_CELLS = 300_000
 """Up to this many cells the components are computed exactly, beyond it by iteration."""
 NOISE = 1e-9
@@ -171,8 +171,8 @@ def comment_priorities(matrix: VoteMatrix, extremity: np.ndarray, raw_statements
     Args:
         matrix: Votes of those who are in a group.
         extremity: Shape (statements,), in the order of the matrix.
-        raw_statements: `statement_id`, `is_meta`; where the latter is null, the export does not say, and the
-            statement counts as one about the subject.
+        raw_statements: `statement_id`, `is_meta`; where the latter is null, nobody says, and the statement counts
+            as one about the subject.
     """
     counts = group_counts(matrix, np.zeros(len(matrix.participant_ids), dtype=np.int64), groups=1)
     agree, votes = counts.agree[0], counts.votes[0]
@@ -206,7 +206,7 @@ def vote_components(matrix: VoteMatrix, left_out: Collection[int] = ()) -> tuple
 
     Args:
         left_out: Ids of statements to take no account of; they keep their place, with mean and components 0.
-            In Polis these are the ones moderated out or about the conversation itself.
+            In Polis these are the ones moderated out or about the people who vote.
 
     Returns:
         Means of shape (statements,), 0 where nobody voted; components of shape (2, statements), each of length
@@ -259,14 +259,14 @@ def comment_priority(
     """Return the priority of each statement (Polis, `conversation.clj`, priority-metric).
 
     priority = [(1 - (P + 1) / (S + 2)) (E + 1) (A + 1) / (S + 2) (1 + 8 2^(-S / 5))]^2 with A agreeing votes, P
-    passes, S all votes and E the extremity; 49 for a statement about the conversation itself.
+    passes, S all votes and E the extremity; 49 for a statement about the people who vote.
 
     Args:
         agree: Shape (statements,).
         passes: Same shape.
         votes: Same shape, passes included.
         extremity: Same shape, 0 or more.
-        is_meta: Same shape, whether the statement is about the conversation itself.
+        is_meta: Same shape, whether the statement is about the people who vote.
 
     Returns:
         Shape (statements,), above 0. A statement nobody voted on has a priority too.

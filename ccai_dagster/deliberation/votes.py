@@ -39,12 +39,14 @@ class ModerationVerdict:
         text: The new text of a statement that was rewritten.
         decision_ids: None for a statement that nobody moderated.
         criterion: Why it is out.
+        metadata: Whether it is about the people who vote. Then it is not in, and crossed with the groups.
     """
 
     included: bool
     text: str | None
     decision_ids: tuple[str, ...]
     criterion: str | None = None
+    metadata: bool = False
 
 
 def clean_statements(
@@ -129,6 +131,13 @@ def clean_votes(raw_votes: pl.DataFrame, statements: pl.DataFrame, participants:
     )
 
 
+def votes_of_everybody(raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> VoteMatrix:
+    """Lay out the votes on statements that are in of everybody but the excluded, however few they cast."""
+    everybody = participants.filter(pl.col("fate") != "excluded").with_columns(kept=pl.lit(True))
+    votes = clean_votes(raw_votes, statements, everybody)
+    return vote_matrix(votes, everybody["participant_id"], statements["statement_id"])
+
+
 @dataclass(frozen=True)
 class VoteMatrix:
     """Votes with the ids of rows and columns.
@@ -139,7 +148,8 @@ class VoteMatrix:
         row: Shape (votes,), int32, place of each vote's participant in `participant_ids`, ascending.
         column: Shape (votes,), int32, place of its statement in `statement_ids`, ascending within a row.
         vote: Shape (votes,), int8, -1, 0 or 1.
-        moderated_out: Number of statements that got votes and were moderated out; only Polis counts them.
+        moderated_out: Number of statements that got votes and are not in: moderated out, or about the people who
+            vote. Only Polis counts them.
         below_minimum: Votes, on the same statements, of participants who cast too few; only the opinion map of
             Polis takes them into account. None if there are none.
         joined: Shape (participants,), numbers that grow in the order of joining; None where it is that of the ids.
@@ -236,7 +246,7 @@ def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.Dat
         raw_votes: All votes; those of the excluded are nowhere taken into account.
 
     Returns:
-        The same votes, with the number of statements moderated out, the votes of those who cast too few, and the
+        The same votes, with the number of statements that are not in, the votes of those who cast too few, and the
         order of joining by the time of the first vote that counts (None where a time is missing).
     """
     counted = raw_votes.join(participants.filter(pl.col("fate") != "excluded"), on="participant_id", how="semi")

@@ -46,6 +46,7 @@ class ReportInputs:
     statements: pl.DataFrame
     votes: pl.DataFrame
     opinion_groups: pl.DataFrame
+    group_profile: pl.DataFrame
     representative_statements: pl.DataFrame
     consensus_statements: pl.DataFrame
     comment_priorities: pl.DataFrame

@@ -14,6 +14,7 @@ from typing import Any
 
 from ccai_dagster.audit.records import Records, read_records
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
+from ccai_dagster.contracts import FEWEST_TOLD
 from ccai_dagster.feedback.judge_accuracy import GUESSING, SCORED_BY, judge_verdict
 from ccai_dagster.pages import pictures, report_decisions, report_models, report_public
 from ccai_dagster.pages.inputs import ReportInputs
@@ -89,11 +90,14 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "summary": report_public.summary(inputs),
         "opinion_facts": report_public.opinion_facts(inputs),
         "representatives": report_public.representatives(inputs, sources),
+        "self_descriptions": report_public.self_descriptions(inputs.group_profile),
+        "fewest_told": FEWEST_TOLD,
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
         "topics": report_public.topics(inputs.narrative),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
         "waiting": waiting,
+        "moderated_otherwise": report_public.moderated_otherwise(inputs),
         "left_out": left_out,
         "anchored": behind - listed,
         "known_statements": behind | listed,

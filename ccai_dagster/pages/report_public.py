@@ -14,7 +14,9 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.audit.trail import ABOUT_PEOPLE
 from ccai_dagster.core.text import counted, listed, percent
+from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.decisions.origins import origins_told
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.votes import group_name
@@ -40,6 +42,8 @@ EXPLANATIONS = {
     "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
     "Behind each consensus stands its 90% interval.",
     "never moderated": "Nobody decided on these, so their votes were not counted.",
+    ABOUT_PEOPLE: "They say who votes and not what should be done. No group or score rests on them; how the groups "
+    "voted on them stands in the chapter on opinion groups.",
     "left out": "They reached the cut; a person decided to leave them out, for the reason given.",
 }
 
@@ -122,11 +126,13 @@ def summary(inputs: ReportInputs) -> list[str]:
     sizes = inputs.opinion_groups.group_by("group_id").len().sort("group_id").iter_rows()
     groups = [f"{size:,} people in {group_name(group)}" for group, size in sizes]
     votes = int(inputs.gac_scores["n_votes"].sum())
+    apart = inputs.group_profile["statement_id"].n_unique()
+    about = f"; {apart:,} more {'is' if apart == 1 else 'are'} about the people who vote" if apart else ""
     rows = sum(ledger.height for ledger in inputs.ledgers.values())
     sentences = [
         f"{counted(people, 'participant')} took part; the votes of {kept:,} count.",
         f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
-        f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes.",
+        f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes{about}.",
         f"By their votes, participants fall into {counted(len(groups), 'opinion group')}: {listed(groups)}."
         if groups
         else "No opinion groups were found.",
@@ -288,6 +294,65 @@ def representatives(inputs: ReportInputs, sources: Mapping[int, Source]) -> list
     ]
 
 
+@dataclass(frozen=True)
+class SelfDescription:
+    """A statement about the people who vote, as the report shows it.
+
+    Attributes:
+        bars: Agreement of each group that is told.
+        rest: Who disagrees and passes, and of which groups nothing is told.
+    """
+
+    statement_id: int
+    text: str
+    bars: list[GroupBar]
+    rest: str
+
+
+def self_descriptions(group_profile: pl.DataFrame) -> list[SelfDescription]:
+    """List the statements about the people who vote, those first on which groups differ most in agreement."""
+    spread = (pl.col("agree_share").max() - pl.col("agree_share").min()).over("statement_id").fill_null(-1)
+    ordered = group_profile.sort(spread, "statement_id", "group_id", descending=[True, False, False])
+    return [
+        SelfDescription(
+            statement_id=rows["statement_id"][0],
+            text=rows["text"][0],
+            bars=[
+                GroupBar(
+                    group_name(row["group_id"]),
+                    colour(row["group_id"]),
+                    row["n_votes"],
+                    *(100 * row[f"agree_{each}"] for each in ("share", "low", "high")),
+                )
+                for row in rows.drop_nulls("n_votes").to_dicts()
+            ],
+            rest=" ".join(_others(row) for row in rows.to_dicts()),
+        )
+        for rows in ordered.partition_by("statement_id", maintain_order=True)
+    ]
+
+
+def _others(row: Mapping[str, Any]) -> str:
+    """Who disagrees with a statement about themselves and who passes, in one group."""
+    name = group_name(row["group_id"])
+    if row["n_votes"] is None:
+        return f"{name}: too few voted to be told."
+    shares = [
+        f"{percent(row[f'{side}_share'])} {side} ({percent(row[f'{side}_low'])} to {percent(row[f'{side}_high'])})"
+        for side in ("disagree", "pass")
+    ]
+    return f"{name}: {listed(shares)}."
+
+
+def moderated_otherwise(inputs: ReportInputs) -> list[tuple[int, str]]:
+    """List the statements on which the export says otherwise than the moderation taken over from it, and what."""
+    return [
+        (each.statement_id, f"{each.sentence}, and the ledger says {each.recorded}.")
+        for each in differences(inputs.ledgers["moderation"], inputs.raw_statements)
+        if not each.by_person
+    ]
+
+
 def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that the public as a whole agrees or disagrees with, groups aside, and how far."""
     found = []
@@ -385,7 +450,7 @@ def _left_out_statement(
     (key,) = row["statement_ids"]
     source = sources.get(key)
     decision = None
-    if row["fate"].startswith("moderated out"):
+    if row["fate"].startswith("moderated out") or row["fate"] == ABOUT_PEOPLE:
         decision = next(iter(records.on("moderation", key)), None)
     elif row["fate"] == "left out":
         decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)

@@ -297,7 +297,10 @@ def test_every_reason_names_its_place_or_says_that_none_was_published(built: Pat
 
 def test_the_published_decisions_hold(built: Path, test_data: Path) -> None:
     comments = pl.read_csv(test_data / "ccai" / "comments.csv").select(
-        pl.col("comment-id").alias("statement_id"), pl.col("comment-body").alias("text"), "moderated"
+        pl.col("comment-id").alias("statement_id"),
+        pl.col("comment-body").alias("text"),
+        "moderated",
+        is_meta=pl.lit(None, dtype=pl.Boolean),
     )
     statements = comments.filter(pl.col("moderated") == 1)
     matrix = pl.read_csv(built / "votes" / "participants-votes.csv", columns=["participant"])

@@ -23,7 +23,10 @@ from ccai_dagster.decisions.checks import (
 from ccai_dagster.decisions.ledger import Decision, ledger_table
 
 TEXTS = {1: "Be kind", 2: "Be nice", 3: "Be brief"}
-STATEMENTS = pl.DataFrame({"statement_id": list(TEXTS), "text": list(TEXTS.values())})
+STATEMENTS = pl.DataFrame(
+    {"statement_id": list(TEXTS), "text": list(TEXTS.values()), "moderated": 0, "is_meta": None},
+    schema_overrides={"is_meta": pl.Boolean},
+)
 PARTICIPANTS = pl.DataFrame({"participant_id": [10, 11]})
 MERGED = "Be kind and nice"
 NO_ROWS = ledger_table([])

@@ -27,6 +27,7 @@ from ccai_dagster.deliberation.votes import (
     clean_statements,
     clean_votes,
     vote_matrix,
+    votes_of_everybody,
 )
 
 DEFAULT = Procedure("default", "column_mean", None, "laplace", "product", 1)
@@ -174,6 +175,9 @@ def test_cleaning() -> None:
         schema=contracts.VOTES.dtypes,
     )
     assert clean_votes(votes, strict, kept).rows() == [(2, 1, -1)]
+    everybody = votes_of_everybody(votes, strict, kept)
+    assert everybody.participant_ids.tolist() == [1, 2], "who cast few votes is among everybody, who is excluded is not"
+    assert everybody.values.tolist() == [[1.0], [-1.0]]
 
 
 @pytest.fixture(scope="module")

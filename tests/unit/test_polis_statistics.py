@@ -14,7 +14,7 @@ import pytest
 from ccai_dagster.deliberation import representative
 from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
 from ccai_dagster.deliberation.representative import consensus_statements, representative_statements
-from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, clean_participants, vote_matrix, votes_of_everybody
 
 POLIS = Procedure("default", "column_mean", None, "laplace", "product", 1)
 EXACT = 1e-9
@@ -50,6 +50,16 @@ class Conversation:
     def everybody(self, moderated_out: bool) -> VoteMatrix:
         """Votes of everybody, in a group or not."""
         return self._matrix(self.votes, moderated_out)
+
+    def as_imported(self) -> VoteMatrix:
+        """Votes of everybody, by way of the tables that an import gives."""
+        out = self.computed["mod-out"]
+        statements = pl.DataFrame({"statement_id": [each for each in self.computed["tids"] if each not in out]})
+        people = self.votes.group_by("participant_id").agg(n_votes=pl.len().cast(pl.Int64))
+        raw = people.with_columns(polis_group=pl.lit(None, dtype=pl.Int64))
+        participants = clean_participants(raw, {}, 7, "T1", self.votes["statement_id"].n_unique())
+        assert not participants["kept"].all(), "some cast few votes, and Polis asks them too"
+        return votes_of_everybody(self.votes, statements, participants)
 
     def _matrix(self, votes: pl.DataFrame, moderated_out: bool) -> VoteMatrix:
         out = set() if moderated_out else set(self.computed["mod-out"])
@@ -111,14 +121,14 @@ def test_representative_statements(conversation: Conversation) -> None:
 
 
 def test_consensus_statements(conversation: Conversation) -> None:
-    table = consensus_statements(conversation.everybody(moderated_out=False))
+    table = consensus_statements(conversation.as_imported())
     for side, rows in conversation.computed["consensus"].items():
         ours = table.filter(pl.col("side") == side).sort("rank").to_dicts()
         assert [row["statement_id"] for row in ours] == [row["tid"] for row in rows]
         for row, theirs in zip(ours, rows, strict=True):
             assert (row["n_side"], row["n_votes"]) == (theirs["n-success"], theirs["n-trials"])
-            assert row["probability"] == pytest.approx(theirs["p-success"], rel=0, abs=EXACT)
-            assert row["probability_z"] == pytest.approx(theirs["p-test"], rel=0, abs=EXACT)
+            assert row["probability"] == pytest.approx(theirs["p-success"], rel=0, abs=1e-12)
+            assert row["probability_z"] == pytest.approx(theirs["p-test"], rel=0, abs=1e-12)
 
 
 def test_extremity_and_priority_with_the_components_of_polis(conversation: Conversation) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from small_consultation import profile_of_statement_4
 from typer.testing import CliRunner
 
 from ccai_dagster.audit import answers
@@ -194,6 +195,19 @@ def test_rows_that_are_nobodys_decision_are_explained_as_what_they_are(finished:
     filled = Decision("M7", "moderation", ("4",), "in", "taken over", "whoever", "2025-03-01", suggested_by="ccai new")
     append_decision(path, filled)
     assert "Written by `ccai new`; no person decided it here." in ask(finished, "M7").story
+
+
+def test_a_statement_about_the_people_who_vote_is_explained_with_the_groups(finished: Any) -> None:
+    row = Decision("M4", "moderation", ("4",), "metadata", "it says who votes", "moderators", "2025-03-04")
+    append_decision(finished.consultation.ledger("moderation"), row)
+    profile_of_statement_4().write_parquet(finished.tables / "group_profile.parquet")
+    answer = ask(finished, "4")
+    assert answer.facts["fate"] == "about the people who vote"
+    assert answer.story[-2:] == [
+        "Group A: of 8 votes 62% agree (95% interval 31% to 86%), 25% disagree (95% interval 7% to 59%), 12% pass (95% "
+        "interval 2% to 47%).",
+        "Group B: fewer than 5 of its people voted on it, so it is not told how.",
+    ]
 
 
 def test_tables_that_do_not_fit_together_are_noted(finished: Any) -> None:

@@ -12,9 +12,11 @@ import polars as pl
 import polars.selectors as cs
 import pytest
 from parsed_page import Page
+from small_consultation import SmallConsultation, profile_of_statement_4, with_metadata
 from small_report import calibration, inputs
 
 from ccai_dagster.audit.records import read_records
+from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
 from ccai_dagster.core.text import natural, number, readable, signed
 from ccai_dagster.pages.inputs import ReportInputs
@@ -144,6 +146,50 @@ def test_the_page_tells_the_whole_way(html: str) -> None:
         "a" * 64,
     ):
         assert shown in words, shown
+
+
+def test_the_groups_are_told_by_what_they_say_of_themselves(
+    inputs: ReportInputs, small_consultation: SmallConsultation, drawn: dict[str, Picture], html: str
+) -> None:
+    assert "as they say themselves" not in html, "nothing is told where nobody says so"
+    small = with_metadata(small_consultation)
+    told = replace(
+        inputs,
+        ledgers=small.ledgers,
+        decision_trail=decision_trail(**vars(small)),
+        group_profile=profile_of_statement_4(),
+    )
+    rendered = render_page(told, drawn)
+    page = Page(rendered)
+    words = page.words()
+    assert page.faults == [] and len(page.scripts) == 1 and "<script>alert" not in rendered
+    assert 'href="#statement-4"' in rendered and 'id="statement-4"' in rendered
+    for shown in (
+        "Who the groups are, as they say themselves",
+        "Where fewer than 5 people of a group voted, nothing is told of it",
+        "Group A: 62% of 8 votes agree (95% interval 31 to 86)",
+        "Group A: 25% disagree (7% to 59%) and 12% pass (2% to 47%). Group B: too few voted to be told.",
+        "About the people who vote: 1",
+        "it says who votes. (moderators, 2025-03-04)",
+    ):
+        assert shown in words, shown
+    assert "; 1 more is about the people who vote." in summary(told)[1]
+
+
+def test_moderation_that_the_export_changed_waits_on_the_page(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
+    taken = pl.col("decision_id") == "M1"
+    moderation = inputs.ledgers["moderation"].with_columns(
+        suggested_by=pl.when(taken).then(pl.lit("ccai new")).otherwise("suggested_by")
+    )
+    rejected = pl.when(pl.col("statement_id") == 5).then(pl.lit(-1, pl.Int8)).otherwise("moderated")
+    later = replace(
+        inputs,
+        ledgers={**inputs.ledgers, "moderation": moderation},
+        raw_statements=inputs.raw_statements.with_columns(moderated=rejected),
+    )
+    words = Page(render_page(later, drawn)).words()
+    assert "statement 5: the export now says out, and the ledger says in." in words
+    assert "the export now says" not in Page(render_page(inputs, drawn)).words()
 
 
 def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:

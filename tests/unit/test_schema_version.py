@@ -1,6 +1,7 @@
 """What was written before forms were numbered is read as it is, and what a later program wrote is refused.
 
-`older/` holds a table, ledgers, settings and a manifest as they were written before there was a schema version.
+`older/` holds a table, a manifest, ledgers and settings (`town`) as they were written before there was a schema
+version, and ledgers and settings in form 1 (`village`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.schema_version import SCHEMA_VERSION, NewerSchema, check_schema_version
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
+from ccai_dagster.decisions.origins import origins_told
+from ccai_dagster.decisions.outcomes import moderation_verdicts
 
 OLDER = Path(__file__).parent / "older"
 
@@ -36,13 +39,23 @@ def test_older_ledgers_and_settings_are_read_with_the_versions_they_had() -> Non
     assert ledger_digest(ledger) == manifest.sources["wording_ledger"].data_version
 
 
+def test_a_folder_of_form_1_is_read_with_its_moderation_as_taken_over_then() -> None:
+    consultation = read_consultation(OLDER / "village")
+    assert consultation.file.schema_version == 1
+    ledger = read_ledger(consultation.ledger("moderation"), "moderation")
+    assert [(key, each.included) for key, each in moderation_verdicts(ledger).items()] == [(0, True), (1, False)]
+    assert origins_told([ledger]) == "2 taken over from the export"
+
+
 def test_a_newer_manifest_is_refused_and_never_taken_for_none(tmp_path: Path) -> None:
     content = json.loads((OLDER / "manifest.json").read_text())["manifest"]
     content |= {"schema_version": SCHEMA_VERSION + 1, "something": "new"}
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps({"digest": value_digest(content), "manifest": content}))
     for read in (read_manifest, last_manifest):
-        with pytest.raises(NewerSchema, match="written in form 2 by a later version of ccai_dagster"):
+        with pytest.raises(
+            NewerSchema, match=f"written in form {SCHEMA_VERSION + 1} by a later version of ccai_dagster"
+        ):
             read(path)
 
 
@@ -50,7 +63,9 @@ def test_newer_ledgers_and_settings_are_refused_before_anything_else_is_said_of_
     shutil.copytree(OLDER / "town", tmp_path / "town")
     path = tmp_path / "town" / "consultation.yaml"
     path.write_text(f"schema_version: {SCHEMA_VERSION + 1}\nunknown: 1\n{path.read_text()}")
-    with pytest.raises(NewerSchema, match=r"consultation\.yaml: written in form 2 .* Install the later version"):
+    with pytest.raises(
+        NewerSchema, match=rf"consultation\.yaml: written in form {SCHEMA_VERSION + 1} .* Install the later version"
+    ):
         read_consultation(tmp_path / "town")
 
 
@@ -63,4 +78,4 @@ def test_a_form_that_is_no_number_is_refused() -> None:
 def test_a_manifest_of_this_form_says_so() -> None:
     manifest, _ = read_manifest(OLDER / "manifest.json")
     now = manifest.model_copy(update={"schema_version": SCHEMA_VERSION})
-    assert '"schema_version": 1' in manifest_text(now)
+    assert f'"schema_version": {SCHEMA_VERSION}' in manifest_text(now)

@@ -16,7 +16,7 @@ from assets.table_asset import Checked, Table, require, table_asset
 from ccai_dagster.contracts import IMPORT_REPORT
 from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.files import SCHEMA_ENTRY, read_table, table_content
-from ccai_dagster.core.schema_version import NewerSchema
+from ccai_dagster.core.schema_version import SCHEMA_VERSION, NewerSchema
 from ccai_dagster.decisions.checks import Finding
 from resources.history import refused_ancestors
 from resources.tables import Tables
@@ -177,15 +177,15 @@ def test_an_older_table_that_is_damaged_is_told_by_its_file_and_the_remedy(tmp_p
 def test_the_form_is_no_part_of_the_content(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(table_content(report(1)))
-    assert pl.read_parquet_metadata(path)[SCHEMA_ENTRY] == "1"
+    assert pl.read_parquet_metadata(path)[SCHEMA_ENTRY] == str(SCHEMA_VERSION)
     table = read_table(path)
     assert table is not None and table_digest(table) == table_digest(report(1))
 
 
 def test_a_table_of_a_later_form_is_refused(tmp_path: Path) -> None:
     content = io.BytesIO()
-    report(1).write_parquet(content, metadata={SCHEMA_ENTRY: "2"})
+    report(1).write_parquet(content, metadata={SCHEMA_ENTRY: str(SCHEMA_VERSION + 1)})
     path = tmp_path / "t.parquet"
     path.write_bytes(content.getvalue())
-    with pytest.raises(NewerSchema, match=r"t\.parquet: written in form 2 by a later version"):
+    with pytest.raises(NewerSchema, match=rf"t\.parquet: written in form {SCHEMA_VERSION + 1} by a later version"):
         read_table(path)

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from small_consultation import with_metadata
 
 from ccai_dagster.audit.records import Record, Records, read_records
 from ccai_dagster.audit.trail import decision_trail
@@ -131,6 +132,16 @@ def test_facts_of_a_statement_stand_in_columns(small_consultation: Any) -> None:
     assert (row["rank"], row["selected"], row["selection_probability"]) == (2, True, 0.9)
     out = rows_of(small_consultation)["statement:3"]
     assert (out["n_votes"], out["group_votes"], out["rank"], out["selected"]) == (None, [], None, None)
+
+
+def test_a_statement_about_the_people_who_vote_is_told_as_one(small_consultation: Any) -> None:
+    row = rows_of(with_metadata(small_consultation))["statement:4"]
+    assert (row["fate"], row["decision_ids"], row["gac"]) == ("about the people who vote", ["M4"], None)
+    assert row["story"][1:] == [
+        "In the export it was never moderated.",
+        "Set apart as a statement about the people who vote: no group, score or selection rests on it (decision M4, "
+        "moderators, 2025-03-04). Reason given: it says who votes.",
+    ]
 
 
 def test_only_some_subjects_can_be_asked_for(small_consultation: Any) -> None:

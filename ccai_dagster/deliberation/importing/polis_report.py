@@ -118,7 +118,12 @@ def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact
         ),
     ]
     for item, column, why in (
-        ("meta statements", "is_meta", "they are about the conversation; Polis groups without them"),
+        (
+            "meta statements",
+            "is_meta",
+            "statements about the people who vote (metadata in Polis), who are grouped and scored without them: the "
+            "outcome `metadata` of moderation",
+        ),
         ("seed statements", "is_seed", "they are by the organisers"),
     ):
         marks = raw_statements[column]
