@@ -31,6 +31,7 @@ from ccai_dagster.contracts.deliberation import (
     CONSTITUTION_OVERLAP,
     GAC_SCORES,
     GROUP_STABILITY,
+    GROUP_STRUCTURE,
     IMPORT_REPORT,
     LEDGER,
     OPINION_GROUPS,

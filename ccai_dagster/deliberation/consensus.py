@@ -36,6 +36,7 @@ def gac_scores(
             "n_disagree": n_disagree.astype(np.int64),
             "n_pass": (n_votes - n_agree - n_disagree).astype(np.int64),
             "gac": group_aware_consensus(agree, votes, procedure),
+            "gac_if_unanimous": group_aware_consensus(votes, votes, procedure),
             "polarization_index": polarization_index(n_agree, n_disagree, n_votes),
             "adjusted_polarization_index": adjusted_polarization_index(n_agree, n_disagree, n_votes),
             "group_ids": [list(range(len(agree)))] * len(n_votes),
@@ -48,7 +49,7 @@ def gac_scores(
             "group_agreement": pl.List(pl.Float64),
         },
     ).with_columns(
-        pl.col("gac", "polarization_index", "adjusted_polarization_index").fill_nan(None),
+        pl.col("gac", "gac_if_unanimous", "polarization_index", "adjusted_polarization_index").fill_nan(None),
         pl.col("group_agreement").list.eval(pl.element().fill_nan(None)),
     )
     if published is None:
@@ -113,6 +114,19 @@ def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Proce
     total = votes + add_votes
     share = np.divide(agree + add_agree, total, out=np.full(total.shape, np.nan), where=total > 0)
     return aggregated(share, procedure)
+
+
+def highest_reachable(labels: np.ndarray, procedure: Procedure) -> float:
+    """Return the consensus of a statement that everybody in every group votes on and agrees with, in [0, 1].
+
+    Smoothing keeps it below 1 where groups are small, and a product falls with every further group: no statement can
+    have more, so a cut above it selects nothing.
+
+    Args:
+        labels: Shape (participants,), at least one, group of each, numbered from 0 without gaps.
+    """
+    sizes = np.bincount(labels).astype(float)[:, None]
+    return float(group_aware_consensus(sizes, sizes, procedure)[0])
 
 
 def aggregated(share: np.ndarray, procedure: Procedure) -> np.ndarray:

@@ -270,11 +270,12 @@ class Procedure:
             `paper`: the loadings of participants in a principal component analysis of statements, unscaled,
             as the published notebook of Collective Constitutional AI computes.
         imputation: What stands for a vote not cast: 0, or the mean vote on the statement.
-        number_of_groups: A fixed number, or None for the best silhouette among 2 to 5.
+        number_of_groups: A fixed number, 1 for everybody in one group, or None for the best silhouette among 2 to 5.
         smoothing: Added to a group's agreeing votes and to its votes: nothing, 1 and 2 (Laplace, as Polis),
             or 1/2 and 1 (Jeffreys).
         aggregation: Product over groups (Huang et al. 2024, equation 1) or geometric mean.
         seed: Of k-means under `paper`; the other two have no use for it.
+        smallest_group: Fewest people that make a group; those of smaller clusters join the nearest group.
     """
 
     name: ProcedureName
@@ -283,6 +284,7 @@ class Procedure:
     smoothing: Smoothing
     aggregation: Aggregation
     seed: int
+    smallest_group: int = 1
 
 
 def group_name(group_id: int) -> str:
