@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from ccai_dagster.core.text import counted
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.values import Thresholds
 from ccai_dagster.deliberation.consensus import highest_reachable
@@ -43,8 +44,7 @@ def check_group_sizes(opinion_groups: pl.DataFrame) -> list[Finding]:
     Args:
         opinion_groups: OPINION_GROUPS.
     """
-    sizes = opinion_groups.group_by("group_id").len("size").sort("group_id")
-    small = sizes.filter((pl.col("size") < FEWEST_THAT_TELL) & (pl.len() > 1))
+    small = _sizes(opinion_groups).filter((pl.col("size") < FEWEST_THAT_TELL) & (pl.len() > 1))
     if small.is_empty():
         return []
     named = ", ".join(f"{group_name(group)} ({size})" for group, size in small.iter_rows())
@@ -65,10 +65,10 @@ def check_reachable(settled: Thresholds, opinion_groups: pl.DataFrame) -> list[F
 
 def reachable(settled: Thresholds, opinion_groups: pl.DataFrame) -> str | None:
     """Say what unanimity could reach, beside the cut if the rule is a threshold; None where nobody is grouped."""
-    labels = opinion_groups["group_id"].to_numpy()
-    if not len(labels):
+    sizes = _sizes(opinion_groups)["size"].to_numpy()
+    if not len(sizes):
         return None
-    highest = highest_reachable(labels, settled.procedure)
+    highest = highest_reachable(sizes, settled.procedure)
     cut = settled.cut
     beside = f" (gac_threshold {cut.threshold:g})" if cut.rule == "threshold" else ""
     return f"highest consensus that unanimity could reach with these groups: {highest:.3f}{beside}"
@@ -76,16 +76,21 @@ def reachable(settled: Thresholds, opinion_groups: pl.DataFrame) -> str | None:
 
 def unreachable(settled: Thresholds, opinion_groups: pl.DataFrame) -> str | None:
     """Say that nothing can pass the cut, and what would change that; None if something can."""
-    labels = opinion_groups["group_id"].to_numpy()
-    if settled.cut.rule != "threshold" or not len(labels):
+    sizes = _sizes(opinion_groups)["size"].to_numpy()
+    if settled.cut.rule != "threshold" or not len(sizes):
         return None
-    highest, way = highest_reachable(labels, settled.procedure), settled.procedure
+    highest, way = highest_reachable(sizes, settled.procedure), settled.procedure
     if highest >= settled.cut.threshold:
         return None
     return (
-        f"no votes could reach the cut: with {int(labels.max()) + 1} groups by the procedure `{way.name}`, the "
+        f"no votes could reach the cut: with {counted(len(sizes), 'group')} by the procedure `{way.name}`, the "
         f"aggregation `{way.aggregation}` and the smoothing `{way.smoothing}`, a statement that everybody agrees with "
         f"has a consensus of {highest:.3f}, below gac_threshold {settled.cut.threshold:g}. Lower the cut, or decide "
         "otherwise on aggregation, smoothing, number_of_groups or smallest_group; `ccai review threshold` shows what "
         "each value would select"
     )
+
+
+def _sizes(opinion_groups: pl.DataFrame) -> pl.DataFrame:
+    """The columns `group_id` and `size`, by group."""
+    return opinion_groups.group_by("group_id").len("size").sort("group_id")

@@ -84,12 +84,10 @@ def group_counts(
         groups: Number of groups; the largest label plus one if None.
     """
     number = int(labels.max(initial=-1)) + 1 if groups is None else groups
-    width = len(matrix.statement_ids)
-    # One place for every group, statement and vote, so that all are counted in one pass.
-    place = (labels[matrix.row] * width + matrix.column) * 3 + (matrix.vote + 1)
-    weight = None if weights is None else weights[matrix.row]
-    counted = np.bincount(place, weights=weight, minlength=number * width * 3).astype(float)
-    disagree, passes, agree = counted.reshape(number, width, 3).transpose(2, 0, 1)
+    members = np.zeros((len(labels), number))
+    members[np.arange(len(labels)), labels] = 1.0 if weights is None else weights
+    counted = (matrix.by_vote.T @ members).T.reshape(number, len(matrix.statement_ids), 3)
+    disagree, passes, agree = np.ascontiguousarray(counted.transpose(2, 0, 1))
     return GroupCounts(agree, disagree, agree + disagree + passes)
 
 
@@ -116,17 +114,17 @@ def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Proce
     return aggregated(share, procedure)
 
 
-def highest_reachable(labels: np.ndarray, procedure: Procedure) -> float:
+def highest_reachable(sizes: np.ndarray, procedure: Procedure) -> float:
     """Return the consensus of a statement that everybody in every group votes on and agrees with, in [0, 1].
 
     Smoothing keeps it below 1 where groups are small, and a product falls with every further group: no statement can
     have more, so a cut above it selects nothing.
 
     Args:
-        labels: Shape (participants,), at least one, group of each, numbered from 0 without gaps.
+        sizes: Shape (groups,), people in each group; at least one group.
     """
-    sizes = np.bincount(labels).astype(float)[:, None]
-    return float(group_aware_consensus(sizes, sizes, procedure)[0])
+    everybody = sizes.astype(float)[:, None]
+    return float(group_aware_consensus(everybody, everybody, procedure)[0])
 
 
 def aggregated(share: np.ndarray, procedure: Procedure) -> np.ndarray:

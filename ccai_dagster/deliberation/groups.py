@@ -41,7 +41,11 @@ class Grouping:
 
 
 def group_participants(
-    matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None, start: np.ndarray | None = None
+    matrix: VoteMatrix,
+    procedure: Procedure,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    tolerance: float = 0.0,
 ) -> Grouping:
     """Group participants by their votes.
 
@@ -72,12 +76,14 @@ def group_participants(
         weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.
         start: Base cluster centres to start `paper` from, shape (clusters, 2), instead of a search with ten
             starts (and three starts for the groups): for resamples of votes that were grouped before.
+        tolerance: Of the opinion map of a large consultation, as in `opinion_map`: for groups that are made of votes
+            drawn at random, where the last digits tell nothing.
 
     Returns:
         One group for all if that is the number wanted, if everybody stands at the same place, if fewer than two people
         voted, or if no two groups are large enough.
     """
-    placed = opinion_map(matrix, procedure, weights)
+    placed = opinion_map(matrix, procedure, weights, tolerance)
     counts = np.ones(len(placed.positions)) if weights is None else weights.astype(float)
     points, sizes, place = distinct_points(placed.positions, counts)
     counted = sizes > 0

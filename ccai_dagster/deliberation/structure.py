@@ -32,6 +32,8 @@ LEVEL = 0.05
 VARIANCE, SILHOUETTE = "explained variance", "silhouette"
 CELLS_SIDE = 10
 """The square of this is the number of base clusters of `paper`."""
+TOLERANCE = 0.01
+"""Relative error of explained variance in a large consultation, shuffled or not."""
 PROGRESS_EVERY = 25
 ROUNDING = 1e-9
 """Statistics that differ by less count as equal, so that rounding never makes a difference look real."""
@@ -89,7 +91,7 @@ def _statistics(matrix: VoteMatrix, procedure: Procedure) -> np.ndarray:
         positions = opinion_map(matrix, procedure).positions
         points, weights, _ = distinct_points(positions, np.ones(len(positions)))
         start = condensed(points, weights, CELLS_SIDE)[0]
-    grouping = group_participants(matrix, procedure, start=start)
+    grouping = group_participants(matrix, procedure, start=start, tolerance=TOLERANCE)
     return np.array([sum(grouping.map.explained_variance), max(grouping.silhouettes.values(), default=0.0)])
 
 

@@ -172,6 +172,15 @@ class VoteMatrix:
         return csr_array((values, self.column, ends), shape=self.shape)
 
     @cached_property
+    def by_vote(self) -> csr_array:
+        """Shape (participants, 3 x statements): 1 at each vote, in three columns a statement: disagree, pass, agree."""
+        from scipy.sparse import csr_array
+
+        ends = np.concatenate([[0], np.cumsum(self.votes_by_participant)]).astype(np.int32)
+        places = self.column * np.int32(3) + self.vote + np.int32(1)
+        return csr_array((np.ones(len(places)), places, ends), shape=(self.shape[0], 3 * self.shape[1]))
+
+    @cached_property
     def cast(self) -> np.ndarray:
         """Shape (participants, statements), bool, whether a vote was cast. Dense: for small consultations."""
         cast = np.zeros(self.shape, dtype=bool)

@@ -87,6 +87,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "filters": filters(entries),
         "undecided": UNDECIDED,
         "summary": report_public.summary(inputs),
+        "structure_fact": report_public.structure_fact(inputs),
+        "polis_fact": report_public.polis_fact(inputs),
         "opinion_facts": report_public.opinion_facts(inputs),
         "representatives": report_public.representatives(inputs, sources),
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
