@@ -28,6 +28,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.checks import check_decision_ids
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import Thresholds, thresholds
+from ccai_dagster.deliberation.structure import procedure_for
 from ccai_dagster.evaluation.findings import elo_findings, findings
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import render_evaluation
@@ -68,6 +69,8 @@ REPORTED = (
     "selected_statements",
     "participants",
     "votes",
+    "import_report",
+    "group_structure",
     "opinion_groups",
     "group_profile",
     "representative_statements",
@@ -192,6 +195,7 @@ def _settled(consultation: Consultation) -> Thresholds:
 
 
 def _on_record(consultation: Consultation) -> Alternative:
+    """The numeric decisions as they were taken, where groups are those on record."""
     return alternative_on_record(_settled(consultation), consultation.file.moderation)
 
 
@@ -211,12 +215,21 @@ def _decision_worlds(consultation: Consultation) -> dg.AssetsDefinition:
         contracts.DECISION_WORLDS,
         kinds={"scikitlearn"},
         ins=RAW,
+        method="2",
         deps=[decisions.ledger_key(kind) for kind in ("moderation", "exclusion", "idea", "threshold")],
         settings=[consultation.file.seed, consultation.file.moderation, consultation.profile.sensitivity],
         description="What would be selected had numeric decisions been taken otherwise, alone and together.",
     )
-    def decision_worlds(context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame) -> Table:
-        shared, record = _shared_inputs(consultation, tables), _on_record(consultation)
+    def decision_worlds(
+        context: dg.AssetExecutionContext,
+        gac_scores: pl.DataFrame,
+        group_structure: pl.DataFrame,
+        **tables: pl.DataFrame,
+    ) -> Table:
+        settled = _settled(consultation)
+        procedure = procedure_for(settled.procedure, group_structure, settled.without_structure)
+        record = alternative_on_record(replace(settled, procedure=procedure), consultation.file.moderation)
+        shared = _shared_inputs(consultation, tables)
         tried = levels(record, bool(shared.ideas))
         combined = combinations(tried, consultation.profile.sensitivity.ways_to_group, consultation.file.seed)
         frame = recomputation.decision_worlds(

@@ -18,6 +18,7 @@ from ccai_dagster.constitution.comparison import read_principle_tags
 from ccai_dagster.consultation.folder import Arm, Consultation
 from ccai_dagster.core.digest import file_digest
 from ccai_dagster.decisions import checks
+from ccai_dagster.decisions.group_checks import unreachable
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.outcomes import statement_ideas
 from ccai_dagster.decisions.values import thresholds
@@ -131,14 +132,23 @@ def _published_comparison(consultation: Consultation) -> dict[tuple[str, str, st
 
 
 def _derived_constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
-    @asset(contracts.CONSTITUTION, deps=WORDING_LEDGERS, description=arm.description, key_prefix=name)
+    @asset(
+        contracts.CONSTITUTION,
+        deps=[*WORDING_LEDGERS, decisions.ledger_key("threshold")],
+        description=arm.description,
+        key_prefix=name,
+    )
     def constitution(
-        selected_statements: pl.DataFrame, statements: pl.DataFrame, consensus_stability: pl.DataFrame
+        selected_statements: pl.DataFrame,
+        statements: pl.DataFrame,
+        consensus_stability: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
     ) -> Table:
+        settled = thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
         worded = selection.worded_statements(
             decisions.read(consultation, "wording"), decisions.read(consultation, "merge"), statements
         )
-        frame = principles.derive_constitution(name, selected_statements, worded)
+        frame = principles.derive_constitution(name, selected_statements, worded, unreachable(settled, opinion_groups))
         return _to_sign_off(frame, stability.principle_intervals(frame, consensus_stability))
 
     return constitution

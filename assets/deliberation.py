@@ -17,10 +17,10 @@ from assets.table_asset import Checked, Table, markdown_table, picture, require,
 from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import reaches_cut
 from ccai_dagster.consultation.folder import Consultation
-from ccai_dagster.decisions import checks
+from ccai_dagster.decisions import checks, group_checks
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.decisions.values import thresholds
-from ccai_dagster.deliberation import consensus, groups, representative, stability
+from ccai_dagster.decisions.values import Thresholds, thresholds
+from ccai_dagster.deliberation import consensus, groups, representative, stability, structure
 from ccai_dagster.deliberation.group_profile import group_profile as profile_of
 from ccai_dagster.deliberation.votes import (
     VoteMatrix,
@@ -41,7 +41,7 @@ asset = partial(table_asset, group=GROUP, owner=OWNER)
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
     file, seed = consultation.file, consultation.file.seed
-    bootstraps = consultation.profile.deliberation
+    resampling = consultation.profile.deliberation
 
     @asset(
         contracts.STATEMENTS,
@@ -109,19 +109,57 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return Table(frame, {"share of cells filled": frame.height / cells if cells else 0.0})
 
     @asset(
+        contracts.GROUP_STRUCTURE,
+        deps=[decisions.ledger_key("threshold")],
+        settings=[seed, resampling.shuffles],
+        kinds={"scikitlearn"},
+        checks=["structure"],
+        description="Whether votes show more structure than votes shuffled within each statement.",
+    )
+    def group_structure(
+        context: dg.AssetExecutionContext,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        raw_votes: pl.DataFrame,
+    ) -> Table:
+        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
+        settled = thresholds(decisions.read(consultation, "threshold"), seed)
+        frame = structure.structure_test(
+            matrix,
+            settled.procedure,
+            resampling.shuffles,
+            seed,
+            lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
+        )
+        found = group_checks.check_structure(frame, settled)
+        return Table(
+            frame,
+            {"the votes show": structure.verdict(frame), "how separate": structure.separation(frame)},
+            [Checked("structure", found, warns=True)],
+        )
+
+    @asset(
         contracts.OPINION_GROUPS,
         deps=[decisions.ledger_key("threshold")],
         settings=[seed],
         method="2",
         kinds={"scikitlearn"},
+        checks=["group_sizes"],
         description="Each participant's opinion group and place on the opinion map.",
     )
     def opinion_groups(
-        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_votes: pl.DataFrame
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        raw_votes: pl.DataFrame,
+        group_structure: pl.DataFrame,
+        import_report: pl.DataFrame,
     ) -> Table:
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
-        grouping = groups.group_participants(matrix, settled.procedure)
+        procedure = structure.procedure_for(settled.procedure, group_structure, settled.without_structure)
+        grouping = groups.group_participants(matrix, procedure)
         frame = groups.opinion_groups(matrix, grouping)
         sizes = frame["group_id"].value_counts().sort("group_id")["count"].to_list()
         return Table(
@@ -129,15 +167,20 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             {
                 "groups": len(sizes),
                 "sizes": ", ".join(map(str, sizes)),
+                "the votes show": structure.verdict(group_structure),
                 "explained variance": ", ".join(f"{share:.4f}" for share in grouping.map.explained_variance),
                 "silhouettes": ", ".join(f"{k}: {value:.3f}" for k, value in grouping.silhouettes.items()),
                 "opinion map": picture(pictures.opinion_map(frame)),
+                **_beside_polis(frame, participants, import_report),
             },
+            [Checked("group_sizes", group_checks.check_group_sizes(frame), warns=True)],
         )
 
     @asset(
         contracts.GAC_SCORES,
         deps=[decisions.ledger_key("threshold")],
+        method="2",
+        checks=["reachable"],
         description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
     )
     def gac_scores(
@@ -149,21 +192,11 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         frame = consensus.gac_scores(
             matrix, _labels(matrix, opinion_groups), settled.procedure, pl.read_csv(published) if published else None
         )
-        line = settled.cut.threshold if settled.cut.rule == "threshold" else None
-        figures = {
-            "mean GAC": frame["gac"].mean(),
-            "median GAC": frame["gac"].median(),
-            "median polarization index": frame["polarization_index"].median(),
-            "median adjusted polarization index": frame["adjusted_polarization_index"].median(),
-            "statements at the GAC threshold": int((frame["gac"] >= settled.cut.threshold).sum()),
-            "GAC distribution": picture(pictures.gac_distribution(frame, line)),
-            "agreement by group": picture(pictures.agreement_by_group(frame, line)),
-            "polarization": picture(pictures.polarization(frame)),
-        }
-        if published:
-            reached = int((frame["published_gac"] >= settled.cut.threshold).sum())
-            figures["statements at the GAC threshold by published scores"] = reached
-        return Table(frame, {name: value for name, value in figures.items() if value is not None})
+        return Table(
+            frame,
+            _consensus_figures(frame, opinion_groups, settled, published is not None),
+            [Checked("reachable", group_checks.check_reachable(settled, opinion_groups), warns=True)],
+        )
 
     @asset(
         contracts.REPRESENTATIVE_STATEMENTS,
@@ -240,11 +273,11 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             ),
         ],
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")],
-        settings=[seed, bootstraps],
+        settings=[seed, resampling.bootstraps],
         group=GROUP,
         owner=OWNER,
         kinds={"scikitlearn"},
-        method="2",
+        method="3",
     )
     def uncertainty(
         context: dg.AssetExecutionContext,
@@ -253,17 +286,18 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         participants: pl.DataFrame,
         opinion_groups: pl.DataFrame,
         raw_votes: pl.DataFrame,
+        group_structure: pl.DataFrame,
     ) -> dict[str, Table]:
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
         found = stability.consensus_stability(
             matrix,
             opinion_groups,
-            settled.procedure,
+            structure.procedure_for(settled.procedure, group_structure, settled.without_structure),
             reaches_cut(
                 matrix.statement_ids.tolist(), statement_ideas(decisions.read(consultation, "idea")), settled.cut
             ),
-            bootstraps.bootstraps,
+            resampling.bootstraps,
             seed,
             lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
         )
@@ -277,6 +311,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         statements,
         participants,
         votes,
+        group_structure,
         opinion_groups,
         _group_profile(consultation),
         gac_scores,
@@ -322,11 +357,48 @@ def _labels(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> np.ndarray:
     return order.join(opinion_groups, on="participant_id", how="left", maintain_order="left")["group_id"].to_numpy()
 
 
+def _beside_polis(
+    opinion_groups: pl.DataFrame, participants: pl.DataFrame, import_report: pl.DataFrame
+) -> dict[str, Any]:
+    """How the groups agree with those of the export, if it has any."""
+    agreement = structure.agreement_with_polis(opinion_groups, participants)
+    if agreement is None:
+        return {}
+    return {
+        "groups of Polis": structure.agreement_told(agreement, import_report),
+        "groups by groups of Polis": dg.MetadataValue.md(markdown_table(agreement.cross_table)),
+    }
+
+
 def _in_words(frame: pl.DataFrame, columns: list[str], statements: pl.DataFrame) -> dg.MetadataValue:
     """Columns of a table beside the texts of its statements, for the user interface."""
     texts = statements.select("statement_id", "text")
     shown = frame.join(texts, on="statement_id", how="left", validate="m:1", maintain_order="left")
     return dg.MetadataValue.md(markdown_table(shown.select(*columns, "statement_id", "text")))
+
+
+def _consensus_figures(
+    frame: pl.DataFrame, opinion_groups: pl.DataFrame, settled: Thresholds, published: bool
+) -> dict[str, Any]:
+    """What is worth seeing of the table `gac_scores`."""
+    cut = settled.cut.threshold
+    line = cut if settled.cut.rule == "threshold" else None
+    figures = {
+        "mean GAC": frame["gac"].mean(),
+        "median GAC": frame["gac"].median(),
+        "median polarization index": frame["polarization_index"].median(),
+        "median adjusted polarization index": frame["adjusted_polarization_index"].median(),
+        "statements at the GAC threshold": int((frame["gac"] >= cut).sum()),
+        "what can be reached": group_checks.reachable(settled, opinion_groups),
+        "statements that the votes cast could bring to the threshold": int((frame["gac_if_unanimous"] >= cut).sum()),
+        "GAC distribution": picture(pictures.gac_distribution(frame, line)),
+        "agreement by group": picture(pictures.agreement_by_group(frame, line)),
+        "polarization": picture(pictures.polarization(frame)),
+    }
+    if published:
+        reached = int((frame["published_gac"] >= cut).sum())
+        figures["statements at the GAC threshold by published scores"] = reached
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _score_figures(statements: pl.DataFrame, line: float | None) -> dict[str, Any]:

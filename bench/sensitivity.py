@@ -13,7 +13,7 @@ from ccai_dagster.contracts import RAW_PARTICIPANTS, RAW_STATEMENTS, RAW_VOTES
 from ccai_dagster.decisions.values import Cut
 from ccai_dagster.deliberation.votes import ModerationVerdict
 
-ON_RECORD = Alternative("strict", 26, "default", "zero", None, "none", "product", Cut("threshold", 0.7, 40), seed=1)
+ON_RECORD = Alternative("strict", 26, "default", "zero", None, 1, "none", "product", Cut("threshold", 0.7, 40), seed=1)
 GROUPED = 10
 """Alternatives that the reference groups, each from nothing."""
 

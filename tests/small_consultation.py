@@ -94,6 +94,7 @@ def _score(key: int, gac: float, votes: list[int], agreement: list[float]) -> di
         "n_disagree": sum(votes) - agree,
         "n_pass": 0,
         "gac": gac,
+        "gac_if_unanimous": None,
         "polarization_index": 0.2,
         "adjusted_polarization_index": 0.2,
         "group_ids": [0, 1],

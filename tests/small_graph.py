@@ -34,7 +34,7 @@ from resources.record import open_record
 
 FIRST = "first.json"
 SMALLEST = {
-    "deliberation": {"bootstraps": 10},
+    "deliberation": {"bootstraps": 10, "shuffles": 19},
     "sensitivity": {"ways_to_group": 2},
     # The byte-level tokenizer of the random model would need a longer context for the answered examples.
     "feedback": {"calibration_comparisons": 4, "calibration_methods": ["letters", "contrast"]},
@@ -189,6 +189,7 @@ ONCE = {
     "statements",
     "participants",
     "votes",
+    "group_structure",
     "opinion_groups",
     "group_profile",
     "gac_scores",

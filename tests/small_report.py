@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import polars as pl
 import pytest
 from small_consultation import SmallConsultation
 
@@ -20,6 +21,8 @@ from ccai_dagster.contracts import (
     EVAL_SCORES,
     GROUP_PROFILE,
     GROUP_STABILITY,
+    GROUP_STRUCTURE,
+    IMPORT_REPORT,
     JUDGE_CALIBRATION,
     MODEL,
     NARRATIVE,
@@ -98,6 +101,23 @@ def eval_score(arm: str, value: float) -> dict[str, Any]:
     }
 
 
+def group_structure(p_value: float) -> pl.DataFrame:
+    return GROUP_STRUCTURE.build(
+        [
+            {
+                "statistic": statistic,
+                "value": 0.3,
+                "shuffled_mean": 0.2,
+                "shuffled_high": 0.25,
+                "n_shuffles": 199,
+                "p_value": p_value,
+                "decides": statistic == "explained variance",
+            }
+            for statistic in ("explained variance", "silhouette")
+        ]
+    )
+
+
 @pytest.fixture(scope="session")
 def inputs(small_consultation: SmallConsultation) -> ReportInputs:
     """What the report of the small consultation is made of, hostile text included."""
@@ -147,6 +167,8 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                 for who, vote in [(0, 1), (1, 1), (2, 0), (12, -1), (13, -1)]
             ]
         ),
+        import_report=IMPORT_REPORT.empty(),
+        group_structure=group_structure(0.005),
         opinion_groups=OPINION_GROUPS.build(groups),
         group_profile=GROUP_PROFILE.empty(),
         representative_statements=REPRESENTATIVE_STATEMENTS.build(

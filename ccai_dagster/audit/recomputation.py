@@ -137,10 +137,11 @@ class Recomputation:
         left_out = (alternative.moderation, alternative.minimum_votes) if alternative.procedure == "polis" else ()
         key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
         if key not in self._scored:
-            counts = None
+            counts = sizes = None
             if all(matrix.shape):
-                counts = group_counts(matrix, group_participants(matrix, method).labels)
-            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts)
+                labels = group_participants(matrix, method).labels
+                counts, sizes = group_counts(matrix, labels), np.bincount(labels)
+            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts, sizes)
         return self._scored[key]
 
     def selected(self, alternative: Alternative) -> frozenset[int]:
@@ -179,10 +180,12 @@ class Scored:
     Attributes:
         statement_ids: Ascending.
         counts: Of shape (groups, statements); None if there is nobody or nothing to group.
+        sizes: Shape (groups,), people in each group; None likewise.
     """
 
     statement_ids: tuple[int, ...]
     counts: GroupCounts | None
+    sizes: np.ndarray | None
 
     @property
     def n_groups(self) -> int:

@@ -27,6 +27,7 @@ NUMBERS_OF_GROUPS: tuple[int | None, ...] = (None, 2, 3, 4, 5)
 THRESHOLD_STEPS = (-0.05, -0.02, 0.02, 0.05)
 BUDGET_STEPS = (-0.2, -0.1, 0.1, 0.2)
 """Shares of the idea budget."""
+SMALLEST_GROUPS = (1, 5, 10)
 FURTHER_SEEDS = 3
 SCORING = ("smoothing", "aggregation", "selection")
 """Decisions that are taken after the groups are known, so that trying them costs next to nothing."""
@@ -44,6 +45,7 @@ class Alternative:
         procedure: Name of the way groups are computed.
         imputation: What stands for a vote not cast.
         number_of_groups: A fixed number, or None where the data decide.
+        smallest_group: Fewest people that make a group.
         smoothing: Of the share of each group that agrees.
         aggregation: Over groups.
         selection: The rule by which statements are selected, and where it draws the line.
@@ -55,6 +57,7 @@ class Alternative:
     procedure: ProcedureName
     imputation: Imputation
     number_of_groups: int | None
+    smallest_group: int
     smoothing: Smoothing
     aggregation: Aggregation
     selection: Cut
@@ -70,6 +73,7 @@ class Alternative:
             smoothing=self.smoothing,
             aggregation=self.aggregation,
             seed=self.seed,
+            smallest_group=self.smallest_group,
         )
 
     @property
@@ -105,6 +109,7 @@ def alternative_on_record(settled: Thresholds, moderation: ModerationMode) -> Al
         procedure=settled.procedure.name,
         imputation=settled.procedure.imputation,
         number_of_groups=settled.procedure.number_of_groups,
+        smallest_group=settled.procedure.smallest_group,
         smoothing=settled.procedure.smoothing,
         aggregation=settled.procedure.aggregation,
         selection=settled.cut,
@@ -129,6 +134,7 @@ def levels(on_record: Alternative, has_ideas: bool) -> dict[str, tuple[Any, ...]
         "procedure": list(get_args(ProcedureName)),
         "imputation": list(get_args(Imputation)),
         "number_of_groups": list(NUMBERS_OF_GROUPS),
+        "smallest_group": list(SMALLEST_GROUPS),
         "smoothing": list(get_args(Smoothing)),
         "aggregation": list(get_args(Aggregation)),
         "selection": _cuts(on_record.selection, has_ideas),

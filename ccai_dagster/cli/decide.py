@@ -17,6 +17,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import DIGESTED, STATES, AgendaItem
 from ccai_dagster.decisions.exported_moderation import Difference
+from ccai_dagster.decisions.group_checks import check_group_sizes, check_reachable, check_structure, reachable
 from ccai_dagster.decisions.independent_decisions import (
     agreements,
     asks_for_two,
@@ -29,7 +30,8 @@ from ccai_dagster.decisions.ledger import AMENDED, Decision, current, is_decisio
 from ccai_dagster.decisions.origins import TAKEN_OVER, origins_told
 from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record, take_over
-from ccai_dagster.decisions.values import VALUES, parse_value
+from ccai_dagster.decisions.values import VALUES, parse_value, thresholds
+from ccai_dagster.deliberation.structure import verdict
 
 SIGNED = 12
 """Fewest characters of a constitution's digest that a person types to sign it."""
@@ -213,6 +215,17 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
         say(line)
 
 
+def _groups_of_the_last_run(opened: OpenConsultation) -> list[str]:
+    """What the values decided come to with the groups of the last run."""
+    groups, tested = opened.table("opinion_groups"), opened.table("group_structure")
+    if groups is None or tested is None:
+        return []
+    settled = thresholds(opened.ledger("threshold"), opened.consultation.file.seed)
+    found = [*check_structure(tested, settled), *check_group_sizes(groups), *check_reachable(settled, groups)]
+    told = [reachable(settled, groups), *(each.message for each in found)]
+    return [f"in the last run: {each}" for each in [f"the votes show {verdict(tested)}", *told] if each]
+
+
 def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> Iterator[str]:
     ledger = opened.ledger(kind)
     lines: list[str] = []
@@ -245,6 +258,8 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         lines.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
     if len(errors) > SHOWN:
         lines.append(f"and {len(errors) - SHOWN} more that stop the run")
+    if kind == "threshold":
+        lines += _groups_of_the_last_run(opened)
     if lines:
         last = current(ledger).sort("decided_at").tail(1).to_dicts()
         when = f" (last decided {last[0]['decided_at'][:10]})" if last else ""

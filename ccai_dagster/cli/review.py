@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import typer
 
+from ccai_dagster.cli.alternatives import selections
 from ccai_dagster.cli.decide import SIGNED, confirmation, record_decision
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest
@@ -210,6 +211,8 @@ class Background:
         if values := VALUES.get(self._kind):
             value = values[item.subject[0]]
             yield f"{item.subject[0]}: {value.meaning}; {value.allowed.expected}"
+            if self._kind == "threshold":
+                yield from self._selections(item.subject[0])
         elif self._kind == "exclusion":
             yield from self._participant(int(item.subject[0]))
         elif self._kind == "signoff":
@@ -220,6 +223,13 @@ class Background:
             yield "One person has decided; the policy asks you to decide without seeing it."
         else:
             yield from self._earlier(item)
+
+    def _selections(self, subject: str) -> Iterator[str]:
+        """What each value would select; as things are now, without a run."""
+        try:
+            yield from (f"   {line}" for line in selections(self._opened, subject))
+        except ConsultationError as error:
+            yield f"   what it would select cannot be told: {error}"
 
     def policies(self) -> Iterator[str]:
         """Yield the policies of this kind, which hold for every subject."""

@@ -12,6 +12,7 @@ from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.deliberation.stability import INTERVAL
+from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
 from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, told
 from ccai_dagster.pages.evaluation import in_short
 
@@ -42,7 +43,9 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
         sizes = groups["group_id"].value_counts().sort("group_id")["count"].to_list()
         people = opened.table("participants")
         total = people.height if people is not None else groups.height
-        yield f"Participants      {groups.height:,} of {total:,} kept, in {len(sizes)} groups of {listed(sizes)}"
+        named = f"{len(sizes)} groups of {listed(sizes)}" if len(sizes) != 1 else f"one group of {sizes[0]:,}"
+        yield f"Participants      {groups.height:,} of {total:,} kept, in {named}"
+        yield from _groups(opened, groups, people)
     selected = opened.table("selected_statements")
     if selected is not None:
         fates = dict(selected["fate"].value_counts().iter_rows())
@@ -70,6 +73,16 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
     made = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
     if made:
         yield f"Principles        {', '.join(made)}"
+
+
+def _groups(opened: OpenConsultation, groups: pl.DataFrame, people: pl.DataFrame | None) -> Iterator[str]:
+    """Whether the groups are more than chance, and how they agree with those of the export."""
+    tested, report = opened.table("group_structure"), opened.table("import_report")
+    if tested is not None:
+        yield f"Structure         the votes show {verdict(tested)}"
+    agreement = None if people is None else agreement_with_polis(groups, people)
+    if agreement is not None and report is not None:
+        yield f"                  {agreement_told(agreement, report)}"
 
 
 def _judge(opened: OpenConsultation) -> Iterator[str]:

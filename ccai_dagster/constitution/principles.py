@@ -45,11 +45,16 @@ def check_distinct(constitution: pl.DataFrame, where: str | None = None) -> None
         first[words] = key
 
 
-def derive_constitution(arm: str, selected: pl.DataFrame, worded: Sequence[WordedStatements]) -> pl.DataFrame:
+def derive_constitution(
+    arm: str, selected: pl.DataFrame, worded: Sequence[WordedStatements], unreachable: str | None = None
+) -> pl.DataFrame:
     """Return the constitution that follows from the selection and the decisions on wording.
 
     A principle is in if at least one of its statements reaches the cut. Principles stand in falling order of
     the highest consensus among their statements, as in Huang et al. (2024), appendix A.6.
+
+    Args:
+        unreachable: Why no votes whatever could reach the cut, if so.
 
     Raises:
         ConsultationError: No principle is left, or two have the same text.
@@ -71,6 +76,8 @@ def derive_constitution(arm: str, selected: pl.DataFrame, worded: Sequence[Worde
                     "decision_ids": list(each.decision_ids),
                 }
             )
+    if not rows and unreachable:
+        raise ConsultationError(f"The constitution of arm {arm!r} has no principle, and {unreachable}.")
     if not rows:
         raise ConsultationError(
             f"The constitution of arm {arm!r} has no principle: {len(chosen)} statements reach the cut and "

@@ -180,9 +180,10 @@ class EvaluationSettings(Settings):
 
 
 class DeliberationSettings(Settings):
-    """How often the groups are resampled."""
+    """How often the groups are resampled, and votes shuffled to see what chance would group."""
 
     bootstraps: int = Field(60, ge=10, description="times that participants are drawn anew")
+    shuffles: int = Field(200, ge=19, description="times that votes are shuffled for the test of structure")
 
 
 class SensitivitySettings(Settings):

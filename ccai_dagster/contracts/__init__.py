@@ -33,6 +33,7 @@ from ccai_dagster.contracts.deliberation import (
     GAC_SCORES,
     GROUP_PROFILE,
     GROUP_STABILITY,
+    GROUP_STRUCTURE,
     IMPORT_REPORT,
     LEDGER,
     NARRATIVE,

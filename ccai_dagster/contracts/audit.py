@@ -60,6 +60,7 @@ DECISION_WORLDS = contract(
     procedure=Field(pl.String, "how opinion groups are computed"),
     imputation=Field(pl.String, "what stands for a vote not cast"),
     number_of_groups=Field(pl.String, "a fixed number, or auto where the data decide"),
+    smallest_group=Field(pl.String, "fewest people that make an opinion group"),
     smoothing=Field(pl.String, "of the share of each group that agrees"),
     aggregation=Field(pl.String, "how the groups' shares become one score"),
     selection=Field(pl.String, "the rule that selects statements, and where it draws the line"),

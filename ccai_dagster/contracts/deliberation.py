@@ -169,6 +169,9 @@ GAC_SCORES = contract(
     n_disagree=count("disagreeing votes"),
     n_pass=count("passes"),
     gac=probability("group-aware consensus; null if a group never voted on it and nothing is smoothed", nullable=True),
+    gac_if_unanimous=probability(
+        "what it would be if everybody who voted on it had agreed: no other opinions could reach more", nullable=True
+    ),
     polarization_index=probability("1 - |agree share - disagree share|", nullable=True),
     adjusted_polarization_index=probability(
         "polarization index times the share of votes that are not passes", nullable=True
@@ -271,6 +274,23 @@ NARRATIVE = contract(
     place=Field(pl.Int64, "of the sentence, from 1", checks=(Check.ge(1),)),
     sentence=Field(pl.String, "what is told, with quotations of statements (untrusted)"),
     statement_ids=Field(STATEMENT_IDS, "statements the sentence rests on"),
+)
+GROUP_STRUCTURE = contract(
+    "group_structure",
+    ("statistic",),
+    statistic=one_of(
+        "what is compared: the share of variance that the opinion map explains, or the silhouette of the groups",
+        "explained variance",
+        "silhouette",
+    ),
+    value=Field(pl.Float64, "of the votes as cast", checks=(Check.in_range(-1.0, 1.0),)),
+    shuffled_mean=Field(
+        pl.Float64, "mean over votes shuffled within each statement", checks=(Check.in_range(-1.0, 1.0),)
+    ),
+    shuffled_high=Field(pl.Float64, "what one shuffle in twenty exceeds", checks=(Check.in_range(-1.0, 1.0),)),
+    n_shuffles=Field(pl.Int64, "shuffles", checks=(Check.ge(1),)),
+    p_value=probability("(1 + shuffles with at least this value) / (1 + shuffles)"),
+    decides=Field(pl.Boolean, "whether this one decides if there is a structure"),
 )
 SELECTED_STATEMENTS = contract(
     "selected_statements",

@@ -17,6 +17,7 @@ import polars as pl
 from ccai_dagster.consultation.settings import UntunedMethod
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.outcomes import decisive
+from ccai_dagster.deliberation.structure import WithoutStructure
 from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
 
 SelectionRule = Literal["threshold", "ideas"]
@@ -106,9 +107,24 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
             "column_mean",
         ),
         "number_of_groups": ValueDecision(
-            "how many opinion groups there are; under `auto` as many, of 2 to 5, as have the best silhouette",
-            _auto_or(_whole_number(2)),
+            "how many opinion groups there are, 1 being everybody together; under `auto` as many, of 2 to 5, as have "
+            "the best silhouette",
+            _auto_or(_whole_number(1)),
             "auto",
+        ),
+        "smallest_group": ValueDecision(
+            "fewest people that make an opinion group; those of smaller clusters join the nearest group; 1, as in "
+            "Polis, while nobody has decided",
+            _whole_number(1),
+            "5",
+            "1",
+        ),
+        "without_structure": ValueDecision(
+            "what holds where votes show no more structure than chance would: everybody is one group (`one_group`), or "
+            "groups stay as they are found, with a warning (`keep_groups`; so it is while nobody has decided)",
+            _one_of(*get_args(WithoutStructure)),
+            "one_group",
+            "keep_groups",
         ),
         "smoothing": ValueDecision(
             "what is added to a group's agreeing votes and to its votes: nothing, 1 and 2 (`laplace`, as Polis does), "
@@ -120,7 +136,7 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
             "how the agreement of all groups makes one score: as product (Huang et al. 2024, equation 1) or as "
             "geometric mean",
             _one_of(*get_args(Aggregation)),
-            "product",
+            "geometric_mean",
         ),
         "selection_rule": ValueDecision(
             "whether statements are selected by `gac_threshold` (`threshold`) or by `idea_budget` (`ideas`)",
@@ -128,7 +144,7 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
             "threshold",
         ),
         "gac_threshold": ValueDecision(
-            "lowest group-aware consensus that is selected, under the rule `threshold`", _number(1), "0.6"
+            "lowest group-aware consensus that is selected, under the rule `threshold`", _number(1), "0.775"
         ),
         "idea_budget": ValueDecision(
             "most distinct ideas that are selected, under the rule `ideas`", _whole_number(1), "40"
@@ -204,6 +220,7 @@ class Thresholds:
 
     minimum_votes: int
     procedure: Procedure
+    without_structure: WithoutStructure
     cut: Cut
     overlap_similarity: float
     decision_ids: Mapping[str, str] = field(compare=False)
@@ -244,7 +261,9 @@ def thresholds(ledger: pl.DataFrame, seed: int) -> Thresholds:
             smoothing=values["smoothing"],
             aggregation=values["aggregation"],
             seed=seed,
+            smallest_group=values["smallest_group"],
         ),
+        without_structure=values["without_structure"],
         cut=Cut(values["selection_rule"], values["gac_threshold"], values["idea_budget"]),
         overlap_similarity=values["overlap_similarity"],
         decision_ids=decision_ids,

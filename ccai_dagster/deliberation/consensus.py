@@ -36,6 +36,7 @@ def gac_scores(
             "n_disagree": n_disagree.astype(np.int64),
             "n_pass": (n_votes - n_agree - n_disagree).astype(np.int64),
             "gac": group_aware_consensus(agree, votes, procedure),
+            "gac_if_unanimous": group_aware_consensus(votes, votes, procedure),
             "polarization_index": polarization_index(n_agree, n_disagree, n_votes),
             "adjusted_polarization_index": adjusted_polarization_index(n_agree, n_disagree, n_votes),
             "group_ids": [list(range(len(agree)))] * len(n_votes),
@@ -48,7 +49,7 @@ def gac_scores(
             "group_agreement": pl.List(pl.Float64),
         },
     ).with_columns(
-        pl.col("gac", "polarization_index", "adjusted_polarization_index").fill_nan(None),
+        pl.col("gac", "gac_if_unanimous", "polarization_index", "adjusted_polarization_index").fill_nan(None),
         pl.col("group_agreement").list.eval(pl.element().fill_nan(None)),
     )
     if published is None:
@@ -83,12 +84,10 @@ def group_counts(
         groups: Number of groups; the largest label plus one if None.
     """
     number = int(labels.max(initial=-1)) + 1 if groups is None else groups
-    width = len(matrix.statement_ids)
-    # One place for every group, statement and vote, so that all are counted in one pass.
-    place = (labels[matrix.row] * width + matrix.column) * 3 + (matrix.vote + 1)
-    weight = None if weights is None else weights[matrix.row]
-    counted = np.bincount(place, weights=weight, minlength=number * width * 3).astype(float)
-    disagree, passes, agree = counted.reshape(number, width, 3).transpose(2, 0, 1)
+    members = np.zeros((len(labels), number))
+    members[np.arange(len(labels)), labels] = 1.0 if weights is None else weights
+    counted = (matrix.by_vote.T @ members).T.reshape(number, len(matrix.statement_ids), 3)
+    disagree, passes, agree = np.ascontiguousarray(counted.transpose(2, 0, 1))
     return GroupCounts(agree, disagree, agree + disagree + passes)
 
 
@@ -113,6 +112,19 @@ def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Proce
     total = votes + add_votes
     share = np.divide(agree + add_agree, total, out=np.full(total.shape, np.nan), where=total > 0)
     return aggregated(share, procedure)
+
+
+def highest_reachable(sizes: np.ndarray, procedure: Procedure) -> float:
+    """Return the consensus of a statement that everybody in every group votes on and agrees with, in [0, 1].
+
+    Smoothing keeps it below 1 where groups are small, and a product falls with every further group: no statement can
+    have more, so a cut above it selects nothing.
+
+    Args:
+        sizes: Shape (groups,), people in each group; at least one group.
+    """
+    everybody = sizes.astype(float)[:, None]
+    return float(group_aware_consensus(everybody, everybody, procedure)[0])
 
 
 def aggregated(share: np.ndarray, procedure: Procedure) -> np.ndarray:

@@ -41,12 +41,18 @@ class Grouping:
 
 
 def group_participants(
-    matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None, start: np.ndarray | None = None
+    matrix: VoteMatrix,
+    procedure: Procedure,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    tolerance: float = 0.0,
 ) -> Grouping:
     """Group participants by their votes.
 
     Where the number of groups is not fixed, it is the one with the best silhouette among 2 to
     min(5, 2 + clusters / 12), the larger one on a tie, as in Polis and in the notebook of Huang et al. (2024).
+    Under each number, clusters of fewer than `smallest_group` people are dissolved first (`dissolved`), so that the
+    silhouette judges the groups there would be; with a smallest group of 1 nothing is.
 
     `default` clusters the participants themselves: k-means in which everybody counts as one, without chance
     (`k_means.k_means`), and a silhouette over everybody. It leaves out the base clusters of Polis, because they
@@ -70,30 +76,33 @@ def group_participants(
         weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.
         start: Base cluster centres to start `paper` from, shape (clusters, 2), instead of a search with ten
             starts (and three starts for the groups): for resamples of votes that were grouped before.
+        tolerance: Of the opinion map of a large consultation, as in `opinion_map`: for groups that are made of votes
+            drawn at random, where the last digits tell nothing.
 
     Returns:
-        One group for all if everybody stands at the same place or fewer than two people voted.
+        One group for all if that is the number wanted, if everybody stands at the same place, if fewer than two people
+        voted, or if no two groups are large enough.
     """
-    placed = opinion_map(matrix, procedure, weights)
+    placed = opinion_map(matrix, procedure, weights, tolerance)
     counts = np.ones(len(placed.positions)) if weights is None else weights.astype(float)
     points, sizes, place = distinct_points(placed.positions, counts)
     counted = sizes > 0
-    if counted.sum() < 2:
+    if counted.sum() < 2 or procedure.number_of_groups == 1:
         return Grouping(np.zeros(len(place), dtype=np.int64), placed, {})
     if procedure.name == "default":
-        centres, found, silhouettes = _direct(points[counted], sizes[counted], procedure.number_of_groups)
+        centres, found, silhouettes = _direct(points[counted], sizes[counted], procedure)
         nearest_centre = nearest(points, centres)[place]
     elif procedure.name == "polis":
         joined = np.arange(len(place)) if matrix.joined is None else matrix.joined
         by_joining = np.argsort(joined, kind="stable")
         by_joining = by_joining[counts[by_joining] > 0]
         centres, found, silhouettes = polis_groups(
-            placed.positions[by_joining], counts[by_joining], procedure.number_of_groups
+            placed.positions[by_joining], counts[by_joining], procedure.number_of_groups, procedure.smallest_group
         )
         nearest_centre = nearest(placed.positions, centres)
     else:
         nearest_centre, centres, sizes = base_clusters(placed.positions, counts, procedure.seed, start)
-        found, silhouettes = _of_equal_centres(centres, procedure, starts=10 if start is None else 3)
+        found, silhouettes = _of_equal_centres(centres, sizes, procedure, starts=10 if start is None else 3)
     return Grouping(_by_size(found[nearest_centre], counts), placed, silhouettes)
 
 
@@ -123,25 +132,59 @@ def largest_number(clusters: int) -> int:
     return min(LARGEST_NUMBER_OF_GROUPS, 2 + clusters // BASE_CLUSTERS_PER_FURTHER_GROUP)
 
 
+def dissolved(
+    points: np.ndarray, weights: np.ndarray, labels: np.ndarray, centres: np.ndarray, smallest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dissolve clusters of fewer than `smallest` people, the smallest first, until none or only one is left.
+
+    Everybody in a cluster that is dissolved goes to the nearest centre that is left; nobody else moves. With a smallest
+    group of 1 nothing happens, even where weights that were drawn sum to less.
+
+    Args:
+        points: Shape (points, 2).
+        weights: Shape (points,), how many people stand at each.
+        labels: Shape (points,), cluster of each.
+        centres: Shape (clusters, 2).
+
+    Returns:
+        Labels, numbered without gaps in the order of the centres left, and these centres.
+    """
+    while smallest > 1 and len(centres) > 1:
+        sizes = np.bincount(labels, weights=weights, minlength=len(centres))
+        least = int(sizes.argmin())
+        if sizes[least] >= smallest - 1e-9:
+            break
+        centres, homeless = np.delete(centres, least, axis=0), labels == least
+        labels = np.where(homeless, 0, labels - (labels > least))
+        labels[homeless] = nearest(points[homeless], centres)
+    return labels, centres
+
+
 def _direct(
-    points: np.ndarray, sizes: np.ndarray, number_of_groups: int | None
+    points: np.ndarray, sizes: np.ndarray, procedure: Procedure
 ) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
     """Return centres, one group each, and the silhouettes, under `default`."""
     points, sizes = condensed(points, sizes, FINE_SIDE)
-    wanted = largest_number(len(points)) if number_of_groups is None else number_of_groups
+    fixed = procedure.number_of_groups
+    wanted = largest_number(len(points)) if fixed is None else fixed
     found = k_means(points, sizes, min(wanted, len(points)))
-    if number_of_groups is not None:
+    if fixed is not None:
         tried = [max(found)]
     else:
         tried = [number for number in found if number > 1 and (number < len(points) or len(found) == 2)]
-    widths = silhouette(points, [nearest(points, found[number]) for number in tried], sizes)
+    large = {
+        number: dissolved(points, sizes, nearest(points, found[number]), found[number], procedure.smallest_group)
+        for number in tried
+    }
+    widths = silhouette(points, [labels for labels, _ in large.values()], sizes)
     silhouettes = dict(zip(tried, widths, strict=True))
     best = max(silhouettes, key=lambda number: (round(silhouettes[number], 9), number))
-    return found[best], np.arange(best), silhouettes
+    centres = large[best][1]
+    return centres, np.arange(len(centres)), silhouettes
 
 
 def polis_groups(
-    points: np.ndarray, weights: np.ndarray, number_of_groups: int | None
+    points: np.ndarray, weights: np.ndarray, number_of_groups: int | None, smallest: int = 1
 ) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
     """Gather points into base clusters and those into groups, as the engine of Polis does when it is started cold.
 
@@ -154,6 +197,7 @@ def polis_groups(
         points: Shape (points, 2), in the order of joining.
         weights: Shape (points,), positive.
         number_of_groups: A fixed number, or None for the best silhouette, the larger number on a tie.
+        smallest: Fewest people that make a group; the engine has no such rule, which is 1.
 
     Returns:
         Centres of the base clusters, the group of each base cluster, and the silhouettes over base clusters, all
@@ -162,7 +206,9 @@ def polis_groups(
     clusters, centres = first_rows_k_means(points, weights, BASE_CLUSTERS, BASE_STEPS)
     sizes = np.bincount(clusters, weights=weights)
     numbers = range(2, largest_number(len(centres)) + 1) if number_of_groups is None else [number_of_groups]
-    found = {k: first_rows_k_means(centres, sizes, k, GROUP_STEPS)[0] for k in numbers}
+    found = {
+        k: dissolved(centres, sizes, *first_rows_k_means(centres, sizes, k, GROUP_STEPS), smallest)[0] for k in numbers
+    }
     widths = silhouette(centres, list(found.values()), np.ones(len(centres)))
     silhouettes = dict(zip(found, widths, strict=True))
     best = max(silhouettes, key=lambda k: (silhouettes[k], k))
@@ -240,7 +286,9 @@ def _centres(points: np.ndarray, weights: np.ndarray, seed: int, start: np.ndarr
     return np.asarray(fitted.fit(points, sample_weight=weights).cluster_centers_)
 
 
-def _of_equal_centres(centres: np.ndarray, procedure: Procedure, starts: int) -> tuple[np.ndarray, dict[int, float]]:
+def _of_equal_centres(
+    centres: np.ndarray, sizes: np.ndarray, procedure: Procedure, starts: int
+) -> tuple[np.ndarray, dict[int, float]]:
     """Return the group of each centre, and the silhouettes, under `paper`."""
     from sklearn.cluster import KMeans
 
@@ -250,9 +298,10 @@ def _of_equal_centres(centres: np.ndarray, procedure: Procedure, starts: int) ->
         numbers = range(procedure.number_of_groups, procedure.number_of_groups + 1)
     if not numbers or numbers[0] >= len(centres):
         return np.arange(len(centres)), {}
+    fitted = [KMeans(number, random_state=procedure.seed, n_init=starts).fit(centres) for number in numbers]
     found = [
-        KMeans(number, random_state=procedure.seed, n_init=starts).fit(centres).labels_.astype(np.int64)
-        for number in numbers
+        dissolved(centres, sizes, each.labels_.astype(np.int64), each.cluster_centers_, procedure.smallest_group)[0]
+        for each in fitted
     ]
     widths = silhouette(centres, found, np.ones(len(centres)))
     silhouettes = dict(zip(numbers, widths, strict=True))

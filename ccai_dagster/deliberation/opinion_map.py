@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXACT_WORK = 2e9
 """Up to this many rows x columns x columns the scatter matrix is written out and solved directly."""
+COARSE_BASIS = 12
+"""Vectors that the iteration holds where it need not be exact to the last digit."""
 FEWEST_ITERATED = 10
 """With fewer columns than this there is nothing to iterate."""
 NO_VARIANCE = 1e-9
@@ -37,7 +39,9 @@ class OpinionMap:
     explained_variance: tuple[float, float]
 
 
-def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None) -> OpinionMap:
+def opinion_map(
+    matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None, tolerance: float = 0.0
+) -> OpinionMap:
     """Project participants onto two principal components.
 
     `default` and `polis` take participants as observations, centre every statement, and multiply each position
@@ -55,6 +59,7 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
 
     Args:
         weights: Shape (participants,), how often each counts; all once if None.
+        tolerance: Of components that are iterated, as in `principal_components`.
 
     Returns:
         Positions are all zero if the votes do not vary.
@@ -62,7 +67,7 @@ def opinion_map(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | 
     weights = np.ones(len(matrix.participant_ids)) if weights is None else weights.astype(float)
     whole, counts = _with_below_minimum(matrix, weights) if procedure.name == "polis" else (matrix, weights)
     centred = _centred(whole, procedure, counts)
-    found = principal_components(centred)
+    found = principal_components(centred, tolerance)
     positions = centred.times(found.vectors)[: len(weights)]
     if procedure.name == "paper":
         positions = positions / np.sqrt(np.where(found.values > 0, found.values, 1.0))
@@ -124,9 +129,8 @@ def statement_means(matrix: VoteMatrix, weights: np.ndarray) -> np.ndarray:
     Args:
         weights: Shape (participants,), how often each participant counts.
     """
-    width, weight = matrix.shape[1], weights[matrix.row]
-    sums = np.bincount(matrix.column, weights=weight * matrix.vote, minlength=width)
-    return np.asarray(sums / np.maximum(np.bincount(matrix.column, weights=weight, minlength=width), 1))
+    disagree, passes, agree = (matrix.by_vote.T @ weights).reshape(matrix.shape[1], 3).T
+    return np.asarray((agree - disagree) / np.maximum(agree + disagree + passes, 1))
 
 
 @dataclass(frozen=True)
@@ -188,11 +192,15 @@ class LowRank:
         return float(own + 2 * cross + np.trace((weighted.T @ self.left) @ (self.right.T @ self.right)))
 
 
-def principal_components(matrix: LowRank) -> Components:
+def principal_components(matrix: LowRank, tolerance: float = 0.0) -> Components:
     """Return the two components with the largest variance.
 
-    Small matrices are solved directly. Large ones by Lanczos iteration to machine precision from a fixed start
-    (ARPACK), which reads the votes a few dozen times and writes nothing out.
+    Small matrices are solved directly. Large ones by Lanczos iteration from a fixed start (ARPACK), which reads the
+    votes a few dozen times and writes nothing out.
+
+    Args:
+        tolerance: Relative error of the variances where they are iterated; 0 for machine precision. Where votes have no
+            structure the components hardly differ, and machine precision takes hundreds of steps.
     """
     rows, columns = matrix.cells.shape
     number = min(2, rows, columns)
@@ -201,7 +209,7 @@ def principal_components(matrix: LowRank) -> Components:
     total = matrix.total() if scatter is None else float(np.trace(scatter))
     if not number or total <= NO_VARIANCE:
         return Components(np.zeros((columns, 2)), np.zeros(2), 0.0)
-    values, vectors = _iterated(matrix, number) if scatter is None else _solved(scatter, number)
+    values, vectors = _iterated(matrix, number, tolerance) if scatter is None else _solved(scatter, number)
     order = np.argsort(-values)
     padded = np.zeros((columns, 2))
     padded[:, :number] = vectors[:, order]
@@ -215,7 +223,7 @@ def _solved(scatter: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
     return values, vectors
 
 
-def _iterated(matrix: LowRank, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _iterated(matrix: LowRank, number: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     def times(vector: np.ndarray) -> np.ndarray:
@@ -225,5 +233,7 @@ def _iterated(matrix: LowRank, number: int) -> tuple[np.ndarray, np.ndarray]:
     operator = LinearOperator((columns, columns), matvec=times, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(columns)
     # The generator is asked for a further vector where the start lies in too small a space.
-    values, vectors = eigsh(operator, k=number, v0=start, rng=np.random.default_rng(1))
+    # A basis no larger than needed is all that a coarser result asks for; to the last digit a larger one is quicker.
+    basis = min(columns, COARSE_BASIS) if tolerance else None
+    values, vectors = eigsh(operator, k=number, v0=start, ncv=basis, tol=tolerance, rng=np.random.default_rng(1))
     return values, vectors

@@ -39,6 +39,8 @@ With two groups and a cut near 0.72, each group must agree by 85 %. From fewer t
 group shows that much: under a uniform prior the lower end of its 90 % interval is 0.05 ** (1 / (votes + 1)).
 Twenty is also the least that the summaries of Polis conversations by Jigsaw's sensemaking tools accept.
 """
+TOLERANCE = 1e-6
+"""Relative error of the opinion map of a large consultation, in a draw."""
 PROGRESS_EVERY = 25
 """Draws between two reports of progress."""
 ENDS = ("gac_low", "gac_high")
@@ -98,7 +100,7 @@ def consensus_stability(
     generator, start = np.random.default_rng(seed), _start(positions, procedure)
     for draw in range(bootstraps):
         weights = participant_weights(positions, generator)
-        again = group_participants(matrix, procedure, weights, start).labels
+        again = group_participants(matrix, procedure, weights, start, TOLERANCE).labels
         regrouped[draw] = drawn_consensus(group_counts(matrix, again, weights), procedure, generator)
         kept[draw] = drawn_consensus(group_counts(matrix, labels, weights), procedure, generator)
         rows.append(_compared("participants", draw + 1, labels, again))

@@ -182,6 +182,15 @@ class VoteMatrix:
         return csr_array((values, self.column, ends), shape=self.shape)
 
     @cached_property
+    def by_vote(self) -> csr_array:
+        """Shape (participants, 3 x statements): 1 at each vote, in three columns a statement: disagree, pass, agree."""
+        from scipy.sparse import csr_array
+
+        ends = np.concatenate([[0], np.cumsum(self.votes_by_participant)]).astype(np.int32)
+        places = self.column * np.int32(3) + self.vote + np.int32(1)
+        return csr_array((np.ones(len(places)), places, ends), shape=(self.shape[0], 3 * self.shape[1]))
+
+    @cached_property
     def cast(self) -> np.ndarray:
         """Shape (participants, statements), bool, whether a vote was cast. Dense: for small consultations."""
         cast = np.zeros(self.shape, dtype=bool)
@@ -280,11 +289,12 @@ class Procedure:
             `paper`: the loadings of participants in a principal component analysis of statements, unscaled,
             as the published notebook of Collective Constitutional AI computes.
         imputation: What stands for a vote not cast: 0, or the mean vote on the statement.
-        number_of_groups: A fixed number, or None for the best silhouette among 2 to 5.
+        number_of_groups: A fixed number, 1 for everybody in one group, or None for the best silhouette among 2 to 5.
         smoothing: Added to a group's agreeing votes and to its votes: nothing, 1 and 2 (Laplace, as Polis),
             or 1/2 and 1 (Jeffreys).
         aggregation: Product over groups (Huang et al. 2024, equation 1) or geometric mean.
         seed: Of k-means under `paper`; the other two have no use for it.
+        smallest_group: Fewest people that make a group; those of smaller clusters join the nearest group.
     """
 
     name: ProcedureName
@@ -293,6 +303,7 @@ class Procedure:
     smoothing: Smoothing
     aggregation: Aggregation
     seed: int
+    smallest_group: int = 1
 
 
 def group_name(group_id: int) -> str:

@@ -45,6 +45,8 @@ class ReportInputs:
     participants: pl.DataFrame
     statements: pl.DataFrame
     votes: pl.DataFrame
+    import_report: pl.DataFrame
+    group_structure: pl.DataFrame
     opinion_groups: pl.DataFrame
     group_profile: pl.DataFrame
     representative_statements: pl.DataFrame

@@ -88,6 +88,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "filters": filters(entries),
         "undecided": UNDECIDED,
         "summary": report_public.summary(inputs),
+        "structure_fact": report_public.structure_fact(inputs),
+        "polis_fact": report_public.polis_fact(inputs),
         "opinion_facts": report_public.opinion_facts(inputs),
         "representatives": report_public.representatives(inputs, sources),
         "self_descriptions": report_public.self_descriptions(inputs.group_profile),

@@ -19,6 +19,7 @@ from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.decisions.origins import origins_told
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
+from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, has_structure, separation, verdict
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry, StatementMarks
@@ -133,9 +134,7 @@ def summary(inputs: ReportInputs) -> list[str]:
         f"{counted(people, 'participant')} took part; the votes of {kept:,} count.",
         f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
         f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes{about}.",
-        f"By their votes, participants fall into {counted(len(groups), 'opinion group')}: {listed(groups)}."
-        if groups
-        else "No opinion groups were found.",
+        _groups_found(inputs, groups),
         f"{counted(chosen.height, 'statement')} reached the cut of agreement across groups: {fates}.",
         f"The constitution that follows has {counted(derived.height, 'principle')}.",
     ]
@@ -143,6 +142,15 @@ def summary(inputs: ReportInputs) -> list[str]:
     sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
     sentences.append(f"On record are {counted(rows, 'decision')}: {origins_told(inputs.ledgers.values())}.")
     return sentences
+
+
+def _groups_found(inputs: ReportInputs, groups: list[str]) -> str:
+    if not groups:
+        return "No opinion groups were found."
+    told = f"The votes show {verdict(inputs.group_structure)}"
+    if len(groups) == 1:
+        return f"{told}; all {listed(groups)} are taken together."
+    return f"By their votes, participants fall into {counted(len(groups), 'opinion group')}: {listed(groups)}. {told}."
 
 
 @dataclass(frozen=True)
@@ -228,9 +236,12 @@ def waiting(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Source]
 def opinion_facts(inputs: ReportInputs) -> list[str]:
     """Say from the figures how far groups and scores can be trusted."""
     facts = [
-        _groups(inputs.group_stability.filter(pl.col("varied") == varied), how)
-        for varied, how in DRAWN.items()
-        if (inputs.group_stability["varied"] == varied).any()
+        *([f"{_capital(separation(inputs.group_structure))}."] if inputs.opinion_groups["group_id"].max() else []),
+        *(
+            _groups(inputs.group_stability.filter(pl.col("varied") == varied), how)
+            for varied, how in DRAWN.items()
+            if (inputs.group_stability["varied"] == varied).any()
+        ),
     ]
     scored = inputs.consensus_stability.filter(pl.col("gac").is_not_null())
     if scored.is_empty():
@@ -255,6 +266,28 @@ def opinion_facts(inputs: ReportInputs) -> list[str]:
         "votes: too few to tell what share of it agrees."
     )
     return facts
+
+
+def structure_fact(inputs: ReportInputs) -> str:
+    """Say whether the votes show a structure at all, and what follows if not."""
+    told = f"The votes show {verdict(inputs.group_structure)}"
+    if has_structure(inputs.group_structure):
+        return f"{told}: how people voted on one statement goes with how they voted on others."
+    if inputs.opinion_groups["group_id"].n_unique() == 1:
+        return f"{told}. So everybody is taken as one group, and nothing sets groups apart."
+    return f"{told}. The groups below were kept by a decision; they may be nothing but chance."
+
+
+def polis_fact(inputs: ReportInputs) -> tuple[str, pl.DataFrame] | None:
+    """Say how the groups agree with those that Polis assigned, with the cross table; None if it assigned none."""
+    agreement = agreement_with_polis(inputs.opinion_groups, inputs.participants)
+    if agreement is None:
+        return None
+    return f"{_capital(agreement_told(agreement, inputs.import_report))}.", agreement.cross_table
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _groups(draws: pl.DataFrame, how: str) -> str:

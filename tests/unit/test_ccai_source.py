@@ -280,6 +280,7 @@ def test_the_published_values_are_those_of_the_notebook(built: Path) -> None:
     assert thresholds(found["threshold"], seed=1) == Thresholds(
         minimum_votes=26,
         procedure=Procedure("paper", "zero", None, "none", "product", seed=1),
+        without_structure="keep_groups",
         cut=Cut("threshold", 0.723, 95),
         overlap_similarity=0.5,
         decision_ids={},

@@ -276,6 +276,7 @@ def test_groups_weigh_principles_by_their_agreement() -> None:
                 "n_disagree": 4,
                 "n_pass": 0,
                 "gac": 0.1,
+                "gac_if_unanimous": None,
                 "polarization_index": None,
                 "adjusted_polarization_index": None,
                 "group_ids": [0, 1],

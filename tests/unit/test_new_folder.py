@@ -33,7 +33,9 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
     raw = read_votes(mine.path("votes")).raw_statements
     moderation = read_ledger(mine.ledger("moderation"), "moderation")
     assert [each for each in checks.check_moderation(moderation, raw, "strict") if each.severity == "error"] == []
-    assert thresholds(read_ledger(mine.ledger("threshold"), "threshold"), 1).cut == Cut("threshold", 0.6, 40)
+    started = thresholds(read_ledger(mine.ledger("threshold"), "threshold"), 1)
+    assert started.cut == Cut("threshold", 0.775, 40) and started.procedure.aggregation == "geometric_mean"
+    assert started.procedure.smallest_group == 5 and started.without_structure == "one_group"
     assert training_decisions(read_ledger(mine.ledger("training"), "training")).feedback_method == "letters"
     assert read_ledger(mine.ledger("wording"), "wording").height == 0
     assert set(moderation["suggested_by"]) == {"ccai new"}
@@ -53,7 +55,7 @@ def test_the_first_decision_on_a_subject_replaces_what_the_folder_began_with(
     assert decided.output == f"Recorded {rows[-1]['decision_id']}.\n"
     assert rows[-1]["supersedes"] == began["decision_id"]
     status = CliRunner().invoke(app, ["status", str(tmp_path / "mine")]).output
-    assert "Rows: 125 taken over from the export, 15 starting values, 1 decided by people" in status
+    assert "Rows: 125 taken over from the export, 17 starting values, 1 decided by people" in status
     assert "Cohen's kappa" not in status and "cannot be told" not in status
 
 

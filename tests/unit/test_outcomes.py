@@ -173,6 +173,7 @@ def test_thresholds_are_parsed() -> None:
     assert found == Thresholds(
         minimum_votes=7,
         procedure=Procedure("default", "column_mean", 3, "laplace", "geometric_mean", seed=5),
+        without_structure="keep_groups",
         cut=Cut("ideas", 0.7, 20),
         overlap_similarity=0.45,
         decision_ids={},
@@ -189,7 +190,9 @@ def test_thresholds_are_parsed() -> None:
         ("minimum_votes", "7.5", "a whole number from 0"),
         ("procedure", "engine", "`default` or `polis` or `paper`"),
         ("imputation", "mean", "`zero` or `column_mean`"),
-        ("number_of_groups", "1", "`auto` or a whole number from 2"),
+        ("number_of_groups", "0", "`auto` or a whole number from 1"),
+        ("smallest_group", "0", "a whole number from 1"),
+        ("without_structure", "none", "`one_group` or `keep_groups`"),
         ("smoothing", "", "`none` or `laplace` or `jeffreys`"),
         ("aggregation", "mean", "`product` or `geometric_mean`"),
         ("selection_rule", "top", "`threshold` or `ideas`"),
@@ -244,4 +247,12 @@ def test_a_value_given_for_a_policy_is_refused() -> None:
 
 def test_a_new_folder_starts_with_every_value_that_must_be_decided() -> None:
     for subjects in VALUES.values():
-        assert [name for name, each in subjects.items() if (each.start is None) == (each.undecided is None)] == []
+        assert [name for name, each in subjects.items() if each.start is None and each.undecided is None] == []
+
+
+def test_values_that_came_later_change_nothing_where_nobody_decided_them() -> None:
+    found = thresholds(ledger_table(values("threshold", THRESHOLDS)), seed=5)
+    assert (found.procedure.smallest_group, found.without_structure) == (1, "keep_groups")
+    decided = {**THRESHOLDS, "smallest_group": "5", "without_structure": "one_group"}
+    found = thresholds(ledger_table(values("threshold", decided)), seed=5)
+    assert (found.procedure.smallest_group, found.without_structure) == (5, "one_group")

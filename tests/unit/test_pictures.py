@@ -43,6 +43,7 @@ def score(statement_id: int, gac: float | None, agreement: list[float | None]) -
         "n_disagree": 2,
         "n_pass": 2,
         "gac": gac,
+        "gac_if_unanimous": None,
         "polarization_index": 0.6,
         "adjusted_polarization_index": 0.48,
         "group_ids": [0, 1],

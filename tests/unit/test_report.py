@@ -13,7 +13,7 @@ import polars.selectors as cs
 import pytest
 from parsed_page import Page
 from small_consultation import SmallConsultation, profile_of_statement_4, with_metadata
-from small_report import calibration, inputs
+from small_report import calibration, group_structure, inputs
 
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.trail import decision_trail
@@ -197,7 +197,8 @@ def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:
         "22 participants took part; the votes of 20 count.",
         "They submitted 6 statements, seeds of the organisers included; 4 remained after moderation and "
         "received 75 votes.",
-        "By their votes, participants fall into 2 opinion groups: 12 people in Group A and 8 people in Group B.",
+        "By their votes, participants fall into 2 opinion groups: 12 people in Group A and 8 people in Group B. "
+        "The votes show more structure than chance would show (p = 0.005).",
         "3 statements reached the cut of agreement across groups: 2 behind principles and 1 waiting for a decision.",
         "The constitution that follows has 1 principle.",
         "One model was trained on each of public (1 principle) and standard (1 principle), and compared with "
@@ -314,6 +315,7 @@ def test_other_weights_are_shown_with_what_they_hide_and_arms_stay_comparable(
 def test_how_sure_groups_and_scores_are_is_shown_in_figures(inputs: ReportInputs, html: str) -> None:
     facts = opinion_facts(inputs)
     assert facts == [
+        "The groups are more separate than chance would make them (silhouette 0.30 against 0.20 by chance, p = 0.005).",
         "When participants are drawn anew at random and grouped again, 4 draws give 2 groups in 75% and 3 groups in "
         "25% of them. The likeness to the groups shown here (adjusted Rand index: 1 if the same people stand "
         "together, 0 if only by chance) is 0.85 in the middle, and from 0.40 to 1.00.",
@@ -329,7 +331,37 @@ def test_how_sure_groups_and_scores_are_is_shown_in_figures(inputs: ReportInputs
     words = Page(html).words()
     assert all(fact in words for fact in facts)
     unscored = inputs.consensus_stability.with_columns(cs.starts_with("gac") * None)
-    assert len(opinion_facts(replace(inputs, consensus_stability=unscored))) == 2
+    assert len(opinion_facts(replace(inputs, consensus_stability=unscored))) == 3
+
+
+def test_votes_without_structure_are_said_to_have_none_and_set_nothing_apart(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    together = replace(
+        inputs,
+        group_structure=group_structure(0.4),
+        opinion_groups=inputs.opinion_groups.with_columns(group_id=pl.lit(0, pl.Int64)),
+        representative_statements=inputs.representative_statements.clear(),
+        group_stability=inputs.group_stability.with_columns(n_groups=pl.lit(1, pl.Int64), adjusted_rand=1.0),
+    )
+    told = "The votes show no more structure than chance would show (p = 0.400)"
+    assert f"{told}; all 20 people in Group A are taken together." in summary(together)
+    page = Page(render_report(together))
+    assert page.faults == [] and f"{told}. So everybody is taken as one group" in page.words()
+    assert "What sets the groups apart" not in page.words()
+    kept = Page(render_page(replace(inputs, group_structure=group_structure(0.4)), drawn))
+    assert f"{told}. The groups below were kept by a decision; they may be nothing but chance." in kept.words()
+
+
+def test_groups_of_polis_stand_beside_in_a_table(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
+    assert "Beside the groups of Polis" not in Page(render_page(inputs, drawn)).words()
+    known = inputs.participants.with_columns(polis_group=(pl.col("participant_id") >= 10).cast(pl.Int64))
+    page = Page(render_page(replace(inputs, participants=known), drawn))
+    assert page.faults == []
+    # 45 + 45 pairs alike there, 66 + 28 here, 45 + 1 + 28 in both, of 190.
+    index = (74 - 90 * 94 / 190) / (92 - 90 * 94 / 190)
+    assert f"Adjusted Rand index {index:.2f} to the groups that Polis assigned, over 20 people" in page.words()
+    assert re.search(r"Group A\s+10\s+2\s+Group B\s+0\s+8", page.words())
 
 
 def test_every_score_on_the_page_has_its_interval(html: str) -> None:

@@ -128,7 +128,7 @@ def record(cut: Cut = THRESHOLD) -> RecordedDecisions:
             for who in reversed(range(PEOPLE))
         ]
     )
-    alternative = Alternative("strict", 3, "default", "zero", 2, "none", "product", cut, seed=3)
+    alternative = Alternative("strict", 3, "default", "zero", 2, 1, "none", "product", cut, seed=3)
     return recorded_decisions(inputs, alternative, groups, LEDGERS["wording"])
 
 

@@ -42,6 +42,7 @@ ON_RECORD = Alternative(
     procedure="default",
     imputation="zero",
     number_of_groups=2,
+    smallest_group=1,
     smoothing="none",
     aggregation="product",
     selection=Cut("threshold", 0.75, 2),
@@ -218,7 +219,7 @@ def test_combinations_cross_every_way_to_group_with_every_way_to_score() -> None
     assert len({alternative.way_to_group for alternative in made}) == 7
     assert made == combinations(tried, 7, seed=1) != combinations(tried, 7, seed=2)
     small = {name: values[:2] if name in GROUPING else values for name, values in tried.items()}
-    assert len(combinations(small, 64, seed=1)) == len(combinations(small, 1000, seed=2)) == 2**6 * n_scored
+    assert len(combinations(small, 128, seed=1)) == len(combinations(small, 1000, seed=2)) == 2**7 * n_scored
     assert set(SCORING) | set(GROUPING) == set(DECISIONS)
 
 
@@ -266,6 +267,7 @@ def test_a_record_that_cannot_be_repeated_is_refused() -> None:
                 "n_disagree": 1,
                 "n_pass": 0,
                 "gac": gac,
+                "gac_if_unanimous": None,
                 "polarization_index": 0.2,
                 "adjusted_polarization_index": 0.2,
                 "group_ids": [0, 1],
@@ -363,7 +365,7 @@ def test_importance_counts_principles_and_compares_pairs() -> None:
     )
     calm = sensitivity.decision_importance(made, {"P9": frozenset({9})}, {})
     assert sensitivity.importance_sentence(calm).startswith("No principle comes in or drops out")
-    assert calm["share"].drop_nulls().to_list() == [0.0] * 8
+    assert calm["share"].drop_nulls().to_list() == [0.0] * 9
 
 
 @given(

@@ -19,6 +19,8 @@ import polars as pl
 from ccai_dagster.deliberation.importing.columns import Unit
 from ccai_dagster.deliberation.importing.tables import AuthorVotes, Fact, shortened
 
+GROUPS_IN_EXPORT = "groups in the export"
+"""Item of the import report that is there, as unknown, where the groups of an export may be wrong."""
 EraName = Literal[
     "classic", "classic with the columns of 2023", "inverted", "streaming", "streaming with further columns"
 ]
@@ -194,7 +196,7 @@ def _participants(found: PolisFindings, raw_participants: pl.DataFrame) -> list[
         facts.append(
             Fact(
                 "unknown",
-                "groups in the export",
+                GROUPS_IN_EXPORT,
                 grouped,
                 "streaming exports made before 20 May 2025 gave people the wrong group-id, and no file says when "
                 "it was made; groups are computed anew from the votes",

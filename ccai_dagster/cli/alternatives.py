@@ -1,0 +1,94 @@
+"""What each value of a numeric decision would select, for whoever is about to take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ccai_dagster.audit.recomputation import Recomputation, SharedInputs
+from ccai_dagster.audit.sensitivity import Alternative, alternative_on_record, levels
+from ccai_dagster.cli.open_consultation import OpenConsultation
+from ccai_dagster.core.text import listed
+from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.values import thresholds
+from ccai_dagster.deliberation.consensus import highest_reachable
+from ccai_dagster.deliberation.groups import one_thread
+from ccai_dagster.deliberation.structure import has_structure, procedure_for
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(8, 20))
+"""Tried beside the one on record."""
+
+
+@one_thread()
+def selections(opened: OpenConsultation, subject: str) -> Iterator[str]:
+    """Yield, for each value of a subject of the threshold ledger, what it would select, all others being as they are.
+
+    Nothing for a subject that selects nothing.
+
+    Raises:
+        ConsultationError: A ledger that the selection rests on cannot be read.
+    """
+    ledgers = {kind: opened.ledger(kind) for kind in ("moderation", "exclusion", "idea", "threshold")}
+    settled = thresholds(ledgers["threshold"], opened.consultation.file.seed)
+    ideas, tested = statement_ideas(ledgers["idea"]), opened.table("group_structure")
+    if tested is not None:
+        found = procedure_for(settled.procedure, tested, settled.without_structure)
+        settled = replace(settled, procedure=found)
+    record = alternative_on_record(settled, opened.consultation.file.moderation)
+    recomputation = Recomputation(
+        SharedInputs(
+            raw_statements=opened.imported.raw_statements,
+            raw_participants=opened.imported.raw_participants,
+            raw_votes=opened.imported.raw_votes,
+            moderation=moderation_verdicts(ledgers["moderation"]),
+            excluded=exclusions(ledgers["exclusion"]),
+            ideas=ideas,
+        )
+    )
+    together = tested is not None and not has_structure(tested)
+    for value, alternative in _tried(subject, record, bool(ideas), together):
+        now = "  (as it is)" if alternative == record else ""
+        yield f"{value}: {_told(recomputation, alternative)}{now}"
+
+
+def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -> list[tuple[str, Alternative]]:
+    """Values in words, with all decisions as they would be; that on record is among them.
+
+    Args:
+        together: Whether there is no structure, so that everybody may be one group.
+    """
+    cut, tried = record.selection, levels(record, has_ideas)
+    if subject == "gac_threshold":
+        values = sorted({cut.threshold, *THRESHOLDS})
+        return [(f"{each:g}", replace(record, selection=replace(cut, threshold=each))) for each in values]
+    if subject == "idea_budget":
+        budgets = sorted({max(1, round(cut.idea_budget * share)) for share in (0.5, 0.75, 0.9, 1.1, 1.25, 1.5)})
+        budgets = sorted({*budgets, cut.idea_budget})
+        return [(str(each), replace(record, selection=replace(cut, idea_budget=each))) for each in budgets]
+    if subject == "selection_rule":
+        return [
+            (name, replace(record, selection=replace(cut, rule=name)))
+            for name in ("threshold", *(["ideas"] if has_ideas or cut.rule == "ideas" else []))
+        ]
+    if subject == "without_structure":
+        kept = replace(record, number_of_groups=None) if record.number_of_groups == 1 else record
+        return [
+            ("one_group", replace(record, number_of_groups=1) if together else record),
+            ("keep_groups", kept if together else record),
+        ]
+    if subject not in tried:
+        return []
+    values = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
+    return [
+        ("auto" if each is None else str(each), replace(record, **{subject: each})) for each in dict.fromkeys(values)
+    ]
+
+
+def _told(recomputation: Recomputation, alternative: Alternative) -> str:
+    scored, chosen = recomputation.scored(alternative), recomputation.selected(alternative)
+    if scored.sizes is None:
+        return "nobody is left to group"
+    sizes = scored.sizes.tolist()
+    groups = f"{len(sizes)} groups of {listed(sizes)}" if len(sizes) > 1 else f"one group of {sizes[0]:,}"
+    highest = highest_reachable(scored.sizes, alternative.method)
+    return f"selects {len(chosen)} of {len(scored.statement_ids)} statements; {groups}, unanimity reaches {highest:.3f}"

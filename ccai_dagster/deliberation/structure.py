@@ -1,0 +1,202 @@
+"""Whether votes have more structure than chance would show, and how groups agree with those of Polis.
+
+The test compares the votes with votes shuffled within each statement among those who cast them. A shuffle keeps who
+voted on what and how often each statement was agreed with, disagreed with and passed; it takes away that people who
+vote alike on one statement vote alike on another, which is all that opinion groups can be made of. So any grouping of
+shuffled votes is the work of chance, of who saw what, and of how many votes people cast.
+
+Belongs here: the test, what follows from it for the groups, and the comparison with groups from elsewhere. Doesn't
+belong here: how groups are found (`groups`), how far they move when other people take part (`stability`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.contracts import GROUP_STRUCTURE
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.deliberation.groups import group_participants, one_thread
+from ccai_dagster.deliberation.importing.polis_report import GROUPS_IN_EXPORT
+from ccai_dagster.deliberation.k_means import condensed, distinct_points
+from ccai_dagster.deliberation.opinion_map import opinion_map
+from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, group_name
+
+WithoutStructure = Literal["one_group", "keep_groups"]
+LEVEL = 0.05
+"""A p value above this shows nothing that chance would not."""
+VARIANCE, SILHOUETTE = "explained variance", "silhouette"
+CELLS_SIDE = 10
+"""The square of this is the number of base clusters of `paper`."""
+TOLERANCE = 0.01
+"""Relative error of explained variance in a large consultation, shuffled or not."""
+PROGRESS_EVERY = 25
+ROUNDING = 1e-9
+"""Statistics that differ by less count as equal, so that rounding never makes a difference look real."""
+
+
+@one_thread()
+def structure_test(
+    matrix: VoteMatrix, procedure: Procedure, shuffles: int, seed: int, progress: Progress = silent
+) -> pl.DataFrame:
+    """Return the table `group_structure`: two statistics of the votes beside those of shuffled votes.
+
+    *Explained variance*, the share of the variance that the two components of the opinion map explain, decides
+    whether there is a structure: it asks whether votes on different statements go together at all. The *silhouette*
+    of the groups asks more: whether people fall into separate groups, or are cut into groups along a line without
+    gaps. It stands beside, because it cannot decide: silhouettes of shuffled votes are high where few votes lie far
+    out, and those of people who differ by degree are no higher, however much they differ.
+
+    p = (1 + shuffles with at least the statistic of the votes) / (1 + shuffles), which is at most 0.05 in at most one
+    of twenty conversations without structure, whatever their size (Phipson and Smyth 2010).
+
+    Args:
+        procedure: Whose map and groups are tested, with as many groups as it finds or fixes. One group, which has no
+            silhouette, is tested as if their number were open.
+        shuffles: At least 19, without which p cannot reach 0.05.
+        seed: Of the shuffles.
+    """
+    tested = replace(procedure, number_of_groups=None) if procedure.number_of_groups == 1 else procedure
+    found = _statistics(matrix, tested)
+    drawn = np.empty((shuffles, len(found)))
+    for number, shuffled in enumerate(shuffled_votes(matrix, shuffles, seed)):
+        drawn[number] = _statistics(shuffled, tested)
+        if (number + 1) % PROGRESS_EVERY == 0:
+            progress("shuffling votes and grouping them", number + 1, shuffles)
+    at_least = (drawn >= found - ROUNDING).sum(axis=0)
+    return GROUP_STRUCTURE.build(
+        [
+            {
+                "statistic": name,
+                "value": float(found[place]),
+                "shuffled_mean": float(drawn[:, place].mean()),
+                "shuffled_high": float(np.quantile(drawn[:, place], 1 - LEVEL)),
+                "n_shuffles": shuffles,
+                "p_value": float((1 + at_least[place]) / (1 + shuffles)),
+                "decides": name == VARIANCE,
+            }
+            for place, name in enumerate((VARIANCE, SILHOUETTE))
+        ]
+    )
+
+
+def _statistics(matrix: VoteMatrix, procedure: Procedure) -> np.ndarray:
+    start = None
+    if procedure.name == "paper":
+        # Base clusters from cells of equal weight: ten random starts a shuffle would take minutes.
+        positions = opinion_map(matrix, procedure).positions
+        points, weights, _ = distinct_points(positions, np.ones(len(positions)))
+        start = condensed(points, weights, CELLS_SIDE)[0]
+    grouping = group_participants(matrix, procedure, start=start, tolerance=TOLERANCE)
+    return np.array([sum(grouping.map.explained_variance), max(grouping.silhouettes.values(), default=0.0)])
+
+
+def shuffled_votes(matrix: VoteMatrix, shuffles: int, seed: int) -> Iterator[VoteMatrix]:
+    """Yield the matrix again and again, the votes on each statement dealt out anew among those who cast them.
+
+    Whoever cast too few votes to count takes part, as far as the matrix has them: they voted too.
+    """
+    few = matrix.below_minimum
+    columns = matrix.column if few is None else np.concatenate([matrix.column, few.column])
+    votes = matrix.vote if few is None else np.concatenate([matrix.vote, few.vote])
+    order = np.argsort(columns, kind="stable")
+    ends = np.cumsum(np.bincount(columns, minlength=matrix.shape[1])).tolist()
+    dealt, generator = votes[order], np.random.default_rng(seed)
+    for _ in range(shuffles):
+        for first, last in zip([0, *ends], ends, strict=False):
+            generator.shuffle(dealt[first:last])
+        again = np.empty_like(votes)
+        again[order] = dealt
+        own, others = again[: len(matrix.vote)], again[len(matrix.vote) :]
+        yield replace(matrix, vote=own, below_minimum=None if few is None else replace(few, vote=others))
+
+
+def has_structure(group_structure: pl.DataFrame) -> bool:
+    """Return whether the votes show more structure than chance would."""
+    return bool(group_structure.filter("decides")["p_value"].item() <= LEVEL)
+
+
+def procedure_for(
+    procedure: Procedure, group_structure: pl.DataFrame, without_structure: WithoutStructure
+) -> Procedure:
+    """Return the procedure that groups people: with one group if the votes show no structure and that is decided.
+
+    Args:
+        without_structure: `one_group` holds whatever number of groups is fixed.
+    """
+    together = without_structure == "one_group" and not has_structure(group_structure)
+    return replace(procedure, number_of_groups=1) if together else procedure
+
+
+def verdict(group_structure: pl.DataFrame) -> str:
+    """Say in a few words whether there is a structure, to be put behind `the votes show`."""
+    p_value = group_structure.filter("decides")["p_value"].item()
+    than = "more structure" if has_structure(group_structure) else "no more structure"
+    return f"{than} than chance would show (p = {p_value:.3f})"
+
+
+def separation(group_structure: pl.DataFrame) -> str:
+    """Say whether the groups are separate or cut people who differ by degree, as a sentence without its full stop."""
+    row = group_structure.filter(pl.col("statistic") == SILHOUETTE).row(0, named=True)
+    told = f"silhouette {row['value']:.2f} against {row['shuffled_mean']:.2f} by chance, p = {row['p_value']:.3f}"
+    if row["p_value"] <= LEVEL:
+        return f"the groups are more separate than chance would make them ({told})"
+    return f"the groups are no more separate than chance would make them: people differ by degree ({told})"
+
+
+@dataclass(frozen=True)
+class PolisAgreement:
+    """How groups agree with those that Polis assigned.
+
+    Attributes:
+        adjusted_rand: 1 the same, 0 as by chance.
+        people: Participants who have both.
+        cross_table: `group` by name, then one column of counts for each group of Polis, by its id.
+    """
+
+    adjusted_rand: float
+    people: int
+    cross_table: pl.DataFrame
+
+
+def agreement_with_polis(opinion_groups: pl.DataFrame, participants: pl.DataFrame) -> PolisAgreement | None:
+    """Compare the groups with those of the export, over the people who are in both; None if there are none.
+
+    Args:
+        opinion_groups: OPINION_GROUPS.
+        participants: PARTICIPANTS.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    polis = participants.select("participant_id", "polis_group").drop_nulls()
+    both = opinion_groups.join(polis, on="participant_id", validate="1:1")
+    if both.is_empty():
+        return None
+    names = [str(group) for group in both["polis_group"].unique().sort()]
+    table = (
+        both.with_columns(pl.col("polis_group").cast(pl.String))
+        .pivot("polis_group", index="group_id", values="participant_id", aggregate_function="len")
+        .sort("group_id")
+        .with_columns(pl.col(names).fill_null(0).cast(pl.Int64))
+    )
+    group = table["group_id"].map_elements(group_name, return_dtype=pl.String)
+    index = adjusted_rand_score(both["group_id"].to_numpy(), both["polis_group"].to_numpy())
+    return PolisAgreement(float(index), both.height, table.select(names).insert_column(0, group.alias("group")))
+
+
+def agreement_told(agreement: PolisAgreement, import_report: pl.DataFrame) -> str:
+    """Say how the groups agree with those of the export, and whether those can be believed.
+
+    Args:
+        import_report: IMPORT_REPORT, which tells if the groups of the export may be wrong.
+    """
+    told = (
+        f"adjusted Rand index {agreement.adjusted_rand:.2f} to the groups that Polis assigned, over "
+        f"{agreement.people:,} people (1 the same, 0 as by chance)"
+    )
+    doubted = import_report.filter((pl.col("item") == GROUPS_IN_EXPORT) & (pl.col("kind") == "unknown"))
+    return told if doubted.is_empty() else f"{told}; these may be wrong: {doubted['explanation'].item()}"
