@@ -215,6 +215,13 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
         say(line)
 
 
+def _of_this_kind(opened: OpenConsultation, kind: str) -> list[str]:
+    """What only one kind of ledger has."""
+    if kind == "moderation":
+        return _exported(opened.moderated_otherwise(), opened.consultation.folder)
+    return _groups_of_the_last_run(opened) if kind == "threshold" else []
+
+
 def _groups_of_the_last_run(opened: OpenConsultation) -> list[str]:
     """What the values decided come to with the groups of the last run."""
     groups, tested = opened.table("opinion_groups"), opened.table("group_structure")
@@ -242,8 +249,7 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
             f"{printable(each.roles[0])} and {printable(each.roles[1])} decided {each.subjects} independently, "
             f"{each.alike} alike ({each.observed:.0%}); Cohen's kappa {kappa}"
         )
-    if kind == "moderation":
-        lines += _exported(opened.moderated_otherwise(), opened.consultation.folder)
+    lines += _of_this_kind(opened, kind)
     for choice in policies(ledger):
         lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
     if opened.manifest:
@@ -258,8 +264,6 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         lines.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
     if len(errors) > SHOWN:
         lines.append(f"and {len(errors) - SHOWN} more that stop the run")
-    if kind == "threshold":
-        lines += _groups_of_the_last_run(opened)
     if lines:
         last = current(ledger).sort("decided_at").tail(1).to_dicts()
         when = f" (last decided {last[0]['decided_at'][:10]})" if last else ""
