@@ -211,6 +211,7 @@ def _decision_worlds(consultation: Consultation) -> dg.AssetsDefinition:
         ins=RAW,
         deps=[decisions.ledger_key(kind) for kind in ("moderation", "exclusion", "idea", "threshold")],
         settings=[consultation.file.seed, consultation.file.moderation, consultation.profile.sensitivity],
+        method="2",
         description="What would be selected had numeric decisions been taken otherwise, alone and together.",
     )
     def decision_worlds(context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame) -> Table:

@@ -134,6 +134,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     @asset(
         contracts.GAC_SCORES,
         deps=[decisions.ledger_key("threshold")],
+        method="2",
         description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
     )
     def gac_scores(
@@ -234,7 +235,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         group=GROUP,
         owner=OWNER,
         kinds={"scikitlearn"},
-        method="2",
+        method="3",
     )
     def uncertainty(
         context: dg.AssetExecutionContext,

@@ -41,6 +41,7 @@ from ccai_dagster.contracts.deliberation import (
     REPRESENTATIVE_STATEMENTS,
     SELECTED_STATEMENTS,
     STATEMENTS,
+    TOO_FEW_VOTED,
     VOTES,
 )
 from ccai_dagster.contracts.evaluation import (

@@ -70,6 +70,7 @@ DECISION_WORLDS = contract(
     n_groups=count("opinion groups found"),
     n_selected=count("statements that reach the cut"),
     statement_ids=Field(STATEMENT_IDS, "statements that reach the cut"),
+    rejected_ids=Field(STATEMENT_IDS, "those of them that every group rejects"),
 )
 DECISION_SENSITIVITY = contract(
     "decision_sensitivity",

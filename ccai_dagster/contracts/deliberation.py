@@ -118,13 +118,20 @@ GAC_SCORES = contract(
     n_disagree=count("disagreeing votes"),
     n_pass=count("passes"),
     gac=probability("group-aware consensus; null if a group never voted on it and nothing is smoothed", nullable=True),
+    gac_disagree=probability(
+        "group-aware consensus on rejecting it: the same with agreeing and disagreeing votes exchanged", nullable=True
+    ),
+    least_participation=probability(
+        "smallest share of an opinion group that voted on it, passes included; null without groups", nullable=True
+    ),
     polarization_index=probability("1 - |agree share - disagree share|", nullable=True),
     adjusted_polarization_index=probability(
         "polarization index times the share of votes that are not passes", nullable=True
     ),
-    group_ids=Field(STATEMENT_IDS, "opinion groups, in the order of the next two columns"),
+    group_ids=Field(STATEMENT_IDS, "opinion groups, in the order of the next three columns"),
     group_votes=Field(STATEMENT_IDS, "votes of each group, passes included"),
     group_agreement=Field(pl.List(pl.Float64), "share of each group that agrees"),
+    group_rejection=Field(pl.List(pl.Float64), "share of each group that disagrees"),
     published_gac=probability("the score published elsewhere for this consultation, if any", nullable=True),
 )
 SIDE = one_of("whether the votes counted agree or disagree", "agree", "disagree")
@@ -186,6 +193,9 @@ CONSENSUS_STABILITY = contract(
     gac=probability("group-aware consensus on the votes as cast", nullable=True),
     gac_low=probability("lower end of its 90 % interval, from drawing participants anew", nullable=True),
     gac_high=probability("upper end of its 90 % interval, from drawing participants anew", nullable=True),
+    gac_disagree=probability("group-aware consensus on rejecting it, on the votes as cast", nullable=True),
+    gac_disagree_low=probability("lower end of its 90 % interval, from the same draws", nullable=True),
+    gac_disagree_high=probability("upper end of its 90 % interval, from the same draws", nullable=True),
     gac_low_same_groups=probability("lower end of the same interval with the groups held as on record", nullable=True),
     gac_high_same_groups=probability("upper end of the same interval with the groups held as on record", nullable=True),
     selection_probability=probability("share of the draws of participants in which it reaches the cut"),
@@ -211,22 +221,31 @@ GROUP_STABILITY = contract(
         checks=(Check.in_range(-1.0, 1.0),),
     ),
 )
+TOO_FEW_VOTED = "too few of a group voted"
+"""Fate of a statement that the decision `group_participation` keeps from being selected."""
 SELECTED_STATEMENTS = contract(
     "selected_statements",
     ("statement_id",),
     statement_id=STATEMENT_ID,
     text=Field(pl.String, "the statement (untrusted)"),
-    gac=probability("group-aware consensus", nullable=True),
-    rank=Field(pl.Int64, "1 is the highest consensus"),
+    gac=probability("group-aware consensus, on its side", nullable=True),
+    side=one_of(
+        "whether that is consensus on agreeing with it or, where rejected statements are selected too, on rejecting it",
+        "agree",
+        "disagree",
+    ),
+    rank=Field(pl.Int64, "1 is the highest consensus among those that can be selected"),
     selected=Field(pl.Boolean, "whether it reaches the cut"),
     ideas=Field(IDS, "distinct ideas it expresses, from the idea ledger"),
     new_ideas=count("ideas no statement ranked above it expresses"),
     fate=one_of(
-        "principle, left out by a person, undecided (reaches the cut, nobody has worded it), below the cut",
+        "principle, left out by a person, undecided (reaches the cut, nobody has worded it), below the cut, or kept "
+        "from it since too few of a group voted",
         "principle",
         "left out",
         "undecided",
         "below the cut",
+        TOO_FEW_VOTED,
     ),
     decision_ids=DECISION_IDS,
 )
@@ -238,7 +257,14 @@ CONSTITUTION = contract(
     text=Field(pl.String, "the principle as an instruction to the model"),
     statement_ids=Field(STATEMENT_IDS, "the public's statements it comes from; empty if none"),
     merged_text=Field(pl.String, "the statement text it was worded from", nullable=True),
-    gac=probability("highest group-aware consensus among its statements", nullable=True),
+    gac=probability("highest group-aware consensus among its statements, on their side", nullable=True),
+    side=Field(
+        pl.String,
+        "whether every group agrees with its statements, or rejects them (it says what to avoid); null if no votes "
+        "made it",
+        nullable=True,
+        checks=(Check.isin(["agree", "disagree"]),),
+    ),
     decision_ids=DECISION_IDS,
 )
 CONSTITUTION_OVERLAP = contract(

@@ -27,7 +27,8 @@ FEWEST_IN_CONVERSATION = 15
 ProcedureName = Literal["default", "polis", "paper"]
 Imputation = Literal["zero", "column_mean"]
 Smoothing = Literal["none", "laplace", "jeffreys"]
-Aggregation = Literal["product", "geometric_mean"]
+Aggregation = Literal["product", "geometric_mean", "effective_agreement", "polis_normalized"]
+Side = Literal["agree", "disagree"]
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,8 @@ class Procedure:
         number_of_groups: A fixed number, or None for the best silhouette among 2 to 5.
         smoothing: Added to a group's agreeing votes and to its votes: nothing, 1 and 2 (Laplace, as Polis),
             or 1/2 and 1 (Jeffreys).
-        aggregation: Product over groups (Huang et al. 2024, equation 1) or geometric mean.
+        aggregation: How the votes of all groups make one score; the formulas are in
+            `consensus.group_aware_consensus`.
         seed: Of k-means under `paper`; the other two have no use for it.
     """
 
