@@ -71,6 +71,7 @@ REPORTED = (
     "opinion_groups",
     "representative_statements",
     "consensus_statements",
+    "uncertain_statements",
     "comment_priorities",
     "group_stability",
     "constitution_overlap",

@@ -20,7 +20,7 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import thresholds
-from ccai_dagster.deliberation import consensus, groups, representative, stability
+from ccai_dagster.deliberation import consensus, groups, representative, stability, uncertain
 from ccai_dagster.deliberation.votes import (
     VoteMatrix,
     clean_participants,
@@ -197,6 +197,27 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return Table(frame, {"statements": shown})
 
     @asset(
+        contracts.UNCERTAIN_STATEMENTS,
+        description="Areas of uncertainty: statements on which many of those who saw them passed.",
+    )
+    def uncertain_statements(
+        raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, opinion_groups: pl.DataFrame
+    ) -> Table:
+        counting = participants.filter(pl.col("fate") != "excluded")
+        votes = raw_votes.join(counting, on="participant_id", how="semi").join(
+            statements, on="statement_id", how="semi"
+        )
+        frame = uncertain.uncertain_statements(votes, opinion_groups)
+        return Table(
+            frame,
+            {
+                "by the rule of Polis": int(frame["by_polis"].sum()),
+                "by the rule of Sensemaker": int(frame["by_sensemaker"].sum()),
+                "first ones": _in_words(frame.head(10), ["share", "n_pass", "n_votes"], statements),
+            },
+        )
+
+    @asset(
         contracts.COMMENT_PRIORITIES,
         description="How urgently Polis would show each statement to the next participant.",
     )
@@ -272,6 +293,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         gac_scores,
         representative_statements,
         consensus_statements,
+        uncertain_statements,
         comment_priorities,
         uncertainty,
     ]

@@ -27,6 +27,7 @@ from ccai_dagster.contracts import (
     QUALITATIVE_PROMPTS,
     QUALITATIVE_RESPONSES,
     REPRESENTATIVE_STATEMENTS,
+    UNCERTAIN_STATEMENTS,
     VOTES,
 )
 from ccai_dagster.pages.inputs import ReportInputs
@@ -176,6 +177,25 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                     "probability_z": 2.0,
                 }
                 for side, key in (("agree", 5), ("disagree", 1))
+            ]
+        ),
+        uncertain_statements=UNCERTAIN_STATEMENTS.build(
+            [
+                {
+                    "statement_id": key,
+                    "rank": rank,
+                    "n_votes": 20,
+                    "n_pass": passed,
+                    "share": passed / 20,
+                    "low": passed / 20 - 0.1,
+                    "high": passed / 20 + 0.1,
+                    "by_polis": passed > 6,
+                    "by_sensemaker": True,
+                    "group_ids": [0, 1],
+                    "group_votes": [12, 8],
+                    "group_passes": [1, passed - 1],
+                }
+                for rank, (key, passed) in enumerate([(5, 8), (2, 5)], start=1)
             ]
         ),
         comment_priorities=COMMENT_PRIORITIES.build(

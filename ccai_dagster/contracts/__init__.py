@@ -42,6 +42,7 @@ from ccai_dagster.contracts.deliberation import (
     SELECTED_STATEMENTS,
     STATEMENTS,
     TOO_FEW_VOTED,
+    UNCERTAIN_STATEMENTS,
     VOTES,
 )
 from ccai_dagster.contracts.evaluation import (

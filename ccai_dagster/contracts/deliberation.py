@@ -169,6 +169,27 @@ CONSENSUS_STATEMENTS = contract(
     probability=probability("smoothed share of everybody on that side"),
     probability_z=Field(pl.Float64, "z statistic of the share against one half"),
 )
+UNCERTAIN_STATEMENTS = contract(
+    "uncertain_statements",
+    ("statement_id",),
+    intervals=(("share", "low", "high"),),
+    statement_id=STATEMENT_ID,
+    rank=Field(pl.Int64, "1 is where most people passed, by passes times the square of their share"),
+    n_votes=count("people who saw it, that is voted on it, passes included; those who cast few votes as well"),
+    n_pass=count("those of them who passed"),
+    share=probability("share of those who saw it that passed"),
+    low=probability("lower end of its 95 % interval"),
+    high=probability("upper end of its 95 % interval"),
+    by_polis=Field(pl.Boolean, "whether the share is above 0.3, as the report of Polis asks"),
+    by_sensemaker=Field(
+        pl.Boolean,
+        "whether it is above 0.2 and above the shares of three quarters of all statements, as Jigsaw's sensemaking "
+        "tools ask",
+    ),
+    group_ids=Field(STATEMENT_IDS, "opinion groups that voted on it, in the order of the next two columns"),
+    group_votes=Field(STATEMENT_IDS, "people of each group who saw it"),
+    group_passes=Field(STATEMENT_IDS, "people of each group who passed"),
+)
 COMMENT_PRIORITIES = contract(
     "comment_priorities",
     ("statement_id",),

@@ -48,6 +48,7 @@ class ReportInputs:
     opinion_groups: pl.DataFrame
     representative_statements: pl.DataFrame
     consensus_statements: pl.DataFrame
+    uncertain_statements: pl.DataFrame
     comment_priorities: pl.DataFrame
     gac_scores: pl.DataFrame
     consensus_stability: pl.DataFrame

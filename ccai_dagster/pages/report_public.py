@@ -323,6 +323,33 @@ def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Sourc
     return found
 
 
+@dataclass(frozen=True)
+class Uncertainty:
+    """A statement that many passed on; how many, and in which groups, in words."""
+
+    source: Source
+    passed: str
+
+
+def uncertainties(uncertain: pl.DataFrame, sources: Mapping[int, Source]) -> list[Uncertainty]:
+    """List the statements that are uncertain by the rule of Polis, those that most people passed on first."""
+    return [
+        Uncertainty(sources[row["statement_id"]], _passed(row))
+        for row in uncertain.filter("by_polis").sort("rank").to_dicts()
+        if row["statement_id"] in sources
+    ]
+
+
+def _passed(row: Mapping[str, Any]) -> str:
+    groups = zip(row["group_ids"], row["group_votes"], row["group_passes"], strict=True)
+    shares = [f"{group_name(group)} {passes:,} of {votes:,}" for group, votes, passes in groups]
+    inside = f"; {', '.join(shares)}" if len(shares) > 1 else ""
+    return (
+        f"{percent(row['share'])} of {row['n_votes']:,} passed (95% interval {percent(row['low'])} to "
+        f"{percent(row['high'])}){inside}"
+    )
+
+
 def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[Source]:
     """List the statements that Polis would show most often if people went on voting, the likeliest first."""
     order = priorities.sort("priority", "statement_id", descending=[True, False])
