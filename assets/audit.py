@@ -72,6 +72,7 @@ REPORTED = (
     "representative_statements",
     "consensus_statements",
     "uncertain_statements",
+    "important_statements",
     "comment_priorities",
     "group_stability",
     "constitution_overlap",
@@ -217,7 +218,7 @@ def _decision_worlds(consultation: Consultation) -> dg.AssetsDefinition:
     )
     def decision_worlds(context: dg.AssetExecutionContext, gac_scores: pl.DataFrame, **tables: pl.DataFrame) -> Table:
         shared, record = _shared_inputs(consultation, tables), _on_record(consultation)
-        tried = levels(record, bool(shared.ideas))
+        tried = levels(record, bool(shared.ideas), bool(shared.raw_votes["important"].any()))
         combined = combinations(tried, consultation.profile.sensitivity.ways_to_group, consultation.file.seed)
         frame = recomputation.decision_worlds(
             shared, record, single_changes(record, tried), combined, _every(context, 10)

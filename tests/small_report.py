@@ -19,6 +19,7 @@ from ccai_dagster.contracts import (
     DECISION_SENSITIVITY,
     EVAL_SCORES,
     GROUP_STABILITY,
+    IMPORTANT_STATEMENTS,
     JUDGE_CALIBRATION,
     MODEL,
     OPINION_GROUPS,
@@ -196,6 +197,22 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                     "group_passes": [1, passed - 1],
                 }
                 for rank, (key, passed) in enumerate([(5, 8), (2, 5)], start=1)
+            ]
+        ),
+        important_statements=IMPORTANT_STATEMENTS.build(
+            [
+                {
+                    "statement_id": 2,
+                    "rank": 1,
+                    "n_votes": 20,
+                    "n_important": 9,
+                    "share": 0.45,
+                    "low": 0.3,
+                    "high": 0.6,
+                    "group_ids": [0, 1],
+                    "group_votes": [12, 8],
+                    "group_important": [8, 1],
+                }
             ]
         ),
         comment_priorities=COMMENT_PRIORITIES.build(

@@ -18,7 +18,13 @@ from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.contracts import DECISION_WORLDS
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.outcomes import Ideas
-from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts, least_participation
+from ccai_dagster.deliberation.consensus import (
+    GroupCounts,
+    group_aware_consensus,
+    group_counts,
+    least_participation,
+    weighed_by_importance,
+)
 from ccai_dagster.deliberation.groups import group_participants, one_thread
 from ccai_dagster.deliberation.votes import (
     ModerationVerdict,
@@ -29,6 +35,7 @@ from ccai_dagster.deliberation.votes import (
     clean_votes,
     in_context,
     vote_matrix,
+    with_importance,
 )
 
 
@@ -145,7 +152,7 @@ class Recomputation:
             if all(matrix.shape):
                 labels = group_participants(matrix, method).labels
                 counts = group_counts(matrix, labels)
-            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts, np.bincount(labels))
+            self._scored[key] = Scored(matrix, labels, counts)
         return self._scored[key]
 
     def selected(self, alternative: Alternative) -> Selection:
@@ -154,7 +161,7 @@ class Recomputation:
         if scored.counts is None:
             return Selection(frozenset(), frozenset())
         return reached(
-            scored.statement_ids, scores_of(scored.counts, scored.sizes, alternative), self.inputs.ideas, alternative
+            scored.statement_ids, scores_of(scored, scored.counts, alternative), self.inputs.ideas, alternative
         )
 
     def _matrix(self, alternative: Alternative) -> VoteMatrix:
@@ -167,7 +174,7 @@ class Recomputation:
             people = clean_participants(given.raw_participants, given.excluded, alternative.minimum_votes, "", polis)
             votes = clean_votes(given.raw_votes, statements, people)
             kept = people.filter("kept")["participant_id"]
-            matrix = vote_matrix(votes, kept, statements["statement_id"])
+            matrix = with_importance(vote_matrix(votes, kept, statements["statement_id"]), given.raw_votes)
             self._matrices[key] = matrix if polis is None else in_context(matrix, given.raw_votes, people)
         return self._matrices[key]
 
@@ -175,7 +182,7 @@ class Recomputation:
 def _grouping_method(alternative: Alternative) -> Procedure:
     """The alternative's method without what groups do not depend on, so that it is the same wherever they are."""
     seed = alternative.seed if alternative.procedure == "paper" else 0
-    return replace(alternative.method, smoothing="none", aggregation="product", seed=seed)
+    return replace(alternative.method, smoothing="none", aggregation="product", seed=seed, importance_weight=1.0)
 
 
 @dataclass(frozen=True)
@@ -183,14 +190,18 @@ class Scored:
     """Votes of each group on each statement in one alternative.
 
     Attributes:
-        statement_ids: Ascending.
+        labels: Shape (participants,), group of each.
         counts: Of shape (groups, statements); None if there is nobody or nothing to group.
-        sizes: People in each group.
     """
 
-    statement_ids: tuple[int, ...]
+    matrix: VoteMatrix
+    labels: np.ndarray
     counts: GroupCounts | None
-    sizes: np.ndarray
+
+    @property
+    def statement_ids(self) -> list[int]:
+        """Ascending."""
+        return list(self.matrix.statement_ids.tolist())
 
     @property
     def n_groups(self) -> int:
@@ -212,13 +223,14 @@ class Scores:
         return Scores(self.gac[places], *(None if each is None else each[places] for each in further))
 
 
-def scores_of(counts: GroupCounts, sizes: np.ndarray, alternative: Alternative) -> Scores:
+def scores_of(scored: Scored, counts: GroupCounts, alternative: Alternative) -> Scores:
     """Return the scores of all statements in an alternative, as far as its cut looks at them."""
     method, cut = alternative.method, alternative.selection
+    weighed = weighed_by_importance(counts, scored.matrix, scored.labels, method)
     return Scores(
-        group_aware_consensus(counts.agree, counts.votes, method, counts.disagree),
-        group_aware_consensus(counts.disagree, counts.votes, method, counts.agree) if cut.rejected else None,
-        least_participation(counts.votes, sizes) if cut.participation else None,
+        group_aware_consensus(weighed.agree, weighed.votes, method, weighed.disagree),
+        group_aware_consensus(weighed.disagree, weighed.votes, method, weighed.agree) if cut.rejected else None,
+        least_participation(counts.votes, np.bincount(scored.labels)) if cut.participation else None,
     )
 
 

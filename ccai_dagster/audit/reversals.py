@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.recomputation import Recomputation, Scores, Selection, SharedInputs, reached, scores_of
+from ccai_dagster.audit.recomputation import Recomputation, Scored, Scores, Selection, SharedInputs, reached, scores_of
 from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
@@ -27,7 +27,7 @@ from ccai_dagster.decisions.ledger import split_outcome
 from ccai_dagster.decisions.outcomes import decisive, moderation_verdicts, statement_ideas, wordings
 from ccai_dagster.deliberation.consensus import group_counts
 from ccai_dagster.deliberation.groups import one_thread
-from ccai_dagster.deliberation.votes import ModerationVerdict, Side, vote_matrix
+from ccai_dagster.deliberation.votes import ModerationVerdict, Side, vote_matrix, with_importance
 
 SEPARATE_EXCLUSIONS = 50
 """Up to this many exclusions are reversed one by one; more are reversed together only."""
@@ -329,8 +329,9 @@ def recorded_decisions(
         inputs.raw_statements, on="statement_id", how="semi"
     )
     matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
-    counts = group_counts(matrix, people["group_id"].to_numpy())
-    scores = scores_of(counts, np.bincount(people["group_id"].to_numpy()), numeric)
+    matrix, labels = with_importance(matrix, inputs.raw_votes), people["group_id"].to_numpy()
+    counts = group_counts(matrix, labels)
+    scores = scores_of(Scored(matrix, labels, counts), counts, numeric)
     ids = matrix.statement_ids.tolist()
     gac: dict[int, float] = dict(zip(ids, scores.gac.tolist(), strict=True))
     lenient = numeric.moderation == "lenient"

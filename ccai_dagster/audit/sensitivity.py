@@ -28,9 +28,10 @@ THRESHOLD_STEPS = (-0.05, -0.02, 0.02, 0.05)
 BUDGET_STEPS = (-0.2, -0.1, 0.1, 0.2)
 """Shares of the idea budget."""
 FURTHER_SEEDS = 3
+IMPORTANCE_WEIGHTS = [1.0, 2.0]
 POLIS_PARTICIPATION = 0.05
 """Share of every group that Polis asks to have voted (`consensusThreshold.js` of its report)."""
-SCORING = ("smoothing", "aggregation", "selection")
+SCORING = ("smoothing", "aggregation", "selection", "importance_weight")
 """Decisions that are taken after the groups are known, so that trying them costs next to nothing."""
 Sources = Mapping[str, frozenset[int]]
 """Statements behind each principle of one constitution, by principle id.
@@ -53,6 +54,7 @@ class Alternative:
         aggregation: Over groups.
         selection: The rule by which statements are selected, and where it draws the line.
         seed: Of k-means, where the procedure has a use for it.
+        importance_weight: How often a vote counts with which a statement was marked as important.
     """
 
     moderation: ModerationMode
@@ -64,6 +66,7 @@ class Alternative:
     aggregation: Aggregation
     selection: Cut
     seed: int
+    importance_weight: float = 1.0
 
     @property
     def method(self) -> Procedure:
@@ -75,6 +78,7 @@ class Alternative:
             smoothing=self.smoothing,
             aggregation=self.aggregation,
             seed=self.seed,
+            importance_weight=self.importance_weight,
         )
 
     @property
@@ -94,7 +98,7 @@ def _shown(value: Any) -> str:
         line = f"threshold {value.threshold:g}" if value.rule == "threshold" else f"ideas {value.idea_budget}"
         voted = f", votes of {value.participation:g} of every group" if value.participation else ""
         return f"{line}{voted}{', rejected ones too' if value.rejected else ''}"
-    return str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 DECISIONS = tuple(each.name for each in fields(Alternative))
@@ -115,14 +119,16 @@ def alternative_on_record(settled: Thresholds, moderation: ModerationMode) -> Al
         aggregation=settled.procedure.aggregation,
         selection=settled.cut,
         seed=settled.procedure.seed,
+        importance_weight=settled.procedure.importance_weight,
     )
 
 
-def levels(on_record: Alternative, has_ideas: bool) -> dict[str, tuple[Any, ...]]:
+def levels(on_record: Alternative, has_ideas: bool, has_importance: bool = False) -> dict[str, tuple[Any, ...]]:
     """Return the values of every decision that are tried, that on record first.
 
     Args:
         has_ideas: Whether ideas are on record, so that selecting by ideas can be tried.
+        has_importance: Whether anybody marked a statement as important, so that another weight of that can be tried.
 
     Returns:
         Values by decision, in the order of `DECISIONS`. The rule that is not in force is tried where the
@@ -138,6 +144,7 @@ def levels(on_record: Alternative, has_ideas: bool) -> dict[str, tuple[Any, ...]
         "smoothing": list(get_args(Smoothing)),
         "aggregation": list(get_args(Aggregation)),
         "selection": _cuts(on_record.selection, has_ideas),
+        "importance_weight": IMPORTANCE_WEIGHTS if has_importance else [],
         "seed": [on_record.seed + step for step in range(1, FURTHER_SEEDS + 1)],
     }
     return {name: tuple(dict.fromkeys([getattr(on_record, name), *tried[name]])) for name in DECISIONS}
@@ -208,7 +215,7 @@ def decision_sensitivity(alternatives: pl.DataFrame, sources: Sources) -> pl.Dat
     selected = frozenset(record["statement_ids"])
     before = principles_in(sources, record)
     rows: list[dict[str, Any]] = []
-    for decision in DECISIONS:
+    for decision in _that_matter(changes):
         for alternative in [record, *changes[decision]]:
             other = frozenset(alternative["statement_ids"])
             after = principles_in(sources, alternative)
@@ -236,6 +243,11 @@ def _single_changes(alternatives: pl.DataFrame) -> tuple[dict[str, Any], dict[st
     for alternative in others:
         changes[alternative["changed"][0]].append(alternative)
     return record, changes
+
+
+def _that_matter(changes: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """All decisions, but the weight of importance only if others were tried: if nobody marked any it weighs nothing."""
+    return [name for name in DECISIONS if changes[name] or name != "importance_weight"]
 
 
 def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]) -> pl.DataFrame:
@@ -309,7 +321,7 @@ def decision_importance(
     membership = _membership(combined, sources)
     anywhere = _distance(combined, [], membership)
     rows: list[dict[str, Any]] = []
-    for decision in DECISIONS:
+    for decision in _that_matter(changes):
         moved = [frozenset(alternative["statement_ids"]) ^ selected for alternative in changes[decision]]
         affected = _changed(sources, before, changes[decision])
         equal = _distance(combined, [decision], membership)

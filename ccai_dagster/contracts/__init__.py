@@ -32,6 +32,7 @@ from ccai_dagster.contracts.deliberation import (
     GAC_SCORES,
     GROUP_STABILITY,
     IMPORT_REPORT,
+    IMPORTANT_STATEMENTS,
     LEDGER,
     OPINION_GROUPS,
     PARTICIPANTS,

@@ -45,6 +45,9 @@ RAW_VOTES = contract(
     vote=VOTE,
     voted_at=Field(TIME, "when the vote that counts was cast", nullable=True),
     times_voted=Field(pl.Int32, "votes cast by this participant on this statement; the last counts"),
+    important=Field(
+        pl.Boolean, "whether the statement was marked as important with that vote, if the export tells", nullable=True
+    ),
 )
 RAW_PARTICIPANTS = contract(
     "raw_participants",
@@ -168,6 +171,21 @@ CONSENSUS_STATEMENTS = contract(
     n_votes=count("votes of everybody, passes included"),
     probability=probability("smoothed share of everybody on that side"),
     probability_z=Field(pl.Float64, "z statistic of the share against one half"),
+)
+IMPORTANT_STATEMENTS = contract(
+    "important_statements",
+    ("statement_id",),
+    intervals=(("share", "low", "high"),),
+    statement_id=STATEMENT_ID,
+    rank=Field(pl.Int64, "1 is what the largest share marked as important; of equal shares, what most people did"),
+    n_votes=count("votes of kept participants with which it could be marked"),
+    n_important=count("votes with which it was"),
+    share=probability("share of those votes"),
+    low=probability("lower end of its 95 % interval"),
+    high=probability("upper end of its 95 % interval"),
+    group_ids=Field(STATEMENT_IDS, "opinion groups that voted on it, in the order of the next two columns"),
+    group_votes=Field(STATEMENT_IDS, "such votes of each group"),
+    group_important=Field(STATEMENT_IDS, "votes of each group with which it was marked"),
 )
 UNCERTAIN_STATEMENTS = contract(
     "uncertain_statements",

@@ -61,14 +61,14 @@ def _whole_number(lowest: int) -> Allowed:
     return Allowed(f"a whole number from {lowest}", parse)
 
 
-def _number(highest: float = math.inf) -> Allowed:
+def _number(highest: float = math.inf, lowest: float = 0) -> Allowed:
     def parse(text: str) -> float:
         value = float(text)
-        if not math.isfinite(value) or not 0 <= value <= highest:
+        if not math.isfinite(value) or not lowest <= value <= highest:
             raise ValueError(text)
         return value
 
-    return Allowed("a number from 0" + ("" if math.isinf(highest) else f" to {highest:g}"), parse)
+    return Allowed(f"a number from {lowest:g}" + ("" if math.isinf(highest) else f" to {highest:g}"), parse)
 
 
 def _one_of(*choices: str) -> Allowed:
@@ -146,6 +146,12 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
             "worded as something to avoid (`selected`), or not (`left_out`)",
             _one_of(LEFT_OUT, "selected"),
             undecided=LEFT_OUT,
+        ),
+        "importance_weight": ValueDecision(
+            "how often a vote counts in consensus with which its author marked the statement as important; 1 counts "
+            "all votes alike",
+            _number(lowest=1),
+            undecided="1",
         ),
         "overlap_similarity": ValueDecision(
             "likeness of their words from which two principles count as shared", _number(1), "0.5"
@@ -257,6 +263,7 @@ def thresholds(ledger: pl.DataFrame, seed: int) -> Thresholds:
             smoothing=values["smoothing"],
             aggregation=values["aggregation"],
             seed=seed,
+            importance_weight=values["importance_weight"],
         ),
         cut=Cut(
             values["selection_rule"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ def gac_scores(
     """
     counts = group_counts(matrix, labels)
     agree, votes = counts.agree, counts.votes
+    weighed = weighed_by_importance(counts, matrix, labels, procedure)
     least = least_participation(votes, np.bincount(labels, minlength=len(votes)))
     n_agree, n_disagree, n_votes = agree.sum(axis=0), counts.disagree.sum(axis=0), votes.sum(axis=0)
     agreement, rejection = (_share(side, votes, "none") for side in (agree, counts.disagree))
@@ -36,8 +37,8 @@ def gac_scores(
             "n_agree": n_agree.astype(np.int64),
             "n_disagree": n_disagree.astype(np.int64),
             "n_pass": (n_votes - n_agree - n_disagree).astype(np.int64),
-            "gac": group_aware_consensus(agree, votes, procedure, counts.disagree),
-            "gac_disagree": group_aware_consensus(counts.disagree, votes, procedure, agree),
+            "gac": group_aware_consensus(weighed.agree, weighed.votes, procedure, weighed.disagree),
+            "gac_disagree": group_aware_consensus(weighed.disagree, weighed.votes, procedure, weighed.agree),
             "least_participation": least,
             "polarization_index": polarization_index(n_agree, n_disagree, n_votes),
             "adjusted_polarization_index": adjusted_polarization_index(n_agree, n_disagree, n_votes),
@@ -97,6 +98,29 @@ def group_counts(
     counted = np.bincount(place, weights=weight, minlength=number * width * 3).astype(float)
     disagree, passes, agree = counted.reshape(number, width, 3).transpose(2, 0, 1)
     return GroupCounts(agree, disagree, agree + disagree + passes)
+
+
+def weighed_by_importance(
+    counts: GroupCounts, matrix: VoteMatrix, labels: np.ndarray, procedure: Procedure, weights: np.ndarray | None = None
+) -> GroupCounts:
+    """Return counts in which votes with which a statement was marked as important count as often as is on record.
+
+    Args:
+        counts: Of these votes, labels and weights, each vote counting once.
+        weights: As for `group_counts`.
+    """
+    if procedure.importance_weight == 1 or matrix.important is None:
+        return counts
+    marked = matrix.important
+    own = replace(
+        matrix, row=matrix.row[marked], column=matrix.column[marked], vote=matrix.vote[marked], important=None
+    )
+    more, further = procedure.importance_weight - 1, group_counts(own, labels, weights, len(counts.votes))
+    return GroupCounts(
+        counts.agree + more * further.agree,
+        counts.disagree + more * further.disagree,
+        counts.votes + more * further.votes,
+    )
 
 
 def group_aware_consensus(

@@ -30,6 +30,7 @@ from ccai_dagster.deliberation.consensus import (
     group_aware_consensus,
     group_counts,
     least_participation,
+    weighed_by_importance,
 )
 from ccai_dagster.deliberation.groups import base_clusters, group_participants, one_thread
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
@@ -99,7 +100,7 @@ def consensus_stability(
     """
     labels, positions = _on_record(matrix, opinion_groups)
     counts = group_counts(matrix, labels)
-    gac, against = both_sides(counts, procedure)
+    gac, against = both_sides(weighed_by_importance(counts, matrix, labels, procedure), procedure)
     regrouped, rejected, kept = np.empty((3, bootstraps, len(gac)))
     selected, seeded_selected = np.empty((bootstraps, len(gac)), bool), np.empty((SEEDS, len(gac)), bool)
     seeded, rows = np.empty((SEEDS, len(gac))), []
@@ -115,8 +116,10 @@ def consensus_stability(
         weights = participant_weights(positions, generator)
         again = group_participants(matrix, procedure, weights, start).labels
         counted = group_counts(matrix, again, weights)
-        regrouped[draw], rejected[draw] = drawn_consensus(counted, procedure, generator)
-        kept[draw], _ = drawn_consensus(group_counts(matrix, labels, weights), procedure, generator)
+        drawn = weighed_by_importance(counted, matrix, again, procedure, weights)
+        regrouped[draw], rejected[draw] = drawn_consensus(drawn, procedure, generator)
+        same = weighed_by_importance(group_counts(matrix, labels, weights), matrix, labels, procedure, weights)
+        kept[draw], _ = drawn_consensus(same, procedure, generator)
         sizes = np.bincount(again, weights, len(counted.votes))
         selected[draw] = reached(regrouped[draw], rejected[draw], counted.votes, sizes)
         rows.append(_compared("participants", draw + 1, labels, again))
@@ -125,7 +128,7 @@ def consensus_stability(
     for draw in range(SEEDS):
         again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
         counted = group_counts(matrix, again)
-        seeded[draw], mirrored = both_sides(counted, procedure)
+        seeded[draw], mirrored = both_sides(weighed_by_importance(counted, matrix, again, procedure), procedure)
         seeded_selected[draw] = reached(seeded[draw], mirrored, counted.votes, np.bincount(again))
         rows.append(_compared("seed", draw + 1, labels, again))
     progress("grouping with other seeds", SEEDS, SEEDS)

@@ -144,6 +144,7 @@ class VoteMatrix:
         below_minimum: Votes, on the same statements, of participants who cast too few; only the opinion map of
             Polis takes them into account. None if there are none.
         joined: Shape (participants,), numbers that grow in the order of joining; None where it is that of the ids.
+        important: Shape (votes,), bool, with which votes a statement was marked as important; None where nobody looks.
     """
 
     participant_ids: np.ndarray
@@ -154,6 +155,7 @@ class VoteMatrix:
     moderated_out: int = 0
     below_minimum: VoteMatrix | None = None
     joined: np.ndarray | None = None
+    important: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -252,6 +254,18 @@ def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.Dat
     return replace(matrix, moderated_out=moderated_out, below_minimum=below_minimum, joined=_joined(matrix, counted))
 
 
+def with_importance(matrix: VoteMatrix, raw_votes: pl.DataFrame) -> VoteMatrix:
+    """Add with which votes a statement was marked as important, by ids; the same matrix if the export does not tell."""
+    if "important" not in raw_votes.columns or not raw_votes["important"].any():
+        return matrix
+    cells = pl.DataFrame(
+        {"participant_id": matrix.participant_ids[matrix.row], "statement_id": matrix.statement_ids[matrix.column]}
+    )
+    pair = ["participant_id", "statement_id"]
+    marked = cells.join(raw_votes.select(*pair, "important"), on=pair, how="left", maintain_order="left")["important"]
+    return replace(matrix, important=marked.fill_null(False).to_numpy())
+
+
 def _joined(matrix: VoteMatrix, votes: pl.DataFrame) -> np.ndarray | None:
     first = votes.group_by("participant_id").agg(pl.col("voted_at").min())
     people = pl.DataFrame({"participant_id": matrix.participant_ids}, schema={"participant_id": pl.Int64})
@@ -277,6 +291,8 @@ class Procedure:
         aggregation: How the votes of all groups make one score; the formulas are in
             `consensus.group_aware_consensus`.
         seed: Of k-means under `paper`; the other two have no use for it.
+        importance_weight: How often a vote counts in consensus with which a statement was marked as important, 1 or
+            more. Groups are found without it.
     """
 
     name: ProcedureName
@@ -285,6 +301,7 @@ class Procedure:
     smoothing: Smoothing
     aggregation: Aggregation
     seed: int
+    importance_weight: float = 1.0
 
 
 def group_name(group_id: int) -> str:

@@ -49,6 +49,7 @@ class ReportInputs:
     representative_statements: pl.DataFrame
     consensus_statements: pl.DataFrame
     uncertain_statements: pl.DataFrame
+    important_statements: pl.DataFrame
     comment_priorities: pl.DataFrame
     gac_scores: pl.DataFrame
     consensus_stability: pl.DataFrame

@@ -91,6 +91,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "representatives": report_public.representatives(inputs, sources),
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
         "uncertain": report_public.uncertainties(inputs.uncertain_statements, sources),
+        "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
         "waiting": waiting,

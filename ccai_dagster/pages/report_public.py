@@ -323,29 +323,33 @@ def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Sourc
     return found
 
 
-@dataclass(frozen=True)
-class Uncertainty:
-    """A statement that many passed on; how many, and in which groups, in words."""
-
-    source: Source
-    passed: str
-
-
-def uncertainties(uncertain: pl.DataFrame, sources: Mapping[int, Source]) -> list[Uncertainty]:
+def uncertainties(uncertain: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that are uncertain by the rule of Polis, those that most people passed on first."""
+    rows = uncertain.filter("by_polis").sort("rank").to_dicts()
     return [
-        Uncertainty(sources[row["statement_id"]], _passed(row))
-        for row in uncertain.filter("by_polis").sort("rank").to_dicts()
+        (sources[row["statement_id"]], _by_group(row, "group_passes", "passed"))
+        for row in rows
         if row["statement_id"] in sources
     ]
 
 
-def _passed(row: Mapping[str, Any]) -> str:
-    groups = zip(row["group_ids"], row["group_votes"], row["group_passes"], strict=True)
-    shares = [f"{group_name(group)} {passes:,} of {votes:,}" for group, votes, passes in groups]
+def marked_important(important: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
+    """List the statements that somebody marked as important, those of the largest share first."""
+    rows = important.filter(pl.col("n_important") > 0).sort("rank").to_dicts()
+    return [
+        (sources[row["statement_id"]], _by_group(row, "group_important", "marked it"))
+        for row in rows
+        if row["statement_id"] in sources
+    ]
+
+
+def _by_group(row: Mapping[str, Any], column: str, did: str) -> str:
+    """How many did something, with the interval, and how many in each group, in words."""
+    groups = zip(row["group_ids"], row["group_votes"], row[column], strict=True)
+    shares = [f"{group_name(group)} {those:,} of {votes:,}" for group, votes, those in groups]
     inside = f"; {', '.join(shares)}" if len(shares) > 1 else ""
     return (
-        f"{percent(row['share'])} of {row['n_votes']:,} passed (95% interval {percent(row['low'])} to "
+        f"{percent(row['share'])} of {row['n_votes']:,} {did} (95% interval {percent(row['low'])} to "
         f"{percent(row['high'])}){inside}"
     )
 

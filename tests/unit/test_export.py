@@ -47,7 +47,14 @@ def given() -> ExportedTables:
         ]
     )
     cast = [
-        {"participant_id": who, "statement_id": key, "vote": vote, "voted_at": None, "times_voted": 1}
+        {
+            "participant_id": who,
+            "statement_id": key,
+            "vote": vote,
+            "voted_at": None,
+            "times_voted": 1,
+            "important": None,
+        }
         for key, own in VOTES.items()
         for who, vote in enumerate(own, start=1)
         if vote is not None

@@ -513,6 +513,8 @@ def test_what_many_passed_on_is_listed_with_how_many(inputs: ReportInputs, drawn
     page = render_page(inputs, drawn)
     assert "What people were unsure of" in page
     assert "40% of 20 passed (95% interval 30% to 50%); Group A 1 of 12, Group B 7 of 8" in page
+    assert "What people marked as important" in page
+    assert "45% of 20 marked it (95% interval 30% to 60%); Group A 8 of 12, Group B 1 of 8" in page
     assert "25% of 20 passed" not in page  # not by the rule of Polis
 
 

@@ -114,7 +114,14 @@ def record(cut: Cut = THRESHOLD) -> RecordedDecisions:
         ),
         raw_votes=RAW_VOTES.build(
             [
-                {"participant_id": who, "statement_id": what, "vote": vote, "voted_at": None, "times_voted": 1}
+                {
+                    "participant_id": who,
+                    "statement_id": what,
+                    "vote": vote,
+                    "voted_at": None,
+                    "times_voted": 1,
+                    "important": None,
+                }
                 for (who, what), vote in votes.items()
             ]
         ),
