@@ -136,7 +136,7 @@ def _principle_row(
 ) -> dict[str, Any]:
     sources = [facts[key] for key in principle["statement_ids"] if key in facts]
     story, decision_ids = principle_story(principle, arm, feedback, records, sources)
-    ends = _highest(sources, "gac_disagree" if principle["side"] == "disagree" else "gac")
+    ends = _highest(sources, "gac_disagree" if principle.get("side") == "disagree" else "gac")
     return {
         "subject": f"principle:{arm}/{principle['principle_id']}",
         "kind": "principle",
