@@ -75,6 +75,8 @@ REPORTED = (
     "group_profile",
     "representative_statements",
     "consensus_statements",
+    "uncertain_statements",
+    "important_statements",
     "comment_priorities",
     "narrative",
     "group_stability",
@@ -230,7 +232,7 @@ def _decision_worlds(consultation: Consultation) -> dg.AssetsDefinition:
         procedure = procedure_for(settled.procedure, group_structure, settled.without_structure)
         record = alternative_on_record(replace(settled, procedure=procedure), consultation.file.moderation)
         shared = _shared_inputs(consultation, tables)
-        tried = levels(record, bool(shared.ideas))
+        tried = levels(record, bool(shared.ideas), bool(shared.raw_votes["important"].any()))
         combined = combinations(tried, consultation.profile.sensitivity.ways_to_group, consultation.file.seed)
         frame = recomputation.decision_worlds(
             shared, record, single_changes(record, tried), combined, _every(context, 10)

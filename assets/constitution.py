@@ -36,6 +36,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         contracts.SELECTED_STATEMENTS,
         deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea"), *WORDING_LEDGERS],
         checks=["ideas", "merges", "wordings"],
+        method="2",
         description="Every statement ranked by consensus, which reach the cut, and what becomes of them.",
     )
     def selected_statements(
@@ -48,15 +49,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         ledgers = {kind: decisions.read(consultation, kind) for kind in ("idea", "merge", "wording")}
         known = raw_statements["statement_id"].to_list()
 
-        def findings(reached: list[int], needed: list[int]) -> list[Checked]:
+        def findings(reached: list[int], needed: list[int], rejected: list[int]) -> list[Checked]:
             idea, merge, wording = ledgers["idea"], ledgers["merge"], ledgers["wording"]
             return [
                 Checked("ideas", checks.check_ideas(idea, statements, needed, known)),
                 Checked("merges", checks.check_merges(merge, statements, known, reached)),
-                Checked("wordings", checks.check_wordings(wording, merge, statements, reached, known)),
+                Checked("wordings", checks.check_wordings(wording, merge, statements, reached, known, rejected)),
             ]
 
-        require(*findings([], []))  # before anything is selected: what makes the ledgers unreadable
+        require(*findings([], [], []))  # before anything is selected: what makes the ledgers unreadable
         frame = selection.select_statements(
             gac_scores,
             statements,
@@ -67,13 +68,16 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
         reached = frame.filter("selected")["statement_id"].to_list()
         needed = reached if settled.cut.rule == "ideas" else []
-        found = findings(reached, needed)
+        rejected = frame.filter(pl.col("selected") & (pl.col("side") == "disagree"))["statement_id"].to_list()
+        found = findings(reached, needed, rejected)
         fates = Counter(frame["fate"].to_list())
         ideas = {idea for row in frame.filter("selected")["ideas"].to_list() for idea in row}
         return Table(
             frame,
             {
                 "reach the cut": len(reached),
+                "of these, rejected by every group": len(rejected),
+                "kept from it, since too few of a group voted": fates[contracts.TOO_FEW_VOTED],
                 "become principles": fates["principle"],
                 "left out by a person": fates["left out"],
                 "waiting for a decision": fates["undecided"],
@@ -137,6 +141,7 @@ def _derived_constitution(consultation: Consultation, name: str, arm: Arm) -> dg
         deps=[*WORDING_LEDGERS, decisions.ledger_key("threshold")],
         description=arm.description,
         key_prefix=name,
+        method="2",
     )
     def constitution(
         selected_statements: pl.DataFrame,
@@ -157,7 +162,9 @@ def _derived_constitution(consultation: Consultation, name: str, arm: Arm) -> dg
 def _given_constitution(consultation: Consultation, name: str, arm: Arm) -> dg.AssetsDefinition:
     path = consultation.path(arm.constitution)
 
-    @asset(contracts.CONSTITUTION, settings=[file_digest(path)], description=arm.description, key_prefix=name)
+    @asset(
+        contracts.CONSTITUTION, settings=[file_digest(path)], description=arm.description, key_prefix=name, method="2"
+    )
     def constitution() -> Table:
         frame = principles.read_constitution(path, name)
         return _to_sign_off(frame, frame)
@@ -179,6 +186,7 @@ def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefi
         ins={"constitution": [name, "constitution"]},
         deps=[decisions.ledger_key("signoff")],
         checks=["signoff"],
+        method="2",
         description="The constitution, once somebody has signed off exactly this text. Nothing is trained before.",
     )
     def signed_constitution(constitution: pl.DataFrame) -> Table:

@@ -20,7 +20,7 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.decisions import checks, group_checks
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import Thresholds, thresholds
-from ccai_dagster.deliberation import consensus, groups, representative, stability, structure
+from ccai_dagster.deliberation import consensus, groups, importance, representative, stability, structure, uncertain
 from ccai_dagster.deliberation.group_profile import group_profile as profile_of
 from ccai_dagster.deliberation.votes import (
     VoteMatrix,
@@ -30,6 +30,7 @@ from ccai_dagster.deliberation.votes import (
     in_context,
     vote_matrix,
     votes_of_everybody,
+    with_importance,
 )
 from ccai_dagster.pages import pictures
 
@@ -184,9 +185,13 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
     )
     def gac_scores(
-        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, opinion_groups: pl.DataFrame
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+        raw_votes: pl.DataFrame,
     ) -> Table:
-        matrix = _matrix(votes, participants, statements)
+        matrix = with_importance(_matrix(votes, participants, statements), raw_votes)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
         published = consultation.path(file.published_scores) if file.published_scores else None
         frame = consensus.gac_scores(
@@ -289,6 +294,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         group_structure: pl.DataFrame,
     ) -> dict[str, Table]:
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
+        matrix = with_importance(matrix, raw_votes)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
         found = stability.consensus_stability(
             matrix,
@@ -317,6 +323,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         gac_scores,
         representative_statements,
         consensus_statements,
+        *_beside_agreement(),
         comment_priorities,
         uncertainty,
     ]
@@ -345,6 +352,42 @@ def _metadata(consultation: Consultation) -> dict[int, tuple[str, ...]]:
     """The statements about the people who vote, with the decisions that set them apart."""
     decided = moderation_verdicts(decisions.read(consultation, "moderation"))
     return {key: each.decision_ids for key, each in decided.items() if each.metadata}
+
+
+def _beside_agreement() -> list[dg.AssetsDefinition]:
+    """What votes tell beside agreeing and disagreeing."""
+
+    @asset(
+        contracts.IMPORTANT_STATEMENTS,
+        description="Which statements people marked as important, by group; empty if the export does not tell.",
+    )
+    def important_statements(raw_votes: pl.DataFrame, statements: pl.DataFrame, opinion_groups: pl.DataFrame) -> Table:
+        votes = raw_votes.join(statements, on="statement_id", how="semi")
+        frame = importance.important_statements(votes, opinion_groups)
+        return Table(frame, {"first ones": _in_words(frame.head(10), ["share", "n_important", "n_votes"], statements)})
+
+    @asset(
+        contracts.UNCERTAIN_STATEMENTS,
+        description="Areas of uncertainty: statements on which many of those who saw them passed.",
+    )
+    def uncertain_statements(
+        raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, opinion_groups: pl.DataFrame
+    ) -> Table:
+        counting = participants.filter(pl.col("fate") != "excluded")
+        votes = raw_votes.join(counting, on="participant_id", how="semi").join(
+            statements, on="statement_id", how="semi"
+        )
+        frame = uncertain.uncertain_statements(votes, opinion_groups)
+        return Table(
+            frame,
+            {
+                "by the rule of Polis": int(frame["by_polis"].sum()),
+                "by the rule of Sensemaker": int(frame["by_sensemaker"].sum()),
+                "first ones": _in_words(frame.head(10), ["share", "n_pass", "n_votes"], statements),
+            },
+        )
+
+    return [important_statements, uncertain_statements]
 
 
 def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.DataFrame) -> VoteMatrix:

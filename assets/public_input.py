@@ -91,7 +91,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                 owners=[OWNER],
                 kinds={"polars", "parquet"},
                 is_required=False,
-                code_version=code_version("3", []),
+                code_version=code_version("4", []),
             )
             for name, (_, description) in TABLES.items()
         },

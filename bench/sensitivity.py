@@ -32,9 +32,9 @@ def main() -> None:
         .with_columns(polis_group=None)
         .cast(RAW_PARTICIPANTS.dtypes)
         .sort("participant_id"),
-        raw_votes=votes.select("participant_id", "statement_id", "vote", voted_at=None, times_voted=1).cast(
-            RAW_VOTES.dtypes
-        ),
+        raw_votes=votes.select(
+            "participant_id", "statement_id", "vote", voted_at=None, times_voted=1, important=None
+        ).cast(RAW_VOTES.dtypes),
         moderation={key: ModerationVerdict(True, None, ()) for key in votes["statement_id"].unique()},
         excluded={},
         ideas={},

@@ -95,11 +95,14 @@ def _score(key: int, gac: float, votes: list[int], agreement: list[float]) -> di
         "n_pass": 0,
         "gac": gac,
         "gac_if_unanimous": None,
+        "gac_disagree": 1 - gac,
+        "least_participation": 0.5,
         "polarization_index": 0.2,
         "adjusted_polarization_index": 0.2,
         "group_ids": [0, 1],
         "group_votes": votes,
         "group_agreement": agreement,
+        "group_rejection": [None if each is None else 1 - each for each in agreement],
         "published_gac": None,
     }
 
@@ -109,6 +112,7 @@ def _selected(key: int, gac: float, rank: int, selected: bool, fate: str) -> dic
         "statement_id": key,
         "text": "t",
         "gac": gac,
+        "side": "agree",
         "rank": rank,
         "selected": selected,
         "ideas": [],
@@ -182,6 +186,7 @@ def small_consultation() -> SmallConsultation:
                     "statement_ids": row[3],
                     "merged_text": row[4],
                     "gac": row[5],
+                    "side": None if row[5] is None else "agree",
                     "decision_ids": row[6],
                 }
             ]
@@ -263,6 +268,9 @@ def small_consultation() -> SmallConsultation:
                     "gac": gac,
                     "gac_low": gac - 0.1,
                     "gac_high": gac + 0.1,
+                    "gac_disagree": 1 - gac,
+                    "gac_disagree_low": 0.9 - gac,
+                    "gac_disagree_high": 1.1 - gac,
                     "gac_low_same_groups": gac - 0.05,
                     "gac_high_same_groups": gac + 0.05,
                     "gac_low_seeds": gac - 0.02,

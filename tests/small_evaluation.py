@@ -177,6 +177,7 @@ def constitution(arm: str, **texts: str) -> Any:
                 "statement_ids": [],
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for key, text in texts.items()

@@ -23,6 +23,7 @@ from ccai_dagster.contracts import (
     GROUP_STABILITY,
     GROUP_STRUCTURE,
     IMPORT_REPORT,
+    IMPORTANT_STATEMENTS,
     JUDGE_CALIBRATION,
     MODEL,
     NARRATIVE,
@@ -32,6 +33,7 @@ from ccai_dagster.contracts import (
     QUALITATIVE_PROMPTS,
     QUALITATIVE_RESPONSES,
     REPRESENTATIVE_STATEMENTS,
+    UNCERTAIN_STATEMENTS,
     VOTES,
 )
 from ccai_dagster.pages.inputs import ReportInputs
@@ -214,6 +216,41 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
                     "statement_ids": [5],
                 }
                 for scope, about in (("group", "Group A"), ("topic", "<i>harbour</i>, ships"))
+            ]
+        ),
+        uncertain_statements=UNCERTAIN_STATEMENTS.build(
+            [
+                {
+                    "statement_id": key,
+                    "rank": rank,
+                    "n_votes": 20,
+                    "n_pass": passed,
+                    "share": passed / 20,
+                    "low": passed / 20 - 0.1,
+                    "high": passed / 20 + 0.1,
+                    "by_polis": passed > 6,
+                    "by_sensemaker": True,
+                    "group_ids": [0, 1],
+                    "group_votes": [12, 8],
+                    "group_passes": [1, passed - 1],
+                }
+                for rank, (key, passed) in enumerate([(5, 8), (2, 5)], start=1)
+            ]
+        ),
+        important_statements=IMPORTANT_STATEMENTS.build(
+            [
+                {
+                    "statement_id": 2,
+                    "rank": 1,
+                    "n_votes": 20,
+                    "n_important": 9,
+                    "share": 0.45,
+                    "low": 0.3,
+                    "high": 0.6,
+                    "group_ids": [0, 1],
+                    "group_votes": [12, 8],
+                    "group_important": [8, 1],
+                }
             ]
         ),
         comment_priorities=COMMENT_PRIORITIES.build(

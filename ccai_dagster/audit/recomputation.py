@@ -13,12 +13,18 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.audit.sensitivity import DECISIONS, Alternative
-from ccai_dagster.constitution.selection import reaches_cut
+from ccai_dagster.constitution.selection import cut_scores, reaches_cut
 from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.contracts import DECISION_WORLDS
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.outcomes import Ideas
-from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
+from ccai_dagster.deliberation.consensus import (
+    GroupCounts,
+    group_aware_consensus,
+    group_counts,
+    least_participation,
+    weighed_by_importance,
+)
 from ccai_dagster.deliberation.groups import group_participants, one_thread
 from ccai_dagster.deliberation.votes import (
     ModerationVerdict,
@@ -29,6 +35,7 @@ from ccai_dagster.deliberation.votes import (
     clean_votes,
     in_context,
     vote_matrix,
+    with_importance,
 )
 
 
@@ -88,8 +95,9 @@ def decision_worlds(
                 "combination": alternative in combination,
                 "grouping_id": way,
                 "n_groups": recomputation.scored(alternative).n_groups,
-                "n_selected": len(selected),
-                "statement_ids": sorted(selected),
+                "n_selected": len(selected.ids),
+                "statement_ids": sorted(selected.ids),
+                "rejected_ids": sorted(selected.rejected),
             }
         )
         if is_new:
@@ -109,8 +117,11 @@ def check_record(
         ConsultationError: It selects other statements, so that no comparison with it would mean anything.
     """
     scored = gac_scores.sort("statement_id")
-    gac = scored["gac"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    selected = reached(scored["statement_id"].to_list(), gac, inputs.ideas, on_record)
+    scores = [
+        scored[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        for name in ("gac", "gac_disagree", "least_participation")
+    ]
+    selected = reached(scored["statement_id"].to_list(), Scores(*scores), inputs.ideas, on_record).ids
     again = frozenset(alternatives.filter(pl.col("world_id") == 0)["statement_ids"].item())
     if different := sorted(selected ^ again):
         raise ConsultationError(
@@ -137,20 +148,21 @@ class Recomputation:
         left_out = (alternative.moderation, alternative.minimum_votes) if alternative.procedure == "polis" else ()
         key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
         if key not in self._scored:
-            counts = sizes = None
+            counts, labels = None, np.zeros(0, dtype=np.int64)
             if all(matrix.shape):
                 labels = group_participants(matrix, method).labels
-                counts, sizes = group_counts(matrix, labels), np.bincount(labels)
-            self._scored[key] = Scored(tuple(matrix.statement_ids.tolist()), counts, sizes)
+                counts = group_counts(matrix, labels)
+            self._scored[key] = Scored(matrix, labels, counts)
         return self._scored[key]
 
-    def selected(self, alternative: Alternative) -> frozenset[int]:
-        """Return the ids of the statements that reach the cut in an alternative; none if nobody is left."""
+    def selected(self, alternative: Alternative) -> Selection:
+        """Return the statements that reach the cut in an alternative; none if nobody is left."""
         scored = self.scored(alternative)
         if scored.counts is None:
-            return frozenset()
-        gac = group_aware_consensus(scored.counts.agree, scored.counts.votes, alternative.method)
-        return reached(scored.statement_ids, gac, self.inputs.ideas, alternative)
+            return Selection(frozenset(), frozenset())
+        return reached(
+            scored.statement_ids, scores_of(scored, scored.counts, alternative), self.inputs.ideas, alternative
+        )
 
     def _matrix(self, alternative: Alternative) -> VoteMatrix:
         polis = self._voted_on if alternative.procedure == "polis" else None
@@ -162,7 +174,7 @@ class Recomputation:
             people = clean_participants(given.raw_participants, given.excluded, alternative.minimum_votes, "", polis)
             votes = clean_votes(given.raw_votes, statements, people)
             kept = people.filter("kept")["participant_id"]
-            matrix = vote_matrix(votes, kept, statements["statement_id"])
+            matrix = with_importance(vote_matrix(votes, kept, statements["statement_id"]), given.raw_votes)
             self._matrices[key] = matrix if polis is None else in_context(matrix, given.raw_votes, people)
         return self._matrices[key]
 
@@ -170,7 +182,7 @@ class Recomputation:
 def _grouping_method(alternative: Alternative) -> Procedure:
     """The alternative's method without what groups do not depend on, so that it is the same wherever they are."""
     seed = alternative.seed if alternative.procedure == "paper" else 0
-    return replace(alternative.method, smoothing="none", aggregation="product", seed=seed)
+    return replace(alternative.method, smoothing="none", aggregation="product", seed=seed, importance_weight=1.0)
 
 
 @dataclass(frozen=True)
@@ -178,14 +190,23 @@ class Scored:
     """Votes of each group on each statement in one alternative.
 
     Attributes:
-        statement_ids: Ascending.
+        labels: Shape (participants,), group of each.
         counts: Of shape (groups, statements); None if there is nobody or nothing to group.
-        sizes: Shape (groups,), people in each group; None likewise.
     """
 
-    statement_ids: tuple[int, ...]
+    matrix: VoteMatrix
+    labels: np.ndarray
     counts: GroupCounts | None
-    sizes: np.ndarray | None
+
+    @property
+    def statement_ids(self) -> list[int]:
+        """Ascending."""
+        return list(self.matrix.statement_ids.tolist())
+
+    @property
+    def sizes(self) -> np.ndarray | None:
+        """Shape (groups,), people in each group; None if there is nobody or nothing to group."""
+        return None if self.counts is None else np.bincount(self.labels, minlength=len(self.counts.votes))
 
     @property
     def n_groups(self) -> int:
@@ -193,15 +214,49 @@ class Scored:
         return 0 if self.counts is None else len(self.counts.votes)
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a cut may look at, each of shape (statements,), NaN where there is nothing; see `selection.cut_scores`."""
+
+    gac: np.ndarray
+    gac_disagree: np.ndarray | None = None
+    participation: np.ndarray | None = None
+
+    def at(self, places: np.ndarray) -> Scores:
+        """Return the scores of some of the statements."""
+        further = (self.gac_disagree, self.participation)
+        return Scores(self.gac[places], *(None if each is None else each[places] for each in further))
+
+
+def scores_of(scored: Scored, counts: GroupCounts, alternative: Alternative) -> Scores:
+    """Return the scores of all statements in an alternative, as far as its cut looks at them."""
+    method, cut = alternative.method, alternative.selection
+    weighed = weighed_by_importance(counts, scored.matrix, scored.labels, method)
+    return Scores(
+        group_aware_consensus(weighed.agree, weighed.votes, method, weighed.disagree),
+        group_aware_consensus(weighed.disagree, weighed.votes, method, weighed.agree) if cut.rejected else None,
+        least_participation(counts.votes, np.bincount(scored.labels)) if cut.participation else None,
+    )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The statements that reach the cut, and which of them since every group rejects them."""
+
+    ids: frozenset[int]
+    rejected: frozenset[int]
+
+
 def reached(
-    statement_ids: Sequence[int], gac: np.ndarray, ideas: Mapping[int, Ideas], alternative: Alternative
-) -> frozenset[int]:
-    """Return the ids of the statements that reach the cut.
+    statement_ids: Sequence[int], scores: Scores, ideas: Mapping[int, Ideas], alternative: Alternative
+) -> Selection:
+    """Return the statements that reach the cut.
 
     Args:
         statement_ids: In the order of the scores.
-        gac: Group-aware consensus, shape (statements,); NaN where there is none.
         alternative: Whose cut counts.
     """
-    chosen = reaches_cut(statement_ids, ideas, alternative.selection)(gac)
-    return frozenset(np.asarray(statement_ids)[chosen].tolist())
+    cut, each = alternative.selection, (scores.gac, scores.gac_disagree, scores.participation)
+    chosen = reaches_cut(statement_ids, ideas, cut)(*each)
+    ids, (_, rejected) = np.asarray(statement_ids), cut_scores(cut, *each)
+    return Selection(frozenset(ids[chosen].tolist()), frozenset(ids[chosen & rejected].tolist()))

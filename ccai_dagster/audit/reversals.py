@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, reached
+from ccai_dagster.audit.recomputation import Recomputation, Scored, Scores, Selection, SharedInputs, reached, scores_of
 from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.core.text import counted, listed, natural
 from ccai_dagster.decisions.ledger import split_outcome
 from ccai_dagster.decisions.outcomes import decisive, moderation_verdicts, statement_ideas, wordings
-from ccai_dagster.deliberation.consensus import group_aware_consensus, group_counts
+from ccai_dagster.deliberation.consensus import group_counts
 from ccai_dagster.deliberation.groups import one_thread
-from ccai_dagster.deliberation.votes import ModerationVerdict, vote_matrix
+from ccai_dagster.deliberation.votes import ModerationVerdict, Side, vote_matrix, with_importance
 
 SEPARATE_EXCLUSIONS = 50
 """Up to this many exclusions are reversed one by one; more are reversed together only."""
@@ -274,7 +274,8 @@ class RecordedDecisions:
         inputs: Votes and decisions on single statements and participants.
         numeric: The numeric decisions.
         n_groups: Number of opinion groups.
-        gac: Consensus by statement id, moderated out or not, with the groups as they are; NaN for none.
+        gac: Consensus on agreement by statement id, moderated out or not, with the groups as they are; NaN for none.
+        scores: All that the cut looks at, in ascending order of statement ids.
         smallest_group_votes: Votes of the group that voted least, by statement id.
         included: Statements that moderation let in.
         selected: Of those, the ones that reach the cut.
@@ -286,31 +287,32 @@ class RecordedDecisions:
     numeric: Alternative
     n_groups: int
     gac: Mapping[int, float]
+    scores: Scores
     smallest_group_votes: Mapping[int, int]
     included: frozenset[int]
-    selected: frozenset[int]
+    selected: Selection
     worded: tuple[Worded, ...]
     content: ConstitutionContent
 
-    def select(self, included: frozenset[int], without_ideas: frozenset[int] = frozenset()) -> frozenset[int]:
+    def select(self, included: frozenset[int], without_ideas: frozenset[int] = frozenset()) -> Selection:
         """Return which statements reach the cut if exactly these are in, with the groups as they are.
 
         Args:
             without_ideas: Statements whose split into ideas is not used.
         """
-        return _select(self.inputs, self.numeric, self.gac, included, without_ideas)
+        return _select(self.inputs, self.numeric, list(self.gac), self.scores, included, without_ideas)
 
 
 def _select(
     inputs: SharedInputs,
     numeric: Alternative,
-    gac: Mapping[int, float],
+    ids: Sequence[int],
+    scores: Scores,
     included: frozenset[int],
     without_ideas: frozenset[int],
-) -> frozenset[int]:
-    ids = sorted(included)
+) -> Selection:
     ideas = {key: value for key, value in inputs.ideas.items() if key not in without_ideas}
-    return reached(ids, np.array([gac[each] for each in ids]), ideas, numeric)
+    return reached([each for each in ids if each in included], scores.at(np.isin(ids, list(included))), ideas, numeric)
 
 
 def recorded_decisions(
@@ -327,17 +329,18 @@ def recorded_decisions(
         inputs.raw_statements, on="statement_id", how="semi"
     )
     matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
-    counts = group_counts(matrix, people["group_id"].to_numpy())
-    scores = group_aware_consensus(counts.agree, counts.votes, numeric.method)
+    matrix, labels = with_importance(matrix, inputs.raw_votes), people["group_id"].to_numpy()
+    counts = group_counts(matrix, labels)
+    scores = scores_of(Scored(matrix, labels, counts), counts, numeric)
     ids = matrix.statement_ids.tolist()
-    gac: dict[int, float] = dict(zip(ids, scores.tolist(), strict=True))
+    gac: dict[int, float] = dict(zip(ids, scores.gac.tolist(), strict=True))
     lenient = numeric.moderation == "lenient"
     included = frozenset(
         each for each in ids if (inputs.moderation[each].included if each in inputs.moderation else lenient)
     )
-    selected = _select(inputs, numeric, gac, included, frozenset())
+    selected = _select(inputs, numeric, ids, scores, included, frozenset())
     worded = tuple(
-        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None)
+        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None, each.side)
         for each in wordings(wording_ledger)
     )
     return RecordedDecisions(
@@ -345,6 +348,7 @@ def recorded_decisions(
         numeric=numeric,
         n_groups=len(counts.votes),
         gac=gac,
+        scores=scores,
         smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),
         included=included,
         selected=selected,
@@ -355,12 +359,24 @@ def recorded_decisions(
 
 @dataclass(frozen=True)
 class Worded:
-    """A decision on wording: the statements it is for, and whether they became a principle or were left out."""
+    """A decision on wording: the statements it is for, and whether they became a principle or were left out.
+
+    Attributes:
+        side: What every group must do with them for the principle to be in.
+    """
 
     decision_id: str
     principle_id: str
     statement_ids: frozenset[int]
     is_principle: bool
+    side: Side = "agree"
+
+    def decides(self, selected: Selection) -> frozenset[int]:
+        """Return the selected statements that it decides on: of its side, or of both where they are left out."""
+        own = self.statement_ids & selected.ids
+        if not self.is_principle:
+            return own
+        return own & selected.rejected if self.side == "disagree" else own - selected.rejected
 
 
 @dataclass(frozen=True)
@@ -378,10 +394,10 @@ class ConstitutionContent:
     waiting: frozenset[int]
 
 
-def content_of(selected: frozenset[int], worded: Sequence[Worded]) -> ConstitutionContent:
+def content_of(selected: Selection, worded: Sequence[Worded]) -> ConstitutionContent:
     """Return what a selection comes to under these wordings."""
-    inside = [each for each in worded if each.is_principle and each.statement_ids & selected]
-    waiting = selected.difference(*(each.statement_ids for each in worded))
+    inside = [each for each in worded if each.is_principle and each.decides(selected)]
+    waiting = selected.ids.difference(*(each.decides(selected) for each in worded))
     return ConstitutionContent(
         frozenset(each.principle_id for each in inside),
         waiting.union(*(each.statement_ids for each in inside)),

@@ -7,7 +7,7 @@ decisions on single statements and participants (`reversals`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, get_args
@@ -29,10 +29,16 @@ BUDGET_STEPS = (-0.2, -0.1, 0.1, 0.2)
 """Shares of the idea budget."""
 SMALLEST_GROUPS = (1, 5, 10)
 FURTHER_SEEDS = 3
-SCORING = ("smoothing", "aggregation", "selection")
+IMPORTANCE_WEIGHTS = [1.0, 2.0]
+POLIS_PARTICIPATION = 0.05
+"""Share of every group that Polis asks to have voted (`consensusThreshold.js` of its report)."""
+SCORING = ("smoothing", "aggregation", "selection", "importance_weight")
 """Decisions that are taken after the groups are known, so that trying them costs next to nothing."""
 Sources = Mapping[str, frozenset[int]]
-"""Statements behind each principle of one constitution, by principle id."""
+"""Statements behind each principle of one constitution, by principle id.
+
+Of a principle of avoidance, which is in only if every group rejects the statement, the complement `~id` stands for it.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Alternative:
         aggregation: Over groups.
         selection: The rule by which statements are selected, and where it draws the line.
         seed: Of k-means, where the procedure has a use for it.
+        importance_weight: How often a vote counts with which a statement was marked as important.
     """
 
     moderation: ModerationMode
@@ -62,6 +69,7 @@ class Alternative:
     aggregation: Aggregation
     selection: Cut
     seed: int
+    importance_weight: float = 1.0
 
     @property
     def method(self) -> Procedure:
@@ -74,6 +82,7 @@ class Alternative:
             aggregation=self.aggregation,
             seed=self.seed,
             smallest_group=self.smallest_group,
+            importance_weight=self.importance_weight,
         )
 
     @property
@@ -90,9 +99,10 @@ def _shown(value: Any) -> str:
     if value is None:
         return "auto"
     if isinstance(value, Cut):
-        by_threshold = value.rule == "threshold"
-        return f"threshold {value.threshold:g}" if by_threshold else f"ideas {value.idea_budget}"
-    return str(value)
+        line = f"threshold {value.threshold:g}" if value.rule == "threshold" else f"ideas {value.idea_budget}"
+        voted = f", votes of {value.participation:g} of every group" if value.participation else ""
+        return f"{line}{voted}{', rejected ones too' if value.rejected else ''}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 DECISIONS = tuple(each.name for each in fields(Alternative))
@@ -114,14 +124,16 @@ def alternative_on_record(settled: Thresholds, moderation: ModerationMode) -> Al
         aggregation=settled.procedure.aggregation,
         selection=settled.cut,
         seed=settled.procedure.seed,
+        importance_weight=settled.procedure.importance_weight,
     )
 
 
-def levels(on_record: Alternative, has_ideas: bool) -> dict[str, tuple[Any, ...]]:
+def levels(on_record: Alternative, has_ideas: bool, has_importance: bool = False) -> dict[str, tuple[Any, ...]]:
     """Return the values of every decision that are tried, that on record first.
 
     Args:
         has_ideas: Whether ideas are on record, so that selecting by ideas can be tried.
+        has_importance: Whether anybody marked a statement as important, so that another weight of that can be tried.
 
     Returns:
         Values by decision, in the order of `DECISIONS`. The rule that is not in force is tried where the
@@ -138,12 +150,19 @@ def levels(on_record: Alternative, has_ideas: bool) -> dict[str, tuple[Any, ...]
         "smoothing": list(get_args(Smoothing)),
         "aggregation": list(get_args(Aggregation)),
         "selection": _cuts(on_record.selection, has_ideas),
+        "importance_weight": IMPORTANCE_WEIGHTS if has_importance else [],
         "seed": [on_record.seed + step for step in range(1, FURTHER_SEEDS + 1)],
     }
     return {name: tuple(dict.fromkeys([getattr(on_record, name), *tried[name]])) for name in DECISIONS}
 
 
 def _cuts(cut: Cut, has_ideas: bool) -> list[Cut]:
+    participation = 0.0 if cut.participation else POLIS_PARTICIPATION
+    further = [replace(cut, participation=participation), replace(cut, rejected=not cut.rejected)]
+    return [*_lines(cut, has_ideas), *further]
+
+
+def _lines(cut: Cut, has_ideas: bool) -> list[Cut]:
     if cut.rule == "threshold":
         moved = [round(cut.threshold + step, 6) for step in THRESHOLD_STEPS]
         cuts = [replace(cut, threshold=value) for value in moved if 0 <= value <= 1]
@@ -200,12 +219,12 @@ def decision_sensitivity(alternatives: pl.DataFrame, sources: Sources) -> pl.Dat
     """
     record, changes = _single_changes(alternatives)
     selected = frozenset(record["statement_ids"])
-    before = principles_in(sources, selected)
+    before = principles_in(sources, record)
     rows: list[dict[str, Any]] = []
-    for decision in DECISIONS:
+    for decision in _that_matter(changes):
         for alternative in [record, *changes[decision]]:
             other = frozenset(alternative["statement_ids"])
-            after = principles_in(sources, other)
+            after = principles_in(sources, alternative)
             rows.append(
                 {
                     "decision": decision,
@@ -232,6 +251,11 @@ def _single_changes(alternatives: pl.DataFrame) -> tuple[dict[str, Any], dict[st
     return record, changes
 
 
+def _that_matter(changes: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """All decisions, but the weight of importance only if others were tried: if nobody marked any it weighs nothing."""
+    return [name for name in DECISIONS if changes[name] or name != "importance_weight"]
+
+
 def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]) -> pl.DataFrame:
     """Say for each principle in what share of the combinations it is in.
 
@@ -243,13 +267,13 @@ def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]
         PRINCIPLE_ROBUSTNESS: by arm, principles that are in most often first.
     """
     record, changes = _single_changes(alternatives)
-    combined = alternatives.filter("combination")["statement_ids"].to_list()
+    combined = alternatives.filter("combination").select("statement_ids", "rejected_ids").to_dicts()
     rows: list[dict[str, Any]] = []
     for arm, sources in arms.items():
-        before = principles_in(sources, record["statement_ids"])
+        before = principles_in(sources, record)
         n_in = dict.fromkeys(sources, 0)
-        for statement_ids in combined:
-            for principle in principles_in(sources, statement_ids):
+        for world in combined:
+            for principle in principles_in(sources, world):
                 n_in[principle] += 1
         hangs_on: dict[str, list[str]] = {principle: [] for principle in sources}
         for decision in DECISIONS:
@@ -259,7 +283,7 @@ def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]
             {
                 "arm": arm,
                 "principle_id": principle,
-                "statement_ids": sorted(sources[principle]),
+                "statement_ids": sorted(max(each, ~each) for each in sources[principle]),
                 "in_on_record": principle in before,
                 "n_worlds": len(combined),
                 "n_in": n_in[principle],
@@ -273,9 +297,7 @@ def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]
 
 def _changed(sources: Sources, before: frozenset[str], changes: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """Principles that come in or drop out in at least one of the alternatives."""
-    return frozenset().union(
-        *(principles_in(sources, alternative["statement_ids"]) ^ before for alternative in changes)
-    )
+    return frozenset().union(*(principles_in(sources, alternative) ^ before for alternative in changes))
 
 
 def decision_importance(
@@ -300,12 +322,12 @@ def decision_importance(
     """
     record, changes = _single_changes(alternatives)
     selected = frozenset(record["statement_ids"])
-    before = principles_in(sources, selected)
+    before = principles_in(sources, record)
     combined = alternatives.filter("combination")
     membership = _membership(combined, sources)
     anywhere = _distance(combined, [], membership)
     rows: list[dict[str, Any]] = []
-    for decision in DECISIONS:
+    for decision in _that_matter(changes):
         moved = [frozenset(alternative["statement_ids"]) ^ selected for alternative in changes[decision]]
         affected = _changed(sources, before, changes[decision])
         equal = _distance(combined, [decision], membership)
@@ -330,7 +352,7 @@ def decision_importance(
 
 def _membership(combined: pl.DataFrame, sources: Sources) -> np.ndarray:
     """Shape (alternatives, principles), 1 where a principle is in."""
-    inside = [principles_in(sources, ids) for ids in combined["statement_ids"].to_list()]
+    inside = [principles_in(sources, world) for world in combined.select("statement_ids", "rejected_ids").to_dicts()]
     return np.array([[name in each for name in sources] for each in inside], dtype=float).reshape(
         combined.height, len(sources)
     )
@@ -410,7 +432,9 @@ def _name(decision: str) -> str:
 def worded_sources(wording_ledger: pl.DataFrame) -> dict[str, frozenset[int]]:
     """Return the statements behind every principle that somebody has worded, in or not on record."""
     return {
-        each.principle_id: frozenset(each.statement_ids) for each in wordings(wording_ledger) if each.text is not None
+        each.principle_id: frozenset(key if each.side == "agree" else ~key for key in each.statement_ids)
+        for each in wordings(wording_ledger)
+        if each.text is not None
     }
 
 
@@ -427,8 +451,10 @@ def constitution_sources(constitution: pl.DataFrame) -> dict[str, frozenset[int]
     }
 
 
-def principles_in(sources: Sources, selected: Collection[int]) -> frozenset[str]:
-    """Return the principles of which at least one statement is selected."""
+def principles_in(sources: Sources, world: Mapping[str, Any]) -> frozenset[str]:
+    """Return the principles of which at least one statement is selected in a row of DECISION_WORLDS, on its side."""
+    rejected = frozenset(world["rejected_ids"])
+    selected = frozenset(~each if each in rejected else each for each in world["statement_ids"])
     return frozenset(principle for principle, ids in sources.items() if not ids.isdisjoint(selected))
 
 
@@ -436,5 +462,6 @@ def deciding_rows(settled: Thresholds) -> dict[str, list[str]]:
     """Return the ledger rows that settled each numeric decision; selecting rests on its rule and its line."""
     names: dict[str, tuple[str, ...]] = {name: (name,) for name in DECISIONS if name in settled.decision_ids}
     line = "gac_threshold" if settled.cut.rule == "threshold" else "idea_budget"
-    names["selection"] = ("selection_rule", line)
+    further = (name for name in ("group_participation", "rejected_statements") if name in settled.decision_ids)
+    names["selection"] = ("selection_rule", line, *further)
     return {decision: [settled.decision_ids[name] for name in own] for decision, own in names.items()}

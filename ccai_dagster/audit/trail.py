@@ -142,7 +142,7 @@ def _principle_row(
 ) -> dict[str, Any]:
     sources = [facts[key] for key in principle["statement_ids"] if key in facts]
     story, decision_ids = principle_story(principle, arm, feedback, records, sources)
-    highest = _highest(sources)
+    ends = _highest(sources, "gac_disagree" if principle.get("side") == "disagree" else "gac")
     return {
         "subject": f"principle:{arm}/{principle['principle_id']}",
         "kind": "principle",
@@ -155,8 +155,8 @@ def _principle_row(
         "group_votes": [],
         "group_agreement": [],
         "gac": principle["gac"],
-        "gac_low": highest.get("gac_low"),
-        "gac_high": highest.get("gac_high"),
+        "gac_low": ends[0],
+        "gac_high": ends[1],
         "published_gac": None,
         "rank": None,
         "selected": None,
@@ -173,10 +173,13 @@ def _principle_row(
     }
 
 
-def _highest(sources: list[StatementFacts]) -> Mapping[str, Any]:
-    """The interval of the statement with the highest consensus, which is the principle's own score."""
-    known = [each.stability for each in sources if each.stability and each.stability["gac"] is not None]
-    return max(known, key=lambda row: (row["gac"], -row["statement_id"])) if known else {}
+def _highest(sources: list[StatementFacts], score: str) -> tuple[float | None, float | None]:
+    """The interval of the statement with the highest consensus on the principle's side, which is its own score."""
+    known = [each.stability for each in sources if each.stability and each.stability[score] is not None]
+    if not known:
+        return None, None
+    highest = max(known, key=lambda row: (row[score], -row["statement_id"]))
+    return highest[f"{score}_low"], highest[f"{score}_high"]
 
 
 def _by_id(table: pl.DataFrame) -> dict[int, dict[str, Any]]:

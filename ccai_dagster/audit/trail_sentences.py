@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccai_dagster.audit.records import Feedback, Record, Records, StatementFacts
-from ccai_dagster.contracts import FEWEST_TOLD
+from ccai_dagster.contracts import FEWEST_TOLD, TOO_FEW_VOTED
 from ccai_dagster.core.text import counted, listed, percent, quoted
+from ccai_dagster.decisions.ledger import AVOID
 
 EXPORT = {
     1: "In the export it was moderated in.",
@@ -92,7 +93,8 @@ def principle_story(
         story += [_decided(decision), *_replaced(decision, records)]
         touched += [decision, *records.chain(decision)]
     if principle["gac"] is not None:
-        story.append(f"The highest group-aware consensus among its statements is {principle['gac']:.3f}.")
+        on = " on rejecting them" if principle.get("side") == "disagree" else ""
+        story.append(f"The highest group-aware consensus{on} among its statements is {principle['gac']:.3f}.")
     for decision in records.on("signoff", arm):
         story.append(f"The constitution {arm} was signed off ({decision.cited}). {decision.because}")
         touched.append(decision)
@@ -214,11 +216,16 @@ def _selection(facts: StatementFacts, records: Records) -> list[str]:
     reached = f"{place} and {'reaches' if selected['selected'] else 'does not reach'} the cut"
     by = [f" ({row.subject_ids[0]} = {row.outcome}, {row.cited})" for row in _cuts(records)[-1:]]
     story = [f"{reached}{''.join(by)}."]
+    if selected.get("side") == "disagree":
+        story.append(f"That is since every group rejects it: its consensus on rejection is {selected['gac']:.3f}.")
     if facts.stability:
         share = percent(facts.stability["selection_probability"])
         story.append(f"When participants are drawn anew it reaches the cut in {share} of the draws.")
     if selected["fate"] == "undecided":
         story.append("It waits for a decision: nobody has yet worded it or left it out.")
+    if selected["fate"] == TOO_FEW_VOTED:
+        share = percent((facts.gac or {})["least_participation"])
+        story.append(f"It cannot be selected: of one group only {share} voted on it.")
     return story
 
 
@@ -226,7 +233,9 @@ def _cuts(records: Records) -> list[Record]:
     """The decisions that set the cut: the rule, and the number that this rule uses."""
     rules = records.on("threshold", "selection_rule")
     number = "idea_budget" if rules and rules[-1].outcome.strip() == "ideas" else "gac_threshold"
-    return [*rules[-1:], *records.on("threshold", number)[-1:]]
+    names = ("group_participation", "rejected_statements")
+    further = [row for name in names for row in records.on("threshold", name)[-1:] if row.by_person]
+    return [*rules[-1:], *further, *records.on("threshold", number)[-1:]]
 
 
 def _merge_or_wording(decision: Record, statement_id: int, facts: StatementFacts) -> str:
@@ -237,7 +246,7 @@ def _merge_or_wording(decision: Record, statement_id: int, facts: StatementFacts
         done = f"Kept apart from {'statement' if len(others) == 1 else 'statements'} {listed(others)}"
     elif decision.verb == "merge":
         done = f"Merged{with_others if others else ''} into {quoted(decision.text)}"
-    elif decision.verb == "principle":
+    elif decision.verb in ("principle", AVOID):
         done = f"Worded{with_others if others else ''} as principle {decision.root_id}: {quoted(decision.text)}"
         if decision.root_id not in {principle for _, principle in facts.principles}:
             done += ", which no constitution of this run contains"
@@ -255,6 +264,8 @@ def _decided(decision: Record) -> str:
         done = f"The text of {subjects} was merged into {quoted(decision.text)}"
     elif decision.verb == "principle":
         done = f"Worded from {subjects} as {quoted(decision.text)}"
+    elif decision.verb == AVOID:
+        done = f"Worded from {subjects}, which every group rejects, as what to avoid: {quoted(decision.text)}"
     elif decision.verb == "rewrite":
         done = f"Moderation rewrote {subjects} to {quoted(decision.text)}"
     elif decision.verb == "in":

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, get_args
 
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs
 from ccai_dagster.audit.sensitivity import Alternative, alternative_on_record, levels
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.decisions.values import thresholds
+from ccai_dagster.decisions.values import LEFT_OUT, SelectionRule, thresholds
 from ccai_dagster.deliberation.consensus import highest_reachable
 from ccai_dagster.deliberation.groups import one_thread
 from ccai_dagster.deliberation.structure import has_structure, procedure_for
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(8, 20))
+PARTICIPATIONS = (0.0, 0.05, 0.1, 0.25)
 """Tried beside the one on record."""
 
 
@@ -46,18 +48,22 @@ def selections(opened: OpenConsultation, subject: str) -> Iterator[str]:
         )
     )
     together = tested is not None and not has_structure(tested)
-    for value, alternative in _tried(subject, record, bool(ideas), together):
+    tried = levels(record, bool(ideas), bool(recomputation.inputs.raw_votes["important"].any()))
+    for value, alternative in _tried(subject, record, tried, together):
         now = "  (as it is)" if alternative == record else ""
         yield f"{value}: {_told(recomputation, alternative)}{now}"
 
 
-def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -> list[tuple[str, Alternative]]:
+def _tried(
+    subject: str, record: Alternative, tried: Mapping[str, Sequence[Any]], together: bool
+) -> list[tuple[str, Alternative]]:
     """Values in words, with all decisions as they would be; that on record is among them.
 
     Args:
+        tried: What is tried of each decision, as `levels` returns it.
         together: Whether there is no structure, so that everybody may be one group.
     """
-    cut, tried = record.selection, levels(record, has_ideas)
+    cut = record.selection
     if subject == "gac_threshold":
         values = sorted({cut.threshold, *THRESHOLDS})
         return [(f"{each:g}", replace(record, selection=replace(cut, threshold=each))) for each in values]
@@ -67,8 +73,17 @@ def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -
         return [(str(each), replace(record, selection=replace(cut, idea_budget=each))) for each in budgets]
     if subject == "selection_rule":
         return [
-            (name, replace(record, selection=replace(cut, rule=name)))
-            for name in ("threshold", *(["ideas"] if has_ideas or cut.rule == "ideas" else []))
+            (rule, replace(record, selection=replace(cut, rule=rule)))
+            for rule in get_args(SelectionRule)
+            if any(each.rule == rule for each in tried["selection"])
+        ]
+    if subject == "group_participation":
+        shares = sorted({cut.participation, *PARTICIPATIONS})
+        return [(f"{each:g}", replace(record, selection=replace(cut, participation=each))) for each in shares]
+    if subject == "rejected_statements":
+        return [
+            (value, replace(record, selection=replace(cut, rejected=value != LEFT_OUT)))
+            for value in (LEFT_OUT, "selected")
         ]
     if subject == "without_structure":
         kept = replace(record, number_of_groups=None) if record.number_of_groups == 1 else record
@@ -79,9 +94,8 @@ def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -
     if subject not in tried:
         return []
     values = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
-    return [
-        ("auto" if each is None else str(each), replace(record, **{subject: each})) for each in dict.fromkeys(values)
-    ]
+    changes: list[dict[str, Any]] = [{subject: each} for each in dict.fromkeys(values)]
+    return [("auto" if each[subject] is None else str(each[subject]), replace(record, **each)) for each in changes]
 
 
 def _told(recomputation: Recomputation, alternative: Alternative) -> str:
@@ -91,4 +105,5 @@ def _told(recomputation: Recomputation, alternative: Alternative) -> str:
     sizes = scored.sizes.tolist()
     groups = f"{len(sizes)} groups of {listed(sizes)}" if len(sizes) > 1 else f"one group of {sizes[0]:,}"
     highest = highest_reachable(scored.sizes, alternative.method)
-    return f"selects {len(chosen)} of {len(scored.statement_ids)} statements; {groups}, unanimity reaches {highest:.3f}"
+    selects = f"selects {len(chosen.ids)} of {len(scored.statement_ids)} statements"
+    return f"{selects}; {groups}, unanimity reaches {highest:.3f}"

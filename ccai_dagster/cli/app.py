@@ -205,6 +205,19 @@ def new(
 
 @app.command()
 @mendable_errors()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; it must not exist or be empty.")],
+    consultation: CONSULTATION = None,
+) -> None:
+    """Write votes, groups, scores and priorities of the last run as Polis's JSON and CSV files, for other tools."""
+    from ccai_dagster.cli import export as exporting
+    from ccai_dagster.cli.open_consultation import open_consultation
+
+    exporting.export(open_consultation(consultation), folder, typer.echo)
+
+
+@app.command()
+@mendable_errors()
 def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
     """Open the records of a consultation and print its DAGSTER_HOME, for Dagster's own programs to be started on it."""
     from ccai_dagster.definitions import build_resources

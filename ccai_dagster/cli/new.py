@@ -38,7 +38,14 @@ from ccai_dagster.deliberation import consensus, groups
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles, read_header, read_text_csv
 from ccai_dagster.deliberation.importing.read_votes import ROLES, find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
-from ccai_dagster.deliberation.votes import clean_participants, clean_statements, clean_votes, in_context, vote_matrix
+from ccai_dagster.deliberation.votes import (
+    clean_participants,
+    clean_statements,
+    clean_votes,
+    in_context,
+    vote_matrix,
+    with_importance,
+)
 from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
 from resources.vote_source import VoteSource
 
@@ -197,7 +204,7 @@ def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
     matrix = vote_matrix(votes, participants.filter("kept")["participant_id"], statements["statement_id"])
     matrix = in_context(matrix, imported.raw_votes, participants)
     grouped = groups.group_participants(matrix, settled.procedure).labels
-    scores = consensus.gac_scores(matrix, grouped, settled.procedure)
+    scores = consensus.gac_scores(with_importance(matrix, imported.raw_votes), grouped, settled.procedure)
     worded = worded_statements(ledgers["wording"], ledgers["merge"], statements)
     selected = select_statements(scores, statements, statement_ideas(ledgers["idea"]), settled.cut, [], worded)
     return derive_constitution(arm, selected, worded)

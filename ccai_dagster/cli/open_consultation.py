@@ -174,11 +174,21 @@ class OpenConsultation:
 
         None before any run.
         """
+        reached = self._reached()
+        return None if reached is None else reached["statement_id"].to_list()
+
+    def rejected(self) -> set[int]:
+        """Return those of the selected statements that every group rejects."""
+        reached = self._reached()
+        if reached is None or "side" not in reached.columns:  # of a run before there were sides
+            return set()
+        return set(reached.filter(side="disagree")["statement_id"])
+
+    def _reached(self) -> pl.DataFrame | None:
         table = self.table("selected_statements")
         if table is None:
             return None
-        reached = table.filter("selected").join(self.statements(), on="statement_id", how="semi")
-        return reached.sort("rank")["statement_id"].to_list()
+        return table.filter("selected").join(self.statements(), on="statement_id", how="semi").sort("rank")
 
     def constitution(self, arm: str) -> pl.DataFrame | None:
         """Return an arm's constitution: of its file, or of the last run; None before any run."""
@@ -281,7 +291,13 @@ class OpenConsultation:
     def _unworded(self) -> list[Proposal]:
         """What reached the cut and stands in no wording: a merge of it where there is one."""
         reached = self.selected()
-        worded = {each for wording in wordings(self.ledger("wording")) for each in wording.statement_ids}
+        rejected = self.rejected()
+        worded = {
+            each
+            for wording in wordings(self.ledger("wording"))
+            for each in wording.statement_ids
+            if wording.rests_on("disagree" if each in rejected else "agree")
+        }
         sets = [merge.statement_ids for merge in merges(self.ledger("merge"))]
         found: dict[tuple[str, ...], None] = {}
         for statement in reached or []:
@@ -317,7 +333,7 @@ class OpenConsultation:
             return checks.check_merges(ledger, statements, known, reached)
         if kind == "idea":
             return checks.check_ideas(ledger, statements, self._needing_ideas(), known)
-        return checks.check_wordings(ledger, self.ledger("merge"), statements, reached or [], known)
+        return checks.check_wordings(ledger, self.ledger("merge"), statements, reached or [], known, self.rejected())
 
 
 def _proposal(subject: str) -> Proposal:

@@ -23,7 +23,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
-from ccai_dagster.decisions.ledger import VERBS, WITHDRAWN, replaced_rows, split_ids
+from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, replaced_rows, split_ids
 from ccai_dagster.decisions.origins import DRAFT
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
@@ -241,7 +241,11 @@ class Background:
         if self._kind != "wording":
             return None
         source = self._opened.wording_sources()(item.subject)
-        return None if source is None else f"principle: {draft_principle(source.text)}"
+        if source is None:
+            return None
+        if {int(each) for each in item.subject} & self._opened.rejected():
+            return f"{AVOID}: {draft_principle(source.text, rejected=True)}"
+        return f"principle: {draft_principle(source.text)}"
 
     def _earlier(self, item: AgendaItem) -> Iterator[str]:
         """Every row on the subject and everything that its rows replaced, the latest first."""
@@ -298,6 +302,9 @@ class Background:
                 interval = f" [{known['gac_low']:.2f}, {known['gac_high']:.2f}]"
             place = self._selected.get(key)
             reached = f", rank {place['rank']}, {'reaches' if place['selected'] else 'below'} the cut" if place else ""
+            if place and place.get("side") == "disagree":
+                yield f"   every group rejects it: consensus on that {place['gac']:.2f}{reached}"
+                reached = ""
             yield f"   group-aware consensus {score['gac']:.2f}{interval} in the last run{reached}"
         else:
             yield "   no group-aware consensus yet: it was not in the last run"

@@ -50,8 +50,9 @@ def derive_constitution(
 ) -> pl.DataFrame:
     """Return the constitution that follows from the selection and the decisions on wording.
 
-    A principle is in if at least one of its statements reaches the cut. Principles stand in falling order of
-    the highest consensus among their statements, as in Huang et al. (2024), appendix A.6.
+    A principle is in if at least one of its statements reaches the cut, on the side that it was worded for: agreed
+    with, or, for a principle of avoidance, rejected. Principles stand in falling order of the highest consensus
+    among these statements, as in Huang et al. (2024), appendix A.6.
 
     Args:
         unreachable: Why no votes whatever could reach the cut, if so.
@@ -59,11 +60,12 @@ def derive_constitution(
     Raises:
         ConsultationError: No principle is left, or two have the same text.
     """
-    chosen = {row["statement_id"]: row["gac"] for row in selected.filter("selected").iter_rows(named=True)}
+    chosen = {row["statement_id"]: row for row in selected.filter("selected").iter_rows(named=True)}
     rows = []
     for each in worded:
         wording = each.wording
-        scores = [chosen[key] for key in wording.statement_ids if key in chosen]
+        reached = [chosen[key] for key in wording.statement_ids if key in chosen]
+        scores = [row["gac"] for row in reached if row["side"] == wording.side]
         if wording.text is not None and scores:
             rows.append(
                 {
@@ -73,6 +75,7 @@ def derive_constitution(
                     "statement_ids": list(wording.statement_ids),
                     "merged_text": each.source.text,
                     "gac": max(scores),
+                    "side": wording.side,
                     "decision_ids": list(each.decision_ids),
                 }
             )
@@ -134,6 +137,7 @@ def read_constitution(path: Path, arm: str) -> pl.DataFrame:
                 "statement_ids": [int(each) for each in sources],
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
         )

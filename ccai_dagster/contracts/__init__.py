@@ -35,6 +35,7 @@ from ccai_dagster.contracts.deliberation import (
     GROUP_STABILITY,
     GROUP_STRUCTURE,
     IMPORT_REPORT,
+    IMPORTANT_STATEMENTS,
     LEDGER,
     NARRATIVE,
     OPINION_GROUPS,
@@ -46,6 +47,8 @@ from ccai_dagster.contracts.deliberation import (
     SELECTED_STATEMENTS,
     STATEMENT_TOPICS,
     STATEMENTS,
+    TOO_FEW_VOTED,
+    UNCERTAIN_STATEMENTS,
     VOTES,
 )
 from ccai_dagster.contracts.evaluation import (

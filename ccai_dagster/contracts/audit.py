@@ -65,12 +65,14 @@ DECISION_WORLDS = contract(
     aggregation=Field(pl.String, "how the groups' shares become one score"),
     selection=Field(pl.String, "the rule that selects statements, and where it draws the line"),
     seed=Field(pl.String, "starting point of the search for groups"),
+    importance_weight=Field(pl.String, "how often a vote counts with which a statement was marked as important"),
     changed=Field(IDS, "decisions that differ from the record"),
     combination=Field(pl.Boolean, "whether it is one of the combinations that shares are taken over"),
     grouping_id=count("worlds with the same number share their groups and votes"),
     n_groups=count("opinion groups found"),
     n_selected=count("statements that reach the cut"),
     statement_ids=Field(STATEMENT_IDS, "statements that reach the cut"),
+    rejected_ids=Field(STATEMENT_IDS, "those of them that every group rejects"),
 )
 DECISION_SENSITIVITY = contract(
     "decision_sensitivity",

@@ -45,6 +45,9 @@ RAW_VOTES = contract(
     vote=VOTE,
     voted_at=Field(TIME, "when the vote that counts was cast", nullable=True),
     times_voted=Field(pl.Int32, "votes cast by this participant on this statement; the last counts"),
+    important=Field(
+        pl.Boolean, "whether the statement was marked as important with that vote, if the export tells", nullable=True
+    ),
 )
 RAW_PARTICIPANTS = contract(
     "raw_participants",
@@ -172,13 +175,20 @@ GAC_SCORES = contract(
     gac_if_unanimous=probability(
         "what it would be if everybody who voted on it had agreed: no other opinions could reach more", nullable=True
     ),
+    gac_disagree=probability(
+        "group-aware consensus on rejecting it: the same with agreeing and disagreeing votes exchanged", nullable=True
+    ),
+    least_participation=probability(
+        "smallest share of an opinion group that voted on it, passes included; null without groups", nullable=True
+    ),
     polarization_index=probability("1 - |agree share - disagree share|", nullable=True),
     adjusted_polarization_index=probability(
         "polarization index times the share of votes that are not passes", nullable=True
     ),
-    group_ids=Field(STATEMENT_IDS, "opinion groups, in the order of the next two columns"),
+    group_ids=Field(STATEMENT_IDS, "opinion groups, in the order of the next three columns"),
     group_votes=Field(STATEMENT_IDS, "votes of each group, passes included"),
     group_agreement=Field(pl.List(pl.Float64), "share of each group that agrees"),
+    group_rejection=Field(pl.List(pl.Float64), "share of each group that disagrees"),
     published_gac=probability("the score published elsewhere for this consultation, if any", nullable=True),
 )
 SIDE = one_of("whether the votes counted agree or disagree", "agree", "disagree")
@@ -216,6 +226,42 @@ CONSENSUS_STATEMENTS = contract(
     probability=probability("smoothed share of everybody on that side"),
     probability_z=Field(pl.Float64, "z statistic of the share against one half"),
 )
+IMPORTANT_STATEMENTS = contract(
+    "important_statements",
+    ("statement_id",),
+    intervals=(("share", "low", "high"),),
+    statement_id=STATEMENT_ID,
+    rank=Field(pl.Int64, "1 is what the largest share marked as important; of equal shares, what most people did"),
+    n_votes=count("votes of kept participants with which it could be marked"),
+    n_important=count("votes with which it was"),
+    share=probability("share of those votes"),
+    low=probability("lower end of its 95 % interval"),
+    high=probability("upper end of its 95 % interval"),
+    group_ids=Field(STATEMENT_IDS, "opinion groups that voted on it, in the order of the next two columns"),
+    group_votes=Field(STATEMENT_IDS, "such votes of each group"),
+    group_important=Field(STATEMENT_IDS, "votes of each group with which it was marked"),
+)
+UNCERTAIN_STATEMENTS = contract(
+    "uncertain_statements",
+    ("statement_id",),
+    intervals=(("share", "low", "high"),),
+    statement_id=STATEMENT_ID,
+    rank=Field(pl.Int64, "1 is where most people passed, by passes times the square of their share"),
+    n_votes=count("people who saw it, that is voted on it, passes included; those who cast few votes as well"),
+    n_pass=count("those of them who passed"),
+    share=probability("share of those who saw it that passed"),
+    low=probability("lower end of its 95 % interval"),
+    high=probability("upper end of its 95 % interval"),
+    by_polis=Field(pl.Boolean, "whether the share is above 0.3, as the report of Polis asks"),
+    by_sensemaker=Field(
+        pl.Boolean,
+        "whether it is above 0.2 and above the shares of three quarters of all statements, as Jigsaw's sensemaking "
+        "tools ask",
+    ),
+    group_ids=Field(STATEMENT_IDS, "opinion groups that voted on it, in the order of the next two columns"),
+    group_votes=Field(STATEMENT_IDS, "people of each group who saw it"),
+    group_passes=Field(STATEMENT_IDS, "people of each group who passed"),
+)
 COMMENT_PRIORITIES = contract(
     "comment_priorities",
     ("statement_id",),
@@ -240,6 +286,9 @@ CONSENSUS_STABILITY = contract(
     gac=probability("group-aware consensus on the votes as cast", nullable=True),
     gac_low=probability("lower end of its 90 % interval, from drawing participants anew", nullable=True),
     gac_high=probability("upper end of its 90 % interval, from drawing participants anew", nullable=True),
+    gac_disagree=probability("group-aware consensus on rejecting it, on the votes as cast", nullable=True),
+    gac_disagree_low=probability("lower end of its 90 % interval, from the same draws", nullable=True),
+    gac_disagree_high=probability("upper end of its 90 % interval, from the same draws", nullable=True),
     gac_low_same_groups=probability("lower end of the same interval with the groups held as on record", nullable=True),
     gac_high_same_groups=probability("upper end of the same interval with the groups held as on record", nullable=True),
     selection_probability=probability("share of the draws of participants in which it reaches the cut"),
@@ -292,22 +341,31 @@ GROUP_STRUCTURE = contract(
     p_value=probability("(1 + shuffles with at least this value) / (1 + shuffles)"),
     decides=Field(pl.Boolean, "whether this one decides if there is a structure"),
 )
+TOO_FEW_VOTED = "too few of a group voted"
+"""Fate of a statement that the decision `group_participation` keeps from being selected."""
 SELECTED_STATEMENTS = contract(
     "selected_statements",
     ("statement_id",),
     statement_id=STATEMENT_ID,
     text=Field(pl.String, "the statement (untrusted)"),
-    gac=probability("group-aware consensus", nullable=True),
-    rank=Field(pl.Int64, "1 is the highest consensus"),
+    gac=probability("group-aware consensus, on its side", nullable=True),
+    side=one_of(
+        "whether that is consensus on agreeing with it or, where rejected statements are selected too, on rejecting it",
+        "agree",
+        "disagree",
+    ),
+    rank=Field(pl.Int64, "1 is the highest consensus among those that can be selected"),
     selected=Field(pl.Boolean, "whether it reaches the cut"),
     ideas=Field(IDS, "distinct ideas it expresses, from the idea ledger"),
     new_ideas=count("ideas no statement ranked above it expresses"),
     fate=one_of(
-        "principle, left out by a person, undecided (reaches the cut, nobody has worded it), below the cut",
+        "principle, left out by a person, undecided (reaches the cut, nobody has worded it), below the cut, or kept "
+        "from it since too few of a group voted",
         "principle",
         "left out",
         "undecided",
         "below the cut",
+        TOO_FEW_VOTED,
     ),
     decision_ids=DECISION_IDS,
 )
@@ -319,7 +377,14 @@ CONSTITUTION = contract(
     text=Field(pl.String, "the principle as an instruction to the model"),
     statement_ids=Field(STATEMENT_IDS, "the public's statements it comes from; empty if none"),
     merged_text=Field(pl.String, "the statement text it was worded from", nullable=True),
-    gac=probability("highest group-aware consensus among its statements", nullable=True),
+    gac=probability("highest group-aware consensus among its statements, on their side", nullable=True),
+    side=Field(
+        pl.String,
+        "whether every group agrees with its statements, or rejects them (it says what to avoid); null if no votes "
+        "made it",
+        nullable=True,
+        checks=(Check.isin(["agree", "disagree"]),),
+    ),
     decision_ids=DECISION_IDS,
 )
 CONSTITUTION_OVERLAP = contract(

@@ -218,19 +218,23 @@ class SameWords:
         return sorted(found, key=lambda each: (-round(each[2], 9), each[:2]))
 
 
-def draft_principle(text: str) -> str:
+def draft_principle(text: str, rejected: bool = False) -> str:
     """Return a first draft of the principle a statement leads to, by template.
 
     A rule about being something becomes a degree of it ("is most ...", "is least ..."), any other rule "does
     most to ..." or "does least to ...", after the form the authors of Collective Constitutional AI gave most
     of their principles (Huang et al. 2024, section 3.4). What fits neither is quoted. A draft can be wrong in
     grammar and in sense; it is there to be rewritten.
+
+    Args:
+        rejected: Whether everybody rejects the statement, so that the principle says the opposite. To reject that
+            something should always be done is not to say that it never should: the draft needs a person.
     """
     whole = " ".join(text.split())
     rule = _RULE.fullmatch(whole.rstrip(".! "))
     if rule is None:
-        return f'Choose the response that agrees best with this: "{whole}"'
-    degree, rest = ("least" if rule["no"] else "most"), rule["rest"]
+        return f'Choose the response that agrees {"least" if rejected else "best"} with this: "{whole}"'
+    degree, rest = ("least" if bool(rule["no"]) != rejected else "most"), rule["rest"]
     if being := re.fullmatch(r"be\s+(?:(?:always|never|as)\s+)?(?P<what>\S.*)", rest, re.IGNORECASE):
         return f"Choose the response that is {degree} {being['what']}."
     return f"Choose the response that does {degree} to {rest}."

@@ -33,7 +33,7 @@ from ccai_dagster.decisions.independent_decisions import (
     same_role,
     second_opinions,
 )
-from ccai_dagster.decisions.ledger import LET_IN, current, is_decision, is_policy, split_outcome
+from ccai_dagster.decisions.ledger import AVOID, LET_IN, current, is_decision, is_policy, split_outcome
 from ccai_dagster.decisions.origins import by_person
 
 Severity = Literal["error", "warning"]
@@ -41,6 +41,12 @@ NO_STATEMENT = "is not among the statements that are in; correct the id, or supe
 TAKE_OVER = "take that over with `ccai take-over`, or decide with `ccai review moderation`"
 WAITS_FOR_SECOND = "decided by one person; the policy asks a second to decide independently"
 WAITS_FOR_BOTH = "no person has decided it; the policy asks two people to decide independently"
+
+UNWORDED = "reaches the cut, and nobody has worded it or left it out; add a row"
+UNWORDED_REJECTED = (
+    "reaches the cut, since every group rejects it, and nobody has worded what to avoid (`avoid: ...`) or left it out; "
+    "add a row"
+)
 
 
 @dataclass(frozen=True)
@@ -180,12 +186,15 @@ def check_wordings(
     statements: pl.DataFrame,
     selected: Collection[int],
     known: Collection[int] = (),
+    rejected: Collection[int] = (),
 ) -> list[Finding]:
     """Check the wording ledger.
 
     Args:
         selected: Ids of the statements that reach the cut.
         known: Ids of all statements ever submitted.
+        rejected: Those of `selected` that reach it since every group rejects them; only a principle of avoidance, or
+            leaving out, decides on them.
 
     Returns:
         Errors; a warning for every selected statement that nobody has worded or left out, which waits; and
@@ -198,9 +207,13 @@ def check_wordings(
     found += dangling(rows, texts, "wording", NO_STATEMENT, _as_written(known), used)
     found += contradictory(rows, "wording") + _left_out_and_worded(rows)
     found += one_of_two(ledger, rows, "wording", "warning")
-    waiting = sorted(set(selected) - {int(subject) for row in rows for subject in row["subject_ids"]})
-    message = "reaches the cut, and nobody has worded it or left it out; add a row"
-    undecided = [Finding("warning", "wording", None, str(each), message) for each in waiting]
+    decided = {
+        int(subject) for row in rows for subject in row["subject_ids"] if _decides(row, int(subject) in rejected)
+    }
+    undecided = [
+        Finding("warning", "wording", None, str(each), UNWORDED_REJECTED if each in rejected else UNWORDED)
+        for each in sorted(set(selected) - decided)
+    ]
     faulty = {finding.decision_id for finding in found if finding.message != WAITS_FOR_SECOND}
     try:
         worded, merged = outcomes.wordings(ledger), outcomes.merges(merge_ledger)
@@ -446,6 +459,12 @@ def _sign(subject: str, digest: str, supersedes: str | None = None) -> str:
 def _as_written(ids: Collection[int]) -> frozenset[str]:
     """Ids as ledgers write them."""
     return frozenset(map(str, ids))
+
+
+def _decides(row: Row, rejected: bool) -> bool:
+    """Whether a wording decides on a statement that every group rejects, or, where it is not, agrees with."""
+    verb = split_outcome(row["outcome"])[0]
+    return verb == "leave out" or (verb == AVOID) == rejected
 
 
 def _left_out_and_worded(rows: Iterable[Row]) -> list[Finding]:

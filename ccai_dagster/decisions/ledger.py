@@ -41,11 +41,14 @@ AMENDED = "amended"
 """Verb of a row that says why rows on record, which are its subjects, were changed or removed; every ledger may hold
 it."""
 
+AVOID = "avoid"
+"""Verb of a principle that says what to avoid, worded from statements that every group rejects."""
+
 VERBS: Mapping[str, Mapping[str, bool]] = {
     "moderation": {"in": False, "out": True, "rewrite": True, "metadata": False},
     "exclusion": {"exclude": False, "keep": False},
     "merge": {"merge": True, "keep apart": False},
-    "wording": {"principle": True, "leave out": False},
+    "wording": {"principle": True, AVOID: True, "leave out": False},
     "idea": {"ideas": True},
     "signoff": {"signed off": False},
 }

@@ -14,8 +14,8 @@ import polars as pl
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.independent_decisions import Row, Subject, decisive_rows
-from ccai_dagster.decisions.ledger import LET_IN, POLICY, current, is_decision, split_outcome
-from ccai_dagster.deliberation.votes import ModerationVerdict
+from ccai_dagster.decisions.ledger import AVOID, LET_IN, POLICY, current, is_decision, split_outcome
+from ccai_dagster.deliberation.votes import ModerationVerdict, Side
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class Wording:
         principle_id: Id of the first decision of the chain; stays the same when the wording is corrected.
         text: The principle, or None where the statements were left out.
         inputs_digest: Digest of the text it was worded from, as the ledger has it.
+        side: `disagree` for a principle of avoidance, worded from statements that every group rejects.
     """
 
     principle_id: str
@@ -143,6 +144,11 @@ class Wording:
     statement_ids: tuple[int, ...]
     text: str | None
     inputs_digest: str | None
+    side: Side = "agree"
+
+    def rests_on(self, side: Side) -> bool:
+        """Whether it decides on a statement that every group takes this side of; leaving out decides on both."""
+        return self.text is None or self.side == side
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,7 @@ def wordings(ledger: pl.DataFrame) -> tuple[Wording, ...]:
             statement_ids=_ids(row),
             text=split_outcome(row["outcome"])[1] or None,
             inputs_digest=row["inputs_digest"],
+            side="disagree" if split_outcome(row["outcome"])[0] == AVOID else "agree",
         )
         for row in decisive(ledger).values()
     )

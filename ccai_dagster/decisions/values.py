@@ -63,14 +63,14 @@ def _whole_number(lowest: int) -> Allowed:
     return Allowed(f"a whole number from {lowest}", parse)
 
 
-def _number(highest: float = math.inf) -> Allowed:
+def _number(highest: float = math.inf, lowest: float = 0) -> Allowed:
     def parse(text: str) -> float:
         value = float(text)
-        if not math.isfinite(value) or not 0 <= value <= highest:
+        if not math.isfinite(value) or not lowest <= value <= highest:
             raise ValueError(text)
         return value
 
-    return Allowed("a number from 0" + ("" if math.isinf(highest) else f" to {highest:g}"), parse)
+    return Allowed(f"a number from {lowest:g}" + ("" if math.isinf(highest) else f" to {highest:g}"), parse)
 
 
 def _one_of(*choices: str) -> Allowed:
@@ -90,6 +90,7 @@ def _no_value(text: str) -> str:
     raise ValueError(text)
 
 
+LEFT_OUT = "left_out"
 POLICY_TEXT = Allowed("`policy: ...`", _no_value)
 
 VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
@@ -133,8 +134,10 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
             "laplace",
         ),
         "aggregation": ValueDecision(
-            "how the agreement of all groups makes one score: as product (Huang et al. 2024, equation 1) or as "
-            "geometric mean",
+            "how the votes of all groups make one score: as product of the shares that agree (Huang et al. 2024, "
+            "equation 1) or their geometric mean, as geometric mean of P(agree) (1 - P(disagree)) "
+            "(`effective_agreement`, as newest red-dwarf), or as mean share of those who took a side "
+            "(`polis_normalized`, as the report of Polis)",
             _one_of(*get_args(Aggregation)),
             "geometric_mean",
         ),
@@ -148,6 +151,24 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
         ),
         "idea_budget": ValueDecision(
             "most distinct ideas that are selected, under the rule `ideas`", _whole_number(1), "40"
+        ),
+        "group_participation": ValueDecision(
+            "smallest share of every opinion group that must have voted on a statement, passes included, before it can "
+            "be selected; 0 asks for nothing, Polis asks for 0.05 before it words collective statements",
+            _number(1),
+            undecided="0",
+        ),
+        "rejected_statements": ValueDecision(
+            "whether a statement on whose rejection every group agrees, by the same cut, is selected as well, to be "
+            "worded as something to avoid (`selected`), or not (`left_out`)",
+            _one_of(LEFT_OUT, "selected"),
+            undecided=LEFT_OUT,
+        ),
+        "importance_weight": ValueDecision(
+            "how often a vote counts in consensus with which its author marked the statement as important; 1 counts "
+            "all votes alike",
+            _number(lowest=1),
+            undecided="1",
         ),
         "overlap_similarity": ValueDecision(
             "likeness of their words from which two principles count as shared", _number(1), "0.5"
@@ -203,11 +224,17 @@ class Cut:
 
     `threshold` selects every statement whose consensus is at least `threshold`, in [0, 1]; `ideas` the highest ranked
     ones as long as they express no more than `idea_budget` distinct ideas (Huang et al. 2024, section 3.3).
+
+    Attributes:
+        participation: Smallest share of every group, in [0, 1], that must have voted on a statement.
+        rejected: Whether statements that every group rejects are selected as well.
     """
 
     rule: SelectionRule
     threshold: float
     idea_budget: int
+    participation: float = 0.0
+    rejected: bool = False
 
 
 @dataclass(frozen=True)
@@ -262,9 +289,16 @@ def thresholds(ledger: pl.DataFrame, seed: int) -> Thresholds:
             aggregation=values["aggregation"],
             seed=seed,
             smallest_group=values["smallest_group"],
+            importance_weight=values["importance_weight"],
         ),
         without_structure=values["without_structure"],
-        cut=Cut(values["selection_rule"], values["gac_threshold"], values["idea_budget"]),
+        cut=Cut(
+            values["selection_rule"],
+            values["gac_threshold"],
+            values["idea_budget"],
+            values["group_participation"],
+            values["rejected_statements"] != LEFT_OUT,
+        ),
         overlap_similarity=values["overlap_similarity"],
         decision_ids=decision_ids,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -26,8 +26,10 @@ def gac_scores(
     """
     counts = group_counts(matrix, labels)
     agree, votes = counts.agree, counts.votes
+    weighed = weighed_by_importance(counts, matrix, labels, procedure)
+    least = least_participation(votes, np.bincount(labels, minlength=len(votes)))
     n_agree, n_disagree, n_votes = agree.sum(axis=0), counts.disagree.sum(axis=0), votes.sum(axis=0)
-    agreement = np.divide(agree, votes, out=np.full(votes.shape, np.nan), where=votes > 0)
+    agreement, rejection = (_share(side, votes, "none") for side in (agree, counts.disagree))
     table = pl.DataFrame(
         {
             "statement_id": matrix.statement_ids.astype(np.int64),
@@ -35,22 +37,33 @@ def gac_scores(
             "n_agree": n_agree.astype(np.int64),
             "n_disagree": n_disagree.astype(np.int64),
             "n_pass": (n_votes - n_agree - n_disagree).astype(np.int64),
-            "gac": group_aware_consensus(agree, votes, procedure),
-            "gac_if_unanimous": group_aware_consensus(votes, votes, procedure),
+            "gac": group_aware_consensus(weighed.agree, weighed.votes, procedure, weighed.disagree),
+            "gac_if_unanimous": group_aware_consensus(weighed.votes, weighed.votes, procedure),
+            "gac_disagree": group_aware_consensus(weighed.disagree, weighed.votes, procedure, weighed.agree),
+            "least_participation": least,
             "polarization_index": polarization_index(n_agree, n_disagree, n_votes),
             "adjusted_polarization_index": adjusted_polarization_index(n_agree, n_disagree, n_votes),
             "group_ids": [list(range(len(agree)))] * len(n_votes),
             "group_votes": votes.T.astype(np.int64).tolist(),
             "group_agreement": agreement.T.tolist(),
+            "group_rejection": rejection.T.tolist(),
         },
         schema_overrides={
             "group_ids": pl.List(pl.Int64),
             "group_votes": pl.List(pl.Int64),
             "group_agreement": pl.List(pl.Float64),
+            "group_rejection": pl.List(pl.Float64),
         },
     ).with_columns(
-        pl.col("gac", "gac_if_unanimous", "polarization_index", "adjusted_polarization_index").fill_nan(None),
-        pl.col("group_agreement").list.eval(pl.element().fill_nan(None)),
+        pl.col(
+            "gac",
+            "gac_if_unanimous",
+            "gac_disagree",
+            "least_participation",
+            "polarization_index",
+            "adjusted_polarization_index",
+        ).fill_nan(None),
+        pl.col("group_agreement", "group_rejection").list.eval(pl.element().fill_nan(None)),
     )
     if published is None:
         return table.with_columns(published_gac=pl.lit(None, dtype=pl.Float64))
@@ -91,16 +104,50 @@ def group_counts(
     return GroupCounts(agree, disagree, agree + disagree + passes)
 
 
-def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Procedure) -> np.ndarray:
+def weighed_by_importance(
+    counts: GroupCounts, matrix: VoteMatrix, labels: np.ndarray, procedure: Procedure, weights: np.ndarray | None = None
+) -> GroupCounts:
+    """Return counts in which votes with which a statement was marked as important count as often as is on record.
+
+    Args:
+        counts: Of these votes, labels and weights, each vote counting once.
+        weights: As for `group_counts`.
+    """
+    if procedure.importance_weight == 1 or matrix.important is None:
+        return counts
+    marked = matrix.important
+    own = replace(
+        matrix, row=matrix.row[marked], column=matrix.column[marked], vote=matrix.vote[marked], important=None
+    )
+    more, further = procedure.importance_weight - 1, group_counts(own, labels, weights, len(counts.votes))
+    return GroupCounts(
+        counts.agree + more * further.agree,
+        counts.disagree + more * further.disagree,
+        counts.votes + more * further.votes,
+    )
+
+
+def group_aware_consensus(
+    agree: np.ndarray, votes: np.ndarray, procedure: Procedure, disagree: np.ndarray | None = None
+) -> np.ndarray:
     """Return the group-aware consensus of each statement.
 
-    GAC(s) = product over groups g of P(agree | g, s) (Huang et al. 2024, equation 1; Small et al. 2021), with
-    P = (agree + a) / (votes + b), a and b by the smoothing; or the geometric mean, which does not shrink as
-    groups are added.
+    With A agreeing and D disagreeing of S votes of a group, P(agree) = (A + a) / (S + b) and P(disagree) =
+    (D + a) / (S + b), a and b by the smoothing. By aggregation, over all groups:
+
+    - `product`: the product of P(agree) (Huang et al. 2024, equation 1; Small et al. 2021; Polis, `conversation.clj`);
+    - `geometric_mean`: its root by the number of groups, which does not shrink as groups are added;
+    - `effective_agreement`: the geometric mean of P(agree) (1 - P(disagree)), so that passes weigh less against a
+      statement than disagreement does (red-dwarf, pull request 120, where it goes with `jeffreys`);
+    - `polis_normalized`: the arithmetic mean of (A + a) / (A + D + b), passes left out (Polis, `normalizeConsensus.js`
+      of the report, where it goes with `laplace`). One group that is against it does not keep it low.
+
+    The consensus on rejection is the same with agreeing and disagreeing votes exchanged.
 
     Args:
         agree: Agreeing votes, shape (groups, statements).
         votes: All votes, passes included, same shape.
+        disagree: Disagreeing votes, same shape; None where nobody disagrees. The first two do not look at it.
 
     Returns:
         Shape (statements,), in [0, 1]; NaN where a group has no votes and nothing is smoothed, and where there
@@ -108,10 +155,14 @@ def group_aware_consensus(agree: np.ndarray, votes: np.ndarray, procedure: Proce
     """
     if not len(agree):
         return np.full(agree.shape[1], np.nan)
-    add_agree, add_votes = SMOOTHING[procedure.smoothing]
-    total = votes + add_votes
-    share = np.divide(agree + add_agree, total, out=np.full(total.shape, np.nan), where=total > 0)
-    return aggregated(share, procedure)
+    against = np.zeros_like(agree) if disagree is None else disagree
+    if procedure.aggregation == "polis_normalized":
+        return np.asarray(_share(agree, agree + against, procedure.smoothing).mean(axis=0))
+    share = _share(agree, votes, procedure.smoothing)
+    if procedure.aggregation == "effective_agreement":
+        share = share * (1 - _share(against, votes, procedure.smoothing))
+    product = share.prod(axis=0)
+    return np.asarray(product if procedure.aggregation == "product" else product ** (1 / len(share)))
 
 
 def highest_reachable(sizes: np.ndarray, procedure: Procedure) -> float:
@@ -127,10 +178,24 @@ def highest_reachable(sizes: np.ndarray, procedure: Procedure) -> float:
     return float(group_aware_consensus(everybody, everybody, procedure)[0])
 
 
-def aggregated(share: np.ndarray, procedure: Procedure) -> np.ndarray:
-    """Return the shares of agreement, of shape (groups, statements), over all groups: product or geometric mean."""
-    product = share.prod(axis=0)
-    return np.asarray(product ** (1 / len(share)) if procedure.aggregation == "geometric_mean" else product)
+def _share(part: np.ndarray, whole: np.ndarray, smoothing: Smoothing) -> np.ndarray:
+    add_part, add_whole = SMOOTHING[smoothing]
+    total = whole + add_whole
+    return np.asarray(np.divide(part + add_part, total, out=np.full(total.shape, np.nan), where=total > 0))
+
+
+def least_participation(votes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return the smallest share of any group that voted on each statement.
+
+    Args:
+        votes: Votes of each group, passes included, shape (groups, statements).
+        sizes: People in each group, shape (groups,), in the same weights.
+
+    Returns:
+        Shape (statements,), in [0, 1]; NaN where there are no groups. Empty groups are passed over.
+    """
+    voted = votes[sizes > 0] / sizes[sizes > 0, None]
+    return np.asarray(np.minimum(voted, 1).min(axis=0)) if len(voted) else np.full(votes.shape[1], np.nan)
 
 
 def polarization_index(agree: np.ndarray, disagree: np.ndarray, votes: np.ndarray) -> np.ndarray:

@@ -4,11 +4,11 @@ The draws are those of the Bayesian bootstrap (Rubin 1981, The Annals of Statist
 gets an independent weight from the exponential distribution with mean 1 in place of a whole number of copies.
 With weights w and a fixed group, the weighted share of agreement with A of n votes is then distributed as
 Beta(A, n - A), which no longer moves once a group is unanimous. So every group also gets two imaginary
-participants, one who agrees with everything and one who never does, whose weights have the gamma distributions
-that turn this into Beta(A + a, n - A + b - a): the posterior of the group's share under the very prior whose mean
-the smoothing on record reports, (A + a) / (n + b). A group that cast no vote then has the prior's share, which
-is as wide as it should be. Where nothing is smoothed, Jeffreys' a = 1/2, b = 1 takes its place, whose intervals keep
-their level for small n as well (Brown, Cai and DasGupta 2001, Statistical Science 16(2)).
+participants, one who agrees with everything and one who disagrees with everything, whose weights have the gamma
+distributions that turn this into Beta(A + a, n - A + b - a): the posterior of the group's share under the very
+prior whose mean the smoothing on record reports, (A + a) / (n + b). A group that cast no vote then has the prior's
+share, which is as wide as it should be. Where nothing is smoothed, Jeffreys' a = 1/2, b = 1 takes its place, whose
+intervals keep their level for small n as well (Brown, Cai and DasGupta 2001, Statistical Science 16(2)).
 
 Intervals are put beside the scores of statements and principles; nothing is selected or worded by them.
 """
@@ -24,7 +24,14 @@ import polars.selectors as cs
 
 from ccai_dagster.contracts import GROUP_STABILITY
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.deliberation.consensus import SMOOTHING, GroupCounts, aggregated, group_aware_consensus, group_counts
+from ccai_dagster.deliberation.consensus import (
+    SMOOTHING,
+    GroupCounts,
+    group_aware_consensus,
+    group_counts,
+    least_participation,
+    weighed_by_importance,
+)
 from ccai_dagster.deliberation.groups import base_clusters, group_participants, one_thread
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
 
@@ -45,7 +52,8 @@ PROGRESS_EVERY = 25
 """Draws between two reports of progress."""
 ENDS = ("gac_low", "gac_high")
 
-ReachesCut = Callable[[np.ndarray], np.ndarray]
+ReachesCut = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""From consensus on agreement, on rejection, and the smallest share of a group that voted, whether each is selected."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def consensus_stability(
 
     Args:
         opinion_groups: Of the same participants, in any order: the groups on record.
-        reaches_cut: Which statements would be selected, for GAC of shape (statements,).
+        reaches_cut: Which statements would be selected; all arrays are of shape (statements,).
         bootstraps: Draws of participants.
 
     Returns:
@@ -94,39 +102,54 @@ def consensus_stability(
     """
     labels, positions = _on_record(matrix, opinion_groups)
     counts = group_counts(matrix, labels)
-    gac = group_aware_consensus(counts.agree, counts.votes, procedure)
-    regrouped, kept = np.empty((2, bootstraps, len(gac)))
+    gac, against = both_sides(weighed_by_importance(counts, matrix, labels, procedure), procedure)
+    regrouped, rejected, kept = np.empty((3, bootstraps, len(gac)))
+    selected, seeded_selected = np.empty((bootstraps, len(gac)), bool), np.empty((SEEDS, len(gac)), bool)
     seeded, rows = np.empty((SEEDS, len(gac))), []
     generator, start = np.random.default_rng(seed), _start(positions, procedure)
+    # Without a score on record there is nothing to be sure of, and nothing that could be selected.
+    unscored = np.isnan(gac)
+
+    def reached(scores: np.ndarray, mirrored: np.ndarray, votes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        agreed, against = (np.where(unscored, np.nan, each) for each in (scores, mirrored))
+        return reaches_cut(agreed, against, least_participation(votes, sizes))
+
     for draw in range(bootstraps):
         weights = participant_weights(positions, generator)
         again = group_participants(matrix, procedure, weights, start, TOLERANCE).labels
-        regrouped[draw] = drawn_consensus(group_counts(matrix, again, weights), procedure, generator)
-        kept[draw] = drawn_consensus(group_counts(matrix, labels, weights), procedure, generator)
+        counted = group_counts(matrix, again, weights)
+        drawn = weighed_by_importance(counted, matrix, again, procedure, weights)
+        regrouped[draw], rejected[draw] = drawn_consensus(drawn, procedure, generator)
+        same = weighed_by_importance(group_counts(matrix, labels, weights), matrix, labels, procedure, weights)
+        kept[draw], _ = drawn_consensus(same, procedure, generator)
+        sizes = np.bincount(again, weights, len(counted.votes))
+        selected[draw] = reached(regrouped[draw], rejected[draw], counted.votes, sizes)
         rows.append(_compared("participants", draw + 1, labels, again))
         if (draw + 1) % PROGRESS_EVERY == 0:
             progress("drawing participants and grouping them again", draw + 1, bootstraps)
     for draw in range(SEEDS):
         again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
         counted = group_counts(matrix, again)
-        seeded[draw] = group_aware_consensus(counted.agree, counted.votes, procedure)
+        seeded[draw], mirrored = both_sides(weighed_by_importance(counted, matrix, again, procedure), procedure)
+        seeded_selected[draw] = reached(seeded[draw], mirrored, counted.votes, np.bincount(again))
         rows.append(_compared("seed", draw + 1, labels, again))
     progress("grouping with other seeds", SEEDS, SEEDS)
-    # Without a score on record there is nothing to be sure of, and nothing that could be selected.
-    for scores in (regrouped, kept, seeded):
-        scores[:, np.isnan(gac)] = np.nan
+    for scores in (regrouped, rejected, kept, seeded):
+        scores[:, unscored] = np.nan
     smallest = counts.votes.min(axis=0).astype(np.int64)
     statements = pl.DataFrame(
         {
             "statement_id": matrix.statement_ids.astype(np.int64),
             "gac": gac,
             **_interval(regrouped, "gac_low", "gac_high"),
+            "gac_disagree": np.where(unscored, np.nan, against),
+            **_interval(rejected, "gac_disagree_low", "gac_disagree_high"),
             **_interval(kept, "gac_low_same_groups", "gac_high_same_groups"),
             # Under another seed a group may lack votes on a statement; that seed then says nothing about it.
             "gac_low_seeds": np.fmin.reduce(seeded),
             "gac_high_seeds": np.fmax.reduce(seeded),
-            "selection_probability": _share(regrouped, reaches_cut),
-            "selection_share_seeds": _share(seeded, reaches_cut),
+            "selection_probability": selected.mean(axis=0),
+            "selection_share_seeds": seeded_selected.mean(axis=0),
             "smallest_group_votes": smallest,
             "few_votes": smallest < FEW_VOTES,
         }
@@ -153,23 +176,33 @@ def participant_weights(positions: np.ndarray, generator: np.random.Generator) -
     return weights
 
 
-def drawn_consensus(counts: GroupCounts, procedure: Procedure, generator: np.random.Generator) -> np.ndarray:
-    """Return the group-aware consensus of every statement in one draw.
+def both_sides(counts: GroupCounts, procedure: Procedure) -> tuple[np.ndarray, np.ndarray]:
+    """Return the consensus on agreement and on rejection, each of shape (statements,)."""
+    return (
+        group_aware_consensus(counts.agree, counts.votes, procedure, counts.disagree),
+        group_aware_consensus(counts.disagree, counts.votes, procedure, counts.agree),
+    )
+
+
+def drawn_consensus(
+    counts: GroupCounts, procedure: Procedure, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group-aware consensus of every statement in one draw, on agreement and on rejection.
 
     Args:
         counts: Weighted votes, from weights as `participant_weights` draws them.
         procedure: Smoothing, which gives the weight of the imaginary participants, and aggregation.
 
     Returns:
-        Shape (statements,), in [0, 1], never NaN.
+        Shape (statements,) each, in [0, 1], never NaN.
     """
     agreeing, all_votes = SMOOTHING["jeffreys" if procedure.smoothing == "none" else procedure.smoothing]
     groups = (len(counts.votes), 1)
     # One pair a group and not one a statement: imaginary participants vote on everything, as real ones might.
     agree = generator.gamma(agreeing, size=groups)
     other = generator.gamma(all_votes - agreeing, size=groups)
-    share = (counts.agree + agree) / (counts.votes + agree + other)
-    return aggregated(share, procedure)
+    drawn = GroupCounts(counts.agree + agree, counts.disagree + other, counts.votes + agree + other)
+    return both_sides(drawn, replace(procedure, smoothing="none"))
 
 
 def _interval(draws: np.ndarray, low: str, high: str) -> dict[str, np.ndarray]:
@@ -178,10 +211,6 @@ def _interval(draws: np.ndarray, low: str, high: str) -> dict[str, np.ndarray]:
     scored = ~np.isnan(draws[0])
     ends[:, scored] = np.quantile(draws[:, scored], INTERVAL, axis=0)
     return {low: ends[0], high: ends[1]}
-
-
-def _share(draws: np.ndarray, reaches_cut: ReachesCut) -> np.ndarray:
-    return np.asarray(np.mean([reaches_cut(scores) for scores in draws], axis=0))
 
 
 def _compared(varied: str, draw: int, labels: np.ndarray, again: np.ndarray) -> dict[str, object]:
@@ -216,27 +245,49 @@ def statement_intervals(table: pl.DataFrame, consensus_stability: pl.DataFrame) 
     """Add `gac_low` and `gac_high`, the 90 % interval, behind the column `gac`.
 
     Args:
-        table: Has `statement_id`, each once, and `gac`.
+        table: Has `statement_id`, each once, and `gac`; with a column `side`, the score is that of this side.
 
     Returns:
         The rows in their order; both null where a statement has no interval.
     """
-    ends = consensus_stability.select("statement_id", *ENDS)
-    return _behind_gac(table.join(ends, on="statement_id", how="left", validate="1:1", maintain_order="left"))
+    ends = _by_side(consensus_stability).drop("gac")
+    if "side" not in table.columns:
+        joined = table.join(
+            ends.filter(side="agree").drop("side"), on="statement_id", how="left", maintain_order="left"
+        )
+    else:
+        joined = table.join(ends, on=["statement_id", "side"], how="left", validate="1:1", maintain_order="left")
+    return _behind_gac(joined)
+
+
+def _by_side(consensus_stability: pl.DataFrame) -> pl.DataFrame:
+    """`statement_id`, `side`, `gac`, `gac_low`, `gac_high`: the scores of agreement, then those of rejection."""
+    names = {f"gac{rest}": f"gac_disagree{rest}" for rest in ("", "_low", "_high")}
+    key = pl.col("statement_id")
+    return pl.concat(
+        [
+            consensus_stability.select(key, *names, side=pl.lit("agree")),
+            consensus_stability.select(
+                key, *(pl.col(own).alias(name) for name, own in names.items()), side=pl.lit("disagree")
+            ),
+        ]
+    )
 
 
 def principle_intervals(constitution: pl.DataFrame, consensus_stability: pl.DataFrame) -> pl.DataFrame:
     """Add `gac_low` and `gac_high` behind the score of each principle.
 
-    The score of a principle is the highest among its statements, so it has that statement's interval; of two
-    statements with the same score, the one with the lower id.
+    The score of a principle is the highest among its statements, on its side, so it has that statement's interval; of
+    two statements with the same score, the one with the lower id.
 
     Returns:
         The rows in their order; both null where no statement of a principle has an interval.
     """
-    sources = constitution.select("principle_id", statement_id="statement_ids").explode("statement_id")
+    sources = constitution.select(
+        "principle_id", pl.col("side").fill_null("agree"), statement_id="statement_ids"
+    ).explode("statement_id")
     highest = (
-        sources.join(consensus_stability.select("statement_id", "gac", *ENDS), on="statement_id")
+        sources.join(_by_side(consensus_stability), on=["statement_id", "side"])
         .filter(pl.col("gac").is_not_null())
         .sort("gac", "statement_id", descending=[True, False])
         .unique("principle_id", keep="first", maintain_order=True)

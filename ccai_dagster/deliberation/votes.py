@@ -27,7 +27,8 @@ FEWEST_IN_CONVERSATION = 15
 ProcedureName = Literal["default", "polis", "paper"]
 Imputation = Literal["zero", "column_mean"]
 Smoothing = Literal["none", "laplace", "jeffreys"]
-Aggregation = Literal["product", "geometric_mean"]
+Aggregation = Literal["product", "geometric_mean", "effective_agreement", "polis_normalized"]
+Side = Literal["agree", "disagree"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class VoteMatrix:
         below_minimum: Votes, on the same statements, of participants who cast too few; only the opinion map of
             Polis takes them into account. None if there are none.
         joined: Shape (participants,), numbers that grow in the order of joining; None where it is that of the ids.
+        important: Shape (votes,), bool, with which votes a statement was marked as important; None where nobody looks.
     """
 
     participant_ids: np.ndarray
@@ -163,6 +165,7 @@ class VoteMatrix:
     moderated_out: int = 0
     below_minimum: VoteMatrix | None = None
     joined: np.ndarray | None = None
+    important: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -270,6 +273,18 @@ def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.Dat
     return replace(matrix, moderated_out=moderated_out, below_minimum=below_minimum, joined=_joined(matrix, counted))
 
 
+def with_importance(matrix: VoteMatrix, raw_votes: pl.DataFrame) -> VoteMatrix:
+    """Add with which votes a statement was marked as important, by ids; the same matrix if the export does not tell."""
+    if "important" not in raw_votes.columns or not raw_votes["important"].any():
+        return matrix
+    cells = pl.DataFrame(
+        {"participant_id": matrix.participant_ids[matrix.row], "statement_id": matrix.statement_ids[matrix.column]}
+    )
+    pair = ["participant_id", "statement_id"]
+    marked = cells.join(raw_votes.select(*pair, "important"), on=pair, how="left", maintain_order="left")["important"]
+    return replace(matrix, important=marked.fill_null(False).to_numpy())
+
+
 def _joined(matrix: VoteMatrix, votes: pl.DataFrame) -> np.ndarray | None:
     first = votes.group_by("participant_id").agg(pl.col("voted_at").min())
     people = pl.DataFrame({"participant_id": matrix.participant_ids}, schema={"participant_id": pl.Int64})
@@ -292,9 +307,12 @@ class Procedure:
         number_of_groups: A fixed number, 1 for everybody in one group, or None for the best silhouette among 2 to 5.
         smoothing: Added to a group's agreeing votes and to its votes: nothing, 1 and 2 (Laplace, as Polis),
             or 1/2 and 1 (Jeffreys).
-        aggregation: Product over groups (Huang et al. 2024, equation 1) or geometric mean.
+        aggregation: How the votes of all groups make one score; the formulas are in
+            `consensus.group_aware_consensus`.
         seed: Of k-means under `paper`; the other two have no use for it.
         smallest_group: Fewest people that make a group; those of smaller clusters join the nearest group.
+        importance_weight: How often a vote counts in consensus with which a statement was marked as important, 1 or
+            more. Groups are found without it.
     """
 
     name: ProcedureName
@@ -304,6 +322,7 @@ class Procedure:
     aggregation: Aggregation
     seed: int
     smallest_group: int = 1
+    importance_weight: float = 1.0
 
 
 def group_name(group_id: int) -> str:

@@ -107,7 +107,8 @@ def group_adherence(
 ) -> pl.DataFrame:
     """Weight principles by each opinion group's support, and find the group whose principles are followed worst.
 
-    A group's support for a principle is the mean share of it that agrees with the principle's statements. The judge's
+    A group's support for a principle is the mean share of it that agrees with the principle's statements, or, of a
+    principle of avoidance, that rejects them. The judge's
     probabilities are averaged with these weights; intervals are over prompts. Principles without statements have no
     weight, so constitutions nobody voted on are not in the table.
 
@@ -121,13 +122,18 @@ def group_adherence(
     support = (
         pl.concat(
             [
-                table.select(pl.lit(name).alias("constitution_arm"), "principle_id", "statement_ids")
+                table.select(pl.lit(name).alias("constitution_arm"), "principle_id", "statement_ids", "side")
                 for name, table in constitutions.items()
             ]
         )
         .explode("statement_ids")
         .join(gac_scores, left_on="statement_ids", right_on="statement_id")
-        .select("constitution_arm", "principle_id", group_id="group_ids", support="group_agreement")
+        .select(
+            "constitution_arm",
+            "principle_id",
+            group_id="group_ids",
+            support=pl.when(pl.col("side") == "disagree").then("group_rejection").otherwise("group_agreement"),
+        )
         .explode("group_id", "support")
         .drop_nulls()
         .group_by("constitution_arm", "principle_id", "group_id")

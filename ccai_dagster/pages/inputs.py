@@ -51,6 +51,8 @@ class ReportInputs:
     group_profile: pl.DataFrame
     representative_statements: pl.DataFrame
     consensus_statements: pl.DataFrame
+    uncertain_statements: pl.DataFrame
+    important_statements: pl.DataFrame
     comment_priorities: pl.DataFrame
     narrative: pl.DataFrame
     gac_scores: pl.DataFrame

@@ -96,6 +96,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "fewest_told": FEWEST_TOLD,
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
         "topics": report_public.topics(inputs.narrative),
+        "uncertain": report_public.uncertainties(inputs.uncertain_statements, sources),
+        "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
         "waiting": waiting,

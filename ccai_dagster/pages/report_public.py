@@ -15,8 +15,10 @@ import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.trail import ABOUT_PEOPLE
+from ccai_dagster.contracts import TOO_FEW_VOTED
 from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.decisions.exported_moderation import differences
+from ccai_dagster.decisions.ledger import AVOID
 from ccai_dagster.decisions.origins import origins_told
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, has_structure, separation, verdict
@@ -42,6 +44,8 @@ ASKED_NEXT = 5
 EXPLANATIONS = {
     "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
     "Behind each consensus stands its 90% interval.",
+    TOO_FEW_VOTED: "By a decision on record, a statement is selected only if a certain share of every opinion group "
+    "voted on it. On these, fewer did in at least one group.",
     "never moderated": "Nobody decided on these, so their votes were not counted.",
     ABOUT_PEOPLE: "They say who votes and not what should be done. No group or score rests on them; how the groups "
     "voted on them stands in the chapter on opinion groups.",
@@ -63,7 +67,11 @@ class GroupBar:
 
 @dataclass(frozen=True)
 class Source:
-    """A statement as the report shows it."""
+    """A statement as the report shows it.
+
+    Attributes:
+        rejection: Consensus on rejecting it, where it reaches the cut since every group does; else None.
+    """
 
     statement_id: int
     text: str
@@ -73,6 +81,7 @@ class Source:
     gac_high: float | None
     selection_probability: float | None
     few_votes: bool
+    rejection: float | None
     published_gac: float | None
     bars: list[GroupBar]
     decisions: list[Record]
@@ -83,6 +92,8 @@ def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMa
     """Describe every statement that is in, by id."""
     trail = _trail(inputs, "statement")
     few_votes = set(inputs.consensus_stability.filter("few_votes")["statement_id"])
+    rejected = inputs.selected_statements.filter(pl.col("selected") & (pl.col("side") == "disagree"))
+    rejection = dict(rejected.select("statement_id", "gac").iter_rows())
     sources = {}
     for key, rewritten in inputs.statements.select("statement_id", "rewritten").iter_rows():
         row, few = trail[f"statement:{key}"], key in few_votes
@@ -95,6 +106,7 @@ def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMa
             gac_high=row["gac_high"],
             selection_probability=row["selection_probability"],
             few_votes=few,
+            rejection=rejection.get(key),
             published_gac=row["published_gac"],
             bars=_bars(row),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
@@ -155,7 +167,11 @@ def _groups_found(inputs: ReportInputs, groups: list[str]) -> str:
 
 @dataclass(frozen=True)
 class PrincipleCard:
-    """A principle of the derived constitution with everything behind it."""
+    """A principle of the derived constitution with everything behind it.
+
+    Attributes:
+        avoids: Whether it says what to avoid, since every group rejects its statements.
+    """
 
     principle_id: str
     text: str
@@ -165,6 +181,7 @@ class PrincipleCard:
     gac_high: float | None
     sources: list[Source]
     missing: list[int]
+    avoids: bool
     decisions: list[Record]
     replaced: list[Record]
     robustness: str
@@ -174,7 +191,7 @@ class PrincipleCard:
     @property
     def earlier_wordings(self) -> list[Record]:
         """Wordings that this one replaced, the nearest first."""
-        return [record for record in self.replaced if record.verb == "principle"]
+        return [record for record in self.replaced if record.verb in ("principle", AVOID)]
 
     @property
     def n_decisions(self) -> int:
@@ -208,6 +225,7 @@ def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int
                 gac_high=known.get("gac_high"),
                 sources=behind,
                 missing=[key for key in row["statement_ids"] if key not in sources],
+                avoids=row["side"] == "disagree",
                 decisions=decisions,
                 replaced=replaced,
                 robustness=robustness.get(row["principle_id"], ""),
@@ -412,6 +430,37 @@ def topics(narrative: pl.DataFrame) -> list[tuple[str, list[tuple[str, list[int]
     ]
 
 
+def uncertainties(uncertain: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
+    """List the statements that are uncertain by the rule of Polis, those that most people passed on first."""
+    rows = uncertain.filter("by_polis").sort("rank").to_dicts()
+    return [
+        (sources[row["statement_id"]], _by_group(row, "group_passes", "passed"))
+        for row in rows
+        if row["statement_id"] in sources
+    ]
+
+
+def marked_important(important: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
+    """List the statements that somebody marked as important, those of the largest share first."""
+    rows = important.filter(pl.col("n_important") > 0).sort("rank").to_dicts()
+    return [
+        (sources[row["statement_id"]], _by_group(row, "group_important", "marked it"))
+        for row in rows
+        if row["statement_id"] in sources
+    ]
+
+
+def _by_group(row: Mapping[str, Any], column: str, did: str) -> str:
+    """How many did something, with the interval, and how many in each group, in words."""
+    groups = zip(row["group_ids"], row["group_votes"], row[column], strict=True)
+    shares = [f"{group_name(group)} {those:,} of {votes:,}" for group, votes, those in groups]
+    inside = f"; {', '.join(shares)}" if len(shares) > 1 else ""
+    return (
+        f"{percent(row['share'])} of {row['n_votes']:,} {did} (95% interval {percent(row['low'])} to "
+        f"{percent(row['high'])}){inside}"
+    )
+
+
 def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[Source]:
     """List the statements that Polis would show most often if people went on voting, the likeliest first."""
     order = priorities.sort("priority", "statement_id", descending=[True, False])
@@ -487,7 +536,7 @@ def _left_out_statement(
         decision = next(iter(records.on("moderation", key)), None)
     elif row["fate"] == "left out":
         decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)
-    worded = [one.root_id for one in records.on("wording", key) if one.verb == "principle"]
+    worded = [one.root_id for one in records.on("wording", key) if one.verb in ("principle", AVOID)]
     return LeftOutStatement(
         statement_id=key,
         text=row["text"],
@@ -504,5 +553,5 @@ def _left_out_statement(
 
 
 def _order(fate: str) -> tuple[int, str]:
-    first = ("left out", "below the cut", "not scored")
+    first = ("left out", "below the cut", TOO_FEW_VOTED, "not scored")
     return (first.index(fate) if fate in first else 8 if fate == "never moderated" else 5, fate)

@@ -68,6 +68,7 @@ def constitution(arm: str, n: int) -> pl.DataFrame:
                 "statement_ids": [],
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for number in range(n)

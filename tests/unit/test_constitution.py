@@ -23,10 +23,16 @@ def worded(principle: str, statements: tuple[int, ...], text: str | None, merge:
     return WordedStatements(Wording(principle, principle, statements, text, None), WordingSource("source", merge))
 
 
-def scores(*gac: float | None) -> pl.DataFrame:
+def scores(*gac: float | None, against: list[float] | None = None, least: list[float] | None = None) -> pl.DataFrame:
+    """Statements from 1 with consensus on agreement and, where a test is about them, rejection and participation."""
     return pl.DataFrame(
-        {"statement_id": list(range(1, len(gac) + 1)), "gac": list(gac)},
-        schema={"statement_id": pl.Int64, "gac": pl.Float64},
+        {
+            "statement_id": list(range(1, len(gac) + 1)),
+            "gac": list(gac),
+            "gac_disagree": against or [0.0] * len(gac),
+            "least_participation": least or [1.0] * len(gac),
+        },
+        schema={"statement_id": pl.Int64} | dict.fromkeys(("gac", "gac_disagree", "least_participation"), pl.Float64),
     )
 
 
@@ -110,6 +116,7 @@ def test_digest_depends_on_ids_and_texts_only() -> None:
                 "statement_ids": [],
                 "merged_text": None,
                 "gac": gac,
+                "side": None,
                 "decision_ids": [],
             }
             for key, text, gac in (("P1", "One.", 0.9), ("P2", "Two.", 0.8))
@@ -159,6 +166,7 @@ def test_overlap_finds_the_same_principle_and_tells_different_ones_apart() -> No
                     "statement_ids": [],
                     "merged_text": None,
                     "gac": None,
+                    "side": None,
                     "decision_ids": [],
                 }
                 for place, text in enumerate(texts)

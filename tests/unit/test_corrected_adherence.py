@@ -164,6 +164,7 @@ def constitution(arm: str, sources: dict[str, list[int]]) -> pl.DataFrame:
                 "statement_ids": ids,
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for name, ids in sources.items()
@@ -277,11 +278,14 @@ def test_groups_weigh_principles_by_their_agreement() -> None:
                 "n_pass": 0,
                 "gac": 0.1,
                 "gac_if_unanimous": None,
+                "gac_disagree": 0.1,
+                "least_participation": 1.0,
                 "polarization_index": None,
                 "adjusted_polarization_index": None,
                 "group_ids": [0, 1],
                 "group_votes": [5, 4],
                 "group_agreement": shares,
+                "group_rejection": [0.0, 0.0],
                 "published_gac": None,
             }
             for key, shares in ((7, [0.9, 0.2]), (8, [0.2, 0.8]), (9, [0.4, 1.0]))

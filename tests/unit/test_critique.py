@@ -62,6 +62,7 @@ def constitution(*texts: str) -> pl.DataFrame:
                 "statement_ids": [],
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for number, text in enumerate(texts)

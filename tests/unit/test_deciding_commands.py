@@ -234,6 +234,7 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
             "statement_id": key,
             "text": "",
             "gac": 0.9,
+            "side": "agree",
             "rank": rank,
             "selected": True,
             "ideas": [],

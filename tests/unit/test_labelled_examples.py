@@ -149,6 +149,7 @@ def selected(*rows: tuple[int, str, str]) -> pl.DataFrame:
                 "statement_id": key,
                 "text": text,
                 "gac": 0.1,
+                "side": "agree",
                 "rank": key,
                 "selected": fate != "below the cut",
                 "ideas": [],
@@ -184,6 +185,7 @@ def test_controls_are_below_the_cut_and_say_what_no_principle_says(tmp_path: Pat
                     "statement_ids": [1],
                     "merged_text": None,
                     "gac": None,
+                    "side": None,
                     "decision_ids": [],
                 }
             ]

@@ -88,6 +88,7 @@ RULES = CONSTITUTION.build(
             "statement_ids": [],
             "merged_text": None,
             "gac": None,
+            "side": None,
             "decision_ids": [],
         }
         for number in range(4)

@@ -35,6 +35,7 @@ CONSTITUTIONS = CONSTITUTION.build(
             "statement_ids": [1],
             "merged_text": "be kind",
             "gac": 0.8,
+            "side": "agree",
             "decision_ids": [],
         }
     ]

@@ -20,7 +20,7 @@ from ccai_dagster.feedback.prompts import read_prompts
 
 
 def constitution(arm: str, **texts: str) -> pl.DataFrame:
-    common = {"arm": arm, "statement_ids": [], "merged_text": None, "gac": None, "decision_ids": []}
+    common = {"arm": arm, "statement_ids": [], "merged_text": None, "gac": None, "side": None, "decision_ids": []}
     return CONSTITUTION.build([{"principle_id": key, "text": text} | common for key, text in texts.items()])
 
 

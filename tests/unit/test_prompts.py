@@ -29,6 +29,7 @@ def constitution(arm: str, **texts: str) -> pl.DataFrame:
                 "statement_ids": [],
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for name, text in texts.items()

@@ -60,6 +60,7 @@ def constitution(arm: str, **texts: str) -> pl.DataFrame:
                 "statement_ids": [],
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for key, text in texts.items()

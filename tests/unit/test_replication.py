@@ -177,6 +177,7 @@ def constitution_of(sources: dict[str, list[int]]) -> pl.DataFrame:
                 "statement_ids": ids,
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for key, ids in sources.items()

@@ -585,3 +585,29 @@ def test_prompts_that_nobody_wrote_are_marked(html: str) -> None:
 def test_names_in_findings_stand_between_quotation_marks() -> None:
     shown = ["Accuracy on `know` is higher for `public`.", "a ` alone"]
     assert plain_findings(shown) == ["Accuracy on “know” is higher for “public”.", "a ` alone"]
+
+
+def test_what_many_passed_on_is_listed_with_how_many(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
+    page = render_page(inputs, drawn)
+    assert "What people were unsure of" in page
+    assert "40% of 20 passed (95% interval 30% to 50%); Group A 1 of 12, Group B 7 of 8" in page
+    assert "What people marked as important" in page
+    assert "45% of 20 marked it (95% interval 30% to 60%); Group A 8 of 12, Group B 1 of 8" in page
+    assert "25% of 20 passed" not in page  # not by the rule of Polis
+
+
+def test_a_principle_of_avoidance_says_that_its_statements_are_rejected(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    selected = inputs.selected_statements.with_columns(
+        side=pl.when(statement_id=5).then(pl.lit("disagree")).otherwise("side"),
+        selected=pl.col("selected") | (pl.col("statement_id") == 5),
+    )
+    public = inputs.constitutions["public"].with_columns(
+        side=pl.lit("disagree"), statement_ids=pl.Series([[5]], dtype=pl.List(pl.Int64))
+    )
+    constitutions = {**inputs.constitutions, "public": public}
+    page = render_page(replace(inputs, selected_statements=selected, constitutions=constitutions), drawn)
+    assert "A principle of avoidance: every group rejects the statement behind it" in page
+    assert "Every group rejects it:</strong> consensus on that 0.400." in page
+    assert "principle of avoidance" not in render_page(inputs, drawn)

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ccai_dagster.audit.recomputation import SharedInputs
+from ccai_dagster.audit.recomputation import Selection, SharedInputs
 from ccai_dagster.audit.reversals import (
     ConstitutionContent,
     RecordedDecisions,
@@ -114,7 +114,14 @@ def record(cut: Cut = THRESHOLD) -> RecordedDecisions:
         ),
         raw_votes=RAW_VOTES.build(
             [
-                {"participant_id": who, "statement_id": what, "vote": vote, "voted_at": None, "times_voted": 1}
+                {
+                    "participant_id": who,
+                    "statement_id": what,
+                    "vote": vote,
+                    "voted_at": None,
+                    "times_voted": 1,
+                    "important": None,
+                }
                 for (who, what), vote in votes.items()
             ]
         ),
@@ -154,7 +161,7 @@ def test_what_the_constitution_holds_comes_from_the_selection_and_the_wordings()
         Worded("W2", "P2", frozenset({3}), True),
         Worded("W3", "P3", frozenset({4}), False),
     ]
-    assert content_of(frozenset({2, 4, 5}), worded) == ConstitutionContent(
+    assert content_of(Selection(frozenset({2, 4, 5}), frozenset()), worded) == ConstitutionContent(
         principles=frozenset({"P1"}), behind=frozenset({1, 2, 5}), waiting=frozenset({5})
     )
 
@@ -165,7 +172,7 @@ def test_the_record_scores_statements_that_are_out_on_the_votes_cast_on_them() -
     assert {key: recorded.gac[key] for key in (3, 4, 6, 7, 9)} == {3: 1.0, 4: 0.75, 6: 1.0, 7: 0.25, 9: 0.0}
     assert recorded.gac[8] != recorded.gac[8]
     assert (recorded.smallest_group_votes[6], recorded.smallest_group_votes[8], recorded.n_groups) == (4, 0, 2)
-    assert recorded.selected == {3, 4, 5} and recorded.included == {1, 2, 3, 4, 5, 9}
+    assert recorded.selected.ids == {3, 4, 5} and recorded.included == {1, 2, 3, 4, 5, 9}
     assert recorded.content == ConstitutionContent(frozenset({"P1", "P2"}), frozenset({3, 4, 9}), frozenset())
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccai_dagster.audit import sensitivity
-from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, check_record, decision_worlds, reached
+from ccai_dagster.audit.recomputation import Recomputation, Scores, SharedInputs, check_record, decision_worlds, reached
 from ccai_dagster.audit.sensitivity import (
     DECISIONS,
     GROUPING,
@@ -90,7 +90,14 @@ def inputs(ideas: dict[int, Ideas] | None = None) -> SharedInputs:
         ),
         raw_votes=RAW_VOTES.build(
             [
-                {"participant_id": who, "statement_id": what, "vote": vote, "voted_at": None, "times_voted": 1}
+                {
+                    "participant_id": who,
+                    "statement_id": what,
+                    "vote": vote,
+                    "voted_at": None,
+                    "times_voted": 1,
+                    "important": None,
+                }
                 for (who, what), vote in votes.items()
             ]
         ),
@@ -168,9 +175,11 @@ def test_a_principle_below_the_cut_on_record_can_be_gained_and_not_lost() -> Non
 
 def test_every_decision_has_its_value_on_record_first_and_once() -> None:
     made = changes(ideas={4: Ideas(("a",), "I1")})
-    assert list(dict.fromkeys(made["decision"])) == list(DECISIONS)
+    # Nobody marked anything as important, so that no other weight of that can be tried.
+    tried = [name for name in DECISIONS if name != "importance_weight"]
+    assert list(dict.fromkeys(made["decision"])) == tried
     chosen = made.filter("chosen")
-    assert chosen["decision"].to_list() == list(DECISIONS)
+    assert chosen["decision"].to_list() == tried
     assert chosen["n_selected"].unique().to_list() == [2]
     assert all(own["chosen"][0] for _, own in made.group_by("decision", maintain_order=True) if own.height)
 
@@ -190,6 +199,8 @@ def test_selection_tries_the_line_in_force_and_the_other_rule_where_ideas_are_on
         "ideas 11",
         "ideas 12",
         "threshold 0.75",
+        "ideas 10, votes of 0.05 of every group",
+        "ideas 10, rejected ones too",
     ]
     assert shown(Cut("threshold", 0.97, 10), True) == [
         "threshold 0.97",
@@ -197,8 +208,12 @@ def test_selection_tries_the_line_in_force_and_the_other_rule_where_ideas_are_on
         "threshold 0.95",
         "threshold 0.99",
         "ideas 10",
+        "threshold 0.97, votes of 0.05 of every group",
+        "threshold 0.97, rejected ones too",
     ]
-    assert shown(Cut("threshold", 0.0, 10), False) == ["threshold 0", "threshold 0.02", "threshold 0.05"]
+    assert shown(Cut("threshold", 0.0, 10), False)[:3] == ["threshold 0", "threshold 0.02", "threshold 0.05"]
+    both = Cut("threshold", 0.0, 10, participation=0.1, rejected=True)
+    assert shown(both, False)[-2:] == ["threshold 0, rejected ones too", "threshold 0, votes of 0.1 of every group"]
 
 
 def test_every_procedure_there_is_is_tried() -> None:
@@ -213,7 +228,7 @@ def test_single_changes_differ_in_one_decision() -> None:
 
 def test_combinations_cross_every_way_to_group_with_every_way_to_score() -> None:
     tried = levels(ON_RECORD, False)
-    n_scored = 3 * 2 * 5
+    n_scored = 3 * 4 * 7
     made = combinations(tried, 7, seed=1)
     assert len(made) == len(set(made)) == 7 * n_scored
     assert len({alternative.way_to_group for alternative in made}) == 7
@@ -230,18 +245,18 @@ def test_alternatives_are_numbered_and_say_what_changed() -> None:
     assert made["world_id"].to_list() == list(range(made.height))
     single = made.filter(pl.col("changed").list.len() == 1)
     assert single.select(DECISIONS).is_duplicated().sum() == 0
-    assert made.filter("combination").height == 3 * 30
+    assert made.filter("combination").height == 3 * 84
     with_equal_groups = made.group_by("grouping_id").agg(pl.col("n_groups").n_unique())
     assert with_equal_groups["n_groups"].to_list() == [1] * with_equal_groups.height
 
 
 def test_an_alternative_without_anybody_or_anything_selects_nothing() -> None:
     nobody = Recomputation(inputs())
-    assert nobody.selected(replace(ON_RECORD, minimum_votes=6)) == frozenset()
+    assert nobody.selected(replace(ON_RECORD, minimum_votes=6)).ids == frozenset()
     assert nobody.scored(replace(ON_RECORD, minimum_votes=6)).n_groups == 0
     nothing = Recomputation(replace(inputs(), moderation={}))
-    assert nothing.selected(ON_RECORD) == frozenset()
-    assert nothing.selected(replace(ON_RECORD, moderation="lenient")) == {3, 4, 5}
+    assert nothing.selected(ON_RECORD).ids == frozenset()
+    assert nothing.selected(replace(ON_RECORD, moderation="lenient")).ids == {3, 4, 5}
 
 
 def test_the_order_of_votes_does_not_matter() -> None:
@@ -268,11 +283,14 @@ def test_a_record_that_cannot_be_repeated_is_refused() -> None:
                 "n_pass": 0,
                 "gac": gac,
                 "gac_if_unanimous": None,
+                "gac_disagree": 0.0,
+                "least_participation": 1.0,
                 "polarization_index": 0.2,
                 "adjusted_polarization_index": 0.2,
                 "group_ids": [0, 1],
                 "group_votes": [6, 4],
                 "group_agreement": [1.0, 1.0],
+                "group_rejection": [0.0, 0.0],
                 "published_gac": None,
             }
             for key, gac in [(4, 5 / 6), (3, 1.0), (2, None), (1, 0.0)]
@@ -300,6 +318,7 @@ def table(rows: list[tuple[list[str], dict[str, str], int, list[int]]]) -> pl.Da
                 "n_groups": 2,
                 "n_selected": len(selected),
                 "statement_ids": selected,
+                "rejected_ids": [],
             }
             for number, (changed, values, way, selected) in enumerate(rows)
         ]
@@ -358,7 +377,7 @@ def test_importance_counts_principles_and_compares_pairs() -> None:
     assert (smoothing["difference_if_equal"], smoothing["share"], smoothing["decision_ids"]) == (1.0, 0.0, [])
     seed = ranked.row(by_predicate=pl.col("decision") == "seed", named=True)
     assert (seed["difference_if_equal"], seed["share"], seed["n_principles"]) == (None, None, 0)
-    assert ranked["rank"].to_list() == list(range(1, len(DECISIONS) + 1))
+    assert ranked["rank"].to_list() == list(range(1, len(DECISIONS)))
     assert sensitivity.importance_sentence(ranked) == (
         "Changed alone, these decisions bring principles in or take them out: aggregation (2 principles). Two "
         "combinations drawn at random differ in 1.0 principles on average; if they agree on aggregation, in 0.0."
@@ -380,7 +399,7 @@ def test_distances_are_those_of_all_pairs(drawn: list[tuple[str, int, set[int]]]
     made = table([([], {}, 0, []), *rows])
     ranked = sensitivity.decision_importance(made, SOURCES, {})
     found = ranked.row(by_predicate=pl.col("decision") == "aggregation", named=True)
-    inside = [sensitivity.principles_in(SOURCES, ids) for _, _, ids in drawn]
+    inside = [sensitivity.principles_in(SOURCES, {"statement_ids": ids, "rejected_ids": []}) for _, _, ids in drawn]
     pairs = [
         (len(inside[a] ^ inside[b]), drawn[a][0] == drawn[b][0])
         for a in range(len(drawn))
@@ -425,6 +444,7 @@ def test_sources_come_from_wordings_and_from_constitutions() -> None:
                 "statement_ids": ids,
                 "merged_text": None,
                 "gac": None,
+                "side": None,
                 "decision_ids": [],
             }
             for name, ids in [("S1", []), ("S2", [4])]
@@ -460,14 +480,14 @@ def test_published_principles_that_do_not_survive_the_right_labels(test_data) ->
         .sort("statement_id")
     )
     alternative = replace(ON_RECORD, selection=Cut("threshold", 0.723, 95))
-    selected = reached(scores["statement_id"].to_list(), scores["gac"].to_numpy(), {}, alternative)
+    selected = reached(scores["statement_id"].to_list(), Scores(scores["gac"].to_numpy()), {}, alternative).ids
     assert len(selected) == 113
     named = pl.read_csv(folder / "principle_sources.csv", infer_schema=False)
     sources = {
         principle: frozenset(int(each) for each in cell.split())
         for principle, cell in named.select("principle_id", "comment_ids").iter_rows()
     }
-    assert set(sources) - sensitivity.principles_in(sources, selected) == {
+    assert set(sources) - sensitivity.principles_in(sources, {"statement_ids": selected, "rejected_ids": []}) == {
         "P58",
         "P61",
         "P63",

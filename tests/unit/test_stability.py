@@ -62,7 +62,7 @@ def drawn(
 ) -> Stability:
     groups = opinion_groups(matrix, group_participants(matrix, procedure))
 
-    def reaches(gac: np.ndarray) -> np.ndarray:
+    def reaches(gac: np.ndarray, *_: np.ndarray) -> np.ndarray:
         return np.nan_to_num(gac, nan=-1.0) >= cut
 
     return consensus_stability(matrix, groups, procedure, reaches, draws, seed)
@@ -79,7 +79,7 @@ def test_draws_follow_the_posterior_of_the_smoothing(smoothing, a, b) -> None:
     for _ in range(2000):
         weights = participant_weights(np.zeros((10, 2)), generator)
         counts = GroupCounts(np.array([[weights @ agrees]]), np.zeros((1, 1)), np.array([[weights.sum()]]))
-        values.append(drawn_consensus(counts, procedure, generator)[0])
+        values.append(drawn_consensus(counts, procedure, generator)[0][0])
     assert kstest(values, beta(a, b).cdf).pvalue > 0.01
     assert kstest(values, beta(a + 1, b).cdf).pvalue < 1e-6
 
@@ -87,14 +87,14 @@ def test_draws_follow_the_posterior_of_the_smoothing(smoothing, a, b) -> None:
 def test_a_group_without_votes_is_as_uncertain_as_the_prior() -> None:
     generator = np.random.default_rng(0)
     nobody = GroupCounts(*np.zeros((3, 1, 1)))
-    values = [drawn_consensus(nobody, LAPLACE, generator)[0] for _ in range(2000)]
+    values = [drawn_consensus(nobody, LAPLACE, generator)[0][0] for _ in range(2000)]
     assert kstest(values, "uniform").pvalue > 0.01
 
 
 def test_groups_are_multiplied_or_averaged_as_on_record() -> None:
     counts = GroupCounts(np.full((2, 1), 1e9), np.zeros((2, 1)), np.array([[2e9], [4e9]]))
-    product = drawn_consensus(counts, LAPLACE, np.random.default_rng(0))
-    mean = drawn_consensus(counts, replace(LAPLACE, aggregation="geometric_mean"), np.random.default_rng(0))
+    product, _ = drawn_consensus(counts, LAPLACE, np.random.default_rng(0))
+    mean, _ = drawn_consensus(counts, replace(LAPLACE, aggregation="geometric_mean"), np.random.default_rng(0))
     assert product == pytest.approx([1 / 2 * 1 / 4], abs=1e-6)
     assert mean == pytest.approx([(1 / 8) ** 0.5], abs=1e-6)
 
@@ -207,7 +207,7 @@ def test_groups_of_other_people_are_refused_and_their_order_is_not() -> None:
     groups = opinion_groups(matrix, group_participants(matrix, LAPLACE))
 
     def run(table: pl.DataFrame) -> Stability:
-        return consensus_stability(matrix, table, LAPLACE, lambda gac: gac > 0.2, 3, 1)
+        return consensus_stability(matrix, table, LAPLACE, lambda gac, *_: gac > 0.2, 3, 1)
 
     assert run(groups.reverse()).statements.equals(run(groups).statements)
     with pytest.raises(ValueError, match="same participants"):
@@ -218,7 +218,7 @@ def test_progress_is_reported() -> None:
     reported: list[tuple[str, int, int]] = []
     matrix = matrix_of(np.array([[1, -1], [-1, 1], [1, 1]]))
     groups = opinion_groups(matrix, group_participants(matrix, LAPLACE))
-    consensus_stability(matrix, groups, LAPLACE, lambda gac: gac > 0, 50, 1, lambda *step: reported.append(step))
+    consensus_stability(matrix, groups, LAPLACE, lambda gac, *_: gac > 0, 50, 1, lambda *step: reported.append(step))
     assert [step[1:] for step in reported] == [(25, 50), (50, 50), (SEEDS, SEEDS)]
 
 
@@ -258,6 +258,7 @@ def test_a_principle_has_the_interval_of_its_widest_statement() -> None:
                 "statement_ids": ids,
                 "merged_text": None,
                 "gac": gac,
+                "side": None if gac is None else "agree",
                 "decision_ids": [],
             }
             for key, ids, gac in rows
@@ -279,6 +280,7 @@ def test_statements_around_the_cut() -> None:
                 "statement_id": key,
                 "text": f"s{key}",
                 "gac": gac,
+                "side": "agree",
                 "rank": rank,
                 "selected": rank <= 2,
                 "ideas": [],

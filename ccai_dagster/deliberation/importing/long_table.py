@@ -1,8 +1,8 @@
 """A plain table of votes, from whatever platform: one row a vote, as CSV or Parquet.
 
-`votes` has the columns `participant`, `statement`, `vote` and, if known, `time`. Beside it a table `statements` may
-give `statement`, `text` and, if known, `author`, `moderated` (1 in, -1 out, 0 nobody decided) and `time`. A vote is
-+1, -1, 0 or agree, disagree, pass.
+`votes` has the columns `participant`, `statement`, `vote` and, if known, `time` and `important` (1 or 0). Beside it a
+table `statements` may give `statement`, `text` and, if known, `author`, `moderated` (1 in, -1 out, 0 nobody decided)
+and `time`. A vote is +1, -1, 0 or agree, disagree, pass.
 
 Ids that are not whole numbers are numbered in the order in which they first appear in time, so that a number
 stays as long as only later votes are added, and no code of a person leaves the file.
@@ -42,6 +42,7 @@ from ccai_dagster.deliberation.importing.tables import (
     check_moderation_marks,
     check_votes,
     common_facts,
+    importance_marks,
     last_votes,
     raw_participants,
     shortened,
@@ -97,7 +98,7 @@ def import_long_table(found: VoteFiles) -> Import:
         statement_id=numbers.of(cast["statement"]),
         vote=_votes(source, cast),
         timestamp="timestamp",
-    )
+    ).with_columns(**importance_marks(source, cast))
     statements = _statements(listing, known, numbers, people)
     check_votes(source, rows, statements["statement_id"])
     authors = author_votes(rows, statements)
@@ -109,7 +110,7 @@ def import_long_table(found: VoteFiles) -> Import:
     report = build_report(
         [
             *_facts(source, listing, unit, None if worded else authors, people, numbers),
-            *_columns([(source, cast, VOTE_COLUMNS | {"time"}), (listing, known, STATEMENT_COLUMNS)]),
+            *_columns([(source, cast, VOTE_COLUMNS | {"time", "important"}), (listing, known, STATEMENT_COLUMNS)]),
             *common_facts(statements, participants, votes, rows.height, source.name),
         ]
     )

@@ -52,12 +52,13 @@ from ccai_dagster.deliberation.importing.tables import (
     check_moderation_marks,
     check_votes,
     common_facts,
+    importance_marks,
     last_votes,
     raw_participants,
 )
 
 COMMENT_ALIASES = {"author": "author-id", "aggrees": "agrees"}
-VOTE_ALIASES = {"voter": "voter-id"}
+VOTE_ALIASES = {"voter": "voter-id", "high-priority": "important", "importance": "important"}
 MATRIX_ALIASES = {"comments": "n-comments", "votes": "n-votes", "agrees": "n-agree", "disagrees": "n-disagree"}
 COMMENT_COLUMNS = {
     "timestamp",
@@ -73,7 +74,7 @@ COMMENT_COLUMNS = {
     "group-informed-consensus",
     BODY,
 }
-VOTE_COLUMNS = {"timestamp", "datetime", "comment-id", "voter-id", "vote"}
+VOTE_COLUMNS = {"timestamp", "datetime", "comment-id", "voter-id", "vote", "important"}
 TOTALS = {"n-votes", "n-agree", "n-disagree"}
 MATRIX_COLUMNS = {"participant", "xid", "group-id", "n-comments", *TOTALS}
 TOLERATED = 0.01
@@ -270,6 +271,7 @@ def read_votes_csv(file: SourceFile) -> VoteRows:
             "statement_id": integers(file, table, "comment-id"),
             "vote": integers(file, table, "vote"),
             "timestamp": times,
+            **importance_marks(file, table),
         }
     ).with_row_index("row", offset=1)
     return VoteRows(rows, unit, sorted(set(names) - VOTE_COLUMNS))

@@ -23,7 +23,7 @@ import polars as pl
 
 from ccai_dagster.contracts import IMPORT_REPORT, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.columns import SourceFile, as_time, first_row
+from ccai_dagster.deliberation.importing.columns import SourceFile, as_time, first_row, integers
 
 PAIR = ["participant_id", "statement_id"]
 CLEAR_SHARE = 0.75
@@ -184,9 +184,11 @@ class LastVotes:
 
 def last_votes(rows: pl.DataFrame) -> LastVotes:
     """Keep the last vote by time, then by place in the file; a row without time comes before those with."""
+    if "important" not in rows.columns:
+        rows = rows.with_columns(important=pl.lit(None, dtype=pl.Boolean))
     ordered = rows.sort(*PAIR, "timestamp", "row", nulls_last=False)
     last = ordered.group_by(PAIR, maintain_order=True).agg(
-        pl.col("vote", "timestamp").last(), times_voted=pl.len().cast(pl.Int32)
+        pl.col("vote", "timestamp", "important").last(), times_voted=pl.len().cast(pl.Int32)
     )
     again = last.filter(pl.col("times_voted") > 1)
     tied = (
@@ -198,6 +200,22 @@ def last_votes(rows: pl.DataFrame) -> LastVotes:
     )
     table = last.with_columns(pl.col("vote").cast(pl.Int8), voted_at=as_time(last["timestamp"]))
     return LastVotes(table.select(list(RAW_VOTES.fields)), rows.height - last.height, tied.height)
+
+
+def importance_marks(file: SourceFile, table: pl.DataFrame) -> dict[str, pl.Series]:
+    """Return the column `important` of a table of votes, 1 where its author marked the statement; none without it.
+
+    Raises:
+        ConsultationError: A cell is neither 0 nor 1 nor empty; names the row.
+    """
+    if "important" not in table.columns:
+        return {}
+    number = integers(file, table, "important", nullable=True)
+    if row := first_row(~number.is_in([0, 1])):
+        raise ConsultationError(
+            f"{file.place}, data row {row}: important is {number[row - 1]}; it must be 1, 0 or empty."
+        )
+    return {"important": number.cast(pl.Boolean)}
 
 
 def raw_participants(votes: pl.DataFrame, people: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -268,6 +286,9 @@ def common_facts(
             else "every last vote is told by its time",
         ),
     ]
+    if (marked := table["important"].sum()) is not None and table["important"].is_not_null().any():
+        why = "the statement was marked as important with the vote"
+        facts.append(Fact("found", "votes marked as important", int(marked), why))
     if without_text:
         why = "kept; nothing can be decided on them"
         facts.append(Fact("unknown", "statements without text", without_text, why))

@@ -1,0 +1,52 @@
+"""Areas of uncertainty: statements on which many of those who saw them passed."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ccai_dagster.contracts import UNCERTAIN_STATEMENTS
+from ccai_dagster.statistics.intervals import wilson_interval
+
+POLIS_SHARE = 0.3
+"""Passes above this share make a statement uncertain in the report of Polis (`app.jsx` and `uncertainty.jsx`)."""
+SENSEMAKER_SHARE = 0.2
+"""The same in Jigsaw's sensemaking tools, where it must also be above three quarters of all statements' shares."""
+
+
+def uncertain_statements(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> pl.DataFrame:
+    """Return the table `uncertain_statements`: what is uncertain by the rule of Polis or of Sensemaker.
+
+    Who saw a statement is who voted on it, passes included: no export holds who looked and went on. Statements stand in
+    the order of Polis, by passes times the square of their share, so that one pass of one vote does not come first.
+
+    Args:
+        votes: `participant_id`, `statement_id`, `vote` of everybody whose votes are not excluded, few votes or many, as
+            in Polis.
+        opinion_groups: OPINION_GROUPS; who is in none counts in no group.
+    """
+    counts = _counted(votes, "statement_id").with_columns(share=pl.col("n_pass") / pl.col("n_votes"))
+    quartile = counts["share"].quantile(0.75, "linear")
+    bound = max(SENSEMAKER_SHARE, 0.0 if quartile is None else quartile)
+    by_group = (
+        _counted(votes.join(opinion_groups, on="participant_id"), "statement_id", "group_id")
+        .sort("statement_id", "group_id")
+        .group_by("statement_id", maintain_order=True)
+        .agg(group_ids="group_id", group_votes="n_votes", group_passes="n_pass")
+    )
+    chosen = (
+        counts.with_columns(by_polis=pl.col("share") > POLIS_SHARE, by_sensemaker=pl.col("share") > bound)
+        .filter(pl.col("by_polis") | pl.col("by_sensemaker"))
+        .join(by_group, on="statement_id", how="left")
+        .sort(pl.col("share") ** 2 * pl.col("n_pass"), "statement_id", descending=[True, False])
+        .with_row_index("rank", offset=1)
+    )
+    rows = []
+    for row in chosen.to_dicts():
+        low, high = wilson_interval(row["n_pass"], row["n_votes"])
+        lists = {name: row[name] or [] for name in ("group_ids", "group_votes", "group_passes")}
+        rows.append({**row, "low": min(low, row["share"]), "high": max(high, row["share"]), **lists})
+    return UNCERTAIN_STATEMENTS.build(rows)
+
+
+def _counted(votes: pl.DataFrame, *by: str) -> pl.DataFrame:
+    return votes.group_by(by).agg(n_votes=pl.len().cast(pl.Int64), n_pass=(pl.col("vote") == 0).sum().cast(pl.Int64))
