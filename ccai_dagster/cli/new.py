@@ -70,7 +70,7 @@ baseline: standard
 prompts: "sample:prompts.csv"
 themes: "sample:themes.csv"
 helpfulness: "sample:helpfulness.jsonl"
-judge_comparisons: {sample_judge: "sample:judge/sample_judge.jsonl"}
+judge_comparisons: {crossed: "sample:judge/crossed.jsonl"}
 """
 
 

@@ -171,8 +171,16 @@ def chosen_prompts(prompts: pl.DataFrame, purpose: str, count: int, seed: int) -
 
 
 def chosen_comparisons(comparisons: pl.DataFrame, count: int | None, seed: int) -> pl.DataFrame:
-    """Choose up to `count` comparisons, or all of them if None, sorted by `pair_id`."""
-    order = sorted(comparisons["pair_id"], key=lambda pair_id: derived_seed(seed, "comparison", pair_id))
+    """Choose up to `count` comparisons, or all of them if None, sorted by `pair_id`.
+
+    Those whose `pair_id` differs only behind a slash are drawn together: in a crossed set one pair of responses stands
+    under two principles that prefer opposite ones.
+    """
+
+    def place(pair_id: str) -> tuple[int, str]:
+        return derived_seed(seed, "comparison", pair_id.partition("/")[0]), pair_id
+
+    order = sorted(comparisons["pair_id"], key=place)
     return comparisons.filter(pl.col("pair_id").is_in(order[:count])).sort("pair_id")
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import select_statements, worded_statements
@@ -25,10 +27,11 @@ from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import clean_participants, clean_statements, clean_votes, vote_matrix
 from ccai_dagster.evaluation.sets.formats import read_evaluation_set
-from ccai_dagster.feedback.prompts import PURPOSES, read_comparisons, read_prompts
+from ccai_dagster.feedback.prompts import PURPOSES, chosen_comparisons, read_comparisons, read_prompts
 from sample import build
 
 VOTES = SAMPLE / "votes"
+STANDARD = SAMPLE / "constitutions" / "standard.csv"
 FILES = ("comments.csv", "participants-votes.csv", "summary.csv", "votes.csv")
 
 
@@ -263,6 +266,31 @@ def test_every_file_that_is_named_can_be_read() -> None:
         "sample_over_refusal": 50,
         "sample_opinions": 20,
     }
+
+
+def test_crossed_comparisons_say_nothing_to_whoever_does_not_read_the_principle() -> None:
+    crossed = read_comparisons(SAMPLE / "judge" / "crossed.jsonl")
+    assert (crossed.height, crossed["prompt"].n_unique()) == (142, 71)
+    worded = {each.text for each in outcomes.wordings(ledger("wording"))}
+    assert set(crossed["principle"]) <= worded | set(read_constitution(STANDARD, "standard")["text"])
+    right = (pl.col("probability_a") == 1.0).sum() == 1
+    by_pair = crossed.group_by("prompt", "response_a", "response_b").agg(right, pl.col("principle").n_unique())
+    assert by_pair.select("probability_a", "principle").unique().rows() == [(True, 2)]
+
+
+@pytest.mark.parametrize("count", [24, None])
+def test_scorers_that_are_blind_to_the_principle_are_right_in_one_half_of_crossed_comparisons(
+    count: int | None,
+) -> None:
+    crossed = chosen_comparisons(read_comparisons(SAMPLE / "judge" / "crossed.jsonl"), count, seed=7)
+    a_better = (crossed["probability_a"] == 1.0).to_numpy()
+    words = CountVectorizer(ngram_range=(1, 2)).fit([*crossed["response_a"], *crossed["response_b"]])
+    difference = words.transform(crossed["response_a"]) - words.transform(crossed["response_b"])
+    # Fitted on the very labels it is measured on, which would be cheating on any other set.
+    fitted = LogisticRegression(C=100).fit(difference, a_better).predict(difference)
+    longer = crossed["response_a"].str.len_chars() > crossed["response_b"].str.len_chars()
+    for says_a in (fitted, longer.to_numpy()):
+        assert (says_a == a_better).mean() == 0.5
 
 
 def test_comparisons_are_balanced() -> None:
