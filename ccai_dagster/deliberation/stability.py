@@ -26,6 +26,7 @@ from ccai_dagster.contracts import GROUP_STABILITY
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.deliberation.consensus import SMOOTHING, GroupCounts, aggregated, group_aware_consensus, group_counts
 from ccai_dagster.deliberation.groups import base_clusters, group_participants, one_thread
+from ccai_dagster.deliberation.opinion_map import Iteration, opinion_map
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
 
 INTERVAL = (0.05, 0.95)
@@ -98,9 +99,10 @@ def consensus_stability(
     regrouped, kept = np.empty((2, bootstraps, len(gac)))
     seeded, rows = np.empty((SEEDS, len(gac))), []
     generator, start = np.random.default_rng(seed), _start(positions, procedure)
+    iteration = Iteration(TOLERANCE, opinion_map(matrix, procedure).components)
     for draw in range(bootstraps):
         weights = participant_weights(positions, generator)
-        again = group_participants(matrix, procedure, weights, start, TOLERANCE).labels
+        again = group_participants(matrix, procedure, weights, start, iteration).labels
         regrouped[draw] = drawn_consensus(group_counts(matrix, again, weights), procedure, generator)
         kept[draw] = drawn_consensus(group_counts(matrix, labels, weights), procedure, generator)
         rows.append(_compared("participants", draw + 1, labels, again))
