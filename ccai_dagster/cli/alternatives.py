@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs
 from ccai_dagster.audit.sensitivity import Alternative, alternative_on_record, levels
 from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
-from ccai_dagster.decisions.values import thresholds
+from ccai_dagster.decisions.values import SelectionRule, thresholds
 from ccai_dagster.deliberation.consensus import highest_reachable
 from ccai_dagster.deliberation.groups import one_thread
 from ccai_dagster.deliberation.structure import has_structure, procedure_for
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(8, 20))
 """Tried beside the one on record."""
+BUDGETS = (0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5)
+"""Shares of the idea budget on record that are tried."""
 
 
 @one_thread()
-def selections(opened: OpenConsultation, subject: str) -> Iterator[str]:
-    """Yield, for each value of a subject of the threshold ledger, what it would select, all others being as they are.
+def selections(opened: OpenConsultation, subject: str) -> list[str]:
+    """Return, for each value of a subject of the threshold ledger, what it would select, all others being as they are.
 
     Nothing for a subject that selects nothing.
 
@@ -46,9 +48,10 @@ def selections(opened: OpenConsultation, subject: str) -> Iterator[str]:
         )
     )
     together = tested is not None and not has_structure(tested)
-    for value, alternative in _tried(subject, record, bool(ideas), together):
-        now = "  (as it is)" if alternative == record else ""
-        yield f"{value}: {_told(recomputation, alternative)}{now}"
+    return [
+        f"{value}: {_told(recomputation, alternative)}{'  (as it is)' if alternative == record else ''}"
+        for value, alternative in _tried(subject, record, bool(ideas), together)
+    ]
 
 
 def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -> list[tuple[str, Alternative]]:
@@ -60,16 +63,14 @@ def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -
     cut, tried = record.selection, levels(record, has_ideas)
     if subject == "gac_threshold":
         values = sorted({cut.threshold, *THRESHOLDS})
-        return [(f"{each:g}", replace(record, selection=replace(cut, threshold=each))) for each in values]
+        by_value = [(f"{each:g}", replace(cut, rule="threshold", threshold=each)) for each in values]
+        return [(value, replace(record, selection=changed)) for value, changed in by_value]
     if subject == "idea_budget":
-        budgets = sorted({max(1, round(cut.idea_budget * share)) for share in (0.5, 0.75, 0.9, 1.1, 1.25, 1.5)})
-        budgets = sorted({*budgets, cut.idea_budget})
-        return [(str(each), replace(record, selection=replace(cut, idea_budget=each))) for each in budgets]
+        budgets = sorted({max(1, round(cut.idea_budget * share)) for share in BUDGETS})
+        by_value = [(str(each), replace(cut, rule="ideas", idea_budget=each)) for each in budgets]
+        return [(value, replace(record, selection=changed)) for value, changed in by_value]
     if subject == "selection_rule":
-        return [
-            (name, replace(record, selection=replace(cut, rule=name)))
-            for name in ("threshold", *(["ideas"] if has_ideas or cut.rule == "ideas" else []))
-        ]
+        return [(name, replace(record, selection=replace(cut, rule=name))) for name in get_args(SelectionRule)]
     if subject == "without_structure":
         kept = replace(record, number_of_groups=None) if record.number_of_groups == 1 else record
         return [
