@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs
 from ccai_dagster.audit.sensitivity import Alternative, alternative_on_record, levels
@@ -79,7 +79,7 @@ def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -
         ]
     if subject not in tried:
         return []
-    values = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
+    values: list[Any] = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
     return [
         ("auto" if each is None else str(each), replace(record, **{subject: each})) for each in dict.fromkeys(values)
     ]

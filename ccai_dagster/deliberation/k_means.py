@@ -93,18 +93,20 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
         Shape (points,), or (starts, points).
     """
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
-    found = np.zeros((*centres.shape[:-2], len(points)), dtype=np.int64)
-    smallest = np.full(found.shape, np.inf)
+    shape = (*centres.shape[:-2], len(points))
+    found = np.zeros(shape, dtype=np.int32)
+    smallest, distance, other = np.empty((3, *shape))
     # |p - c|^2 without |p|^2, which is the same for all centres; one centre after the other, to save memory.
-    constant = (centres**2).sum(axis=-1)
+    constant, twice = (centres**2).sum(axis=-1), -2 * centres
     for place in range(centres.shape[-2]):
-        distance = x * (-2 * centres[..., place, 0, None])
-        distance += y * (-2 * centres[..., place, 1, None])
-        distance += constant[..., place, None]
-        closer = distance < smallest
-        np.copyto(found, place, where=closer)
-        np.copyto(smallest, distance, where=closer)
-    return found
+        into = distance if place else smallest
+        np.multiply(x, twice[..., place, 0, None], out=into)
+        into += np.multiply(y, twice[..., place, 1, None], out=other)
+        into += constant[..., place, None]
+        if place:
+            np.putmask(found, distance < smallest, place)
+            np.minimum(smallest, distance, out=smallest)
+    return found.astype(np.int64)
 
 
 def k_means(points: np.ndarray, weights: np.ndarray, largest: int) -> dict[int, np.ndarray]:
