@@ -109,7 +109,8 @@ def consensus_stability(
         if (draw + 1) % PROGRESS_EVERY == 0:
             progress("drawing participants and grouping them again", draw + 1, bootstraps)
     for draw in range(SEEDS):
-        again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
+        if draw == 0 or procedure.name == "paper":  # the others have no use for a seed
+            again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
         counted = group_counts(matrix, again)
         seeded[draw] = group_aware_consensus(counted.agree, counted.votes, procedure)
         rows.append(_compared("seed", draw + 1, labels, again))
