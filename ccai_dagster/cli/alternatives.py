@@ -79,9 +79,9 @@ def _tried(subject: str, record: Alternative, has_ideas: bool, together: bool) -
         ]
     if subject not in tried:
         return []
-    values: list[Any] = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
+    options: list[Any] = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
     return [
-        ("auto" if each is None else str(each), replace(record, **{subject: each})) for each in dict.fromkeys(values)
+        ("auto" if each is None else str(each), replace(record, **{subject: each})) for each in dict.fromkeys(options)
     ]
 
 
