@@ -127,7 +127,8 @@ def test_p_values_count_the_shuffles_that_reach_the_votes() -> None:
 
 
 def test_votes_without_structure_are_hardly_ever_taken_for_one() -> None:
-    found = [has_structure(structure_test(laid_out(independent(seed)), DEFAULT, 19, seed)) for seed in range(20)]
+    two = replace(DEFAULT, number_of_groups=2)
+    found = [has_structure(structure_test(laid_out(independent(seed)), two, 19, seed)) for seed in range(20)]
     assert sum(found) <= 3, "of twenty, one is expected"
 
 
