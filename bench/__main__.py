@@ -1,6 +1,30 @@
 """Runs all benchmarks."""
 
-from bench import auditing, definitions, deliberation, evaluation, feedback, graph, scores, sensitivity, training
+from bench import (
+    auditing,
+    certainty,
+    definitions,
+    deliberation,
+    evaluation,
+    feedback,
+    graph,
+    scores,
+    sensitivity,
+    training,
+)
 
-for benchmark in (definitions, deliberation, feedback, evaluation, graph, auditing, sensitivity, scores, training):
+BENCHMARKS = (
+    definitions,
+    deliberation,
+    certainty,
+    feedback,
+    evaluation,
+    graph,
+    auditing,
+    sensitivity,
+    scores,
+    training,
+)
+
+for benchmark in BENCHMARKS:
     benchmark.main()

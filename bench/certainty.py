@@ -16,6 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
+import scipy.linalg
+import scipy.sparse.linalg
+import scipy.spatial.distance  # noqa: F401  loading libraries is not what is measured
+import sklearn.cluster
+import sklearn.metrics  # noqa: F401
 
 from bench import sizes
 from ccai_dagster.deliberation import groups, stability, structure

@@ -1,7 +1,7 @@
 """What the methods find in conversations at hand, as a table: `python -m bench.conversations FOLDER...`.
 
 For every export: the groups beside those of Polis, the test of structure, what unanimity could reach, and how many
-statements the cut of a new folder selects under each procedure and aggregation. Statements are in as the export has
+statements are selected under each procedure and aggregation. Statements are in as the export has
 them moderated (strictly), those about people out. Not timed; it is the evidence that starting values rest on.
 """
 
@@ -35,7 +35,8 @@ from ccai_dagster.deliberation.votes import (
 )
 
 START = {name: each.start or "" for name, each in VALUES["threshold"].items()}
-CUT = float(START["gac_threshold"])
+CUTS: dict[Aggregation, float] = {"product": 0.6, "geometric_mean": 0.775}
+"""That select the same statements where there are two groups; the latter is the one a new folder starts with."""
 NUMBERS = (2, 3, 4, 5)
 """Numbers of groups that the aggregations are compared over."""
 
@@ -63,7 +64,7 @@ def found(place: Path, shuffles: int) -> Iterator[list[str]]:
         tested = structure.structure_test(matrix, procedure, shuffles, seed=1)
         labels, told = _grouped(matrix, structure.procedure_for(procedure, tested, "one_group"), people)
         sizes, reached = np.bincount(labels), []
-        for aggregation in get_args(Aggregation):
+        for aggregation in CUTS:
             way = replace(procedure, aggregation=aggregation)
             highest = consensus.highest_reachable(sizes, way)
             over_numbers = [
@@ -90,7 +91,7 @@ def _grouped(matrix: VoteMatrix, procedure: Procedure, people: pl.DataFrame | No
 def _selected(matrix: VoteMatrix, labels: np.ndarray, procedure: Procedure) -> int:
     counts = consensus.group_counts(matrix, labels)
     scores = consensus.group_aware_consensus(counts.agree, counts.votes, procedure)
-    return int((np.nan_to_num(scores, nan=-1.0) >= CUT).sum())
+    return int((np.nan_to_num(scores, nan=-1.0) >= CUTS[procedure.aggregation]).sum())
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -100,8 +101,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--shuffles", type=int, default=200)
     asked = parser.parse_args(arguments)
     by_aggregation = [
-        f"{each}: unanimity reaches: selected at {CUT:g} (with {', '.join(map(str, NUMBERS))} groups)"
-        for each in get_args(Aggregation)
+        f"{name}: reachable: selected at {cut:g} (with {', '.join(map(str, NUMBERS))} groups)"
+        for name, cut in CUTS.items()
     ]
     heading = ["conversation", "people x statements", "procedure", "groups", "ARI to Polis", "p", "p of silhouette"]
     print("| " + " | ".join([*heading, *by_aggregation]) + " |")

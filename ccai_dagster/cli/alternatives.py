@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -19,11 +19,13 @@ from ccai_dagster.deliberation.structure import has_structure, procedure_for
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(8, 20))
 PARTICIPATIONS = (0.0, 0.05, 0.1, 0.25)
 """Tried beside the one on record."""
+BUDGETS = (0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5)
+"""Shares of the idea budget on record that are tried."""
 
 
 @one_thread()
-def selections(opened: OpenConsultation, subject: str) -> Iterator[str]:
-    """Yield, for each value of a subject of the threshold ledger, what it would select, all others being as they are.
+def selections(opened: OpenConsultation, subject: str) -> list[str]:
+    """Return, for each value of a subject of the threshold ledger, what it would select, all others being as they are.
 
     Nothing for a subject that selects nothing.
 
@@ -49,9 +51,10 @@ def selections(opened: OpenConsultation, subject: str) -> Iterator[str]:
     )
     together = tested is not None and not has_structure(tested)
     tried = levels(record, bool(ideas), bool(recomputation.inputs.raw_votes["important"].any()))
-    for value, alternative in _tried(subject, record, tried, together):
-        now = "  (as it is)" if alternative == record else ""
-        yield f"{value}: {_told(recomputation, alternative)}{now}"
+    return [
+        f"{value}: {_told(recomputation, alternative)}{'  (as it is)' if alternative == record else ''}"
+        for value, alternative in _tried(subject, record, tried, together)
+    ]
 
 
 def _tried(
@@ -66,17 +69,14 @@ def _tried(
     cut = record.selection
     if subject == "gac_threshold":
         values = sorted({cut.threshold, *THRESHOLDS})
-        return [(f"{each:g}", replace(record, selection=replace(cut, threshold=each))) for each in values]
+        by_value = [(f"{each:g}", replace(cut, rule="threshold", threshold=each)) for each in values]
+        return [(value, replace(record, selection=changed)) for value, changed in by_value]
     if subject == "idea_budget":
-        budgets = sorted({max(1, round(cut.idea_budget * share)) for share in (0.5, 0.75, 0.9, 1.1, 1.25, 1.5)})
-        budgets = sorted({*budgets, cut.idea_budget})
-        return [(str(each), replace(record, selection=replace(cut, idea_budget=each))) for each in budgets]
+        budgets = sorted({max(1, round(cut.idea_budget * share)) for share in BUDGETS})
+        by_value = [(str(each), replace(cut, rule="ideas", idea_budget=each)) for each in budgets]
+        return [(value, replace(record, selection=changed)) for value, changed in by_value]
     if subject == "selection_rule":
-        return [
-            (rule, replace(record, selection=replace(cut, rule=rule)))
-            for rule in get_args(SelectionRule)
-            if any(each.rule == rule for each in tried["selection"])
-        ]
+        return [(name, replace(record, selection=replace(cut, rule=name))) for name in get_args(SelectionRule)]
     if subject == "group_participation":
         shares = sorted({cut.participation, *PARTICIPATIONS})
         return [(f"{each:g}", replace(record, selection=replace(cut, participation=each))) for each in shares]

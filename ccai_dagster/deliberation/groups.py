@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.deliberation.k_means import FINE_SIDE, condensed, distinct_points, k_means, nearest, silhouette
-from ccai_dagster.deliberation.opinion_map import OpinionMap, opinion_map
+from ccai_dagster.deliberation.opinion_map import Iteration, OpinionMap, opinion_map
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
 
 BASE_CLUSTERS = 100
@@ -45,7 +45,7 @@ def group_participants(
     procedure: Procedure,
     weights: np.ndarray | None = None,
     start: np.ndarray | None = None,
-    tolerance: float = 0.0,
+    iteration: Iteration | None = None,
 ) -> Grouping:
     """Group participants by their votes.
 
@@ -76,14 +76,13 @@ def group_participants(
         weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.
         start: Base cluster centres to start `paper` from, shape (clusters, 2), instead of a search with ten
             starts (and three starts for the groups): for resamples of votes that were grouped before.
-        tolerance: Of the opinion map of a large consultation, as in `opinion_map`: for groups that are made of votes
-            drawn at random, where the last digits tell nothing.
+        iteration: How the opinion map of a large consultation is computed, for votes drawn at random.
 
     Returns:
         One group for all if that is the number wanted, if everybody stands at the same place, if fewer than two people
         voted, or if no two groups are large enough.
     """
-    placed = opinion_map(matrix, procedure, weights, tolerance)
+    placed = opinion_map(matrix, procedure, weights, iteration)
     counts = np.ones(len(placed.positions)) if weights is None else weights.astype(float)
     points, sizes, place = distinct_points(placed.positions, counts)
     counted = sizes > 0

@@ -93,18 +93,20 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
         Shape (points,), or (starts, points).
     """
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
-    found = np.zeros((*centres.shape[:-2], len(points)), dtype=np.int64)
-    smallest = np.full(found.shape, np.inf)
+    shape = (*centres.shape[:-2], len(points))
+    found = np.zeros(shape, dtype=np.int32)
+    smallest, distance, other = np.empty((3, *shape))
     # |p - c|^2 without |p|^2, which is the same for all centres; one centre after the other, to save memory.
-    constant = (centres**2).sum(axis=-1)
+    constant, twice = (centres**2).sum(axis=-1), -2 * centres
     for place in range(centres.shape[-2]):
-        distance = x * (-2 * centres[..., place, 0, None])
-        distance += y * (-2 * centres[..., place, 1, None])
-        distance += constant[..., place, None]
-        closer = distance < smallest
-        np.copyto(found, place, where=closer)
-        np.copyto(smallest, distance, where=closer)
-    return found
+        into = distance if place else smallest
+        np.multiply(x, twice[..., place, 0, None], out=into)
+        into += np.multiply(y, twice[..., place, 1, None], out=other)
+        into += constant[..., place, None]
+        if place:
+            np.putmask(found, distance < smallest, place)
+            np.minimum(smallest, distance, out=smallest)
+    return found.astype(np.int64)
 
 
 def k_means(points: np.ndarray, weights: np.ndarray, largest: int) -> dict[int, np.ndarray]:
@@ -149,15 +151,20 @@ def _followed(
     offset = np.arange(sets)[:, None] * number
     weight = np.broadcast_to(weights, (sets, len(points))).ravel()
     moments = [np.broadcast_to(weights * points[:, axis], (sets, len(points))).ravel() for axis in (0, 1)]
-    clusters = nearest(points, centres)
+    centres, clusters = centres.copy(), nearest(points, centres)
+    moving = np.arange(sets)
     for _ in range(steps):
-        cluster = (clusters + offset).ravel()
-        sizes = np.bincount(cluster, weights=weight, minlength=sets * number).reshape(sets, number, 1)
-        sums = [np.bincount(cluster, weights=each, minlength=sets * number) for each in moments]
-        moved = np.stack(sums, axis=-1).reshape(sets, number, 2) / np.where(sizes > 0, sizes, 1.0)
-        centres = np.where(sizes > 0, moved, centres)
-        before, clusters = clusters, nearest(points, centres)
-        if (before == clusters).all():
+        # A set that has settled stays as it is, so that only the others are moved.
+        few, until = len(moving), len(moving) * len(points)
+        cluster = (clusters[moving] + offset[:few]).ravel()
+        sizes = np.bincount(cluster, weights=weight[:until], minlength=few * number).reshape(few, number, 1)
+        sums = [np.bincount(cluster, weights=each[:until], minlength=few * number) for each in moments]
+        moved = np.stack(sums, axis=-1).reshape(few, number, 2) / np.where(sizes > 0, sizes, 1.0)
+        centres[moving] = np.where(sizes > 0, moved, centres[moving])
+        again = nearest(points, centres[moving])
+        changed = (again != clusters[moving]).any(axis=1)
+        clusters[moving], moving = again, moving[changed]
+        if not len(moving):
             break
     chosen = np.take_along_axis(centres, clusters[..., None], axis=1)
     return centres, (((points - chosen) ** 2).sum(axis=2) * weights).sum(axis=1)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 EXACT_WORK = 2e9
 """Up to this many rows x columns x columns the scatter matrix is written out and solved directly."""
-COARSE_BASIS = 12
-"""Vectors that the iteration holds where it need not be exact to the last digit."""
+COARSE_BASIS, NEAR_BASIS = 12, 8
+"""Vectors that an `Iteration` holds, from anywhere and from nearby."""
 FEWEST_ITERATED = 10
 """With fewer columns than this there is nothing to iterate."""
 NO_VARIANCE = 1e-9
@@ -33,14 +33,30 @@ class OpinionMap:
     Attributes:
         positions: Shape (participants, 2).
         explained_variance: Shares of variance of the two components, each in [0, 1].
+        components: Shape (statements, 2), of unit length.
     """
 
     positions: np.ndarray
     explained_variance: tuple[float, float]
+    components: np.ndarray
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """How components of a large consultation are iterated where machine precision tells nothing.
+
+    Attributes:
+        tolerance: Relative error of their variances. Where votes have no structure many directions have nearly the same
+            variance, and machine precision would take hundreds of steps.
+        near: Components of nearly the same votes, shape (statements, 2), to start from.
+    """
+
+    tolerance: float
+    near: np.ndarray | None = None
 
 
 def opinion_map(
-    matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None, tolerance: float = 0.0
+    matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray | None = None, iteration: Iteration | None = None
 ) -> OpinionMap:
     """Project participants onto two principal components.
 
@@ -59,7 +75,7 @@ def opinion_map(
 
     Args:
         weights: Shape (participants,), how often each counts; all once if None.
-        tolerance: Of components that are iterated, as in `principal_components`.
+        iteration: How components are iterated where the votes are many, as in `principal_components`.
 
     Returns:
         Positions are all zero if the votes do not vary.
@@ -67,7 +83,7 @@ def opinion_map(
     weights = np.ones(len(matrix.participant_ids)) if weights is None else weights.astype(float)
     whole, counts = _with_below_minimum(matrix, weights) if procedure.name == "polis" else (matrix, weights)
     centred = _centred(whole, procedure, counts)
-    found = principal_components(centred, tolerance)
+    found = principal_components(centred, iteration)
     positions = centred.times(found.vectors)[: len(weights)]
     if procedure.name == "paper":
         positions = positions / np.sqrt(np.where(found.values > 0, found.values, 1.0))
@@ -77,7 +93,7 @@ def opinion_map(
         largest = positions[np.abs(positions).argmax(axis=0), [0, 1]]
         positions = positions * np.where(largest < 0, -1.0, 1.0)
     shares = found.values / found.total if found.total > 0 else np.zeros(2)
-    return OpinionMap(positions, (float(shares[0]), float(shares[1])))
+    return OpinionMap(positions, (float(shares[0]), float(shares[1])), found.vectors)
 
 
 def _centred(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray) -> LowRank:
@@ -186,21 +202,16 @@ class LowRank:
     def total(self) -> float:
         """Return the trace of the scatter matrix."""
         weighted = self.left * self.weights[:, None]
-        row = np.repeat(np.arange(self.cells.shape[0]), np.diff(self.cells.indptr))
-        own = (self.weights[row] * self.cells.data**2).sum()
+        own = self.weights @ self.cells.power(2).sum(axis=1)
         cross = np.sum((self.cells.T @ weighted) * self.right)
         return float(own + 2 * cross + np.trace((weighted.T @ self.left) @ (self.right.T @ self.right)))
 
 
-def principal_components(matrix: LowRank, tolerance: float = 0.0) -> Components:
+def principal_components(matrix: LowRank, iteration: Iteration | None = None) -> Components:
     """Return the two components with the largest variance.
 
     Small matrices are solved directly. Large ones by Lanczos iteration from a fixed start (ARPACK), which reads the
-    votes a few dozen times and writes nothing out.
-
-    Args:
-        tolerance: Relative error of the variances where they are iterated; 0 for machine precision. Where votes have no
-            structure the components hardly differ, and machine precision takes hundreds of steps.
+    votes a few dozen times and writes nothing out; to machine precision unless `iteration` asks for less.
     """
     rows, columns = matrix.cells.shape
     number = min(2, rows, columns)
@@ -209,7 +220,7 @@ def principal_components(matrix: LowRank, tolerance: float = 0.0) -> Components:
     total = matrix.total() if scatter is None else float(np.trace(scatter))
     if not number or total <= NO_VARIANCE:
         return Components(np.zeros((columns, 2)), np.zeros(2), 0.0)
-    values, vectors = _iterated(matrix, number, tolerance) if scatter is None else _solved(scatter, number)
+    values, vectors = _iterated(matrix, number, iteration) if scatter is None else _solved(scatter, number)
     order = np.argsort(-values)
     padded = np.zeros((columns, 2))
     padded[:, :number] = vectors[:, order]
@@ -223,7 +234,7 @@ def _solved(scatter: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
     return values, vectors
 
 
-def _iterated(matrix: LowRank, number: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def _iterated(matrix: LowRank, number: int, iteration: Iteration | None) -> tuple[np.ndarray, np.ndarray]:
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     def times(vector: np.ndarray) -> np.ndarray:
@@ -233,7 +244,10 @@ def _iterated(matrix: LowRank, number: int, tolerance: float) -> tuple[np.ndarra
     operator = LinearOperator((columns, columns), matvec=times, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(columns)
     # The generator is asked for a further vector where the start lies in too small a space.
-    # A basis no larger than needed is all that a coarser result asks for; to the last digit a larger one is quicker.
-    basis = min(columns, COARSE_BASIS) if tolerance else None
+    tolerance, basis = 0.0, None
+    if iteration is not None:
+        # A coarser result needs fewer vectors, but ARPACK makes as many as it may hold.
+        tolerance, basis = iteration.tolerance, min(columns, COARSE_BASIS if iteration.near is None else NEAR_BASIS)
+        start = start if iteration.near is None else iteration.near.sum(axis=1)
     values, vectors = eigsh(operator, k=number, v0=start, ncv=basis, tol=tolerance, rng=np.random.default_rng(1))
     return values, vectors

@@ -33,6 +33,7 @@ from ccai_dagster.deliberation.consensus import (
     weighed_by_importance,
 )
 from ccai_dagster.deliberation.groups import base_clusters, group_participants, one_thread
+from ccai_dagster.deliberation.opinion_map import Iteration, opinion_map
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
 
 INTERVAL = (0.05, 0.95)
@@ -114,9 +115,10 @@ def consensus_stability(
         agreed, against = (np.where(unscored, np.nan, each) for each in (scores, mirrored))
         return reaches_cut(agreed, against, least_participation(votes, sizes))
 
+    iteration = Iteration(TOLERANCE, opinion_map(matrix, procedure).components)
     for draw in range(bootstraps):
         weights = participant_weights(positions, generator)
-        again = group_participants(matrix, procedure, weights, start, TOLERANCE).labels
+        again = group_participants(matrix, procedure, weights, start, iteration).labels
         counted = group_counts(matrix, again, weights)
         drawn = weighed_by_importance(counted, matrix, again, procedure, weights)
         regrouped[draw], rejected[draw] = drawn_consensus(drawn, procedure, generator)
@@ -128,7 +130,8 @@ def consensus_stability(
         if (draw + 1) % PROGRESS_EVERY == 0:
             progress("drawing participants and grouping them again", draw + 1, bootstraps)
     for draw in range(SEEDS):
-        again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
+        if draw == 0 or procedure.name == "paper":  # the others have no use for a seed
+            again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
         counted = group_counts(matrix, again)
         seeded[draw], mirrored = both_sides(weighed_by_importance(counted, matrix, again, procedure), procedure)
         seeded_selected[draw] = reached(seeded[draw], mirrored, counted.votes, np.bincount(again))

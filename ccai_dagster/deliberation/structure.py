@@ -23,7 +23,7 @@ from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.deliberation.groups import group_participants, one_thread
 from ccai_dagster.deliberation.importing.polis_report import GROUPS_IN_EXPORT
 from ccai_dagster.deliberation.k_means import condensed, distinct_points
-from ccai_dagster.deliberation.opinion_map import opinion_map
+from ccai_dagster.deliberation.opinion_map import Iteration, opinion_map
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, group_name
 
 WithoutStructure = Literal["one_group", "keep_groups"]
@@ -32,8 +32,8 @@ LEVEL = 0.05
 VARIANCE, SILHOUETTE = "explained variance", "silhouette"
 CELLS_SIDE = 10
 """The square of this is the number of base clusters of `paper`."""
-TOLERANCE = 0.01
-"""Relative error of explained variance in a large consultation, shuffled or not."""
+ITERATION = Iteration(tolerance=0.05)
+"""Of votes as cast and shuffled alike, so that p values hold whatever it is."""
 PROGRESS_EVERY = 25
 ROUNDING = 1e-9
 """Statistics that differ by less count as equal, so that rounding never makes a difference look real."""
@@ -91,7 +91,7 @@ def _statistics(matrix: VoteMatrix, procedure: Procedure) -> np.ndarray:
         positions = opinion_map(matrix, procedure).positions
         points, weights, _ = distinct_points(positions, np.ones(len(positions)))
         start = condensed(points, weights, CELLS_SIDE)[0]
-    grouping = group_participants(matrix, procedure, start=start, tolerance=TOLERANCE)
+    grouping = group_participants(matrix, procedure, start=start, iteration=ITERATION)
     return np.array([sum(grouping.map.explained_variance), max(grouping.silhouettes.values(), default=0.0)])
 
 

@@ -21,7 +21,7 @@ from ccai_dagster.cli.app import app
 from ccai_dagster.cli.open_consultation import IMPORTED
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE
-from ccai_dagster.contracts import SELECTED_STATEMENTS
+from ccai_dagster.contracts import GROUP_STRUCTURE, OPINION_GROUPS, SELECTED_STATEMENTS
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import COLUMNS, current, read_ledger
 from ccai_dagster.decisions.origins import DRAFT
@@ -379,3 +379,28 @@ def test_rows_that_are_gone_stop_a_run_until_a_row_says_why(town: Town) -> None:
 def test_status_counts_rows_by_where_they_come_from(town: Town) -> None:
     total = sum(town.ledger(kind).height for kind in LEDGERS)
     assert f"Rows: {total} decided by people" in town.ccai("status")
+
+
+def test_status_tells_what_the_groups_of_the_last_run_show_and_can_reach(town: Town) -> None:
+    def by_threshold(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        return [row | {"outcome": "threshold"} if row["subject_ids"] == "selection_rule" else row for row in rows]
+
+    town.edit("threshold", by_threshold)
+    town.tables.mkdir(parents=True)
+    sizes = (13, 9, 7, 5, 4)
+    labels = [group for group, size in enumerate(sizes) for _ in range(size)]
+    people = [{"participant_id": who, "group_id": group, "x": 0.0, "y": 0.0} for who, group in enumerate(labels)]
+    OPINION_GROUPS.build(people).write_parquet(town.tables / "opinion_groups.parquet")
+    assert "in the last run" not in town.ccai("status"), "an older run did not test the structure"
+    row = {"value": 0.2, "shuffled_mean": 0.2, "shuffled_high": 0.3, "n_shuffles": 199, "p_value": 0.4}
+    tested = [
+        row | {"statistic": name, "decides": name != "silhouette"} for name in ("explained variance", "silhouette")
+    ]
+    GROUP_STRUCTURE.build(tested).write_parquet(town.tables / "group_structure.parquet")
+
+    told = " ".join(town.ccai("status").split())
+    assert "in the last run: the votes show no more structure than chance would show (p = 0.400)" in told
+    assert "Decide on `without_structure`: `one_group`, or `keep_groups`, and why" in told
+    assert "highest consensus that unanimity could reach with these groups: 0.539 (gac_threshold 0.6)" in told
+    assert "no votes could reach the cut: with 5 groups by the procedure `default`" in told
+    assert "Group E (4): of fewer than 5 people not even unanimity tells" in told

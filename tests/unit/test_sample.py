@@ -14,9 +14,12 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from ccai_dagster.cli.alternatives import selections
+from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import select_statements, worded_statements
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, read_consultation
+from ccai_dagster.core.home import Home
 from ccai_dagster.decisions import checks, outcomes
 from ccai_dagster.decisions.independent_decisions import agreements
 from ccai_dagster.decisions.ledger import VERBS, current, read_ledger, split_outcome
@@ -72,6 +75,31 @@ class Outcome:
             worded,
         )
         self.constitution = derive_constitution("public", self.selected, worded)
+
+
+@pytest.fixture(scope="module")
+def opened() -> OpenConsultation:
+    return OpenConsultation(read_consultation(SAMPLE), Home(Path("nowhere"), "sample"))
+
+
+def test_before_a_person_chooses_every_value_shows_what_it_would_select(
+    opened: OpenConsultation, outcome: Outcome
+) -> None:
+    assert selections(opened, "aggregation") == [
+        "product: selects 39 of 85 statements; 3 groups of 124, 109 and 83, unanimity reaches 0.972  (as it is)",
+        "geometric_mean: selects 39 of 85 statements; 3 groups of 124, 109 and 83, unanimity reaches 0.990",
+    ]
+    gac = outcome.selected["gac"]
+    for line in selections(opened, "gac_threshold"):
+        value, told = line.split(":", 1)
+        assert told.startswith(f" selects {(gac >= float(value)).sum()} of 85 statements"), line
+    smallest = selections(opened, "smallest_group")
+    assert [line.split(":")[0] for line in smallest] == ["1", "5", "10"]
+    numbers = selections(opened, "number_of_groups")
+    assert numbers[0].startswith("1: selects ") and "one group of 316" in numbers[0] and "(as it is)" in numbers[1]
+    assert selections(opened, "overlap_similarity") == []
+    for subject in ("minimum_votes", "selection_rule", "idea_budget", "without_structure", "imputation", "smoothing"):
+        assert any(line.endswith("(as it is)") for line in selections(opened, subject)), subject
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def independent(seed: int, people: int = 20, statements: int = 8) -> np.ndarray:
     return np.where(generator.random(rows.shape) < 0.3, 9, rows)
 
 
-def tested(p_value: float) -> pl.DataFrame:
+def outcome(p_value: float) -> pl.DataFrame:
     return GROUP_STRUCTURE.build(
         [
             {
@@ -104,9 +104,11 @@ def test_two_camps_have_a_structure_under_every_procedure(name: ProcedureName) -
     table = structure_test(laid_out(camps(15, 12)), replace(DEFAULT, name=name), 19, seed=1)
 
     assert not GROUP_STRUCTURE.violations(table).height
-    assert table["p_value"].to_list() == [0.05, 0.05], "no shuffle reaches the votes as cast: 1 / 20"
+    assert table.filter("decides")["p_value"].item() == 0.05, "no shuffle reaches the votes as cast: 1 / 20"
     assert has_structure(table) and verdict(table) == "more structure than chance would show (p = 0.050)"
-    assert separation(table).startswith("the groups are more separate than chance would make them (silhouette ")
+    separate = table.filter(~pl.col("decides"))["p_value"].item() <= 0.05
+    assert separate == (name != "paper"), "loadings that are not scaled spread shuffled votes as well"
+    assert separation(table).startswith(f"the groups are {'' if separate else 'no '}more separate than chance")
 
 
 def test_p_values_count_the_shuffles_that_reach_the_votes() -> None:
@@ -125,7 +127,8 @@ def test_p_values_count_the_shuffles_that_reach_the_votes() -> None:
 
 
 def test_votes_without_structure_are_hardly_ever_taken_for_one() -> None:
-    found = [has_structure(structure_test(laid_out(independent(seed)), DEFAULT, 19, seed)) for seed in range(20)]
+    two = replace(DEFAULT, number_of_groups=2)
+    found = [has_structure(structure_test(laid_out(independent(seed)), two, 19, seed)) for seed in range(20)]
     assert sum(found) <= 3, "of twenty, one is expected"
 
 
@@ -139,9 +142,9 @@ def test_where_votes_do_not_vary_there_is_no_structure(rows: np.ndarray) -> None
 
 def test_without_structure_everybody_is_one_group_only_if_that_is_decided() -> None:
     fixed = replace(DEFAULT, number_of_groups=3)
-    assert procedure_for(fixed, tested(0.06), "one_group").number_of_groups == 1
-    assert procedure_for(fixed, tested(0.06), "keep_groups") == fixed
-    assert procedure_for(fixed, tested(0.05), "one_group") == fixed
+    assert procedure_for(fixed, outcome(0.06), "one_group").number_of_groups == 1
+    assert procedure_for(fixed, outcome(0.06), "keep_groups") == fixed
+    assert procedure_for(fixed, outcome(0.05), "one_group") == fixed
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,9 +183,10 @@ def test_no_group_is_smaller_than_decided(name: ProcedureName) -> None:
     found = group_participants(laid_out(rows), asked).labels
     large = group_participants(laid_out(rows), replace(asked, smallest_group=5)).labels
 
-    assert np.bincount(found).tolist() == [14, 10, 3]
+    assert np.bincount(found)[2] == 3
     assert np.bincount(large).min() >= 5 and len(np.bincount(large)) == 2
-    assert adjusted_rand_score(found[:24], large[:24]) == 1.0, "the others stay as they are"
+    others = found != 2
+    assert adjusted_rand_score(found[others], large[others]) == 1.0, "the others stay as they are"
     assert not group_participants(laid_out(rows), replace(asked, smallest_group=20)).labels.any()
 
 
@@ -224,7 +228,7 @@ def test_a_cut_that_nothing_could_reach_is_told_with_everything_it_hangs_on() ->
     with pytest.raises(ConsultationError, match="'public' has no principle, and no votes could reach the cut: with 5"):
         derive_constitution("public", SELECTED_STATEMENTS.empty(), [], unreachable(settled(), five))
 
-    assert not check_reachable(settled(0.539), five)
+    assert not check_reachable(settled(0.538), five)
     assert not check_reachable(settled(0.775, "geometric_mean"), five)
     assert not check_reachable(settled(cut=Cut("ideas", 0.6, 40)), five)
     assert not check_reachable(settled(), in_groups())
@@ -237,12 +241,12 @@ def test_groups_too_small_to_tell_are_named() -> None:
 
 
 def test_no_structure_is_a_warning_that_says_what_follows() -> None:
-    (one,) = check_structure(tested(0.4), settled())
-    (kept,) = check_structure(tested(0.4), settled(without_structure="keep_groups"))
+    (one,) = check_structure(outcome(0.4), settled())
+    (kept,) = check_structure(outcome(0.4), settled(without_structure="keep_groups"))
     for found in (one, kept):
         assert found.severity == "warning" and "no more structure than chance would show (p = 0.400)" in found.message
     assert "everybody is one group" in one.message and "Decide on `without_structure`" in kept.message
-    assert not check_structure(tested(0.05), settled())
+    assert not check_structure(outcome(0.05), settled())
 
 
 def people(*polis: int | None) -> pl.DataFrame:
