@@ -192,6 +192,8 @@ ONCE = {
     "gac_scores",
     "representative_statements",
     "consensus_statements",
+    "important_statements",
+    "uncertain_statements",
     "comment_priorities",
     "consensus_stability",
     "group_stability",
