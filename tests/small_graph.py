@@ -195,6 +195,8 @@ ONCE = {
     "gac_scores",
     "representative_statements",
     "consensus_statements",
+    "important_statements",
+    "uncertain_statements",
     "comment_priorities",
     "narrative",
     "statement_topics",

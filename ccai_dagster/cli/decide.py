@@ -26,7 +26,7 @@ from ccai_dagster.decisions.independent_decisions import (
     subject_name,
     subjects_of,
 )
-from ccai_dagster.decisions.ledger import AMENDED, Decision, current, is_decision, split_outcome
+from ccai_dagster.decisions.ledger import AMENDED, AVOID, Decision, current, is_decision, split_outcome
 from ccai_dagster.decisions.origins import TAKEN_OVER, origins_told
 from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record, take_over
@@ -63,6 +63,8 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
                 raise ConsultationError(f"{error}.") from None
         if kind == "idea" and not all(idea.strip() for idea in split_outcome(outcome)[1].split("|")):
             raise ConsultationError("An idea is empty; write `ideas: one | another`.")
+        if kind == "wording":
+            _check_side(opened, answer)
         if kind in DIGESTED:
             digest = basis(answer.subject_ids)
             if digest is None:
@@ -109,6 +111,18 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
     if unknown := [each for each in subjects if each not in known]:
         listed = f"; there are {', '.join(sorted(known))}" if len(known) < 20 else ""
         raise ConsultationError(f"{subject_name(kind, unknown)}: not in this consultation{listed}.")
+
+
+def _check_side(opened: OpenConsultation, answer: Answer) -> None:
+    """Refuse a principle that could never be in: one for what every group rejects, or to avoid what all agree with."""
+    verb, ids = split_outcome(answer.outcome)[0], {int(each) for each in answer.subject_ids}
+    named = subject_name(answer.kind, answer.subject_ids)
+    rejected = ids & opened.rejected()
+    agreed = ids & set(opened.selected() or ()) - rejected
+    if verb == "principle" and rejected and not agreed:
+        raise ConsultationError(f"{named}: every group rejects it. Word what to avoid (`avoid: ...`), or leave it out.")
+    if verb == AVOID and agreed and not rejected:
+        raise ConsultationError(f"{named}: every group agrees with it. Word it with `principle: ...`, or leave it out.")
 
 
 def _check_amended(opened: OpenConsultation, answer: Answer) -> None:

@@ -150,6 +150,8 @@ def summary(inputs: ReportInputs) -> list[str]:
         f"{counted(chosen.height, 'statement')} reached the cut of agreement across groups: {fates}.",
         f"The constitution that follows has {counted(derived.height, 'principle')}.",
     ]
+    if rejected := chosen.filter(side="disagree").height:
+        sentences.insert(-1, f"Of these, {rejected:,} reached it since every group rejects them.")
     arms = [f"{arm} ({counted(inputs.constitutions[arm].height, 'principle')})" for arm in inputs.constitutions]
     sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
     sentences.append(f"On record are {counted(rows, 'decision')}: {origins_told(inputs.ledgers.values())}.")

@@ -226,15 +226,15 @@ def test_a_signature_needs_the_digest_of_the_constitution(town: Town) -> None:
     assert "undecided: standard" in town.ccai("status")
 
 
-def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
-    assert "`ccai run` first" in town.ccai("review", "wording", "--as", "editor", fails=True)
+def reached(town: Town, sides: dict[int, str]) -> None:
+    """Let the last run have selected these statements, in this order, and nobody have worded them."""
     town.tables.mkdir(parents=True)
     rows = [
         {
             "statement_id": key,
             "text": "",
             "gac": 0.9,
-            "side": "agree",
+            "side": side,
             "rank": rank,
             "selected": True,
             "ideas": [],
@@ -242,10 +242,16 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
             "fate": "undecided",
             "decision_ids": [],
         }
-        for rank, key in enumerate((82, 74, 83), start=1)
+        for rank, (key, side) in enumerate(sides.items(), start=1)
     ]
     SELECTED_STATEMENTS.build(rows).write_parquet(town.tables / "selected_statements.parquet")
-    town.edit("wording", lambda rows: [row for row in rows if not {"82", "74", "83"} & {*row["subject_ids"].split()}])
+    named = {str(key) for key in sides}
+    town.edit("wording", lambda rows: [row for row in rows if not named & {*row["subject_ids"].split()}])
+
+
+def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
+    assert "`ccai run` first" in town.ccai("review", "wording", "--as", "editor", fails=True)
+    reached(town, {82: "agree", 74: "agree", 83: "agree"})
 
     output = town.ccai(
         "review",
@@ -260,6 +266,20 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
     assert str(drafted["outcome"]).startswith("principle: Choose the response that does most to remind people")
     assert [row["suggested_by"] for row in (drafted, left_out, own)] == [DRAFT, None, None]
     assert (left_out["subject_ids"], own["outcome"]) == (["74"], "principle: Choose x.")
+
+
+def test_what_every_group_rejects_waits_for_a_principle_of_avoidance(town: Town) -> None:
+    reached(town, {82: "disagree", 74: "agree"})
+
+    typed = "principle: Do it.\nWrong side.\ndraft\nNow right.\nq\n"
+    output = town.ccai("review", "wording", "--as", "editor", typed=typed)
+
+    assert "avoid: Choose the response that does least to remind people" in output
+    assert "statement 82: every group rejects it. Word what to avoid" in output
+    (right,) = added(town, "wording")
+    assert str(right["outcome"]).startswith("avoid: Choose the response that does least to remind people")
+    turned = town.ccai("decide", "wording", "74", "avoid: X.", "--reason", "r", "--as", "editor", fails=True)
+    assert "statement 74: every group agrees with it" in turned
 
 
 @pytest.mark.parametrize(

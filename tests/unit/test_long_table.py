@@ -35,7 +35,7 @@ def kinds(place: Path) -> dict[str, str]:
 def test_codes_are_numbered_by_time_and_words_are_votes(tmp_path: Path) -> None:
     read = read_votes(write(tmp_path, VOTES, STATEMENTS))
     noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
-    assert read.raw_votes.rows() == [
+    assert read.raw_votes.drop("important").rows() == [
         (0, 0, 1, noon, 1),
         (0, 1, 1, datetime(2024, 5, 2, tzinfo=UTC), 2),
         (1, 0, -1, noon + timedelta(minutes=30), 1),

@@ -610,4 +610,5 @@ def test_a_principle_of_avoidance_says_that_its_statements_are_rejected(
     page = render_page(replace(inputs, selected_statements=selected, constitutions=constitutions), drawn)
     assert "A principle of avoidance: every group rejects the statement behind it" in page
     assert "Every group rejects it:</strong> consensus on that 0.400." in page
+    assert "Of these, 1 reached it since every group rejects them." in page
     assert "principle of avoidance" not in render_page(inputs, drawn)
