@@ -15,7 +15,7 @@ from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, compare, prompts
 from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_FOLDER, ROLE, mendable_errors
-from ccai_dagster.consultation.folder import LEDGERS, chosen_consultation, home_of
+from ccai_dagster.consultation.folder import LEDGERS, ModerationMode, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import check_name, home_root
 from ccai_dagster.core.text import printable_lines
@@ -194,9 +194,12 @@ def new(
     if from_ccai is not None and moderation is not None:
         raise ConsultationError("--moderation goes with --from-export; how CCAI was moderated is known.")
     if from_export is not None:
-        mode = moderation.value if moderation else lambda: asked_moderation().value
+
+        def mode() -> ModerationMode:
+            return "strict" if (moderation or asked_moderation()) is Moderation.strict else "lenient"
+
         values = parsed_values(vote_values) if vote_values else None
-        lines = folders.from_export(from_export, destination, mode, values)
+        lines = folders.from_export(from_export, destination, mode() if moderation else mode, values)
     else:
         lines = folders.from_ccai(Path(str(from_ccai)), destination)
     for line in lines:

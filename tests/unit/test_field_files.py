@@ -90,7 +90,7 @@ def test_rows_without_a_cell_are_no_rows(tmp_path: Path, name: str, change: Call
     files = polis_files()
     imported = read_votes(write(tmp_path, {**files, name: change(files[name])}))
     assert votes_of(imported) == EXPECTED and imported.raw_statements.height == STATEMENTS
-    assert facts(imported)["rows without a cell"][1] in (1, 5, STATEMENTS, VOTES)
+    assert facts(imported)["rows without a cell"][1] in (1, 5, STATEMENTS + 1, VOTES + 1)
 
 
 def test_an_empty_row_does_not_shift_the_row_that_an_error_names(tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ def test_a_time_of_zero_is_none(tmp_path: Path, rows: Sequence[int]) -> None:
 
 
 def test_a_time_that_cannot_be_read_makes_the_order_unknown_only_where_it_matters(tmp_path: Path) -> None:
-    files = polis_files([*all_votes(), (3, 1, 0, START + 10**9), (4, 1, vote_of_twice(4, 1), START + 10**9)])
+    files = polis_files([*all_votes(), (3, 1, 0, START + 10**9), (4, 2, vote_of_twice(4, 2), START + 10**9)])
     for row in files["votes.csv"][1:]:
-        if row[1:3] in ([1, 3], [1, 4]) and row[0] < START + 10**8:  # type: ignore[operator]
+        if row[1:3] in ([1, 3], [2, 4]) and row[0] < START + 10**8:  # type: ignore[operator]
             row[0] = 3
     imported = read_votes(write(tmp_path, files))
     told = facts(imported)

@@ -16,7 +16,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -68,6 +68,11 @@ class SourceFile:
     def open(self) -> BinaryIO:
         """Open for reading."""
         return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
+
+    def is_empty(self) -> bool:
+        """Whether it has nothing in it but white space."""
+        with self.open() as handle:
+            return not handle.read(HEAD).strip(b" \t\r\n\0" + codecs.BOM_UTF8 + codecs.BOM_UTF16)
 
     def digest(self) -> str:
         """The SHA-256 of its bytes."""
@@ -163,7 +168,7 @@ def _separator(text: str) -> str:
     return max(SEPARATORS, key=fit)
 
 
-def _rows(text: str, separator: str) -> Iterable[list[str]]:
+def _rows(text: str, separator: str) -> Iterator[list[str]]:
     """Read rows as far as they can be read."""
     try:
         yield from csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -241,7 +246,11 @@ def without_empty_rows(file: SourceFile, noted: Noted, table: pl.DataFrame) -> p
     """Leave out the rows that have no cell, and note how many there were."""
     columns = pl.all().exclude(ROW)
     first = table.columns[1] if table.width > 1 else None
-    if first is None or not (table[first].null_count() or (table[first].str.len_bytes() == 0).any()):
+    # Looking at every cell takes long, so it is done only where the first column has an odd one.
+    if first is None:
+        return table
+    cells = table[first]
+    if not (cells.null_count() or (cells == "").any() or cells.str.starts_with(" ").any()):
         return table
     some = table.select(pl.any_horizontal(columns.str.strip_chars().str.len_bytes() > 0)).to_series().fill_null(False)
     if not some.all():

@@ -80,7 +80,7 @@ def empty_unread_cells(folder: Path) -> None:
 
 def _unread_names(role: str, file: SourceFile) -> list[str]:
     """The columns, or the lines of summary.csv, that no import needs."""
-    if not file.size:
+    if file.is_empty():
         return []
     if role == "summary":
         names = [plain_name(row[0], {}) for row in csv.reader(io.StringIO(decoded(file))) if row]
@@ -159,7 +159,7 @@ def _copy_wide_table(found: VoteFiles, folder: Path, values: Mapping[str, str]) 
         _copy(source, folder / _plain_file_name("votes", source))
         left = []
     else:
-        table = wide.table.select(wide.statements).rename(dict(wide.statements))
+        table = wide.table.select(list(wide.statements)).rename(dict(wide.statements))
         if wide.person:
             numbers = people.of(wide.table[wide.person].str.strip_chars())
             table = table.insert_column(0, numbers.alias("participant"))

@@ -326,7 +326,7 @@ def statements_of(known: PlainTable | None, numbers: Numbering, people: Numberin
         return bare.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
     table = known.table
     if people.given:
-        authors = optional_integers(known.file, table, "author", noted)
+        authors: pl.Series | None = optional_integers(known.file, table, "author", noted)
     else:
         # An author who never voted is no participant, and has a number only if ids are numbers.
         authors = people.of(table["author"].str.strip_chars()) if "author" in table.columns else None

@@ -31,12 +31,10 @@ from ccai_dagster.deliberation.importing.cells import (
     whole_numbers,
 )
 from ccai_dagster.deliberation.importing.columns import (
-    HEAD,
     ROW,
     UTF16,
     SourceFile,
     VoteFiles,
-    decoded,
     is_id,
     read_header,
     read_text_csv,
@@ -179,7 +177,7 @@ def import_polis(found: VoteFiles, values: Mapping[str, str]) -> Import:
     comments = read_comments(comments_file, noted)
     matrix = read_people(matrix_file, noted) if matrix_file else None
     source = found.files.get("votes")
-    cast = read_votes_csv(source, noted, values) if source is not None and not _is_empty(source) else None
+    cast = read_votes_csv(source, noted, values) if source is not None and not source.is_empty() else None
     if source is None or (matrix_file is not None and (cast is None or not cast.rows.height)):
         source = matrix_file
         if source is None:
@@ -209,11 +207,6 @@ def import_polis(found: VoteFiles, values: Mapping[str, str]) -> Import:
         ]
     )
     return Import(comments.statements, participants, votes.table, report, _stated(found, comments, cast, findings))
-
-
-def _is_empty(file: SourceFile) -> bool:
-    """Whether a file has nothing in it but white space."""
-    return file.size < HEAD and not decoded(file).strip()
 
 
 def _stated(found: VoteFiles, comments: Comments, cast: VoteRows, findings: PolisFindings) -> list[Stated]:

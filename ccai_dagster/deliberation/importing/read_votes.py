@@ -93,7 +93,7 @@ def form_of(found: VoteFiles) -> Literal["polis", "long", "wide"]:
         ConsultationError: A table that has no votes of people stands in for them.
     """
     votes, comments = found.files.get("votes"), found.files.get("comments")
-    if votes is None or not votes.size:
+    if votes is None or votes.is_empty():
         return "polis"
     names = names_of(votes)
     if comments is not None and (BODY in (listed := names_of(comments)) or not is_statement_table(listed)):

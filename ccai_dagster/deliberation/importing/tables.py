@@ -119,7 +119,7 @@ def usable_votes(
     if unusable:
         aside = pl.concat([each.rows.select("row") for each in unusable]).unique()
         if aside.height > TOLERATED_ASIDE * rows.height:
-            first = min(unusable, key=lambda each: each.rows["row"].min())
+            first = min(unusable, key=lambda each: int(each.rows["row"][0]))
             raise ConsultationError(
                 f"{file.place}, data row {first.rows['row'][0]}: "
                 f"{first.why(first.rows.row(0, named=True), first.rows.height)} Of {rows.height:,} rows "
