@@ -41,6 +41,7 @@ from ccai_dagster.deliberation.importing.columns import (
 from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
 from ccai_dagster.deliberation.importing.polis_report import (
+    WORDED,
     ExchangedTotals,
     compare_totals,
     exchanged_totals,
@@ -164,11 +165,7 @@ def import_long_table(found: VoteFiles, values: Mapping[str, str]) -> Import:
         if authors.inverted or exchanged.clear:
             votes = last_votes(rows.with_columns(-pl.col("vote")))
     participants = raw_participants(votes.table)
-    sign = (
-        Fact("found", "sign of votes", None, "votes are written as words, or the consultation says what they mean")
-        if votes_read.worded
-        else sign_fact(authors, exchanged, False)
-    )
+    sign = WORDED if votes_read.worded else sign_fact(authors, exchanged, False)
     report = build_report(
         [
             *_facts(cast, known, sign, people, numbers),

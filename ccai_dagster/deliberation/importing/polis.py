@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -136,12 +136,14 @@ class VoteRows:
         cells: The same rows as text.
         unit: Of their times.
         unknown: Columns of no known era.
+        worded: Whether words or the consultation say which votes agree.
     """
 
     rows: pl.DataFrame
     cells: pl.DataFrame
     unit: Unit | None
     unknown: Sequence[str]
+    worded: bool
 
 
 @dataclass(frozen=True)
@@ -189,14 +191,14 @@ def import_polis(found: VoteFiles, values: Mapping[str, str]) -> Import:
         raise ConsultationError(f"{source.place}: empty. Export it again; not even a header is there.")
     rows = usable_votes(source, cast.rows, cast.cells, comments.statements["statement_id"], noted)
     check_coding(source, rows["vote"], values)
-    authors, exchanged = author_votes(rows, comments.statements), ExchangedTotals(0, 0)
-    votes = last_votes(rows)
-    if authors.inverted is None:
+    authors = AuthorVotes(0, 0, 0) if cast.worded else author_votes(rows, comments.statements)
+    exchanged, votes = ExchangedTotals(0, 0), last_votes(rows)
+    if authors.inverted is None and not cast.worded:
         exchanged = exchanged_totals(comments.stated, rows, votes.table)
     if authors.inverted or exchanged.clear:
         rows = rows.with_columns(-pl.col("vote"))
         votes = last_votes(rows)
-    cast = VoteRows(rows, cast.cells, cast.unit, cast.unknown)
+    cast = replace(cast, rows=rows)
     participants = raw_participants(votes.table, matrix.people if matrix else None)
     findings = _findings(found, source, comments, matrix, cast, votes, authors, exchanged)
     report = build_report(
@@ -261,6 +263,7 @@ def _findings(
         ),
         authors=authors,
         exchanged=exchanged,
+        worded=cast.worded,
         moderation=moderation_evidence(comments.statements, votes.table),
         newest=datetime.fromtimestamp(int(newest) / 1000, UTC) if isinstance(newest, int) else None,
         rejoined=comments.rejoined,
@@ -333,7 +336,7 @@ def read_votes_csv(file: SourceFile, noted: Noted, values: Mapping[str, str]) ->
         timestamp=own_times(file, noted, times),
         empty=votes.empty,
     )
-    return VoteRows(rows, cells, unit, sorted(set(names) - VOTE_COLUMNS))
+    return VoteRows(rows, cells, unit, sorted(set(names) - VOTE_COLUMNS), votes.worded)
 
 
 def read_people(file: SourceFile, noted: Noted) -> Matrix:
@@ -399,7 +402,7 @@ def read_matrix_votes(file: SourceFile, noted: Noted, values: Mapping[str, str])
         timestamp=pl.lit(None, dtype=pl.Int64),
         empty=votes.empty,
     )
-    return VoteRows(rows, cells, None, ())
+    return VoteRows(rows, cells, None, (), votes.worded)
 
 
 def read_stated(file: SourceFile, name: str) -> int | None:

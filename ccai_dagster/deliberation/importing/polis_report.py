@@ -86,6 +86,7 @@ class PolisFindings:
 
     Attributes:
         exchanged: Whether the totals of comments.csv fit the votes as they stand in the file when exchanged.
+        worded: Whether words or the consultation say which votes agree.
         moderation: Who voted on statements that nobody moderated.
         newest: The time of the newest vote, if any has one.
         rejoined: Bodies without quotes that needed them.
@@ -102,6 +103,7 @@ class PolisFindings:
     era: Era
     authors: AuthorVotes
     exchanged: ExchangedTotals
+    worded: bool
     moderation: ModerationEvidence
     newest: datetime | None
     rejoined: int
@@ -128,7 +130,7 @@ def polis_facts(found: PolisFindings, raw_statements: pl.DataFrame, raw_particip
 
 
 def _votes(found: PolisFindings) -> list[Fact]:
-    facts = [sign_fact(found.authors, found.exchanged, bool(found.rejoined))]
+    facts = [WORDED if found.worded else sign_fact(found.authors, found.exchanged, bool(found.rejoined))]
     if found.from_matrix:
         why = f"votes come from {found.from_matrix}: no times, and earlier votes of a person are unknown"
         if found.empty_votes:
@@ -136,6 +138,9 @@ def _votes(found: PolisFindings) -> list[Fact]:
         else:
             facts.append(Fact("unknown", "votes.csv missing", None, why))
     return facts
+
+
+WORDED = Fact("found", "sign of votes", None, "votes are written as words, or the consultation says what they mean")
 
 
 def sign_fact(authors: AuthorVotes, exchanged: ExchangedTotals, rejoined: bool) -> Fact:

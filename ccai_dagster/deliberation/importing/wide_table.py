@@ -32,6 +32,7 @@ from ccai_dagster.deliberation.importing.long_table import (
     statements_of,
 )
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.polis_report import WORDED
 from ccai_dagster.deliberation.importing.tables import (
     Import,
     build_report,
@@ -179,11 +180,8 @@ def _headings(wide: WideTable, ids: Mapping[str, int], numbers: bool) -> pl.Data
 
 def _facts(wide: WideTable, worded: bool, people: Numbering) -> list[Fact]:
     form = f"one row a person in {wide.file.name}, {len(wide.statements)} columns with votes: no times"
-    sign = (
-        Fact("found", "sign of votes", None, "votes are written as words, or the consultation says what they mean")
-        if worded
-        else Fact("unknown", "sign of votes", None, "+1 was taken as agreement; no author confirms it")
-    )
+    unknown = Fact("unknown", "sign of votes", None, "+1 was taken as agreement; no author confirms it")
+    sign = WORDED if worded else unknown
     facts = [Fact("found", "form", None, form), sign]
     if not people.given:
         why = "numbered in the order of the rows; a number stays while rows are only added at the end"
