@@ -236,6 +236,19 @@ def test_texts_without_quotes_and_the_summary_are_copied_without_codes(tmp_path:
     )
 
 
+def test_an_id_of_polis_that_is_an_address_is_not_copied(tmp_path: Path) -> None:
+    files = {**polis_files(author=lambda s: "me@example.org" if s == 4 else s), "participants-votes.csv": matrix()}
+    files["votes.csv"][9][2] = files["participants-votes.csv"][3][0] = "you@example.org"
+    files["votes.csv"][0] = ["Timestamp", "Comment ID", "Voter", "Vote"]
+    export = write(tmp_path / "export", files, ";")
+    (left,) = [line for line in from_export(str(export), tmp_path / "mine", "strict") if "Left out" in line]
+    for part in ("comments.csv: author-id", "votes.csv: voter-id", "participants-votes.csv: participant"):
+        assert f"{part} where it is no number (1)" in left
+    assert "example" not in everything(tmp_path / "mine")
+    before, after = read_votes(export), read_votes(tmp_path / "mine" / "votes")
+    assert after.raw_votes.equals(before.raw_votes) and after.raw_statements.equals(before.raw_statements)
+
+
 def addressed(rows: list[list[object]], column: int = 0) -> list[list[object]]:
     return [
         [*row[:column], f"p{row[column]}@example.org", *row[column + 1 :]] if n else row for n, row in enumerate(rows)

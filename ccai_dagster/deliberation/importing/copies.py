@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.bodies import read_bodies
-from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, VoteFiles, decoded, plain_name, read_header
+from ccai_dagster.deliberation.importing.cells import whole_numbers
+from ccai_dagster.deliberation.importing.columns import (
+    ROW,
+    SourceFile,
+    VoteFiles,
+    decoded,
+    plain_name,
+    read_header,
+    read_text_csv,
+)
 from ccai_dagster.deliberation.importing.long_table import (
     STATEMENT_COLUMNS,
     VOTE_COLUMNS,
@@ -25,9 +35,14 @@ from ccai_dagster.deliberation.importing.long_table import (
     read_plain_table,
 )
 from ccai_dagster.deliberation.importing.noted import Noted
-from ccai_dagster.deliberation.importing.polis import is_read
+from ccai_dagster.deliberation.importing.polis import COMMENT_ALIASES, MATRIX_ALIASES, VOTE_ALIASES, is_read
 from ccai_dagster.deliberation.importing.read_votes import ROLES, find_vote_files, form_of, plain_files
 from ccai_dagster.deliberation.importing.wide_table import people_of, read_wide_table
+
+ALIASES = {"comments": COMMENT_ALIASES, "votes": VOTE_ALIASES, "matrix": MATRIX_ALIASES}
+ID = re.compile(r"\s*-?\d*([.,]0*)?\s*")
+PERSON = {"comments": "author-id", "votes": "voter-id", "matrix": "participant"}
+"""Column of each file of Polis with the numbers of people; in place of one an address or a code may stand."""
 
 
 def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str] | None = None) -> list[str]:
@@ -56,7 +71,7 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
 
 def _copy_polis_file(role: str, file: SourceFile, folder: Path) -> list[str]:
     path = folder / _plain_file_name(role, file)
-    unread = _unread_names(role, file)
+    unread = _unread(role, file)
     if not unread:
         _copy(file, path)
     else:
@@ -74,19 +89,28 @@ def empty_unread_cells(folder: Path) -> None:
         ConsultationError: No export is there, or a file is not readable as CSV.
     """
     for role, file in find_vote_files(folder).files.items():
-        if isinstance(file.content, Path) and _unread_names(role, file):
+        if isinstance(file.content, Path) and _unread(role, file):
             file.content.write_text(_without(role, file, emptied=True), encoding="utf-8")
 
 
-def _unread_names(role: str, file: SourceFile) -> list[str]:
-    """The columns, or the lines of summary.csv, that no import needs."""
+def _unread(role: str, file: SourceFile) -> list[str]:
+    """The columns, or the lines of summary.csv, that no import needs; and ids of people that are none in Polis."""
     if file.is_empty():
         return []
     if role == "summary":
         names = [plain_name(row[0], {}) for row in csv.reader(io.StringIO(decoded(file))) if row]
         return [name for name in names if name and not is_read(role, name)]
-    header = read_header(file)
-    return [name or "a column without a name" for name in header.names if name is None or not is_read(role, name)]
+    header = read_header(file, ALIASES.get(role))
+    unread = [name or "a column without a name" for name in header.names if name is None or not is_read(role, name)]
+    person = PERSON.get(role)
+    if person is None or person not in header.named:
+        return unread
+    if role == "comments":
+        ids = read_bodies(file, COMMENT_ALIASES, Noted()).table[person]
+    else:
+        ids = read_text_csv(file, Noted(), ALIASES[role], lambda name: name == person)[person]
+    codes = whole_numbers(ids).null_count() - ids.null_count()
+    return [*unread, f"{person} where it is no number ({codes:,})"] if codes else unread
 
 
 def _without(role: str, file: SourceFile, emptied: bool) -> str:
@@ -95,18 +119,20 @@ def _without(role: str, file: SourceFile, emptied: bool) -> str:
     if role == "summary":
         lines = [row for row in csv.reader(io.StringIO(text)) if row and is_read(role, plain_name(row[0], {}))]
         return _written(lines, ",")
-    header = read_header(file)
+    header = read_header(file, ALIASES.get(role))
     read = [name is not None and is_read(role, name) for name in header.names]
+    person = [name is not None and name == PERSON.get(role) for name in header.names]
 
-    def kept(row: list[str]) -> list[str]:
+    def kept(row: Sequence[str]) -> list[str]:
+        cells = ["" if coded and not ID.fullmatch(cell) else cell for cell, coded in zip(row, person, strict=False)]
         if emptied:
-            return [cell if wanted else "" for cell, wanted in zip(row, read, strict=False)]
-        return [cell for cell, wanted in zip(row, read, strict=False) if wanted]
+            return [cell if wanted else "" for cell, wanted in zip(cells, read, strict=False)]
+        return [cell for cell, wanted in zip(cells, read, strict=False) if wanted]
 
-    headings = list(header.headings) if emptied else kept(list(header.headings))
+    headings = [each for each, wanted in zip(header.headings, read, strict=True) if wanted or emptied]
     if role == "comments" and not (bodies := read_bodies(file, {}, Noted())).quoted:
         rows = bodies.table.drop(ROW).fill_null("").rows()
-        return "".join(f"{header.separator.join(row)}\n" for row in (headings, *(kept(list(row)) for row in rows)))
+        return "".join(f"{header.separator.join(row)}\n" for row in (headings, *(kept(row) for row in rows)))
     try:
         rows_read = csv.reader(io.StringIO(text.split("\n", header.above)[-1], newline=""), delimiter=header.separator)
         next(rows_read)

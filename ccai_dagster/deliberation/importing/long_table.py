@@ -322,6 +322,9 @@ def statements_of(known: PlainTable | None, numbers: Numbering, people: Numberin
         )
         return bare.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
     table = known.table
+    nameless = table["statement"].null_count()
+    if nameless:
+        noted.note("unknown", "statements without an id", "set aside", known.file.name, nameless)
     if people.given:
         authors: pl.Series | None = optional_integers(known.file, table, "author", noted)
     else:

@@ -22,6 +22,8 @@ from ccai_dagster.deliberation.importing.moderation_mode import ModerationEviden
 from ccai_dagster.deliberation.importing.noted import Fact, shortened
 from ccai_dagster.deliberation.importing.tables import AuthorVotes
 
+GROUPS_IN_EXPORT = "groups in the export"
+"""Item of the import report that is there, as unknown, where the groups of an export may be wrong."""
 GROUPS_RIGHT_SINCE = datetime(2025, 5, 20, tzinfo=UTC)
 """When Polis corrected the group-ids of its exports."""
 LEAST_EXCHANGED = 3
@@ -244,13 +246,13 @@ def _participants(found: PolisFindings, raw_participants: pl.DataFrame) -> list[
                 f"the newest vote is of {found.newest:%d %B %Y}, so the export was made after 20 May 2025, since when "
                 "its group-ids are right; groups are computed anew from the votes all the same"
             )
-            facts.append(Fact("found", "groups in the export", grouped, why))
+            facts.append(Fact("found", GROUPS_IN_EXPORT, grouped, why))
         else:
             why = (
                 "streaming exports made before 20 May 2025 gave people the wrong group-id, and neither a file nor the "
                 "newest vote says that it was made later; groups are computed anew from the votes"
             )
-            facts.append(Fact("unknown", "groups in the export", grouped, why))
+            facts.append(Fact("unknown", GROUPS_IN_EXPORT, grouped, why))
     return facts
 
 

@@ -201,7 +201,7 @@ def require_unique(file: SourceFile, table: pl.DataFrame, column: str) -> None:
     Raises:
         ConsultationError: Naming the id and its rows.
     """
-    twice = table.filter(pl.col(column).is_duplicated())
+    twice = table.drop_nulls(column).filter(pl.col(column).is_duplicated())
     if twice.height:
         value = twice[column][0]
         rows = twice.filter(pl.col(column) == value)[ROW].to_list()
