@@ -245,7 +245,7 @@ def test_more_than_a_tenth_of_the_votes_is_never_set_aside(tmp_path: Path) -> No
     files["comments.csv"] = [row for row in files["comments.csv"] if row[1] not in (8, 9)]
     beyond = sum(s in (8, 9) for _, s, _ in EXPECTED)
     assert beyond > VOTES / 10
-    with pytest.raises(ConsultationError, match=rf"vote on statement '8'.*Of 280 rows {beyond} would be set aside"):
+    with pytest.raises(ConsultationError, match=rf"vote on statement '8'.*Of 280 votes {beyond} would be set aside"):
         read_votes(write(tmp_path, files))
 
 
@@ -266,6 +266,24 @@ def test_one_row_that_cannot_be_used_is_set_aside(tmp_path: Path, column: int, c
     assert len(votes_of(imported)) == VOTES - 1 and set(votes_of(imported)) < set(EXPECTED)
     assert facts(imported)[item][:2] == ("unknown", 1) and "data row 17" in facts(imported)[item][2]
     assert "admin" not in imported.import_report.write_csv()
+
+
+@pytest.mark.parametrize("form", ["matrix", "wide"])
+def test_one_cell_of_a_table_of_people_is_set_aside_alone(tmp_path: Path, form: str) -> None:
+    rows = matrix() if form == "matrix" else wide_rows()
+    rows[6][-1] = "?"
+    wide = {"votes.csv": rows}
+    polis = {"comments.csv": polis_files()["comments.csv"], "participants-votes.csv": rows}
+    imported = read_votes(write(tmp_path, polis if form == "matrix" else wide))
+    assert votes_of(imported) == [vote for vote in EXPECTED if vote[:2] != (5, STATEMENTS - 1)]
+    assert facts(imported)["votes that cannot be read"][1] == 1
+    for row in rows[1:10]:
+        row[6:-4] = ["?"] * len(row[6:-4])
+    if form == "matrix":
+        with pytest.raises(ConsultationError, match=r"data row 1: column vote.*found '\?'"):
+            read_votes(write(tmp_path, polis))
+    else:  # a column with other cells than votes is no statement
+        assert facts(read_votes(write(tmp_path, wide)))["unknown columns"][1] == len(rows[1][6:-4])
 
 
 def test_an_empty_vote_is_none_and_no_reason_to_refuse(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Not
 from ccai_dagster.deliberation.importing.vote_values import how_to_say
 
 PAIR = ["participant_id", "statement_id"]
+PLACE = "place"
 CLEAR_SHARE = 0.75
 CLEAR_CHANCE = 0.01
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
@@ -105,7 +106,8 @@ def usable_votes(
 
     Args:
         rows: Vote rows, null where a cell could not be read, and `empty`, whether there is no vote in them.
-        cells: The same rows as they stand in the file: `participant_id`, `statement_id` and `vote` as text.
+        cells: The same rows in the same order as they stand in the file: `participant_id`, `statement_id` and `vote` as
+            text.
 
     Raises:
         ConsultationError: No vote is left, or too many rows would be set aside.
@@ -114,28 +116,29 @@ def usable_votes(
         raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
     if empty := int(rows["empty"].sum()):
         noted.note("found", "rows without a vote", "passed over", file.name, empty)
-    rows = rows.filter(~pl.col("empty")).drop("empty") if empty else rows.drop("empty")
+    # A row of the file may hold several votes, so each vote has a place of its own.
+    rows, cells = rows.drop("empty").with_row_index(PLACE).filter(~rows["empty"]), cells.with_row_index(PLACE)
     unusable = _unusable(rows, cells, statement_ids)
     if unusable:
-        aside = pl.concat([each.rows.select("row") for each in unusable]).unique()
+        aside = pl.concat([each.rows.select(PLACE) for each in unusable]).unique()
         if aside.height > TOLERATED_ASIDE * rows.height:
-            first = min(unusable, key=lambda each: int(each.rows["row"][0]))
+            first = min(unusable, key=lambda each: int(each.rows[PLACE][0]))
             raise ConsultationError(
                 f"{file.place}, data row {first.rows['row'][0]}: "
-                f"{first.why(first.rows.row(0, named=True), first.rows.height)} Of {rows.height:,} rows "
+                f"{first.why(first.rows.row(0, named=True), first.rows.height)} Of {rows.height:,} votes "
                 f"{aside.height:,} would be set aside, more than {TOLERATED_ASIDE:.0%}."
             )
         for each in unusable:
             _note_unusable(file, each, cells, noted)
-        rows = rows.join(aside, on="row", how="anti", maintain_order="left")
+        rows = rows.join(aside, on=PLACE, how="anti", maintain_order="left")
     if not rows.height:
         raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
-    return rows
+    return rows.drop(PLACE)
 
 
 def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series) -> list[_Unusable]:
     def as_written(row: Mapping[str, object], column: str) -> str:
-        return shown(str(cells.filter(pl.col("row") == row["row"])[column][0] or ""))
+        return shown(str(cells.filter(pl.col(PLACE) == row[PLACE])[column][0] or ""))
 
     def cell(column: str) -> Callable[[Mapping[str, object], int], str]:
         return lambda row, number: (
@@ -187,7 +190,7 @@ def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series)
 
 def _note_unusable(file: SourceFile, each: _Unusable, cells: pl.DataFrame, noted: Noted) -> None:
     if each.named:
-        named = cells.join(each.rows.select("row"), on="row", how="semi")[each.named]
+        named = cells.join(each.rows.select(PLACE), on=PLACE, how="semi")[each.named]
         ids = sorted(set(named.cast(pl.String).to_list()), key=natural)
         which = f"on {'statement' if len(ids) == 1 else 'statements'} {shortened(ids)}"
     else:

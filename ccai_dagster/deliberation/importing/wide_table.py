@@ -120,6 +120,7 @@ def import_wide_table(found: VoteFiles, wide: WideTable, values: Mapping[str, st
         .unpivot(list(wide.statements), index=[ROW, "participant_id"], variable_name="statement_id", value_name="vote")
         .rename({ROW: "row"})
     )
+    cells = cells.filter(~vote_column(cells["vote"], values).empty)
     read = vote_column(cells["vote"], values)
     rows = cells.select(
         "row",
@@ -128,7 +129,7 @@ def import_wide_table(found: VoteFiles, wide: WideTable, values: Mapping[str, st
         vote=read.votes,
         timestamp=pl.lit(None, dtype=pl.Int64),
         empty=read.empty,
-    ).filter(~pl.col("empty"))
+    )
     rows = usable_votes(source, rows, cells, statements["statement_id"], noted)
     check_coding(source, rows["vote"], values)
     votes = last_votes(rows)
