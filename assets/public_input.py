@@ -6,7 +6,7 @@ Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 Data that others make, observed: https://docs.dagster.io/guides/build/assets/external-assets
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,9 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                 owners=[OWNER],
                 kinds={"polars", "parquet"},
                 is_required=False,
-                code_version=code_version("4", []),
+                code_version=code_version(
+                    "5", [f"{each}={means}" for each, means in consultation.file.vote_values.items()]
+                ),
             )
             for name, (_, description) in TABLES.items()
         },
@@ -111,7 +113,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
     ) -> Results:
         try:
             observed = version_of(POLIS_EXPORT, context.instance)
-            found, imported = _imported(vote_source.place(consultation.votes, observed), observed)
+            place = vote_source.place(consultation.votes, observed)
+            found, imported = _imported(place, observed, consultation.file.vote_values)
             before = import_of({name: tables.made_before(dg.AssetKey(name)) for name in TABLES})
             whole, signed_by = _whole(consultation, doubts(before, imported), found.digest(), context.instance)
         except Refused as refused:
@@ -132,7 +135,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
     return [polis_export, polis_import]
 
 
-def _imported(place: Path, observed: str | None) -> tuple[VoteFiles, Import]:
+def _imported(place: Path, observed: str | None, values: Mapping[str, str]) -> tuple[VoteFiles, Import]:
     """Read what was observed, and nothing that came since."""
     found = find_vote_files(place)
 
@@ -144,7 +147,7 @@ def _imported(place: Path, observed: str | None) -> tuple[VoteFiles, Import]:
             )
 
     check()  # first, since what is half written may not be readable
-    imported = import_votes(found)
+    imported = import_votes(found, values)
     check()
     return found, imported
 

@@ -8,6 +8,7 @@ from bench import (
     evaluation,
     feedback,
     graph,
+    importing,
     scores,
     sensitivity,
     training,
@@ -15,6 +16,7 @@ from bench import (
 
 BENCHMARKS = (
     definitions,
+    importing,
     deliberation,
     certainty,
     feedback,

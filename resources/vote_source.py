@@ -25,7 +25,8 @@ import dagster as dg
 
 from ccai_dagster.consultation.folder import is_address, without_password
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.read_votes import empty_unread_cells, find_vote_files
+from ccai_dagster.deliberation.importing.copies import empty_unread_cells
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 
 if TYPE_CHECKING:
     import httpx

@@ -15,7 +15,7 @@ from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, compare, prompts
 from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_FOLDER, ROLE, mendable_errors
-from ccai_dagster.consultation.folder import LEDGERS, chosen_consultation, home_of
+from ccai_dagster.consultation.folder import LEDGERS, ModerationMode, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import check_name, home_root
 from ccai_dagster.core.text import printable_lines
@@ -113,11 +113,11 @@ class Moderation(StrEnum):
 
 
 def asked_moderation() -> Moderation:
-    """Ask how the conversation was moderated; an export does not tell, so it is never guessed."""
+    """Ask how the conversation was moderated, where the votes do not tell; it is never guessed."""
     if not sys.stdin.isatty():
         raise ConsultationError(
             "Name --moderation strict (a statement nobody moderated is out) or --moderation lenient (it is in). It is "
-            "a setting of the conversation in Polis that no export states."
+            "a setting of the conversation in Polis that no export states, and the votes do not tell it here."
         )
     typer.echo("Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?")
     return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
@@ -181,7 +181,14 @@ def new(
         ),
     ] = None,
     moderation: Annotated[
-        Moderation | None, typer.Option(help="Whether statements nobody moderated are out (strict) or in (lenient).")
+        Moderation | None,
+        typer.Option(
+            help="Whether statements nobody moderated are out (strict) or in (lenient); by default what the votes tell."
+        ),
+    ] = None,
+    vote_values: Annotated[
+        str | None,
+        typer.Option(help="What votes mean that are a scale or 0 and 1, as 1..2=disagree,3=pass,4..5=agree."),
     ] = None,
     from_ccai: Annotated[
         Path | None, typer.Option(help="Files of the public CCAI repository with the decision tables beside them.")
@@ -189,6 +196,7 @@ def new(
 ) -> None:
     """Make a consultation folder, from an export of your own or from the published files of CCAI."""
     from ccai_dagster.cli import new as folders
+    from ccai_dagster.deliberation.importing.vote_values import parsed_values
 
     check_name(destination.resolve().name)
     if (from_export is None) == (from_ccai is None):
@@ -196,7 +204,12 @@ def new(
     if from_ccai is not None and moderation is not None:
         raise ConsultationError("--moderation goes with --from-export; how CCAI was moderated is known.")
     if from_export is not None:
-        lines = folders.from_export(from_export, destination, (moderation or asked_moderation()).value)
+
+        def mode() -> ModerationMode:
+            return "strict" if (moderation or asked_moderation()) is Moderation.strict else "lenient"
+
+        values = parsed_values(vote_values) if vote_values else None
+        lines = folders.from_export(from_export, destination, mode() if moderation else mode, values)
     else:
         lines = folders.from_ccai(Path(str(from_ccai)), destination)
     for line in lines:

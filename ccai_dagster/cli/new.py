@@ -8,6 +8,7 @@ import json
 import shutil
 import string
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,8 +36,9 @@ from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import VALUES, thresholds
 from ccai_dagster.deliberation import consensus, groups
-from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles, read_header, read_text_csv
-from ccai_dagster.deliberation.importing.read_votes import ROLES, find_vote_files, read_votes
+from ccai_dagster.deliberation.importing.copies import copy_without_codes
+from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import (
     clean_participants,
@@ -51,8 +53,6 @@ from resources.vote_source import VoteSource
 
 BEGAN = "whoever ran `ccai new`"
 """`decided_by` of what a new folder begins with."""
-PERSONAL_CODE = "xid"
-"""Column of an export with the participants' codes in other systems."""
 
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation/folder.py.
@@ -61,7 +61,7 @@ title: "(a title)"
 public: "(who was asked)"
 question: "(what they were asked)"
 votes: $votes
-moderation: $moderation   # strict: a statement nobody moderated is out. lenient: it is in.
+${vote_values}moderation: $moderation   # strict: a statement nobody moderated is out. lenient: it is in.
 seed: 1
 arms:
   public: {constitution: ledgers, description: "Derived from the public's votes and the ledgers."}
@@ -74,16 +74,23 @@ judge_comparisons: {crossed: "sample:judge/crossed.jsonl"}
 """
 
 
-def from_export(export: str, destination: Path, moderation: ModerationMode) -> list[str]:
+def from_export(
+    export: str,
+    destination: Path,
+    moderation: ModerationMode | Callable[[], ModerationMode],
+    values: Mapping[str, str] | None = None,
+) -> list[str]:
     """Make a consultation folder around an export, with ledgers that hold starting values only.
 
-    Files are copied into the folder, without personal codes; an address is named in consultation.yaml, so that later
-    votes are read from it too.
+    Of the files what an import reads is copied into the folder, without personal codes; an address is named in
+    consultation.yaml, so that later votes are read from it too.
 
     Args:
-        export: Folder or zip with a Polis export, a plain table of votes, or the address of a report's export;
-            checked before anything is made.
+        export: Folder or zip with a Polis export, a table of votes, or the address of a report's export; checked before
+            anything is made.
         destination: Must not exist, or be empty.
+        moderation: The mode; or what asks for it, if the votes do not tell.
+        values: `vote_values` of the consultation: what votes mean that are neither -1, 0 and 1 nor words.
 
     Returns:
         Lines for a person: what is there and what to do next.
@@ -99,12 +106,15 @@ def from_export(export: str, destination: Path, moderation: ModerationMode) -> l
             place = stack.enter_context(VoteSource(downloads=downloads).downloaded(export))
         else:
             place = Path(export)
-        imported = read_votes(place)
+        imported = read_votes(place, values)
+        evidence = moderation_evidence(imported.raw_statements, imported.raw_votes)
+        mode = (evidence.mode or moderation()) if callable(moderation) else moderation
+        left_out: list[str] = []
         unfinished = stack.enter_context(whole_folder(destination.resolve()))
         for name in ("decisions", "constitutions"):
             (unfinished / name).mkdir()
         if not is_address(export):
-            copy_without_codes(find_vote_files(place), unfinished / "votes")
+            left_out = copy_without_codes(find_vote_files(place), unfinished / "votes", values)
         for kind in LEDGERS:
             rows = _moderation(imported.raw_statements) if kind == "moderation" else _starting_values(kind)
             write_ledger(unfinished / "decisions" / f"{kind}.csv", rows)
@@ -112,14 +122,17 @@ def from_export(export: str, destination: Path, moderation: ModerationMode) -> l
         shutil.copyfile(baseline, unfinished / "constitutions" / "standard.csv")
         votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
         settings = string.Template(TEMPLATE).substitute(
-            schema_version=SCHEMA_VERSION, votes=votes, moderation=moderation
+            schema_version=SCHEMA_VERSION,
+            votes=votes,
+            moderation=mode,
+            vote_values=yaml.safe_dump({"vote_values": dict(values)}, sort_keys=False) if values else "",
         )
         (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
         read_consultation(unfinished)
-    return _next_steps(imported, destination, moderation)
+    return _next_steps(imported, destination, mode, left_out)
 
 
-def _next_steps(imported: Import, destination: Path, moderation: ModerationMode) -> list[str]:
+def _next_steps(imported: Import, destination: Path, moderation: ModerationMode, left_out: Sequence[str]) -> list[str]:
     noted = imported.import_report.filter(
         (pl.col("kind") != "found") & (pl.col("count").is_null() | (pl.col("count") > 0))
     )
@@ -130,6 +143,8 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode)
             f"  {kind}: {item}{'' if count is None else f' ({count:,})'}: {explanation}"
             for item, kind, count, explanation in noted.iter_rows()
         ),
+        *([f"Left out of the folder, since no import reads it: {', '.join(left_out)}"] if left_out else []),
+        *_moderation_told(imported, moderation),
         "Moderation was taken over from the export; every other value in decisions/ is a starting value.",
     ]
     apart = sum(each.outcome == METADATA for each in differences(LEDGER.empty(), imported.raw_statements))
@@ -147,6 +162,27 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode)
         *lines,
         f"Next: write title, public and question in {destination}/consultation.yaml, go through decisions/, then "
         f"`ccai run {destination}` and word what reaches the cut in decisions/wording.csv.",
+    ]
+
+
+def _moderation_told(imported: Import, moderation: ModerationMode) -> list[str]:
+    """Say what the votes tell of the mode of moderation, loudly if it is another than the one that is set."""
+    evidence = moderation_evidence(imported.raw_statements, imported.raw_votes)
+    if not evidence.unmoderated:
+        return []
+    told = f"Moderation is {moderation}. {evidence.sentence()}."
+    if evidence.mode in (None, moderation):
+        return [told]
+    unmoderated = imported.raw_statements.filter(pl.col("moderated") == 0)["statement_id"]
+    votes = imported.raw_votes.filter(pl.col("statement_id").is_in(unmoderated.implode())).height
+    effect = (
+        f"{evidence.unmoderated:,} statements with {votes:,} votes are left out"
+        if moderation == "strict"
+        else f"{evidence.unmoderated:,} statements come in that hardly anybody was shown"
+    )
+    return [
+        f"WARNING: moderation is {moderation}, but the votes tell that it was {evidence.mode}. {evidence.sentence()}. "
+        f"As it is set, {effect}. If that is not meant, write `moderation: {evidence.mode}` in consultation.yaml."
     ]
 
 
@@ -189,7 +225,7 @@ def _constitutions(consultation: Consultation) -> dict[str, pl.DataFrame]:
 def _derived(consultation: Consultation, arm: str) -> pl.DataFrame:
     ledgers = {kind: read_ledger(consultation.ledger(kind), kind) for kind in LEDGERS}
     settled = thresholds(ledgers["threshold"], consultation.file.seed)
-    imported = read_votes(Path(consultation.votes))
+    imported = read_votes(Path(consultation.votes), consultation.file.vote_values)
     statements = clean_statements(
         imported.raw_statements, moderation_verdicts(ledgers["moderation"]), consultation.file.moderation == "lenient"
     )
@@ -258,26 +294,3 @@ def _sample_sets(sample: Consultation) -> str:
         if each.format != "opinion_qa"  # the opinions of another public
     }
     return yaml.safe_dump({"benchmarks": chosen}, sort_keys=False)
-
-
-def copy_without_codes(found: VoteFiles, folder: Path) -> None:
-    """Copy the files that an import reads, under the names that tell what they are for.
-
-    Everything is copied byte for byte, except a matrix with a column of personal codes, which is written
-    without it.
-    """
-    folder.mkdir(parents=True)
-    for role, file in found.files.items():
-        path = folder / _plain_name(role, file)
-        if role == "matrix" and PERSONAL_CODE in read_header(file, {}):
-            read_text_csv(file, wanted=lambda name: name != PERSONAL_CODE).write_csv(path)
-        else:
-            with file.open() as source, path.open("wb") as target:
-                shutil.copyfileobj(source, target)
-
-
-def _plain_name(role: str, file: SourceFile) -> str:
-    """The shortest name a file of this role and kind may have: without what a download put before it."""
-    ending = ".parquet" if file.name.lower().endswith(".parquet") else ".csv"
-    names = [name for name, each in ROLES.items() if each == role and name.endswith(ending)]
-    return next((name for name in names if file.name.lower().endswith(name)), names[0])

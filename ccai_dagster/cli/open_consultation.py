@@ -112,7 +112,7 @@ class OpenConsultation:
         """
         votes = self.consultation.votes
         if not is_address(votes):
-            return read_votes(Path(votes))
+            return read_votes(Path(votes), self.consultation.file.vote_values)
         if self.last_import is None:
             raise ConsultationError(f"{without_password(votes)}: not read yet; `ccai run` first.")
         return self.last_import
@@ -130,7 +130,7 @@ class OpenConsultation:
             observed = self._observed_version()
             if observed is None or not (place := self._home.downloads / observed).is_dir():
                 return None
-            now = read_votes(place)
+            now = read_votes(place, self.consultation.file.vote_values)
         else:
             place, now = Path(votes), self.imported
         found = doubts(self.last_import, now)

@@ -152,7 +152,8 @@ class ConsultationFile(Settings):
     """The content of `consultation.yaml`.
 
     `votes` names a folder or a zip with a Polis export, a plain table of votes (CSV or Parquet), or the address
-    of a report's export. `moderation` is not in any export: strict if statements nobody moderated are out.
+    of a report's export. `moderation` is strict if statements nobody moderated are out; `ccai new` tells what the votes
+    say of it.
     """
 
     schema_version: int = Field(0, description="the form that this file and the ledgers are written in")
@@ -160,6 +161,11 @@ class ConsultationFile(Settings):
     public: str = Field(description="who was asked")
     question: str = Field(description="what they were asked")
     votes: str = Field("votes", description="where the votes are")
+    vote_values: dict[str, Literal["agree", "disagree", "pass", "no vote"]] = Field(
+        default_factory=dict,
+        description="what votes mean that are neither -1, 0 and 1 nor words: a value, a word or a range as 1..2, each "
+        "agree, disagree, pass or no vote; the first that fits counts, and other values are no votes",
+    )
     moderation: ModerationMode = Field(
         description="whether statements nobody moderated are out (strict) or in (lenient)"
     )
@@ -196,6 +202,13 @@ class ConsultationFile(Settings):
             scheme = votes.partition("://")[0]
             raise ValueError(f"must be a path, or an address that begins with https:// or http://, not {scheme}://")
         return votes
+
+    @field_validator("vote_values", mode="before")
+    @classmethod
+    def _values(cls, named: Any) -> Any:
+        if isinstance(named, dict) and any(isinstance(value, bool) for value in named):
+            raise ValueError('put yes, no, on and off in quotes, as "yes": agree')
+        return {str(value): meaning for value, meaning in named.items()} if isinstance(named, dict) else named
 
     @field_validator("arms", "benchmarks")
     @classmethod

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ccai_dagster.cli.new import copy_without_codes
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing.copies import copy_without_codes
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes, role_of
 
 EXPORT = {

@@ -11,7 +11,6 @@ import pytest
 
 from ccai_dagster.audit.sensitivity import Alternative, levels
 from ccai_dagster.contracts import IMPORTANT_STATEMENTS, OPINION_GROUPS, RAW_VOTES
-from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.values import Cut, parse_value
 from ccai_dagster.deliberation.consensus import gac_scores
 from ccai_dagster.deliberation.importance import important_statements
@@ -43,9 +42,13 @@ def test_marks_are_read_under_each_name_and_the_last_vote_counts(tmp_path: Path,
     assert "unknown columns" not in facts
 
 
-def test_a_mark_that_is_none_names_its_row(tmp_path: Path) -> None:
-    with pytest.raises(ConsultationError, match=r"votes.csv, data row 2: important is 3; it must be 1, 0 or empty"):
-        read_votes(export(tmp_path, "important", ["0", "3", "0", "", "1"]))
+def test_marks_that_are_none_are_set_aside_and_their_votes_count(tmp_path: Path) -> None:
+    read = read_votes(export(tmp_path, "important", ["0", "1", "3", "", "heart"]))
+    assert read.raw_votes["important"].to_list() == read_votes(tmp_path).raw_votes["important"].to_list()
+    assert read.raw_votes["important"].null_count() == 3
+    told = read.import_report.filter(pl.col("item").str.starts_with("cells set aside"))
+    assert told["count"].sum() == 2
+    assert sorted("first in data row 3" in each for each in told["explanation"]) == [False, True]
 
 
 def test_an_export_without_marks_says_nothing_of_them(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_without_marks_no_weight_changes_anything() -> None:
 
 
 def test_another_weight_is_tried_only_where_somebody_marked_something() -> None:
-    record = Alternative("strict", 7, "default", "zero", None, "none", "product", Cut("threshold", 0.7, 9), 1)
+    record = Alternative("strict", 7, "default", "zero", None, 1, "none", "product", Cut("threshold", 0.7, 9), 1)
     assert levels(record, False)["importance_weight"] == (1.0,)
     assert levels(record, False, has_importance=True)["importance_weight"] == (1.0, 2.0)
     assert record.shown()["importance_weight"] == "1"

@@ -100,17 +100,15 @@ def test_inverted_numbers_are_turned_but_words_are_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("votes", "statements", "named"),
     [
-        ("participant,statement,vote\nann,1,1\n", None, ["votes.csv", "column participant", "'ann'", "time"]),
-        (VOTES.replace("2024-05-02", "soon"), None, ["data row 4", "'soon' is no time"]),
         (VOTES.replace("agree,2024-05-02", "maybe,2024-05-02"), None, ["data row 4", "column vote", "'maybe'"]),
         (PLAIN.replace("9,2,0", "9,2,7"), None, ["data row 3", "vote 7", "must be -1, 0 or 1"]),
-        (PLAIN.replace("9,2,0", "9,,0"), None, ["data row 3", "statement is empty"]),
+        (PLAIN.replace("9,2,0", "9,,0"), None, ["data row 3", "statement should be an id, found nothing"]),
         (PLAIN.replace("9,2,0", "-9,2,0"), None, ["data row 3", "below zero"]),
         ("participant,statement,vote\n", None, ["no votes"]),
         (PLAIN, "statement,text\n2,Be kind\n", ["data row 2", "statement '3'", "same moment"]),
         (PLAIN, "statement,text\n2,Be kind\n3,Be brief\n2,Be\n", ["statements.csv", "statement 2", "[1, 3]"]),
         (PLAIN, "statement,text,moderated\n2,Be kind,5\n3,x,0\n", ["statements.csv, data row 1", "moderated is 5"]),
-        (PLAIN, "statement,body\n2,Be kind\n", ["statements.csv", "missing column", "text"]),
+        (PLAIN, "statement,wording\n2,Be kind\n", ["statements.csv", "missing column", "text"]),
     ],
 )
 def test_bad_tables_are_refused_with_file_and_row(

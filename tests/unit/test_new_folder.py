@@ -7,15 +7,32 @@ import pty
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
+from field_conversation import (
+    PEOPLE,
+    STATEMENTS,
+    all_votes,
+    as_csv,
+    matrix,
+    plain_files,
+    polis_files,
+    text_of,
+    vote_of,
+    wide_rows,
+    write,
+)
+from small_export import write_export
 from typer.testing import CliRunner
 
 from ccai_dagster.cli import app as cli
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_ccai, from_export
+from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.ledger import read_ledger
@@ -95,7 +112,8 @@ def test_published_conversations_need_no_hand(
 
 
 def test_moderation_is_asked_for(tmp_path: Path) -> None:
-    start = ["new", "--from-export", str(SAMPLE / "votes")]
+    write_export(tmp_path / "export", 5)  # every statement was moderated
+    start = ["new", "--from-export", str(tmp_path / "export")]
     refused = CliRunner().invoke(cli.app, [*start, str(tmp_path / "mine")])
     assert refused.exit_code == 1 and not (tmp_path / "mine").exists()
     assert "--moderation strict" in refused.stderr and "--moderation lenient" in refused.stderr
@@ -148,3 +166,155 @@ def test_ccai_has_three_signed_arms(test_data: Path, tmp_path: Path) -> None:
     counts = [line.split()[1] for line in lines if line.startswith("  ") and "principles" in line]
     assert counts[1:] == ["75", "58"] and 64 <= int(counts[0]) <= 70
     assert "xid" not in (folder.path("votes") / "participants-votes.csv").read_text().splitlines()[0]
+
+
+def unmoderated(folder: Path, shown: bool) -> Path:
+    votes = [vote for vote in all_votes() if shown or vote[1] != 12 or vote[0] == 12]
+    return write(folder, polis_files(votes, {12: 0, 13: -1}))
+
+
+@pytest.mark.parametrize(("shown", "told", "other"), [(True, "lenient", "strict"), (False, "strict", "lenient")])
+def test_the_votes_tell_the_mode_of_moderation(tmp_path: Path, shown: bool, told: str, other: str) -> None:
+    start = ["new", "--from-export", str(unmoderated(tmp_path / "export", shown))]
+    untold = CliRunner().invoke(cli.app, [*start, str(tmp_path / "mine")])
+    assert untold.exit_code == 0 and read_consultation(tmp_path / "mine").file.moderation == told
+    assert f"Moderation is {told}. {int(shown)} of 1 statement that nobody moderated was voted on" in untold.stdout
+    assert "WARNING" not in untold.stdout
+    against = CliRunner().invoke(cli.app, [*start, "--moderation", other, str(tmp_path / "against")])
+    assert against.exit_code == 0 and read_consultation(tmp_path / "against").file.moderation == other
+    assert f"WARNING: moderation is {other}, but the votes tell that it was {told}" in against.stdout
+    if shown:
+        lost = sum(s == 12 for _, s, *_ in all_votes())
+        assert f"1 statements with {lost} votes are left out" in against.stdout
+
+
+def everything(folder: Path) -> str:
+    return "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
+
+
+def coded(rows: list[list[object]], name: str, person: int) -> list[list[object]]:
+    """Add a column with an address for the person whose id stands in another one."""
+    return [[*row, f"panel-{row[person]}@example.org" if place else name] for place, row in enumerate(rows)]
+
+
+def with_codes(name: str) -> dict[str, list[list[object]]]:
+    files = {**polis_files(), "participants-votes.csv": matrix()}
+    coded_files = {
+        file: coded(rows, name, {"comments.csv": 2, "votes.csv": 2}.get(file, 0)) for file, rows in files.items()
+    }
+    comments = coded_files["comments.csv"]
+    return {**coded_files, "comments.csv": [[*row[:-2], row[-1], row[-2]] for row in comments]}
+
+
+@pytest.mark.parametrize("name", ["xid", "email", "x_id", "Panel code"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_only_what_is_read_is_copied_and_the_rest_is_named(tmp_path: Path, name: str, separator: str) -> None:
+    export = write(tmp_path / "export", with_codes(name), separator)
+    lines = from_export(str(export), tmp_path / "mine", "strict")
+    assert "example.org" in everything(export) and "example.org" not in everything(tmp_path / "mine")
+    (left,) = [line for line in lines if "Left out" in line]
+    plain = name.lower().replace("_", "-").replace(" ", "-")
+    assert all(f"{file}: {plain}" in left for file in ("comments.csv", "votes.csv", "participants-votes.csv"))
+    before, after = read_votes(export), read_votes(tmp_path / "mine" / "votes")
+    for table in ("raw_votes", "raw_statements", "raw_participants"):
+        assert getattr(after, table).equals(getattr(before, table))
+
+
+def test_texts_without_quotes_and_the_summary_are_copied_without_codes(tmp_path: Path) -> None:
+    comments = (
+        "comment-id,author-id,xid,moderated,comment-body\n0,1,me@example.org,1,Be kind, always\n1,2,you@example.org,"
+    )
+    files = {
+        "comments.csv": comments + '1,Say "please", then go\n',
+        "votes.csv": "comment-id,voter-id,vote\n0,1,1\n1,2,1\n",
+        "summary.csv": "topic,Manners\nowner-email,boss@example.org\nvoters,2\n",
+    }
+    lines = from_export(str(write(tmp_path / "export", files)), tmp_path / "mine", "strict")
+    assert "example.org" not in everything(tmp_path / "mine")
+    assert any("summary.csv: owner-email" in line for line in lines)
+    copied = (tmp_path / "mine" / "votes" / "comments.csv").read_text()
+    assert copied == comments.replace("xid,", "").replace("me@example.org,", "").replace("you@example.org,", "") + (
+        '1,Say "please", then go\n'
+    )
+
+
+def test_an_id_of_polis_that_is_an_address_is_not_copied(tmp_path: Path) -> None:
+    files = {**polis_files(author=lambda s: "me@example.org" if s == 4 else s), "participants-votes.csv": matrix()}
+    files["votes.csv"][9][2] = files["participants-votes.csv"][3][0] = "you@example.org"
+    files["votes.csv"][0] = ["Timestamp", "Comment ID", "Voter", "Vote"]
+    export = write(tmp_path / "export", files, ";")
+    (left,) = [line for line in from_export(str(export), tmp_path / "mine", "strict") if "Left out" in line]
+    for part in ("comments.csv: author-id", "votes.csv: voter-id", "participants-votes.csv: participant"):
+        assert f"{part} where it is no number (1)" in left
+    assert "example" not in everything(tmp_path / "mine")
+    before, after = read_votes(export), read_votes(tmp_path / "mine" / "votes")
+    assert after.raw_votes.equals(before.raw_votes) and after.raw_statements.equals(before.raw_statements)
+
+
+def addressed(rows: list[list[object]], column: int = 0) -> list[list[object]]:
+    return [
+        [*row[:column], f"p{row[column]}@example.org", *row[column + 1 :]] if n else row for n, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_people_who_are_addresses_are_numbered_as_the_import_does(tmp_path: Path, timed: bool, ending: str) -> None:
+    files = plain_files()
+    votes = [row if timed else row[:3] for row in addressed(files["votes.csv"])]
+    export = write(tmp_path / "export", {"statements.csv": addressed(files["statements.csv"], 2)})
+    if ending == "csv":
+        write(export, {"votes.csv": coded(votes, "email", 0)})
+    else:
+        table = pl.DataFrame(votes[1:], schema=[str(name) for name in votes[0]], orient="row")
+        table.write_parquet(export / "votes.parquet")
+    lines = from_export(str(export), tmp_path / "mine", "strict")
+    kept = everything_in_tables(tmp_path / "mine")
+    assert "example" not in kept and any("numbers stand in place of ids" in line for line in lines)
+    before, after = read_votes(export), read_votes(tmp_path / "mine" / "votes")
+    assert before.raw_participants.height == PEOPLE and after.raw_votes.equals(before.raw_votes)
+    assert after.raw_statements.equals(before.raw_statements)
+
+
+def everything_in_tables(folder: Path) -> str:
+    tables = [pl.read_parquet(path).write_csv() for path in folder.rglob("*.parquet")]
+    return "".join([*tables, *(path.read_text() for path in folder.rglob("*.csv"))])
+
+
+def test_a_survey_is_copied_without_what_else_was_asked(tmp_path: Path) -> None:
+    rows = coded(addressed(wide_rows()), "How old are you?", 0)
+    export = write(tmp_path / "export", {"survey.csv": rows})
+    from_export(str(export), tmp_path / "mine", "lenient")
+    assert "example" not in everything(tmp_path / "mine")
+    copied = read_votes(tmp_path / "mine" / "votes")
+    assert copied.raw_votes.equals(read_votes(export).raw_votes)
+    assert copied.raw_statements["text"].to_list() == [text_of(s) for s in range(STATEMENTS)]
+
+
+def test_what_votes_mean_is_said_once_and_read_from_then_on(tmp_path: Path) -> None:
+    scale = [[p, s, {1: 5, 0: 3, -1: 1}[vote_of(p, s)], t] for p, s, _, t in all_votes()]
+    export = write(tmp_path / "export", {"ratings.csv": as_csv([["participant", "statement", "vote", "time"], *scale])})
+    start = ["new", "--from-export", str(export), "--moderation", "lenient"]
+    refused = CliRunner().invoke(cli.app, [*start, str(tmp_path / "mine")])
+    assert refused.exit_code == 1 and "--vote-values" in refused.stderr and not (tmp_path / "mine").exists()
+    told = CliRunner().invoke(
+        cli.app, [*start, "--vote-values", "1..2=disagree,3=pass,4..5=agree", str(tmp_path / "mine")]
+    )
+    assert told.exit_code == 0, told.stderr
+    mine = read_consultation(tmp_path / "mine")
+    assert mine.file.vote_values == {"1..2": "disagree", "3": "pass", "4..5": "agree"}
+    opened = OpenConsultation(mine, Home(tmp_path / "home", "mine"))
+    assert opened.imported.raw_votes["vote"].to_list() == [
+        v for *_, v in sorted((p, s, vote_of(p, s)) for p, s, *_ in all_votes())
+    ]
+
+
+def test_yes_and_no_as_values_must_be_quoted(tmp_path: Path) -> None:
+    values = {"-1": "disagree", "0": "pass", "1": "agree"}
+    from_export(str(write(tmp_path / "export", plain_files())), tmp_path / "mine", "strict", values)
+    path = tmp_path / "mine" / "consultation.yaml"
+    path.write_text(path.read_text().replace("'1': agree", "yes: agree"))
+    with pytest.raises(ConsultationError, match="in quotes"):
+        read_consultation(tmp_path / "mine")
+    path.write_text(path.read_text().replace("yes: agree", "7: agree"))
+    assert read_consultation(tmp_path / "mine").file.vote_values == {"-1": "disagree", "0": "pass", "7": "agree"}

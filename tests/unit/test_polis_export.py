@@ -114,13 +114,15 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
     ("change", "named"),
     [
         ({"votes": VOTES.replace("7,-1", "7,2")}, ["votes.csv, data row 1", "vote 2", "participant 7"]),
-        ({"votes": VOTES.replace("Mon,0,7,1", "Mon,5,7,1")}, ["data row 2", "statement 5", "comments.csv"]),
+        ({"votes": VOTES.replace("Mon,0,7,1", "Mon,5,7,1")}, ["data row 2", "statement '5'", "table of statements"]),
         ({"votes": VOTES.replace("7,-1", "7,x")}, ["data row 1", "column vote", "'x'"]),
         ({"votes": VOTES.replace("vote\n", "voice\n", 1)}, ["votes.csv", "missing column", "found", "voter-id"]),
         ({"votes": VOTES.replace("0,7,-1", "0,7,-1,4")}, ["votes.csv, data row 1", "more columns than the 5"]),
-        ({"votes": VOTES.replace("3000", "3")}, ["votes.csv, data row 1", "timestamp", "another unit"]),
-        ({"votes": "timestamp,datetime,comment-id,voter-id,vote\n"}, ["no votes", "empty consultation"]),
-        ({"votes": ""}, ["votes.csv", "empty"]),
+        (
+            {"votes": "timestamp,datetime,comment-id,voter-id,vote\n", "matrix": None},
+            ["no votes", "empty consultation"],
+        ),
+        ({"votes": "", "matrix": None}, ["votes.csv", "empty"]),
         ({"comments": COMMENTS.replace(",0,7,", ",1,7,")}, ["comments.csv", "comment-id 1", "[1, 2]"]),
         ({"comments": COMMENTS.replace("9,9,-1", "9,9,4")}, ["data row 2", "moderated is 4"]),
         ({"comments": COMMENTS.replace("author-id", "agrees")}, ["comments.csv", "agrees stands twice"]),
@@ -129,8 +131,8 @@ def test_digest_changes_with_content_only(tmp_path: Path) -> None:
         ({"comments": COMMENTS.replace("comment-body", "body")}, ["missing column", "comment-body"]),
         ({"comments": COMMENTS.splitlines()[0] + "\n"}, ["no statements"]),
         ({"votes": None, "matrix": None}, ["neither votes.csv nor"]),
-        ({"matrix": MATRIX.replace("9,secret3", "7,secret3")}, ["participant 7", "[1, 3]"]),
-        ({"votes": None, "matrix": MATRIX.replace(",-1,1\n", ",agree,1\n")}, ["data row 1", "'agree'"]),
+        ({"votes": None, "matrix": MATRIX.replace("9,secret3", "7,secret3")}, ["participant 7", "[1, 3]"]),
+        ({"votes": None, "matrix": MATRIX.replace(",-1,1\n", ",maybe,1\n")}, ["data row 1", "'maybe'"]),
     ],
 )
 def test_bad_exports_are_refused_with_file_and_row(

@@ -19,6 +19,7 @@ import httpx
 import polars as pl
 import pytest
 import yaml
+from field_conversation import all_votes, plain_files, write
 from small_export import write_export
 
 from assets import public_input
@@ -352,6 +353,24 @@ def test_the_graph_refuses_files_that_changed_since_they_were_observed(tmp_path:
         assert votes_at(tmp_path) == before
         assert execute(definitions, "observe", instance) == "" == execute(definitions, "import", instance)
         assert votes_at(tmp_path) == before + 1
+
+
+def test_the_graph_reads_votes_as_the_consultation_says(tmp_path: Path) -> None:
+    plain = consultation(tmp_path, "votes")
+    shutil.rmtree(tmp_path / "town" / "votes")
+    scale = [(p, s, 3 - 2 * v, t) for p, s, v, t in all_votes()]
+    write(tmp_path / "town" / "votes", plain_files(scale))
+    path = tmp_path / "town" / "consultation.yaml"
+    turned = {"1..2": "agree", "3": "pass", "4..5": "disagree"}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "vote_values": turned}))
+    chosen = read_consultation(tmp_path / "town")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert execute(graph(chosen, tmp_path), "observe", instance) == ""
+        assert execute(graph(chosen, tmp_path), "import", instance) == ""
+    stored = pl.read_parquet(tmp_path / "tables" / "raw_votes.parquet")
+    assert stored["vote"].to_list() == [v for _, _, v, _ in sorted(all_votes())]
+    before, after = (public_input.build(each)[1].code_versions_by_key for each in (plain, chosen))
+    assert before.keys() == after.keys() and all(before[key] != after[key] for key in before)
 
 
 def test_a_new_folder_around_an_address(report: Report, tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
-"""A plain table of votes, from whatever platform: one row a vote, as CSV or Parquet.
+"""A plain table of votes, from whatever platform: one row a vote, as CSV, Parquet or JSON.
 
 `votes` has the columns `participant`, `statement`, `vote` and, if known, `time` and `important` (1 or 0). Beside it a
-table `statements` may give `statement`, `text` and, if known, `author`, `moderated` (1 in, -1 out, 0 nobody decided)
-and `time`. A vote is +1, -1, 0 or agree, disagree, pass.
+table `statements` may give `statement`, `text` and, if known, `author`, `moderated` (1 in, -1 out, 0 nobody decided),
+`time`, and totals of agreeing and disagreeing votes. `NAMES` has what other programs call these columns.
 
 Ids that are not whole numbers are numbered in the order in which they first appear in time, so that a number
-stays as long as only later votes are added, and no code of a person leaves the file.
+stays as long as only later votes are added, and no code of a person leaves the file; where not every row has a time, in
+the order of the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -18,47 +19,86 @@ import polars as pl
 from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
-from ccai_dagster.deliberation.importing.columns import (
-    SourceFile,
+from ccai_dagster.deliberation.importing.cells import (
     Unit,
-    VoteFiles,
     as_time,
-    first_row,
-    integers,
+    marks,
     milliseconds,
     optional_integers,
-    read_text_csv,
-    require_columns,
-    require_unique,
-    unique_names,
+    own_times,
     whole_numbers,
+)
+from ccai_dagster.deliberation.importing.columns import (
+    ROW,
+    SourceFile,
+    VoteFiles,
+    plain_name,
+    read_header,
+    read_json,
+    read_text_csv,
+    refuse_twice,
+)
+from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
+from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.polis_report import (
+    WORDED,
+    ExchangedTotals,
+    compare_totals,
+    exchanged_totals,
+    sign_fact,
 )
 from ccai_dagster.deliberation.importing.tables import (
     AuthorVotes,
-    Fact,
     Import,
     author_votes,
     build_report,
-    check_moderation_marks,
-    check_votes,
     common_facts,
     importance_marks,
     last_votes,
+    moderation_marks,
     raw_participants,
-    shortened,
+    require_unique,
+    usable_votes,
 )
+from ccai_dagster.deliberation.importing.vote_values import check_coding, how_to_say, vote_column
 
-VOTE_COLUMNS = {"participant", "statement", "vote"}
-STATEMENT_COLUMNS = {"statement", "text", "author", "moderated", "time"}
-WORDS = {"agree": 1, "disagree": -1, "pass": 0}
+NAMES = {
+    role: tuple(names.split())
+    for role, names in {
+        "participant": "participant participant-id voter-id voter user-id user person-id person respondent-id "
+        "respondent pid",
+        "statement": "statement-id statement comment-id opinion-id proposal-id question-id item-id comment opinion "
+        "proposal question item tid",
+        "vote": "vote vote-value voted choice response rating value answer",
+        "time": "time timestamp voted-at created-at created modified date",
+        "important": "important high-priority importance",
+        "text": "text statement-text comment-text opinion-text comment-body statement-body txt body content statement",
+        "author": "author author-id participant-id participant user-id pid",
+        "moderated": "moderated mod moderation",
+        "agrees": "agrees agree-count n-agree",
+        "disagrees": "disagrees disagree-count n-disagree",
+        "is-seed": "is-seed",
+        "is-meta": "is-meta",
+    }.items()
+}
+"""What each column may be called, in the order in which a name is taken where a table has several."""
+VOTE_COLUMNS = ("participant", "statement", "vote", "time", "important")
+STATEMENT_COLUMNS = ("statement", "text", "author", "moderated", "time", "agrees", "disagrees", "is-seed", "is-meta")
+API_NAMES = {"pid", "tid", "vote"}
+"""Columns of Polis's own votes.json, in which -1 agrees; other programs write the same columns with the sign turned."""
 
 
 @dataclass(frozen=True)
 class Numbering:
-    """Numbers of ids: `code` (text) and `number`, and whether the ids were numbers already."""
+    """Numbers of ids: `code` (text) and `number`, and what they follow: the ids themselves, time, or the file."""
 
     table: pl.DataFrame
-    given: bool
+    by: str
+
+    @property
+    def given(self) -> bool:
+        """Whether the ids are numbers themselves."""
+        return self.by == "id"
 
     def of(self, codes: pl.Series) -> pl.Series:
         """Return the number of each code, in the order given; null for a code that has none."""
@@ -66,181 +106,270 @@ class Numbering:
         return joined["number"]
 
 
-def import_long_table(found: VoteFiles) -> Import:
+@dataclass(frozen=True)
+class PlainTable:
+    """A table of a person's with its columns under their plain names.
+
+    Attributes:
+        table: Text, the times aside if the file has a type for them; with `ROW` and `timestamp` (milliseconds).
+        columns: What each column that is read is called in the file.
+        unread: Plain names of the other columns.
+        unit: Of the times.
+    """
+
+    file: SourceFile
+    table: pl.DataFrame
+    columns: Mapping[str, str]
+    unread: Sequence[str]
+    unit: Unit | None
+
+
+def import_long_table(found: VoteFiles, values: Mapping[str, str]) -> Import:
     """Read and check a table of votes and, if there is one, the table of statements beside it.
 
     Args:
         found: The files `votes` and perhaps `statements`.
+        values: What votes mean, see `vote_values`; empty for numbers and words that mean what they say.
 
     Raises:
-        ConsultationError: A column is missing, a cell malformed, a statement twice or voted on but not in the
-            table of statements, or text ids without times. Names file, row and remedy.
+        ConsultationError: A column is missing, a statement twice, or too many rows cannot be used. Names file, row and
+            remedy.
     """
+    noted = Noted()
     source, listing = found.files["votes"], found.files.get("statements")
-    cast = _read(source, VOTE_COLUMNS)
-    if not cast.height:
-        raise ConsultationError(f"{source.place}: no votes. An empty consultation cannot be run.")
-    times, unit = milliseconds(source, cast, "time")
-    cast = cast.with_columns(timestamp=times).with_row_index("row", offset=1)
-    people = _numbered(source, cast, "participant")
-    if listing is None:
-        known, numbers = None, _numbered(source, cast, "statement")
-    else:
-        known = _read(listing, {"statement", "text"})
-        require_unique(listing, known, "statement")
-        created, _ = milliseconds(listing, known, "time")
-        known = known.with_columns(timestamp=created).with_row_index("row", offset=1)
-        numbers = _numbered(listing, known, "statement")
-        _require_known(source, cast, known)
-    rows = cast.select(
+    cast = read_plain_table(source, VOTE_COLUMNS, noted)
+    known = read_plain_table(listing, STATEMENT_COLUMNS, noted) if listing is not None else _inline(source, noted)
+    people = numbered(cast, "participant")
+    numbers = numbered(known or cast, "statement")
+    if known is not None:
+        require_unique(known.file, known.table, "statement")
+    votes_read = vote_column(cast.table["vote"], values)
+    cells = cast.table.select(row=ROW, participant_id="participant", statement_id="statement", vote="vote")
+    known_number = numbers.of(cells["statement_id"])
+    rows = cells.select(
         "row",
-        participant_id=people.of(cast["participant"]),
-        statement_id=numbers.of(cast["statement"]),
-        vote=_votes(source, cast),
-        timestamp="timestamp",
-    ).with_columns(**importance_marks(source, cast))
-    statements = _statements(listing, known, numbers, people)
-    check_votes(source, rows, statements["statement_id"])
-    authors = author_votes(rows, statements)
-    worded = bool(cast["vote"].str.to_lowercase().is_in(list(WORDS)).any())
-    if authors.inverted and not worded:
-        rows = rows.with_columns(-pl.col("vote"))
+        participant_id=people.of(cells["participant_id"]),
+        # A statement that the table of statements lacks has no number, and is told from one that cannot be read.
+        statement_id=known_number.fill_null(-1).set(cells["statement_id"].is_null(), None),
+        vote=votes_read.votes,
+        timestamp=own_times(source, noted, cast.table["timestamp"]),
+        empty=votes_read.empty,
+        important=importance_marks(source, cast.table, noted),
+    )
+    statements = statements_of(known, numbers, people, noted)
+    rows = usable_votes(source, rows, cells, statements["statement_id"], noted)
+    check_coding(source, rows["vote"], values)
+    authors, exchanged = author_votes(rows, statements), ExchangedTotals(0, 0)
     votes = last_votes(rows)
+    if authors.inverted is None and known is not None:
+        exchanged = exchanged_totals(_totals(known, numbers, noted), rows, votes.table)
+    if not votes_read.worded:
+        _refuse_unknown_sign(cast, authors, exchanged, known, numbers, rows, votes.table, noted)
+        if authors.inverted or exchanged.clear:
+            votes = last_votes(rows.with_columns(-pl.col("vote")))
     participants = raw_participants(votes.table)
+    sign = WORDED if votes_read.worded else sign_fact(authors, exchanged, False)
     report = build_report(
         [
-            *_facts(source, listing, unit, None if worded else authors, people, numbers),
-            *_columns([(source, cast, VOTE_COLUMNS | {"time", "important"}), (listing, known, STATEMENT_COLUMNS)]),
+            *_facts(cast, known, sign, people, numbers),
+            *([moderation_evidence(statements, votes.table).fact()] if known and "moderated" in known.columns else []),
+            *_unread([cast, *([known] if known else [])], found.others),
             *common_facts(statements, participants, votes, rows.height, source.name),
+            *noted.facts(),
         ]
     )
     return Import(statements, participants, votes.table, report)
 
 
-def is_long_table(file: SourceFile) -> bool:
-    """Whether a file with votes has the columns of a plain table rather than those of Polis."""
-    if file.name.lower().endswith(".parquet"):
-        return True
-    return set(read_text_csv(file, wanted=lambda name: name in VOTE_COLUMNS).columns) == VOTE_COLUMNS
+def named_columns(names: Collection[str], roles: Sequence[str]) -> dict[str, str]:
+    """Return by role the first of its names that is there and taken by no role before it."""
+    found: dict[str, str] = {}
+    for role in roles:
+        free = [name for name in NAMES[role] if name in names and name not in found.values()]
+        if free:
+            found[role] = free[0]
+    return found
 
 
-def _read(file: SourceFile, required: set[str]) -> pl.DataFrame:
-    if file.name.lower().endswith(".parquet"):
-        try:
-            table = pl.read_parquet(file.content)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            first = printable(str(error).strip().splitlines()[0])
-            raise ConsultationError(f"{file.place}: not readable as Parquet ({first}). Write it again.") from error
-        table.columns = unique_names(file.place, table.columns, {})
-        table = table.with_columns(pl.exclude("time").cast(pl.String, strict=False))
+def names_of(file: SourceFile) -> list[str]:
+    """Return the plain names of a table's columns.
+
+    Raises:
+        ConsultationError: Not readable.
+    """
+    if file.ending == "parquet":
+        return [plain_name(each, {}) for each in _parquet(file).columns]
+    if file.ending == "json":
+        return [name for name in read_json(file, Noted()).columns if name != ROW]
+    return read_header(file).named
+
+
+def is_long_table(names: Collection[str]) -> bool:
+    """Whether columns are those of a plain table of votes rather than those of Polis."""
+    return set(named_columns(names, VOTE_COLUMNS)) >= set(VOTE_COLUMNS[:3])
+
+
+def is_statement_table(names: Collection[str]) -> bool:
+    """Whether columns are those of a table of statements."""
+    return set(named_columns(names, STATEMENT_COLUMNS)) >= set(STATEMENT_COLUMNS[:2])
+
+
+def read_plain_table(file: SourceFile, roles: Sequence[str], noted: Noted) -> PlainTable:
+    """Read the columns of a table that have one of the names of these roles.
+
+    Raises:
+        ConsultationError: Not readable, or a column that a table of votes or of statements must have is missing.
+    """
+    names = names_of(file)
+    columns = named_columns(names, roles)
+    needed = roles[:3] if "vote" in roles else roles[:2]
+    if missing := [role for role in needed if role not in columns]:
+        raise ConsultationError(
+            f"{file.place}: missing column(s) {', '.join(missing)}; found {', '.join(names[:12])}. "
+            f"{missing[0].capitalize()} may be called {', '.join(NAMES[missing[0]])}."
+        )
+    wanted = set(columns.values())
+    if file.ending == "parquet":
+        table = _parquet(file)
+        table.columns = [plain_name(each, {}) for each in table.columns]
+        refuse_twice(file.place, table.columns)
+        table = table.select(
+            pl.col(name) if name == columns.get("time") else pl.col(name).cast(pl.String, strict=False)
+            for name in columns.values()
+        ).with_row_index(ROW, offset=1)
+    elif file.ending == "json":
+        table = read_json(file, noted).select(ROW, *columns.values())
     else:
-        table = read_text_csv(file)
-    require_columns(file, table, required)
-    for column in sorted(required - {"text"}):
-        cells = table[column].str.strip_chars()
-        empty = cells.is_null() | (cells == "")
-        if row := first_row(empty):
-            raise ConsultationError(f"{file.place}, data row {row}: {column} is empty. Fill it in or remove the row.")
-        table = table.with_columns(cells.alias(column))
-    return table
+        table = read_text_csv(file, noted, wanted=lambda name: name in wanted)
+    table = table.select(ROW, **{role: pl.col(name) for role, name in columns.items()})
+    ids = [role for role in ("participant", "statement") if role in needed]
+    table = table.with_columns(pl.col(ids).str.strip_chars().replace("", None))
+    times, unit = milliseconds(file, table, noted, "time")
+    unread = [name for name in names if name not in wanted]
+    return PlainTable(file, table.with_columns(timestamp=times), columns, unread, unit)
 
 
-def _numbered(file: SourceFile, table: pl.DataFrame, column: str) -> Numbering:
+def _parquet(file: SourceFile) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file.content)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        first = printable(str(error).strip().splitlines()[0])
+        raise ConsultationError(f"{file.place}: not readable as Parquet ({first}). Write it again.") from error
+
+
+def numbered(read: PlainTable, role: str) -> Numbering:
     """Take ids that are whole numbers as they are; number others by their first time, then by the code."""
-    number = whole_numbers(table[column])
-    if not number.null_count():
-        codes = pl.DataFrame({"code": table[column], "number": number}).unique("code")
-        return Numbering(codes, True)
-    if table["timestamp"].null_count():
-        raise ConsultationError(
-            f"{file.place}: ids of the column {column} are no whole numbers (first {table[column][0][:40]!r}), so "
-            "they are numbered by time, but not every row has a time. Fill in the column time, or number them."
-        )
-    first = table.group_by(pl.col(column).alias("code")).agg(pl.col("timestamp").min()).sort("timestamp", "code")
-    return Numbering(first.select("code", number=pl.int_range(pl.len(), dtype=pl.Int64)), False)
+    codes = read.table[role]
+    number = whole_numbers(codes)
+    other = number.null_count() - codes.null_count()
+    if other <= TOLERATED_ASIDE * codes.len():
+        known = pl.DataFrame({"code": codes, "number": number}).drop_nulls().unique("code")
+        return Numbering(known, "id")
+    first = (
+        read.table.select(pl.col(role).alias("code"), "timestamp", pl.col(ROW))
+        .drop_nulls("code")
+        .group_by("code")
+        .agg(pl.col("timestamp", ROW).min())
+        .with_columns(pl.when(pl.col("timestamp").is_null()).then(pl.col(ROW)).otherwise(0))
+        .sort("timestamp", ROW, "code", nulls_last=True)
+    )
+    by = "file" if first["timestamp"].null_count() else "time"
+    return Numbering(first.select("code", number=pl.int_range(pl.len(), dtype=pl.Int64)), by)
 
 
-def _require_known(source: SourceFile, cast: pl.DataFrame, known: pl.DataFrame) -> None:
-    unknown = cast.join(known.select("statement"), on="statement", how="anti").sort("row")
-    if unknown.height:
-        raise ConsultationError(
-            f"{source.place}, data row {unknown['row'][0]}: a vote on statement {unknown['statement'][0][:40]!r}, "
-            f"which the table of statements does not have ({unknown.height} such votes). Export both at the same "
-            "moment."
-        )
+def _inline(source: SourceFile, noted: Noted) -> PlainTable | None:
+    """The statements of a table of votes that holds their texts too, each once."""
+    roles = [*VOTE_COLUMNS, "text"]
+    if "text" not in named_columns(names_of(source), roles):
+        return None
+    read = read_plain_table(source, roles, noted)
+    table = read.table.drop_nulls("statement").unique("statement", keep="first", maintain_order=True)
+    return PlainTable(source, table.select(ROW, "statement", "text", "timestamp"), {}, (), None)
 
 
-def _votes(source: SourceFile, cast: pl.DataFrame) -> pl.Series:
-    words = cast["vote"].str.to_lowercase().replace({word: str(vote) for word, vote in WORDS.items()})
-    return integers(source, pl.DataFrame({"vote": words}), "vote")
+def _refuse_unknown_sign(
+    cast: PlainTable,
+    authors: AuthorVotes,
+    exchanged: ExchangedTotals,
+    known: PlainTable | None,
+    numbers: Numbering,
+    rows: pl.DataFrame,
+    votes: pl.DataFrame,
+    noted: Noted,
+) -> None:
+    """Refuse the columns of Polis's votes.json if neither authors nor totals tell which sign agrees."""
+    if not set(cast.columns.values()) >= API_NAMES or authors.inverted is not None or exchanged.clear:
+        return
+    if known is not None and {"agrees", "disagrees"} <= set(known.columns):
+        compared = compare_totals(_totals(known, numbers, noted), rows, votes)
+        if not compared.unexplained:
+            return
+    raise ConsultationError(
+        f"{cast.file.place}: columns pid, tid and vote, as Polis's votes.json has them, where -1 agrees; other "
+        "programs write them with +1, and neither authors nor totals of a comments.json beside it tell which. "
+        + how_to_say('"-1": agree, "1": disagree, "0": pass')
+    )
 
 
-def _statements(
-    listing: SourceFile | None, known: pl.DataFrame | None, numbers: Numbering, people: Numbering
-) -> pl.DataFrame:
-    if listing is None or known is None:
+def _totals(known: PlainTable, numbers: Numbering, noted: Noted) -> pl.DataFrame:
+    """The totals that a table of statements states."""
+    totals = {name: optional_integers(known.file, known.table, name, noted) for name in ("agrees", "disagrees")}
+    return pl.DataFrame({"statement_id": numbers.of(known.table["statement"]), **totals})
+
+
+def statements_of(known: PlainTable | None, numbers: Numbering, people: Numbering, noted: Noted) -> pl.DataFrame:
+    """Return the table `raw_statements` of a table of statements; without one, statements without texts."""
+    if known is None:
         bare = numbers.table.select(statement_id="number").with_columns(
             author_id=None, created_at=None, moderated=0, is_seed=None, is_meta=None, text=pl.lit("")
         )
         return bare.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
-    moderated = optional_integers(listing, known, "moderated").fill_null(0)
-    check_moderation_marks(listing, moderated)
+    table = known.table
+    nameless = table["statement"].null_count()
+    if nameless:
+        noted.note("unknown", "statements without an id", "set aside", known.file.name, nameless)
     if people.given:
-        authors = optional_integers(listing, known, "author")
-    elif "author" in known.columns:
-        authors = people.of(known["author"].str.strip_chars())
+        authors: pl.Series | None = optional_integers(known.file, table, "author", noted)
     else:
-        authors = None
-    table = pl.DataFrame(
+        # An author who never voted is no participant, and has a number only if ids are numbers.
+        authors = people.of(table["author"].str.strip_chars()) if "author" in table.columns else None
+    statements = pl.DataFrame(
         {
-            "statement_id": numbers.of(known["statement"]),
-            # An author who never voted is no participant, and has a number only if ids are numbers.
+            "statement_id": numbers.of(table["statement"]),
             "author_id": authors,
-            "created_at": as_time(known["timestamp"]),
-            "moderated": moderated,
-            "is_seed": None,
-            "is_meta": None,
-            "text": known["text"].fill_null(""),
+            "created_at": as_time(table["timestamp"]),
+            "moderated": moderation_marks(known.file, table, noted),
+            "is_seed": marks(table, "is-seed"),
+            "is_meta": marks(table, "is-meta"),
+            "text": table["text"].fill_null(""),
         },
-        schema_overrides={"author_id": pl.Int64, "is_seed": pl.Boolean, "is_meta": pl.Boolean},
-    )
-    return table.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
+        schema_overrides={"author_id": pl.Int64},
+    ).drop_nulls("statement_id")
+    return statements.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
 
 
-def _facts(
-    source: SourceFile,
-    listing: SourceFile | None,
-    unit: Unit | None,
-    authors: AuthorVotes | None,
-    people: Numbering,
-    numbers: Numbering,
-) -> list[Fact]:
-    written = f"times in {unit}" if unit else "no times"
-    facts = [Fact("found", "form", None, f"a plain table of votes, {source.name}: {written}")]
-    if authors is None:
-        facts.append(Fact("found", "sign of votes", None, "votes are written as words"))
-    elif authors.inverted is None:
-        why = f"+1 was taken as agreement, not confirmed by {authors.sentence()}"
-        facts.append(Fact("unknown", "sign of votes", None, why))
-    elif authors.inverted:
-        facts.append(Fact("repaired", "votes turned round", None, f"-1 meant agreement: {authors.sentence()}"))
-    else:
-        facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {authors.sentence()}"))
+def _facts(cast: PlainTable, known: PlainTable | None, sign: Fact, people: Numbering, numbers: Numbering) -> list[Fact]:
+    written = f"times in {cast.unit}" if cast.unit else "no times"
+    facts = [Fact("found", "form", None, f"a plain table of votes, {cast.file.name}: {written}"), sign]
     for item, numbering in (("participant ids", people), ("statement ids", numbers)):
-        if not numbering.given:
+        if numbering.by == "time":
             why = "numbered by the time they first appear; a number stays while only later rows are added"
             facts.append(Fact("repaired", item, numbering.table.height, why))
-    if listing is None:
+        elif numbering.by == "file":
+            why = (
+                "not every one has a time, so they are numbered in the order of the file; a number stays while rows "
+                "are only added at its end, and a file in another order means other numbers"
+            )
+            facts.append(Fact("repaired", item, numbering.table.height, why))
+    if known is None:
         why = "there is no table `statements` beside the votes, so neither texts nor moderation are known"
         facts.append(Fact("unknown", "statements.csv missing", None, why))
     return facts
 
 
-def _columns(tables: Sequence[tuple[SourceFile | None, pl.DataFrame | None, set[str]]]) -> list[Fact]:
-    unknown = [
-        f"{file.name}: {name}"
-        for file, table, expected in tables
-        if file is not None and table is not None
-        for name in sorted(set(table.columns) - expected - {"row", "timestamp"})
-    ]
-    return [Fact("found", "unknown columns", len(unknown), f"not read: {shortened(unknown)}")] if unknown else []
+def _unread(tables: Sequence[PlainTable], others: Sequence[str]) -> list[Fact]:
+    unread = [f"{each.file.name}: {name}" for each in tables for name in sorted(each.unread)]
+    facts = [Fact("found", "unknown columns", len(unread), f"not read: {shortened(unread)}")] if unread else []
+    if others:
+        facts.append(Fact("found", "other files", len(others), f"not read: {shortened(others)}"))
+    return facts

@@ -10,35 +10,45 @@ Columns are those of the CSV export (`math/src/polismath/darwin/export.clj`, `se
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.columns import (
-    BODY,
-    SourceFile,
+from ccai_dagster.deliberation.importing.bodies import BODY, read_bodies
+from ccai_dagster.deliberation.importing.cells import (
     Unit,
-    VoteFiles,
     as_time,
     integers,
-    is_id,
+    marks,
     milliseconds,
+    note_cells,
     optional_integers,
-    read_bodies,
+    own_times,
+    whole_numbers,
+)
+from ccai_dagster.deliberation.importing.columns import (
+    ROW,
+    UTF16,
+    SourceFile,
+    VoteFiles,
+    is_id,
     read_header,
     read_text_csv,
     require_columns,
-    require_unique,
-    whole_numbers,
 )
+from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
+from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Noted
 from ccai_dagster.deliberation.importing.polis_report import (
+    ExchangedTotals,
     PolisFindings,
     compare_totals,
     differing_participants,
     era_of,
+    exchanged_totals,
     missing_votes,
     polis_facts,
 )
@@ -49,13 +59,15 @@ from ccai_dagster.deliberation.importing.tables import (
     Stated,
     author_votes,
     build_report,
-    check_moderation_marks,
-    check_votes,
     common_facts,
     importance_marks,
     last_votes,
+    moderation_marks,
     raw_participants,
+    require_unique,
+    usable_votes,
 )
+from ccai_dagster.deliberation.importing.vote_values import check_coding, vote_column
 
 COMMENT_ALIASES = {"author": "author-id", "aggrees": "agrees"}
 VOTE_ALIASES = {"voter": "voter-id", "high-priority": "important", "importance": "important"}
@@ -75,6 +87,17 @@ COMMENT_COLUMNS = {
     BODY,
 }
 VOTE_COLUMNS = {"timestamp", "datetime", "comment-id", "voter-id", "vote", "important"}
+SUMMARY_LINES = {
+    "topic",
+    "url",
+    "views",
+    "voters",
+    "voters-in-conv",
+    "commenters",
+    "comments",
+    "groups",
+    "conversation-description",
+}
 TOTALS = {"n-votes", "n-agree", "n-disagree"}
 MATRIX_COLUMNS = {"participant", "xid", "group-id", "n-comments", *TOTALS}
 TOLERATED = 0.01
@@ -107,11 +130,21 @@ class Comments:
 
 @dataclass(frozen=True)
 class VoteRows:
-    """Vote rows, see `last_votes`, the unit of their times, and columns of no known era."""
+    """Vote rows as they were read.
+
+    Attributes:
+        rows: See `usable_votes`; when these were chosen, see `last_votes`.
+        cells: The same rows as text.
+        unit: Of their times.
+        unknown: Columns of no known era.
+        worded: Whether words or the consultation say which votes agree.
+    """
 
     rows: pl.DataFrame
+    cells: pl.DataFrame
     unit: Unit | None
     unknown: Sequence[str]
+    worded: bool
 
 
 @dataclass(frozen=True)
@@ -129,36 +162,51 @@ class Matrix:
     unknown: Sequence[str]
 
 
-def import_polis(found: VoteFiles) -> Import:
+def import_polis(found: VoteFiles, values: Mapping[str, str]) -> Import:
     """Read and check a Polis export.
 
     Args:
         found: Its files; at least comments.csv, and votes.csv or the matrix.
+        values: What votes mean, see `vote_values`; empty for Polis's own.
 
     Raises:
-        ConsultationError: A file is missing or malformed, a needed column missing, an id duplicated, a vote
-            other than -1, 0, 1 or on an unknown statement, or nobody voted. Names file, row and remedy.
+        ConsultationError: A file is missing or malformed, a needed column missing, a statement's id duplicated, too
+            many rows cannot be used, or nobody voted. Names file, row and remedy.
     """
+    noted = Noted()
     comments_file, matrix_file = found.files.get("comments"), found.files.get("matrix")
     if comments_file is None:
         raise ConsultationError(f"{found.place}: comments.csv not found. A Polis export has this file; copy it there.")
-    source = found.files.get("votes") or matrix_file
-    if source is None:
-        raise ConsultationError(f"{found.place}: neither votes.csv nor participants-votes.csv is there. Export again.")
-    comments = read_comments(comments_file)
-    matrix = read_people(matrix_file) if matrix_file else None
-    cast = read_matrix_votes(source) if source is matrix_file else read_votes_csv(source)
-    check_votes(source, cast.rows, comments.statements["statement_id"])
-    authors = author_votes(cast.rows, comments.statements)
-    if authors.inverted:
-        cast = VoteRows(cast.rows.with_columns(-pl.col("vote")), cast.unit, cast.unknown)
-    votes = last_votes(cast.rows)
+    comments = read_comments(comments_file, noted)
+    matrix = read_people(matrix_file, noted) if matrix_file else None
+    source = found.files.get("votes")
+    cast = read_votes_csv(source, noted, values) if source is not None and not source.is_empty() else None
+    if source is None or (matrix_file is not None and (cast is None or not cast.rows.height)):
+        source = matrix_file
+        if source is None:
+            raise ConsultationError(
+                f"{found.place}: neither votes.csv nor participants-votes.csv is there. Export again."
+            )
+        cast = read_matrix_votes(source, noted, values)
+    if cast is None:
+        raise ConsultationError(f"{source.place}: empty. Export it again; not even a header is there.")
+    rows = usable_votes(source, cast.rows, cast.cells, comments.statements["statement_id"], noted)
+    check_coding(source, rows["vote"], values)
+    authors = AuthorVotes(0, 0, 0) if cast.worded else author_votes(rows, comments.statements)
+    exchanged, votes = ExchangedTotals(0, 0), last_votes(rows)
+    if authors.inverted is None and not cast.worded:
+        exchanged = exchanged_totals(comments.stated, rows, votes.table)
+    if authors.inverted or exchanged.clear:
+        rows = rows.with_columns(-pl.col("vote"))
+        votes = last_votes(rows)
+    cast = replace(cast, rows=rows)
     participants = raw_participants(votes.table, matrix.people if matrix else None)
-    findings = _findings(found, comments, matrix, cast, votes, authors)
+    findings = _findings(found, source, comments, matrix, cast, votes, authors, exchanged)
     report = build_report(
         [
             *polis_facts(findings, comments.statements, participants),
-            *common_facts(comments.statements, participants, votes, cast.rows.height, source.name),
+            *common_facts(comments.statements, participants, votes, rows.height, source.name),
+            *noted.facts(),
         ]
     )
     return Import(comments.statements, participants, votes.table, report, _stated(found, comments, cast, findings))
@@ -188,9 +236,17 @@ def _in_sign(stated: pl.DataFrame, authors: AuthorVotes) -> pl.DataFrame:
 
 
 def _findings(
-    found: VoteFiles, comments: Comments, matrix: Matrix | None, cast: VoteRows, votes: LastVotes, authors: AuthorVotes
+    found: VoteFiles,
+    source: SourceFile,
+    comments: Comments,
+    matrix: Matrix | None,
+    cast: VoteRows,
+    votes: LastVotes,
+    authors: AuthorVotes,
+    exchanged: ExchangedTotals,
 ) -> PolisFindings:
     stated = _in_sign(comments.stated, authors)
+    unread = found.files.get("votes")
     matrix_name = found.files["matrix"].name if matrix else None
     summary = found.files.get("summary")
     columns = {
@@ -199,7 +255,7 @@ def _findings(
         "matrix": matrix.unknown if matrix else (),
     }
     unknown = [f"{found.files[role].name}: {name}" for role, names in columns.items() for name in names]
-    missing = None
+    missing, newest = None, cast.rows["timestamp"].max()
     if matrix:
         missing = votes.table.join(matrix.people, on="participant_id", how="anti")["participant_id"].n_unique()
     return PolisFindings(
@@ -207,10 +263,15 @@ def _findings(
             comments.columns, cast.unit or comments.unit, authors.inverted, comments.quoted, matrix_name, unknown
         ),
         authors=authors,
+        exchanged=exchanged,
+        worded=cast.worded,
+        moderation=moderation_evidence(comments.statements, votes.table),
+        newest=datetime.fromtimestamp(int(newest) / 1000, UTC) if isinstance(newest, int) else None,
         rejoined=comments.rejoined,
         unknown_columns=unknown,
         others=found.others,
-        from_matrix=None if "votes" in found.files else matrix_name,
+        from_matrix=matrix_name if source is found.files.get("matrix") else None,
+        empty_votes=unread.name if unread is not None and unread is not source else None,
         totals=compare_totals(stated, cast.rows, votes.table),
         differing_participants=(
             differing_participants(matrix.stated, votes.table) if matrix and matrix.stated is not None else None
@@ -220,145 +281,153 @@ def _findings(
     )
 
 
-def read_comments(file: SourceFile) -> Comments:
+def read_comments(file: SourceFile, noted: Noted) -> Comments:
     """Read comments.csv.
 
     Raises:
         ConsultationError: Malformed, no statements, an id twice, or moderation other than -1, 0, 1.
     """
-    bodies = read_bodies(file, COMMENT_ALIASES)
+    bodies = read_bodies(file, COMMENT_ALIASES, noted)
     table = bodies.table
     require_columns(file, table, {"comment-id", "moderated", BODY})
     if not table.height:
         raise ConsultationError(f"{file.place}: no statements. An empty consultation cannot be run.")
-    moderated = integers(file, table, "moderated")
-    check_moderation_marks(file, moderated)
     ids = integers(file, table, "comment-id")
-    require_unique(file, pl.DataFrame({"comment-id": ids}), "comment-id")
-    created, unit = milliseconds(file, table)
+    require_unique(file, table.with_columns(ids), "comment-id")
+    created, unit = milliseconds(file, table, noted)
     statements = pl.DataFrame(
         {
             "statement_id": ids,
-            "author_id": optional_integers(file, table, "author-id"),
+            "author_id": optional_integers(file, table, "author-id", noted),
             "created_at": as_time(created),
-            "moderated": moderated.cast(pl.Int8),
-            "is_seed": _marks(table, "is-seed"),
-            "is_meta": _marks(table, "is-meta"),
+            "moderated": moderation_marks(file, table, noted).cast(pl.Int8),
+            "is_seed": marks(table, "is-seed"),
+            "is_meta": marks(table, "is-meta"),
             "text": table[BODY].fill_null(""),
         }
     ).sort("statement_id")
-    stated = pl.DataFrame(
-        {"statement_id": ids, **{name: optional_integers(file, table, name) for name in ("agrees", "disagrees")}}
-    )
+    totals = {name: optional_integers(file, table, name, noted) for name in ("agrees", "disagrees")}
     return Comments(
-        statements.select(list(RAW_STATEMENTS.fields)), stated, table.columns, unit, bodies.quoted, bodies.rejoined
+        statements.select(list(RAW_STATEMENTS.fields)),
+        pl.DataFrame({"statement_id": ids, **totals}),
+        [name for name in table.columns if name != ROW],
+        unit,
+        bodies.quoted,
+        bodies.rejoined,
     )
 
 
-def read_votes_csv(file: SourceFile) -> VoteRows:
+def read_votes_csv(file: SourceFile, noted: Noted, values: Mapping[str, str]) -> VoteRows:
     """Read votes.csv.
 
     Raises:
-        ConsultationError: Malformed; names the row.
+        ConsultationError: Not readable, or a column is missing.
     """
-    names = read_header(file, VOTE_ALIASES)
-    table = read_text_csv(file, VOTE_ALIASES, lambda name: name in VOTE_COLUMNS - {"datetime"})
+    names = read_header(file, VOTE_ALIASES).named
+    table = read_text_csv(file, noted, VOTE_ALIASES, lambda name: name in VOTE_COLUMNS - {"datetime"})
     require_columns(file, table, {"comment-id", "voter-id", "vote"})
-    times, unit = milliseconds(file, table)
-    rows = pl.DataFrame(
-        {
-            "participant_id": integers(file, table, "voter-id"),
-            "statement_id": integers(file, table, "comment-id"),
-            "vote": integers(file, table, "vote"),
-            "timestamp": times,
-            **importance_marks(file, table),
-        }
-    ).with_row_index("row", offset=1)
-    return VoteRows(rows, unit, sorted(set(names) - VOTE_COLUMNS))
+    times, unit = milliseconds(file, table, noted)
+    cells = table.select(row=ROW, participant_id="voter-id", statement_id="comment-id", vote="vote")
+    votes = vote_column(cells["vote"], values)
+    rows = cells.select(
+        "row",
+        participant_id=whole_numbers(cells["participant_id"]),
+        statement_id=whole_numbers(cells["statement_id"]),
+        vote=votes.votes,
+        timestamp=own_times(file, noted, times),
+        empty=votes.empty,
+        important=importance_marks(file, table, noted),
+    )
+    return VoteRows(rows, cells, unit, sorted(set(names) - VOTE_COLUMNS), votes.worded)
 
 
-def read_people(file: SourceFile) -> Matrix:
+def read_people(file: SourceFile, noted: Noted) -> Matrix:
     """Read who is in the matrix and what it says of them; personal codes and votes are passed over.
 
     Raises:
-        ConsultationError: Malformed, or a participant twice.
+        ConsultationError: Not readable, or no column of participants.
     """
-    names = read_header(file, MATRIX_ALIASES)
-    table = read_text_csv(file, MATRIX_ALIASES, lambda name: name in {"participant", "group-id", *TOTALS})
+    names = read_header(file, MATRIX_ALIASES).named
+    table = read_text_csv(file, noted, MATRIX_ALIASES, lambda name: name in {"participant", "group-id", *TOTALS})
     require_columns(file, table, {"participant"})
-    ids = integers(file, table, "participant")
-    require_unique(file, pl.DataFrame({"participant": ids}), "participant")
-    people = pl.DataFrame({"participant_id": ids, "polis_group": optional_integers(file, table, "group-id")})
+    ids = _people(file, table, noted)
+    table, ids = table.filter(ids.is_not_null()), ids.drop_nulls()
+    groups = optional_integers(file, table, "group-id", noted)
     stated = None
     if set(table.columns) >= TOTALS:
-        totals = {name.replace("-", "_"): optional_integers(file, table, name) for name in sorted(TOTALS)}
+        totals = {name.replace("-", "_"): optional_integers(file, table, name, noted) for name in sorted(TOTALS)}
         stated = pl.DataFrame({"participant_id": ids, **totals})
     unknown = sorted(name for name in set(names) - MATRIX_COLUMNS if not is_id(name))
-    return Matrix(people, stated, unknown)
+    return Matrix(pl.DataFrame({"participant_id": ids, "polis_group": groups}), stated, unknown)
 
 
-def read_matrix_votes(file: SourceFile) -> VoteRows:
+def _people(file: SourceFile, table: pl.DataFrame, noted: Noted) -> pl.Series:
+    """The participants of the matrix's rows; null, and noted, in rows of nobody and where one comes again."""
+    ids = whole_numbers(table["participant"])
+    nobody = ids.is_null() | (ids < 0).fill_null(True)
+    why = "no id of a participant, so that the rows are set aside"
+    note_cells(noted, "rows of nobody in the matrix", why, file, table, "participant", nobody)
+    again = ~ids.is_first_distinct() & ~nobody
+    why = "the first row of each is read"
+    note_cells(noted, "participants twice in the matrix", why, file, table, "participant", again)
+    return ids.set(nobody | again, None)
+
+
+def read_matrix_votes(file: SourceFile, noted: Noted, values: Mapping[str, str]) -> VoteRows:
     """Read the cells of the matrix as vote rows without times.
 
     Raises:
-        ConsultationError: A cell that is no whole number; names row and statement.
+        ConsultationError: No column is a statement, or too many rows of participants cannot be used.
     """
-    table = read_text_csv(file, MATRIX_ALIASES, lambda name: name == "participant" or is_id(name))
+    table = read_text_csv(file, noted, MATRIX_ALIASES, lambda name: name == "participant" or is_id(name))
     require_columns(file, table, {"participant"})
     statements = [name for name in table.columns if is_id(name)]
     if not statements:
         raise ConsultationError(f"{file.place}: no votes: no column is the id of a statement. Export again.")
-    long = (
-        table.with_columns(participant_id=integers(file, table, "participant"))
-        .with_row_index("row", offset=1)
-        .unpivot(statements, index=["row", "participant_id"], variable_name="statement", value_name="vote")
+    people = _people(file, table, noted)
+    if people.null_count() > TOLERATED_ASIDE * table.height:
+        require_unique(file, table, "participant")
+        integers(file, table, "participant")
+    cells = (
+        table.with_columns(participant_id=people)
+        .filter(pl.col("participant_id").is_not_null())
+        .unpivot(statements, index=[ROW, "participant_id"], variable_name="statement_id", value_name="vote")
         .filter(pl.col("vote").is_not_null())
+        .rename({ROW: "row"})
     )
-    long = long.with_columns(number=whole_numbers(long["vote"]))
-    bad = long.filter(pl.col("number").is_null())
-    if bad.height:
-        first = bad.sort("row").row(0, named=True)
-        raise ConsultationError(
-            f"{file.place}, data row {first['row']}: vote on statement {first['statement']} is "
-            f"{first['vote'][:40]!r} ({bad.height} such cells). Votes are -1, 0, 1 or empty."
-        )
-    rows = long.select(
+    votes = vote_column(cells["vote"], values)
+    rows = cells.select(
         "row",
         "participant_id",
-        statement_id=pl.col("statement").cast(pl.Int64),
-        vote="number",
+        statement_id=pl.col("statement_id").cast(pl.Int64),
+        vote=votes.votes,
         timestamp=pl.lit(None, dtype=pl.Int64),
+        empty=votes.empty,
     )
-    return VoteRows(rows, None, ())
+    return VoteRows(rows, cells, None, (), votes.worded)
 
 
 def read_stated(file: SourceFile, name: str) -> int | None:
     """Return a number in summary.csv, which has a name and a value a line; None if it has none of this name."""
     with file.open() as handle:
-        lines = handle.read().decode("utf-8-sig", "replace").splitlines()
-    for line in lines:
-        if found := re.fullmatch(rf'"?{name}"?\s*,\s*"?([0-9]{{1,12}})"?\s*', line, re.IGNORECASE):
+        content = handle.read()
+    for line in content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig", "replace").splitlines():
+        if found := re.fullmatch(rf'"?{name}"?\s*[,;\t]\s*"?([0-9]{{1,12}})"?[\s,;]*', line, re.IGNORECASE):
             return int(found[1])
     return None
 
 
-def unread_columns(role: str, file: SourceFile) -> list[int]:
-    """Return the places, from 0, of columns that no import needs: personal codes, and what no known era has.
+def is_read(role: str, name: str) -> bool:
+    """Whether an export has a column of this plain name in the file of this role, and it is not a code of a person.
 
-    Only votes.csv and the matrix are looked at. comments.csv has no column about a person but the author's number, and
-    its rows cannot always be told from what people typed; nothing else of an export is about single people.
+    Of summary.csv, which has a name and a value a line, names of lines are meant.
     """
+    if role == "comments":
+        return COMMENT_ALIASES.get(name, name) in COMMENT_COLUMNS
     if role == "votes":
-        return [place for place, name in enumerate(read_header(file, VOTE_ALIASES)) if name not in VOTE_COLUMNS]
+        return VOTE_ALIASES.get(name, name) in VOTE_COLUMNS
     if role == "matrix":
-        needed = MATRIX_COLUMNS - {"xid"}
-        names = read_header(file, MATRIX_ALIASES)
-        return [place for place, name in enumerate(names) if name not in needed and not is_id(name)]
-    return []
-
-
-def _marks(table: pl.DataFrame, column: str) -> pl.Series:
-    """A column of true and false; null where it is empty or missing."""
-    if column not in table.columns:
-        return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
-    return table[column].str.strip_chars().str.to_lowercase().is_in(["true", "t", "1"])
+        return MATRIX_ALIASES.get(name, name) in MATRIX_COLUMNS - {"xid"} or is_id(name)
+    if role == "comment_groups":
+        return re.fullmatch(r"comment-id|comment|(total|group-[a-z])-(votes|agrees|disagrees|passes)", name) is not None
+    return name in SUMMARY_LINES

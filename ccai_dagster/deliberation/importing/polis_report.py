@@ -12,15 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import polars as pl
 
-from ccai_dagster.deliberation.importing.columns import Unit
-from ccai_dagster.deliberation.importing.tables import AuthorVotes, Fact, shortened
+from ccai_dagster.deliberation.importing.cells import Unit
+from ccai_dagster.deliberation.importing.moderation_mode import ModerationEvidence
+from ccai_dagster.deliberation.importing.noted import Fact, shortened
+from ccai_dagster.deliberation.importing.tables import AuthorVotes
 
 GROUPS_IN_EXPORT = "groups in the export"
 """Item of the import report that is there, as unknown, where the groups of an export may be wrong."""
+GROUPS_RIGHT_SINCE = datetime(2025, 5, 20, tzinfo=UTC)
+"""When Polis corrected the group-ids of its exports."""
+LEAST_EXCHANGED = 3
+"""Statements whose totals must fit exactly when exchanged, and every one that is compared, to tell the sign."""
+
 EraName = Literal[
     "classic", "classic with the columns of 2023", "inverted", "streaming", "streaming with further columns"
 ]
@@ -50,14 +58,44 @@ class StatedTotals:
 
 
 @dataclass(frozen=True)
+class ExchangedTotals:
+    """Whether stated totals fit the votes when agreeing and disagreeing are exchanged.
+
+    Attributes:
+        compared: Statements that state both totals and more of one than of the other.
+        fitting: Of these, statements that fit exactly when exchanged and not as they are.
+    """
+
+    compared: int
+    fitting: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether the votes have the other sign than the totals."""
+        return self.fitting == self.compared >= LEAST_EXCHANGED
+
+    def sentence(self) -> str:
+        """The counts in words."""
+        return (
+            f"{self.fitting} of {self.compared} totals in the export fit exactly when agreeing and disagreeing votes "
+            "are exchanged"
+        )
+
+
+@dataclass(frozen=True)
 class PolisFindings:
     """What was noticed while an export was read.
 
     Attributes:
+        exchanged: Whether the totals of comments.csv fit the votes as they stand in the file when exchanged.
+        worded: Whether words or the consultation say which votes agree.
+        moderation: Who voted on statements that nobody moderated.
+        newest: The time of the newest vote, if any has one.
         rejoined: Bodies without quotes that needed them.
         unknown_columns: `file: column` of every column that no known era has.
         others: Names of files that are not read.
-        from_matrix: Name of the matrix, if the votes were read from it because there is no votes.csv.
+        from_matrix: Name of the matrix, if the votes were read from it because no votes.csv has any.
+        empty_votes: Name of a votes.csv that has none.
         totals: How the totals of comments.csv compare.
         differing_participants: Participants with other totals in the matrix; None if it states none.
         missing_participants: Voters whom the matrix lacks; None without a matrix.
@@ -66,10 +104,15 @@ class PolisFindings:
 
     era: Era
     authors: AuthorVotes
+    exchanged: ExchangedTotals
+    worded: bool
+    moderation: ModerationEvidence
+    newest: datetime | None
     rejoined: int
     unknown_columns: Sequence[str]
     others: Sequence[str]
     from_matrix: str | None
+    empty_votes: str | None
     totals: StatedTotals
     differing_participants: int | None
     missing_participants: int | None
@@ -89,21 +132,31 @@ def polis_facts(found: PolisFindings, raw_statements: pl.DataFrame, raw_particip
 
 
 def _votes(found: PolisFindings) -> list[Fact]:
-    facts = []
-    first_votes, inverted = found.authors.sentence(), found.authors.inverted
-    if inverted:
-        facts.append(Fact("repaired", "votes turned round", None, f"-1 meant agreement in this export: {first_votes}"))
-    elif inverted is None:
-        hint = "; bodies without quotes come from the time of inverted exports" if found.rejoined else ""
-        facts.append(
-            Fact("unknown", "sign of votes", None, f"+1 was taken as agreement, not confirmed by {first_votes}{hint}")
-        )
-    else:
-        facts.append(Fact("found", "sign of votes", None, f"+1 is agreement: {first_votes}"))
+    facts = [WORDED if found.worded else sign_fact(found.authors, found.exchanged, bool(found.rejoined))]
     if found.from_matrix:
         why = f"votes come from {found.from_matrix}: no times, and earlier votes of a person are unknown"
-        facts.append(Fact("unknown", "votes.csv missing", None, why))
+        if found.empty_votes:
+            facts.append(Fact("unknown", "votes.csv empty", None, f"{found.empty_votes} has no votes; {why}"))
+        else:
+            facts.append(Fact("unknown", "votes.csv missing", None, why))
     return facts
+
+
+WORDED = Fact("found", "sign of votes", None, "votes are written as words, or the consultation says what they mean")
+
+
+def sign_fact(authors: AuthorVotes, exchanged: ExchangedTotals, rejoined: bool) -> Fact:
+    """Say which sign agrees and what tells it: the authors, else the totals that the export states."""
+    first_votes = authors.sentence()
+    if authors.inverted:
+        return Fact("repaired", "votes turned round", None, f"-1 meant agreement in this export: {first_votes}")
+    if authors.inverted is not None:
+        return Fact("found", "sign of votes", None, f"+1 is agreement: {first_votes}")
+    if exchanged.clear:
+        why = f"-1 meant agreement in this export: {exchanged.sentence()}"
+        return Fact("repaired", "votes turned round", exchanged.fitting, why)
+    hint = "; bodies without quotes come from the time of inverted exports" if rejoined else ""
+    return Fact("unknown", "sign of votes", None, f"+1 was taken as agreement, not confirmed by {first_votes}{hint}")
 
 
 def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact]:
@@ -115,9 +168,9 @@ def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact
             "unknown",
             "never moderated",
             moderated.get(0, 0),
-            "in or out by the conversation's moderation mode, which no file of an export states; it is what "
-            "`moderation` in consultation.yaml says",
+            "in or out by what `moderation` in consultation.yaml says",
         ),
+        found.moderation.fact(),
     ]
     for item, column, why in (
         (
@@ -193,15 +246,18 @@ def _participants(found: PolisFindings, raw_participants: pl.DataFrame) -> list[
         facts.append(Fact("repaired", "participants added", found.missing_participants, why))
     grouped = raw_participants.height - without
     if grouped and found.era.name.startswith("streaming"):
-        facts.append(
-            Fact(
-                "unknown",
-                GROUPS_IN_EXPORT,
-                grouped,
-                "streaming exports made before 20 May 2025 gave people the wrong group-id, and no file says when "
-                "it was made; groups are computed anew from the votes",
+        if found.newest is not None and found.newest >= GROUPS_RIGHT_SINCE:
+            why = (
+                f"the newest vote is of {found.newest:%d %B %Y}, so the export was made after 20 May 2025, since when "
+                "its group-ids are right; groups are computed anew from the votes all the same"
             )
-        )
+            facts.append(Fact("found", GROUPS_IN_EXPORT, grouped, why))
+        else:
+            why = (
+                "streaming exports made before 20 May 2025 gave people the wrong group-id, and neither a file nor the "
+                "newest vote says that it was made later; groups are computed anew from the votes"
+            )
+            facts.append(Fact("unknown", GROUPS_IN_EXPORT, grouped, why))
     return facts
 
 
@@ -276,6 +332,28 @@ def compare_totals(stated: pl.DataFrame, rows: pl.DataFrame, votes: pl.DataFrame
         (pl.col("agrees") == pl.col("agree_rows")) & (pl.col("disagrees") == pl.col("disagree_rows"))
     )
     return StatedTotals(differing.height, explained.height, differing.height - explained.height)
+
+
+def exchanged_totals(stated: pl.DataFrame, rows: pl.DataFrame, votes: pl.DataFrame) -> ExchangedTotals:
+    """Compare stated totals with the votes as they are and with agreeing and disagreeing exchanged.
+
+    Args:
+        stated: `statement_id`, `agrees`, `disagrees`; a missing total is not compared.
+        rows: All vote rows, with the sign they have in the file.
+        votes: The votes that count, with that sign.
+    """
+    compared = stated.drop_nulls().filter(pl.col("agrees") != pl.col("disagrees"))
+    for name, counted in (("rows", rows), ("votes", votes)):
+        tallies = _tallies(counted).rename({"agree": f"agree_{name}", "disagree": f"disagree_{name}"})
+        compared = compared.join(tallies, on="statement_id", how="left").fill_null(0)
+    ways = [
+        pl.any_horizontal(
+            (pl.col("agrees") == pl.col(f"{one}_{name}")) & (pl.col("disagrees") == pl.col(f"{other}_{name}"))
+            for name in ("rows", "votes")
+        )
+        for one, other in (("agree", "disagree"), ("disagree", "agree"))
+    ]
+    return ExchangedTotals(compared.height, compared.filter(~ways[0] & ways[1]).height)
 
 
 def missing_votes(stated: pl.DataFrame, rows: pl.DataFrame) -> int:

@@ -1,7 +1,8 @@
 """The way in: the files of an export are found, a Polis export and a plain table of votes told apart, and read.
 
-An export lies in a folder, in a zip, one folder deeper in either, or is a single table. Files that are not read,
-lists of personal codes among them, are never opened.
+An export lies in a folder, in a zip, one folder deeper in either, or is a single table. Its files are known by the ends
+of their names; where none has such a name, and where the statements of a plain table are missing, tables are known by
+their columns. Files beside an export of Polis, lists of personal codes among them, are never opened.
 
 A zip may come from anybody: nothing is unpacked to disk, sizes are bounded, and names inside never become paths. One
 that leads outside is an error all the same, since somebody made it so.
@@ -12,25 +13,39 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles, empty_columns
-from ccai_dagster.deliberation.importing.long_table import import_long_table, is_long_table
-from ccai_dagster.deliberation.importing.polis import import_polis, unread_columns
+from ccai_dagster.deliberation.importing.bodies import BODY
+from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.long_table import (
+    import_long_table,
+    is_long_table,
+    is_statement_table,
+    names_of,
+)
+from ccai_dagster.deliberation.importing.noted import Noted
+from ccai_dagster.deliberation.importing.polis import import_polis
+from ccai_dagster.deliberation.importing.recognition import TABLES, foreign_form, refuse, role_by_content
 from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.importing.wide_table import import_wide_table, read_wide_table
 
 ROLES = {
     "comments.csv": "comments",
     "votes.csv": "votes",
     "votes.parquet": "votes",
+    "votes.tsv": "votes",
+    "votes.json": "votes",
     "participants-votes.csv": "matrix",
     "participant-votes.csv": "matrix",
     "comment-groups.csv": "comment_groups",
     "summary.csv": "summary",
     "statements.csv": "statements",
     "statements.parquet": "statements",
+    "statements.tsv": "statements",
+    "comments.json": "statements",
 }
 """What each file is for, by its name; Polis spells the matrix in two ways."""
 LEADING = {"comments", "votes", "matrix"}
@@ -42,46 +57,72 @@ MOST_BYTES = 2**31
 Entry = TypeVar("Entry")
 
 
-def read_votes(place: Path) -> Import:
+def read_votes(place: Path, values: Mapping[str, str] | None = None) -> Import:
     """Read and check what a public said, from whatever platform.
 
     Args:
         place: A folder or a zip with a Polis export, or with a plain table of votes; or such a table itself.
+        values: What votes mean where they are neither -1, 0 and 1 nor words, see `vote_values`.
 
     Raises:
         ConsultationError: Nothing usable is there. Names file, row and remedy.
     """
-    return import_votes(find_vote_files(place))
+    return import_votes(find_vote_files(place), values)
 
 
-def import_votes(found: VoteFiles) -> Import:
+def import_votes(found: VoteFiles, values: Mapping[str, str] | None = None) -> Import:
     """As `read_votes`, of files that were found already."""
-    votes = found.files.get("votes")
-    if "comments" not in found.files and votes is not None and is_long_table(votes):
-        return import_long_table(found)
-    return import_polis(found)
+    values = values or {}
+    form = form_of(found)
+    if form == "polis":
+        return import_polis(found, values)
+    plain = plain_files(found)
+    if form == "long":
+        return import_long_table(plain, values)
+    noted = Noted()
+    wide = read_wide_table(plain.files["votes"], values, noted)
+    if wide is None:
+        refuse(plain.files["votes"])
+    return import_wide_table(plain, wide, values, noted)
 
 
-def empty_unread_cells(folder: Path) -> None:
-    """Empty every cell of a Polis export that no import needs, above all personal codes.
-
-    A file without such cells keeps its bytes, so that the export keeps its digest. The headings stay, since the import
-    report names columns that are not read.
+def form_of(found: VoteFiles) -> Literal["polis", "long", "wide"]:
+    """Return the form of an export, told by the columns of its files.
 
     Raises:
-        ConsultationError: No export is there, or a file is not readable as CSV.
+        ConsultationError: A table that has no votes of people stands in for them.
     """
-    for role, file in find_vote_files(folder).files.items():
-        if isinstance(file.content, Path) and (places := unread_columns(role, file)):
-            empty_columns(file.content, places)
+    votes, comments = found.files.get("votes"), found.files.get("comments")
+    if votes is None or votes.is_empty():
+        return "polis"
+    names = names_of(votes)
+    if comments is not None and (BODY in (listed := names_of(comments)) or not is_statement_table(listed)):
+        return "polis"
+    if "matrix" in found.files or {"comment-id", "voter-id"} <= set(names):
+        return "polis"
+    if foreign_form(votes, names):
+        refuse(votes)
+    if is_long_table(names):
+        return "long"
+    if votes.ending in ("parquet", "json"):
+        refuse(votes)
+    return "wide"
+
+
+def plain_files(found: VoteFiles) -> VoteFiles:
+    """The files of a plain table: a comments.csv that is not of Polis is its table of statements."""
+    files = dict(found.files)
+    if "comments" in files:
+        files.setdefault("statements", files.pop("comments"))
+    return replace(found, files=files)
 
 
 def find_vote_files(place: Path) -> VoteFiles:
     """Find the files of an export.
 
     Args:
-        place: A folder or a zip with an export, either possibly with one folder around it; or a table of
-            votes (CSV or Parquet), with the table `statements` in the same folder if there is one.
+        place: A folder or a zip with an export, either possibly with one folder around it; or a table of votes (CSV,
+            Parquet or JSON), with the table `statements` in the same folder if there is one.
 
     Raises:
         ConsultationError: Nothing is there, several exports are, two files have the same role, or a zip is
@@ -96,15 +137,16 @@ def find_vote_files(place: Path) -> VoteFiles:
         )
     if zipfile.is_zipfile(place):
         return _in_zip(place)
-    if place.suffix.lower() not in (".csv", ".parquet"):
+    alone = SourceFile(str(place), place)
+    if alone.ending not in TABLES or (alone.ending == "txt" and len(names_of(alone)) < 2):
         raise ConsultationError(f"{place}: neither a folder, a zip, a CSV nor a Parquet file. Export as CSV.")
     beside = {
         path.name: SourceFile(str(path), path)
         for path in sorted(place.parent.iterdir())
-        if role_of(path.name) == "statements" and path.is_file()
+        if role_of(path.name) == "statements" and path.is_file() and path != place
     }
     found = _by_role(place, beside)
-    return VoteFiles(place, {**found.files, "votes": SourceFile(str(place), place)}, ())
+    return VoteFiles(place, {**found.files, "votes": alone}, ())
 
 
 def role_of(name: str) -> str | None:
@@ -122,8 +164,16 @@ def _in_folder(place: Path) -> VoteFiles:
     if not _is_export(listed):
         folders = [path for path in sorted(place.iterdir()) if path.is_dir() and not _hidden(path.name)]
         inner = {folder.name: {path.name: path for path in sorted(folder.iterdir())} for folder in folders}
-        listed = _only(place, {name: names for name, names in inner.items() if _is_export(names)})
-    return _by_role(place, {name: SourceFile(str(path), path) for name, path in listed.items()})
+        exports = {name: names for name, names in inner.items() if _is_export(names)}
+        if not exports and (known := _by_content(place, _sources(listed))):
+            return known
+        listed = _only(place, exports)
+    found = _by_role(place, _sources(listed))
+    return _with_statements(found, _sources({name: listed[name] for name in found.others}))
+
+
+def _sources(listed: Mapping[str, Path]) -> dict[str, SourceFile]:
+    return {name: SourceFile(str(path), path) for name, path in listed.items()}
 
 
 def _in_zip(place: Path) -> VoteFiles:
@@ -133,16 +183,68 @@ def _in_zip(place: Path) -> VoteFiles:
         if not any(_hidden(part) for part in path.parts) and len(path.parts) <= 2:
             folders.setdefault(str(path.parent), {})[path.name] = path
     exports = {folder: names for folder, names in folders.items() if _is_export(names)}
+
+    def read(names: Mapping[str, PurePosixPath]) -> dict[str, SourceFile]:
+        return {name: SourceFile(f"{place}/{path}", _read_member(place, members[path])) for name, path in names.items()}
+
     if not exports and "[Content_Types].xml" in folders.get(".", {}):
         raise ConsultationError(f"{place}: an Excel workbook. Save its sheets as CSV files in one folder.")
+    if not exports:
+        for names in folders.values():
+            if known := _by_content(place, read({name: names[name] for name in filter(_may_be_table, names)})):
+                return known
     chosen = exports["."] if "." in exports else _only(place, exports)
-    read = {
-        name: SourceFile(f"{place}/{path}", _read_member(place, members[path]))
-        for name, path in chosen.items()
-        if role_of(name)
-    }
-    found = _by_role(place, read)
-    return VoteFiles(place, found.files, tuple(sorted(set(chosen) - set(read))) + found.others)
+    by_name = {name: path for name, path in chosen.items() if role_of(name)}
+    found = _by_role(place, read(by_name))
+    found = replace(found, others=tuple(sorted(set(chosen) - set(by_name))) + found.others)
+    if not _lacks_statements(found):
+        return found
+    return _with_statements(found, read({name: chosen[name] for name in filter(_may_be_table, found.others)}))
+
+
+def _may_be_table(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in TABLES and not _hidden(name)
+
+
+def _by_content(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles | None:
+    """Give files that no name tells their role by what is in them; None if no table is there.
+
+    Raises:
+        ConsultationError: Several tables are for the same thing, or none has votes.
+    """
+    files: dict[str, SourceFile] = {}
+    unknown = []
+    for name in sorted(filter(_may_be_table, listed)):
+        role = role_of(name) or role_by_content(listed[name])
+        if role is None:
+            unknown.append(listed[name])
+        elif role in files:
+            raise ConsultationError(f"{place}: {files[role].name} and {name} are for the same thing. Name one of them.")
+        else:
+            files[role] = listed[name]
+    if not LEADING & set(files):
+        if not unknown:
+            return None
+        if len(unknown) > 1:
+            refuse(unknown[0])
+        files["votes"] = unknown[0]  # perhaps a scale, of which the consultation says what it means
+    used = {file.place for file in files.values()}
+    return VoteFiles(place, files, tuple(name for name, file in sorted(listed.items()) if file.place not in used))
+
+
+def _lacks_statements(found: VoteFiles) -> bool:
+    return "votes" in found.files and not {"comments", "statements", "matrix"} & set(found.files)
+
+
+def _with_statements(found: VoteFiles, beside: Mapping[str, SourceFile]) -> VoteFiles:
+    """Add the one table of statements that is known by its columns, where votes have none beside them by name."""
+    if not _lacks_statements(found):
+        return found
+    known = [name for name in filter(_may_be_table, beside) if role_by_content(beside[name]) == "statements"]
+    if len(known) != 1:
+        return found
+    files = {**found.files, "statements": beside[known[0]]}
+    return VoteFiles(found.place, files, tuple(each for each in found.others if each != known[0]))
 
 
 def _is_export(names: Iterable[str]) -> bool:

@@ -15,22 +15,36 @@ inverted votes has them exchanged as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import polars as pl
 
 from ccai_dagster.contracts import IMPORT_REPORT, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.columns import SourceFile, as_time, first_row, integers
+from ccai_dagster.core.text import counted, natural
+from ccai_dagster.deliberation.importing.cells import as_time, note_cells, optional_integers, shown
+from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
+from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.vote_values import how_to_say
 
 PAIR = ["participant_id", "statement_id"]
+PLACE = "place"
 CLEAR_SHARE = 0.75
 CLEAR_CHANCE = 0.01
-LONGEST_LIST = 8
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
 """The tables of an import, by the names under which they are stored."""
+UNREADABLE = {
+    "participant_id": "votes whose participant cannot be read",
+    "statement_id": "votes whose statement cannot be read",
+    "vote": "votes that cannot be read",
+}
+CALLED = {"participant_id": "of the participant", "statement_id": "of the statement", "vote": "vote"}
+EXPECTED = {
+    "participant_id": "an id",
+    "statement_id": "an id",
+    "vote": "-1, 0, 1 or a word like agree, disagree, pass, yes, no, skip",
+}
 
 
 @dataclass(frozen=True)
@@ -69,57 +83,147 @@ def import_of(tables: Mapping[str, pl.DataFrame | None]) -> Import | None:
 
 
 @dataclass(frozen=True)
-class Fact:
-    """One line of the report."""
+class _Unusable:
+    """Rows with votes that cannot be used.
 
-    kind: Literal["found", "repaired", "unknown"]
+    Attributes:
+        item: What they are called in the report.
+        rows: Which.
+        why: A sentence about the first of them, for an error.
+        named: Column whose values name them in the report, if one does.
+    """
+
     item: str
-    count: int | None
-    explanation: str
+    rows: pl.DataFrame
+    why: Callable[[Mapping[str, object], int], str]
+    named: str | None = None
 
 
-def check_votes(file: SourceFile, rows: pl.DataFrame, statement_ids: pl.Series) -> None:
-    """Check that there are votes, that they are -1, 0 or 1, and on known statements.
+def usable_votes(
+    file: SourceFile, rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series, noted: Noted
+) -> pl.DataFrame:
+    """Return the rows with a vote of -1, 0 or 1 by somebody on a statement that has a text; note the others.
+
+    Args:
+        rows: Vote rows, null where a cell could not be read, and `empty`, whether there is no vote in them.
+        cells: The same rows in the same order as they stand in the file: `participant_id`, `statement_id` and `vote` as
+            text.
 
     Raises:
-        ConsultationError: Naming the first row that is not so.
+        ConsultationError: No vote is left, or too many rows would be set aside.
     """
     if not rows.height:
         raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
+    if empty := int(rows["empty"].sum()):
+        noted.note("found", "rows without a vote", "passed over", file.name, empty)
+    # A row of the file may hold several votes, so each vote has a place of its own.
+    rows, cells = rows.drop("empty").with_row_index(PLACE).filter(~rows["empty"]), cells.with_row_index(PLACE)
+    unusable = _unusable(rows, cells, statement_ids)
+    if unusable:
+        aside = pl.concat([each.rows.select(PLACE) for each in unusable]).unique()
+        if aside.height > TOLERATED_ASIDE * rows.height:
+            first = min(unusable, key=lambda each: int(each.rows[PLACE][0]))
+            raise ConsultationError(
+                f"{file.place}, data row {first.rows['row'][0]}: "
+                f"{first.why(first.rows.row(0, named=True), first.rows.height)} Of {rows.height:,} votes "
+                f"{aside.height:,} would be set aside, more than {TOLERATED_ASIDE:.0%}."
+            )
+        for each in unusable:
+            _note_unusable(file, each, cells, noted)
+        rows = rows.join(aside, on=PLACE, how="anti", maintain_order="left")
+    if not rows.height:
+        raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
+    return rows.drop(PLACE)
+
+
+def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series) -> list[_Unusable]:
+    def as_written(row: Mapping[str, object], column: str) -> str:
+        return shown(str(cells.filter(pl.col(PLACE) == row[PLACE])[column][0] or ""))
+
+    def cell(column: str) -> Callable[[Mapping[str, object], int], str]:
+        return lambda row, number: (
+            f"column {CALLED[column]} should be {EXPECTED[column]}, found {as_written(row, column)} "
+            f"({counted(number, 'such row')}). Correct the row or export again."
+        )
+
+    found = []
+    for column, item in UNREADABLE.items():
+        if rows[column].null_count():
+            found.append(_Unusable(item, rows.filter(pl.col(column).is_null()), cell(column)))
     wrong = rows.filter(~pl.col("vote").is_in([-1, 0, 1]))
     if wrong.height:
-        first = wrong.sort("row").row(0, named=True)
-        raise ConsultationError(
-            f"{file.place}, data row {first['row']}: vote {first['vote']} of participant "
-            f"{first['participant_id']} on statement {first['statement_id']}; it must be -1, 0 or 1 "
-            f"({wrong.height} such rows). Correct them."
+        found.append(
+            _Unusable(
+                "votes that are none",
+                wrong,
+                lambda row, number: (
+                    f"vote {row['vote']} of participant {row['participant_id']} on statement {row['statement_id']}; it "
+                    f"must be -1, 0 or 1 ({counted(number, 'such row')}). Correct them, or, if it is a scale: "
+                    + how_to_say('"1..2": disagree, "3": pass, "4..5": agree')
+                ),
+            )
+        )
+    negative = rows.filter(pl.col("participant_id") < 0)
+    if negative.height:
+        found.append(
+            _Unusable(
+                "votes by nobody",
+                negative,
+                lambda row, number: f"an id below zero ({counted(number, 'such row')}). Ids are whole numbers from 0.",
+            )
         )
     unknown = rows.filter(~pl.col("statement_id").is_in(statement_ids.implode()))
     if unknown.height:
-        first = unknown.sort("row").row(0, named=True)
-        raise ConsultationError(
-            f"{file.place}, data row {first['row']}: a vote on statement {first['statement_id']}, which the table "
-            f"of statements (comments.csv) does not have ({unknown.height} such votes). Export both files at the "
-            "same moment."
+        found.append(
+            _Unusable(
+                "votes on statements without a text",
+                unknown,
+                lambda row, number: (
+                    f"a vote on statement {as_written(row, 'statement_id')}, which the table of statements does not "
+                    f"have ({counted(number, 'such vote')}). Export both files of one conversation at the same moment."
+                ),
+                "statement_id",
+            )
         )
-    negative = rows.filter((pl.col("participant_id") < 0) | (pl.col("statement_id") < 0))
-    if negative.height:
-        first = negative.sort("row").row(0, named=True)
-        raise ConsultationError(
-            f"{file.place}, data row {first['row']}: an id below zero. Ids are whole numbers from 0."
-        )
+    return found
 
 
-def check_moderation_marks(file: SourceFile, moderated: pl.Series) -> None:
-    """Check that the moderation an export states is -1, 0 or 1.
+def _note_unusable(file: SourceFile, each: _Unusable, cells: pl.DataFrame, noted: Noted) -> None:
+    if each.named:
+        named = cells.join(each.rows.select(PLACE), on=PLACE, how="semi")[each.named]
+        ids = sorted(set(named.cast(pl.String).to_list()), key=natural)
+        which = f"on {'statement' if len(ids) == 1 else 'statements'} {shortened(ids)}"
+    else:
+        which = f"first in data row {each.rows['row'][0]}"
+    noted.note("unknown", each.item, "set aside; the rest is read", file.name, each.rows.height, which)
+
+
+def require_unique(file: SourceFile, table: pl.DataFrame, column: str) -> None:
+    """Check that no id stands twice.
 
     Raises:
-        ConsultationError: Naming the first row that is not so.
+        ConsultationError: Naming the id and its rows.
     """
-    if row := first_row(~moderated.is_in([-1, 0, 1])):
+    twice = table.drop_nulls(column).filter(pl.col(column).is_duplicated())
+    if twice.height:
+        value = twice[column][0]
+        rows = twice.filter(pl.col(column) == value)[ROW].to_list()
+        raise ConsultationError(f"{file.place}: {column} {value} stands in data rows {rows[:6]}. Keep one of them.")
+
+
+def moderation_marks(file: SourceFile, table: pl.DataFrame, noted: Noted) -> pl.Series:
+    """Return the moderation an export states, 0 where it states none.
+
+    Raises:
+        ConsultationError: A number that is not -1, 0 or 1; names the first row.
+    """
+    moderated = optional_integers(file, table, "moderated", noted).fill_null(0)
+    if place := first_row(~moderated.is_in([-1, 0, 1])):
         raise ConsultationError(
-            f"{file.place}, data row {row}: moderated is {moderated[row - 1]}; it must be -1, 0 or 1."
+            f"{file.place}, data row {table[ROW][place - 1]}: moderated is {moderated[place - 1]}; it must be -1, 0 or "
+            "1."
         )
+    return moderated
 
 
 @dataclass(frozen=True)
@@ -173,13 +277,15 @@ class LastVotes:
     Attributes:
         table: The table `raw_votes`.
         replaced: Vote rows that a later one replaced.
-        undecided: Pairs of participant and statement whose last votes differ and carry the same time or none,
-            so that only the order of the file tells which is the last.
+        undecided: Pairs of participant and statement whose last votes differ and carry the same time, or one
+            of them none, so that only the order of the file tells which is the last.
+        timed: Votes that have a time.
     """
 
     table: pl.DataFrame
     replaced: int
     undecided: int
+    timed: int
 
 
 def last_votes(rows: pl.DataFrame) -> LastVotes:
@@ -193,29 +299,24 @@ def last_votes(rows: pl.DataFrame) -> LastVotes:
     again = last.filter(pl.col("times_voted") > 1)
     tied = (
         ordered.join(again.select(*PAIR, final="timestamp"), on=PAIR)
-        .filter(pl.col("timestamp").eq_missing(pl.col("final")))
+        .filter(pl.col("timestamp").eq_missing(pl.col("final")) | pl.col("timestamp").is_null())
         .group_by(PAIR)
         .agg(pl.col("vote").n_unique())
         .filter(pl.col("vote") > 1)
     )
     table = last.with_columns(pl.col("vote").cast(pl.Int8), voted_at=as_time(last["timestamp"]))
-    return LastVotes(table.select(list(RAW_VOTES.fields)), rows.height - last.height, tied.height)
+    timed = table.height - table["voted_at"].null_count()
+    return LastVotes(table.select(list(RAW_VOTES.fields)), rows.height - last.height, tied.height, timed)
 
 
-def importance_marks(file: SourceFile, table: pl.DataFrame) -> dict[str, pl.Series]:
-    """Return the column `important` of a table of votes, 1 where its author marked the statement; none without it.
-
-    Raises:
-        ConsultationError: A cell is neither 0 nor 1 nor empty; names the row.
-    """
-    if "important" not in table.columns:
-        return {}
-    number = integers(file, table, "important", nullable=True)
-    if row := first_row(~number.is_in([0, 1])):
-        raise ConsultationError(
-            f"{file.place}, data row {row}: important is {number[row - 1]}; it must be 1, 0 or empty."
-        )
-    return {"important": number.cast(pl.Boolean)}
+def importance_marks(file: SourceFile, table: pl.DataFrame, noted: Noted) -> pl.Series:
+    """Return whether the author of each vote marked the statement as important; null where that is not told."""
+    number = optional_integers(file, table, "important", noted)
+    odd = ~number.is_in([0, 1]).fill_null(True)
+    note_cells(
+        noted, "cells set aside", "neither 1 nor 0; the rest of their rows is read", file, table, "important", odd
+    )
+    return number.set(odd, None).cast(pl.Boolean)
 
 
 def raw_participants(votes: pl.DataFrame, people: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -275,28 +376,33 @@ def common_facts(
         Fact("found", "agree", int((table["vote"] == 1).sum()), "votes of +1"),
         Fact("found", "disagree", int((table["vote"] == -1).sum()), "votes of -1"),
         Fact("found", "pass", int((table["vote"] == 0).sum()), "votes of 0"),
-        Fact("repaired", "earlier votes replaced", votes.replaced, "a person voted again; the last vote counts"),
-        Fact(
-            "unknown" if votes.undecided else "found",
-            "votes whose order is unknown",
-            votes.undecided,
-            "a participant's last votes on a statement differ and carry the same time or none; the one further "
-            "down in the file was taken"
-            if votes.undecided
-            else "every last vote is told by its time",
-        ),
+        Fact("repaired", "earlier votes replaced", votes.replaced, _replaced(votes)),
+        Fact("unknown" if votes.undecided else "found", "votes whose order is unknown", votes.undecided, _order(votes)),
     ]
-    if (marked := table["important"].sum()) is not None and table["important"].is_not_null().any():
+    if 0 < votes.timed < table.height:
+        why = "they have no time, or none that can be read; they count"
+        facts.append(Fact("unknown", "votes without a time", table.height - votes.timed, why))
+    if table["important"].is_not_null().any():
         why = "the statement was marked as important with the vote"
-        facts.append(Fact("found", "votes marked as important", int(marked), why))
+        facts.append(Fact("found", "votes marked as important", int(table["important"].sum()), why))
     if without_text:
         why = "kept; nothing can be decided on them"
         facts.append(Fact("unknown", "statements without text", without_text, why))
     return facts
 
 
-def shortened(names: Iterable[str]) -> str:
-    """Return names for a sentence, a long list cut short."""
-    every = list(names)
-    more = f" and {len(every) - LONGEST_LIST} more" if len(every) > LONGEST_LIST else ""
-    return ", ".join(name[:40] for name in every[:LONGEST_LIST]) + more
+def _replaced(votes: LastVotes) -> str:
+    if votes.replaced and not votes.timed:
+        return "a person voted again; no vote has a time, so the one further down in the file counts"
+    return "a person voted again; the last vote counts"
+
+
+def _order(votes: LastVotes) -> str:
+    if votes.undecided:
+        return (
+            "a participant's last votes on a statement differ and carry the same time or none; the one with a time, or "
+            "the one further down in the file, was taken"
+        )
+    if not votes.timed:
+        return "no vote has a time, and none was needed: nobody's votes on a statement differ"
+    return "every last vote is told by its time"

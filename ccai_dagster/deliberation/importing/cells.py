@@ -1,0 +1,184 @@
+"""What the cells of a person's file say: whole numbers and times.
+
+A cell that cannot be read is null and noted; whether its row can be done without is the matter of whoever reads it.
+
+*Times* are milliseconds or seconds since 1970, or dates written out. The size of the numbers decides between the
+units, never the era: 10^11 seconds are in the year 5138 and 10^11 milliseconds in March 1973, before anybody voted
+online. No time at all are 0, a number in E notation whose digits a spreadsheet has dropped, and one time for every
+vote. The column `datetime` of Polis's exports is not read; it is in the time zone of whichever machine wrote it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import polars as pl
+
+from ccai_dagster.contracts import TIME
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
+from ccai_dagster.deliberation.importing.noted import Noted
+
+LEAST_MILLISECONDS = 10**11
+MOST_MILLISECONDS = 10**14
+LEAST_OF_ONE_TIME = 10
+"""Votes from which on one time for all of them is no time: nobody's server took so many at one moment."""
+E_NOTATION = r"^\s*\d+([.,]\d{1,11})?[eE]\+?\d+\s*$"
+
+Unit = Literal["milliseconds", "seconds", "dates"]
+
+
+def whole_numbers(text: pl.Series) -> pl.Series:
+    """Convert text to whole numbers (`3`, `3.0` or `3,0`); null where it is none."""
+    number = text.cast(pl.Int64, strict=False)
+    if number.null_count() > text.null_count():
+        # Spaces around a number, or `3.0`: slower, so only where the plain conversion failed somewhere.
+        read = text.str.strip_chars().str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
+        number = pl.select(pl.when(read == read.round()).then(read)).to_series().cast(pl.Int64, strict=False)
+    return number
+
+
+def integers(file: SourceFile, table: pl.DataFrame, column: str) -> pl.Series:
+    """Convert a column of text to whole numbers.
+
+    Raises:
+        ConsultationError: A cell is missing or no whole number; names the row.
+    """
+    number = whole_numbers(table[column])
+    if place := first_row(number.is_null()):
+        raise ConsultationError(
+            f"{file.place}, data row {table[ROW][place - 1]}: column {column} should be a whole number, found "
+            f"{shown(table[column][place - 1])}. Correct the row or export again."
+        )
+    return number
+
+
+def optional_integers(file: SourceFile, table: pl.DataFrame, column: str, noted: Noted) -> pl.Series:
+    """Convert a column that can be done without: null where a cell is missing or, which is noted, no whole number."""
+    if column not in table.columns:
+        return pl.repeat(None, table.height, dtype=pl.Int64, eager=True)
+    number = whole_numbers(table[column])
+    if number.null_count():
+        why = "no whole numbers, so set aside; the rest of their rows is read"
+        unread = number.is_null() & (table[column].str.strip_chars().fill_null("") != "")
+        note_cells(noted, "cells set aside", why, file, table, column, unread)
+    return number
+
+
+def marks(table: pl.DataFrame, column: str) -> pl.Series:
+    """Return a column of true and false; null where it is empty or missing."""
+    if column not in table.columns:
+        return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
+    return table[column].str.strip_chars().str.to_lowercase().is_in(["true", "t", "1"])
+
+
+def note_cells(
+    noted: Noted, item: str, why: str, file: SourceFile, table: pl.DataFrame, column: str, which: pl.Series
+) -> None:
+    """Note how many cells of a column are meant, and where the first is; what is in it may be a code of a person."""
+    if place := first_row(which):
+        first = f"first in data row {table[ROW][place - 1]}"
+        noted.note("unknown", item, why, f"{file.name}, {column}", int(which.sum()), first)
+
+
+def shown(cell: str | None) -> str:
+    """A cell in a message: short, and without line breaks or other control characters."""
+    return "nothing" if cell is None or not cell.strip() else repr(cell[:40])
+
+
+def milliseconds(
+    file: SourceFile, table: pl.DataFrame, noted: Noted, column: str = "timestamp"
+) -> tuple[pl.Series, Unit | None]:
+    """Return a column of times as milliseconds since 1970 (Int64, null where there is none), and their unit.
+
+    Args:
+        table: May lack the column.
+        column: Numbers as text or integers, dates as text (ISO 8601), or times of a Parquet file.
+    """
+    if column not in table.columns or table[column].null_count() == table.height:
+        return pl.repeat(None, table.height, dtype=pl.Int64, eager=True), None
+    times = table[column]
+    if times.dtype.is_temporal():
+        return times.cast(pl.Datetime("ms")).cast(pl.Int64), "dates"
+    if times.dtype == pl.String:
+        if times.str.contains(r"^\s*\d{4}-\d\d-\d\d").any():
+            return _dates(file, table, noted, column), "dates"
+        number = times.cast(pl.Int64, strict=False)
+        if number.null_count() > times.null_count():
+            number = _odd_numbers(file, table, noted, column)
+    else:
+        number = times.cast(pl.Int64)
+    if (zero := (number == 0).fill_null(False)).any():
+        note_cells(noted, "times of 0", "0 is no time; these are without one", file, table, column, zero)
+        number = number.set(zero, None)
+    number = _of_one_unit(file, table, noted, column, number)
+    if number.null_count() == number.len():
+        return number, None
+    return (number, "milliseconds") if (number >= LEAST_MILLISECONDS).any() else (number * 1000, "seconds")
+
+
+def _odd_numbers(file: SourceFile, table: pl.DataFrame, noted: Noted, column: str) -> pl.Series:
+    """Read a column in which some cells are no plain whole numbers."""
+    text = table[column]
+    lost = text.str.contains(E_NOTATION).fill_null(False)
+    why = "the digits were lost in a spreadsheet, so these are without a time; export again and do not save it there"
+    note_cells(noted, "times that lost their digits", why, file, table, column, lost)
+    number = whole_numbers(text).set(lost, None)
+    unread = number.is_null() & (text.str.strip_chars().fill_null("") != "") & ~lost
+    _note_unread(noted, file, table, column, unread)
+    return number
+
+
+def _note_unread(noted: Noted, file: SourceFile, table: pl.DataFrame, column: str, unread: pl.Series) -> None:
+    why = (
+        "neither dates as 2024-05-01T12:30:00Z nor all of them seconds or all milliseconds since 1970; these are "
+        "without a time"
+    )
+    note_cells(noted, "times that cannot be read", why, file, table, column, unread)
+
+
+def _of_one_unit(file: SourceFile, table: pl.DataFrame, noted: Noted, column: str, number: pl.Series) -> pl.Series:
+    """Leave out the numbers that are of another unit than most, or of none."""
+    long = (number >= LEAST_MILLISECONDS).fill_null(False)
+    known = number.len() - number.null_count()
+    rare = (~long if 2 * int(long.sum()) > known else long) & number.is_not_null()
+    if not long.any() or int(long.sum()) == known:
+        rare = pl.repeat(False, number.len(), eager=True)
+    wrong = rare | ((number >= MOST_MILLISECONDS) | (number < 0)).fill_null(False)
+    if not wrong.any():
+        return number
+    _note_unread(noted, file, table, column, wrong)
+    return number.set(wrong, None)
+
+
+def own_times(file: SourceFile, noted: Noted, times: pl.Series) -> pl.Series:
+    """Return the times of votes; none if all have the same one."""
+    known = times.len() - times.null_count()
+    if known >= LEAST_OF_ONE_TIME and times.min() == times.max():
+        why = "every vote has it, so it is not when they were cast; the order of votes is unknown"
+        noted.note("unknown", "one time for everything", why, file.name, known)
+        return pl.repeat(None, times.len(), dtype=pl.Int64, eager=True)
+    return times
+
+
+def as_time(number: pl.Series) -> pl.Series:
+    """Return milliseconds since 1970 as times in UTC."""
+    return pl.from_epoch(number, "ms").dt.replace_time_zone("UTC").cast(TIME)
+
+
+def _dates(file: SourceFile, table: pl.DataFrame, noted: Noted, column: str) -> pl.Series:
+    """Read dates with or without a zone; one without is taken as UTC."""
+    text = (
+        table[column]
+        .str.strip_chars()
+        .str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T")
+        .str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1}T00:00:00")
+        .str.replace(r"T(\d\d:\d\d)($|Z|[+-])", "T${1}:00$2")
+        .str.replace(r"Z$", "+00:00")
+    )
+    zoned = text.str.contains(r"T.*[+-]\d\d:?\d\d$")
+    read = text.zip_with(zoned, text + "+00:00").str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="ms", time_zone="UTC", strict=False
+    )
+    _note_unread(noted, file, table, column, read.is_null() & (text.fill_null("") != ""))
+    return read.cast(pl.Int64)

@@ -1,0 +1,75 @@
+"""Whether a conversation was moderated strictly or leniently, told by who voted on statements that nobody moderated.
+
+Under strict moderation nobody but the author is shown such a statement, and so nobody else can vote on it; under
+lenient moderation everybody is (https://compdemocracy.org/moderation). An author may vote on the own one in either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from ccai_dagster.core.text import counted
+from ccai_dagster.deliberation.importing.noted import Fact
+
+
+@dataclass(frozen=True)
+class ModerationEvidence:
+    """Statements that nobody moderated.
+
+    Attributes:
+        unmoderated: How many there are.
+        shown: How many of them somebody else than the author voted on.
+    """
+
+    unmoderated: int
+    shown: int
+
+    @property
+    def mode(self) -> Literal["strict", "lenient"] | None:
+        """The mode; None if there is no such statement, or less than half of them were shown.
+
+        In ten public conversations it was all or nearly all of them (28 of 29), or none (of up to 488).
+        """
+        if not self.unmoderated or 0 < 2 * self.shown < self.unmoderated:
+            return None
+        return "lenient" if self.shown else "strict"
+
+    def sentence(self) -> str:
+        """What the votes tell, as a sentence without its full stop."""
+        if not self.unmoderated:
+            return "every statement was moderated, so that the mode of moderation changes nothing"
+        said = (
+            f"{self.shown:,} of {counted(self.unmoderated, 'statement')} that nobody moderated "
+            f"{'was' if 1 in (self.shown, self.unmoderated) else 'were'} voted on by others than the author"
+        )
+        if self.mode == "lenient":
+            return f"{said}, and so was shown to them: the conversation was lenient"
+        if self.mode == "strict":
+            return f"{said}, so none was shown to them: the conversation was strict"
+        return f"{said}: the votes do not tell whether the conversation was strict or lenient"
+
+    def fact(self) -> Fact:
+        """The line of the import report."""
+        kind: Literal["found", "unknown"] = "unknown" if self.unmoderated and self.mode is None else "found"
+        return Fact(kind, "mode of moderation", self.unmoderated, self.sentence())
+
+
+def moderation_evidence(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame) -> ModerationEvidence:
+    """Count the statements that nobody moderated, and those of them that others than their authors voted on.
+
+    Where no author is known, one of the voters may be the author.
+    """
+    unmoderated = raw_statements.filter(pl.col("moderated") == 0).select("statement_id", "author_id")
+    others = (
+        raw_votes.join(unmoderated, on="statement_id")
+        .group_by("statement_id")
+        .agg(
+            others=pl.when(pl.col("author_id").first().is_null())
+            .then(pl.len().cast(pl.Int64) - 1)
+            .otherwise((pl.col("participant_id") != pl.col("author_id")).sum().cast(pl.Int64))
+        )
+    )
+    return ModerationEvidence(unmoderated.height, others.filter(pl.col("others") > 0).height)
