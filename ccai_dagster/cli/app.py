@@ -174,7 +174,11 @@ def new(
         Moderation | None, typer.Option(help="Whether statements nobody moderated are out (strict) or in (lenient).")
     ] = None,
     from_ccai: Annotated[
-        Path | None, typer.Option(help="Files of the public CCAI repository with the decision tables beside them.")
+        Path | None, typer.Option(help="A clone of the public CCAI repository, https://github.com/saffronh/ccai.")
+    ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --from-ccai: the paper, saved as PDF or text from https://arxiv.org/pdf/2406.07814."),
     ] = None,
 ) -> None:
     """Make a consultation folder, from an export of your own or from the published files of CCAI."""
@@ -183,12 +187,14 @@ def new(
     check_name(destination.resolve().name)
     if (from_export is None) == (from_ccai is None):
         raise ConsultationError("Name one source: --from-export EXPORT or --from-ccai FOLDER.")
+    if from_ccai is None and texts:
+        raise ConsultationError("--texts goes with --from-ccai.")
     if from_ccai is not None and moderation is not None:
         raise ConsultationError("--moderation goes with --from-export; how CCAI was moderated is known.")
     if from_export is not None:
         lines = folders.from_export(from_export, destination, (moderation or asked_moderation()).value)
     else:
-        lines = folders.from_ccai(Path(str(from_ccai)), destination)
+        lines = folders.from_ccai(Path(str(from_ccai)), destination, texts or ())
     for line in lines:
         typer.echo(printable_lines(line))
 
