@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ccai_publication import clone, paper
 from typer.testing import CliRunner
 
 from ccai_dagster.cli import app as cli
@@ -104,6 +105,8 @@ def test_moderation_is_asked_for(tmp_path: Path) -> None:
     assert read_consultation(tmp_path / "mine").file.moderation == "lenient"
     both = ["new", "--from-ccai", "x", "--moderation", "strict", str(tmp_path / "other")]
     assert "goes with --from-export" in CliRunner().invoke(cli.app, both).stderr
+    texts = ["new", "--from-export", "x", "--texts", "paper.pdf", str(tmp_path / "other")]
+    assert "--texts goes with --from-ccai" in CliRunner().invoke(cli.app, texts).stderr
 
 
 def test_a_terminal_is_asked_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +139,8 @@ def test_a_conversation_with_nothing_moderated_in_is_noted(tmp_path: Path) -> No
 
 
 def test_ccai_has_three_signed_arms(test_data: Path, tmp_path: Path) -> None:
-    lines = from_ccai(test_data / "ccai", tmp_path / "ccai")
+    source = clone(test_data, tmp_path / "clone")
+    lines = from_ccai(source, tmp_path / "ccai", [paper(test_data, tmp_path / "paper.txt")])
     folder = read_consultation(tmp_path / "ccai")
     assert "sample_opinions" not in folder.file.benchmarks
     signed = signoffs(read_ledger(folder.ledger("signoff"), "signoff"))
@@ -146,3 +150,11 @@ def test_ccai_has_three_signed_arms(test_data: Path, tmp_path: Path) -> None:
     counts = [line.split()[1] for line in lines if line.startswith("  ") and "principles" in line]
     assert counts[1:] == ["75", "58"] and 64 <= int(counts[0]) <= 70
     assert "xid" not in (folder.path("votes") / "participants-votes.csv").read_text().splitlines()[0]
+
+
+def test_a_clone_alone_makes_a_folder_without_sign_offs(test_data: Path, tmp_path: Path) -> None:
+    source = clone(test_data, tmp_path / "clone")
+    made = CliRunner().invoke(app, ["new", "--from-ccai", str(source), str(tmp_path / "ccai_2023")])
+    assert made.exit_code == 0, made.output
+    assert "https://arxiv.org/pdf/2406.07814" in made.output and "--select '+key:replication_report'" in made.output
+    assert read_ledger(tmp_path / "ccai_2023" / "decisions" / "signoff.csv", "signoff").height == 0
