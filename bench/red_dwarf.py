@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 PACKAGE = "red-dwarf==0.4.0"
+FOR_DELPHI = "natsort==8.4.0"
+"""What the Python engine of Polis needs that the package does not bring; see `delphi`."""
 
 
 def environment(folder: Path) -> Path:
@@ -25,7 +27,7 @@ def environment(folder: Path) -> Path:
     if not complete.exists():
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE, FOR_DELPHI],
             check=True,
             capture_output=True,
         )

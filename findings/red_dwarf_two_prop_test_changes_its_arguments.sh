@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # red-dwarf 0.4.0 (numpy 2.4.6): `reddwarf.utils.stats.two_prop_test` adds to the arrays it is given.
 #
-# The documented use is with numpy arrays. The counts of successes are smoothed in place, so each call leaves the caller's
-# counts one higher than they were, and the same call a second time gives another result. Lists and numbers are safe.
+# It is documented to accept numpy arrays. The counts of successes are smoothed in place, so each call leaves the
+# caller's counts one higher than they were, and the same call a second time gives another result. Lists and numbers
+# are safe.
 #
 # Seen, 8 of 10 against 3 of 10:
 #     first 2.1681    again 2.2887    counts afterwards 10 and 5
