@@ -165,7 +165,7 @@ def _ledgers(files: PublishedFiles, signoffs: Mapping[str, str], decided_at: str
         "wording": wording_decisions(files),
         "idea": idea_decisions(),
         "threshold": threshold_decisions(decided_at),
-        "training": training_decisions(decided_at),
+        "training": training_decisions(files, decided_at),
         "signoff": signoff_decisions(signoffs, decided_at),
     }
 

@@ -366,7 +366,7 @@ def _value(kind: str, name: str, value: str, reason: str, decided_by: str, decid
     )
 
 
-def training_decisions(decided_at: str) -> list[Decision]:
+def training_decisions(files: PublishedFiles, decided_at: str) -> list[Decision]:
     """The weight of harmlessness, how feedback is asked, prompts and evaluations."""
     return [
         _value(
@@ -402,7 +402,8 @@ def training_decisions(decided_at: str) -> list[Decision]:
         _policy(
             "training",
             "prompt_database",
-            "one prompt database for all arms: the embedded sample's, with the published qualitative prompts",
+            "one prompt database for all arms: the embedded sample's"
+            + (", with the published qualitative prompts" if files.qualitative_prompts else ""),
             "The authors used one database for both arms so that only the constitution differs, and later "
             "called that probably a mistake, since it exercises some public principles hardly at all (paper, "
             "section 3.4; blog post, 'The prompt database matters'). Theirs was not published; the sample's "

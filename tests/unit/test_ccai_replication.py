@@ -312,7 +312,7 @@ def test_a_clone_of_the_public_repository_reaches_the_page(
     assert pl.read_parquet(made / "tables" / "replication.parquet")["verdict"].eq("equal").sum() == 21
     page = (made / "report" / "replication.html").read_text(encoding="utf-8")
     assert "510 of 1,002" in page and "Of 1,126 in the export, 87 cast too few votes" in page
-    assert "Of 75 of the 75 principles only the id and the sources are known" in page
+    assert "Of the 75 principles only ids and sources are known here" in page
     assert "P58 from statement 845" in words(page)
 
 
