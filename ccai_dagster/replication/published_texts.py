@@ -111,13 +111,14 @@ def _running_text(pages: Sequence[str]) -> str:
             if not (edge and at_edge[letters_of(line)] >= REPEATED):
                 kept.append(line)
     text = unicodedata.normalize("NFKC", "\n".join(kept)).translate(STRAIGHT)
-    whole = set(re.findall(r"\w+-\w+", text))
+    # A match begins where a word does, or one endless word would be searched from each of its letters.
+    whole = set(re.findall(r"\b\w+-\w+", text))
 
     def joined(divided: re.Match[str]) -> str:
         hyphenated = f"{divided[1]}-{divided[2]}"
         return hyphenated if hyphenated in whole else divided[1] + divided[2]
 
-    return re.sub(r"(\w+)[-\u00ad]\n([a-z]\w*)", joined, text)
+    return re.sub(r"\b(\w+)[-\u00ad]\n([a-z]\w*)", joined, text)
 
 
 def _pages(path: Path) -> list[str]:
