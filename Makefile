@@ -1,6 +1,7 @@
 # make run   the whole path on the embedded consultation      make test   everything that is checked
 # make ui    Dagster and MLflow                                make bench  benchmarks, each a ratio
 # make docs  the documentation, into site/                     make chaos  kills at random, and what was lost
+# make replication CLONE=FOLDER [TEXTS=FILE]   the consultation of the paper, from a clone of its repository
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run test lint browser ui chaos bench docs clean
+.PHONY: setup run replication test lint browser ui chaos bench docs clean
 
 setup: $(VENV)/installed
 
@@ -21,6 +22,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 run: setup
 	$(VENV)/bin/ccai run
+
+replication: setup
+	$(if $(CLONE),,$(error CLONE=FOLDER must name a clone of https://github.com/saffronh/ccai))
+	$(VENV)/bin/ccai new --from-ccai "$(CLONE)" $(if $(TEXTS),--texts "$(TEXTS)") ccai_2023
+	$(VENV)/bin/ccai run ccai_2023 --select "+key:replication_report"
 
 # Two workers, a file of tests at a time, the longest first. The children of tests must not compile every module again.
 test: export PYTHONDONTWRITEBYTECODE :=

@@ -21,7 +21,7 @@ from ccai_dagster.replication import figures, published_groups
 from ccai_dagster.replication import scores as scores_of
 from ccai_dagster.replication.figures import ReplicationTables
 from ccai_dagster.replication.page import ReplicationPage, render_replication
-from ccai_dagster.replication.published_results import Published, read_published
+from ccai_dagster.replication.published_results import Published, published_constitutions, read_published
 
 asset = partial(table_asset, group="replication", owner="team:audit")
 PAGE = "replication.html"
@@ -35,7 +35,12 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
         return []
     files = (chosen.figures, chosen.groups, chosen.agreement, chosen.seed_statements, consultation.file.prompts)
     digests = [file_digest(consultation.path(each)) for each in files]
-    groups, constitution = ({"groups": ["replicated_groups"]}, {"constitution": [chosen.constitution, "constitution"]})
+    groups = {"groups": ["replicated_groups"]}
+    # The files, not the arms: the page needs ids of principles, while an arm waits for their texts.
+    published_file, baseline_file = (
+        file_digest(consultation.path(consultation.arms[arm].constitution))
+        for arm in (chosen.constitution, consultation.file.baseline)
+    )
 
     def published() -> Published:
         return read_published(consultation, chosen)
@@ -88,16 +93,12 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.REPLICATED_STATEMENTS,
-        ins=groups | constitution | {"scores": ["replicated_scores"]},
-        settings=[*digests, chosen.bootstraps, consultation.file.seed],
+        ins=groups | {"scores": ["replicated_scores"]},
+        settings=[*digests, published_file, chosen.bootstraps, consultation.file.seed],
         description="Every statement as published, reproduced and corrected, and whether it crosses the threshold.",
     )
     def replicated_statements(
-        raw_votes: pl.DataFrame,
-        groups: pl.DataFrame,
-        constitution: pl.DataFrame,
-        scores: pl.DataFrame,
-        raw_statements: pl.DataFrame,
+        raw_votes: pl.DataFrame, groups: pl.DataFrame, scores: pl.DataFrame, raw_statements: pl.DataFrame
     ) -> Table:
         results = published()
         frame = scores_of.replicated_statements(
@@ -106,7 +107,7 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
             scores,
             raw_statements,
             groups,
-            scores_of.sources_of(constitution, set(results.agreement)),
+            scores_of.sources_of(published_constitutions(consultation, chosen)[0], set(results.agreement)),
             chosen.bootstraps,
             consultation.file.seed,
         )
@@ -116,10 +117,12 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.REPLICATED_PRINCIPLES,
-        ins=constitution | {"statements": ["replicated_statements"], "scores": ["replicated_scores"]},
+        ins={"statements": ["replicated_statements"], "scores": ["replicated_scores"]},
+        settings=[published_file],
         description="What the correction does to the sources of every published principle.",
     )
-    def replicated_principles(constitution: pl.DataFrame, statements: pl.DataFrame, scores: pl.DataFrame) -> Table:
+    def replicated_principles(statements: pl.DataFrame, scores: pl.DataFrame) -> Table:
+        constitution, _ = published_constitutions(consultation, chosen)
         frame = scores_of.replicated_principles(constitution, statements, scores)
         lost = frame.filter(pl.col("fate") == "loses all its sources")["principle_id"].to_list()
         return Table(frame, {"lose all their sources": ", ".join(lost) or "none"})
@@ -134,17 +137,16 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.REPLICATION,
-        settings=digests,
-        ins=tables
-        | constitution
-        | {name: [name] for name in counted}
-        | {"baseline": [consultation.file.baseline, "constitution"]},
+        settings=[*digests, published_file, baseline_file],
+        ins=tables | {name: [name] for name in counted},
         deps=[decisions.ledger_key("merge")],
         description="Every published figure beside the reproduced and the corrected one, or why it cannot be computed.",
     )
     def replication(**tables: pl.DataFrame) -> Table:
+        constitution, baseline = published_constitutions(consultation, chosen)
         n_merges = len(merges(decisions.read(consultation, "merge")))
-        frame = figures.replication(published(), ReplicationTables(n_merges=n_merges, **tables))
+        computed_from = ReplicationTables(constitution=constitution, baseline=baseline, n_merges=n_merges, **tables)
+        frame = figures.replication(published(), computed_from)
         verdicts = {str(name): count for name, count in frame["verdict"].value_counts(sort=True).iter_rows()}
         return Table(frame, verdicts)
 

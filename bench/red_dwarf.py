@@ -1,6 +1,7 @@
-"""The same votes through red-dwarf-democracy 0.1.1, in an environment of its own.
+"""The same votes through red-dwarf 0.4, in an environment of its own.
 
-Run as a script in that environment it times the package's own functions; nothing of this project is imported then.
+Run as a script in that environment it times the package's own functions and saves what they give; nothing of this
+project is imported then.
 """
 
 from __future__ import annotations
@@ -13,54 +14,70 @@ import time
 import venv
 from pathlib import Path
 
-PACKAGE = "red-dwarf-democracy==0.1.1"
+import numpy as np
+
+PACKAGE = "red-dwarf==0.4.0"
+FOR_DELPHI = "natsort==8.4.0"
+"""What the Python engine of Polis needs that the package does not bring; see `delphi`."""
 
 
 def environment(folder: Path) -> Path:
     """Return the Python of an environment with the package, made at the first call."""
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
+    python, complete = folder / "bin" / "python", folder / PACKAGE
+    if not complete.exists():
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE, FOR_DELPHI],
             check=True,
             capture_output=True,
         )
-        (folder / "complete").touch()
+        complete.touch()
     return python
 
 
-def timed(folder: Path, votes: Path) -> dict[str, float]:
-    """Return seconds by stage for votes saved with `numpy.savez`, and peak memory in MB."""
+def timed(folder: Path, votes: Path, labels: Path, results: Path) -> dict[str, float]:
+    """Return seconds by stage, and peak memory in MB.
+
+    Args:
+        folder: Of the environment.
+        votes: Saved with `numpy.savez`, by the names of their columns.
+        labels: The groups to compute consensus with, saved with `numpy.save`, in ascending order of participants.
+        results: Where positions, groups and consensus are saved.
+    """
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [environment(folder), "-W", "ignore", __file__, votes], check=True, capture_output=True, env=inherited
-    )
+    command = [environment(folder), "-W", "ignore", __file__, votes, labels, results]
+    done = subprocess.run(command, check=True, capture_output=True, env=inherited)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measure(path: str) -> None:
+def _measure(path: str, given: str, results: str) -> None:
     import resource
 
-    import numpy
-    from reddwarf import utils
+    from reddwarf.utils.clusterer.base import run_clusterer
+    from reddwarf.utils.matrix import generate_raw_matrix
+    from reddwarf.utils.reducer.base import run_reducer
+    from reddwarf.utils.stats import calculate_comment_statistics
 
-    votes = dict(numpy.load(path))
-    marks, began = {}, time.perf_counter()
+    votes = dict(np.load(path))
+    marks: dict[str, float] = {}
+    began = time.perf_counter()
 
     def mark(stage: str) -> None:
         marks[stage] = time.perf_counter() - began - sum(marks.values())
 
-    matrix = utils.generate_raw_matrix(votes=votes)
+    matrix = generate_raw_matrix(votes=votes)
     mark("matrix")
-    projected, _, _ = utils.run_pca(vote_matrix=matrix)
-    projected = utils.scale_projected_data(projected_data=projected, vote_matrix=matrix)
-    mark("imputation and PCA")
-    number, _, _ = utils.find_optimal_k(projected_data=projected, random_state=1)
-    mark("best number of groups")
+    positions, _, _ = run_reducer(vote_matrix=matrix.values, reducer="pca", random_state=1)
+    mark("imputation and components")
+    groups = run_clusterer(X_participants_clusterable=positions, max_group_count=5, random_state=1).labels_
+    mark("number of groups")
+    calculate_comment_statistics(vote_matrix=matrix, cluster_labels=groups)
+    mark("consensus and representative statements")
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": sum(marks.values()), "groups": number, "megabytes": megabytes, **marks}))
+    consensus = calculate_comment_statistics(vote_matrix=matrix, cluster_labels=np.load(given))[-1][0]
+    np.savez(results, positions=positions, groups=groups, consensus=consensus)
+    print(json.dumps({"seconds": sum(marks.values()), "megabytes": megabytes, **marks}))
 
 
 if __name__ == "__main__":
-    _measure(sys.argv[1])
+    _measure(*sys.argv[1:])

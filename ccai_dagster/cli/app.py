@@ -191,7 +191,11 @@ def new(
         typer.Option(help="What votes mean that are a scale or 0 and 1, as 1..2=disagree,3=pass,4..5=agree."),
     ] = None,
     from_ccai: Annotated[
-        Path | None, typer.Option(help="Files of the public CCAI repository with the decision tables beside them.")
+        Path | None, typer.Option(help="A clone of the public CCAI repository, https://github.com/saffronh/ccai.")
+    ] = None,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --from-ccai: the paper, saved as PDF or text from https://arxiv.org/pdf/2406.07814."),
     ] = None,
 ) -> None:
     """Make a consultation folder, from an export of your own or from the published files of CCAI."""
@@ -201,6 +205,8 @@ def new(
     check_name(destination.resolve().name)
     if (from_export is None) == (from_ccai is None):
         raise ConsultationError("Name one source: --from-export EXPORT or --from-ccai FOLDER.")
+    if from_ccai is None and texts:
+        raise ConsultationError("--texts goes with --from-ccai.")
     if from_ccai is not None and moderation is not None:
         raise ConsultationError("--moderation goes with --from-export; how CCAI was moderated is known.")
     if from_export is not None:
@@ -211,7 +217,7 @@ def new(
         values = parsed_values(vote_values) if vote_values else None
         lines = folders.from_export(from_export, destination, mode() if moderation else mode, values)
     else:
-        lines = folders.from_ccai(Path(str(from_ccai)), destination)
+        lines = folders.from_ccai(Path(str(from_ccai)), destination, texts or ())
     for line in lines:
         typer.echo(printable_lines(line))
 

@@ -8,7 +8,7 @@ import json
 import shutil
 import string
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -49,11 +49,18 @@ from ccai_dagster.deliberation.votes import (
     with_importance,
 )
 from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
+from ccai_dagster.replication.published_texts import PAPER
 from resources.vote_source import VoteSource
 
 BEGAN = "whoever ran `ccai new`"
 """`decided_by` of what a new folder begins with."""
 
+PAGE = "+key:replication_report"
+"""The replication page and what it needs, in Dagster's selection syntax."""
+WITHOUT_TEXTS = (
+    f"For the missing texts save the paper, {PAPER}, as PDF or plain text and make the folder with --texts FILE. "
+    "Until then the replication page names principles by their ids."
+)
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation/folder.py.
 schema_version: $schema_version
@@ -186,35 +193,39 @@ def _moderation_told(imported: Import, moderation: ModerationMode) -> list[str]:
     ]
 
 
-def from_ccai(source: Path, destination: Path) -> list[str]:
+def from_ccai(source: Path, destination: Path, texts: Sequence[Path] = ()) -> list[str]:
     """Make the consultation of Huang et al. (2024) from its public files, its constitutions signed off.
 
     Args:
-        source: Folder with the public files and the decision tables beside them.
+        source: A clone of the authors' repository.
         destination: Must not exist, or be empty.
+        texts: The paper as PDF or text; without it principles have ids only, and no arm is signed off.
 
     Raises:
         ConsultationError: A file is missing or malformed, or the destination holds something.
     """
-    lines = build_from_ccai(source, destination)
+    built = build_from_ccai(source, destination, texts)
     consultation = read_consultation(destination)
-    constitutions = _constitutions(consultation)
+    constitutions = _constitutions(consultation, built.complete)
     digests = {arm: constitution_digest(table) for arm, table in constitutions.items()}
     sign_off(destination, digests)
     return [
-        *lines,
+        *built.lines,
         *(
             f"  {arm}: {table.height} principles, signed off as {digests[arm][:SHORT]}…"
             for arm, table in constitutions.items()
         ),
-        f"Next: ccai run {destination}",
+        *([] if len(constitutions) == len(consultation.arms) else [WITHOUT_TEXTS]),
+        f"The replication page, which trains nothing: ccai run {destination} --select '{PAGE}'",
+        *([f"Everything: ccai run {destination}"] if constitutions else []),
     ]
 
 
-def _constitutions(consultation: Consultation) -> dict[str, pl.DataFrame]:
-    """Derive or read the constitution of every arm, as the graph will."""
+def _constitutions(consultation: Consultation, arms: Collection[str]) -> dict[str, pl.DataFrame]:
+    """Derive or read the constitution of these arms, as the graph will."""
     found = {}
-    for name, arm in consultation.arms.items():
+    for name in arms:
+        arm = consultation.arms[name]
         if arm.constitution == "ledgers":
             found[name] = _derived(consultation, name)
         else:

@@ -93,11 +93,12 @@ def derive_constitution(
     return constitution
 
 
-def read_constitution(path: Path, arm: str) -> pl.DataFrame:
+def read_constitution(path: Path, arm: str, may_lack_texts: bool = False) -> pl.DataFrame:
     """Read a constitution that no vote produced.
 
     Args:
         path: CSV with `principle_id`, `text` and optionally `statement_ids`, separated by spaces.
+        may_lack_texts: Whether a principle of which only the id is known is taken with an empty text.
 
     Raises:
         ConsultationError: Unreadable, a column or cell is missing, or an id or a text stands twice; names it.
@@ -116,8 +117,10 @@ def read_constitution(path: Path, arm: str) -> pl.DataFrame:
     rows, seen = [], dict[str, int]()
     for number, row in enumerate(table.iter_rows(named=True), start=1):
         key, text = (row["principle_id"] or "").strip(), (row["text"] or "").strip()
-        if not key or not text:
-            raise ConsultationError(f"{path}, data row {number}: principle_id or text is empty. Fill it in.")
+        if not key or not (text or may_lack_texts):
+            raise ConsultationError(
+                f"{path}, data row {number}: principle_id or text is empty. Fill it in; the arm {arm} waits until then."
+            )
         if key.split() != [key]:
             raise ConsultationError(
                 f"{path}, data row {number}: principle_id {key!r} must be one word without spaces, since prompts and "
@@ -142,5 +145,5 @@ def read_constitution(path: Path, arm: str) -> pl.DataFrame:
             }
         )
     constitution = CONSTITUTION.build(rows)
-    check_distinct(constitution, str(path))
+    check_distinct(constitution.filter(pl.col("text") != ""), str(path))
     return constitution

@@ -135,7 +135,8 @@ class EvaluationSet(Settings):
 class Replication(Settings):
     """A published result to be reproduced from the votes: what was published, in files of the folder.
 
-    `constitution` names the arm that is the published constitution, with the sources of each principle.
+    `constitution` names the arm that is the published constitution: a file with the sources of each principle. Neither
+    there nor in the baseline need texts be known; the figures that rest on them are then not computed.
     """
 
     figures: str = Field(description="CSV of the published figures")
@@ -230,11 +231,12 @@ class ConsultationFile(Settings):
                     f"arm {name!r} has `principle_weights: gac`, but no principle of {arm.constitution} has a "
                     "group-aware consensus. Use `constitution: ledgers`, or `principle_weights: uniform`"
                 )
-        if self.replication and self.replication.constitution not in self.arms:
-            raise ValueError(
-                f"replication: constitution {self.replication.constitution!r} is not one of the arms "
-                f"{sorted(self.arms)}"
-            )
+        if self.replication:
+            files = [name for name, arm in self.arms.items() if arm.constitution != "ledgers"]
+            if unread := {self.replication.constitution, self.baseline} - set(files):
+                raise ValueError(
+                    f"replication: {sorted(unread)} must be among the arms that are files, which are {sorted(files)}"
+                )
         if unknown := set(self.profiles) - set(PROFILES):
             raise ValueError(f"unknown profiles {sorted(unknown)}; there are {sorted(PROFILES)}")
         return self

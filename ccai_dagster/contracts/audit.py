@@ -242,7 +242,7 @@ REPLICATED_PRINCIPLES = contract(
     "replicated_principles",
     ("principle_id",),
     principle_id=Field(pl.String, "id of the published principle"),
-    text=Field(pl.String, "the principle as published"),
+    text=Field(pl.String, "the principle as published; empty where only its id is known"),
     statement_ids=Field(STATEMENT_IDS, "its sources"),
     published_rank=Field(pl.Int64, "its place in the published constitution"),
     corrected_rank=Field(pl.Int64, "its place by corrected consensus; null if it loses all sources", nullable=True),

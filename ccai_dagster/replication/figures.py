@@ -33,6 +33,7 @@ REASONS = {
     "context": "It describes how the study was made, or cites another; there is nothing to compute.",
 }
 """Why a figure is not computed, by the status that the figures file gives it."""
+NO_TEXTS = "It needs texts of the paper, which this folder was made without; `ccai new --texts` takes them."
 FILES = "published files"
 """Section of what stands in the published files without being printed in the paper."""
 
@@ -42,8 +43,8 @@ class ReplicationTables:
     """What the figures are computed from; see `contracts` for the columns.
 
     Attributes:
-        n_merges: Rows of the merge ledger that count.
-        constitution: The published constitution.
+        n_merges: Rows of the merge ledger that count; none where their texts are not known.
+        constitution: The published constitution; a text that is not known is empty, as in `baseline`.
         baseline: The developers' constitution.
     """
 
@@ -67,7 +68,7 @@ def replication(published: Published, tables: ReplicationTables) -> pl.DataFrame
     Raises:
         ConsultationError: A figure has a status that is not known, or a figure that is computed has no number.
     """
-    computed = without_groups(published, tables) | with_groups(published, tables)
+    computed: dict[str, Computed | None] = {**without_groups(published, tables), **with_groups(published, tables)}
     rows = []
     for figure in published.figures:
         common = {
@@ -78,7 +79,9 @@ def replication(published: Published, tables: ReplicationTables) -> pl.DataFrame
             "published": figure.value,
         }
         if figure.figure_id in computed:
-            rows.append(common | _compared(figure.figure_id, figure.value, computed[figure.figure_id]))
+            found = computed[figure.figure_id]
+            told = _compared(figure.figure_id, figure.value, found) if found else _not_computed(NO_TEXTS)
+            rows.append(common | told)
         elif figure.status in REASONS:
             rows.append(common | _not_computed(REASONS[figure.status]))
         else:
@@ -150,8 +153,8 @@ class Computed:
     over_seeds: tuple[float, float] | None = None
 
 
-def without_groups(published: Published, tables: ReplicationTables) -> dict[str, Computed]:
-    """Figures in which groups play no part."""
+def without_groups(published: Published, tables: ReplicationTables) -> dict[str, Computed | None]:
+    """Figures in which groups play no part; None for one that texts are missing for."""
     raw = tables.raw_participants
     kept = tables.participants.filter("kept")
     fates = dict(tables.participants["fate"].value_counts().iter_rows())
@@ -200,11 +203,15 @@ def without_groups(published: Published, tables: ReplicationTables) -> dict[str,
         "statements_moderated_in": unchanged(
             tables.statements.height, "Statements that the export marks as moderated in."
         ),
-        "harmless_count": unchanged(harmless, "The word counted in the text of the constitution."),
+        "harmless_count": unchanged(harmless, "The word counted in the text of the constitution.")
+        if (tables.baseline["text"] != "").all()
+        else None,
         "public_principles": unchanged(tables.constitution.height, "Counted from the appendix."),
         "standard_principles": unchanged(tables.baseline.height, "Counted from the appendix."),
-        "aggregated_statements": unchanged(tables.n_merges, "Rows of the merge ledger."),
-        "qualitative_prompts": unchanged(published.n_prompts, "Published prompts among the prompts."),
+        "aggregated_statements": unchanged(tables.n_merges, "Rows of the merge ledger.") if tables.n_merges else None,
+        "qualitative_prompts": unchanged(published.n_prompts, "Published prompts among the prompts.")
+        if published.n_prompts
+        else None,
         "pi_median": unchanged(
             statements.select(pl.median("polarization_index").fill_null(0.0)).item(),
             "Median over the statements, passes counted among all votes.",

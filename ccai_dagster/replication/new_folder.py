@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from ccai_dagster.replication.published_decisions import (
     training_decisions,
     wording_decisions,
 )
+from ccai_dagster.replication.published_facts import FACTS, PublishedFigure
 from ccai_dagster.replication.published_files import (
     PERSONAL_CODE,
-    PublishedFigure,
     PublishedFiles,
     PublishedResults,
     read_published_files,
@@ -47,23 +47,41 @@ PUBLISHED_PROMPT = "published-"
 """Ids of the published prompts begin with it."""
 
 
+@dataclass(frozen=True)
+class NewFolder:
+    """What was built.
+
+    Attributes:
+        lines: For a person.
+        complete: The arms whose texts are all known; the others wait.
+    """
+
+    lines: list[str]
+    complete: tuple[str, ...]
+
+
 def build_from_ccai(
-    source: Path, destination: Path, signoffs: Mapping[str, str] | None = None, decided_at: str | None = None
-) -> list[str]:
-    """Build a consultation folder out of the published files of Collective Constitutional AI.
+    source: Path,
+    destination: Path,
+    saved: Sequence[Path] = (),
+    *,
+    signoffs: Mapping[str, str] | None = None,
+    decided_at: str | None = None,
+    facts: Path = FACTS,
+) -> NewFolder:
+    """Build a consultation folder out of the public files of Collective Constitutional AI.
 
     The folder is written under a temporary name beside `destination` and renamed when it is complete.
     Prompts, themes, comparisons and evaluation sets are those of the embedded sample.
 
     Args:
-        source: Folder with the published files and the tables read from the paper's appendix.
+        source: A clone of the authors' repository.
         destination: The folder to make; it must not exist, or be empty.
+        saved: The paper with its appendix, as PDF or text. Without it principles have ids and no text.
         signoffs: Digest of the constitution signed off, by arm; the ledger stays empty without it and
             `sign_off` can fill it once the constitutions are derived.
         decided_at: ISO 8601 date of what this replication decides itself; today if None.
-
-    Returns:
-        Lines for a person, saying what was built.
+        facts: Folder with the tables of `published_facts`.
 
     Raises:
         ConsultationError: `destination` holds something, or a published file is missing or malformed. No
@@ -71,7 +89,7 @@ def build_from_ccai(
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConsultationError(f"{destination}: holds something already; name a new or empty folder.")
-    files = read_published_files(source)
+    files = read_published_files(source, saved, facts)
     destination = destination.resolve()
     try:
         with whole_folder(destination) as folder:
@@ -79,7 +97,7 @@ def build_from_ccai(
             read_consultation(folder)
     except OSError as error:
         raise ConsultationError(f"{destination}: cannot be written ({error.strerror}).") from error
-    return [f"{destination}:", *lines]
+    return NewFolder([f"{destination}:", *lines], tuple(arm for arm in ARMS if arm not in files.missing_texts))
 
 
 def sign_off(folder: Path, digests: Mapping[str, str], decided_at: str | None = None) -> None:
@@ -108,7 +126,10 @@ def _write(files: PublishedFiles, folder: Path, signoffs: Mapping[str, str], dec
     _write_csv(
         folder / "constitutions" / "published.csv",
         ("principle_id", "text", "statement_ids"),
-        ((each.principle_id, each.text, " ".join(map(str, each.statement_ids))) for each in files.principles),
+        (
+            (each.source.principle_id, each.text, " ".join(map(str, each.source.statement_ids)))
+            for each in files.principles
+        ),
     )
     _write_csv(folder / "constitutions" / "standard.csv", ("principle_id", "text"), files.standard)
     _write_csv(
@@ -139,12 +160,12 @@ def _write_results(folder: Path, results: PublishedResults) -> None:
 def _ledgers(files: PublishedFiles, signoffs: Mapping[str, str], decided_at: str) -> dict[str, list[Decision]]:
     return {
         "moderation": moderation_policies(files) + moderation_decisions(files),
-        "exclusion": exclusion_policies(files) + exclusion_decisions(files),
+        "exclusion": exclusion_policies() + exclusion_decisions(files),
         "merge": merge_decisions(files),
         "wording": wording_decisions(files),
         "idea": idea_decisions(),
         "threshold": threshold_decisions(decided_at),
-        "training": training_decisions(decided_at),
+        "training": training_decisions(files, decided_at),
         "signoff": signoff_decisions(signoffs, decided_at),
     }
 
@@ -203,15 +224,16 @@ def _summary(files: PublishedFiles, ledgers: Mapping[str, Sequence[Decision]]) -
         f"(`{PERSONAL_CODE}`) were not carried over",
         f"moderation: {count(1)} in, {count(-1)} out, {count(0)} never moderated",
         f"exclusion: {len(files.excluded)} participants",
-        f"merge: {len(files.merges)} merges",
-        f"wording: {len(files.principles)} principles, {len(files.left_out)} statements left out",
-        f"threshold: {len(ledgers['threshold'])} values; training: {len(ledgers['training'])} choices; "
-        f"signoff: {len(ledgers['signoff'])} arms",
+        f"merge: {len(ledgers['merge'])} of {len(files.merges)} merges; wording: "
+        f"{sum(bool(each.text) for each in files.principles)} of {len(files.principles)} principles, "
+        f"{len(files.left_out)} statements left out",
+        f"threshold: {len(ledgers['threshold'])} values; training: {len(ledgers['training'])} choices",
         f"constitutions: published ({len(files.principles)} principles), standard ({len(files.standard)} principles)",
         f"published/: {len(files.results.figures)} figures of the paper and {len(files.results.groups)} group "
         "labels, for the replication",
         f"prompts.csv: the sample's prompts and {len(files.qualitative_prompts)} published ones; comparisons "
         "and evaluation sets are the sample's",
+        *(f"{arm}: {count} texts are missing, so this arm waits" for arm, count in files.missing_texts.items()),
     ]
 
 

@@ -18,6 +18,7 @@ from ccai_dagster.pages import pictures
 from ccai_dagster.pages.rendering import figure, render
 from ccai_dagster.replication.figures import FILES
 from ccai_dagster.replication.published_groups import BY_ID, BY_POSITION
+from ccai_dagster.replication.published_texts import PAPER
 
 SURE = 0.05
 """Below this p-value the page says that groups fit the votes better than chance."""
@@ -86,6 +87,8 @@ def _chapters(page: ReplicationPage) -> dict[str, Any]:
         "thinner": principles_with(page, "loses some sources"),
         "corrected": corrected_constitution(page),
         "principles": page.replicated_principles,
+        "without_text": page.replicated_principles.filter(pl.col("text") == "").height,
+        "paper": PAPER,
         "seeds": seeds(page),
         "unsettled": unsettled(page),
         "likeness": likeness(page.replicated_statements),

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.decisions.ledger import Decision
-from ccai_dagster.replication.published_files import PublishedFiles
-from ccai_dagster.replication.source_tables import PublishedStatement
+from ccai_dagster.replication.published_facts import Remark
+from ccai_dagster.replication.published_files import PublishedFiles, PublishedStatement
 
 YEAR = "2023"
 """When the authors decided: the votes are of July 2023, and no single day was published."""
@@ -119,9 +119,8 @@ def _let_in(statement: PublishedStatement, files: PublishedFiles) -> Decision:
         )
     else:
         reason = "In by the export. A reason for this one statement was not published, only the criteria."
-    return _moderation(
-        f"moderation-{key}", [statement], "in", reason if key in files.left_out else reason + _remarks(key, files)
-    )
+    own = [] if key in files.left_out else _on_statement(key, files)
+    return _moderation(f"moderation-{key}", [statement], "in", reason + _remarks(own))
 
 
 def _moderation(
@@ -140,9 +139,12 @@ def _moderation(
     )
 
 
-def _remarks(key: int, files: PublishedFiles) -> str:
-    sentences = [text if text.endswith((".", "!", "?")) else f"{text}." for text in files.remarks.get(key, ())]
-    return "".join(f" Remark of whoever compared the publication with the data: {text}" for text in sentences)
+def _on_statement(key: int, files: PublishedFiles) -> list[Remark]:
+    return [each for each in files.remarks if not each.principle_id and key in each.statement_ids]
+
+
+def _remarks(remarks: list[Remark]) -> str:
+    return "".join(f" Found when the publication was compared with the data: {each.text}" for each in remarks)
 
 
 def _moderated_out(statement: PublishedStatement, rewrites: list[int] | None) -> Decision:
@@ -197,51 +199,53 @@ def exclusion_decisions(files: PublishedFiles) -> list[Decision]:
 
 
 def merge_decisions(files: PublishedFiles) -> list[Decision]:
-    """One row a merge of the paper's Table 2."""
-    rows = []
-    for merge in files.merges:
-        note = f" Remark of whoever read the table: {merge.note}" if merge.note else ""
-        rows.append(
-            Decision(
-                decision_id=f"merge-{merge.principle_id}",
-                kind="merge",
-                subject_ids=tuple(map(str, merge.statement_ids)),
-                outcome=f"merge: {merge.text}",
-                reason=(
-                    f"Same idea ({merge.theme}). Three people merged independently and settled differences "
-                    "together, so that no idea weighs more for having been submitted more often (paper, "
-                    f"section 3.3 and appendix A.5, Table 2).{note}"
-                ),
-                decided_by=AUTHORS,
-                decided_at=YEAR,
-                policy_ref="paper, section 3.3",
-                inputs_digest=text_digest("\n".join(files.statements[each].text for each in merge.statement_ids)),
-            )
+    """One row a merge of the paper's Table 2 whose text is known."""
+    reason = (
+        "The same idea. Three people merged independently and settled differences together, so that no idea weighs "
+        "more for having been submitted more often (paper, section 3.3 and appendix A.5, Table 2)."
+    )
+    return [
+        Decision(
+            decision_id=f"merge-{merge.source.principle_id}",
+            kind="merge",
+            subject_ids=tuple(map(str, merge.source.statement_ids)),
+            outcome=f"merge: {merge.merged_text}",
+            reason=reason,
+            decided_by=AUTHORS,
+            decided_at=YEAR,
+            policy_ref="paper, section 3.3",
+            inputs_digest=text_digest("\n".join(files.statements[each].text for each in merge.source.statement_ids)),
         )
-    return rows
+        for merge in files.merges
+        if merge.merged_text
+    ]
 
 
 def wording_decisions(files: PublishedFiles) -> list[Decision]:
-    """One row a principle of appendix A.6, and one a statement above the threshold that is in none."""
-    merged: Mapping[str, str] = {merge.principle_id: merge.text for merge in files.merges}
+    """One row a principle of appendix A.6 whose text is known, and one a statement above the threshold in none."""
     rows = []
     for principle in files.principles:
-        source = merged.get(principle.principle_id) or files.statements[principle.statement_ids[0]].text
+        key, ids = principle.source.principle_id, principle.source.statement_ids
+        worded_from = files.statements[ids[0]].text if principle.merged_text is None else principle.merged_text
+        if not principle.text or not worded_from:
+            continue
+        found = [each for each in files.remarks if each.principle_id == key]
         rows.append(
             Decision(
-                decision_id=principle.principle_id,
+                decision_id=key,
                 kind="wording",
-                subject_ids=tuple(map(str, principle.statement_ids)),
+                subject_ids=tuple(map(str, ids)),
                 outcome=f"principle: {principle.text}",
                 reason=(
                     "Put into the form of an instruction, to be changed as little as possible (paper, "
                     "section 3.3 and appendix A.6). The sources were not published and were found by "
-                    f"comparing texts: {principle.match}; meaning against the source: {principle.comment}."
+                    f"comparing texts: {principle.source.match}; meaning against the source: "
+                    f"{principle.source.meaning}.{_remarks(found)}"
                 ),
                 decided_by=AUTHORS,
                 decided_at=YEAR,
                 policy_ref="paper, section 3.3",
-                inputs_digest=text_digest(source),
+                inputs_digest=text_digest(worded_from),
             )
         )
     return rows + [
@@ -254,7 +258,7 @@ def wording_decisions(files: PublishedFiles) -> list[Decision]:
                 "Reaches the published threshold with the published scores, and stands in no published "
                 "principle; no reason was published."
             )
-            + _remarks(each, files),
+            + _remarks(_on_statement(each, files)),
             decided_by=AUTHORS,
             decided_at=YEAR,
             inputs_digest=text_digest(files.statements[each].text),
@@ -303,9 +307,8 @@ def _policy(
     )
 
 
-def exclusion_policies(files: PublishedFiles) -> list[Decision]:
+def exclusion_policies() -> list[Decision]:
     """Who was asked."""
-    asked = "; ".join(f"{question} -> {' or '.join(accepted)}" for question, accepted in files.screening)
     return [
         _policy(
             "exclusion",
@@ -318,7 +321,8 @@ def exclusion_policies(files: PublishedFiles) -> list[Decision]:
         _policy(
             "exclusion",
             "screening",
-            f"only people who gave these answers were invited: {asked}",
+            "only people were invited who had talked about generative AI with friends or family in the last month and "
+            "had read news about it in the last four",
             "Pilots without the questions brought off-topic and careless submissions (paper, section 3.1 and "
             "appendix A.2; blog post, 'Screening criteria'). Section 3.1 asks for one of the answers, "
             "appendix A.2 for all.",
@@ -362,7 +366,7 @@ def _value(kind: str, name: str, value: str, reason: str, decided_by: str, decid
     )
 
 
-def training_decisions(decided_at: str) -> list[Decision]:
+def training_decisions(files: PublishedFiles, decided_at: str) -> list[Decision]:
     """The weight of harmlessness, how feedback is asked, prompts and evaluations."""
     return [
         _value(
@@ -398,7 +402,8 @@ def training_decisions(decided_at: str) -> list[Decision]:
         _policy(
             "training",
             "prompt_database",
-            "one prompt database for all arms: the embedded sample's, with the published qualitative prompts",
+            "one prompt database for all arms: the embedded sample's"
+            + (", with the published qualitative prompts" if files.qualitative_prompts else ""),
             "The authors used one database for both arms so that only the constitution differs, and later "
             "called that probably a mistake, since it exercises some public principles hardly at all (paper, "
             "section 3.4; blog post, 'The prompt database matters'). Theirs was not published; the sample's "

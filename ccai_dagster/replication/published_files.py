@@ -1,25 +1,22 @@
 """Reading the published files, and checking them against each other before anything is written.
 
-`comments.csv`, `participants-votes.csv` and `ids-to-toss.csv` are those of the paper's public repository; the
-tables beside them were read from its appendix. What the authors computed and printed (groups, shares of agreement,
-figures of the paper) decides nothing: a replication is compared with it.
+`comments.csv`, `participants-votes.csv`, `ids-to-toss.csv`, `clean_votes.csv` and `clean_comments.csv` are those of the
+authors' public repository; what else was published is read from the project's own tables, see `published_facts`. What
+the authors computed and printed (groups, shares of agreement, figures of the paper) decides nothing: a replication is
+compared with it.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.replication.published_facts import FACTS, Facts, PublishedFigure, Remark, Source, read_facts
+from ccai_dagster.replication.published_texts import KnownText, find_texts
 from ccai_dagster.replication.source_tables import (
-    PublishedMerge,
-    PublishedPrinciple,
-    PublishedStatement,
     SourceTable,
     known_ids,
     number,
@@ -32,9 +29,31 @@ from ccai_dagster.replication.source_tables import (
 SHARES = ("group_0_consensus", "group_1_consensus")
 PERSONAL_CODE = "xid"
 """The column with the survey panel's code of each participant, which is never carried over."""
-REMARKS = ("above_threshold_not_in_constitution", "organiser_rewrite", "claim_against_data")
-"""Kinds of `discrepancies.csv` that tell something about a single statement which no other file tells."""
-_ORIGINAL = re.compile(r"moderated-out original (\d+)")
+REPOSITORY = "https://github.com/saffronh/ccai"
+
+
+@dataclass(frozen=True)
+class PublishedStatement:
+    """A statement of `comments.csv`; `moderated` is 1 in, -1 out, 0 never moderated."""
+
+    statement_id: int
+    author_id: int
+    moderated: int
+    text: str
+
+
+@dataclass(frozen=True)
+class PublishedPrinciple:
+    """A principle of appendix A.6 with its sources.
+
+    Attributes:
+        text: As published; empty if nobody saved it.
+        merged_text: What Table 2 made of its sources; None if it is not there, empty if nobody saved it.
+    """
+
+    source: Source
+    text: str
+    merged_text: str | None
 
 
 @dataclass(frozen=True)
@@ -46,30 +65,26 @@ class PublishedFiles:
         matrix: `participants-votes.csv` as it is, personal codes included.
         statements: By id.
         excluded: Participants of `ids-to-toss.csv`, in file order.
-        merges: Table 2.
         principles: The public constitution.
-        standard: Principle id and text of the Standard constitution.
+        standard: Principle id and text of the Standard constitution; the text is empty if nobody saved it.
         left_out: Statements above the published threshold that are in no principle.
         rewrites: Original statement (None if not found) of each rewrite by the organisers.
-        remarks: What whoever compared the publication with the data noted on a statement.
+        remarks: What was found when the publication was compared with the data.
         results: What the authors computed and printed.
-        qualitative_prompts: Number and text of the published prompts.
-        screening: The screening questions: question, accepted answers.
+        qualitative_prompts: Number and text of the published prompts that somebody saved.
     """
 
     comments: SourceTable
     matrix: SourceTable
     statements: dict[int, PublishedStatement]
     excluded: tuple[int, ...]
-    merges: tuple[PublishedMerge, ...]
     principles: tuple[PublishedPrinciple, ...]
     standard: tuple[tuple[str, str], ...]
     left_out: tuple[int, ...]
     rewrites: dict[int, int | None]
-    remarks: dict[int, tuple[str, ...]]
+    remarks: tuple[Remark, ...]
     results: PublishedResults
     qualitative_prompts: tuple[tuple[str, str], ...]
-    screening: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
     def seeds(self) -> frozenset[int]:
@@ -81,39 +96,81 @@ class PublishedFiles:
         """Group-aware consensus by statement, with the published groups."""
         return {key: math.prod(shares) for key, shares in self.results.agreement.items()}
 
+    @property
+    def merges(self) -> tuple[PublishedPrinciple, ...]:
+        """The rows of Table 2, by the principle they became."""
+        return tuple(each for each in self.principles if each.merged_text is not None)
 
-def read_published_files(source: Path) -> PublishedFiles:
-    """Read all files of `source` and check that they name only what exists.
+    @property
+    def missing_texts(self) -> dict[str, int]:
+        """How many texts nobody saved, by arm; the public arm needs those of Table 2 as well."""
+        printed = sum(not each.text for each in self.principles)
+        found = {
+            "public": printed + sum(not each.merged_text for each in self.merges),
+            "published": printed,
+            "standard": sum(not text for _, text in self.standard),
+        }
+        return {arm: count for arm, count in found.items() if count}
+
+
+def read_published_files(source: Path, saved: Sequence[Path] = (), facts: Path = FACTS) -> PublishedFiles:
+    """Read the public files of `source` and check that what is known of the publication names only what exists.
+
+    Args:
+        source: A clone of the authors' repository.
+        saved: The paper with its appendix, as PDF or text; without it no text of a principle is known.
+        facts: Folder with the tables of `published_facts`.
 
     Raises:
-        ConsultationError: A file is missing or malformed, or names a statement, participant or principle
-            that does not exist; names file, row and remedy.
+        ConsultationError: A file is missing or malformed, or names a statement or participant that does not exist, or
+            a saved file holds none of the texts; names file, row and remedy.
     """
     if not source.is_dir():
-        raise ConsultationError(f"{source}: no such folder; give the folder with the published CCAI files.")
+        raise ConsultationError(f"{source}: no such folder; give a clone of {REPOSITORY}.")
     comments = read_table(source / "comments.csv", ("comment-id", "author-id", "moderated", "comment-body"))
     statements = _statements(comments)
     kept = {key for key, each in statements.items() if each.moderated == 1}
     matrix = read_table(source / "participants-votes.csv", ("participant",))
     participants = set(unique_numbers(matrix, "participant"))
-    merges = _merges(source / "aggregation.csv", kept)
-    principles = _principles(source, kept, merges)
-    left_out, rewrites, remarks = _discrepancies(source / "discrepancies.csv", statements, kept)
+    known = read_facts(facts, statements, kept)
+    texts = find_texts(saved, known.texts) if saved else {}
     return PublishedFiles(
         comments=comments,
         matrix=matrix,
         statements=statements,
         excluded=_excluded(source / "ids-to-toss.csv", participants),
-        merges=merges,
-        principles=principles,
-        standard=_constitution(source / "standard_constitution.csv"),
-        left_out=left_out,
-        rewrites=rewrites,
-        remarks=remarks,
-        results=read_published_results(source, kept, participants),
-        qualitative_prompts=_prompts(source / "qualitative_prompts.csv"),
-        screening=_screening(source / "screening_questions.json"),
+        principles=_principles(known, texts),
+        standard=tuple((each.key, texts.get((each.part, each.key), "")) for each in _of(known, "standard")),
+        left_out=known.left_out,
+        rewrites=known.rewrites,
+        remarks=known.remarks,
+        results=PublishedResults(
+            _groups(source / "clean_votes.csv", participants),
+            _agreement(source / "clean_comments.csv", kept),
+            known.seed_statements,
+            known.figures,
+        ),
+        qualitative_prompts=_all_or_none(_of(known, "prompt"), texts),
     )
+
+
+def _of(known: Facts, part: str) -> list[KnownText]:
+    return [each for each in known.texts if each.part == part]
+
+
+def _principles(known: Facts, texts: dict[tuple[str, str], str]) -> tuple[PublishedPrinciple, ...]:
+    merged = dict.fromkeys((each.key for each in _of(known, "merge")), "")
+    merged |= dict(_all_or_none(_of(known, "merge"), texts))
+    return tuple(
+        PublishedPrinciple(each, texts.get(("public", each.principle_id), ""), merged.get(each.principle_id))
+        for each in known.sources
+    )
+
+
+def _all_or_none(wanted: Sequence[KnownText], texts: dict[tuple[str, str], str]) -> tuple[tuple[str, str], ...]:
+    """Return the texts of a part by key, or none of them: half a table would count wrong."""
+    found = tuple((each.key, texts[each.part, each.key]) for each in wanted if (each.part, each.key) in texts)
+    return found if len(found) == len(wanted) else ()
 
 
 def _statements(comments: SourceTable) -> dict[int, PublishedStatement]:
@@ -127,78 +184,6 @@ def _statements(comments: SourceTable) -> dict[int, PublishedStatement]:
         author = number(where, "author-id", row["author-id"])
         found[key] = PublishedStatement(key, author, moderated, row["comment-body"])
     return found
-
-
-def _merges(path: Path, kept: set[int]) -> tuple[PublishedMerge, ...]:
-    columns = ("theme", "member_comment_ids", "aggregated_text", "note", "principle_id")
-    found: dict[str, PublishedMerge] = {}
-    for where, row in read_table(path, columns):
-        key = row["principle_id"]
-        if not key or key in found:
-            raise ConsultationError(f"{where}: `principle_id` {key!r} is empty or stands twice; correct it.")
-        ids = known_ids(where, row, "member_comment_ids", kept)
-        if not row["aggregated_text"].strip():
-            raise ConsultationError(f"{where}: `aggregated_text` is empty; fill it in.")
-        found[key] = PublishedMerge(key, row["theme"], ids, row["aggregated_text"].strip(), row["note"].strip())
-    return tuple(found.values())
-
-
-def _principles(source: Path, kept: set[int], merges: tuple[PublishedMerge, ...]) -> tuple[PublishedPrinciple, ...]:
-    texts = dict(_constitution(source / "public_constitution.csv"))
-    path = source / "principle_sources.csv"
-    merged = {merge.principle_id: merge.statement_ids for merge in merges}
-    found: dict[str, PublishedPrinciple] = {}
-    for where, row in read_table(path, ("principle_id", "comment_ids", "match", "comment")):
-        key = row["principle_id"]
-        if key not in texts or key in found:
-            raise ConsultationError(
-                f"{where}: principle {key} stands twice or is not in public_constitution.csv; correct the id."
-            )
-        ids = known_ids(where, row, "comment_ids", kept)
-        if merged.get(key, ids[:1]) != ids:
-            raise ConsultationError(
-                f"{where}: aggregation.csv does not merge these sources of {key}, in this order; correct one."
-            )
-        found[key] = PublishedPrinciple(key, texts[key], ids, row["match"], row["comment"])
-    if missing := [key for key in texts if key not in found]:
-        raise ConsultationError(f"{path}: no row for {', '.join(missing)}; add the sources of each.")
-    if unknown := [key for key in merged if key not in texts]:
-        raise ConsultationError(
-            f"{source / 'aggregation.csv'}: {', '.join(unknown)} in no public_constitution.csv; correct it."
-        )
-    return tuple(found[key] for key in texts)
-
-
-def _constitution(path: Path) -> tuple[tuple[str, str], ...]:
-    found: dict[str, str] = {}
-    for where, row in read_table(path, ("principle_id", "text")):
-        key, text = row["principle_id"].strip(), row["text"].strip()
-        if not key or not text or key in found:
-            raise ConsultationError(f"{where}: principle {key!r} stands twice or a cell is empty; mend it.")
-        found[key] = text
-    return tuple(found.items())
-
-
-def _discrepancies(
-    path: Path, statements: dict[int, PublishedStatement], kept: set[int]
-) -> tuple[tuple[int, ...], dict[int, int | None], dict[int, tuple[str, ...]]]:
-    left_out: list[int] = []
-    rewrites: dict[int, int | None] = {}
-    remarks: dict[int, tuple[str, ...]] = {}
-    for where, row in read_table(path, ("kind", "comment_id", "detail")):
-        if row["kind"] == "above_threshold_not_in_constitution":
-            left_out += known_ids(where, row, "comment_id", kept)
-        elif row["kind"] == "organiser_rewrite":
-            match = _ORIGINAL.search(row["detail"])
-            original = int(match[1]) if match else None
-            if original is not None and original not in statements:
-                raise ConsultationError(f"{where}: original {original} is not in comments.csv; correct it.")
-            rewrites[known_ids(where, row, "comment_id", kept)[0]] = original
-        detail = " ".join(row["detail"].split())
-        if row["kind"] in REMARKS and detail and row["comment_id"].strip():
-            for key in known_ids(where, row, "comment_id", kept):
-                remarks[key] = (*remarks.get(key, ()), detail)
-    return tuple(left_out), rewrites, remarks
 
 
 def _excluded(path: Path, participants: set[int]) -> tuple[int, ...]:
@@ -218,49 +203,6 @@ def _excluded(path: Path, participants: set[int]) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _prompts(path: Path) -> tuple[tuple[str, str], ...]:
-    table = read_table(path, ("n", "prompt"))
-    numbers = unique_numbers(table, "n")
-    texts = [row["prompt"].strip() for _, row in table]
-    if not all(texts):
-        raise ConsultationError(f"{path}, row {texts.index('') + 2}: `prompt` is empty; fill it in.")
-    return tuple(zip(map(str, numbers), texts, strict=True))
-
-
-def _screening(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    try:
-        content: Any = json.loads(read_text(path))
-        return tuple(
-            (each["question"], tuple(each["answers"][letter] for letter in each["accepted"]))
-            for each in content["questions"]
-        )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ConsultationError(
-            f"{path}: expected `questions`, each with `question`, `answers` and `accepted` ({error!r}); fetch it again."
-        ) from error
-
-
-@dataclass(frozen=True)
-class PublishedFigure:
-    """A figure of the paper.
-
-    Attributes:
-        figure_id: Short name.
-        section: Where it stands.
-        what: What it tells.
-        value: As printed.
-        unit: Its unit, empty if it has none.
-        status: How it relates to the public data, in the words of whoever collected the figures.
-    """
-
-    figure_id: str
-    section: str
-    what: str
-    value: str
-    unit: str
-    status: str
-
-
 @dataclass(frozen=True)
 class PublishedResults:
     """What was computed and printed.
@@ -276,26 +218,6 @@ class PublishedResults:
     agreement: dict[int, tuple[float, ...]]
     seed_statements: tuple[tuple[int, str], ...]
     figures: tuple[PublishedFigure, ...]
-
-
-def read_published_results(
-    source: Path, statements: Collection[int], participants: Collection[int]
-) -> PublishedResults:
-    """Read the files of `source` with the authors' results.
-
-    Args:
-        statements: Ids of the statements that are in.
-        participants: Ids of the participants in the export.
-
-    Raises:
-        ConsultationError: A file is missing or malformed, or names an unknown statement or participant.
-    """
-    return PublishedResults(
-        _groups(source / "clean_votes.csv", participants),
-        _agreement(source / "clean_comments.csv", statements),
-        _seed_statements(source / "seed_statements.csv", statements),
-        _figures(source / "paper_figures.json"),
-    )
 
 
 def _groups(path: Path, participants: Collection[int]) -> tuple[tuple[int, int], ...]:
@@ -321,44 +243,3 @@ def _agreement(path: Path, statements: Collection[int]) -> dict[int, tuple[float
         known_ids(where, row, "comment-id", statements)[0]: tuple(share(where, each, row[each]) for each in SHARES)
         for where, row in table
     }
-
-
-def _seed_statements(path: Path, statements: Collection[int]) -> tuple[tuple[int, str], ...]:
-    return tuple(
-        (known_ids(where, row, "comment_id", statements)[0], row["tags"])
-        for where, row in read_table(path, ("comment_id", "tags"))
-    )
-
-
-def _figures(path: Path) -> tuple[PublishedFigure, ...]:
-    try:
-        content: Any = json.loads(read_text(path))
-        figures = tuple(
-            PublishedFigure(
-                each["id"],
-                each["section"],
-                each["what"],
-                _printed(each["paper_value"]),
-                each.get("unit") or "",
-                each["status"],
-            )
-            for each in content["figures"]
-        )
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ConsultationError(
-            f"{path}: expected `figures`, each with `id`, `section`, `what`, `paper_value` and `status` "
-            f"({error!r}); fetch it again."
-        ) from error
-    for each in figures:
-        if not all(isinstance(cell, str) for cell in vars(each).values()):
-            raise ConsultationError(f"{path}: a cell of figure {each.figure_id!r} is no text; mend it.")
-    ids = [each.figure_id for each in figures]
-    if twice := sorted({each for each in ids if ids.count(each) > 1}):
-        raise ConsultationError(f"{path}: figure {twice[0]} stands twice; remove one.")
-    return figures
-
-
-def _printed(value: Any) -> str:
-    if isinstance(value, list):
-        return " to ".join(map(_printed, value))
-    return value if isinstance(value, str) else json.dumps(value)

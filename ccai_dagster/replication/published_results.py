@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
+from ccai_dagster.constitution.principles import read_constitution
 from ccai_dagster.consultation.folder import Consultation, Replication
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.replication.new_folder import PUBLISHED_PROMPT
-from ccai_dagster.replication.published_files import PublishedFigure
+from ccai_dagster.replication.published_facts import PublishedFigure, read_figures
 from ccai_dagster.replication.source_tables import number, read_table, share, unique_numbers
 
 THRESHOLD = "gac_threshold"
@@ -78,6 +80,16 @@ def read_published(consultation: Consultation, replication: Replication) -> Publ
     )
 
 
+def published_constitutions(consultation: Consultation, replication: Replication) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read the published constitution and the baseline, a text of which only the id is known being empty."""
+    arms = (replication.constitution, consultation.file.baseline)
+    published, baseline = (
+        read_constitution(consultation.path(consultation.arms[arm].constitution), arm, may_lack_texts=True)
+        for arm in arms
+    )
+    return published, baseline
+
+
 def _agreement(consultation: Consultation, replication: Replication, groups: int) -> dict[int, tuple[float, ...]]:
     names = [f"group_{group}" for group in range(groups)]
     table = read_table(consultation.path(replication.agreement), ("statement_id", *names))
@@ -108,10 +120,4 @@ def published_figures(consultation: Consultation, replication: Replication) -> t
     Raises:
         ConsultationError: The file is missing or malformed, or a figure has no id or one that stands twice.
     """
-    path = consultation.path(replication.figures)
-    columns = tuple(PublishedFigure.__dataclass_fields__)
-    figures = tuple(PublishedFigure(**{name: row[name] for name in columns}) for _, row in read_table(path, columns))
-    ids = [each.figure_id for each in figures]
-    if twice := sorted({each for each in ids if not each or ids.count(each) > 1}):
-        raise ConsultationError(f"{path}: figure_id {twice[0]!r} is empty or stands twice; correct it.")
-    return figures
+    return read_figures(consultation.path(replication.figures))

@@ -1,7 +1,4 @@
-"""Reading one published table: cells as text, whole numbers, shares and ids, each error naming its row.
-
-Belongs here as well: one statement, merge or principle as published.
-"""
+"""Reading one published table: cells as text, whole numbers, shares and ids, each error naming its row."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ def known_ids(where: str, row: dict[str, str], name: str, known: Collection[int]
     if unknown := [str(each) for each in ids if each not in known]:
         raise ConsultationError(
             f"{where}: `{name}` names {', '.join(unknown)}, which comments.csv does not have among the "
-            "statements that are in; correct the id."
+            "statements that are in; fetch that file again, or correct the id."
         )
     return ids
 
@@ -104,35 +101,3 @@ def share(where: str, name: str, text: str) -> float:
     if not 0 <= value <= 1:
         raise ConsultationError(f"{where}: `{name}` is {text!r} instead of a number from 0 to 1; mend the row.")
     return value
-
-
-@dataclass(frozen=True)
-class PublishedStatement:
-    """A statement of `comments.csv`; `moderated` is 1 in, -1 out, 0 never moderated."""
-
-    statement_id: int
-    author_id: int
-    moderated: int
-    text: str
-
-
-@dataclass(frozen=True)
-class PublishedMerge:
-    """A row of the paper's Table 2 (appendix A.5)."""
-
-    principle_id: str
-    theme: str
-    statement_ids: tuple[int, ...]
-    text: str
-    note: str
-
-
-@dataclass(frozen=True)
-class PublishedPrinciple:
-    """A principle of appendix A.6 with the statements it was found to come from."""
-
-    principle_id: str
-    text: str
-    statement_ids: tuple[int, ...]
-    match: str
-    comment: str

@@ -11,9 +11,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from ccai_publication import clone, paper
 
 from assets import replication as replication_assets
 from ccai_dagster import contracts
+from ccai_dagster.cli.new import PAGE
 from ccai_dagster.constitution.principles import read_constitution
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.digest import table_digest
@@ -38,9 +40,10 @@ HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> {{ 7*7 }} $x$
 @pytest.fixture(scope="module")
 def ccai(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The replication of CCAI with two seeds and 200 shuffles."""
-    consultation_folder = tmp_path_factory.mktemp("replication") / "ccai"
-    build_from_ccai(test_data / "ccai", consultation_folder, decided_at="2026-01-05")
-    consultation = read_consultation(consultation_folder)
+    folder = tmp_path_factory.mktemp("replication")
+    saved = paper(test_data, folder / "paper.txt")
+    build_from_ccai(clone(test_data, folder / "clone"), folder / "ccai", [saved])
+    consultation = read_consultation(folder / "ccai")
     assert consultation.file.replication is not None
     published = read_published(consultation, consultation.file.replication)
     imported = read_votes(consultation.path("votes"))
@@ -68,7 +71,7 @@ def ccai(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     }
 
 
-def figures_of(ccai: dict[str, Any], published: Published | None = None) -> pl.DataFrame:
+def figures_of(ccai: dict[str, Any], published: Published | None = None, **changes: Any) -> pl.DataFrame:
     imported: Import = ccai["imported"]
     kept = imported.raw_participants["participant_id"].is_in(ccai["published"].participant_ids.tolist())
     participants = imported.raw_participants.with_columns(
@@ -76,19 +79,22 @@ def figures_of(ccai: dict[str, Any], published: Published | None = None) -> pl.D
     )
     return figures.replication(
         published or ccai["published"],
-        ReplicationTables(
-            raw_statements=imported.raw_statements,
-            raw_votes=imported.raw_votes,
-            raw_participants=imported.raw_participants,
-            participants=participants,
-            statements=imported.raw_statements.filter(pl.col("moderated") == 1),
-            evidence=ccai["evidence"],
-            scores=ccai["scores"],
-            replicated_statements=ccai["statements"],
-            replicated_principles=ccai["principles"],
-            constitution=ccai["constitution"],
-            baseline=ccai["baseline"],
-            n_merges=34,
+        replace(
+            ReplicationTables(
+                raw_statements=imported.raw_statements,
+                raw_votes=imported.raw_votes,
+                raw_participants=imported.raw_participants,
+                participants=participants,
+                statements=imported.raw_statements.filter(pl.col("moderated") == 1),
+                evidence=ccai["evidence"],
+                scores=ccai["scores"],
+                replicated_statements=ccai["statements"],
+                replicated_principles=ccai["principles"],
+                constitution=ccai["constitution"],
+                baseline=ccai["baseline"],
+                n_merges=34,
+            ),
+            **changes,
         ),
     )
 
@@ -157,6 +163,15 @@ def test_ccai_figures(ccai: dict[str, Any]) -> None:
     assert (rows["statements_at_threshold"]["corrected"], rows["principles_with_a_source"]["corrected"]) == (113, 67)
     assert rows["gac_threshold"]["reproduced"] == pytest.approx(0.7235, abs=5e-5)
     assert "models" in rows["mmlu_public"]["explanation"] and rows["mmlu_public"]["reproduced"] is None
+
+
+def test_figures_that_rest_on_texts_wait_for_them(ccai: dict[str, Any]) -> None:
+    ids_only = ccai["baseline"].with_columns(text=pl.lit(""))
+    found = figures_of(ccai, replace(ccai["published"], n_prompts=0), baseline=ids_only, n_merges=0)
+    waiting = found.filter(pl.col("explanation") == figures.NO_TEXTS)
+    assert waiting["figure_id"].to_list() == ["harmless_count", "aggregated_statements", "qualitative_prompts"]
+    assert set(waiting["verdict"]) == {"not computed"} and found["verdict"].eq("equal").sum() == 21
+    assert found.filter(pl.col("figure_id") == "standard_principles")["reproduced"].item() == 58
 
 
 def test_ccai_statements_and_principles(ccai: dict[str, Any]) -> None:
@@ -272,30 +287,33 @@ def test_the_pictures_tell_the_same(ccai: dict[str, Any]) -> None:
     assert "reach 295; each at the participant it belongs to, 1,767" in fit.alt
 
 
-def test_the_assets_make_the_same_tables(ccai: dict[str, Any], tmp_path: Path) -> None:
-    consultation = ccai["folder"]
+def test_a_clone_of_the_public_repository_reaches_the_page(
+    ccai: dict[str, Any], test_data: Path, tmp_path: Path
+) -> None:
+    built = build_from_ccai(clone(test_data, tmp_path / "clone"), tmp_path / "ccai")
+    assert built.complete == ()
+    consultation = read_consultation(tmp_path / "ccai")
     few = consultation.file.replication.model_copy(update={"seeds": 2, "permutations": 200, "bootstraps": 100})
     file = consultation.file.model_copy(update={"replication": few})
     consultation = consultation.model_copy(update={"file": file})
-    chosen = (
-        "group:public_input or key:statements or key:participants or key:published/constitution or "
-        "key:standard/constitution or group:replication"
-    )
     with dg.DagsterInstance.ephemeral() as instance:
-        outcome = run(consultation, tmp_path, lambda line: None, chosen, instance)
+        outcome = run(consultation, tmp_path / "home", lambda line: None, PAGE, instance)
     assert outcome.failed == []
-    made = tmp_path / "ccai"
+    made = tmp_path / "home" / "ccai"
     for key, name in (
         ("replicated_statements", "statements"),
-        ("replicated_principles", "principles"),
         ("alignment_evidence", "evidence"),
         ("replicated_scores", "scores"),
         ("replicated_groups", "groups"),
     ):
         assert pl.read_parquet(made / "tables" / f"{key}.parquet").equals(ccai[name]), key
-    assert pl.read_parquet(made / "tables" / "replication.parquet")["verdict"].eq("equal").sum() == 24
+    principles = pl.read_parquet(made / "tables" / "replicated_principles.parquet")
+    assert principles.drop("text").equals(ccai["principles"].drop("text")) and set(principles["text"]) == {""}
+    assert pl.read_parquet(made / "tables" / "replication.parquet")["verdict"].eq("equal").sum() == 21
     page = (made / "report" / "replication.html").read_text(encoding="utf-8")
     assert "510 of 1,002" in page and "Of 1,126 in the export, 87 cast too few votes" in page
+    assert "Of the 75 principles only ids and sources are known here" in page
+    assert "P58 from statement 845" in words(page)
 
 
 def test_without_a_published_result_there_are_no_such_assets(tmp_path: Path) -> None:
@@ -305,7 +323,8 @@ def test_without_a_published_result_there_are_no_such_assets(tmp_path: Path) -> 
 def test_a_replication_of_an_unknown_arm_or_file_is_refused(ccai: dict[str, Any], tmp_path: Path) -> None:
     text = (ccai["folder"].folder / "consultation.yaml").read_text(encoding="utf-8")
     for old, new, message in (
-        ("  constitution: published\n", "  constitution: printed\n", "'printed' is not one of the arms"),
+        ("  constitution: published\n", "  constitution: printed\n", r"\['printed'\] must be among the arms that are"),
+        ("  constitution: published\n", "  constitution: public\n", r"\['public'\] must be .* \['published',"),
         ("published/groups.csv", "published/labels.csv", r"names files that do not exist: .*labels\.csv"),
     ):
         assert old in text

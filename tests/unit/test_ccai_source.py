@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
-import shutil
+import hashlib
 from pathlib import Path
 
 import polars as pl
 import pytest
+from ccai_publication import clone, paper
 
+from ccai_dagster.constitution.principles import read_constitution
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, read_consultation
 from ccai_dagster.contracts import LEDGER
 from ccai_dagster.core.digest import folder_digest, text_digest
@@ -33,7 +35,8 @@ from ccai_dagster.decisions.outcomes import (
 )
 from ccai_dagster.decisions.values import Cut, Thresholds, thresholds, training_decisions
 from ccai_dagster.deliberation.votes import ModerationVerdict, Procedure
-from ccai_dagster.replication.new_folder import build_from_ccai, sign_off
+from ccai_dagster.replication.new_folder import NewFolder, build_from_ccai, sign_off
+from ccai_dagster.replication.published_texts import letters_of
 
 DIGESTS = {arm: text_digest(arm) for arm in ("public", "published", "standard")}
 FILES = {
@@ -46,48 +49,63 @@ FILES = {
         "participant,xid,group-id,n-votes,0,1,2\n8,SECRETEIGHT,0,2,1,,-1\n7,SECRETSEVEN,,1,,1,\n"
     ),
     "ids-to-toss.csv": "7\n",
-    "aggregation.csv": (
-        "theme,member_comment_ids,aggregated_text,note,principle_id\nWarmth,4 0,Be kind and nice,both,P1\n"
-    ),
-    "principle_sources.csv": (
-        "principle_id,comment_ids,match,comment\nP2,1,exact,same\nP1,4 0,aggregated,minor: shorter\n"
-    ),
-    "public_constitution.csv": "principle_id,text\nP1,Choose the kindest.\nP2,Choose the most honest.\n",
-    "standard_constitution.csv": "principle_id,text\nS1,Please choose the safest.\n",
-    "discrepancies.csv": (
-        "kind,comment_id,detail\n"
-        "above_threshold_not_in_constitution,5,no reason\n"
-        'organiser_rewrite,1,"by account 0; moderated-out original 2: ""honest"""\n'
-    ),
     "clean_comments.csv": ("comment-id,group_0_consensus,group_1_consensus\n0,0.5,0.5\n1,1.0,0.9\n4,0.8,1\n5,0.75,1\n"),
     "clean_votes.csv": "participant,xid,group-id\n8,SECRETEIGHT,0\n7,SECRETSEVEN,1\n",
-    "paper_figures.json": (
-        '{"figures": [{"id": "gac_threshold", "section": "3.3", "what": "cut", "paper_value": 0.6, '
-        '"status": "match", "note": "SECRETNOTE"}, {"id": "drop", "section": "4.3", "what": "drop", '
-        '"paper_value": [2, 3], "unit": "points", "status": "not_in_public_data"}]}'
-    ),
-    "qualitative_prompts.csv": 'n,prompt\n1,"Is it raining, really?"\n',
-    "seed_statements.csv": "n,comment_id,tags\n1,0,P S\n",
-    "screening_questions.json": (
-        '{"questions": [{"question": "Read?", "answers": {"a": "News", "b": "Books"}, "accepted": ["b"]}]}'
-    ),
 }
+TEXTS = {
+    ("public", "P1"): "Choose the kindest.",
+    ("public", "P2"): "Choose the most honest.",
+    ("standard", "S1"): "Please choose the safest.",
+    ("merge", "P1"): "Be kind and nice.",
+    ("prompt", "1"): "Is it raining, really?",
+}
+"""What somebody saved."""
+KNOWN = {
+    "principles.csv": "principle_id,statement_ids,match,meaning\nP1,4 0,aggregated,minor\nP2,1,exact,same\n",
+    "texts.csv": "part,key,letters,digest\n"
+    + "".join(
+        f"{part},{key},{len(letters_of(text))},{hashlib.sha256(letters_of(text).encode()).hexdigest()}\n"
+        for (part, key), text in TEXTS.items()
+    ),
+    "discrepancies.csv": (
+        "kind,statement_ids,principle_id,original_id,remark\n"
+        "above_threshold_not_in_constitution,5,,,Place 4 of 4.\n"
+        "organiser_rewrite,1,,2,\n"
+        "content_dropped,4,P1,,Niceness is gone.\n"
+        "claim_against_data,4,,,Both groups like it.\n"
+    ),
+    "figures.csv": (
+        "figure_id,section,what,value,unit,status\ngac_threshold,3.3,cut,0.6,,match\n"
+        "drop,4.3,drop,2 to 3,points,not_in_public_data\n"
+    ),
+    "seed_statements.csv": "statement_id,tags\n0,P S\n",
+}
+"""What the project knows of the publication."""
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
+    """The public files, with what is known and what was saved beside them."""
     folder = tmp_path / "source"
     folder.mkdir()
-    for name, content in FILES.items():
+    for name, content in (FILES | KNOWN).items():
         (folder / name).write_text(content, encoding="utf-8")
+    (folder / "paper.txt").write_text("\n".join(TEXTS.values()), encoding="utf-8")
     return folder
+
+
+def build(source: Path, destination: Path, signoffs: dict[str, str] | None = None, texts: bool = True) -> NewFolder:
+    saved = [source / "paper.txt"] if texts else []
+    return build_from_ccai(source, destination, saved, signoffs=signoffs, decided_at="2026-01-05", facts=source)
 
 
 @pytest.fixture(scope="module")
 def built(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ccai") / "ccai"
-    build_from_ccai(test_data / "ccai", folder, DIGESTS, "2026-01-05")
-    return folder
+    folder = tmp_path_factory.mktemp("ccai")
+    saved = paper(test_data, folder / "paper.txt")
+    made = build_from_ccai(clone(test_data, folder / "clone"), folder / "ccai", [saved], signoffs=DIGESTS)
+    assert made.complete == ("public", "published", "standard")
+    return folder / "ccai"
 
 
 def ledgers(folder: Path) -> dict[str, pl.DataFrame]:
@@ -102,13 +120,15 @@ def cells(path: Path) -> list[list[str]]:
 def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> None:
     destination = tmp_path / "new" / "small"
 
-    lines = build_from_ccai(source, destination, DIGESTS, "2026-01-05")
+    made = build(source, destination, DIGESTS)
 
-    assert lines[:4] == [
+    assert made.complete == ("public", "published", "standard")
+    assert made.lines[:5] == [
         f"{destination}:",
         "votes: 2 participants, 6 statements; personal codes (`xid`) were not carried over",
         "moderation: 4 in, 1 out, 1 never moderated",
         "exclusion: 1 participants",
+        "merge: 1 of 1 merges; wording: 2 of 2 principles, 1 statements left out",
     ]
     found = ledgers(destination)
     assert moderation_verdicts(found["moderation"]) == {
@@ -120,18 +140,19 @@ def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> 
     assert "Seed statement" in reasons["moderation-0"]
     assert "probably statement 2" in reasons["moderation-1"]
     assert "statement 1 in its place" in reasons["moderation-2"]
-    assert reasons["moderation-1"].endswith('the data: by account 0; moderated-out original 2: "honest".')
-    left_out = dict(found["wording"].select("decision_id", "reason").rows())["left-out-5"]
-    assert left_out.endswith("Remark of whoever compared the publication with the data: no reason.")
-    assert "Remark" not in reasons["moderation-5"]
+    compared = "Found when the publication was compared with the data: "
+    worded_reasons = dict(found["wording"].select("decision_id", "reason").rows())
+    assert worded_reasons["left-out-5"].endswith(f"{compared}Place 4 of 4.") and compared not in reasons["moderation-5"]
+    assert worded_reasons["P1"].endswith(f"aggregated; meaning against the source: minor. {compared}Niceness is gone.")
+    assert reasons["moderation-4"].endswith(f"{compared}Both groups like it.")
     assert "not published" in reasons["moderation-4"]
     assert list(exclusions(found["exclusion"])) == [7]
-    assert "Read? -> Books" in policies(found["exclusion"])[1].text
+    assert "had read news about it" in policies(found["exclusion"])[1].text
     (merge,) = merges(found["merge"])
     assert (merge.statement_ids, merge.inputs_digest) == ((4, 0), text_digest("Be nice\nBe kind"))
     worded = wordings(found["wording"])
     assert [(each.principle_id, each.statement_ids, each.inputs_digest) for each in worded] == [
-        ("P1", (4, 0), text_digest("Be kind and nice")),
+        ("P1", (4, 0), text_digest("Be kind and nice.")),
         ("P2", (1,), text_digest("Be honest")),
         ("left-out-5", (5,), text_digest("Be brief")),
     ]
@@ -165,8 +186,40 @@ def test_a_small_source_becomes_a_consultation(source: Path, tmp_path: Path) -> 
     assert list(read_consultation(destination).arms) == ["public", "published", "standard"]
 
 
+def test_without_the_paper_ids_are_known_and_arms_wait(source: Path, tmp_path: Path) -> None:
+    made = build(source, tmp_path / "small", texts=False)
+
+    assert made.complete == ()
+    assert made.lines[-3:] == [
+        "public: 3 texts are missing, so this arm waits",
+        "published: 2 texts are missing, so this arm waits",
+        "standard: 1 texts are missing, so this arm waits",
+    ]
+    found = ledgers(tmp_path / "small")
+    assert found["merge"].height == 0
+    assert [each.principle_id for each in wordings(found["wording"])] == ["left-out-5"]
+    assert cells(tmp_path / "small" / "constitutions" / "published.csv")[1:] == [["P1", "", "4 0"], ["P2", "", "1"]]
+    published = tmp_path / "small" / "constitutions" / "published.csv"
+    with pytest.raises(ConsultationError, match=r"data row 1: .* text is empty\. Fill it in; the arm published waits"):
+        read_constitution(published, "published")
+    assert read_constitution(published, "published", may_lack_texts=True)["statement_ids"].to_list() == [[4, 0], [1]]
+
+
+def test_an_arm_waits_for_what_it_is_made_of_alone(source: Path, tmp_path: Path) -> None:
+    without = {key: text for key, text in TEXTS.items() if key[0] not in ("merge", "prompt")}
+    (source / "paper.txt").write_text("\n".join(without.values()), encoding="utf-8")
+
+    made = build(source, tmp_path / "small")
+
+    assert made.complete == ("published", "standard")
+    assert made.lines[-1] == "public: 1 texts are missing, so this arm waits"
+    found = ledgers(tmp_path / "small")
+    assert [each.principle_id for each in wordings(found["wording"])] == ["P2", "left-out-5"]
+    assert cells(tmp_path / "small" / "prompts.csv") == cells(SAMPLE / "prompts.csv")
+
+
 def test_personal_codes_appear_in_no_file(source: Path, tmp_path: Path) -> None:
-    build_from_ccai(source, tmp_path / "small")
+    build(source, tmp_path / "small")
 
     content = b"".join(path.read_bytes() for path in (tmp_path / "small").rglob("*") if path.is_file())
     assert b"xid" not in content and b"SECRET" not in content
@@ -174,8 +227,8 @@ def test_personal_codes_appear_in_no_file(source: Path, tmp_path: Path) -> None:
 
 def test_two_builds_are_equal_and_arms_can_be_signed_off_later(source: Path, tmp_path: Path) -> None:
     at_once, later = tmp_path / "a", tmp_path / "b"
-    build_from_ccai(source, at_once, DIGESTS, "2026-01-05")
-    build_from_ccai(source, later, decided_at="2026-01-05")
+    build(source, at_once, DIGESTS)
+    build(source, later)
     assert signoffs(read_ledger(later / "decisions" / "signoff.csv", "signoff")) == {}
 
     sign_off(later, DIGESTS, "2026-01-05")
@@ -187,11 +240,11 @@ def test_two_builds_are_equal_and_arms_can_be_signed_off_later(source: Path, tmp
 def test_nothing_is_overwritten(source: Path, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.mkdir()
-    build_from_ccai(source, taken)
+    build(source, taken)
     before = folder_digest(taken)
 
     with pytest.raises(ConsultationError, match="taken: holds something already; name a new or empty folder"):
-        build_from_ccai(source, taken)
+        build(source, taken)
 
     assert folder_digest(taken) == before
 
@@ -201,7 +254,7 @@ def test_a_missing_file_is_named_and_nothing_is_left(source: Path, tmp_path: Pat
     (source / name).unlink()
 
     with pytest.raises(ConsultationError, match=f"{name}: not found; it is one of the published files"):
-        build_from_ccai(source, tmp_path / "small")
+        build(source, tmp_path / "small")
 
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
@@ -218,41 +271,33 @@ def test_a_missing_file_is_named_and_nothing_is_left(source: Path, tmp_path: Pat
         ("ids-to-toss.csv", "7", "70", "row 1: participant 70 is not in participants-votes.csv"),
         ("ids-to-toss.csv", "7\n", "7\n\n7\n", "row 3: participant 7 stands twice"),
         ("ids-to-toss.csv", "7", "seven", "row 1: `participant` is 'seven' instead of a whole number"),
-        ("aggregation.csv", "4 0", "4 2", "row 2: `member_comment_ids` names 2, which comments.csv does not"),
-        ("aggregation.csv", "4 0", "0 4", "principle_sources.csv, row 3: aggregation.csv does not merge"),
-        ("aggregation.csv", ",P1", ",P9", "row 3: aggregation.csv does not merge these sources of P1"),
-        ("principle_sources.csv", "P2,1", "P7,1", "row 2: principle P7 stands twice or is not in pub"),
-        ("principle_sources.csv", "P2,1,exact,same\n", "", "no row for P2"),
-        ("public_constitution.csv", "Choose the kindest.", "", "row 2: principle 'P1' stands twice or a"),
-        ("standard_constitution.csv", "S1,Please choose the safest.\n", "", "no rows"),
-        ("discrepancies.csv", "original 2", "original 77", "row 3: original 77 is not in comments.csv"),
+        ("discrepancies.csv", "1,,2", "1,,77", "row 3: statement 77 is not in comments.csv; fetch that file"),
+        ("discrepancies.csv", "rewrite,1", "rewrite,2", "row 3: `statement_ids` names 2, which comments.csv does not"),
+        ("principles.csv", "4 0", "4 2", "row 2: `statement_ids` names 2, which comments.csv does not"),
+        ("figures.csv", "drop,4.3", "gac_threshold,4.3", "figure_id 'gac_threshold' is empty or stands twice"),
         ("clean_comments.csv", "1.0,0.9", "1.0,9", "row 3: `group_1_consensus` is '9' instead of a number"),
-        ("qualitative_prompts.csv", '"Is it raining, really?"', "", "row 2: `prompt` is empty"),
-        ("seed_statements.csv", "1,0", "1,", "row 2: `comment_id` is empty"),
+        ("seed_statements.csv", "0,P", ",P", "row 2: `statement_id` is empty"),
         ("clean_votes.csv", "\n8", "\n80", "row 2: participant 80 is not in participants-votes.csv"),
         ("clean_votes.csv", "7,SECRETSEVEN,1", "8,SECRETSEVEN,1", "row 3: `participant` 8 stands in .* row 2"),
         ("clean_votes.csv", "SEVEN,1", "SEVEN,", "row 3: `group-id` is '' instead of a whole number"),
         ("clean_votes.csv", "SEVEN,1", "SEVEN,-1", "row 3: `group-id` is -1; it must not be negative"),
-        ("paper_figures.json", '"paper_value": 0.6', '"value": 0.6', "each with `id`, .* `paper_value`"),
-        ("paper_figures.json", '"status": "match"', '"status": 7', "a cell of figure 'gac_threshold' is no text"),
-        ("paper_figures.json", '"id": "drop"', '"id": "gac_threshold"', "figure gac_threshold stands twice"),
-        ("screening_questions.json", '"accepted"', '"ticked"', "each with `question`, `answers` and `acc"),
     ],
 )
 def test_a_malformed_source_names_file_and_row_and_leaves_nothing(
     source: Path, tmp_path: Path, name: str, old: str, new: str, message: str
 ) -> None:
-    assert old in FILES[name]
-    (source / name).write_text(FILES[name].replace(old, new, 1), encoding="utf-8")
+    content = (FILES | KNOWN)[name]
+    assert old in content
+    (source / name).write_text(content.replace(old, new, 1), encoding="utf-8")
 
     with pytest.raises(ConsultationError, match=message):
-        build_from_ccai(source, tmp_path / "small")
+        build(source, tmp_path / "small")
 
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_missing_source_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConsultationError, match="nowhere: no such folder"):
+    with pytest.raises(ConsultationError, match="nowhere: no such folder; give a clone of"):
         build_from_ccai(tmp_path / "nowhere", tmp_path / "small")
 
 
@@ -336,14 +381,10 @@ def test_the_published_constitutions_and_votes_are_there(built: Path) -> None:
 
 
 def test_a_damaged_real_file_leaves_no_folder(test_data: Path, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(test_data / "ccai", source)
-    source.chmod(0o755)
-    damaged = source / "participants-votes.csv"
-    damaged.chmod(0o644)
+    damaged = clone(test_data, tmp_path / "source") / "participants-votes.csv"
     damaged.write_bytes(damaged.read_bytes()[:-400])
 
     with pytest.raises(ConsultationError, match=r"votes\.csv, row 1127: .* cells instead of 1425"):
-        build_from_ccai(source, tmp_path / "small")
+        build_from_ccai(tmp_path / "source", tmp_path / "small")
 
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

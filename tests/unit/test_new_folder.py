@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from ccai_publication import clone, paper
 from field_conversation import (
     PEOPLE,
     STATEMENTS,
@@ -124,6 +125,8 @@ def test_moderation_is_asked_for(tmp_path: Path) -> None:
     assert read_consultation(tmp_path / "mine").file.moderation == "lenient"
     both = ["new", "--from-ccai", "x", "--moderation", "strict", str(tmp_path / "other")]
     assert "goes with --from-export" in CliRunner().invoke(cli.app, both).stderr
+    texts = ["new", "--from-export", "x", "--texts", "paper.pdf", str(tmp_path / "other")]
+    assert "--texts goes with --from-ccai" in CliRunner().invoke(cli.app, texts).stderr
 
 
 def test_a_terminal_is_asked_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +159,8 @@ def test_a_conversation_with_nothing_moderated_in_is_noted(tmp_path: Path) -> No
 
 
 def test_ccai_has_three_signed_arms(test_data: Path, tmp_path: Path) -> None:
-    lines = from_ccai(test_data / "ccai", tmp_path / "ccai")
+    source = clone(test_data, tmp_path / "clone")
+    lines = from_ccai(source, tmp_path / "ccai", [paper(test_data, tmp_path / "paper.txt")])
     folder = read_consultation(tmp_path / "ccai")
     assert "sample_opinions" not in folder.file.benchmarks
     signed = signoffs(read_ledger(folder.ledger("signoff"), "signoff"))
@@ -318,3 +322,11 @@ def test_yes_and_no_as_values_must_be_quoted(tmp_path: Path) -> None:
         read_consultation(tmp_path / "mine")
     path.write_text(path.read_text().replace("yes: agree", "7: agree"))
     assert read_consultation(tmp_path / "mine").file.vote_values == {"-1": "disagree", "0": "pass", "7": "agree"}
+
+
+def test_a_clone_alone_makes_a_folder_without_sign_offs(test_data: Path, tmp_path: Path) -> None:
+    source = clone(test_data, tmp_path / "clone")
+    made = CliRunner().invoke(app, ["new", "--from-ccai", str(source), str(tmp_path / "ccai_2023")])
+    assert made.exit_code == 0, made.output
+    assert "https://arxiv.org/pdf/2406.07814" in made.output and "--select '+key:replication_report'" in made.output
+    assert read_ledger(tmp_path / "ccai_2023" / "decisions" / "signoff.csv", "signoff").height == 0

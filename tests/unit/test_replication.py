@@ -17,7 +17,7 @@ from ccai_dagster.consultation.folder import SAMPLE, Consultation, Replication, 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.votes import VoteMatrix, vote_matrix
 from ccai_dagster.replication import published_groups, scores
-from ccai_dagster.replication.published_files import PublishedFigure
+from ccai_dagster.replication.published_facts import PublishedFigure
 from ccai_dagster.replication.published_groups import (
     BY_ID,
     BY_POSITION,
