@@ -28,16 +28,20 @@ from assets import decisions
 from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from assets.public_input import POLIS_EXPORT
+from ccai_dagster import webhook
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
-from ccai_dagster.core.text import counted, printable
+from ccai_dagster.core.text import counted
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
+from ccai_dagster.notices import notices as standing
+from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.run_failures import ATTEMPTS, how_it_ended
 from ccai_dagster.staleness import CODE, GONE, NEVER, Plan, plan
 from ccai_dagster.terminal import OBSERVE
 from resources import history, run_owners, run_tags
@@ -52,8 +56,9 @@ SECONDS = 30
 DAILY = "0 5 * * *"
 LATE = 25 * 3600
 """Seconds after which an address was not asked when it should have been."""
-ATTEMPTS = 3
 LONGEST_REASON = 200
+LATEST_RUNS = 20
+"""Runs that are looked at to see whether anything has happened."""
 UNKNOWN = "unknown"
 """Version of what is at an address before it is asked."""
 
@@ -367,7 +372,7 @@ def _ask(
     if [run for run in runs if not run.is_finished]:
         return dg.SkipReason("a run for it is under way")
     if runs and (len(runs) >= ATTEMPTS or runs[0].status == dg.DagsterRunStatus.CANCELED):
-        last = f"run {runs[0].run_id[:SHORT]} {_end(runs[0], instance)}"
+        last = f"run {runs[0].run_id[:SHORT]} {how_it_ended(runs[0], instance)}"
         return dg.SkipReason(
             f"not tried again by itself after {counted(len(runs), 'run')}; {last} Mend that, then start it in Dagster "
             "or with `ccai run`. As soon as votes, ledgers or code change, it is tried again by itself."
@@ -381,28 +386,6 @@ def _ask(
             run_tags.STARTED_BY: f"{run_tags.SENSOR}{sensor}",
         },
     )
-
-
-def _end(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
-    """How a run ended, as the end of a sentence."""
-    if run.status == dg.DagsterRunStatus.CANCELED:
-        return "was cancelled."
-    if run.status == dg.DagsterRunStatus.SUCCESS:
-        return "ended without it."
-    failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    events = [each.dagster_event for each in failures if each.dagster_event is not None]
-    return f"failed: {printable(failure_message(events[0]), 400)}" if events else "failed."
-
-
-def failure_message(event: dg.DagsterEvent) -> str:
-    """Return the sentence a person needs: of a `Failure` its description, else the innermost error."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
 
 
 def _number(key: dg.AssetKey, instance: dg.DagsterInstance) -> int | None:
@@ -431,3 +414,34 @@ def build_manifest_sensor(consultation: Consultation, home: Home) -> dg.SensorDe
             history.record(consultation, home, context.instance, keys)
 
     return manifest
+
+
+def build_notice_sensor(consultation: Consultation, home: Home) -> dg.SensorDefinition:
+    """Make the sensor that sends notices to a webhook.
+
+    It is no sensor of runs' ends: those forget what could not be sent, and decisions lapse without a run.
+    """
+
+    @dg.sensor(
+        name="notices",
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells failed runs and checks, lapsed decisions and what waits for a sign-off to the webhook in "
+        f"{webhook.ADDRESS}, each once.",
+    )
+    def notices(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        opened, instance = OpenConsultation(consultation, home), context.instance
+        title = f"{consultation.name}: {consultation.file.title}"
+        state = _state(consultation, home, instance)
+        return dg.SkipReason(webhook.send_news(home.notices, title, state, lambda: standing(opened, instance)))
+
+    return notices
+
+
+def _state(consultation: Consultation, home: Home, instance: dg.DagsterInstance) -> str:
+    """Digest of what notices rest on, without reading any of it."""
+    votes = [] if is_address(consultation.votes) else [Path(consultation.votes)]
+    paths = [home.manifest, *(consultation.ledger(kind) for kind in LEDGERS), *votes]
+    paths += [each for path in votes for each in sorted(path.rglob("*"))]
+    stats = [[str(path), path.stat().st_mtime_ns, path.stat().st_size] for path in paths if path.exists()]
+    return value_digest([stats, [[run.run_id, run.status.value] for run in instance.get_runs(limit=LATEST_RUNS)]])

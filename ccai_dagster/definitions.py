@@ -98,6 +98,7 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
         sensors=[
             *automation.build_sensors(consultation, resources["tables"], resources["models"]),
             automation.build_manifest_sensor(consultation, home),
+            automation.build_notice_sensor(consultation, home),
         ],
         schedules=automation.build_schedules(),
         executor=_executor(),

@@ -37,8 +37,8 @@ def review(
     policy_ref: Annotated[str | None, typer.Option(help="The rule that the decisions follow.")] = None,
 ) -> None:
     """Walk through what is undecided, lapsed or disputed, and decide it one by one."""
-    from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.cli.review import review_ledger
+    from ccai_dagster.open_consultation import open_consultation
 
     review_ledger(open_consultation(consultation, kind), kind, role, policy_ref, typer.echo)
 
@@ -61,9 +61,9 @@ def decide(
 ) -> None:
     """Record one decision."""
     from ccai_dagster.cli.decide import decide_one
-    from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.decisions.ledger import split_ids
     from ccai_dagster.decisions.recording import Answer
+    from ccai_dagster.open_consultation import open_consultation
 
     answer = Answer(
         kind=kind,
@@ -83,7 +83,7 @@ def decide(
 def status(consultation: CONSULTATION_FOLDER = None) -> None:
     """Show what is decided, undecided, lapsed and disputed, kind by kind, and how often two people agreed."""
     from ccai_dagster.cli.decide import show_status
-    from ccai_dagster.cli.open_consultation import open_consultation
+    from ccai_dagster.open_consultation import open_consultation
 
     show_status(open_consultation(consultation), typer.echo)
 
@@ -127,9 +127,9 @@ def run(
 ) -> None:
     """Materialize what is missing or stale, and end with a summary."""
     from ccai_dagster import run as running
-    from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
     from ccai_dagster.core.processes import heed_signals
+    from ccai_dagster.open_consultation import OpenConsultation
     from resources.instance import storage_errors
 
     heed_signals()

@@ -9,7 +9,6 @@ from dataclasses import replace
 import polars as pl
 
 from ccai_dagster.audit.ledger_record import amendments, check_rows, unexplained
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.cli.options import LONGEST
 from ccai_dagster.consultation.folder import EXPORT, LEDGERS
 from ccai_dagster.core.errors import ConsultationError
@@ -28,6 +27,7 @@ from ccai_dagster.decisions.origins import origins_told
 from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record
 from ccai_dagster.decisions.values import VALUES, parse_value
+from ccai_dagster.open_consultation import OpenConsultation
 
 SIGNED = 12
 """Fewest characters of a constitution's digest that a person types to sign it."""
@@ -179,6 +179,27 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
     say(f"Rows: {origins_told(ledgers)}")
     for line in details:
         say(line)
+    say("")
+    for line in _notices(opened):
+        say(line)
+
+
+def _notices(opened: OpenConsultation) -> Iterator[str]:
+    """What somebody must look at, as it is sent to the webhook, and whether it could be."""
+    from ccai_dagster.notices import notices
+    from ccai_dagster.webhook import undelivered
+    from resources.record import known_record
+
+    try:
+        instance = known_record(opened.home)
+    except ConsultationError as error:
+        instance = None
+        yield f"Failed runs cannot be told: {printable(str(error))}"
+    found = notices(opened, instance)
+    yield "To be looked at:" if found else "Nothing failed, lapsed or waits for a sign-off."
+    yield from (f"  {printable(each.text)}" for each in found)
+    if problem := undelivered(opened.home.notices):
+        yield problem
 
 
 def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> Iterator[str]:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.feedback.judge_accuracy import NO_BETTER, SCORES_AT_CHANCE
+from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.pages.evaluation import in_short
 
 SHOWN = ("all",)

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from assets import decisions, public_input
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.decide import decide_one, show_status
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
@@ -25,6 +24,7 @@ from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.deliberation.importing.comparison import came_since, doubts
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.open_consultation import OpenConsultation
 from resources import run_tags
 from resources.tables import Tables
 from resources.vote_source import VoteSource
