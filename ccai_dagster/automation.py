@@ -1,7 +1,7 @@
 """What happens by itself: votes and ledgers are looked at, deliberation follows, training waits for a person.
 
 Belongs here: jobs, which cover groups of assets, and the sensors and the schedule that start them. Nothing here trains
-on a constitution that nobody has signed off.
+on a constitution that nobody has signed off. Doesn't belong here: what computes nothing (`housekeeping`).
 
 Sensors compare what is there with what it was made from each time they are asked (`ccai_dagster.staleness`), so that a
 missed moment is caught at the next. What a sensor asks for is known by what it compared: the versions of all sources,
@@ -28,23 +28,19 @@ from assets import decisions
 from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from assets.public_input import POLIS_EXPORT
-from ccai_dagster import webhook
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import counted
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
-from ccai_dagster.notices import notices as standing
-from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.run_failures import ATTEMPTS, how_it_ended
 from ccai_dagster.staleness import CODE, GONE, NEVER, Plan, plan
 from ccai_dagster.terminal import OBSERVE
-from resources import history, run_owners, run_tags
+from resources import run_owners, run_tags
 from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
@@ -57,8 +53,6 @@ DAILY = "0 5 * * *"
 LATE = 25 * 3600
 """Seconds after which an address was not asked when it should have been."""
 LONGEST_REASON = 200
-LATEST_RUNS = 20
-"""Runs that are looked at to see whether anything has happened."""
 UNKNOWN = "unknown"
 """Version of what is at an address before it is asked."""
 
@@ -83,9 +77,18 @@ def after_signoff() -> dg.AssetSelection:
     return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
 
 
+def by_hand(consultation: Consultation) -> dict[str, str]:
+    """Return the tags of a run that nobody said more of."""
+    return {
+        run_tags.CONSULTATION: consultation.name,
+        run_tags.STARTED_BY: "a person, in Dagster",
+        run_tags.BECAUSE: "a person asked for it",
+    }
+
+
 def build_jobs(consultation: Consultation) -> list[Any]:  # Dagster does not export the type
     """Make the three jobs; started in Dagster's user interface, their runs say whose they are and that a person did."""
-    tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "a person, in Dagster"}
+    tags = by_hand(consultation)
     return [
         dg.define_asset_job(
             OBSERVE,
@@ -396,52 +399,3 @@ def _number(key: dg.AssetKey, instance: dg.DagsterInstance) -> int | None:
 
 def _named(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
-
-
-def build_manifest_sensor(consultation: Consultation, home: Home) -> dg.SensorDefinition:
-    """Make the sensor that writes the manifest, so that the next run has something to compare ledgers with."""
-
-    @dg.run_status_sensor(
-        name="manifest",
-        run_status=dg.DagsterRunStatus.SUCCESS,
-        minimum_interval_seconds=SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Writes the manifest after every run that made something, as `ccai run` does at its end.",
-    )
-    def manifest(context: dg.RunStatusSensorContext) -> None:
-        if context.dagster_run.job_name != OBSERVE and context.repository_def is not None:
-            keys = context.repository_def.asset_graph.get_all_asset_keys()
-            history.record(consultation, home, context.instance, keys)
-
-    return manifest
-
-
-def build_notice_sensor(consultation: Consultation, home: Home) -> dg.SensorDefinition:
-    """Make the sensor that sends notices to a webhook.
-
-    It is no sensor of runs' ends: those forget what could not be sent, and decisions lapse without a run.
-    """
-
-    @dg.sensor(
-        name="notices",
-        minimum_interval_seconds=SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells failed runs and checks, lapsed decisions and what waits for a sign-off to the webhook in "
-        f"{webhook.ADDRESS}, each once.",
-    )
-    def notices(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        opened, instance = OpenConsultation(consultation, home), context.instance
-        title = f"{consultation.name}: {consultation.file.title}"
-        state = _state(consultation, home, instance)
-        return dg.SkipReason(webhook.send_news(home.notices, title, state, lambda: standing(opened, instance)))
-
-    return notices
-
-
-def _state(consultation: Consultation, home: Home, instance: dg.DagsterInstance) -> str:
-    """Digest of what notices rest on, without reading any of it."""
-    votes = [] if is_address(consultation.votes) else [Path(consultation.votes)]
-    paths = [home.manifest, *(consultation.ledger(kind) for kind in LEDGERS), *votes]
-    paths += [each for path in votes for each in sorted(path.rglob("*"))]
-    stats = [[str(path), path.stat().st_mtime_ns, path.stat().st_size] for path in paths if path.exists()]
-    return value_digest([stats, [[run.run_id, run.status.value] for run in instance.get_runs(limit=LATEST_RUNS)]])

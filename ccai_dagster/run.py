@@ -97,7 +97,8 @@ def _run(consultation: Consultation, home: Home, instance: dg.DagsterInstance, s
     outcome = Outcome()
     say("Observing the votes and the ledgers")
     tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "ccai run"}
-    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome, tags):
+    first = {**tags, run_tags.BECAUSE: "a run looks at its inputs first"}
+    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome, first):
         return outcome
     try:
         if select is None:

@@ -109,26 +109,24 @@ def _failed_assets(run: dg.DagsterRun, unmade: set[dg.AssetKey], instance: dg.Da
     begun = {event.step_key for event in events if event.event_type == dg.DagsterEventType.STEP_START}
     ended = {event.step_key for event in events if event.event_type in _ENDS}
     planned = [event for event in events if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED]
-    undone = begun - ended or {event.step_key for event in planned}
-    for event in planned:
-        key = event.asset_key
-        if event.step_key in undone and key in unmade and not (_is_refused(key, events) and _stands(key, instance)):
-            yield key
+    for step in begun - ended or {event.step_key for event in planned}:
+        refused = _refused(step, events)
+        if not refused or any(_is_still_refused(key, instance) for key in refused):
+            yield from ({event.asset_key for event in planned if event.step_key == step and event.asset_key} & unmade)
 
 
-def _is_refused(key: dg.AssetKey, events: Sequence[dg.DagsterEvent]) -> bool:
+def _refused(step: str | None, events: Sequence[dg.DagsterEvent]) -> set[dg.AssetKey]:
+    """What the checks of a step refused."""
     checks = [
         event.asset_check_evaluation_data
         for event in events
-        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION and event.step_key == step
     ]
-    return any(
-        each.asset_key == key and not each.passed and each.severity == dg.AssetCheckSeverity.ERROR for each in checks
-    )
+    return {each.asset_key for each in checks if not each.passed and each.severity == dg.AssetCheckSeverity.ERROR}
 
 
-def _stands(key: dg.AssetKey, instance: dg.DagsterInstance) -> bool:
-    return instance.get_latest_materialization_event(key) is not None and refusal(key, instance) is None
+def _is_still_refused(key: dg.AssetKey, instance: dg.DagsterInstance) -> bool:
+    return instance.get_latest_materialization_event(key) is None or refusal(key, instance) is not None
 
 
 def _attempts(run: dg.DagsterRun, instance: dg.DagsterInstance) -> int:

@@ -209,6 +209,20 @@ def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
 
 @app.command()
 @mendable_errors()
+def prune(
+    consultation: CONSULTATION_FOLDER = None,
+    older_than: Annotated[int, typer.Option(min=0, help="Days since something was last changed.")] = 90,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
+) -> None:
+    """List what nothing cites any more: old runs, models, tables, downloads; with --remove, remove it."""
+    from ccai_dagster.cli.prune import leftovers
+
+    for line in leftovers(chosen_consultation(consultation), older_than, remove):
+        typer.echo(printable_lines(line))
+
+
+@app.command()
+@mendable_errors()
 def ui(
     consultation: CONSULTATION_FOLDER = None,
     dagster_port: Annotated[int, typer.Option(help="Port of Dagster.")] = 3000,

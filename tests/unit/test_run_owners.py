@@ -220,7 +220,7 @@ def test_a_run_of_dagster_names_the_process_that_executes_it(instance: dg.Dagste
         seen["owner"] = str(run_owners.owner_of(run))
         seen["at work"] = run_owners.holder_of(run_owners._lock(context.instance))
 
-    executor = run_owners.named_owner(dg.in_process_executor)
+    executor = run_owners.named_owner(dg.in_process_executor, {"ccai/because": "a person asked for it"})
     assert executor.name == "in_process"
     job = dg.Definitions([looks], executor=executor).resolve_implicit_global_asset_job_def()
     run = instance.create_run_for_job(job)
