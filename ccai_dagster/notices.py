@@ -46,11 +46,11 @@ def notices(opened: OpenConsultation, instance: dg.DagsterInstance | None) -> li
 
 
 def _of_ledgers(opened: OpenConsultation) -> Iterator[Notice]:
-    if is_address(opened.consultation.votes) and opened.last_import is None:
-        return  # nothing was read yet, so nothing rests on it
     told = set()
     for kind in LEDGERS:
         try:
+            if is_address(opened.consultation.votes) and opened.last_import is None:
+                return  # nothing was read yet, so nothing rests on it
             yield from _signoffs(opened) if kind == "signoff" else _lapsed(opened, kind)
         except ConsultationError as error:
             text = printable(str(error))
@@ -77,7 +77,7 @@ def _signoffs(opened: OpenConsultation) -> Iterator[Notice]:
         digest = basis(item.subject)
         if item.state == "decided" or digest is None:
             continue
-        (name,) = item.subject
+        name = item.subject[0]
         if name == EXPORT:
             doubts = "; ".join(opened.doubtful.doubts) if opened.doubtful else ""
             text = f"The export may not be whole ({doubts}). Get it again, or sign it off with `ccai review signoff`."

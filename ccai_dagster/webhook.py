@@ -138,7 +138,7 @@ def _not_delivered(sent: Sent) -> str:
 
 
 def message(title: str, news: Sequence[Notice]) -> str:
-    """Return the text of a message; nothing in it is a link, markup or a call to everybody in the channel."""
+    """Return the text of a message; nothing in it, whoever typed it, notifies a person or a channel."""
     more = [f"… and {len(news) - LINES} more: `ccai status`"] if len(news) > LINES else []
     lines = [title, *(f"- {each.text}" for each in news[:LINES]), *more]
     # Slack asks for these three signs to be escaped; a sign of another name than @ notifies nobody.

@@ -208,7 +208,7 @@ def _mlflow_runs(tracking: Tracking, cited: Cited) -> Iterator[Leftover]:
     import mlflow
 
     client = mlflow.MlflowClient()
-    for run in _pages(lambda token: client.search_runs([experiment], page_token=token)):
+    for run in _pages(partial(client.search_runs, [experiment])):
         if run.info.run_id in cited or run.data.tags.get("model_digest", "") in cited:
             continue
         place = urlparse(run.info.artifact_uri)
@@ -235,18 +235,21 @@ def _model_versions(tracking: Tracking, cited: Cited) -> Iterator[Leftover]:
     import mlflow
 
     client = mlflow.MlflowClient()
-    for name in (tracking.registered_name(stage) for stage in MODEL_STAGES):
-        for each in _pages(lambda token, name=name: client.search_model_versions(f"name = '{name}'", page_token=token)):
-            if each.tags.get("model_digest", "") not in cited and not each.aliases:
+    own = {tracking.registered_name(stage) for stage in MODEL_STAGES}
+    for name in sorted(own & {each.name for each in _pages(client.search_registered_models)}):
+        in_use = set(client.get_registered_model(name).aliases.values())  # a search of versions does not tell aliases
+        for each in _pages(partial(client.search_model_versions, f"name = '{name}'")):
+            if each.version not in in_use and each.tags.get("model_digest", "") not in cited:
                 delete = partial(client.delete_model_version, name, each.version)
                 changed = each.last_updated_timestamp / 1000
                 yield Leftover("MLflow model", f"{name} version {each.version}", changed, 0, "", delete)
 
 
-def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+def _pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield all that a search of MLflow's finds."""
     token = None
     while True:
-        page = search(token)
+        page = search(page_token=token)
         yield from page
         if not (token := page.token):
             return

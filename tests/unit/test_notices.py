@@ -213,7 +213,7 @@ def test_a_message_is_sent_on_to_nobody_else(chat: Server) -> None:
     assert len(chat.requests) == 1
 
 
-def test_what_somebody_typed_calls_nobody_and_is_no_link() -> None:
+def test_what_somebody_typed_notifies_nobody() -> None:
     text = webhook.message("town", [Notice("<!channel> @here <http://x|y> \x1b[2J & more", frozenset({"a"}))])
     assert text == "town\n- &lt;!channel&gt; ＠here &lt;http://x|y&gt; \\x1b[2J &amp; more"
     many = webhook.message("town", [Notice(str(each), frozenset({str(each)})) for each in range(25)])
