@@ -14,11 +14,13 @@ from ccai_dagster import webhook
 from ccai_dagster.automation import SECONDS, by_hand
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.notices import notices as standing
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.terminal import OBSERVE
 from resources import history
+from resources.instance import storage_errors
 from resources.retention import DAYS, find_leftovers, told
 from resources.tracking import Tracking
 
@@ -90,9 +92,13 @@ def build_retention_job(
 
     @dg.op(description="Lists what nothing cites any more, and removes it if `remove` is set.")
     def leftovers(context: dg.OpExecutionContext, config: Retention) -> None:
-        found = find_leftovers(consultation, home, context.instance, tracking, keys, config.older_than)
-        for each in found if config.remove else ():
-            each.remove()
+        try:
+            with storage_errors(home.folder):
+                found = find_leftovers(consultation, home, context.instance, tracking, keys, config.older_than)
+                for each in found if config.remove else ():
+                    each.remove()
+        except ConsultationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         for line in told(found, config.remove):
             context.log.info(line)
 

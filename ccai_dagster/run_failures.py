@@ -47,9 +47,10 @@ class RunFailure:
 
     def __str__(self) -> str:
         tags = self.run.tags
-        who = f", started by {tags[run_tags.STARTED_BY]}" if run_tags.STARTED_BY in tags else ""
-        because = f", because: {tags[run_tags.BECAUSE]}" if run_tags.BECAUSE in tags else ""
-        sentence = f"Run {self.run.run_id[:SHORT]} ({self.run.job_name}{who}{because}) {self.why}"
+        parts = [self.run.job_name]
+        parts += [f"started by {tags[run_tags.STARTED_BY]}"] if run_tags.STARTED_BY in tags else []
+        parts += [f"because: {tags[run_tags.BECAUSE]}"] if run_tags.BECAUSE in tags else []
+        sentence = f"Run {self.run.run_id[:SHORT]} ({', '.join(parts)}) {self.why}"
         if self.given_up is None:
             return sentence
         if self.given_up:

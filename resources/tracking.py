@@ -17,6 +17,7 @@ import dagster as dg
 import polars as pl
 from sqlalchemy.exc import DBAPIError
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import lock_beside
 from resources.instance import check_database, database_errors, opened_alone
 
@@ -212,15 +213,19 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         """Return the id of the experiment, and have MLflow ask its store; None if nothing was tracked yet.
 
         Raises:
-            ConsultationError: MLflow's database cannot be read.
+            ConsultationError: MLflow's database cannot be read, or its server not be reached.
         """
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         if (database := self._database) is not None and not database.is_file():
             return None
         mlflow.set_tracking_uri(self.uri)
-        with self._database_errors():
-            found = mlflow.get_experiment_by_name(self.experiment)
+        try:
+            with self._database_errors():
+                found = mlflow.get_experiment_by_name(self.experiment)
+        except MlflowException as error:  # its text may hold the address, and that a password
+            raise ConsultationError("MLflow does not answer. See whether its server runs, and try again.") from error
         return str(found.experiment_id) if found is not None else None
 
     def prepare(self) -> None:

@@ -188,15 +188,17 @@ def _notices(opened: OpenConsultation) -> Iterator[str]:
     """What somebody must look at, as it is sent to the webhook, and whether it could be."""
     from ccai_dagster.notices import notices
     from ccai_dagster.webhook import undelivered
+    from resources.instance import storage_errors
     from resources.record import known_record
 
     try:
-        instance = known_record(opened.home)
+        with storage_errors(opened.home.dagster):
+            found = notices(opened, known_record(opened.home))
+        nothing = "Nothing failed, lapsed or waits for a sign-off."
     except ConsultationError as error:
-        instance = None
         yield f"Failed runs cannot be told: {printable(str(error))}"
-    found = notices(opened, instance)
-    yield "To be looked at:" if found else "Nothing failed, lapsed or waits for a sign-off."
+        found, nothing = notices(opened, None), "Nothing lapsed or waits for a sign-off."
+    yield "To be looked at:" if found else nothing
     yield from (f"  {printable(each.text)}" for each in found)
     if problem := undelivered(opened.home.notices):
         yield problem

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from ccai_dagster.consultation.folder import Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.definitions import build_defs, build_resources
+from resources.instance import storage_errors
 from resources.record import known_record
 from resources.retention import find_leftovers, told
 from resources.run_owners import turn
@@ -24,7 +25,8 @@ def leftovers(consultation: Consultation, older_than: int, remove: bool) -> list
         raise ConsultationError(f"{home.dagster}: no record of runs, so nothing was made yet.")
     keys = build_defs(consultation, home.root).resolve_asset_graph().get_all_asset_keys()
     tracking = build_resources(home)["tracking"]
-    with turn(instance, "`ccai prune`", _refuse) if remove else nullcontext():
+    alone = turn(instance, "`ccai prune`", _refuse) if remove else nullcontext()
+    with alone, storage_errors(home.folder):
         found = find_leftovers(consultation, home, instance, tracking, keys, older_than)
         for each in found if remove else ():
             each.remove()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -148,6 +150,18 @@ def test_status_has_the_same_lines(quiet: Town, monkeypatch: pytest.MonkeyPatch)
     assert len(found) == 2 and lines[-3:] == ["To be looked at:", *(f"  {line}" for line in found)]
 
 
+def test_a_record_that_cannot_be_read_is_told_and_hides_nothing(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")  # and as it was afterwards
+    for file in ("dagster.yaml", "history/runs/index.db"):
+        path = town.home.dagster / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("storage: 7" if file == "dagster.yaml" else "")
+    lines: list[str] = []
+    show_status(OpenConsultation(town.consultation, town.home), lines.append)
+    assert lines[-4].startswith("Failed runs cannot be told: ") and "dagster" in lines[-4]
+    assert lines[-3] == "To be looked at:" and "moderation ledger lapsed" in lines[-2]
+
+
 def test_what_is_not_delivered_is_tried_again_with_growing_pauses_and_told(
     quiet: Town, chat: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +189,20 @@ def test_what_is_not_delivered_is_tried_again_with_growing_pauses_and_told(
     quiet.consultation.ledger("signoff").touch()
     assert told(quiet) == "2 notices sent"
     assert webhook.undelivered(quiet.home.notices) == ""
+
+
+def test_what_cannot_be_noted_is_not_sent(quiet: Town, chat: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    break_ledger(quiet)
+    observed(quiet)
+    quiet.told("notices")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(webhook, "write_file", full)
+        quiet.told("notices")
+    assert not chat.requests
+    assert quiet.told("notices") == "2 notices sent"
 
 
 @pytest.mark.parametrize(
