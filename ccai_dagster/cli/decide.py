@@ -184,26 +184,6 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
         say(line)
 
 
-def _notices(opened: OpenConsultation) -> Iterator[str]:
-    """What somebody must look at, as it is sent to the webhook, and whether it could be."""
-    from ccai_dagster.notices import notices
-    from ccai_dagster.webhook import undelivered
-    from resources.instance import storage_errors
-    from resources.record import known_record
-
-    try:
-        with storage_errors(opened.home.dagster):
-            found = notices(opened, known_record(opened.home))
-        nothing = "Nothing failed, lapsed or waits for a sign-off."
-    except ConsultationError as error:
-        yield f"Failed runs cannot be told: {printable(str(error))}"
-        found, nothing = notices(opened, None), "Nothing lapsed or waits for a sign-off."
-    yield "To be looked at:" if found else nothing
-    yield from (f"  {printable(each.text)}" for each in found)
-    if problem := undelivered(opened.home.notices):
-        yield problem
-
-
 def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> Iterator[str]:
     ledger = opened.ledger(kind)
     lines: list[str] = []
@@ -240,3 +220,23 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         yield ""
         yield f"{kind}{when}"
         yield from (f"  {line}" for line in lines)
+
+
+def _notices(opened: OpenConsultation) -> Iterator[str]:
+    """What somebody must look at, as it is sent to the webhook, and whether it could be."""
+    from ccai_dagster.notices import notices
+    from ccai_dagster.webhook import undelivered
+    from resources.instance import storage_errors
+    from resources.record import known_record
+
+    try:
+        with storage_errors(opened.home.dagster):
+            found = notices(opened, known_record(opened.home))
+        nothing = "Nothing failed, lapsed or waits for a sign-off."
+    except ConsultationError as error:
+        yield f"Failed runs cannot be told: {printable(str(error))}"
+        found, nothing = notices(opened, None), "Nothing lapsed or waits for a sign-off."
+    yield "To be looked at:" if found else nothing
+    yield from (f"  {printable(each.text)}" for each in found)
+    if problem := undelivered(opened.home.notices):
+        yield problem
