@@ -162,8 +162,9 @@ def _on_record(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> s
         for number, observed in enumerate(_observations(instance, key)):
             if number == 0 or observed.storage_id in pointers:
                 ids.add(observed.run_id)
-    runs = dg.RunsFilter(run_ids=[each for each in ids if each.count("-") == 4])
-    compared = {run.tags.get(run_tags.COMPARED) for run in instance.get_runs(runs)}
+    runs = [each for each in ids if each.count("-") == 4]
+    named = instance.get_runs(dg.RunsFilter(run_ids=runs)) if runs else []
+    compared = {run.tags.get(run_tags.COMPARED) for run in named}
     attempts = [instance.get_runs(dg.RunsFilter(tags={run_tags.COMPARED: each})) for each in compared if each]
     return ids | {run.run_id for tried in attempts for run in tried}
 
