@@ -25,7 +25,7 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
-from ccai_dagster.core.home import Home
+from ccai_dagster.core.home import Home, place
 from ccai_dagster.core.text import counted
 from ccai_dagster.deliberation.importing.polis import unread_columns
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
@@ -131,7 +131,7 @@ def find_cited(
     texts += [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
     ids = {each for text in texts for each in _ID.findall(text)}
     for key in keys:
-        table = read_table(UPath(home.tables_url).joinpath(*key.path[:-1], f"{key.path[-1]}.parquet"))
+        table = read_table(place(home.tables_url).joinpath(*key.path[:-1], f"{key.path[-1]}.parquet"))
         if table is not None:
             ids |= _in_table(table)
     return Cited(frozenset(ids | _on_record(instance, keys)))
@@ -212,8 +212,8 @@ def _mlflow_runs(tracking: Tracking, cited: Cited) -> Iterator[Leftover]:
     for run in _pages(partial(client.search_runs, [experiment])):
         if run.info.run_id in cited or run.data.tags.get("model_digest", "") in cited:
             continue
-        place = urlparse(run.info.artifact_uri)
-        folder = Path(unquote(place.path)).parent if place.scheme in ("", "file") else None
+        address = urlparse(run.info.artifact_uri)
+        folder = Path(unquote(address.path)).parent if address.scheme in ("", "file") else None
         yield Leftover(
             "MLflow run",
             run.info.run_id,
@@ -256,19 +256,19 @@ def _pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
-def _folders(kind: str, place: UPath, cited: Cited) -> Iterator[Leftover]:
+def _folders(kind: str, folder: UPath, cited: Cited) -> Iterator[Leftover]:
     """What lies in a folder whose subfolders have ids as names; other names are of what was not finished."""
-    if place.is_dir():
-        for path in sorted(place.iterdir()):
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
             if path.name not in cited:
                 yield Leftover(kind, path.name, _changed(path), _bytes(path), "", partial(_remove, path))
 
 
-def _tables(place: UPath, keys: Collection[dg.AssetKey]) -> Iterator[Leftover]:
+def _tables(folder: UPath, keys: Collection[dg.AssetKey]) -> Iterator[Leftover]:
     """Tables of assets that are no longer there, for instance of an arm that was renamed."""
     known = {f"{'/'.join(key.path)}.parquet" for key in keys}
-    for path in sorted(place.rglob("*.parquet")) if place.is_dir() else []:
-        name = path.relative_to(place).as_posix()
+    for path in sorted(folder.rglob("*.parquet")) if folder.is_dir() else []:
+        name = path.relative_to(folder).as_posix()
         if name not in known:
             yield Leftover("table", name, _changed(path), _bytes(path), "", partial(_remove, path))
 
