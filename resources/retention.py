@@ -150,7 +150,8 @@ def _on_record(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> s
     """The ids in the latest materializations, and the runs that Dagster, sensors and observations made of need."""
     ids: set[str] = set()
     pointers: set[int] = set()
-    for record in instance.get_asset_records(list(keys)):
+    records = instance.get_asset_records(list(keys))
+    for record in records:
         entry = record.asset_entry
         ids |= {entry.last_run_id} if entry.last_run_id else set()
         event = entry.last_materialization
@@ -158,8 +159,8 @@ def _on_record(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> s
         if made is not None:
             ids |= set(_ID.findall(f"{made.tags} {[each.value for each in made.metadata.values()]}"))
             pointers |= {int(value) for value in (made.tags or {}).values() if value.isdecimal()}
-    for key in keys:
-        for number, observed in enumerate(_observations(instance, key)):
+    for record in records:
+        for number, observed in enumerate(_observations(instance, record.asset_entry.asset_key)):
             if number == 0 or observed.storage_id in pointers:
                 ids.add(observed.run_id)
     runs = [each for each in ids if each.count("-") == 4]
@@ -238,9 +239,10 @@ def _model_versions(tracking: Tracking, cited: Cited) -> Iterator[Leftover]:
     client = mlflow.MlflowClient()
     own = {tracking.registered_name(stage) for stage in MODEL_STAGES}
     for name in sorted(own & {each.name for each in _pages(client.search_registered_models)}):
-        in_use = set(client.get_registered_model(name).aliases.values())  # a search of versions does not tell aliases
+        # A search of versions does not tell aliases.
+        in_use = {str(version) for version in client.get_registered_model(name).aliases.values()}
         for each in _pages(partial(client.search_model_versions, f"name = '{name}'")):
-            if each.version not in in_use and each.tags.get("model_digest", "") not in cited:
+            if str(each.version) not in in_use and each.tags.get("model_digest", "") not in cited:
                 delete = partial(client.delete_model_version, name, each.version)
                 changed = each.last_updated_timestamp / 1000
                 yield Leftover("MLflow model", f"{name} version {each.version}", changed, 0, "", delete)
