@@ -172,8 +172,8 @@ def test_a_model_comes_back_from_s3_with_its_digest_and_not_when_it_was_changed(
 
 
 def test_what_nothing_cites_is_removed_from_postgresql_and_s3(team: Path, tmp_path: Path) -> None:
-    consultation = _consultation(tmp_path / "pruned")
-    shutil.copytree(SAMPLE / "decisions", consultation.folder / "decisions")
+    shutil.copytree(SAMPLE, tmp_path / "pruned")
+    consultation = read_consultation(tmp_path / "pruned")
     home = home_of(consultation)
     with open_record(home, consultation, pytest.fail) as instance:
         run_id = dg.materialize([counted], instance=instance).run_id
