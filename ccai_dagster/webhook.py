@@ -30,6 +30,8 @@ PAUSE = 30.0
 """Seconds before the second attempt; the last is about an hour after the first."""
 TIMEOUT = 10.0
 INTERRUPTED = "interrupted"
+PATIENCE = 4
+"""Looks at which something has changed since the look before, after which notices are sent all the same."""
 LINES = 20
 """Notices in one message; the others are counted."""
 
@@ -43,6 +45,7 @@ class Sent(BaseModel):
 
     Attributes:
         seen: Digest of what was there at the last look.
+        changing: How many looks found something else than the look before, since notices were last made.
         told: The same when notices were last sent, or given up.
         causes: What the notices told of that stand and were sent.
         failures: How often in a row a message did not arrive.
@@ -51,6 +54,7 @@ class Sent(BaseModel):
     """
 
     seen: str = ""
+    changing: int = 0
     told: str = ""
     causes: list[str] = []
     failures: int = 0
@@ -70,6 +74,7 @@ def send_news(path: Path, title: str, state: str, standing: Callable[[], Sequenc
     """Send what stands and was not sent yet, and return what was done, as a sentence.
 
     Like an export, it is told when it is the same at two looks, so that nobody is told of what is put right at once.
+    Where something always happens, it is told after `PATIENCE` looks.
 
     Args:
         path: Where it is kept what was sent.
@@ -81,8 +86,8 @@ def send_news(path: Path, title: str, state: str, standing: Callable[[], Sequenc
     if not address:
         return f"{ADDRESS} is not set, so nobody is told. `ccai status` has the same lines."
     sent = read_sent(path)
-    if state != sent.seen:
-        _keep(path, sent.model_copy(update={"seen": state}))
+    if state != sent.seen and sent.changing < PATIENCE:
+        _keep(path, sent.model_copy(update={"seen": state, "changing": sent.changing + 1}))
         return "something changed; not told before it is the same at two looks"
     if state == sent.told:
         return _not_delivered(sent) or "nothing is new"
@@ -114,7 +119,8 @@ def _tried(sent: Sent, state: str) -> Sent:
     if failures == ATTEMPTS:
         return Sent(seen=state, told=state, causes=sent.causes, problem=INTERRUPTED)
     pause = PAUSE * 2 ** (failures - 1)
-    return sent.model_copy(update={"failures": failures, "problem": INTERRUPTED, "next_attempt": time.time() + pause})
+    later = {"failures": failures, "problem": INTERRUPTED, "next_attempt": time.time() + pause}
+    return sent.model_copy(update={"seen": state, "changing": 0, **later})
 
 
 def _keep(path: Path, sent: Sent) -> None:

@@ -233,6 +233,13 @@ def test_the_address_is_nowhere_after_a_delivery(quiet: Town, chat: Server, capl
     assert SECRET not in caplog.text + said and not [each for each in kept if SECRET.encode() in each]
 
 
+def test_where_something_always_happens_it_is_told_all_the_same(chat: Server, tmp_path: Path) -> None:
+    stands = [Notice("a line", frozenset({"a cause"}))]
+    said = [webhook.send_news(tmp_path / "notices.json", "town", str(look), lambda: stands) for look in range(6)]
+    assert [each.startswith("something changed") for each in said] == [True, True, True, True, False, True]
+    assert said[4] == "1 notice sent" and texts(chat) == ["town\n- a line"]
+
+
 def test_a_message_is_sent_on_to_nobody_else(chat: Server) -> None:
     chat.answer = lambda body: (302, b"")
     chat.headers = {"Location": f"http://127.0.0.1:{chat.http.server_port}/elsewhere"}
