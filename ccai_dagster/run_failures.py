@@ -47,10 +47,11 @@ class RunFailure:
 
     def __str__(self) -> str:
         tags = self.run.tags
-        parts = [self.run.job_name]
+        parts = [] if self.run.job_name.startswith("__") else [self.run.job_name]  # Dagster names runs without a job so
         parts += [f"started by {tags[run_tags.STARTED_BY]}"] if run_tags.STARTED_BY in tags else []
         parts += [f"because: {tags[run_tags.BECAUSE]}"] if run_tags.BECAUSE in tags else []
-        sentence = f"Run {self.run.run_id[:SHORT]} ({', '.join(parts)}) {self.why}"
+        named = f" ({', '.join(parts)})" if parts else ""
+        sentence = f"Run {self.run.run_id[:SHORT]}{named} {self.why}"
         if self.given_up is None:
             return sentence
         if self.given_up:
