@@ -23,16 +23,14 @@ from upath import UPath
 from ccai_dagster.audit.manifest import manifest_text
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.contracts import MODEL_STAGES
-from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
 from ccai_dagster.core.home import Home, place
 from ccai_dagster.core.text import counted
-from ccai_dagster.deliberation.importing.polis import unread_columns
-from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import rating_files
 from resources import run_tags
 from resources.history import describe
 from resources.tracking import Tracking
+from resources.vote_source import holds_unread_cells
 
 DAYS = 90
 """Younger things are not looked at, unless somebody says otherwise."""
@@ -277,20 +275,7 @@ def _tables(folder: UPath, keys: Collection[dg.AssetKey]) -> Iterator[Leftover]:
 
 def _downloads(home: Home, cited: Cited) -> Iterator[Leftover]:
     for each in _folders("download", UPath(home.downloads), cited):
-        yield replace(each, has_codes=has_unread_cells(home.downloads / each.name))
-
-
-def has_unread_cells(download: Path) -> bool:
-    """Whether cells that no import needs, personal codes above all, are not empty; earlier versions kept them."""
-    try:
-        for role, file in find_vote_files(download).files.items():
-            if places := unread_columns(role, file):
-                cells = pl.read_csv(file.content, infer_schema=False, columns=places)
-                if any(column.drop_nulls().str.strip_chars().ne("").any() for column in cells):
-                    return True
-    except (ConsultationError, pl.exceptions.PolarsError):
-        return False  # no export, so that only its age counts
-    return False
+        yield replace(each, has_codes=holds_unread_cells(home.downloads / each.name))
 
 
 def _changed(path: UPath) -> float:

@@ -21,8 +21,9 @@ from ccai_dagster.core.files import table_content
 from ccai_dagster.housekeeping import RETENTION
 from ccai_dagster.terminal import OBSERVE
 from resources import history, run_owners, run_tags
-from resources.retention import Leftover, find_leftovers, has_unread_cells
+from resources.retention import Leftover, find_leftovers
 from resources.tracking import Tracking
+from resources.vote_source import holds_unread_cells
 
 LONG_AGO = 1_700_000_000
 CODED = "timestamp,datetime,comment-id,voter-id,vote,xid\n1700000000000,,0,1,1,kim@example.org\n"
@@ -148,7 +149,7 @@ def test_a_download_with_personal_codes_is_listed_however_young_it_is(kept: Kept
         write_export(downloads / digest(number), 5)
     (downloads / digest(1) / "votes.csv").write_text(CODED)
     (downloads / digest(2) / "votes.csv").write_text(CODED.replace("kim@example.org", ""))
-    assert [has_unread_cells(downloads / digest(number)) for number in range(3)] == [False, True, False]
+    assert [holds_unread_cells(downloads / digest(number)) for number in range(3)] == [False, True, False]
     (one,) = (each for each in kept.found(days=1) if each.kind == "download")
     assert one.name == digest(1) and str(one).endswith("with personal codes")
     ledger = kept.town.consultation.ledger("signoff")
