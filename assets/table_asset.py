@@ -25,7 +25,7 @@ from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_dig
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
 from ccai_dagster.core.home import Home
-from ccai_dagster.core.text import markdown
+from ccai_dagster.core.text import markdown, printable
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.pages import pictures
@@ -36,6 +36,8 @@ PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 160
 EXAMPLES = 5
 """How many findings a failing check names."""
+LONGEST_CHECK = 300
+"""Characters of the line that a check says; its metadata have all."""
 PYTHON = frozenset({"python"})
 LEDGER = "_ledger"
 Made = TypeVar("Made")
@@ -98,13 +100,15 @@ def mendable(error: ConsultationError, context: dg.AssetExecutionContext) -> Ite
     if not (isinstance(error, InputChanged) and started_by.startswith(run_tags.SENSOR)):
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.warning(str(error))
+    what = f"nothing was made, and it will be by itself: {error}"
     for check in sorted(context.selected_asset_check_keys):
         yield dg.AssetCheckResult(
             passed=False,
             asset_key=check.asset_key,
             check_name=check.name,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"what": f"nothing was made, and it will be by itself: {error}"},
+            description=printable(what, LONGEST_CHECK),
+            metadata={"what": what},
         )
 
 
@@ -410,6 +414,7 @@ def _contract_result(contract: Contract, frame: pl.DataFrame, key: dg.AssetKey) 
         passed=not broken.height,
         check_name="contract",
         asset_key=key,
+        description=printable(what, LONGEST_CHECK),
         metadata={
             "rows": frame.height,
             "violations": broken.height,
@@ -433,6 +438,7 @@ def _findings_result(checked: Checked, key: dg.AssetKey) -> dg.AssetCheckResult:
         check_name=checked.name,
         asset_key=key,
         severity=dg.AssetCheckSeverity.WARN if checked.warns and not errors else dg.AssetCheckSeverity.ERROR,
+        description=printable(what, LONGEST_CHECK),
         metadata={
             "errors": len(errors),
             "waiting": len(waiting),

@@ -1,7 +1,7 @@
 """What happens by itself: votes and ledgers are looked at, deliberation follows, training waits for a person.
 
 Belongs here: jobs, which cover groups of assets, and the sensors and the schedule that start them. Nothing here trains
-on a constitution that nobody has signed off.
+on a constitution that nobody has signed off. Doesn't belong here: what computes nothing (`housekeeping`).
 
 Sensors compare what is there with what it was made from each time they are asked (`ccai_dagster.staleness`), so that a
 missed moment is caught at the next. What a sensor asks for is known by what it compared: the versions of all sources,
@@ -32,15 +32,15 @@ from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.home import Home
-from ccai_dagster.core.text import counted, printable
+from ccai_dagster.core.text import counted
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 from ccai_dagster.evaluation.ratings import read_ratings
+from ccai_dagster.run_failures import ATTEMPTS, how_it_ended
 from ccai_dagster.staleness import CODE, GONE, NEVER, Plan, plan
 from ccai_dagster.terminal import OBSERVE
-from resources import history, run_owners, run_tags
+from resources import run_owners, run_tags
 from resources.history import data_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
@@ -52,7 +52,6 @@ SECONDS = 30
 DAILY = "0 5 * * *"
 LATE = 25 * 3600
 """Seconds after which an address was not asked when it should have been."""
-ATTEMPTS = 3
 LONGEST_REASON = 200
 UNKNOWN = "unknown"
 """Version of what is at an address before it is asked."""
@@ -78,9 +77,18 @@ def after_signoff() -> dg.AssetSelection:
     return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
 
 
+def by_hand(consultation: Consultation) -> dict[str, str]:
+    """Return the tags of a run that nobody said more of."""
+    return {
+        run_tags.CONSULTATION: consultation.name,
+        run_tags.STARTED_BY: "a person, in Dagster",
+        run_tags.BECAUSE: "a person asked for it",
+    }
+
+
 def build_jobs(consultation: Consultation) -> list[Any]:  # Dagster does not export the type
     """Make the three jobs; started in Dagster's user interface, their runs say whose they are and that a person did."""
-    tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "a person, in Dagster"}
+    tags = by_hand(consultation)
     return [
         dg.define_asset_job(
             OBSERVE,
@@ -367,7 +375,7 @@ def _ask(
     if [run for run in runs if not run.is_finished]:
         return dg.SkipReason("a run for it is under way")
     if runs and (len(runs) >= ATTEMPTS or runs[0].status == dg.DagsterRunStatus.CANCELED):
-        last = f"run {runs[0].run_id[:SHORT]} {_end(runs[0], instance)}"
+        last = f"run {runs[0].run_id[:SHORT]} {how_it_ended(runs[0], instance)}"
         return dg.SkipReason(
             f"not tried again by itself after {counted(len(runs), 'run')}; {last} Mend that, then start it in Dagster "
             "or with `ccai run`. As soon as votes, ledgers or code change, it is tried again by itself."
@@ -383,28 +391,6 @@ def _ask(
     )
 
 
-def _end(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
-    """How a run ended, as the end of a sentence."""
-    if run.status == dg.DagsterRunStatus.CANCELED:
-        return "was cancelled."
-    if run.status == dg.DagsterRunStatus.SUCCESS:
-        return "ended without it."
-    failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    events = [each.dagster_event for each in failures if each.dagster_event is not None]
-    return f"failed: {printable(failure_message(events[0]), 400)}" if events else "failed."
-
-
-def failure_message(event: dg.DagsterEvent) -> str:
-    """Return the sentence a person needs: of a `Failure` its description, else the innermost error."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
-
-
 def _number(key: dg.AssetKey, instance: dg.DagsterInstance) -> int | None:
     """The number of the latest materialization or observation of an asset."""
     record = instance.get_latest_data_version_record(key)
@@ -413,21 +399,3 @@ def _number(key: dg.AssetKey, instance: dg.DagsterInstance) -> int | None:
 
 def _named(keys: Collection[dg.AssetKey]) -> str:
     return ", ".join(sorted(key.to_user_string() for key in keys))
-
-
-def build_manifest_sensor(consultation: Consultation, home: Home) -> dg.SensorDefinition:
-    """Make the sensor that writes the manifest, so that the next run has something to compare ledgers with."""
-
-    @dg.run_status_sensor(
-        name="manifest",
-        run_status=dg.DagsterRunStatus.SUCCESS,
-        minimum_interval_seconds=SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Writes the manifest after every run that made something, as `ccai run` does at its end.",
-    )
-    def manifest(context: dg.RunStatusSensorContext) -> None:
-        if context.dagster_run.job_name != OBSERVE and context.repository_def is not None:
-            keys = context.repository_def.asset_graph.get_all_asset_keys()
-            history.record(consultation, home, context.instance, keys)
-
-    return manifest

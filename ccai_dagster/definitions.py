@@ -6,6 +6,7 @@ profile (`demo` by default), `CCAI_HOME` where results are kept. No asset or res
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -24,7 +25,7 @@ from assets import (
     topics,
     training,
 )
-from ccai_dagster import automation
+from ccai_dagster import automation, housekeeping
 from ccai_dagster.consultation.folder import Consultation, chosen_consultation, home_of
 from ccai_dagster.core.home import Home
 from ccai_dagster.terminal import terminal_logger
@@ -93,29 +94,38 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
     """Build the code location for a consultation whose results are kept in `root` (`CCAI_HOME`)."""
     home = Home(root, consultation.name)
     assets, resources = build_assets(consultation, home), build_resources(home)
+    keys = {key for each in assets for key in (each.keys if isinstance(each, dg.AssetsDefinition) else [each.key])}
     return dg.Definitions(
         assets=assets,
         resources=resources,
-        jobs=automation.build_jobs(consultation),
+        jobs=[
+            *automation.build_jobs(consultation),
+            housekeeping.build_retention_job(consultation, home, resources["tracking"], keys),
+        ],
         sensors=[
             *automation.build_sensors(consultation, resources["tables"], resources["models"]),
-            automation.build_manifest_sensor(consultation, home),
+            housekeeping.build_manifest_sensor(consultation, home),
+            housekeeping.build_notice_sensor(consultation, home),
         ],
         schedules=automation.build_schedules(),
-        executor=_executor(),
+        executor=_executor(automation.by_hand(consultation)),
         loggers={"console": terminal_logger},
     )
 
 
-def _executor() -> dg.ExecutorDefinition:
-    """In this process by default: what is heavy has a process of its own anyway."""
+def _executor(tags: Mapping[str, str]) -> dg.ExecutorDefinition:
+    """In this process by default: what is heavy has a process of its own anyway.
+
+    Args:
+        tags: Of runs that have none of these, as those that Dagster's button `Materialize` starts.
+    """
     chosen = os.environ.get("CCAI_EXECUTOR", "in_process")
     if chosen == "multiprocess":
         processes = int(os.environ.get("CCAI_PROCESSES", "2"))
-        return named_owner(dg.multiprocess_executor.configured({"max_concurrent": processes}))
+        return named_owner(dg.multiprocess_executor.configured({"max_concurrent": processes}), tags)
     if chosen != "in_process":
         raise ValueError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess")
-    return named_owner(dg.in_process_executor)
+    return named_owner(dg.in_process_executor, tags)
 
 
 def defs() -> dg.Definitions:

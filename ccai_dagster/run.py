@@ -17,6 +17,7 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
+from ccai_dagster.run_failures import failure_message
 from ccai_dagster.staleness import plan
 from ccai_dagster.terminal import OBSERVE
 from resources import history, run_owners, run_tags
@@ -96,7 +97,8 @@ def _run(consultation: Consultation, home: Home, instance: dg.DagsterInstance, s
     outcome = Outcome()
     say("Observing the votes and the ledgers")
     tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "ccai run"}
-    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome, tags):
+    first = {**tags, run_tags.BECAUSE: "a run looks at its inputs first"}
+    if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome, first):
         return outcome
     try:
         if select is None:
@@ -194,7 +196,7 @@ def _execute(
         if SINCE in each.metadata:
             outcome.imported = str(each.metadata[SINCE].value)
     for event in result.filter_events(lambda each: each.event_type == dg.DagsterEventType.STEP_FAILURE):
-        outcome.failed.append(automation.failure_message(event))
+        outcome.failed.append(failure_message(event))
     if not result.success and not outcome.failed:
         outcome.failed.append(f"Dagster run {result.run_id} did not succeed")
     return result.success

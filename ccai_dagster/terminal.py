@@ -1,4 +1,4 @@
-"""What a run prints: one line an asset, progress below it, errors in full."""
+"""What a run prints: one line an asset and a check that does not pass, progress below it, errors in full."""
 
 import logging
 from typing import Any
@@ -41,6 +41,11 @@ def _event_line(event: dg.DagsterEvent) -> str | None:
         rows = metadata.get("dagster/row_count")
         counted = f"  {rows.value:,} rows" if rows is not None else ""
         return f"  ✓ {event.asset_key.to_user_string()}{counted}"
+    if kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        mark = "✗" if check.severity == dg.AssetCheckSeverity.ERROR else "!"
+        told = f"  {mark} {check.asset_key.to_user_string()}, {check.check_name}: {check.description or 'not passed'}"
+        return None if check.passed else told
     if kind == dg.DagsterEventType.STEP_FAILURE:
         return f"  ✗ {step}"
     return None

@@ -75,12 +75,21 @@ def open_instance(folder: Path, schema: str | None = None) -> dg.DagsterInstance
     Raises:
         ConsultationError: It cannot be opened.
     """
+    if schema is None:
+        shutil.copyfile(CONFIGURATION, folder / CONFIGURATION.name)
+    else:
+        _name_schema(folder, schema)
+    return reopen_instance(folder)
+
+
+def reopen_instance(folder: Path) -> dg.DagsterInstance:
+    """Set `DAGSTER_HOME` and open the instance that was opened there before.
+
+    Raises:
+        ConsultationError: It cannot be opened.
+    """
+    os.environ["DAGSTER_HOME"] = str(folder)
     try:
-        if schema is None:
-            shutil.copyfile(CONFIGURATION, folder / CONFIGURATION.name)
-        else:
-            _name_schema(folder, schema)
-        os.environ["DAGSTER_HOME"] = str(folder)
         with storage_errors(folder):
             instance = dg.DagsterInstance.get()
             instance.get_asset_keys(limit=1)  # otherwise the versions are opened when they are first asked for

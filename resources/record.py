@@ -15,7 +15,17 @@ from ccai_dagster.consultation.folder import Consultation, address_of, has_moved
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
 from ccai_dagster.core.home import Home
-from resources.instance import DATABASES, keeps_files, open_instance, opened_alone, schema_of, what_is_lost
+from resources.instance import (
+    CONFIGURATION,
+    DATABASES,
+    VERSIONS,
+    keeps_files,
+    open_instance,
+    opened_alone,
+    reopen_instance,
+    schema_of,
+    what_is_lost,
+)
 from resources.shared_record import take_over
 
 
@@ -35,6 +45,18 @@ def open_record(home: Home, consultation: Consultation, say: Callable[[str], Non
             say(line)
         home.dagster.mkdir(exist_ok=True)
         return open_instance(home.dagster, schema_of(home.consultation))
+
+
+def known_record(home: Home) -> dg.DagsterInstance | None:
+    """Open the record of a consultation's runs to look at it; None if there is none yet.
+
+    Raises:
+        ConsultationError: It cannot be opened.
+    """
+    files = [home.dagster / CONFIGURATION.name, *([home.dagster / VERSIONS] if keeps_files() else [])]
+    if not all(file.is_file() for file in files):
+        return None
+    return reopen_instance(home.dagster)
 
 
 def _claim(home: Home, consultation: Consultation, say: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ Executors: https://docs.dagster.io/guides/operate/run-executors
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,8 +156,12 @@ def await_pools(instance: dg.DagsterInstance, busy: Callable[[str], None]) -> No
         time.sleep(1)
 
 
-def named_owner(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
-    """Return the executor, which now names its process as the owner of a run and waits for its turn."""
+def named_owner(executor: dg.ExecutorDefinition, tags: Mapping[str, str]) -> dg.ExecutorDefinition:
+    """Return the executor, which now names its process as the owner of a run and waits for its turn.
+
+    Args:
+        tags: Of every run that has none of these.
+    """
     create = executor.executor_creation_fn
     if create is None:
         raise ValueError(f"executor {executor.name} cannot be made")
@@ -165,14 +169,14 @@ def named_owner(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
         name=executor.name,
         config_schema=executor.config_schema.as_field(),
         requirements=executor.get_requirements,
-        executor_creation_fn=lambda context: _NamedOwner(create(context)),
+        executor_creation_fn=lambda context: _NamedOwner(create(context), tags),
         description=executor.description,
     )
 
 
 class _NamedOwner(dg.Executor):
-    def __init__(self, executor: dg.Executor) -> None:
-        self._executor = executor
+    def __init__(self, executor: dg.Executor, tags: Mapping[str, str]) -> None:
+        self._executor, self._tags = executor, tags
 
     @property
     def retries(self) -> Any:
@@ -185,7 +189,7 @@ class _NamedOwner(dg.Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Execute the plan once nobody else is at work."""
         instance, run = plan_context.instance, plan_context.dagster_run
-        instance.add_run_tags(run.run_id, owner_tags())
+        instance.add_run_tags(run.run_id, {**self._tags, **run.tags, **owner_tags()})
         told: set[str] = set()
 
         def busy(why: str) -> None:

@@ -17,6 +17,7 @@ import dagster as dg
 import polars as pl
 from sqlalchemy.exc import DBAPIError
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import lock_beside
 from resources.instance import check_database, database_errors, opened_alone
 
@@ -167,7 +168,7 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
 
         experiment = self.open()
         client = mlflow.MlflowClient()
-        name = f"{self.experiment}.{stage}".replace(":", "-")  # MLflow allows none in a name
+        name = self.registered_name(stage)
         try:
             client.create_registered_model(name, description=f"{stage.replace('_', ' ')} of {self.experiment}")
         except MlflowException as error:
@@ -203,6 +204,29 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         client.update_model_version(name, version.version, description=card)
         client.set_registered_model_alias(name, alias_of(arm), version.version)
         return name, int(version.version)
+
+    def registered_name(self, stage: str) -> str:
+        """Return the name that models of a stage are registered under."""
+        return f"{self.experiment}.{stage}".replace(":", "-")  # MLflow allows none in a name
+
+    def known_experiment(self) -> str | None:
+        """Return the id of the experiment, and have MLflow ask its store; None if nothing was tracked yet.
+
+        Raises:
+            ConsultationError: MLflow's database cannot be read, or its server not be reached.
+        """
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        if (database := self._database) is not None and not database.is_file():
+            return None
+        mlflow.set_tracking_uri(self.uri)
+        try:
+            with self._database_errors():
+                found = mlflow.get_experiment_by_name(self.experiment)
+        except MlflowException as error:  # its text may hold the address, and that a password
+            raise ConsultationError("MLflow does not answer. See whether its server runs, and try again.") from error
+        return str(found.experiment_id) if found is not None else None
 
     def prepare(self) -> None:
         """Make the tables of a new database, which a server would make beside another process, and check an old one.

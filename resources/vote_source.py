@@ -12,6 +12,7 @@ Resources: https://docs.dagster.io/guides/build/external-resources
 """
 
 import shutil
+import tempfile
 import threading
 import time
 import uuid
@@ -210,6 +211,18 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
                     ) from retry
                 time.sleep(min(retry.seconds if retry.seconds is not None else pause, LONGEST_PAUSE))
                 pause *= 2
+
+
+def holds_unread_cells(download: Path) -> bool:
+    """Whether a download holds what is emptied today, personal codes above all; earlier versions kept them."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copytree(download, Path(folder) / "copy"))
+        try:
+            before = find_vote_files(copy).digest()
+            empty_unread_cells(copy)
+            return find_vote_files(copy).digest() != before
+        except ConsultationError:
+            return False  # no export
 
 
 def _answered(client: "httpx.Client", address: str, path: Path) -> bool:

@@ -8,13 +8,13 @@ from typing import Any, get_args
 
 from ccai_dagster.audit.recomputation import Recomputation, SharedInputs
 from ccai_dagster.audit.sensitivity import Alternative, alternative_on_record, levels
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import LEFT_OUT, SelectionRule, thresholds
 from ccai_dagster.deliberation.consensus import highest_reachable
 from ccai_dagster.deliberation.groups import one_thread
 from ccai_dagster.deliberation.structure import has_structure, procedure_for
+from ccai_dagster.open_consultation import OpenConsultation
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(8, 20))
 PARTICIPATIONS = (0.0, 0.05, 0.1, 0.25)

@@ -37,8 +37,8 @@ def review(
     policy_ref: Annotated[str | None, typer.Option(help="The rule that the decisions follow.")] = None,
 ) -> None:
     """Walk through what is undecided, lapsed or disputed, and decide it one by one."""
-    from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.cli.review import review_ledger
+    from ccai_dagster.open_consultation import open_consultation
 
     review_ledger(open_consultation(consultation, kind), kind, role, policy_ref, typer.echo)
 
@@ -61,9 +61,9 @@ def decide(
 ) -> None:
     """Record one decision."""
     from ccai_dagster.cli.decide import decide_one
-    from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.decisions.ledger import split_ids
     from ccai_dagster.decisions.recording import Answer
+    from ccai_dagster.open_consultation import open_consultation
 
     answer = Answer(
         kind=kind,
@@ -83,7 +83,7 @@ def decide(
 def status(consultation: CONSULTATION_FOLDER = None) -> None:
     """Show what is decided, undecided, lapsed and disputed, kind by kind, and how often two people agreed."""
     from ccai_dagster.cli.decide import show_status
-    from ccai_dagster.cli.open_consultation import open_consultation
+    from ccai_dagster.open_consultation import open_consultation
 
     show_status(open_consultation(consultation), typer.echo)
 
@@ -93,7 +93,7 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
 def take_over(consultation: CONSULTATION_FOLDER = None) -> None:
     """Take moderation over from the newest export, where it says otherwise and no person decided."""
     from ccai_dagster.cli.decide import take_over_moderation
-    from ccai_dagster.cli.open_consultation import open_consultation
+    from ccai_dagster.open_consultation import open_consultation
 
     take_over_moderation(open_consultation(consultation), typer.echo)
 
@@ -137,9 +137,9 @@ def run(
 ) -> None:
     """Materialize what is missing or stale, and end with a summary."""
     from ccai_dagster import run as running
-    from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.cli.summary import summary
     from ccai_dagster.core.processes import heed_signals
+    from ccai_dagster.open_consultation import OpenConsultation
     from resources.instance import storage_errors
 
     heed_signals()
@@ -230,7 +230,7 @@ def export(
 ) -> None:
     """Write votes, groups, scores and priorities of the last run as Polis's JSON and CSV files, for other tools."""
     from ccai_dagster.cli import export as exporting
-    from ccai_dagster.cli.open_consultation import open_consultation
+    from ccai_dagster.open_consultation import open_consultation
 
     exporting.export(open_consultation(consultation), folder, typer.echo)
 
@@ -247,6 +247,20 @@ def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
     open_record(home, chosen, lambda line: typer.echo(line, err=True)).dispose()
     build_resources(home)["tracking"].prepare()
     typer.echo(home.dagster)
+
+
+@app.command()
+@mendable_errors()
+def prune(
+    consultation: CONSULTATION_FOLDER = None,
+    older_than: Annotated[int, typer.Option(min=0, help="Days since something was last changed.")] = 90,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is listed.")] = False,
+) -> None:
+    """List what nothing cites any more: old runs, models, tables, downloads; with --remove, remove it."""
+    from ccai_dagster.cli.prune import leftovers
+
+    for line in leftovers(chosen_consultation(consultation), older_than, remove):
+        typer.echo(printable_lines(line))
 
 
 @app.command()

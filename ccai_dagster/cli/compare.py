@@ -28,9 +28,9 @@ def export_pairs(
     consultation: CONSULTATION = None,
 ) -> None:
     """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
-    from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.evaluation.rating_export import blinded_pairs, write_pairs
     from ccai_dagster.evaluation.ratings import KEY_FILE
+    from ccai_dagster.open_consultation import open_consultation
     from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
 
     opened = open_consultation(consultation)

@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.audit.ledger_record import amendments, check_rows, unexplained
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.cli.options import LONGEST
 from ccai_dagster.consultation.folder import EXPORT, LEDGERS
 from ccai_dagster.core.errors import ConsultationError
@@ -32,6 +31,7 @@ from ccai_dagster.decisions.outcomes import decided_rows, policies
 from ccai_dagster.decisions.recording import Answer, record, take_over
 from ccai_dagster.decisions.values import VALUES, parse_value, thresholds
 from ccai_dagster.deliberation.structure import verdict
+from ccai_dagster.open_consultation import OpenConsultation
 
 SIGNED = 12
 """Fewest characters of a constitution's digest that a person types to sign it."""
@@ -227,6 +227,9 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
     say(f"Rows: {origins_told(ledgers)}")
     for line in details:
         say(line)
+    say("")
+    for line in _notices(opened):
+        say(line)
 
 
 def _of_this_kind(opened: OpenConsultation, kind: str) -> list[str]:
@@ -284,3 +287,23 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         yield ""
         yield f"{kind}{when}"
         yield from (f"  {line}" for line in lines)
+
+
+def _notices(opened: OpenConsultation) -> Iterator[str]:
+    """What somebody must look at, as it is sent to the webhook, and whether it could be."""
+    from ccai_dagster.notices import notices
+    from ccai_dagster.webhook import undelivered
+    from resources.instance import storage_errors
+    from resources.record import known_record
+
+    try:
+        with storage_errors(opened.home.dagster):
+            found = notices(opened, known_record(opened.home))
+        nothing = "Nothing failed, lapsed or waits for a sign-off."
+    except ConsultationError as error:
+        yield f"Failed runs cannot be told: {printable(str(error))}"
+        found, nothing = notices(opened, None), "Nothing lapsed or waits for a sign-off."
+    yield "To be looked at:" if found else nothing
+    yield from (f"  {printable(each.text)}" for each in found)
+    if problem := undelivered(opened.home.notices):
+        yield problem

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.decisions.outcomes import moderation_verdicts
 from ccai_dagster.deliberation.polis_export import ExportedTables, polis_files
+from ccai_dagster.open_consultation import OpenConsultation
 
 TABLES = (
     "raw_statements",

@@ -21,9 +21,9 @@ from ccai_dagster.core.text import printable
 if TYPE_CHECKING:
     import polars as pl
 
-    from ccai_dagster.cli.open_consultation import OpenConsultation
     from ccai_dagster.feedback.language_model import LanguageModel
     from ccai_dagster.feedback.prompt_coverage import WaitingDraft
+    from ccai_dagster.open_consultation import OpenConsultation
 
 app = typer.Typer(no_args_is_help=True, help="Draft prompts for principles that have too few, and accept drafts.")
 BATCH = 16
@@ -45,7 +45,6 @@ def draft(
     consultation: CONSULTATION = None,
 ) -> None:
     """Write drafts to prompts_drafted.csv in the consultation folder, for a person to look at."""
-    from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.feedback.prompt_coverage import (
         FILE_NAME,
         add_drafts,
@@ -55,6 +54,7 @@ def draft(
         wanted_prompts,
     )
     from ccai_dagster.feedback.prompts import read_themes
+    from ccai_dagster.open_consultation import open_consultation
 
     opened = open_consultation(consultation)
     chosen = opened.consultation
@@ -106,9 +106,9 @@ def accept(
     consultation: CONSULTATION = None,
 ) -> None:
     """Move drafts to the prompt database, and record who accepted them."""
-    from ccai_dagster.cli.open_consultation import open_consultation
     from ccai_dagster.feedback.prompt_coverage import FILE_NAME, add_prompts, checked_drafts, new_prompts, remove_drafts
     from ccai_dagster.feedback.prompts import read_themes
+    from ccai_dagster.open_consultation import open_consultation
 
     opened = open_consultation(consultation)
     chosen = opened.consultation

@@ -16,7 +16,6 @@ import typer
 
 from ccai_dagster.cli.alternatives import selections
 from ccai_dagster.cli.decide import SIGNED, confirmation, record_decision
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.errors import ConsultationError
@@ -29,6 +28,7 @@ from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.decisions.values import VALUES
 from ccai_dagster.deliberation.votes import group_name
+from ccai_dagster.open_consultation import OpenConsultation
 
 Say = Callable[[str], None]
 SKIP, BACK, QUIT, TAKE = ("s", "skip"), ("b", "back"), ("q", "quit"), ("draft",)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
@@ -14,6 +13,7 @@ from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
 from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, told
+from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.pages.evaluation import in_short
 
 SHOWN = ("all",)

@@ -76,6 +76,11 @@ class Home:
         return self.folder / "manifest.json"
 
     @property
+    def notices(self) -> Path:
+        """Which notices were sent to the webhook."""
+        return self.folder / "notices.json"
+
+    @property
     def cache(self) -> Path:
         """Downloads that several consultations share."""
         return self.root / "cache"

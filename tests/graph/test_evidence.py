@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -10,7 +12,8 @@ from small_graph import Workplace, observe, sensor, table
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
-from ccai_dagster.definitions import build_defs
+from ccai_dagster.definitions import build_defs, build_resources
+from resources.retention import find_leftovers
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 
@@ -68,3 +71,11 @@ def test_a_run_that_dagster_started_leaves_a_manifest_to_compare_with(copy: Work
         repository.get_sensor_def("manifest")(context)
         assert manifest.exists() == writes
     assert read_manifest(manifest)[0].materializations["votes"].dagster_run == done.run_id
+
+
+def test_nothing_that_a_run_left_is_without_a_citation(copy: Workplace) -> None:
+    home = Home(copy.root, "town")
+    keys = build_defs(copy.consultation, copy.root).resolve_asset_graph().get_all_asset_keys()
+    tracking = build_resources(home)["tracking"]
+    assert tracking.known_experiment() is not None and list(Path(home.models_url).iterdir())
+    assert [str(each) for each in find_leftovers(copy.consultation, home, copy.instance, tracking, keys, 0)] == []

@@ -13,10 +13,10 @@ import yaml
 
 from assets import decisions, deliberation, public_input
 from ccai_dagster.cli.new import from_export
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.cli.summary import summary
 from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.core.home import Home
+from ccai_dagster.open_consultation import OpenConsultation
 from resources.tables import Tables
 from resources.vote_source import VoteSource
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from ccai_dagster.cli.open_consultation import open_consultation
 from ccai_dagster.cli.options import LONGEST, mendable_errors
 from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.open_consultation import open_consultation
 
 
 def test_an_error_ends_a_command_with_a_sentence_that_acts_on_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

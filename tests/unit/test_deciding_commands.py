@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from ccai_dagster.audit.manifest import Manifest, row_digests, write_manifest
 from ccai_dagster.cli.app import app
-from ccai_dagster.cli.open_consultation import IMPORTED
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE
 from ccai_dagster.contracts import GROUP_STRUCTURE, OPINION_GROUPS, SELECTED_STATEMENTS
@@ -26,6 +25,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import COLUMNS, current, read_ledger
 from ccai_dagster.decisions.origins import DRAFT
 from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.open_consultation import IMPORTED
 
 HOSTILE = "Be \x1b[2Jkind [bold]now[/bold] \u202edrow " + "x" * 10_000
 UNDECIDED = ("M079", "M083", "M084")

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from assets import decisions, public_input
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.decide import decide_one, show_status
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
@@ -25,6 +24,9 @@ from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.deliberation.importing.comparison import came_since, doubts
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.notices import notices
+from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.run_failures import standing_failures
 from resources import run_tags
 from resources.tables import Tables
 from resources.vote_source import VoteSource
@@ -247,3 +249,18 @@ def test_an_export_that_changes_after_its_observation_fails_no_run_of_a_sensor(t
     assert town.votes() == 80
     town.observe()
     assert town.bring_in().success and town.votes() == 92
+
+
+def test_a_refused_export_is_a_failure_until_the_one_before_comes_back(town: Town) -> None:
+    assert standing_failures(town.instance) == []
+    town.export(18)
+    town.observe()
+    refused = town.bring_in()
+    (failure,) = standing_failures(town.instance)
+    assert failure.run.run_id == refused.run_id
+    assert {key.to_user_string() for key in failure.assets} == set(public_input.TABLES)
+    assert "failed: polis_import: raw_votes was not stored:" in str(failure) and "8 fewer" in str(failure)
+    assert str(failure) in [each.text for each in notices(town.opened(), town.instance)]
+    town.export(20)
+    town.observe()
+    assert standing_failures(town.instance) == []

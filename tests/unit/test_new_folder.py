@@ -29,7 +29,6 @@ from typer.testing import CliRunner
 from ccai_dagster.cli import app as cli
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_ccai, from_export
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
@@ -40,6 +39,7 @@ from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.outcomes import signoffs
 from ccai_dagster.decisions.values import Cut, thresholds, training_decisions
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
+from ccai_dagster.open_consultation import OpenConsultation
 
 
 def test_a_folder_around_an_export(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_a_run_of_dagster_names_the_process_that_executes_it(instance: dg.Dagste
         seen["owner"] = str(run_owners.owner_of(run))
         seen["at work"] = run_owners.holder_of(run_owners._lock(context.instance))
 
-    executor = run_owners.named_owner(dg.in_process_executor)
+    executor = run_owners.named_owner(dg.in_process_executor, {"ccai/because": "a person asked for it"})
     assert executor.name == "in_process"
     job = dg.Definitions([looks], executor=executor).resolve_implicit_global_asset_job_def()
     run = instance.create_run_for_job(job)
@@ -229,4 +229,6 @@ def test_a_run_of_dagster_names_the_process_that_executes_it(instance: dg.Dagste
 
     assert execute_run(InMemoryJob(job), run, instance).success
     assert seen["owner"] == str(run_owners.this_process())
+    made = instance.get_run_by_id(run.run_id)
+    assert made is not None and made.tags["ccai/because"] == "a person asked for it"
     assert seen["at work"] == f"run {run.run_id[:8]} of Dagster ({run_owners.this_process()})"

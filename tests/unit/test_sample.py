@@ -15,7 +15,6 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from ccai_dagster.cli.alternatives import selections
-from ccai_dagster.cli.open_consultation import OpenConsultation
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import select_statements, worded_statements
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, read_consultation
@@ -31,6 +30,7 @@ from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import clean_participants, clean_statements, clean_votes, vote_matrix
 from ccai_dagster.evaluation.sets.formats import read_evaluation_set
 from ccai_dagster.feedback.prompts import PURPOSES, chosen_comparisons, read_comparisons, read_prompts
+from ccai_dagster.open_consultation import OpenConsultation
 from sample import build
 
 VOTES = SAMPLE / "votes"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from assets.table_asset import Checked, Refused, Table, require, table_asset
 from ccai_dagster.contracts import IMPORT_REPORT
 from ccai_dagster.decisions.checks import Finding
+from ccai_dagster.terminal import terminal_logger
 
 DIFFER = Finding("error", "idea", "I2", "13", "I1, I2 differ; it waits for a resolving row")
 WAITS = Finding("warning", "idea", None, "14", "its ideas are not counted yet")
@@ -56,3 +59,21 @@ def test_a_check_that_warns_fails_and_stops_nothing() -> None:
     assert {name: each.passed for name, each in checks.items()} == {"contract": True, "told": True, "lost": False}
     assert checks["lost"].severity == dg.AssetCheckSeverity.WARN
     assert checks["lost"].metadata["what"].value == "public/know: lower than base by 30 points."
+    assert checks["lost"].description == "public/know: lower than base by 30 points."
+    assert checks["contract"].description == "keeps its contract"
+
+
+def test_a_run_prints_a_line_for_each_check_that_does_not_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec(name, asset="scores") for name in ("whole", "lost", "wrong")])
+    def scores() -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        yield dg.MaterializeResult()
+        yield dg.AssetCheckResult(passed=True, check_name="whole", description="keeps its contract")
+        yield dg.AssetCheckResult(
+            passed=False, check_name="lost", severity=dg.AssetCheckSeverity.WARN, description="30 points lower"
+        )
+        yield dg.AssetCheckResult(passed=False, check_name="wrong", description="two rows differ")
+
+    job = dg.Definitions([scores], loggers={"console": terminal_logger}).resolve_implicit_global_asset_job_def()
+    job.execute_in_process(instance=dg.DagsterInstance.ephemeral(), run_config={"loggers": {"console": {}}})
+    printed = [line for line in capsys.readouterr().out.splitlines() if "scores," in line]
+    assert printed == ["  ! scores, lost: 30 points lower", "  ✗ scores, wrong: two rows differ"]

@@ -1,5 +1,6 @@
 """A team's settings: Dagster and MLflow in PostgreSQL, tables and models in S3; servers of both are started here."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from ccai_dagster.audit.manifest import read_manifest
+from ccai_dagster.cli.prune import leftovers
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, home_of, read_consultation
 from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.errors import ConsultationError
@@ -167,6 +169,21 @@ def test_a_model_comes_back_from_s3_with_its_digest_and_not_when_it_was_changed(
     elsewhere = models.model_copy(update={"cache": str(tmp_path / "other_machine")})
     with pytest.raises(ConsultationError, match="damaged"):
         elsewhere.folder(digest)
+
+
+def test_what_nothing_cites_is_removed_from_postgresql_and_s3(team: Path, tmp_path: Path) -> None:
+    shutil.copytree(SAMPLE, tmp_path / "pruned")
+    consultation = read_consultation(tmp_path / "pruned")
+    home = home_of(consultation)
+    with open_record(home, consultation, pytest.fail) as instance:
+        run_id = dg.materialize([counted], instance=instance).run_id
+        model = UPath(home.models_url) / ("d" * 64)
+        (model / "config.json").write_text("{}")
+        listed = leftovers(consultation, 0, remove=False)
+        assert [line.split(":")[0] for line in listed[:-1]] == [f"Dagster run {run_id}", f"model {'d' * 64}"]
+        assert instance.has_run(run_id) and model.exists()
+        leftovers(consultation, 0, remove=True)
+        assert not instance.has_run(run_id) and not model.exists()
 
 
 def test_a_training_is_tracked_and_registered_in_postgresql(team: Path, tmp_path: Path) -> None:

@@ -84,13 +84,13 @@ class OpenConsultation:
 
     def __init__(self, consultation: Consultation, home: Home) -> None:
         self.consultation = consultation
-        self._home = home
+        self.home = home
         self._tables = place(home.tables_url)
 
     @cached_property
     def manifest(self) -> Manifest | None:
         """What the last run left on record; None before any, or if it was changed since."""
-        return last_manifest(self._home.manifest)
+        return last_manifest(self.home.manifest)
 
     def ledger(self, kind: str) -> pl.DataFrame:
         """Read a ledger as it is now."""
@@ -128,7 +128,7 @@ class OpenConsultation:
         votes = self.consultation.votes
         if is_address(votes):
             observed = self._observed_version()
-            if observed is None or not (place := self._home.downloads / observed).is_dir():
+            if observed is None or not (place := self.home.downloads / observed).is_dir():
                 return None
             now = read_votes(place, self.consultation.file.vote_values)
         else:
