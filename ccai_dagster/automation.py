@@ -34,9 +34,10 @@ from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_dig
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import counted, printable
+from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.decisions.checks import check_signoffs
-from ccai_dagster.decisions.ledger import ledger_digest
-from ccai_dagster.deliberation.importing.read_votes import find_vote_files
+from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
+from ccai_dagster.deliberation.importing.read_votes import export_digest
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, Plan, plan
 from ccai_dagster.terminal import OBSERVE
@@ -158,16 +159,22 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
     """Return the version of the export, of every ledger and of the ratings as they are now.
 
+    Three sensors look each half minute; what has not changed since the last look is not read again.
     An export at an address is left to the daily observation and to `ccai run`: a server of others is not asked
     every minute.
     """
     found: dict[dg.AssetKey, str] = {}
     if not is_address(consultation.votes):
-        found[dg.AssetKey("polis_export")] = find_vote_files(Path(consultation.votes)).digest()
+        found[POLIS_EXPORT] = export_digest(Path(consultation.votes))
     for kind in LEDGERS:
-        found[ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
+        path = consultation.ledger(kind)
+        found[ledger_key(kind)] = while_unchanged(_ledger_version, path, [path])
     found[RATINGS] = table_digest(read_ratings(consultation.ratings))
     return found
+
+
+def _ledger_version(path: Path) -> str:
+    return ledger_digest(read_ledger(path, path.stem))
 
 
 def unobserved(consultation: Consultation, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:

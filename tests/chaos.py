@@ -8,34 +8,28 @@ what was lost is printed.
     chaos.py --kills 150 --daemon 50 --decisions 30     over every stage: an hour or two on two cores
     chaos.py --kills 6 --light                          up to the constitutions, without a model
 
-Processes are forked from this one, which has imported all and opened nothing, so that a kill costs no start. Dagster's
-daemon starts as it does for everybody, with the code location `daemon_location`.
+How processes are started is in `small_processes`.
 """
 
 import argparse
-import json
 import os
 import random
 import re
-import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
 
-import daemon_location
 import dagster as dg
 import psutil
-import warm_stages as warm
-from conftest import REPOSITORY, make_tiny_model
+from conftest import make_tiny_model
 from small_graph import small_folder
+from small_processes import SECONDS_TO_END, daemon_of, forked, in_fork, run_command, serve_stages, started_for
 
 from ccai_dagster import automation
 from ccai_dagster.audit.manifest import read_manifest
@@ -43,10 +37,8 @@ from ccai_dagster.cli import servers
 from ccai_dagster.consultation.folder import Consultation, read_consultation
 from ccai_dagster.core.files import UNFINISHED
 from ccai_dagster.core.home import Home
-from ccai_dagster.core.processes import heed_signals
 from ccai_dagster.decisions.ledger import Decision, append_decision, read_ledger
 from ccai_dagster.definitions import build_assets, build_defs, build_resources
-from ccai_dagster.run import run
 from ccai_dagster.staleness import plan
 from resources.record import open_record
 from resources.run_owners import UNDER_WAY
@@ -73,12 +65,12 @@ VOTES, TABLES, MANIFESTS, AGAIN, UNDER, NO_END, PROCESSES, FILES = LOST = (
 )
 SECONDS_AFTER = 0.6
 """At most, from the beginning of a step to a kill."""
-OFTEN, SELDOM = 0.5, 0.2
+OFTEN, SELDOM = 0.5, 0.3
 """How probable a kill is in a step that was not hit yet, and in another."""
 AT_START, SECONDS_OF_START = 0.15, 25.0
 """How probable it is that the daemon is killed at a random moment of its start, which takes so long at most."""
-SECONDS_QUIET, SECONDS_STUCK, SECONDS_TO_END = 10.0, 300.0, 30.0
-"""Without a word of the daemon's: until it is asked whether all is made, and until it is lost; and for an end."""
+SECONDS_QUIET, SECONDS_STUCK = 10.0, 300.0
+"""Without a word of the daemon's: until it is asked whether all is made, and until it is lost."""
 
 
 def main() -> int:
@@ -105,6 +97,7 @@ class Chaos:
         self.ended = self.finished = 0
         self.lost: Counter[str] = Counter(dict.fromkeys(LOST, 0))
         self.rooms: dict[str, str] = {}
+        self.chosen = UP_TO_CONSTITUTIONS if light else None
 
     def wreak(self, kills: int, of_daemon: int, of_decisions: int) -> int:
         """Kill so often, print the table, and return 0 if nothing was lost."""
@@ -112,8 +105,7 @@ class Chaos:
         small_folder(self.town, self.base / "model")
         if not self.light:
             in_fork(lambda: make_tiny_model(self.base / "model"))
-            serve = [sys.executable, "-W", "ignore", warm.__file__, "serve", str(self.address), str(os.getpid())]
-            subprocess.run(serve, env=with_paths(), check=True)
+            serve_stages(self.address)
         self.inputs = contents(self.town)
         self.rooms = in_fork(lambda: rooms(read_consultation(self.town), self.base))
         self.attack_decisions(of_decisions)
@@ -161,7 +153,7 @@ class Chaos:
         """Start a run, kill it or its stage at a random moment; return whether it came to its end before that."""
         step, now = BEFORE, self.is_time(BEFORE)
         victim = COMMAND if self.light else self.chance.choice([COMMAND, STAGE])
-        with forked(lambda: self.run(root)) as (pid, lines):
+        with forked(lambda: run_command(self.town, root, self.address, self.chosen)) as (pid, lines):
             for line in lines:
                 if begun := STEP.search(line):
                     step = begun["command"].replace("/", "__")
@@ -178,20 +170,10 @@ class Chaos:
 
     def to_the_end(self, root: Path) -> None:
         """Let a run come to its end."""
-        with forked(lambda: self.run(root)) as (pid, lines):
+        with forked(lambda: run_command(self.town, root, self.address, self.chosen)) as (pid, lines):
             said = list(lines)
             _, status = os.waitpid(pid, 0)
         self.lose(NO_END, status != 0, *filter(None, said[-20:]))
-
-    def run(self, root: Path) -> int:
-        """Do what `ccai run` does, with the stages in the warm process."""
-        heed_signals()
-        os.environ["CCAI_HOME"] = str(root)
-        daemon_location.hasten(str(self.address))
-        chosen = UP_TO_CONSTITUTIONS if self.light else None
-        outcome = run(read_consultation(self.town), root, lambda line: print(line, flush=True), chosen)
-        print(*outcome.failed, sep="\n", flush=True)
-        return 1 if outcome.failed else 0
 
     def stages(self) -> list[int]:
         """The processes in which stages run now."""
@@ -212,7 +194,7 @@ class Chaos:
         """
         if not root.exists():
             in_fork(lambda: open_record(self.home(root), read_consultation(self.town), print).dispose())
-        with self.daemon(root) as (daemon, lines):
+        with daemon_of(self.town, root, self.address, self.base / "daemon.log", trains=True) as (daemon, lines):
             early = self.chance.random() < AT_START
             end = time.monotonic() + self.chance.uniform(0, SECONDS_OF_START)
             step, victim, spoken, asked = BEFORE, "", time.monotonic(), 0.0
@@ -236,33 +218,6 @@ class Chaos:
                     return True
         self.check(root)
         return False
-
-    @contextmanager
-    def daemon(self, root: Path) -> Iterator[tuple[psutil.Process, Iterator[str]]]:
-        """Start Dagster's daemon; give it and what it and its family print. In the end it is asked to end."""
-        home, log = self.home(root), self.base / "daemon.log"
-        environment = with_paths() | {
-            "PYTHONUNBUFFERED": "1",
-            "DAGSTER_HOME": str(home.dagster),
-            servers.MARK: str(home.dagster),
-            "CCAI_HOME": str(root),
-            "CCAI_CONSULTATION": str(self.town),
-            daemon_location.WARM: str(self.address),
-            daemon_location.TRAINS: "1",
-        }
-        program = [Path(sys.executable).parent / "dagster-daemon", "run", "-m", "daemon_location", "-a", "defs"]
-        with log.open("ab") as written, log.open("rb") as reading:
-            reading.seek(0, os.SEEK_END)
-            streams = {"stdin": subprocess.DEVNULL, "stdout": written, "stderr": written}
-            process = subprocess.Popen(program, env=environment, start_new_session=True, **streams)
-            try:
-                yield psutil.Process(process.pid), tailed(reading)
-            finally:
-                process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(SECONDS_TO_END)
-                process.kill()
-                process.wait()
 
     def family(self, daemon: psutil.Process, victim: str) -> list[int]:
         """The processes of the daemon's family that are such a victim now."""
@@ -348,92 +303,6 @@ class Chaos:
         ]
         for name, count in rows:
             print(f"{name:<40}{count:>8}", flush=True)
-
-
-@contextmanager
-def forked(work: Callable[[], int]) -> Iterator[tuple[int, Iterator[str]]]:
-    """Do something in a fork; give its id and what it prints."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reading)
-        os.dup2(writing, 1)
-        os.dup2(writing, 2)
-        status = 1
-        try:
-            status = work()
-        finally:
-            sys.stdout.flush()
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading, "rb", buffering=0) as pipe:
-        yield pid, lines_of(pipe, pid)
-
-
-def lines_of(pipe: Any, pid: int) -> Iterator[str]:
-    """Lines until the process has ended, empty ones while it says nothing.
-
-    What it started may keep the pipe open for longer.
-    """
-    rest = b""
-    while True:
-        if not select.select([pipe], [], [], 0.1)[0]:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return
-            yield ""
-            continue
-        if not (read := pipe.read(1 << 16)):
-            return
-        *whole, rest = (rest + read).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
-
-
-def tailed(file: IO[bytes]) -> Iterator[str]:
-    """Lines that are written to a file, empty ones while there is none."""
-    rest = b""
-    while True:
-        if not (read := file.read()):
-            time.sleep(0.1)
-            yield ""
-        *whole, rest = (rest + read).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
-
-
-def in_fork(work: Callable[[], Any]) -> Any:
-    """Do something in a fork, so that this process opens nothing; None if it failed."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reading)
-        try:
-            with os.fdopen(writing, "w") as pipe:
-                json.dump(work(), pipe)
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        text = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    return json.loads(text) if status == 0 else None
-
-
-def with_paths() -> dict[str, str]:
-    """This process's environment, in which another one finds the same modules."""
-    return {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
-
-
-def started_for(root: Path) -> list[str]:
-    """Processes whose results would go into a home."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("CCAI_HOME") == str(root) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join([str(process.pid), *process.cmdline()]))
-    return found
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles, empty_columns
 from ccai_dagster.deliberation.importing.long_table import import_long_table, is_long_table
 from ccai_dagster.deliberation.importing.polis import import_polis, unread_columns
@@ -60,6 +61,28 @@ def import_votes(found: VoteFiles) -> Import:
     if "comments" not in found.files and votes is not None and is_long_table(votes):
         return import_long_table(found)
     return import_polis(found)
+
+
+def export_digest(place: Path) -> str:
+    """Return the digest of an export as it is now, reading it again only if something in its place has changed."""
+    return while_unchanged(_digest, place, _looked_at(place))
+
+
+def _digest(place: Path) -> str:
+    return find_vote_files(place).digest()
+
+
+def _looked_at(place: Path) -> Iterator[Path]:
+    """Everything whose change may change what `find_vote_files` finds."""
+    yield place
+    if not place.is_dir():
+        yield place.parent
+        yield from (path for path in sorted(place.parent.glob("*.*")) if role_of(path.name) == "statements")
+        return
+    for path in sorted(place.iterdir()):
+        yield path
+        if path.is_dir():
+            yield from sorted(path.iterdir())
 
 
 def empty_unread_cells(folder: Path) -> None:
