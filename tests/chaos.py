@@ -52,7 +52,7 @@ BEFORE, OBSERVATION, LEDGERS = "before the first step", "observation", "ledgers"
 COMMAND, STAGE, DECISION = "the command", "a stage of it", "a decision"
 DAEMON, SERVER, RUN, ITS_STAGE = "the daemon", "code server", "a run of it", "its stage"
 OF_DAEMON = (DAEMON, SERVER, RUN, ITS_STAGE)
-RISK = {DAEMON: 4, SERVER: 1, RUN: 4, ITS_STAGE: 4}
+RISK = {DAEMON: 4, SERVER: 1, RUN: 4, ITS_STAGE: 8}
 VOTES, TABLES, MANIFESTS, AGAIN, UNDER, NO_END, PROCESSES, FILES = LOST = (
     "rows of votes and ledgers",
     "tables",
@@ -197,18 +197,18 @@ class Chaos:
         with daemon_of(self.town, root, self.address, self.base / "daemon.log", trains=True) as (daemon, lines):
             early = self.chance.random() < AT_START
             end = time.monotonic() + self.chance.uniform(0, SECONDS_OF_START)
-            step, victim, spoken, asked = BEFORE, "", time.monotonic(), 0.0
+            step, now, spoken, asked = BEFORE, False, time.monotonic(), 0.0
             for line in lines:
                 if early and time.monotonic() > end and self.kill(DAEMON, step, [daemon.pid]):
                     break
                 if begun := STEP.search(line):
                     step, spoken = begun["daemon"], time.monotonic()
-                    if not victim and self.is_time(step):
-                        (victim,) = self.chance.choices(list(RISK), list(RISK.values()))
-                if victim and self.kill(victim, step, self.family(daemon, victim)):
+                    now = now or self.is_time(step)
+                (victim,) = self.chance.choices(list(RISK), list(RISK.values()))
+                if now and self.kill(victim, step, self.family(daemon, victim)):
                     if victim == DAEMON or self.count(*OF_DAEMON) >= kills:
                         break
-                    victim, spoken = "", time.monotonic()
+                    now, spoken = False, time.monotonic()
                 if time.monotonic() - max(spoken, asked) > SECONDS_QUIET:
                     if step != BEFORE and in_fork(lambda: is_made(self.home(root), read_consultation(self.town))):
                         return True
