@@ -1,6 +1,7 @@
 # make run   the whole path on the embedded consultation      make test   everything that is checked
 # make ui    Dagster and MLflow                                make bench  benchmarks, each a ratio
 # make docs  the documentation, into site/                     make chaos  kills at random, and what was lost
+# make week  a week of changes and deaths, held against the rules
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run test lint browser ui chaos bench docs clean
+.PHONY: setup run test lint browser ui chaos week bench docs clean
 
 setup: $(VENV)/installed
 
@@ -40,7 +41,10 @@ ui: setup
 	$(VENV)/bin/ccai ui
 
 chaos: setup
-	$(VENV)/bin/python -W ignore tests/chaos.py --kills 200 --daemon 10
+	$(VENV)/bin/python -W ignore tests/chaos.py --kills 150 --daemon 50 --decisions 30
+
+week: setup
+	$(VENV)/bin/python -W ignore tests/week.py
 
 bench: setup
 	$(VENV)/bin/python -m bench
