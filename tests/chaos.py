@@ -65,10 +65,10 @@ VOTES, TABLES, MANIFESTS, AGAIN, UNDER, NO_END, PROCESSES, FILES = LOST = (
 )
 SECONDS_AFTER = 0.6
 """At most, from the beginning of a step to a kill."""
-OFTEN, SELDOM = 0.5, 0.3
+OFTEN, SELDOM = 0.8, 0.5
 """How probable a kill is in a step that was not hit yet, and in another."""
 AT_START, SECONDS_OF_START = 0.15, 25.0
-"""How probable it is that the daemon is killed at a random moment of its start, which takes so long at most."""
+"""How probable it is that the command or the daemon is killed at its start, which takes the daemon so long at most."""
 SECONDS_QUIET, SECONDS_STUCK = 10.0, 300.0
 """Without a word of the daemon's: until it is asked whether all is made, and until it is lost."""
 
@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--light", action="store_true", help="without a model, up to the constitutions")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         chaos = Chaos(Path(folder), options.light, random.Random(options.seed))
         return chaos.wreak(options.kills, options.daemon, options.decisions)
 
@@ -102,10 +102,10 @@ class Chaos:
     def wreak(self, kills: int, of_daemon: int, of_decisions: int) -> int:
         """Kill so often, print the table, and return 0 if nothing was lost."""
         began = time.monotonic()
-        small_folder(self.town, self.base / "model")
         if not self.light:
             in_fork(lambda: make_tiny_model(self.base / "model"))
             serve_stages(self.address)
+        small_folder(self.town, self.base / "model")
         self.inputs = contents(self.town)
         self.rooms = in_fork(lambda: rooms(read_consultation(self.town), self.base))
         self.attack_decisions(of_decisions)
@@ -151,14 +151,14 @@ class Chaos:
 
     def attack(self, root: Path) -> bool:
         """Start a run, kill it or its stage at a random moment; return whether it came to its end before that."""
-        step, now = BEFORE, self.is_time(BEFORE)
-        victim = COMMAND if self.light else self.chance.choice([COMMAND, STAGE])
+        step, now = BEFORE, self.chance.random() < AT_START
         with forked(lambda: run_command(self.town, root, self.address, self.chosen)) as (pid, lines):
             for line in lines:
                 if begun := STEP.search(line):
                     step = begun["command"].replace("/", "__")
                     now = now or self.is_time(step)
-                # A stage is killed in the next step that has one.
+                # Where there is no stage, somebody else is drawn.
+                victim = COMMAND if self.light else self.chance.choice([COMMAND, STAGE, STAGE])
                 if now and self.kill(victim, step, [pid] if victim == COMMAND else self.stages()):
                     break
             # A command whose stage was killed fails by itself and says so.
