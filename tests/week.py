@@ -112,7 +112,7 @@ class Week:
         self.votes, self.log = self.town / "votes", base / "ui.log"
         self.wrong: list[str] = []
         self.known = 0
-        self.day_began = 0.0
+        self.day_began, self.printed_before = 0.0, 0
 
     def live(self) -> int:
         """Live through the week; return 0 if everything went as the rules say."""
@@ -230,7 +230,7 @@ class Week:
     def daemon_dies(self, server: int) -> None:
         self.begin("Saturday: the daemon is killed")
         self.kill_daemon(server)
-        self.tell(UI, DAEMON_DIED, self.printed())
+        self.tell(UI, DAEMON_DIED, self.printed().splitlines())
 
     def daemon_dies_in_training(self, server: int) -> None:
         self.begin("Sunday: the new constitution is signed; the daemon is killed while it trains")
@@ -238,8 +238,10 @@ class Week:
         self.ccai("decide", "signoff", "public", "signed off", "--reason", "Read aloud.", "--digest", waiting[0])
         self.until_step("public__supervised_policy")
         self.kill_daemon(server)
-        self.tell(UI, DAEMON_DIED, self.printed())
-        self.tell(UI, r"Run \w+ \(train_and_evaluate\) of an earlier start was ended, since .*", self.printed())
+        self.tell(UI, DAEMON_DIED, self.printed().splitlines())
+        self.tell(
+            UI, r"Run \w+ \(train_and_evaluate\) of an earlier start was ended, since .*", self.printed().splitlines()
+        )
 
     def last_run(self) -> None:
         self.begin("Sunday night: `ccai run` goes on; it is killed three times more")
@@ -258,7 +260,7 @@ class Week:
 
     def begin(self, day: str) -> None:
         print(f"\n{day}", flush=True)
-        self.day_began = time.time()
+        self.day_began, self.printed_before = time.time(), len(self.printed().splitlines())
 
     def put(self, kind: str) -> None:
         """Put an export in the place of the one that is there, each file whole."""
@@ -328,6 +330,7 @@ class Week:
     def served(self) -> Iterator[int]:
         """Run `ccai ui`; in the end it is asked to end, and nothing of it may be left."""
         self.log.write_text("")
+        self.printed_before = 0
         pid = os.fork()
         if not pid:
             try:
@@ -422,13 +425,14 @@ class Week:
     def since(self) -> str:
         return str(self.record()["since"])
 
-    def printed(self) -> list[str]:
-        return self.log.read_text(errors="replace").splitlines()
+    def printed(self) -> str:
+        """What `ccai ui` and its servers have printed since it started."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def until_step(self, step: str) -> None:
         """Wait until a step of the daemon's begins."""
         end = time.monotonic() + SECONDS_TO_SETTLE
-        while f" - {step} - STEP_START - " not in self.log.read_text(errors="replace"):
+        while f" - {step} - STEP_START - " not in self.printed()[self.printed_before :]:
             if time.monotonic() > end:
                 self.hold(f"the daemon comes to {step}", False)
                 return
