@@ -58,6 +58,7 @@ from ccai_dagster.definitions import defs
 QUIET, LONGEST = 25.0, 1800.0
 """Seconds without a run after which all is made, and at most."""
 LOOKS = 1_000
+QUIETLY = {"loggers": {"console": {}}}
 
 
 class Side:
@@ -256,7 +257,7 @@ def looks(base: Path) -> None:
     consultation = read_consultation(town)
     with open_record(home, consultation, print) as instance:
         definitions_ = build_defs(consultation, home.root)
-        if not definitions_.resolve_job_def(OBSERVE).execute_in_process(instance=instance).success:
+        if not definitions_.resolve_job_def(OBSERVE).execute_in_process(instance=instance, run_config=QUIETLY).success:
             raise RuntimeError(f"{town} cannot be observed")
         repository = definitions_.get_repository_def()
         process = psutil.Process()

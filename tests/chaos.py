@@ -52,7 +52,7 @@ BEFORE, OBSERVATION, LEDGERS = "before the first step", "observation", "ledgers"
 COMMAND, STAGE, DECISION = "the command", "a stage of it", "a decision"
 DAEMON, SERVER, RUN, ITS_STAGE = "the daemon", "code server", "a run of it", "its stage"
 OF_DAEMON = (DAEMON, SERVER, RUN, ITS_STAGE)
-RISK = {DAEMON: 4, SERVER: 1, RUN: 4, ITS_STAGE: 8}
+RISK = {DAEMON: 3, SERVER: 1, RUN: 3, ITS_STAGE: 4}
 VOTES, TABLES, MANIFESTS, AGAIN, UNDER, NO_END, PROCESSES, FILES = LOST = (
     "rows of votes and ledgers",
     "tables",
@@ -158,7 +158,7 @@ class Chaos:
                     step = begun["command"].replace("/", "__")
                     now = now or self.is_time(step)
                 # Where there is no stage, somebody else is drawn.
-                victim = COMMAND if self.light else self.chance.choice([COMMAND, STAGE, STAGE])
+                victim = COMMAND if self.light else self.chance.choice([COMMAND, STAGE, STAGE, STAGE])
                 if now and self.kill(victim, step, [pid] if victim == COMMAND else self.stages()):
                     break
             # A command whose stage was killed fails by itself and says so.
@@ -197,18 +197,18 @@ class Chaos:
         with daemon_of(self.town, root, self.address, self.base / "daemon.log", trains=True) as (daemon, lines):
             early = self.chance.random() < AT_START
             end = time.monotonic() + self.chance.uniform(0, SECONDS_OF_START)
-            step, now, spoken, asked = BEFORE, False, time.monotonic(), 0.0
+            step, victim, spoken, asked = BEFORE, "", time.monotonic(), 0.0
             for line in lines:
                 if early and time.monotonic() > end and self.kill(DAEMON, step, [daemon.pid]):
                     break
                 if begun := STEP.search(line):
-                    step, spoken = begun["daemon"], time.monotonic()
-                    now = now or self.is_time(step)
-                (victim,) = self.chance.choices(list(RISK), list(RISK.values()))
-                if now and self.kill(victim, step, self.family(daemon, victim)):
+                    step, victim, spoken = begun["daemon"], "", time.monotonic()
+                    if self.is_time(step):
+                        (victim,) = self.chance.choices(list(RISK), list(RISK.values()))
+                if victim and self.kill(victim, step, self.family(daemon, victim)):
                     if victim == DAEMON or self.count(*OF_DAEMON) >= kills:
                         break
-                    now, spoken = False, time.monotonic()
+                    victim, spoken = "", time.monotonic()
                 if time.monotonic() - max(spoken, asked) > SECONDS_QUIET:
                     if step != BEFORE and in_fork(lambda: is_made(self.home(root), read_consultation(self.town))):
                         return True
@@ -220,16 +220,11 @@ class Chaos:
         return False
 
     def family(self, daemon: psutil.Process, victim: str) -> list[int]:
-        """The processes of the daemon's family that are such a victim now."""
+        """The processes that are such a victim now, also those that an earlier daemon left."""
         if victim in (DAEMON, ITS_STAGE):
             return [daemon.pid] if victim == DAEMON else self.stages()
         word = "grpc" if victim == SERVER else "spawn_main"
-        found = []
-        with suppress(psutil.Error):
-            for process in daemon.children(recursive=True):
-                if any(word in each for each in process.cmdline()):
-                    found.append(process.pid)
-        return found
+        return [pid for pid, words in started_for(self.base / "home") if any(word in each for each in words)]
 
     def attack_decisions(self, kills: int) -> None:
         """Kill somebody who writes row after row into a copy of a ledger; no row that was confirmed may be lost."""

@@ -157,11 +157,11 @@ def with_paths() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": ":".join([str(REPOSITORY), *sys.path])}
 
 
-def started_for(root: Path) -> list[str]:
-    """Processes whose results would go into a home."""
+def started_for(root: Path) -> list[tuple[int, list[str]]]:
+    """Processes whose results would go into a home, each with its command."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get("CCAI_HOME") == str(root) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join([str(process.pid), *process.cmdline()]))
+                found.append((process.pid, process.cmdline()))
     return found

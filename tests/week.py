@@ -343,7 +343,8 @@ class Week:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             os.waitpid(pid, 0)
-        self.hold("nothing is left of `ccai ui`", not started_for(self.root), *started_for(self.root))
+        left = started_for(self.root)
+        self.hold("nothing is left of `ccai ui`", not left, *map(str, left))
 
     def _serve(self) -> None:
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND)
