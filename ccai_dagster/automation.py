@@ -42,7 +42,7 @@ from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.staleness import CODE, GONE, NEVER, Plan, plan
 from ccai_dagster.terminal import OBSERVE
 from resources import history, run_owners, run_tags
-from resources.history import data_version, version_of
+from resources.history import data_version, observed_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
 
@@ -184,8 +184,8 @@ def unobserved(consultation: Consultation, instance: dg.DagsterInstance) -> dict
         ConsultationError: Something cannot be read.
     """
     present = present_versions(consultation)
-    changed = {key: version for key, version in present.items() if version_of(key, instance) != version}
-    if POLIS_EXPORT not in present and version_of(POLIS_EXPORT, instance) is None:
+    changed = {key: version for key, version in present.items() if observed_version(key, instance) != version}
+    if POLIS_EXPORT not in present and observed_version(POLIS_EXPORT, instance) is None:
         changed[POLIS_EXPORT] = UNKNOWN
     return changed
 
@@ -341,7 +341,7 @@ class _Stale:
                 [key.to_user_string(), reason, self.graph.code_versions.get(key), _number(key, self.instance)]
                 for key, reason in sorted(reasons.items())
             ],
-            "sources": [[key.to_user_string(), version_of(key, self.instance)] for key in sorted(sources)],
+            "sources": [[key.to_user_string(), observed_version(key, self.instance)] for key in sorted(sources)],
         }
         whole = dg.AssetSelection.assets(*chosen).required_multi_asset_neighbors().resolve(self.repository.asset_graph)
         return _ask(self.instance, sensor, because(reasons), compared, sorted(whole))
