@@ -284,7 +284,11 @@ def _observation(context: dg.SensorEvaluationContext, consultation: Consultation
     compared = [
         [key.to_user_string(), version, _number(key, context.instance)] for key, version in sorted(changed.items())
     ]
-    return _ask(context.instance, "new_inputs", why, compared)
+    asked = _ask(context.instance, "new_inputs", why, compared)
+    known = {key: version for key, version in changed.items() if version != UNKNOWN}
+    if any(observed_version(key, context.instance) == version for key, version in known.items()):
+        return dg.SkipReason(f"{_named(changed)} was observed during this look")
+    return asked
 
 
 def is_late(consultation: Consultation, instance: dg.DagsterInstance) -> bool:

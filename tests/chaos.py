@@ -97,34 +97,43 @@ class Chaos:
         self.ended = self.finished = 0
         self.lost: Counter[str] = Counter(dict.fromkeys(LOST, 0))
         self.rooms: dict[str, str] = {}
+        self.inputs: dict[str, bytes] = {}
+        self.expected: dict[str, str] = {}
         self.chosen = UP_TO_CONSTITUTIONS if light else None
 
     def wreak(self, kills: int, of_daemon: int, of_decisions: int) -> int:
-        """Kill so often, print the table, and return 0 if nothing was lost."""
+        """Kill so often, print the table, also if it is interrupted, and return 0 if nothing was lost."""
         began = time.monotonic()
+        try:
+            self.prepare()
+            self.attack_decisions(of_decisions)
+            home = self.base / "home"
+            while self.count(COMMAND, STAGE) < kills:
+                if self.attack(home):
+                    self.compare(home)
+            while self.count(*OF_DAEMON) < of_daemon:
+                if self.attack_daemon(home, of_daemon):
+                    self.to_the_end(home)
+                    self.compare(home)
+            if home.exists():
+                self.to_the_end(home)
+                self.compare(home)
+        finally:
+            self.report(time.monotonic() - began)
+        return 1 if self.lost.total() else 0
+
+    def prepare(self) -> None:
+        """Make the consultation, and everything of it without being disturbed."""
         if not self.light:
             in_fork(lambda: make_tiny_model(self.base / "model"))
             serve_stages(self.address)
         small_folder(self.town, self.base / "model")
         self.inputs = contents(self.town)
         self.rooms = in_fork(lambda: rooms(read_consultation(self.town), self.base))
-        self.attack_decisions(of_decisions)
-        self.to_the_end(self.base / "undisturbed")
-        self.expected = in_fork(lambda: tables(self.home(self.base / "undisturbed")))
-        print(f"undisturbed: {len(self.expected)} tables after {time.monotonic() - began:.0f} s", flush=True)
-        home = self.base / "home"
-        while self.count(COMMAND, STAGE) < kills:
-            if self.attack(home):
-                self.compare(home)
-        while self.count(*OF_DAEMON) < of_daemon:
-            if self.attack_daemon(home, of_daemon):
-                self.to_the_end(home)
-                self.compare(home)
-        if home.exists():
-            self.to_the_end(home)
-            self.compare(home)
-        self.report(time.monotonic() - began)
-        return 1 if self.lost.total() else 0
+        undisturbed = self.base / "undisturbed"
+        self.to_the_end(undisturbed)
+        self.expected = in_fork(lambda: tables(self.home(undisturbed)))
+        print(f"undisturbed: {len(self.expected)} tables", flush=True)
 
     def count(self, *victims: str) -> int:
         return sum(count for (victim, _), count in self.killed.items() if victim in victims)

@@ -186,10 +186,10 @@ class Week:
         whole = path.read_bytes()
         middle = whole.index(b"\n", len(whole) // 2) + 5
         path.write_bytes(whole[: middle // 2])
-        for place in range(middle // 2, middle, middle // 12):
-            time.sleep(2)
+        for place in range(middle // 2, middle, middle // 24):
+            time.sleep(1)  # far less than between two looks
             with path.open("ab") as handle:
-                handle.write(whole[place : min(place + middle // 12, middle)])
+                handle.write(whole[place : min(place + middle // 24, middle)])
         self.hold("what is being copied is not read", not self.new_runs(seen=False))
         self.settle(GIVEN_UP)
         self.tell(SENSORS, TWO_LOOKS, self.ticks("new_inputs"))
