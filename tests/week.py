@@ -234,6 +234,7 @@ class Week:
 
     def daemon_dies_in_training(self, server: int) -> None:
         self.begin("Sunday: the new constitution is signed; the daemon is killed while it trains")
+        self.settle(WAITING)
         waiting = re.findall(r"public \((\w+)\)", "\n".join(self.ticks("signed_off_training")))
         self.ccai("decide", "signoff", "public", "signed off", "--reason", "Read aloud.", "--digest", waiting[0])
         self.until_step("public__supervised_policy")
@@ -254,7 +255,7 @@ class Week:
         public = {key for key in TRAINED if key.startswith("public/")}
         self.hold("the changed arm is trained once and no other", sorted(made) == sorted(public))
         self.hold("a run is ended for each kill", [run.status for run in runs].count("FAILURE") == 1 + len(KILLED_LAST))
-        self.tell("`ccai verify`", ".*", self.ccai("verify"))
+        self.tell("`ccai verify`", ".+", self.ccai("verify"))
 
     # What is done
 
@@ -316,9 +317,8 @@ class Week:
         who = ["--as", "process team"] if words[0] == "decide" else []
 
         def give() -> int:
-            os.environ["CCAI_HOME"] = str(self.root)
-            app([*words, *who, "--consultation", str(self.town)], standalone_mode=False)
-            return 0
+            os.environ |= {"CCAI_HOME": str(self.root), "CCAI_CONSULTATION": str(self.town)}
+            return int(app([*words, *who], standalone_mode=False) or 0)
 
         with forked(give) as (pid, lines):
             said = list(lines)
