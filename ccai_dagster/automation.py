@@ -33,15 +33,16 @@ from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted
+from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.decisions.checks import check_signoffs
-from ccai_dagster.decisions.ledger import ledger_digest
-from ccai_dagster.deliberation.importing.read_votes import find_vote_files
+from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
+from ccai_dagster.deliberation.importing.read_votes import export_digest
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.run_failures import ATTEMPTS, how_it_ended
 from ccai_dagster.staleness import CODE, GONE, NEVER, Plan, plan
 from ccai_dagster.terminal import OBSERVE
 from resources import run_owners, run_tags
-from resources.history import data_version, version_of
+from resources.history import data_version, observed_version, version_of
 from resources.model_store import ModelStore
 from resources.tables import Tables
 
@@ -166,16 +167,22 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
     """Return the version of the export, of every ledger and of the ratings as they are now.
 
+    Three sensors look each half minute; what has not changed since the last look is not read again.
     An export at an address is left to the daily observation and to `ccai run`: a server of others is not asked
     every minute.
     """
     found: dict[dg.AssetKey, str] = {}
     if not is_address(consultation.votes):
-        found[dg.AssetKey("polis_export")] = find_vote_files(Path(consultation.votes)).digest()
+        found[POLIS_EXPORT] = export_digest(Path(consultation.votes))
     for kind in LEDGERS:
-        found[ledger_key(kind)] = ledger_digest(decisions.read(consultation, kind))
+        path = consultation.ledger(kind)
+        found[ledger_key(kind)] = while_unchanged(_ledger_version, path, [path])
     found[RATINGS] = table_digest(read_ratings(consultation.ratings))
     return found
+
+
+def _ledger_version(path: Path) -> str:
+    return ledger_digest(read_ledger(path, path.stem))
 
 
 def unobserved(consultation: Consultation, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
@@ -185,8 +192,8 @@ def unobserved(consultation: Consultation, instance: dg.DagsterInstance) -> dict
         ConsultationError: Something cannot be read.
     """
     present = present_versions(consultation)
-    changed = {key: version for key, version in present.items() if version_of(key, instance) != version}
-    if POLIS_EXPORT not in present and version_of(POLIS_EXPORT, instance) is None:
+    changed = {key: version for key, version in present.items() if observed_version(key, instance) != version}
+    if POLIS_EXPORT not in present and observed_version(POLIS_EXPORT, instance) is None:
         changed[POLIS_EXPORT] = UNKNOWN
     return changed
 
@@ -285,7 +292,11 @@ def _observation(context: dg.SensorEvaluationContext, consultation: Consultation
     compared = [
         [key.to_user_string(), version, _number(key, context.instance)] for key, version in sorted(changed.items())
     ]
-    return _ask(context.instance, "new_inputs", why, compared)
+    asked = _ask(context.instance, "new_inputs", why, compared)
+    known = {key: version for key, version in changed.items() if version != UNKNOWN}
+    if any(observed_version(key, context.instance) == version for key, version in known.items()):
+        return dg.SkipReason(f"{_named(changed)} was observed during this look")
+    return asked
 
 
 def is_late(consultation: Consultation, instance: dg.DagsterInstance) -> bool:
@@ -342,7 +353,7 @@ class _Stale:
                 [key.to_user_string(), reason, self.graph.code_versions.get(key), _number(key, self.instance)]
                 for key, reason in sorted(reasons.items())
             ],
-            "sources": [[key.to_user_string(), version_of(key, self.instance)] for key in sorted(sources)],
+            "sources": [[key.to_user_string(), observed_version(key, self.instance)] for key in sorted(sources)],
         }
         whole = dg.AssetSelection.assets(*chosen).required_multi_asset_neighbors().resolve(self.repository.asset_graph)
         return _ask(self.instance, sensor, because(reasons), compared, sorted(whole))

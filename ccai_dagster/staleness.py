@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from resources.history import code_version, data_version, input_versions, version_of
+from resources.history import code_version, data_version, input_versions, observed_version
 
 NEVER, GONE, CODE = "never materialized", "its file is gone", "its code or settings changed"
 """Reasons that do not come from new data; every other reason names the input that changed."""
@@ -52,7 +52,7 @@ def plan(
     made = _latest(graph, instance)
     sources = {parent for parents in graph.values() for parent in parents} - set(graph)
     versions = {key: data_version(event) for key, event in made.items()} | {
-        key: version_of(key, instance) for key in sources
+        key: observed_version(key, instance) for key in sources
     }
     reasons = {
         key: reason

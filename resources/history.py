@@ -68,6 +68,12 @@ def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
     return data_version(record.asset_event) if record is not None else None
 
 
+def observed_version(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
+    """Return the data version a source was last observed with; it is never materialized, which need not be asked."""
+    records = instance.fetch_observations(key, limit=1).records
+    return data_version(records[0].asset_observation) if records else None
+
+
 def remedy(key: dg.AssetKey) -> str:
     """Return how a person has an asset made again."""
     name = key.to_user_string()

@@ -19,6 +19,7 @@ from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
 from ccai_dagster.core.schema_version import NewerSchema, check_schema_version
+from ccai_dagster.core.unchanged import while_unchanged
 
 MANIFEST = "manifest.json"
 """Name of the file, in the folder of a consultation's results."""
@@ -169,7 +170,7 @@ def last_manifest(path: Path) -> Manifest | None:
         NewerSchema: A later version of this program wrote it.
     """
     try:
-        manifest, untouched = read_manifest(path)
+        manifest, untouched = while_unchanged(read_manifest, path, [path])
     except NewerSchema:
         raise
     except ConsultationError:

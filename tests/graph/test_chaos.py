@@ -21,9 +21,5 @@ def test_a_command_that_is_killed_again_and_again_loses_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     told = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if line and line[0].isalpha())
     assert told["kills of the command"] == "2"
-    assert {name: count for name, count in told.items() if name.startswith("lost: ")} == {
-        "lost: votes and ledgers": "0",
-        "lost: tables": "0",
-        "lost: manifests": "0",
-        "lost: runs": "0",
-    }
+    lost = {name: count for name, count in told.items() if name.startswith("lost: ")}
+    assert len(lost) == 8 and set(lost.values()) == {"0"}, done.stdout

@@ -29,6 +29,20 @@ def test_content_is_read_when_it_is_the_same_at_two_looks(town: Town) -> None:
     }
 
 
+def test_what_is_observed_during_a_look_is_not_asked_for_again(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    town.observe()
+    town.export(21)
+    town.told("new_inputs")
+    number = automation._number
+
+    def observed_meanwhile(key: dg.AssetKey, instance: dg.DagsterInstance) -> int | None:
+        town.observe()
+        return number(key, instance)
+
+    monkeypatch.setattr(automation, "_number", observed_meanwhile)
+    assert "polis_export was observed during this look" in town.told("new_inputs")
+
+
 def test_a_look_before_the_content_went_back_does_not_count(town: Town) -> None:
     town.observe()
     town.export(21)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.deliberation.importing.bodies import BODY
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
 from ccai_dagster.deliberation.importing.long_table import (
@@ -84,6 +85,28 @@ def import_votes(found: VoteFiles, values: Mapping[str, str] | None = None) -> I
     if wide is None:
         refuse(plain.files["votes"])
     return import_wide_table(plain, wide, values, noted)
+
+
+def export_digest(place: Path) -> str:
+    """Return the digest of an export as it is now, reading it again only if something in its place has changed."""
+    return while_unchanged(_digest, place, _looked_at(place))
+
+
+def _digest(place: Path) -> str:
+    return find_vote_files(place).digest()
+
+
+def _looked_at(place: Path) -> Iterator[Path]:
+    """Everything whose change may change what `find_vote_files` finds."""
+    yield place
+    if not place.is_dir():
+        yield place.parent
+        yield from sorted(place.parent.glob("*.*"))
+        return
+    for path in sorted(place.iterdir()):
+        yield path
+        if path.is_dir():
+            yield from sorted(path.iterdir())
 
 
 def form_of(found: VoteFiles) -> Literal["polis", "long", "wide"]:
