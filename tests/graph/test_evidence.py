@@ -10,7 +10,6 @@ from small_graph import Workplace, observe, sensor, table
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
-from ccai_dagster.definitions import build_defs
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 
@@ -54,7 +53,7 @@ def test_a_lost_row_stops_the_command_and_the_sensors(copy: Workplace) -> None:
 def test_a_run_that_dagster_started_leaves_a_manifest_to_compare_with(copy: Workplace) -> None:
     manifest = Home(copy.root, "town").manifest
     manifest.unlink()
-    repository = build_defs(copy.consultation, copy.root).get_repository_def()
+    repository = copy.defs.get_repository_def()
     for job, writes in (("observe_inputs", False), ("deliberate", True)):
         selected = [dg.AssetKey("votes")] if writes else None
         done = repository.get_job(job).execute_in_process(instance=copy.instance, asset_selection=selected)
