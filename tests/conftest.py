@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 import warm_stages as warm
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
@@ -51,6 +53,21 @@ settings.load_profile("ci" if os.environ.get("CI") else "patient")
 # Most objects are modules and functions, which stay; to look through them often takes a tenth of the time.
 gc.set_threshold(50_000, 20, 50)
 
+
+# Each run of Dagster's has a database of its own, and for each of them alembic would read all steps to today's tables.
+READ_STEPS = ScriptDirectory.from_config
+STEPS: dict[str, ScriptDirectory] = {}
+
+
+def steps(config: Config) -> ScriptDirectory:
+    """Those of Dagster's or MLflow's databases, which nothing changes, read once."""
+    place = str(config.get_main_option("script_location"))
+    if place not in STEPS:
+        STEPS[place] = READ_STEPS(config)
+    return STEPS[place]
+
+
+ScriptDirectory.from_config = steps
 
 LONGEST = ("graph/test_graph.py", "unit/test_interruption.py", "end_to_end/", "graph/")
 

@@ -87,8 +87,23 @@ class Workplace:
     def consultation(self) -> Consultation:
         return read_consultation(self.folder)
 
+    @property
+    def defs(self) -> dg.Definitions:
+        return defined(self.consultation, self.root)
+
     def run(self, select: str | None = None) -> Outcome:
         return run(self.consultation, self.root, lambda line: None, select, self.instance)
+
+
+DEFINED: dict[tuple[str, Path], dg.Definitions] = {}
+
+
+def defined(consultation: Consultation, root: Path) -> dg.Definitions:
+    """Definitions as a code location holds them: made once while the consultation's file stays as it is."""
+    key = (consultation.model_dump_json(), root)
+    if key not in DEFINED:
+        DEFINED[key] = build_defs(consultation, root)
+    return DEFINED[key]
 
 
 def small_folder(destination: Path, model: Path) -> Path:
@@ -149,12 +164,14 @@ def opened(base: Path, address: str, drawn: bool = False, name: str = "town") ->
         home = Home(base / "home", consultation.name)
         with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
+            patch.setattr("ccai_dagster.run.build_defs", defined)
             if not drawn:
                 patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance, name)
     finally:
+        DEFINED.clear()
         disconnect()
         # MLflow writes the address of its store there, too.
         os.environ.clear()
@@ -289,8 +306,7 @@ def event(workplace: Workplace, key: str) -> dg.AssetMaterialization:
 
 
 def sensor(workplace: Workplace, name: str) -> dg.RunRequest | dg.SkipReason:
-    defs = build_defs(workplace.consultation, workplace.root)
-    repository = defs.get_repository_def()
+    repository = workplace.defs.get_repository_def()
     cursor = None
     for _ in range(2):  # what changed is asked for when it is the same at two looks
         with dg.build_sensor_context(workplace.instance, cursor, repository_def=repository) as context:
@@ -300,5 +316,4 @@ def sensor(workplace: Workplace, name: str) -> dg.RunRequest | dg.SkipReason:
 
 
 def observe(workplace: Workplace) -> None:
-    defs = build_defs(workplace.consultation, workplace.root)
-    assert defs.resolve_job_def("observe_inputs").execute_in_process(instance=workplace.instance).success
+    assert workplace.defs.resolve_job_def("observe_inputs").execute_in_process(instance=workplace.instance).success

@@ -6,6 +6,7 @@ Belongs here: what the templates of all pages share. Doesn't belong here: what a
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,8 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.text import counted, listed, number, percent, readable
 
 if TYPE_CHECKING:
+    from jinja2 import BytecodeCache
+    from jinja2.bccache import Bucket
     from markupsafe import Markup
 
 
@@ -36,7 +39,12 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
 
     loader = PackageLoader("ccai_dagster.pages", "templates")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        bytecode_cache=_compiled(),
     )
 
     def inline(name: str) -> Markup:
@@ -55,6 +63,25 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
     environment.globals |= {"counted": counted, "listed": listed, "percent": percent, "inline": inline}
     environment.globals |= shared or {}
     return environment.get_template(template).render(**values)
+
+
+@functools.cache
+def _compiled() -> BytecodeCache:
+    """Templates as this process compiled them, which takes longer than to fill them."""
+    from jinja2 import BytecodeCache
+
+    class Compiled(BytecodeCache):
+        def __init__(self) -> None:
+            self.kept: dict[tuple[str, str], bytes] = {}
+
+        def load_bytecode(self, bucket: Bucket) -> None:
+            if kept := self.kept.get((bucket.key, bucket.checksum)):
+                bucket.bytecode_from_string(kept)
+
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            self.kept[bucket.key, bucket.checksum] = bucket.bytecode_to_string()
+
+    return Compiled()
 
 
 def decimals(value: float, digits: int, sign: bool = False) -> str:

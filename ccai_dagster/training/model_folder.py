@@ -8,10 +8,13 @@ second run needs no network.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -209,16 +212,36 @@ def _loaded(folder: Path, options: dict[str, Any], settings: ModelSettings) -> t
     extra = {"quantization_config": GgufConfig(dequantize=True)} if options else {"use_safetensors": True}
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        # Without its configuration each of the two would read a GGUF file once more, which takes seconds.
-        options |= {"local_files_only": True}
-        options |= {"config": AutoConfig.from_pretrained(folder, **options)}
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype), **options, **extra)
+        with _gguf_read_once() if "gguf_file" in options else nullcontext():
+            options |= {"local_files_only": True}
+            options |= {"config": AutoConfig.from_pretrained(folder, **options)}
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            dtype = getattr(torch, settings.dtype)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options, **extra)
     except (OSError, ValueError, KeyError) as error:
         raise ConsultationError(
             f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in safetensors: {error}"
         ) from error
     return model, _fit_to_chat(tokenizer, f"model.source {settings.source!r}")
+
+
+@contextmanager
+def _gguf_read_once() -> Iterator[None]:
+    """Keep what transformers takes from a GGUF file meanwhile.
+
+    It reads the file, its vocabulary string by string, for the configuration, the tokenizer and the weights alike, and
+    makes the table of all names of tensors anew for each layer and each part of one.
+    """
+    import gguf
+
+    slow = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    try:
+        for name, function in slow.items():
+            setattr(gguf, name, functools.cache(function))
+        yield
+    finally:
+        for name, function in slow.items():
+            setattr(gguf, name, function)
 
 
 def _fit_to_chat(tokenizer: Any, where: str) -> Any:

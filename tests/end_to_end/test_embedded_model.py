@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
@@ -14,11 +16,15 @@ from ccai_dagster.stages.transformers_model import TransformersModel
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
 
 
-def test_the_embedded_model_is_fetched_converted_and_answers(tmp_path: Path) -> None:
+def test_the_embedded_model_is_fetched_converted_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ccai_dagster.training.model_folder import prepare_base_model
 
     output = tmp_path / "model"
+    opened: list[Any] = []
+    read = gguf.GGUFReader.__init__
+    monkeypatch.setattr(gguf.GGUFReader, "__init__", lambda *given: (opened.append(given), read(*given))[1])
     prepare_base_model(ModelSettings(), home_root() / "cache", output)
+    assert len(opened) == 1
     names = {path.name for path in output.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl", ".py", ".gguf"))]

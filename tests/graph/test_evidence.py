@@ -57,7 +57,7 @@ def test_a_lost_row_stops_the_command_and_the_sensors(copy: Workplace) -> None:
 def test_a_run_that_dagster_started_leaves_a_manifest_to_compare_with(copy: Workplace) -> None:
     manifest = Home(copy.root, "town").manifest
     manifest.unlink()
-    repository = build_defs(copy.consultation, copy.root).get_repository_def()
+    repository = copy.defs.get_repository_def()
     for job, writes in (("observe_inputs", False), ("deliberate", True)):
         selected = [dg.AssetKey("votes")] if writes else None
         done = repository.get_job(job).execute_in_process(instance=copy.instance, asset_selection=selected)

@@ -16,7 +16,6 @@ from ccai_dagster.audit.verification import verify
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE
 from ccai_dagster.core.digest import file_digest, table_digest
 from ccai_dagster.core.home import Home
-from ccai_dagster.definitions import build_defs
 from resources.history import version_of
 
 # The first test waits for the whole graph.
@@ -30,7 +29,7 @@ def test_the_first_run_materializes_everything_once(workplace) -> None:
 
 
 def test_every_check_passed_and_tells_what_it_counted(workplace) -> None:
-    graph = build_defs(workplace.consultation, workplace.root).resolve_asset_graph()
+    graph = workplace.defs.resolve_asset_graph()
     records = workplace.instance.event_log_storage.get_latest_asset_check_execution_by_key(list(graph.asset_check_keys))
     assert len(records) == len(graph.asset_check_keys) >= len(EVERYTHING)
     for key, record in records.items():
@@ -41,7 +40,7 @@ def test_every_check_passed_and_tells_what_it_counted(workplace) -> None:
 
 
 def test_every_asset_tells_what_it_is_and_who_answers_for_it(workplace) -> None:
-    graph = build_defs(workplace.consultation, workplace.root).resolve_asset_graph()
+    graph = workplace.defs.resolve_asset_graph()
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
         assert node.description and node.group_name != "default" and node.kinds, key

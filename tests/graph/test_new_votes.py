@@ -17,7 +17,6 @@ from assets.public_input import SINCE
 from ccai_dagster import contracts
 from ccai_dagster.automation import DELIBERATE
 from ccai_dagster.core.digest import table_digest
-from ccai_dagster.definitions import build_defs
 from ccai_dagster.run import Outcome
 from resources.history import version_of
 from sample.build import build_more
@@ -48,7 +47,7 @@ def test_votes_that_leave_the_constitution_as_it_is_start_nothing_after_it(copy:
     asked = {key.to_user_string() for key in request.asset_selection}
     assert {"raw_votes", "import_report", "votes", "public/constitution"} <= asked and not asked & TRAINED
     digest = event(copy, "public/constitution").tags["dagster/data_version"]
-    job = build_defs(copy.consultation, copy.root).resolve_job_def(DELIBERATE)
+    job = copy.defs.resolve_job_def(DELIBERATE)
     one_run = job.execute_in_process(
         instance=copy.instance, asset_selection=request.asset_selection, tags=request.tags, raise_on_error=False
     )
@@ -90,7 +89,7 @@ def test_a_changed_constitution_waits_for_a_signature(changed: Changed) -> None:
 
 
 def test_dagster_itself_refuses_an_unsigned_constitution(changed: Changed) -> None:
-    defs = build_defs(changed.workplace.consultation, changed.workplace.root)
+    defs = changed.workplace.defs
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=changed.workplace.instance,
         raise_on_error=False,
