@@ -95,7 +95,11 @@ def _tried(
         return []
     values = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
     changes: list[dict[str, Any]] = [{subject: each} for each in dict.fromkeys(values)]
-    return [("auto" if each[subject] is None else str(each[subject]), replace(record, **each)) for each in changes]
+    return [(_shown(each[subject]), replace(record, **each)) for each in changes]
+
+
+def _shown(value: Any) -> str:
+    return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _told(recomputation: Recomputation, alternative: Alternative) -> str:

@@ -42,7 +42,14 @@ def profile(
 ) -> pl.DataFrame:
     raw_votes = RAW_VOTES.build(
         [
-            {"participant_id": who, "statement_id": what, "vote": vote, "voted_at": None, "times_voted": 1}
+            {
+                "participant_id": who,
+                "statement_id": what,
+                "vote": vote,
+                "voted_at": None,
+                "times_voted": 1,
+                "important": None,
+            }
             for (who, what), vote in votes.items()
         ]
     )
@@ -122,7 +129,8 @@ def test_the_graph_keeps_them_for_the_profile_and_the_order_of_asking_only(tmp_p
     consultation = read_consultation(tmp_path / "town")
     home = Home(tmp_path / "home", "town")
     tables = Tables(url=home.tables_url)
-    made = ["statements", "participants", "votes", "opinion_groups", "comment_priorities", "group_profile"]
+    made = ["statements", "participants", "votes", "group_structure", "opinion_groups", "comment_priorities"]
+    made.append("group_profile")
     source, imported = public_input.build(consultation)
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARIES = {"dagster", "lm_eval", "peft", "transformers", "trl"}
 BOUNDED = {
     *("accelerate", "dagster", "dagster-pipes", "dagster-webserver", "lm-eval", "mlflow", "prov"),
-    *("pandera", "peft", "polars", "transformers", "trl"),
+    *("pandera", "peft", "polars", "pypdf", "transformers", "trl"),
 }
 
 

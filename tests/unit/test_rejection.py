@@ -187,13 +187,13 @@ def test_the_two_decisions_have_values_that_change_nothing_while_nobody_took_the
         for place, (name, each) in enumerate(VALUES["threshold"].items())
         if each.start is not None
     ]
-    assert thresholds(ledger_table(rows), 1).cut == Cut("threshold", 0.6, 40, 0.0, False)
+    assert thresholds(ledger_table(rows), 1).cut == Cut("threshold", 0.775, 40, 0.0, False)
     more = [
         row("X1", "threshold", "group_participation", "0.05"),
         row("X2", "threshold", "rejected_statements", "selected"),
     ]
     settled = thresholds(ledger_table([*rows, *more]), 1)
-    assert settled.cut == Cut("threshold", 0.6, 40, 0.05, True)
+    assert settled.cut == Cut("threshold", 0.775, 40, 0.05, True)
     assert sensitivity.deciding_rows(settled)["selection"][-2:] == ["X1", "X2"]
 
 

@@ -88,7 +88,12 @@ def test_before_a_person_chooses_every_value_shows_what_it_would_select(
     assert selections(opened, "aggregation") == [
         "product: selects 39 of 85 statements; 3 groups of 124, 109 and 83, unanimity reaches 0.972  (as it is)",
         "geometric_mean: selects 39 of 85 statements; 3 groups of 124, 109 and 83, unanimity reaches 0.990",
+        "effective_agreement: selects 39 of 85 statements; 3 groups of 124, 109 and 83, unanimity reaches 0.981",
+        "polis_normalized: selects 39 of 85 statements; 3 groups of 124, 109 and 83, unanimity reaches 0.990",
     ]
+    voted = [line.split(" of ")[0] for line in selections(opened, "group_participation")]
+    assert voted == ["0: selects 39", "0.05: selects 39", "0.1: selects 39", "0.25: selects 38"]
+    assert selections(opened, "importance_weight")[0].startswith("1: selects 39 ")
     gac = outcome.selected["gac"]
     for line in selections(opened, "gac_threshold"):
         value, told = line.split(":", 1)

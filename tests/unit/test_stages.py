@@ -23,9 +23,11 @@ from ccai_dagster.consultation.settings import (
     PolicySettings,
     PreferenceModelSettings,
     RevisionSettings,
+    SentenceModelSettings,
     SupervisedSettings,
     TunedJudgeSettings,
 )
+from ccai_dagster.stages.deliberation import StatementTopicsStage
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.request import Stage, StageFolder
@@ -82,6 +84,7 @@ def policy() -> ReinforcedPolicyStage:
 
 EXAMPLES: list[Stage] = [
     BaseModelStage(model=ModelSettings(), cache=Path("/cache")),
+    StatementTopicsStage(sentence_model=SentenceModelSettings(), cache=Path("/cache"), statements=table("statements")),
     FeedbackModelStage(
         base_model=MODELS / "b", comparisons={"set": table("set")}, settings=TunedJudgeSettings(), seed=7
     ),

@@ -99,6 +99,10 @@ def small_tables() -> dict[str, pl.DataFrame]:
                 | {
                     "statement_id": key,
                     "gac": float(np.prod(share)),
+                    "gac_disagree": 0.0,
+                    "gac_if_unanimous": None,
+                    "least_participation": None,
+                    "group_rejection": [0.0, 0.0],
                     "group_agreement": share,
                     "group_votes": votes[key],
                 }

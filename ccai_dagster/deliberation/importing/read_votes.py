@@ -292,11 +292,20 @@ def _only(place: Path, inner: Mapping[str, Mapping[str, Entry]]) -> Mapping[str,
 
 
 def _by_role(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles:
-    """Give every file its role; the plain name is taken before one with something in front of it."""
+    """Give every file its role; the plain name is taken before one with something in front of it.
+
+    JSON beside CSV holds the same once more, as Polis's API gives it; it is not read.
+    """
     files: dict[str, SourceFile] = {}
-    for name, file in sorted(listed.items(), key=lambda item: (item[0].lower() not in ROLES, item[0])):
+
+    def order(item: tuple[str, SourceFile]) -> tuple[bool, bool, str]:
+        name, file = item
+        return file.ending == "json", name.lower() not in ROLES, name
+
+    for name, file in sorted(listed.items(), key=order):
         role = role_of(name)
-        if role is None or _hidden(name):
+        again = file.ending == "json" and any(each.ending != "json" for each in files.values())
+        if role is None or _hidden(name) or again:
             continue
         if role in files and (name.lower() in ROLES or files[role].name.lower() not in ROLES):
             raise ConsultationError(f"{place}: {files[role].name} and {name} are for the same thing. Keep one of them.")
