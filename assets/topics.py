@@ -44,7 +44,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         frame = narratives.narrative(statements, opinion_groups, representative_statements, gac_scores, **topics)
         return Table(
-            frame, {"sentences": dg.MetadataValue.md(markdown_table(frame.select("name", "sentence").head(20)))}
+            frame, {"sentences": dg.MetadataValue.md(markdown_table(frame.select("about", "sentence").head(20)))}
         )
 
     return [*topics, narrative]
