@@ -127,7 +127,7 @@ class Chaos:
         if not self.light:
             in_fork(lambda: make_tiny_model(self.base / "model"))
             serve_stages(self.address)
-        small_folder(self.town, self.base / "model")
+        small_folder(self.town, self.base / "model", topics=not self.light)
         self.inputs = contents(self.town)
         self.rooms = in_fork(lambda: rooms(read_consultation(self.town), self.base))
         undisturbed = self.base / "undisturbed"

@@ -106,13 +106,13 @@ def defined(consultation: Consultation, root: Path) -> dg.Definitions:
     return DEFINED[key]
 
 
-def small_folder(destination: Path, model: Path) -> Path:
-    """Copy the sample and make everything as small as it can be."""
+def small_folder(destination: Path, model: Path, topics: bool = True) -> Path:
+    """Copy the sample and make everything as small as it can be; without topics, deliberation asks no model."""
     shutil.copytree(SAMPLE, destination)
     path = destination / "consultation.yaml"
     content = yaml.safe_load(path.read_text())
     content["model"] = {"source": f"folder:{model}", "dtype": "float32", "context_tokens": 2048}
-    content["sentence_model"] = {"source": f"folder:{model}"}
+    content["sentence_model"] = {"source": f"folder:{model}"} if topics else None
     content["profiles"] = {"demo": SMALLEST}
     path.write_text(yaml.safe_dump(content))
     # A random model gives letters no probability; by contrast every pair gets a label.
