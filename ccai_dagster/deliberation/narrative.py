@@ -83,7 +83,8 @@ def _distance(row: Mapping[str, Any]) -> float:
 
 def _shares(row: Mapping[str, Any]) -> str:
     told = zip(row["group_ids"], row["group_votes"], row["group_agreement"], strict=True)
-    return listed([f"{percent(share)} of {votes:,} votes of {group_name(key)}" for key, votes, share in told if votes])
+    shares = [f"{percent(share)} of {votes:,} votes of {group_name(key)}" for key, votes, share in told if votes]
+    return f"{listed(shares)} agree"
 
 
 def _cited(texts: Mapping[int, str], statement_id: int) -> str:

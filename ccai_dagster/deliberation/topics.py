@@ -21,6 +21,8 @@ NEAR_DUPLICATE = 0.55
 """Similarity in meaning from which two statements are suggested for merging."""
 NEIGHBOURS = 3
 NAMING_WORDS = 3
+WORD = r"(?u)(?<!['’])\b[^\W\d_]{3,}\b(?!['’])"
+"""A word that may name a topic: at least three letters, and no half of one as in `don't`."""
 TEMPLATE_WORDS = frozenset(
     {"ai", "assistant", "chatbot", "model", "must", "need", "needs", "ought", "should", "system"}
 )
@@ -110,7 +112,7 @@ def _names(texts: Sequence[str], topics: np.ndarray) -> list[str]:
     from sklearn.feature_extraction.text import CountVectorizer
 
     number = int(topics.max()) + 1
-    counter = CountVectorizer(stop_words=common_words(), binary=True)
+    counter = CountVectorizer(stop_words=common_words(), binary=True, token_pattern=WORD)
     try:
         stands = counter.fit_transform(texts)
     except ValueError:  # no statement has a word that counts
@@ -119,7 +121,8 @@ def _names(texts: Sequence[str], topics: np.ndarray) -> list[str]:
     weights = counts * np.log(1 + counts.sum() / number / counts.sum(axis=0))
     words = counter.get_feature_names_out()
     named = (
-        ", ".join(words[place] for place in np.argsort(-row, kind="stable")[:NAMING_WORDS] if row[place] > 0)
-        for row in weights
+        # What a single statement says names a topic only where nothing is said twice.
+        ", ".join(words[place] for place in np.lexsort((-row, count < 2))[:NAMING_WORDS] if row[place] > 0)
+        for row, count in zip(weights, counts, strict=True)
     )
     return [name or f"topic {topic + 1}" for topic, name in enumerate(named)]

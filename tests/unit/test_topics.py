@@ -36,6 +36,12 @@ def test_topics_are_named_by_what_only_their_statements_say() -> None:
     assert [name.split(", ")[0] for name in table["topic"]] == ["buses"] * 3 + ["children"] * 3
 
 
+def test_a_topic_is_named_by_words_that_several_of_its_statements_share_and_by_no_halves_of_words() -> None:
+    texts = ["Don't delay buses", "unexpected buses", "buses, buses!", "kind children", "children", "don't"]
+    table = statement_topics([10, 11, 12, 13, 14, 15], texts, VECTORS)
+    assert table["topic"].unique(maintain_order=True).to_list() == ["buses, delay, unexpected", "children, kind"]
+
+
 def test_the_nearest_are_told_by_the_angle_between_meanings_and_then_by_id() -> None:
     table = statement_topics([10, 11, 12, 13, 14, 15], TEXTS, VECTORS)
     first = table.row(0, named=True)
@@ -130,7 +136,7 @@ def test_every_sentence_says_what_the_tables_hold_and_names_its_statements() -> 
             "harbour",
             1,
             "Of 3 statements, groups agree most widely on “text 3” (statement 3): "
-            "90% of 20 votes of Group A and 80% of 20 votes of Group B.",
+            "90% of 20 votes of Group A and 80% of 20 votes of Group B agree.",
             [3],
         ),
         (
@@ -138,7 +144,8 @@ def test_every_sentence_says_what_the_tables_hold_and_names_its_statements() -> 
             "harbour",
             2,
             # Statement 5 parts them further, but by one vote.
-            "They part most on “text 4” (statement 4): 90% of 20 votes of Group A and 20% of 20 votes of Group B.",
+            "They part most on “text 4” (statement 4): "
+            "90% of 20 votes of Group A and 20% of 20 votes of Group B agree.",
             [4],
         ),
     ]
