@@ -42,7 +42,7 @@ def measure(path: Path, name: ProcedureName, share: float) -> None:
     began = time.perf_counter()
     tested = structure.structure_test(matrix, procedure, round(SHUFFLES * share), 1)
     between = time.perf_counter()
-    stability.consensus_stability(matrix, table, procedure, lambda gac: gac >= 0.775, round(REDRAWS * share), 1)
+    stability.consensus_stability(matrix, table, procedure, lambda gac, _, __: gac >= 0.775, round(REDRAWS * share), 1)
     ended = time.perf_counter()
     told = {
         "people": matrix.shape[0],
