@@ -101,7 +101,7 @@ def _looked_at(place: Path) -> Iterator[Path]:
     yield place
     if not place.is_dir():
         yield place.parent
-        yield from sorted(place.parent.glob("*.*"))
+        yield from (path for path in sorted(place.parent.iterdir()) if role_of(path.name) == "statements")
         return
     for path in sorted(place.iterdir()):
         yield path
