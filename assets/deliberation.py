@@ -17,6 +17,7 @@ from assets.table_asset import Checked, Table, markdown_table, picture, require,
 from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import reaches_cut
 from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.core.errors import Progress
 from ccai_dagster.decisions import checks, group_checks
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import Thresholds, thresholds
@@ -126,13 +127,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     ) -> Table:
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
-        frame = structure.structure_test(
-            matrix,
-            settled.procedure,
-            resampling.shuffles,
-            seed,
-            lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
-        )
+        frame = structure.structure_test(matrix, settled.procedure, resampling.shuffles, seed, _logged(context))
         found = group_checks.check_structure(frame, settled)
         return Table(
             frame,
@@ -305,7 +300,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             ),
             resampling.bootstraps,
             seed,
-            lambda message, done, total: context.log.info(f"{message}: {done} of {total}"),
+            _logged(context),
         )
         line = settled.cut.threshold if settled.cut.rule == "threshold" else None
         return {
@@ -388,6 +383,11 @@ def _beside_agreement() -> list[dg.AssetsDefinition]:
         )
 
     return [important_statements, uncertain_statements]
+
+
+def _logged(context: dg.AssetExecutionContext) -> Progress:
+    """Tell progress in Dagster's log."""
+    return lambda message, done, total: context.log.info(f"{message}: {done} of {total}")
 
 
 def _matrix(votes: pl.DataFrame, participants: pl.DataFrame, statements: pl.DataFrame) -> VoteMatrix:

@@ -95,11 +95,7 @@ def _tried(
         return []
     values = [*([1] if subject == "number_of_groups" else []), *tried[subject]]
     changes: list[dict[str, Any]] = [{subject: each} for each in dict.fromkeys(values)]
-    return [(_shown(each[subject]), replace(record, **each)) for each in changes]
-
-
-def _shown(value: Any) -> str:
-    return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return [(each.shown()[subject], each) for each in (replace(record, **change) for change in changes)]
 
 
 def _told(recomputation: Recomputation, alternative: Alternative) -> str:

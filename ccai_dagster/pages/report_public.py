@@ -434,20 +434,19 @@ def topics(narrative: pl.DataFrame) -> list[tuple[str, list[tuple[str, list[int]
 
 def uncertainties(uncertain: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that are uncertain by the rule of Polis, those that most people passed on first."""
-    rows = uncertain.filter("by_polis").sort("rank").to_dicts()
-    return [
-        (sources[row["statement_id"]], _by_group(row, "group_passes", "passed"))
-        for row in rows
-        if row["statement_id"] in sources
-    ]
+    return _ranked(uncertain.filter("by_polis"), sources, "group_passes", "passed")
 
 
 def marked_important(important: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that somebody marked as important, those of the largest share first."""
-    rows = important.filter(pl.col("n_important") > 0).sort("rank").to_dicts()
+    return _ranked(important.filter(pl.col("n_important") > 0), sources, "group_important", "marked it")
+
+
+def _ranked(table: pl.DataFrame, sources: Mapping[int, Source], column: str, did: str) -> list[tuple[Source, str]]:
+    """Statements by rank, each with how many did something."""
     return [
-        (sources[row["statement_id"]], _by_group(row, "group_important", "marked it"))
-        for row in rows
+        (sources[row["statement_id"]], _by_group(row, column, did))
+        for row in table.sort("rank").to_dicts()
         if row["statement_id"] in sources
     ]
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
+from small_report import group_structure
 
 from ccai_dagster.constitution.principles import derive_constitution
 from ccai_dagster.contracts import GROUP_STRUCTURE, IMPORT_REPORT, OPINION_GROUPS, SELECTED_STATEMENTS
@@ -56,23 +57,6 @@ def independent(seed: int, people: int = 20, statements: int = 8) -> np.ndarray:
     generator = np.random.default_rng(seed)
     rows = np.where(generator.random((people, statements)) < generator.random(statements), 1, -1)
     return np.where(generator.random(rows.shape) < 0.3, 9, rows)
-
-
-def outcome(p_value: float) -> pl.DataFrame:
-    return GROUP_STRUCTURE.build(
-        [
-            {
-                "statistic": statistic,
-                "value": 0.3,
-                "shuffled_mean": 0.2,
-                "shuffled_high": 0.25,
-                "n_shuffles": 199,
-                "p_value": p_value,
-                "decides": statistic == "explained variance",
-            }
-            for statistic in ("explained variance", "silhouette")
-        ]
-    )
 
 
 def in_groups(*sizes: int) -> pl.DataFrame:
@@ -142,9 +126,9 @@ def test_where_votes_do_not_vary_there_is_no_structure(rows: np.ndarray) -> None
 
 def test_without_structure_everybody_is_one_group_only_if_that_is_decided() -> None:
     fixed = replace(DEFAULT, number_of_groups=3)
-    assert procedure_for(fixed, outcome(0.06), "one_group").number_of_groups == 1
-    assert procedure_for(fixed, outcome(0.06), "keep_groups") == fixed
-    assert procedure_for(fixed, outcome(0.05), "one_group") == fixed
+    assert procedure_for(fixed, group_structure(0.06), "one_group").number_of_groups == 1
+    assert procedure_for(fixed, group_structure(0.06), "keep_groups") == fixed
+    assert procedure_for(fixed, group_structure(0.05), "one_group") == fixed
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -241,12 +225,12 @@ def test_groups_too_small_to_tell_are_named() -> None:
 
 
 def test_no_structure_is_a_warning_that_says_what_follows() -> None:
-    (one,) = check_structure(outcome(0.4), settled())
-    (kept,) = check_structure(outcome(0.4), settled(without_structure="keep_groups"))
+    (one,) = check_structure(group_structure(0.4), settled())
+    (kept,) = check_structure(group_structure(0.4), settled(without_structure="keep_groups"))
     for found in (one, kept):
         assert found.severity == "warning" and "no more structure than chance would show (p = 0.400)" in found.message
     assert "everybody is one group" in one.message and "Decide on `without_structure`" in kept.message
-    assert not check_structure(outcome(0.05), settled())
+    assert not check_structure(group_structure(0.05), settled())
 
 
 def people(*polis: int | None) -> pl.DataFrame:
