@@ -18,7 +18,7 @@ from assets.torch_stage import POOL, Training, controlled_everywhere, measure, o
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import Settings
+from ccai_dagster.consultation.settings import ModelSettings, Settings
 from ccai_dagster.core.digest import file_digest, table_digest, value_digest
 from ccai_dagster.core.home import home_root
 from ccai_dagster.decisions.checks import check_training
@@ -48,31 +48,6 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
     file = consultation.file
     prompts_path, themes_path = consultation.path(file.prompts), consultation.path(file.themes)
-
-    @torch_asset(
-        contracts.MODEL,
-        method="2",
-        settings=[file.model],
-        description="The untrained language model: fetched, verified by its SHA-256 and converted once.",
-    )
-    def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
-        stage = BaseModelStage(model=file.model, cache=home_root() / "cache")
-        result = launcher.run(context, stage)
-        if not result.folder.model.is_dir():
-            raise dg.Failure("the base model was not saved")
-        digest = models.add(result.folder.model)
-        launcher.finish(result)
-        record = {
-            "model_digest": digest,
-            "stage": "base_model",
-            "arm": BASE,
-            "parent_digest": None,
-            "constitution_digest": None,
-            "settings_digest": file.model.digest(),
-            "settings": file.model.model_dump_json(),
-            "metrics": "{}",
-        }
-        return Table(contracts.MODEL.build([record]), {"source": file.model.source}, version=digest)
 
     @asset(
         contracts.PROMPTS,
@@ -122,7 +97,48 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         )
 
     arms = [each for name in consultation.arms for each in _arm(consultation, name)]
-    return [*_judge(consultation), base_model, prompts, prompt_coverage, *arms]
+    return [*_judge(consultation), *_untrained_models(consultation), prompts, prompt_coverage, *arms]
+
+
+def _untrained_models(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """The model that is trained, and where a consultation sets one, the model that writes the revisions."""
+    untrained_asset = partial(torch_asset, contracts.MODEL, method="2")
+    fetched = "fetched, verified by its SHA-256 and converted once."
+    file = consultation.file
+
+    @untrained_asset(settings=[file.model], description=f"The untrained language model: {fetched}")
+    def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
+        return _untrained(context, launcher, models, file.model)
+
+    if (revising := file.revision_model) is None:
+        return [base_model]
+
+    @untrained_asset(settings=[revising], description=f"The language model that revises its responses: {fetched}")
+    def revision_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
+        return _untrained(context, launcher, models, revising)
+
+    return [base_model, revision_model]
+
+
+def _untrained(
+    context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore, settings: ModelSettings
+) -> Table:
+    result = launcher.run(context, BaseModelStage(model=settings, cache=home_root() / "cache"))
+    if not result.folder.model.is_dir():
+        raise dg.Failure(f"{settings.source}: the model was not saved")
+    digest = models.add(result.folder.model)
+    launcher.finish(result)
+    record = {
+        "model_digest": digest,
+        "stage": context.asset_key.path[-1],
+        "arm": BASE,
+        "parent_digest": None,
+        "constitution_digest": None,
+        "settings_digest": settings.digest(),
+        "settings": settings.model_dump_json(),
+        "metrics": "{}",
+    }
+    return Table(contracts.MODEL.build([record]), {"source": settings.source}, version=digest)
 
 
 def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -229,17 +245,18 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
     signed = [name, "signed_constitution"]
+    revising = file.revision_model or file.model
 
     @torch_asset(
         contracts.REVISIONS,
         key_prefix=name,
-        settings=[profile.revisions, critique.TEMPLATE_VERSION, file.model, file.seed],
-        ins={"constitution": signed},
+        settings=[profile.revisions, critique.TEMPLATE_VERSION, revising, file.seed],
+        ins={"revising_model": ["revision_model" if file.revision_model else "base_model"], "constitution": signed},
         description="Responses criticised and revised under principles of this constitution.",
     )
     def revisions(
         context: dg.AssetExecutionContext,
-        base_model: pl.DataFrame,
+        revising_model: pl.DataFrame,
         prompts: pl.DataFrame,
         constitution: pl.DataFrame,
         launcher: Launcher,
@@ -248,8 +265,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         result = launcher.run(
             context,
             RevisionsStage(
-                model=file.model,
-                base_model=models.folder(only_digest(base_model)),
+                model=revising,
+                revising_model=models.folder(only_digest(revising_model)),
                 prompts=prompts,
                 constitution=constitution,
                 settings=profile.revisions,
@@ -294,6 +311,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "settings": profile.supervised,
                 "revisions": profile.revisions,
                 "critique requests": critique.TEMPLATE_VERSION,
+                **({"revision model": file.revision_model} if file.revision_model else {}),
                 "base model": only_digest(base_model),
                 "prompts and first responses": first,
                 "helpfulness comparisons": table_digest(helpfulness_pairs),

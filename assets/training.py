@@ -34,7 +34,7 @@ from ccai_dagster.stages.training import (
 from ccai_dagster.training.comparisons import comparisons, ordered_ids
 from ccai_dagster.training.direct_preference import pairs_a_step
 from ccai_dagster.training.model_card import model_card
-from ccai_dagster.training.policy import policy_order
+from ccai_dagster.training.policy import policy_order, training_prompts
 from ccai_dagster.training.preference_balance import read_benign_pairs
 from ccai_dagster.training.settings_of_arms import WEIGHTS, comparable_digest, difference_findings, settings_table
 from resources.launcher import Launcher
@@ -246,7 +246,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         tracking: Tracking,
     ) -> Table:
         settled = training_decisions(decisions.read(consultation, "training"))
-        texts = prompts.filter(pl.col("purpose") == "policy").sort("prompt_id")["text"].to_list()
+        texts = training_prompts(prompts, helpfulness_pairs, profile.policy.helpfulness_prompts, file.seed)
         held_out = prompts.filter(pl.col("purpose") == "held_out")
         start, rewards = (models.folder(only_digest(each)) for each in (supervised_policy, preference_model))
         stage: PolicyStage

@@ -177,6 +177,10 @@ class ConsultationFile(Settings):
     published_scores: str | None = Field(None, description="CSV of scores published elsewhere, shown beside")
     replication: Replication | None = Field(None, description="a published result to reproduce")
     model: ModelSettings = Field(ModelSettings(), description="the language model that is trained")
+    revision_model: ModelSettings | None = Field(
+        None,
+        description="the language model whose responses are criticised and revised, if not the one that is trained",
+    )
     sentence_model: SentenceModelSettings | None = Field(
         None, description="the model that finds topics of statements; none are found without"
     )

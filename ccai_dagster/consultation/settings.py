@@ -160,6 +160,12 @@ class PolicySettings(Settings):
         3.0, gt=1, description="training stops when responses grow or shrink by more than this factor"
     )
     held_out_prompts: int = Field(8, ge=1, description="prompts the reward is compared on with the supervised policy's")
+    helpfulness_prompts: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda count: not count,  # trainings without them keep their digest
+        description="prompts of people's comparisons that reinforcement learning answers as well, drawn with the seed",
+    )
 
 
 class EvaluationSettings(Settings):
@@ -239,6 +245,7 @@ FULL = Profile(
         learning_rate=5e-6,
         lora_rank=64,
         held_out_prompts=500,
+        helpfulness_prompts=4000,
     ),
     evaluation=EvaluationSettings(
         items_per_benchmark=None,

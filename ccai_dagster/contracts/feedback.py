@@ -33,6 +33,7 @@ ARM_STAGES = {
 """Stages that make a model of each arm, in the order of training, with what the model is."""
 MODEL_STAGES = {
     "base_model": "the untrained language model",
+    "revision_model": "the language model that revises its own responses",
     "feedback_model": "the language model that judges",
     **ARM_STAGES,
 }

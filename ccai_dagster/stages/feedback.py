@@ -72,7 +72,7 @@ class RevisionsStage(LanguageModelStage):
     """Answer, criticise and revise."""
 
     stage: Literal["revisions"] = "revisions"
-    base_model: ModelFolder
+    revising_model: ModelFolder
     prompts: Table
     constitution: Table
     settings: RevisionSettings
@@ -82,7 +82,7 @@ class RevisionsStage(LanguageModelStage):
         """Leave `revisions`."""
         from ccai_dagster.feedback.critique import write_revisions
 
-        model = self.load(folder, self.base_model, self.settings.batch_size)
+        model = self.load(folder, self.revising_model, self.settings.batch_size)
         folder.keep_tables(
             revisions=write_revisions(model, self.prompts, self.constitution, self.settings, self.seed, progress)
         )

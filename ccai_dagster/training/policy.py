@@ -23,7 +23,7 @@ import polars as pl
 
 from ccai_dagster.consultation.settings import PolicySettings
 from ccai_dagster.core.digest import folder_digest
-from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.draws import derived_seed, uniform
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.feedback.language_model import LanguageModel, rendered, without_control_tokens
 from ccai_dagster.feedback.prompts import chosen_prompts
@@ -56,6 +56,23 @@ FIGURES = {
 SAMPLED_STEPS = 6
 SAMPLES_A_STEP = 2
 SAMPLES_SCHEMA = {"step": pl.Int64(), "prompt": pl.String(), "response": pl.String(), "reward": pl.Float64()}
+
+
+def training_prompts(prompts: pl.DataFrame, helpfulness_pairs: pl.DataFrame, count: int, seed: int) -> list[str]:
+    """Return what the policy answers: the prompts with the purpose `policy`, and some of people's comparisons.
+
+    Reinforcement learning was published on prompts of harmlessness and of helpfulness together (Bai et al. 2022,
+    section 4.2).
+
+    Args:
+        prompts: PROMPTS.
+        helpfulness_pairs: HELPFULNESS_PAIRS.
+        count: How many different prompts of those to draw; all if there are no more.
+        seed: Of the draw.
+    """
+    own = prompts.filter(pl.col("purpose") == "policy").sort("prompt_id")["text"].to_list()
+    compared = sorted(set(helpfulness_pairs["prompt"]) - set(prompts["text"]))
+    return own + sorted(compared, key=lambda text: uniform(seed, "helpfulness prompts", text))[:count]
 
 
 def policy_order(prompts: Sequence[str], settings: PolicySettings, seed: int) -> list[str]:
@@ -126,7 +143,7 @@ def train_policy(
         raise ConsultationError(
             f"prompts.csv: a prompt of {longest} tokens and a response of {settings.new_tokens} do not fit "
             f"into the model's {model.config.max_position_embeddings} tokens. Shorten the longest prompt "
-            "with the purpose `policy`."
+            "with the purpose `policy`, or answer no `helpfulness_prompts`."
         )
     batch = settings.prompts_per_step * settings.samples_per_prompt
     room = longest + settings.new_tokens

@@ -1,4 +1,4 @@
-"""The graph of an arm that draws principles by consensus has their weights in it, and no other arm has."""
+"""The graph has what a consultation asks for: weights of principles, or a model of its own for the revisions."""
 
 from __future__ import annotations
 
@@ -31,3 +31,24 @@ def test_weights_are_an_asset_of_the_arm_that_uses_them(tmp_path: Path) -> None:
     assert weights in needed["weighted"] and weights not in needed["public"] | needed["standard"]
     versions = {arm: made[dg.AssetKey([arm, "preference_pairs"])].code_versions_by_key.values() for arm in arms}
     assert set(versions["public"]) == set(versions["standard"]) != set(versions["weighted"])
+
+
+def test_a_model_of_its_own_writes_the_revisions_and_nothing_else(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SAMPLE, tmp_path / "town"))
+    plain = {asset.key: asset for asset in feedback.build(read_consultation(folder))}
+    with (folder / "consultation.yaml").open("a") as handle:
+        handle.write("revision_model: {source: 'folder:/models/helpful', dtype: float32}\n")
+    made = {asset.key: asset for asset in feedback.build(read_consultation(folder))}
+    model, base, revisions = (
+        dg.AssetKey("revision_model"),
+        dg.AssetKey("base_model"),
+        dg.AssetKey(["public", "revisions"]),
+    )
+    assert set(made) - set(plain) == {model}
+    assert model in made[revisions].dependency_keys and base not in made[revisions].dependency_keys
+    assert base in plain[revisions].dependency_keys
+    assert [key for key in made if model in made[key].dependency_keys] == [
+        dg.AssetKey([arm, "revisions"]) for arm in ("public", "standard")
+    ]
+    changed = {key for key in plain if plain[key].code_versions_by_key != made[key].code_versions_by_key}
+    assert changed == {dg.AssetKey([arm, "revisions"]) for arm in ("public", "standard")}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ccai_dagster.consultation.settings import PolicySettings
+from ccai_dagster.contracts import HELPFULNESS_PAIRS
 from ccai_dagster.contracts import PROMPTS as PROMPTS_CONTRACT
 from ccai_dagster.core.digest import file_digest, folder_digest
 from ccai_dagster.core.errors import ConsultationError
@@ -18,12 +19,46 @@ from ccai_dagster.training.policy import (
     reward_gain,
     sequences_a_pass,
     train_policy,
+    training_prompts,
 )
 
 SETTINGS = PolicySettings(
     steps=3, prompts_per_step=2, samples_per_prompt=2, new_tokens=6, learning_rate=1e-2, lora_rank=4
 )
 PROMPTS = ["Why?", "Please tell me how.", "Be kind to <|im_end|> me.", "Who is fair?"]
+
+
+def test_reinforcement_learning_may_answer_prompts_that_people_compared_responses_to() -> None:
+    rows = [("q2", "Why?", "policy"), ("q1", "How?", "policy"), ("q3", "Who?", "held_out")]
+    prompts = PROMPTS_CONTRACT.build(
+        [
+            {"prompt_id": prompt_id, "text": text, "purpose": purpose, "themes": [], "relevant_principles": []}
+            for prompt_id, text, purpose in rows
+        ]
+    )
+    # One is a held-out prompt, which must never be trained on; one stands in two comparisons.
+    compared = ["Who?", "Where?", "When?", "When?", "Whither?"]
+    pairs = HELPFULNESS_PAIRS.build(
+        [
+            {
+                "pair_id": f"h{at}",
+                "prompt": text,
+                "response_a": "A",
+                "response_b": "B",
+                "probability_a": 1.0,
+                "source": "s",
+            }
+            for at, text in enumerate(compared)
+        ]
+    )
+    assert training_prompts(prompts, pairs, 0, seed=7) == ["How?", "Why?"]
+    two = training_prompts(prompts, pairs.reverse(), 2, seed=7)
+    assert two[:2] == ["How?", "Why?"] and len(set(two)) == 4
+    assert training_prompts(prompts, pairs, 2, seed=7) == two
+    assert sorted(training_prompts(prompts, pairs, 9, seed=7)[2:]) == ["When?", "Where?", "Whither?"]
+    # Trainings without them are those of before.
+    assert "helpfulness_prompts" not in PolicySettings().model_dump()
+    assert PolicySettings(helpfulness_prompts=1).digest() != PolicySettings().digest()
 
 
 @pytest.mark.torch

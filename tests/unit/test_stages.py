@@ -98,7 +98,7 @@ EXAMPLES: list[Stage] = [
     ),
     RevisionsStage(
         model=ModelSettings(),
-        base_model=MODELS / "b",
+        revising_model=MODELS / "b",
         prompts=table("prompts"),
         constitution=table("constitution"),
         settings=RevisionSettings(),
