@@ -38,7 +38,7 @@ def test_each_of_two_consultations_has_a_record_of_its_own(first_run: Path, warm
     base = copied(first_run, tmp_path / "both")
     village = Path(shutil.copytree(base / "town", base / "village")) / "decisions"
     wording, signoff = village / "wording.csv", village / "signoff.csv"
-    wording.write_text(wording.read_text().replace("that is most careful when a child", "that is careful when a child"))
+    wording.write_text(wording.read_text().replace("Choose the response", "Prefer the response"))
     signoff.write_text(signoff.read_text().splitlines()[0] + "\n")
 
     with opened(base, warm_stages, name="village") as other:
