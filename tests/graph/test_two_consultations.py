@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import dagster as dg
 import pytest
-from small_graph import EVERYTHING, TRAINED, Workplace, copied, opened, sensor, table
+from small_graph import EVERYTHING, TRAINED, Workplace, copied, opened, table
 
 from ccai_dagster import automation
 from ccai_dagster.consultation.folder import Consultation
@@ -68,7 +67,6 @@ def test_each_of_two_consultations_has_a_record_of_its_own(first_run: Path, warm
         assert automation.unsigned(other.consultation, other.instance) == {}
         assert {run.run_id for run in other.instance.get_runs()} == runs
         assert {key: models_of(other, key) for key in TRAINED} == trained
-        assert isinstance(sensor(other, "changed_deliberation"), dg.SkipReason)
 
 
 def models_of(workplace: Workplace, key: str) -> str:
