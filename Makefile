@@ -2,6 +2,7 @@
 # make ui    Dagster and MLflow                                make bench  benchmarks, each a ratio
 # make docs  the documentation, into site/                     make chaos  kills at random, and what was lost
 # make replication CLONE=FOLDER [TEXTS=FILE]   the consultation of the paper, from a clone of its repository
+# make week  a week of changes and deaths, held against the rules
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run replication test lint browser ui chaos bench docs clean
+.PHONY: setup run replication test lint browser ui chaos week bench docs clean
 
 setup: $(VENV)/installed
 
@@ -47,6 +48,9 @@ ui: setup
 
 chaos: setup
 	$(VENV)/bin/python -W ignore tests/chaos.py --kills 150 --daemon 50 --decisions 30
+
+week: setup
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python -W ignore tests/week.py
 
 bench: setup
 	$(VENV)/bin/python -m bench

@@ -288,7 +288,7 @@ TRAINED = {f"{arm}/{name}" for arm in ARMS for name in ("supervised_policy", "pr
 
 
 def table(workplace: Workplace, key: str) -> pl.DataFrame:
-    return pl.read_parquet(workplace.root / "town" / "tables" / f"{key}.parquet")
+    return pl.read_parquet(workplace.root / workplace.name / "tables" / f"{key}.parquet")
 
 
 def checked(workplace: Workplace, key: str, name: str) -> tuple[bool, str]:

@@ -1,7 +1,5 @@
 """A week in the life of a consultation: what changes, what dies, and what is told about it.
 
-Not finished: from Tuesday on the script does not hold yet, so no command starts it.
-
 The sample with the tiny model, `ccai run` and `ccai ui` with Dagster's daemon. Votes grow, come again, come in part,
 shrink, are moderated late, go back and forth, and tip a statement. The command is killed ten times, the daemon twice,
 and the user interface is ended. After each day the runs on record must be those that the rules ask for, in their order
@@ -60,6 +58,7 @@ KILLED_FIRST = (
 KILLED_LAST = ("public/response_pairs", "public/policy", "audit_report")
 TWO_LOOKS = "polis_export changed; not read before it is the same at two looks"
 ENDED = r"Run \w+ \(__ASSET_JOB\) of an earlier start was ended, since .*"
+ENDED_TRAINING = ENDED.replace("__ASSET_JOB", "train_and_evaluate")
 DAEMON_DIED = r"Dagster's daemon ended by itself \(killed by signal 9\), so the other servers were ended, too\."
 COMMAND, UI, RUN, SENSORS = "terminal of `ccai run`", "terminal of `ccai ui`", "Dagster, Runs", "Dagster, Automation"
 RAW_VOTES = "Dagster, the asset raw_votes, and `ccai run`"
@@ -232,24 +231,34 @@ class Week:
     def daemon_dies(self, server: int) -> None:
         self.begin("Saturday: the daemon is killed")
         self.kill_daemon(server)
-        self.tell(UI, DAEMON_DIED, self.printed().splitlines())
+        self.tell(UI, DAEMON_DIED, self.printed_today())
 
     def daemon_dies_in_training(self, server: int) -> None:
         self.begin("Sunday: the new constitution is signed; the daemon is killed while it trains")
         self.settle(WAITING)
         waiting = re.findall(r"public \((\w+)\)", "\n".join(self.ticks("signed_off_training")))
-        self.ccai("decide", "signoff", "public", "signed off", "--reason", "Read aloud.", "--digest", waiting[0])
+        self.ccai(
+            "decide",
+            "signoff",
+            "public",
+            "signed off",
+            "--reason",
+            "Read aloud.",
+            "--digest",
+            waiting[0],
+            "--supersedes",
+            "SO1",
+        )
         self.until_step("public__supervised_policy")
         self.kill_daemon(server)
-        self.tell(UI, DAEMON_DIED, self.printed().splitlines())
-        self.tell(
-            UI, r"Run \w+ \(train_and_evaluate\) of an earlier start was ended, since .*", self.printed().splitlines()
-        )
+        self.tell(UI, DAEMON_DIED, self.printed_today())
 
     def last_run(self) -> None:
         self.begin("Sunday night: `ccai run` goes on; it is killed three times more")
-        for step in KILLED_LAST:
-            self.killed_command(step)
+        for number, step in enumerate(KILLED_LAST):
+            said = self.killed_command(step)
+            if not number:
+                self.tell(COMMAND, ENDED_TRAINING, said)
         said = self.command()
         self.tell(COMMAND, ENDED, said)
         runs = self.new_runs()
@@ -263,7 +272,7 @@ class Week:
 
     def begin(self, day: str) -> None:
         print(f"\n{day}", flush=True)
-        self.day_began, self.printed_before = time.time(), len(self.printed().splitlines())
+        self.day_began, self.printed_before = time.time(), len(self.printed())
 
     def put(self, kind: str) -> None:
         """Put an export in the place of the one that is there, each file whole."""
@@ -433,10 +442,13 @@ class Week:
         """What `ccai ui` and its servers have printed since it started."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def printed_today(self) -> list[str]:
+        return self.printed()[self.printed_before :].splitlines()
+
     def until_step(self, step: str) -> None:
         """Wait until a step of the daemon's begins."""
         end = time.monotonic() + SECONDS_TO_SETTLE
-        while f" - {step} - STEP_START - " not in self.printed()[self.printed_before :]:
+        while not any(f" - {step} - STEP_START - " in line for line in self.printed_today()):
             if time.monotonic() > end:
                 self.hold(f"the daemon comes to {step}", False)
                 return

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from small_graph import EVERYTHING, copied, opened
+from small_graph import EVERYTHING, TRAINED, Workplace, copied, opened, table
 
 from ccai_dagster import automation
 from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.decisions.ledger import Decision, append_decision
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 
 LIGHT = "group:public_input or group:deliberation or key:selected_statements or key:*/constitution"
+TO_THE_POLICIES = f"{LIGHT} or group:feedback or group:training or key:*/signed_constitution"
 
 
 def signed(consultation: Consultation) -> set[str]:
@@ -23,12 +26,19 @@ def signed(consultation: Consultation) -> set[str]:
         return {row["inputs_digest"] for row in csv.DictReader(file)}
 
 
+def sign(consultation: Consultation, waiting: Mapping[str, str]) -> None:
+    path = consultation.ledger("signoff")
+    for arm, digest in waiting.items():
+        row = Decision(arm, "signoff", (arm,), "signed off", "Read aloud.", "clerk", "2026-01-02", inputs_digest=digest)
+        append_decision(path, row)
+
+
 def test_each_of_two_consultations_has_a_record_of_its_own(first_run: Path, warm_stages: str, tmp_path: Path) -> None:
-    """The first was run, then comes the other, then the first again."""
+    """The first was trained, then comes the other and is trained, then the first again."""
     base = copied(first_run, tmp_path / "both")
     village = Path(shutil.copytree(base / "town", base / "village")) / "decisions"
     wording, signoff = village / "wording.csv", village / "signoff.csv"
-    wording.write_text(wording.read_text().replace("that is most careful when a child", "that is careful when a child"))
+    wording.write_text(wording.read_text().replace("Choose the response", "Prefer the response"))
     signoff.write_text(signoff.read_text().splitlines()[0] + "\n")
 
     with opened(base, warm_stages, name="village") as other:
@@ -36,6 +46,10 @@ def test_each_of_two_consultations_has_a_record_of_its_own(first_run: Path, warm
         assert done.failed == [] and "public/constitution" in done.materialized
         waiting = automation.unsigned(other.consultation, other.instance)
         assert set(waiting) == {"public", "standard"}
+        sign(other.consultation, waiting)
+        done = other.run(TO_THE_POLICIES)
+        assert done.failed == [] and set(done.materialized) >= TRAINED
+        trained = {key: models_of(other, key) for key in TRAINED}
         runs = {run.run_id for run in other.instance.get_runs()}
 
     with opened(base, warm_stages) as first:
@@ -45,7 +59,15 @@ def test_each_of_two_consultations_has_a_record_of_its_own(first_run: Path, warm
         digests = signed(first.consultation)
         assert waiting["public"] not in digests and waiting["standard"] in digests
         assert not runs & {run.run_id for run in first.instance.get_runs()}
+        # One baseline, the same settings: equal bytes. The other constitution made other models.
+        alike = {key for key in TRAINED if models_of(first, key) == trained[key]}
+        assert alike == {key for key in TRAINED if key.startswith("standard/")}
 
     with opened(base, warm_stages, name="village") as other:
-        assert automation.unsigned(other.consultation, other.instance) == waiting
+        assert automation.unsigned(other.consultation, other.instance) == {}
         assert {run.run_id for run in other.instance.get_runs()} == runs
+        assert {key: models_of(other, key) for key in TRAINED} == trained
+
+
+def models_of(workplace: Workplace, key: str) -> str:
+    return str(table(workplace, key)["model_digest"].item())
