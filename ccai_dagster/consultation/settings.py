@@ -41,8 +41,8 @@ class SentenceModelSettings(Settings):
     )
 
 
-UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]
-"""Ways of asking a feedback model that was not tuned for it; a tuned one is measured wherever there is one."""
+UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast", "likeness"]
+"""Ways of judging without tuning; a tuned feedback model is measured wherever there is one."""
 
 
 class ReasoningSettings(Settings):
@@ -60,12 +60,15 @@ class FeedbackSettings(Settings):
     server_model: str | None = Field(None, description="the model's name on the server")
     batch_size: int = Field(16, ge=1, description="conversations at a time")
     calibration_comparisons: int | None = Field(
-        24, ge=2, description="labelled comparisons a set that the feedback model is measured on; null takes all"
+        24,
+        ge=2,
+        description="labelled comparisons a set that the feedback model is measured on; null takes all, as `likeness` "
+        "always does",
     )
     calibration_methods: tuple[UntunedMethod, ...] = Field(
         ("letters", "contrast", "letters_few_shot"),
         min_length=1,
-        description="ways of asking that are measured, beside `tuned` where there is a tuned judge",
+        description="ways of judging that are measured, beside `tuned` where there is a tuned judge",
     )
     reasoning: ReasoningSettings = Field(ReasoningSettings(), description="for `reasoned_letters`")
 

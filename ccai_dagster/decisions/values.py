@@ -22,6 +22,8 @@ from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, 
 
 SelectionRule = Literal["threshold", "ideas"]
 FeedbackMethod = Literal[UntunedMethod, "tuned"]
+SCORING_METHODS: frozenset[FeedbackMethod] = frozenset({"likeness", "tuned"})
+"""Ways of judging that score one response at a time."""
 LabelsBelowChance = Literal["stop", "accept"]
 PolicyMethod = Literal["rloo", "dpo"]
 
@@ -181,7 +183,8 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
         "feedback_method": ValueDecision(
             "how the feedback model is asked: for a letter, at once (`letters`), after worked examples "
             "(`letters_few_shot`) or after thinking aloud (`reasoned_letters`), by how much likelier the principle "
-            "makes each response (`contrast`), or tuned on comparisons that people labelled (`tuned`)",
+            "makes each response (`contrast`), or tuned on comparisons that people labelled (`tuned`); or no language "
+            "model is asked, and what sounds more like the principle is preferred (`likeness`)",
             _one_of(*get_args(FeedbackMethod)),
             "letters",
         ),
