@@ -43,6 +43,8 @@ class SentenceModelSettings(Settings):
 
 UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast", "likeness"]
 """Ways of judging without tuning; a tuned feedback model is measured wherever there is one."""
+SCORING_METHODS = frozenset({"likeness", "tuned"})
+"""Ways of judging that score one response at a time."""
 
 
 class ReasoningSettings(Settings):

@@ -22,8 +22,6 @@ from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, 
 
 SelectionRule = Literal["threshold", "ideas"]
 FeedbackMethod = Literal[UntunedMethod, "tuned"]
-SCORING_METHODS: frozenset[FeedbackMethod] = frozenset({"likeness", "tuned"})
-"""Ways of judging that score one response at a time."""
 LabelsBelowChance = Literal["stop", "accept"]
 PolicyMethod = Literal["rloo", "dpo"]
 

@@ -17,11 +17,11 @@ from typing import cast
 
 import polars as pl
 
-from ccai_dagster.consultation.settings import EvaluationSettings
+from ccai_dagster.consultation.settings import SCORING_METHODS, EvaluationSettings
 from ccai_dagster.contracts import ADHERENCE, JUDGED_EXAMPLES
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.decisions.values import SCORING_METHODS, FeedbackMethod
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import LETTERS, Judge, Question, judge_comparisons, letters_judgement
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts

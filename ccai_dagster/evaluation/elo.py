@@ -16,12 +16,12 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.consultation.folder import BASE
-from ccai_dagster.consultation.settings import EvaluationSettings
+from ccai_dagster.consultation.settings import SCORING_METHODS, EvaluationSettings
 from ccai_dagster.contracts import COMPARISONS, ELO_DIFFERENCES, ELO_SCORES
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.decisions.values import SCORING_METHODS, FeedbackMethod
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.evaluation.scores import COUNTS, PEOPLE, Outcomes
 from ccai_dagster.feedback.judge import LETTERS, Judge, Judgement, Question, judge_comparisons, letters_judgement
 from ccai_dagster.feedback.language_model import LanguageModel, Turn

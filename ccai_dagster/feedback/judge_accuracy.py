@@ -7,12 +7,15 @@ How it is measured is in `calibration`. Nothing heavy is imported here, since co
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import polars as pl
 
+from ccai_dagster.consultation.settings import SCORING_METHODS
 from ccai_dagster.core.digest import table_digest
-from ccai_dagster.decisions.values import SCORING_METHODS, FeedbackMethod
+
+if TYPE_CHECKING:
+    from ccai_dagster.decisions.values import FeedbackMethod
 
 Verdict = Literal["above", "not told", "below"]
 """Above one half and above a scorer that never sees the principle; below one half, where labels teach the opposite;
@@ -52,7 +55,7 @@ def scoring_method(recorded: FeedbackMethod, measured: Iterable[str]) -> Feedbac
 def scored_by(calibration: pl.DataFrame) -> FeedbackMethod:
     """Return by which method models are scored, as JUDGE_CALIBRATION tells it."""
     found = calibration.filter("scores_models")["method"].unique()
-    return cast(FeedbackMethod, found.item()) if len(found) else SCORED_BY
+    return cast("FeedbackMethod", found.item()) if len(found) else SCORED_BY
 
 
 def scoring_sentence(calibration: pl.DataFrame) -> str:
@@ -60,12 +63,12 @@ def scoring_sentence(calibration: pl.DataFrame) -> str:
     method = scored_by(calibration)
     if method not in SCORING_METHODS:
         return (
-            f"Models are scored by asking the feedback model by the method “{method}”, whatever method made the labels. "
-            "Where it made them, too, a model may have learnt to please it and no more."
+            f"Models are scored by the feedback model, asked by the method “{method}”, whatever made the labels. "
+            "If it made them, too, a model may have learnt to please it and no more."
         )
     shown = (
-        f"The same judge (“{method}”) made the labels and scores the models. A model may have learnt to please it and no "
-        "more: adherence, Elo and specificity show how far training followed this judge."
+        f"The same judge (“{method}”) made the labels and scores the models. A model may have learnt to please it and "
+        "no more: adherence, Elo and specificity show how far training followed this judge."
     )
     if method != "likeness":
         return shown

@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 
 from ccai_dagster.consultation.settings import (
+    SCORING_METHODS,
     FeedbackSettings,
     ModelSettings,
     PairSettings,
@@ -17,7 +18,7 @@ from ccai_dagster.consultation.settings import (
 )
 from ccai_dagster.contracts import JUDGE_ANSWERS
 from ccai_dagster.core.errors import ConsultationError, Progress
-from ccai_dagster.decisions.values import SCORING_METHODS, FeedbackMethod
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import Judge
 from ccai_dagster.feedback.language_model import LanguageModel
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
