@@ -145,10 +145,11 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @tracked_asset(
         contracts.MODEL,
+        method="2",
         deps=[decisions.ledger_key("training")],
         settings=[profile.tuned_judge, judge.TUNED_TEMPLATE_VERSION, *judge_settings],
-        description="The model that judges: the base model, or where that is asked for, the base model tuned on one "
-        "half of the labelled comparisons.",
+        description="The model that judges: the base model, or where that is asked for, what was learnt from one half "
+        "of the labelled comparisons, a score of the base model's states and one of words.",
     )
     def feedback_model(
         context: dg.AssetExecutionContext,
@@ -157,17 +158,17 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
         models: ModelStore,
         tracking: Tracking,
     ) -> Table:
-        recorded = training_decisions(decisions.read(consultation, "training")).feedback_method == "tuned"
-        if not recorded and not (profile.tuned_judge.calibrate and judge_paths):
+        recorded = training_decisions(decisions.read(consultation, "training")).feedback_method
+        with_head = recorded == "tuned" or (profile.tuned_judge.calibrate and judge_paths)
+        if not with_head and recorded != "words":
             record = base_model.with_columns(stage=pl.lit("feedback_model"))
             return Table(record, {"tuned": False}, version=only_digest(base_model))
         comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
         tuning, _ = judge.halves(comparisons, file.seed)
         stage = FeedbackModelStage(
-            base_model=models.folder(only_digest(base_model)),
+            base_model=models.folder(only_digest(base_model)) if with_head else None,
             comparisons=tuning,
             settings=profile.tuned_judge,
-            seed=file.seed,
         )
         controlled = controlled_everywhere(consultation) | {"settings": profile.tuned_judge}
         training = Training(stage, arm=BASE, parent=base_model, controlled=controlled)

@@ -38,7 +38,7 @@ SMALLEST = {
     "sensitivity": {"ways_to_group": 2},
     # The byte-level tokenizer of the random model would need a longer context for the answered examples.
     "feedback": {"calibration_comparisons": 4, "calibration_methods": ["letters", "contrast"]},
-    "tuned_judge": {"passes": 0.1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
+    "tuned_judge": {"batch_size": 2, "max_tokens": 64},
     "revisions": {"prompts": 4, "few_shots": 1, "new_tokens": 8},
     "supervised": {"steps": 2, "batch_size": 8, "lora_rank": 2, "max_tokens": 64},
     "pairs": {"prompts": 8, "new_tokens": 8},

@@ -16,6 +16,7 @@ It judges in one of these ways:
 - `tuned`: a model tuned on comparisons that people labelled scores one response at a time under the principle; the
   difference of two scores is mapped by a logistic. Half of the labelled comparisons tunes it (`training.tuned_judge`),
   the other half measures it.
+- `words`: the same without a language model, by the words of the response alone (`words`). It never sees the principle.
 
 The questions have the parts that were published (conversation, principle, two lettered options, the beginning of the
 answer), in words of this project. They are equal in every arm but for the principle. How often each way is right is
@@ -45,7 +46,7 @@ TUNED_SHARE = 0.5
 
 METHODS: tuple[FeedbackMethod, ...] = get_args(FeedbackMethod)
 Judge = LanguageModel | ScoringModel
-"""Who is asked: by `SCORING_METHODS` a model that scores, by every other method a language model."""
+"""Who is asked: by `SCORING_METHODS` and `words` a model that scores, by every other method a language model."""
 
 ANSWER_MASS_FLOOR = 0.05
 """Least probability the two letters must have together, in each order, for the answer to count.
@@ -269,6 +270,8 @@ def _asked(
 ) -> list[Judgement]:
     if method == "likeness":
         return _by_scores(cast(ScoringModel, judge), comparisons, [pair.principle for pair in comparisons])
+    if method == "words":
+        return _by_scores(cast(ScoringModel, judge), comparisons, [pair.prompt for pair in comparisons])
     if method == "tuned":
         prompts = [scored_prompt(pair.prompt, pair.principle) for pair in comparisons]
         return _by_scores(cast(ScoringModel, judge), comparisons, prompts)

@@ -40,7 +40,7 @@ class JudgingStage(LanguageModelStage):
     """A stage that lets somebody judge.
 
     Attributes:
-        feedback_model: The tuned one, if there is one.
+        feedback_model: What was learnt from labelled comparisons, if anything was: judges by `tuned` and `words`.
         sentence_model: Judges by `likeness`.
         cache: Where downloads are kept.
     """
@@ -58,15 +58,19 @@ class JudgingStage(LanguageModelStage):
             from ccai_dagster.stages.sentence_model import LikenessJudge, load_sentence_model
 
             return LikenessJudge(load_sentence_model(self.sentence_model, self.cache))
-        if method != "tuned":
+        if method != "tuned" and method != "words":
             return self._asked(folder)
-        from ccai_dagster.stages.transformers_model import TunedFeedbackModel
+        from ccai_dagster.feedback.words import load_words
+        from ccai_dagster.training.tuned_judge import TunedJudge, judges_by
 
-        if self.feedback_model is None:
+        if self.feedback_model is None or not judges_by(method, self.feedback_model):
             raise ConsultationError(
-                "feedback_method is `tuned`, and the feedback model was not tuned. Materialize feedback_model again."
+                f"feedback_method is `{method}`, and the feedback model was not made for it. Materialize "
+                "feedback_model again."
             )
-        return TunedFeedbackModel(self.feedback_model, self.feedback.batch_size, self.tuned_judge.max_tokens)
+        if method == "words":
+            return load_words(self.feedback_model)
+        return TunedJudge(self.base_model, self.feedback_model, self.feedback.batch_size, self.tuned_judge.max_tokens)
 
     def _asked(self, folder: StageFolder) -> LanguageModel:
         """Return the model behind the server that the settings name, or the base model."""
@@ -82,7 +86,7 @@ class JudgeAnswersStage(JudgingStage):
     """Judge labelled comparisons by every method there is a judge for.
 
     Attributes:
-        seed: Of the consultation; draws the comparisons. Likeness costs next to nothing and judges all.
+        seed: Of the consultation; draws the comparisons. Likeness and words cost next to nothing and judge all.
     """
 
     stage: Literal["judge_answers"] = "judge_answers"
@@ -93,18 +97,20 @@ class JudgeAnswersStage(JudgingStage):
         """Leave `judge_answers`."""
         from ccai_dagster.feedback.calibration import judge_answers
         from ccai_dagster.feedback.prompts import chosen_comparisons
+        from ccai_dagster.training.tuned_judge import judges_by
 
         asking = [method for method in self.feedback.calibration_methods if method not in SCORING_METHODS]
         judges: dict[FeedbackMethod, Judge] = {}
         if asking:
             judges |= dict.fromkeys(asking, self.judge(folder, asking[0]))
-        if self.feedback_model is not None:
+        if self.feedback_model is not None and judges_by("tuned", self.feedback_model):
             judges["tuned"] = self.judge(folder, "tuned")
         count = self.feedback.calibration_comparisons
         chosen = {name: chosen_comparisons(table, count, self.seed) for name, table in self.comparisons.items()}
         parts = [judge_answers(judges, chosen, progress, self.feedback.reasoning)]
-        if "likeness" in self.feedback.calibration_methods:
-            parts.append(judge_answers({"likeness": self.judge(folder, "likeness")}, self.comparisons, progress))
+        cheap: list[FeedbackMethod] = ["likeness"] if "likeness" in self.feedback.calibration_methods else []
+        cheap += ["words"] if self.feedback_model is not None else []
+        parts += [judge_answers({each: self.judge(folder, each)}, self.comparisons, progress) for each in cheap]
         folder.keep_tables(judge_answers=pl.concat(parts).sort(JUDGE_ANSWERS.key))
         return StageReport()
 

@@ -85,9 +85,7 @@ def policy() -> ReinforcedPolicyStage:
 EXAMPLES: list[Stage] = [
     BaseModelStage(model=ModelSettings(), cache=Path("/cache")),
     StatementTopicsStage(sentence_model=SentenceModelSettings(), cache=Path("/cache"), statements=table("statements")),
-    FeedbackModelStage(
-        base_model=MODELS / "b", comparisons={"set": table("set")}, settings=TunedJudgeSettings(), seed=7
-    ),
+    FeedbackModelStage(base_model=MODELS / "b", comparisons={"set": table("set")}, settings=TunedJudgeSettings()),
     JudgeAnswersStage(
         model=ModelSettings(),
         feedback=FeedbackSettings(server_url="http://127.0.0.1:9", server_model="m"),
@@ -269,7 +267,7 @@ def test_tables_are_named_by_their_field_and_parameters_are_the_rest() -> None:
 
 def test_trainings_are_shared_by_processes_and_nothing_else_is() -> None:
     shared = {each.stage for each in EXAMPLES if each.distributed}
-    assert shared == {"feedback_model", "supervised_policy", "preference_model", "preference_balance", "policy"}
+    assert shared == {"supervised_policy", "preference_model", "preference_balance", "policy"}
     assert not balance(True).distributed
 
 
