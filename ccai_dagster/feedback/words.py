@@ -62,11 +62,14 @@ def fit_words(table: pl.DataFrame) -> tuple[tuple[str, ...], FittedScore]:
         table: As `training.tuned_judge.tuning_table` returns it.
 
     Returns:
-        The words in order, and the score of them.
+        The words in order, and the score of them; no words where none occurs in two responses.
     """
     sides = [table[name].to_list() for name in ("preferred", "other")]
     counter = _counter(min_df=FEWEST_RESPONSES)
-    counter.fit([*sides[0], *sides[1]])
+    try:
+        counter.fit([*sides[0], *sides[1]])
+    except ValueError:  # no word is left
+        return (), FittedScore(np.zeros(0), 0.5, STRENGTHS[0])
     differences = _features(counter, sides[0]) - _features(counter, sides[1])
     score = fitted_score(differences.tocsr(), table["target"].to_numpy(), table["prompt"].to_numpy(), STRENGTHS)
     return tuple(counter.get_feature_names_out()), score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import polars as pl
 import pytest
 from small_graph import Workplace, checked, table
 
@@ -26,10 +27,14 @@ def test_a_decision_for_the_tuned_judge_trains_it_measures_it_and_labels_with_it
     )
     assert done.failed == []
     model = table(copy, "feedback_model").row(0, named=True)
-    assert (copy.root / "town" / "models" / model["model_digest"] / "model.safetensors").is_file()
+    kept = copy.root / "town" / "models" / model["model_digest"]
+    assert sorted(each.name for each in kept.iterdir()) == ["config.json", "head.safetensors", "words.safetensors"]
     assert json.loads(model["metrics"])["train_n"] > 10
     answers = table(copy, "judge_answers")
-    assert answers["method"].value_counts().sort("method").rows() == [("contrast", 4), ("letters", 4), ("tuned", 4)]
+    asked = answers.filter(pl.col("method") != "words")
+    assert asked["method"].value_counts().sort("method").rows() == [("contrast", 4), ("letters", 4), ("tuned", 4)]
+    by_words = table(copy, "judge_calibration").row(by_predicate=pl.col("method") == "words", named=True)
+    assert by_words["n"] > 20 and by_words["at_chance"]  # on every comparison that it did not learn from
     pairs = table(copy, "standard/preference_pairs")
     assert set(pairs["method"]) == {"tuned"}
     assert set(pairs["feedback_model"]) == {model["model_digest"]}

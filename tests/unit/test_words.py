@@ -79,3 +79,10 @@ def test_a_score_of_one_feature_is_the_logistic_regression_worked_by_hand() -> N
     assert score.accuracy == 1.0 and score.strength == 1e6
     silent = fitted_score(np.zeros((10, 1)), targets, np.arange(10), [1.0])
     assert silent.accuracy == 0.5 and silent.weights.tolist() == [0.0]
+
+
+def test_where_no_word_comes_twice_nothing_is_learnt(tmp_path: Path) -> None:
+    words, score = fit_words(compared(*[(f"yes{at}", f"no{at}") for at in range(10)]))
+    assert (words, score.accuracy) == ((), 0.5)
+    save_words(words, score.weights, tmp_path)
+    assert load_words(tmp_path).scores([("Why?", "yes1")]).tolist() == [0.0]
