@@ -35,7 +35,7 @@ def fitted_score(
 ) -> FittedScore:
     """Fit a linear score to labelled comparisons by logistic regression without an intercept.
 
-    Every comparison is shown in both orders, weighted by its label, so that no order is preferred.
+    A label of 0.8 counts as four of five who preferred the response.
 
     Args:
         differences: Features of the preferred response minus those of the other, shape (n, features).
@@ -50,9 +50,11 @@ def fitted_score(
     stacked = vstack if issparse(differences) else np.concatenate
 
     def fit(strength: float, rows: np.ndarray) -> np.ndarray:
-        own = differences[rows]
+        own, labels = differences[rows], targets[rows]
         regression = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
-        regression.fit(stacked([own, -own]), np.repeat([1, 0], len(rows)), sample_weight=np.tile(targets[rows], 2))
+        regression.fit(
+            stacked([own, own]), np.repeat([1, 0], len(rows)), sample_weight=np.concatenate([labels, 1 - labels])
+        )
         coefficients: np.ndarray = regression.coef_[0]
         return coefficients
 

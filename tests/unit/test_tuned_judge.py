@@ -100,7 +100,7 @@ def test_states_are_means_over_the_response_in_the_middle_of_the_model(tiny_mode
     import torch
 
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
-    asked = [("Why?", "I am kind and fair."), ("Who are you?", "No.")]
+    asked = [("Why?", " ".join([KIND] * 3)), ("Who are you?", "No.")]
     states, shortened = ResponseReader(tiny_model, 2, 96).states(asked)
     assert shortened == 0
     for own, (prompt, response) in zip(states, asked, strict=True):
@@ -110,7 +110,7 @@ def test_states_are_means_over_the_response_in_the_middle_of_the_model(tiny_mode
             hidden = inner(torch.tensor([read.tokens]), output_hidden_states=True).hidden_states[1]  # of two layers
             expected = inner.norm(hidden)[0, read.prompt_tokens :].mean(0)
         np.testing.assert_allclose(own, expected.numpy(), atol=1e-5)
-    cut, shortened = ResponseReader(tiny_model, 2, 40).states(asked)
+    cut, shortened = ResponseReader(tiny_model, 2, 30).states(asked)
     assert shortened == 1 and not np.allclose(cut[0], states[0]) and np.allclose(cut[1], states[1], atol=1e-5)
 
 
