@@ -12,7 +12,7 @@ from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
-from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, scoring_sentence, told
+from ccai_dagster.feedback.judge_accuracy import scores_at_chance, scoring_sentence, told
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.pages.evaluation import in_short
 
@@ -114,7 +114,8 @@ def _scores(opened: OpenConsultation) -> Iterator[str]:
         }
         yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)
     if scores["judge_at_chance"].any():
-        yield f"                  {SCORES_AT_CHANCE}"
+        marked = scores.filter("judge_at_chance")["benchmark"].to_list()
+        yield f"                  {scores_at_chance(marked)}"
     yield from _in_short(scores, opened.table("elo_differences"))
 
 

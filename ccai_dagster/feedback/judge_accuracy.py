@@ -35,9 +35,15 @@ BY_JUDGE_AT_CHANCE = f" (By a judge {AT_CHANCE}.)"
 """Behind a sentence about such a figure."""
 GUESSING = "a judge that could not be told from guessing"
 """Where there is room."""
-SCORES_AT_CHANCE = (
-    f"Adherence and the judge's Elo rest on {GUESSING}. They show that the machinery works, not how the models behave."
-)
+
+
+def scores_at_chance(benchmarks: Collection[str]) -> str:
+    """Say what a judge at chance means for the scores that rest on it: adherence, Elo or both."""
+    tells = "that the machinery works, not how the models behave."
+    if "adherence" in benchmarks and "elo" in benchmarks:
+        return f"Adherence and the judge's Elo rest on {GUESSING}. They show {tells}"
+    what = "Adherence" if "adherence" in benchmarks else "The judge's Elo"
+    return f"{what} rests on {GUESSING}. It shows {tells}"
 
 
 def verdict(row: Mapping[str, Any]) -> Verdict:

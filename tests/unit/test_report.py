@@ -258,6 +258,20 @@ def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(
     assert "In 1 of 2 measurements" in render_page(measured, drawn)
 
 
+def test_where_the_same_judge_labels_and_scores_the_page_says_so(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    row = calibration(0.6, 0.8, "likeness") | {"scores_models": True}
+    measured = replace(inputs, judge_calibration=JUDGE_CALIBRATION.build([row]))
+    (found,) = judge_findings(measured, read_records(inputs.ledgers))
+    assert "(fitted words) is right on 50% of the same (40% to 60%)" in found.sentence
+    assert "Its answers stand 0.125 from one half on average" in found.sentence
+    assert (
+        "The same judge (“likeness”) made the labels and scores the models."
+        in Page(render_page(measured, drawn)).words()
+    )
+
+
 def test_leanings_are_shown_only_where_they_were_measured() -> None:
     row = calibration(0.4, 0.6)
     shown = leanings(row)

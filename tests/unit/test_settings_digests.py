@@ -14,6 +14,7 @@ import pytest
 from assets import feedback, training
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.settings import PROFILES
 
 MODEL = {
     "model_digest": "d" * 64,
@@ -99,7 +100,8 @@ class Models:
 
 
 def assets(profile: str = "demo") -> dict[str, dg.AssetsDefinition]:
-    consultation = read_consultation(SAMPLE, profile)
+    # What the sample changes of a profile is its own affair.
+    consultation = read_consultation(SAMPLE, profile).model_copy(update={"profile": PROFILES[profile]})
     made = [*feedback.build(consultation), *training.build(consultation)]
     return {each.key.to_user_string(): each for each in made}
 
