@@ -120,7 +120,7 @@ def tracked(asset: dg.AssetsDefinition) -> tuple[str, Mapping[str, Any]]:
     ("stage", "expected"),
     [
         ("supervised_policy", "89b09f45fd9479d206c80b11a7fef212d7e6d5aa3b3947ee6335abddcc52c6e2"),
-        ("preference_model", "44f9dd1f4071697a7f74b5211ebcc1efc37c0ef7fda00d261d8d2f48b6aa254a"),
+        ("preference_model", "6fe5f4a73495ace8f4c8abacedc94e3400e36630a2332fa5040fe583942d9597"),
         ("policy", "d683a5a0bc518a640b7fbee0f9f5d52ef72fbcdd02b49cd1ce7c16ae4534d80b"),
     ],
 )
