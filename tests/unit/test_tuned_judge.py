@@ -1,18 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ccai_dagster.consultation.settings import TunedJudgeSettings
+from ccai_dagster.consultation.settings import (
+    FeedbackSettings,
+    ModelSettings,
+    SentenceModelSettings,
+    TunedJudgeSettings,
+)
 from ccai_dagster.contracts import HELPFULNESS_PAIRS
 from ccai_dagster.core.digest import folder_digest
-from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.errors import ConsultationError, silent
 from ccai_dagster.feedback.calibration import HELPFULNESS_PRINCIPLE
 from ccai_dagster.feedback.judge import halves, on_tuning_side, scored_prompt
 from ccai_dagster.feedback.words import load_words
+from ccai_dagster.stages.feedback import JudgeAnswersStage
+from ccai_dagster.stages.request import StageFolder
+from ccai_dagster.stages.training import FeedbackModelStage
 from ccai_dagster.training.comparisons import exchange
 from ccai_dagster.training.model_folder import load_model, load_tokenizer
 from ccai_dagster.training.response_states import ResponseReader
@@ -140,6 +149,44 @@ def test_words_alone_are_learnt_without_a_model(tmp_path: Path) -> None:
     assert [judges_by(method, tmp_path / "words") for method in ("words", "tuned")] == [True, False]
     kind, rude = load_words(tmp_path / "words").scores([("Why?", KIND), ("Why?", RUDE)])
     assert kind > 0 > rude
+
+
+class EvenLetters:
+    """Finds either letter as likely."""
+
+    name = "even"
+
+    def choice_log_probabilities(self, conversations: Sequence[object], choices: object, **_: object) -> np.ndarray:
+        return np.full((len(conversations), 2), np.log(0.5))
+
+
+def test_words_judge_every_comparison_they_did_not_learn_from_beside_the_methods_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuning, measuring = halves({"people": compared(80)}, seed=2)
+    learning = StageFolder(tmp_path / "learning")
+    FeedbackModelStage(base_model=None, comparisons=tuning, settings=TunedJudgeSettings()).run(learning, silent)
+    monkeypatch.setattr(JudgeAnswersStage, "_asked", lambda *_: EvenLetters())
+    stage = JudgeAnswersStage(
+        model=ModelSettings(),
+        feedback=FeedbackSettings(calibration_methods=("letters",), calibration_comparisons=4),
+        base_model=tmp_path,
+        feedback_model=learning.model,
+        tuned_judge=TunedJudgeSettings(),
+        sentence_model=SentenceModelSettings(),
+        cache=tmp_path,
+        comparisons=measuring,
+        seed=2,
+    )
+    folder = StageFolder(tmp_path / "answers")
+    folder.made.mkdir(parents=True)
+    stage.run(folder, silent)
+    answers = pl.read_parquet(folder.made / "judge_answers.parquet")
+    assert dict(answers["method"].value_counts().rows()) == {"letters": 4, "words": measuring["people"].height}
+    words = answers.filter(method="words")
+    assert ((words["probability_a"] > 0.5) == (words["label"] > 0.5)).all()
+    with pytest.raises(ConsultationError, match="`tuned`, and the feedback model was not made for it"):
+        stage.judge(folder, "tuned")
 
 
 def test_a_folder_that_asks_for_the_training_of_before_is_told_what_to_take_out() -> None:
