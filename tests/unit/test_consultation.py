@@ -35,7 +35,8 @@ def test_sample() -> None:
     sample = read_consultation(SAMPLE)
     assert sample.name == "sample"
     assert set(sample.arms) == {"public", "standard"}
-    assert sample.profile == DEMO
+    assert sample.profile.model_copy(update={"feedback": DEMO.feedback}) == DEMO
+    assert sample.profile.feedback.calibration_methods == ("letters", "likeness")
     assert read_consultation(SAMPLE, "full").profile == FULL
 
 
