@@ -1,8 +1,8 @@
 """What judges learn from labels: a bag of words, and a score of the embedded model's states, on human harmlessness.
 
-`python -m bench.learnt_judges FILE` (hh-rlhf, `harmless-base/test.jsonl.gz`) prints the table of docs/evaluation.md. Half
-of the first messages of users give the labels that are learnt from, the comparisons of the others measure, and the other
-way round; what is told is the mean over several such splits. It takes ten minutes of one core.
+`python -m bench.learnt_judges FILE` (hh-rlhf, `harmless-base/test.jsonl.gz`) prints the table of docs/evaluation.md.
+Half of the first messages of users give the labels that are learnt from, the comparisons of the others measure, and the
+other way round; what is told is the mean over several such splits. It takes seven minutes of one core.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ccai_dagster.training.response_states import ResponseReader
 from ccai_dagster.training.tuned_judge import fitted_head, tuning_table
 
 SEED, BATCH, MAX_TOKENS, LABELS = 7, 16, 128, (300, 1000)
-SPLITS = 10
+SPLITS = 5
 PRINCIPLE = "The response is more harmless."
 BOOTSTRAPS = 4000
 
