@@ -132,6 +132,7 @@ def _evaluation_page(consultation: Consultation, home: Home) -> dg.AssetsDefinit
         owner=OWNER,
         kinds={"html"},
         ins={name: [name] for name in shared} | responses | of_arms(arms, "constitution"),
+        method="2",
         settings=[file.title, file.baseline, value_digest([arms, benchmarks])],
         description="One page for a lay reader: what each constitution changed, what not, and what cannot be told.",
     )
@@ -346,7 +347,7 @@ def _audit_report(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
-        method="3",
+        method="4",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:

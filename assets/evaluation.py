@@ -9,6 +9,7 @@ Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -21,6 +22,7 @@ from assets.torch_stage import (
     POOL,
     MeasuredTable,
     check_specs,
+    judging,
     measure,
     model_key,
     only_digest,
@@ -38,7 +40,7 @@ from ccai_dagster.evaluation.ratings import current_ratings, rater_agreement, re
 from ccai_dagster.evaluation.responses import qualitative_prompts as prompts_to_read
 from ccai_dagster.evaluation.scores import judge_outcomes, own_scores, people_outcomes, score_table
 from ccai_dagster.evaluation.sets.formats import read_evaluation_set
-from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_at_chance
+from ccai_dagster.feedback.judge_accuracy import judge_at_chance, scored_by, scored_elo_at_chance
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
 from ccai_dagster.training.settings_of_arms import difference_findings, settings_table
@@ -87,6 +89,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
     ]
 
 
+def scoring_model(models: ModelStore, judge_calibration: pl.DataFrame) -> Path | None:
+    """Return the folder of the tuned feedback model where models are scored by it.
+
+    The calibration names it, so that nothing else has to be an input of what is scored.
+    """
+    scoring = judge_calibration.filter("scores_models", method="tuned")
+    return models.folder(scoring["feedback_model"][0]) if scoring.height else None
+
+
 def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
     arms = [BASE, *consultation.arms]
     seed, settings = consultation.file.seed, consultation.profile.evaluation
@@ -123,7 +134,7 @@ def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
             consultation.file.baseline,
             settings.bootstraps,
             seed,
-            judge_at_chance(SCORED_BY, judge_calibration),
+            judge_at_chance(scored_by(judge_calibration), judge_calibration),
         )
         with tracking.run(context, "eval_scores", {"stage": "eval_scores"}, {}) as run:
             run.log(
@@ -253,12 +264,13 @@ def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
     ) -> Table:
         compared = {BASE: base_model, **records}
         stage = ComparisonStage(
-            model=consultation.file.model,
-            feedback=consultation.profile.feedback,
+            **judging(consultation),
+            feedback_model=scoring_model(models, judge_calibration),
+            method=scored_by(judge_calibration),
             base_model=models.folder(only_digest(base_model)),
             policies={name: models.folder(only_digest(record)) for name, record in compared.items()},
             prompts=prompts,
-            judge_at_chance=judge_at_chance(SCORED_BY, judge_calibration),
+            judge_at_chance=scored_elo_at_chance(judge_calibration),
             settings=settings,
             seed=seed,
         )
@@ -393,8 +405,9 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     ) -> Results:
         wanted = {key.path[-1] for key in context.selected_asset_keys}
         stage = ResponsesStage(
-            model=file.model,
-            feedback=consultation.profile.feedback,
+            **judging(consultation),
+            feedback_model=scoring_model(models, judge_calibration),
+            method=scored_by(judge_calibration),
             base_model=models.folder(only_digest(tables.get("base_model", policy))),
             arm=name,
             policy=models.folder(only_digest(policy)),
@@ -405,7 +418,7 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             control_statements=tables["control_statements"],
             adherence_examples=tables.get("adherence_examples"),
             constitutions={arm: tables[f"{arm}__constitution"] for arm in arms},
-            judge_at_chance=judge_at_chance(SCORED_BY, judge_calibration),
+            judge_at_chance=judge_at_chance(scored_by(judge_calibration), judge_calibration),
             settings=settings,
             seed=file.seed,
         )

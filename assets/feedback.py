@@ -14,11 +14,11 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, require, table_asset
-from assets.torch_stage import POOL, Training, controlled_everywhere, measure, only_digest, train
+from assets.torch_stage import POOL, Training, controlled_everywhere, judging, measure, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import ModelSettings, Settings
+from ccai_dagster.consultation.settings import ModelSettings, SentenceModelSettings, Settings
 from ccai_dagster.core.digest import file_digest, table_digest, value_digest
 from ccai_dagster.core.home import home_root
 from ccai_dagster.decisions.checks import check_training
@@ -27,10 +27,17 @@ from ccai_dagster.feedback import critique, judge
 from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.calibration import calibration_curve, calibration_table, check_feedback_choice
 from ccai_dagster.feedback.critique import revision_counts
-from ccai_dagster.feedback.judge_accuracy import judge_at_chance, told
+from ccai_dagster.feedback.judge_accuracy import (
+    calibration_version,
+    figures_digest,
+    judge_at_chance,
+    label_distance,
+    scored_by,
+    told,
+)
 from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.feedback.preference_pairs import principle_weights as weights_by_consensus
-from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
+from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.training import BaseModelStage, FeedbackModelStage, SupervisedPolicyStage
 from ccai_dagster.training.supervised import ordered_ids
@@ -144,6 +151,7 @@ def _untrained(
 def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """The model that judges: tuned where that is asked for, and measured on people's labels."""
     file, profile = consultation.file, consultation.profile
+    sentence_model = file.sentence_model or SentenceModelSettings()
     judge_paths = {name: consultation.path(path) for name, path in file.judge_comparisons.items()}
     judge_settings: list[Settings | str | int] = [
         file.seed,
@@ -153,10 +161,11 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @tracked_asset(
         contracts.MODEL,
+        method="2",
         deps=[decisions.ledger_key("training")],
         settings=[profile.tuned_judge, judge.TUNED_TEMPLATE_VERSION, *judge_settings],
-        description="The model that judges: the base model, or where that is asked for, the base model tuned on one "
-        "half of the labelled comparisons.",
+        description="The model that judges: the base model, or where that is asked for, what was learnt from one half "
+        "of the labelled comparisons, a score of the base model's states and one of words.",
     )
     def feedback_model(
         context: dg.AssetExecutionContext,
@@ -165,17 +174,17 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
         models: ModelStore,
         tracking: Tracking,
     ) -> Table:
-        recorded = training_decisions(decisions.read(consultation, "training")).feedback_method == "tuned"
-        if not recorded and not (profile.tuned_judge.calibrate and judge_paths):
+        recorded = training_decisions(decisions.read(consultation, "training")).feedback_method
+        with_head = recorded == "tuned" or (profile.tuned_judge.calibrate and judge_paths)
+        if not with_head and recorded != "words":
             record = base_model.with_columns(stage=pl.lit("feedback_model"))
             return Table(record, {"tuned": False}, version=only_digest(base_model))
         comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
         tuning, _ = judge.halves(comparisons, file.seed)
         stage = FeedbackModelStage(
-            base_model=models.folder(only_digest(base_model)),
+            base_model=models.folder(only_digest(base_model)) if with_head else None,
             comparisons=tuning,
             settings=profile.tuned_judge,
-            seed=file.seed,
         )
         controlled = controlled_everywhere(consultation) | {"settings": profile.tuned_judge}
         training = Training(stage, arm=BASE, parent=base_model, controlled=controlled)
@@ -189,8 +198,9 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
             judge.TUNED_TEMPLATE_VERSION,
             judge.TEMPLATE_VERSION,
             *judge_settings,
+            *([sentence_model] if "likeness" in profile.feedback.calibration_methods else []),
         ],
-        description="What the feedback model answers on labelled comparisons, asked in every way.",
+        description="What the feedback model answers on labelled comparisons, by every method.",
     )
     def judge_answers(
         context: dg.AssetExecutionContext,
@@ -203,14 +213,12 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
         comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
         if is_tuned(feedback_model):  # every method is measured on what the tuned one has not seen
             _, comparisons = judge.halves(comparisons, file.seed)
-        count = profile.feedback.calibration_comparisons
         stage = JudgeAnswersStage(
-            model=file.model,
-            feedback=profile.feedback,
+            **judging(consultation),
             base_model=models.folder(only_digest(base_model)),
             feedback_model=tuned_model(models, feedback_model),
-            comparisons={name: chosen_comparisons(table, count, file.seed) for name, table in comparisons.items()},
-            tuned_judge=profile.tuned_judge,
+            comparisons=comparisons,
+            seed=file.seed,
         )
         result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["judge_answers"]
@@ -219,18 +227,25 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.JUDGE_CALIBRATION,
+        method="2",
         settings=[file.seed],
-        description="How far the feedback model can be trusted: accuracy, biases and calibration, with intervals.",
+        deps=[decisions.ledger_key("training")],
+        description="How far the feedback model can be trusted: accuracy, biases and calibration, with intervals, and "
+        "beside a scorer that never sees the principle; and who scores models.",
     )
     def judge_calibration(judge_answers: pl.DataFrame) -> Table:
-        frame = calibration_table(judge_answers, file.seed)
+        recorded = training_decisions(decisions.read(consultation, "training")).feedback_method
+        # The files are part of the version of the answers.
+        comparisons = {name: read_comparisons(path) for name, path in judge_paths.items()}
+        frame = calibration_table(judge_answers, comparisons, recorded, file.seed)
         accuracies = {
             f"accuracy of {row['method']} on {row['comparison_set']}": f"{row['accuracy']:.3f} "
             f"[{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}] on {row['n']}"
-            f", {told(row)}"
+            f", {told(row)}; {row['blind_scorer']} {row['blind_accuracy']:.3f}"
             for row in frame.iter_rows(named=True)
         }
-        return Table(frame, {**accuracies, "digest a decision cites": table_digest(frame)})
+        cited = {"digest a decision cites": figures_digest(frame), "models are scored by": scored_by(frame)}
+        return Table(frame, accuracies | cited, version=calibration_version(frame))
 
     @asset(
         contracts.JUDGE_CALIBRATION_CURVE,
@@ -399,8 +414,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         result = launcher.run(
             context,
             PreferencePairsStage(
-                model=file.model,
-                feedback=profile.feedback,
+                **judging(consultation),
                 base_model=models.folder(only_digest(base_model)),
                 feedback_model=tuned_model(models, feedback_model),
                 response_pairs=response_pairs,
@@ -408,7 +422,6 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 method=method,
                 judge_at_chance=at_chance,
                 principle_weights=shares_by_id(drawn.get("shares")),
-                tuned_judge=profile.tuned_judge,
                 seed=file.seed,
             ),
         )
@@ -419,7 +432,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             {
                 **label_counts(frame),
                 "principles drawn": consultation.arms[name].principle_weights,
-                "mean distance of the labels from one half": (frame["probability_a"] - 0.5).abs().mean() or 0.0,
+                "mean distance of the labels from one half": label_distance(frame.filter(status="labelled")),
                 "feedback model not shown to be better than chance": at_chance,
             },
             found,

@@ -18,9 +18,10 @@ import polars as pl
 from assets.table_asset import Results, Table, markdown_table, picture, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import Settings
+from ccai_dagster.consultation.settings import SentenceModelSettings, Settings
 from ccai_dagster.contracts import Contract
 from ccai_dagster.core.digest import table_digest, value_digest
+from ccai_dagster.core.home import home_root
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.request import Stage, StageResult
 from resources.launcher import Launcher
@@ -43,6 +44,18 @@ def controlled_everywhere(consultation: Consultation) -> dict[str, Controlled]:
     """Return what must be equal in every arm of every training, as kept with each model."""
     file = consultation.file
     return {"model": file.model, "feedback": consultation.profile.feedback, "seed": file.seed}
+
+
+def judging(consultation: Consultation) -> dict[str, Any]:
+    """Return the fields of a `JudgingStage` that follow from the consultation."""
+    file, profile = consultation.file, consultation.profile
+    return {
+        "model": file.model,
+        "feedback": profile.feedback,
+        "tuned_judge": profile.tuned_judge,
+        "sentence_model": file.sentence_model or SentenceModelSettings(),
+        "cache": home_root() / "cache",
+    }
 
 
 def only_digest(record: pl.DataFrame) -> str:

@@ -37,8 +37,8 @@ SMALLEST = {
     "deliberation": {"bootstraps": 10, "shuffles": 19},
     "sensitivity": {"ways_to_group": 2},
     # The byte-level tokenizer of the random model would need a longer context for the answered examples.
-    "feedback": {"calibration_comparisons": 4, "calibration_methods": ["letters", "contrast"]},
-    "tuned_judge": {"passes": 0.1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
+    "feedback": {"calibration_comparisons": 4, "calibration_methods": ["letters", "contrast", "likeness"]},
+    "tuned_judge": {"batch_size": 2, "max_tokens": 64},
     "revisions": {"prompts": 4, "few_shots": 1, "new_tokens": 8},
     "supervised": {"steps": 2, "batch_size": 8, "lora_rank": 2, "max_tokens": 64},
     "pairs": {"prompts": 8, "new_tokens": 8},
@@ -115,9 +115,6 @@ def small_folder(destination: Path, model: Path, topics: bool = True) -> Path:
     content["sentence_model"] = {"source": f"folder:{model}"} if topics else None
     content["profiles"] = {"demo": SMALLEST}
     path.write_text(yaml.safe_dump(content))
-    # A random model gives letters no probability; by contrast every pair gets a label.
-    ledger = destination / "decisions" / "training.csv"
-    ledger.write_text(ledger.read_text().replace(",letters,", ",contrast,", 1))
     return destination
 
 

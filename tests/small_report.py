@@ -65,6 +65,16 @@ def calibration(low: float, high: float, method: str = "letters") -> dict[str, A
         "calibration_error_low": 0.05,
         "calibration_error_high": 0.2,
         "at_chance": low <= 0.5,
+        "blind_scorer": "fitted words",
+        "blind_accuracy": 0.5,
+        "blind_accuracy_low": 0.4,
+        "blind_accuracy_high": 0.6,
+        "over_blind": (low + high) / 2 - 0.5,
+        "over_blind_low": low - 0.5,
+        "over_blind_high": high - 0.5,
+        "label_distance": 0.125,
+        "ties": 0.25,
+        "scores_models": method == "letters",
     }
 
 

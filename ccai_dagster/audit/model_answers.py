@@ -18,7 +18,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.text import counted, listed, quoted
-from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE
+from ccai_dagster.feedback.judge_accuracy import scores_at_chance
 
 COMPARED = (
     "compared_with",
@@ -170,7 +170,7 @@ def answer_score(name: str, evidence: Evidence) -> Explanation:
     ]
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
-        story.append(SCORES_AT_CHANCE)
+        story.append(scores_at_chance([benchmark]))
     model = "base_model" if arm == BASE else f"{arm}/policy"
     source = {"elo": "elo_scores", "elo_by_people": "elo_scores", "adherence": f"{arm}/adherence"}.get(
         benchmark, f"{arm}/{benchmark}"

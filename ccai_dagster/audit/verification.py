@@ -29,11 +29,12 @@ from ccai_dagster.audit.manifest import (
 )
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import LEDGERS
-from ccai_dagster.contracts import CONSTITUTION, FILE, LEDGER, MODEL, MODEL_STAGES, PROMPTS
+from ccai_dagster.contracts import CONSTITUTION, FILE, JUDGE_CALIBRATION, LEDGER, MODEL, MODEL_STAGES, PROMPTS
 from ccai_dagster.core.digest import SHORT, table_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import read_table
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
+from ccai_dagster.feedback.judge_accuracy import calibration_version
 
 SHOWN = 6
 """Names that one sentence lists; the others are counted."""
@@ -146,7 +147,8 @@ def content_versions(key: str, table: pl.DataFrame) -> tuple[str, ...]:
     """Return the data versions that a table of this content may have.
 
     A model's record has the version of the model, a file's record that of the file, and a constitution that
-    of its ids and texts; the version of prompts leaves the principles aside. Every other table has the digest
+    of its ids and texts; the version of prompts leaves the principles aside, that
+    of the calibration what nothing is made of. Every other table has the digest
     of all of its content.
     """
     whole = table_digest(table)
@@ -159,6 +161,8 @@ def content_versions(key: str, table: pl.DataFrame) -> tuple[str, ...]:
         return (constitution_digest(table),)
     if columns == set(PROMPTS.fields):
         return (table_digest(table.drop("relevant_principles")),)
+    if columns == set(JUDGE_CALIBRATION.fields):
+        return (calibration_version(table),)
     return (whole,)
 
 

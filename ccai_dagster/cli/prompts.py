@@ -197,9 +197,19 @@ def judge_set(
     output: Annotated[Path, typer.Argument(help="File to write, for `judge_comparisons`.")],
     source: Annotated[str, typer.Option(help="Name of the set, one word.")],
     principle: Annotated[str, typer.Option(help="What the labels rest on, one sentence.")],
+    accuracy: Annotated[
+        float, typer.Option(min=0.51, max=1.0, help="Least accuracy of a judge that is to be told from guessing.")
+    ] = 0.6,
+    half_width: Annotated[
+        float, typer.Option(min=0.01, max=0.4, help="How far either end of its 95 % interval may lie from it.")
+    ] = 0.05,
 ) -> None:
-    """Read published comparisons (two dialogues, or two options and the right letter) for judge_calibration."""
+    """Read published comparisons (two dialogues, or two options and the right letter) for judge_calibration.
+
+    Says how many comparisons the wished certainty takes.
+    """
     from ccai_dagster.feedback.published_comparisons import read_published
+    from ccai_dagster.statistics.sample_size import comparisons_to_tell, comparisons_within
 
     if output.exists():
         raise ConsultationError(f"{output} is already there. Name another file, or remove it.")
@@ -210,4 +220,9 @@ def judge_set(
         write_file(output, "".join(lines))
     except OSError as error:
         raise ConsultationError(f"{output}: cannot be written ({error.strerror}).") from error
-    typer.echo(f"{table.height} comparisons in {output}.")
+    typer.echo(f"{table.height} comparisons of {table['prompt'].n_unique()} prompts in {output}.")
+    typer.echo(
+        f"To tell a judge that is right in {accuracy:.0%} from guessing takes {comparisons_to_tell(accuracy)} (in four "
+        f"cases of five), to know its accuracy to {half_width:.1%} either way {comparisons_within(half_width)}. "
+        "Comparisons of one prompt count as fewer, and a judge that learns from labels is measured on half of them."
+    )

@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.consultation.folder import BASE
-from ccai_dagster.contracts import ELO_DIFFERENCES
+from ccai_dagster.contracts import ELO_DIFFERENCES, JUDGE_CALIBRATION
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
-from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, told
+from ccai_dagster.feedback.judge_accuracy import scores_at_chance, scoring_sentence, told
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.pages.evaluation import in_short
 
@@ -87,13 +87,15 @@ def _groups(opened: OpenConsultation, groups: pl.DataFrame, people: pl.DataFrame
 
 def _judge(opened: OpenConsultation) -> Iterator[str]:
     calibration = opened.table("judge_calibration")
-    if calibration is None:
-        return
+    if calibration is None or not set(JUDGE_CALIBRATION.fields) <= set(calibration.columns):
+        return  # one that an older version wrote is measured again
     for row in calibration.iter_rows(named=True):
         yield (
             f"Feedback model    {row['method']} on {row['comparison_set']}: accuracy {row['accuracy']:.2f} "
-            f"[{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] on {row['n']}, {told(row)}"
+            f"[{row['accuracy_low']:.2f}, {row['accuracy_high']:.2f}] on {row['n']}, {told(row)}; without seeing the "
+            f"principle {row['blind_accuracy']:.2f}; labels {row['label_distance']:.2f} from one half"
         )
+    yield f"                  {scoring_sentence(calibration)}"
 
 
 def _scores(opened: OpenConsultation) -> Iterator[str]:
@@ -112,7 +114,8 @@ def _scores(opened: OpenConsultation) -> Iterator[str]:
         }
         yield f"                  {name:<44}" + "".join(f"{cells.get(arm, '–'):<24}" for arm in arms)
     if scores["judge_at_chance"].any():
-        yield f"                  {SCORES_AT_CHANCE}"
+        marked = scores.filter("judge_at_chance")["benchmark"].to_list()
+        yield f"                  {scores_at_chance(marked)}"
     yield from _in_short(scores, opened.table("elo_differences"))
 
 

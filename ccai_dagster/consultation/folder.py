@@ -182,7 +182,9 @@ class ConsultationFile(Settings):
         description="the language model whose responses are criticised and revised, if not the one that is trained",
     )
     sentence_model: SentenceModelSettings | None = Field(
-        None, description="the model that finds topics of statements; none are found without"
+        None,
+        description="the model that finds topics of statements and judges by `likeness`; without, no topics are found "
+        "and `embedded` judges",
     )
     prompts: str = Field("prompts.csv", description="CSV of the prompts, each with its purpose and themes")
     themes: str = Field("themes.csv", description="CSV of the themes that prompts and principles are tagged with")

@@ -8,9 +8,9 @@ re-runs them and nothing else. Two profiles: `demo` fits two cores and minutes, 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ccai_dagster.core.digest import value_digest
 
@@ -41,8 +41,10 @@ class SentenceModelSettings(Settings):
     )
 
 
-UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast"]
-"""Ways of asking a feedback model that was not tuned for it; a tuned one is measured wherever there is one."""
+UntunedMethod = Literal["letters", "letters_few_shot", "reasoned_letters", "contrast", "likeness"]
+"""Ways of judging without tuning; a tuned feedback model is measured wherever there is one."""
+SCORING_METHODS = frozenset({"likeness", "tuned"})
+"""Ways of judging that score one response at a time."""
 
 
 class ReasoningSettings(Settings):
@@ -60,14 +62,20 @@ class FeedbackSettings(Settings):
     server_model: str | None = Field(None, description="the model's name on the server")
     batch_size: int = Field(16, ge=1, description="conversations at a time")
     calibration_comparisons: int | None = Field(
-        24, ge=2, description="labelled comparisons a set that the feedback model is measured on; null takes all"
+        24,
+        ge=2,
+        description="labelled comparisons a set that the feedback model is measured on; null takes all, as `likeness` "
+        "always does",
     )
     calibration_methods: tuple[UntunedMethod, ...] = Field(
         ("letters", "contrast", "letters_few_shot"),
         min_length=1,
-        description="ways of asking that are measured, beside `tuned` where there is a tuned judge",
+        description="ways of judging that are measured, beside `tuned` where there is a tuned judge",
     )
     reasoning: ReasoningSettings = Field(ReasoningSettings(), description="for `reasoned_letters`")
+
+
+_OF_AN_ADAPTER = {"passes": 1.0, "learning_rate": 1e-4, "lora_rank": 8}
 
 
 class TunedJudgeSettings(Settings):
@@ -76,13 +84,19 @@ class TunedJudgeSettings(Settings):
     calibrate: bool = Field(
         False, description="tune and measure it even where the ledger records another feedback_method"
     )
-    passes: float = Field(
-        1.0, ge=0, description="over the comparisons, after the score head was fitted; 0 keeps the head alone"
-    )
-    batch_size: int = Field(8, ge=1, description="comparisons a step")
-    learning_rate: float = Field(1e-4, gt=0, description="of the optimizer")
-    lora_rank: int = Field(8, ge=1, description="width of the adapter that is trained")
+    batch_size: int = Field(8, ge=1, description="comparisons read at a time")
     max_tokens: int = Field(384, ge=48, description="longest exchange, in tokens")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_training(cls, values: Any) -> Any:
+        if gone := sorted({*_OF_AN_ADAPTER} & {*values}) if isinstance(values, dict) else []:
+            raise ValueError(f"take {', '.join(gone)} out: a tuned judge is a score fitted to an untrained model")
+        return values
+
+    def digest(self) -> str:
+        """Return the digest of all values, beside what adapters began with: it has stayed since there were some."""
+        return value_digest(self.model_dump(mode="json") | _OF_AN_ADAPTER)
 
 
 class RevisionSettings(Settings):
@@ -227,9 +241,7 @@ FULL = Profile(
         calibration_comparisons=None,
         calibration_methods=("letters", "contrast", "letters_few_shot", "reasoned_letters"),
     ),
-    tuned_judge=TunedJudgeSettings(
-        calibrate=True, passes=2.0, batch_size=64, learning_rate=5e-5, lora_rank=64, max_tokens=1024
-    ),
+    tuned_judge=TunedJudgeSettings(calibrate=True, batch_size=64, max_tokens=1024),
     revisions=RevisionSettings(prompts=4000, steps=4, few_shots=5, new_tokens=256, batch_size=64),
     supervised=SupervisedSettings(steps=500, batch_size=64, learning_rate=2e-5, lora_rank=64, max_tokens=1024),
     pairs=PairSettings(prompts=8000, new_tokens=256, batch_size=128),

@@ -169,7 +169,24 @@ JUDGE_CALIBRATION = contract(
     ),
     calibration_error_low=LOWER_END,
     calibration_error_high=UPPER_END,
-    at_chance=Field(pl.Boolean, "whether the interval of the accuracy includes one half or lies below it"),
+    at_chance=Field(
+        pl.Boolean,
+        "whether it was not shown to be better than one half and than a scorer that never sees the principle",
+    ),
+    blind_scorer=Field(pl.String, "which of the scorers that see the responses alone was right most often"),
+    blind_accuracy=probability("share of the same comparisons on which it was right; one half if they are crossed"),
+    blind_accuracy_low=probability("lower end of its 95 % interval"),
+    blind_accuracy_high=probability("upper end of its 95 % interval"),
+    over_blind=Field(
+        pl.Float64,
+        "how much more often the judge was right than that scorer, on the same comparisons",
+        checks=(Check.in_range(-1.0, 1.0),),
+    ),
+    over_blind_low=Field(pl.Float64, "lower end of its 95 % interval"),
+    over_blind_high=Field(pl.Float64, "upper end of its 95 % interval"),
+    label_distance=probability("mean distance of its probabilities from one half, at most 0.5; what labels can teach"),
+    ties=probability("share of the comparisons in which it preferred neither response or gave no usable answer"),
+    scores_models=Field(pl.Boolean, "whether models are scored in this way: adherence, Elo, specificity"),
 )
 JUDGE_CALIBRATION_CURVE = contract(
     "judge_calibration_curve",

@@ -21,7 +21,7 @@ from ccai_dagster.deliberation.structure import WithoutStructure
 from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
 
 SelectionRule = Literal["threshold", "ideas"]
-FeedbackMethod = Literal[UntunedMethod, "tuned"]
+FeedbackMethod = Literal[UntunedMethod, "tuned", "words"]
 LabelsBelowChance = Literal["stop", "accept"]
 PolicyMethod = Literal["rloo", "dpo"]
 
@@ -181,7 +181,9 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
         "feedback_method": ValueDecision(
             "how the feedback model is asked: for a letter, at once (`letters`), after worked examples "
             "(`letters_few_shot`) or after thinking aloud (`reasoned_letters`), by how much likelier the principle "
-            "makes each response (`contrast`), or tuned on comparisons that people labelled (`tuned`)",
+            "makes each response (`contrast`), or tuned on comparisons that people labelled (`tuned`); or no language "
+            "model is asked, and what sounds more like the principle is preferred (`likeness`), or what has the words "
+            "that people preferred in those comparisons (`words`)",
             _one_of(*get_args(FeedbackMethod)),
             "letters",
         ),

@@ -1,5 +1,9 @@
 """Adherence: whether a model's responses satisfy the principles of each constitution, by the feedback model.
 
+A language model is asked. A judge that scores (`SCORING_METHODS`) says how surely it prefers the response to one that
+only repeats what the user said: the same yardstick for every model, so differences between models are differences of
+their scores, and the absolute figure means little before labels correct it.
+
 Every model answers the same held-out prompts, and each response is judged under the same principles, of its
 own constitution and of the others; so a difference between models is a difference in what they wrote. How far
 the judge can be trusted is measured in `feedback.calibration` and carried along by `scores`; what people's labels
@@ -9,14 +13,16 @@ correct of it, in `corrected_adherence`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import polars as pl
 
-from ccai_dagster.consultation.settings import EvaluationSettings
+from ccai_dagster.consultation.settings import SCORING_METHODS, EvaluationSettings
 from ccai_dagster.contracts import ADHERENCE, JUDGED_EXAMPLES
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.feedback.judge import LETTERS, letters_judgement
+from ccai_dagster.decisions.values import FeedbackMethod
+from ccai_dagster.feedback.judge import LETTERS, Judge, Question, judge_comparisons, letters_judgement
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
 
@@ -150,7 +156,8 @@ def adherence_question(prompt: str, response: str, principle: str, options: tupl
 
 def measure_adherence(
     responses: pl.DataFrame,
-    judge: LanguageModel,
+    judge: Judge,
+    method: FeedbackMethod,
     prompts: pl.DataFrame,
     constitutions: Mapping[str, pl.DataFrame],
     settings: EvaluationSettings,
@@ -164,7 +171,7 @@ def measure_adherence(
         responses: As `write_responses` returns them, of one model or several.
         constitutions: CONSTITUTION tables by arm.
         settings: How many prompts and principles.
-        judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
+        judge_at_chance: Whether the judge was not measured to be better than chance.
         seed: The consultation's seed; draws prompts and principles.
 
     Returns:
@@ -174,12 +181,13 @@ def measure_adherence(
         ConsultationError: Nothing to measure on (see `drawn_principles`), or a response is missing.
     """
     drawn = drawn_principles(prompts, constitutions, settings, seed)
-    return judge_responses(responses, judge, drawn, judge_at_chance, progress)
+    return judge_responses(responses, judge, method, drawn, judge_at_chance, progress)
 
 
 def judge_responses(
     responses: pl.DataFrame,
-    judge: LanguageModel,
+    judge: Judge,
+    method: FeedbackMethod,
     drawn: pl.DataFrame,
     judge_at_chance: bool,
     progress: Progress = silent,
@@ -189,7 +197,7 @@ def judge_responses(
     Args:
         responses: As `write_responses` returns them, of one model or several.
         drawn: Columns `prompt_id`, `constitution_arm`, `principle_id`, `text`.
-        judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
+        judge_at_chance: Whether the judge was not measured to be better than chance.
 
     Returns:
         ADHERENCE, sorted by its key.
@@ -214,18 +222,18 @@ def judge_responses(
         "principle_id",
         "prompt_id",
         "response",
-        pl.Series("probability", satisfaction(judge, asked, progress), pl.Float64),
+        pl.Series("probability", satisfaction(judge, asked, method, progress), pl.Float64),
         pl.lit(judge_at_chance).alias("judge_at_chance"),
     ).select(list(ADHERENCE.fields))
 
 
 def judge_examples(
-    judge: LanguageModel, examples: pl.DataFrame, judge_at_chance: bool, progress: Progress = silent
+    judge: Judge, examples: pl.DataFrame, method: FeedbackMethod, judge_at_chance: bool, progress: Progress = silent
 ) -> pl.DataFrame:
     """Ask the feedback model about labelled examples, in the same words as about responses.
 
     Args:
-        judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
+        judge_at_chance: Whether the judge was not measured to be better than chance.
 
     Returns:
         JUDGED_EXAMPLES, sorted by `example_id`.
@@ -233,30 +241,37 @@ def judge_examples(
     examples = examples.sort("example_id")
     asked = list(examples.select("prompt", "response", "principle").iter_rows())
     return examples.with_columns(
-        pl.Series("probability", satisfaction(judge, asked, progress), pl.Float64),
+        pl.Series("probability", satisfaction(judge, asked, method, progress), pl.Float64),
         pl.lit(judge_at_chance).alias("judge_at_chance"),
     ).select(list(JUDGED_EXAMPLES.fields))
 
 
 def satisfaction(
-    judge: LanguageModel, asked: Sequence[tuple[str, str, str]], progress: Progress = silent
+    judge: Judge, asked: Sequence[tuple[str, str, str]], method: FeedbackMethod, progress: Progress = silent
 ) -> list[float | None]:
-    """Ask the feedback model whether responses satisfy a principle.
+    """Judge whether responses satisfy a principle.
 
-    Each question is asked twice, with yes as (A) and as (B); the probability is the mean of the two shares
-    yes has of both letters, so that a liking for one letter cancels out. Where the letters together have
-    next to no probability (`feedback.judge.ANSWER_MASS_FLOOR`) the judge is about to say something else,
-    and the probability is null. It is null too for an empty response, which is not shown to the judge:
-    saying nothing neither keeps nor breaks a rule.
+    A language model is asked for letters, by whatever method it labels. Each question is asked twice, with yes as (A)
+    and as (B); the probability is the mean of the two shares yes has of both letters, so that a liking for one letter
+    cancels out. Where the letters together have next to no probability (`feedback.judge.ANSWER_MASS_FLOOR`) the judge
+    is about to say something else, and the probability is null. It is null too for an empty response, which is not
+    shown to the judge: saying nothing neither keeps nor breaks a rule.
 
     Args:
         asked: Prompt, response and principle of each question.
+        method: One of `SCORING_METHODS` scores; any other asks for letters.
 
     Returns:
         A probability in [0, 1] or None for each, in order.
     """
     answered: dict[int, float | None] = {}
     spoken = [at for at, (_, response, _) in enumerate(asked) if response.strip()]
+    if method in SCORING_METHODS:
+        repeated = [Question(asked[at][0], asked[at][1], asked[at][0], asked[at][2]) for at in spoken]
+        judgements = judge_comparisons(judge, repeated, method, progress)
+        answered = {at: each.probability for at, each in zip(spoken, judgements, strict=True)}
+        return [answered.get(at) for at in range(len(asked))]
+    model = cast(LanguageModel, judge)
     for start in range(0, len(spoken), _CHUNK):
         chunk = spoken[start : start + _CHUNK]
         questions: list[list[Turn]] = [
@@ -264,7 +279,7 @@ def satisfaction(
             for at in chunk
             for options in (("Yes", "No"), ("No", "Yes"))
         ]
-        answers = judge.choice_log_probabilities(questions, LETTERS, prefix=ANSWER_BEGINNING)
+        answers = model.choice_log_probabilities(questions, LETTERS, prefix=ANSWER_BEGINNING)
         for place, at in enumerate(chunk):
             answered[at] = letters_judgement(answers[2 * place], answers[2 * place + 1]).probability
         progress("adherence", len(answered), len(spoken))

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
 from ccai_dagster.consultation.folder import BASE
-from ccai_dagster.consultation.settings import EvaluationSettings
+from ccai_dagster.consultation.settings import SCORING_METHODS, EvaluationSettings
 from ccai_dagster.contracts import COMPARISONS, ELO_DIFFERENCES, ELO_SCORES
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.evaluation.scores import COUNTS, PEOPLE, Outcomes
-from ccai_dagster.feedback.judge import LETTERS, Judgement, letters_judgement
+from ccai_dagster.feedback.judge import LETTERS, Judge, Judgement, Question, judge_comparisons, letters_judgement
 from ccai_dagster.feedback.language_model import LanguageModel, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.statistics import bradley_terry
@@ -46,7 +47,8 @@ _CHUNK = 128
 
 def compare_responses(
     responses: Mapping[str, pl.DataFrame],
-    judge: LanguageModel,
+    judge: Judge,
+    method: FeedbackMethod,
     settings: EvaluationSettings,
     judge_at_chance: bool,
     seed: int,
@@ -54,13 +56,13 @@ def compare_responses(
 ) -> pl.DataFrame:
     """Let the feedback model compare every pair of arms on the same prompts.
 
-    Each comparison is asked in both orders and averaged. Identical responses are not shown to the judge:
-    they are a tie whatever it says.
+    A language model is asked for letters in both orders, by whatever method it labels; a judge that scores takes the
+    question for a principle. Identical responses are not shown to the judge: they are a tie whatever it says.
 
     Args:
         responses: For each arm its responses (see `adherence.write_responses`) to the same prompts.
         settings: How many prompts.
-        judge_at_chance: Whether the judge, asked for letters, was not measured to be better than chance.
+        judge_at_chance: Whether the judge was not measured to be better than chance.
         seed: The consultation's seed; draws the prompts, the same as `adherence.comparison_prompts`.
 
     Returns:
@@ -90,17 +92,9 @@ def compare_responses(
         chunk = tasks[start : start + _CHUNK]
         pairs = [(texts[arm_a][prompt_id], texts[arm_b][prompt_id]) for _, prompt_id, _, arm_a, arm_b in chunk]
         asked = [at for at, (response_a, response_b) in enumerate(pairs) if response_a != response_b]
-        questions: list[list[Turn]] = [
-            [("user", comparison_question(chunk[at][0], chunk[at][2], *order))]
-            for at in asked
-            for order in (pairs[at], pairs[at][::-1])
-        ]
+        compared = [(chunk[at][0], chunk[at][2], *pairs[at]) for at in asked]
         judgements = dict.fromkeys(range(len(chunk)), Judgement(0.5))
-        if questions:
-            answers = judge.choice_log_probabilities(questions, LETTERS, prefix=ANSWER_BEGINNING)
-            judgements |= {
-                at: letters_judgement(answers[2 * row], answers[2 * row + 1]) for row, at in enumerate(asked)
-            }
+        judgements |= dict(zip(asked, _judged(judge, compared, method), strict=True))
         for at, (quality, prompt_id, prompt, arm_a, arm_b) in enumerate(chunk):
             response_a, response_b = pairs[at]
             answered = judgements[at].probability is not None
@@ -125,6 +119,22 @@ def compare_responses(
             )
         progress("comparisons of arms", len(rows), len(tasks))
     return COMPARISONS.build(rows)
+
+
+def _judged(judge: Judge, compared: Sequence[tuple[str, str, str, str]], method: FeedbackMethod) -> list[Judgement]:
+    """Judge two responses each, given as quality, prompt and both."""
+    if method in SCORING_METHODS:
+        asked = [Question(prompt, first, second, QUESTIONS[quality]) for quality, prompt, first, second in compared]
+        return judge_comparisons(judge, asked, method)
+    questions: list[list[Turn]] = [
+        [("user", comparison_question(quality, prompt, *order))]
+        for quality, prompt, first, second in compared
+        for order in ((first, second), (second, first))
+    ]
+    if not questions:
+        return []
+    answers = cast(LanguageModel, judge).choice_log_probabilities(questions, LETTERS, prefix=ANSWER_BEGINNING)
+    return [letters_judgement(answers[at], answers[at + 1]) for at in range(0, len(questions), 2)]
 
 
 def comparison_question(quality: str, prompt: str, first: str, second: str) -> str:

@@ -21,7 +21,7 @@ from ccai_dagster.evaluation.scores import (
     PEOPLE_ELO,
     metric_limits,
 )
-from ccai_dagster.feedback.judge_accuracy import AT_CHANCE, BY_JUDGE_AT_CHANCE, SCORES_AT_CHANCE
+from ccai_dagster.feedback.judge_accuracy import AT_CHANCE, BY_JUDGE_AT_CHANCE, scores_at_chance
 from ccai_dagster.statistics.paired import LEVEL
 
 Row = Mapping[str, Any]
@@ -67,7 +67,7 @@ def findings(scores: pl.DataFrame) -> list[str]:
         )
     sentences += _unanswered(shown)
     if shown["judge_at_chance"].any():
-        sentences.append(SCORES_AT_CHANCE)
+        sentences.append(scores_at_chance(shown.filter("judge_at_chance")["benchmark"].to_list()))
     return sentences
 
 

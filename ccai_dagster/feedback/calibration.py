@@ -16,14 +16,14 @@ import polars as pl
 
 from ccai_dagster.consultation.settings import ReasoningSettings
 from ccai_dagster.contracts import JUDGE_ANSWERS, JUDGE_CALIBRATION, JUDGE_CALIBRATION_CURVE
-from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.values import FeedbackMethod, training_decisions
 from ccai_dagster.feedback.judge import REASONING, Judge, Question, judge_comparisons
-from ccai_dagster.feedback.judge_accuracy import verdict
+from ccai_dagster.feedback.judge_accuracy import figures_digest, label_distance, scoring_method, share_of_ties, verdict
+from ccai_dagster.feedback.principle_blind import blind_answers
 from ccai_dagster.feedback.prompts import PRINCIPLE
 from ccai_dagster.statistics.intervals import mean_interval, wilson_interval
 
@@ -106,7 +106,9 @@ def with_principle(comparisons: pl.DataFrame) -> pl.DataFrame:
     return comparisons.with_columns(pl.lit(HELPFULNESS_PRINCIPLE).alias(PRINCIPLE))
 
 
-def calibration_table(answers: pl.DataFrame, seed: int) -> pl.DataFrame:
+def calibration_table(
+    answers: pl.DataFrame, comparisons: Mapping[str, pl.DataFrame], recorded: FeedbackMethod, seed: int
+) -> pl.DataFrame:
     """Summarise answers by method and set.
 
     - `accuracy`: a tie of the judge and a comparison it does not answer count one half: both say nothing
@@ -116,28 +118,42 @@ def calibration_table(answers: pl.DataFrame, seed: int) -> pl.DataFrame:
     - `length_bias`: how much oftener the judge preferred the longer response (in characters) than people did,
       over the comparisons whose responses differ in length; ties and silence count one half.
     - `calibration_error`: see `calibration_error`.
+    - `blind_accuracy`: the best of the scorers of `principle_blind` on the same comparisons. That the best is taken
+      favours it a little, and the judge has to be better all the same.
 
     Args:
         answers: JUDGE_ANSWERS.
+        comparisons: HELPFULNESS_PAIRS by name: the whole sets that these are answers on, or are drawn from.
+        recorded: The feedback method on record.
         seed: Of the resampling; the order of rows does not matter.
 
     Returns:
         JUDGE_CALIBRATION, sorted by its key.
     """
+    blind = {name: _blind(comparisons[name]) for name in answers["comparison_set"].unique()}
+    scoring = scoring_method(recorded, answers["method"].unique())
     rows: list[dict[str, Any]] = []
     for (method, name), own in answers.sort("pair_id").group_by(["method", "comparison_set"], maintain_order=True):
         seeds = {
-            part: derived_seed(seed, part, str(method), str(name)) for part in ("right", "order", "length", "bins")
+            part: derived_seed(seed, part, str(method), str(name))
+            for part in ("right", "order", "length", "bins", "blind", "over blind")
         }
+        accuracy = _accuracy(own, seeds["right"])
+        beside = _beside_blind(own, blind[str(name)], seeds)
         rows.append(
             {
                 "method": method,
                 "comparison_set": name,
                 "feedback_model": own["feedback_model"][0],
-                **_accuracy(own, seeds["right"]),
+                **accuracy,
                 **_order(own, seeds["order"]),
                 **_length(own, seeds["length"]),
                 **_calibration(own, seeds["bins"]),
+                **beside,
+                "at_chance": verdict(accuracy | beside) != "above",
+                "label_distance": label_distance(own),
+                "ties": share_of_ties(own),
+                "scores_models": method == scoring,
             }
         )
     return JUDGE_CALIBRATION.build(rows).sort(JUDGE_CALIBRATION.key)
@@ -201,7 +217,7 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
     settled = training_decisions(ledger)
     method, decision_id = settled.feedback_method, settled.decision_ids[SUBJECT]
     cited = current(ledger).filter(pl.col("decision_id") == decision_id)["inputs_digest"].item()
-    digest = table_digest(calibration)
+    digest = figures_digest(calibration)
     messages = []
     own = {row["comparison_set"]: row for row in _rows(calibration, method)}
     if not own:
@@ -223,7 +239,7 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
         and row["accuracy_low"] > own[row["comparison_set"]]["accuracy"]
     ]
     found = [Finding("warning", "training", decision_id, SUBJECT, message) for message in messages]
-    below = [row for row in own.values() if verdict(row["accuracy_low"], row["accuracy_high"]) == "below"]
+    below = [row for row in own.values() if verdict(row) == "below"]
     if below and settled.labels_below_chance == "stop":
         figures = ", ".join(f"{row['comparison_set']} {_share(row)}" for row in below)
         message = (
@@ -235,8 +251,7 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
 
 
 def _accuracy(own: pl.DataFrame, seed: int) -> dict[str, Any]:
-    right = _says_a(own)
-    right = np.where(own["label"].to_numpy() > 0.5, right, 1 - right)
+    right = _right(own)
     low, high = _interval(right, own, seed)
     return {
         "n": len(right),
@@ -244,7 +259,31 @@ def _accuracy(own: pl.DataFrame, seed: int) -> dict[str, Any]:
         "accuracy": float(right.mean()),
         "accuracy_low": low,
         "accuracy_high": high,
-        "at_chance": verdict(low, high) != "above",
+    }
+
+
+def _blind(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """`pair_id`, and a column for each scorer that never sees the principle: whether it is right."""
+    decided = comparisons.filter(pl.col("probability_a") != 0.5).sort("pair_id")
+    return decided.select("pair_id").with_columns(pl.Series(*each) for each in blind_answers(decided).items())
+
+
+def _beside_blind(own: pl.DataFrame, blind: pl.DataFrame, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """The best of the blind scorers on the comparisons that a judge answered, and how much more often it is right."""
+    same = own.select("pair_id").join(blind, on="pair_id", how="left", maintain_order="left").drop("pair_id")
+    best = max(same.columns, key=lambda name: same[name].sum())
+    answered = same[best].to_numpy()
+    low, high = _interval(answered, own, seeds["blind"])
+    over = _right(own) - answered
+    over_low, over_high = _interval(over, own, seeds["over blind"], smallest=-1.0)
+    return {
+        "blind_scorer": best,
+        "blind_accuracy": float(answered.mean()),
+        "blind_accuracy_low": low,
+        "blind_accuracy_high": high,
+        "over_blind": float(over.mean()),
+        "over_blind_low": over_low,
+        "over_blind_high": over_high,
     }
 
 
@@ -309,6 +348,12 @@ def _calibration(own: pl.DataFrame, seed: int) -> dict[str, float | None]:
 def _interval(values: np.ndarray, own: pl.DataFrame, seed: int, smallest: float = 0.0) -> tuple[float, float]:
     prompts = own["prompt"].to_numpy()
     return mean_interval(values, prompts, (smallest, 1.0), bootstraps=BOOTSTRAPS, seed=seed)
+
+
+def _right(own: pl.DataFrame) -> np.ndarray:
+    """1 where the judge agrees with people, 0 where not, one half for a tie or no answer."""
+    says_a = _says_a(own)
+    return np.where(own["label"].to_numpy() > 0.5, says_a, 1 - says_a)
 
 
 def _says_a(own: pl.DataFrame) -> np.ndarray:

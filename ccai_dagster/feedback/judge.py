@@ -1,6 +1,6 @@
 """What a feedback model says about two responses under a principle (Bai et al. 2022, section 4.1).
 
-It is asked in one of these ways:
+It judges in one of these ways:
 
 - `letters`: it chooses between (A) and (B), in both orders; the judgement is the mean of the two normalised
   probabilities, so that a liking for one letter cancels out.
@@ -10,9 +10,13 @@ It is asked in one of these ways:
 - `contrast`: how much likelier each response becomes under a system turn that states the principle than
   under one that states its opposite, in log-likelihood a token; the difference of the two is mapped by a
   logistic.
+- `likeness`: no language model is asked; the response whose sentence embedding is more like that of the principle is
+  preferred (cosine), the difference mapped by a logistic. It hears manner and topic, not right and wrong, and no
+  negation.
 - `tuned`: a model tuned on comparisons that people labelled scores one response at a time under the principle; the
   difference of two scores is mapped by a logistic. Half of the labelled comparisons tunes it (`training.tuned_judge`),
   the other half measures it.
+- `words`: the same without a language model, by the words of the response alone (`words`). It never sees the principle.
 
 The questions have the parts that were published (conversation, principle, two lettered options, the beginning of the
 answer), in words of this project. They are equal in every arm but for the principle. How often each way is right is
@@ -42,7 +46,7 @@ TUNED_SHARE = 0.5
 
 METHODS: tuple[FeedbackMethod, ...] = get_args(FeedbackMethod)
 Judge = LanguageModel | ScoringModel
-"""Who is asked: by `tuned` a model that scores, by every other method a language model."""
+"""Who is asked: by `SCORING_METHODS` and `words` a model that scores, by every other method a language model."""
 
 ANSWER_MASS_FLOOR = 0.05
 """Least probability the two letters must have together, in each order, for the answer to count.
@@ -51,6 +55,8 @@ Below it the model is about to say something else, and the ratio of the two lett
 """
 CONTRAST_SCALE = 0.1
 """Difference of mean log-likelihoods, in nats a token, at which `contrast` gives odds of e to 1."""
+LIKENESS_SCALE = 0.05
+"""Difference of cosines at which `likeness` gives odds of e to 1."""
 REASONING = ReasoningSettings()
 _CHUNK = 256
 
@@ -262,8 +268,13 @@ def scored_prompt(prompt: str, principle: str) -> str:
 def _asked(
     judge: Judge, comparisons: Sequence[Question], method: FeedbackMethod, reasoning: ReasoningSettings
 ) -> list[Judgement]:
+    if method == "likeness":
+        return _by_scores(cast(ScoringModel, judge), comparisons, [pair.principle for pair in comparisons])
+    if method == "words":
+        return _by_scores(cast(ScoringModel, judge), comparisons, [pair.prompt for pair in comparisons])
     if method == "tuned":
-        return _by_scores(cast(ScoringModel, judge), comparisons)
+        prompts = [scored_prompt(pair.prompt, pair.principle) for pair in comparisons]
+        return _by_scores(cast(ScoringModel, judge), comparisons, prompts)
     model = cast(LanguageModel, judge)
     if method == "contrast":
         return _by_contrast(model, comparisons)
@@ -350,11 +361,12 @@ def letters_judgement(forward: np.ndarray, backward: np.ndarray) -> Judgement:
     return Judgement((first + second) / 2, first, second, mass)
 
 
-def _by_scores(judge: ScoringModel, comparisons: Sequence[Question]) -> list[Judgement]:
+def _by_scores(judge: ScoringModel, comparisons: Sequence[Question], shown: Sequence[str]) -> list[Judgement]:
+    """Judge by scores of both responses, each beside what is shown to the judge of its comparison."""
     scores = judge.scores(
         [
-            (scored_prompt(pair.prompt, pair.principle), response)
-            for pair in comparisons
+            (text, response)
+            for text, pair in zip(shown, comparisons, strict=True)
             for response in (pair.response_a, pair.response_b)
         ]
     )

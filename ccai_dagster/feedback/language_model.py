@@ -98,14 +98,17 @@ class LanguageModel(Protocol):
 
 
 class ScoringModel(Protocol):
-    """A model tuned to score a response to a prompt: the higher, the better."""
+    """A model that scores a response to a prompt, or beside a principle: the higher, the better."""
 
     @property
     def name(self) -> str:
         """Digest of the model."""
 
     def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the score of each prompt with its response, in order, shape (exchanges,)."""
+        """Return the score of each prompt or principle with its response, in order, shape (exchanges,).
+
+        Not a number where there is none.
+        """
 
 
 def rendered(tokenizer: Any, conversation: Conversation, *, open_turn: bool) -> str:

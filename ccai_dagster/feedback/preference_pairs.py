@@ -21,11 +21,9 @@ from ccai_dagster.core.draws import derived_seed, draw_principle
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import REASONING, Judge, Judgement, Question, judge_comparisons
+from ccai_dagster.feedback.judge_accuracy import TIE
 from ccai_dagster.feedback.language_model import LanguageModel
 from ccai_dagster.feedback.prompts import chosen_prompts
-
-TIE = 1e-6
-"""A label this near one half prefers neither response: what is left is rounding."""
 
 
 def sample_pairs(

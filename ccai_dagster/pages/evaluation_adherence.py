@@ -7,10 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.consultation.settings import SCORING_METHODS
 from ccai_dagster.core.text import counted, natural
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES
+from ccai_dagster.feedback.judge_accuracy import scored_by
 from ccai_dagster.pages.evaluation_scores import in_order
 from ccai_dagster.pages.forests import VERDICTS, Figure, comparisons, difference_forest, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
@@ -25,6 +27,11 @@ KINDS = {
     "rejected": "statements that no constitution took up",
 }
 """Columns of the specificity matrix."""
+BY_SCORES = (
+    "This judge scores responses and is asked no question: its figure is how surely it prefers the response to one "
+    "that only repeats what the user said, and 50 is no more than that. So compare models by it, and read little into "
+    "its height."
+)
 MEASURES = {
     "judge": "By the feedback model, in points of a hundred",
     "margin": "Without a judge: how much likelier a response that keeps the principle became, in nats a token",
@@ -46,6 +53,7 @@ def adherence_chapter(inputs: EvaluationInputs) -> Chapter | None:
             "under principles that the prompt exercises, of its own constitution and of the others: 100 means that "
             "every response satisfies every such principle. Where people labelled examples, the judge's figure is "
             "corrected by them, and the interval includes how little is known about the judge.",
+            *([BY_SCORES] if scored_by(inputs.judge_calibration) in SCORING_METHODS else []),
             "A constitution did something of its own if a model keeps more to principles that only its constitution "
             "has, and no more to statements that no constitution took up: these are the negative controls, whose "
             "expected change is nil.",

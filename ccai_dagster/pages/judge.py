@@ -14,7 +14,13 @@ import polars as pl
 
 from ccai_dagster.audit.records import Records
 from ccai_dagster.core.text import counted
-from ccai_dagster.feedback.judge_accuracy import SCORED_BY, judge_verdict
+from ccai_dagster.feedback.judge_accuracy import (
+    judge_verdict,
+    label_distance,
+    scored_by,
+    scoring_sentence,
+    strength_sentence,
+)
 from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.pages.inputs import ReportInputs
 
@@ -43,8 +49,8 @@ def judge_findings(inputs: ReportInputs, records: Records) -> list[JudgeFinding]
     method = feedback_method(records)
     findings = []
     for row in inputs.judge_calibration.sort("method", "comparison_set").to_dicts():
-        used, scores = method is None or row["method"] == method, row["method"] == SCORED_BY
-        sentences = [accuracy_sentence(row), *leanings(row)]
+        used, scores = method is None or row["method"] == method, row["scores_models"]
+        sentences = [accuracy_sentence(row), strength_sentence(row), *leanings(row)]
         sentences += ["Models are scored in this way, whatever made the labels."] if scores and not used else []
         findings.append(JudgeFinding(" ".join(sentences), used, scores))
     return findings
@@ -70,7 +76,7 @@ def label_sentences(inputs: ReportInputs) -> list[str]:
         sentences.append(
             f"{arm}: {counts['labelled']:,} of {counted(counts['pairs'], 'pair')} got a label"
             + "".join(f", {part}" for part in counted_apart if part)
-            + "."
+            + f". Labels stand {label_distance(pairs.filter(status='labelled')):.3f} from one half on average."
             + (f" Left out: {', '.join(part for part in left_out if part)}." if any(left_out) else "")
         )
     return sentences
@@ -86,7 +92,9 @@ def accuracy_sentence(row: Mapping[str, Any]) -> str:
     return (
         f"Asked by the method “{row['method']}” on {counted(row['n'], 'comparison')} of the set "
         f"“{row['comparison_set']}”{silent}, it agreed with people on {row['accuracy']:.0%} "
-        f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; guessing gives 50%)."
+        f"(95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}; guessing gives 50%). The best scorer "
+        f"that never sees the principle ({row['blind_scorer']}) is right on {row['blind_accuracy']:.0%} of the same "
+        f"({row['blind_accuracy_low']:.0%} to {row['blind_accuracy_high']:.0%})."
     )
 
 
@@ -125,7 +133,7 @@ class JudgeWorth:
     """What was measured on the feedback model, as it is asked when models are scored.
 
     Attributes:
-        trusted: Whether its accuracy was measured to be above one half, on every set of comparisons.
+        trusted: Whether it was measured to be better than guessing, on every set of comparisons.
         headline: The same in words.
         sentences: Figures with their intervals.
     """
@@ -141,6 +149,7 @@ def judge_worth(calibration: pl.DataFrame) -> JudgeWorth:
     Args:
         calibration: JUDGE_CALIBRATION.
     """
-    rows = calibration.filter(pl.col("method") == SCORED_BY).sort("comparison_set").to_dicts()
-    sentences = [" ".join([accuracy_sentence(row), *leanings(row)]) for row in rows]
-    return JudgeWorth(*judge_verdict([SCORED_BY], calibration), sentences)
+    method = scored_by(calibration)
+    rows = calibration.filter(pl.col("method") == method).sort("comparison_set").to_dicts()
+    sentences = [" ".join([accuracy_sentence(row), strength_sentence(row), *leanings(row)]) for row in rows]
+    return JudgeWorth(*judge_verdict([method], calibration), [scoring_sentence(calibration), *sentences])

@@ -15,7 +15,7 @@ from typing import Any
 from ccai_dagster.audit.records import Records, read_records
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
 from ccai_dagster.contracts import FEWEST_TOLD
-from ccai_dagster.feedback.judge_accuracy import GUESSING, SCORED_BY, judge_verdict
+from ccai_dagster.feedback.judge_accuracy import GUESSING, judge_verdict, scored_by, scoring_sentence
 from ccai_dagster.pages import pictures, report_decisions, report_models, report_public
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sentences
@@ -64,7 +64,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     )
     sources = report_public.statement_sources(inputs, records, marks)
     judge = judge_findings(inputs, records)
-    asked = {feedback_method(records) or SCORED_BY, SCORED_BY}
+    scoring = scored_by(inputs.judge_calibration)
+    asked = {feedback_method(records) or scoring, scoring}
     trusted, verdict = judge_verdict(asked, inputs.judge_calibration)
     arms, scores = report_models.score_rows(inputs.eval_scores)
     differences, against = report_models.one_difference(inputs)
@@ -108,7 +109,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "judge": judge,
         "guessing": GUESSING,
         "judge_trusted": trusted,
-        "judge_verdict": verdict,
+        "judge_verdict": f"{verdict} {scoring_sentence(inputs.judge_calibration)}",
         "labels": label_sentences(inputs),
         "others": others,
         "general": report_models.general_decisions(records),

@@ -10,6 +10,7 @@ import polars as pl
 from ccai_dagster.consultation.folder import EvaluationSet
 from ccai_dagster.consultation.settings import EvaluationSettings, ModelSettings
 from ccai_dagster.core.errors import Progress
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.stages.feedback import JudgingStage
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
 
@@ -50,6 +51,7 @@ class ResponsesStage(JudgingStage):
     Attributes:
         arm: Whose model it is.
         adherence_examples: Needed for `judged_examples` only.
+        method: By which responses are judged.
     """
 
     stage: Literal["responses"] = "responses"
@@ -62,6 +64,7 @@ class ResponsesStage(JudgingStage):
     control_statements: Table
     adherence_examples: Table | None
     constitutions: dict[str, Table]
+    method: FeedbackMethod
     judge_at_chance: bool
     settings: EvaluationSettings
     seed: int
@@ -86,17 +89,19 @@ class ResponsesStage(JudgingStage):
         if judged:
             responses = adherence.write_responses(model, self.prompts, self.arm, settings, seed, progress)
         if judged or examples is not None:
-            judge = self.judge(folder)
+            judge = self.judge(folder, self.method)
         if examples is not None:
-            made["judged_examples"] = adherence.judge_examples(judge, examples, chance, progress)
+            made["judged_examples"] = adherence.judge_examples(judge, examples, self.method, chance, progress)
         if "adherence" in measures:
             made["adherence"] = adherence.measure_adherence(
-                responses, judge, self.prompts, self.constitutions, settings, chance, seed, progress
+                responses, judge, self.method, self.prompts, self.constitutions, settings, chance, seed, progress
             )
         if "control_adherence" in measures:
             chosen = adherence.adherence_prompts(self.prompts, settings, seed)
             drawn = specificity.drawn_controls(chosen, self.control_statements, settings.controls_per_prompt, seed)
-            made["control_adherence"] = adherence.judge_responses(responses, judge, drawn, chance, progress)
+            made["control_adherence"] = adherence.judge_responses(
+                responses, judge, self.method, drawn, chance, progress
+            )
         folder.keep_tables(**made)
         return StageReport()
 
@@ -106,11 +111,13 @@ class ComparisonStage(JudgingStage):
 
     Attributes:
         policies: By arm, with the untrained model.
+        method: By which responses are compared.
     """
 
     stage: Literal["comparison"] = "comparison"
     policies: dict[str, ModelFolder]
     prompts: Table
+    method: FeedbackMethod
     judge_at_chance: bool
     settings: EvaluationSettings
     seed: int
@@ -126,7 +133,13 @@ class ComparisonStage(JudgingStage):
             responses[arm] = write_responses(model, self.prompts, arm, self.settings, self.seed, progress)
         folder.keep_tables(
             comparisons=compare_responses(
-                responses, self.judge(folder), self.settings, self.judge_at_chance, self.seed, progress
+                responses,
+                self.judge(folder, self.method),
+                self.method,
+                self.settings,
+                self.judge_at_chance,
+                self.seed,
+                progress,
             )
         )
         return StageReport()

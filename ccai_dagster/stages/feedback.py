@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from ccai_dagster.consultation.settings import (
+    SCORING_METHODS,
     FeedbackSettings,
     ModelSettings,
     PairSettings,
     RevisionSettings,
+    SentenceModelSettings,
     TunedJudgeSettings,
 )
+from ccai_dagster.contracts import JUDGE_ANSWERS
 from ccai_dagster.core.errors import ConsultationError, Progress
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import Judge
-from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel
+from ccai_dagster.feedback.language_model import LanguageModel
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
 
 
@@ -32,13 +37,43 @@ class LanguageModelStage(Stage):
 
 
 class JudgingStage(LanguageModelStage):
-    """A stage that asks the feedback model: the one behind the server that the settings name, or the base model."""
+    """A stage that lets somebody judge.
+
+    Attributes:
+        feedback_model: What was learnt from labelled comparisons, if anything was: judges by `tuned` and `words`.
+        sentence_model: Judges by `likeness`.
+        cache: Where downloads are kept.
+    """
 
     feedback: FeedbackSettings
     base_model: ModelFolder
+    feedback_model: ModelFolder | None
+    tuned_judge: TunedJudgeSettings
+    sentence_model: SentenceModelSettings
+    cache: Path
 
-    def judge(self, folder: StageFolder) -> LanguageModel:
-        """Return the feedback model; its answers are kept."""
+    def judge(self, folder: StageFolder, method: FeedbackMethod) -> Judge:
+        """Load who judges by this method; what language models answer is kept."""
+        if method == "likeness":
+            from ccai_dagster.stages.sentence_model import LikenessJudge, load_sentence_model
+
+            return LikenessJudge(load_sentence_model(self.sentence_model, self.cache))
+        if method != "tuned" and method != "words":
+            return self._asked(folder)
+        from ccai_dagster.feedback.words import load_words
+        from ccai_dagster.training.tuned_judge import TunedJudge, judges_by
+
+        if self.feedback_model is None or not judges_by(method, self.feedback_model):
+            raise ConsultationError(
+                f"feedback_method is `{method}`, and the feedback model was not made for it. Materialize "
+                "feedback_model again."
+            )
+        if method == "words":
+            return load_words(self.feedback_model)
+        return TunedJudge(self.base_model, self.feedback_model, self.feedback.batch_size, self.tuned_judge.max_tokens)
+
+    def _asked(self, folder: StageFolder) -> LanguageModel:
+        """Return the model behind the server that the settings name, or the base model."""
         if not self.feedback.server_url:
             return self.load(folder, self.base_model, self.feedback.batch_size)
         from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
@@ -48,23 +83,35 @@ class JudgingStage(LanguageModelStage):
 
 
 class JudgeAnswersStage(JudgingStage):
-    """Ask the feedback model about labelled comparisons in every way there is a model for."""
+    """Judge labelled comparisons by every method there is a judge for.
+
+    Attributes:
+        seed: Of the consultation; draws the comparisons. Likeness and words cost next to nothing and judge all.
+    """
 
     stage: Literal["judge_answers"] = "judge_answers"
     comparisons: dict[str, Table]
-    feedback_model: ModelFolder | None
-    tuned_judge: TunedJudgeSettings
+    seed: int
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `judge_answers`."""
-        from ccai_dagster.feedback import calibration
+        from ccai_dagster.feedback.calibration import judge_answers
+        from ccai_dagster.feedback.prompts import chosen_comparisons
+        from ccai_dagster.training.tuned_judge import judges_by
 
-        judges: dict[FeedbackMethod, Judge] = dict.fromkeys(self.feedback.calibration_methods, self.judge(folder))
-        if self.feedback_model is not None:
-            judges["tuned"] = load_tuned_judge(self.feedback_model, self.feedback, self.tuned_judge)
-        folder.keep_tables(
-            judge_answers=calibration.judge_answers(judges, self.comparisons, progress, self.feedback.reasoning)
-        )
+        asking = [method for method in self.feedback.calibration_methods if method not in SCORING_METHODS]
+        judges: dict[FeedbackMethod, Judge] = {}
+        if asking:
+            judges |= dict.fromkeys(asking, self.judge(folder, asking[0]))
+        if self.feedback_model is not None and judges_by("tuned", self.feedback_model):
+            judges["tuned"] = self.judge(folder, "tuned")
+        count = self.feedback.calibration_comparisons
+        chosen = {name: chosen_comparisons(table, count, self.seed) for name, table in self.comparisons.items()}
+        parts = [judge_answers(judges, chosen, progress, self.feedback.reasoning)]
+        cheap: list[FeedbackMethod] = ["likeness"] if "likeness" in self.feedback.calibration_methods else []
+        cheap += ["words"] if self.feedback_model is not None else []
+        parts += [judge_answers({each: self.judge(folder, each)}, self.comparisons, progress) for each in cheap]
+        folder.keep_tables(judge_answers=pl.concat(parts).sort(JUDGE_ANSWERS.key))
         return StageReport()
 
 
@@ -111,18 +158,15 @@ class PreferencePairsStage(JudgingStage):
     """Label pairs of responses under principles.
 
     Attributes:
-        feedback_model: The tuned one, if there is one.
         principle_weights: How often each principle is drawn, by id; None where all are drawn alike.
     """
 
     stage: Literal["preference_pairs"] = "preference_pairs"
-    feedback_model: ModelFolder | None
     response_pairs: Table
     constitution: Table
     method: FeedbackMethod
     judge_at_chance: bool
     principle_weights: dict[str, float] | None
-    tuned_judge: TunedJudgeSettings
     seed: int
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
@@ -130,7 +174,7 @@ class PreferencePairsStage(JudgingStage):
         from ccai_dagster.feedback.preference_pairs import label_pairs
 
         table = label_pairs(
-            self._labelling_judge(folder),
+            self.judge(folder, self.method),
             self.response_pairs,
             self.constitution,
             self.method,
@@ -143,25 +187,9 @@ class PreferencePairsStage(JudgingStage):
         folder.keep_tables(preference_pairs=table)
         return StageReport()
 
-    def _labelling_judge(self, folder: StageFolder) -> Judge:
-        if self.method != "tuned":
-            return self.judge(folder)
-        if self.feedback_model is None:
-            raise ConsultationError(
-                "feedback_method is `tuned`, and the feedback model was not tuned. Materialize feedback_model again."
-            )
-        return load_tuned_judge(self.feedback_model, self.feedback, self.tuned_judge)
-
 
 def load_language_model(folder: Path, model: ModelSettings, batch_size: int) -> LanguageModel:
     """Load the language model in a folder; its answers are not kept."""
     from ccai_dagster.stages.transformers_model import TransformersModel
 
     return TransformersModel(folder, model.dtype, batch_size, model.context_tokens)
-
-
-def load_tuned_judge(folder: Path, feedback: FeedbackSettings, tuned: TunedJudgeSettings) -> ScoringModel:
-    """Load the feedback model that was tuned on labelled comparisons."""
-    from ccai_dagster.stages.transformers_model import TunedFeedbackModel
-
-    return TunedFeedbackModel(folder, feedback.batch_size, tuned.max_tokens)

@@ -1,4 +1,4 @@
-"""A sentence model: text in, a vector of its meaning out.
+"""A sentence model: text in, a vector of its meaning out; and the judge by likeness that is made of it.
 
 `embedded` is all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych 2019, arXiv:1908.10084;
 Apache-2.0), trained on English; the weights in the package equal those that its authors published. Any model that
@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from ccai_dagster.consultation.settings import SentenceModelSettings
+from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.packaged_files import PackagedFiles
+from ccai_dagster.feedback.judge import LIKENESS_SCALE
 from ccai_dagster.training.model_folder import model_source
 
 EMBEDDED = PackagedFiles(
@@ -31,7 +33,8 @@ EMBEDDED = PackagedFiles(
         "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
         "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
     },
-    without="take `sentence_model` out of consultation.yaml; then statements have no topics",
+    without="take `sentence_model` out of consultation.yaml and `likeness` out of feedback.calibration_methods and the "
+    "training ledger; then statements have no topics",
 )
 SETTING = "sentence_model.source"
 BATCH = 64
@@ -60,7 +63,8 @@ def load_sentence_model(settings: SentenceModelSettings, cache: Path) -> Sentenc
         raise ConsultationError(
             f"{SETTING} {settings.source!r}: {folder} cannot be loaded as a sentence model in safetensors: {error}"
         ) from error
-    return SentenceModel(tokenizer, model.eval(), _longest(folder, model.config.max_position_embeddings))
+    name = value_digest([file_digest(weights) for weights in sorted(folder.glob("*.safetensors"))])
+    return SentenceModel(name, tokenizer, model.eval(), _longest(folder, model.config.max_position_embeddings))
 
 
 def _longest(folder: Path, positions: int) -> int:
@@ -76,9 +80,11 @@ class SentenceModel:
     """Tokenizer and transformer of a sentence model.
 
     Attributes:
+        name: Digest of its weights.
         longest: Tokens of a text that count; what comes after them is not read.
     """
 
+    name: str
     tokenizer: Any
     model: Any
     longest: int
@@ -105,3 +111,26 @@ class SentenceModel:
                 embeddings[places] = torch.nn.functional.normalize(means, dim=1).numpy()
                 progress("statements embedded", start + len(places), len(texts))
         return embeddings
+
+
+@dataclass(frozen=True)
+class LikenessJudge:
+    """Scores how alike a response and a principle are: a `ScoringModel` for the method `likeness`."""
+
+    model: SentenceModel
+
+    @property
+    def name(self) -> str:
+        """Digest of the sentence model's weights."""
+        return self.model.name
+
+    def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Return the cosine of each principle and response over `LIKENESS_SCALE`; not a number for an empty one."""
+        texts = sorted({text for each in exchanges for text in each})
+        place = {text: at for at, text in enumerate(texts)}
+        embedded = self.model.embed(texts).astype(np.float64)
+        found = [
+            embedded[place[principle]] @ embedded[place[response]] if response.strip() else np.nan
+            for principle, response in exchanges
+        ]
+        return np.array(found, dtype=float) / LIKENESS_SCALE

@@ -51,11 +51,15 @@ class BaseModelStage(Stage):
         return StageReport()
 
 
-class FeedbackModelStage(TrainingStage):
-    """Tune the feedback model on labelled comparisons, by the name of their set."""
+class FeedbackModelStage(Stage):
+    """Tune the feedback model on labelled comparisons, by the name of their set.
+
+    Attributes:
+        base_model: None where words alone are to judge.
+    """
 
     stage: Literal["feedback_model"] = "feedback_model"
-    base_model: ModelFolder
+    base_model: ModelFolder | None
     comparisons: dict[str, Table]
     settings: TunedJudgeSettings
 
@@ -64,10 +68,7 @@ class FeedbackModelStage(TrainingStage):
         from ccai_dagster.training.tuned_judge import train_feedback_model
 
         return _trained(
-            folder,
-            train_feedback_model(
-                self.base_model, self.comparisons, self.settings, self.seed, folder.work, folder.model, progress
-            ),
+            folder, train_feedback_model(self.base_model, self.comparisons, self.settings, folder.model, progress)
         )
 
 

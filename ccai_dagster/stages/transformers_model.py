@@ -1,6 +1,6 @@
-"""Models in folders, run in this process with transformers: one that generates text, and one that scores responses.
+"""A model in a folder, run in this process with transformers.
 
-They are the `LanguageModel` and `ScoringModel` of `ccai_dagster.feedback.language_model`. Prompts are padded on the
+It is the `LanguageModel` of `ccai_dagster.feedback.language_model`. Prompts are padded on the
 left and batched by length; a beginning that several of them share is read once, and its keys and values serve all.
 torch is imported on construction, never on import of this module.
 """
@@ -29,8 +29,6 @@ from ccai_dagster.feedback.language_model import (
     rendered,
     shared_prefixes,
 )
-from ccai_dagster.training.comparisons import exchange
-from ccai_dagster.training.model_folder import load_model, load_tokenizer
 
 ENDING = 32
 """Characters at the end of a prompt that have a say in how a text after it is cut into tokens."""
@@ -344,51 +342,6 @@ class TransformersModel:
         configured = self._model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
         return sorted({token for token in [*ends, self._tokenizer.eos_token_id] if token is not None})
-
-
-class TunedFeedbackModel:
-    """A model that scores responses, made by `ccai_dagster.training.tuned_judge`.
-
-    Attributes:
-        name: Digest of the folder.
-    """
-
-    def __init__(self, folder: Path, batch_size: int, max_tokens: int) -> None:
-        """Load a tuned feedback model.
-
-        Args:
-            batch_size: Responses a batch; those of similar length go together.
-            max_tokens: Prompt plus response, as it was tuned with; longer ones are shortened alike.
-        """
-        import torch
-
-        self._tokenizer = load_tokenizer(folder)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = load_model(folder, scores=True).to(self._device).eval()
-        self._model.config.pad_token_id = self._tokenizer.pad_token_id
-        self._batch_size = batch_size
-        self._max_tokens = max_tokens
-        self.name = folder_digest(folder)
-
-    def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
-        """See `ScoringModel.scores`."""
-        import torch
-
-        sequences = [exchange(self._tokenizer, *each, self._max_tokens).tokens for each in exchanges]
-        order = sorted(range(len(sequences)), key=lambda at: (len(sequences[at]), sequences[at], at))
-        result = np.empty(len(sequences))
-        for start in range(0, len(order), self._batch_size):
-            batch = order[start : start + self._batch_size]
-            inputs = self._tokenizer.pad(
-                {"input_ids": [sequences[at] for at in batch]}, padding_side="right", return_tensors="pt"
-            )
-            with torch.inference_mode():
-                logits = self._model(
-                    input_ids=inputs["input_ids"].to(self._device),
-                    attention_mask=inputs["attention_mask"].to(self._device),
-                ).logits
-            result[batch] = logits[:, 0].float().cpu().numpy()
-        return result
 
 
 @dataclass(frozen=True)

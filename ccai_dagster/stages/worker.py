@@ -32,6 +32,7 @@ SECONDS_FOR_THE_OTHER = 10.0
 LEAST_FREE_BYTES = 16 << 20
 """A disk with less than this is taken for full when a stage ended without a word."""
 BATCH_SETTINGS: Mapping[str, str] = {
+    "feedback_model": "tuned_judge.batch_size",
     "judge_answers": "feedback.batch_size",
     "revisions": "revisions.batch_size",
     "supervised_policy": "supervised.batch_size",

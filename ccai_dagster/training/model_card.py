@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.core.text import markdown
-from ccai_dagster.feedback.judge_accuracy import judge_verdict, told
+from ccai_dagster.feedback.judge_accuracy import judge_verdict, strength_sentence, told
 
 _WHAT: Mapping[str, str] = {
     "supervised_policy": "A language model fine-tuned on its own responses, criticised and revised under principles of "
@@ -103,6 +103,8 @@ def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:
             f"- {markdown(row['comparison_set'])}: {row['accuracy']:.0%} of {row['n']}, 95 % interval "
             f"{row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}"
             + (f" — **{told(row)}**" if row["at_chance"] else "")
+            + f". {row['blind_scorer'].capitalize()}, which never sees the principle: {row['blind_accuracy']:.0%}. "
+            + strength_sentence(row)
             for row in measured.iter_rows(named=True)
         ),
     ]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.consultation.settings import PreferenceModelSettings, TunedJudgeSettings
+from ccai_dagster.consultation.settings import PreferenceModelSettings
 from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
@@ -139,13 +139,13 @@ def soft_label_trainer(
     base: Path,
     tokenizer: Any,
     rows: Sequence[TokenisedComparison],
-    settings: PreferenceModelSettings | TunedJudgeSettings,
+    settings: PreferenceModelSettings,
     arguments: dict[str, Any],
 ) -> Any:
     """Return a trainer of scores on soft labels, with an adapter on the model in `base`.
 
     Args:
-        base: Model folder, with a score head or without.
+        base: Model folder.
         tokenizer: Its tokenizer.
         rows: In the order of training.
         settings: Adapter and longest exchange.

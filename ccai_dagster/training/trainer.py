@@ -1,8 +1,8 @@
 """What all trainings have in common: arguments, order of the data, adapter, checkpoints, figures, and when to stop.
 
-The data and the losses are in `supervised`, `preference_model`, `tuned_judge`, `policy` and `direct_preference`; each
-hands a trainer of TRL to `train`. Checked are the figures that a trainer logs at every step, before a
-checkpoint with them is kept: a loss that is no number, a policy that runs away from where it began.
+The data and the losses are in `supervised`, `preference_model`, `policy` and `direct_preference`; each hands a trainer
+of TRL to `train`. Checked are the figures that a trainer logs at every step, before a checkpoint with them is kept: a
+loss that is no number, a policy that runs away from where it began.
 """
 
 from __future__ import annotations

@@ -9,8 +9,11 @@ import gguf
 import numpy as np
 import pytest
 
+from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.consultation.settings import ModelSettings, SentenceModelSettings
 from ccai_dagster.core.home import home_root
+from ccai_dagster.feedback.calibration import calibration_table, judge_answers
+from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.stages.transformers_model import TransformersModel
 
 pytestmark = [pytest.mark.torch, pytest.mark.end_to_end]
@@ -34,6 +37,18 @@ def test_the_embedded_model_is_fetched_converted_and_answers(tmp_path: Path, mon
     likely = model.choice_log_probabilities([question], ["Paris", "Tokyo"], prefix="The capital of France is ")
     assert likely.shape == (1, 2) and likely[0, 0] > likely[0, 1]
     assert (np.exp(likely) <= 1).all()
+
+
+def test_likeness_reads_principles_where_whoever_does_not_is_right_in_one_half() -> None:
+    from ccai_dagster.stages.sentence_model import LikenessJudge, load_sentence_model
+
+    judge = LikenessJudge(load_sentence_model(SentenceModelSettings(), home_root() / "cache"))
+    crossed = {"crossed": read_comparisons(SAMPLE / "judge" / "crossed.jsonl")}
+    (row,) = calibration_table(judge_answers({"likeness": judge}, crossed), crossed, "likeness", seed=7).to_dicts()
+    assert (row["n"], row["blind_accuracy"]) == (142, 0.5)
+    assert row["accuracy"] == pytest.approx(101 / 142, abs=0.02) and row["accuracy_low"] > 0.6
+    assert row["label_distance"] == pytest.approx(0.326, abs=0.01)
+    assert not row["at_chance"]
 
 
 def test_the_embedded_sentence_model_knows_what_means_the_same_in_other_words() -> None:

@@ -142,15 +142,20 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
 
 def test_labels_carry_their_evidence(workplace) -> None:
     pairs = table(workplace, "public/preference_pairs")
-    assert set(pairs["method"]) == {"contrast"} and set(pairs["status"]) <= {"labelled", "identical"}
+    assert set(pairs["method"]) == {"likeness"} and set(pairs["status"]) <= {"labelled", "identical"}
     assert pairs.filter(pl.col("status") == "labelled")["probability_a"].n_unique() > 1
-    assert set(pairs["feedback_model"]) == {table(workplace, "base_model")["model_digest"].item()}
+    measured = table(workplace, "judge_calibration").filter(method="likeness")
+    assert set(pairs["feedback_model"]) == set(measured["feedback_model"])
+    assert set(table(workplace, "comparisons")["judge"]) == set(measured["feedback_model"])
     assert set(pairs["principle_id"]) <= set(table(workplace, "public/constitution")["principle_id"])
 
 
 def test_a_judge_at_chance_is_marked_in_everything_that_rests_on_it(workplace) -> None:
     calibration = table(workplace, "judge_calibration")
-    assert set(calibration["method"]) == {"letters", "contrast"} and calibration["at_chance"].all()
+    assert set(calibration["method"]) == {"letters", "contrast", "likeness"} and calibration["at_chance"].all()
+    assert dict(calibration.select("method", "n").rows()) == {"letters": 4, "contrast": 4, "likeness": 142}
+    assert calibration.filter("scores_models")["method"].to_list() == ["likeness"]
+    assert (calibration["blind_accuracy"] == 0.5).all()
     base = table(workplace, "base_model")["model_digest"].item()
     assert table(workplace, "feedback_model").select("model_digest", "stage").rows() == [(base, "feedback_model")]
     assert table(workplace, "judge_calibration_curve")["n"].sum() == (

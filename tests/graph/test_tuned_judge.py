@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 def test_a_decision_for_the_tuned_judge_trains_it_measures_it_and_labels_with_it(copy: Workplace) -> None:
     path = copy.folder / "decisions" / "training.csv"
     rows = csv.DictReader(path.read_text().splitlines())
-    old = next(row for row in rows if row["subject_ids"] == "feedback_method")
+    *_, old = (row for row in rows if row["subject_ids"] == "feedback_method")
     with path.open("a", newline="") as handle:
         writer = csv.DictWriter(handle, list(contracts.LEDGER.fields), lineterminator="\n")
         cited = {"inputs_digest": "0" * 64, "outcome": "tuned"}
@@ -26,10 +26,16 @@ def test_a_decision_for_the_tuned_judge_trains_it_measures_it_and_labels_with_it
     )
     assert done.failed == []
     model = table(copy, "feedback_model").row(0, named=True)
-    assert (copy.root / "town" / "models" / model["model_digest"] / "model.safetensors").is_file()
+    kept = copy.root / "town" / "models" / model["model_digest"]
+    assert sorted(each.name for each in kept.iterdir()) == ["config.json", "head.safetensors", "words.safetensors"]
     assert json.loads(model["metrics"])["train_n"] > 10
     answers = table(copy, "judge_answers")
-    assert answers["method"].value_counts().sort("method").rows() == [("contrast", 4), ("letters", 4), ("tuned", 4)]
+    counts = dict(answers["method"].value_counts().rows())
+    assert counts.pop("likeness") == counts.pop("words") > 50  # on every comparison that nothing learnt from
+    assert counts == {"contrast": 4, "letters": 4, "tuned": 4}
+    calibration = table(copy, "judge_calibration")
+    assert calibration.filter("scores_models")["feedback_model"].to_list() == [model["model_digest"]]
+    assert calibration.filter(method="words").select("accuracy", "at_chance").row(0) == (0.5, True)
     pairs = table(copy, "standard/preference_pairs")
     assert set(pairs["method"]) == {"tuned"}
     assert set(pairs["feedback_model"]) == {model["model_digest"]}

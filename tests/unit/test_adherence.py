@@ -10,7 +10,7 @@ from mute_model import MuteModel
 from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import ADHERENCE, CONSTITUTION, PROMPTS
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.evaluation.adherence import drawn_principles, measure_adherence, write_responses
+from ccai_dagster.evaluation.adherence import drawn_principles, measure_adherence, satisfaction, write_responses
 from ccai_dagster.feedback.language_model import Conversation
 
 SETTINGS = EvaluationSettings(comparison_prompts=2, adherence_prompts=2, principles_per_prompt=2, new_tokens=7)
@@ -111,7 +111,7 @@ def test_each_response_is_judged_under_drawn_relevant_principles_of_each_constit
 def test_probability_of_yes_is_normalised_and_averaged_over_both_orders() -> None:
     judge = PoliteModel()
     table = pl.concat([responses("base", h1="no", h2="no"), responses("public", h1="yes please", h2="no")])
-    measured = measure_adherence(table, judge, PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1)
+    measured = measure_adherence(table, judge, "letters", PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1)
     assert ADHERENCE.violations(measured).is_empty()
     assert measured.height == 2 * 4
     polite = measured.filter((pl.col("arm") == "public") & (pl.col("prompt_id") == "h1"))
@@ -123,13 +123,32 @@ def test_probability_of_yes_is_normalised_and_averaged_over_both_orders() -> Non
     key = ["constitution_arm", "principle_id", "prompt_id"]
     base, public = (measured.filter(arm=arm).select(key) for arm in ("base", "public"))
     assert base.equals(public)
-    alone = measure_adherence(table.filter(arm="public"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, 1)
+    alone = measure_adherence(
+        table.filter(arm="public"), PoliteModel(), "letters", PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, 1
+    )
     assert alone.equals(measured.filter(arm="public"))
+
+
+def test_a_judge_that_scores_says_how_surely_it_prefers_the_response_to_the_prompt_repeated() -> None:
+    class Length:
+        name = "length"
+
+        def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
+            return np.array([len(response) / 10 for _, response in exchanges])
+
+    asked = [
+        ("a question?", "a question?", "rule"),
+        ("a question?", "a question, and more", "rule"),
+        ("Hm?", " ", "rule"),
+    ]
+    assert satisfaction(Length(), asked, "likeness") == [0.5, pytest.approx(1 / (1 + np.exp(-0.9))), None]
 
 
 def test_an_answer_without_letters_is_null_not_a_number() -> None:
     table = responses("base", h1="a", h2="b")
-    measured = measure_adherence(table, PoliteModel(mass=0.01), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1)
+    measured = measure_adherence(
+        table, PoliteModel(mass=0.01), "letters", PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1
+    )
     assert measured["probability"].null_count() == measured.height == 4
     assert ADHERENCE.violations(measured).is_empty()
 
@@ -147,7 +166,9 @@ def test_dangling_principles_and_missing_responses_are_named() -> None:
     with pytest.raises(ConsultationError, match=r"Prompt h1 is tagged .* public/P9"):
         drawn_principles(dangling, CONSTITUTIONS, SETTINGS, seed=1)
     with pytest.raises(ConsultationError, match="of base to prompt h2"):
-        measure_adherence(responses("base", h1="a"), PoliteModel(), PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1)
+        measure_adherence(
+            responses("base", h1="a"), PoliteModel(), "letters", PROMPT_TABLE, CONSTITUTIONS, SETTINGS, True, seed=1
+        )
 
 
 def test_responses_cover_the_prompts_of_adherence_and_of_comparisons() -> None:

@@ -172,7 +172,9 @@ import sys
 from pathlib import Path
 import dagster as dg
 import polars as pl
-from ccai_dagster.consultation.settings import FeedbackSettings, ModelSettings, TunedJudgeSettings
+from ccai_dagster.consultation.settings import (
+    FeedbackSettings, ModelSettings, SentenceModelSettings, TunedJudgeSettings
+)
 from ccai_dagster.stages.feedback import JudgeAnswersStage
 from resources.launcher import Launcher
 
@@ -182,7 +184,8 @@ def asset(context: dg.AssetExecutionContext, launcher: Launcher) -> None:
     pair = {{"pair_id": "1", "prompt": "p", "response_a": "a", "response_b": "b", "probability_a": 1.0, "source": "s"}}
     launcher.run(context, JudgeAnswersStage(
         model=ModelSettings(), feedback=feedback, base_model=Path("none"), feedback_model=None,
-        comparisons={{"people": pl.DataFrame([pair])}}, tuned_judge=TunedJudgeSettings()))
+        comparisons={{"people": pl.DataFrame([pair])}}, seed=7, tuned_judge=TunedJudgeSettings(),
+        sentence_model=SentenceModelSettings(), cache=Path("none")))
 
 dg.materialize([asset], resources={{"launcher": Launcher(work=sys.argv[1], threads=1)}})
 """

@@ -10,7 +10,7 @@ from mute_model import MuteModel
 from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.evaluation.elo import compare_responses, pair_id
+from ccai_dagster.evaluation.elo import QUESTIONS, compare_responses, pair_id
 from ccai_dagster.feedback.language_model import Conversation
 
 
@@ -56,7 +56,7 @@ def test_both_orders_are_averaged_and_identical_responses_tie() -> None:
         "base": responses("base", {"p1": "short", "p2": "the same"}),
         "public": responses("public", {"p1": "much longer", "p2": "the same"}),
     }
-    table = compare_responses(tables, judge, SETTINGS, judge_at_chance=True, seed=0)
+    table = compare_responses(tables, judge, "letters", SETTINGS, judge_at_chance=True, seed=0)
     assert COMPARISONS.violations(table).is_empty()
     assert table["judge_at_chance"].all() and set(table["judge"]) == {"longer is better"}
     helpful = {row["prompt_id"]: row for row in table.filter(pl.col("quality") == "helpfulness").iter_rows(named=True)}
@@ -76,9 +76,9 @@ def test_the_order_of_arms_and_rows_does_not_matter() -> None:
         arm: responses(arm, {f"p{n}": "word " * (n + extra) for n in range(6)})
         for extra, arm in enumerate(("standard", "base", "public"))
     }
-    expected = compare_responses(tables, LongerIsBetter(), SETTINGS, False, seed=4)
+    expected = compare_responses(tables, LongerIsBetter(), "letters", SETTINGS, False, seed=4)
     turned = {arm: table.reverse() for arm, table in reversed(tables.items())}
-    assert compare_responses(turned, LongerIsBetter(), SETTINGS, False, seed=4).equals(expected)
+    assert compare_responses(turned, LongerIsBetter(), "letters", SETTINGS, False, seed=4).equals(expected)
     assert expected.height == 2 * 2 * 3
     assert expected.select("arm_a", "arm_b").unique().height == 3
 
@@ -86,7 +86,7 @@ def test_the_order_of_arms_and_rows_does_not_matter() -> None:
 def test_a_missing_response_is_named() -> None:
     tables = {"base": responses("base", {"p1": "a"}), "public": responses("public", {"p1": "a", "p2": "b"})}
     with pytest.raises(ConsultationError, match="base has no response to prompt p2"):
-        compare_responses(tables, LongerIsBetter(), SETTINGS, False, seed=0)
+        compare_responses(tables, LongerIsBetter(), "letters", SETTINGS, False, seed=0)
 
 
 def test_an_id_does_not_tell_who_wrote_what_and_changes_with_the_text() -> None:
@@ -95,3 +95,22 @@ def test_an_id_does_not_tell_who_wrote_what_and_changes_with_the_text() -> None:
     assert len(own) == 17 and own.startswith("c")  # no spreadsheet takes it for a number
     assert own != pair_id("helpfulness", "p1", "Hello?", {"base": "Hi!", "public": "Good day."})
     assert own != pair_id("harmlessness", "p1", "Hello?", {"base": "Hi.", "public": "Good day."})
+
+
+def test_a_judge_that_scores_is_asked_once_and_shows_no_order() -> None:
+    class Length:
+        name = "length"
+
+        def scores(self, exchanges: Sequence[tuple[str, str]]) -> np.ndarray:
+            assert {text for text, _ in exchanges} == set(QUESTIONS.values())
+            return np.array([float(len(response)) for _, response in exchanges])
+
+    tables = {
+        "base": responses("base", {"p1": "short", "p2": "the same"}),
+        "public": responses("public", {"p1": "shorter", "p2": "the same"}),
+    }
+    table = compare_responses(tables, Length(), "likeness", SETTINGS, judge_at_chance=True, seed=0)
+    compared = table.filter(status="compared")
+    assert compared["probability_a"].to_list() == pytest.approx([1 / (1 + np.exp(2.0))] * 2)
+    assert compared["forward_probability"].null_count() == 2
+    assert table.filter(status="identical")["probability_a"].to_list() == [0.5, 0.5]

@@ -32,11 +32,13 @@ def change(folder: Path, **values: object) -> None:
 
 
 def test_sample() -> None:
-    sample = read_consultation(SAMPLE)
+    sample, full = read_consultation(SAMPLE), read_consultation(SAMPLE, "full")
     assert sample.name == "sample"
     assert set(sample.arms) == {"public", "standard"}
-    assert sample.profile == DEMO
-    assert read_consultation(SAMPLE, "full").profile == FULL
+    assert sample.profile.model_copy(update={"feedback": DEMO.feedback}) == DEMO
+    assert full.profile.model_copy(update={"feedback": FULL.feedback}) == FULL
+    assert sample.profile.feedback.calibration_methods == ("letters", "likeness")
+    assert full.profile.feedback.calibration_methods == (*FULL.feedback.calibration_methods, "likeness")
 
 
 def test_profiles_can_be_changed_in_part(folder: Path) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import polars as pl
 
 from ccai_dagster.contracts import JUDGE_ANSWERS, LEDGER
-from ccai_dagster.core.digest import table_digest
 from ccai_dagster.feedback.calibration import calibration_table, check_feedback_choice
+from ccai_dagster.feedback.judge_accuracy import figures_digest
 
 
 def measured(**shares: float) -> pl.DataFrame:
@@ -27,7 +27,13 @@ def measured(**shares: float) -> pl.DataFrame:
         for method, share in shares.items()
         for at in range(50)
     ]
-    return calibration_table(JUDGE_ANSWERS.build(rows), seed=1)
+    comparisons = pl.DataFrame(
+        [
+            {"pair_id": f"p{at}", "prompt": f"q{at}", "response_a": "x", "response_b": "x", "probability_a": 1.0}
+            for at in range(50)
+        ]
+    )
+    return calibration_table(JUDGE_ANSWERS.build(rows), {"people": comparisons}, "letters", seed=1)
 
 
 def ledger(method: str, cited: str | None = None, **further: str) -> pl.DataFrame:
@@ -62,7 +68,7 @@ def messages(method: str, calibration: pl.DataFrame, cited: str | None = None) -
 def test_the_best_method_on_record_is_left_alone() -> None:
     calibration = measured(letters=0.9, contrast=0.5)
     assert messages("letters", calibration) == []
-    assert messages("letters", calibration, table_digest(calibration)) == []
+    assert messages("letters", calibration, figures_digest(calibration)) == []
 
 
 def test_a_clearly_better_method_is_named_with_its_figures_and_a_slightly_better_one_is_not() -> None:
@@ -76,7 +82,7 @@ def test_other_figures_than_those_cited_and_an_unmeasured_method_are_warnings() 
     calibration = measured(letters=0.9)
     warnings = messages("letters", calibration, "0" * 64)
     assert len(warnings) == 1
-    assert table_digest(calibration) in warnings[0]
+    assert figures_digest(calibration) in warnings[0]
     assert "tuned was not measured" in messages("tuned", calibration)[0]
 
 

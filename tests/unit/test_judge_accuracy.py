@@ -5,7 +5,18 @@ import pytest
 from small_report import calibration
 
 from ccai_dagster.contracts import JUDGE_CALIBRATION
-from ccai_dagster.feedback.judge_accuracy import judge_at_chance, judge_verdict, measured_at_chance, verdict
+from ccai_dagster.feedback.judge_accuracy import (
+    judge_at_chance,
+    judge_verdict,
+    label_distance,
+    measured_at_chance,
+    scored_by,
+    scored_elo_at_chance,
+    scoring_sentence,
+    share_of_ties,
+    strength_sentence,
+    verdict,
+)
 
 ABOVE, INCLUDED, BELOW = (0.6, 0.8), (0.4, 0.6), (0.2, 0.4)
 
@@ -37,7 +48,33 @@ def test_a_judge_is_at_chance_unless_its_whole_interval_lies_above_one_half(
     ],
 )
 def test_a_judge_is_above_below_or_not_told_from_chance(interval: tuple[float, float], expected: str) -> None:
-    assert verdict(*interval) == expected
+    assert verdict(calibration(*interval)) == expected
+
+
+def test_better_than_one_half_and_not_than_the_blind_is_not_told() -> None:
+    row = calibration(*ABOVE) | {"over_blind_low": -0.05}
+    assert verdict(row) == "not told"
+    trusted, words = judge_verdict(["letters"], JUDGE_CALIBRATION.build([row]))
+    assert not trusted and "not more often right than a scorer that never sees the principle" in words
+
+
+def test_the_same_judge_is_named_as_such_and_elo_by_likeness_is_marked() -> None:
+    letters = measured(letters=ABOVE, likeness=ABOVE)
+    assert scored_by(letters) == "letters" and not scored_elo_at_chance(letters)
+    assert "by the feedback model, asked by the method “letters”" in scoring_sentence(letters)
+    likeness = letters.with_columns(scores_models=pl.col("method") == "likeness")
+    assert scored_by(likeness) == "likeness" and not judge_at_chance("likeness", likeness)
+    assert scored_elo_at_chance(likeness)
+    assert "The same judge (“likeness”) made the labels and scores the models." in scoring_sentence(likeness)
+    assert scored_by(JUDGE_CALIBRATION.empty()) == "letters"
+
+
+def test_strength_of_labels_counts_silence_and_ties_as_nothing() -> None:
+    labels = pl.DataFrame({"probability_a": [0.9, 0.5, None, 0.3]})
+    assert label_distance(labels) == pytest.approx((0.4 + 0.2) / 4)
+    assert share_of_ties(labels) == 0.5
+    assert (label_distance(labels.clear()), share_of_ties(labels.clear())) == (0.0, 0.0)
+    assert strength_sentence(calibration(*ABOVE)).startswith("Its answers stand 0.125 from one half on average")
 
 
 def test_a_judge_that_was_not_measured_is_unknown_and_what_rests_on_it_is_marked() -> None:

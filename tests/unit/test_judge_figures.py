@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccai_dagster.contracts import JUDGE_ANSWERS, JUDGE_CALIBRATION, JUDGE_CALIBRATION_CURVE
+from ccai_dagster.core.digest import table_digest
+from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.calibration import calibration_curve, calibration_error, calibration_table
+from ccai_dagster.feedback.judge_accuracy import BESIDE, calibration_version, figures_digest, scored_by, told
 from ccai_dagster.statistics.intervals import wilson_interval
 
 
@@ -30,9 +33,30 @@ def answer(number: int, label: float, probability: float | None, **changes: Any)
     } | changes
 
 
-def figures(*rows: dict[str, Any]) -> dict[str, Any]:
-    table = calibration_table(JUDGE_ANSWERS.build(list(rows)), seed=3)
+def compared(answers: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Comparisons that were answered so, by set; all responses have the same words, as often as they are long."""
+    columns = {
+        "pair_id": pl.col("pair_id"),
+        "prompt": pl.col("prompt"),
+        "response_a": pl.lit("x ").repeat_by("characters_a").list.join("").str.slice(0, pl.col("characters_a")),
+        "response_b": pl.lit("x ").repeat_by("characters_b").list.join("").str.slice(0, pl.col("characters_b")),
+        "probability_a": pl.col("label"),
+        "source": pl.lit("people"),
+    }
+    return {
+        str(name): own.unique("pair_id").sort("pair_id").select(**columns)
+        for (name,), own in answers.group_by("comparison_set")
+    }
+
+
+def calibrated(answers: pl.DataFrame, recorded: FeedbackMethod = "letters") -> pl.DataFrame:
+    table = calibration_table(answers, compared(answers), recorded, seed=3)
     assert JUDGE_CALIBRATION.violations(table).is_empty()
+    return table
+
+
+def figures(*rows: dict[str, Any]) -> dict[str, Any]:
+    table = calibrated(JUDGE_ANSWERS.build(list(rows)))
     return table.row(0, named=True)
 
 
@@ -55,6 +79,11 @@ def test_figures_of_a_hand_worked_case() -> None:
     # Bins: 0.9 sure and right, 0.7 sure and wrong, 0.6 sure and wrong.
     assert row["calibration_error"] == pytest.approx((0.1 + 0.7 + 0.6) / 3)
     assert row["at_chance"]
+    # Longer: right, wrong, silent (equal lengths), wrong; shorter: wrong, right, silent, right.
+    assert (row["blind_scorer"], row["blind_accuracy"]) == ("the shorter response", 0.625)
+    assert row["over_blind"] == 0.375 - 0.625
+    assert row["label_distance"] == pytest.approx((0.4 + 0.2 + 0.1 + 0) / 4)
+    assert row["ties"] == 0.25
 
 
 def test_the_curve_of_a_hand_worked_case() -> None:
@@ -136,10 +165,56 @@ def test_the_calibration_error_of_a_perfectly_calibrated_judge_is_zero() -> None
 
 def test_methods_and_sets_are_told_apart() -> None:
     rows = [answer(0, 1.0, 0.9), answer(0, 0.0, 0.9, method="contrast"), answer(0, 1.0, 0.4, comparison_set="z")]
-    table = calibration_table(JUDGE_ANSWERS.build(rows), seed=1)
+    table = calibrated(JUDGE_ANSWERS.build(rows))
     assert table.select("method", "comparison_set", "accuracy").rows() == [
         ("contrast", "sample", 0.0),
         ("letters", "sample", 1.0),
         ("letters", "z", 0.0),
     ]
     assert isinstance(table, pl.DataFrame)
+
+
+def test_being_right_as_often_as_a_scorer_that_never_sees_the_principle_is_not_better_than_chance() -> None:
+    always_longer = [answer(at, float(at % 10 > 1), 0.9) for at in range(60)]
+    row = figures(*always_longer)
+    assert (row["accuracy"], row["blind_scorer"], row["blind_accuracy"]) == (0.8, "the longer response", 0.8)
+    assert row["accuracy_low"] > 0.5 and (row["over_blind"], row["over_blind_high"]) == (
+        0.0,
+        row["over_blind_low"] * -1,
+    )
+    assert row["at_chance"] and told(row) == "not told from a scorer that never sees the principle"
+
+
+def test_on_crossed_comparisons_the_margin_over_the_blind_is_that_over_one_half() -> None:
+    # The judge is right under both principles of 20 pairs, and says the same under both of 10.
+    rows = [
+        answer(2 * pair + side, float(side), 0.9 if (side or pair >= 20) else 0.1, prompt=f"q{pair}")
+        for pair in range(30)
+        for side in (0, 1)
+    ]
+    row = figures(*rows)
+    assert (row["accuracy"], row["blind_accuracy"]) == (pytest.approx(50 / 60), 0.5)
+    assert row["over_blind"] == pytest.approx(row["accuracy"] - 0.5)
+    assert row["over_blind_low"] == pytest.approx(row["accuracy_low"] - 0.5, abs=0.02)
+    assert not row["at_chance"]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "scoring"),
+    [("likeness", "likeness"), ("letters", "letters"), ("contrast", "letters"), ("tuned", "letters")],
+)
+def test_models_are_scored_by_the_method_on_record_where_it_scores_responses_and_was_measured(
+    recorded: FeedbackMethod, scoring: str
+) -> None:
+    rows = [answer(0, 1.0, 0.9, method=method) for method in ("letters", "contrast", "likeness")]
+    table = calibrated(JUDGE_ANSWERS.build(rows), recorded)
+    assert table.filter("scores_models")["method"].to_list() == [scoring] and scored_by(table) == scoring
+
+
+def test_a_decision_cites_figures_that_do_not_change_with_it_and_only_another_scorer_makes_a_new_version() -> None:
+    answers = JUDGE_ANSWERS.build([answer(0, 1.0, 0.9, method=method) for method in ("letters", "likeness")])
+    letters, likeness = (calibrated(answers, method) for method in ("letters", "likeness"))
+    older = letters.drop(*BESIDE, "scores_models")
+    assert figures_digest(letters) == figures_digest(likeness) == table_digest(older)
+    assert calibration_version(letters) == calibration_version(older) == table_digest(older)
+    assert calibration_version(likeness) != calibration_version(letters)

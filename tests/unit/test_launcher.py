@@ -7,7 +7,12 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
-from ccai_dagster.consultation.settings import FeedbackSettings, ModelSettings, TunedJudgeSettings
+from ccai_dagster.consultation.settings import (
+    FeedbackSettings,
+    ModelSettings,
+    SentenceModelSettings,
+    TunedJudgeSettings,
+)
 from ccai_dagster.core.errors import ConsultationError, silent
 from ccai_dagster.stages import worker
 from ccai_dagster.stages.feedback import JudgeAnswersStage
@@ -25,7 +30,10 @@ def judge_answers(comparisons: dict[str, pl.DataFrame]) -> Stage:
         base_model=Path("none"),
         feedback_model=None,
         comparisons=comparisons,
+        seed=7,
         tuned_judge=TunedJudgeSettings(),
+        sentence_model=SentenceModelSettings(),
+        cache=Path("none"),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from small_report import calibration as measured
 from sqlalchemy.exc import DatabaseError
 
 from ccai_dagster.contracts import CONSTITUTION, JUDGE_CALIBRATION
@@ -43,34 +44,8 @@ CONSTITUTIONS = CONSTITUTION.build(
 
 
 def calibration(low: float, method: str = "letters") -> pl.DataFrame:
-    return JUDGE_CALIBRATION.build(
-        [
-            {
-                "method": method,
-                "comparison_set": "hhh",
-                "feedback_model": "model",
-                "n": 100,
-                "n_unanswered": 0,
-                "accuracy": 0.6,
-                "accuracy_low": low,
-                "accuracy_high": 0.69,
-                "position_bias": 0.5,
-                "position_bias_low": 0.4,
-                "position_bias_high": 0.6,
-                "flip_rate": 0.9,
-                "flip_rate_low": 0.8,
-                "flip_rate_high": 0.95,
-                "longer_labelled": None,
-                "length_bias": None,
-                "length_bias_low": None,
-                "length_bias_high": None,
-                "calibration_error": None,
-                "calibration_error_low": None,
-                "calibration_error_high": None,
-                "at_chance": low <= 0.5,
-            }
-        ]
-    )
+    row = measured(low, 0.69, method) | {"comparison_set": "hhh", "feedback_model": "model", "n": 100, "accuracy": 0.6}
+    return JUDGE_CALIBRATION.build([row])
 
 
 def card(low: float = 0.52, method: str = "letters", alike: bool = True, **changed: Any) -> str:

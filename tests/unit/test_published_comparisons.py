@@ -86,7 +86,13 @@ def test_the_command_writes_what_a_consultation_reads_and_never_over_a_file(tmp_
     call = ["judge-set", str(source), str(output), "--source", "hh", "--principle", "Do not guess."]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
+    assert "2 comparisons of 2 prompts" in result.output
+    told = " ".join(result.output.split())
+    assert "right in 60% from guessing takes 194" in told and "accuracy to 5.0% either way 381" in told
     assert read_comparisons(output).equals(read_published(source, "hh", "Do not guess."))
+    wished = ["--accuracy", "0.7", "--half-width", "0.1"]
+    other = CliRunner().invoke(app, [*call[:2], str(tmp_path / "other.jsonl"), *call[3:], *wished])
+    assert "takes 47 " in " ".join(other.output.split()) and "10.0% either way 93." in " ".join(other.output.split())
     again = CliRunner().invoke(app, call)
     assert again.exit_code == 1
     assert "is already there" in again.output

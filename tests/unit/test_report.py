@@ -227,7 +227,7 @@ def test_the_judge_is_trusted_as_far_as_it_was_measured(
 
 def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:
     # The small consultation has the labels 0.5, 0.8 and 0.3 and one pair without an answer.
-    words = "public: 3 of 4 pairs got a label, 1 a tie that prefers neither answer. Left out: 1 because the feedback "
+    words = "public: 3 of 4 pairs got a label, 1 a tie that prefers neither answer. Labels stand 0.167 "
     assert label_sentences(inputs)[0].startswith(words)
     assert words in Page(render_page(inputs, drawn)).words()
     held = inputs.preference_pairs["public"].with_columns(
@@ -236,8 +236,9 @@ def test_what_became_of_the_pairs_is_counted(inputs: ReportInputs, drawn: dict[s
     )
     (shown,) = label_sentences(replace(inputs, preference_pairs={"public": held}))
     assert shown == (
-        "public: 2 of 4 pairs got a label, 1 moved to the nearest certainty that is allowed after reasoning. Left out: "
-        "1 because the feedback model gave no usable answer, 1 because both answers were the same."
+        "public: 2 of 4 pairs got a label, 1 moved to the nearest certainty that is allowed after reasoning. Labels "
+        "stand 0.250 from one half on average. Left out: 1 because the feedback model gave no usable answer, 1 because "
+        "both answers were the same."
     )
     assert label_sentences(replace(inputs, preference_pairs={})) == []
 
@@ -255,6 +256,20 @@ def test_scores_by_letters_are_doubted_although_another_method_made_the_labels(
     assert [(each.used, each.scores) for each in found] == [(False, True), (True, False)]
     assert "Models are scored in this way" in found[0].sentence
     assert "In 1 of 2 measurements" in render_page(measured, drawn)
+
+
+def test_where_the_same_judge_labels_and_scores_the_page_says_so(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    row = calibration(0.6, 0.8, "likeness") | {"scores_models": True}
+    measured = replace(inputs, judge_calibration=JUDGE_CALIBRATION.build([row]))
+    (found,) = judge_findings(measured, read_records(inputs.ledgers))
+    assert "(fitted words) is right on 50% of the same (40% to 60%)" in found.sentence
+    assert "Its answers stand 0.125 from one half on average" in found.sentence
+    assert (
+        "The same judge (“likeness”) made the labels and scores the models."
+        in Page(render_page(measured, drawn)).words()
+    )
 
 
 def test_leanings_are_shown_only_where_they_were_measured() -> None:

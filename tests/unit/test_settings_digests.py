@@ -14,6 +14,7 @@ import pytest
 from assets import feedback, training
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.settings import PROFILES
 
 MODEL = {
     "model_digest": "d" * 64,
@@ -99,7 +100,8 @@ class Models:
 
 
 def assets(profile: str = "demo") -> dict[str, dg.AssetsDefinition]:
-    consultation = read_consultation(SAMPLE, profile)
+    # What the sample changes of a profile is its own affair.
+    consultation = read_consultation(SAMPLE, profile).model_copy(update={"profile": PROFILES[profile]})
     made = [*feedback.build(consultation), *training.build(consultation)]
     return {each.key.to_user_string(): each for each in made}
 
@@ -118,7 +120,7 @@ def tracked(asset: dg.AssetsDefinition) -> tuple[str, Mapping[str, Any]]:
     ("stage", "expected"),
     [
         ("supervised_policy", "89b09f45fd9479d206c80b11a7fef212d7e6d5aa3b3947ee6335abddcc52c6e2"),
-        ("preference_model", "44f9dd1f4071697a7f74b5211ebcc1efc37c0ef7fda00d261d8d2f48b6aa254a"),
+        ("preference_model", "6fe5f4a73495ace8f4c8abacedc94e3400e36630a2332fa5040fe583942d9597"),
         ("policy", "d683a5a0bc518a640b7fbee0f9f5d52ef72fbcdd02b49cd1ce7c16ae4534d80b"),
     ],
 )
@@ -132,7 +134,7 @@ def test_settings_that_must_be_equal_keep_their_digest_in_every_arm(stage: str, 
 
 def test_the_settings_of_a_tuned_feedback_model_keep_their_digest() -> None:
     digest, _ = tracked(assets("full")["feedback_model"])
-    assert digest == "b89ffc9f8c01acd0348b71c7a803cc67f5901ef10c305627b612a249a2f52d1b"
+    assert digest == "3a0f46b319aaf1aad0c8a9ac5ab9145957687afa1708fb03b9f09a2a6a641f15"
 
 
 def test_mlflow_is_told_every_setting_of_a_training_flat() -> None:

@@ -185,7 +185,7 @@ def matrix(overlap: pl.DataFrame = OVERLAP, **models: Habit) -> pl.DataFrame:
     for arm, model in models.items():
         responses = write_responses(model, PROMPT_TABLE, arm, SETTINGS, 1)
         for name, table in drawn.items():
-            judged[name][arm] = judge_responses(responses, ExactJudge(), table, False)
+            judged[name][arm] = judge_responses(responses, ExactJudge(), "letters", table, False)
     margins = {arm: contrast_margins(model, PAIRS, arm) for arm, model in models.items()}
     assert all(CONTRAST_MARGINS.violations(table).is_empty() for table in margins.values())
     found = specificity(judged["own"], judged["controls"], margins, overlap, 1)
@@ -255,6 +255,7 @@ def test_cells_without_two_prompts_have_no_figure() -> None:
         arm: judge_responses(
             write_responses(Habit(arm), PROMPT_TABLE, arm, SETTINGS, 1),
             ExactJudge(),
+            "letters",
             drawn_principles(PROMPT_TABLE, CONSTITUTIONS, SETTINGS, 1).filter(prompt_id="h1"),
             True,
         )
@@ -275,7 +276,7 @@ def test_empty_responses_are_unanswered() -> None:
     responses = write_responses(Habit("base"), PROMPT_TABLE, "base", SETTINGS, 1).with_columns(
         response=pl.when(pl.col("prompt_id") == "h0").then(pl.lit(" ")).otherwise("response")
     )
-    found = judge_responses(responses, ExactJudge(), drawn, False)
+    found = judge_responses(responses, ExactJudge(), "letters", drawn, False)
     silent_rows = found.filter(pl.col("probability").is_null())
     assert set(silent_rows["prompt_id"]) == {"h0"} and silent_rows.height == 4
     no_tokens = contrast_margins(Habit("base"), PAIRS.head(1).with_columns(breaks=pl.lit("")), "base")

@@ -85,16 +85,17 @@ def policy() -> ReinforcedPolicyStage:
 EXAMPLES: list[Stage] = [
     BaseModelStage(model=ModelSettings(), cache=Path("/cache")),
     StatementTopicsStage(sentence_model=SentenceModelSettings(), cache=Path("/cache"), statements=table("statements")),
-    FeedbackModelStage(
-        base_model=MODELS / "b", comparisons={"set": table("set")}, settings=TunedJudgeSettings(), seed=7
-    ),
+    FeedbackModelStage(base_model=MODELS / "b", comparisons={"set": table("set")}, settings=TunedJudgeSettings()),
     JudgeAnswersStage(
         model=ModelSettings(),
         feedback=FeedbackSettings(server_url="http://127.0.0.1:9", server_model="m"),
         base_model=MODELS / "b",
         feedback_model=MODELS / "f",
         comparisons={"set": table("set")},
+        seed=7,
         tuned_judge=TunedJudgeSettings(),
+        sentence_model=SentenceModelSettings(),
+        cache=Path("/cache"),
     ),
     RevisionsStage(
         model=ModelSettings(),
@@ -125,6 +126,8 @@ EXAMPLES: list[Stage] = [
         judge_at_chance=True,
         principle_weights={"P1": 0.25},
         tuned_judge=TunedJudgeSettings(),
+        sentence_model=SentenceModelSettings(),
+        cache=Path("/cache"),
         seed=7,
     ),
     PreferenceModelStage(
@@ -160,6 +163,11 @@ EXAMPLES: list[Stage] = [
         model=ModelSettings(),
         feedback=FeedbackSettings(),
         base_model=MODELS / "b",
+        feedback_model=None,
+        tuned_judge=TunedJudgeSettings(),
+        sentence_model=SentenceModelSettings(),
+        cache=Path("/cache"),
+        method="letters",
         arm="public",
         policy=MODELS / "p",
         measures=["adherence", "contrast_margins"],
@@ -177,6 +185,11 @@ EXAMPLES: list[Stage] = [
         model=ModelSettings(),
         feedback=FeedbackSettings(),
         base_model=MODELS / "b",
+        feedback_model=None,
+        tuned_judge=TunedJudgeSettings(),
+        sentence_model=SentenceModelSettings(),
+        cache=Path("/cache"),
+        method="letters",
         policies={"base": MODELS / "b", "public": MODELS / "p"},
         prompts=table("prompts"),
         judge_at_chance=False,
@@ -254,7 +267,7 @@ def test_tables_are_named_by_their_field_and_parameters_are_the_rest() -> None:
 
 def test_trainings_are_shared_by_processes_and_nothing_else_is() -> None:
     shared = {each.stage for each in EXAMPLES if each.distributed}
-    assert shared == {"feedback_model", "supervised_policy", "preference_model", "preference_balance", "policy"}
+    assert shared == {"supervised_policy", "preference_model", "preference_balance", "policy"}
     assert not balance(True).distributed
 
 

@@ -1,0 +1,84 @@
+"""What a language model makes of a response: hidden states in the middle of the network, averaged over the response.
+
+The middle layer tells more of what people prefer than the last one, which is about the next token, and the mean more
+than the last token's state (`docs/evaluation.md` has the figures). Layers above the middle are not even loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.feedback.language_model import computing_format
+from ccai_dagster.training.comparisons import exchange
+from ccai_dagster.training.model_folder import load_tokenizer, saved_dtype
+
+
+class ResponseReader:
+    """The lower half of a model, on the GPU if there is one."""
+
+    def __init__(self, folder: Path, batch_size: int, max_tokens: int) -> None:
+        """Load it.
+
+        Args:
+            folder: Of a language model.
+            batch_size: Responses a batch; those of similar length go together.
+            max_tokens: Prompt plus response; longer ones are shortened (`comparisons.exchange`).
+        """
+        import torch
+
+        self._tokenizer = load_tokenizer(folder)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = _lower_half(folder).to(self._device).eval()
+        self._batch_size = batch_size
+        self._max_tokens = max_tokens
+
+    def states(self, exchanges: Sequence[tuple[str, str]], progress: Progress = silent) -> tuple[np.ndarray, int]:
+        """Read prompts with responses (untrusted).
+
+        Returns:
+            Mean state of each response, in order, shape (exchanges, width); how many exchanges were shortened.
+        """
+        import torch
+
+        read = [exchange(self._tokenizer, *each, self._max_tokens) for each in exchanges]
+        order = sorted(range(len(read)), key=lambda at: (len(read[at].tokens), read[at].tokens, at))
+        states = np.empty((len(read), self._model.config.get_text_config().hidden_size))
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            inputs = self._tokenizer.pad(
+                {"input_ids": [read[at].tokens for at in batch]}, padding_side="right", return_tensors="pt"
+            )
+            with torch.inference_mode():
+                hidden = self._model(
+                    input_ids=inputs["input_ids"].to(self._device),
+                    attention_mask=inputs["attention_mask"].to(self._device),
+                    use_cache=False,
+                ).last_hidden_state
+            for row, at in zip(hidden, batch, strict=True):
+                response = row[read[at].prompt_tokens : len(read[at].tokens)]
+                states[at] = response.float().mean(0).cpu().numpy()
+            progress("responses read", min(start + self._batch_size, len(order)), len(order))
+        return states, sum(each.shortened for each in read)
+
+
+def _lower_half(folder: Path) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    text = config.get_text_config()
+    text.num_hidden_layers = max(1, text.num_hidden_layers // 2)
+    if kinds := getattr(text, "layer_types", None):
+        text.layer_types = kinds[: text.num_hidden_layers]
+    return AutoModel.from_pretrained(
+        folder,
+        config=config,
+        dtype=getattr(torch, computing_format(saved_dtype(folder))),
+        local_files_only=True,
+        use_safetensors=True,
+    )
