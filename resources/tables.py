@@ -19,7 +19,7 @@ from upath import UPath
 from ccai_dagster.audit.verification import content_versions
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import parsed_table, table_content, write_file
-from resources.history import data_version, refusal, remedy
+from resources.history import data_version, made_and_refusal, remedy
 from resources.instance import storage_errors
 
 FILE_DIGEST = "SHA-256"
@@ -84,10 +84,10 @@ class TableIOManager(dg.UPathIOManager):
     def _latest(self, key: dg.AssetKey) -> dg.AssetMaterialization | None:
         """What is on record of a table; it is asked once in a run, since what is read is not made again in it."""
         if key not in self._made:
-            if refused := refusal(key, self._instance):
+            made, refused = made_and_refusal(key, self._instance)
+            if refused is not None:
                 raise dg.Failure(refused, allow_retries=False)
-            event = self._instance.get_latest_materialization_event(key)
-            self._made[key] = event.asset_materialization if event is not None else None
+            self._made[key] = made
         return self._made[key]
 
     def made_before(self, key: dg.AssetKey) -> pl.DataFrame | None:
