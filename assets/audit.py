@@ -372,9 +372,7 @@ def _audit_report(
             ],
             qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
             digests={
-                key.to_user_string(): version
-                for key in earlier
-                if (version := history.version_of(key, context.instance))
+                key.to_user_string(): version for key, version in history.versions_of(earlier, context.instance).items()
             },
             replication_page=PAGE if file.replication else None,
             evaluation_page=EVALUATION_PAGE,

@@ -68,6 +68,22 @@ def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
     return data_version(record.asset_event) if record is not None else None
 
 
+def latest_materializations(
+    keys: Iterable[dg.AssetKey], instance: dg.DagsterInstance
+) -> dict[dg.AssetKey, dg.AssetMaterialization]:
+    """Return the latest materialization of each asset that has one, all in one query."""
+    entries = [record.asset_entry.last_materialization for record in instance.get_asset_records(list(keys))]
+    found = [entry.asset_materialization for entry in entries if entry is not None]
+    return {made.asset_key: made for made in found if made is not None}
+
+
+def versions_of(keys: Collection[dg.AssetKey], instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
+    """Return what `version_of` does of each asset that has a version, asked for together."""
+    made = latest_materializations(keys, instance)
+    found = {key: data_version(made[key]) if key in made else observed_version(key, instance) for key in keys}
+    return {key: version for key, version in found.items() if version}
+
+
 def observed_version(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
     """Return the data version a source was last observed with; it is never materialized, which need not be asked."""
     records = instance.fetch_observations(key, limit=1).records
@@ -87,20 +103,19 @@ def refusal(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
         What they found and what to do. None if they did not, and also if it was made from what there is now all the
         same, so that what stands is right.
     """
-    return made_and_refusal(key, instance)[1]
-
-
-def made_and_refusal(
-    key: dg.AssetKey, instance: dg.DagsterInstance
-) -> tuple[dg.AssetMaterialization | None, str | None]:
-    """Return the latest materialization of an asset, if there is one, and what `refusal` tells."""
     records = instance.get_asset_records([key])
-    stored = records[0].asset_entry.last_materialization_record if records else None
+    return made_and_refusal(records[0].asset_entry, instance)[1] if records else None
+
+
+def made_and_refusal(entry: Any, instance: dg.DagsterInstance) -> tuple[dg.AssetMaterialization | None, str | None]:
+    """Return the latest materialization of an asset, if there is one, and what `refusal` tells.
+
+    Args:
+        entry: What Dagster has on record of the asset, a type that it does not export.
+    """
+    key, stored, last_run = entry.asset_key, entry.last_materialization_record, entry.last_run_id
     made = stored.asset_materialization if stored is not None else None
-    if stored is None or made is None:
-        return None, None
-    last_run = records[0].asset_entry.last_run_id
-    if last_run in (None, stored.run_id):
+    if made is None or last_run in (None, stored.run_id):
         return made, None
     used = input_versions(made)
     if all(version_of(dg.AssetKey.from_user_string(name), instance) == used[name] for name in used):
