@@ -43,6 +43,7 @@ RAW = {name: [name] for name in ("raw_statements", "raw_participants", "raw_vote
 SOFTWARE = {"ccai_dagster": "ccai-dagster", "dagster": "dagster", "mlflow": "mlflow"}
 """Programs that the provenance names, and what their packages are called."""
 EVALUATION_PAGE = "evaluation.html"
+PROVENANCE = "provenance.json"
 REPORT = "audit_report.html"
 """Name of the audit report, which there is if a constitution follows from the votes; the page lies beside it."""
 SHARED = (
@@ -399,10 +400,8 @@ def _provenance(consultation: Consultation, home: Home, earlier: set[dg.AssetKey
         ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
         programs = {name: version(package) for name, package in SOFTWARE.items()}
         document = provenance_of(manifest, ledgers, programs)
-        written = report_file(
-            home, "provenance.json", json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
-        )
-        history.record(consultation, home, context.instance, earlier)
+        written = report_file(home, PROVENANCE, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False))
+        history.record_with_file(home, manifest, home.report / PROVENANCE)
         counts = {name: len(document[name]) for name in ("entity", "activity", "agent")}
         return replace(written, metadata={**written.metadata, **counts, "manifest": str(home.manifest)})
 

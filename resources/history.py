@@ -162,6 +162,12 @@ def record(
     return manifest
 
 
+def record_with_file(home: Home, manifest: Manifest, path: Path) -> None:
+    """Write a manifest and in it one more file of the report, which was written after the manifest was described."""
+    files = {**manifest.files, **describe_files({f"{REPORT}/{path.name}": path})}
+    write_manifest(home.manifest, manifest.model_copy(update={"files": files}))
+
+
 def describe(
     consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
 ) -> Manifest:
