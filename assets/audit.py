@@ -43,6 +43,7 @@ RAW = {name: [name] for name in ("raw_statements", "raw_participants", "raw_vote
 SOFTWARE = {"ccai_dagster": "ccai-dagster", "dagster": "dagster", "mlflow": "mlflow"}
 """Programs that the provenance names, and what their packages are called."""
 EVALUATION_PAGE = "evaluation.html"
+PROVENANCE = "provenance.json"
 REPORT = "audit_report.html"
 """Name of the audit report, which there is if a constitution follows from the votes; the page lies beside it."""
 SHARED = (
@@ -276,7 +277,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
     def decision_importance(decision_worlds: pl.DataFrame) -> Table:
         rows = sensitivity.deciding_rows(_settled(consultation))
         frame = sensitivity.decision_importance(decision_worlds, worded(), rows)
-        shown = picture(pictures.decision_importance(frame))
+        shown = picture(pictures.once(pictures.decision_importance, frame))
         return Table(frame, {"what hangs on which decision": shown, "in words": sensitivity.importance_sentence(frame)})
 
     @asset(
@@ -292,7 +293,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
             frame,
             {f"{arm} in words": sentence for arm, sentence in sensitivity.robustness_sentences(frame).items()}
             | {
-                arm: picture(pictures.principle_robustness(frame, arm))
+                arm: picture(pictures.once(pictures.principle_robustness, frame, arm))
                 for arm in frame["arm"].unique(maintain_order=True)
             },
         )
@@ -373,9 +374,7 @@ def _audit_report(
             ],
             qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
             digests={
-                key.to_user_string(): version
-                for key in earlier
-                if (version := history.version_of(key, context.instance))
+                key.to_user_string(): version for key, version in history.versions_of(earlier, context.instance).items()
             },
             replication_page=PAGE if file.replication else None,
             evaluation_page=EVALUATION_PAGE,
@@ -402,10 +401,8 @@ def _provenance(consultation: Consultation, home: Home, earlier: set[dg.AssetKey
         ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
         programs = {name: version(package) for name, package in SOFTWARE.items()}
         document = provenance_of(manifest, ledgers, programs)
-        written = report_file(
-            home, "provenance.json", json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
-        )
-        history.record(consultation, home, context.instance, earlier)
+        written = report_file(home, PROVENANCE, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False))
+        history.record_with_file(home, manifest, home.report / PROVENANCE)
         counts = {name: len(document[name]) for name in ("entity", "activity", "agent")}
         return replace(written, metadata={**written.metadata, **counts, "manifest": str(home.manifest)})
 

@@ -77,7 +77,9 @@ class Side:
             "DAGSTER_DISABLE_TELEMETRY": "true",
         }
         self.program = [sys.executable, "-W", "ignore", "-m", command]
-        self.ccai("new", "--from-ccai", str(DATA), str(self.town))
+        # Without the texts of the paper there are no principles; `BEFORE` found them beside the votes.
+        texts = ["--texts", str(paper(base / "paper.txt"))] if code == HERE else []
+        self.ccai("new", "--from-ccai", str(DATA), str(self.town), *texts)
         # What is held against published figures is refused where a part of the votes is missing.
         settings = self.town / "consultation.yaml"
         content = yaml.safe_load(settings.read_text())
@@ -162,6 +164,22 @@ class Side:
             time.sleep(0.5)
 
 
+def paper(path: Path) -> Path:
+    """Write the published texts into one file as `ccai new` reads them: numbered, one list after the other."""
+    columns = {
+        "aggregation.csv": "aggregated_text",
+        "public_constitution.csv": "text",
+        "standard_constitution.csv": "text",
+        "qualitative_prompts.csv": "prompt",
+    }
+    pages = []
+    for name, column in columns.items():
+        with (DATA / name).open(newline="", encoding="utf-8") as handle:
+            pages.append("\n".join(f"({place}) {row[column]}" for place, row in enumerate(csv.DictReader(handle), 1)))
+    path.write_text("\f".join(pages), encoding="utf-8")
+    return path
+
+
 def otherwise(export: str) -> str:
     """Return an export in which the last people voted the other way round."""
     rows = list(csv.reader(io.StringIO(export)))
@@ -229,9 +247,10 @@ def unchanged(base: Path) -> None:
     shutil.copytree(finished, home / name, ignore=shutil.ignore_patterns("models", "work", "*.lock"))
     shutil.copytree(home_root() / "mlflow-artifacts", home / "mlflow-artifacts")
     shutil.copy(home_root() / "mlflow.db", home / "mlflow.db")
+    (home / name / "models").symlink_to(finished / "models")
     Home(home, name).source.write_text(f"{town}\n")
     build_more("unchanged", town / "votes")
-    environment = {**os.environ, "CCAI_HOME": str(home), "CCAI_MODELS_URL": str(finished / "models")}
+    environment = {**os.environ, "CCAI_HOME": str(home)}
     program = [sys.executable, "-W", "ignore", "-m", "ccai_dagster.cli.app", "run", str(town)]
     before = read_manifest(Home(home, name).manifest)[0].materializations
     taken = cpu_seconds(

@@ -5,12 +5,12 @@ Dagster shows staleness in its user interface; this module decides what `ccai ru
 Versions: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
 
-from resources.history import code_version, data_version, input_versions, observed_version
+from resources.history import code_version, data_version, input_versions, latest_materializations, observed_version
 
 NEVER, GONE, CODE = "never materialized", "its file is gone", "its code or settings changed"
 """Reasons that do not come from new data; every other reason names the input that changed."""
@@ -49,7 +49,7 @@ def plan(
         instance: Dagster's record.
         is_kept: Whether what was materialized is still there.
     """
-    made = _latest(graph, instance)
+    made = latest_materializations(graph, instance)
     sources = {parent for parents in graph.values() for parent in parents} - set(graph)
     versions = {key: data_version(event) for key, event in made.items()} | {
         key: observed_version(key, instance) for key in sources
@@ -71,13 +71,6 @@ def plan(
             unsettled.add(key)
             later.add(key)
     return Plan(ready, later, set(graph) - set(ready) - later)
-
-
-def _latest(keys: Iterable[dg.AssetKey], instance: dg.DagsterInstance) -> dict[dg.AssetKey, dg.AssetMaterialization]:
-    """Return the latest materialization of each asset that has one, all in one query."""
-    entries = [record.asset_entry.last_materialization for record in instance.get_asset_records(list(keys))]
-    found = [entry.asset_materialization for entry in entries if entry is not None]
-    return {made.asset_key: made for made in found if made is not None}
 
 
 def _stale(

@@ -68,6 +68,22 @@ def version_of(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
     return data_version(record.asset_event) if record is not None else None
 
 
+def latest_materializations(
+    keys: Iterable[dg.AssetKey], instance: dg.DagsterInstance
+) -> dict[dg.AssetKey, dg.AssetMaterialization]:
+    """Return the latest materialization of each asset that has one, all in one query."""
+    entries = [record.asset_entry.last_materialization for record in instance.get_asset_records(list(keys))]
+    found = [entry.asset_materialization for entry in entries if entry is not None]
+    return {made.asset_key: made for made in found if made is not None}
+
+
+def versions_of(keys: Collection[dg.AssetKey], instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
+    """Return what `version_of` does of each asset that has a version, asked for together."""
+    made = latest_materializations(keys, instance)
+    found = {key: data_version(made[key]) if key in made else observed_version(key, instance) for key in keys}
+    return {key: version for key, version in found.items() if version}
+
+
 def observed_version(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
     """Return the data version a source was last observed with; it is never materialized, which need not be asked."""
     records = instance.fetch_observations(key, limit=1).records
@@ -88,28 +104,34 @@ def refusal(key: dg.AssetKey, instance: dg.DagsterInstance) -> str | None:
         same, so that what stands is right.
     """
     records = instance.get_asset_records([key])
-    if not records:
-        return None
-    entry = records[0].asset_entry
-    stored = entry.last_materialization_record
+    return made_and_refusal(records[0].asset_entry, instance)[1] if records else None
+
+
+def made_and_refusal(entry: Any, instance: dg.DagsterInstance) -> tuple[dg.AssetMaterialization | None, str | None]:
+    """Return the latest materialization of an asset, if there is one, and what `refusal` tells.
+
+    Args:
+        entry: What Dagster has on record of the asset, a type that it does not export.
+    """
+    key, stored, last_run = entry.asset_key, entry.last_materialization_record, entry.last_run_id
     made = stored.asset_materialization if stored is not None else None
-    if stored is None or made is None or entry.last_run_id in (None, stored.run_id):
-        return None
+    if made is None or last_run in (None, stored.run_id):
+        return made, None
     used = input_versions(made)
     if all(version_of(dg.AssetKey.from_user_string(name), instance) == used[name] for name in used):
-        return None
-    found = instance.get_records_for_run(str(entry.last_run_id), of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        return made, None
+    found = instance.get_records_for_run(str(last_run), of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     for each in found.records:
         event = each.event_log_entry.dagster_event
         checked = event.asset_check_evaluation_data if event is not None else None
         if checked is None or checked.asset_key != key or checked.passed:
             continue
         if checked.severity == dg.AssetCheckSeverity.ERROR:
-            return (
+            return made, (
                 f"{key.to_user_string()} was refused when it was last to be made, and what is there is of before: "
                 f"{checked.metadata['what'].value} Mend that first. {remedy(key)}"
             )
-    return None
+    return made, None
 
 
 def refused_ancestors(
@@ -140,15 +162,24 @@ def record(
     return manifest
 
 
+def record_with_file(home: Home, manifest: Manifest, path: Path) -> None:
+    """Write a manifest and in it one more file of the report, which was written after the manifest was described."""
+    files = {**manifest.files, **describe_files({f"{REPORT}/{path.name}": path})}
+    write_manifest(home.manifest, manifest.model_copy(update={"files": files}))
+
+
 def describe(
     consultation: Consultation, home: Home, instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]
 ) -> Manifest:
     """Collect what Dagster knows and what lies in the folders."""
     before = last_manifest(home.manifest)
     ordered = sorted(set(keys), key=lambda key: key.to_user_string())
-    made = {key.to_user_string(): _materializations(instance, key) for key in ordered}
+    # One question tells of which assets nothing is on record, and of which there are only observations.
+    known = {each.asset_entry.asset_key: each.asset_entry for each in instance.get_asset_records(ordered)}
+    stored = [key for key in ordered if key in known and known[key].last_materialization is not None]
+    made = {key.to_user_string(): _materializations(instance, key) for key in stored}
     latest = {name: found[0] for name, found in made.items() if found}
-    unmade = [key for key in ordered if key.to_user_string() not in latest]
+    unmade = [key for key in ordered if key in known and key.to_user_string() not in latest]
     sources = {key.to_user_string(): found for key in unmade if (found := _observation(instance, key)) is not None}
     bare: dict[str, Any] = {"inputs": {}, "observations": {}}
     earlier = {
@@ -165,7 +196,7 @@ def describe(
         materializations=latest,
         earlier=earlier,
         sources=sources,
-        runs={run_id: run for run_id in sorted(runs) if (run := _run(instance, run_id)) is not None},
+        runs=_runs(instance, sorted(runs)),
         files=_files(
             input_paths(consultation, home, votes.data_version if votes else None),
             home,
@@ -306,13 +337,14 @@ def _observation(instance: dg.DagsterInstance, key: dg.AssetKey) -> Observation 
     )
 
 
-def _run(instance: dg.DagsterInstance, run_id: str) -> Run | None:
-    found = instance.get_run_record_by_id(run_id)
-    if found is None:
-        return None
-    started = _time(found.start_time) if found.start_time else None
-    ended = _time(found.end_time) if found.end_time else None
-    return Run(started_at=started, ended_at=ended, status=found.dagster_run.status.value)
+def _runs(instance: dg.DagsterInstance, run_ids: list[str]) -> dict[str, Run]:
+    """Those of the runs that are on record."""
+    found = {}
+    for each in instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else []:
+        started = _time(each.start_time) if each.start_time else None
+        ended = _time(each.end_time) if each.end_time else None
+        found[each.dagster_run.run_id] = Run(started_at=started, ended_at=ended, status=each.dagster_run.status.value)
+    return {run_id: found[run_id] for run_id in run_ids if run_id in found}
 
 
 def _time(seconds: float) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -19,7 +20,7 @@ from upath import UPath
 from ccai_dagster.audit.verification import content_versions
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import parsed_table, table_content, write_file
-from resources.history import data_version, refusal, remedy
+from resources.history import data_version, made_and_refusal, remedy
 from resources.instance import storage_errors
 
 FILE_DIGEST = "SHA-256"
@@ -44,6 +45,7 @@ class TableIOManager(dg.UPathIOManager):
         super().__init__(base_path=base_path)
         self._instance = instance
         self._made: dict[dg.AssetKey, dg.AssetMaterialization | None] = {}
+        self._entries: dict[dg.AssetKey, Any] = {}
 
     def make_directory(self, path: UPath) -> None:
         """Make the folder of a table."""
@@ -54,6 +56,7 @@ class TableIOManager(dg.UPathIOManager):
         """Write `obj`; what stood there before stays until the new file is whole."""
         if not isinstance(obj, pl.DataFrame):
             raise TypeError(f"{context.asset_key.to_user_string()} returned {type(obj).__name__}, not a table")
+        self._entries.pop(context.asset_key, None)
         content = table_content(obj)
         context.add_output_metadata({FILE_DIGEST: sha256(content).hexdigest()})
         local = path.protocol in ("", "file", "local")
@@ -84,10 +87,15 @@ class TableIOManager(dg.UPathIOManager):
     def _latest(self, key: dg.AssetKey) -> dg.AssetMaterialization | None:
         """What is on record of a table; it is asked once in a run, since what is read is not made again in it."""
         if key not in self._made:
-            if refused := refusal(key, self._instance):
+            if key not in self._entries:
+                # All assets at first, then one that the run itself has made: a page reads a hundred.
+                records = self._instance.get_asset_records([key] if self._entries else None)
+                self._entries |= {each.asset_entry.asset_key: each.asset_entry for each in records}
+            entry = self._entries.get(key)
+            made, refused = (None, None) if entry is None else made_and_refusal(entry, self._instance)
+            if refused is not None:
                 raise dg.Failure(refused, allow_retries=False)
-            event = self._instance.get_latest_materialization_event(key)
-            self._made[key] = event.asset_materialization if event is not None else None
+            self._made[key] = made
         return self._made[key]
 
     def made_before(self, key: dg.AssetKey) -> pl.DataFrame | None:

@@ -28,6 +28,7 @@ from sqlalchemy import Engine
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
+from ccai_dagster.pages.pictures import drawn_once
 from ccai_dagster.run import Outcome, run
 from resources.launcher import Launcher
 from resources.record import open_record
@@ -162,6 +163,8 @@ def opened(base: Path, address: str, drawn: bool = False, name: str = "town") ->
         with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
             patch.setattr("ccai_dagster.run.build_defs", defined)
+            # What is drawn here is not shown elsewhere, where it may be more or less than white paper.
+            patch.setattr(drawn_once, "_kept", {})
             if not drawn:
                 patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):

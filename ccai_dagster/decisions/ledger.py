@@ -12,6 +12,7 @@ Only what can be seen in the ledger itself belongs here; whether its subjects ex
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -322,6 +323,12 @@ def read_ledger(path: Path, kind: str) -> pl.DataFrame:
         raise ConsultationError(f"{path}: not found; an empty ledger still needs its header.") from error
     except OSError as error:
         raise ConsultationError(f"{path}: cannot be read ({error.strerror}).") from error
+    return _table(content, path, kind)
+
+
+@functools.lru_cache(maxsize=16)
+def _table(content: bytes, path: Path, kind: str) -> pl.DataFrame:
+    """The table of a ledger's bytes, which are read each time; in one run several assets read the same ones."""
     return ledger_table(_parse(content, path, kind))
 
 

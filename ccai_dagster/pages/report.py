@@ -147,19 +147,21 @@ def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
     scores, stability = inputs.gac_scores, inputs.consensus_stability
     table, groups = inputs.representative_statements, inputs.opinion_groups
     drawn = {
-        "map": pictures.opinion_map(groups),
+        "map": pictures.once(pictures.opinion_map, groups),
         "gac": pictures.gac_distribution(scores, cut, stability),
-        "intervals": pictures.gac_intervals(stability, cut),
-        "stability": pictures.stability(inputs.group_stability, stability),
+        "intervals": pictures.once(pictures.gac_intervals, stability, cut),
+        "stability": pictures.once(pictures.stability, inputs.group_stability, stability),
         **{
-            f"group {group}": pictures.representative_votes(table, inputs.statements, inputs.votes, groups, group)
+            f"group {group}": pictures.once(
+                pictures.representative_votes, table, inputs.statements, inputs.votes, groups, group
+            )
             for group in table["group_id"].unique().sort()
         },
-        "agreement": pictures.agreement_by_group(scores, cut),
-        "polarization": pictures.polarization(scores),
-        "scores": pictures.score_comparison(inputs.eval_scores),
-        "importance": pictures.decision_importance(inputs.decision_importance),
-        "robustness": pictures.principle_robustness(inputs.principle_robustness, inputs.derived_arm),
+        "agreement": pictures.once(pictures.agreement_by_group, scores, cut),
+        "polarization": pictures.once(pictures.polarization, scores),
+        "scores": pictures.once(pictures.score_comparison, inputs.eval_scores),
+        "importance": pictures.once(pictures.decision_importance, inputs.decision_importance),
+        "robustness": pictures.once(pictures.principle_robustness, inputs.principle_robustness, inputs.derived_arm),
     }
     return {name: _smaller(picture) for name, picture in drawn.items()}
 

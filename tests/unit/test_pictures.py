@@ -21,6 +21,7 @@ from ccai_dagster.contracts import (
     VOTES,
 )
 from ccai_dagster.pages import pictures
+from ccai_dagster.pages.pictures import drawn_once
 from ccai_dagster.pages.pictures.opinions import vote_shares
 from ccai_dagster.pages.pictures.style import Picture, drawable, plain, shown
 from ccai_dagster.pages.pictures.uncertainty import with_sides
@@ -273,6 +274,24 @@ def test_an_empty_table_still_gives_a_picture(draw: Callable[[], Picture]) -> No
 def test_another_table_gives_another_picture() -> None:
     moved = GROUPS.with_columns(group_id=pl.lit(0, pl.Int64))
     assert pictures.opinion_map(moved).png != pictures.opinion_map(GROUPS).png
+
+
+def test_a_process_draws_the_same_of_the_same_tables_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawn_once, "_kept", {})
+    monkeypatch.setattr(drawn_once, "KEPT", 2)
+    drawn: list[tuple[pl.DataFrame, float]] = []
+
+    def draw(table: pl.DataFrame, cut: float) -> Picture:
+        drawn.append((table, cut))
+        return Picture(b"", str(len(drawn)))
+
+    first = pictures.once(draw, SCORES, 0.5)
+    # The same rows in other memory, as those of a file are.
+    assert pictures.once(draw, pl.concat([SCORES.head(1), SCORES.slice(1)]), 0.5) is first
+    assert pictures.once(draw, SCORES, 0.6) is not first
+    otherwise = SCORES.with_columns(group_agreement=pl.lit([0.5, 0.25]))
+    assert pictures.once(draw, otherwise, 0.6).alt == "3"
+    assert pictures.once(draw, SCORES, 0.5).alt == "4", "the first of three is no longer kept"
 
 
 def test_alternative_texts_say_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

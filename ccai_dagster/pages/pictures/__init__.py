@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.pictures.decisions import decision_importance, principle_robustness
+from ccai_dagster.pages.pictures.drawn_once import once
 from ccai_dagster.pages.pictures.opinions import (
     agreement_by_group,
     gac_distribution,
@@ -37,6 +38,7 @@ __all__ = [
     "gac_distribution",
     "gac_intervals",
     "group_name",
+    "once",
     "opinion_map",
     "polarization",
     "principle_robustness",
