@@ -48,13 +48,14 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     @asset(
         contracts.STATEMENTS,
         deps=[decisions.ledger_key("moderation")],
-        checks=["moderation"],
+        checks=["moderation", "moderation_mode"],
         settings=[file.moderation],
         description="Statements that moderation let in, with rewrites applied.",
     )
-    def statements(raw_statements: pl.DataFrame) -> Table:
+    def statements(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame) -> Table:
         ledger = decisions.read(consultation, "moderation")
         found = require(Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation)))
+        doubted = checks.check_moderation_mode(ledger, raw_statements, raw_votes, file.moderation)
         decided = moderation_verdicts(ledger)
         frame = clean_statements(raw_statements, decided, file.moderation == "lenient")
         included = sum(each.included for each in decided.values())
@@ -68,7 +69,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 "rewritten": int(frame["rewritten"].sum()),
                 "undecided": raw_statements.height - len(decided),
             },
-            found,
+            [*found, Checked("moderation_mode", doubted, warns=True)],
         )
 
     @asset(

@@ -235,7 +235,9 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
 def _of_this_kind(opened: OpenConsultation, kind: str) -> list[str]:
     """What only one kind of ledger has."""
     if kind == "moderation":
-        return list(_exported(opened.moderated_otherwise(), opened.consultation.folder))
+        contradicted = opened.contradicted_mode()
+        told = [f"WARNING: {contradicted}"] if contradicted else []
+        return [*told, *_exported(opened.moderated_otherwise(), opened.consultation.folder)]
     return _groups_of_the_last_run(opened) if kind == "threshold" else []
 
 

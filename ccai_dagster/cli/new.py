@@ -30,7 +30,7 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
-from ccai_dagster.decisions.exported_moderation import METADATA, differences, taken_over
+from ccai_dagster.decisions.exported_moderation import METADATA, contradicted_mode, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
@@ -177,20 +177,8 @@ def _moderation_told(imported: Import, moderation: ModerationMode) -> list[str]:
     evidence = moderation_evidence(imported.raw_statements, imported.raw_votes)
     if not evidence.unmoderated:
         return []
-    told = f"Moderation is {moderation}. {evidence.sentence()}."
-    if evidence.mode in (None, moderation):
-        return [told]
-    unmoderated = imported.raw_statements.filter(pl.col("moderated") == 0)["statement_id"]
-    votes = imported.raw_votes.filter(pl.col("statement_id").is_in(unmoderated.implode())).height
-    effect = (
-        f"{evidence.unmoderated:,} statements with {votes:,} votes are left out"
-        if moderation == "strict"
-        else f"{evidence.unmoderated:,} statements come in that hardly anybody was shown"
-    )
-    return [
-        f"WARNING: moderation is {moderation}, but the votes tell that it was {evidence.mode}. {evidence.sentence()}. "
-        f"As it is set, {effect}. If that is not meant, write `moderation: {evidence.mode}` in consultation.yaml."
-    ]
+    contradicted = contradicted_mode(LEDGER.empty(), imported.raw_statements, imported.raw_votes, moderation)
+    return [f"WARNING: {contradicted}." if contradicted else f"Moderation is {moderation}. {evidence.sentence()}."]
 
 
 def from_ccai(source: Path, destination: Path, texts: Sequence[Path] = ()) -> list[str]:

@@ -9,7 +9,7 @@ import polars as pl
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
-from ccai_dagster.decisions.exported_moderation import differences
+from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
 from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, told
@@ -54,11 +54,16 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
             f"{fates.get('principle', 0)} lead to principles, {fates.get('left out', 0)} left out by a person, "
             f"{fates.get('undecided', 0)} waiting for a decision"
         )
-    raw = opened.table("raw_statements")
+    raw, votes = opened.table("raw_statements"), opened.table("raw_votes")
     found = [] if raw is None else differences(opened.ledger("moderation"), raw)
     if what := Counter(each.exported for each in found if not each.by_person):
         says = ", ".join(f"{name} {n:,}" for name, n in sorted(what.items()))
         yield f"Moderation        the export says otherwise than the ledger ({says}): `ccai status`, `ccai take-over`"
+    mode = opened.consultation.file.moderation
+    if raw is not None and votes is not None:
+        contradicted = contradicted_mode(opened.ledger("moderation"), raw, votes, mode)
+        if contradicted:
+            yield f"WARNING           {contradicted}"
     sure = opened.table("consensus_stability")
     drawn = opened.table("group_stability")
     if selected is not None and sure is not None and drawn is not None:
