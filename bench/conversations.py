@@ -1,8 +1,9 @@
 """What the methods find in conversations at hand, as a table: `python -m bench.conversations FOLDER...`.
 
-For every export: the mode of moderation as the votes tell it, the groups beside those of Polis, the test of structure, what unanimity could reach, and how many
-statements are selected under each procedure and aggregation. Statements are in as the export has
-them moderated (strictly), those about people out. Not timed; it is the evidence that starting values rest on.
+For every export: the mode of moderation as the votes tell it, the groups beside those of Polis, the test of structure,
+what unanimity could reach, and how many statements are selected under each procedure and aggregation. Statements are in
+as the export has them moderated (strictly), those about people out. Not timed; it is the evidence that starting values
+rest on.
 """
 
 from __future__ import annotations

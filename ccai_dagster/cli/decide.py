@@ -249,7 +249,7 @@ def _groups_of_the_last_run(opened: OpenConsultation) -> list[str]:
     settled = thresholds(opened.ledger("threshold"), opened.consultation.file.seed)
     found = [*check_structure(tested, settled), *check_group_sizes(groups), *check_reachable(settled, groups)]
     told = [reachable(settled, groups), *(each.message for each in found)]
-    return [f"in the last run: {each}" for each in [f"the votes show {verdict(tested)}", *told] if each]
+    return [f"in the last run: {each}" for each in dict.fromkeys([f"the votes show {verdict(tested)}", *told]) if each]
 
 
 def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> Iterator[str]:

@@ -114,7 +114,7 @@ def from_export(
         else:
             place = Path(export)
         imported = read_votes(place, values)
-        evidence = moderation_evidence(imported.raw_statements, imported.raw_votes)
+        evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
         mode = (evidence.mode or moderation()) if callable(moderation) else moderation
         left_out: list[str] = []
         unfinished = stack.enter_context(whole_folder(destination.resolve()))
@@ -143,9 +143,15 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode,
     noted = imported.import_report.filter(
         (pl.col("kind") != "found") & (pl.col("count").is_null() | (pl.col("count") > 0))
     )
+    given = imported.raw_group_votes
+    there = (
+        f"{given['group_id'].n_unique()} groups whose votes are counted"
+        if given.height
+        else f"{imported.raw_participants.height:,} participants"
+    )
+    votes = imported.raw_votes.height or given.select(pl.sum_horizontal("n_agree", "n_disagree", "n_pass").sum()).item()
     lines = [
-        f"{destination}: {imported.raw_participants.height:,} participants, "
-        f"{imported.raw_statements.height:,} statements, {imported.raw_votes.height:,} votes",
+        f"{destination}: {there}, {imported.raw_statements.height:,} statements, {votes:,} votes",
         *(
             f"  {kind}: {item}{'' if count is None else f' ({count:,})'}: {explanation}"
             for item, kind, count, explanation in noted.iter_rows()
@@ -174,7 +180,7 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode,
 
 def _moderation_told(imported: Import, moderation: ModerationMode) -> list[str]:
     """Say what the votes tell of the mode of moderation, loudly if it is another than the one that is set."""
-    evidence = moderation_evidence(imported.raw_statements, imported.raw_votes)
+    evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
     if not evidence.unmoderated:
         return []
     contradicted = contradicted_mode(LEDGER.empty(), imported.raw_statements, imported.raw_votes, moderation)

@@ -10,6 +10,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences
+from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
 from ccai_dagster.feedback.judge_accuracy import SCORES_AT_CHANCE, told
@@ -39,7 +40,10 @@ def summary(opened: OpenConsultation, report: Path) -> list[str]:
 
 def _deliberation(opened: OpenConsultation) -> Iterator[str]:
     groups = opened.table("opinion_groups")
-    if groups is not None:
+    given = opened.table("raw_group_votes")
+    if given is not None and given.height:
+        yield f"Groups            {given['group_id'].n_unique()}, as the table has them: {NOT_THERE}"
+    elif groups is not None:
         sizes = groups["group_id"].value_counts().sort("group_id")["count"].to_list()
         people = opened.table("participants")
         total = people.height if people is not None else groups.height
@@ -66,7 +70,7 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
             yield f"WARNING           {contradicted}"
     sure = opened.table("consensus_stability")
     drawn = opened.table("group_stability")
-    if selected is not None and sure is not None and drawn is not None:
+    if selected is not None and sure is not None and drawn is not None and drawn.height:
         own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
         likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
         yield (

@@ -132,13 +132,14 @@ def contradicted_mode(
     The mode only matters for statements that neither the export nor the ledger moderates: None if there are none.
 
     Args:
-        raw_votes: RAW_VOTES of the newest export.
+        raw_votes: RAW_VOTES of the newest export. Where only counts by group are there, it has no rows, and nobody is
+            contradicted: whoever counted may have left out what was not shown.
 
     Raises:
         ConsultationError: The ledger's chains are broken.
     """
     evidence = moderation_evidence(raw_statements, raw_votes)
-    if evidence.mode in (None, mode):
+    if raw_votes.is_empty() or evidence.mode in (None, mode):
         return None
     decided = {int(subject) for row in decided_rows(ledger) for subject in row["subject_ids"]}
     waiting = set(raw_statements.filter(pl.col("moderated") == 0)["statement_id"]) - decided

@@ -96,6 +96,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "fewest_told": FEWEST_TOLD,
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
         "topics": report_public.topics(inputs.narrative),
+        "retold": report_public.retold(inputs.written_narrative),
         "uncertain": report_public.uncertainties(inputs.uncertain_statements, sources),
         "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
@@ -151,7 +152,7 @@ def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
         "intervals": pictures.gac_intervals(stability, cut),
         "stability": pictures.stability(inputs.group_stability, stability),
         **{
-            f"group {group}": pictures.representative_votes(table, inputs.statements, inputs.votes, groups, group)
+            f"group {group}": pictures.representative_votes(table, inputs.statements, inputs.group_votes, group)
             for group in table["group_id"].unique().sort()
         },
         "agreement": pictures.agreement_by_group(scores, cut),

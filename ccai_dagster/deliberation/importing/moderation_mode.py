@@ -57,10 +57,13 @@ class ModerationEvidence:
         return Fact(kind, "mode of moderation", self.unmoderated, self.sentence())
 
 
-def moderation_evidence(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame) -> ModerationEvidence:
+def moderation_evidence(
+    raw_statements: pl.DataFrame, raw_votes: pl.DataFrame, raw_group_votes: pl.DataFrame | None = None
+) -> ModerationEvidence:
     """Count the statements that nobody moderated, and those of them that others than their authors voted on.
 
-    Where no author is known, one of the voters may be the author.
+    Where no author is known, one of the voters may be the author. So it is with counts by group, which take the place
+    of votes where there are some.
     """
     unmoderated = raw_statements.filter(pl.col("moderated") == 0).select("statement_id", "author_id")
     others = (
@@ -72,4 +75,8 @@ def moderation_evidence(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame) -
             .otherwise((pl.col("participant_id") != pl.col("author_id")).sum().cast(pl.Int64))
         )
     )
+    if raw_group_votes is not None and raw_group_votes.height:
+        votes = pl.sum_horizontal("n_agree", "n_disagree", "n_pass").sum()
+        counted_votes = raw_group_votes.join(unmoderated, on="statement_id").group_by("statement_id")
+        others = counted_votes.agg(others=votes - 1)
     return ModerationEvidence(unmoderated.height, others.filter(pl.col("others") > 0).height)
