@@ -145,7 +145,7 @@ def summary(inputs: ReportInputs) -> list[str]:
     rows = sum(ledger.height for ledger in inputs.ledgers.values())
     took_part = f"{counted(people, 'participant')} took part; the votes of {kept:,} count."
     sentences = [
-        took_part if people else f"Nobody's single votes are here: {NOT_THERE}.",
+        took_part if people else f"Nobody’s single votes are here: {NOT_THERE}.",
         f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
         f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes{about}.",
         _groups_found(inputs, groups),
