@@ -52,6 +52,7 @@ ROLES = {
 """What each file is for, by its name; Polis spells the matrix in two ways."""
 LEADING = {"comments", "votes", "matrix"}
 """Files that make a folder an export."""
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".xlsx", ".xls", ".ods", ".numbers")
 MOST_MEMBERS = 10_000
 MOST_BYTES = 2**31
 """Of all files in a zip together, unpacked. A conversation of 2 million votes has about 0.1 GB."""
@@ -195,6 +196,10 @@ def _in_folder(place: Path) -> VoteFiles:
         exports = {name: names for name, names in inner.items() if _is_export(names)}
         if not exports and (known := _by_content(place, _sources(listed))):
             return known
+        if not exports and (packed := [name for name in listed if name.lower().endswith(PACKED)]):
+            raise ConsultationError(
+                f"{place}: {packed[0]} is packed, or a workbook. Unpack it, or save its sheets as CSV files there."
+            )
         listed = _only(place, exports)
     found = _by_role(place, _sources(listed))
     return _with_statements(found, _sources({name: listed[name] for name in found.others}))

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.bodies import BODY
-from ccai_dagster.deliberation.importing.columns import SourceFile, is_id, json_objects
+from ccai_dagster.deliberation.importing.columns import SEPARATORS, SourceFile, is_id, json_objects
 from ccai_dagster.deliberation.importing.group_counts import group_columns
 from ccai_dagster.deliberation.importing.long_table import NAMES, is_long_table, is_statement_table, names_of
 from ccai_dagster.deliberation.importing.noted import Noted, shortened
@@ -86,6 +86,11 @@ def refuse(file: SourceFile) -> NoReturn:
         raise ConsultationError(
             f"{file.place}: {foreign}. They are not votes of people, from which groups could be formed. Export the "
             "votes: one row a vote (participant, statement, vote), or one row a person."
+        )
+    if len(names) == 1 and any(separator in names[0] for separator in SEPARATORS):
+        raise ConsultationError(
+            f"{file.place}: every line is one cell, in quotes as a whole: {names[0][:60]}. Save the table again "
+            "without quotes around whole lines."
         )
     lacking = [role for role in ("participant", "statement", "vote") if not set(NAMES[role]) & set(names)]
     raise ConsultationError(
