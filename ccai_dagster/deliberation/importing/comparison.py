@@ -44,7 +44,7 @@ def came_since(before: Import | None, now: Import) -> str:
         "statements": ("statement", "statements"),
     }
     if before is None:
-        there = listed([counted(number, *names[what]) for what, (_, number) in sizes.items()])
+        there = listed([counted(number, *names[what]) for what, (_, number) in sizes.items() if number])
         return f"{there}; no earlier import to compare with"
     said = []
     for sign, word in ((1, "more"), (-1, "fewer")):
