@@ -41,12 +41,13 @@ class ModerationEvidence:
         """What the votes tell, as a sentence without its full stop."""
         if not self.unmoderated:
             return "every statement was moderated, so that the mode of moderation changes nothing"
+        verb = "was" if 1 in (self.shown, self.unmoderated) else "were"
         said = (
-            f"{self.shown:,} of {counted(self.unmoderated, 'statement')} that nobody moderated "
-            f"{'was' if 1 in (self.shown, self.unmoderated) else 'were'} voted on by others than the author"
+            f"{self.shown:,} of {counted(self.unmoderated, 'statement')} that nobody moderated {verb} voted on by "
+            "others than the author"
         )
         if self.mode == "lenient":
-            return f"{said}, and so was shown to them: the conversation was lenient"
+            return f"{said}, and so {verb} shown to them: the conversation was lenient"
         if self.mode == "strict":
             return f"{said}, so none was shown to them: the conversation was strict"
         return f"{said}: the votes do not tell whether the conversation was strict or lenient"
