@@ -84,6 +84,20 @@ def test_a_body_without_quotes_is_no_title(tmp_path: Path) -> None:
     assert texts == ["Some, with, many, commas\nand a line, of, its, own, here, too", "Two"]
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r", "\r\n"])
+def test_polis_s_files_may_be_put_one_behind_the_other_below_a_title(tmp_path: Path, ends: str) -> None:
+    comments = "timestamp,comment-id,author-id,agrees,disagrees,moderated,comment-body"
+    votes = "timestamp,comment-id,voter-id,vote"
+    files = {
+        "comments.csv": ["Export,,,,,,", comments, '1,0,0,1,1,1,"Hi, there"', comments, "2,1,0,1,0,1,Two", ""],
+        "votes.csv": ["Export,,,", votes, "1,0,0,1", "2,1,0,1", votes, "3,0,1,-1", ""],
+    }
+    read = read_votes(write(tmp_path, {name: ends.join(rows) for name, rows in files.items()}))
+    assert read.raw_statements["text"].to_list() == ["Hi, there", "Two"]
+    cast = read.raw_votes.select("participant_id", "statement_id", "vote").sort("participant_id", "statement_id")
+    assert cast.rows() == [(0, 0, 1), (0, 1, 1), (1, 0, -1)]
+
+
 def test_objects_in_lines_are_json_too(tmp_path: Path) -> None:
     rows = [{"participantId": p, "statementId": s, "vote": v, "statementText": text_of(s)} for p, s, v in CAST]
     assert counted(read_votes(write(tmp_path, {"votes.json": "\n".join(map(json.dumps, rows))}))) == COUNTS

@@ -216,10 +216,7 @@ def read_text_csv(
     places = [place for place, name in enumerate(header.names) if name is not None and wanted(name)]
     names = [str(header.names[place]) for place in places]
     refuse_twice(file.place, names)
-    content = file.content
-    if header.utf16 or header.returns:
-        text = decoded(file)
-        content = (text.replace("\r", "\n") if header.returns else text).encode()
+    content = decoded(file).encode() if header.utf16 or header.returns else file.content
     try:
         padded = _is_padded(file, content, header)
         table = pl.read_csv(
@@ -234,11 +231,11 @@ def read_text_csv(
         first = printable(str(error).strip().splitlines()[0])
         raise ConsultationError(f"{file.place}: not readable as CSV in UTF-8 ({first}). Export it again.") from error
     table.columns = names
-    table = _without_headers(file, noted, table.with_row_index(ROW, offset=1), [header.headings[at] for at in places])
+    table = without_headers(file, noted, table.with_row_index(ROW, offset=1), [header.headings[at] for at in places])
     return without_empty_rows(file, noted, table)
 
 
-def _without_headers(file: SourceFile, noted: Noted, table: pl.DataFrame, headings: Sequence[str]) -> pl.DataFrame:
+def without_headers(file: SourceFile, noted: Noted, table: pl.DataFrame, headings: Sequence[str]) -> pl.DataFrame:
     """Leave out rows that are the header again, as files put one behind the other have them."""
     names = [name for name in table.columns if name != ROW]
     if not names or not (table[names[0]] == headings[0]).any():
@@ -342,7 +339,7 @@ def _json_lines(text: str) -> list[dict[str, object]]:
 
 
 def decoded(file: SourceFile) -> str:
-    """Return the text of a file.
+    """Return the text of a file; where lines end with carriage returns alone, with line feeds in their place.
 
     Raises:
         ConsultationError: Neither UTF-8 nor UTF-16 with its mark; names the line.
@@ -350,10 +347,11 @@ def decoded(file: SourceFile) -> str:
     with file.open() as handle:
         content = handle.read()
     try:
-        return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConsultationError(f"{file.place}, line {line}: not UTF-8. Save or export the file as UTF-8.") from error
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def refuse_twice(place: str, names: Sequence[str]) -> None:
