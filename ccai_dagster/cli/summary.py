@@ -42,7 +42,7 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
     groups = opened.table("opinion_groups")
     given = opened.table("raw_group_votes")
     if given is not None and given.height:
-        yield f"Groups            {given['group_id'].n_unique()}, as the table has them: {NOT_THERE}"
+        yield f"Groups            {given['group_id'].n_unique()}; {NOT_THERE}"
     elif groups is not None:
         sizes = groups["group_id"].value_counts().sort("group_id")["count"].to_list()
         people = opened.table("participants")

@@ -112,7 +112,7 @@ def test_counts_give_the_scores_of_the_votes_they_were_counted_from(
         table = alone.table(name)
         assert table is not None and table.is_empty(), "nothing is made up"
     told = "\n".join(summary(alone, tmp_path))
-    assert "Groups            2, as the table has them: the table has counts by group and no votes of people" in told
+    assert "Groups            2; the table has counts by group and no votes of people" in told
     assert "Participants" not in told and "How sure" not in told
     status = CliRunner().invoke(app, ["status", str(tmp_path / "counts")])
     assert status.exit_code == 0, status.output
