@@ -114,6 +114,14 @@ def test_texts_and_moderation_come_from_the_comments_beside(tmp_path: Path) -> N
     assert facts(read)["mode of moderation"][2].endswith("strict"), "nobody voted on what nobody moderated"
 
 
+def test_counts_are_read_where_the_file_of_votes_is_empty(tmp_path: Path) -> None:
+    comments = "timestamp,comment-id,author-id,agrees,disagrees,moderated,comment-body\n1,0,1,0,0,1,Text\n"
+    assert (
+        rows(read_votes(written(tmp_path, "comment-groups.csv", POLIS, *ROWS, comments=comments, votes="")))
+        == COUNTS[:2]
+    )
+
+
 def test_votes_of_people_are_read_rather_than_counts_beside_them(tmp_path: Path) -> None:
     votes = "participant,statement,vote\n" + "".join(f"{person},0,{1 - person % 3}\n" for person in range(6))
     read = read_votes(

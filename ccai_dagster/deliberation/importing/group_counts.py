@@ -104,11 +104,11 @@ def group_columns(names: Sequence[str]) -> GroupColumns | None:
 def counts_file(found: VoteFiles) -> SourceFile | None:
     """Return the file with counts by group if there are no votes of people beside it; else None."""
     votes = found.files.get("votes")
-    if "matrix" in found.files or votes is None:
-        return None if "matrix" in found.files else found.files.get("comment_groups")
-    if votes.is_empty() or votes.ending in ("parquet", "json") or group_columns(names_of(votes)) is None:
+    if "matrix" in found.files:
         return None
-    return votes
+    if votes is None or votes.is_empty():
+        return found.files.get("comment_groups")
+    return votes if votes.ending not in ("parquet", "json") and group_columns(names_of(votes)) is not None else None
 
 
 def columns_of_counts(found: VoteFiles) -> tuple[SourceFile, GroupColumns]:
