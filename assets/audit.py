@@ -39,7 +39,7 @@ from resources import history
 OWNER = "team:audit"
 asset = partial(table_asset, group="audit", owner=OWNER)
 ALL_LEDGERS = [decisions.ledger_key(kind) for kind in LEDGERS]
-RAW = {name: [name] for name in ("raw_statements", "raw_participants", "raw_votes")}
+RAW = {name: [name] for name in ("raw_statements", "raw_participants", "raw_votes", "raw_group_votes")}
 SOFTWARE = {"ccai_dagster": "ccai-dagster", "dagster": "dagster", "mlflow": "mlflow"}
 """Programs that the provenance names, and what their packages are called."""
 EVALUATION_PAGE = "evaluation.html"
@@ -69,7 +69,7 @@ REPORTED = (
     "consensus_stability",
     "selected_statements",
     "participants",
-    "votes",
+    "group_votes",
     "import_report",
     "group_structure",
     "opinion_groups",
@@ -339,7 +339,8 @@ def _audit_report(
     arms, file = list(consultation.arms), consultation.file
     responses = of_arms([BASE, *arms], "qualitative_responses")
     records = of_arms(arms, *contracts.ARM_STAGES)
-    shared = {name: [name] for name in REPORTED}
+    written = ["written_narrative"] if consultation.profile.feedback.server_url else []
+    shared = {name: [name] for name in (*REPORTED, *written)}
     read = shared | of_arms(arms, "constitution", "preference_pairs") | responses | records
 
     @asset(

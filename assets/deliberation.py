@@ -38,6 +38,8 @@ from ccai_dagster.pages import pictures
 GROUP = "deliberation"
 OWNER = "team:deliberation"
 asset = partial(table_asset, group=GROUP, owner=OWNER)
+COUNTS_ALONE = "cannot be had: only counts by group are there, and no votes of people"
+"""Stands in place of what rests on single votes. An import of votes always has participants, one of counts none."""
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -48,13 +50,14 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     @asset(
         contracts.STATEMENTS,
         deps=[decisions.ledger_key("moderation")],
-        checks=["moderation"],
+        checks=["moderation", "moderation_mode"],
         settings=[file.moderation],
         description="Statements that moderation let in, with rewrites applied.",
     )
-    def statements(raw_statements: pl.DataFrame) -> Table:
+    def statements(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame) -> Table:
         ledger = decisions.read(consultation, "moderation")
         found = require(Checked("moderation", checks.check_moderation(ledger, raw_statements, file.moderation)))
+        doubted = checks.check_moderation_mode(ledger, raw_statements, raw_votes, file.moderation)
         decided = moderation_verdicts(ledger)
         frame = clean_statements(raw_statements, decided, file.moderation == "lenient")
         included = sum(each.included for each in decided.values())
@@ -68,7 +71,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 "rewritten": int(frame["rewritten"].sum()),
                 "undecided": raw_statements.height - len(decided),
             },
-            found,
+            [*found, Checked("moderation_mode", doubted, warns=True)],
         )
 
     @asset(
@@ -125,9 +128,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         participants: pl.DataFrame,
         raw_votes: pl.DataFrame,
     ) -> Table:
-        matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
-        frame = structure.structure_test(matrix, settled.procedure, resampling.shuffles, seed, _logged(context))
+        if participants.is_empty():
+            frame = contracts.GROUP_STRUCTURE.empty()
+        else:
+            matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
+            frame = structure.structure_test(matrix, settled.procedure, resampling.shuffles, seed, _logged(context))
         found = group_checks.check_structure(frame, settled)
         return Table(
             frame,
@@ -152,6 +158,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         group_structure: pl.DataFrame,
         import_report: pl.DataFrame,
     ) -> Table:
+        if participants.is_empty():
+            return Table(
+                contracts.OPINION_GROUPS.empty(),
+                {"opinion map": COUNTS_ALONE},
+                [Checked("group_sizes", [], warns=True)],
+            )
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
         procedure = structure.procedure_for(settled.procedure, group_structure, settled.without_structure)
@@ -179,23 +191,15 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         checks=["reachable"],
         description="Group-aware consensus and polarization of every statement; consensus_stability has the intervals.",
     )
-    def gac_scores(
-        votes: pl.DataFrame,
-        statements: pl.DataFrame,
-        participants: pl.DataFrame,
-        opinion_groups: pl.DataFrame,
-        raw_votes: pl.DataFrame,
-    ) -> Table:
-        matrix = with_importance(_matrix(votes, participants, statements), raw_votes)
+    def gac_scores(group_votes: pl.DataFrame, statements: pl.DataFrame, opinion_groups: pl.DataFrame) -> Table:
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
         published = consultation.path(file.published_scores) if file.published_scores else None
-        frame = consensus.gac_scores(
-            matrix, _labels(matrix, opinion_groups), settled.procedure, pl.read_csv(published) if published else None
-        )
+        given = consensus.GroupVotes.of_table(group_votes, statements["statement_id"])
+        frame = consensus.gac_of_counts(given, settled.procedure, pl.read_csv(published) if published else None)
         return Table(
             frame,
             _consensus_figures(frame, opinion_groups, settled, published is not None),
-            [Checked("reachable", group_checks.check_reachable(settled, opinion_groups), warns=True)],
+            [Checked("reachable", group_checks.check_reachable(settled, opinion_groups, frame), warns=True)],
         )
 
     @asset(
@@ -203,14 +207,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         method="2",
         description="Statements that set each group apart from everybody else.",
     )
-    def representative_statements(
-        votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, opinion_groups: pl.DataFrame
-    ) -> Table:
-        matrix = _matrix(votes, participants, statements)
-        frame = representative.representative_statements(matrix, _labels(matrix, opinion_groups))
+    def representative_statements(group_votes: pl.DataFrame, statements: pl.DataFrame) -> Table:
+        given = consensus.GroupVotes.of_table(group_votes, statements["statement_id"])
+        frame = representative.representative_of_counts(given)
         shown = {
             f"what sets {pictures.group_name(group)} apart": picture(
-                pictures.once(pictures.representative_votes, frame, statements, votes, opinion_groups, group)
+                pictures.once(pictures.representative_votes, frame, statements, group_votes, group)
             )
             for group in frame["group_id"].unique().sort()
         }
@@ -220,44 +222,6 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             | {
                 "eligible": int(frame["eligible"].sum()),
                 "statements": _in_words(frame, ["group_id", "side", "n_side", "n_votes"], statements),
-            },
-        )
-
-    @asset(
-        contracts.CONSENSUS_STATEMENTS,
-        method="2",
-        description="Statements that the public as a whole agrees or disagrees with, whatever the groups; those who "
-        "cast few votes count, too.",
-    )
-    def consensus_statements(raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> Table:
-        frame = representative.consensus_statements(votes_of_everybody(raw_votes, statements, participants))
-        shown = _in_words(frame, ["side", "n_side", "n_votes"], statements)
-        return Table(frame, {"statements": shown})
-
-    @asset(
-        contracts.COMMENT_PRIORITIES,
-        deps=[decisions.ledger_key("moderation")],
-        description="How urgently Polis would show each statement to the next participant.",
-    )
-    def comment_priorities(
-        raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_statements: pl.DataFrame
-    ) -> Table:
-        # People go on to be asked about themselves, so these statements have their place here.
-        apart = pl.col("statement_id").is_in(list(_metadata(consultation)))
-        shown = pl.concat([each.select("statement_id", "text") for each in (statements, raw_statements.filter(apart))])
-        matrix = _matrix(clean_votes(raw_votes, shown, participants), participants, shown)
-        marked = raw_statements.with_columns(is_meta=pl.when(apart).then(True).otherwise("is_meta"))
-        mean, components = representative.vote_components(matrix, marked.filter("is_meta")["statement_id"].to_list())
-        extremity = representative.statement_extremity(mean, components)
-        frame = representative.comment_priorities(matrix, extremity, marked)
-        first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
-        return Table(
-            frame,
-            {
-                "first ones": _in_words(first, ["priority", "n_votes", "extremity"], shown),
-                "statements of which nobody tells whether they are about the people who vote": frame[
-                    "is_meta"
-                ].null_count(),
             },
         )
 
@@ -288,6 +252,12 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         raw_votes: pl.DataFrame,
         group_structure: pl.DataFrame,
     ) -> dict[str, Table]:
+        if participants.is_empty():
+            nothing = {"how sure": COUNTS_ALONE}
+            return {
+                "consensus_stability": Table(contracts.CONSENSUS_STABILITY.empty(), nothing),
+                "group_stability": Table(contracts.GROUP_STABILITY.empty(), nothing),
+            }
         matrix = in_context(_matrix(votes, participants, statements), raw_votes, participants)
         matrix = with_importance(matrix, raw_votes)
         settled = thresholds(decisions.read(consultation, "threshold"), seed)
@@ -317,11 +287,86 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         _group_profile(consultation),
         gac_scores,
         representative_statements,
-        consensus_statements,
+        *_counted(),
         *_beside_agreement(),
-        comment_priorities,
+        _comment_priorities(consultation),
         uncertainty,
     ]
+
+
+def _counted() -> list[dg.AssetsDefinition]:
+    """What groups, and everybody together, voted: counted from the votes of people, or as given."""
+
+    @asset(
+        contracts.GROUP_VOTES,
+        description="How each opinion group voted on each statement: counted from the votes of people, or as given.",
+    )
+    def group_votes(
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+        raw_votes: pl.DataFrame,
+        raw_group_votes: pl.DataFrame,
+    ) -> Table:
+        if participants.is_empty():
+            given = consensus.GroupVotes.of_table(raw_group_votes, statements["statement_id"])
+            return Table(given.table(), {"from": "counts by group, as they were given"})
+        matrix = with_importance(_matrix(votes, participants, statements), raw_votes)
+        frame = consensus.GroupVotes.of(matrix, _labels(matrix, opinion_groups)).table()
+        return Table(frame, {"from": "votes of people, who are in the groups that their votes make"})
+
+    @asset(
+        contracts.CONSENSUS_STATEMENTS,
+        method="2",
+        description="Statements that the public as a whole agrees or disagrees with, whatever the groups; those who "
+        "cast few votes count, too.",
+    )
+    def consensus_statements(
+        raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_group_votes: pl.DataFrame
+    ) -> Table:
+        if participants.is_empty():
+            given = consensus.GroupVotes.of_table(raw_group_votes, statements["statement_id"])
+            frame = representative.consensus_of_counts(given)
+        else:
+            frame = representative.consensus_statements(votes_of_everybody(raw_votes, statements, participants))
+        shown = _in_words(frame, ["side", "n_side", "n_votes"], statements)
+        return Table(frame, {"statements": shown})
+
+    return [group_votes, consensus_statements]
+
+
+def _comment_priorities(consultation: Consultation) -> dg.AssetsDefinition:
+    @asset(
+        contracts.COMMENT_PRIORITIES,
+        deps=[decisions.ledger_key("moderation")],
+        description="How urgently Polis would show each statement to the next participant.",
+    )
+    def comment_priorities(
+        raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, raw_statements: pl.DataFrame
+    ) -> Table:
+        if participants.is_empty():
+            return Table(contracts.COMMENT_PRIORITIES.empty(), {"priorities": COUNTS_ALONE})
+        # People go on to be asked about themselves, so these statements have their place here.
+        apart = pl.col("statement_id").is_in(list(_metadata(consultation)))
+        shown = pl.concat([each.select("statement_id", "text") for each in (statements, raw_statements.filter(apart))])
+        matrix = _matrix(clean_votes(raw_votes, shown, participants), participants, shown)
+        marked = raw_statements.with_columns(is_meta=pl.when(apart).then(True).otherwise("is_meta"))
+        mean, components = representative.vote_components(matrix, marked.filter("is_meta")["statement_id"].to_list())
+        extremity = representative.statement_extremity(mean, components)
+        frame = representative.comment_priorities(matrix, extremity, marked)
+        first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
+        return Table(
+            frame,
+            {
+                "first ones": _in_words(first, ["priority", "n_votes", "extremity"], shown),
+                "statements of which nobody tells whether they are about the people who vote": frame[
+                    "is_meta"
+                ].null_count(),
+            },
+        )
+
+    return comment_priorities
 
 
 def _group_profile(consultation: Consultation) -> dg.AssetsDefinition:
@@ -366,13 +411,22 @@ def _beside_agreement() -> list[dg.AssetsDefinition]:
         description="Areas of uncertainty: statements on which many of those who saw them passed.",
     )
     def uncertain_statements(
-        raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame, opinion_groups: pl.DataFrame
+        raw_votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+        group_votes: pl.DataFrame,
     ) -> Table:
         counting = participants.filter(pl.col("fate") != "excluded")
         votes = raw_votes.join(counting, on="participant_id", how="semi").join(
             statements, on="statement_id", how="semi"
         )
-        frame = uncertain.uncertain_statements(votes, opinion_groups)
+        given = participants.is_empty()
+        frame = (
+            uncertain.uncertain_of_counts(group_votes)
+            if given
+            else uncertain.uncertain_statements(votes, opinion_groups)
+        )
         return Table(
             frame,
             {

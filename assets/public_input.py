@@ -51,6 +51,10 @@ TABLES = {
     "raw_statements": (contracts.RAW_STATEMENTS, "Every statement submitted, as typed, with the export's moderation."),
     "raw_participants": (contracts.RAW_PARTICIPANTS, "Everybody in the export, without personal codes."),
     "raw_votes": (contracts.RAW_VOTES, "The last vote of each participant on each statement."),
+    "raw_group_votes": (
+        contracts.RAW_GROUP_VOTES,
+        "How each group voted on each statement, where the export has no votes of people; else empty.",
+    ),
     "import_report": (
         contracts.IMPORT_REPORT,
         "What was found and repaired while importing and what the export cannot tell, in numbers and words.",

@@ -19,14 +19,14 @@ from ccai_dagster.consultation.settings import SentenceModelSettings
 from ccai_dagster.core.home import home_root
 from ccai_dagster.deliberation import narrative as narratives
 from ccai_dagster.deliberation.topics import near_duplicates
-from ccai_dagster.stages.deliberation import StatementTopicsStage
+from ccai_dagster.stages.deliberation import StatementTopicsStage, WrittenNarrativeStage
 from resources.launcher import Launcher
 
 asset = partial(table_asset, group="deliberation", owner="team:deliberation")
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
-    """Make the assets; topics only if the consultation names a sentence model."""
+    """Make the assets: topics only if the consultation names a sentence model, texts of a model only with a server."""
     sentence_model = consultation.file.sentence_model
     topics = [] if sentence_model is None else [_statement_topics(sentence_model)]
 
@@ -47,7 +47,37 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             frame, {"sentences": dg.MetadataValue.md(markdown_table(frame.select("about", "sentence").head(20)))}
         )
 
-    return [*topics, narrative]
+    feedback = consultation.profile.feedback
+    if feedback.server_url is None:
+        return [*topics, narrative]
+    return [*topics, narrative, _written_narrative(feedback.server_url, feedback.server_model or "", consultation)]
+
+
+def _written_narrative(server_url: str, server_model: str, consultation: Consultation) -> dg.AssetsDefinition:
+    seed = consultation.file.seed
+
+    @asset(
+        contracts.WRITTEN_NARRATIVE,
+        kinds={"openai"},
+        pool=POOL,
+        settings=[server_url, server_model, seed],
+        description="What the feedback model makes of the narrative; what it was not given is refused.",
+    )
+    def written_narrative(context: dg.AssetExecutionContext, narrative: pl.DataFrame, launcher: Launcher) -> Table:
+        stage = WrittenNarrativeStage(server_url=server_url, server_model=server_model, seed=seed, narrative=narrative)
+        result = launcher.run(context, stage)
+        frame = result.tables["written_narrative"]
+        launcher.finish(result)
+        return Table(
+            frame,
+            {
+                "written by": server_model,
+                "refused": frame["refused"].count(),
+                "texts": dg.MetadataValue.md(markdown_table(frame.select("about", "text", "refused").head(20))),
+            },
+        )
+
+    return written_narrative
 
 
 def _statement_topics(sentence_model: SentenceModelSettings) -> dg.AssetsDefinition:

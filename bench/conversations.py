@@ -1,8 +1,9 @@
 """What the methods find in conversations at hand, as a table: `python -m bench.conversations FOLDER...`.
 
-For every export: the groups beside those of Polis, the test of structure, what unanimity could reach, and how many
-statements are selected under each procedure and aggregation. Statements are in as the export has
-them moderated (strictly), those about people out. Not timed; it is the evidence that starting values rest on.
+For every export: the mode of moderation as the votes tell it, the groups beside those of Polis, the test of structure,
+what unanimity could reach, and how many statements are selected under each procedure and aggregation. Statements are in
+as the export has them moderated (strictly), those about people out. Not timed; it is the evidence that starting values
+rest on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import polars as pl
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.decisions.values import VALUES
 from ccai_dagster.deliberation import consensus, groups, structure
+from ccai_dagster.deliberation.importing.moderation_mode import ModerationEvidence, moderation_evidence
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.votes import (
     Aggregation,
@@ -41,8 +43,8 @@ NUMBERS = (2, 3, 4, 5)
 """Numbers of groups that the aggregations are compared over."""
 
 
-def laid_out(place: Path) -> tuple[VoteMatrix, pl.DataFrame, int]:
-    """Return the votes that count, the participants, and how many statements are about people."""
+def laid_out(place: Path) -> tuple[VoteMatrix, pl.DataFrame, int, str]:
+    """Return the votes that count, the participants, how many statements are about people, the mode of moderation."""
     imported = read_votes(place)
     raw = imported.raw_statements.with_columns(is_meta=pl.col("is_meta").fill_null(False))
     verdicts = {
@@ -53,12 +55,19 @@ def laid_out(place: Path) -> tuple[VoteMatrix, pl.DataFrame, int]:
     people = clean_participants(imported.raw_participants, {}, int(START["minimum_votes"]), "")
     votes = clean_votes(imported.raw_votes, statements, people)
     matrix = vote_matrix(votes, people.filter("kept")["participant_id"], statements["statement_id"])
-    return in_context(matrix, imported.raw_votes, people), people, int(raw["is_meta"].sum())
+    mode = _mode(moderation_evidence(raw, imported.raw_votes))
+    return in_context(matrix, imported.raw_votes, people), people, int(raw["is_meta"].sum()), mode
+
+
+def _mode(evidence: ModerationEvidence) -> str:
+    if not evidence.unmoderated:
+        return "all were moderated"
+    return f"{evidence.mode or 'not told'} ({evidence.shown} of {evidence.unmoderated} shown)"
 
 
 def found(place: Path, shuffles: int) -> Iterator[list[str]]:
     """Yield one row a procedure."""
-    matrix, people, about = laid_out(place)
+    matrix, people, about, mode = laid_out(place)
     for name in get_args(ProcedureName):
         procedure = _procedure(name)
         tested = structure.structure_test(matrix, procedure, shuffles, seed=1)
@@ -73,7 +82,8 @@ def found(place: Path, shuffles: int) -> Iterator[list[str]]:
             reached.append(f"{highest:.3f}: {_selected(matrix, labels, way)} ({', '.join(map(str, over_numbers))})")
         p_values = [f"{value:.3f}" for value in tested["p_value"]]
         shape = f"{matrix.shape[0]:,} x {matrix.shape[1]}, {about} about people"
-        yield [place.name, shape, name, ", ".join(map(str, sizes)), told, *p_values, *reached]
+        named = place.parent.name if place.name == "votes" else place.name
+        yield [named, shape, mode, name, ", ".join(map(str, sizes)), told, *p_values, *reached]
 
 
 def _procedure(name: ProcedureName) -> Procedure:
@@ -104,7 +114,16 @@ def main(arguments: Sequence[str] = ()) -> None:
         f"{name}: reachable: selected at {cut:g} (with {', '.join(map(str, NUMBERS))} groups)"
         for name, cut in CUTS.items()
     ]
-    heading = ["conversation", "people x statements", "procedure", "groups", "ARI to Polis", "p", "p of silhouette"]
+    heading = [
+        "conversation",
+        "people x statements",
+        "moderation",
+        "procedure",
+        "groups",
+        "ARI to Polis",
+        "p",
+        "p of silhouette",
+    ]
     print("| " + " | ".join([*heading, *by_aggregation]) + " |")
     print("|" + " --- |" * (len(heading) + len(by_aggregation)))
     for place in asked.exports or [SAMPLE / "votes"]:

@@ -39,7 +39,7 @@ from ccai_dagster.decisions.agenda import (
     odd_participants,
 )
 from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
-from ccai_dagster.decisions.exported_moderation import Difference, differences
+from ccai_dagster.decisions.exported_moderation import Difference, contradicted_mode, differences
 from ccai_dagster.decisions.independent_decisions import Subject
 from ccai_dagster.decisions.ledger import current, read_ledger
 from ccai_dagster.decisions.origins import ODD_VOTES, SAME_MEANING, SAME_WORDS
@@ -242,6 +242,11 @@ class OpenConsultation:
     def moderated_otherwise(self) -> list[Difference]:
         """Return where the export says otherwise than the moderation ledger, both as they are now."""
         return differences(self.ledger("moderation"), self.imported.raw_statements)
+
+    def contradicted_mode(self) -> str | None:
+        """Say that the votes tell another mode of moderation than the one that is set; else None."""
+        raw, votes = self.imported.raw_statements, self.imported.raw_votes
+        return contradicted_mode(self.ledger("moderation"), raw, votes, self.consultation.file.moderation)
 
     def _wanted(self, kind: str) -> list[Proposal]:
         if kind == "moderation":

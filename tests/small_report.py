@@ -22,6 +22,7 @@ from ccai_dagster.contracts import (
     GROUP_PROFILE,
     GROUP_STABILITY,
     GROUP_STRUCTURE,
+    GROUP_VOTES,
     IMPORT_REPORT,
     IMPORTANT_STATEMENTS,
     JUDGE_CALIBRATION,
@@ -34,11 +35,12 @@ from ccai_dagster.contracts import (
     QUALITATIVE_RESPONSES,
     REPRESENTATIVE_STATEMENTS,
     UNCERTAIN_STATEMENTS,
-    VOTES,
 )
 from ccai_dagster.pages.inputs import ReportInputs
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> [a](http://evil.example) {{ 7*7 }} =1+1"
+
+BY_GROUP = ("n_agree", "n_disagree", "n_pass", "important_agree", "important_disagree", "important_pass")
 
 
 def calibration(low: float, high: float, method: str = "letters") -> dict[str, Any]:
@@ -173,10 +175,10 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         raw_statements=small.raw_statements,
         participants=PARTICIPANTS.build(people),
         statements=small.statements,
-        votes=VOTES.build(
+        group_votes=GROUP_VOTES.build(
             [
-                {"participant_id": who, "statement_id": 5, "vote": vote}
-                for who, vote in [(0, 1), (1, 1), (2, 0), (12, -1), (13, -1)]
+                {"statement_id": 5, "group_id": group, "n_members": size, **dict(zip(BY_GROUP, counts, strict=True))}
+                for group, size, counts in [(0, 12, (2, 0, 1, 0, 0, 0)), (1, 8, (0, 2, 0, 0, 0, 0))]
             ]
         ),
         import_report=IMPORT_REPORT.empty(),

@@ -7,7 +7,7 @@ common. Doesn't belong here: which alternatives are tried, and what is said abou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -15,11 +15,12 @@ import polars as pl
 from ccai_dagster.audit.sensitivity import DECISIONS, Alternative
 from ccai_dagster.constitution.selection import cut_scores, reaches_cut
 from ccai_dagster.consultation.folder import ModerationMode
-from ccai_dagster.contracts import DECISION_WORLDS
+from ccai_dagster.contracts import DECISION_WORLDS, RAW_GROUP_VOTES
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.outcomes import Ideas
 from ccai_dagster.deliberation.consensus import (
     GroupCounts,
+    GroupVotes,
     group_aware_consensus,
     group_counts,
     least_participation,
@@ -50,6 +51,7 @@ class SharedInputs:
         moderation: What was decided, by statement id.
         excluded: Decision that excluded a participant, by participant id.
         ideas: Ideas by statement id.
+        raw_group_votes: RAW_GROUP_VOTES; where it has rows, no decision changes the groups.
     """
 
     raw_statements: pl.DataFrame
@@ -58,6 +60,7 @@ class SharedInputs:
     moderation: Mapping[int, ModerationVerdict]
     excluded: Mapping[int, str]
     ideas: Mapping[int, Ideas]
+    raw_group_votes: pl.DataFrame = field(default_factory=RAW_GROUP_VOTES.empty)
 
 
 @one_thread()
@@ -149,7 +152,9 @@ class Recomputation:
         key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
         if key not in self._scored:
             counts, labels = None, np.zeros(0, dtype=np.int64)
-            if all(matrix.shape):
+            if self.inputs.raw_group_votes.height:
+                counts = counts_as_given(self.inputs, matrix)
+            elif all(matrix.shape):
                 labels = group_participants(matrix, method).labels
                 counts = group_counts(matrix, labels)
             self._scored[key] = Scored(matrix, labels, counts)
@@ -179,6 +184,11 @@ class Recomputation:
         return self._matrices[key]
 
 
+def counts_as_given(inputs: SharedInputs, matrix: VoteMatrix) -> GroupCounts:
+    """Return the counts by group, where only these are known, on the statements of a matrix without people."""
+    return GroupVotes.of_table(inputs.raw_group_votes, pl.Series(matrix.statement_ids)).counts
+
+
 def _grouping_method(alternative: Alternative) -> Procedure:
     """The alternative's method without what groups do not depend on, so that it is the same wherever they are."""
     seed = alternative.seed if alternative.procedure == "paper" else 0
@@ -205,8 +215,12 @@ class Scored:
 
     @property
     def sizes(self) -> np.ndarray | None:
-        """Shape (groups,), people in each group; None if there is nobody or nothing to group."""
-        return None if self.counts is None else np.bincount(self.labels, minlength=len(self.counts.votes))
+        """Shape (groups,), people in each group; None if there is nobody or nothing to group, or nobody tells."""
+        return (
+            None
+            if self.counts is None or not len(self.labels)
+            else np.bincount(self.labels, minlength=len(self.counts.votes))
+        )
 
     @property
     def n_groups(self) -> int:
@@ -230,12 +244,13 @@ class Scores:
 
 def scores_of(scored: Scored, counts: GroupCounts, alternative: Alternative) -> Scores:
     """Return the scores of all statements in an alternative, as far as its cut looks at them."""
-    method, cut = alternative.method, alternative.selection
+    method, cut, sizes = alternative.method, alternative.selection, scored.sizes
+    unknown = np.full(counts.votes.shape[1], np.nan)
     weighed = weighed_by_importance(counts, scored.matrix, scored.labels, method)
     return Scores(
         group_aware_consensus(weighed.agree, weighed.votes, method, weighed.disagree),
         group_aware_consensus(weighed.disagree, weighed.votes, method, weighed.agree) if cut.rejected else None,
-        least_participation(counts.votes, np.bincount(scored.labels)) if cut.participation else None,
+        (unknown if sizes is None else least_participation(counts.votes, sizes)) if cut.participation else None,
     )
 
 

@@ -18,7 +18,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ccai_dagster.audit.recomputation import Recomputation, Scored, Scores, Selection, SharedInputs, reached, scores_of
+from ccai_dagster.audit.recomputation import (
+    Recomputation,
+    Scored,
+    Scores,
+    Selection,
+    SharedInputs,
+    counts_as_given,
+    reached,
+    scores_of,
+)
 from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
@@ -330,7 +339,8 @@ def recorded_decisions(
     )
     matrix = vote_matrix(cast, people["participant_id"], inputs.raw_statements["statement_id"])
     matrix, labels = with_importance(matrix, inputs.raw_votes), people["group_id"].to_numpy()
-    counts = group_counts(matrix, labels)
+    given = inputs.raw_group_votes.height
+    counts = counts_as_given(inputs, matrix) if given else group_counts(matrix, labels)
     scores = scores_of(Scored(matrix, labels, counts), counts, numeric)
     ids = matrix.statement_ids.tolist()
     gac: dict[int, float] = dict(zip(ids, scores.gac.tolist(), strict=True))

@@ -44,12 +44,13 @@ def selections(opened: OpenConsultation, subject: str) -> list[str]:
             raw_statements=opened.imported.raw_statements,
             raw_participants=opened.imported.raw_participants,
             raw_votes=opened.imported.raw_votes,
+            raw_group_votes=opened.imported.raw_group_votes,
             moderation=moderation_verdicts(ledgers["moderation"]),
             excluded=exclusions(ledgers["exclusion"]),
             ideas=ideas,
         )
     )
-    together = tested is not None and not has_structure(tested)
+    together = tested is not None and tested.height > 0 and not has_structure(tested)
     tried = levels(record, bool(ideas), bool(recomputation.inputs.raw_votes["important"].any()))
     return [
         f"{value}: {_told(recomputation, alternative)}{'  (as it is)' if alternative == record else ''}"
@@ -100,10 +101,12 @@ def _tried(
 
 def _told(recomputation: Recomputation, alternative: Alternative) -> str:
     scored, chosen = recomputation.scored(alternative), recomputation.selected(alternative)
-    if scored.sizes is None:
+    if scored.counts is None:
         return "nobody is left to group"
+    selects = f"selects {len(chosen.ids)} of {len(scored.statement_ids)} statements"
+    if scored.sizes is None:
+        return f"{selects}; {scored.n_groups} groups, as given"
     sizes = scored.sizes.tolist()
     groups = f"{len(sizes)} groups of {listed(sizes)}" if len(sizes) > 1 else f"one group of {sizes[0]:,}"
     highest = highest_reachable(scored.sizes, alternative.method)
-    selects = f"selects {len(chosen.ids)} of {len(scored.statement_ids)} statements"
     return f"{selects}; {groups}, unanimity reaches {highest:.3f}"

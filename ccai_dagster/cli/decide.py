@@ -235,7 +235,9 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
 def _of_this_kind(opened: OpenConsultation, kind: str) -> list[str]:
     """What only one kind of ledger has."""
     if kind == "moderation":
-        return list(_exported(opened.moderated_otherwise(), opened.consultation.folder))
+        contradicted = opened.contradicted_mode()
+        told = [f"WARNING: {contradicted}"] if contradicted else []
+        return [*told, *_exported(opened.moderated_otherwise(), opened.consultation.folder)]
     return _groups_of_the_last_run(opened) if kind == "threshold" else []
 
 
@@ -247,7 +249,7 @@ def _groups_of_the_last_run(opened: OpenConsultation) -> list[str]:
     settled = thresholds(opened.ledger("threshold"), opened.consultation.file.seed)
     found = [*check_structure(tested, settled), *check_group_sizes(groups), *check_reachable(settled, groups)]
     told = [reachable(settled, groups), *(each.message for each in found)]
-    return [f"in the last run: {each}" for each in [f"the votes show {verdict(tested)}", *told] if each]
+    return [f"in the last run: {each}" for each in dict.fromkeys([f"the votes show {verdict(tested)}", *told]) if each]
 
 
 def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> Iterator[str]:

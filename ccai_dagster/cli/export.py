@@ -40,6 +40,11 @@ def export(opened: OpenConsultation, folder: Path, say: Callable[[str], None]) -
     tables = {name: opened.table(name) for name in TABLES}
     if missing := [name for name, table in tables.items() if table is None]:
         raise ConsultationError(f"{', '.join(missing)}: not made yet; `ccai run` first.")
+    if tables["participants"] is not None and tables["participants"].is_empty():
+        raise ConsultationError(
+            "Only counts by group are there, and the forms of Polis hold the votes of people. How each group voted and "
+            "what follows is in the tables group_votes, gac_scores and representative_statements."
+        )
     found: dict[str, pl.DataFrame] = {name: table for name, table in tables.items() if table is not None}
     file = opened.consultation.file
     decided = moderation_verdicts(opened.ledger("moderation"))

@@ -30,7 +30,7 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
-from ccai_dagster.decisions.exported_moderation import METADATA, differences, taken_over
+from ccai_dagster.decisions.exported_moderation import METADATA, contradicted_mode, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
@@ -117,7 +117,7 @@ def from_export(
         else:
             place = Path(export)
         imported = read_votes(place, values)
-        evidence = moderation_evidence(imported.raw_statements, imported.raw_votes)
+        evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
         mode = (evidence.mode or moderation()) if callable(moderation) else moderation
         left_out: list[str] = []
         unfinished = stack.enter_context(whole_folder(destination.resolve()))
@@ -146,9 +146,15 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode,
     noted = imported.import_report.filter(
         (pl.col("kind") != "found") & (pl.col("count").is_null() | (pl.col("count") > 0))
     )
+    given = imported.raw_group_votes
+    there = (
+        f"{given['group_id'].n_unique()} groups whose votes are counted"
+        if given.height
+        else f"{imported.raw_participants.height:,} participants"
+    )
+    votes = imported.raw_votes.height or given.select(pl.sum_horizontal("n_agree", "n_disagree", "n_pass").sum()).item()
     lines = [
-        f"{destination}: {imported.raw_participants.height:,} participants, "
-        f"{imported.raw_statements.height:,} statements, {imported.raw_votes.height:,} votes",
+        f"{destination}: {there}, {imported.raw_statements.height:,} statements, {votes:,} votes",
         *(
             f"  {kind}: {item}{'' if count is None else f' ({count:,})'}: {explanation}"
             for item, kind, count, explanation in noted.iter_rows()
@@ -177,23 +183,11 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode,
 
 def _moderation_told(imported: Import, moderation: ModerationMode) -> list[str]:
     """Say what the votes tell of the mode of moderation, loudly if it is another than the one that is set."""
-    evidence = moderation_evidence(imported.raw_statements, imported.raw_votes)
+    evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
     if not evidence.unmoderated:
         return []
-    told = f"Moderation is {moderation}. {evidence.sentence()}."
-    if evidence.mode in (None, moderation):
-        return [told]
-    unmoderated = imported.raw_statements.filter(pl.col("moderated") == 0)["statement_id"]
-    votes = imported.raw_votes.filter(pl.col("statement_id").is_in(unmoderated.implode())).height
-    effect = (
-        f"{evidence.unmoderated:,} statements with {votes:,} votes are left out"
-        if moderation == "strict"
-        else f"{evidence.unmoderated:,} statements come in that hardly anybody was shown"
-    )
-    return [
-        f"WARNING: moderation is {moderation}, but the votes tell that it was {evidence.mode}. {evidence.sentence()}. "
-        f"As it is set, {effect}. If that is not meant, write `moderation: {evidence.mode}` in consultation.yaml."
-    ]
+    contradicted = contradicted_mode(LEDGER.empty(), imported.raw_statements, imported.raw_votes, moderation)
+    return [f"WARNING: {contradicted}." if contradicted else f"Moderation is {moderation}. {evidence.sentence()}."]
 
 
 def from_ccai(source: Path, destination: Path, texts: Sequence[Path] = ()) -> list[str]:

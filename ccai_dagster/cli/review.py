@@ -291,7 +291,12 @@ class Background:
 
     def _figures(self, key: int) -> Iterator[str]:
         votes = self._opened.imported.raw_votes.filter(statement_id=key)
-        yield f"   {_counted(votes)}"
+        given = self._opened.imported.raw_group_votes.filter(statement_id=key)
+        if given.height:
+            for group, *counts in given.select("group_id", "n_agree", "n_disagree", "n_pass").iter_rows():
+                yield f"   {group_name(group)}: {_told(*counts)}"
+        else:
+            yield f"   {_counted(votes)}"
         if self._groups is not None:
             by_group = votes.join(self._groups, on="participant_id").group_by("group_id", maintain_order=True)
             for (group,), own in sorted(by_group, key=lambda each: each[0][0]):
@@ -356,11 +361,13 @@ def _origin(raw: Mapping[str, Any]) -> str:
 
 def _counted(votes: pl.DataFrame) -> str:
     counts = dict(votes["vote"].value_counts().iter_rows())
-    total = votes.height
-    share = f" ({counts.get(1, 0) / total:.0%} agree)" if total else ""
-    return (
-        f"{total:,} votes: {counts.get(1, 0):,} agree, {counts.get(-1, 0):,} disagree, {counts.get(0, 0):,} pass{share}"
-    )
+    return _told(*(counts.get(vote, 0) for vote in (1, -1, 0)))
+
+
+def _told(agree: int, disagree: int, passes: int) -> str:
+    total = agree + disagree + passes
+    share = f" ({agree / total:.0%} agree)" if total else ""
+    return f"{total:,} votes: {agree:,} agree, {disagree:,} disagree, {passes:,} pass{share}"
 
 
 def _by_id(table: pl.DataFrame | None) -> dict[int, dict[str, Any]]:

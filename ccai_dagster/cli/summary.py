@@ -9,7 +9,8 @@ import polars as pl
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES, JUDGE_CALIBRATION
 from ccai_dagster.core.text import listed
-from ccai_dagster.decisions.exported_moderation import differences
+from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences
+from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
 from ccai_dagster.feedback.judge_accuracy import scores_at_chance, scoring_sentence, told
@@ -39,7 +40,10 @@ def summary(opened: OpenConsultation, report: Path) -> list[str]:
 
 def _deliberation(opened: OpenConsultation) -> Iterator[str]:
     groups = opened.table("opinion_groups")
-    if groups is not None:
+    given = opened.table("raw_group_votes")
+    if given is not None and given.height:
+        yield f"Groups            {given['group_id'].n_unique()}; {NOT_THERE}"
+    elif groups is not None:
         sizes = groups["group_id"].value_counts().sort("group_id")["count"].to_list()
         people = opened.table("participants")
         total = people.height if people is not None else groups.height
@@ -54,14 +58,19 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
             f"{fates.get('principle', 0)} lead to principles, {fates.get('left out', 0)} left out by a person, "
             f"{fates.get('undecided', 0)} waiting for a decision"
         )
-    raw = opened.table("raw_statements")
+    raw, votes = opened.table("raw_statements"), opened.table("raw_votes")
     found = [] if raw is None else differences(opened.ledger("moderation"), raw)
     if what := Counter(each.exported for each in found if not each.by_person):
         says = ", ".join(f"{name} {n:,}" for name, n in sorted(what.items()))
         yield f"Moderation        the export says otherwise than the ledger ({says}): `ccai status`, `ccai take-over`"
+    mode = opened.consultation.file.moderation
+    if raw is not None and votes is not None:
+        contradicted = contradicted_mode(opened.ledger("moderation"), raw, votes, mode)
+        if contradicted:
+            yield f"WARNING           {contradicted}"
     sure = opened.table("consensus_stability")
     drawn = opened.table("group_stability")
-    if selected is not None and sure is not None and drawn is not None:
+    if selected is not None and sure is not None and drawn is not None and drawn.height:
         own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
         likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
         yield (

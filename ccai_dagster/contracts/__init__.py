@@ -34,12 +34,14 @@ from ccai_dagster.contracts.deliberation import (
     GROUP_PROFILE,
     GROUP_STABILITY,
     GROUP_STRUCTURE,
+    GROUP_VOTES,
     IMPORT_REPORT,
     IMPORTANT_STATEMENTS,
     LEDGER,
     NARRATIVE,
     OPINION_GROUPS,
     PARTICIPANTS,
+    RAW_GROUP_VOTES,
     RAW_PARTICIPANTS,
     RAW_STATEMENTS,
     RAW_VOTES,
@@ -50,6 +52,7 @@ from ccai_dagster.contracts.deliberation import (
     TOO_FEW_VOTED,
     UNCERTAIN_STATEMENTS,
     VOTES,
+    WRITTEN_NARRATIVE,
 )
 from ccai_dagster.contracts.evaluation import (
     ADHERENCE,

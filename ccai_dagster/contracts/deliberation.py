@@ -49,6 +49,16 @@ RAW_VOTES = contract(
         pl.Boolean, "whether the statement was marked as important with that vote, if the export tells", nullable=True
     ),
 )
+N_AGREE, N_DISAGREE, N_PASS = count("agreeing votes"), count("disagreeing votes"), count("passes")
+RAW_GROUP_VOTES = contract(
+    "raw_group_votes",
+    ("statement_id", "group_id"),
+    statement_id=STATEMENT_ID,
+    group_id=count("group as the table counted by it, in the order of their names"),
+    n_agree=N_AGREE,
+    n_disagree=N_DISAGREE,
+    n_pass=N_PASS,
+)
 RAW_PARTICIPANTS = contract(
     "raw_participants",
     ("participant_id",),
@@ -125,6 +135,19 @@ OPINION_GROUPS = contract(
     group_id=count("opinion group, 0 being the largest"),
     x=Field(pl.Float64, "first coordinate of the opinion map"),
     y=Field(pl.Float64, "second coordinate of the opinion map"),
+)
+GROUP_VOTES = contract(
+    "group_votes",
+    ("statement_id", "group_id"),
+    statement_id=STATEMENT_ID,
+    group_id=count("opinion group"),
+    n_members=count("people in the group; null where only counts by group were given", nullable=True),
+    n_agree=N_AGREE,
+    n_disagree=N_DISAGREE,
+    n_pass=N_PASS,
+    important_agree=count("agreeing votes with which the statement was marked as important"),
+    important_disagree=count("disagreeing votes of these"),
+    important_pass=count("passes of these"),
 )
 FEWEST_TOLD = 5
 """People of a group who must have voted on a statement about themselves before it is told how."""
@@ -323,6 +346,18 @@ NARRATIVE = contract(
     place=Field(pl.Int64, "of the sentence, from 1", checks=(Check.ge(1),)),
     sentence=Field(pl.String, "what is told, with quotations of statements (untrusted)"),
     statement_ids=Field(STATEMENT_IDS, "statements the sentence rests on"),
+)
+WRITTEN_NARRATIVE = contract(
+    "written_narrative",
+    ("scope", "scope_id"),
+    scope=one_of("what is told of", "group", "topic"),
+    scope_id=count("opinion group or topic"),
+    about=Field(pl.String, "name of the group or topic (a topic's is untrusted)"),
+    text=Field(pl.String, "what the model wrote (untrusted); null where it was refused", nullable=True),
+    refused=Field(pl.String, "why it was refused (untrusted)", nullable=True),
+    statement_ids=Field(STATEMENT_IDS, "statements that the text cites"),
+    given=Field(pl.List(pl.String), "the sentences of the table narrative that the model was given (untrusted)"),
+    model=Field(pl.String, "the model that wrote it"),
 )
 GROUP_STRUCTURE = contract(
     "group_structure",

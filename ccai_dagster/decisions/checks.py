@@ -23,7 +23,7 @@ from ccai_dagster.consultation.folder import EXPORT, ModerationMode
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions import outcomes, values
-from ccai_dagster.decisions.exported_moderation import Difference, differences
+from ccai_dagster.decisions.exported_moderation import Difference, contradicted_mode, differences
 from ccai_dagster.decisions.independent_decisions import (
     Row,
     asks_for_two,
@@ -118,6 +118,14 @@ def _otherwise(difference: Difference) -> Finding:
         message = f"{difference.sentence}, and the ledger says {difference.recorded}: {TAKE_OVER}"
     subject = str(difference.statement_id)
     return Finding("warning", "moderation", difference.rows[0]["decision_id"], subject, message)
+
+
+def check_moderation_mode(
+    ledger: pl.DataFrame, raw_statements: pl.DataFrame, raw_votes: pl.DataFrame, mode: ModerationMode
+) -> list[Finding]:
+    """Warn if the votes tell another mode of moderation than the one that is set, as a newer export may."""
+    told = contradicted_mode(ledger, raw_statements, raw_votes, mode)
+    return [Finding("warning", "moderation", None, "moderation mode", told)] if told else []
 
 
 def check_exclusions(ledger: pl.DataFrame, raw_participants: pl.DataFrame) -> list[Finding]:

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.core.digest import text_digest
+from ccai_dagster.core.text import counted
 from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject
 from ccai_dagster.decisions.ledger import LET_IN, WITHDRAWN, Decision, current, split_outcome
 from ccai_dagster.decisions.origins import by_person
 from ccai_dagster.decisions.outcomes import decided_rows
+from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
 
 REASON = "taken over from the export; the reasons were not exported"
 UNDECIDED = "undecided"
@@ -119,6 +122,40 @@ def _alike(rows: Sequence[Row], outcome: str | None, is_meta: bool | None) -> bo
     if METADATA in verbs and is_meta is None and exported != "out":
         return True
     return exported in verbs or (exported == "in" and not verbs.isdisjoint(LET_IN))
+
+
+def contradicted_mode(
+    ledger: pl.DataFrame, raw_statements: pl.DataFrame, raw_votes: pl.DataFrame, mode: ModerationMode
+) -> str | None:
+    """Say that the votes tell another mode of moderation than the one that is set, and what that does; else None.
+
+    The mode only matters for statements that neither the export nor the ledger moderates: None if there are none.
+
+    Args:
+        raw_votes: RAW_VOTES of the newest export. Where only counts by group are there, it has no rows, and nobody is
+            contradicted: whoever counted may have left out what was not shown.
+
+    Raises:
+        ConsultationError: The ledger's chains are broken.
+    """
+    evidence = moderation_evidence(raw_statements, raw_votes)
+    if raw_votes.is_empty() or evidence.mode in (None, mode):
+        return None
+    decided = {int(subject) for row in decided_rows(ledger) for subject in row["subject_ids"]}
+    waiting = set(raw_statements.filter(pl.col("moderated") == 0)["statement_id"]) - decided
+    if not waiting:
+        return None
+    votes = int(raw_votes["statement_id"].is_in(list(waiting)).sum())
+    number = counted(len(waiting), "statement")
+    effect = (
+        f"{number} with {counted(votes, 'vote')} {'is' if len(waiting) == 1 else 'are'} left out"
+        if mode == "strict"
+        else f"{number} {'comes' if len(waiting) == 1 else 'come'} in that hardly anybody was shown"
+    )
+    return (
+        f"moderation is {mode}, but the votes tell that it was {evidence.mode}. {evidence.sentence()}. As it is set, "
+        f"{effect}. If that is not meant, write `moderation: {evidence.mode}` in consultation.yaml"
+    )
 
 
 def taken_over(difference: Difference, decision_id: str, decided_by: str, decided_at: str, origin: str) -> Decision:

@@ -19,13 +19,15 @@ FEWEST_THAT_TELL = 5
 
 
 def check_structure(group_structure: pl.DataFrame, settled: Thresholds) -> list[Finding]:
-    """Warn if votes show no more structure than chance would.
+    """Warn if votes show no more structure than chance would, or if nobody can tell.
 
     Args:
         group_structure: GROUP_STRUCTURE.
     """
     if has_structure(group_structure):
         return []
+    if group_structure.is_empty():
+        return [Finding("warning", "", None, "opinion groups", f"the votes show {verdict(group_structure)}")]
     follows = (
         "so everybody is one group, by `without_structure`"
         if settled.without_structure == "one_group"
@@ -55,8 +57,21 @@ def check_group_sizes(opinion_groups: pl.DataFrame) -> list[Finding]:
     return [Finding("warning", "", None, "opinion groups", message)]
 
 
-def check_reachable(settled: Thresholds, opinion_groups: pl.DataFrame) -> list[Finding]:
-    """Warn if the cut lies above what unanimity could reach with these groups."""
+def check_reachable(
+    settled: Thresholds, opinion_groups: pl.DataFrame, gac_scores: pl.DataFrame | None = None
+) -> list[Finding]:
+    """Warn if the cut lies above what unanimity could reach with these groups, or asks for what is not known.
+
+    Args:
+        gac_scores: GAC_SCORES, by which it is told whether the sizes of groups are known.
+    """
+    if settled.cut.participation and gac_scores is not None and opinion_groups.is_empty():
+        told_not = (
+            "nothing can be selected: it asks for a share of every group, and how many people the groups have is not "
+            "known where only counts by group are there. Decide 0 to go without"
+        )
+        row = settled.decision_ids["group_participation"]
+        return [Finding("warning", "threshold", row, "group_participation", told_not)]
     told = unreachable(settled, opinion_groups)
     if told is None:
         return []

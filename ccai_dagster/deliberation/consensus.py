@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from ccai_dagster.contracts import GROUP_VOTES
 from ccai_dagster.deliberation.votes import Procedure, Smoothing, VoteMatrix
 
 SMOOTHING: Mapping[Smoothing, tuple[float, float]] = {"none": (0.0, 0.0), "laplace": (1.0, 2.0), "jeffreys": (0.5, 1.0)}
@@ -22,17 +23,27 @@ def gac_scores(
     Args:
         matrix: Votes of kept participants on statements that are in.
         labels: Shape (participants,), group of each.
+        published: As for `gac_of_counts`.
+    """
+    return gac_of_counts(GroupVotes.of(matrix, labels), procedure, published)
+
+
+def gac_of_counts(given: GroupVotes, procedure: Procedure, published: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return the table `gac_scores` from how each group voted.
+
+    Args:
+        given: Statements that are in, and the votes on them by group.
         published: `statement_id`, `gac` as published elsewhere, to stand beside ours.
     """
-    counts = group_counts(matrix, labels)
+    counts, weighed = given.counts, given.weighed(procedure)
     agree, votes = counts.agree, counts.votes
-    weighed = weighed_by_importance(counts, matrix, labels, procedure)
-    least = least_participation(votes, np.bincount(labels, minlength=len(votes)))
+    unknown = np.full(votes.shape[1], np.nan)
+    least = unknown if given.sizes is None else least_participation(votes, given.sizes)
     n_agree, n_disagree, n_votes = agree.sum(axis=0), counts.disagree.sum(axis=0), votes.sum(axis=0)
     agreement, rejection = (_share(side, votes, "none") for side in (agree, counts.disagree))
     table = pl.DataFrame(
         {
-            "statement_id": matrix.statement_ids.astype(np.int64),
+            "statement_id": given.statement_ids.astype(np.int64),
             "n_votes": n_votes.astype(np.int64),
             "n_agree": n_agree.astype(np.int64),
             "n_disagree": n_disagree.astype(np.int64),
@@ -86,6 +97,86 @@ class GroupCounts:
     votes: np.ndarray
 
 
+@dataclass(frozen=True)
+class GroupVotes:
+    """How each group voted on each statement, whether counted from the votes of people or given as counts.
+
+    Attributes:
+        statement_ids: Shape (statements,), ascending.
+        counts: Of shape (groups, statements).
+        important: Of these, the votes with which a statement was marked as important; None where nobody told.
+        sizes: Shape (groups,), people in each group; None where only counts were given.
+    """
+
+    statement_ids: np.ndarray
+    counts: GroupCounts
+    important: GroupCounts | None = None
+    sizes: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, matrix: VoteMatrix, labels: np.ndarray) -> GroupVotes:
+        """Count the votes of people.
+
+        Args:
+            labels: Shape (participants,), group of each.
+        """
+        counts = group_counts(matrix, labels)
+        number = len(counts.votes)
+        important = None if matrix.important is None else group_counts(_marked(matrix), labels, groups=number)
+        return cls(matrix.statement_ids, counts, important, np.bincount(labels, minlength=number))
+
+    @classmethod
+    def of_table(cls, group_votes: pl.DataFrame, statement_ids: pl.Series) -> GroupVotes:
+        """Lay out a table, on these statements.
+
+        Args:
+            group_votes: GROUP_VOTES, or RAW_GROUP_VOTES, which knows neither sizes nor marks of importance.
+            statement_ids: In any order; those that the table lacks have no votes.
+        """
+        ids, groups = np.unique(statement_ids.to_numpy()), group_votes["group_id"].unique().sort()
+        own = group_votes.filter(pl.col("statement_id").is_in(statement_ids.implode()))
+        place = np.searchsorted(ids, own["statement_id"].to_numpy())
+        row = np.searchsorted(groups.to_numpy(), own["group_id"].to_numpy())
+
+        def laid_out(column: str) -> np.ndarray:
+            cells = np.zeros((len(groups), len(ids)))
+            cells[row, place] = own[column].to_numpy()
+            return cells
+
+        def counted(agree: str, disagree: str, passes: str) -> GroupCounts:
+            sides = laid_out(agree), laid_out(disagree)
+            return GroupCounts(*sides, sides[0] + sides[1] + laid_out(passes))
+
+        counts = counted("n_agree", "n_disagree", "n_pass")
+        if "n_members" not in group_votes.columns:
+            return cls(ids, counts)
+        important = counted("important_agree", "important_disagree", "important_pass")
+        sizes = group_votes.group_by("group_id").agg(pl.col("n_members").first()).sort("group_id")["n_members"]
+        return cls(
+            ids, counts, important if important.votes.any() else None, None if sizes.null_count() else sizes.to_numpy()
+        )
+
+    def table(self) -> pl.DataFrame:
+        """Return the table `group_votes`: a row a statement and group."""
+        groups, statements = self.counts.votes.shape
+        columns: dict[str, object] = {
+            "statement_id": np.repeat(self.statement_ids, groups),
+            "group_id": np.tile(np.arange(groups), statements),
+            "n_members": [None] * (groups * statements) if self.sizes is None else np.tile(self.sizes, statements),
+        }
+        nothing = np.zeros(self.counts.votes.shape)
+        marked = self.important or GroupCounts(nothing, nothing, nothing)
+        for name, counts in (("n", self.counts), ("important", marked)):
+            sides = {"agree": counts.agree, "disagree": counts.disagree}
+            sides["pass"] = counts.votes - counts.agree - counts.disagree
+            columns |= {f"{name}_{side}": cells.T.ravel().astype(np.int64) for side, cells in sides.items()}
+        return pl.DataFrame(columns, schema=GROUP_VOTES.dtypes)
+
+    def weighed(self, procedure: Procedure) -> GroupCounts:
+        """Return counts in which votes marked as important count as often as is on record."""
+        return _weighed(self.counts, self.important, procedure)
+
+
 def group_counts(
     matrix: VoteMatrix, labels: np.ndarray, weights: np.ndarray | None = None, groups: int | None = None
 ) -> GroupCounts:
@@ -115,11 +206,21 @@ def weighed_by_importance(
     """
     if procedure.importance_weight == 1 or matrix.important is None:
         return counts
+    return _weighed(counts, group_counts(_marked(matrix), labels, weights, len(counts.votes)), procedure)
+
+
+def _marked(matrix: VoteMatrix) -> VoteMatrix:
+    """The votes with which a statement was marked as important."""
     marked = matrix.important
-    own = replace(
+    return replace(
         matrix, row=matrix.row[marked], column=matrix.column[marked], vote=matrix.vote[marked], important=None
     )
-    more, further = procedure.importance_weight - 1, group_counts(own, labels, weights, len(counts.votes))
+
+
+def _weighed(counts: GroupCounts, further: GroupCounts | None, procedure: Procedure) -> GroupCounts:
+    if procedure.importance_weight == 1 or further is None:
+        return counts
+    more = procedure.importance_weight - 1
     return GroupCounts(
         counts.agree + more * further.agree,
         counts.disagree + more * further.disagree,

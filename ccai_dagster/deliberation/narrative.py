@@ -44,10 +44,11 @@ def narrative(
 
 def _groups(texts: Mapping[int, str], opinion_groups: pl.DataFrame, representative: pl.DataFrame) -> Iterator[Any]:
     sizes = dict(opinion_groups.group_by("group_id").len().iter_rows())
-    for group in sorted(sizes):
+    for group in representative["group_id"].unique().sort():
         own = representative.filter(pl.col("group_id") == group, "eligible").sort("rank").head(LONGEST)
         for place, row in enumerate(own.iter_rows(named=True), 1):
-            who = f"{group_name(group)} ({counted(sizes[group], 'person', 'people')})" if place == 1 else "It"
+            size = f" ({counted(sizes[group], 'person', 'people')})" if group in sizes else ""
+            who = f"{group_name(group)}{size}" if place == 1 else "It"
             sentence = (
                 f"{who} {'also ' if place > 1 else ''}{row['side']}s more than everybody else with "
                 f"{_cited(texts, row['statement_id'])}: {row['n_side']:,} of {counted(row['n_votes'], 'vote')}."

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import CONSENSUS_STATEMENTS, REPRESENTATIVE_STATEMENTS
-from ccai_dagster.deliberation.consensus import group_counts
+from ccai_dagster.deliberation.consensus import GroupVotes, group_counts
 from ccai_dagster.deliberation.votes import VoteMatrix
 
 Z_90 = 1.2816
@@ -53,14 +53,23 @@ def representative_statements(matrix: VoteMatrix, labels: np.ndarray) -> pl.Data
         labels: Shape (participants,), group of each.
 
     Returns:
+        As `representative_of_counts`.
+    """
+    return representative_of_counts(GroupVotes.of(matrix, labels))
+
+
+def representative_of_counts(given: GroupVotes) -> pl.DataFrame:
+    """Return the table `representative_statements`, see there, from how each group voted.
+
+    Returns:
         At least one row for every group that took a side on anything; none if there is one group only, for
         then there is nobody to differ from. For the same reason `ratio` and `ratio_z` are null where nobody
         outside the group voted on the statement.
     """
-    found = np.unique(labels)
+    counts = given.counts
+    found = np.arange(len(counts.votes)) if given.sizes is None else np.flatnonzero(given.sizes)
     if len(found) < 2:
         return REPRESENTATIVE_STATEMENTS.empty()
-    counts = group_counts(matrix, labels)
     agree, disagree = (side_statistics(side, counts.votes) for side in (counts.agree, counts.disagree))
     others_voted = counts.votes.sum(axis=0) - counts.votes > 0
     rows: list[dict[str, object]] = []
@@ -75,7 +84,7 @@ def representative_statements(matrix: VoteMatrix, labels: np.ndarray) -> pl.Data
             rows.append(
                 {
                     "group_id": group,
-                    "statement_id": int(matrix.statement_ids[place]),
+                    "statement_id": int(given.statement_ids[place]),
                     "rank": rank,
                     "side": "agree" if agreed else "disagree",
                     "best_agreed": place == best_agreed,
@@ -143,17 +152,21 @@ def consensus_statements(matrix: VoteMatrix) -> pl.DataFrame:
     Returns:
         No rows on a side that has no such statement.
     """
-    counts = group_counts(matrix, np.zeros(len(matrix.participant_ids), dtype=np.int64), groups=1)
-    votes = counts.votes[0]
+    return consensus_of_counts(GroupVotes.of(matrix, np.zeros(len(matrix.participant_ids), dtype=np.int64)))
+
+
+def consensus_of_counts(given: GroupVotes) -> pl.DataFrame:
+    """Return the table `consensus_statements`, see there, from how each group voted: all groups together."""
+    votes = given.counts.votes.sum(axis=0)
     rows: list[dict[str, object]] = []
-    for side, n_side in (("agree", counts.agree[0]), ("disagree", counts.disagree[0])):
+    for side, n_side in (("agree", given.counts.agree.sum(axis=0)), ("disagree", given.counts.disagree.sum(axis=0))):
         share, z = smoothed_share(n_side, votes), proportion_z(n_side, votes)
         found = np.flatnonzero((share > 0.5) & (z > Z_90))
         ranked = found[np.argsort(-(share * z)[found], kind="stable")][:STATEMENTS_PER_SIDE]
         rows += [
             {
                 "side": side,
-                "statement_id": int(matrix.statement_ids[place]),
+                "statement_id": int(given.statement_ids[place]),
                 "rank": rank,
                 "n_side": int(n_side[place]),
                 "n_votes": int(votes[place]),

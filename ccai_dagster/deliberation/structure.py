@@ -34,6 +34,8 @@ CELLS_SIDE = 10
 """The square of this is the number of base clusters of `paper`."""
 ITERATION = Iteration(tolerance=0.05)
 """Of votes as cast and shuffled alike, so that p values hold whatever it is."""
+UNTESTED = "nothing that can be tested, since only counts by group are there and no votes of people"
+"""Stands where a verdict would."""
 PROGRESS_EVERY = 25
 ROUNDING = 1e-9
 """Statistics that differ by less count as equal, so that rounding never makes a difference look real."""
@@ -116,8 +118,8 @@ def shuffled_votes(matrix: VoteMatrix, shuffles: int, seed: int) -> Iterator[Vot
 
 
 def has_structure(group_structure: pl.DataFrame) -> bool:
-    """Return whether the votes show more structure than chance would."""
-    return bool(group_structure.filter("decides")["p_value"].item() <= LEVEL)
+    """Return whether the votes show more structure than chance would; not where it could not be tested."""
+    return group_structure.height > 0 and bool(group_structure.filter("decides")["p_value"].item() <= LEVEL)
 
 
 def procedure_for(
@@ -128,12 +130,14 @@ def procedure_for(
     Args:
         without_structure: `one_group` holds whatever number of groups is fixed.
     """
-    together = without_structure == "one_group" and not has_structure(group_structure)
+    together = without_structure == "one_group" and group_structure.height > 0 and not has_structure(group_structure)
     return replace(procedure, number_of_groups=1) if together else procedure
 
 
 def verdict(group_structure: pl.DataFrame) -> str:
     """Say in a few words whether there is a structure, to be put behind `the votes show`."""
+    if group_structure.is_empty():
+        return UNTESTED
     p_value = group_structure.filter("decides")["p_value"].item()
     than = "more structure" if has_structure(group_structure) else "no more structure"
     return f"{than} than chance would show (p = {p_value:.3f})"
@@ -141,6 +145,8 @@ def verdict(group_structure: pl.DataFrame) -> str:
 
 def separation(group_structure: pl.DataFrame) -> str:
     """Say whether the groups are separate or cut people who differ by degree, as a sentence without its full stop."""
+    if group_structure.is_empty():
+        return UNTESTED
     row = group_structure.filter(pl.col("statistic") == SILHOUETTE).row(0, named=True)
     told = f"silhouette {row['value']:.2f} against {row['shuffled_mean']:.2f} by chance, p = {row['p_value']:.3f}"
     if row["p_value"] <= LEVEL:

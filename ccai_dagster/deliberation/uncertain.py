@@ -24,12 +24,34 @@ def uncertain_statements(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> p
             in Polis.
         opinion_groups: OPINION_GROUPS; who is in none counts in no group.
     """
-    counts = _counted(votes, "statement_id").with_columns(share=pl.col("n_pass") / pl.col("n_votes"))
+    by_group = _counted(votes.join(opinion_groups, on="participant_id"), "statement_id", "group_id")
+    return _uncertain(_counted(votes, "statement_id"), by_group)
+
+
+def uncertain_of_counts(group_votes: pl.DataFrame) -> pl.DataFrame:
+    """Return the table `uncertain_statements`, see there, from how each group voted: all groups together.
+
+    Args:
+        group_votes: GROUP_VOTES.
+    """
+    cast = group_votes.select(
+        "statement_id", "group_id", "n_pass", n_votes=pl.sum_horizontal("n_agree", "n_disagree", "n_pass")
+    ).filter(pl.col("n_votes") > 0)
+    return _uncertain(cast.group_by("statement_id").agg(pl.col("n_votes", "n_pass").sum()), cast)
+
+
+def _uncertain(counts: pl.DataFrame, by_group: pl.DataFrame) -> pl.DataFrame:
+    """Choose and rank.
+
+    Args:
+        counts: `statement_id`, `n_votes`, `n_pass` of everybody.
+        by_group: The same with `group_id`.
+    """
+    counts = counts.with_columns(share=pl.col("n_pass") / pl.col("n_votes"))
     quartile = counts["share"].quantile(0.75, "linear")
     bound = max(SENSEMAKER_SHARE, 0.0 if quartile is None else quartile)
     by_group = (
-        _counted(votes.join(opinion_groups, on="participant_id"), "statement_id", "group_id")
-        .sort("statement_id", "group_id")
+        by_group.sort("statement_id", "group_id")
         .group_by("statement_id", maintain_order=True)
         .agg(group_ids="group_id", group_votes="n_votes", group_passes="n_pass")
     )

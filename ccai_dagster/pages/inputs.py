@@ -29,6 +29,7 @@ class ReportInputs:
         findings: Sentences that say what the scores show.
         qualitative_responses: QUALITATIVE_RESPONSES of all arms and `base`.
         digests: Content digest of every table and model, by asset key.
+        written_narrative: WRITTEN_NARRATIVE; None if no server was asked.
         replication_page: Name of the file beside the report that compares with a published result; None if
             there is none.
         evaluation_page: Name of the file beside the report that tells what the constitutions changed; None if
@@ -44,7 +45,7 @@ class ReportInputs:
     raw_statements: pl.DataFrame
     participants: pl.DataFrame
     statements: pl.DataFrame
-    votes: pl.DataFrame
+    group_votes: pl.DataFrame
     import_report: pl.DataFrame
     group_structure: pl.DataFrame
     opinion_groups: pl.DataFrame
@@ -77,6 +78,7 @@ class ReportInputs:
     qualitative_prompts: pl.DataFrame
     qualitative_responses: pl.DataFrame
     digests: Mapping[str, str]
+    written_narrative: pl.DataFrame | None = None
     replication_page: str | None = None
     evaluation_page: str | None = None
 

@@ -97,6 +97,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "fewest_told": FEWEST_TOLD,
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
         "topics": report_public.topics(inputs.narrative),
+        "retold": report_public.retold(inputs.written_narrative),
         "uncertain": report_public.uncertainties(inputs.uncertain_statements, sources),
         "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
@@ -153,7 +154,7 @@ def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
         "stability": pictures.once(pictures.stability, inputs.group_stability, stability),
         **{
             f"group {group}": pictures.once(
-                pictures.representative_votes, table, inputs.statements, inputs.votes, groups, group
+                pictures.representative_votes, table, inputs.statements, inputs.group_votes, group
             )
             for group in table["group_id"].unique().sort()
         },

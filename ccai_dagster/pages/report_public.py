@@ -20,6 +20,7 @@ from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.decisions.ledger import AVOID
 from ccai_dagster.decisions.origins import origins_told
+from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, has_structure, separation, verdict
 from ccai_dagster.deliberation.votes import group_name
@@ -142,8 +143,9 @@ def summary(inputs: ReportInputs) -> list[str]:
     apart = inputs.group_profile["statement_id"].n_unique()
     about = f"; {apart:,} more {'is' if apart == 1 else 'are'} about the people who vote" if apart else ""
     rows = sum(ledger.height for ledger in inputs.ledgers.values())
+    took_part = f"{counted(people, 'participant')} took part; the votes of {kept:,} count."
     sentences = [
-        f"{counted(people, 'participant')} took part; the votes of {kept:,} count.",
+        took_part if people else f"Nobody’s single votes are here: {NOT_THERE}.",
         f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
         f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes{about}.",
         _groups_found(inputs, groups),
@@ -159,6 +161,9 @@ def summary(inputs: ReportInputs) -> list[str]:
 
 
 def _groups_found(inputs: ReportInputs, groups: list[str]) -> str:
+    if inputs.participants.is_empty():
+        names = [group_name(group) for group in inputs.group_votes["group_id"].unique().sort()]
+        return f"The table has the votes of {counted(len(names), 'group')}: {listed(names)}."
     if not groups:
         return "No opinion groups were found."
     told = f"The votes show {verdict(inputs.group_structure)}"
@@ -293,6 +298,8 @@ def structure_fact(inputs: ReportInputs) -> str:
     told = f"The votes show {verdict(inputs.group_structure)}"
     if has_structure(inputs.group_structure):
         return f"{told}: how people voted on one statement goes with how they voted on others."
+    if inputs.group_structure.is_empty():
+        return f"{told}. The groups are those of whoever counted the votes."
     if inputs.opinion_groups["group_id"].n_unique() == 1:
         return f"{told}. So everybody is taken as one group, and nothing sets groups apart."
     return f"{told}. The groups below were kept by a decision; they may be nothing but chance."
@@ -421,6 +428,14 @@ def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Sourc
                 )
             )
     return found
+
+
+def retold(written_narrative: pl.DataFrame | None) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return what a model wrote of each group and topic, by scope and name, with the model's name."""
+    if written_narrative is None:
+        return {}
+    shown = written_narrative.drop_nulls("text").select("scope", "about", "text", "model")
+    return {(scope, about): (text, model) for scope, about, text, model in shown.iter_rows()}
 
 
 def topics(narrative: pl.DataFrame) -> list[tuple[str, list[tuple[str, list[int]]]]]:

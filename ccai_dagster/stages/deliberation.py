@@ -1,4 +1,4 @@
-"""The stage that reads what statements are about."""
+"""The stages that ask a model about statements: what they are about, and to retell what is told of them."""
 
 from __future__ import annotations
 
@@ -30,4 +30,37 @@ class StatementTopicsStage(Stage):
         ids, texts = self.statements["statement_id"].to_list(), self.statements["text"].to_list()
         embeddings = load_sentence_model(self.sentence_model, self.cache).embed(texts, progress)
         folder.keep_tables(statement_topics=statement_topics(ids, texts, embeddings))
+        return StageReport()
+
+
+class WrittenNarrativeStage(Stage):
+    """Have the language model on a server retell the narrative.
+
+    Attributes:
+        server_url: Address of the server.
+        server_model: The model's name there.
+        narrative: NARRATIVE.
+    """
+
+    stage: Literal["written_narrative"] = "written_narrative"
+    server_url: str
+    server_model: str
+    seed: int
+    narrative: Table
+
+    def run(self, folder: StageFolder, progress: Progress) -> StageReport:
+        """Leave `written_narrative`."""
+        from ccai_dagster.deliberation.written_narrative import NEW_TOKENS, told_of, written_narrative
+        from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
+
+        told = list(told_of(self.narrative))
+        model = OpenAIServerModel(self.server_url, self.server_model, kept=KeptLines(folder.answers))
+        answers = model.generate(
+            [[("user", each.question)] for each in told],
+            new_tokens=NEW_TOKENS,
+            temperature=0.0,
+            seed=self.seed,
+            progress=progress,
+        )
+        folder.keep_tables(written_narrative=written_narrative(told, answers, self.server_model))
         return StageReport()

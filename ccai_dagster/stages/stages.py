@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from ccai_dagster.stages.deliberation import StatementTopicsStage
+from ccai_dagster.stages.deliberation import StatementTopicsStage, WrittenNarrativeStage
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.request import StageFolder
@@ -27,6 +27,7 @@ from ccai_dagster.stages.training import (
 AnyPolicyStage = Annotated[ReinforcedPolicyStage | DirectPolicyStage, Field(discriminator="method")]
 AnyStage = Annotated[
     StatementTopicsStage
+    | WrittenNarrativeStage
     | BaseModelStage
     | FeedbackModelStage
     | JudgeAnswersStage

@@ -25,7 +25,13 @@ def test_an_altered_table_is_not_read_and_is_made_anew_with_what_is_made_togethe
     assert told.startswith(f"votes: {path} was changed or damaged since it was made. `ccai run` makes raw_votes again")
     done = copy.run()
     assert done.failed == []
-    assert set(done.materialized) == {"raw_votes", "raw_statements", "raw_participants", "import_report"}
+    assert set(done.materialized) == {
+        "raw_votes",
+        "raw_statements",
+        "raw_participants",
+        "raw_group_votes",
+        "import_report",
+    }
     assert table(copy, "raw_votes").equals(before)
 
 

@@ -35,8 +35,8 @@ def test_what_was_lost_is_made_again_and_nothing_else(copy: Workplace) -> None:
 
 
 def test_a_selection_is_materialized_even_if_fresh(copy: Workplace) -> None:
-    assert copy.run(select="key:gac_scores or key:votes").materialized == ["votes", "gac_scores"]
-    together = {"raw_votes", "raw_statements", "raw_participants", "import_report"}
+    assert copy.run(select="key:gac_scores or key:group_votes").materialized == ["group_votes", "gac_scores"]
+    together = {"raw_votes", "raw_statements", "raw_participants", "raw_group_votes", "import_report"}
     assert set(copy.run(select="key:raw_votes").materialized) == together
 
 

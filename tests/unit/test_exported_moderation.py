@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from field_conversation import all_votes, polis_files, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_metadata import ABOUT_PEOPLE, REJECTED, write_export
@@ -16,15 +17,17 @@ from typer.testing import CliRunner
 
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_export
+from ccai_dagster.cli.summary import summary
 from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.digest import text_digest
-from ccai_dagster.decisions.checks import check_moderation
+from ccai_dagster.decisions.checks import check_moderation, check_moderation_mode
 from ccai_dagster.decisions.exported_moderation import differences, exported_outcome
 from ccai_dagster.decisions.independent_decisions import agreements
 from ccai_dagster.decisions.ledger import Decision, ledger_table, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING, TAKEN_OVER, origins_told
 from ccai_dagster.decisions.outcomes import moderation_verdicts
 from ccai_dagster.decisions.recording import take_over
+from ccai_dagster.open_consultation import open_consultation
 
 Export = dict[int, tuple[int, bool | None]]
 """Moderation and mark as metadata, by statement."""
@@ -264,3 +267,35 @@ def test_moderation_that_changed_later_is_told_reviewed_and_taken_over(
     assert "the export now says out: 1 (ledger: in); a person decided, which stands" in said
     verdicts = moderation_verdicts(read_ledger(folder / "decisions" / "moderation.csv", "moderation"))
     assert [verdicts[each].included for each in (0, 1, 2, 3, REJECTED)] == [False, True, True, False, True]
+
+
+def test_a_newer_export_of_another_mode_of_moderation_is_told_until_somebody_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAI_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "town"
+    strict = [vote for vote in all_votes() if vote[1] != 12 or vote[0] == 12]  # only its author voted on 12
+    from_export(str(write(tmp_path / "export", polis_files(strict, {12: 0, 13: 1}))), folder, "strict")
+    assert "WARNING" not in ccai("status", str(folder))
+    write(folder / "votes", polis_files(all_votes(), {12: 0, 13: 1}))
+    lost = sum(statement == 12 for _, statement, *_ in all_votes())
+    told = (
+        "moderation is strict, but the votes tell that it was lenient. 1 of 1 statement that nobody moderated was "
+        "voted on by others than the author, and so was shown to them: the conversation was lenient. As it is set, "
+        f"1 statement with {lost} votes is left out. If that is not meant, write `moderation: lenient` in "
+        "consultation.yaml"
+    )
+    assert f"  WARNING: {told}\n" in ccai("status", str(folder))
+    opened = open_consultation(folder)
+    imported, ledger = opened.imported, opened.ledger("moderation")
+    mode = opened.consultation.file.moderation
+    (finding,) = check_moderation_mode(ledger, imported.raw_statements, imported.raw_votes, mode)
+    assert (finding.severity, finding.message) == ("warning", told)
+    assert check_moderation_mode(ledger, imported.raw_statements, imported.raw_votes, "lenient") == []
+    tables = Path(opened.home.tables_url)
+    tables.mkdir(parents=True)
+    for name in ("raw_statements", "raw_votes"):
+        getattr(imported, name).write_parquet(tables / f"{name}.parquet")
+    assert f"WARNING           {told}" in summary(open_consultation(folder), tmp_path)
+    ccai("decide", "moderation", "12", "out: late", "--reason", "late", "--as", "us", "--consultation", str(folder))
+    assert "WARNING" not in ccai("status", str(folder)), "the mode no longer changes anything"

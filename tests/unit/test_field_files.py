@@ -529,10 +529,6 @@ def test_conversations_that_polis_computed_are_read_from_json(
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        (
-            "comment-id,comment_text,group-0-agree-count,group-0-disagree-count,group-0-pass-count",
-            "totals of votes by gro",
-        ),
         ("comment-id,comment,total-votes,total-agrees,group-a-votes,group-a-agrees", "comment-groups.csv"),
         ("comment-id,comment_text,agrees,disagrees,passes", "totals of votes, one row a statement"),
         (

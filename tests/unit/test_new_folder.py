@@ -189,7 +189,7 @@ def test_the_votes_tell_the_mode_of_moderation(tmp_path: Path, shown: bool, told
     assert f"WARNING: moderation is {other}, but the votes tell that it was {told}" in against.stdout
     if shown:
         lost = sum(s == 12 for _, s, *_ in all_votes())
-        assert f"1 statements with {lost} votes are left out" in against.stdout
+        assert f"1 statement with {lost} votes is left out" in against.stdout
 
 
 def everything(folder: Path) -> str:

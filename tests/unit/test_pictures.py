@@ -15,10 +15,10 @@ from ccai_dagster.contracts import (
     EVAL_SCORES,
     GAC_SCORES,
     GROUP_STABILITY,
+    GROUP_VOTES,
     OPINION_GROUPS,
     PRINCIPLE_ROBUSTNESS,
     STATEMENTS,
-    VOTES,
 )
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.pictures import drawn_once
@@ -112,10 +112,27 @@ REPRESENTATIVE = pl.DataFrame(
         for rank, (key, side) in enumerate([(3, "agree"), (1, "agree"), (2, "disagree")], start=1)
     ]
 )
-CAST = VOTES.build(
+CAST = GROUP_VOTES.build(
     [
-        {"participant_id": who, "statement_id": key, "vote": vote}
-        for who, key, vote in [(0, 1, 1), (1, 1, 1), (2, 1, 0), (3, 1, -1), (0, 3, 1), (0, 2, -1), (4, 2, 1)]
+        {
+            "statement_id": key,
+            "group_id": group,
+            "n_members": 3 - group,
+            "n_agree": agree,
+            "n_disagree": disagree,
+            "n_pass": passes,
+            "important_agree": 0,
+            "important_disagree": 0,
+            "important_pass": 0,
+        }
+        for key, group, agree, disagree, passes in [
+            (1, 0, 2, 0, 1),
+            (1, 1, 0, 1, 0),
+            (2, 0, 0, 1, 0),
+            (2, 1, 1, 0, 0),
+            (3, 0, 1, 0, 0),
+            (3, 1, 0, 0, 0),
+        ]
     ]
 )
 HISTORY = pl.DataFrame(
@@ -217,10 +234,8 @@ DRAWN = [
     (lambda: pictures.gac_intervals(STABILITY, 0.7), lambda: pictures.gac_intervals(STABILITY.reverse(), 0.7)),
     (lambda: pictures.stability(DRAWS, STABILITY), lambda: pictures.stability(DRAWS.reverse(), STABILITY.reverse())),
     (
-        lambda: pictures.representative_votes(REPRESENTATIVE, STATED, CAST, GROUPS, 0),
-        lambda: pictures.representative_votes(
-            REPRESENTATIVE.reverse(), STATED.reverse(), CAST.reverse(), GROUPS.reverse(), 0
-        ),
+        lambda: pictures.representative_votes(REPRESENTATIVE, STATED, CAST, 0),
+        lambda: pictures.representative_votes(REPRESENTATIVE.reverse(), STATED.reverse(), CAST.reverse(), 0),
     ),
     (lambda: pictures.training_curves(HISTORY), lambda: pictures.training_curves(HISTORY.reverse())),
     (lambda: pictures.score_comparison(EVALUATION), lambda: pictures.score_comparison(EVALUATION.reverse())),
@@ -257,9 +272,7 @@ def test_a_picture_is_a_small_png_and_equal_for_equal_rows(
         lambda: pictures.agreement_by_group(GAC_SCORES.empty(), 0.7),
         lambda: pictures.gac_intervals(CONSENSUS_STABILITY.empty(), None),
         lambda: pictures.stability(GROUP_STABILITY.empty(), CONSENSUS_STABILITY.empty()),
-        lambda: pictures.representative_votes(
-            REPRESENTATIVE.clear(), STATED.clear(), VOTES.empty(), OPINION_GROUPS.empty(), 0
-        ),
+        lambda: pictures.representative_votes(REPRESENTATIVE.clear(), STATED.clear(), CAST.clear(), 0),
         lambda: pictures.training_curves(HISTORY.clear()),
         lambda: pictures.score_comparison(EVAL_SCORES.empty()),
         lambda: pictures.sensitivity(DECISION_SENSITIVITY.empty()),
@@ -313,7 +326,7 @@ def test_alternative_texts_say_what_is_shown(monkeypatch: pytest.MonkeyPatch) ->
         "seeds are taken, 2 groups are found 1 of 1 times, with an adjusted Rand index to the groups on record of "
         "1.00 in the middle and 1.00 at worst; whether they reach the cut is open for 1 of 3 statements."
     )
-    assert pictures.representative_votes(REPRESENTATIVE, STATED, CAST, GROUPS, 0).alt == (
+    assert pictures.representative_votes(REPRESENTATIVE, STATED, CAST, 0).alt == (
         "Votes of every group on the statements that set Group A apart: with statement 3 100% of Group A agree; "
         "with statement 1 67% of Group A, 0% of Group B agree; with statement 2 100% of Group A, 0% of Group B "
         "disagree."
@@ -335,7 +348,7 @@ def test_alternative_texts_say_what_is_shown(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_shares_are_of_the_votes_a_group_cast() -> None:
-    found = vote_shares(CAST, GROUPS)
+    found = vote_shares(CAST)
     assert (found[1, 0].n_votes, found[1, 0].shares) == (3, {1: 2 / 3, -1: 0.0, 0: 1 / 3})
     assert (found[1, None].n_votes, found[1, None].shares) == (4, {1: 0.5, -1: 0.25, 0: 0.25})
     assert (3, 1) not in found
@@ -350,7 +363,7 @@ def test_sides_go_by_how_often_the_cut_is_reached() -> None:
 def test_statements_are_drawn_without_warnings_and_only_if_the_font_has_them() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pictures.representative_votes(REPRESENTATIVE, STATED, CAST, GROUPS, 0)
+        pictures.representative_votes(REPRESENTATIVE, STATED, CAST, 0)
     assert drawable("Ünïcode, Ελληνικά, кириллица, 5 € … “quoted”")
     assert not drawable("人工智能")
     assert not drawable("שלום")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,38 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
+from small_replication import IDS, camps, constitution_of, matrix_of, published_of, statements_table
 
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, Replication, read_consultation
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.votes import VoteMatrix, vote_matrix
 from ccai_dagster.replication import published_groups, scores
-from ccai_dagster.replication.published_facts import PublishedFigure
-from ccai_dagster.replication.published_groups import (
-    BY_ID,
-    BY_POSITION,
-    by_id,
-    by_position,
-    labels_of,
-    published_votes,
-    replicated_groups,
-)
-from ccai_dagster.replication.published_results import Published, read_published
-
-
-def matrix_of(rows: list[list[int | None]], ids: list[int] | None = None) -> VoteMatrix:
-    people = ids or list(range(len(rows)))
-    cells = [(people[i], j, vote) for i, row in enumerate(rows) for j, vote in enumerate(row) if vote is not None]
-    table = pl.DataFrame(cells, schema=["participant_id", "statement_id", "vote"], orient="row")
-    return vote_matrix(table, pl.Series(people), pl.Series(range(len(rows[0]))))
-
-
-def published_of(
-    ids: list[int], labels: list[int], agreement: dict[int, tuple[float, ...]], **changes: Any
-) -> Published:
-    figure = PublishedFigure("gac_threshold", "3.3", "cut", "0.5", "", "match")
-    given_ = {"seed_statements": {}, "figures": (figure,), "threshold": 0.5, "n_prompts": 0} | changes
-    return Published(np.array(ids), np.array(labels), agreement, **given_)
+from ccai_dagster.replication.published_groups import BY_ID, BY_POSITION, by_id, by_position, labels_of, published_votes
+from ccai_dagster.replication.published_results import read_published
 
 
 def test_by_position_gives_each_row_of_the_file_the_next_group_and_by_id_each_participant_its_own() -> None:
@@ -90,19 +65,6 @@ def test_agreement_pairs_groups_in_the_best_way() -> None:
     assert published_groups.agreeing(np.array([0, 0, 0]), np.array([0, 1, 1])) == 2
 
 
-TWO_CAMPS = [[1, 1, -1]] * 5 + [[-1, 1, 1]] * 3
-IDS = [40, 10, 30, 20, 60, 50, 80, 70]
-"""File order; the camps are given by ascending id."""
-
-
-def camps(**changes: Any) -> tuple[Published, VoteMatrix, pl.DataFrame]:
-    """Participants 10 to 50 and 60 to 80 vote as two camps; labels were computed in order of id."""
-    ascending = sorted(IDS)
-    matrix = matrix_of(TWO_CAMPS, ascending)
-    published = published_of(IDS, [0] * 5 + [1] * 3, {0: (0.8, 1 / 3), 1: (1.0, 1.0), 2: (0.2, 2 / 3)}, **changes)
-    return published, matrix, replicated_groups(published, matrix, 2)
-
-
 def test_groups_attached_both_ways() -> None:
     _, matrix, groups = camps()
     assert contracts.REPLICATED_GROUPS.violations(groups).is_empty()
@@ -135,15 +97,6 @@ def test_evidence_tells_the_two_ways_apart() -> None:
     assert found["shuffled"].to_list()[2:] == [None] * 4
 
 
-def statements_table(
-    published: Published, matrix: VoteMatrix, groups: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    scored = scores.replicated_scores(published, matrix, groups)
-    texts = pl.DataFrame({"statement_id": [0, 1, 2], "text": ["zero", "one", "two"]})
-    sources = {"P1": [0, 1], "P2": [2]}
-    return scored, scores.replicated_statements(published, matrix, scored, texts, groups, sources, 200, 5)
-
-
 def test_scores_and_crossings() -> None:
     published, matrix, groups = camps(threshold=0.2)
     scored, statements = statements_table(published, matrix, groups)
@@ -165,24 +118,6 @@ def test_intervals_of_one_group_are_those_of_a_share() -> None:
     low, high = scores.gac_intervals(matrix, np.zeros(100, dtype=np.int64), 2000, 1)[:, 0]
     # Normal approximation: 0.6 -+ 1.645 * sqrt(0.6 * 0.4 / 100).
     assert low == pytest.approx(0.519, abs=0.015) and high == pytest.approx(0.681, abs=0.015)
-
-
-def constitution_of(sources: dict[str, list[int]]) -> pl.DataFrame:
-    return contracts.CONSTITUTION.build(
-        [
-            {
-                "principle_id": key,
-                "arm": "published",
-                "text": f"Choose {key}.",
-                "statement_ids": ids,
-                "merged_text": None,
-                "gac": None,
-                "side": None,
-                "decision_ids": [],
-            }
-            for key, ids in sources.items()
-        ]
-    )
 
 
 def test_a_principle_stands_as_long_as_one_source_does() -> None:

@@ -17,8 +17,9 @@ from small_report import calibration, group_structure, inputs
 
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.trail import decision_trail
-from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER
+from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER, WRITTEN_NARRATIVE
 from ccai_dagster.core.text import natural, number, readable, signed
+from ccai_dagster.deliberation.structure import UNTESTED
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import judge_findings, label_sentences, leanings
 from ccai_dagster.pages.parts import MARKS, Choice, Entry, filters
@@ -627,3 +628,41 @@ def test_a_principle_of_avoidance_says_that_its_statements_are_rejected(
     assert "Every group rejects it:</strong> consensus on that 0.400." in page
     assert "Of these, 1 reached it since every group rejects them." in page
     assert "principle of avoidance" not in render_page(inputs, drawn)
+
+
+def test_counts_by_group_alone_have_a_page_that_says_what_cannot_be_had(inputs: ReportInputs) -> None:
+    nobody = {
+        name: getattr(inputs, name).clear()
+        for name in (
+            "participants",
+            "opinion_groups",
+            "group_structure",
+            "consensus_stability",
+            "group_stability",
+            "comment_priorities",
+        )
+    }
+    written = WRITTEN_NARRATIVE.build(
+        [
+            {
+                "scope": "topic",
+                "scope_id": 0,
+                "about": inputs.narrative.filter(scope="topic")["about"][0],
+                "text": "All <b>agree</b> (statement 1).",
+                "refused": None,
+                "statement_ids": [1],
+                "given": ["a sentence"],
+                "model": "writer-7b",
+            }
+        ]
+    )
+    html = render_report(replace(inputs, **nobody, written_narrative=written))
+    assert Page(html).faults == []
+    text = " ".join(re.sub(r"<[^>]+>", "", html).split())
+    assert "Nobody’s single votes are here: the table has counts by group and no votes of people" in text
+    assert "The table has the votes of 2 groups: Group A and Group B." in text
+    assert f"The votes show {UNTESTED}. The groups are those of whoever counted the votes." in text
+    assert "cannot be told from counts by group" in text
+    assert "Written by a language model (writer-7b). It was given the sentences above and nothing else." in text
+    assert "All &lt;b&gt;agree&lt;/b&gt; (statement 1)." in html
+    assert "Each point is one person" not in text and "given random weights" not in text

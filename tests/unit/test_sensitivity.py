@@ -497,3 +497,35 @@ def test_published_principles_that_do_not_survive_the_right_labels(test_data) ->
         "P72",
         "P75",
     }
+
+
+@pytest.mark.parametrize("participation", [0.0, 0.5])
+def test_counts_by_group_give_the_worlds_of_votes_as_far_as_no_group_changes(participation: float) -> None:
+    on_record = replace(ON_RECORD, selection=replace(ON_RECORD.selection, participation=participation))
+    given_ = inputs()
+    cast = given_.raw_votes.filter(pl.col("participant_id") < PEOPLE)
+    by_group = cast.group_by("statement_id", group_id=(pl.col("participant_id") >= 6).cast(pl.Int64)).agg(
+        n_agree=(pl.col("vote") == 1).sum().cast(pl.Int64),
+        n_disagree=(pl.col("vote") == -1).sum().cast(pl.Int64),
+        n_pass=(pl.col("vote") == 0).sum().cast(pl.Int64),
+    )
+    counts = replace(
+        given_,
+        raw_participants=given_.raw_participants.clear(),
+        raw_votes=given_.raw_votes.clear(),
+        raw_group_votes=by_group.sort("statement_id", "group_id"),
+    )
+    changed = [
+        replace(on_record, moderation="lenient"),
+        replace(on_record, smoothing="laplace"),
+        replace(on_record, aggregation="geometric_mean"),
+        replace(on_record, selection=replace(on_record.selection, threshold=0.9)),
+    ]
+    votes, alone = (decision_worlds(each, on_record, changed, ()) for each in (given_, counts))
+    assert alone["n_groups"].to_list() == votes["n_groups"].to_list() == [2] * 5
+    if participation:
+        assert alone["n_selected"].to_list() == [0] * 5, "nobody knows what share of a group voted"
+    else:
+        assert alone.equals(votes) and alone["n_selected"][0] > 0
+    regrouped = decision_worlds(counts, on_record, [replace(on_record, number_of_groups=3)], ())
+    assert regrouped["n_groups"].to_list() == [2, 2], "groups are as they were given"

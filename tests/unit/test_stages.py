@@ -27,7 +27,7 @@ from ccai_dagster.consultation.settings import (
     SupervisedSettings,
     TunedJudgeSettings,
 )
-from ccai_dagster.stages.deliberation import StatementTopicsStage
+from ccai_dagster.stages.deliberation import StatementTopicsStage, WrittenNarrativeStage
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.request import Stage, StageFolder
@@ -85,6 +85,7 @@ def policy() -> ReinforcedPolicyStage:
 EXAMPLES: list[Stage] = [
     BaseModelStage(model=ModelSettings(), cache=Path("/cache")),
     StatementTopicsStage(sentence_model=SentenceModelSettings(), cache=Path("/cache"), statements=table("statements")),
+    WrittenNarrativeStage(server_url="http://127.0.0.1:9", server_model="m", seed=7, narrative=table("narrative")),
     FeedbackModelStage(base_model=MODELS / "b", comparisons={"set": table("set")}, settings=TunedJudgeSettings()),
     JudgeAnswersStage(
         model=ModelSettings(),

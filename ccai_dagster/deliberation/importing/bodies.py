@@ -25,6 +25,7 @@ from ccai_dagster.deliberation.importing.columns import (
     read_header,
     refuse_twice,
     without_empty_rows,
+    without_headers,
 )
 from ccai_dagster.deliberation.importing.noted import Noted
 
@@ -60,7 +61,9 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str], noted: Noted) -> B
     text = decoded(file).split("\n", header.above)[-1]
     rows, trouble = _quoted_rows(text, header)
     if trouble is None:
-        return Bodies(without_empty_rows(file, noted, _table(header, rows)), True, 0)
+        headings = [heading for heading, name in zip(header.headings, header.names, strict=True) if name]
+        table = without_headers(file, noted, _table(header, rows), headings)
+        return Bodies(without_empty_rows(file, noted, table), True, 0)
     if header.names[-1] != BODY:
         raise ConsultationError(f"{file.place}, {trouble}. Correct the row or export again.")
     rows = _unquoted_rows(file, text, header, trouble)

@@ -23,17 +23,23 @@ LEAST_MILLISECONDS = 10**11
 MOST_MILLISECONDS = 10**14
 LEAST_OF_ONE_TIME = 10
 """Votes from which on one time for all of them is no time: nobody's server took so many at one moment."""
+DIGITS = {
+    **{chr(zero + digit): str(digit) for zero in (0x660, 0x6F0, 0x966, 0xFF10) for digit in range(10)},
+    **dict.fromkeys("−–﹣－", "-"),
+}
+"""Digits of Arabic, Persian, Devanagari and full width, and what stands for a minus, as they are written in ASCII."""
 E_NOTATION = r"^\s*\d+([.,]\d{1,11})?[eE]\+?\d+\s*$"
 
 Unit = Literal["milliseconds", "seconds", "dates"]
 
 
 def whole_numbers(text: pl.Series) -> pl.Series:
-    """Convert text to whole numbers (`3`, `3.0` or `3,0`); null where it is none."""
+    """Convert text to whole numbers (`3`, `3.0` or `3,0`, in any digits); null where it is none."""
     number = text.cast(pl.Int64, strict=False)
     if number.null_count() > text.null_count():
         # Spaces around a number, or `3.0`: slower, so only where the plain conversion failed somewhere.
-        read = text.str.strip_chars().str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
+        plain = text.str.strip_chars().str.replace_many(list(DIGITS), list(DIGITS.values()))
+        read = plain.str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
         number = pl.select(pl.when(read == read.round()).then(read)).to_series().cast(pl.Int64, strict=False)
     return number
 

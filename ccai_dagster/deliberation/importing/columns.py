@@ -35,6 +35,8 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 HEAD = 2**20
 """Bytes in which the header and the first rows are looked for."""
 ROWS_LOOKED_AT = 50
+MOST_TITLES = 5
+"""Lines above a header that may be a title, a date of export and the like."""
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -109,6 +111,7 @@ class Header:
         separator: Between cells.
         above: Lines above the header: blank ones, or `sep=;`, which tells a spreadsheet the separator.
         utf16: Whether it is UTF-16 rather than UTF-8.
+        returns: Whether lines end with carriage returns alone.
     """
 
     headings: Sequence[str]
@@ -116,6 +119,7 @@ class Header:
     separator: str
     above: int
     utf16: bool
+    returns: bool = False
 
     @property
     def named(self) -> list[str]:
@@ -143,9 +147,9 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
         begin = handle.read(HEAD)
     utf16 = begin.startswith(UTF16)
     text = begin.decode("utf-16" if utf16 else "utf-8-sig", "replace")
-    lines = text.split("\n")
+    lines = text.split("\n") if "\n" in text else text.split("\r")
     hint = re.fullmatch(r'"?sep=([,;\t|])"?\s*', lines[0], re.IGNORECASE)
-    above = 1 if hint else next((place for place, line in enumerate(lines) if line.strip()), 0)
+    above = 1 if hint else _above(lines)
     text = "\n".join(lines[above:])
     separator = hint[1] if hint else _separator(text)
     headings = next(_rows(text, separator), [])
@@ -154,18 +158,33 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
     if "\ufffd" in "".join(headings):
         raise ConsultationError(f"{file.place}, line {above + 1}: not UTF-8. Save or export the file as UTF-8.")
     names = [plain_name(each, aliases or {}) or None for each in headings]
-    return Header([each.strip() for each in headings], names, separator, above, utf16)
+    returns = len(lines) > 1 and "\n" not in begin.decode("utf-16" if utf16 else "utf-8-sig", "replace")
+    return Header([each.strip() for each in headings], names, separator, above, utf16, returns)
+
+
+def _above(lines: Sequence[str]) -> int:
+    """How many lines stand above the header: blank ones, and a title with one cell where a table follows."""
+    first = next((place for place, line in enumerate(lines) if line.strip()), 0)
+    for place in range(first, min(first + MOST_TITLES + 1, len(lines))):
+        text = "\n".join(lines[place : place + ROWS_LOOKED_AT])
+        separator = _separator(text)
+        cells = sum(bool(cell.strip()) for cell in next(_rows(text, separator), []))
+        # What is no header yet has one cell; behind it the header is known by rows that are as long.
+        if cells > 1 and (place == first or _fit(text, separator)[0] > 0.5):
+            return place
+    return first
 
 
 def _separator(text: str) -> str:
     """The separator by which most of the first rows have as many cells as the header, which has two or more."""
+    return max(SEPARATORS, key=lambda separator: _fit(text, separator))
 
-    def fit(separator: str) -> tuple[float, int]:
-        rows = [row for row in itertools.islice(_rows(text, separator), ROWS_LOOKED_AT) if row]
-        width = len(rows[0]) if rows else 0
-        return (sum(len(row) == width for row in rows) / len(rows), width) if width > 1 else (0.0, width)
 
-    return max(SEPARATORS, key=fit)
+def _fit(text: str, separator: str) -> tuple[float, int]:
+    """The share of the first rows that have as many cells as the header, and how many these are."""
+    rows = [row for row in itertools.islice(_rows(text, separator), ROWS_LOOKED_AT) if row]
+    width = len(rows[0]) if rows else 0
+    return (sum(len(row) == width for row in rows) / len(rows), width) if width > 1 else (0.0, width)
 
 
 def _rows(text: str, separator: str) -> Iterator[list[str]]:
@@ -197,7 +216,7 @@ def read_text_csv(
     places = [place for place, name in enumerate(header.names) if name is not None and wanted(name)]
     names = [str(header.names[place]) for place in places]
     refuse_twice(file.place, names)
-    content = file.content if not header.utf16 else decoded(file).encode()
+    content = decoded(file).encode() if header.utf16 or header.returns else file.content
     try:
         padded = _is_padded(file, content, header)
         table = pl.read_csv(
@@ -212,7 +231,20 @@ def read_text_csv(
         first = printable(str(error).strip().splitlines()[0])
         raise ConsultationError(f"{file.place}: not readable as CSV in UTF-8 ({first}). Export it again.") from error
     table.columns = names
-    return without_empty_rows(file, noted, table.with_row_index(ROW, offset=1))
+    table = without_headers(file, noted, table.with_row_index(ROW, offset=1), [header.headings[at] for at in places])
+    return without_empty_rows(file, noted, table)
+
+
+def without_headers(file: SourceFile, noted: Noted, table: pl.DataFrame, headings: Sequence[str]) -> pl.DataFrame:
+    """Leave out rows that are the header again, as files put one behind the other have them."""
+    names = [name for name in table.columns if name != ROW]
+    if not names or not (table[names[0]] == headings[0]).any():
+        return table
+    again = pl.all_horizontal(pl.col(name) == heading for name, heading in zip(names, headings, strict=True))
+    kept = table.filter(~again.fill_null(False))
+    if kept.height < table.height:
+        noted.note("found", "rows that repeat the header", "passed over", file.name, table.height - kept.height)
+    return kept
 
 
 def _is_padded(file: SourceFile, content: Path | bytes, header: Header) -> bool:
@@ -285,17 +317,29 @@ def json_objects(file: SourceFile) -> list[dict[str, object]]:
     Raises:
         ConsultationError: It holds something else.
     """
+    text = decoded(file)
     try:
-        content = json.loads(decoded(file))
+        content = json.loads(text)
     except ValueError as error:
+        if lines := _json_lines(text):
+            return lines
         raise ConsultationError(f"{file.place}: not readable as JSON ({error}). Export it again.") from error
     if not isinstance(content, list) or not content or not all(isinstance(each, dict) for each in content):
         raise ConsultationError(f"{file.place}: no list of votes or statements. Name a file that has one.")
     return content
 
 
+def _json_lines(text: str) -> list[dict[str, object]]:
+    """The objects of a file with one in each line; none if it is no such file."""
+    try:
+        objects = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError:
+        return []
+    return objects if all(isinstance(each, dict) for each in objects) else []
+
+
 def decoded(file: SourceFile) -> str:
-    """Return the text of a file.
+    """Return the text of a file; where lines end with carriage returns alone, with line feeds in their place.
 
     Raises:
         ConsultationError: Neither UTF-8 nor UTF-16 with its mark; names the line.
@@ -303,10 +347,11 @@ def decoded(file: SourceFile) -> str:
     with file.open() as handle:
         content = handle.read()
     try:
-        return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConsultationError(f"{file.place}, line {line}: not UTF-8. Save or export the file as UTF-8.") from error
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def refuse_twice(place: str, names: Sequence[str]) -> None:
@@ -325,7 +370,8 @@ def plain_name(heading: str, aliases: Mapping[str, str]) -> str:
 
     Control characters are left out, since headings are shown on terminals.
     """
-    name = "".join(each for each in re.sub(r"[\s_]+", "-", heading.strip().lower()) if each.isprintable())
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", heading.strip())  # `participantId`
+    name = "".join(each for each in re.sub(r"[\s_-]+", "-", words.lower()) if each.isprintable())
     if number := re.fullmatch(r"([0-9]{1,18})\.0+", name):
         name = number[1]
     return aliases.get(name, name)

@@ -44,7 +44,7 @@ def came_since(before: Import | None, now: Import) -> str:
         "statements": ("statement", "statements"),
     }
     if before is None:
-        there = listed([counted(number, *names[what]) for what, (_, number) in sizes.items()])
+        there = listed([counted(number, *names[what]) for what, (_, number) in sizes.items() if number])
         return f"{there}; no earlier import to compare with"
     said = []
     for sign, word in ((1, "more"), (-1, "fewer")):
@@ -66,10 +66,16 @@ def _sizes(before: Import | None, now: Import) -> dict[str, tuple[int, int]]:
     if before is None:
         return {}
     return {
-        "votes": (before.raw_votes.height, now.raw_votes.height),
+        "votes": (_votes(before), _votes(now)),
         "participants": (before.raw_participants.height, now.raw_participants.height),
         "statements": (before.raw_statements.height, now.raw_statements.height),
     }
+
+
+def _votes(each: Import) -> int:
+    """How many votes there are, of people or counted by group."""
+    counts = each.raw_group_votes.select(pl.sum_horizontal("n_agree", "n_disagree", "n_pass").sum()).item()
+    return each.raw_votes.height + int(counts)
 
 
 def _changed(before: pl.DataFrame, now: pl.DataFrame, key: list[str], column: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.bodies import read_bodies
+from ccai_dagster.deliberation.importing.bodies import BODY, read_bodies
 from ccai_dagster.deliberation.importing.cells import whole_numbers
 from ccai_dagster.deliberation.importing.columns import (
     ROW,
@@ -25,6 +25,7 @@ from ccai_dagster.deliberation.importing.columns import (
     read_header,
     read_text_csv,
 )
+from ccai_dagster.deliberation.importing.group_counts import NOBODY, PLAIN_STATEMENTS, columns_of_counts
 from ccai_dagster.deliberation.importing.long_table import (
     STATEMENT_COLUMNS,
     VOTE_COLUMNS,
@@ -62,6 +63,8 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
     form = form_of(found)
     if form == "polis":
         left = [line for role, file in found.files.items() for line in _copy_polis_file(role, file, folder)]
+    elif form == "counts":
+        left = _copy_counts(found, folder)
     elif form == "long":
         left = _copy_long_table(plain_files(found), folder)
     else:
@@ -145,6 +148,24 @@ def _written(rows: list[list[str]], separator: str) -> str:
     text = io.StringIO()
     csv.writer(text, delimiter=separator, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def _copy_counts(found: VoteFiles, folder: Path) -> list[str]:
+    source, columns = columns_of_counts(found)
+    names = read_header(source).names
+    unread = [name or "a column without a name" for name in names if name not in columns.names]
+    if unread:
+        table = read_text_csv(source, Noted(), wanted=lambda name: name in columns.names)
+        table.drop(ROW).write_csv(folder / "comment-groups.csv")
+    else:
+        _copy(source, folder / "comment-groups.csv")
+    left = [f"{source.name}: {name}" for name in unread]
+    listing = found.files.get("statements") or found.files.get("comments")
+    if listing is None:
+        return left
+    if BODY in names_of(listing):
+        return left + _copy_polis_file("comments", listing, folder)
+    return left + _copy_plain_table("statements", read_plain_table(listing, PLAIN_STATEMENTS, Noted()), NOBODY, folder)
 
 
 def _copy_long_table(found: VoteFiles, folder: Path) -> list[str]:

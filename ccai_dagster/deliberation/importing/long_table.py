@@ -62,8 +62,30 @@ from ccai_dagster.deliberation.importing.tables import (
 )
 from ccai_dagster.deliberation.importing.vote_values import check_coding, how_to_say, vote_column
 
+_ELSEWHERE = {
+    "participant": "teilnehmer teilnehmerin teilnehmende teilnehmer-id participante partecipante votant votante "
+    "répondant deelnemer deltager deltagare osallistuja uczestnik účastník katılımcı участник учасник "
+    "參與者 参与者 參加者 参加者 投票者 참가자 المشارك",
+    "statement": "aussage these énoncé enonce affirmation proposition declaración declaracion afirmación afirmacion "
+    "enunciado propuesta affermazione proposta afirmação afirmacao stelling uitspraak udsagn påstand påstående väite "
+    "stwierdzenie výrok ifade утверждение твердження 陳述 陈述 意見 意见 발언 의견 العبارة",
+    "vote": "stimme votum antwort voto avis réponse reponse respuesta risposta resposta stem stemme röst svar ääni "
+    "głos hlas oy голос ответ відповідь 投票 表態 表态 투표 التصويت",
+    "time": "zeit zeitpunkt datum heure fecha hora data tijd tidspunkt aika czas čas zaman время дата час "
+    "時間 时间 시간",
+    "text": "texte texto testo tekst wortlaut inhalt contenu contenido contenuto conteúdo teksti текст "
+    "文字 內容 内容 본문 النص",
+    "author": "autor autorin auteur autrice autore verfasser forfatter författare автор 作者",
+}
+"""Names of columns in other languages than English, in their plain form."""
 NAMES = {
-    role: tuple(names.split())
+    role: tuple(
+        [
+            *names.split(),
+            *_ELSEWHERE.get(role, "").split(),
+            *(_ELSEWHERE["statement"].split() if role == "text" else ()),
+        ]
+    )
     for role, names in {
         "participant": "participant participant-id voter-id voter user-id user person-id person respondent-id "
         "respondent pid",
@@ -182,12 +204,23 @@ def import_long_table(found: VoteFiles, values: Mapping[str, str]) -> Import:
 
 
 def named_columns(names: Collection[str], roles: Sequence[str]) -> dict[str, str]:
-    """Return by role the first of its names that is there and taken by no role before it."""
-    found: dict[str, str] = {}
+    """Return by role the first of its names that is there and taken by no role before it.
+
+    A table of statements may call their ids `id`, beside `statement` or another name of the text. In a table of votes
+    that would be the number of a row.
+    """
+    found = _named(names, roles, {})
+    if "vote" not in roles and "id" in names and not {"statement", "text"} <= found.keys():
+        return _named(names, roles, {"statement": "id"})
+    return found
+
+
+def _named(names: Collection[str], roles: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    found = dict(given)
     for role in roles:
         free = [name for name in NAMES[role] if name in names and name not in found.values()]
         if free:
-            found[role] = free[0]
+            found.setdefault(role, free[0])
     return found
 
 
@@ -317,11 +350,26 @@ def _totals(known: PlainTable, numbers: Numbering, noted: Noted) -> pl.DataFrame
     return pl.DataFrame({"statement_id": numbers.of(known.table["statement"]), **totals})
 
 
+def _are_texts(numbers: Numbering) -> bool:
+    """Whether ids are texts: most have a space in them, or letters of a script that goes without."""
+    odd = numbers.table["code"].str.contains(r"\s|[^\x00-\x{24F}]")
+    return not numbers.given and 2 * int(odd.sum()) > odd.len()
+
+
 def statements_of(known: PlainTable | None, numbers: Numbering, people: Numbering, noted: Noted) -> pl.DataFrame:
-    """Return the table `raw_statements` of a table of statements; without one, statements without texts."""
+    """Return the table `raw_statements` of a table of statements.
+
+    Without one, statements have no texts, unless texts stand in place of ids.
+    """
     if known is None:
-        bare = numbers.table.select(statement_id="number").with_columns(
-            author_id=None, created_at=None, moderated=0, is_seed=None, is_meta=None, text=pl.lit("")
+        bare = numbers.table.select(
+            statement_id="number",
+            author_id=None,
+            created_at=None,
+            moderated=0,
+            is_seed=None,
+            is_meta=None,
+            text=pl.col("code") if _are_texts(numbers) else pl.lit(""),
         )
         return bare.select(list(RAW_STATEMENTS.fields)).cast(pl.Schema(RAW_STATEMENTS.dtypes)).sort("statement_id")
     table = known.table
@@ -363,6 +411,10 @@ def _facts(cast: PlainTable, known: PlainTable | None, sign: Fact, people: Numbe
             facts.append(Fact("repaired", item, numbering.table.height, why))
     if known is None:
         why = "there is no table `statements` beside the votes, so neither texts nor moderation are known"
+        if _are_texts(numbers):
+            why = (
+                "there is no table `statements` beside the votes; texts stand where ids would, moderation is not known"
+            )
         facts.append(Fact("unknown", "statements.csv missing", None, why))
     return facts
 

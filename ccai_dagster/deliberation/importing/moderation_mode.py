@@ -41,12 +41,13 @@ class ModerationEvidence:
         """What the votes tell, as a sentence without its full stop."""
         if not self.unmoderated:
             return "every statement was moderated, so that the mode of moderation changes nothing"
+        verb = "was" if 1 in (self.shown, self.unmoderated) else "were"
         said = (
-            f"{self.shown:,} of {counted(self.unmoderated, 'statement')} that nobody moderated "
-            f"{'was' if 1 in (self.shown, self.unmoderated) else 'were'} voted on by others than the author"
+            f"{self.shown:,} of {counted(self.unmoderated, 'statement')} that nobody moderated {verb} voted on by "
+            "others than the author"
         )
         if self.mode == "lenient":
-            return f"{said}, and so was shown to them: the conversation was lenient"
+            return f"{said}, and so {verb} shown to them: the conversation was lenient"
         if self.mode == "strict":
             return f"{said}, so none was shown to them: the conversation was strict"
         return f"{said}: the votes do not tell whether the conversation was strict or lenient"
@@ -57,10 +58,13 @@ class ModerationEvidence:
         return Fact(kind, "mode of moderation", self.unmoderated, self.sentence())
 
 
-def moderation_evidence(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame) -> ModerationEvidence:
+def moderation_evidence(
+    raw_statements: pl.DataFrame, raw_votes: pl.DataFrame, raw_group_votes: pl.DataFrame | None = None
+) -> ModerationEvidence:
     """Count the statements that nobody moderated, and those of them that others than their authors voted on.
 
-    Where no author is known, one of the voters may be the author.
+    Where no author is known, one of the voters may be the author. So it is with counts by group, which take the place
+    of votes where there are some.
     """
     unmoderated = raw_statements.filter(pl.col("moderated") == 0).select("statement_id", "author_id")
     others = (
@@ -72,4 +76,8 @@ def moderation_evidence(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame) -
             .otherwise((pl.col("participant_id") != pl.col("author_id")).sum().cast(pl.Int64))
         )
     )
+    if raw_group_votes is not None and raw_group_votes.height:
+        votes = pl.sum_horizontal("n_agree", "n_disagree", "n_pass").sum()
+        counted_votes = raw_group_votes.join(unmoderated, on="statement_id").group_by("statement_id")
+        others = counted_votes.agg(others=votes - 1)
     return ModerationEvidence(unmoderated.height, others.filter(pl.col("others") > 0).height)

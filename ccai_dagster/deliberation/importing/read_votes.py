@@ -1,4 +1,4 @@
-"""The way in: the files of an export are found, a Polis export and a plain table of votes told apart, and read.
+"""The way in: the files of an export are found and read, whether of Polis, a plain table of votes, or counts by group.
 
 An export lies in a folder, in a zip, one folder deeper in either, or is a single table. Its files are known by the ends
 of their names; where none has such a name, and where the statements of a plain table are missing, tables are known by
@@ -21,6 +21,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.deliberation.importing.bodies import BODY
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.group_counts import counts_file, import_group_counts
 from ccai_dagster.deliberation.importing.long_table import (
     import_long_table,
     is_long_table,
@@ -51,6 +52,7 @@ ROLES = {
 """What each file is for, by its name; Polis spells the matrix in two ways."""
 LEADING = {"comments", "votes", "matrix"}
 """Files that make a folder an export."""
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".xlsx", ".xls", ".ods", ".numbers")
 MOST_MEMBERS = 10_000
 MOST_BYTES = 2**31
 """Of all files in a zip together, unpacked. A conversation of 2 million votes has about 0.1 GB."""
@@ -75,6 +77,8 @@ def import_votes(found: VoteFiles, values: Mapping[str, str] | None = None) -> I
     """As `read_votes`, of files that were found already."""
     values = values or {}
     form = form_of(found)
+    if form == "counts":
+        return import_group_counts(found)
     if form == "polis":
         return import_polis(found, values)
     plain = plain_files(found)
@@ -109,12 +113,14 @@ def _looked_at(place: Path) -> Iterator[Path]:
             yield from sorted(path.iterdir())
 
 
-def form_of(found: VoteFiles) -> Literal["polis", "long", "wide"]:
+def form_of(found: VoteFiles) -> Literal["polis", "counts", "long", "wide"]:
     """Return the form of an export, told by the columns of its files.
 
     Raises:
         ConsultationError: A table that has no votes of people stands in for them.
     """
+    if counts_file(found) is not None:
+        return "counts"
     votes, comments = found.files.get("votes"), found.files.get("comments")
     if votes is None or votes.is_empty():
         return "polis"
@@ -190,6 +196,10 @@ def _in_folder(place: Path) -> VoteFiles:
         exports = {name: names for name, names in inner.items() if _is_export(names)}
         if not exports and (known := _by_content(place, _sources(listed))):
             return known
+        if not exports and (packed := [name for name in listed if name.lower().endswith(PACKED)]):
+            raise ConsultationError(
+                f"{place}: {packed[0]} is packed, or a workbook. Unpack it, or save its sheets as CSV files there."
+            )
         listed = _only(place, exports)
     found = _by_role(place, _sources(listed))
     return _with_statements(found, _sources({name: listed[name] for name in found.others}))
@@ -245,7 +255,7 @@ def _by_content(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles | No
             raise ConsultationError(f"{place}: {files[role].name} and {name} are for the same thing. Name one of them.")
         else:
             files[role] = listed[name]
-    if not LEADING & set(files):
+    if not (LEADING | {"comment_groups"}) & set(files):
         if not unknown:
             return None
         if len(unknown) > 1:

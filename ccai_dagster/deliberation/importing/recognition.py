@@ -6,7 +6,8 @@ from typing import NoReturn
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.bodies import BODY
-from ccai_dagster.deliberation.importing.columns import SourceFile, is_id, json_objects
+from ccai_dagster.deliberation.importing.columns import SEPARATORS, SourceFile, is_id, json_objects
+from ccai_dagster.deliberation.importing.group_counts import group_columns
 from ccai_dagster.deliberation.importing.long_table import NAMES, is_long_table, is_statement_table, names_of
 from ccai_dagster.deliberation.importing.noted import Noted, shortened
 from ccai_dagster.deliberation.importing.wide_table import read_wide_table
@@ -23,6 +24,8 @@ def role_by_content(file: SourceFile) -> str | None:
         return None
     if {"comment-id", BODY} <= set(names):
         return "comments"
+    if file.ending not in ("parquet", "json") and group_columns(names) is not None:
+        return "comment_groups"
     if foreign_form(file, names):
         return None
     if is_long_table(names):
@@ -52,7 +55,10 @@ def foreign_form(file: SourceFile, names: list[str]) -> str | None:
     """Say what a table is that has no votes of people, as a sentence; None if it is no such table that is known."""
     there = set(names)
     if any(name.startswith("group-") and name.endswith(("agree-count", "agrees")) for name in there):
-        return "totals of votes by group, one row a statement, as Polis's comment-groups.csv and Sensemaker have them"
+        return (
+            "totals of votes by group, of which a CSV is read that has for each group who agrees and who disagrees "
+            "(group-NAME-agrees, group-NAME-disagrees), as Polis's comment-groups.csv"
+        )
     if any("winner" in name for name in there) and any("loser" in name for name in there):
         return "pairs of which one was preferred, as All Our Ideas has them"
     if there & {"endorsements", "endorsements/total-count", "proposal-votes", "supports", "votes-count"} and (
@@ -80,6 +86,11 @@ def refuse(file: SourceFile) -> NoReturn:
         raise ConsultationError(
             f"{file.place}: {foreign}. They are not votes of people, from which groups could be formed. Export the "
             "votes: one row a vote (participant, statement, vote), or one row a person."
+        )
+    if len(names) == 1 and any(separator in names[0] for separator in SEPARATORS):
+        raise ConsultationError(
+            f"{file.place}: every line is one cell, in quotes as a whole: {names[0][:60]}. Save the table again "
+            "without quotes around whole lines."
         )
     lacking = [role for role in ("participant", "statement", "vote") if not set(NAMES[role]) & set(names)]
     raise ConsultationError(

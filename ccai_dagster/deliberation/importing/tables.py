@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from ccai_dagster.contracts import IMPORT_REPORT, RAW_PARTICIPANTS, RAW_VOTES
+from ccai_dagster.contracts import IMPORT_REPORT, RAW_GROUP_VOTES, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, natural
 from ccai_dagster.deliberation.importing.cells import as_time, note_cells, optional_integers, shown
@@ -32,7 +32,7 @@ PAIR = ["participant_id", "statement_id"]
 PLACE = "place"
 CLEAR_SHARE = 0.75
 CLEAR_CHANCE = 0.01
-IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report")
+IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report", "raw_group_votes")
 """The tables of an import, by the names under which they are stored."""
 UNREADABLE = {
     "participant_id": "votes whose participant cannot be read",
@@ -65,21 +65,31 @@ class Stated:
 
 @dataclass(frozen=True)
 class Import:
-    """The raw tables of one export, what was found on the way, and what the export states of itself."""
+    """The raw tables of one export, what was found on the way, and what the export states of itself.
+
+    Attributes:
+        raw_group_votes: Counts by group, where there are no votes of people; else without rows.
+    """
 
     raw_statements: pl.DataFrame
     raw_participants: pl.DataFrame
     raw_votes: pl.DataFrame
     import_report: pl.DataFrame
     stated: Sequence[Stated] = ()
+    raw_group_votes: pl.DataFrame = field(default_factory=RAW_GROUP_VOTES.empty)
 
 
 def import_of(tables: Mapping[str, pl.DataFrame | None]) -> Import | None:
-    """Return an earlier import from the tables it was stored as, by name; None unless all are there."""
-    statements, participants, votes, report = (tables.get(name) for name in IMPORTED)
+    """Return an earlier import from the tables it was stored as, by name; None unless all are there.
+
+    One from before counts by group were read has no table of them.
+    """
+    statements, participants, votes, report, counts = (tables.get(name) for name in IMPORTED)
     if statements is None or participants is None or votes is None or report is None:
         return None
-    return Import(statements, participants, votes, report)
+    if counts is None:
+        return Import(statements, participants, votes, report)
+    return Import(statements, participants, votes, report, raw_group_votes=counts)
 
 
 @dataclass(frozen=True)

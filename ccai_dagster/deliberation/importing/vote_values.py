@@ -38,7 +38,7 @@ WORDS = {
     # Polish, Czech, Ukrainian, Russian, Turkish
     ", zgadzam się, tak, souhlasím, ano, згоден, згодна, так, согласен, согласна, да, katılıyorum, evet"
     # Chinese, Japanese, Korean, Arabic
-    ", 同意, 賛成, 동의, 찬성, أوافق, نعم",
+    ", 同意, 賛成, 동의, 찬성, أوافق, نعم, 👍, ✓, ✔, ✅",
     -1: "disagree, strongly disagree, no, n, against, oppose, false, downvote, dislike"
     ", stimme nicht zu, ablehnung, dagegen, nein, nicht einverstanden"
     ", pas d'accord, non, contre, je ne suis pas d'accord"
@@ -46,7 +46,7 @@ WORDS = {
     ", oneens, niet eens, mee oneens, nee, uenig, uenige, nej, nei, håller inte med, instämmer inte, eri mieltä, ei"
     ", nie zgadzam się, nie, nesouhlasím, ne, не згоден, не згодна, ні, не согласен, не согласна, нет"
     ", katılmıyorum, hayır"
-    ", 不同意, 反對, 反对, 反対, 반대, لا أوافق, لا",
+    ", 不同意, 反對, 反对, 反対, 반대, لا أوافق, لا, 👎, ✗, ✘, ❌, ✖",
     0: "pass, skip, skipped, unsure, neutral, undecided, abstain, don't know, not sure, neither"
     ", enthaltung, neutral, unsicher, unentschieden, weiß nicht, weiss nicht, überspringen, keine meinung, egal"
     ", passer, passe, neutre, je ne sais pas, sans avis, abstention, indécis"
@@ -54,7 +54,7 @@ WORDS = {
     ", neutraal, overslaan, weet niet, usikker, hverken eller, vet ikke, ved ikke, osäker, vet ej, hoppa över, ohita"
     ", en osaa sanoa"
     ", pomiń, nie wiem, přeskočit, nevím, пропустити, не знаю, пропустить, воздержусь, geç, kararsızım, bilmiyorum"
-    ", 略過, 跳過, 跳过, 不確定, 不确定, パス, わからない, 패스, 모름, تخطي, لا أعرف",
+    ", 🤷, 略過, 跳過, 跳过, 不確定, 不确定, パス, わからない, 패스, 모름, تخطي, لا أعرف",
 }
 MEANING_OF_WORDS = {word: vote for vote, words in WORDS.items() for word in words.split(", ")}
 """Words by what they mean, in lower case, with straight apostrophes and without a full stop."""
@@ -130,7 +130,8 @@ def _number(text: str) -> float:
 
 def plain_word(cell: str) -> str:
     """Return a cell as the table of words has it."""
-    return " ".join(cell.replace("’", "'").lower().split()).rstrip(".!")
+    bare = re.sub("[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d.*", "", cell)  # colours and genders of pictures
+    return " ".join(bare.replace("’", "'").lower().split()).rstrip(".!")
 
 
 def check_coding(file: SourceFile, votes: pl.Series, values: Mapping[str, str]) -> None:

@@ -83,7 +83,23 @@ def read_wide_table(file: SourceFile, values: Mapping[str, str], noted: Noted) -
     if len(statements) < LEAST_STATEMENTS:
         return None
     unread = [name for name in headings if name != person and name not in statements]
+    _refuse_turned(file, table, person, unread)
     return WideTable(file, table, person, statements, unread)
+
+
+def _refuse_turned(file: SourceFile, table: pl.DataFrame, person: str | None, unread: Sequence[str]) -> None:
+    """Refuse a table with one row a statement and one column a person.
+
+    Raises:
+        ConsultationError: Its first column is called statement or text, and no two rows have the same there.
+    """
+    first = table.columns[1] if table.width > 1 else ROW
+    named = first in unread and first in {*NAMES["statement"], *NAMES["text"]}
+    if person is None and named and table[first].null_count() == 0 and table[first].is_unique().all():
+        raise ConsultationError(
+            f"{file.place}: one row a statement and one column a person, as it seems from the column {first}. Turn "
+            "rows and columns round, so that each person has a row."
+        )
 
 
 def _holds_votes(cells: pl.Series, values: Mapping[str, str]) -> bool:

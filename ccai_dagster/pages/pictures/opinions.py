@@ -247,11 +247,7 @@ def polarization(gac_scores: pl.DataFrame) -> Picture:
 
 
 def representative_votes(
-    representative_statements: pl.DataFrame,
-    statements: pl.DataFrame,
-    votes: pl.DataFrame,
-    opinion_groups: pl.DataFrame,
-    group_id: int,
+    representative_statements: pl.DataFrame, statements: pl.DataFrame, group_votes: pl.DataFrame, group_id: int
 ) -> Picture:
     """Draw how every group voted on the statements that set one group apart (Huang et al. 2024, figure 2).
 
@@ -259,11 +255,12 @@ def representative_votes(
 
     Args:
         statements: STATEMENTS. A text that the font cannot write is replaced by the statement's number.
+        group_votes: GROUP_VOTES.
     """
     own = representative_statements.filter(pl.col("group_id") == group_id).sort("rank")
     rows = own.join(statements.select("statement_id", "text"), on="statement_id", how="left").to_dicts()
-    shares = vote_shares(votes, opinion_groups)
-    groups: list[int | None] = [None, *sorted(opinion_groups["group_id"].unique())]
+    shares = vote_shares(group_votes)
+    groups: list[int | None] = [None, *sorted(group_votes["group_id"].unique())]
     texts = [_written(row["statement_id"], row["text"]) for row in rows]
     heights = [len(text) * _TEXT + len(groups) * _BAR + _GAP for text in texts]
     total = sum(heights) + 0.001
@@ -353,22 +350,26 @@ class VoteShares:
     shares: Mapping[int, float]
 
 
-def vote_shares(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> dict[tuple[int, int | None], VoteShares]:
+def vote_shares(group_votes: pl.DataFrame) -> dict[tuple[int, int | None], VoteShares]:
     """Return how every group voted on every statement.
+
+    Args:
+        group_votes: GROUP_VOTES.
 
     Returns:
         By statement id and group id, None standing for everybody. A group without votes on a statement is not
         there.
     """
-    long = votes.join(opinion_groups.select("participant_id", "group_id"), on="participant_id")
-    counted = pl.concat([long, long.with_columns(group_id=pl.lit(None, pl.Int64))])
-    summed = counted.group_by("statement_id", "group_id").agg(
-        *((pl.col("vote") == vote).mean().alias(name) for vote, (name, _, _) in VOTES.items()),
-        pl.len().alias("n_votes"),
+    counts = {1: "n_agree", 0: "n_pass", -1: "n_disagree"}
+    own = group_votes.select("statement_id", "group_id", *counts.values())
+    everybody = own.group_by("statement_id").agg(pl.col(list(counts.values())).sum())
+    both = pl.concat(
+        [own, everybody.select("statement_id", pl.lit(None, pl.Int64).alias("group_id"), *counts.values())]
     )
+    both = both.with_columns(n_votes=pl.sum_horizontal(*counts.values())).filter(pl.col("n_votes") > 0)
     return {
         (row["statement_id"], row["group_id"]): VoteShares(
-            row["n_votes"], {vote: row[name] for vote, (name, _, _) in VOTES.items()}
+            row["n_votes"], {vote: row[name] / row["n_votes"] for vote, name in counts.items()}
         )
-        for row in summed.iter_rows(named=True)
+        for row in both.iter_rows(named=True)
     }

@@ -1,0 +1,158 @@
+"""Files of votes as other programs and people write them: read for what they say, or refused for what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from field_conversation import all_votes, text_of, write
+
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing.columns import plain_name
+from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.importing.tables import Import
+
+CAST = [(p, s, vote) for p, s, vote, _ in all_votes()]
+COUNTS = tuple(sum(vote == side for *_, vote in CAST) for side in (1, -1, 0))
+NUMBERS = ("1", "-1", "0")
+HEADER = ("participant", "statement", "vote", "text")
+
+
+def said(vote: int, words: Sequence[str]) -> str:
+    return words[(1, -1, 0).index(vote)]
+
+
+def lines(words: Sequence[str] = NUMBERS, header: Sequence[str] = HEADER, separator: str = ",") -> str:
+    """One row a vote, with texts in quotes."""
+    rows = [separator.join([str(p), str(s), said(vote, words), f'"{text_of(s)}"']) for p, s, vote in CAST]
+    return "\n".join([separator.join(header), *rows, ""])
+
+
+def counted(read: Import) -> tuple[int, ...]:
+    assert read.raw_statements["text"].to_list() == [text_of(s) for s in range(14)]
+    assert read.raw_participants.height == 24
+    return tuple(int((read.raw_votes["vote"] == side).sum()) for side in (1, -1, 0))
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "separator"),
+    [
+        (("Teilnehmer", "Aussage", "Stimme", "Text"), ("Zustimmung", "Ablehnung", "Enthaltung"), ";"),
+        (("Participant", "Énoncé", "Vote", "Texte"), ("d’accord", "pas d’accord", "passer"), ";"),
+        (("Participante", "Afirmación", "Voto", "Texto"), ("de acuerdo", "en desacuerdo", "paso"), ","),
+        (("參與者", "意見", "投票", "文字"), ("同意", "不同意", "略過"), ","),
+        (("Учасник", "Твердження", "Голос", "Текст"), ("так", "ні", "не знаю"), "\t"),
+        (("participantId", "statementId", "voteValue", "statementText"), NUMBERS, ","),
+        (("ParticipantID", "Statement_ID", "Vote", "Statement - Text"), NUMBERS, "|"),
+        (HEADER, ("+1", "−1", "0"), ","),
+        (HEADER, ("１", "－１", "０"), ","),
+        (HEADER, ("١", "-١", "٠"), ","),
+        (HEADER, ("👍", "👎🏽", "🤷‍♀️"), ","),
+        (HEADER, ("✔️", "✖️", "pass"), ","),
+    ],
+)
+def test_other_languages_signs_and_spellings_mean_what_they_say(
+    tmp_path: Path, header: Sequence[str], words: Sequence[str], separator: str
+) -> None:
+    assert counted(read_votes(write(tmp_path, {"export.csv": lines(words, header, separator)}))) == COUNTS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The town's panel,,,\n" + lines(),
+        "The town's panel\nexported on 5 May 2024\n\n" + lines(),
+        lines().replace("\n", "\r"),
+        lines() + lines(),
+        lines().removesuffix("\n") + "\n" + ",".join(HEADER) + "\n",
+    ],
+    ids=["a title in a table", "titles", "carriage returns", "one file twice", "a header at the end"],
+)
+def test_what_stands_around_the_rows_is_passed_over(tmp_path: Path, text: str) -> None:
+    assert counted(read_votes(write(tmp_path, {"votes.csv": text}))) == COUNTS
+
+
+def test_a_body_without_quotes_is_no_title(tmp_path: Path) -> None:
+    files = {
+        "comments.csv": "timestamp,comment-id,author-id,agrees,disagrees,moderated,comment-body\n"
+        "1,0,0,1,0,1,Some, with, many, commas\nand a line, of, its, own, here, too\n2,1,0,1,0,1,Two\n",
+        "votes.csv": "timestamp,comment-id,voter-id,vote\n1,0,0,1\n2,1,0,1\n",
+    }
+    texts = read_votes(write(tmp_path, files)).raw_statements["text"].to_list()
+    assert texts == ["Some, with, many, commas\nand a line, of, its, own, here, too", "Two"]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r", "\r\n"])
+def test_polis_s_files_may_be_put_one_behind_the_other_below_a_title(tmp_path: Path, ends: str) -> None:
+    comments = "timestamp,comment-id,author-id,agrees,disagrees,moderated,comment-body"
+    votes = "timestamp,comment-id,voter-id,vote"
+    files = {
+        "comments.csv": ["Export,,,,,,", comments, '1,0,0,1,1,1,"Hi, there"', comments, "2,1,0,1,0,1,Two", ""],
+        "votes.csv": ["Export,,,", votes, "1,0,0,1", "2,1,0,1", votes, "3,0,1,-1", ""],
+    }
+    read = read_votes(write(tmp_path, {name: ends.join(rows) for name, rows in files.items()}))
+    assert read.raw_statements["text"].to_list() == ["Hi, there", "Two"]
+    cast = read.raw_votes.select("participant_id", "statement_id", "vote").sort("participant_id", "statement_id")
+    assert cast.rows() == [(0, 0, 1), (0, 1, 1), (1, 0, -1)]
+
+
+def test_objects_in_lines_are_json_too(tmp_path: Path) -> None:
+    rows = [{"participantId": p, "statementId": s, "vote": v, "statementText": text_of(s)} for p, s, v in CAST]
+    assert counted(read_votes(write(tmp_path, {"votes.json": "\n".join(map(json.dumps, rows))}))) == COUNTS
+
+
+@pytest.mark.parametrize("names", ["id,text", "id,statement", "ID;Aussage", "row,id,Énoncé"])
+def test_a_table_of_statements_may_call_its_ids_id(tmp_path: Path, names: str) -> None:
+    separator = ";" if ";" in names else ","
+    lead = "9" + separator if "row" in names else ""
+    statements = "".join(f'{lead}{s}{separator}"{text_of(s)}"\n' for s in range(14))
+    votes = "participant,statement,vote\n" + "".join(f"{p},{s},{v}\n" for p, s, v in CAST)
+    assert (
+        counted(read_votes(write(tmp_path, {"votes.csv": votes, "statements.csv": f"{names}\n{statements}"}))) == COUNTS
+    )
+
+
+def test_texts_that_stand_where_ids_would_are_texts(tmp_path: Path) -> None:
+    rows = sorted(CAST, key=lambda vote: vote[1])
+    text = "person,statement,vote\n" + "".join(f'{p},"{text_of(s)}",{v}\n' for p, s, v in rows)
+    read = read_votes(write(tmp_path, {"votes.csv": text}))
+    assert counted(read) == COUNTS
+    codes = read_votes(
+        write(tmp_path / "codes", {"votes.csv": text.replace("Statement number ", "s-").replace(", with a comma", "")})
+    )
+    assert set(codes.raw_statements["text"]) == {""}, "a code is no text"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "r.csv",
+            "statement,p0,p1,p2\nTrees,agree,disagree,\nCars,pass,agree,agree\n",
+            "one row a statement and one column a person",
+        ),
+        ("votes.csv", '"participant;statement;vote"\n"1;2;1"\n', "every line is one cell, in quotes as a whole"),
+        ("votes.csv.gz", "x", "votes.csv.gz is packed, or a workbook"),
+        ("Votes.XLSX", "x", "Votes.XLSX is packed, or a workbook"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_remedy(tmp_path: Path, name: str, text: str, told: str) -> None:
+    with pytest.raises(ConsultationError, match=told):
+        read_votes(write(tmp_path, {name: text}))
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("participantId", "participant-id"),
+        ("commentID", "comment-id"),
+        ("Comment - Body", "comment-body"),
+        ("is_meta", "is-meta"),
+        ("0.0", "0"),
+        ("URL", "url"),
+    ],
+)
+def test_headings_have_one_spelling(heading: str, name: str) -> None:
+    assert plain_name(heading, {}) == name
