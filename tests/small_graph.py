@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,8 @@ import yaml
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sqlalchemy import Engine
+from white_paper import white_paper
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.home import Home
@@ -162,11 +162,13 @@ def opened(base: Path, address: str, drawn: bool = False, name: str = "town") ->
         os.environ["CCAI_HOME"] = str(base / "home")
         consultation = read_consultation(base / name)
         home = Home(base / "home", consultation.name)
-        with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            nullcontext() if drawn else white_paper(),
+            open_record(home, consultation, print) as instance,
+        ):
             patch.setattr(Launcher, "_command", command)
             patch.setattr("ccai_dagster.run.build_defs", defined)
-            if not drawn:
-                patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance, name)

@@ -327,7 +327,7 @@ def read_ledger(path: Path, kind: str) -> pl.DataFrame:
 
 def ledger_table(decisions: Iterable[Decision]) -> pl.DataFrame:
     """Make a table (contract `LEDGER`) of decisions, in the order given."""
-    return LEDGER.build([{**asdict(each), "subject_ids": list(each.subject_ids)} for each in decisions])
+    return LEDGER.build([{**vars(each), "subject_ids": list(each.subject_ids)} for each in decisions])
 
 
 def current(ledger: pl.DataFrame) -> pl.DataFrame:

@@ -252,7 +252,7 @@ def test_refusals_are_marked_in_words(html: str) -> None:
 
 def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(evaluation: EvaluationInputs) -> None:
     drawn = pictures.score_differences(evaluation.eval_scores)
-    assert drawn.png[:4] == b"\x89PNG"
+    assert drawn.png[:4] == b"\x89PNG" and pictures.score_differences(evaluation.eval_scores) == drawn
     assert drawn.alt == (
         "Paired differences with 95 % intervals in 5 comparisons of two models; 3 of the intervals leave out zero, "
         "before any correction for their number."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from white_paper import white_paper
 
 from ccai_dagster.contracts import (
     CONSENSUS_STABILITY,
@@ -275,8 +275,8 @@ def test_another_table_gives_another_picture() -> None:
     assert pictures.opinion_map(moved).png != pictures.opinion_map(GROUPS).png
 
 
-def test_alternative_texts_say_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)  # the paper stays white
+@white_paper()
+def test_alternative_texts_say_what_is_shown() -> None:
     assert pictures.opinion_map(GROUPS).alt == (
         "Map of 5 participants by how they voted: Group A with 3 people, Group B with 2 people."
     )
