@@ -14,6 +14,7 @@ workers will do. Tests with real data sets read them in the folder `CCAI_TEST_DA
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import subprocess
@@ -27,6 +28,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SENTENCES = (
@@ -68,6 +71,27 @@ def steps(config: Config) -> ScriptDirectory:
 
 
 ScriptDirectory.from_config = steps
+
+
+class TorchInOneWorker(LoadFileScheduling):
+    """A file of tests at a time, but all that import torch as one: each worker would take ten seconds for it.
+
+    Those of `graph` need it as well, but only in the process in which their stages run.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "torch" if needs_torch(file) else file
+
+
+@functools.cache
+def needs_torch(file: str) -> bool:
+    return not file.startswith("tests/graph/") and "pytest.mark.torch" in (REPOSITORY / file).read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return TorchInOneWorker(config, log) if config.getvalue("dist") == "loadfile" else None
+
 
 LONGEST = ("graph/test_graph.py", "unit/test_interruption.py", "end_to_end/", "graph/")
 

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,11 +146,10 @@ def disconnect() -> None:
 
 
 @contextmanager
-def opened(base: Path, address: str, drawn: bool = False, name: str = "town") -> Iterator[Workplace]:
-    """The results below a folder; while they are open, stages run in the warm process.
+def opened(base: Path, address: str, name: str = "town") -> Iterator[Workplace]:
+    """The results below a folder; while they are open, stages run in the warm process and pictures stay white.
 
     Args:
-        drawn: Whether pictures become more than white paper. Those of the first run do; nobody looks at later ones.
         name: Of the consultation folder.
     """
     before = dict(os.environ)
@@ -162,11 +161,7 @@ def opened(base: Path, address: str, drawn: bool = False, name: str = "town") ->
         os.environ["CCAI_HOME"] = str(base / "home")
         consultation = read_consultation(base / name)
         home = Home(base / "home", consultation.name)
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            nullcontext() if drawn else white_paper(),
-            open_record(home, consultation, print) as instance,
-        ):
+        with pytest.MonkeyPatch.context() as patch, white_paper(), open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
             patch.setattr("ccai_dagster.run.build_defs", defined)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 @contextmanager
 def white_paper() -> Iterator[None]:
-    """Lay pictures out and write them into the page, but draw nothing, which takes most of the time."""
+    """Do everything for a picture but lay out and draw what is on it, which takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
         yield
