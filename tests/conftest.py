@@ -93,7 +93,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
     return TorchInOneWorker(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
-LONGEST = ("graph/test_graph.py", "unit/test_interruption.py", "end_to_end/", "graph/")
+LONGEST = ("graph/test_chaos.py", "unit/test_interruption.py", "graph/test_graph.py", "end_to_end/", "graph/")
+"""While one worker is at the first, which needs neither, the other imports torch and makes the tiny model."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
