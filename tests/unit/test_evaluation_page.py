@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from parsed_page import Page
 from small_evaluation import elo, evaluation, score
@@ -135,6 +135,7 @@ def test_places_on_a_line() -> None:
         max_size=5,
     )
 )
+@example([(0.0, 0.0, 5e-324)])
 def test_a_point_lies_within_its_interval_and_both_on_the_line(ends: list[tuple[float, float, float]]) -> None:
     rows = [score(f"a{at}", "know", "accuracy", (0.5, 0.0, 1.0), "base", each) for at, each in enumerate(ends)]
     forest = difference_forest("x", comparisons(table(*rows)), lambda row: "x")
