@@ -29,7 +29,7 @@ replication: setup
 	$(VENV)/bin/ccai new --from-ccai "$(CLONE)" $(if $(TEXTS),--texts "$(TEXTS)") ccai_2023
 	$(VENV)/bin/ccai run ccai_2023 --select "+key:replication_report"
 
-# Two workers, a file of tests at a time, the longest first. The children of tests must not compile every module again.
+# Two workers, a file of tests at a time (what imports torch as one), the longest first. The children of tests must not compile every module again.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: lint browser
 	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder

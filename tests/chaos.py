@@ -43,7 +43,7 @@ from ccai_dagster.staleness import plan
 from resources.record import open_record
 from resources.run_owners import UNDER_WAY
 
-UP_TO_CONSTITUTIONS = "group:public_input or group:deliberation or key:selected_statements or key:*/constitution"
+UP_TO_CONSTITUTIONS = "+key:*/constitution"
 NAMES_RUNS = "provenance.parquet"
 """The one table that is another after each run, since it tells which run made what."""
 STEP = re.compile(r"^  … (?P<command>\S+)$| - (?P<daemon>\S+) - STEP_START - ")

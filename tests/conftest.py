@@ -7,13 +7,15 @@
 - `browser`: the pages in Chromium, which `browser/install.sh` fetches.
 
 Modules beside this one hold what several folders use: small results (`small_*.py`), a language model that is a
-local server, a process in which stages run without importing torch each time (`warm_stages.py`). Fixtures of a
-session are made once and read by all workers (`shared`); none is changed by a test, so any order and any number of
-workers will do. Tests with real data sets read them in the folder `CCAI_TEST_DATA` and are skipped without it.
+local server, a process in which stages run without importing torch each time (`warm_stages.py`), pictures that cost
+nothing (`white_paper.py`). Fixtures of a session are made once and read by all workers (`shared`); none is changed by a
+test, so any order and any number of workers will do. Tests with real data sets read them in the folder
+`CCAI_TEST_DATA` and are skipped without it.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import subprocess
@@ -27,6 +29,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SENTENCES = (
@@ -69,7 +73,29 @@ def steps(config: Config) -> ScriptDirectory:
 
 ScriptDirectory.from_config = steps
 
-LONGEST = ("graph/test_graph.py", "unit/test_interruption.py", "end_to_end/", "graph/")
+
+class TorchInOneWorker(LoadFileScheduling):
+    """A file of tests at a time, but all that import torch as one: each worker would take ten seconds for it.
+
+    Those of `graph` need it as well, but only in the process in which their stages run.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "torch" if needs_torch(file) else file
+
+
+@functools.cache
+def needs_torch(file: str) -> bool:
+    return not file.startswith("tests/graph/") and "pytest.mark.torch" in (REPOSITORY / file).read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    return TorchInOneWorker(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+LONGEST = ("graph/test_chaos.py", "unit/test_interruption.py", "graph/test_graph.py", "end_to_end/", "graph/")
+"""While one worker is at the first, which needs neither, the other imports torch and makes the tiny model."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,6 +106,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((at for at, start in enumerate(LONGEST) if file.startswith(start)), len(LONGEST))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the full collections that libraries ask for need not look through it, a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +162,7 @@ def tiny_model(shared: Path) -> Path:
         if not folder.exists():
             make_tiny_model(folder.with_suffix(".partial"))
             folder.with_suffix(".partial").rename(folder)
+            gc.freeze()  # now torch is there as well
     return folder
 
 

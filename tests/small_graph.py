@@ -22,8 +22,8 @@ import yaml
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sqlalchemy import Engine
+from white_paper import white_paper
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.home import Home
@@ -144,11 +144,10 @@ def disconnect() -> None:
 
 
 @contextmanager
-def opened(base: Path, address: str, drawn: bool = False, name: str = "town") -> Iterator[Workplace]:
-    """The results below a folder; while they are open, stages run in the warm process.
+def opened(base: Path, address: str, name: str = "town") -> Iterator[Workplace]:
+    """The results below a folder; while they are open, stages run in the warm process and pictures stay white.
 
     Args:
-        drawn: Whether pictures become more than white paper. Those of the first run do; nobody looks at later ones.
         name: Of the consultation folder.
     """
     before = dict(os.environ)
@@ -160,13 +159,11 @@ def opened(base: Path, address: str, drawn: bool = False, name: str = "town") ->
         os.environ["CCAI_HOME"] = str(base / "home")
         consultation = read_consultation(base / name)
         home = Home(base / "home", consultation.name)
-        with pytest.MonkeyPatch.context() as patch, open_record(home, consultation, print) as instance:
+        with pytest.MonkeyPatch.context() as patch, white_paper(), open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
             patch.setattr("ccai_dagster.run.build_defs", defined)
-            # What is drawn here is not shown elsewhere, where it may be more or less than white paper.
+            # What is drawn here is not shown elsewhere, where it may be more than white paper.
             patch.setattr(drawn_once, "_kept", {})
-            if not drawn:
-                patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance, name)

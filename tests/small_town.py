@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,16 +21,23 @@ from resources.tables import FILE_DIGEST
 FAILS, SUCCEEDS = "fails", "succeeds"
 
 
+@cache
+def repository_of_sample(base: Path) -> dg.RepositoryDefinition:
+    """What a code location serves for a copy of the sample, as it does while the consultation's file stays as it is."""
+    return build_defs(read_consultation(base / "town"), base / "home").get_repository_def()
+
+
 class Town:
     """See the module."""
 
     def __init__(self, base: Path, instance: dg.DagsterInstance) -> None:
+        shutil.rmtree(base, ignore_errors=True)
         shutil.copytree(SAMPLE, base / "town")
         self.votes, self.instance = base / "town" / "votes", instance
         shutil.rmtree(self.votes)
         write_export(self.votes, 20)
         self.consultation, self.home = read_consultation(base / "town"), Home(base / "home", "town")
-        self.repository = build_defs(self.consultation, self.home.root).get_repository_def()
+        self.repository = repository_of_sample(base)
         self.cursors: dict[str, str | None] = {}
 
     def export(self, people: int) -> None:
@@ -96,10 +104,16 @@ class Town:
         return [key for key in self.repository.asset_graph.toposorted_asset_keys if key in wanted]
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every town of a session stands, one after the other: definitions, which name the place, are made once."""
+    return tmp_path_factory.mktemp("town")
+
+
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Town]:
+def town(place: Path) -> Iterator[Town]:
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Town(tmp_path, instance)
+        yield Town(place, instance)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import functools
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from itertools import combinations
@@ -334,7 +334,7 @@ def _table(content: bytes, path: Path, kind: str) -> pl.DataFrame:
 
 def ledger_table(decisions: Iterable[Decision]) -> pl.DataFrame:
     """Make a table (contract `LEDGER`) of decisions, in the order given."""
-    return LEDGER.build([{**asdict(each), "subject_ids": list(each.subject_ids)} for each in decisions])
+    return LEDGER.build([{**vars(each), "subject_ids": list(each.subject_ids)} for each in decisions])
 
 
 def current(ledger: pl.DataFrame) -> pl.DataFrame:

@@ -241,7 +241,7 @@ def difference_forest(caption: str, found: Sequence[ShownComparison], label: Lab
 
 def _round_up(value: float) -> float:
     """Return the next of 1, 2, 5, 10, 20, 50, ... thousandths and so on that is not smaller."""
-    if value <= 0:
+    if value < 1e-9:  # nothing that could be seen
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))

@@ -21,7 +21,7 @@ def first_run(shared: Path, tiny_model: Path, warm_stages: str) -> Path:
         if not (base / FIRST).exists():
             shutil.rmtree(base, ignore_errors=True)
             small_folder(base / "town", tiny_model)
-            with opened(base, warm_stages, drawn=True) as workplace:
+            with opened(base, warm_stages) as workplace:
                 outcome = workplace.run()
             (base / FIRST).write_text(json.dumps(asdict(outcome)))
     return base

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from white_paper import white_paper
 
 from assets import decisions, deliberation, public_input
 from ccai_dagster.cli.new import from_export
@@ -47,7 +48,7 @@ def test_votes_without_structure_make_one_group_and_say_so(tmp_path: Path) -> No
     observed, *imported = public_input.build(consultation)
     sources = [observed, *decisions.build(consultation, home)]
     look = dg.define_asset_job("look", dg.AssetSelection.assets(*(each.key for each in sources)))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance, white_paper():
         definitions = dg.Definitions(assets=sources, jobs=[look], resources=resources)
         assert definitions.resolve_job_def("look").execute_in_process(instance=instance).success
         made = dg.materialize([*imported, *deliberation.build(consultation)], instance=instance, resources=resources)

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from small_consultation import SmallConsultation, small_consultation
-from small_town import settled, town
+from small_town import place, settled, town
 
 from ccai_dagster.audit.manifest import (
     Manifest,
@@ -26,7 +26,7 @@ from ccai_dagster.contracts import EVAL_SCORES, MODEL
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.decisions.ledger import Decision, ledger_digest, write_ledger
 
-__all__ = ["settled", "small_consultation", "town"]
+__all__ = ["place", "settled", "small_consultation", "town"]
 
 
 @dataclass(frozen=True)

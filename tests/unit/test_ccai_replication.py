@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from ccai_publication import clone, paper
+from white_paper import white_paper
 
 from assets import replication as replication_assets
 from ccai_dagster import contracts
@@ -242,9 +243,14 @@ def words(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
+def rendered(page: ReplicationPage) -> str:
+    with white_paper():
+        return render_replication(page)
+
+
 def test_the_page_says_what_the_tables_say(ccai: dict[str, Any]) -> None:
     page = page_of(ccai)
-    html = render_replication(page)
+    html = rendered(page)
     text = words(html)
     for sentence in (
         "550 of 550 published shares of agreement come out exactly",
@@ -255,14 +261,14 @@ def test_the_page_says_what_the_tables_say(ccai: dict[str, Any]) -> None:
     ):
         assert sentence in text, sentence
     assert all(table_digest(table) in html for table in page.tables.values())
-    assert render_replication(page_of(ccai)) == html
+    assert rendered(page_of(ccai)) == html
     fewer = ccai["evidence"].with_columns(n_agreeing=pl.lit(333, dtype=pl.Int64))
     assert "for 333 of 1,002 participants" in " ".join(summary(page_of(ccai, evidence=fewer)))
 
 
 def test_the_page_fetches_nothing_and_shows_what_was_typed_as_text(ccai: dict[str, Any]) -> None:
     typed = ccai["statements"].with_columns(text=pl.lit(HOSTILE))
-    html = render_replication(page_of(ccai, replicated_statements=typed))
+    html = rendered(page_of(ccai, replicated_statements=typed))
     assert "<script" not in html and "onerror=alert(1)>" not in html and "{{ 7*7 }}" in html
     assert set(re.findall(r'(?:src|href)="([^"]{5})', html)) <= {"data:"} | {
         link[:5] for link in re.findall(r'href="(#[^"]+)', html)
@@ -296,7 +302,7 @@ def test_a_clone_of_the_public_repository_reaches_the_page(
     few = consultation.file.replication.model_copy(update={"seeds": 2, "permutations": 200, "bootstraps": 100})
     file = consultation.file.model_copy(update={"replication": few})
     consultation = consultation.model_copy(update={"file": file})
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance, white_paper():
         outcome = run(consultation, tmp_path / "home", lambda line: None, PAGE, instance)
     assert outcome.failed == []
     made = tmp_path / "home" / "ccai"

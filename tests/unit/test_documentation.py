@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 import re
+import runpy
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +38,9 @@ NAMED_PLACE = re.compile(r"(?:ccai_dagster|assets|resources|sample|tests|docs|co
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pages that follow from the code."""
     folder = tmp_path_factory.mktemp("docs") / "generated"
-    subprocess.run([sys.executable, DOCS / "generate.py", folder], cwd=REPOSITORY, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        runpy.run_path(str(DOCS / "generate.py"))["main"](folder)
     return folder
 
 

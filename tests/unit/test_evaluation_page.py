@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from parsed_page import Page
 from small_evaluation import elo, evaluation, score
@@ -135,6 +135,7 @@ def test_places_on_a_line() -> None:
         max_size=5,
     )
 )
+@example([(0.0, 0.0, 5e-324)])
 def test_a_point_lies_within_its_interval_and_both_on_the_line(ends: list[tuple[float, float, float]]) -> None:
     rows = [score(f"a{at}", "know", "accuracy", (0.5, 0.0, 1.0), "base", each) for at, each in enumerate(ends)]
     forest = difference_forest("x", comparisons(table(*rows)), lambda row: "x")
@@ -254,7 +255,7 @@ def test_refusals_are_marked_in_words(html: str) -> None:
 
 def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(evaluation: EvaluationInputs) -> None:
     drawn = pictures.score_differences(evaluation.eval_scores)
-    assert drawn.png[:4] == b"\x89PNG"
+    assert drawn.png[:4] == b"\x89PNG" and pictures.score_differences(evaluation.eval_scores) == drawn
     assert drawn.alt == (
         "Paired differences with 95 % intervals in 5 comparisons of two models; 3 of the intervals leave out zero, "
         "before any correction for their number."

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import adjusted_rand_score
 from small_metadata import ABOUT_PEOPLE, GENERATION, OPINION, PEOPLE, REJECTED, SUBJECT, write_export
+from white_paper import white_paper
 
 from assets import decisions, deliberation, public_input
 from ccai_dagster.cli.new import from_export
@@ -132,7 +133,7 @@ def test_the_graph_keeps_them_for_the_profile_and_the_order_of_asking_only(tmp_p
     made = ["statements", "participants", "votes", "group_structure", "opinion_groups", "comment_priorities"]
     made.append("group_profile")
     source, imported = public_input.build(consultation)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance, white_paper():
         result = dg.materialize(
             [*decisions.build(consultation, home), source, imported, *deliberation.build(consultation)],
             instance=instance,

@@ -141,7 +141,7 @@ def test_a_method_without_an_order_has_no_position_bias_and_a_silent_judge_follo
     assert calibration_curve(JUDGE_ANSWERS.build([answer(0, 1.0, None)])).is_empty()
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=12), st.randoms())
 def test_figures_stay_in_range_and_do_not_depend_on_order(drawn: list[tuple[float, float, int]], chance: Any) -> None:
     rows = [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from white_paper import white_paper
 
 from ccai_dagster.contracts import (
     CONSENSUS_STABILITY,
@@ -307,8 +307,8 @@ def test_a_process_draws_the_same_of_the_same_tables_once(monkeypatch: pytest.Mo
     assert pictures.once(draw, SCORES, 0.5).alt == "4", "the first of three is no longer kept"
 
 
-def test_alternative_texts_say_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)  # the paper stays white
+@white_paper()
+def test_alternative_texts_say_what_is_shown() -> None:
     assert pictures.opinion_map(GROUPS).alt == (
         "Map of 5 participants by how they voted: Group A with 3 people, Group B with 2 people."
     )

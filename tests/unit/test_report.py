@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from parsed_page import Page
 from small_consultation import SmallConsultation, profile_of_statement_4, with_metadata
 from small_report import calibration, group_structure, inputs
+from white_paper import white_paper
 
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.trail import decision_trail
@@ -44,10 +46,17 @@ from ccai_dagster.training.settings_of_arms import WEIGHTS
 __all__ = ["inputs"]
 
 
+@pytest.fixture(autouse=True)
+def nothing_drawn() -> Iterator[None]:
+    with white_paper():
+        yield
+
+
 @pytest.fixture(scope="session")
 def drawn(inputs: ReportInputs) -> dict[str, Picture]:
     """The pictures, drawn once."""
-    return draw_pictures(inputs)
+    with white_paper():
+        return draw_pictures(inputs)
 
 
 @pytest.fixture(scope="session")

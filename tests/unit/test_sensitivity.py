@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccai_dagster.audit import sensitivity
@@ -387,6 +387,7 @@ def test_importance_counts_principles_and_compares_pairs() -> None:
     assert calm["share"].drop_nulls().to_list() == [0.0] * 9
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["product", "geometric_mean"]), st.integers(0, 3), st.sets(st.integers(1, 4))),
