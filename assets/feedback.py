@@ -6,6 +6,7 @@ process of their own where they need a model (`ccai_dagster.stages`).
 Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, require, table_asset
-from assets.torch_stage import POOL, Training, controlled_everywhere, measure, only_digest, train
+from assets.torch_stage import CUT_OFF, POOL, Training, controlled_everywhere, measure, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
@@ -28,6 +29,7 @@ from ccai_dagster.feedback import prompt_coverage as coverage
 from ccai_dagster.feedback.calibration import calibration_curve, calibration_table, check_feedback_choice
 from ccai_dagster.feedback.critique import revision_counts
 from ccai_dagster.feedback.judge_accuracy import judge_at_chance, told
+from ccai_dagster.feedback.language_model import cut_off
 from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.feedback.preference_pairs import principle_weights as weights_by_consensus
 from ccai_dagster.feedback.prompts import chosen_comparisons, read_comparisons, read_prompts
@@ -51,7 +53,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @torch_asset(
         contracts.MODEL,
-        method="2",
+        method="3",
         settings=[file.model],
         description="The untrained language model: fetched, verified by its SHA-256 and converted once.",
     )
@@ -62,17 +64,20 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
             raise dg.Failure("the base model was not saved")
         digest = models.add(result.folder.model)
         launcher.finish(result)
+        # The template is a file of the model, and so part of its digest; its own words are told as well.
+        settings = file.model.model_dump(mode="json") | result.report.provenance
         record = {
             "model_digest": digest,
             "stage": "base_model",
             "arm": BASE,
             "parent_digest": None,
             "constitution_digest": None,
-            "settings_digest": file.model.digest(),
-            "settings": file.model.model_dump_json(),
+            "settings_digest": value_digest(settings),
+            "settings": json.dumps(settings, ensure_ascii=False, sort_keys=True),
             "metrics": "{}",
         }
-        return Table(contracts.MODEL.build([record]), {"source": file.model.source}, version=digest)
+        told = {"source": file.model.source} | result.report.provenance
+        return Table(contracts.MODEL.build([record]), told, version=digest)
 
     @asset(
         contracts.PROMPTS,
@@ -233,6 +238,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     @torch_asset(
         contracts.REVISIONS,
         key_prefix=name,
+        method="2",
         settings=[profile.revisions, critique.TEMPLATE_VERSION, file.model, file.seed],
         ins={"constitution": signed},
         description="Responses criticised and revised under principles of this constitution.",
@@ -257,12 +263,16 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             ),
         )
         launcher.finish(result)
-        return Table(result.tables["revisions"], revision_counts(result.tables["revisions"]))
+        frame = result.tables["revisions"]
+        first = frame.filter(pl.col("step") == 1)["response_finished"]
+        cut = {"first responses": first, "revisions": frame["revision_finished"]}
+        shares = {f"{name} {CUT_OFF}": cut_off(each) for name, each in cut.items()}
+        return Table(frame, revision_counts(frame) | shares)
 
     @tracked_asset(
         contracts.MODEL,
         key_prefix=name,
-        method="2",
+        method="3",
         settings=[profile.supervised, file.model, file.seed],
         ins={"revisions": [name, "revisions"], "constitution": signed},
         description="The base model fine-tuned on the revisions and on preferred helpful responses.",
@@ -306,6 +316,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     @torch_asset(
         contracts.RESPONSE_PAIRS,
         key_prefix=name,
+        method="2",
         settings=[profile.pairs, file.model, file.seed],
         ins={"supervised_policy": [name, "supervised_policy"]},
         description="Two responses to each prompt, sampled from the supervised policy.",
@@ -328,7 +339,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             ),
         )
         launcher.finish(result)
-        return Table(result.tables["response_pairs"])
+        frame = result.tables["response_pairs"]
+        return Table(frame, {CUT_OFF: cut_off([*frame["finished_a"], *frame["finished_b"]])})
 
     @asset(
         contracts.PRINCIPLE_WEIGHTS,
@@ -347,7 +359,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     @torch_asset(
         contracts.PREFERENCE_PAIRS,
         key_prefix=name,
-        method="2",
+        method="3",
         settings=[
             profile.feedback,
             profile.tuned_judge,

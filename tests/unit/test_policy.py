@@ -10,6 +10,7 @@ from ccai_dagster.consultation.settings import PolicySettings
 from ccai_dagster.contracts import PROMPTS as PROMPTS_CONTRACT
 from ccai_dagster.core.digest import file_digest, folder_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.training.model_folder import load_model, load_tokenizer
 from ccai_dagster.training.policy import (
     completion_scores,
@@ -121,8 +122,8 @@ class Speaker:
     def __init__(self, response: str, likelihood: float) -> None:
         self.response, self.likelihood = response, likelihood
 
-    def generate(self, conversations: Any, **_: Any) -> list[str]:
-        return [f"{self.response} {conversation[0][1]}" for conversation in conversations]
+    def generate(self, conversations: Any, **_: Any) -> list[Response]:
+        return [Response(f"{self.response} {turns[0][1]}", turns[0][1] != "Why 0?") for turns in conversations]
 
     def log_likelihoods(self, conversations: Any, responses: Any) -> np.ndarray:
         return np.array([[self.likelihood * len(text), len(text)] for text in responses], dtype=float)

@@ -10,6 +10,7 @@ from mute_model import MuteModel
 from ccai_dagster.consultation.settings import PairSettings
 from ccai_dagster.contracts import PROMPTS, RESPONSE_PAIRS
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.feedback.preference_pairs import sample_pairs
 
 
@@ -18,9 +19,9 @@ class CountingModel(MuteModel):
 
     name = "counting"
 
-    def generate(self, conversations: Sequence[Any], **options: Any) -> list[str]:
+    def generate(self, conversations: Sequence[Any], **options: Any) -> list[Response]:
         self.options = options
-        return [f"{conversation[-1][1]} #{at}" for at, conversation in enumerate(conversations)]
+        return [Response(f"{turns[-1][1]} #{at}", at % 2 == 0) for at, turns in enumerate(conversations)]
 
 
 def prompts(*ids: str) -> pl.DataFrame:

@@ -38,11 +38,14 @@ TABLES = {
                 "step": 1,
                 "prompt": "Why?",
                 "response": "No.",
+                "response_finished": True,
                 "principle_id": "P1",
                 "request_number": 0,
                 "template_version": "2",
                 "critique": "Unkind.",
+                "critique_finished": True,
                 "revision": "Because.",
+                "revision_finished": True,
             }
         ]
     ),
@@ -66,6 +69,8 @@ TABLES = {
                 "method": "letters",
                 "feedback_model": "m",
                 "judge_at_chance": False,
+                "finished_a": True,
+                "finished_b": True,
                 **PAIR,
             }
             for at in range(3)
