@@ -146,10 +146,9 @@ def _finite_check() -> Any:
     """Return pandera's check that numbers are finite; its own checks let NaN and infinity pass most columns."""
     import pandera.polars as pa
 
-    def check(data: pa.PolarsData) -> pl.LazyFrame:
-        return data.lazyframe.select(finite(data.key, data.lazyframe.collect_schema()[data.key]))
-
-    return pa.Check(check, name="finite")
+    return pa.Check(
+        lambda data: data.lazyframe.select(finite(data.key, data.lazyframe.collect_schema()[data.key])), name="finite"
+    )
 
 
 def _interval_check(value: str, low: str, high: str) -> Any:
