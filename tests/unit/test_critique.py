@@ -115,6 +115,8 @@ def test_a_revision_is_asked_under_its_own_principle_and_becomes_the_next_respon
         )
     by_step = table.sort("prompt_id", "step")
     assert by_step.filter(step=1)["revision"].to_list() == by_step.filter(step=2)["response"].to_list()
+    carried = by_step.filter(step=1)["revision_finished"].to_list()
+    assert carried == by_step.filter(step=2)["response_finished"].to_list() and set(carried) == {True, False}
 
 
 def test_arms_share_prompts_initial_responses_and_draws() -> None:

@@ -145,6 +145,8 @@ def test_the_gain_is_paired_by_held_out_prompt(preference_model: Path) -> None:
     assert metrics["held_out_gain"] == pytest.approx(sum(gains) / 3)
     assert metrics["held_out_gain_low"] <= metrics["held_out_gain"] <= metrics["held_out_gain_high"]
     assert metrics["held_out_kl"] == pytest.approx(0.5)
+    assert metrics["held_out_cut_share"] == metrics["held_out_cut_share_supervised"]
+    assert metrics["held_out_cut_share"] == pytest.approx(table["prompt"].is_in(["Why 0?"]).sum() / 3)
     back, _ = reward_gain(supervised, policy, preference_model, prompts, 200, settings, 9)
     assert back["held_out_gain"] == pytest.approx(-metrics["held_out_gain"])
 

@@ -43,6 +43,7 @@ def test_each_prompt_gets_two_samples_under_an_id_of_its_own() -> None:
     model = CountingModel()
     table = sample_pairs(model, prompts("q2", "q1"), PairSettings(new_tokens=7, temperature=0.5), 5)
     assert RESPONSE_PAIRS.violations(table).is_empty()
+    assert table["finished_a"].all() and not table["finished_b"].any()
     assert table.select("pair_id", "prompt_id", "response_a", "response_b").rows() == [
         ("pair_q1", "q1", "Tell q1 #0", "Tell q1 #1"),
         ("pair_q2", "q2", "Tell q2 #2", "Tell q2 #3"),
