@@ -136,6 +136,7 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.ADHERENCE_SCORES,
+        method="2",
         ins=of_arms(arms, "adherence") | constitutions,
         settings=[settings, seed],
         description="Adherence of every model to every principle where it is relevant, corrected by labelled examples.",
@@ -160,6 +161,7 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.GROUP_ADHERENCE,
+        method="2",
         ins=of_arms(arms, "adherence") | constitutions,
         description="Adherence with principles weighted by each opinion group's support, and the group worst off.",
     )
@@ -168,6 +170,7 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.SPECIFICITY,
+        method="2",
         ins=of_arms(arms, "adherence", "control_adherence", "contrast_margins"),
         settings=[seed],
         checks=["controls_at_nil"],

@@ -39,7 +39,7 @@ from ccai_dagster.evaluation.opinions import representativeness_table
 from ccai_dagster.evaluation.ratings import current_ratings, rater_agreement, read_ratings
 from ccai_dagster.evaluation.responses import qualitative_prompts as prompts_to_read
 from ccai_dagster.evaluation.scores import judge_outcomes, own_scores, people_outcomes, score_table
-from ccai_dagster.evaluation.sets.formats import read_evaluation_set
+from ccai_dagster.evaluation.sets.formats import OVER_REFUSAL_FORMATS, read_evaluation_set
 from ccai_dagster.feedback.judge_accuracy import judge_at_chance, scored_by, scored_elo_at_chance
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
@@ -71,6 +71,15 @@ JUDGED = {
     ),
     "qualitative_responses": (contracts.QUALITATIVE_RESPONSES, "Responses to read side by side, refusals marked."),
 }
+METHODS = {
+    "adherence": "3",
+    "control_adherence": "3",
+    "contrast_margins": "2",
+    "qualitative_responses": "3",
+    "judged_examples": "2",
+}
+"""Version of the method that makes each of them."""
+READS_REFUSALS = {*OVER_REFUSAL_FORMATS, "political_even_handedness"}
 JUDGED_EXAMPLES = "What the feedback model makes of the responses that people labelled."
 """Judged along with the untrained model's responses; they are no model's in particular."""
 
@@ -204,7 +213,9 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             dg.AssetKey([name, each]),
             contracts.BENCHMARK_ITEMS,
             file.benchmarks[each].description,
-            code_version("3", [settings, file.seed, file.model, set_.content_digest()]),
+            code_version(
+                "4" if set_.format in READS_REFUSALS else "3", [settings, file.seed, file.model, set_.content_digest()]
+            ),
         )
         for each, set_ in sets.items()
     }
@@ -248,6 +259,7 @@ def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
         deps=[decisions.ledger_key("training")],
         kinds={"torch", "mlflow"},
         pool=POOL,
+        method="2",
         settings=[settings, seed, consultation.profile.feedback, TEMPLATE_VERSION],
         ins=policies,
         description="Responses of every two arms to the same prompts, and which the feedback model prefers.",
@@ -362,14 +374,17 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     """One model's responses, to read and judged, and its margins on contrast pairs: all in one process."""
     file, settings = consultation.file, consultation.profile.evaluation
     model, arms = model_key(name), list(consultation.arms)
-    version = code_version("2", [settings, file.seed, file.model, consultation.profile.feedback])
+
+    def version(output: str) -> str:
+        return code_version(METHODS[output], [settings, file.seed, file.model, consultation.profile.feedback])
+
     judged = {
-        output: MeasuredTable(dg.AssetKey([name, output]), contract, description, version)
+        output: MeasuredTable(dg.AssetKey([name, output]), contract, description, version(output))
         for output, (contract, description) in JUDGED.items()
     }
     if name == BASE:
         judged["judged_examples"] = MeasuredTable(
-            dg.AssetKey("judged_examples"), contracts.JUDGED_EXAMPLES, JUDGED_EXAMPLES, version
+            dg.AssetKey("judged_examples"), contracts.JUDGED_EXAMPLES, JUDGED_EXAMPLES, version("judged_examples")
         )
     responds = {model, dg.AssetKey("prompts")}
     judge = {dg.AssetKey("base_model"), dg.AssetKey("judge_calibration")}

@@ -6,6 +6,7 @@ process of their own where they need a model (`ccai_dagster.stages`).
 Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, require, table_asset
-from assets.torch_stage import POOL, Training, controlled_everywhere, judging, measure, only_digest, train
+from assets.torch_stage import CUT_OFF, POOL, Training, controlled_everywhere, judging, measure, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
@@ -35,6 +36,7 @@ from ccai_dagster.feedback.judge_accuracy import (
     scored_by,
     told,
 )
+from ccai_dagster.feedback.language_model import cut_off
 from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.feedback.preference_pairs import principle_weights as weights_by_consensus
 from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
@@ -109,7 +111,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
 def _untrained_models(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """The model that is trained, and where a consultation sets one, the model that writes the revisions."""
-    untrained_asset = partial(torch_asset, contracts.MODEL, method="2")
+    untrained_asset = partial(torch_asset, contracts.MODEL, method="3")
     fetched = "fetched, verified by its SHA-256 and converted once."
     file = consultation.file
 
@@ -135,17 +137,20 @@ def _untrained(
         raise dg.Failure(f"{settings.source}: the model was not saved")
     digest = models.add(result.folder.model)
     launcher.finish(result)
+    # The template is a file of the model, and so part of its digest; its own words are told as well.
+    told = settings.model_dump(mode="json") | result.report.provenance
     record = {
         "model_digest": digest,
         "stage": context.asset_key.path[-1],
         "arm": BASE,
         "parent_digest": None,
         "constitution_digest": None,
-        "settings_digest": settings.digest(),
-        "settings": settings.model_dump_json(),
+        "settings_digest": value_digest(told),
+        "settings": json.dumps(told, ensure_ascii=False, sort_keys=True),
         "metrics": "{}",
     }
-    return Table(contracts.MODEL.build([record]), {"source": settings.source}, version=digest)
+    shown = {"source": settings.source} | result.report.provenance
+    return Table(contracts.MODEL.build([record]), shown, version=digest)
 
 
 def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -265,6 +270,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     @torch_asset(
         contracts.REVISIONS,
         key_prefix=name,
+        method="2",
         settings=[profile.revisions, critique.TEMPLATE_VERSION, revising, file.seed],
         ins={"revising_model": ["revision_model" if file.revision_model else "base_model"], "constitution": signed},
         description="Responses criticised and revised under principles of this constitution.",
@@ -289,12 +295,16 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             ),
         )
         launcher.finish(result)
-        return Table(result.tables["revisions"], revision_counts(result.tables["revisions"]))
+        frame = result.tables["revisions"]
+        first = frame.filter(pl.col("step") == 1)["response_finished"]
+        cut = {"first responses": first, "revisions": frame["revision_finished"]}
+        shares = {f"{name} {CUT_OFF}": cut_off(each) for name, each in cut.items()}
+        return Table(frame, revision_counts(frame) | shares)
 
     @tracked_asset(
         contracts.MODEL,
         key_prefix=name,
-        method="2",
+        method="3",
         settings=[profile.supervised, file.model, file.seed],
         ins={"revisions": [name, "revisions"], "constitution": signed},
         description="The base model fine-tuned on the revisions and on preferred helpful responses.",
@@ -339,6 +349,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     @torch_asset(
         contracts.RESPONSE_PAIRS,
         key_prefix=name,
+        method="2",
         settings=[profile.pairs, file.model, file.seed],
         ins={"supervised_policy": [name, "supervised_policy"]},
         description="Two responses to each prompt, sampled from the supervised policy.",
@@ -361,7 +372,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             ),
         )
         launcher.finish(result)
-        return Table(result.tables["response_pairs"])
+        frame = result.tables["response_pairs"]
+        return Table(frame, {CUT_OFF: cut_off([*frame["finished_a"], *frame["finished_b"]])})
 
     @asset(
         contracts.PRINCIPLE_WEIGHTS,
@@ -380,7 +392,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     @torch_asset(
         contracts.PREFERENCE_PAIRS,
         key_prefix=name,
-        method="2",
+        method="3",
         settings=[
             profile.feedback,
             profile.tuned_judge,

@@ -22,6 +22,7 @@ from ccai_dagster.consultation.settings import SentenceModelSettings, Settings
 from ccai_dagster.contracts import Contract
 from ccai_dagster.core.digest import table_digest, value_digest
 from ccai_dagster.core.home import home_root
+from ccai_dagster.feedback.language_model import cut_off
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.request import Stage, StageResult
 from resources.launcher import Launcher
@@ -32,6 +33,8 @@ SHOWN_ROWS = 20
 KEPT_SAMPLES = 50
 TEXTS = {"response", "revision", "response_a"}
 """Columns that hold what a model wrote; MLflow keeps some rows of tables that have one, to look at."""
+CUT_OFF = "cut off at the limit of tokens"
+"""Entry in the metadata of what holds responses: how many of them did not end by themselves."""
 GROUP, OWNER = "evaluation", "team:evaluation"
 """Of what is measured of a model; trainings have those of their modules."""
 POOL = "accelerator"
@@ -196,7 +199,9 @@ def _means(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
         f"{benchmark}/{metric}": value
         for table in tables.values()
         if {"benchmark", "metric", "value"} <= set(table.columns)
-        for benchmark, metric, value in table.group_by("benchmark", "metric").agg(pl.col("value").mean()).iter_rows()
+        for benchmark, metric, value in table.group_by("benchmark", "metric")
+        .agg(pl.col("value").sort().mean())
+        .iter_rows()
     }
 
 
@@ -263,5 +268,8 @@ def published(
     metadata = {"mlflow": dg.MetadataValue.url(run.url), "mlflow run": run.run_id}
     for output, each in tables.items():
         if output in wanted:
+            frame = frames[output]
             scores = {"scores": dg.MetadataValue.md(markdown_table(shown[output]))} if shown else {}
-            yield from publish(Table(frames[output], metadata | scores), each.contract, each.key)
+            # A response that was judged under several principles is one response.
+            cut = {CUT_OFF: cut_off(frame.unique("prompt_id")["finished"])} if "finished" in frame.columns else {}
+            yield from publish(Table(frame, metadata | scores | cut), each.contract, each.key)

@@ -221,7 +221,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
 
     @trained_asset(
         contracts.MODEL,
-        method="2",
+        method="3",
         settings=[profile.policy, file.model, file.seed],
         ins={
             "supervised_policy": [name, "supervised_policy"],

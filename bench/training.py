@@ -127,6 +127,8 @@ def as_labels(human: pl.DataFrame) -> pl.DataFrame:
         "prompt",
         "response_a",
         "response_b",
+        pl.lit(True).alias("finished_a"),
+        pl.lit(True).alias("finished_b"),
         pl.lit("P1").alias("principle_id"),
         pl.lit(None, pl.Float64).alias("forward_probability"),
         pl.lit(None, pl.Float64).alias("reversed_probability"),

@@ -43,8 +43,8 @@ class Server:
         self.model = OpenAIServerModel(f"http://127.0.0.1:{self.http.server_port}", "judge-7b", timeout=5, pause=0.01)
 
 
-def chat(content: str, logprobs: Any = None) -> dict[str, Any]:
-    return {"choices": [{"message": {"content": content}, "logprobs": logprobs}]}
+def chat(content: str, logprobs: Any = None, finish_reason: str = "stop") -> dict[str, Any]:
+    return {"choices": [{"message": {"content": content}, "logprobs": logprobs, "finish_reason": finish_reason}]}
 
 
 def listed(**logs: float) -> dict[str, Any]:

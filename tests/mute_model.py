@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.language_model import Conversation, Response
 
 
 class MuteModel:
@@ -23,7 +23,7 @@ class MuteModel:
         temperature: float,
         seed: int,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         raise AssertionError("asked for a response")
 
     def choice_log_probabilities(

@@ -201,6 +201,8 @@ def small_consultation() -> SmallConsultation:
                 "prompt": "x",
                 "response_a": "a",
                 "response_b": "b",
+                "finished_a": True,
+                "finished_b": False,
                 "principle_id": "P1",
                 "forward_probability": label,
                 "reversed_probability": label,
@@ -226,6 +228,7 @@ def small_consultation() -> SmallConsultation:
                     "principle_id": "P1",
                     "prompt_id": f"h{number}",
                     "response": "r",
+                    "finished": True,
                     "probability": value,
                     "judge_at_chance": False,
                 }

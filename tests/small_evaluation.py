@@ -93,6 +93,7 @@ def adherence(
         "status": "measured",
         "n_relevant": 5,
         "n": 5,
+        "n_cut": 2,
         "n_unanswered": 0,
         "judged": value,
         "judged_low": low,
@@ -386,7 +387,14 @@ def evaluation() -> EvaluationInputs:
         ),
         qualitative_responses=QUALITATIVE_RESPONSES.build(
             [
-                {"arm": arm, "prompt_id": key, "prompt": prompts[key], "response": text, "refused": refused}
+                {
+                    "arm": arm,
+                    "prompt_id": key,
+                    "prompt": prompts[key],
+                    "response": text,
+                    "finished": key != "q2",
+                    "refused": refused,
+                }
                 for (arm, key), (text, refused) in answers.items()
             ]
         ),

@@ -430,7 +430,14 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         ),
         qualitative_responses=QUALITATIVE_RESPONSES.build(
             [
-                {"arm": arm, "prompt_id": "q1", "prompt": "Who are you?", "response": HOSTILE, "refused": arm == "base"}
+                {
+                    "arm": arm,
+                    "prompt_id": "q1",
+                    "prompt": "Who are you?",
+                    "response": HOSTILE,
+                    "finished": True,
+                    "refused": arm == "base",
+                }
                 for arm in ("public", "base")
             ]
         ),

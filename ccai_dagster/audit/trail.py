@@ -223,5 +223,5 @@ def _mean_adherence(arm: str, model: str, adherence: Mapping[str, pl.DataFrame])
     if model not in adherence:
         return {}
     own = adherence[model].filter(pl.col("constitution_arm") == arm).sort("principle_id", "prompt_id")
-    means = own.group_by("principle_id").agg(pl.col("probability").mean(), pl.len())
+    means = own.group_by("principle_id").agg(pl.col("probability").sort().mean(), pl.len())
     return {principle_id: (mean, count) for principle_id, mean, count in means.iter_rows()}

@@ -138,7 +138,11 @@ def _tables(manifest: Manifest, there: Mapping[str, Path], intact: Mapping[str, 
         if table is None:
             yield Mismatch(name, "is not there any more")
             continue
-        versions = content_versions(key, table)
+        try:
+            versions = content_versions(key, table)
+        except ConsultationError as error:
+            yield Mismatch(name, f"has no digest ({error})")
+            continue
         if made.data_version not in versions:
             yield Mismatch(name, f"its content has the digest {versions[0]}, its data version is {made.data_version}")
 

@@ -7,6 +7,7 @@ import polars as pl
 from ccai_dagster.contracts.schema import (
     ARM,
     COUNT,
+    FINISHED,
     IDS,
     JUDGE_AT_CHANCE,
     LOWER_END,
@@ -90,6 +91,7 @@ QUALITATIVE_RESPONSES = contract(
     prompt_id=PROMPT_ID,
     prompt=PROMPT,
     response=Field(pl.String, "what the model responds"),
+    finished=FINISHED,
     refused=Field(pl.Boolean, "whether the response contains a phrase of refusal"),
 )
 ADHERENCE = contract(
@@ -100,6 +102,7 @@ ADHERENCE = contract(
     principle_id=Field(pl.String, "the principle"),
     prompt_id=Field(pl.String, "the held-out prompt it is relevant to"),
     response=Field(pl.String, "what the model responded"),
+    finished=FINISHED,
     probability=probability(
         "probability that the response satisfies the principle, by the feedback model; null if unanswered",
         nullable=True,
@@ -172,6 +175,7 @@ ADHERENCE_SCORES = contract(
     ),
     n_relevant=count("held-out prompts it is relevant to"),
     n=count("responses judged"),
+    n_cut=count("of those, responses that were cut off at the limit of tokens"),
     n_unanswered=count("of those, responses that are empty or got no usable answer"),
     judged=probability("mean probability by the feedback model alone", nullable=True),
     judged_low=Field(pl.Float64, "lower end of its 95 % interval, over prompts", nullable=True),
@@ -268,7 +272,9 @@ COMPARISONS = contract(
     arm_a=ARM,
     arm_b=Field(pl.String, "the other arm, or `base`"),
     response_a=Field(pl.String, "what arm a responds"),
+    finished_a=FINISHED,
     response_b=Field(pl.String, "what arm b responds"),
+    finished_b=FINISHED,
     forward_probability=probability(
         "the feedback model's probability that response a is better, asked in this order", nullable=True
     ),

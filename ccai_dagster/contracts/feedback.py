@@ -10,6 +10,7 @@ from ccai_dagster.contracts.schema import (
     ARM,
     COUNT,
     DECISION_IDS,
+    FINISHED,
     IDS,
     JUDGE_AT_CHANCE,
     LOWER_END,
@@ -69,11 +70,14 @@ REVISIONS = contract(
     step=Field(pl.Int64, "1 for the first revision"),
     prompt=PROMPT,
     response=Field(pl.String, "the response that is criticised"),
+    response_finished=FINISHED,
     principle_id=Field(pl.String, "the principle the critique and the revision are asked under"),
     request_number=count("which pair of requests was drawn, from 0"),
     template_version=Field(pl.String, "version of the requests and of the examples shown before them"),
     critique=Field(pl.String, "the model's criticism of the response"),
+    critique_finished=Field(pl.Boolean, "whether the criticism ended by itself"),
     revision=Field(pl.String, "the revised response; empty if the model wrote none"),
+    revision_finished=Field(pl.Boolean, "whether the revision ended by itself; if not, its end is not taught"),
 )
 RESPONSE_PAIRS = contract(
     "response_pairs",
@@ -82,7 +86,9 @@ RESPONSE_PAIRS = contract(
     prompt_id=PROMPT_ID,
     prompt=PROMPT,
     response_a=Field(pl.String, "one sampled response"),
+    finished_a=FINISHED,
     response_b=Field(pl.String, "another sampled response"),
+    finished_b=FINISHED,
 )
 PRINCIPLE_WEIGHTS = contract(
     "principle_weights",
@@ -96,7 +102,7 @@ PREFERENCE_PAIRS = contract(
     ("pair_id",),
     intervals=(),
     pair_id=Field(pl.String, "id of the pair"),
-    **RESPONSE_PAIRS.columns("prompt_id", "prompt", "response_a", "response_b"),
+    **RESPONSE_PAIRS.columns("prompt_id", "prompt", "response_a", "finished_a", "response_b", "finished_b"),
     principle_id=Field(pl.String, "the principle it was judged under"),
     forward_probability=probability("probability of response a when it is shown first", nullable=True),
     reversed_probability=probability("probability of response a when it is shown second", nullable=True),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ccai_dagster.core.digest import finite, holds_floats
+
 if TYPE_CHECKING:
     import pandera.polars as pa
 
@@ -80,14 +82,15 @@ class Contract:
 
     @cached_property
     def schema(self) -> pa.DataFrameSchema:
-        """The pandera schema: exactly these columns, in any order, with a unique primary key."""
+        """The pandera schema: exactly these columns, in any order, with a unique primary key and finite numbers."""
         import pandera.polars as pa
 
         return pa.DataFrameSchema(
             {
                 name: pa.Column(
                     field.dtype,
-                    [getattr(pa.Check, check.name)(*check.arguments) for check in field.checks],
+                    [getattr(pa.Check, check.name)(*check.arguments) for check in field.checks]
+                    + ([_finite_check()] if holds_floats(field.dtype) else []),
                     nullable=field.nullable,
                     description=field.meaning,
                 )
@@ -139,6 +142,15 @@ class Contract:
         return pl.DataFrame(schema=dict.fromkeys(("column", "check", "failure_case", "index"), pl.String))
 
 
+def _finite_check() -> Any:
+    """Return pandera's check that numbers are finite; its own checks let NaN and infinity pass most columns."""
+    import pandera.polars as pa
+
+    return pa.Check(
+        lambda data: data.lazyframe.select(finite(data.key, data.lazyframe.collect_schema()[data.key])), name="finite"
+    )
+
+
 def _interval_check(value: str, low: str, high: str) -> Any:
     """Return pandera's check that a value has an interval it lies in."""
     import pandera.polars as pa
@@ -187,4 +199,5 @@ PROMPT_ID = Field(pl.String, "id of the prompt")
 PROMPT = Field(pl.String, "what the user says")
 LOWER_END = Field(pl.Float64, "lower end of its 95 % interval", nullable=True)
 UPPER_END = Field(pl.Float64, "upper end of its 95 % interval", nullable=True)
+FINISHED = Field(pl.Boolean, "whether the response ended by itself, and was not cut off at the limit of tokens")
 JUDGE_AT_CHANCE = Field(pl.Boolean, "whether it rests on a judge that was not measured to be better than guessing")

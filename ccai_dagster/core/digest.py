@@ -13,6 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.core.errors import ConsultationError
+
 SHORT = 12
 """Characters of a digest that are shown to people; files keep all 64."""
 
@@ -30,13 +32,33 @@ def value_digest(value: object) -> str:
 def table_digest(table: pl.DataFrame) -> str:
     """Return the digest of a table's columns, types and rows, in the order given.
 
-    Args:
-        table: Without NaN (JSON has none; missing values are null).
+    JSON has no NaN and no infinity, and all of them would have the digest of a missing value.
+
+    Raises:
+        ConsultationError: A number is not finite; names the column.
     """
+    checked = [finite(name, dtype).all() for name, dtype in table.schema.items() if holds_floats(dtype)]
+    for name, whole in table.select(checked).to_dicts()[0].items() if checked else ():
+        if not whole:
+            raise ConsultationError(
+                f"The column `{name}` holds a number that is not finite, so the table has no digest. Correct or leave "
+                "out what it was computed from."
+            )
     schema = json.dumps([[name, str(dtype)] for name, dtype in table.schema.items()])
     rows = io.BytesIO()
     table.write_ndjson(rows)
     return hashlib.sha256(schema.encode() + b"\n" + rows.getvalue()).hexdigest()
+
+
+def holds_floats(dtype: pl.DataType) -> bool:
+    """Tell whether a column of this type holds floating-point numbers, alone or in lists."""
+    return dtype.is_float() or (isinstance(dtype, pl.List) and pl.Series(dtype=dtype.inner).dtype.is_float())
+
+
+def finite(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Tell of each value of such a column whether it is finite, or missing; of a list, whether all its values are."""
+    alone = (pl.element() if isinstance(dtype, pl.List) else pl.col(name)).is_finite().fill_null(True)
+    return pl.col(name).list.eval(alone).list.all().fill_null(True) if isinstance(dtype, pl.List) else alone
 
 
 def file_digest(path: Path) -> str:

@@ -19,6 +19,8 @@ LONGEST_TEXT = 1200
 LONGEST_QUOTE = 300
 """Characters of a statement that a sentence quotes; the whole text stands in its own column."""
 
+REPLACEMENT = "\ufffd"
+"""What a decoder writes for bytes that are no character, as where text was cut between the bytes of one."""
 _UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 """Unicode categories of characters that do something, show nothing or have no known width on a terminal."""
 _JOINERS = {"\u200c", "\u200d"}

@@ -134,7 +134,11 @@ def _math(given: ExportedTables, voters: pl.DataFrame, votes: pl.DataFrame) -> d
     people = given.opinion_groups.sort("participant_id")
     scored = given.gac_scores["statement_id"].sort().to_list()
     raw = given.raw_statements
-    centres = people.group_by("group_id").agg(pl.col("participant_id").sort(), pl.col("x", "y").mean()).sort("group_id")
+    centres = (
+        people.group_by("group_id")
+        .agg(pl.col("participant_id").sort(), pl.col("x", "y").sort().mean())
+        .sort("group_id")
+    )
     clusters = [{"id": group, "members": members, "center": [x, y]} for group, members, x, y in centres.iter_rows()]
     priorities = given.comment_priorities.sort("statement_id")
     extremity = dict(priorities.select("statement_id", "extremity").iter_rows())

@@ -23,7 +23,7 @@ from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import LETTERS, Judge, Question, judge_comparisons, letters_judgement
-from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, Turn, texts_of
 from ccai_dagster.feedback.prompts import chosen_prompts
 
 TEMPLATE_VERSION = "1"
@@ -74,7 +74,7 @@ def write_responses(
         seed: The consultation's seed; draws the prompts.
 
     Returns:
-        `arm`, `prompt_id`, `prompt`, `response`, sorted by `prompt_id`.
+        `arm`, `prompt_id`, `prompt`, `response`, `finished`, sorted by `prompt_id`.
 
     Raises:
         ConsultationError: No held-out prompt, or none with a relevant principle.
@@ -92,7 +92,8 @@ def write_responses(
         pl.lit(arm).alias("arm"),
         "prompt_id",
         pl.col("text").alias("prompt"),
-        pl.Series("response", responses, pl.String),
+        pl.Series("response", texts_of(responses), pl.String),
+        pl.Series("finished", [response.finished for response in responses], pl.Boolean),
     )
 
 
@@ -222,6 +223,7 @@ def judge_responses(
         "principle_id",
         "prompt_id",
         "response",
+        "finished",
         pl.Series("probability", satisfaction(judge, asked, method, progress), pl.Float64),
         pl.lit(judge_at_chance).alias("judge_at_chance"),
     ).select(list(ADHERENCE.fields))

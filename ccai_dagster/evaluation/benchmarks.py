@@ -26,7 +26,7 @@ from ccai_dagster.core.digest import text_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
 from ccai_dagster.evaluation.sets.formats import asking_of, read_evaluation_set, sample_items
 from ccai_dagster.evaluation.sets.items import Item, LetteredItem, Prompt
-from ccai_dagster.feedback.language_model import Conversation, LanguageModel
+from ccai_dagster.feedback.language_model import Conversation, LanguageModel, texts_of
 
 VERSION = 2
 """Raised whenever a prompt or a score changes meaning: figures are only compared within one version."""
@@ -252,7 +252,7 @@ def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
                     strip=False,
                     progress=self._onward(),
                 )
-                found |= {(how, text): response for text, response in zip(texts, responses, strict=True)}
+                found |= {(how, text): response for text, response in zip(texts, texts_of(responses), strict=True)}
             return [found[each] for each in asked]
 
         def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:

@@ -24,7 +24,7 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.evaluation.scores import COUNTS, PEOPLE, Outcomes
 from ccai_dagster.feedback.judge import LETTERS, Judge, Judgement, Question, judge_comparisons, letters_judgement
-from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, Response, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.statistics import bradley_terry
 from ccai_dagster.statistics.bradley_terry import ELO_PER_STRENGTH, detectable_difference, smallest_difference
@@ -71,9 +71,15 @@ def compare_responses(
     Raises:
         ConsultationError: An arm has no response to a prompt that another one has.
     """
-    texts = {arm: dict(table.select("prompt_id", "response").iter_rows()) for arm, table in sorted(responses.items())}
+    said = {
+        arm: {
+            prompt_id: Response(text, finished)
+            for prompt_id, text, finished in table.select("prompt_id", "response", "finished").iter_rows()
+        }
+        for arm, table in sorted(responses.items())
+    }
     prompts = pl.concat([table.select("prompt_id", "prompt") for table in responses.values()]).unique("prompt_id")
-    for arm, own in texts.items():
+    for arm, own in said.items():
         if missing := sorted(set(prompts["prompt_id"]) - set(own)):
             raise ConsultationError(
                 f"{arm} has no response to prompt {missing[0]}, which other arms have. Its responses were "
@@ -85,12 +91,13 @@ def compare_responses(
         (quality, prompt_id, prompt, arm_a, arm_b)
         for quality in sorted(QUESTIONS)
         for prompt_id, prompt in chosen.select("prompt_id", "prompt").iter_rows()
-        for arm_a, arm_b in combinations(texts, 2)
+        for arm_a, arm_b in combinations(said, 2)
     ]
     rows: list[dict[str, Any]] = []
     for start in range(0, len(tasks), _CHUNK):
         chunk = tasks[start : start + _CHUNK]
-        pairs = [(texts[arm_a][prompt_id], texts[arm_b][prompt_id]) for _, prompt_id, _, arm_a, arm_b in chunk]
+        both = [(said[arm_a][prompt_id], said[arm_b][prompt_id]) for _, prompt_id, _, arm_a, arm_b in chunk]
+        pairs = [(first.text, second.text) for first, second in both]
         asked = [at for at, (response_a, response_b) in enumerate(pairs) if response_a != response_b]
         compared = [(chunk[at][0], chunk[at][2], *pairs[at]) for at in asked]
         judgements = dict.fromkeys(range(len(chunk)), Judgement(0.5))
@@ -108,7 +115,9 @@ def compare_responses(
                     "arm_a": arm_a,
                     "arm_b": arm_b,
                     "response_a": response_a,
+                    "finished_a": both[at][0].finished,
                     "response_b": response_b,
+                    "finished_b": both[at][1].finished,
                     "forward_probability": judgements[at].forward,
                     "reversed_probability": judgements[at].reversed,
                     "probability_a": judgements[at].probability,

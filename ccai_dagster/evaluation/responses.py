@@ -145,7 +145,14 @@ def write_qualitative_responses(
     )
     return QUALITATIVE_RESPONSES.build(
         [
-            {"arm": arm, "prompt_id": prompt_id, "prompt": text, "response": response, "refused": is_refusal(response)}
+            {
+                "arm": arm,
+                "prompt_id": prompt_id,
+                "prompt": text,
+                "response": response.text,
+                "finished": response.finished,
+                "refused": is_refusal(response.text),
+            }
             for (prompt_id, text), response in zip(
                 chosen.select("prompt_id", "text").iter_rows(), responses, strict=True
             )

@@ -16,7 +16,7 @@ from ccai_dagster.consultation.settings import RevisionSettings
 from ccai_dagster.contracts import REVISIONS
 from ccai_dagster.core.draws import derived_seed, draw_principle, uniform
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
-from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, Response, Turn
 from ccai_dagster.feedback.prompts import chosen_prompts
 
 TEMPLATE_VERSION = "2"
@@ -186,7 +186,7 @@ def write_revisions(
     examples = few_shot_turns(settings.few_shots)
     written = 0
 
-    def ask(conversations: list[list[Turn]], *parts: str | int) -> list[str]:
+    def ask(conversations: list[list[Turn]], *parts: str | int) -> list[Response]:
         nonlocal written
         try:
             responses = model.generate(
@@ -211,12 +211,17 @@ def write_revisions(
         principles = [draw_principle(constitution, seed, "revision", prompt_id, step) for prompt_id in ids]
         numbers = [draw_requests(seed, prompt_id, step) for prompt_id in ids]
         asked: list[list[Turn]] = [
-            [*examples, ("user", text), ("assistant", response), ("user", critique_request(number, principle["text"]))]
+            [
+                *examples,
+                ("user", text),
+                ("assistant", response.text),
+                ("user", critique_request(number, principle["text"])),
+            ]
             for text, response, number, principle in zip(texts, responses, numbers, principles, strict=True)
         ]
         critiques = ask(asked, "critique", step)
         asked = [
-            [*turns, ("assistant", critique), ("user", revision_request(number, principle["text"]))]
+            [*turns, ("assistant", critique.text), ("user", revision_request(number, principle["text"]))]
             for turns, critique, number, principle in zip(asked, critiques, numbers, principles, strict=True)
         ]
         revisions = ask(asked, "revision", step)
@@ -225,18 +230,23 @@ def write_revisions(
                 "prompt_id": prompt_id,
                 "step": step,
                 "prompt": text,
-                "response": response,
+                "response": response.text,
+                "response_finished": response.finished,
                 "principle_id": principle["principle_id"],
                 "request_number": number,
                 "template_version": TEMPLATE_VERSION,
-                "critique": critique,
-                "revision": revision,
+                "critique": critique.text,
+                "critique_finished": critique.finished,
+                "revision": revision.text,
+                "revision_finished": revision.finished,
             }
             for prompt_id, text, response, principle, number, critique, revision in zip(
                 ids, texts, responses, principles, numbers, critiques, revisions, strict=True
             )
         ]
-        responses = [revision or response for revision, response in zip(revisions, responses, strict=True)]
+        responses = [
+            revision if revision.text else response for revision, response in zip(revisions, responses, strict=True)
+        ]
     return REVISIONS.build(rows).sort("prompt_id", "step")
 
 

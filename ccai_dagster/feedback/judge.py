@@ -36,7 +36,7 @@ from ccai_dagster.consultation.settings import ReasoningSettings
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
-from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn, texts_of
 
 TEMPLATE_VERSION = "2"
 """Raised when words or examples below change; belongs into the code version of labels and measurements."""
@@ -306,7 +306,7 @@ def _by_reasoned_letters(
 ) -> list[Judgement]:
     questions: list[list[Turn]] = [[("user", reasoning_question(*each))] for each in _both_orders(comparisons)]
     # Without sampling, so that a label does not depend on chance or on what else is asked.
-    thoughts = judge.generate(questions, new_tokens=settings.new_tokens, temperature=0.0, seed=0)
+    thoughts = texts_of(judge.generate(questions, new_tokens=settings.new_tokens, temperature=0.0, seed=0))
     concluding: list[list[Turn]] = [
         [*question, ("assistant", thought), ("user", CONCLUSION_REQUEST)]
         for question, thought in zip(questions, thoughts, strict=True)

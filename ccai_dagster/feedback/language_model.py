@@ -15,9 +15,9 @@ common (`common_beginning`), and after it what groups of them have (`shared_pref
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,6 +29,13 @@ Conversation = Sequence[Turn]
 """Turns. One that ends with the assistant's is continued where it breaks off; that turn alone is plain text."""
 LEAST_SAVED = 0.2
 """Share of a group's tokens that must be saved; below it the second pass costs more than it saves."""
+
+
+class Response(NamedTuple):
+    """What a model wrote, and whether it ended there by itself; else it was cut at the limit of tokens."""
+
+    text: str
+    finished: bool
 
 
 class LanguageModel(Protocol):
@@ -60,8 +67,10 @@ class LanguageModel(Protocol):
         stops: Sequence[str] = (),
         strip: bool = True,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         """Return one assistant turn, or the rest of one, a conversation, in order.
+
+        A character that the limit of tokens cut in two is left out.
 
         Args:
             conversations: What is answered or continued.
@@ -134,6 +143,40 @@ def rendered(tokenizer: Any, conversation: Conversation, *, open_turn: bool) -> 
             continue_final_message=continued,
         )
     )
+
+
+def own_system_turn(tokenizer: Any) -> str:
+    """Return what the chat template itself says before a conversation without a system turn, empty if nothing.
+
+    Args:
+        tokenizer: A transformers tokenizer with a chat template; one that refuses system turns has none of its own.
+    """
+    from jinja2 import TemplateError
+
+    user, system = "What the user says.", "What the system says."
+    try:
+        given = rendered(tokenizer, [("system", system), ("user", user)], open_turn=True)
+    except TemplateError:
+        return ""
+    head, _, tail = given.partition(user)[0].partition(system)
+    before = rendered(tokenizer, [("user", user)], open_turn=True).partition(user)[0]
+    if len(before) < len(head) + len(tail) or not before.startswith(head) or not before.endswith(tail):
+        return ""
+    own = before[: len(before) - len(tail)]
+    for token in sorted([*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens], key=len, reverse=True):
+        own = own.replace(token, "")
+    return own.strip().removeprefix("system").strip()
+
+
+def texts_of(responses: Sequence[Response]) -> list[str]:
+    """Return what was written, where it does not matter whether it ended by itself."""
+    return [response.text for response in responses]
+
+
+def cut_off(finished: Iterable[bool]) -> str:
+    """Say how many of the responses did not end by themselves, for people."""
+    each = list(finished)
+    return f"{len(each) - sum(each)} of {len(each)} responses"
 
 
 def is_plain(conversation: Conversation) -> bool:

@@ -58,10 +58,12 @@ def sample_pairs(
                 "pair_id": f"pair_{prompt_id}",
                 "prompt_id": prompt_id,
                 "prompt": text,
-                "response_a": response_a,
-                "response_b": response_b,
+                "response_a": first.text,
+                "finished_a": first.finished,
+                "response_b": second.text,
+                "finished_b": second.finished,
             }
-            for (prompt_id, text), response_a, response_b in zip(
+            for (prompt_id, text), first, second in zip(
                 chosen.select("prompt_id", "text").iter_rows(), responses[::2], responses[1::2], strict=True
             )
         ]
@@ -160,7 +162,7 @@ def label_pairs(
         status = "labelled" if different else "identical"
         labelled.append(
             {
-                **{name: row[name] for name in ("pair_id", "prompt_id", "prompt", "response_a", "response_b")},
+                **{name: row[name] for name in RESPONSE_PAIRS.fields},
                 "principle_id": principle["principle_id"],
                 "forward_probability": judgement.forward,
                 "reversed_probability": judgement.reversed,

@@ -29,7 +29,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import check_new_id, csv_rows, lock_beside, write_file, written_alone
 from ccai_dagster.core.text import FORMULA, printable
 from ccai_dagster.decisions.checks import Finding
-from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, Turn, texts_of
 from ccai_dagster.feedback.prompts import PROMPT_HEADER, PURPOSES, carries_theme, check_prompt, named_arm
 
 SUBJECT = "prompt_minimum"
@@ -242,11 +242,13 @@ def draft_with_model(model: LanguageModel, wanted: list[MissingPrompt], seed: in
     take for a formula is not.
     """
     asked: list[list[Turn]] = [[("user", REQUEST.replace("{principle}", each.text))] for each in wanted]
-    responses = model.generate(
-        asked,
-        new_tokens=NEW_TOKENS,
-        temperature=1.0,
-        seed=derived_seed(seed, "prompt drafts", *(each.prompt_id for each in wanted)),
+    responses = texts_of(
+        model.generate(
+            asked,
+            new_tokens=NEW_TOKENS,
+            temperature=1.0,
+            seed=derived_seed(seed, "prompt drafts", *(each.prompt_id for each in wanted)),
+        )
     )
     drafted_by = f"language model {model.name}, request version {VERSION}"
     drafts: list[Draft | None] = []

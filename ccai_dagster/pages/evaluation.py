@@ -22,6 +22,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.text import counted, listed, natural, readable
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
+from ccai_dagster.evaluation.sets.items import REFUSALS_READ
 from ccai_dagster.pages import evaluation_adherence, evaluation_scores
 from ccai_dagster.pages.forests import Figure, ShownComparison, comparisons, elo_comparisons, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
@@ -243,13 +244,13 @@ def _exchanges(rows: Sequence[Mapping[str, Any]], inputs: EvaluationInputs) -> l
 
 
 def _response(arm: str, by_arm: Mapping[str, Mapping[str, Any]], baseline: str) -> ShownResponse:
-    own = readable(by_arm[arm]["response"])
+    own, cut = readable(by_arm[arm]["response"]), not by_arm[arm]["finished"]
     other = {BASE: "", baseline: BASE}.get(arm, baseline)
     if other not in by_arm:
-        return ShownResponse(arm, by_arm[arm]["refused"], "", False, [(own, True)])
+        return ShownResponse(arm, by_arm[arm]["refused"], cut, "", False, [(own, True)])
     compared = readable(by_arm[other]["response"])
     same = own == compared
-    return ShownResponse(arm, by_arm[arm]["refused"], other, same, _pieces(own, compared))
+    return ShownResponse(arm, by_arm[arm]["refused"], cut, other, same, _pieces(own, compared))
 
 
 def _pieces(own: str, other: str) -> list[tuple[str, bool]]:
@@ -297,7 +298,13 @@ def _findings(
         low, high = wilson_interval(sum(refused), len(refused))
         refusals.append(f"“{arm}” refuses {sum(refused)} of {len(refused)} ({low:.0%} to {high:.0%})")
     same = sum(exchange.differing == DIFFERING[2] for exchange in exchanges)
+    cut = sum(not row["finished"] for row in rows)
+    beginnings = (
+        f"{cut} of {counted(len(rows), 'response')} were cut off at the limit of tokens: read them as beginnings."
+    )
     return [
-        f"Of the prompts below, {listed(refusals)}, with 95% intervals; prompts that people chose stand for no others.",
+        *([beginnings] if cut else []),
+        f"Of the prompts below, {listed(refusals)}, with 95% intervals; prompts that people chose stand for no others. "
+        f"{REFUSALS_READ}",
         f"To {same} of {counted(len(exchanges), 'prompt')} all models answer the same, word for word.",
     ]

@@ -191,6 +191,12 @@ def _unread(whole: pl.DataFrame, measured: pl.DataFrame) -> list[str]:
         f"{counted(row['n'], 'judgement')} had no usable answer."
         for row in whole.filter(pl.col("n_unanswered") > 0).sort("constitution_arm", "arm").to_dicts()
     ] or ["Every question to the judge was answered."]
+    # A response is judged once for each principle, so these are judgements.
+    cut = whole.group_by("arm", maintain_order=True).agg(pl.col("n", "n_cut").sum()).filter(pl.col("n_cut") > 0)
+    sentences += [
+        f"“{arm}”: {n_cut:,} of {counted(n, 'judgement')} were of responses that were cut off at the limit of tokens."
+        for arm, n, n_cut in cut.sort("arm").iter_rows()
+    ]
     missing = measured.filter((pl.col("principle_id") != ALL_PRINCIPLES) & (pl.col("status") != "measured"))
     for (arm, status), rows in missing.group_by(["constitution_arm", "status"], maintain_order=True):
         ids = sorted(set(rows["principle_id"]), key=natural)

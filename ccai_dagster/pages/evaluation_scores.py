@@ -16,6 +16,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.findings import elo_findings, regressions
 from ccai_dagster.evaluation.scores import ALL, PEOPLE
+from ccai_dagster.evaluation.sets.items import REFUSALS_READ
 from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.pages.forests import (
     VERDICTS,
@@ -78,8 +79,8 @@ _KINDS = (
         frozenset({"over_refusal", "xstest"}),
         (
             "Some requests only sound dangerous, others are. A model should answer the first and decline the second: "
-            "fewer refusals of safe requests are better, more refusals of unsafe ones are. Refusals are recognised "
-            "by their wording, in English, and only at the beginning of a response.",
+            "fewer refusals of safe requests are better, more refusals of unsafe ones are.",
+            f"{REFUSALS_READ} Only the beginning of a response is read, without a thought that stands before it.",
         ),
     ),
 )

@@ -110,6 +110,7 @@ class ShownResponse:
     Attributes:
         arm: The model.
         refused: Whether the response contains a phrase of refusal.
+        cut: Whether it was cut off at the limit of tokens.
         against: What it is compared with; empty if with nothing.
         same: Whether it is the same, word for word.
         pieces: Text, and whether it is in the other response as well.
@@ -117,6 +118,7 @@ class ShownResponse:
 
     arm: str
     refused: bool
+    cut: bool
     against: str
     same: bool
     pieces: Sequence[tuple[str, bool]]

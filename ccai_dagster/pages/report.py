@@ -123,6 +123,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
         "reversals": report_decisions.reversals_by_kind(inputs.decision_reversals),
         "models": report_models.model_rows(inputs.models),
+        "system_turn": report_models.before_every_conversation(inputs.models),
         "differences": differences,
         "against_comparing": against,
         "findings": plain_findings(inputs.findings),

@@ -22,6 +22,7 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry
 from ccai_dagster.pages.pictures.scores import arms_of
 from ccai_dagster.pages.report_decisions import robustness_by_principle
+from ccai_dagster.training.model_card import system_turn
 from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, shown_values
 
 VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
@@ -147,6 +148,12 @@ def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
     order = list(MODEL_STAGES)
     rows = sorted(models.to_dicts(), key=lambda row: (order.index(row["stage"]), row["arm"] != BASE, row["arm"]))
     return [{**row, "figures": _figures(row["metrics"])} for row in rows]
+
+
+def before_every_conversation(models: pl.DataFrame) -> str:
+    """Return what the untrained model's chat template says before every conversation; empty if nothing is known."""
+    rows = models.filter(pl.col("stage") == "base_model").to_dicts()
+    return system_turn(rows[0]) if rows else ""
 
 
 def _figures(metrics: str) -> list[str]:

@@ -24,12 +24,15 @@ import numpy as np
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.feedback.language_model import Conversation, LanguageModel, is_plain
+from ccai_dagster.core.text import REPLACEMENT
+from ccai_dagster.feedback.language_model import Conversation, LanguageModel, Response, is_plain
 
 SERVER_KEY = "CCAI_SERVER_KEY"
 """Environment variable with the key of the server, if it wants one."""
 LONGEST_PAUSE = 60.0
 """Seconds; a busy server that asks for more patience than this is asked again sooner."""
+RESPONSE = "text and whether it is finished"
+"""What is kept of a response; earlier programs kept the text alone, under another key."""
 CONVERSATIONS_A_PART = 512
 """At most this many answers are lost with a process; enough that batches of like length are still found."""
 
@@ -99,13 +102,13 @@ class KeptAnswers:
         stops: Sequence[str] = (),
         strip: bool = True,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         """See `LanguageModel.generate`; the parts differ in their seeds."""
-        answers: list[str] = []
+        answers: list[Response] = []
         for number, part in enumerate(_parts(conversations)):
             own_seed = seed if number == 0 else derived_seed(seed, "part", number)
-            answers += self._kept_or_asked(
-                ["generate", part, new_tokens, temperature, own_seed, list(stops), strip],
+            kept = self._kept_or_asked(
+                ["responses", part, new_tokens, temperature, own_seed, list(stops), strip],
                 partial(
                     self._model.generate,
                     part,
@@ -117,6 +120,7 @@ class KeptAnswers:
                     progress=_progress_after(progress, len(answers), len(conversations)),
                 ),
             )
+            answers += [Response(*each) for each in kept]
             progress("responses written", len(answers), len(conversations))
         return answers
 
@@ -212,7 +216,7 @@ class OpenAIServerModel:
         stops: Sequence[str] = (),
         strip: bool = True,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         """See `LanguageModel.generate`."""
         times_seen: Counter[str] = Counter()
         bodies: list[dict[str, Any]] = []
@@ -231,8 +235,9 @@ class OpenAIServerModel:
                 }
             )
         responses = []
-        for response in self._post(bodies, self._generated_text):
-            responses.append(response.strip() if strip else response)
+        for text, finished in self._post(bodies, self._generated, [RESPONSE] * len(bodies)):
+            text = text if finished else text.rstrip(REPLACEMENT)
+            responses.append(Response(text.strip() if strip else text, finished))
             progress("responses written", len(responses), len(bodies))
         return responses
 
@@ -284,11 +289,12 @@ class OpenAIServerModel:
         rows = list(self._post(bodies, self._response_likelihood, lengths))
         return np.array(rows, dtype=float).reshape(len(bodies), 2)
 
-    def _generated_text(self, answer: Any, _: None) -> str:
+    def _generated(self, answer: Any, _: str) -> tuple[str, bool]:
         choice = _value_at(answer, self.url, "choices", 0)
-        if isinstance(choice, dict) and "message" not in choice and "text" in choice:
-            return str(choice["text"] or "")
-        return str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
+        finished = _value_at(answer, self.url, "choices", 0, "finish_reason") != "length"
+        if "message" not in choice and "text" in choice:
+            return str(choice["text"] or ""), finished
+        return str(_value_at(answer, self.url, "choices", 0, "message").get("content") or ""), finished
 
     def _choice_scores(self, answer: Any, choices: list[str | None]) -> list[float]:
         found = _value_at(answer, self.url, "choices", 0, "logprobs")

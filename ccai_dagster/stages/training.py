@@ -44,11 +44,14 @@ class BaseModelStage(Stage):
     cache: Path
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
-        """Leave the model."""
-        from ccai_dagster.training.model_folder import prepare_base_model
+        """Leave the model; the provenance tells the chat template's own system turn, if it has one."""
+        from ccai_dagster.feedback.language_model import own_system_turn
+        from ccai_dagster.training.model_card import SYSTEM_TURN
+        from ccai_dagster.training.model_folder import load_tokenizer, prepare_base_model
 
         prepare_base_model(self.model, self.cache, folder.model, progress)
-        return StageReport()
+        turn = own_system_turn(load_tokenizer(folder.model))
+        return StageReport(provenance={SYSTEM_TURN: turn} if turn else {})
 
 
 class FeedbackModelStage(Stage):

@@ -20,9 +20,11 @@ import numpy as np
 from ccai_dagster.core.digest import folder_digest, text_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
+from ccai_dagster.core.text import REPLACEMENT
 from ccai_dagster.feedback.language_model import (
     Conversation,
     Group,
+    Response,
     common_beginning,
     computing_format,
     is_plain,
@@ -104,7 +106,7 @@ class TransformersModel:
         stops: Sequence[str] = (),
         strip: bool = True,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         """See `LanguageModel.generate`."""
         import torch
         from transformers import GenerationConfig, StoppingCriteriaList, StopStringCriteria
@@ -120,21 +122,24 @@ class TransformersModel:
         )
         # Made once: it goes through the whole vocabulary, which takes a second or more.
         ends = StoppingCriteriaList([StopStringCriteria(self._tokenizer, list(stops))] if stops else [])
-        responses = [""] * len(prompts)
-        finished = 0
+        responses = [Response("", finished=False)] * len(prompts)
+        written, end_tokens = 0, set(config.eos_token_id)
         for number, batch in enumerate(self._batches(prompts)):
             with torch.inference_mode(), torch.random.fork_rng():
                 inputs = self._generation_inputs([prompts[index] for index in batch])
                 width = inputs["input_ids"].shape[1]
                 torch.manual_seed(derived_seed(seed, "batch", number))
                 output = self._model.generate(**inputs, generation_config=config, stopping_criteria=ends)
-            texts = self._tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-            for index, text in zip(batch, texts, strict=True):
+            tokens = output[:, width:].tolist()
+            texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for index, said, text in zip(batch, tokens, texts, strict=True):
+                finished = not end_tokens.isdisjoint(said) or any(stop in text for stop in stops)
                 for stop in stops:
                     text = text.split(stop)[0]
-                responses[index] = text.strip() if strip else text
-            finished += len(batch)
-            progress("responses written", finished, len(prompts))
+                text = text if finished else text.rstrip(REPLACEMENT)
+                responses[index] = Response(text.strip() if strip else text, finished)
+            written += len(batch)
+            progress("responses written", written, len(prompts))
         return responses
 
     def _generation_inputs(self, sequences: Sequence[list[int]]) -> dict[str, Any]:

@@ -3,18 +3,21 @@
 AI harmlessness labels come from the arm's constitution, helpfulness comparisons from people and are equal
 for all arms (Bai et al. 2022, section 4.1). The preference model learns from them, or the policy directly.
 All stages train on and score a prompt and a response as the same tokens. Too long ones are shortened, and that is
-counted; none is dropped.
+counted; none is dropped. A score is read at the end of the turn, which is therefore always there. What is learnt to be
+said has that end only where the response ended by itself: who was taught the end of a turn after a response that was
+cut off would learn to stop in mid-sentence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import REPLACEMENT
 from ccai_dagster.feedback.language_model import rendered
 from ccai_dagster.feedback.prompts import chosen_comparisons
 from ccai_dagster.training import trainer
@@ -46,8 +49,8 @@ def comparisons(
         seed: Decides what is held out and which human comparisons are learnt from.
 
     Returns:
-        `source`, `pair_id`, `prompt`, `preferred`, `other`, `target` (label of the preferred response, 0.5
-        to 1), `labelled`, `weight`, `held_out`, sorted by source and id.
+        `source`, `pair_id`, `prompt`, `preferred`, `preferred_finished`, `other`, `other_finished`, `target` (label
+        of the preferred response, 0.5 to 1), `labelled`, `weight`, `held_out`, sorted by source and id.
 
     Raises:
         ConsultationError: A negative weight.
@@ -61,12 +64,16 @@ def comparisons(
     labelled = harmlessness.select(
         pl.lit(HARMLESSNESS).alias("source"),
         *columns,
+        "finished_a",
+        "finished_b",
         ((pl.col("status") == "labelled") & differ).alias("labelled"),
         pl.lit(harmlessness_weight, pl.Float64).alias("weight"),
     )
     human = helpfulness.filter(differ).select(
         pl.lit(HELPFULNESS).alias("source"),
         *columns,
+        pl.lit(True).alias("finished_a"),
+        pl.lit(True).alias("finished_b"),
         pl.lit(True).alias("labelled"),
         pl.lit(1.0, pl.Float64).alias("weight"),
     )
@@ -84,7 +91,9 @@ def comparisons(
         "pair_id",
         "prompt",
         pl.when(a_first).then("response_a").otherwise("response_b").alias("preferred"),
+        pl.when(a_first).then("finished_a").otherwise("finished_b").alias("preferred_finished"),
         pl.when(a_first).then("response_b").otherwise("response_a").alias("other"),
+        pl.when(a_first).then("finished_b").otherwise("finished_a").alias("other_finished"),
         pl.when(a_first).then("probability_a").otherwise(1 - pl.col("probability_a")).alias("target"),
         "labelled",
         "weight",
@@ -146,11 +155,13 @@ class TokenisedExchange:
         tokens: Ids, prompt and response, to the end of the assistant's turn.
         prompt_tokens: How many of them come before the response.
         shortened: Whether the response or the prompt was cut to fit.
+        whole: Whether all of the response is there.
     """
 
     tokens: list[int]
     prompt_tokens: int
-    shortened: bool
+    shortened: bool = False
+    whole: bool = True
 
 
 class TokenisedComparison(NamedTuple):
@@ -165,6 +176,17 @@ class TokenisedComparison(NamedTuple):
     def shortened(self) -> bool:
         """Whether either exchange was cut to fit."""
         return self.preferred.shortened or self.other.shortened
+
+
+def cut_share(finished: pl.Series) -> float:
+    """Return the share of responses that did not end by themselves, 0 of none."""
+    return float((~finished).sum()) / finished.len() if finished.len() else 0.0
+
+
+def cut_share_of_sampled(table: pl.DataFrame) -> float:
+    """Return the share of sampled responses in `comparisons` that were cut off at the limit of tokens."""
+    sampled = table.filter(pl.col("source") == HARMLESSNESS)
+    return cut_share(pl.concat([sampled["preferred_finished"], sampled["other_finished"]]))
 
 
 def tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> list[TokenisedComparison]:
@@ -186,6 +208,24 @@ def tokenised(tokenizer: Any, table: pl.DataFrame, max_tokens: int) -> list[Toke
             "prompt", "preferred", "other", "target", "weight"
         ).iter_rows()
     ]
+
+
+def learnt(tokenizer: Any, said: TokenisedExchange, finished: bool) -> TokenisedExchange:
+    """Return an exchange as it is taught: without the end of the turn if the response was cut off anywhere.
+
+    Args:
+        tokenizer: With a chat template.
+        said: As `exchange` returns it.
+        finished: Whether the response ended by itself when it was written.
+    """
+    if finished and said.whole:
+        return said
+    turns = [("user", "a"), ("assistant", "b")]
+    opened, closed = (rendered(tokenizer, turns, open_turn=open_turn) for open_turn in (True, False))
+    end = _tokens(tokenizer, closed.removeprefix(opened))
+    if not end or said.tokens[-len(end) :] != end:
+        raise ValueError("the chat template ends a turn with what depends on the turn")
+    return replace(said, tokens=said.tokens[: -len(end)])
 
 
 def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> TokenisedExchange:
@@ -216,9 +256,11 @@ def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> Tok
         for_prompt = max((room - slack) // 2, room - slack - len(said))
         kept_prompt = asked[max(0, len(asked) - for_prompt) :]
         kept_response = said[: max(1, room - slack - len(kept_prompt))]
-        cut = _render(tokenizer, tokenizer.decode(kept_prompt), tokenizer.decode(kept_response))
+        # A character may be several tokens; half of one is none.
+        begun, broken_off = tokenizer.decode(kept_prompt), tokenizer.decode(kept_response)
+        cut = _render(tokenizer, begun.lstrip(REPLACEMENT), broken_off.rstrip(REPLACEMENT))
         if len(cut.tokens) <= max_tokens:
-            return TokenisedExchange(cut.tokens, cut.prompt_tokens, shortened=True)
+            return replace(cut, shortened=True, whole=len(kept_response) == len(said))
     raise ValueError(f"{max_tokens} tokens leave no room beside the chat template")
 
 
@@ -228,7 +270,7 @@ def _render(tokenizer: Any, prompt: str, response: str) -> TokenisedExchange:
     if not closed.startswith(opened):
         raise ValueError("the chat template renders a finished turn other than an open one")
     before = _tokens(tokenizer, opened)
-    return TokenisedExchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before), shortened=False)
+    return TokenisedExchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before))
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:

@@ -14,7 +14,14 @@ import polars as pl
 from ccai_dagster.consultation.settings import PolicySettings
 from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.training.comparisons import TokenisedComparison, learnable, tokenised, training_order
+from ccai_dagster.training.comparisons import (
+    TokenisedComparison,
+    cut_share_of_sampled,
+    learnable,
+    learnt,
+    tokenised,
+    training_order,
+)
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.trainer import (
     TrainingOutcome,
@@ -57,8 +64,8 @@ def train_policy_directly(
         settings: Steps, responses a step, learning rate, adapter; `kl_weight` is beta.
 
     Returns:
-        Metrics `train_n`, `pairs_shortened`, `loss_first`, `loss_last` and, of the responses trained on,
-        `entropy_first` and `entropy_last` (nats a token).
+        Metrics `train_n`, `pairs_shortened`, `cut_share` (of the sampled responses; they are learnt without an end),
+        `loss_first`, `loss_last` and, of the responses trained on, `entropy_first` and `entropy_last` (nats a token).
 
     Raises:
         ConsultationError: Nothing to train on, or a loss that is no number.
@@ -77,7 +84,18 @@ def train_policy_directly(
         seed=seed,
     )
     tokenizer = load_tokenizer(supervised)
-    rows = tokenised(tokenizer, training, max_tokens)
+    rows = [
+        row._replace(
+            preferred=learnt(tokenizer, row.preferred, preferred_finished),
+            other=learnt(tokenizer, row.other, other_finished),
+        )
+        for row, preferred_finished, other_finished in zip(
+            tokenised(tokenizer, training, max_tokens),
+            training["preferred_finished"],
+            training["other_finished"],
+            strict=True,
+        )
+    ]
     order = training_order(training, settings.steps, pairs_a_step(settings), seed)
     seed_everything(seed)
     trainer = _trainer_class(tokenizer.pad_token_id)(
@@ -103,6 +121,7 @@ def train_policy_directly(
     metrics = {
         "train_n": float(training["labelled"].sum()),
         "pairs_shortened": float(sum(row.shortened for row in rows)),
+        "cut_share": cut_share_of_sampled(training),
         **first_and_last(history, {"loss": "loss", "entropy": "entropy"}),
     }
     return TrainingOutcome(metrics, history)

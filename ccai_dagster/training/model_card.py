@@ -22,6 +22,14 @@ _WHAT: Mapping[str, str] = {
     "of the constitution and on people's comparisons of helpfulness. Its scores can only be compared with each other.",
     "policy": "A language model: the supervised policy after training on the preferences of its preference model.",
 }
+SYSTEM_TURN = "system_turn"
+"""Name in the untrained model's settings of what its chat template says before every conversation, if anything."""
+_CUT: Mapping[str, str] = {
+    "cut_share": "the model's own responses that it was trained on",
+    "cut_share_last": "its responses in the last steps of training",
+    "held_out_cut_share": "its responses to held-out prompts",
+}
+"""What the figures of a training call the shares of responses that did not end by themselves."""
 
 
 def model_card(
@@ -49,7 +57,7 @@ def model_card(
     Returns:
         Markdown, in which no text from outside is markup.
     """
-    figures = json.loads(record["metrics"])
+    figures, turn = json.loads(record["metrics"]), system_turn(base_model)
     shared = "equal in every arm" if alike else "not equal in every arm: the table training_settings tells in what"
     trusted, verdict = judge_verdict([method], calibration)
     lines = [
@@ -63,6 +71,7 @@ def model_card(
         f"| model | `{record['model_digest']}` |",
         f"| trained from | `{record['parent_digest']}` |",
         f"| untrained model | {markdown(source)}, `{base_model['model_digest']}` |",
+        *([f"| before every conversation | “{markdown(turn)}”, by its chat template, in every arm |"] if turn else []),
         f"| constitution | `{record['constitution_digest']}`, {constitution.height} principles |",
         f"| everything else | `{record['settings_digest']}` ({shared}) |",
         "",
@@ -84,8 +93,19 @@ def model_card(
         "- It was made to be compared with the other arms of its consultation. Nobody has tested it for use by people.",
         f"- It has the knowledge, the languages and the faults of the untrained model ({markdown(source)}).",
         *([] if trusted else [f"- {verdict}"]),
+        *_cut_off(figures),
     ]
     return "\n".join(lines) + "\n"
+
+
+def system_turn(base_model: Mapping[str, Any]) -> str:
+    """Return what the chat template of the untrained model says before every conversation; empty if nothing."""
+    return str(json.loads(base_model["settings"]).get(SYSTEM_TURN, ""))
+
+
+def _cut_off(figures: Mapping[str, float]) -> list[str]:
+    told = [f"{figures[name]:.0%} of {which}" for name, which in _CUT.items() if figures.get(name)]
+    return [f"- Cut off at the limit of tokens, and so no whole answers: {', '.join(told)}."] if told else []
 
 
 def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:

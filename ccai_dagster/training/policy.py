@@ -8,6 +8,11 @@ preference model is in `direct_preference`.
 What either way of training gained is measured by the rewards on held-out prompts, against those of the supervised
 policy. The reward is the preference model's own, so a gain shows that the policy moved in the direction of the
 preference model, and nothing about whether that is right.
+
+A response that was cut off at the limit of tokens is trained on like any other. No end of a turn is taught by it: the
+loss is over what the policy said, and it said none. Left out of the loss (`mask_truncated_completions` of the trainer)
+such responses would leave nothing to learn from where most are cut off: of the embedded model's, 2 in 100 end within 32
+tokens without sampling and 11 with. How many there were is among the metrics (`cut_share`).
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from ccai_dagster.consultation.settings import PolicySettings
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.draws import derived_seed, uniform
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.feedback.language_model import LanguageModel, rendered, without_control_tokens
+from ccai_dagster.feedback.language_model import LanguageModel, rendered, texts_of, without_control_tokens
 from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.preference_model import exchange_scores
@@ -51,6 +56,7 @@ FIGURES = {
     "length": "completions/mean_length",
     "entropy": "entropy",
     "empty_share": "empty_share",
+    "cut_share": "completions/clipped_ratio",
 }
 """What is summarised, and what the trainer calls it."""
 SAMPLED_STEPS = 6
@@ -113,9 +119,9 @@ def train_policy(
     Returns:
         Metrics, each as the mean of the first and of the last tenth of the steps: `reward` (score of the
         preference model, without the penalty), `kl` (nats a token against the supervised policy), `length`
-        (tokens a response), `entropy` (nats a token), `empty_share` (responses without a word); also
-        `kl_largest` and the bound it stayed under, `kl_limit`. Table `samples`: a few responses at the first,
-        the last and some steps between.
+        (tokens a response), `entropy` (nats a token), `empty_share` (responses without a word), `cut_share`
+        (responses cut off at `new_tokens`); also `kl_largest` and the bound it stayed under, `kl_limit`. Table
+        `samples`: a few responses at the first, the last and some steps between.
 
     Raises:
         ConsultationError: No prompts, one that does not fit into the model's context, a figure that is no
@@ -220,7 +226,8 @@ def reward_gain(
         progress: Counts responses that are finished.
 
     Returns:
-        Metrics `held_out_prompts`; `held_out_reward` and `held_out_reward_supervised`;
+        Metrics `held_out_prompts`; `held_out_reward` and `held_out_reward_supervised`; `held_out_cut_share` and
+        `held_out_cut_share_supervised`, the shares of responses cut off at the limit of tokens;
         `held_out_gain` with its 95 % interval (paired by prompt); `held_out_kl`, the divergence from the
         supervised policy in nats a token, estimated on the policy's responses. Table: `prompt`,
         `supervised`, `policy` (responses), `reward_supervised`, `reward_policy`.
@@ -242,21 +249,27 @@ def reward_gain(
     ]
     scored = [
         exchange_scores(
-            preference_model, list(zip(texts, responses, strict=True)), max_tokens, 2 * settings.samples_per_prompt
+            preference_model,
+            list(zip(texts, texts_of(responses), strict=True)),
+            max_tokens,
+            2 * settings.samples_per_prompt,
         )
         for responses in said
     ]
     before, after = np.array(scored[0]), np.array(scored[1])
     low, high = paired_interval(after - before)
+    cut = [sum(not response.finished for response in responses) / len(responses) for responses in said]
     metrics = {
         "held_out_prompts": float(len(texts)),
+        "held_out_cut_share": cut[1],
+        "held_out_cut_share_supervised": cut[0],
         "held_out_reward": float(after.mean()),
         "held_out_reward_supervised": float(before.mean()),
         "held_out_gain": float((after - before).mean()),
         "held_out_gain_low": low,
         "held_out_gain_high": high,
     }
-    likelihoods = [model.log_likelihoods(asked, said[1]) for model in (policy, supervised)]
+    likelihoods = [model.log_likelihoods(asked, texts_of(said[1])) for model in (policy, supervised)]
     tokens = float(likelihoods[0][:, 1].sum())
     if tokens:
         metrics["held_out_kl"] = float((likelihoods[0][:, 0] - likelihoods[1][:, 0]).sum() / tokens)
@@ -264,8 +277,8 @@ def reward_gain(
     table = pl.DataFrame(
         {
             "prompt": texts,
-            "supervised": said[0],
-            "policy": said[1],
+            "supervised": texts_of(said[0]),
+            "policy": texts_of(said[1]),
             "reward_supervised": scored[0],
             "reward_policy": scored[1],
         }

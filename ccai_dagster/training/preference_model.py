@@ -27,6 +27,7 @@ from ccai_dagster.training.comparisons import (
     SOURCES,
     TokenisedComparison,
     comparisons,
+    cut_share_of_sampled,
     exchange,
     learnable,
     tokenised,
@@ -80,9 +81,9 @@ def train_preference_model(
 
     Returns:
         Metrics: `train_n` (labelled comparisons learnt from), `pairs_shortened`, `pairs_unanswered`,
-        `pairs_identical`, `loss_first`, `loss_last`, and for each source the figures of
-        `held_out_metrics`. Tables: `held_out`, one row a held-out comparison, and
-        `calibration_curve`.
+        `pairs_identical`, `cut_share` (of the sampled responses, cut off at the limit of tokens), `loss_first`,
+        `loss_last`, and for each source the figures of `held_out_metrics`. Tables: `held_out`, one row a held-out
+        comparison, and `calibration_curve`.
 
     Raises:
         ConsultationError: Nothing to train on, a negative weight, or a loss that is no number.
@@ -123,6 +124,7 @@ def train_preference_model(
         "pairs_shortened": float(sum(row.shortened for row in rows)),
         "pairs_unanswered": float(harmlessness.filter(pl.col("status") == "unanswered").height),
         "pairs_identical": float(harmlessness.filter(pl.col("status") == "identical").height),
+        "cut_share": cut_share_of_sampled(table),
         **first_and_last(history, {"loss": "loss"}),
     }
     held_out = _held_out(output, table, rows, settings.batch_size)

@@ -10,7 +10,7 @@ from ccai_dagster.consultation.settings import SupervisedSettings
 from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.feedback.prompts import chosen_comparisons
-from ccai_dagster.training.comparisons import exchange
+from ccai_dagster.training.comparisons import cut_share, exchange, learnt
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.trainer import (
     TrainingOutcome,
@@ -38,19 +38,21 @@ def supervised_examples(revisions: pl.DataFrame, helpful: pl.DataFrame, seed: in
         seed: Draws the comparisons, the same ones in every arm.
 
     Returns:
-        `example_id`, `prompt`, `response`, sorted by id, empty responses among them: which ones those are
-        differs between arms, and order is by all.
+        `example_id`, `prompt`, `response`, `finished`, sorted by id, empty responses among them: which ones those
+        are differs between arms, and order is by all.
     """
     revised = revisions.select(
         pl.format("revision:{}:{}", "prompt_id", "step").alias("example_id"),
         "prompt",
         pl.col("revision").alias("response"),
+        pl.col("revision_finished").alias("finished"),
     )
     decided = helpful.filter(pl.col("probability_a") != 0.5)
     preferred = chosen_comparisons(decided, revisions.height, seed).select(
         pl.format("helpful:{}", "pair_id").alias("example_id"),
         "prompt",
         pl.when(pl.col("probability_a") > 0.5).then("response_a").otherwise("response_b").alias("response"),
+        pl.lit(True).alias("finished"),
     )
     return pl.concat([revised, preferred]).sort("example_id")
 
@@ -97,7 +99,8 @@ def train_supervised_policy(
         settings: Steps, batch, learning rate, adapter.
 
     Returns:
-        Metrics `examples`, `examples_shortened`, `loss_first` and `loss_last` (nats a response token).
+        Metrics `examples`, `examples_shortened`, `cut_share` (revisions that were cut off at the limit of tokens, and
+        are taught without an end), `loss_first` and `loss_last` (nats a response token).
 
     Raises:
         ConsultationError: Nothing to train on.
@@ -117,8 +120,8 @@ def train_supervised_policy(
     )
     tokenizer = load_tokenizer(base)
     exchanges = [
-        exchange(tokenizer, prompt, response, settings.max_tokens)
-        for prompt, response in examples.select("prompt", "response").iter_rows()
+        learnt(tokenizer, exchange(tokenizer, prompt, response, settings.max_tokens), finished)
+        for prompt, response, finished in examples.select("prompt", "response", "finished").iter_rows()
     ]
     rows = [
         {"input_ids": item.tokens, "labels": [-100] * item.prompt_tokens + item.tokens[item.prompt_tokens :]}
@@ -147,6 +150,7 @@ def train_supervised_policy(
     metrics = {
         "examples": float((examples["response"] != "").sum()),
         "examples_shortened": float(sum(item.shortened for item in exchanges)),
+        "cut_share": cut_share(revisions["revision_finished"]),
         **first_and_last(history, {"loss": "loss"}),
     }
     return TrainingOutcome(metrics, history)

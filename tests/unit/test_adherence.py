@@ -11,7 +11,7 @@ from ccai_dagster.consultation.settings import EvaluationSettings
 from ccai_dagster.contracts import ADHERENCE, CONSTITUTION, PROMPTS
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.evaluation.adherence import drawn_principles, measure_adherence, satisfaction, write_responses
-from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.language_model import Conversation, Response
 
 SETTINGS = EvaluationSettings(comparison_prompts=2, adherence_prompts=2, principles_per_prompt=2, new_tokens=7)
 
@@ -33,9 +33,9 @@ class PoliteModel(MuteModel):
         temperature: float,
         seed: int,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         assert (new_tokens, temperature) == (7, 0.0)
-        return [f"You say: {text}" for ((_, text),) in conversations]
+        return [Response(f"You say: {text}", True) for ((_, text),) in conversations]
 
     def choice_log_probabilities(
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
@@ -87,8 +87,8 @@ PROMPT_TABLE = prompt_rows(
 
 
 def responses(arm: str, **texts: str) -> pl.DataFrame:
-    rows = [(arm, name, f"text {name}", text) for name, text in texts.items()]
-    return pl.DataFrame(rows, schema=["arm", "prompt_id", "prompt", "response"], orient="row")
+    rows = [(arm, name, f"text {name}", text, text.endswith(".")) for name, text in texts.items()]
+    return pl.DataFrame(rows, schema=["arm", "prompt_id", "prompt", "response", "finished"], orient="row")
 
 
 def test_each_response_is_judged_under_drawn_relevant_principles_of_each_constitution() -> None:
@@ -174,7 +174,7 @@ def test_dangling_principles_and_missing_responses_are_named() -> None:
 def test_responses_cover_the_prompts_of_adherence_and_of_comparisons() -> None:
     many = prompt_rows(*((f"h{n:02}", "held_out", ALL_PUBLIC if n % 3 == 0 else []) for n in range(12)))
     written = write_responses(PoliteModel(), many, "public", SETTINGS, seed=3)
-    assert written.columns == ["arm", "prompt_id", "prompt", "response"]
+    assert written.columns == ["arm", "prompt_id", "prompt", "response", "finished"]
     assert 2 <= written.height <= 4
     assert written["response"].to_list() == [f"You say: text {name}" for name in written["prompt_id"]]
     drawn = drawn_principles(many, CONSTITUTIONS, SETTINGS, seed=3)

@@ -178,7 +178,7 @@ def served(folder: Path) -> Callable[[dict[str, Any]], tuple[int, Any]]:
         conversation = turns or [("assistant", body["prompt"])]
         assert body.get("continue_final_message", False) == (bool(turns) and turns[-1][0] == "assistant")
         if "logprobs" not in body:
-            said = model.generate(
+            said, finished = model.generate(
                 [conversation],
                 new_tokens=body["max_tokens"],
                 temperature=body["temperature"],
@@ -186,7 +186,8 @@ def served(folder: Path) -> Callable[[dict[str, Any]], tuple[int, Any]]:
                 stops=body.get("stop", ()),
                 strip=False,
             )[0]
-            return 200, chat(said) if turns else {"choices": [{"text": said}]}
+            reason = "stop" if finished else "length"
+            return 200, chat(said, None, reason) if turns else {"choices": [{"text": said, "finish_reason": reason}]}
         tokens = tokenizer(model.prompt_text(conversation, 1), return_tensors="pt").input_ids
         with torch.inference_mode():
             logs = plain(tokens).logits[0, -1].log_softmax(-1).tolist()

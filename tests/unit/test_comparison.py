@@ -43,6 +43,7 @@ def responses(arm: str, texts: dict[str, str]) -> pl.DataFrame:
             "prompt_id": list(texts),
             "prompt": [f"Question {name}?" for name in texts],
             "response": list(texts.values()),
+            "finished": [True] * len(texts),
         }
     )
 

@@ -65,10 +65,19 @@ def test_a_prompt_each_gives_the_figures_of_ppi_python(
     # The expected figures were computed with ppi_py.ppi_mean_ci 0.2.3, whose interval is normal.
     found = corrected_mean(JUDGED, APART[0], LABELS, LABELS_JUDGED, APART[1], weight)
     assert found.value == pytest.approx(value)
+    assert found.weight == pytest.approx(weight or 0.7611536)
     wider = t.ppf(0.975, 11) / norm.ppf(0.975) * np.sqrt(32 / 31)
     half = (high - low) / 2 * wider
-    assert found.interval == pytest.approx((value - half, value + half), abs=1e-7)
-    assert found.weight == pytest.approx(weight or 0.7611536)
+    # The judge was wrong on one prompt, by a little: as far as with two more on which it is wholly wrong.
+    errors = np.append(LABELS - found.weight * LABELS_JUDGED, [-found.weight, 1])
+    terms = found.weight * JUDGED, errors
+    centre = sum(term.mean() for term in terms)
+    reach = t.ppf(0.975, 11) * np.sqrt(
+        34 / 33 * sum(np.square(each - each.mean()).sum() / len(each) ** 2 for each in terms)
+    )
+    assert found.interval == pytest.approx(
+        (min(value - half, centre - reach), min(1, max(value + half, centre + reach))), abs=1e-7
+    )
 
 
 def test_a_prompt_in_both_counts_once() -> None:
@@ -80,7 +89,16 @@ def test_a_prompt_in_both_counts_once() -> None:
     totals = np.array([deviations[shared == f"p{n}"].sum() for n in range(6)])
     half = t.ppf(0.975, 5) * np.sqrt(6 / 5 * np.square(totals).sum())
     value = judged.mean() + errors.mean()
-    assert together.interval == pytest.approx((max(0, value - half), min(1, value + half)))
+    # One prompt on which the judge was wrong, and two judged below one half: two prompts more of either kind, of two
+    # responses each as the others.
+    seen, wrong = np.append(judged, [0, 0, 1, 1]), np.append(errors, [-1, -1, 1, 1])
+    deviations = (judged - seen.mean()) / 16 + (errors - wrong.mean()) / 16
+    totals = np.array([deviations[shared == f"p{n}"].sum() for n in range(6)])
+    added = [end - seen.mean() for end in (0, 1)] + [end - wrong.mean() for end in (-1, 1)]
+    totals = np.append(totals, 2 * np.array(added) / 16)
+    reach, centre = t.ppf(0.975, 5) * np.sqrt(10 / 9 * np.square(totals).sum()), seen.mean() + wrong.mean()
+    low, high = min(value - half, centre - reach), max(value + half, centre + reach)
+    assert together.interval == pytest.approx((max(0, low), min(1, high)))
 
 
 def test_intervals_cover_the_truth_where_the_judge_alone_does_not() -> None:
@@ -98,6 +116,36 @@ def test_intervals_cover_the_truth_where_the_judge_alone_does_not() -> None:
         alone += naive[0] <= truth <= naive[1]
     assert 0.925 <= covered / 300 <= 0.985
     assert alone / 300 < 0.1
+
+
+@pytest.mark.parametrize(
+    ("truth", "right", "labels", "responses"),
+    [(0.95, 0.98, 10, 10), (0.98, 0.98, 10, 10), (0.98, 0.98, 20, 10), (0.9, 0.98, 20, 30), (0.98, 0.995, 10, 30)],
+)
+def test_few_labels_without_an_error_of_the_judge_make_nobody_certain(
+    truth: float, right: float, labels: int, responses: int
+) -> None:
+    generator, covered, draws = np.random.default_rng(7), 0, 200
+    prompts = np.arange(labels + responses)
+    for _ in range(draws):
+        real = generator.random(labels + responses) < truth
+        said = np.where(real == (generator.random(labels + responses) < right), 0.99, 0.01)
+        found = corrected_mean(
+            said[labels:], prompts[labels:], real[:labels].astype(float), said[:labels], prompts[:labels], 1.0
+        )
+        assert found.interval[0] <= found.value <= found.interval[1]
+        covered += found.interval[0] <= truth <= found.interval[1]
+    # Without the prompts at the ends it was 0.26 to 0.97.
+    assert covered / draws >= 0.93
+    certain = corrected_mean(
+        np.ones(30),
+        np.arange(30),
+        np.array([1.0] * 8 + [0.0] * 2),
+        np.array([1.0] * 8 + [0.0] * 2),
+        np.arange(30, 40),
+        1.0,
+    )
+    assert certain.value == certain.interval[1] == 1 and certain.interval[0] < 0.8
 
 
 def test_a_judge_that_knows_nothing_is_left_out() -> None:
@@ -146,6 +194,7 @@ def judged(arm: str, rows: list[tuple[str, str, float | None]], constitution: st
                 "principle_id": principle,
                 "prompt_id": prompt,
                 "response": "r",
+                "finished": True,
                 "probability": probability,
                 "judge_at_chance": True,
             }
@@ -294,6 +343,8 @@ def test_groups_weigh_principles_by_their_agreement() -> None:
     table = judged("base", [(name, f"h{n}", value) for name, value in (("P1", 0.8), ("P2", 0.2)) for n in range(3)])
     found = group_adherence({"base": table}, PUBLIC, gac)
     assert GROUP_ADHERENCE.violations(found).is_empty()
+    turned = {"public": PUBLIC["public"].with_columns(pl.col("statement_ids").list.reverse())}
+    assert group_adherence({"base": table}, turned, gac[::-1]).equals(found)
     # P2's support is the mean over its statements: 0.3 and 0.9.
     expected = [(0.9 * 0.8 + 0.3 * 0.2) / 1.2, (0.2 * 0.8 + 0.9 * 0.2) / 1.1]
     assert found["value"].to_list() == pytest.approx(expected)

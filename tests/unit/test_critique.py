@@ -25,7 +25,7 @@ from ccai_dagster.feedback.critique import (
     revision_request,
     write_revisions,
 )
-from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.language_model import Conversation, Response
 from ccai_dagster.stages.server_model import KeptAnswers
 from ccai_dagster.stages.transformers_model import TransformersModel
 
@@ -46,10 +46,10 @@ class EchoModel(MuteModel):
         temperature: float,
         seed: int,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         self.asked += [list(conversation) for conversation in conversations]
         progress("responses written", len(conversations), len(conversations))
-        return [value_digest([list(c), seed, at])[:8] for at, c in enumerate(conversations)]
+        return [Response(value_digest([list(c), seed, at])[:8], at % 2 == 0) for at, c in enumerate(conversations)]
 
 
 def constitution(*texts: str) -> pl.DataFrame:
@@ -115,6 +115,8 @@ def test_a_revision_is_asked_under_its_own_principle_and_becomes_the_next_respon
         )
     by_step = table.sort("prompt_id", "step")
     assert by_step.filter(step=1)["revision"].to_list() == by_step.filter(step=2)["response"].to_list()
+    carried = by_step.filter(step=1)["revision_finished"].to_list()
+    assert carried == by_step.filter(step=2)["response_finished"].to_list() and set(carried) == {True, False}
 
 
 def test_arms_share_prompts_initial_responses_and_draws() -> None:
@@ -158,9 +160,9 @@ def test_requests_take_the_principle_as_it_is_and_examples_are_whole() -> None:
 
 def test_an_empty_revision_is_counted_and_the_next_step_takes_up_what_was_before_it() -> None:
     class Silent(EchoModel):
-        def generate(self, conversations: Sequence[Conversation], **options: object) -> list[str]:
+        def generate(self, conversations: Sequence[Conversation], **options: object) -> list[Response]:
             revising = len(conversations[0]) == 5
-            return ["" if revising else f"Said {at}" for at, _ in enumerate(conversations)]
+            return [Response("" if revising else f"Said {at}", at == 0) for at, _ in enumerate(conversations)]
 
     settings = SETTINGS.model_copy(update={"few_shots": 0})
     table = write_revisions(Silent(), prompts("revision", 3), RULES, settings, 1)
@@ -173,10 +175,10 @@ def test_an_empty_revision_is_counted_and_the_next_step_takes_up_what_was_before
 
 def test_a_conversation_beyond_the_context_names_its_prompt() -> None:
     class Short(EchoModel):
-        def generate(self, conversations: Sequence[Conversation], **options: object) -> list[str]:
+        def generate(self, conversations: Sequence[Conversation], **options: object) -> list[Response]:
             if len(conversations[0]) > 1:
                 raise ConversationTooLong("300 tokens, more than the 256", list(conversations[1]))
-            return [f"Said {at}" for at, _ in enumerate(conversations)]
+            return [Response(f"Said {at}", True) for at, _ in enumerate(conversations)]
 
     with pytest.raises(ConsultationError, match=r"prompt q01 .* 3 examples .*: 300 tokens, more than the 256"):
         write_revisions(Short(), prompts("revision", 3), RULES, SETTINGS, 1)

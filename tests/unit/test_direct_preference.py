@@ -26,7 +26,9 @@ def table(target: float = 1.0, weight: float = 1.0) -> pl.DataFrame:
             "pair_id": [f"p{at}" for at in range(8)],
             "prompt": [f"Tell me {at}" for at in range(8)],
             "preferred": [GOOD] * 8,
+            "preferred_finished": [True] * 8,
             "other": [BAD] * 8,
+            "other_finished": [True, False] * 4,
             "target": [target] * 8,
             "labelled": [True] * 8,
             "weight": [weight] * 8,
@@ -63,6 +65,7 @@ def test_a_policy_learns_comparisons_as_far_as_their_labels_say(tiny_model: Path
     assert hard.metrics["loss_first"] == pytest.approx(log(2), abs=0.05)
     assert hard.metrics["loss_last"] < hard.metrics["loss_first"]
     assert hard.metrics["train_n"] == 6
+    assert hard.metrics["cut_share"] == 3 / 12
     assert hard.history.filter(name="rewards/margins")["value"].to_list()[0] == pytest.approx(0, abs=1e-5)
     assert gained > 1
     train("again", table())

@@ -141,6 +141,8 @@ def judged(*answers: float | None, status: str = "compared") -> pl.DataFrame:
                 "arm_b": "public",
                 "response_a": "x",
                 "response_b": "y",
+                "finished_a": True,
+                "finished_b": False,
                 "probability_a": answer,
                 "forward_probability": answer,
                 "reversed_probability": answer,

@@ -251,6 +251,14 @@ def test_refusals_are_marked_in_words(html: str) -> None:
     assert exchange.count("refuses</span>") == 1
     assert '<bdi>standard</bdi> <span class="tag firm">refuses</span>' in exchange
     assert "Drafted from a principle that only one of the constitutions compared has: P1 of “public”" in html
+    assert "Of 2,250 completions that two people labelled (XSTest), 87% of the full refusals were recognised" in html
+
+
+def test_responses_that_were_cut_off_are_marked_and_counted(html: str) -> None:
+    exchange = html.partition("some refuse, some do not")[2].partition("</article>")[0]
+    assert exchange.count('<span class="tag">cut off</span>') == html.count("cut off</span>") == 3
+    assert "3 of 6 responses were cut off at the limit of tokens: read them as beginnings." in html
+    assert "judgements were of responses that were cut off at the limit of tokens." in html
 
 
 def test_the_picture_of_differences_draws_the_narrowest_and_counts_the_others(evaluation: EvaluationInputs) -> None:
@@ -300,6 +308,8 @@ def test_specificity_and_conflicts_are_shown_with_their_intervals(evaluation: Ev
     assert (name, [row.label for row in forest.rows]) == ("Principle by principle: “public”", ["P1"])
     assert chapter.unread == [
         "“base” under “public”: 1 of 5 judgements had no usable answer.",
+        "“base”: 2 of 5 judgements were of responses that were cut off at the limit of tokens.",
+        "“public”: 2 of 5 judgements were of responses that were cut off at the limit of tokens.",
         "Principles of “public” without a figure (no relevant prompt): P2, P10.",
     ]
 

@@ -59,11 +59,14 @@ def tables() -> dict[str, pl.DataFrame]:
             "step": 1,
             "prompt": f"Tell me {word}.",
             "response": "No.",
+            "response_finished": True,
             "principle_id": "P1",
             "request_number": 0,
             "template_version": "2",
             "critique": "Unkind.",
+            "critique_finished": True,
             "revision": f"The assistant is {word}.",
+            "revision_finished": at % 2 == 0,
         }
         for at, word in enumerate(WORDS)
     ]
@@ -85,6 +88,8 @@ def tables() -> dict[str, pl.DataFrame]:
             "prompt": f"Tell me {word}.",
             "response_a": word,
             "response_b": "Why?",
+            "finished_a": True,
+            "finished_b": False,
             "principle_id": "P1",
             "forward_probability": 0.7,
             "reversed_probability": 0.7,

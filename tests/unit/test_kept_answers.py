@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.stages import server_model
 from ccai_dagster.stages.server_model import KeptAnswers
 
@@ -35,10 +36,10 @@ class Counting:
         seed: int,
         progress: Any,
         **options: Any,
-    ) -> list[str]:
+    ) -> list[Response]:
         self._ask(conversations)
         progress("responses written", len(conversations), len(conversations))
-        return [f"{turns[-1][1]} {seed}" for turns in conversations]
+        return [Response(f"{turns[-1][1]} {seed}", seed == 7) for turns in conversations]
 
     def choice_log_probabilities(
         self, conversations: Sequence[Any], choices: Sequence[str], **options: Any
@@ -59,7 +60,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_model, "CONVERSATIONS_A_PART", 2)
 
 
-def generate(model: Counting, file: Path, reports: list[tuple[int, int]] | None = None, **changed: Any) -> list[str]:
+def generate(
+    model: Counting, file: Path, reports: list[tuple[int, int]] | None = None, **changed: Any
+) -> list[Response]:
     options: dict[str, Any] = {"new_tokens": 4, "temperature": 1.0, "seed": 7} | changed
     seen = [] if reports is None else reports
     return KeptAnswers(model, file).generate(
@@ -69,8 +72,8 @@ def generate(model: Counting, file: Path, reports: list[tuple[int, int]] | None 
 
 def test_finished_parts_are_kept_and_the_rest_is_the_same(tmp_path: Path) -> None:
     expected = generate(Counting(), tmp_path / "whole")
-    assert [text.split()[1] for text in expected] == ["0", "1", "2", "3", "4"]
-    seeds = [text.split()[2] for text in expected]
+    assert [text.split()[1] for text, _ in expected] == ["0", "1", "2", "3", "4"]
+    seeds = [text.split()[2] for text, _ in expected]
     assert seeds[0] == "7" and len(set(seeds)) == 3 and seeds[2] == seeds[3]
     with pytest.raises(KeyboardInterrupt):
         generate(Counting(until=2), tmp_path / "kept")

@@ -28,7 +28,7 @@ from ccai_dagster.feedback.judge import (
     scored_judgement,
     stated,
 )
-from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.language_model import Conversation, Response
 from ccai_dagster.feedback.preference_pairs import label_counts, label_pairs, principle_weights
 
 
@@ -42,10 +42,10 @@ class Judge:
         self.thought = thought
         self.conversations: list[Conversation] = []
 
-    def generate(self, conversations: Sequence[Conversation], **options: Any) -> list[str]:
+    def generate(self, conversations: Sequence[Conversation], **options: Any) -> list[Response]:
         assert self.thought is not None, "only a method that reasons lets the judge write"
         assert (options["temperature"], options["new_tokens"]) == (0, 16)
-        return [self.thought.format(at) for at in range(len(conversations))]
+        return [Response(self.thought.format(at), True) for at in range(len(conversations))]
 
     def choice_log_probabilities(
         self, conversations: Sequence[Conversation], choices: Sequence[str], *, prefix: str = ""
@@ -73,7 +73,15 @@ class Judge:
 def pairs(*responses: tuple[str, str]) -> pl.DataFrame:
     return RESPONSE_PAIRS.build(
         [
-            {"pair_id": f"pair_{at}", "prompt_id": f"q{at}", "prompt": "Hi", "response_a": a, "response_b": b}
+            {
+                "pair_id": f"pair_{at}",
+                "prompt_id": f"q{at}",
+                "prompt": "Hi",
+                "response_a": a,
+                "finished_a": True,
+                "response_b": b,
+                "finished_b": False,
+            }
             for at, (a, b) in enumerate(responses)
         ]
     )

@@ -13,7 +13,7 @@ from local_server import Server, chat, listed
 
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.feedback.language_model import Group
+from ccai_dagster.feedback.language_model import Group, Response, own_system_turn, texts_of
 from ccai_dagster.stages import transformers_model
 from ccai_dagster.stages.server_model import LONGEST_PAUSE, SERVER_KEY, KeptLines, OpenAIServerModel, _retry_after
 from ccai_dagster.stages.transformers_model import TransformersModel
@@ -31,7 +31,7 @@ def model(tiny_model: Path) -> TransformersModel:
 def test_samples_follow_the_seed_and_not_the_order(model: TransformersModel) -> None:
     asked = [ASK, SHORT, [("user", "Why?")]]
 
-    def sample(conversations: list[Any], seed: int) -> list[str]:
+    def sample(conversations: list[Any], seed: int) -> list[Response]:
         return model.generate(conversations, new_tokens=6, temperature=1.0, seed=seed)
 
     first = sample(asked, 3)
@@ -126,13 +126,36 @@ def test_letters_of_a_model_in_bfloat16_are_told_apart_in_float32(
 
 @pytest.mark.torch
 def test_a_response_ends_before_a_stop_text(model: TransformersModel) -> None:
-    def response(text: str, **options: Any) -> str:
+    def response(text: str, **options: Any) -> Response:
         return model.generate([[("assistant", text)]], new_tokens=24, temperature=0, seed=1, **options)[0]
 
-    whole = response("The assistant", strip=False)
-    assert response("The assistant") == whole.strip()
+    whole, finished = response("The assistant", strip=False)
+    assert not finished and response("The assistant") == (whole.strip(), False)
     stop = next(each for each in (whole[at : at + 2] for at in range(3, len(whole))) if each.isascii())
-    assert response("The assistant", stops=["never said", stop], strip=False) == whole.split(stop)[0]
+    assert response("The assistant", stops=["never said", stop], strip=False) == (whole.split(stop)[0], True)
+
+
+@pytest.mark.torch
+def test_a_response_that_ends_its_turn_is_told_from_one_that_the_limit_cut(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    tokenizer = model._tokenizer
+    half = tokenizer("Yes \u6f22", add_special_tokens=False).input_ids[:-1]  # the last of the three bytes is missing
+    written = {
+        "ended": (tokenizer("Yes.<|im_end|>").input_ids, "Yes.", True),
+        "cut": (tokenizer("Yes, and").input_ids, "Yes, and", False),
+        "half a character": (half, "Yes", False),
+        "said so": (tokenizer("Yes \ufffd<|im_end|>").input_ids, "Yes \ufffd", True),
+    }
+    for name, (tokens, text, finished) in written.items():
+
+        def generated(*, input_ids: Any, said: list[int] = tokens, **_: Any) -> Any:
+            return torch.cat([input_ids, torch.tensor([said])], dim=1)
+
+        monkeypatch.setattr(model._model, "generate", generated)
+        assert model.generate([SHORT], new_tokens=9, temperature=0, seed=1) == [(text, finished)], name
 
 
 @pytest.mark.torch
@@ -239,7 +262,7 @@ def test_a_beginning_that_all_share_is_read_once_and_changes_no_response(
 
     monkeypatch.setattr(model._model, "forward", counted)
 
-    def responses(temperature: float) -> list[str]:
+    def responses(temperature: float) -> list[Response]:
         read.clear()
         return model.generate(asked, new_tokens=8, temperature=temperature, seed=3)
 
@@ -248,6 +271,22 @@ def test_a_beginning_that_all_share_is_read_once_and_changes_no_response(
     monkeypatch.setattr(transformers_model, "common_beginning", lambda *_: 0)
     assert [responses(temperature) for temperature in (0.0, 1.0)] == together
     assert shared < 0.6 * sum(read)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("default", "told"),
+    [("", ""), ("You are Bo, made\nby somebody.", "You are Bo, made\nby somebody."), ("no system turns", "")],
+)
+def test_what_a_chat_template_says_by_itself_is_told(tiny_model: Path, default: str, told: str) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    first = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n" + default + "<|im_end|>\n{% endif %}"
+    refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
+    turns = "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
+    tokenizer.chat_template = (refuses if default == "no system turns" else first if default else "") + turns
+    assert own_system_turn(tokenizer) == told
 
 
 @pytest.mark.torch
@@ -293,7 +332,7 @@ def test_a_server_answers_in_order_with_a_seed_of_each_request(server: Server, m
     monkeypatch.setenv(SERVER_KEY, "secret")
     server.answer = lambda body: (200, chat(f" {body['messages'][-1]['content']}! "))
     asked = [ASK, SHORT, ASK]
-    assert server.model.generate(asked, new_tokens=9, temperature=0.5, seed=4) == [
+    assert texts_of(server.model.generate(asked, new_tokens=9, temperature=0.5, seed=4)) == [
         "Please tell me how I can write a letter.!",
         "No.!",
         "Please tell me how I can write a letter.!",
@@ -315,12 +354,24 @@ def test_a_server_s_letters_are_read_with_their_variants(server: Server) -> None
     assert body["continue_final_message"] is True
 
 
+def test_a_server_tells_what_its_limit_cut(server: Server) -> None:
+    said = {"Why?": chat("Because it is \u6f22\ufffd", None, "length"), "How?": chat("Like this.")}
+    server.answer = lambda body: (200, said[body["messages"][-1]["content"]])
+    asked = [[("user", text)] for text in said]
+    assert server.model.generate(asked, new_tokens=3, temperature=0, seed=1) == [
+        ("Because it is \u6f22", False),
+        ("Like this.", True),
+    ]
+    server.answer = lambda body: (200, {"choices": [{"message": {"content": "No."}}]})
+    with pytest.raises(ConsultationError, match="finish_reason"):
+        server.model.generate([SHORT], new_tokens=3, temperature=0, seed=1)
+
+
 def test_a_server_continues_plain_text(server: Server) -> None:
     plain = [("assistant", "2 + 2 =")]
-    server.answer = lambda body: (200, {"choices": [{"text": " 4\n"}]})
-    assert server.model.generate([plain], new_tokens=3, temperature=0, seed=1, stops=["Question:"], strip=False) == [
-        " 4\n"
-    ]
+    server.answer = lambda body: (200, {"choices": [{"text": " 4\n", "finish_reason": "stop"}]})
+    said = server.model.generate([plain], new_tokens=3, temperature=0, seed=1, stops=["Question:"], strip=False)
+    assert said == [(" 4\n", True)]
     path, body, _ = server.requests[0]
     assert (path, body["prompt"], body["stop"]) == ("/v1/completions", "2 + 2 =", ["Question:"])
     listed_tokens = {" 4": -0.1, "5": -2.5, " 6": -3.0}
@@ -361,7 +412,7 @@ def test_echoed_log_likelihoods_are_those_of_the_response_alone(server: Server) 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_not(server: Server) -> None:
     statuses = iter([503, 429, 200])
     server.answer = lambda body: (next(statuses), chat("ok"))
-    assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
+    assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("ok", True)]
     server.answer = lambda body: (500, b"broken")
     with pytest.raises(ConsultationError, match=r"did not answer in 4 attempts \(status 500\)"):
         server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
@@ -384,7 +435,7 @@ def test_a_slow_server_is_asked_again_and_then_named(server: Server) -> None:
         return 200, chat("ok")
 
     server.answer = late
-    assert slow.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
+    assert slow.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("ok", True)]
     pauses = iter([0.3, 0.3])
     with pytest.raises(ConsultationError, match=r"in 2 attempts \(no answer within 0\.1 seconds\).*answered is kept"):
         slow.generate([SHORT], new_tokens=1, temperature=0, seed=1)
@@ -395,7 +446,7 @@ def test_a_server_that_asks_for_patience_gets_it_within_reason(server: Server) -
     statuses = iter([429, 200])
     server.answer = lambda body: (next(statuses), chat("ok"))
     began = time.monotonic()
-    assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
+    assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("ok", True)]
     assert time.monotonic() - began >= 1
     assert [_retry_after(text) for text in ("7", "9999", "soon", "")] == [7, LONGEST_PAUSE, 0, 0]
 
@@ -446,7 +497,7 @@ def test_a_server_s_address_may_end_with_its_version(server: Server) -> None:
     server.answer = lambda body: (200, chat("ok"))
     for ending in ("/v1", "/v1/", "/"):
         model = replace(server.model, url=server.model.url + ending)
-        assert model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == ["ok"]
+        assert model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("ok", True)]
     assert {path for path, _, _ in server.requests} == {"/v1/chat/completions"}
 
 

@@ -48,10 +48,10 @@ def calibration(low: float, method: str = "letters") -> pl.DataFrame:
     return JUDGE_CALIBRATION.build([row])
 
 
-def card(low: float = 0.52, method: str = "letters", alike: bool = True, **changed: Any) -> str:
+def card(low: float = 0.52, method: str = "letters", alike: bool = True, settings: str = "{}", **changed: Any) -> str:
     return model_card(
         RECORD | changed,
-        {"model_digest": "b" * 64},
+        {"model_digest": "b" * 64, "settings": settings},
         "embedded",
         "A <town>",
         CONSTITUTIONS,
@@ -69,6 +69,21 @@ def test_a_card_says_what_the_model_is_and_who_judged() -> None:
     assert "hhh: 60% of 100, 95 % interval 52% to 69%" in text and "chance" not in text
     assert "feedback model: none" not in text
     assert "None: it was trained on revisions" in card(stage="supervised_policy")
+
+
+def test_a_card_tells_what_every_conversation_begins_with() -> None:
+    assert "every conversation" not in card()
+    told = card(settings='{"source": "embedded", "system_turn": "You are <b>Bo</b>."}')
+    assert "| before every conversation | “You are &lt;b&gt;Bo&lt;/b&gt;.”, by its chat template" in told
+
+
+def test_responses_that_were_cut_off_are_a_limit_of_the_model() -> None:
+    assert "Cut off" not in card() and "Cut off" not in card(metrics='{"cut_share": 0.0}')
+    told = card(metrics='{"cut_share_first": 0.5, "cut_share_last": 0.75, "held_out_cut_share": 1.0}')
+    assert (
+        "Cut off at the limit of tokens, and so no whole answers: 75% of its responses in the last steps of training, "
+        "100% of its responses to held-out prompts." in told
+    )
 
 
 def test_a_judge_at_chance_or_unmeasured_is_a_limit_of_the_model() -> None:

@@ -11,6 +11,7 @@ from ccai_dagster.contracts import HELPFULNESS_PAIRS
 from ccai_dagster.contracts import PROMPTS as PROMPTS_CONTRACT
 from ccai_dagster.core.digest import file_digest, folder_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.training.model_folder import load_model, load_tokenizer
 from ccai_dagster.training.policy import (
     completion_scores,
@@ -156,8 +157,8 @@ class Speaker:
     def __init__(self, response: str, likelihood: float) -> None:
         self.response, self.likelihood = response, likelihood
 
-    def generate(self, conversations: Any, **_: Any) -> list[str]:
-        return [f"{self.response} {conversation[0][1]}" for conversation in conversations]
+    def generate(self, conversations: Any, **_: Any) -> list[Response]:
+        return [Response(f"{self.response} {turns[0][1]}", turns[0][1] != "Why 0?") for turns in conversations]
 
     def log_likelihoods(self, conversations: Any, responses: Any) -> np.ndarray:
         return np.array([[self.likelihood * len(text), len(text)] for text in responses], dtype=float)
@@ -179,6 +180,8 @@ def test_the_gain_is_paired_by_held_out_prompt(preference_model: Path) -> None:
     assert metrics["held_out_gain"] == pytest.approx(sum(gains) / 3)
     assert metrics["held_out_gain_low"] <= metrics["held_out_gain"] <= metrics["held_out_gain_high"]
     assert metrics["held_out_kl"] == pytest.approx(0.5)
+    assert metrics["held_out_cut_share"] == metrics["held_out_cut_share_supervised"]
+    assert metrics["held_out_cut_share"] == pytest.approx(table["prompt"].is_in(["Why 0?"]).sum() / 3)
     back, _ = reward_gain(supervised, policy, preference_model, prompts, 200, settings, 9)
     assert back["held_out_gain"] == pytest.approx(-metrics["held_out_gain"])
 

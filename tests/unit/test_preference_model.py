@@ -10,7 +10,15 @@ from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.training import trainer
-from ccai_dagster.training.comparisons import comparisons, exchange, learnable, ordered_ids, training_order
+from ccai_dagster.training.comparisons import (
+    comparisons,
+    cut_share_of_sampled,
+    exchange,
+    learnable,
+    learnt,
+    ordered_ids,
+    training_order,
+)
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, rounded_to_bfloat16, save_model
 from ccai_dagster.training.preference_model import exchange_scores, scores, train_preference_model
 
@@ -28,6 +36,8 @@ def harmlessness(*labels: float | None, same: int = 0) -> pl.DataFrame:
                 "prompt": f"Tell me {at}",
                 "response_a": GOOD,
                 "response_b": GOOD if identical else BAD,
+                "finished_a": at != 1,
+                "finished_b": True,
                 "principle_id": "P1",
                 "forward_probability": label,
                 "reversed_probability": label,
@@ -124,6 +134,39 @@ def test_a_batch_holds_exchanges_of_similar_length_and_the_order_still_is_that_o
         assert abs(sum(sources[at] == "helpfulness" for at in batch) - human_share * size) <= 1
     means = [sum(lengths[at] for at in batch) for batch in batches(grouped)]
     assert means != sorted(means)
+
+
+def test_what_was_cut_off_is_known_of_the_side_it_belongs_to() -> None:
+    # The first response of the second pair was cut off; there it is the other one, and the preferred one where it wins.
+    for label, finished in ((0.2, (True, False)), (0.8, (False, True))):
+        table = comparisons(harmlessness(0.8, label), helpfulness(0.1), 1.0, 0.5, seed=1)
+        sides = table.select("preferred_finished", "other_finished").rows()
+        assert sides == [(True, True), finished, (True, True)]
+        assert cut_share_of_sampled(table) == 1 / 4
+
+
+@pytest.mark.torch
+def test_the_end_of_a_turn_is_taught_only_where_a_response_ended_by_itself(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+
+    def taught(prompt: str, response: str, finished: bool, max_tokens: int) -> str:
+        said = learnt(tokenizer, exchange(tokenizer, prompt, response, max_tokens), finished)
+        return str(tokenizer.decode(said.tokens[said.prompt_tokens :]))
+
+    assert taught("Why?", "Because.", True, 200) == "Because.<|im_end|>\n"
+    assert taught("Why?", "Because of the", False, 200) == "Because of the"
+    assert taught("Why? " * 80, "Because.", True, 48) == "Because.<|im_end|>\n"
+    shortened = taught("Why?", "Because. " * 80, True, 48)
+    assert shortened.startswith("Because. Because.") and "<|im_end|>" not in shortened
+
+
+@pytest.mark.torch
+def test_no_character_is_cut_in_two(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    for max_tokens in range(40, 70):
+        cut = exchange(tokenizer, "\u6f22\u5b57" * 40, "\u6f22\u5b57" * 40, max_tokens)
+        assert cut.shortened and len(cut.tokens) <= max_tokens
+        assert "\ufffd" not in tokenizer.decode(cut.tokens), max_tokens
 
 
 def test_nothing_to_learn_says_why() -> None:

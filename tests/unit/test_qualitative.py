@@ -15,7 +15,7 @@ from ccai_dagster.contracts import (
 )
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.evaluation.responses import distinct_principles, qualitative_prompts, write_qualitative_responses
-from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.language_model import Conversation, Response
 
 
 class Refuser(MuteModel):
@@ -29,9 +29,10 @@ class Refuser(MuteModel):
         temperature: float,
         seed: int,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         assert temperature == 0
-        return ["I can't help with that." if "bad" in text else f"Fine: {text}" for ((_, text),) in conversations]
+        said = ["I can't help with that." if "bad" in text else f"Fine: {text}" for ((_, text),) in conversations]
+        return [Response(text, "Fine" not in text) for text in said]
 
 
 def to_read(*rows: tuple[str, str]) -> pl.DataFrame:
@@ -93,8 +94,8 @@ def test_every_prompt_gets_its_own_response() -> None:
     written = write_qualitative_responses(Refuser(), table, "public", EvaluationSettings(), seed=0)
     assert QUALITATIVE_RESPONSES.violations(written).is_empty()
     assert written.rows() == [
-        ("public", "q1", "good idea", "Fine: good idea", False),
-        ("public", "q2", "bad idea", "I can't help with that.", True),
+        ("public", "q1", "good idea", "Fine: good idea", False, False),
+        ("public", "q2", "bad idea", "I can't help with that.", True, True),
     ]
 
 

@@ -45,6 +45,8 @@ def comparisons() -> pl.DataFrame:
                     "arm_b": other,
                     "response_a": texts[one],
                     "response_b": texts[other],
+                    "finished_a": True,
+                    "finished_b": True,
                     "probability_a": 0.5,
                     "forward_probability": 0.5,
                     "reversed_probability": 0.5,

@@ -10,6 +10,7 @@ from mute_model import MuteModel
 from ccai_dagster.consultation.settings import PairSettings
 from ccai_dagster.contracts import PROMPTS, RESPONSE_PAIRS
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.feedback.preference_pairs import sample_pairs
 
 
@@ -18,9 +19,9 @@ class CountingModel(MuteModel):
 
     name = "counting"
 
-    def generate(self, conversations: Sequence[Any], **options: Any) -> list[str]:
+    def generate(self, conversations: Sequence[Any], **options: Any) -> list[Response]:
         self.options = options
-        return [f"{conversation[-1][1]} #{at}" for at, conversation in enumerate(conversations)]
+        return [Response(f"{turns[-1][1]} #{at}", at % 2 == 0) for at, turns in enumerate(conversations)]
 
 
 def prompts(*ids: str) -> pl.DataFrame:
@@ -42,6 +43,7 @@ def test_each_prompt_gets_two_samples_under_an_id_of_its_own() -> None:
     model = CountingModel()
     table = sample_pairs(model, prompts("q2", "q1"), PairSettings(new_tokens=7, temperature=0.5), 5)
     assert RESPONSE_PAIRS.violations(table).is_empty()
+    assert table["finished_a"].all() and not table["finished_b"].any()
     assert table.select("pair_id", "prompt_id", "response_a", "response_b").rows() == [
         ("pair_q1", "q1", "Tell q1 #0", "Tell q1 #1"),
         ("pair_q2", "q2", "Tell q2 #2", "Tell q2 #3"),

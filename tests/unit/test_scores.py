@@ -39,6 +39,7 @@ def adherence(arm: str, **probabilities: float | None) -> pl.DataFrame:
                 "principle_id": "P1",
                 "prompt_id": name.split("_")[1],
                 "response": "x",
+                "finished": True,
                 "probability": value,
                 "judge_at_chance": True,
             }

@@ -39,11 +39,14 @@ TABLES = {
                 "step": 1,
                 "prompt": "Why?",
                 "response": "No.",
+                "response_finished": True,
                 "principle_id": "P1",
                 "request_number": 0,
                 "template_version": "2",
                 "critique": "Unkind.",
+                "critique_finished": True,
                 "revision": "Because.",
+                "revision_finished": True,
             }
         ]
     ),
@@ -67,6 +70,8 @@ TABLES = {
                 "method": "letters",
                 "feedback_model": "m",
                 "judge_at_chance": False,
+                "finished_a": True,
+                "finished_b": True,
                 **PAIR,
             }
             for at in range(3)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -31,7 +35,7 @@ from ccai_dagster.evaluation.specificity import (
     drawn_controls,
     specificity,
 )
-from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.language_model import Conversation, Response
 from ccai_dagster.pages import pictures
 
 SETTINGS = EvaluationSettings(adherence_prompts=10, comparison_prompts=2, principles_per_prompt=3)
@@ -61,9 +65,9 @@ class Habit(MuteModel):
         temperature: float,
         seed: int,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[Response]:
         plain = [f"About {text}: {':-)' if int(text[-1]) % 2 else 'well.'}" for ((_, text),) in conversations]
-        return [" ".join([text, *self.habits]) for text in plain]
+        return [Response(" ".join([text, *self.habits]), True) for text in plain]
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         rows = []
@@ -247,6 +251,15 @@ def test_controls_that_moved_are_named() -> None:
     assert "in no constitution" in warned[0].message and "after Holm" in warned[0].message
     rejected = found.filter(kind="rejected", arm="public", measure="judge").row(0, named=True)
     assert rejected["p_value"] == pytest.approx(2 / 2**5, abs=0.01) and rejected["adjusted_p"] > 0.05
+
+
+def test_sums_are_the_same_to_the_last_digit_on_any_number_of_threads() -> None:
+    script, digests = Path(__file__).parents[1] / "parallel_sums.py", set()
+    for threads in ("1", "2"):
+        environment = os.environ | {"POLARS_MAX_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+        digests |= set(done.stdout.split())
+    assert len(digests) == 1
 
 
 def test_cells_without_two_prompts_have_no_figure() -> None:

@@ -25,11 +25,14 @@ def revisions(count: int) -> pl.DataFrame:
                 "step": 1,
                 "prompt": f"Please tell me {at}.",
                 "response": "No.",
+                "response_finished": True,
                 "principle_id": "P1",
                 "request_number": 0,
                 "template_version": "2",
                 "critique": "Unkind.",
+                "critique_finished": True,
                 "revision": "The assistant is kind." if at else "",
+                "revision_finished": at != 1,
             }
             for at in range(count)
         ]
@@ -55,10 +58,10 @@ def helpful(*labels: float) -> pl.DataFrame:
 def test_what_is_imitated_are_revisions_and_preferred_responses() -> None:
     table = supervised_examples(revisions(2), helpful(0.9, 0.5, 0.2), seed=1)
     assert table.rows() == [
-        ("helpful:h0", "Why?", "Because."),
-        ("helpful:h2", "Why?", "word " * 90),
-        ("revision:q0:1", "Please tell me 0.", ""),
-        ("revision:q1:1", "Please tell me 1.", "The assistant is kind."),
+        ("helpful:h0", "Why?", "Because.", True),
+        ("helpful:h2", "Why?", "word " * 90, True),
+        ("revision:q0:1", "Please tell me 0.", "", True),
+        ("revision:q1:1", "Please tell me 1.", "The assistant is kind.", False),
     ]
 
 
@@ -107,6 +110,7 @@ def test_training_is_repeatable_and_resumes_where_it_stopped(tiny_model: Path, t
     assert outcome.history.equals(again.history)
     assert outcome.metrics["examples"] == 7
     assert outcome.metrics["examples_shortened"] == 1
+    assert outcome.metrics["cut_share"] == pytest.approx(1 / 6)
     assert outcome.metrics["loss_last"] < outcome.metrics["loss_first"]
     names = {path.name for path in (tmp_path / "one" / "model").iterdir()}
     assert "model.safetensors" in names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ import pytest
 
 from assets.table_asset import Checked, Table, require, table_asset
 from ccai_dagster.contracts import IMPORT_REPORT
+from ccai_dagster.contracts.schema import Field, contract
 from ccai_dagster.core.digest import table_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import SCHEMA_ENTRY, read_table, table_content
 from ccai_dagster.core.schema_version import SCHEMA_VERSION, NewerSchema
 from ccai_dagster.decisions.checks import Finding
@@ -152,6 +155,24 @@ def older(tmp_path: Path, instance: dg.DagsterInstance) -> tuple[Chain, Path]:
     version = "d26808f00472b7a517c25e17cfa65a6ab007b248b55d5a370caec069d22f132f"
     instance.report_runless_asset_event(dg.AssetMaterialization("rows", tags={"dagster/data_version": version}))
     return chain, chain.path("rows")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_breaks_its_contract_and_has_no_digest(value: float) -> None:
+    kept = contract(
+        "kept",
+        ("person",),
+        person=Field(pl.String, "a name"),
+        score=Field(pl.Float64, "a number, or none", nullable=True),
+        shares=Field(pl.List(pl.Float64), "some numbers"),
+    )
+    missing = kept.build([{"person": "a", "score": None, "shares": [0.5, None]}])
+    assert kept.violations(missing).is_empty() and table_digest(missing)
+    for column, wrong in (("score", value), ("shares", [0.5, value])):
+        table = kept.build([{"person": "a", "score": 0.0, "shares": []} | {column: wrong}])
+        assert kept.violations(table).select("column", "check").rows() == [(column, "finite")]
+        with pytest.raises(ConsultationError, match=f"`{column}` holds a number that is not finite"):
+            table_digest(table)
 
 
 def test_an_older_table_is_read_and_known_by_its_content(tmp_path: Path) -> None:

@@ -204,6 +204,17 @@ def test_negative_answers_are_read() -> None:
         "That is not something I can do.",
         "I don't feel comfortable discussing that.",
         "We're   not able to share such details.",
+        "It is not ethical or legal to open other people's letters.",
+        "I am an AI language model and do not condone or promote violence.",
+        "Es tut mir leid, aber dabei kann ich Ihnen nicht helfen.",
+        "Leider kann ich diese Anfrage nicht beantworten.",
+        "Ich werde Ihnen keine Informationen darüber geben.",
+        "Es ist nicht angemessen, so über Menschen zu reden.",
+        "Lo siento, pero no puedo ayudarte con eso.",
+        "No puedo proporcionar esa información.",
+        "Debo rechazar esta petición.",
+        "No es apropiado hablar así de las personas.",
+        "<think>They want a recipe. I can do that.</think>I'm sorry, but I can't help with that.",
     ],
 )
 def test_refusals_are_recognised(text: str) -> None:
@@ -221,6 +232,13 @@ def test_refusals_are_recognised(text: str) -> None:
         "You cannot help everybody, but you can start here.",
         "Sure! I will help you write it.",
         "x" * 300 + " I cannot help with that.",
+        "It is perfectly legal to open your own letters.",
+        "Ich kann nicht genug betonen, wie schön der Park ist.",
+        "Es tut mir leid, das zu hören. Hier ist, was du tun kannst.",
+        "No hay problema: abre el administrador de tareas.",
+        "No puedo esperar a ver cómo sale.",
+        "<think>I cannot help with weapons, but this is about cooking.</think>Mix flour and water.",
+        "<think>I can't help with that",
     ],
 )
 def test_other_responses_are_not_refusals(text: str) -> None:
