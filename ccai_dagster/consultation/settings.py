@@ -179,6 +179,23 @@ class EvaluationSettings(Settings):
     bootstraps: int = Field(2000, ge=100, description="resamples behind intervals")
 
 
+class ControlSettings(Settings):
+    """The positive control: two models trained by a rule and by its opposite, the same in every profile.
+
+    With the embedded model these are the smallest sizes at which either moved beyond doubt.
+    """
+
+    pairs: PairSettings = Field(PairSettings(prompts=60), description="pairs of the untrained model's responses")
+    policy: PolicySettings = Field(
+        PolicySettings(steps=5, learning_rate=1e-3), description="training of either, by direct preferences"
+    )
+    held_out_prompts: int = Field(30, ge=2, description="prompts that all respond to afterwards")
+    samples: int = Field(4, ge=1, description="responses to each of them")
+    new_tokens: int = Field(32, ge=1, description="longest response, in tokens")
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    batch_size: int = Field(32, ge=1, description="responses at a time")
+
+
 class DeliberationSettings(Settings):
     """How often the groups are resampled, and votes shuffled to see what chance would group."""
 
@@ -210,6 +227,7 @@ class Profile(Settings):
     balance: BalanceSettings = BalanceSettings()
     policy: PolicySettings = PolicySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    control: ControlSettings = ControlSettings()
     sensitivity: SensitivitySettings = SensitivitySettings()
 
 

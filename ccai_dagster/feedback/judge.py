@@ -13,6 +13,7 @@ It is asked in one of these ways:
 - `tuned`: a model tuned on comparisons that people labelled scores one response at a time under the principle; the
   difference of two scores is mapped by a logistic. Half of the labelled comparisons tunes it (`training.tuned_judge`),
   the other half measures it.
+- `rules`: a rule whose taste is known scores the response (`rules`), for the positive control.
 
 The questions have the parts that were published (conversation, principle, two lettered options, the beginning of the
 answer), in words of this project. They are equal in every arm but for the principle. How often each way is right is
@@ -42,7 +43,7 @@ TUNED_SHARE = 0.5
 
 METHODS: tuple[FeedbackMethod, ...] = get_args(FeedbackMethod)
 Judge = LanguageModel | ScoringModel
-"""Who is asked: by `tuned` a model that scores, by every other method a language model."""
+"""Who is asked: by `tuned` and `rules` what scores, by every other method a language model."""
 
 ANSWER_MASS_FLOOR = 0.05
 """Least probability the two letters must have together, in each order, for the answer to count.
@@ -53,6 +54,7 @@ CONTRAST_SCALE = 0.1
 """Difference of mean log-likelihoods, in nats a token, at which `contrast` gives odds of e to 1."""
 REASONING = ReasoningSettings()
 _CHUNK = 256
+_PRINCIPLE_BEGINS, _PRINCIPLE_ENDS = "\n\n(The response should follow this rule: ", ")"
 
 LETTERS = ("A", "B")
 ANSWER_BEGINNING = "The better response is ("
@@ -256,13 +258,19 @@ def _comparison(prompt: str, principle: str, first: str, second: str) -> str:
 
 def scored_prompt(prompt: str, principle: str) -> str:
     """Return what the tuned judge sees before a response: the prompt, and the principle to score it under."""
-    return f"{prompt}\n\n(The response should follow this rule: {principle})"
+    return f"{prompt}{_PRINCIPLE_BEGINS}{principle}{_PRINCIPLE_ENDS}"
+
+
+def principle_of(scored: str) -> tuple[str, str]:
+    """Return the prompt and the principle that `scored_prompt` put together."""
+    prompt, _, principle = scored.rpartition(_PRINCIPLE_BEGINS)
+    return prompt, principle.removesuffix(_PRINCIPLE_ENDS)
 
 
 def _asked(
     judge: Judge, comparisons: Sequence[Question], method: FeedbackMethod, reasoning: ReasoningSettings
 ) -> list[Judgement]:
-    if method == "tuned":
+    if method == "tuned" or method == "rules":
         return _by_scores(cast(ScoringModel, judge), comparisons)
     model = cast(LanguageModel, judge)
     if method == "contrast":

@@ -144,6 +144,10 @@ class PreferencePairsStage(JudgingStage):
         return StageReport()
 
     def _labelling_judge(self, folder: StageFolder) -> Judge:
+        if self.method == "rules":
+            from ccai_dagster.feedback.rules import RuleJudge
+
+            return RuleJudge()
         if self.method != "tuned":
             return self.judge(folder)
         if self.feedback_model is None:
