@@ -17,6 +17,7 @@ from assets.torch_stage import POOL, Training, controlled_everywhere, measure, o
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, CONTROL_ARMS, Consultation
+from ccai_dagster.consultation.settings import PreferenceModelSettings
 from ccai_dagster.core.digest import table_digest, value_digest
 from ccai_dagster.evaluation.control import TRAINED_ON, control_constitution, control_findings, with_purpose
 from ccai_dagster.evaluation.control import control_scores as scores_of
@@ -76,7 +77,7 @@ def _response_pairs(consultation: Consultation) -> dg.AssetsDefinition:
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file, settings = consultation.profile, consultation.file, consultation.profile.control
-    comparisons = profile.preference_model
+    learnt = PreferenceModelSettings(held_out_share=settings.held_out_share, max_tokens=settings.max_tokens)
     constitution = control_constitution(name)
 
     @torch_asset(
@@ -117,7 +118,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     @tracked_asset(
         contracts.MODEL,
         key_prefix=name,
-        settings=[settings.policy, file.model, file.seed, str(comparisons.held_out_share), comparisons.max_tokens],
+        settings=[settings.policy, file.model, file.seed, str(settings.held_out_share), settings.max_tokens],
         ins={"preference_pairs": [name, "preference_pairs"]},
         description="The untrained model after training on the labels of this arm's rule, by direct preferences.",
     )
@@ -138,7 +139,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 preference_pairs=preference_pairs,
                 helpfulness_pairs=contracts.HELPFULNESS_PAIRS.empty(),
                 harmlessness_weight=1.0,
-                preference_settings=comparisons,
+                preference_settings=learnt,
                 settings=settings.policy,
                 seed=file.seed,
             ),
@@ -149,6 +150,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "settings": settings.policy,
                 "policy method": "dpo",
                 "pairs": settings.pairs,
+                "comparisons": learnt,
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
             },
             constitution_digest=constitution_digest(constitution),
@@ -161,7 +163,9 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
 
 def _responses(consultation: Consultation) -> dg.AssetsDefinition:
     file, settings = consultation.file, consultation.profile.control
-    asked = settings.model_dump(mode="json", exclude={"pairs", "policy"})
+    asked = settings.model_dump(
+        mode="json", include={"held_out_prompts", "samples", "new_tokens", "temperature", "batch_size"}
+    )
 
     @tracked_asset(
         contracts.CONTROL_RESPONSES,

@@ -186,11 +186,13 @@ class ControlSettings(Settings):
     """
 
     pairs: PairSettings = Field(PairSettings(prompts=60), description="pairs of the untrained model's responses")
+    held_out_share: float = Field(0.02, gt=0, lt=1, description="share of the pairs that is not trained on")
+    max_tokens: int = Field(160, ge=16, description="longest exchange, in tokens")
     policy: PolicySettings = Field(
-        PolicySettings(steps=5, learning_rate=1e-3), description="training of either, by direct preferences"
+        PolicySettings(steps=8, learning_rate=1e-3), description="training of either, by direct preferences"
     )
     held_out_prompts: int = Field(30, ge=2, description="prompts that all respond to afterwards")
-    samples: int = Field(4, ge=1, description="responses to each of them")
+    samples: int = Field(3, ge=1, description="responses to each of them")
     new_tokens: int = Field(32, ge=1, description="longest response, in tokens")
     temperature: float = Field(1.0, gt=0, description="of sampling")
     batch_size: int = Field(32, ge=1, description="responses at a time")
