@@ -35,7 +35,9 @@ def test_sample() -> None:
     sample = read_consultation(SAMPLE)
     assert sample.name == "sample"
     assert set(sample.arms) == {"public", "standard"}
-    assert sample.profile == DEMO
+    # Direct preferences need more steps than reinforcement, and cost no more.
+    moved = DEMO.policy.model_copy(update={"steps": 5, "learning_rate": 1e-3})
+    assert sample.profile == DEMO.model_copy(update={"policy": moved})
     assert read_consultation(SAMPLE, "full").profile == FULL
 
 

@@ -141,9 +141,9 @@ def test_mlflow_is_told_every_setting_of_a_training_flat() -> None:
         "model.dtype": "bfloat16",
         "feedback.batch_size": 16,
         "seed": 7,
-        "settings.steps": 3,
-        "method": "rloo",
-        "policy method": "rloo",
+        "settings.steps": 5,
+        "method": "dpo",
+        "policy method": "dpo",
     }
     assert {name: told[name] for name in expected} == expected
     assert not {"prompts.0", "training_prompts", "supervised_policy", "stage"} & set(told)
