@@ -119,7 +119,7 @@ def tracked(asset: dg.AssetsDefinition) -> tuple[str, Mapping[str, Any]]:
     [
         ("supervised_policy", "89b09f45fd9479d206c80b11a7fef212d7e6d5aa3b3947ee6335abddcc52c6e2"),
         ("preference_model", "44f9dd1f4071697a7f74b5211ebcc1efc37c0ef7fda00d261d8d2f48b6aa254a"),
-        ("policy", "d683a5a0bc518a640b7fbee0f9f5d52ef72fbcdd02b49cd1ce7c16ae4534d80b"),
+        ("policy", "10f9c485fea063dd6fb1728bb087a413502fa7dd6d07b122947f299fbe5d5198"),
     ],
 )
 def test_settings_that_must_be_equal_keep_their_digest_in_every_arm(stage: str, expected: str) -> None:
