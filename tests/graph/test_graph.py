@@ -157,7 +157,10 @@ def test_the_control_is_trained_by_rules_and_told_as_it_is(workplace) -> None:
     assert len({each["settings"] for each in records.values()}) == 1
     assert len({untrained, *(each["model_digest"] for each in records.values())}) == 3
     responses, scores = table(workplace, "control_responses"), table(workplace, "control_scores")
-    assert responses.group_by("arm").len().sort("arm").rows() == [("base", 6), *((arm, 6) for arm in CONTROL_ARMS)]
+    assert responses.group_by("arm").len().sort("arm").rows() == [
+        ("base", 6),
+        *((arm, 6) for arm in sorted(CONTROL_ARMS)),
+    ]
     assert scores.equals(control_scores(responses, 100, 7))
     passed, what = checked(workplace, "control_scores", "training_follows_the_judge")
     assert passed is follows_the_judge(scores)
