@@ -34,6 +34,7 @@ from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import render_evaluation
 from ccai_dagster.pages.inputs import EvaluationInputs, ReportInputs
 from ccai_dagster.pages.report import render_report
+from ccai_dagster.training.settings_of_arms import policy_method
 from resources import history
 
 OWNER = "team:audit"
@@ -62,6 +63,8 @@ SHARED = (
 """Tables of the page that all arms share."""
 OPINIONS = "opinion_representativeness"
 """One more, where the consultation asks opinions."""
+CONTROL = ("control_scores", "control_responses")
+"""Two more, where it asks for a positive control."""
 REPORTED = (
     "raw_statements",
     "statements",
@@ -124,6 +127,8 @@ def _evaluation_page(consultation: Consultation, home: Home) -> dg.AssetsDefinit
     arms = {name: arm.description for name, arm in consultation.arms.items()}
     asks_opinions = any(each.format == "opinion_qa" for each in file.benchmarks.values())
     shared = (*SHARED, OPINIONS) if asks_opinions else SHARED
+    shared = (*shared, *CONTROL) if file.control else shared
+    settings = "training_settings"
     benchmarks = {name: (each.format, each.description) for name, each in file.benchmarks.items()}
     responses = of_arms([BASE, *arms], "qualitative_responses")
 
@@ -132,7 +137,10 @@ def _evaluation_page(consultation: Consultation, home: Home) -> dg.AssetsDefinit
         group="evaluation",
         owner=OWNER,
         kinds={"html"},
-        ins={name: [name] for name in shared} | responses | of_arms(arms, "constitution"),
+        ins={name: [name] for name in shared}
+        | responses
+        | of_arms(arms, "constitution")
+        | ({settings: [settings]} if file.control else {}),
         method="2",
         settings=[file.title, file.baseline, value_digest([arms, benchmarks])],
         description="One page for a lay reader: what each constitution changed, what not, and what cannot be told.",
@@ -146,6 +154,7 @@ def _evaluation_page(consultation: Consultation, home: Home) -> dg.AssetsDefinit
             constitutions={arm: tables[f"{arm}__constitution"] for arm in arms},
             audit_report=REPORT if any(arm.constitution == "ledgers" for arm in consultation.arms.values()) else None,
             qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
+            policy_method=policy_method(tables[settings]) if file.control else None,
             **{name: tables[name] for name in shared},
         )
         return report_file(home, EVALUATION_PAGE, render_evaluation(inputs))

@@ -74,8 +74,8 @@ def signed() -> dg.AssetSelection:
 
 
 def after_signoff() -> dg.AssetSelection:
-    """What waits for a sign-off: feedback, training, evaluation and audit."""
-    return dg.AssetSelection.groups("feedback", "training", "evaluation", "audit") | signed()
+    """What waits for a sign-off: feedback, training, evaluation and audit, and the positive control with them."""
+    return dg.AssetSelection.groups("feedback", "training", "positive_control", "evaluation", "audit") | signed()
 
 
 def by_hand(consultation: Consultation) -> dict[str, str]:

@@ -20,6 +20,7 @@ from assets import (
     deliberation,
     evaluation,
     feedback,
+    positive_control,
     public_input,
     replication,
     topics,
@@ -54,6 +55,7 @@ def build_assets(consultation: Consultation, home: Home) -> list[dg.AssetsDefini
         *replication.build(consultation, home),
         *feedback.build(consultation),
         *training.build(consultation),
+        *positive_control.build(consultation),
         *adherence.build(consultation),
         *evaluation.build(consultation),
     ]

@@ -138,9 +138,10 @@ def commands_page() -> str:
 
 def settings_page() -> str:
     """Return the page of `consultation.yaml` and of the settings of its profiles."""
-    from ccai_dagster.consultation.folder import SAMPLE, ConsultationFile, read_consultation
+    from ccai_dagster.consultation.folder import ConsultationFile
+    from ccai_dagster.consultation.settings import PROFILES
 
-    demo, full = (read_consultation(SAMPLE, name).profile for name in ("demo", "full"))
+    demo, full = (PROFILES[name] for name in ("demo", "full"))
     parts = [
         "# Settings",
         "`consultation.yaml` says what was asked of whom, where everything is, and how much is computed. An unknown "

@@ -25,7 +25,7 @@ from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from sqlalchemy import Engine
 from white_paper import white_paper
 
-from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.consultation.folder import CONTROL_ARMS, SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
 from ccai_dagster.pages.pictures import drawn_once
@@ -60,6 +60,13 @@ SMALLEST = {
         "adherence_prompts": 2,
         "principles_per_prompt": 1,
         "bootstraps": 100,
+    },
+    "control": {
+        "pairs": {"prompts": 8, "new_tokens": 16},
+        "policy": {"steps": 1, "prompts_per_step": 1, "samples_per_prompt": 4, "lora_rank": 2},
+        "held_out_prompts": 3,
+        "samples": 2,
+        "new_tokens": 8,
     },
 }
 
@@ -116,6 +123,9 @@ def small_folder(destination: Path, model: Path, topics: bool = True) -> Path:
     content["sentence_model"] = {"source": f"folder:{model}"} if topics else None
     content["profiles"] = {"demo": SMALLEST}
     path.write_text(yaml.safe_dump(content))
+    # Its arms learn by reinforcement, those of the control by direct preferences.
+    ledger = destination / "decisions" / "training.csv"
+    ledger.write_text(ledger.read_text().replace(",dpo,", ",rloo,", 1))
     return destination
 
 
@@ -278,8 +288,14 @@ EVALUATED = {
     "sample_over_refusal",
     "sample_opinions",
 }
+CONTROL = {f"{arm}/{name}" for arm in CONTROL_ARMS for name in ("preference_pairs", "policy")} | {
+    "control_response_pairs",
+    "control_responses",
+    "control_scores",
+}
 EVERYTHING = (
     ONCE
+    | CONTROL
     | {f"{arm}/{name}" for arm in ARMS for name in BY_ARM}
     | {f"{arm}/{name}" for arm in ("base", *ARMS) for name in EVALUATED}
 )

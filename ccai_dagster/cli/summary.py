@@ -16,6 +16,7 @@ from ccai_dagster.deliberation.structure import agreement_told, agreement_with_p
 from ccai_dagster.feedback.judge_accuracy import scores_at_chance, scoring_sentence, told
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.pages.evaluation import in_short
+from ccai_dagster.pages.evaluation_control import control_line
 
 SHOWN = ("all",)
 """Categories of a benchmark that are printed; the report has the rest."""
@@ -30,12 +31,19 @@ def summary(opened: OpenConsultation, report: Path) -> list[str]:
     """Return the summary's lines, from tables and the pages in the folder `report`; what was not made is left out."""
     pages = {name: report / file for name, file in PAGES.items()}
     return [
-        *_deliberation(opened),
+        *_control(opened),
         *_judge(opened),
+        *_deliberation(opened),
         *_scores(opened),
         *(f"{name:<18}{path}" for name, path in pages.items() if path.is_file()),
         "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses",
     ]
+
+
+def _control(opened: OpenConsultation) -> Iterator[str]:
+    scores = opened.table("control_scores") if opened.consultation.file.control else None
+    if scores is not None:
+        yield f"Control           {control_line(scores)}"
 
 
 def _deliberation(opened: OpenConsultation) -> Iterator[str]:

@@ -33,6 +33,8 @@ EXPORT = "polis_export"
 """What the export is called wherever it is named: as an asset, and as the subject of a sign-off."""
 BASE = "base"
 """What the untrained model is called wherever arms are compared."""
+PLAIN, ORNATE = CONTROL_ARMS = ("control_plain", "control_ornate")
+"""The arms of the positive control, which pull in opposite directions."""
 
 
 def is_address(votes: str) -> bool:
@@ -198,6 +200,11 @@ class ConsultationFile(Settings):
     adherence_examples: str | None = Field(None, description="responses that people labelled under principles")
     contrast_pairs: str | None = Field(None, description="responses that keep a principle beside ones that break it")
     benchmarks: dict[str, Benchmark] = Field(default_factory=dict, description="evaluation sets, by name")
+    control: bool = Field(
+        False,
+        description="whether two more models are trained on a judge whose taste is known, to see whether training "
+        "follows the judge (in English only)",
+    )
     profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="changes to the sizes of `demo` and `full`"
     )
@@ -231,6 +238,8 @@ class ConsultationFile(Settings):
             raise ValueError("at least two arms are needed, or there is nothing to compare")
         if self.baseline not in self.arms:
             raise ValueError(f"baseline {self.baseline!r} is not one of the arms {sorted(self.arms)}")
+        if self.control and (taken := set(CONTROL_ARMS) & set(self.arms)):
+            raise ValueError(f"with `control: true`, {', '.join(sorted(taken))} is no name for an arm; rename it")
         for name, arm in self.arms.items():
             if arm.principle_weights == "gac" and arm.constitution != "ledgers":
                 raise ValueError(

@@ -63,6 +63,8 @@ from ccai_dagster.contracts.evaluation import (
     CONFLICTS,
     CONTRAST_MARGINS,
     CONTRAST_PAIRS,
+    CONTROL_RESPONSES,
+    CONTROL_SCORES,
     CONTROL_STATEMENTS,
     ELO_DIFFERENCES,
     ELO_SCORES,

@@ -409,3 +409,39 @@ EVAL_SCORES = contract(
     ),
     judge_at_chance=JUDGE_AT_CHANCE,
 )
+CONTROL_RESPONSES = contract(
+    "control_responses",
+    ("arm", "prompt_id", "sample"),
+    intervals=(),
+    arm=Field(pl.String, "the arm of the positive control, or `base` for the untrained model"),
+    prompt_id=Field(pl.String, "id of the prompt, which no arm was trained on"),
+    prompt=PROMPT,
+    sample=count("which response to it, from 0; equal seeds for every model"),
+    response=Field(pl.String, "what the model responds"),
+    log_likelihood=Field(
+        pl.Float64, "of the response by the untrained model, nats a token; null if nothing was said", nullable=True
+    ),
+)
+CONTROL_SCORES = contract(
+    "control_scores",
+    ("arm", "compared_with", "measure"),
+    intervals=(("difference", "low", "high"),),
+    arm=Field(pl.String, "the arm of the positive control"),
+    compared_with=Field(pl.String, "the other arm, or `base` for the untrained model"),
+    measure=one_of(
+        "what is scored: reading ease from 0 to 121, content words from the question and likelihood under the "
+        "untrained model (nats a token), words of a response",
+        "ease of reading",
+        "keeps to the question",
+        "likelihood",
+        "words",
+    ),
+    expected=one_of("where the difference must lie if training follows the judge", "above", "below", "not said"),
+    n=count("pairs of responses to one prompt with one seed, both of which have a score"),
+    n_prompts=count("prompts they respond to"),
+    value=Field(pl.Float64, "mean score of the arm", nullable=True),
+    other_value=Field(pl.Float64, "mean score of what it is compared with", nullable=True),
+    difference=Field(pl.Float64, "mean of the paired differences; null with fewer than two prompts", nullable=True),
+    low=Field(pl.Float64, "lower end of its 95 % interval, prompts resampled", nullable=True),
+    high=Field(pl.Float64, "upper end of its 95 % interval, prompts resampled", nullable=True),
+)

@@ -21,7 +21,10 @@ from ccai_dagster.deliberation.structure import WithoutStructure
 from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
 
 SelectionRule = Literal["threshold", "ideas"]
-FeedbackMethod = Literal[UntunedMethod, "tuned", "words"]
+FeedbackMethod = Literal[UntunedMethod, "tuned", "words", "rules"]
+RECORDED_METHODS: tuple[FeedbackMethod, ...] = tuple(each for each in get_args(FeedbackMethod) if each != "rules")
+"""Ways of asking that may be on record. Rules judge for the positive control only: of a consultation's principles none
+is theirs, so every label would be a tie."""
 LabelsBelowChance = Literal["stop", "accept"]
 PolicyMethod = Literal["rloo", "dpo"]
 
@@ -184,7 +187,7 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
             "makes each response (`contrast`), or tuned on comparisons that people labelled (`tuned`); or no language "
             "model is asked, and what sounds more like the principle is preferred (`likeness`), or what has the words "
             "that people preferred in those comparisons (`words`)",
-            _one_of(*get_args(FeedbackMethod)),
+            _one_of(*RECORDED_METHODS),
             "letters",
         ),
         "labels_below_chance": ValueDecision(

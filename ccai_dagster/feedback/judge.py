@@ -17,6 +17,7 @@ It judges in one of these ways:
   difference of two scores is mapped by a logistic. Half of the labelled comparisons tunes it (`training.tuned_judge`),
   the other half measures it.
 - `words`: the same without a language model, by the words of the response alone (`words`). It never sees the principle.
+- `rules`: a rule whose taste is known scores the response (`rules`), for the positive control.
 
 The questions have the parts that were published (conversation, principle, two lettered options, the beginning of the
 answer), in words of this project. They are equal in every arm but for the principle. How often each way is right is
@@ -46,7 +47,7 @@ TUNED_SHARE = 0.5
 
 METHODS: tuple[FeedbackMethod, ...] = get_args(FeedbackMethod)
 Judge = LanguageModel | ScoringModel
-"""Who is asked: by `SCORING_METHODS` and `words` a model that scores, by every other method a language model."""
+"""Who is asked: by `SCORING_METHODS`, `words` and `rules` what scores, by every other method a language model."""
 
 ANSWER_MASS_FLOOR = 0.05
 """Least probability the two letters must have together, in each order, for the answer to count.
@@ -59,6 +60,7 @@ LIKENESS_SCALE = 0.05
 """Difference of cosines at which `likeness` gives odds of e to 1."""
 REASONING = ReasoningSettings()
 _CHUNK = 256
+_PRINCIPLE_BEGINS, _PRINCIPLE_ENDS = "\n\n(The response should follow this rule: ", ")"
 
 LETTERS = ("A", "B")
 ANSWER_BEGINNING = "The better response is ("
@@ -262,7 +264,13 @@ def _comparison(prompt: str, principle: str, first: str, second: str) -> str:
 
 def scored_prompt(prompt: str, principle: str) -> str:
     """Return what the tuned judge sees before a response: the prompt, and the principle to score it under."""
-    return f"{prompt}\n\n(The response should follow this rule: {principle})"
+    return f"{prompt}{_PRINCIPLE_BEGINS}{principle}{_PRINCIPLE_ENDS}"
+
+
+def principle_of(scored: str) -> tuple[str, str]:
+    """Return the prompt and the principle that `scored_prompt` put together."""
+    prompt, _, principle = scored.rpartition(_PRINCIPLE_BEGINS)
+    return prompt, principle.removesuffix(_PRINCIPLE_ENDS)
 
 
 def _asked(
@@ -272,7 +280,7 @@ def _asked(
         return _by_scores(cast(ScoringModel, judge), comparisons, [pair.principle for pair in comparisons])
     if method == "words":
         return _by_scores(cast(ScoringModel, judge), comparisons, [pair.prompt for pair in comparisons])
-    if method == "tuned":
+    if method == "tuned" or method == "rules":
         prompts = [scored_prompt(pair.prompt, pair.principle) for pair in comparisons]
         return _by_scores(cast(ScoringModel, judge), comparisons, prompts)
     model = cast(LanguageModel, judge)

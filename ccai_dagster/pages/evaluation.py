@@ -23,7 +23,7 @@ from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.text import counted, listed, natural, readable
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 from ccai_dagster.evaluation.sets.items import REFUSALS_READ
-from ccai_dagster.pages import evaluation_adherence, evaluation_scores
+from ccai_dagster.pages import evaluation_adherence, evaluation_control, evaluation_scores
 from ccai_dagster.pages.forests import Figure, ShownComparison, comparisons, elo_comparisons, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.judge import judge_worth
@@ -55,6 +55,7 @@ def render_evaluation(inputs: EvaluationInputs) -> str:
         arms=_arms(inputs),
         short=in_short(inputs.eval_scores, inputs.elo_differences),
         shown=SHOWN,
+        control=None if inputs.control_scores is None else evaluation_control.control_worth(inputs.control_scores),
         judge=judge_worth(inputs.judge_calibration),
         chapters=chapters(inputs),
         digests={name: table_digest(table) for name, table in sorted(inputs.tables.items())},
@@ -72,7 +73,8 @@ def _arms(inputs: EvaluationInputs) -> list[tuple[str, str]]:
 
 
 def chapters(inputs: EvaluationInputs) -> list[Chapter]:
-    """Return the chapters in the order to read them: benchmarks, then what rests on a judge, then responses."""
+    """Return the chapters in the order to read them: control, benchmarks, what rests on a judge, responses."""
+    control = evaluation_control.control_chapter(inputs)
     found = [
         evaluation_scores.opinions_chapter(inputs),
         overlap_chapter(inputs),
@@ -80,7 +82,8 @@ def chapters(inputs: EvaluationInputs) -> list[Chapter]:
         evaluation_scores.elo_chapter(inputs),
         responses_chapter(inputs),
     ]
-    return [*evaluation_scores.benchmark_chapters(inputs), *(chapter for chapter in found if chapter is not None)]
+    every = [control, *evaluation_scores.benchmark_chapters(inputs), *found]
+    return [chapter for chapter in every if chapter is not None]
 
 
 @dataclass(frozen=True)

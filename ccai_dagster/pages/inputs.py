@@ -95,6 +95,8 @@ class EvaluationInputs:
         opinion_representativeness: Whose opinions the models represent; None if no opinions were asked.
         qualitative_responses: QUALITATIVE_RESPONSES of all arms and `base`.
         audit_report: Name of the audit report, which lies beside the page; None if there is none.
+        control_scores: Of the positive control, as its responses; None without one.
+        policy_method: How the arms' policies were trained; None where that is not told.
     """
 
     title: str
@@ -116,6 +118,9 @@ class EvaluationInputs:
     qualitative_responses: pl.DataFrame
     opinion_representativeness: pl.DataFrame | None = None
     audit_report: str | None = None
+    control_scores: pl.DataFrame | None = None
+    control_responses: pl.DataFrame | None = None
+    policy_method: str | None = None
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:

@@ -7,11 +7,11 @@ from typing import Literal
 
 import polars as pl
 
-from ccai_dagster.consultation.folder import EvaluationSet
-from ccai_dagster.consultation.settings import EvaluationSettings, ModelSettings
+from ccai_dagster.consultation.folder import BASE, EvaluationSet
+from ccai_dagster.consultation.settings import ControlSettings, EvaluationSettings, ModelSettings
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.decisions.values import FeedbackMethod
-from ccai_dagster.stages.feedback import JudgingStage
+from ccai_dagster.stages.feedback import JudgingStage, LanguageModelStage
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
 
 Measure = Literal["adherence", "control_adherence", "contrast_margins", "qualitative_responses", "judged_examples"]
@@ -142,4 +142,29 @@ class ComparisonStage(JudgingStage):
                 progress,
             )
         )
+        return StageReport()
+
+
+class ControlResponsesStage(LanguageModelStage):
+    """Let the untrained model and the arms of the positive control respond.
+
+    Attributes:
+        policies: By arm, with the untrained model.
+    """
+
+    stage: Literal["control_responses"] = "control_responses"
+    policies: dict[str, ModelFolder]
+    prompts: Table
+    settings: ControlSettings
+    seed: int
+
+    def run(self, folder: StageFolder, progress: Progress) -> StageReport:
+        """Leave `control_responses`."""
+        from ccai_dagster.evaluation.control import sampled_responses, with_likelihood
+
+        responses = []
+        for arm in sorted(self.policies, key=lambda arm: arm == BASE):  # the untrained one last: it is asked again
+            model = self.load(folder, self.policies[arm], self.settings.batch_size)
+            responses.append(sampled_responses(model, self.prompts, arm, self.settings, self.seed, progress))
+        folder.keep_tables(control_responses=with_likelihood(model, pl.concat(responses)))
         return StageReport()

@@ -58,6 +58,10 @@ class JudgingStage(LanguageModelStage):
             from ccai_dagster.stages.sentence_model import LikenessJudge, load_sentence_model
 
             return LikenessJudge(load_sentence_model(self.sentence_model, self.cache))
+        if method == "rules":
+            from ccai_dagster.feedback.rules import RuleJudge
+
+            return RuleJudge()
         if method != "tuned" and method != "words":
             return self._asked(folder)
         from ccai_dagster.feedback.words import load_words

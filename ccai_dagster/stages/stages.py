@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from ccai_dagster.stages.deliberation import StatementTopicsStage, WrittenNarrativeStage
-from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
+from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ControlResponsesStage, ResponsesStage
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.request import StageFolder
 from ccai_dagster.stages.training import (
@@ -40,7 +40,8 @@ AnyStage = Annotated[
     | AnyPolicyStage
     | BenchmarksStage
     | ResponsesStage
-    | ComparisonStage,
+    | ComparisonStage
+    | ControlResponsesStage,
     Field(discriminator="stage"),
 ]
 

@@ -212,13 +212,15 @@ class PolicyStage(TrainingStage):
     """Train the policy as the ledger says, and compare it with the supervised policy on held-out prompts.
 
     Attributes:
+        supervised_policy: What it starts from; the untrained model for the positive control.
+        preference_model: None for the positive control, which has none: nothing is compared then.
         prompts: Those held out.
     """
 
     stage: Literal["policy"] = "policy"
     model: ModelSettings
     supervised_policy: ModelFolder
-    preference_model: ModelFolder
+    preference_model: ModelFolder | None
     prompts: Table
     settings: PolicySettings
 
@@ -231,6 +233,9 @@ class PolicyStage(TrainingStage):
         from ccai_dagster.training.policy import reward_gain
 
         outcome = self.train(folder, progress)
+        folder.keep_tables(history=outcome.history, **outcome.tables)
+        if self.preference_model is None:
+            return StageReport(metrics=outcome.metrics)
         gc.collect()  # the trainer and its models refer to each other; three more models are loaded now
         batch = self.settings.prompts_per_step * self.settings.samples_per_prompt
         gain, responses = reward_gain(
@@ -243,7 +248,7 @@ class PolicyStage(TrainingStage):
             self.seed,
             progress,
         )
-        folder.keep_tables(history=outcome.history, held_out_responses=responses, **outcome.tables)
+        folder.keep_tables(held_out_responses=responses)
         return StageReport(metrics=outcome.metrics | gain)
 
 
@@ -255,6 +260,7 @@ class ReinforcedPolicyStage(PolicyStage):
     """
 
     method: Literal["rloo"] = "rloo"
+    preference_model: ModelFolder
     training_prompts: list[str]
 
     def train(self, folder: StageFolder, progress: Progress) -> TrainingOutcome:

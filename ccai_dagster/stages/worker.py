@@ -43,6 +43,7 @@ BATCH_SETTINGS: Mapping[str, str] = {
     "benchmarks": "evaluation.batch_size",
     "responses": "evaluation.batch_size",
     "comparison": "evaluation.batch_size",
+    "control_responses": "control.batch_size",
 }
 """The setting of a profile that decides how much memory a stage takes."""
 _DISK_FULL_TEXTS = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")

@@ -52,6 +52,12 @@ def comparable_digest(settings: str) -> str:
     return value_digest({name: value for name, value in json.loads(settings).items() if name != WEIGHTS})
 
 
+def policy_method(table: pl.DataFrame) -> str:
+    """Return how the policies of all arms were trained, from the table of settings."""
+    row = table.row(by_predicate=(pl.col("stage") == "policy") & (pl.col("setting") == "policy method"), named=True)
+    return str(next(value for name, value in row.items() if name.startswith("in_")))
+
+
 def may_differ(row: Mapping[str, Any]) -> bool:
     """Tell whether arms may differ in this row of the table of settings: the constitution or its weights.
 

@@ -8,14 +8,17 @@ import dagster as dg
 import polars as pl
 import prov.model
 import pytest
+from parsed_page import Page
 from small_graph import ARMS, EVERYTHING, TRAINED, checked, event, sensor, table
 
 from ccai_dagster import contracts
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.audit.verification import verify
-from ccai_dagster.consultation.folder import LEDGERS, SAMPLE
+from ccai_dagster.consultation.folder import CONTROL_ARMS, LEDGERS, SAMPLE
 from ccai_dagster.core.digest import file_digest, table_digest
 from ccai_dagster.core.home import Home
+from ccai_dagster.evaluation.control import control_scores, follows_the_judge
+from ccai_dagster.pages.evaluation_control import control_worth
 from resources.history import version_of
 
 # The first test waits for the whole graph.
@@ -34,7 +37,8 @@ def test_every_check_passed_and_tells_what_it_counted(workplace) -> None:
     assert len(records) == len(graph.asset_check_keys) >= len(EVERYTHING)
     for key, record in records.items():
         evaluation = record.event.dagster_event.asset_check_evaluation_data
-        assert evaluation.passed, key
+        # A random model may follow its judge or not.
+        assert evaluation.passed or key.name == "training_follows_the_judge", key
         assert evaluation.blocking, key
         assert "what" in evaluation.metadata, key
 
@@ -138,6 +142,30 @@ def test_training_and_evaluation_are_runs_in_mlflow(workplace) -> None:
     inputs = {each.dataset.name: each for each in runs["public/preference_model"].inputs.dataset_inputs}
     digests = {tag.key: tag.value for tag in inputs["preference_pairs"].tags}
     assert digests["digest"] == table_digest(table(workplace, "public/preference_pairs"))
+
+
+def test_the_control_is_trained_by_rules_and_told_as_it_is(workplace) -> None:
+    pairs = {arm: table(workplace, f"{arm}/preference_pairs") for arm in CONTROL_ARMS}
+    plain, ornate = pairs.values()
+    assert set(plain["method"]) == {"rules"} and plain["status"].to_list().count("labelled") > 1
+    both = plain.join(ornate, on=["pair_id", "response_a", "response_b"]).drop_nulls("probability_a")
+    assert both.height == plain.drop_nulls("probability_a").height
+    assert (both["probability_a"] + both["probability_a_right"]).to_list() == pytest.approx([1.0] * both.height)
+    records = {arm: table(workplace, f"{arm}/policy").row(0, named=True) for arm in CONTROL_ARMS}
+    untrained = table(workplace, "base_model")["model_digest"].item()
+    assert {each["parent_digest"] for each in records.values()} == {untrained}
+    assert len({each["settings"] for each in records.values()}) == 1
+    assert len({untrained, *(each["model_digest"] for each in records.values())}) == 3
+    responses, scores = table(workplace, "control_responses"), table(workplace, "control_scores")
+    assert responses.group_by("arm").len().sort("arm").rows() == [
+        ("base", 6),
+        *((arm, 6) for arm in sorted(CONTROL_ARMS)),
+    ]
+    assert scores.equals(control_scores(responses, 100, 7))
+    passed, what = checked(workplace, "control_scores", "training_follows_the_judge")
+    assert passed is follows_the_judge(scores)
+    assert passed or "that training follows the judge is not shown" in what
+    assert control_worth(scores).headline in Page((workplace.root / "town/report/evaluation.html").read_text()).words()
 
 
 def test_labels_carry_their_evidence(workplace) -> None:

@@ -35,7 +35,9 @@ def test_sample() -> None:
     sample, full = read_consultation(SAMPLE), read_consultation(SAMPLE, "full")
     assert sample.name == "sample"
     assert set(sample.arms) == {"public", "standard"}
-    assert sample.profile.model_copy(update={"feedback": DEMO.feedback}) == DEMO
+    # Direct preferences need more steps than reinforcement, and cost no more.
+    moved = DEMO.policy.model_copy(update={"steps": 5, "learning_rate": 1e-3})
+    assert sample.profile.model_copy(update={"feedback": DEMO.feedback}) == DEMO.model_copy(update={"policy": moved})
     assert full.profile.model_copy(update={"feedback": FULL.feedback}) == FULL
     assert sample.profile.feedback.calibration_methods == ("letters", "likeness")
     assert full.profile.feedback.calibration_methods == (*FULL.feedback.calibration_methods, "likeness")

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ccai_dagster.consultation.folder import EvaluationSet
 from ccai_dagster.consultation.settings import (
     DEMO,
+    ControlSettings,
     EvaluationSettings,
     FeedbackSettings,
     ModelSettings,
@@ -28,7 +29,7 @@ from ccai_dagster.consultation.settings import (
     TunedJudgeSettings,
 )
 from ccai_dagster.stages.deliberation import StatementTopicsStage, WrittenNarrativeStage
-from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
+from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ControlResponsesStage, ResponsesStage
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.request import Stage, StageFolder
 from ccai_dagster.stages.stages import read_request
@@ -195,6 +196,13 @@ EXAMPLES: list[Stage] = [
         prompts=table("prompts"),
         judge_at_chance=False,
         settings=EvaluationSettings(),
+        seed=7,
+    ),
+    ControlResponsesStage(
+        model=ModelSettings(),
+        policies={"base": MODELS / "b", "control_plain": MODELS / "p"},
+        prompts=table("prompts"),
+        settings=ControlSettings(),
         seed=7,
     ),
 ]
