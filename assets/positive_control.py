@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from assets.table_asset import Checked, Table, markdown_table, table_asset
-from assets.torch_stage import POOL, Training, controlled_everywhere, measure, only_digest, train
+from assets.torch_stage import POOL, Training, controlled_everywhere, judging, measure, only_digest, train
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, CONTROL_ARMS, Consultation
@@ -76,7 +76,7 @@ def _response_pairs(consultation: Consultation) -> dg.AssetsDefinition:
 
 
 def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
-    profile, file, settings = consultation.profile, consultation.file, consultation.profile.control
+    file, settings = consultation.file, consultation.profile.control
     learnt = PreferenceModelSettings(held_out_share=settings.held_out_share, max_tokens=settings.max_tokens)
     constitution = control_constitution(name)
 
@@ -97,8 +97,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         result = launcher.run(
             context,
             PreferencePairsStage(
-                model=file.model,
-                feedback=profile.feedback,
+                **judging(consultation),
                 base_model=models.folder(only_digest(base_model)),
                 feedback_model=None,
                 response_pairs=response_pairs,
@@ -106,7 +105,6 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 method="rules",
                 judge_at_chance=False,
                 principle_weights=None,
-                tuned_judge=profile.tuned_judge,
                 seed=file.seed,
             ),
         )

@@ -43,7 +43,7 @@ SMALLEST = {
     "revisions": {"prompts": 4, "few_shots": 1, "new_tokens": 8},
     "supervised": {"steps": 2, "batch_size": 8, "lora_rank": 2, "max_tokens": 64},
     "pairs": {"prompts": 8, "new_tokens": 8},
-    "preference_model": {"steps": 1, "batch_size": 2, "lora_rank": 2, "max_tokens": 64},
+    "preference_model": {"steps": 1, "batch_size": 6, "lora_rank": 2, "max_tokens": 64},
     "balance": {"weights": [0.0], "benign_prompts": 0},
     "policy": {
         "steps": 1,

@@ -202,8 +202,8 @@ class EvaluationSettings(Settings):
 class ControlSettings(Settings):
     """The positive control: two models trained by a rule and by its opposite, the same in every profile.
 
-    Every pair is learnt from about once. With five steps on two thirds of them the embedded model's arms lay 17 points
-    apart, but the plain one not beyond doubt above the untrained model.
+    Every pair is learnt from about once. With five steps on two thirds of them the embedded model that was taught to
+    write plainly did not differ beyond doubt from the untrained one.
     """
 
     pairs: PairSettings = Field(PairSettings(prompts=60), description="pairs of the untrained model's responses")

@@ -418,6 +418,7 @@ CONTROL_RESPONSES = contract(
     prompt=PROMPT,
     sample=count("which response to it, from 0; equal seeds for every model"),
     response=Field(pl.String, "what the model responds"),
+    finished=FINISHED,
     log_likelihood=Field(
         pl.Float64, "of the response by the untrained model, nats a token; null if nothing was said", nullable=True
     ),

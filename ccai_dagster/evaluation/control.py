@@ -103,7 +103,8 @@ def sampled_responses(
                 "prompt_id": prompt_id,
                 "prompt": text,
                 "sample": sample,
-                "response": response,
+                "response": response.text,
+                "finished": response.finished,
                 "log_likelihood": None,
             }
             for (prompt_id, text, sample), response in zip(asked, responses, strict=True)

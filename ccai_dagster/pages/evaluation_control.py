@@ -180,7 +180,7 @@ def _method(policy_method: str | None) -> list[str]:
 
 def _exchanges(responses: pl.DataFrame) -> list[ShownExchange]:
     first = responses.filter(pl.col("sample") == 0)
-    texts = {(row["prompt_id"], row["arm"]): row["response"] for row in first.to_dicts()}
+    said = {(row["prompt_id"], row["arm"]): (row["response"], row["finished"]) for row in first.to_dicts()}
     prompts = dict(first.select("prompt_id", "prompt").iter_rows())
     return [
         ShownExchange(
@@ -188,8 +188,9 @@ def _exchanges(responses: pl.DataFrame) -> list[ShownExchange]:
             "The first response of each model to the first prompts by id; nobody chose them.",
             "held out",
             [
-                ShownResponse(NAMES[arm], False, "", False, [(readable(texts[prompt_id, arm]), True)])
+                ShownResponse(NAMES[arm], False, not finished, "", False, [(readable(text), True)])
                 for arm in (BASE, PLAIN, ORNATE)
+                for text, finished in [said[prompt_id, arm]]
             ],
         )
         for prompt_id in sorted(prompts, key=natural)[:SHOWN]

@@ -51,6 +51,7 @@ class WrittenNarrativeStage(Stage):
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `written_narrative`."""
         from ccai_dagster.deliberation.written_narrative import NEW_TOKENS, told_of, written_narrative
+        from ccai_dagster.feedback.language_model import texts_of
         from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
 
         told = list(told_of(self.narrative))
@@ -62,5 +63,5 @@ class WrittenNarrativeStage(Stage):
             seed=self.seed,
             progress=progress,
         )
-        folder.keep_tables(written_narrative=written_narrative(told, answers, self.server_model))
+        folder.keep_tables(written_narrative=written_narrative(told, texts_of(answers), self.server_model))
         return StageReport()

@@ -25,6 +25,7 @@ from ccai_dagster.evaluation.control import (
     with_likelihood,
     with_purpose,
 )
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.pages.evaluation import render_evaluation
 from ccai_dagster.pages.evaluation_control import control_line, control_worth
 from ccai_dagster.pages.inputs import EvaluationInputs
@@ -45,6 +46,7 @@ def responses(said: dict[str, dict[str, list[str]]]) -> pl.DataFrame:
                 "prompt": "Water or fire?",
                 "sample": sample,
                 "response": text,
+                "finished": True,
                 "log_likelihood": -float(len(text)) if text else None,
             }
             for arm, by_prompt in said.items()
@@ -153,9 +155,9 @@ class Counting:
 
     name, provenance = "counting", {}
 
-    def generate(self, conversations: Any, **options: Any) -> list[str]:
+    def generate(self, conversations: Any, **options: Any) -> list[Response]:
         self.options = options
-        return [f"{conversation[0][1]} {at}" for at, conversation in enumerate(conversations)]
+        return [Response(f"{conversation[0][1]} {at}", at % 2 == 0) for at, conversation in enumerate(conversations)]
 
     def log_likelihoods(self, conversations: Any, said: list[str]) -> np.ndarray:
         return np.array([(-2.0 * len(text), float(len(text))) if text else (0.0, 0.0) for text in said])

@@ -173,7 +173,8 @@ def test_gsm8k_is_asked_and_answered_as_the_harness_does(tiny_model: Path, gsm8k
     for theirs in expected:
         ours = run.samples["own"][theirs["doc_id"]]
         assert ours["prompt"] == theirs["arguments"][0][0]
-        assert ours["responses"] == theirs["resps"]
+        # Half a character at the end of what was cut off is not kept here.
+        assert ours["responses"] == [[each.rstrip("\ufffd") for each in texts] for texts in theirs["resps"]]
         assert ours["asked"][0]["until"] == theirs["arguments"][0][1]["until"]
         assert scores[filters[theirs["filter"]], ours["id"]] == theirs["exact_match"]
 

@@ -91,7 +91,15 @@ def test_opposite_rules_make_opposite_labels_and_a_principle_without_a_rule_a_ti
 def test_rules_label_pairs_as_every_judge_does() -> None:
     pairs = RESPONSE_PAIRS.build(
         [
-            {"pair_id": f"pair_{at}", "prompt_id": str(at), "prompt": "Why?", "response_a": PLAIN, "response_b": second}
+            {
+                "pair_id": f"pair_{at}",
+                "prompt_id": str(at),
+                "prompt": "Why?",
+                "response_a": PLAIN,
+                "finished_a": True,
+                "response_b": second,
+                "finished_b": True,
+            }
             for at, second in enumerate([ORNATE, PLAIN, ""])
         ]
     )
