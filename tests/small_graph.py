@@ -28,7 +28,6 @@ from white_paper import white_paper
 from ccai_dagster.consultation.folder import CONTROL_ARMS, SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs
-from ccai_dagster.pages.pictures import drawn_once
 from ccai_dagster.run import Outcome, run
 from resources.launcher import Launcher
 from resources.record import open_record
@@ -172,8 +171,6 @@ def opened(base: Path, address: str, name: str = "town") -> Iterator[Workplace]:
         with pytest.MonkeyPatch.context() as patch, white_paper(), open_record(home, consultation, print) as instance:
             patch.setattr(Launcher, "_command", command)
             patch.setattr("ccai_dagster.run.build_defs", defined)
-            # What is drawn here is not shown elsewhere, where it may be more than white paper.
-            patch.setattr(drawn_once, "_kept", {})
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))
             yield Workplace(base, instance, name)
