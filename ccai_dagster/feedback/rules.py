@@ -83,8 +83,8 @@ def reading_ease(text: str) -> float:
 
 def question_share(prompt: str, response: str) -> float:
     """Return how many of a hundred content words of the response are words of the prompt; not a number without any."""
-    said = [word for word in words(response) if len(word) >= LONG_ENOUGH]
-    return 100 * sum(word in set(words(prompt)) for word in said) / len(said) if said else math.nan
+    asked, said = set(words(prompt)), [word for word in words(response) if len(word) >= LONG_ENOUGH]
+    return 100 * sum(word in asked for word in said) / len(said) if said else math.nan
 
 
 EASE_OF_READING = Rule(
