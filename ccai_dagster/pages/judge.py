@@ -135,11 +135,13 @@ class JudgeWorth:
     Attributes:
         trusted: Whether it was measured to be better than guessing, on every set of comparisons.
         headline: The same in words.
+        scoring: By which method models are scored, and what follows for what their scores say.
         sentences: Figures with their intervals.
     """
 
     trusted: bool
     headline: str
+    scoring: str
     sentences: list[str]
 
 
@@ -152,4 +154,4 @@ def judge_worth(calibration: pl.DataFrame) -> JudgeWorth:
     method = scored_by(calibration)
     rows = calibration.filter(pl.col("method") == method).sort("comparison_set").to_dicts()
     sentences = [" ".join([accuracy_sentence(row), strength_sentence(row), *leanings(row)]) for row in rows]
-    return JudgeWorth(*judge_verdict([method], calibration), [scoring_sentence(calibration), *sentences])
+    return JudgeWorth(*judge_verdict([method], calibration), scoring_sentence(calibration), sentences)
