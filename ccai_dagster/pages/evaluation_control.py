@@ -161,11 +161,10 @@ def _findings(scores: pl.DataFrame) -> list[str]:
     words, likelihood = _rows(scores, WORDS), _rows(scores, LIKELIHOOD)
     for arm in (PLAIN, ORNATE):
         found.append(
-            f"The model {NAMES[arm]} changed by {_span(words[arm, BASE])} words a response; the untrained model finds "
-            f"its responses likelier by {_span(likelihood[arm, BASE], 2)} nats a token than its own. Much below nil "
-            "means that it left ordinary language to please its rule."
+            f"The model {NAMES[arm]} changed by {_span(words[arm, BASE])} words a response, and by "
+            f"{_span(likelihood[arm, BASE], 2)} nats a token in how likely the untrained model finds its responses."
         )
-    return found
+    return [*found, "A likelihood much below nil means that a model left ordinary language to please its rule."]
 
 
 def _method(policy_method: str | None) -> list[str]:
