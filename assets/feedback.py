@@ -7,8 +7,10 @@ Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -361,19 +363,14 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         launcher: Launcher,
         models: ModelStore,
     ) -> Table:
-        result = launcher.run(
-            context,
-            ResponsePairsStage(
-                model=file.model,
-                supervised_policy=models.folder(only_digest(supervised_policy)),
-                prompts=prompts,
-                settings=profile.pairs,
-                seed=file.seed,
-            ),
+        stage = ResponsePairsStage(
+            model=file.model,
+            supervised_policy=models.folder(only_digest(supervised_policy)),
+            prompts=prompts,
+            settings=profile.pairs,
+            seed=file.seed,
         )
-        launcher.finish(result)
-        frame = result.tables["response_pairs"]
-        return Table(frame, {CUT_OFF: cut_off([*frame["finished_a"], *frame["finished_b"]])})
+        return sampled_pairs(context, launcher, stage)
 
     @asset(
         contracts.PRINCIPLE_WEIGHTS,
@@ -423,35 +420,54 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         at_chance = judge_at_chance(method, judge_calibration)
         findings = [*check_training(ledger), *check_feedback_choice(ledger, judge_calibration)]
         found = require(Checked("training_decisions", findings))
-        result = launcher.run(
-            context,
-            PreferencePairsStage(
-                **judging(consultation),
-                base_model=models.folder(only_digest(base_model)),
-                feedback_model=tuned_model(models, feedback_model),
-                response_pairs=response_pairs,
-                constitution=constitution,
-                method=method,
-                judge_at_chance=at_chance,
-                principle_weights=shares_by_id(drawn.get("shares")),
-                seed=file.seed,
-            ),
+        stage = PreferencePairsStage(
+            **judging(consultation),
+            base_model=models.folder(only_digest(base_model)),
+            feedback_model=tuned_model(models, feedback_model),
+            response_pairs=response_pairs,
+            constitution=constitution,
+            method=method,
+            judge_at_chance=at_chance,
+            principle_weights=shares_by_id(drawn.get("shares")),
+            seed=file.seed,
         )
-        launcher.finish(result)
-        frame = result.tables["preference_pairs"]
-        return Table(
-            frame,
-            {
-                **label_counts(frame),
-                "principles drawn": consultation.arms[name].principle_weights,
-                "mean distance of the labels from one half": label_distance(frame.filter(status="labelled")),
-                "feedback model not shown to be better than chance": at_chance,
-            },
-            found,
-        )
+        told = {
+            "principles drawn": consultation.arms[name].principle_weights,
+            "feedback model not shown to be better than chance": at_chance,
+        }
+        return labelled_pairs(context, launcher, stage, told, found)
 
     made = [revisions, supervised_policy, response_pairs, preference_pairs]
     return [*made, principle_weights] if weighted else made
+
+
+def sampled_pairs(context: dg.AssetExecutionContext, launcher: Launcher, stage: ResponsePairsStage) -> Table:
+    """Sample pairs of responses, and tell how many responses were cut off."""
+    result = launcher.run(context, stage)
+    launcher.finish(result)
+    frame = result.tables["response_pairs"]
+    return Table(frame, {CUT_OFF: cut_off([*frame["finished_a"], *frame["finished_b"]])})
+
+
+def labelled_pairs(
+    context: dg.AssetExecutionContext,
+    launcher: Launcher,
+    stage: PreferencePairsStage,
+    told: Mapping[str, Any] | None = None,
+    checks: Sequence[Checked] = (),
+) -> Table:
+    """Label pairs of responses, and tell what the labels are like.
+
+    Args:
+        told: What else is worth looking at.
+        checks: Beside the contract.
+    """
+    result = launcher.run(context, stage)
+    launcher.finish(result)
+    frame = result.tables["preference_pairs"]
+    distance = label_distance(frame.filter(status="labelled"))
+    shown = {**label_counts(frame), "mean distance of the labels from one half": distance, **(told or {})}
+    return Table(frame, shown, checks)
 
 
 def is_tuned(feedback_model: pl.DataFrame) -> bool:

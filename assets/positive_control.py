@@ -12,6 +12,7 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
+from assets.feedback import labelled_pairs, sampled_pairs
 from assets.table_asset import Checked, Table, markdown_table, table_asset
 from assets.torch_stage import POOL, Training, controlled_everywhere, judging, measure, only_digest, train
 from ccai_dagster import contracts
@@ -22,7 +23,6 @@ from ccai_dagster.core.digest import table_digest, value_digest
 from ccai_dagster.evaluation.control import TRAINED_ON, control_constitution, control_findings, with_purpose
 from ccai_dagster.evaluation.control import control_scores as scores_of
 from ccai_dagster.feedback import judge
-from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.feedback.rules import RULES_VERSION
 from ccai_dagster.stages.evaluation import ControlResponsesStage
 from ccai_dagster.stages.feedback import PreferencePairsStage, ResponsePairsStage
@@ -59,18 +59,14 @@ def _response_pairs(consultation: Consultation) -> dg.AssetsDefinition:
         launcher: Launcher,
         models: ModelStore,
     ) -> Table:
-        result = launcher.run(
-            context,
-            ResponsePairsStage(
-                model=file.model,
-                supervised_policy=models.folder(only_digest(base_model)),
-                prompts=with_purpose(prompts, TRAINED_ON, "preference"),
-                settings=settings.pairs,
-                seed=file.seed,
-            ),
+        stage = ResponsePairsStage(
+            model=file.model,
+            supervised_policy=models.folder(only_digest(base_model)),
+            prompts=with_purpose(prompts, TRAINED_ON, "preference"),
+            settings=settings.pairs,
+            seed=file.seed,
         )
-        launcher.finish(result)
-        return Table(result.tables["response_pairs"])
+        return sampled_pairs(context, launcher, stage)
 
     return control_response_pairs
 
@@ -94,24 +90,18 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         launcher: Launcher,
         models: ModelStore,
     ) -> Table:
-        result = launcher.run(
-            context,
-            PreferencePairsStage(
-                **judging(consultation),
-                base_model=models.folder(only_digest(base_model)),
-                feedback_model=None,
-                response_pairs=response_pairs,
-                constitution=constitution,
-                method="rules",
-                judge_at_chance=False,
-                principle_weights=None,
-                seed=file.seed,
-            ),
+        stage = PreferencePairsStage(
+            **judging(consultation),
+            base_model=models.folder(only_digest(base_model)),
+            feedback_model=None,
+            response_pairs=response_pairs,
+            constitution=constitution,
+            method="rules",
+            judge_at_chance=False,
+            principle_weights=None,
+            seed=file.seed,
         )
-        launcher.finish(result)
-        frame = result.tables["preference_pairs"]
-        distance = (frame["probability_a"] - 0.5).abs().mean() or 0.0
-        return Table(frame, {**label_counts(frame), "mean distance of the labels from one half": distance})
+        return labelled_pairs(context, launcher, stage)
 
     @tracked_asset(
         contracts.MODEL,
