@@ -147,7 +147,8 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
         begin = handle.read(HEAD)
     utf16 = begin.startswith(UTF16)
     text = begin.decode("utf-16" if utf16 else "utf-8-sig", "replace")
-    lines = text.split("\n") if "\n" in text else text.split("\r")
+    returns = "\r" in text and "\n" not in text
+    lines = text.split("\r" if returns else "\n")
     hint = re.fullmatch(r'"?sep=([,;\t|])"?\s*', lines[0], re.IGNORECASE)
     above = 1 if hint else _above(lines)
     text = "\n".join(lines[above:])
@@ -158,7 +159,6 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
     if "\ufffd" in "".join(headings):
         raise ConsultationError(f"{file.place}, line {above + 1}: not UTF-8. Save or export the file as UTF-8.")
     names = [plain_name(each, aliases or {}) or None for each in headings]
-    returns = len(lines) > 1 and "\n" not in begin.decode("utf-16" if utf16 else "utf-8-sig", "replace")
     return Header([each.strip() for each in headings], names, separator, above, utf16, returns)
 
 
