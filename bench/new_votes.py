@@ -39,6 +39,7 @@ from ccai_dagster.definitions import build_defs
 from ccai_dagster.terminal import OBSERVE
 from resources.record import open_record
 from sample.build import build_more
+from tests.ccai_publication import paper
 
 BEFORE = "c71e497"
 """The last commit before one run made everything up to the constitutions."""
@@ -78,7 +79,7 @@ class Side:
         }
         self.program = [sys.executable, "-W", "ignore", "-m", command]
         # Without the texts of the paper there are no principles; `BEFORE` found them beside the votes.
-        texts = ["--texts", str(paper(base / "paper.txt"))] if code == HERE else []
+        texts = ["--texts", str(paper(DATA.parent, base / "paper.txt"))] if code == HERE else []
         self.ccai("new", "--from-ccai", str(DATA), str(self.town), *texts)
         # What is held against published figures is refused where a part of the votes is missing.
         settings = self.town / "consultation.yaml"
@@ -162,22 +163,6 @@ class Side:
             if time.monotonic() > end:
                 raise RuntimeError(f"{self.code}: {least} runs were expected, and there are {runs}")
             time.sleep(0.5)
-
-
-def paper(path: Path) -> Path:
-    """Write the published texts into one file as `ccai new` reads them: numbered, one list after the other."""
-    columns = {
-        "aggregation.csv": "aggregated_text",
-        "public_constitution.csv": "text",
-        "standard_constitution.csv": "text",
-        "qualitative_prompts.csv": "prompt",
-    }
-    pages = []
-    for name, column in columns.items():
-        with (DATA / name).open(newline="", encoding="utf-8") as handle:
-            pages.append("\n".join(f"({place}) {row[column]}" for place, row in enumerate(csv.DictReader(handle), 1)))
-    path.write_text("\f".join(pages), encoding="utf-8")
-    return path
 
 
 def otherwise(export: str) -> str:
