@@ -24,7 +24,7 @@ from ccai_dagster.contracts import CONSTITUTION, CONTROL_RESPONSES, CONTROL_SCOR
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.decisions.checks import Finding
-from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, Turn, nats_a_token
 from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.feedback.rules import CONTROL, EASE_OF_READING, KEEPS_TO_THE_QUESTION, words
 from ccai_dagster.statistics.resampling import percentile_interval, resampled_figures
@@ -122,9 +122,7 @@ def with_likelihood(untrained: LanguageModel, responses: pl.DataFrame) -> pl.Dat
         CONTROL_RESPONSES, sorted by its key; an empty response has no likelihood.
     """
     asked: list[list[Turn]] = [[("user", prompt)] for prompt in responses["prompt"]]
-    scored = untrained.log_likelihoods(asked, responses["response"].to_list())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means = scored[:, 0] / scored[:, 1]
+    means = nats_a_token(untrained.log_likelihoods(asked, responses["response"].to_list()))
     found = [float(mean) if np.isfinite(mean) else None for mean in means]
     return responses.with_columns(log_likelihood=pl.Series(found, dtype=pl.Float64)).sort(CONTROL_RESPONSES.key)
 

@@ -32,7 +32,7 @@ from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.evaluation.labelled_examples import REJECTED
-from ccai_dagster.feedback.language_model import LanguageModel, Turn
+from ccai_dagster.feedback.language_model import LanguageModel, Turn, nats_a_token
 from ccai_dagster.feedback.prompts import carries_theme, read_themes
 from ccai_dagster.statistics.intervals import clustered_mean, sign_flip_p_value
 from ccai_dagster.statistics.paired import LEVEL, Comparison, Ratio, compare_scores, holm
@@ -216,9 +216,7 @@ def contrast_margins(model: LanguageModel, pairs: pl.DataFrame, arm: str, progre
     for chunk in ordered.iter_slices(_CHUNK):
         conversations: list[list[Turn]] = [[("user", prompt)] for prompt in chunk["prompt"] for _ in range(2)]
         responses = [text for both in chunk.select("keeps", "breaks").iter_rows() for text in both]
-        scored = model.log_likelihoods(conversations, responses)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means = (scored[:, 0] / scored[:, 1]).reshape(-1, 2)
+        means = nats_a_token(model.log_likelihoods(conversations, responses)).reshape(-1, 2)
         rows += [
             {
                 "arm": arm,

@@ -37,7 +37,7 @@ from ccai_dagster.consultation.settings import ReasoningSettings
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
-from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn, texts_of
+from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn, nats_a_token, texts_of
 
 TEMPLATE_VERSION = "2"
 """Raised when words or examples below change; belongs into the code version of labels and measurements."""
@@ -400,10 +400,8 @@ def _by_contrast(judge: LanguageModel, comparisons: Sequence[Question]) -> list[
             for system in (stated(pair.principle), opposed(pair.principle)):
                 conversations.append([("system", system), ("user", pair.prompt)])
                 responses.append(response)
-    scored = judge.log_likelihoods(conversations, responses)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means = (scored[:, 0] / scored[:, 1]).reshape(-1, 2, 2)
-    return [contrast_judgement(mean) for mean in means]
+    means = nats_a_token(judge.log_likelihoods(conversations, responses))
+    return [contrast_judgement(mean) for mean in means.reshape(-1, 2, 2)]
 
 
 def contrast_judgement(means: np.ndarray) -> Judgement:

@@ -15,7 +15,7 @@ common (`common_beginning`), and after it what groups of them have (`shared_pref
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -104,6 +104,24 @@ class LanguageModel(Protocol):
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """Return for each response its summed log-likelihood and its tokens, shape (conversations, 2)."""
+
+
+def batches_by_length(sequences: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+    """Yield the places of sequences of tokens in batches of similar length, whatever their order is."""
+    order = sorted(range(len(sequences)), key=lambda at: (len(sequences[at]), sequences[at], at))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def nats_a_token(likelihoods: np.ndarray) -> np.ndarray:
+    """Return the mean log-likelihood of each response, shape (responses,); not finite where there is no token.
+
+    Args:
+        likelihoods: As `LanguageModel.log_likelihoods` returns them.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means: np.ndarray = likelihoods[:, 0] / likelihoods[:, 1]
+    return means
 
 
 class ScoringModel(Protocol):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from ccai_dagster.feedback.words import word_counter
+
 WORDS = "fitted words"
 SCORERS = ("the longer response", "the shorter response", WORDS)
 FOLDS = 5
@@ -41,12 +43,11 @@ def blind_answers(comparisons: pl.DataFrame) -> dict[str, np.ndarray]:
 def _by_words(comparisons: pl.DataFrame, a_better: np.ndarray) -> np.ndarray:
     """Logistic regression on the difference of the responses' words and pairs of words, each prompt held out."""
     from scipy.sparse import vstack
-    from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
     sides = [comparisons[name].to_list() for name in ("response_a", "response_b")]
-    words = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b|[^\w\s]", binary=True)  # noqa: S106
+    words = word_counter()
     words.fit(sides[0] + sides[1])
     difference = words.transform(sides[0]).astype(float) - words.transform(sides[1]).astype(float)
     margins = np.zeros(comparisons.height)

@@ -51,7 +51,9 @@ class WordJudge:
         """
         if not self.words or not exchanges:
             return np.zeros(len(exchanges))
-        scored: np.ndarray = _features(_counter(vocabulary=self.words), [each for _, each in exchanges]) @ self.weights
+        scored: np.ndarray = (
+            _features(word_counter(vocabulary=self.words), [each for _, each in exchanges]) @ self.weights
+        )
         return scored
 
 
@@ -65,7 +67,7 @@ def fit_words(table: pl.DataFrame) -> tuple[tuple[str, ...], FittedScore]:
         The words in order, and the score of them; no words where none occurs in two responses.
     """
     sides = [table[name].to_list() for name in ("preferred", "other")]
-    counter = _counter(min_df=FEWEST_RESPONSES)
+    counter = word_counter(min_df=FEWEST_RESPONSES)
     try:
         counter.fit([*sides[0], *sides[1]])
     except ValueError:  # no word is left
@@ -91,7 +93,7 @@ def load_words(folder: Path) -> WordJudge:
     return WordJudge(file_digest(folder / FILE), words, weights.astype(float))
 
 
-def _counter(**options: Any) -> Any:
+def word_counter(**options: Any) -> Any:
     """Words, single signs and pairs of neighbours, in lower case, each once."""
     from sklearn.feature_extraction.text import CountVectorizer
 

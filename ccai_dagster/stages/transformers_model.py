@@ -25,6 +25,7 @@ from ccai_dagster.feedback.language_model import (
     Conversation,
     Group,
     Response,
+    batches_by_length,
     common_beginning,
     computing_format,
     is_plain,
@@ -124,7 +125,7 @@ class TransformersModel:
         ends = StoppingCriteriaList([StopStringCriteria(self._tokenizer, list(stops))] if stops else [])
         responses = [Response("", finished=False)] * len(prompts)
         written, end_tokens = 0, set(config.eos_token_id)
-        for number, batch in enumerate(self._batches(prompts)):
+        for number, batch in enumerate(batches_by_length(prompts, self._batch_size)):
             with torch.inference_mode(), torch.random.fork_rng():
                 inputs = self._generation_inputs([prompts[index] for index in batch])
                 width = inputs["input_ids"].shape[1]
@@ -264,11 +265,6 @@ class TransformersModel:
                 f"{self._remedy}. It begins: {longest[:80]!r}",
                 conversation,
             )
-
-    def _batches(self, sequences: Sequence[list[int]]) -> Iterator[list[int]]:
-        order = sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), sequences[index], index))
-        for start in range(0, len(order), self._batch_size):
-            yield order[start : start + self._batch_size]
 
     def _padded(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
         padded = self._tokenizer.pad({"input_ids": list(sequences)}, padding=True, return_tensors="pt")

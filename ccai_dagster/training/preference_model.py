@@ -22,6 +22,7 @@ from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.feedback.calibration import BIN_EDGES, confidence_bins
+from ccai_dagster.feedback.language_model import batches_by_length
 from ccai_dagster.statistics.intervals import Z_95, mean_interval
 from ccai_dagster.training.comparisons import (
     SOURCES,
@@ -229,10 +230,8 @@ def scores(folder: Path, sequences: Sequence[list[int]], batch_size: int) -> lis
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(folder, scores=True).to(device).eval()
     model.config.pad_token_id = tokenizer.pad_token_id
-    order = sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), sequences[index], index))
     result = [0.0] * len(sequences)
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    for batch in batches_by_length(sequences, batch_size):
         inputs = tokenizer.pad(
             {"input_ids": [sequences[index] for index in batch]}, padding_side="right", return_tensors="pt"
         )

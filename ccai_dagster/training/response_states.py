@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.feedback.language_model import computing_format
+from ccai_dagster.feedback.language_model import batches_by_length, computing_format
 from ccai_dagster.training.comparisons import exchange
 from ccai_dagster.training.model_folder import load_tokenizer, saved_dtype
 
@@ -46,10 +46,9 @@ class ResponseReader:
         import torch
 
         read = [exchange(self._tokenizer, *each, self._max_tokens) for each in exchanges]
-        order = sorted(range(len(read)), key=lambda at: (len(read[at].tokens), read[at].tokens, at))
+        done = 0
         states = np.empty((len(read), self._model.config.get_text_config().hidden_size))
-        for start in range(0, len(order), self._batch_size):
-            batch = order[start : start + self._batch_size]
+        for batch in batches_by_length([each.tokens for each in read], self._batch_size):
             inputs = self._tokenizer.pad(
                 {"input_ids": [read[at].tokens for at in batch]}, padding_side="right", return_tensors="pt"
             )
@@ -62,7 +61,8 @@ class ResponseReader:
             for row, at in zip(hidden, batch, strict=True):
                 response = row[read[at].prompt_tokens : len(read[at].tokens)]
                 states[at] = response.float().mean(0).cpu().numpy()
-            progress("responses read", min(start + self._batch_size, len(order)), len(order))
+            done += len(batch)
+            progress("responses read", done, len(read))
         return states, sum(each.shortened for each in read)
 
 
