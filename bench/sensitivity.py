@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from bench.deliberation import simulated
@@ -10,6 +12,7 @@ from ccai_dagster.audit.recomputation import Recomputation, SharedInputs, decisi
 from ccai_dagster.audit.sensitivity import Alternative, combinations, levels, single_changes
 from ccai_dagster.consultation.settings import DEMO
 from ccai_dagster.contracts import RAW_PARTICIPANTS, RAW_STATEMENTS, RAW_VOTES
+from ccai_dagster.decisions.outcomes import Ideas
 from ccai_dagster.decisions.values import Cut
 from ccai_dagster.deliberation.votes import ModerationVerdict
 
@@ -18,10 +21,11 @@ GROUPED = 10
 """Alternatives that the reference groups, each from nothing."""
 
 
-def main() -> None:
-    """Print the comparison on a consultation of the size of CCAI's: 1,002 people, 275 statements."""
-    votes = simulated(1002, 275, (26, 43))
-    inputs = SharedInputs(
+def inputs_of(
+    votes: pl.DataFrame, moderation: Mapping[int, ModerationVerdict], ideas: Mapping[int, Ideas]
+) -> SharedInputs:
+    """Return the raw tables that simulated votes would have come from."""
+    return SharedInputs(
         raw_statements=votes.select(pl.col("statement_id").unique().sort())
         .select(
             "statement_id", author_id=None, created_at=None, moderated=1, is_seed=False, is_meta=None, text=pl.lit("t")
@@ -35,10 +39,16 @@ def main() -> None:
         raw_votes=votes.select(
             "participant_id", "statement_id", "vote", voted_at=None, times_voted=1, important=None
         ).cast(RAW_VOTES.dtypes),
-        moderation={key: ModerationVerdict(True, None, ()) for key in votes["statement_id"].unique()},
+        moderation=moderation,
         excluded={},
-        ideas={},
+        ideas=ideas,
     )
+
+
+def main() -> None:
+    """Print the comparison on a consultation of the size of CCAI's: 1,002 people, 275 statements."""
+    votes = simulated(1002, 275, (26, 43))
+    inputs = inputs_of(votes, {key: ModerationVerdict(True, None, ()) for key in votes["statement_id"].unique()}, {})
     tried = levels(ON_RECORD, has_ideas=False)
     single, combined = (single_changes(ON_RECORD, tried), combinations(tried, DEMO.sensitivity.ways_to_group, 1))
 

@@ -261,6 +261,10 @@ class Selection:
     ids: frozenset[int]
     rejected: frozenset[int]
 
+    def among(self, statements: frozenset[int]) -> Selection:
+        """Return the selection of some statements only."""
+        return Selection(self.ids & statements, self.rejected & statements)
+
 
 def reached(
     statement_ids: Sequence[int], scores: Scores, ideas: Mapping[int, Ideas], alternative: Alternative

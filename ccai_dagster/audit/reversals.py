@@ -10,8 +10,9 @@ have no group, so for them the groups are computed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isnan
 from typing import Any
 
@@ -29,6 +30,7 @@ from ccai_dagster.audit.recomputation import (
     scores_of,
 )
 from ccai_dagster.audit.sensitivity import Alternative
+from ccai_dagster.constitution.selection import cut_scores, ranking
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.core.text import counted, listed, natural
@@ -77,19 +79,15 @@ def _moderation(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Re
             decided.setdefault(verdict.decision_ids[0], {})[statement] = verdict
     for decision, own in decided.items():
         subjects, verdicts = frozenset(own), list(own.values())
-        resting = frozenset(each.principle_id for each in record.worded if each.statement_ids & subjects)
-        if any(each.text is not None for each in verdicts):
-            supposed, after = "kept as its author typed it", record.content
-        elif not verdicts[0].included:
-            supposed = "let in"
-            after = content_of(record.select(record.included | subjects), record.worded)
-        else:
-            supposed = "moderated out"
-            left = [replace(each, statement_ids=each.statement_ids - subjects) for each in record.worded]
-            after = content_of(record.select(record.included - subjects), left)
-        yield _Reversal(
-            decision, "moderation", (decision,), tuple(sorted(subjects)), supposed, after, resting & after.principles
-        )
+        resting = record.worded_from(subjects)
+        supposed, after = "kept as its author typed it", Supposition()
+        if all(each.text is None for each in verdicts) and verdicts[0].included:
+            left = [replace(each, statement_ids=each.statement_ids - subjects) for each in resting]
+            supposed, after = "moderated out", record.supposing(subjects, False, resting, left)
+        elif all(each.text is None for each in verdicts):
+            supposed, after = "let in", record.supposing(subjects, True)
+        names = frozenset(each.principle_id for each in resting)
+        yield _Reversal(decision, "moderation", (decision,), tuple(sorted(subjects)), supposed, after, names)
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,9 @@ class _Reversal:
     decision_ids: tuple[str, ...]
     subject_ids: tuple[int, ...]
     supposed: str
-    after: ConstitutionContent
-    reworded: frozenset[str] = frozenset()
+    after: Supposition
+    resting: frozenset[str] = frozenset()
+    """Principles that would rest on another text if they are still in."""
     n_groups: int | None = None
     """Opinion groups found anew; None where they are as they are."""
 
@@ -126,11 +125,11 @@ def _exclusion(record: RecordedDecisions, ledger: pl.DataFrame, progress: Progre
         excluded = {key: value for key, value in record.inputs.excluded.items() if key not in own}
         if verb == "keep":
             excluded |= dict.fromkeys(own, name)
-        after, n_groups = record.content, None
+        after, n_groups = Supposition(), None
         # Whoever voted too little does not count, excluded or not, except with Polis, which looks at all.
         if record.numeric.procedure == "polis" or not counting.isdisjoint(own):
             again = Recomputation(replace(record.inputs, excluded=excluded))
-            after = content_of(again.selected(record.numeric), record.worded)
+            after = Supposition.between(record.selected, again.selected(record.numeric))
             n_groups = again.scored(record.numeric).n_groups
         yield _Reversal(
             name,
@@ -149,10 +148,10 @@ def _merge(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Reversa
     for row in decisive(ledger).values():
         subjects = frozenset(int(each) for each in row["subject_ids"])
         merged = split_outcome(row["outcome"])[0] == "merge"
-        kept = [
+        without = [
             each
-            for each in record.worded
-            if not (each.statement_ids == subjects if merged else each.statement_ids <= subjects)
+            for each in record.worded_from(subjects)
+            if (each.statement_ids == subjects if merged else each.statement_ids <= subjects)
         ]
         yield _Reversal(
             row["decision_id"],
@@ -160,39 +159,34 @@ def _merge(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Reversa
             (row["decision_id"],),
             tuple(sorted(subjects)),
             "kept apart" if merged else "merged",
-            content_of(record.selected, kept),
+            Supposition(without=tuple(without)),
         )
 
 
 def _wording(record: RecordedDecisions) -> Iterator[_Reversal]:
     """Statements worded as a principle are left out, those left out wait for a wording."""
-    for place, each in enumerate(record.worded):
-        others = [*record.worded[:place], *record.worded[place + 1 :]]
-        if each.is_principle:
-            supposed, others = "left out", [*others, replace(each, is_principle=False)]
-        else:
-            supposed = "not left out"
+    for each in record.worded:
+        instead = (replace(each, is_principle=False),) if each.is_principle else ()
         yield _Reversal(
             each.decision_id,
             "wording",
             (each.decision_id,),
             tuple(sorted(each.statement_ids)),
-            supposed,
-            content_of(record.selected, others),
+            "left out" if each.is_principle else "not left out",
+            Supposition(without=(each,), instead=instead),
         )
 
 
 def _idea(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Reversal]:
     """A statement that was split into ideas counts as one idea of its own."""
     for statement, own in statement_ideas(ledger).items():
-        selected = record.select(record.included, frozenset({statement}))
         yield _Reversal(
             own.decision_id,
             "idea",
             (own.decision_id,),
             (statement,),
             "taken as one idea of its own",
-            content_of(selected, record.worded),
+            record.supposing(frozenset({statement}), statement in record.included, without_ideas=True),
         )
 
 
@@ -200,7 +194,7 @@ def _row(record: RecordedDecisions, reversal: _Reversal) -> dict[str, Any]:
     statements = () if reversal.kind == "exclusion" else reversal.subject_ids
     known = [each for each in statements if each in record.gac and not isnan(record.gac[each])]
     best = max(known, key=lambda each: (record.gac[each], -each), default=None)
-    before, after = record.content, reversal.after
+    before, after = record.around(reversal.after, frozenset(statements))
     row = {
         "reversal": reversal.name,
         "kind": reversal.kind,
@@ -215,7 +209,7 @@ def _row(record: RecordedDecisions, reversal: _Reversal) -> dict[str, Any]:
         "leaving": sorted(before.behind - after.behind),
         "lost_principles": sorted(before.principles - after.principles, key=natural),
         "gained_principles": sorted(after.principles - before.principles, key=natural),
-        "reworded_principles": sorted(reversal.reworded, key=natural),
+        "reworded_principles": sorted(reversal.resting & after.principles, key=natural),
         "waiting": sorted(after.waiting - before.waiting),
     }
     return {**row, "consequence": _consequence(row, record.n_groups)}
@@ -275,6 +269,32 @@ def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:
     return sentences
 
 
+NOTHING = Selection(frozenset(), frozenset())
+
+
+@dataclass(frozen=True)
+class Supposition:
+    """What is otherwise than on record.
+
+    Attributes:
+        changed: Statements whose selection, or side, may be another.
+        selected: Of those, the ones that are selected then.
+        without: Decisions on wording that are not taken.
+        instead: Those that are taken instead.
+    """
+
+    changed: frozenset[int] = frozenset()
+    selected: Selection = NOTHING
+    without: tuple[Worded, ...] = ()
+    instead: tuple[Worded, ...] = ()
+
+    @classmethod
+    def between(cls, before: Selection, after: Selection) -> Supposition:
+        """Return what another selection changes."""
+        changed = (before.ids ^ after.ids) | (before.rejected ^ after.rejected)
+        return cls(changed, after.among(changed))
+
+
 @dataclass(frozen=True)
 class RecordedDecisions:
     """The record, ready to be supposed otherwise.
@@ -289,7 +309,6 @@ class RecordedDecisions:
         included: Statements that moderation let in.
         selected: Of those, the ones that reach the cut.
         worded: All decisions on wording that count.
-        content: What this comes to.
     """
 
     inputs: SharedInputs
@@ -301,15 +320,96 @@ class RecordedDecisions:
     included: frozenset[int]
     selected: Selection
     worded: tuple[Worded, ...]
-    content: ConstitutionContent
 
-    def select(self, included: frozenset[int], without_ideas: frozenset[int] = frozenset()) -> Selection:
-        """Return which statements reach the cut if exactly these are in, with the groups as they are.
+    def worded_from(self, statements: Iterable[int]) -> list[Worded]:
+        """Return the decisions on wording that are for at least one of the statements, in order."""
+        places = {place for statement in statements for place in self._worded_from.get(statement, ())}
+        return [self.worded[place] for place in sorted(places)]
+
+    def supposing(
+        self,
+        subjects: frozenset[int],
+        included: bool,
+        without: Sequence[Worded] = (),
+        instead: Sequence[Worded] = (),
+        without_ideas: bool = False,
+    ) -> Supposition:
+        """Suppose that statements are in, or out, with the groups as they are.
 
         Args:
-            without_ideas: Statements whose split into ideas is not used.
+            without: Decisions on wording that are not taken.
+            instead: Those that are taken instead.
+            without_ideas: Whether each of them counts as one idea of its own.
         """
-        return _select(self.inputs, self.numeric, list(self.gac), self.scores, included, without_ideas)
+        selection = Supposition()
+        if self.numeric.selection.rule == "threshold":
+            selection = Supposition(subjects, self._reaching.among(subjects if included else frozenset()))
+        elif any(self._ranks[each] <= self._last_looked_at for each in subjects):
+            those = self.included | subjects if included else self.included - subjects
+            another = _select(
+                self.inputs,
+                self.numeric,
+                list(self.gac),
+                self.scores,
+                those,
+                subjects if without_ideas else frozenset(),
+            )
+            selection = Supposition.between(self.selected, another)
+        return replace(selection, without=tuple(without), instead=tuple(instead))
+
+    def around(
+        self, supposed: Supposition, statements: frozenset[int]
+    ) -> tuple[ConstitutionContent, ConstitutionContent]:
+        """Return what the record and a supposition come to, of all that may differ between them.
+
+        Only decisions on wording that share a statement with what changed are looked at, so that asking costs the
+        same however large the consultation is: elsewhere both are equal.
+
+        Args:
+            statements: Whose decisions on wording are looked at as well.
+        """
+        near = self.worded_from(statements | supposed.changed | _statements_of(supposed.without))
+        near = self.worded_from(statements | supposed.changed | _statements_of(near))
+        looked_at = supposed.changed | _statements_of(near)
+        before = self.selected.among(looked_at)
+        unchanged = before.among(looked_at - supposed.changed)
+        after = Selection(unchanged.ids | supposed.selected.ids, unchanged.rejected | supposed.selected.rejected)
+        others = [each for each in near if each not in supposed.without]
+        return content_of(before, near), content_of(after, [*others, *supposed.instead])
+
+    @cached_property
+    def _worded_from(self) -> dict[int, list[int]]:
+        """Places of decisions on wording by statement."""
+        places: dict[int, list[int]] = {}
+        for place, each in enumerate(self.worded):
+            for statement in each.statement_ids:
+                places.setdefault(statement, []).append(place)
+        return places
+
+    @cached_property
+    def _reaching(self) -> Selection:
+        """All statements that reach a threshold, in or not."""
+        return reached(list(self.gac), self.scores, self.inputs.ideas, self.numeric)
+
+    @cached_property
+    def _ranks(self) -> dict[int, int]:
+        """The place of every statement in the order in which ideas are counted."""
+        ids = np.array(list(self.gac))
+        scores = cut_scores(
+            self.numeric.selection, self.scores.gac, self.scores.gac_disagree, self.scores.participation
+        )
+        return {key: rank for rank, key in enumerate(ids[ranking(scores[0], ids)].tolist())}
+
+    @cached_property
+    def _last_looked_at(self) -> int:
+        """The rank at which counting ideas ended: of the first statement that had no room, or of the last one."""
+        last = max((self._ranks[each] for each in self.selected.ids), default=-1)
+        beyond = (rank for each, rank in self._ranks.items() if rank > last and each in self.included)
+        return min(beyond, default=len(self._ranks))
+
+
+def _statements_of(worded: Iterable[Worded]) -> frozenset[int]:
+    return frozenset().union(*(each.statement_ids for each in worded))
 
 
 def _select(
@@ -320,6 +420,7 @@ def _select(
     included: frozenset[int],
     without_ideas: frozenset[int],
 ) -> Selection:
+    """Return which statements reach the cut if exactly these are in."""
     ideas = {key: value for key, value in inputs.ideas.items() if key not in without_ideas}
     return reached([each for each in ids if each in included], scores.at(np.isin(ids, list(included))), ideas, numeric)
 
@@ -363,7 +464,6 @@ def recorded_decisions(
         included=included,
         selected=selected,
         worded=worded,
-        content=content_of(selected, worded),
     )
 
 

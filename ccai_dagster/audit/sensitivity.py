@@ -267,14 +267,11 @@ def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]
         PRINCIPLE_ROBUSTNESS: by arm, principles that are in most often first.
     """
     record, changes = _single_changes(alternatives)
-    combined = alternatives.filter("combination").select("statement_ids", "rejected_ids").to_dicts()
+    combined = alternatives.filter("combination")
     rows: list[dict[str, Any]] = []
     for arm, sources in arms.items():
         before = principles_in(sources, record)
-        n_in = dict.fromkeys(sources, 0)
-        for world in combined:
-            for principle in principles_in(sources, world):
-                n_in[principle] += 1
+        n_in = dict(zip(sources, _membership(combined, sources).sum(axis=0).tolist(), strict=True))
         hangs_on: dict[str, list[str]] = {principle: [] for principle in sources}
         for decision in DECISIONS:
             for principle in _changed(sources, before, changes[decision]):
@@ -285,9 +282,9 @@ def principle_robustness(alternatives: pl.DataFrame, arms: Mapping[str, Sources]
                 "principle_id": principle,
                 "statement_ids": sorted(max(each, ~each) for each in sources[principle]),
                 "in_on_record": principle in before,
-                "n_worlds": len(combined),
+                "n_worlds": combined.height,
                 "n_in": n_in[principle],
-                "share_in": n_in[principle] / len(combined),
+                "share_in": n_in[principle] / combined.height,
                 "hangs_on": hangs_on[principle],
             }
             for principle in sorted(sources, key=lambda each: (-n_in[each], natural(each)))
@@ -351,11 +348,23 @@ def decision_importance(
 
 
 def _membership(combined: pl.DataFrame, sources: Sources) -> np.ndarray:
-    """Shape (alternatives, principles), 1 where a principle is in."""
-    inside = [principles_in(sources, world) for world in combined.select("statement_ids", "rejected_ids").to_dicts()]
-    return np.array([[name in each for name in sources] for each in inside], dtype=float).reshape(
-        combined.height, len(sources)
+    """Shape (alternatives, principles), bool, where a principle is in; as `principles_in` tells for one of them."""
+    worlds = combined.select("rejected_ids", each="statement_ids").with_row_index("world")
+    asked = {max(each, ~each) for ids in sources.values() for each in ids}
+    behind = pl.DataFrame(
+        [(principle, source) for principle, ids in enumerate(sources.values()) for source in ids],
+        schema={"principle": pl.Int64, "source": pl.Int64},
+        orient="row",
     )
+    selected = worlds.select("world", "each").explode("each").filter(pl.col("each").is_in(asked))
+    rejected = worlds.select("world", each="rejected_ids").explode("each").with_columns(against=True)
+    on_a_side = selected.join(rejected, on=["world", "each"], how="left").select(
+        "world", source=pl.when("against").then(-1 - pl.col("each")).otherwise("each")
+    )
+    membership = np.zeros((combined.height, len(sources)), dtype=bool)
+    inside = on_a_side.join(behind, on="source").select("world", "principle").to_numpy()
+    membership[inside[:, 0], inside[:, 1]] = True
+    return membership
 
 
 def _distance(combined: pl.DataFrame, equal: list[str], membership: np.ndarray) -> float | None:

@@ -76,7 +76,6 @@ def reaches_cut(statement_ids: Sequence[int], ideas: Mapping[int, Ideas], cut: C
         statement_ids: In the order of the scores that will be asked about.
     """
     ids = np.asarray(statement_ids)
-    own = [set(ideas[key].ideas) if key in ideas else {f"statement {key}"} for key in ids.tolist()]
 
     def by_threshold(score: np.ndarray) -> np.ndarray:
         reached: np.ndarray = np.nan_to_num(score, nan=-1.0) >= cut.threshold
@@ -85,7 +84,8 @@ def reaches_cut(statement_ids: Sequence[int], ideas: Mapping[int, Ideas], cut: C
     def by_ideas(score: np.ndarray) -> np.ndarray:
         chosen, counted = np.zeros(len(ids), dtype=bool), set[str]()
         for place in ranking(score, ids):
-            together = counted | own[place]
+            key = int(ids[place])
+            together = counted | (set(ideas[key].ideas) if key in ideas else {f"statement {key}"})
             if len(together) > cut.idea_budget or np.isnan(score[place]):
                 break
             chosen[place], counted = True, together

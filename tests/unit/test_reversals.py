@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ccai_dagster.audit.recomputation import Selection, SharedInputs
+from ccai_dagster.audit.recomputation import Scores, Selection, SharedInputs, reached
 from ccai_dagster.audit.reversals import (
     ConstitutionContent,
     RecordedDecisions,
@@ -26,7 +30,7 @@ from ccai_dagster.contracts import (
     RAW_STATEMENTS,
     RAW_VOTES,
 )
-from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.outcomes import Ideas, exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import Cut
 
 THRESHOLD = Cut("threshold", 0.7, 2)
@@ -173,7 +177,9 @@ def test_the_record_scores_statements_that_are_out_on_the_votes_cast_on_them() -
     assert recorded.gac[8] != recorded.gac[8]
     assert (recorded.smallest_group_votes[6], recorded.smallest_group_votes[8], recorded.n_groups) == (4, 0, 2)
     assert recorded.selected.ids == {3, 4, 5} and recorded.included == {1, 2, 3, 4, 5, 9}
-    assert recorded.content == ConstitutionContent(frozenset({"P1", "P2"}), frozenset({3, 4, 9}), frozenset())
+    assert content_of(recorded.selected, recorded.worded) == ConstitutionContent(
+        frozenset({"P1", "P2"}), frozenset({3, 4, 9}), frozenset()
+    )
 
 
 def test_a_statement_moderated_out_is_let_in(reversed_: dict[str, dict[str, Any]]) -> None:
@@ -240,6 +246,60 @@ def test_ideas_matter_where_they_are_counted(reversed_: dict[str, dict[str, Any]
     assert effects(by_ideas["I5"]) == {}
     # Statement 6, let in, is as high as 3 and 5, comes after them, and has no room.
     assert effects(by_ideas["M6"]) == {"leaving": [4], "lost_principles": ["P2"]}
+
+
+@st.composite
+def records(draw: st.DrawFn) -> RecordedDecisions:
+    """Eight statements, some in, a few decisions on wording that may share statements, either rule of selection."""
+    ids = st.integers(0, 7)
+    rule = Cut(draw(st.sampled_from(["threshold", "ideas"])), 0.5, draw(st.integers(0, 5)), rejected=True)
+    gac, against = (np.array(draw(st.lists(st.sampled_from([0.2, 0.5, 0.9]), min_size=8, max_size=8))) for _ in "ab")
+    worded = [
+        Worded(f"W{n}", f"P{n}", *draw(st.tuples(st.frozensets(ids, min_size=1, max_size=3), st.booleans())), side)
+        for n, side in enumerate(draw(st.lists(st.sampled_from(["agree", "disagree"]), max_size=5)))
+    ]
+    empty = RAW_VOTES.empty()
+    inputs = SharedInputs(empty, empty, empty, {}, {}, draw(st.dictionaries(ids, st.just(Ideas(("x",), "I")))))
+    recorded = RecordedDecisions(
+        inputs=inputs,
+        numeric=Alternative("strict", 3, "default", "zero", 2, 1, "none", "product", rule, seed=3),
+        n_groups=2,
+        gac=dict(enumerate(gac.tolist())),
+        scores=Scores(gac, against),
+        smallest_group_votes={},
+        included=draw(st.frozensets(ids)),
+        selected=Selection(frozenset(), frozenset()),
+        worded=tuple(worded),
+    )
+    return replace(recorded, selected=selected(recorded, recorded.included))
+
+
+def selected(recorded: RecordedDecisions, included: frozenset[int], alone: frozenset[int] = frozenset()) -> Selection:
+    """What is selected if exactly these are in, from the beginning."""
+    those = sorted(included)
+    ideas = {key: value for key, value in recorded.inputs.ideas.items() if key not in alone}
+    return reached(those, recorded.scores.at(np.array(those, dtype=int)), ideas, recorded.numeric)
+
+
+@given(records(), st.frozensets(st.integers(0, 7), min_size=1, max_size=2), st.booleans(), st.data())
+def test_looking_near_a_decision_finds_all_that_it_changes(
+    recorded: RecordedDecisions, subjects: frozenset[int], included: bool, data: st.DataObject
+) -> None:
+    alone = data.draw(st.booleans())
+    without = data.draw(st.lists(st.sampled_from(recorded.worded), unique=True)) if recorded.worded else []
+    instead = [replace(each, is_principle=not each.is_principle) for each in without]
+    supposed = recorded.supposing(subjects, included, without, instead, without_ideas=alone)
+    before, after = recorded.around(supposed, subjects)
+    those = recorded.included | subjects if included else recorded.included - subjects
+    whole = content_of(recorded.selected, recorded.worded)
+    other = content_of(
+        selected(recorded, those, subjects if alone else frozenset()),
+        [*(each for each in recorded.worded if each not in without), *instead],
+    )
+    for field in fields(ConstitutionContent):
+        near_before, near_after = getattr(before, field.name), getattr(after, field.name)
+        assert near_after - near_before == getattr(other, field.name) - getattr(whole, field.name)
+        assert near_before - near_after == getattr(whole, field.name) - getattr(other, field.name)
 
 
 def test_kinds_are_summed_up_in_words(reversed_: dict[str, dict[str, Any]]) -> None:

@@ -393,14 +393,21 @@ def test_importance_counts_principles_and_compares_pairs() -> None:
         st.tuples(st.sampled_from(["product", "geometric_mean"]), st.integers(0, 3), st.sets(st.integers(1, 4))),
         min_size=2,
         max_size=12,
-    )
+    ),
+    st.sets(st.integers(1, 4)),
 )
-def test_distances_are_those_of_all_pairs(drawn: list[tuple[str, int, set[int]]]) -> None:
+def test_distances_are_those_of_all_pairs(drawn: list[tuple[str, int, set[int]]], rejected: set[int]) -> None:
     rows = [(["aggregation"], {"aggregation": name}, way, sorted(ids)) for name, way, ids in drawn]
-    made = table([([], {}, 0, []), *rows])
-    ranked = sensitivity.decision_importance(made, SOURCES, {})
+    made = table([([], {}, 0, []), *rows]).with_columns(
+        rejected_ids=pl.col("statement_ids").list.set_intersection(sorted(rejected))
+    )
+    sources = {**SOURCES, "P5": frozenset({~3}), "P6": frozenset({2, ~4})}
+    ranked = sensitivity.decision_importance(made, sources, {})
     found = ranked.row(by_predicate=pl.col("decision") == "aggregation", named=True)
-    inside = [sensitivity.principles_in(SOURCES, {"statement_ids": ids, "rejected_ids": []}) for _, _, ids in drawn]
+    worlds = [{"statement_ids": ids, "rejected_ids": ids & rejected} for _, _, ids in drawn]
+    inside = [sensitivity.principles_in(sources, world) for world in worlds]
+    often = sensitivity.principle_robustness(made, {"public": sources}).select("principle_id", "n_in").iter_rows()
+    assert dict(often) == {name: sum(name in each for each in inside) for name in sources}
     pairs = [
         (len(inside[a] ^ inside[b]), drawn[a][0] == drawn[b][0])
         for a in range(len(drawn))
