@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -58,6 +59,8 @@ from ccai_dagster.deliberation.importing.tables import IMPORTED, Import, import_
 from ccai_dagster.deliberation.topics import near_duplicates
 from ccai_dagster.deliberation.votes import clean_statements
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class DoubtfulExport:
@@ -86,6 +89,7 @@ class OpenConsultation:
         self.consultation = consultation
         self.home = home
         self._tables = place(home.tables_url)
+        self._followed: dict[str, tuple[pl.DataFrame, Any]] = {}
 
     @cached_property
     def manifest(self) -> Manifest | None:
@@ -93,8 +97,16 @@ class OpenConsultation:
         return last_manifest(self.home.manifest)
 
     def ledger(self, kind: str) -> pl.DataFrame:
-        """Read a ledger as it is now."""
+        """Read a ledger as it is now; the same object as long as the file says the same."""
         return read_ledger(self.consultation.ledger(kind), kind)
+
+    def _from_ledger(self, kind: str, name: str, make: Callable[[pl.DataFrame], T]) -> T:
+        """Return what follows from a ledger and the export, made again only when the ledger has changed."""
+        ledger = self.ledger(kind)
+        if name not in self._followed or self._followed[name][0] is not ledger:
+            self._followed[name] = ledger, make(ledger)
+        made: T = self._followed[name][1]
+        return made
 
     def taken(self, kind: str) -> set[str]:
         """Return the ids of the decisions in all other ledgers, and of those that once stood in this one."""
@@ -147,9 +159,12 @@ class OpenConsultation:
 
     def statements(self) -> pl.DataFrame:
         """Return the statements that are in, by the moderation ledger as it is now."""
-        decided = moderation_verdicts(self.ledger("moderation"))
         lenient = self.consultation.file.moderation == "lenient"
-        return clean_statements(self.imported.raw_statements, decided, lenient)
+        return self._from_ledger(
+            "moderation",
+            "statements",
+            lambda ledger: clean_statements(self.imported.raw_statements, moderation_verdicts(ledger), lenient),
+        )
 
     def table(self, *key: str) -> pl.DataFrame | None:
         """Return a table of the last run, or None if it was not made yet.
@@ -202,7 +217,7 @@ class OpenConsultation:
         if kind == "moderation":
             return lambda subjects: texts_digest(subjects, self._raw_texts)
         if kind in ("merge", "idea"):
-            texts = texts_by_subject(self.statements())
+            texts = self._from_ledger("moderation", "texts", lambda _: texts_by_subject(self.statements()))
             return lambda subjects: texts_digest(subjects, texts)
         if kind == "wording":
             sources = self.wording_sources()
@@ -241,7 +256,9 @@ class OpenConsultation:
 
     def moderated_otherwise(self) -> list[Difference]:
         """Return where the export says otherwise than the moderation ledger, both as they are now."""
-        return differences(self.ledger("moderation"), self.imported.raw_statements)
+        return self._from_ledger(
+            "moderation", "differences", lambda ledger: differences(ledger, self.imported.raw_statements)
+        )
 
     def contradicted_mode(self) -> str | None:
         """Say that the votes tell another mode of moderation than the one that is set; else None."""

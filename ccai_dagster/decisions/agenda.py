@@ -210,10 +210,12 @@ class SameWords:
         if self._similarity is None:
             return []
         entries = self._similarity.tocoo()
+        near = (entries.row < entries.col) & (entries.data >= at_least)
         found = [
-            (self._ids[one], self._ids[other], min(1.0, float(value)))
-            for one, other, value in zip(entries.row, entries.col, entries.data, strict=True)
-            if one < other and value >= at_least
+            (self._ids[one], self._ids[other], min(1.0, value))
+            for one, other, value in zip(
+                *(each[near].tolist() for each in (entries.row, entries.col, entries.data)), strict=True
+            )
         ]
         return sorted(found, key=lambda each: (-round(each[2], 9), each[:2]))
 
