@@ -219,7 +219,8 @@ class Chaos:
                         break
                     victim, spoken = "", time.monotonic()
                 if time.monotonic() - max(spoken, asked) > SECONDS_QUIET:
-                    if step != BEFORE and in_fork(lambda: is_made(self.home(root), read_consultation(self.town))):
+                    # What an earlier one left running may have made the last of it, so that nothing begins any more.
+                    if in_fork(lambda: is_made(self.home(root), read_consultation(self.town))):
                         return True
                     asked = time.monotonic()
                 if time.monotonic() - spoken > SECONDS_STUCK:
