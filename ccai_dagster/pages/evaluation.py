@@ -93,7 +93,7 @@ class InShort:
     Attributes:
         lead: How many comparisons there are and what became of them.
         differ: One sentence for each difference.
-        alike: One for each comparison without a difference worth speaking of.
+        alike: One for each comparison whose difference is too small to matter.
         unclear: One for each comparison that is inconclusive.
     """
 
@@ -138,8 +138,8 @@ def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: in
         else ""
     )
     return (
-        f"{counted(len(found), 'comparison')} of two models by one score. A difference: {differ}. None worth speaking "
-        f"of: {alike}. Cannot be told: {unclear}.{chance}"
+        f"Two models were compared by one score {counted(len(found), 'time')}: in {differ} they differ; in {alike} by "
+        f"too little to matter, if at all; in {unclear} the answers compared do not suffice to tell.{chance}"
     )
 
 

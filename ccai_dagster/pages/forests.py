@@ -1,7 +1,7 @@
 """Scores as points with intervals on a common line, and what each comparison of two models shows.
 
-Belongs here: the line and the places on it; the verdict on a row of scores (a difference, none worth speaking of,
-or inconclusive) and its sentence; what a score is called and how it is printed wherever it is shown.
+Belongs here: the line and the places on it; the verdict on a row of scores (a difference, one too small
+to matter, or inconclusive) and its sentence; what a score is called and how it is printed wherever it is shown.
 Doesn't belong here: which rows a chapter shows; intervals and tests, which come with the row.
 """
 
@@ -39,7 +39,7 @@ SMALL_SHARES = {METRIC: 0.01}
 models that know much lie a few hundredths apart."""
 Verdict = Literal["higher", "lower", "alike", "unclear"]
 Label = Callable[[Mapping[str, Any]], str]
-VERDICTS = {"higher": "higher", "lower": "lower", "alike": "no difference", "unclear": "cannot tell"}
+VERDICTS = {"higher": "higher", "lower": "lower", "alike": "too little to matter", "unclear": "cannot tell"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
     """Return every comparison in a table of scores, in the order of its rows.
 
     There is a difference where its interval leaves out zero and, if it was tested, the corrected p value is
-    at most 5 %. There is none worth speaking of where the whole interval lies within 5 % of the metric's range,
+    at most 5 %. It is too small to matter where the whole interval lies within 5 % of the metric's range,
     or within 35 Elo. Everything else is inconclusive.
 
     Args:

@@ -75,9 +75,9 @@ def test_elo_is_small_within_35_and_left_out_where_nobody_compared() -> None:
 def test_every_sentence_has_figure_and_interval(evaluation: EvaluationInputs) -> None:
     short = in_short(evaluation.eval_scores, evaluation.elo_differences)
     assert short.lead == (
-        "7 comparisons of two models by one score. A difference: 3. None worth speaking of: 2. Cannot be told: 2. "
-        "Not corrected for how many comparisons there are: 2 of the differences; chance alone would single out "
-        "about one comparison in twenty."
+        "Two models were compared by one score 7 times: in 3 they differ; in 2 by too little to matter, if at all; in "
+        "2 the answers compared do not suffice to tell. Not corrected for how many comparisons there are: 2 of the "
+        "differences; chance alone would single out about one comparison in twenty."
     )
     assert short.differ == [
         "Accuracy on “know” is lower for “standard” than for “base”, by 20.0 points (95% interval −30.0 to −10.0).",
