@@ -414,6 +414,8 @@ def _provenance(consultation: Consultation, home: Home, earlier: set[dg.AssetKey
         written = report_file(home, PROVENANCE, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False))
         history.record_with_file(home, manifest, home.report / PROVENANCE)
         counts = {name: len(document[name]) for name in ("entity", "activity", "agent")}
-        return replace(written, metadata={**written.metadata, **counts, "manifest": str(home.manifest)})
+        return replace(
+            written, metadata={**written.metadata, **counts, "manifest": f"{home.consultation}/{home.manifest.name}"}
+        )
 
     return provenance

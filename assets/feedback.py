@@ -269,7 +269,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     signed = [name, "signed_constitution"]
     revising = file.revision_model or file.model
 
-    @torch_asset(
+    @tracked_asset(
         contracts.REVISIONS,
         key_prefix=name,
         method="2",
@@ -284,24 +284,22 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         constitution: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
+        tracking: Tracking,
     ) -> Table:
-        result = launcher.run(
-            context,
-            RevisionsStage(
-                model=revising,
-                revising_model=models.folder(only_digest(revising_model)),
-                prompts=prompts,
-                constitution=constitution,
-                settings=profile.revisions,
-                seed=file.seed,
-            ),
+        stage = RevisionsStage(
+            model=revising,
+            revising_model=models.folder(only_digest(revising_model)),
+            prompts=prompts,
+            constitution=constitution,
+            settings=profile.revisions,
+            seed=file.seed,
         )
-        launcher.finish(result)
+        result, run = measure(context, launcher, tracking, stage, arm=name)
         frame = result.tables["revisions"]
         first = frame.filter(pl.col("step") == 1)["response_finished"]
         cut = {"first responses": first, "revisions": frame["revision_finished"]}
         shares = {f"{name} {CUT_OFF}": cut_off(each) for name, each in cut.items()}
-        return Table(frame, revision_counts(frame) | shares)
+        return Table(frame, {**revision_counts(frame), **shares, "mlflow": dg.MetadataValue.url(run.url)})
 
     @tracked_asset(
         contracts.MODEL,
@@ -348,7 +346,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         )
         return train(context, launcher, models, tracking, training)
 
-    @torch_asset(
+    @tracked_asset(
         contracts.RESPONSE_PAIRS,
         key_prefix=name,
         method="2",
@@ -362,6 +360,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         prompts: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
+        tracking: Tracking,
     ) -> Table:
         stage = ResponsePairsStage(
             model=file.model,
@@ -370,7 +369,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             settings=profile.pairs,
             seed=file.seed,
         )
-        return sampled_pairs(context, launcher, stage)
+        return sampled_pairs(context, launcher, tracking, stage, arm=name)
 
     @asset(
         contracts.PRINCIPLE_WEIGHTS,
@@ -386,7 +385,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
 
     weighted = consultation.arms[name].principle_weights == "gac"
 
-    @torch_asset(
+    @tracked_asset(
         contracts.PREFERENCE_PAIRS,
         key_prefix=name,
         method="3",
@@ -413,6 +412,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         judge_calibration: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
+        tracking: Tracking,
         **drawn: pl.DataFrame,
     ) -> Table:
         ledger = decisions.read(consultation, "training")
@@ -435,24 +435,28 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             "principles drawn": consultation.arms[name].principle_weights,
             "feedback model not shown to be better than chance": at_chance,
         }
-        return labelled_pairs(context, launcher, stage, told, found)
+        return labelled_pairs(context, launcher, tracking, stage, name, told, found)
 
     made = [revisions, supervised_policy, response_pairs, preference_pairs]
     return [*made, principle_weights] if weighted else made
 
 
-def sampled_pairs(context: dg.AssetExecutionContext, launcher: Launcher, stage: ResponsePairsStage) -> Table:
+def sampled_pairs(
+    context: dg.AssetExecutionContext, launcher: Launcher, tracking: Tracking, stage: ResponsePairsStage, arm: str
+) -> Table:
     """Sample pairs of responses, and tell how many responses were cut off."""
-    result = launcher.run(context, stage)
-    launcher.finish(result)
+    result, run = measure(context, launcher, tracking, stage, arm=arm)
     frame = result.tables["response_pairs"]
-    return Table(frame, {CUT_OFF: cut_off([*frame["finished_a"], *frame["finished_b"]])})
+    cut = cut_off([*frame["finished_a"], *frame["finished_b"]])
+    return Table(frame, {CUT_OFF: cut, "mlflow": dg.MetadataValue.url(run.url)})
 
 
 def labelled_pairs(
     context: dg.AssetExecutionContext,
     launcher: Launcher,
+    tracking: Tracking,
     stage: PreferencePairsStage,
+    arm: str,
     told: Mapping[str, Any] | None = None,
     checks: Sequence[Checked] = (),
 ) -> Table:
@@ -462,12 +466,11 @@ def labelled_pairs(
         told: What else is worth looking at.
         checks: Beside the contract.
     """
-    result = launcher.run(context, stage)
-    launcher.finish(result)
+    result, run = measure(context, launcher, tracking, stage, arm=arm)
     frame = result.tables["preference_pairs"]
     distance = label_distance(frame.filter(status="labelled"))
     shown = {**label_counts(frame), "mean distance of the labels from one half": distance, **(told or {})}
-    return Table(frame, shown, checks)
+    return Table(frame, {**shown, "mlflow": dg.MetadataValue.url(run.url)}, checks)
 
 
 def is_tuned(feedback_model: pl.DataFrame) -> bool:

@@ -32,8 +32,7 @@ from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
 asset = partial(table_asset, group="positive_control", owner="team:evaluation")
-torch_asset = partial(asset, kinds={"torch", "huggingface"}, pool=POOL)
-tracked_asset = partial(torch_asset, kinds={"torch", "huggingface", "mlflow"})
+tracked_asset = partial(asset, kinds={"torch", "huggingface", "mlflow"}, pool=POOL)
 
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
@@ -47,7 +46,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
 def _response_pairs(consultation: Consultation) -> dg.AssetsDefinition:
     file, settings = consultation.file, consultation.profile.control
 
-    @torch_asset(
+    @tracked_asset(
         contracts.RESPONSE_PAIRS,
         settings=[settings.pairs, file.model, file.seed],
         description="Two responses to each prompt, sampled from the untrained model: for both arms of the control.",
@@ -58,6 +57,7 @@ def _response_pairs(consultation: Consultation) -> dg.AssetsDefinition:
         prompts: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
+        tracking: Tracking,
     ) -> Table:
         stage = ResponsePairsStage(
             model=file.model,
@@ -66,7 +66,7 @@ def _response_pairs(consultation: Consultation) -> dg.AssetsDefinition:
             settings=settings.pairs,
             seed=file.seed,
         )
-        return sampled_pairs(context, launcher, stage)
+        return sampled_pairs(context, launcher, tracking, stage, arm="")
 
     return control_response_pairs
 
@@ -76,7 +76,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     learnt = PreferenceModelSettings(held_out_share=settings.held_out_share, max_tokens=settings.max_tokens)
     constitution = control_constitution(name)
 
-    @torch_asset(
+    @tracked_asset(
         contracts.PREFERENCE_PAIRS,
         key_prefix=name,
         settings=[RULES_VERSION, judge.TUNED_TEMPLATE_VERSION, file.seed],
@@ -89,6 +89,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         response_pairs: pl.DataFrame,
         launcher: Launcher,
         models: ModelStore,
+        tracking: Tracking,
     ) -> Table:
         stage = PreferencePairsStage(
             **judging(consultation),
@@ -101,7 +102,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             principle_weights=None,
             seed=file.seed,
         )
-        return labelled_pairs(context, launcher, stage)
+        return labelled_pairs(context, launcher, tracking, stage, name)
 
     @tracked_asset(
         contracts.MODEL,

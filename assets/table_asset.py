@@ -340,9 +340,14 @@ def publish(table: Table, contract: Contract, key: dg.AssetKey) -> Results:
         asset_key=key,
         value=table.frame,
         data_version=dg.DataVersion(table.version or table_digest(table.frame)),
-        metadata={**table_metadata(table.frame, contract), **table.metadata},
+        metadata={**table_metadata(table.frame, contract), **_rounded(table.metadata)},
         check_results=results,
     )
+
+
+def _rounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers to four digits, as a person reads them; the tables have all of them."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in metadata.items()}
 
 
 def stop(key: dg.AssetKey, refused: Refused) -> Results:
@@ -463,8 +468,4 @@ def report_file(home: Home, name: str, text: str) -> Table:
     write_file(path, text)
     digest = file_digest(path)
     row = {"path": f"report/{name}", "file_digest": digest, "n_bytes": path.stat().st_size}
-    return Table(
-        contracts.FILE.build([row]),
-        {"file": dg.MetadataValue.path(str(path)), "open it": dg.MetadataValue.url(Path(path).as_uri())},
-        version=digest,
-    )
+    return Table(contracts.FILE.build([row]), {"below CCAI_HOME": f"{home.consultation}/report/{name}"}, version=digest)

@@ -66,6 +66,11 @@ class TableIOManager(dg.UPathIOManager):
         else:
             path.write_bytes(content)
 
+    def get_metadata(self, context: dg.OutputContext, obj: pl.DataFrame) -> dict[str, Any]:
+        """Say where the table is below the home, which may be copied to another place or machine."""
+        key = context.asset_key.path
+        return {"path": f"{self._base_path.name}/{'/'.join(key)}{self.extension}"}
+
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:
         """Read a table whole.
 
