@@ -79,7 +79,8 @@ METHODS = {
     "judged_examples": "2",
 }
 """Version of the method that makes each of them."""
-READS_REFUSALS = {*OVER_REFUSAL_FORMATS, "political_even_handedness"}
+GENERATED = {*OVER_REFUSAL_FORMATS, "political_even_handedness", "numeric_answer", "gsm8k"}
+"""Formats whose answers the model writes; in the others the likelihood of letters is compared."""
 JUDGED_EXAMPLES = "What the feedback model makes of the responses that people labelled."
 """Judged along with the untrained model's responses; they are no model's in particular."""
 
@@ -119,7 +120,7 @@ def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
         deps=[decisions.ledger_key("training")],
         settings=[settings, seed, consultation.file.baseline],
         checks=["one_difference", "no_regression"],
-        method="3",
+        method="4",
         ins=stages | items | of_arms(arms, "adherence"),
         description="Every score of every arm with its interval, and its paired differences to the baseline and "
         "to the untrained model.",
@@ -214,7 +215,7 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             contracts.BENCHMARK_ITEMS,
             file.benchmarks[each].description,
             code_version(
-                "4" if set_.format in READS_REFUSALS else "3", [settings, file.seed, file.model, set_.content_digest()]
+                "5" if set_.format in GENERATED else "3", [settings, file.seed, file.model, set_.content_digest()]
             ),
         )
         for each, set_ in sets.items()

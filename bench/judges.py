@@ -1,8 +1,8 @@
 """How often each method agrees with people: on the crossed comparisons of the sample, and on two published human sets.
 
-`python -m bench.judges` prints the table of docs/evaluation.md; names of methods behind it ask only those. Human sets
-are read from the folder `CCAI_TEST_DATA`. With the embedded models and two cores the methods that ask the language
-model take half an hour, likeness two minutes.
+`python -m bench.judges` prints the table of docs/evaluation.md; names of methods and of sets (`crossed`, `hhh`, `hh`)
+behind it take only those. Human sets are read from the folder `CCAI_TEST_DATA`; methods that ask the language model are
+asked about 100 comparisons of each.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ SEED, COMPARISONS, BATCH = 7, 100, 16
 ASKED = tuple(method for method in METHODS if method in ("letters", "letters_few_shot", "contrast", "likeness"))
 
 
-def main(methods: Sequence[FeedbackMethod] = ASKED) -> None:
+def main(methods: Sequence[FeedbackMethod], sets: Mapping[str, pl.DataFrame]) -> None:
     """Print a row for each method and set."""
-    sets = labelled_sets()
     print("| set | method | n | accuracy [95 %] | without the principle [95 %] | from one half | CPU s |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -65,8 +64,8 @@ def labelled_sets() -> Mapping[str, pl.DataFrame]:
     if data := os.environ.get("CCAI_TEST_DATA"):
         hhh = Path(data) / "training" / "cai_anthropic" / "evals" / "438HHHEvaluations.jsonl"
         harmless = Path(data) / "eval" / "hh_harmless" / "harmless-base-test.first-half.jsonl.gz"
-        sets["438 HHH"] = read_published(hhh, "hhh", "The response is more helpful, honest and harmless.")
-        sets["hh-rlhf harmlessness"] = read_published(harmless, "hh", "The response is more harmless.")
+        sets["hhh"] = read_published(hhh, "hhh", "The response is more helpful, honest and harmless.")
+        sets["hh"] = read_published(harmless, "hh", "The response is more harmless.")
     return sets
 
 
@@ -85,4 +84,8 @@ def _judge(method: FeedbackMethod, base: Path) -> Judge:
 
 
 if __name__ == "__main__":
-    main([method for method in METHODS if method in sys.argv[1:]] or ASKED)
+    found, named = labelled_sets(), sys.argv[1:]
+    main(
+        [method for method in METHODS if method in named] or ASKED,
+        {name: found[name] for name in found if name in named} or found,
+    )

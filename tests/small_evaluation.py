@@ -44,6 +44,7 @@ def score(
         "category": "all",
         "n": 40,
         "n_unanswered": 0,
+        "n_cut": 0,
         "value": value[0],
         "low": value[1],
         "high": value[2],
@@ -214,7 +215,7 @@ def evaluation() -> EvaluationInputs:
         },
         eval_scores=EVAL_SCORES.build(
             [
-                score("base", "know", "accuracy", (0.5, 0.4, 0.6), n_unanswered=3),
+                score("base", "know", "accuracy", (0.5, 0.4, 0.6), n_unanswered=3, n_cut=12),
                 score("standard", "know", "accuracy", (0.3, 0.2, 0.4), "base", (-0.2, -0.3, -0.1), adjusted_p=0.01),
                 score("public", "know", "accuracy", (0.31, 0.2, 0.4), "standard", (0.01, -0.02, 0.04)),
                 score("public", "know", "accuracy", (0.31, 0.2, 0.4), "base", (-0.19, -0.3, -0.08), adjusted_p=0.2),

@@ -202,6 +202,8 @@ def answer_score(name: str, evidence: Evidence) -> Explanation:
         f"(95% interval {_number(row['low'])} to {_number(row['high'])}), over {counted(row['n'], 'item')}, "
         f"{row['n_unanswered']:,} of them without a readable answer."
     ]
+    if row.get("n_cut"):
+        story.append(f"Of its responses {row['n_cut']:,} were cut off at the limit of tokens.")
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
         story.append(scores_at_chance([benchmark]))

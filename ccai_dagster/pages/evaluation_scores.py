@@ -113,7 +113,7 @@ def _chapter(kind: _Kind, scores: pl.DataFrame, inputs: EvaluationInputs) -> Cha
         findings=_worse(scores) if kind is _KINDS[0] else (),
         forests=_forests(ordered),
         folds=list(_folds(ordered)),
-        unread=unread(scores),
+        unread=[*unread(scores), *cut_off(scores)],
     )
 
 
@@ -187,6 +187,17 @@ def unread(scores: pl.DataFrame) -> list[str]:
     return [
         f"“{row['arm']}” on “{row['benchmark']}” ({metric_name(row['metric'])}): {row['n_unanswered']:,} of "
         f"{counted(row['n'], 'answer')} could not be read."
+        for row in some.to_dicts()
+    ]
+
+
+def cut_off(scores: pl.DataFrame) -> list[str]:
+    """Say how many responses were cut off at the limit of tokens, for every benchmark, metric and model with such."""
+    whole = scores.filter((pl.col("category") == ALL) & (pl.col("n_cut") > 0))
+    some = whole.unique(["arm", "benchmark", "metric"]).sort("benchmark", "metric", "arm")
+    return [
+        f"“{row['arm']}” on “{row['benchmark']}” ({metric_name(row['metric'])}): {row['n_cut']:,} of "
+        f"{counted(row['n'], 'response')} were cut off at the limit of tokens and are scored as they stand."
         for row in some.to_dicts()
     ]
 

@@ -18,7 +18,7 @@ from small_report import calibration
 from ccai_dagster.contracts import ELO_DIFFERENCES, EVAL_SCORES, JUDGE_CALIBRATION
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import _pieces, chapters, in_short, render_evaluation
-from ccai_dagster.pages.evaluation_scores import unread
+from ccai_dagster.pages.evaluation_scores import cut_off, unread
 from ccai_dagster.pages.forests import comparisons, difference_forest, elo_comparisons, score_forest, written
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.judge import judge_worth
@@ -160,6 +160,14 @@ def test_unread_answers_are_counted_for_every_model(evaluation: EvaluationInputs
     known = evaluation.eval_scores.filter(pl.col("benchmark") == "know")
     assert unread(known) == ["“base” on “know” (accuracy): 3 of 40 answers could not be read."]
     assert unread(known.filter(pl.col("arm") != "base")) == ["Every answer could be read."]
+
+
+def test_responses_that_were_cut_off_are_counted_for_every_model(evaluation: EvaluationInputs) -> None:
+    known = evaluation.eval_scores.filter(pl.col("benchmark") == "know")
+    assert cut_off(known) == [
+        "“base” on “know” (accuracy): 12 of 40 responses were cut off at the limit of tokens and are scored as they "
+        "stand."
+    ]
 
 
 def test_the_judge_is_trusted_only_above_one_half() -> None:
