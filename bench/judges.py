@@ -1,8 +1,8 @@
-"""How often each method agrees with people: on the crossed comparisons of the sample, and on two published human sets.
+"""How often each method agrees with labels: on the three sets of the sample, and on two published human ones.
 
-`python -m bench.judges` prints the table of docs/evaluation.md; names of methods and of sets (`crossed`, `hhh`, `hh`)
-behind it take only those. Human sets are read from the folder `CCAI_TEST_DATA`; methods that ask the language model are
-asked about 100 comparisons of each.
+`python -m bench.judges` prints the table of docs/evaluation.md; names of methods and of sets (`crossed`,
+`sample_judge`, `helpfulness`, `hhh`, `hh`) behind it take only those. Human sets are read from the folder
+`CCAI_TEST_DATA`; methods that ask the language model are asked about 100 comparisons of each.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ from ccai_dagster.feedback.published_comparisons import read_published
 
 SEED, COMPARISONS, BATCH = 7, 100, 16
 """Comparisons of each human set that the language model is asked about."""
+SAMPLE_SETS = {
+    "crossed": "judge/crossed.jsonl",
+    "sample_judge": "judge/sample_judge.jsonl",
+    "helpfulness": "helpfulness.jsonl",
+}
 ASKED = tuple(method for method in METHODS if method in ("letters", "letters_few_shot", "contrast", "likeness"))
 
 
@@ -42,7 +47,7 @@ def main(methods: Sequence[FeedbackMethod], sets: Mapping[str, pl.DataFrame]) ->
         for method in methods:
             judge = _judge(method, Path(folder) / "base")
             for name, table in sets.items():
-                whole = name == "crossed" or method in SCORING_METHODS
+                whole = name in SAMPLE_SETS or method in SCORING_METHODS
                 asked = table if whole else chosen_comparisons(table, COMPARISONS, SEED)
                 begun = time.process_time()
                 answers = judge_answers({method: judge}, {name: asked})
@@ -59,8 +64,8 @@ def main(methods: Sequence[FeedbackMethod], sets: Mapping[str, pl.DataFrame]) ->
 
 
 def labelled_sets() -> Mapping[str, pl.DataFrame]:
-    """Return the crossed set, and the human ones where they are."""
-    sets = {"crossed": read_comparisons(SAMPLE / "judge" / "crossed.jsonl")}
+    """Return the sets of the sample, and the human ones where they are."""
+    sets = {name: read_comparisons(SAMPLE / path) for name, path in SAMPLE_SETS.items()}
     if data := os.environ.get("CCAI_TEST_DATA"):
         hhh = Path(data) / "training" / "cai_anthropic" / "evals" / "438HHHEvaluations.jsonl"
         harmless = Path(data) / "eval" / "hh_harmless" / "harmless-base-test.first-half.jsonl.gz"

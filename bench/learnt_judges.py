@@ -1,8 +1,7 @@
 """What judges learn from labels: a bag of words, and a score of the embedded model's states.
 
 `python -m bench.learnt_judges FILE` (hh-rlhf, `harmless-base/test.jsonl.gz`) prints the table of docs/evaluation.md, in
-seven minutes of one core. Without a file the sets are those of `bench.judges`, or those that are named behind it
-(`crossed`, `hhh`, `hh`): two, two and four minutes.
+seven minutes of one core. With names of sets behind it, it measures those of `bench.judges`.
 Half of the first messages of users give the labels that are learnt from, the comparisons of the others measure, and the
 other way round; what is told is the mean over several such splits.
 """
@@ -95,10 +94,6 @@ def _told(values: np.ndarray, table: pl.DataFrame, smallest: float) -> str:
 
 
 if __name__ == "__main__":
-    named = sys.argv[1:]
-    if len(named) == 1 and Path(named[0]).is_file():
-        main("hh", read_published(Path(named[0]), "hh", PRINCIPLE))
-    else:
-        for each, found in labelled_sets().items():
-            if each in named or not named:
-                main(each, found)
+    sets = labelled_sets()
+    for each in sys.argv[1:]:
+        main(each, sets[each] if each in sets else read_published(Path(each), "hh", PRINCIPLE))
