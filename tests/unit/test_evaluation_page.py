@@ -178,6 +178,15 @@ def test_the_judge_is_trusted_only_above_one_half() -> None:
     assert (better.trusted, len(better.sentences)) == (True, 1)
     assert better.scoring.startswith("Models are scored by the feedback model, asked by the method “letters”")
     assert "Its answers stand 0.125 from one half on average" in better.sentences[0]
+    assert better.figures == [
+        "On the set “sample_judge” it agreed with the labels on 70% of 50 comparisons (95% interval 60% to 80%), a "
+        "scorer that never sees the principle on 50%."
+    ]
+
+
+def test_the_first_screen_says_what_the_judge_is_worth_with_figures(html: str) -> None:
+    first_screen = html[: html.index("What differs")]
+    assert "it agreed with the labels on 50% of 50 comparisons (95% interval 40% to 60%)" in first_screen
 
 
 def test_chapters_stand_in_the_order_to_read_them(evaluation: EvaluationInputs) -> None:
