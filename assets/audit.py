@@ -52,6 +52,7 @@ SHARED = (
     "judge_calibration",
     "constitution_overlap",
     "constitution_comparison",
+    "comparisons",
     "elo_differences",
     "rater_agreement",
     "adherence_scores",

@@ -17,6 +17,7 @@ import polars as pl
 from assets import decisions
 from assets.table_asset import Checked, Results, Table, code_version, of_arms, picture, table_asset, table_assets
 from assets.torch_stage import (
+    CUT_OFF,
     GROUP,
     OWNER,
     POOL,
@@ -33,7 +34,7 @@ from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
 from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.evaluation.elo import TEMPLATE_VERSION, elo_tables
+from ccai_dagster.evaluation.elo import TEMPLATE_VERSION, compared_responses, elo_tables
 from ccai_dagster.evaluation.findings import elo_findings, findings, regressions
 from ccai_dagster.evaluation.opinions import representativeness_table
 from ccai_dagster.evaluation.ratings import current_ratings, rater_agreement, read_ratings
@@ -41,6 +42,7 @@ from ccai_dagster.evaluation.responses import qualitative_prompts as prompts_to_
 from ccai_dagster.evaluation.scores import judge_outcomes, own_scores, people_outcomes, score_table
 from ccai_dagster.evaluation.sets.formats import OVER_REFUSAL_FORMATS, read_evaluation_set
 from ccai_dagster.feedback.judge_accuracy import judge_at_chance, scored_by, scored_elo_at_chance
+from ccai_dagster.feedback.language_model import cut_off
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
 from ccai_dagster.training.settings_of_arms import difference_findings, settings_table
@@ -290,7 +292,8 @@ def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
         result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["comparisons"]
         counts = dict(frame["status"].value_counts().sort("status").iter_rows())
-        return Table(frame, {**counts, "mlflow": dg.MetadataValue.url(run.url)})
+        cut = {CUT_OFF: cut_off(compared_responses(frame)["finished"])}
+        return Table(frame, {**counts, **cut, "mlflow": dg.MetadataValue.url(run.url)})
 
     return comparisons
 

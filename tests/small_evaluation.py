@@ -9,6 +9,7 @@ from small_report import HOSTILE, calibration
 
 from ccai_dagster.contracts import (
     ADHERENCE_SCORES,
+    COMPARISONS,
     CONFLICTS,
     CONSTITUTION,
     CONSTITUTION_COMPARISON,
@@ -292,6 +293,29 @@ def evaluation() -> EvaluationInputs:
                     ("public", "standard", "agreement of likeness and tags", 0.5, None),
                     ("public", "standard", "shared by tags", None, None),
                 )
+            ]
+        ),
+        comparisons=COMPARISONS.build(
+            [
+                {
+                    "pair_id": f"pair-{prompt}",
+                    "quality": "helpfulness",
+                    "prompt_id": f"h{prompt}",
+                    "prompt": "Why?",
+                    "arm_a": "base",
+                    "arm_b": "public",
+                    "response_a": "Because it",
+                    "finished_a": False,
+                    "response_b": "So.",
+                    "finished_b": prompt > 0,
+                    "forward_probability": 0.5,
+                    "reversed_probability": 0.5,
+                    "probability_a": 0.5,
+                    "status": "compared",
+                    "judge": "m",
+                    "judge_at_chance": True,
+                }
+                for prompt in range(3)
             ]
         ),
         elo_differences=ELO_DIFFERENCES.build(

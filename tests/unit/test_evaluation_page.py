@@ -202,6 +202,10 @@ def test_chapters_stand_in_the_order_to_read_them(evaluation: EvaluationInputs) 
         "responses",
     ]
     assert [each.anchor for each in found if each.judged] == ["adherence", "elo"]
+    assert found[-2].unread[-2:] == [
+        "“base”: 3 of 3 responses that were compared were cut off at the limit of tokens.",
+        "“public”: 1 of 3 responses that were compared were cut off at the limit of tokens.",
+    ]
     exchanges = found[-1].exchanges
     assert [each.differing for each in exchanges] == ["some refuse, some do not", "they answer differently"]
     assert [(each.arm, each.against, each.same) for each in exchanges[1].responses] == [
