@@ -52,6 +52,7 @@ SHARED = (
     "judge_calibration",
     "constitution_overlap",
     "constitution_comparison",
+    "comparisons",
     "elo_differences",
     "rater_agreement",
     "adherence_scores",
@@ -141,7 +142,7 @@ def _evaluation_page(consultation: Consultation, home: Home) -> dg.AssetsDefinit
         | responses
         | of_arms(arms, "constitution")
         | ({settings: [settings]} if file.control else {}),
-        method="2",
+        method="3",
         settings=[file.title, file.baseline, value_digest([arms, benchmarks])],
         description="One page for a lay reader: what each constitution changed, what not, and what cannot be told.",
     )

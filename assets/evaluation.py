@@ -17,6 +17,7 @@ import polars as pl
 from assets import decisions
 from assets.table_asset import Checked, Results, Table, code_version, of_arms, picture, table_asset, table_assets
 from assets.torch_stage import (
+    CUT_OFF,
     GROUP,
     OWNER,
     POOL,
@@ -33,7 +34,7 @@ from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
 from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.evaluation.elo import TEMPLATE_VERSION, elo_tables
+from ccai_dagster.evaluation.elo import TEMPLATE_VERSION, compared_responses, elo_tables
 from ccai_dagster.evaluation.findings import elo_findings, findings, regressions
 from ccai_dagster.evaluation.opinions import representativeness_table
 from ccai_dagster.evaluation.ratings import current_ratings, rater_agreement, read_ratings
@@ -41,6 +42,7 @@ from ccai_dagster.evaluation.responses import qualitative_prompts as prompts_to_
 from ccai_dagster.evaluation.scores import judge_outcomes, own_scores, people_outcomes, score_table
 from ccai_dagster.evaluation.sets.formats import OVER_REFUSAL_FORMATS, read_evaluation_set
 from ccai_dagster.feedback.judge_accuracy import judge_at_chance, scored_by, scored_elo_at_chance
+from ccai_dagster.feedback.language_model import cut_off
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage, ResponsesStage
 from ccai_dagster.training.settings_of_arms import difference_findings, settings_table
@@ -79,7 +81,8 @@ METHODS = {
     "judged_examples": "2",
 }
 """Version of the method that makes each of them."""
-READS_REFUSALS = {*OVER_REFUSAL_FORMATS, "political_even_handedness"}
+GENERATED = {*OVER_REFUSAL_FORMATS, "political_even_handedness", "numeric_answer", "gsm8k"}
+"""Formats whose answers the model writes; in the others the likelihood of letters is compared."""
 JUDGED_EXAMPLES = "What the feedback model makes of the responses that people labelled."
 """Judged along with the untrained model's responses; they are no model's in particular."""
 
@@ -119,7 +122,7 @@ def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
         deps=[decisions.ledger_key("training")],
         settings=[settings, seed, consultation.file.baseline],
         checks=["one_difference", "no_regression"],
-        method="3",
+        method="4",
         ins=stages | items | of_arms(arms, "adherence"),
         description="Every score of every arm with its interval, and its paired differences to the baseline and "
         "to the untrained model.",
@@ -214,7 +217,7 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             contracts.BENCHMARK_ITEMS,
             file.benchmarks[each].description,
             code_version(
-                "4" if set_.format in READS_REFUSALS else "3", [settings, file.seed, file.model, set_.content_digest()]
+                "5" if set_.format in GENERATED else "3", [settings, file.seed, file.model, set_.content_digest()]
             ),
         )
         for each, set_ in sets.items()
@@ -289,7 +292,8 @@ def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
         result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["comparisons"]
         counts = dict(frame["status"].value_counts().sort("status").iter_rows())
-        return Table(frame, {**counts, "mlflow": dg.MetadataValue.url(run.url)})
+        cut = {CUT_OFF: cut_off(compared_responses(frame)["finished"])}
+        return Table(frame, {**counts, **cut, "mlflow": dg.MetadataValue.url(run.url)})
 
     return comparisons
 

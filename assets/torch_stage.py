@@ -270,6 +270,7 @@ def published(
         if output in wanted:
             frame = frames[output]
             scores = {"scores": dg.MetadataValue.md(markdown_table(shown[output]))} if shown else {}
-            # A response that was judged under several principles is one response.
-            cut = {CUT_OFF: cut_off(frame.unique("prompt_id")["finished"])} if "finished" in frame.columns else {}
+            # A response that was judged under several principles is one response; scores of benchmarks tell it.
+            responses = {"prompt_id", "finished"} <= set(frame.columns)
+            cut = {CUT_OFF: cut_off(frame.unique("prompt_id")["finished"])} if responses else {}
             yield from publish(Table(frame, metadata | scores | cut), each.contract, each.key)

@@ -323,7 +323,7 @@ def _model_cards(consultation: Consultation) -> dg.AssetsDefinition:
     @asset(
         contracts.MODEL_CARDS,
         kinds={"mlflow"},
-        method="2",
+        method="3",
         settings=[consultation.file.title, consultation.file.model],
         deps=[decisions.ledger_key("training")],
         ins=trained | texts,

@@ -1,8 +1,8 @@
-"""How often each method agrees with people: on the crossed comparisons of the sample, and on two published human sets.
+"""How often each method agrees with labels: on the three sets of the sample, and on two published human ones.
 
-`python -m bench.judges` prints the table of docs/evaluation.md; names of methods behind it ask only those. Human sets
-are read from the folder `CCAI_TEST_DATA`. With the embedded models and two cores the methods that ask the language
-model take half an hour, likeness two minutes.
+`python -m bench.judges` prints the table of docs/evaluation.md; names of methods and of sets (`crossed`,
+`sample_judge`, `helpfulness`, `hhh`, `hh`) behind it take only those. Human sets are read from the folder
+`CCAI_TEST_DATA`; methods that ask the language model are asked about 100 comparisons of each.
 """
 
 from __future__ import annotations
@@ -31,19 +31,23 @@ from ccai_dagster.feedback.published_comparisons import read_published
 
 SEED, COMPARISONS, BATCH = 7, 100, 16
 """Comparisons of each human set that the language model is asked about."""
+SAMPLE_SETS = {
+    "crossed": "judge/crossed.jsonl",
+    "sample_judge": "judge/sample_judge.jsonl",
+    "helpfulness": "helpfulness.jsonl",
+}
 ASKED = tuple(method for method in METHODS if method in ("letters", "letters_few_shot", "contrast", "likeness"))
 
 
-def main(methods: Sequence[FeedbackMethod] = ASKED) -> None:
+def main(methods: Sequence[FeedbackMethod], sets: Mapping[str, pl.DataFrame]) -> None:
     """Print a row for each method and set."""
-    sets = labelled_sets()
     print("| set | method | n | accuracy [95 %] | without the principle [95 %] | from one half | CPU s |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for method in methods:
             judge = _judge(method, Path(folder) / "base")
             for name, table in sets.items():
-                whole = name == "crossed" or method in SCORING_METHODS
+                whole = name in SAMPLE_SETS or method in SCORING_METHODS
                 asked = table if whole else chosen_comparisons(table, COMPARISONS, SEED)
                 begun = time.process_time()
                 answers = judge_answers({method: judge}, {name: asked})
@@ -60,13 +64,13 @@ def main(methods: Sequence[FeedbackMethod] = ASKED) -> None:
 
 
 def labelled_sets() -> Mapping[str, pl.DataFrame]:
-    """Return the crossed set, and the human ones where they are."""
-    sets = {"crossed": read_comparisons(SAMPLE / "judge" / "crossed.jsonl")}
+    """Return the sets of the sample, and the human ones where they are."""
+    sets = {name: read_comparisons(SAMPLE / path) for name, path in SAMPLE_SETS.items()}
     if data := os.environ.get("CCAI_TEST_DATA"):
         hhh = Path(data) / "training" / "cai_anthropic" / "evals" / "438HHHEvaluations.jsonl"
         harmless = Path(data) / "eval" / "hh_harmless" / "harmless-base-test.first-half.jsonl.gz"
-        sets["438 HHH"] = read_published(hhh, "hhh", "The response is more helpful, honest and harmless.")
-        sets["hh-rlhf harmlessness"] = read_published(harmless, "hh", "The response is more harmless.")
+        sets["hhh"] = read_published(hhh, "hhh", "The response is more helpful, honest and harmless.")
+        sets["hh"] = read_published(harmless, "hh", "The response is more harmless.")
     return sets
 
 
@@ -85,4 +89,8 @@ def _judge(method: FeedbackMethod, base: Path) -> Judge:
 
 
 if __name__ == "__main__":
-    main([method for method in METHODS if method in sys.argv[1:]] or ASKED)
+    found, named = labelled_sets(), sys.argv[1:]
+    main(
+        [method for method in METHODS if method in named] or ASKED,
+        {name: found[name] for name in found if name in named} or found,
+    )

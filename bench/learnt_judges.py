@@ -1,8 +1,9 @@
-"""What judges learn from labels: a bag of words, and a score of the embedded model's states, on human harmlessness.
+"""What judges learn from labels: a bag of words, and a score of the embedded model's states.
 
-`python -m bench.learnt_judges FILE` (hh-rlhf, `harmless-base/test.jsonl.gz`) prints the table of docs/evaluation.md.
+`python -m bench.learnt_judges FILE` (hh-rlhf, `harmless-base/test.jsonl.gz`) prints the table of docs/evaluation.md, in
+seven minutes of one core. With names of sets behind it, it measures those of `bench.judges`.
 Half of the first messages of users give the labels that are learnt from, the comparisons of the others measure, and the
-other way round; what is told is the mean over several such splits. It takes seven minutes of one core.
+other way round; what is told is the mean over several such splits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from bench.judges import labelled_sets
 from ccai_dagster.consultation.settings import ModelSettings
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.home import home_root
@@ -38,16 +40,17 @@ PRINCIPLE = "The response is more harmless."
 BOOTSTRAPS = 4000
 
 
-def main(path: Path) -> None:
+def main(name: str, comparisons: pl.DataFrame) -> None:
     """Print a row for each number of labels and judge, and the paired difference."""
-    table = tuning_table({"hh": read_published(path, "hh", PRINCIPLE)}).with_columns(
+    table = tuning_table({name: comparisons}).with_columns(
         pl.col("prompt").str.split(ASSISTANT).list.first().str.to_lowercase().alias("asked")
     )
     begun = time.process_time()
     states = _states(table)
-    print(f"{2 * table.height} responses read in {time.process_time() - begun:.0f} CPU s")
+    print(f"{name}: {2 * table.height} responses read in {time.process_time() - begun:.0f} CPU s")
     print("| labels | judge | n | accuracy [95 %] |\n|---|---|---|---|")
-    for labels in LABELS:
+    half = table.height // 2
+    for labels in sorted({min(each, half) for each in LABELS}):
         right = {name: np.zeros(table.height) for name in ("tuned", "words")}
         for split, side in product(range(SPLITS), (False, True)):
             learning = np.array([(uniform(SEED, split, each) < 0.5) == side for each in table["asked"]])
@@ -71,8 +74,8 @@ def _states(table: pl.DataFrame) -> np.ndarray:
         base = Path(folder) / "base"
         prepare_base_model(ModelSettings(), home_root() / "cache", base)
         exchanges = [
-            (scored_prompt(prompt, PRINCIPLE), response)
-            for prompt, *pair in table.select("prompt", "preferred", "other").iter_rows()
+            (scored_prompt(prompt, principle), response)
+            for prompt, principle, *pair in table.select("prompt", "principle", "preferred", "other").iter_rows()
             for response in pair
         ]
         states, _ = ResponseReader(base, BATCH, MAX_TOKENS).states(exchanges)
@@ -91,4 +94,6 @@ def _told(values: np.ndarray, table: pl.DataFrame, smallest: float) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sets = labelled_sets()
+    for each in sys.argv[1:]:
+        main(each, sets[each] if each in sets else read_published(Path(each), "hh", PRINCIPLE))

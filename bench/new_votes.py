@@ -179,12 +179,17 @@ def otherwise(export: str) -> str:
     return text.getvalue()
 
 
+def unpack(commit: str, code: Path) -> Path:
+    """Put the files of a commit into a folder, and return it."""
+    code.mkdir(exist_ok=True)
+    archive = subprocess.run(["git", "archive", commit], cwd=HERE, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x"], cwd=code, input=archive, check=True)
+    return code
+
+
 def daemon(base: Path, pairs: int) -> None:
     """Print the time of runs from a new export to new constitutions, against the code as it was."""
-    code = base / "before"
-    code.mkdir()
-    archive = subprocess.run(["git", "archive", BEFORE], cwd=HERE, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x"], cwd=code, input=archive, check=True)
+    code = unpack(BEFORE, base / "before")
     own, other = Side(base / "now", HERE, "ccai_dagster.cli.app"), Side(base / "then", code, "ccai_dagster.cli")
     found = [(own.seconds(), other.seconds()) for _ in range(pairs)]
     print(

@@ -103,6 +103,7 @@ def answers(items: pl.DataFrame, lean: float, seed: int) -> pl.DataFrame:
             category="category",
             value=value.cast(pl.Float64),
             answered=pl.lit(True),
+            finished=pl.lit(True),
             output=pl.lit(""),
         )
         for metric, (condition, value) in scores.items()

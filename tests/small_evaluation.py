@@ -9,6 +9,7 @@ from small_report import HOSTILE, calibration
 
 from ccai_dagster.contracts import (
     ADHERENCE_SCORES,
+    COMPARISONS,
     CONFLICTS,
     CONSTITUTION,
     CONSTITUTION_COMPARISON,
@@ -44,6 +45,7 @@ def score(
         "category": "all",
         "n": 40,
         "n_unanswered": 0,
+        "n_cut": 0,
         "value": value[0],
         "low": value[1],
         "high": value[2],
@@ -214,7 +216,7 @@ def evaluation() -> EvaluationInputs:
         },
         eval_scores=EVAL_SCORES.build(
             [
-                score("base", "know", "accuracy", (0.5, 0.4, 0.6), n_unanswered=3),
+                score("base", "know", "accuracy", (0.5, 0.4, 0.6), n_unanswered=3, n_cut=12),
                 score("standard", "know", "accuracy", (0.3, 0.2, 0.4), "base", (-0.2, -0.3, -0.1), adjusted_p=0.01),
                 score("public", "know", "accuracy", (0.31, 0.2, 0.4), "standard", (0.01, -0.02, 0.04)),
                 score("public", "know", "accuracy", (0.31, 0.2, 0.4), "base", (-0.19, -0.3, -0.08), adjusted_p=0.2),
@@ -291,6 +293,29 @@ def evaluation() -> EvaluationInputs:
                     ("public", "standard", "agreement of likeness and tags", 0.5, None),
                     ("public", "standard", "shared by tags", None, None),
                 )
+            ]
+        ),
+        comparisons=COMPARISONS.build(
+            [
+                {
+                    "pair_id": f"pair-{prompt}",
+                    "quality": "helpfulness",
+                    "prompt_id": f"h{prompt}",
+                    "prompt": "Why?",
+                    "arm_a": "base",
+                    "arm_b": "public",
+                    "response_a": "Because it",
+                    "finished_a": False,
+                    "response_b": "So.",
+                    "finished_b": prompt > 0,
+                    "forward_probability": 0.5,
+                    "reversed_probability": 0.5,
+                    "probability_a": 0.5,
+                    "status": "compared",
+                    "judge": "m",
+                    "judge_at_chance": True,
+                }
+                for prompt in range(3)
             ]
         ),
         elo_differences=ELO_DIFFERENCES.build(

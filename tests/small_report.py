@@ -101,6 +101,7 @@ def eval_score(arm: str, value: float) -> dict[str, Any]:
         "category": "all",
         "n": 20,
         "n_unanswered": 1,
+        "n_cut": None,
         "value": value,
         "low": value - 30,
         "high": value + 30,

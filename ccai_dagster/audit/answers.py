@@ -20,9 +20,10 @@ from ccai_dagster.audit.model_answers import (
     answer_pair,
     answer_run,
     answer_score,
-    model_keys,
+    model_names,
     run_ids,
     score_names,
+    taught_arms,
 )
 from ccai_dagster.audit.records import Record
 from ccai_dagster.audit.trail import decision_trail
@@ -52,8 +53,8 @@ SHORTEST_PREFIX = 4
 """Characters of a digest or run id that name it."""
 SUGGESTED = 8
 FORMS = (
-    "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, the digest of a model, "
-    "a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
+    "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, a model (its digest or "
+    "public/policy), a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
 )
 
 
@@ -359,19 +360,9 @@ def _decisions(evidence: Evidence) -> Collection[str]:
 
 
 def _pairs(evidence: Evidence) -> set[str]:
-    keys = [*(f"{arm}/preference_pairs" for arm in evidence.arms), "helpfulness_pairs"]
+    keys = [*(f"{arm}/preference_pairs" for arm in taught_arms(evidence)), "helpfulness_pairs"]
     tables = [evidence.table_if_made(key, ["pair_id"]) for key in keys]
     return {each for table in tables if table is not None for each in table["pair_id"]}
-
-
-def _models(evidence: Evidence) -> set[str]:
-    tables = [evidence.table_if_made(key, ["model_digest"]) for key in model_keys(evidence)]
-    found = (
-        pl.concat([table["model_digest"] for table in tables if table is not None])
-        if any(table is not None for table in tables)
-        else pl.Series([], dtype=pl.String)
-    )
-    return set(found)
 
 
 def _runs(evidence: Evidence) -> list[str]:
@@ -388,7 +379,7 @@ _KNOWN: Mapping[str, Callable[[Evidence], Collection[str]]] = {
     "principle": _principles,
     "decision": _decisions,
     "pair": _pairs,
-    "model": _models,
+    "model": model_names,
     "score": score_names,
     "run": _runs,
 }

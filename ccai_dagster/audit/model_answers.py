@@ -14,7 +14,7 @@ import polars as pl
 
 from ccai_dagster.audit.evidence import AssetVersion, Evidence, Explanation
 from ccai_dagster.audit.manifest import Manifest, Materialization
-from ccai_dagster.consultation.folder import BASE
+from ccai_dagster.consultation.folder import BASE, CONTROL_ARMS
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.text import counted, listed, quoted
@@ -32,15 +32,31 @@ COMPARED = (
 """What a row of scores says about one of the arms that a score is compared with."""
 
 
+def taught_arms(evidence: Evidence) -> list[str]:
+    """Return the arms that learn from labels: those of constitutions, then those of the positive control."""
+    return [*evidence.arms, *(CONTROL_ARMS if evidence.consultation.file.control else ())]
+
+
 def model_keys(evidence: Evidence) -> list[str]:
     """Return the keys of all models' records."""
-    return ["base_model", *(f"{arm}/{stage}" for arm in evidence.arms for stage in ARM_STAGES)]
+    shared = [stage for stage in MODEL_STAGES if stage not in ARM_STAGES]
+    return [*shared, *(f"{arm}/{stage}" for arm in taught_arms(evidence) for stage in ARM_STAGES)]
+
+
+def model_names(evidence: Evidence) -> dict[str, str]:
+    """Return the digest of every model by its names: the digest, the key of its record, and of a policy its arm."""
+    names: dict[str, str] = {}
+    for key in model_keys(evidence):
+        table = evidence.table_if_made(key, ["model_digest"])
+        for digest in () if table is None else table["model_digest"]:
+            names |= dict.fromkeys((digest, key, key.removesuffix("/policy")), digest)
+    return names
 
 
 def answer_pair(pair_id: str, evidence: Evidence) -> Explanation:
     """Say how a pair was judged in each arm, and by whom."""
     story, facts, keys, prompt = [], {}, ["response_pairs"], ""
-    for arm in evidence.arms:
+    for arm in taught_arms(evidence):
         key = f"{arm}/preference_pairs"
         if (table := evidence.table_if_made(key)) is None:
             continue
@@ -63,23 +79,31 @@ def answer_pair(pair_id: str, evidence: Evidence) -> Explanation:
 
 
 def _judged(arm: str, row: Mapping[str, Any], evidence: Evidence) -> list[str]:
-    principles = evidence.table(f"{arm}/constitution", ["principle_id", "text"])
-    texts = dict(principles.iter_rows())
+    if arm in CONTROL_ARMS:
+        from ccai_dagster.feedback.rules import CONTROL
+
+        texts, judge = {CONTROL[arm].name: CONTROL[arm].principle}, ", a rule of known taste"
+    else:
+        principles = evidence.table(f"{arm}/constitution", ["principle_id", "text"])
+        texts, judge = dict(principles.iter_rows()), f" of {str(row['feedback_model'])[:SHORT]}"
     label = {
         "identical": "The two responses are the same, so there was nothing to judge.",
         "unanswered": "The feedback model gave no usable answer.",
     }.get(row["status"])
     if label is None:
         side = "neither" if row["probability_a"] == 0.5 else "a" if row["probability_a"] > 0.5 else "b"
-        label = (
+        orders = (
             f"It gave response a a probability of {_number(row['forward_probability'])} when a was shown first and of "
-            f"{_number(row['reversed_probability'])} when it was shown second; the label is "
+            f"{_number(row['reversed_probability'])} when it was shown second; the"
+        )
+        label = (
+            f"{'The' if row['forward_probability'] is None else orders} label is "
             f"{_number(row['probability_a'])}, for {'neither response' if side == 'neither' else 'response ' + side}."
         )
     return [
         f"In the arm {arm} it was judged under {arm}/{row['principle_id']}, "
-        f"{quoted(texts.get(row['principle_id'], 'a principle that no longer stands'))}, asked by the method "
-        f"{row['method']} of {str(row['feedback_model'])[:SHORT]}.",
+        f"{quoted(texts.get(row['principle_id'], 'a principle that no longer stands'))}, by the method "
+        f"{row['method']}{judge}.",
         f"Response a: {quoted(row['response_a'])}",
         f"Response b: {quoted(row['response_b'])}",
         label,
@@ -90,8 +114,13 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
-def answer_model(digest: str, evidence: Evidence) -> Explanation:
-    """Say what a model was made from, and where it is used."""
+def answer_model(name: str, evidence: Evidence) -> Explanation:
+    """Say what a model was made from, and where it is used.
+
+    Args:
+        name: As in `model_names`.
+    """
+    digest = model_names(evidence)[name]
     story: list[str] = []
     keys, facts, decisions = [], {}, []
     tables = {key: table for key in model_keys(evidence) if (table := evidence.table_if_made(key)) is not None}
@@ -124,6 +153,11 @@ def _model(key: str, row: Mapping[str, Any], evidence: Evidence) -> tuple[list[s
         story.append(f"It was trained from {row['parent_digest'][:SHORT]}.")
     if row["constitution_digest"]:
         story.append(f"It was trained on the constitution {row['constitution_digest'][:SHORT]}.")
+    if row["arm"] in CONTROL_ARMS:
+        story.append(
+            "It belongs to the positive control: a rule labelled its pairs, and its one principle needs no sign-off."
+        )
+    elif row["constitution_digest"]:
         signed = [
             each
             for each in evidence.records.on("signoff", row["arm"])
@@ -168,6 +202,8 @@ def answer_score(name: str, evidence: Evidence) -> Explanation:
         f"(95% interval {_number(row['low'])} to {_number(row['high'])}), over {counted(row['n'], 'item')}, "
         f"{row['n_unanswered']:,} of them without a readable answer."
     ]
+    if row.get("n_cut"):
+        story.append(f"Of its responses {row['n_cut']:,} were cut off at the limit of tokens.")
     story += [_comparison(each) for each in rows if each["difference"] is not None]
     if row["judge_at_chance"]:
         story.append(scores_at_chance([benchmark]))

@@ -33,8 +33,8 @@ def audit(
         str,
         typer.Argument(
             metavar="ID",
-            help="A statement (17), principle (P55, public/P55), decision, preference pair, model digest, score "
-            "(arm/benchmark/metric) or run; a kind may stand before it, as statement:17.",
+            help="A statement (17), principle (P55, public/P55), decision, preference pair, model (its digest, "
+            "public/policy), score (arm/benchmark/metric) or run; a kind may stand before it, as statement:17.",
         ),
     ],
     consultation: CONSULTATION = None,

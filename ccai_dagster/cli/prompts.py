@@ -16,7 +16,7 @@ from ccai_dagster.cli.options import CONSULTATION, ROLE, mendable_errors
 from ccai_dagster.consultation.folder import SAMPLE, Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
-from ccai_dagster.core.text import printable
+from ccai_dagster.core.text import counted, printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -208,7 +208,7 @@ def judge_set(
 
     Says how many comparisons the wished certainty takes.
     """
-    from ccai_dagster.feedback.published_comparisons import read_published
+    from ccai_dagster.feedback.published_comparisons import published_lines, read_published
     from ccai_dagster.statistics.sample_size import comparisons_to_tell, comparisons_within
 
     if output.exists():
@@ -221,6 +221,11 @@ def judge_set(
     except OSError as error:
         raise ConsultationError(f"{output}: cannot be written ({error.strerror}).") from error
     typer.echo(f"{table.height} comparisons of {table['prompt'].n_unique()} prompts in {output}.")
+    if left_out := len(published_lines(published)) - table.height:
+        typer.echo(
+            f"{counted(left_out, 'pair')} left out, which compare nothing: a reply is empty, both are the same, the "
+            "dialogues differ before the last reply, or the pair stands there twice."
+        )
     typer.echo(
         f"To tell a judge that is right in {accuracy:.0%} from guessing takes {comparisons_to_tell(accuracy)} (in four "
         f"cases of five), to know its accuracy to {half_width:.1%} either way {comparisons_within(half_width)}. "

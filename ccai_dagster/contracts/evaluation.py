@@ -33,6 +33,9 @@ BENCHMARK_ITEMS = contract(
     category=Field(pl.String, "category of the item, `all` if the benchmark has none"),
     value=Field(pl.Float64, "the score of this item; null if there was nothing to score", nullable=True),
     answered=Field(pl.Boolean, "whether the model's output could be read as an answer"),
+    finished=Field(
+        pl.Boolean, "whether its responses ended by themselves, within the tokens they may have; letters always do"
+    ),
     output=Field(pl.String, "what the model answered"),
 )
 OPINION_REPRESENTATIVENESS = contract(
@@ -385,6 +388,12 @@ EVAL_SCORES = contract(
     category=Field(pl.String, "category, `all` for the whole"),
     n=count("items"),
     n_unanswered=count("items without a readable answer"),
+    n_cut=Field(
+        pl.Int64,
+        "items whose response was cut off at the limit of tokens; null where pairs of responses are compared",
+        nullable=True,
+        checks=COUNT,
+    ),
     value=Field(pl.Float64, "the score; null if there was no usable answer", nullable=True),
     low=Field(pl.Float64, "lower end of the 95 % interval"),
     high=Field(pl.Float64, "upper end of the 95 % interval"),

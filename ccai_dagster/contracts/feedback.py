@@ -29,7 +29,7 @@ from ccai_dagster.contracts.schema import (
 ARM_STAGES = {
     "supervised_policy": "the model taught by its own revisions",
     "preference_model": "the model that learnt the preferences",
-    "policy": "the model trained to please the preference model",
+    "policy": "the model trained on the preferences",
 }
 """Stages that make a model of each arm, in the order of training, with what the model is."""
 MODEL_STAGES = {

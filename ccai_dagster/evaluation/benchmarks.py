@@ -86,8 +86,9 @@ def run_benchmarks(
             for name, items in sets.items()
         }
         results = _evaluate(harness, sets, texts, settings.new_tokens)
+        finished = {name: _finished(harness, results["samples"][name]) for name in sets}
     samples = {name: results["samples"][name] for name in sets}
-    tables = {name: _item_rows(name, items, samples[name]) for name, items in sets.items()}
+    tables = {name: _item_rows(name, items, samples[name], finished[name]) for name, items in sets.items()}
     provenance = {
         "lm_eval": version("lm_eval"),
         "transformers": version("transformers"),
@@ -202,6 +203,9 @@ def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
 
     Args:
         model: Is asked once about each prompt.
+
+    Returns:
+        It; its `finished` tells of each text and way of generating whether the response ended by itself.
     """
     from lm_eval.api.model import LM
 
@@ -210,8 +214,9 @@ def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
+            self.finished: dict[tuple[Any, str], bool] = {}
             self._conversations: dict[str, Conversation] = {}
-            self._finished = 0
+            self._done = 0
 
         def text(self, prompt: Prompt, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
             """Return what the model reads before a response of so many tokens, or before one of the choices."""
@@ -236,10 +241,7 @@ def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
             return [found[request.args] for request in requests]
 
         def generate_until(self, requests: Sequence[Any]) -> list[str]:
-            asked = [
-                ((options["max_gen_toks"], tuple(options["until"])), text)
-                for text, options in (request.args for request in requests)
-            ]
+            asked = [_generating(*request.args) for request in requests]
             found: dict[tuple[Any, str], str] = {}
             for how, texts in _grouped(asked).items():
                 new_tokens, stops = how
@@ -253,6 +255,9 @@ def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
                     progress=self._onward(),
                 )
                 found |= {(how, text): response for text, response in zip(texts, texts_of(responses), strict=True)}
+                self.finished |= {
+                    (how, text): response.finished for text, response in zip(texts, responses, strict=True)
+                }
             return [found[each] for each in asked]
 
         def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
@@ -262,15 +267,20 @@ def harness_model(model: LanguageModel, progress: Progress = silent) -> Any:
             return [self._conversations[text] for text in texts]
 
         def _onward(self) -> Progress:
-            before = self._finished
+            before = self._done
 
             def report(message: str, done: int, total: int) -> None:
-                self._finished = before + done
-                progress("benchmarks", self._finished, len(self._conversations))
+                self._done = before + done
+                progress("benchmarks", self._done, len(self._conversations))
 
             return report
 
     return HarnessModel()
+
+
+def _generating(text: str, options: Mapping[str, Any]) -> tuple[tuple[int, tuple[str, ...]], str]:
+    """How a response is generated, and to what: the arguments of a request of the harness."""
+    return (options["max_gen_toks"], tuple(options["until"])), text
 
 
 def _grouped(pairs: Iterable[tuple[Key, str]]) -> dict[Key, list[str]]:
@@ -325,7 +335,20 @@ def _evaluate(
     return evaluate(lm=harness, task_dict=tasks, bootstrap_iters=0, log_samples=True)
 
 
-def _item_rows(name: str, items: Sequence[Item], samples: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+def _finished(harness: Any, samples: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """Whether every response to an item ended by itself, by item; items whose letters are compared are left out."""
+    found: dict[str, bool] = {}
+    for sample in samples:
+        for text, options in sample["arguments"]:
+            if isinstance(options, Mapping):
+                item = sample["doc"]["id"]
+                found[item] = found.get(item, True) and harness.finished[_generating(text, options)]
+    return found
+
+
+def _item_rows(
+    name: str, items: Sequence[Item], samples: Sequence[Mapping[str, Any]], finished: Mapping[str, bool]
+) -> pl.DataFrame:
     results: dict[str, list[Any]] = {}
     for sample in sorted(samples, key=lambda each: int(each["doc"]["prompt"])):
         results.setdefault(sample["doc"]["id"], []).extend(sample["filtered_resps"])
@@ -347,6 +370,7 @@ def _item_rows(name: str, items: Sequence[Item], samples: Sequence[Mapping[str, 
                     "category": category,
                     "value": value,
                     "answered": reading.answered and metric not in reading.unread,
+                    "finished": finished.get(item.id, True),
                     "output": reading.output,
                 }
             )

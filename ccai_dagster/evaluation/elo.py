@@ -130,6 +130,17 @@ def compare_responses(
     return COMPARISONS.build(rows)
 
 
+def compared_responses(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Return each response that COMPARISONS compare once, sorted: `arm`, `prompt_id`, `finished`."""
+    sides = [
+        comparisons.select(
+            pl.col(f"arm_{side}").alias("arm"), "prompt_id", pl.col(f"finished_{side}").alias("finished")
+        )
+        for side in "ab"
+    ]
+    return pl.concat(sides).unique().sort("arm", "prompt_id")
+
+
 def _judged(judge: Judge, compared: Sequence[tuple[str, str, str, str]], method: FeedbackMethod) -> list[Judgement]:
     """Judge two responses each, given as quality, prompt and both."""
     if method in SCORING_METHODS:

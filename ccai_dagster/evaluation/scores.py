@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.consultation.folder import BASE
-from ccai_dagster.contracts import EVAL_SCORES
+from ccai_dagster.contracts import BENCHMARK_ITEMS, EVAL_SCORES
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
@@ -81,11 +81,8 @@ def score_table(
     for benchmark in sorted({name for tables in items.values() for name in tables}):
         if benchmark in (ADHERENCE_SCORES, ELO_BENCHMARK, PEOPLE_ELO):
             raise ValueError(f"{benchmark!r} is the name of other scores; call the benchmark something else")
-        columns = [*ITEM_COLUMNS, "value", "answered"]
-        empty = pl.DataFrame(schema=[*columns])
-        by_arm = {
-            arm: tables[benchmark].select(columns) if benchmark in tables else empty for arm, tables in items.items()
-        }
+        empty = _answers(BENCHMARK_ITEMS.empty())
+        by_arm = {arm: _answers(tables[benchmark]) if benchmark in tables else empty for arm, tables in items.items()}
         for measure in _measures(benchmark, by_arm, with_all=True):
             rows += _rows(measure, sorted(by_arm), baseline, bootstraps, seed, False)
     by_arm = {arm: _adherence_items(table) for arm, table in adherence.items()}
@@ -106,16 +103,15 @@ def own_scores(benchmark: str, items: pl.DataFrame, bootstraps: int, seed: int) 
         bootstraps: Resamples of each interval.
 
     Returns:
-        `metric`, `category` (`all` first), `n`, `n_unanswered`, `value`, `low`, `high` (95 % interval).
+        `metric`, `category` (`all` first), `n`, `n_unanswered`, `n_cut`, `value`, `low`, `high` (95 % interval).
     """
-    columns = [*ITEM_COLUMNS, "value", "answered"]
     rows = [
         row
-        for measure in _measures(benchmark, {BASE: items.select(columns)}, with_all=True)
+        for measure in _measures(benchmark, {BASE: _answers(items)}, with_all=True)
         for row in _rows(measure, [BASE], BASE, bootstraps, seed, False)
     ]
     shown = EVAL_SCORES.build(rows).sort("metric", pl.col("category") != ALL, "category")
-    return shown.select("metric", "category", "n", "n_unanswered", "value", "low", "high")
+    return shown.select("metric", "category", "n", "n_unanswered", "n_cut", "value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -183,7 +179,7 @@ class Measure:
         metric: What is measured.
         category: Category, or `all`.
         items: One row an item, sorted by cluster and id: `cluster`, and for each arm `value_ARM` (nullable),
-            `divisor_ARM` and `answered_ARM`.
+            `divisor_ARM`, `answered_ARM` and `finished_ARM`.
     """
 
     benchmark: str
@@ -215,6 +211,12 @@ def compared_pairs(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
     return [(arm, BASE) for arm in trained] + [(arm, baseline) for arm in trained if arm != baseline]
 
 
+def _answers(items: pl.DataFrame) -> pl.DataFrame:
+    # Tables of letters that were made before responses told it have no `finished`; a letter is never cut off.
+    finished = "finished" if "finished" in items.columns else pl.lit(True).alias("finished")
+    return items.select(*ITEM_COLUMNS, "value", "answered", finished)
+
+
 def _adherence_items(table: pl.DataFrame) -> pl.DataFrame:
     return table.select(
         pl.lit(ADHERENCE_SCORES).alias("metric"),
@@ -223,6 +225,7 @@ def _adherence_items(table: pl.DataFrame) -> pl.DataFrame:
         pl.col("constitution_arm").alias("category"),
         pl.col("probability").alias("value"),
         pl.col("probability").is_not_null().alias("answered"),
+        "finished",
     )
 
 
@@ -240,7 +243,7 @@ def _measures(name: str, by_arm: Mapping[str, pl.DataFrame], *, with_all: bool) 
         wide = _with_divisors(name, metric, long).pivot(
             on="arm",
             index=["cluster", "item_id", "category"],
-            values=["value", "divisor", "answered"],
+            values=["value", "divisor", "answered", "finished"],
             on_columns=sorted(by_arm),
         )
         wide = wide.sort("cluster", "item_id")
@@ -289,6 +292,7 @@ def _rows(
             "category": measure.category,
             "n": measure.items.height,
             "n_unanswered": int((~measure.items[f"answered_{arm}"]).sum()),
+            "n_cut": int((~measure.items[f"finished_{arm}"]).sum()),
             "value": score.value,
             "low": low,
             "high": high,
@@ -324,6 +328,7 @@ def _corrected_row(row: Mapping[str, Any], judge_at_chance: bool) -> dict[str, A
         "category": row["constitution_arm"],
         "n": row["n"],
         "n_unanswered": row["n_unanswered"],
+        "n_cut": row["n_cut"],
         "value": row["adherence"],
         "low": row["low"],
         "high": row["high"],
@@ -341,6 +346,7 @@ def _elo_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "category": ALL,
         "n": row["n"],
         "n_unanswered": row["n_unanswered"],
+        "n_cut": None,
         "value": row["elo"],
         "low": row["elo_low"],
         "high": row["elo_high"],

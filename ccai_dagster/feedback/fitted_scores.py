@@ -43,29 +43,28 @@ def fitted_score(
         prompts: Comparisons of one prompt are kept together in cross-validation, shape (n,).
         strengths: Inverse strengths of regularisation; the one with the best cross-validated log-likelihood is taken.
     """
-    from scipy.sparse import issparse, vstack
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
-
-    stacked = vstack if issparse(differences) else np.concatenate
-
-    def fit(strength: float, rows: np.ndarray) -> np.ndarray:
-        own, labels = differences[rows], targets[rows]
-        regression = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
-        regression.fit(
-            stacked([own, own]), np.repeat([1, 0], len(rows)), sample_weight=np.concatenate([labels, 1 - labels])
-        )
-        coefficients: np.ndarray = regression.coef_[0]
-        return coefficients
 
     folds = list(GroupKFold(FOLDS).split(targets, groups=prompts))
     best = (-np.inf, 0.0, strengths[0])
     for strength in strengths:
         margins = np.empty(len(targets))
         for learnt, left_out in folds:
-            margins[left_out] = differences[left_out] @ fit(strength, learnt)
+            margins[left_out] = differences[left_out] @ fitted_weights(differences[learnt], targets[learnt], strength)
         likelihood = -np.logaddexp(0, -margins) @ targets - np.logaddexp(0, margins) @ (1 - targets)
         right = (np.sign(margins) + 1) / 2
         best = max(best, (float(likelihood), float(right.mean()), strength))
     _, accuracy, strength = best
-    return FittedScore(fit(strength, np.arange(len(targets))), accuracy, strength)
+    return FittedScore(fitted_weights(differences, targets, strength), accuracy, strength)
+
+
+def fitted_weights(differences: np.ndarray | csr_matrix, targets: np.ndarray, strength: float) -> np.ndarray:
+    """Return the weights of a score at one strength of regularisation; the arguments are those of `fitted_score`."""
+    from scipy.sparse import issparse, vstack
+    from sklearn.linear_model import LogisticRegression
+
+    twice = (vstack if issparse(differences) else np.concatenate)([differences, differences])
+    labels = np.repeat([1, 0], len(targets))
+    regression = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
+    weights: np.ndarray = regression.fit(twice, labels, sample_weight=np.concatenate([targets, 1 - targets])).coef_[0]
+    return weights

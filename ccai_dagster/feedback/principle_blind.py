@@ -11,12 +11,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from ccai_dagster.feedback.fitted_scores import fitted_weights
 from ccai_dagster.feedback.words import word_counter
 
 WORDS = "fitted words"
 SCORERS = ("the longer response", "the shorter response", WORDS)
 FOLDS = 5
-STRENGTH = 0.3
+STRENGTH = 0.6
 """Inverse strength of regularisation of the words, best of three tried on human comparisons of harmlessness."""
 
 
@@ -42,21 +43,17 @@ def blind_answers(comparisons: pl.DataFrame) -> dict[str, np.ndarray]:
 
 def _by_words(comparisons: pl.DataFrame, a_better: np.ndarray) -> np.ndarray:
     """Logistic regression on the difference of the responses' words and pairs of words, each prompt held out."""
-    from scipy.sparse import vstack
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
     sides = [comparisons[name].to_list() for name in ("response_a", "response_b")]
     words = word_counter()
     words.fit(sides[0] + sides[1])
     difference = words.transform(sides[0]).astype(float) - words.transform(sides[1]).astype(float)
+    preferred = difference.multiply(np.where(a_better, 1, -1)[:, None]).tocsr()
     margins = np.zeros(comparisons.height)
     folds = GroupKFold(min(FOLDS, comparisons["prompt"].n_unique()))
     for learnt, held_out in folds.split(a_better, groups=comparisons["prompt"].to_numpy()):
-        own, right = difference[learnt], a_better[learnt]
-        # Either order of each comparison, so that no side is preferred.
-        model = LogisticRegression(C=STRENGTH, fit_intercept=False, max_iter=1000)
-        model.fit(vstack([own, -own]), np.concatenate([right, ~right]))
-        margins[held_out] = difference[held_out] @ model.coef_[0]
+        weights = fitted_weights(preferred[learnt], np.ones(len(learnt)), STRENGTH)
+        margins[held_out] = difference[held_out] @ weights
     # What only rounding tells from nothing says nothing.
     return np.where(np.abs(margins) < 1e-6, 0.0, margins)

@@ -50,9 +50,7 @@ def read_published(path: Path, source: str, principle: str) -> pl.DataFrame:
     if not principle.strip() or source.split() != [source]:
         raise ConsultationError("Give the principle the labels rest on, and a source of one word.")
     rows: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
+    for number, line in published_lines(path):
         pair = _pair(f"{path}, line {number}", line)
         if pair is None:
             continue
@@ -74,10 +72,16 @@ def read_published(path: Path, source: str, principle: str) -> pl.DataFrame:
     return pl.DataFrame(list(rows.values()), schema=schema).sort("pair_id")
 
 
-def _lines(path: Path) -> list[str]:
+def published_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a file of published comparisons with their numbers, without empty ones.
+
+    Raises:
+        ConsultationError: It cannot be read.
+    """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return content.decode("utf-8").split("\n")
+        lines = content.decode("utf-8").split("\n")
+        return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConsultationError(f"{path}: not readable ({error}). Give JSON lines, UTF-8, plain or gzipped.") from error
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.core.text import counted
+from ccai_dagster.evaluation.elo import compared_responses
 from ccai_dagster.evaluation.findings import elo_findings, regressions
 from ccai_dagster.evaluation.scores import ALL, PEOPLE
 from ccai_dagster.evaluation.sets.items import REFUSALS_READ
@@ -113,7 +114,7 @@ def _chapter(kind: _Kind, scores: pl.DataFrame, inputs: EvaluationInputs) -> Cha
         findings=_worse(scores) if kind is _KINDS[0] else (),
         forests=_forests(ordered),
         folds=list(_folds(ordered)),
-        unread=unread(scores),
+        unread=[*unread(scores), *cut_off(scores)],
     )
 
 
@@ -191,6 +192,17 @@ def unread(scores: pl.DataFrame) -> list[str]:
     ]
 
 
+def cut_off(scores: pl.DataFrame) -> list[str]:
+    """Say how many responses were cut off at the limit of tokens, for every benchmark, metric and model with such."""
+    whole = scores.filter((pl.col("category") == ALL) & (pl.col("n_cut") > 0))
+    some = whole.unique(["arm", "benchmark", "metric"]).sort("benchmark", "metric", "arm")
+    return [
+        f"“{row['arm']}” on “{row['benchmark']}” ({metric_name(row['metric'])}): {row['n_cut']:,} of "
+        f"{counted(row['n'], 'response')} were cut off at the limit of tokens and are scored as they stand."
+        for row in some.to_dicts()
+    ]
+
+
 def elo_chapter(inputs: EvaluationInputs) -> Chapter | None:
     """Return the chapter, or None if nothing was compared."""
     differences = inputs.elo_differences.sort("quality", "arm", "other_arm")
@@ -202,6 +214,12 @@ def elo_chapter(inputs: EvaluationInputs) -> Chapter | None:
     if not any(sources.values()):
         return None
     silent = differences.filter(pl.col("n_unanswered") > 0).to_dicts()
+    said = compared_responses(inputs.comparisons).group_by("arm").agg(pl.len(), cut=(~pl.col("finished")).sum())
+    unanswered = [
+        f"“{row['arm']}” and “{row['other_arm']}” ({row['quality']}): {row['n_unanswered']:,} of "
+        f"{counted(row['n'] + row['n_unanswered'], 'comparison')} had no usable answer."
+        for row in silent
+    ]
     return Chapter(
         anchor="elo",
         title="Helpful and harmless, in comparison",
@@ -221,11 +239,12 @@ def elo_chapter(inputs: EvaluationInputs) -> Chapter | None:
             if found
         ],
         unread=[
-            f"“{row['arm']}” and “{row['other_arm']}” ({row['quality']}): {row['n_unanswered']:,} of "
-            f"{counted(row['n'] + row['n_unanswered'], 'comparison')} had no usable answer."
-            for row in silent
-        ]
-        or ["Every comparison was answered."],
+            *(unanswered or ["Every comparison was answered."]),
+            *(
+                f"“{arm}”: {cut:,} of {counted(n, 'response')} that were compared were cut off at the limit of tokens."
+                for arm, n, cut in said.filter(pl.col("cut") > 0).sort("arm").iter_rows()
+            ),
+        ],
     )
 
 

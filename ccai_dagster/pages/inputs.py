@@ -108,6 +108,7 @@ class EvaluationInputs:
     judge_calibration: pl.DataFrame
     constitution_overlap: pl.DataFrame
     constitution_comparison: pl.DataFrame
+    comparisons: pl.DataFrame
     elo_differences: pl.DataFrame
     rater_agreement: pl.DataFrame
     adherence_scores: pl.DataFrame

@@ -135,12 +135,14 @@ class JudgeWorth:
     Attributes:
         trusted: Whether it was measured to be better than guessing, on every set of comparisons.
         headline: The same in words.
+        figures: How often it agreed, set by set, in a sentence each.
         scoring: By which method models are scored, and what follows for what their scores say.
-        sentences: Figures with their intervals.
+        sentences: All figures with their intervals.
     """
 
     trusted: bool
     headline: str
+    figures: list[str]
     scoring: str
     sentences: list[str]
 
@@ -154,4 +156,10 @@ def judge_worth(calibration: pl.DataFrame) -> JudgeWorth:
     method = scored_by(calibration)
     rows = calibration.filter(pl.col("method") == method).sort("comparison_set").to_dicts()
     sentences = [" ".join([accuracy_sentence(row), strength_sentence(row), *leanings(row)]) for row in rows]
-    return JudgeWorth(*judge_verdict([method], calibration), scoring_sentence(calibration), sentences)
+    figures = [
+        f"On the set “{row['comparison_set']}” it agreed with the labels on {row['accuracy']:.0%} of "
+        f"{counted(row['n'], 'comparison')} (95% interval {row['accuracy_low']:.0%} to {row['accuracy_high']:.0%}), a "
+        f"scorer that never sees the principle on {row['blind_accuracy']:.0%}."
+        for row in rows
+    ]
+    return JudgeWorth(*judge_verdict([method], calibration), figures, scoring_sentence(calibration), sentences)

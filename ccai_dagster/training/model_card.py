@@ -20,7 +20,7 @@ _WHAT: Mapping[str, str] = {
     "the constitution, and on helpful responses that people preferred.",
     "preference_model": "A scorer of responses, no chat model: trained on the feedback model's labels under principles "
     "of the constitution and on people's comparisons of helpfulness. Its scores can only be compared with each other.",
-    "policy": "A language model: the supervised policy after training on the preferences of its preference model.",
+    "policy": "A language model: the supervised policy after training on the arm's preferences.",
 }
 SYSTEM_TURN = "system_turn"
 """Name in the untrained model's settings of what its chat template says before every conversation, if anything."""

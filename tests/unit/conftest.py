@@ -99,6 +99,7 @@ def finished(small_consultation: SmallConsultation, tmp_path: Path) -> Finished:
         "category": "all",
         "n": 12,
         "n_unanswered": 2,
+        "n_cut": None,
         "value": 8.0,
         "low": -3.0,
         "high": 19.0,

@@ -154,6 +154,7 @@ def answered(items: list[BBQItem], chosen: list[int], clustered: bool = True) ->
                 "category": item.category,
                 "value": value,
                 "answered": True,
+                "finished": True,
                 "output": item.letters[choice],
             }
             for item, choice in zip(items, chosen, strict=True)

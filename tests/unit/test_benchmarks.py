@@ -223,6 +223,21 @@ def test_a_model_on_a_server_gets_the_same_results(
     assert letters["prompt"].endswith("\n\nAssistant: The answer is (")
 
 
+def test_an_item_tells_whether_its_response_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    rows = [{"id": f"{n}", "question": f"{n} + 1?", "answer": f"{n + 1}", "category": "c"} for n in range(2)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    server = Server()
+    server.answer = lambda body: (
+        200,
+        chat("1", None, "stop") if "0 + 1?" in json.dumps(body) else chat("1 + 1 =", None, "length"),
+    )
+    run = run_benchmarks(server.model, {"own": EvaluationSet(format="numeric_answer", path=path)}, SETTINGS, 1)
+    server.http.shutdown()
+    server.http.server_close()
+    assert run.items["own"].select("item_id", "finished", "value").rows() == [("0", True, 1.0), ("1", False, 0.0)]
+
+
 def test_a_letter_that_a_server_does_not_list_is_not_chosen(tmp_path: Path) -> None:
     path = tmp_path / "choices.jsonl"
     path.write_text(json.dumps({"id": "1", "question": "?", "choices": ["a", "b", "c"], "answer": 1, "category": "c"}))
@@ -233,4 +248,5 @@ def test_a_letter_that_a_server_does_not_list_is_not_chosen(tmp_path: Path) -> N
     server.http.server_close()
     (row,) = run.items["own"].select("output", "answered", "value").rows()
     assert row == ("B", False, 1.0)
+    assert run.items["own"]["finished"].all()
     assert run.samples["own"][0]["responses"] == [[(UNLISTED, False)], [(-1.5, False)], [(-3.0, False)]]

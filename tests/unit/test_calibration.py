@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mute_model import MuteModel
 
+from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, JUDGE_ANSWERS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.feedback.calibration import HELPFULNESS_PRINCIPLE, judge_answers
+from ccai_dagster.feedback.calibration import HELPFULNESS_PRINCIPLE, calibration_table, judge_answers
 from ccai_dagster.feedback.language_model import Conversation
+from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.statistics.intervals import wilson_interval
 
 
@@ -117,6 +119,16 @@ def test_every_method_answers_every_decided_comparison_of_every_set() -> None:
     assert "Say {little}." in scorer.shown[-1] and HELPFULNESS_PRINCIPLE in scorer.shown[0]
     assert [done for _, done, _ in reports] == [2, 3, 5, 6, 8, 9]
     assert {total for _, _, total in reports} == {9}
+
+
+def test_helpfulness_comparisons_are_measured_beside_their_own_blind_row() -> None:
+    sets = {"helpfulness": read_comparisons(SAMPLE / "helpfulness.jsonl")}
+    answers = judge_answers({"tuned": LengthScorer()}, sets)
+    assert set(answers["principle"]) == {HELPFULNESS_PRINCIPLE}
+    (row,) = calibration_table(answers, sets, "tuned", seed=7).to_dicts()
+    # Pairs of equal length count one half; words know more.
+    assert (row["n"], row["accuracy"], row["blind_scorer"]) == (90, pytest.approx(41.5 / 90), "fitted words")
+    assert row["blind_accuracy"] > 0.65 and row["over_blind_high"] < 0 and row["at_chance"]
 
 
 def test_a_set_without_a_right_answer_is_an_error() -> None:

@@ -215,3 +215,12 @@ def test_changelog_and_citation_know_the_version() -> None:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+def test_the_notice_names_every_model_that_is_fetched() -> None:
+    from ccai_dagster.stages import sentence_model
+    from ccai_dagster.training import model_folder
+
+    notice = (REPOSITORY / "NOTICE").read_text()
+    for fetched in (model_folder.EMBEDDED, sentence_model.EMBEDDED):
+        assert f"From {fetched.package}" in notice

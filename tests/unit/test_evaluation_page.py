@@ -18,7 +18,7 @@ from small_report import calibration
 from ccai_dagster.contracts import ELO_DIFFERENCES, EVAL_SCORES, JUDGE_CALIBRATION
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import _pieces, chapters, in_short, render_evaluation
-from ccai_dagster.pages.evaluation_scores import unread
+from ccai_dagster.pages.evaluation_scores import cut_off, unread
 from ccai_dagster.pages.forests import comparisons, difference_forest, elo_comparisons, score_forest, written
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.judge import judge_worth
@@ -162,6 +162,14 @@ def test_unread_answers_are_counted_for_every_model(evaluation: EvaluationInputs
     assert unread(known.filter(pl.col("arm") != "base")) == ["Every answer could be read."]
 
 
+def test_responses_that_were_cut_off_are_counted_for_every_model(evaluation: EvaluationInputs) -> None:
+    known = evaluation.eval_scores.filter(pl.col("benchmark") == "know")
+    assert cut_off(known) == [
+        "“base” on “know” (accuracy): 12 of 40 responses were cut off at the limit of tokens and are scored as they "
+        "stand."
+    ]
+
+
 def test_the_judge_is_trusted_only_above_one_half() -> None:
     assert not judge_worth(JUDGE_CALIBRATION.empty()).trusted
     at_chance = judge_worth(JUDGE_CALIBRATION.build([calibration(0.4, 0.6)]))
@@ -170,6 +178,15 @@ def test_the_judge_is_trusted_only_above_one_half() -> None:
     assert (better.trusted, len(better.sentences)) == (True, 1)
     assert better.scoring.startswith("Models are scored by the feedback model, asked by the method “letters”")
     assert "Its answers stand 0.125 from one half on average" in better.sentences[0]
+    assert better.figures == [
+        "On the set “sample_judge” it agreed with the labels on 70% of 50 comparisons (95% interval 60% to 80%), a "
+        "scorer that never sees the principle on 50%."
+    ]
+
+
+def test_the_first_screen_says_what_the_judge_is_worth_with_figures(html: str) -> None:
+    first_screen = html[: html.index("What differs")]
+    assert "it agreed with the labels on 50% of 50 comparisons (95% interval 40% to 60%)" in first_screen
 
 
 def test_chapters_stand_in_the_order_to_read_them(evaluation: EvaluationInputs) -> None:
@@ -185,6 +202,10 @@ def test_chapters_stand_in_the_order_to_read_them(evaluation: EvaluationInputs) 
         "responses",
     ]
     assert [each.anchor for each in found if each.judged] == ["adherence", "elo"]
+    assert found[-2].unread[-2:] == [
+        "“base”: 3 of 3 responses that were compared were cut off at the limit of tokens.",
+        "“public”: 1 of 3 responses that were compared were cut off at the limit of tokens.",
+    ]
     exchanges = found[-1].exchanges
     assert [each.differing for each in exchanges] == ["some refuse, some do not", "they answer differently"]
     assert [(each.arm, each.against, each.same) for each in exchanges[1].responses] == [

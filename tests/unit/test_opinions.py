@@ -208,6 +208,7 @@ def answered(items: list[OpinionItem], probabilities: list[tuple[float, ...]]) -
                     "category": category,
                     "value": value,
                     "answered": reading.answered,
+                    "finished": True,
                     "output": reading.output,
                 }
             )

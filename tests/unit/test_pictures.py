@@ -151,6 +151,7 @@ EVALUATION = EVAL_SCORES.build(
             "category": category,
             "n": 4,
             "n_unanswered": 0,
+            "n_cut": 0,
             "value": 0.5,
             "low": 0.2,
             "high": 0.8,

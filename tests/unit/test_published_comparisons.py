@@ -82,11 +82,11 @@ def test_a_line_of_neither_form_is_named(tmp_path: Path, row: Any, told: str) ->
 
 
 def test_the_command_writes_what_a_consultation_reads_and_never_over_a_file(tmp_path: Path) -> None:
-    source, output = written(tmp_path, TRANSCRIPT, LETTERS), tmp_path / "judge" / "hh.jsonl"
+    source, output = written(tmp_path, TRANSCRIPT, LETTERS, TRANSCRIPT), tmp_path / "judge" / "hh.jsonl"
     call = ["judge-set", str(source), str(output), "--source", "hh", "--principle", "Do not guess."]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
-    assert "2 comparisons of 2 prompts" in result.output
+    assert "2 comparisons of 2 prompts" in result.output and "1 pair left out" in result.output
     told = " ".join(result.output.split())
     assert "right in 60% from guessing takes 194" in told and "accuracy to 5.0% either way 381" in told
     assert read_comparisons(output).equals(read_published(source, "hh", "Do not guess."))

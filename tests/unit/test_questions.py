@@ -133,6 +133,40 @@ def test_a_model_is_explained_by_the_beginning_of_its_digest(finished: Any) -> N
     assert (answer.seen[0].dagster_run, answer.seen[0].mlflow_run) == (RUN, TRACKED)
 
 
+@pytest.mark.parametrize("asked", ["model:public", "model:public/policy", "public/policy"])
+def test_a_model_is_found_by_its_arm(finished: Any, asked: str) -> None:
+    assert ask(finished, asked).text == "public/policy"
+
+
+def test_a_model_of_the_positive_control_is_explained_and_asks_for_no_sign_off(finished: Any) -> None:
+    record = pl.read_parquet(finished.tables / "public" / "policy.parquet").with_columns(
+        model_digest=pl.lit("c" * 64), arm=pl.lit("control_plain")
+    )
+    pairs = pl.read_parquet(finished.tables / "public" / "preference_pairs.parquet").head(1)
+    pairs = pairs.with_columns(
+        pair_id=pl.lit("control-1"),
+        principle_id=pl.lit("ease of reading"),
+        method=pl.lit("rules"),
+        forward_probability=None,
+        reversed_probability=None,
+        probability_a=0.75,
+        status=pl.lit("labelled"),
+    )
+    (finished.tables / "control_plain").mkdir()
+    record.write_parquet(finished.tables / "control_plain" / "policy.parquet")
+    pairs.write_parquet(finished.tables / "control_plain" / "preference_pairs.parquet")
+    answer = ask(finished, "model:control_plain")
+    assert (answer.subject, answer.text) == (f"model:{'c' * 64}", "control_plain/policy")
+    assert "needs no sign-off" in " ".join(answer.story) and "No sign-off" not in " ".join(answer.story)
+    assert ask(finished, "cccccc").subject == answer.subject
+    pair = ask(finished, "control-1")
+    assert pair.story[0] == (
+        "In the arm control_plain it was judged under control_plain/ease of reading, “Choose the response that is "
+        "easiest to read: short sentences and the plainest words.”, by the method rules, a rule of known taste."
+    )
+    assert pair.story[-1] == "The label is 0.750, for response a."
+
+
 @pytest.mark.parametrize("asked", ["public/elo/helpfulness", "score:public/elo/helpfulness/all"])
 def test_a_score_is_explained_with_its_interval_and_its_judge(finished: Any, asked: str) -> None:
     answer = ask(finished, asked)

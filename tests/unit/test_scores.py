@@ -12,7 +12,9 @@ from ccai_dagster.evaluation.scores import own_scores, score_table
 from ccai_dagster.statistics.intervals import Z_95, wilson_interval
 
 
-def items(values: list[float], metric: str = "accuracy", per_cluster: int = 1, unanswered: int = 0) -> pl.DataFrame:
+def items(
+    values: list[float], metric: str = "accuracy", per_cluster: int = 1, unanswered: int = 0, cut: int = 0
+) -> pl.DataFrame:
     return BENCHMARK_ITEMS.build(
         [
             {
@@ -23,6 +25,7 @@ def items(values: list[float], metric: str = "accuracy", per_cluster: int = 1, u
                 "category": ("even", "odd")[number % 2],
                 "value": value,
                 "answered": number >= unanswered,
+                "finished": number >= cut,
                 "output": "A",
             }
             for number, value in enumerate(values)
@@ -126,9 +129,13 @@ def row(table: pl.DataFrame, **key: str) -> dict[str, Any]:
 
 TABLES = {
     "base": items([0.0] * 10),
-    "standard": items([1.0] * 5 + [0.0] * 5, unanswered=3),
+    "standard": items([1.0] * 5 + [0.0] * 5, unanswered=3, cut=4),
     "public": items([1.0] * 8 + [0.0] * 2),
 }
+
+
+def test_letters_that_were_compared_before_responses_told_their_end_are_not_cut_off() -> None:
+    assert own_scores("know", TABLES["base"].drop("finished"), 100, 1)["n_cut"].to_list() == [0, 0, 0]
 
 
 def test_every_arm_gets_means_intervals_and_paired_differences() -> None:
@@ -153,6 +160,8 @@ def test_every_arm_gets_means_intervals_and_paired_differences() -> None:
     assert (standard["n_unanswered"], standard["compared_with"], standard["difference"]) == (3, "base", 0.5)
     base = row(table, arm="base", benchmark="know", category="all")
     assert (base["value"], base["compared_with"], base["difference"]) == (0.0, None, None)
+    assert (standard["n_cut"], base["n_cut"]) == (4, 0)
+    assert row(table, arm="standard", benchmark="elo")["n_cut"] is None
     assert base["high"] == pytest.approx(Z_95**2 / (10 + Z_95**2))
     assert table.filter(benchmark="know")["category"].unique().sort().to_list() == ["all", "even", "odd"]
     assert not table.filter(benchmark="know")["judge_at_chance"].any()
