@@ -21,7 +21,7 @@ from assets.torch_stage import CUT_OFF, POOL, Training, controlled_everywhere, j
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import ModelSettings, SentenceModelSettings, Settings
+from ccai_dagster.consultation.settings import FeedbackSettings, ModelSettings, SentenceModelSettings, Settings
 from ccai_dagster.core.digest import file_digest, table_digest, value_digest
 from ccai_dagster.core.home import home_root
 from ccai_dagster.decisions.checks import check_training
@@ -50,6 +50,8 @@ from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
 TORCH = {"torch", "huggingface"}
+SERVER_VERSION = "2"
+"""Raised when the answers of servers are read otherwise: responses are scored in the chat template since 2."""
 asset = partial(table_asset, group="feedback", owner="team:model")
 torch_asset = partial(asset, kinds=TORCH, pool=POOL)
 tracked_asset = partial(torch_asset, kinds=TORCH | {"mlflow"})
@@ -206,6 +208,7 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
             judge.TEMPLATE_VERSION,
             *judge_settings,
             *([sentence_model] if "likeness" in profile.feedback.calibration_methods else []),
+            *asked_of_a_server(profile.feedback),
         ],
         description="What the feedback model answers on labelled comparisons, by every method.",
     )
@@ -230,7 +233,8 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
         result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["judge_answers"]
         unanswered = frame.filter(pl.col("probability_a").is_null()).height
-        return Table(frame, {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)})
+        shown = {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)}
+        return Table(frame, shown | result.report.provenance)
 
     @asset(
         contracts.JUDGE_CALIBRATION,
@@ -397,6 +401,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             file.seed,
             judge.TEMPLATE_VERSION,
             consultation.arms[name].principle_weights,
+            *asked_of_a_server(profile.feedback),
         ],
         ins={"response_pairs": [name, "response_pairs"], "constitution": signed}
         | ({"shares": [name, "principle_weights"]} if weighted else {}),
@@ -467,7 +472,12 @@ def labelled_pairs(
     frame = result.tables["preference_pairs"]
     distance = label_distance(frame.filter(status="labelled"))
     shown = {**label_counts(frame), "mean distance of the labels from one half": distance, **(told or {})}
-    return Table(frame, shown, checks)
+    return Table(frame, shown | result.report.provenance, checks)
+
+
+def asked_of_a_server(feedback: FeedbackSettings) -> list[str]:
+    """Return the version of how a server's answers are read, for code versions; empty where none is asked."""
+    return [SERVER_VERSION] if feedback.server_url else []
 
 
 def is_tuned(feedback_model: pl.DataFrame) -> bool:
