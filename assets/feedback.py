@@ -44,6 +44,7 @@ from ccai_dagster.feedback.preference_pairs import principle_weights as weights_
 from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.training import BaseModelStage, FeedbackModelStage, SupervisedPolicyStage
+from ccai_dagster.training.model_source import content_digest
 from ccai_dagster.training.supervised import ordered_ids
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -119,14 +120,18 @@ def _untrained_models(consultation: Consultation) -> list[dg.AssetsDefinition]:
     fetched = "fetched, verified by its SHA-256 and converted once."
     file = consultation.file
 
-    @untrained_asset(settings=[file.model], description=f"The untrained language model: {fetched}")
+    @untrained_asset(
+        settings=[file.model, *of_disk(file.model)], description=f"The untrained language model: {fetched}"
+    )
     def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
         return _untrained(context, launcher, models, file.model)
 
     if (revising := file.revision_model) is None:
         return [base_model]
 
-    @untrained_asset(settings=[revising], description=f"The language model that revises its responses: {fetched}")
+    @untrained_asset(
+        settings=[revising, *of_disk(revising)], description=f"The language model that revises its responses: {fetched}"
+    )
     def revision_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
         return _untrained(context, launcher, models, revising)
 
@@ -161,6 +166,7 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """The model that judges: tuned where that is asked for, and measured on people's labels."""
     file, profile = consultation.file, consultation.profile
     sentence_model = file.sentence_model or SentenceModelSettings()
+    likeness = "likeness" in profile.feedback.calibration_methods
     judge_paths = {name: consultation.path(path) for name, path in file.judge_comparisons.items()}
     judge_settings: list[Settings | str | int] = [
         file.seed,
@@ -207,7 +213,7 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
             judge.TUNED_TEMPLATE_VERSION,
             judge.TEMPLATE_VERSION,
             *judge_settings,
-            *([sentence_model] if "likeness" in profile.feedback.calibration_methods else []),
+            *([sentence_model, *of_disk(sentence_model)] if likeness else []),
             *asked_of_a_server(profile.feedback),
         ],
         description="What the feedback model answers on labelled comparisons, by every method.",
@@ -473,6 +479,11 @@ def labelled_pairs(
     distance = label_distance(frame.filter(status="labelled"))
     shown = {**label_counts(frame), "mean distance of the labels from one half": distance, **(told or {})}
     return Table(frame, shown | result.report.provenance, checks)
+
+
+def of_disk(model: ModelSettings | SentenceModelSettings) -> list[str]:
+    """Return the digest of a model that a folder or a file on this disk is, for code versions; empty for others."""
+    return content_digest(model.source, home_root() / "cache")
 
 
 def asked_of_a_server(feedback: FeedbackSettings) -> list[str]:

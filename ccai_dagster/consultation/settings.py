@@ -42,7 +42,9 @@ class Settings(BaseModel):
 class ModelSettings(Settings):
     """Which language model is trained and asked for feedback."""
 
-    source: str = Field("embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`")
+    source: str = Field(
+        "embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, `folder:PATH`, or `gguf:PATH`"
+    )
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="number format of its weights")
     context_tokens: int = Field(2048, ge=64, description="longest prompt plus response, in tokens")
 

@@ -32,6 +32,7 @@ from ccai_dagster.feedback.language_model import (
     rendered,
     shared_prefixes,
 )
+from ccai_dagster.training.model_source import LOCAL
 
 ENDING = 32
 """Characters at the end of a prompt that have a say in how a text after it is cut into tokens."""
@@ -62,9 +63,9 @@ class TransformersModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **LOCAL)
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, computing_format(dtype)), local_files_only=True, use_safetensors=True
+                folder, dtype=getattr(torch, computing_format(dtype)), use_safetensors=True, **LOCAL
             )
         except (OSError, ValueError) as error:
             raise ConsultationError(f"{folder}: no language model that can be loaded: {error}") from error
