@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.consultation.settings import ModelSettings, ServerSettings
 from ccai_dagster.core.digest import folder_digest
