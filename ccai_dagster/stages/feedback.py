@@ -112,7 +112,7 @@ class JudgingStage(LanguageModelStage):
             if any(row["prompt"] in text for text in texts)
             and any(row[side] in text for side in ("response_a", "response_b") for text in texts)
         }
-        return {"set aside, beyond the context": ", ".join(sorted(ids))} if self._aside else {}
+        return {"pairs that the server could not read": ", ".join(sorted(ids))} if self._aside else {}
 
 
 class JudgeAnswersStage(JudgingStage):

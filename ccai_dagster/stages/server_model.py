@@ -321,7 +321,7 @@ class OpenAIServerModel:
                 key = value_digest(list(conversation))
                 if key not in prompts:
                     prompts[key] = self._tokens(conversation)
-                return self._response_likelihood(prompts[key], self._tokens(whole))
+                return self._response_likelihood(prompts[key], self._tokens(whole), response)
 
             question = {**_prompt_fields(whole), "echo": True}
             return self._kept_or(scored, question, ECHOED, conversation, [np.nan, np.nan])
@@ -396,10 +396,12 @@ class OpenAIServerModel:
 
     def _text_of(self, token: int) -> str:
         if token not in self._texts:
-            body = {"model": self.model, "tokens": [token]}
-            answer = self.client.post(f"{self.client.root}/detokenize", body)
-            self._texts[token] = str(answer.get("prompt") or answer.get("content") or "")
+            self._texts[token] = self._detokenized([token])
         return self._texts[token]
+
+    def _detokenized(self, tokens: list[int]) -> str:
+        answer = self.client.post(f"{self.client.root}/detokenize", {"model": self.model, "tokens": tokens})
+        return str(answer.get("prompt") or answer.get("content") or "")
 
     def _tokens(self, conversation: Conversation) -> list[int]:
         """Return the tokens of a conversation in the server's chat template, open for the assistant."""
@@ -416,13 +418,18 @@ class OpenAIServerModel:
             raise _no_echo(self.url, "it does not tell the tokens of a conversation")
         return tokens
 
-    def _response_likelihood(self, prompt: list[int], whole: list[int]) -> list[float]:
+    def _response_likelihood(self, prompt: list[int], whole: list[int], response: str) -> list[float]:
         begin = len(prompt)
         if whole[:begin] != prompt or len(whole) == begin:
             raise TokensUnlike(
                 f"{self.url}: the tokens of a response cannot be told from those before it. Either the chat template "
                 "writes an answered turn otherwise than an open one, or the response begins with what belongs to a "
                 "token of its question. Use the feedback method `letters`."
+            )
+        if response != response.strip() and self._detokenized(whole[begin:]) != without_any_control_tokens(response):
+            raise TokensUnlike(
+                f"{self.url}: a response begins or ends with white space that the server's chat template takes away. "
+                "Leave it out of the response."
             )
         body = {"prompt": whole, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
         try:
@@ -525,8 +532,8 @@ def _prompt_fields(conversation: Conversation) -> dict[str, Any]:
 
 
 def _spoken(listed: Sequence[tuple[str, float]]) -> bool:
-    """Tell whether the likeliest of these tokens says something."""
-    token = listed[0][0].strip() if listed else ""
+    """Tell whether the likeliest of these tokens is text, and neither empty nor a control token."""
+    token = listed[0][0] if listed else ""
     return bool(token) and without_any_control_tokens(token) == token
 
 

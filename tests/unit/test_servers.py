@@ -174,6 +174,21 @@ def test_a_response_that_changes_the_tokens_before_it_is_refused_or_set_aside(se
     assert aside == [SHORT]
 
 
+@pytest.mark.parametrize("text", [" Yes.", " Yes", ""])
+def test_white_space_that_a_template_takes_away_is_not_scored_as_if_it_were_there(server: Server, text: str) -> None:
+    Echoing(WORDS).serve(server)
+    server.paths["/detokenize"] = lambda body: (200, {"prompt": text})
+    model = replace(server.model, aside=[])
+    assert np.isfinite(model.log_likelihoods([SHORT], [" Yes"])).all() == (text == " Yes")
+    assert model.aside == ([] if text == " Yes" else [SHORT])
+
+
+def test_white_space_before_a_letter_is_a_token_like_others(server: Server) -> None:
+    server.answer = lambda body: (200, chat("", listed(**{"\n": -0.5, "A": -1.0, "B": -9.0})))
+    assert server.model.choice_log_probabilities([SHORT], ["A", "B"]).tolist() == [[-1.0, -9.0]]
+    assert len(server.requests) == 1
+
+
 # What is asked and how it is read
 
 
@@ -674,6 +689,6 @@ def test_a_question_beyond_the_context_is_named_and_set_aside(server: Server, tm
     answers = pl.read_parquet(folder.made / "judge_answers.parquet")
     unanswered = answers.filter(pl.col("probability_a").is_null())
     assert set(unanswered["pair_id"]) == {"p1"} and answers.height == 6
-    assert report.provenance["set aside, beyond the context"] == "p1"
+    assert report.provenance["pairs that the server could not read"] == "p1"
     with pytest.raises(ConversationTooLong, match=r"status 400.*The question begins: 'A user wrote.*Question 1\?"):
         judge_comparisons(server.model, [Question("Question 1?", "Yes.", "No.", "Be kind.")], "letters")
