@@ -109,7 +109,7 @@ KINDS = {
         ("letters", "letters_few_shot", "contrast"),
         install_vllm,
         lambda venv, model, port: [
-            *(str(venv / "bin/python"), "-m", "vllm.entrypoints.cli.main", "serve", str(model)),
+            *(str(venv / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
             *("--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"),
             *("--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager"),
         ],
