@@ -55,7 +55,7 @@ class Refused(ConsultationError):
 class Pace:
     """How many requests go to a server at a time: a fixed number, or twice as many while that brings more answers.
 
-    A server that is asked for less (status 429) gets half of it, and no more afterwards.
+    A server that asks for less (status 429) gets half of it, and no more afterwards.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -65,6 +65,7 @@ class Pace:
         self._rate = 0.0
         self._since: float | None = None
         self._answers = 0
+        self._lock = threading.Lock()
 
     def begin(self) -> None:
         """Take no notice of the time since the last answer."""
@@ -72,25 +73,27 @@ class Pace:
 
     def answered(self, now: float) -> None:
         """Count an answer at a time in seconds."""
-        self._answers += 1
-        if self._settled:
-            return
-        if self._since is None:
-            self._since, self._answers = now, 0
-        elif self._answers >= 4 * self.limit and now > self._since:
-            rate = self._answers / (now - self._since)
-            if rate < GAIN * self._rate:
-                self.limit, self._settled = self.limit // 2, True
-            elif self.limit == MOST_PARALLEL:
-                self._settled = True
-            else:
-                self._rate, self.limit = rate, 2 * self.limit
-            self._since, self._answers = now, 0
+        with self._lock:
+            self._answers += 1
+            if self._settled:
+                return
+            if self._since is None:
+                self._since, self._answers = now, 0
+            elif self._answers >= 4 * self.limit and now > self._since:
+                rate = self._answers / (now - self._since)
+                if rate < GAIN * self._rate:
+                    self.limit, self._settled = self.limit // 2, True
+                elif self.limit == MOST_PARALLEL:
+                    self._settled = True
+                else:
+                    self._rate, self.limit = rate, 2 * self.limit
+                self._since, self._answers = now, 0
 
     def refused(self) -> None:
         """Halve the number, once for all requests that were under way together."""
-        if not self._fixed and (not self._settled or self._answers >= self.limit):
-            self.limit, self._settled, self._answers = max(1, self.limit // 2), True, 0
+        with self._lock:
+            if not self._fixed and (not self._settled or self._answers >= self.limit):
+                self.limit, self._settled, self._answers = max(1, self.limit // 2), True, 0
 
 
 class ServerClient:
