@@ -158,7 +158,8 @@ def _untrained(
         "settings": json.dumps(told, ensure_ascii=False, sort_keys=True),
         "metrics": "{}",
     }
-    shown = {"source": settings.source} | result.report.provenance
+    checks = dg.MetadataValue.md(markdown_table(result.tables["template_checks"]))
+    shown = {"source": settings.source, "chat template": checks} | result.report.provenance
     return Table(contracts.MODEL.build([record]), shown, version=digest)
 
 

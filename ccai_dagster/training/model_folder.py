@@ -21,6 +21,7 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.packaged_files import PackagedFiles
 from ccai_dagster.feedback.language_model import computing_format
+from ccai_dagster.training.chat_template import TemplateCheck, ends_of_turn, fit_chat_template
 from ccai_dagster.training.model_source import LOCAL, ModelFiles, model_files
 
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -45,7 +46,11 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except (OSError, ValueError) as error:
         raise ConsultationError(f"{folder}: no tokenizer that can be loaded: {error}") from error
-    return _fit_to_chat(tokenizer, str(folder))
+    if not tokenizer.chat_template or tokenizer.pad_token_id is None:
+        raise ConsultationError(
+            f"{folder}: the tokenizer has no chat template or no padding token, so no run made it. Make it again."
+        )
+    return tokenizer
 
 
 def load_model(folder: Path, *, scores: bool = False) -> Any:
@@ -122,7 +127,9 @@ def rounded_to_bfloat16(values: Any, generator: Any) -> Any:
     return (bits & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
 
 
-def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progress: Progress = silent) -> None:
+def prepare_base_model(
+    settings: ModelSettings, cache: Path, output: Path, progress: Progress = silent
+) -> list[TemplateCheck]:
     """Fetch, check and convert the base model, and save it with its tokenizer.
 
     Args:
@@ -131,9 +138,12 @@ def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progr
         output: Folder that the model is saved in; it appears when complete.
         progress: Counts three steps.
 
+    Returns:
+        What was looked at in its chat template, and how it was mended.
+
     Raises:
         ConsultationError: No network and nothing in the cache, a file with another SHA-256, a source that
-            does not exist, or a model without safetensors or chat template.
+            does not exist, a model without safetensors, or a chat template that cannot be used.
     """
     import torch
 
@@ -141,9 +151,20 @@ def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progr
     files = model_files(settings.source, "model.source", EMBEDDED, cache, cache)
     progress("base model: fetched and checked", 1, 3)
     model, tokenizer = _loaded(files, settings)
+    checks = fit_chat_template(tokenizer, f"model.source {settings.source!r}")
+    _end_with_turns(model, tokenizer)
     progress("base model: converted", 2, 3)
     save_model(model.to(getattr(torch, settings.dtype)), tokenizer, output)
     progress("base model: saved", 3, 3)
+    return checks
+
+
+def _end_with_turns(model: Any, tokenizer: Any) -> None:
+    """Have the model stop where its template ends a turn; some configurations name the end of a text only."""
+    configured = model.generation_config.eos_token_id
+    known = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id} - {None}
+    if not known.issuperset(ends := ends_of_turn(tokenizer)):
+        model.generation_config.eos_token_id = sorted(known | set(ends))
 
 
 def _loaded(files: ModelFiles, settings: ModelSettings) -> tuple[Any, Any]:
@@ -171,7 +192,7 @@ def _loaded(files: ModelFiles, settings: ModelSettings) -> tuple[Any, Any]:
         raise ConsultationError(
             f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in {kind}: {reason[:500]}"
         ) from error
-    return model, _fit_to_chat(tokenizer, f"model.source {settings.source!r}")
+    return model, tokenizer
 
 
 @contextmanager
@@ -191,12 +212,3 @@ def _gguf_read_once() -> Iterator[None]:
     finally:
         for name, function in slow.items():
             setattr(gguf, name, function)
-
-
-def _fit_to_chat(tokenizer: Any, where: str) -> Any:
-    """Return the tokenizer with a padding token; `where` is what is to be changed if it has no chat template."""
-    if not tokenizer.chat_template:
-        raise ConsultationError(f"{where}: the tokenizer has no chat template; use a model tuned to chat.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
