@@ -3,6 +3,7 @@
 # make docs  the documentation, into site/                     make chaos  kills at random, and what was lost
 # make replication CLONE=FOLDER [TEXTS=FILE]   the consultation of the paper, from a clone of its repository
 # make week  a week of changes and deaths, held against the rules
+# make servers   a real llama.cpp server (SERVERS=--vllm: vLLM too) held against the same model in process
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run replication test lint browser ui chaos week bench docs clean
+.PHONY: setup run replication test lint browser ui chaos week servers bench docs clean
 
 setup: $(VENV)/installed
 
@@ -51,6 +52,9 @@ chaos: setup
 
 week: setup
 	PYTHONPATH=$(CURDIR) $(VENV)/bin/python -W ignore tests/week.py
+
+servers: setup
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python -W ignore tests/servers.py $(SERVERS)
 
 bench: setup
 	$(VENV)/bin/python -m bench

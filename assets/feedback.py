@@ -21,7 +21,7 @@ from assets.torch_stage import CUT_OFF, POOL, Training, controlled_everywhere, j
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import ModelSettings, SentenceModelSettings, Settings
+from ccai_dagster.consultation.settings import FeedbackSettings, ModelSettings, SentenceModelSettings, Settings
 from ccai_dagster.core.digest import file_digest, table_digest, value_digest
 from ccai_dagster.core.home import home_root
 from ccai_dagster.decisions.checks import check_training
@@ -44,12 +44,15 @@ from ccai_dagster.feedback.preference_pairs import principle_weights as weights_
 from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.training import BaseModelStage, FeedbackModelStage, SupervisedPolicyStage
+from ccai_dagster.training.model_source import content_digest
 from ccai_dagster.training.supervised import ordered_ids
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
 
 TORCH = {"torch", "huggingface"}
+SERVER_VERSION = "2"
+"""Raised when the answers of servers are read otherwise: responses are scored in the chat template since 2."""
 asset = partial(table_asset, group="feedback", owner="team:model")
 torch_asset = partial(asset, kinds=TORCH, pool=POOL)
 tracked_asset = partial(torch_asset, kinds=TORCH | {"mlflow"})
@@ -117,14 +120,18 @@ def _untrained_models(consultation: Consultation) -> list[dg.AssetsDefinition]:
     fetched = "fetched, verified by its SHA-256 and converted once."
     file = consultation.file
 
-    @untrained_asset(settings=[file.model], description=f"The untrained language model: {fetched}")
+    @untrained_asset(
+        settings=[file.model, *of_disk(file.model)], description=f"The untrained language model: {fetched}"
+    )
     def base_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
         return _untrained(context, launcher, models, file.model)
 
     if (revising := file.revision_model) is None:
         return [base_model]
 
-    @untrained_asset(settings=[revising], description=f"The language model that revises its responses: {fetched}")
+    @untrained_asset(
+        settings=[revising, *of_disk(revising)], description=f"The language model that revises its responses: {fetched}"
+    )
     def revision_model(context: dg.AssetExecutionContext, launcher: Launcher, models: ModelStore) -> Table:
         return _untrained(context, launcher, models, revising)
 
@@ -151,7 +158,8 @@ def _untrained(
         "settings": json.dumps(told, ensure_ascii=False, sort_keys=True),
         "metrics": "{}",
     }
-    shown = {"source": settings.source} | result.report.provenance
+    checks = dg.MetadataValue.md(markdown_table(result.tables["template_checks"]))
+    shown = {"source": settings.source, "chat template": checks} | result.report.provenance
     return Table(contracts.MODEL.build([record]), shown, version=digest)
 
 
@@ -159,6 +167,7 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """The model that judges: tuned where that is asked for, and measured on people's labels."""
     file, profile = consultation.file, consultation.profile
     sentence_model = file.sentence_model or SentenceModelSettings()
+    likeness = "likeness" in profile.feedback.calibration_methods
     judge_paths = {name: consultation.path(path) for name, path in file.judge_comparisons.items()}
     judge_settings: list[Settings | str | int] = [
         file.seed,
@@ -205,7 +214,8 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
             judge.TUNED_TEMPLATE_VERSION,
             judge.TEMPLATE_VERSION,
             *judge_settings,
-            *([sentence_model] if "likeness" in profile.feedback.calibration_methods else []),
+            *([sentence_model, *of_disk(sentence_model)] if likeness else []),
+            *asked_of_a_server(profile.feedback),
         ],
         description="What the feedback model answers on labelled comparisons, by every method.",
     )
@@ -230,7 +240,8 @@ def _judge(consultation: Consultation) -> list[dg.AssetsDefinition]:
         result, run = measure(context, launcher, tracking, stage, arm="")
         frame = result.tables["judge_answers"]
         unanswered = frame.filter(pl.col("probability_a").is_null()).height
-        return Table(frame, {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)})
+        shown = {"unanswered": unanswered, "mlflow": dg.MetadataValue.url(run.url)}
+        return Table(frame, shown | result.report.provenance)
 
     @asset(
         contracts.JUDGE_CALIBRATION,
@@ -396,6 +407,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             file.seed,
             judge.TEMPLATE_VERSION,
             consultation.arms[name].principle_weights,
+            *asked_of_a_server(profile.feedback),
         ],
         ins={"response_pairs": [name, "response_pairs"], "constitution": signed}
         | ({"shares": [name, "principle_weights"]} if weighted else {}),
@@ -470,7 +482,18 @@ def labelled_pairs(
     frame = result.tables["preference_pairs"]
     distance = label_distance(frame.filter(status="labelled"))
     shown = {**label_counts(frame), "mean distance of the labels from one half": distance, **(told or {})}
-    return Table(frame, {**shown, "mlflow": dg.MetadataValue.url(run.url)}, checks)
+    mlflow = {"mlflow": dg.MetadataValue.url(run.url)}
+    return Table(frame, shown | result.report.provenance | mlflow, checks)
+
+
+def of_disk(model: ModelSettings | SentenceModelSettings) -> list[str]:
+    """Return the digest of a model that a folder or a file on this disk is, for code versions; empty for others."""
+    return content_digest(model.source, home_root() / "cache")
+
+
+def asked_of_a_server(feedback: FeedbackSettings) -> list[str]:
+    """Return the version of how a server's answers are read, for code versions; empty where none is asked."""
+    return [SERVER_VERSION] if feedback.server_url else []
 
 
 def is_tuned(feedback_model: pl.DataFrame) -> bool:

@@ -15,11 +15,12 @@ from assets.table_asset import Table, markdown_table, table_asset
 from assets.torch_stage import POOL, SHOWN_ROWS
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import Consultation
-from ccai_dagster.consultation.settings import SentenceModelSettings
+from ccai_dagster.consultation.settings import FeedbackSettings, SentenceModelSettings, ServerSettings
 from ccai_dagster.core.home import home_root
 from ccai_dagster.deliberation import narrative as narratives
 from ccai_dagster.deliberation.topics import near_duplicates
 from ccai_dagster.stages.deliberation import StatementTopicsStage, WrittenNarrativeStage
+from ccai_dagster.training.model_source import content_digest
 from resources.launcher import Launcher
 
 asset = partial(table_asset, group="deliberation", owner="team:deliberation")
@@ -50,21 +51,24 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     feedback = consultation.profile.feedback
     if feedback.server_url is None:
         return [*topics, narrative]
-    return [*topics, narrative, _written_narrative(feedback.server_url, feedback.server_model or "", consultation)]
+    return [*topics, narrative, _written_narrative(feedback, feedback.server_url, consultation)]
 
 
-def _written_narrative(server_url: str, server_model: str, consultation: Consultation) -> dg.AssetsDefinition:
-    seed = consultation.file.seed
+def _written_narrative(feedback: FeedbackSettings, server_url: str, consultation: Consultation) -> dg.AssetsDefinition:
+    seed, server_model = consultation.file.seed, feedback.server_model or ""
+    asked_otherwise = [feedback.server] if feedback.server.digest() != ServerSettings().digest() else []
 
     @asset(
         contracts.WRITTEN_NARRATIVE,
         kinds={"openai"},
         pool=POOL,
-        settings=[server_url, server_model, seed],
+        settings=[server_url, server_model, seed, *asked_otherwise],
         description="What the feedback model makes of the narrative; what it was not given is refused.",
     )
     def written_narrative(context: dg.AssetExecutionContext, narrative: pl.DataFrame, launcher: Launcher) -> Table:
-        stage = WrittenNarrativeStage(server_url=server_url, server_model=server_model, seed=seed, narrative=narrative)
+        stage = WrittenNarrativeStage(
+            server_url=server_url, server_model=server_model, server=feedback.server, seed=seed, narrative=narrative
+        )
         result = launcher.run(context, stage)
         frame = result.tables["written_narrative"]
         launcher.finish(result)
@@ -85,7 +89,7 @@ def _statement_topics(sentence_model: SentenceModelSettings) -> dg.AssetsDefinit
         contracts.STATEMENT_TOPICS,
         kinds={"torch", "huggingface", "scikitlearn"},
         pool=POOL,
-        settings=[sentence_model],
+        settings=[sentence_model, *content_digest(sentence_model.source, home_root() / "cache")],
         description="What each statement is about, moderated or not, and which others say nearly the same.",
     )
     def statement_topics(context: dg.AssetExecutionContext, raw_statements: pl.DataFrame, launcher: Launcher) -> Table:

@@ -18,7 +18,7 @@ import polars as pl
 from assets.table_asset import Results, Table, markdown_table, picture, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import SentenceModelSettings, Settings
+from ccai_dagster.consultation.settings import PLACELESS, SentenceModelSettings, Settings
 from ccai_dagster.contracts import Contract
 from ccai_dagster.core.digest import table_digest, value_digest
 from ccai_dagster.core.home import home_root
@@ -94,7 +94,7 @@ class Training:
     def settings(self) -> dict[str, Any]:
         """Return what must be equal in every arm, as JSON."""
         return {
-            name: value.model_dump(mode="json") if isinstance(value, Settings) else value
+            name: value.model_dump(mode="json", context=PLACELESS) if isinstance(value, Settings) else value
             for name, value in self.controlled.items()
         }
 

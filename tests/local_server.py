@@ -8,7 +8,10 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from ccai_dagster.consultation.settings import ServerSettings
 from ccai_dagster.stages.server_model import OpenAIServerModel
+
+SETTINGS = ServerSettings(timeout=5, patience=1)
 
 
 class Server:
@@ -17,6 +20,8 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, Any], str | None]] = []
         self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda _: (404, {})
+        self.paths: dict[str, Callable[[dict[str, Any]], tuple[int, Any]]] = {}
+        self.listed: Any = None
         self.headers: dict[str, str] = {}
         kept = self
 
@@ -24,7 +29,7 @@ class Server:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 kept.requests.append((self.path, body, self.headers.get("Authorization")))
-                status, content = kept.answer(body)
+                status, content = kept.paths.get(self.path, kept.answer)(body)
                 data = content if isinstance(content, bytes) else json.dumps(content).encode()
                 if not status:
                     return
@@ -35,12 +40,22 @@ class Server:
                 # A negative status: the connection ends in the middle of the answer.
                 self.wfile.write(data if status > 0 else data[: len(data) // 2])
 
+            def do_GET(self) -> None:
+                data = json.dumps(kept.listed).encode()
+                self.send_response(404 if kept.listed is None else 200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.model = OpenAIServerModel(f"http://127.0.0.1:{self.http.server_port}", "judge-7b", timeout=5, pause=0.01)
+        class Listening(ThreadingHTTPServer):
+            request_queue_size = 256
+
+        self.http = Listening(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+        self.model = OpenAIServerModel(f"http://127.0.0.1:{self.http.server_port}", "judge-7b", SETTINGS, pause=0.01)
 
 
 def chat(content: str, logprobs: Any = None, finish_reason: str = "stop") -> dict[str, Any]:

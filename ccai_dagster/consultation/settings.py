@@ -10,9 +10,23 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from ccai_dagster.core.digest import value_digest
+
+PLACELESS = "placeless"
+"""Serialisation context of digests: what changes no result is left out, as the place of a model or the patience with a
+server."""
 
 
 class Settings(BaseModel):
@@ -22,13 +36,15 @@ class Settings(BaseModel):
 
     def digest(self) -> str:
         """Return the digest of all values."""
-        return value_digest(self.model_dump(mode="json"))
+        return value_digest(self.model_dump(mode="json", context=PLACELESS))
 
 
 class ModelSettings(Settings):
     """Which language model is trained and asked for feedback."""
 
-    source: str = Field("embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`")
+    source: str = Field(
+        "embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, `folder:PATH`, or `gguf:PATH`"
+    )
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="number format of its weights")
     context_tokens: int = Field(2048, ge=64, description="longest prompt plus response, in tokens")
 
@@ -55,12 +71,43 @@ class ReasoningSettings(Settings):
     most_probability: float = Field(0.6, gt=0.5, le=1, description="labels above are moved here")
 
 
+class ServerSettings(Settings):
+    """How the server of the feedback model is asked. What is said here of time and of numbers changes no answer."""
+
+    top_logprobs: int = Field(20, ge=2, le=20, description="likeliest tokens asked for; some hosted servers give 5")
+    arguments: dict[str, JsonValue] = Field(
+        {},
+        description="further fields of every request, for instance `chat_template_kwargs: {enable_thinking: false}`; "
+        "null leaves one out that the server does not know",
+    )
+    parallel: int | None = Field(None, ge=1, description="requests at a time; null finds out what the server can do")
+    timeout: float = Field(120.0, gt=0, description="seconds that one answer may take")
+    patience: float = Field(900.0, ge=0, description="seconds that a server may be gone or busy once it has answered")
+
+    @field_validator("arguments")
+    @classmethod
+    def _arguments(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        own = {"model", "messages", "prompt", "echo", "stream", "n", "seed", "temperature", "max_tokens", "logprobs"}
+        if taken := sorted(own & {name for name, value in arguments.items() if value is not None}):
+            raise ValueError(f"take {', '.join(taken)} out: what is asked decides that")
+        return arguments
+
+    @model_serializer(mode="wrap")
+    def _changed(self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Leave out what is as it was before there were such settings, and from digests what changes no answer."""
+        fields = type(self).model_fields
+        silent = {"parallel", "timeout", "patience"} if info.context == PLACELESS else set()
+        written: dict[str, Any] = serialise(self)
+        return {key: value for key, value in written.items() if value != fields[key].default and key not in silent}
+
+
 class FeedbackSettings(Settings):
     """The feedback model: the base model itself, or a server."""
 
     server_url: str | None = Field(None, description="an OpenAI-compatible server; the key is CCAI_SERVER_KEY")
     server_model: str | None = Field(None, description="the model's name on the server")
-    batch_size: int = Field(16, ge=1, description="conversations at a time")
+    server: ServerSettings = Field(ServerSettings(), description="how the server is asked")
+    batch_size: int = Field(16, ge=1, description="conversations at a time in this process")
     calibration_comparisons: int | None = Field(
         24,
         ge=2,
@@ -73,6 +120,12 @@ class FeedbackSettings(Settings):
         description="ways of judging that are measured, beside `tuned` where there is a tuned judge",
     )
     reasoning: ReasoningSettings = Field(ReasoningSettings(), description="for `reasoned_letters`")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out how a server is asked where nothing is said of it, so that digests stay."""
+        written: dict[str, Any] = serialise(self)
+        return {key: value for key, value in written.items() if key != "server" or value}
 
 
 _OF_AN_ADAPTER = {"passes": 1.0, "learning_rate": 1e-4, "lora_rank": 8}

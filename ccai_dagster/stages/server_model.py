@@ -1,40 +1,57 @@
 """A model behind an OpenAI-compatible server that returns log-probabilities, and answers that are kept on disk.
 
 Both are the `LanguageModel` of `ccai_dagster.feedback.language_model`, as is the model in this process in
-`transformers_model`. A server may be slow, busy, or gone in the middle: a request is tried again after ever longer
-pauses. What was answered, by a server or in this process, is kept in JSON lines in the stage's folder under the digest
-of everything the answer depends on, so that after an interruption only the rest is asked for.
+`transformers_model`. How requests are sent, and sent again, is in `server_client`. What was answered, by a server or in
+this process, is kept in JSON lines in the stage's folder under the digest of everything the answer depends on, so that
+after an interruption only the rest is asked for.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ccai_dagster.consultation.settings import ServerSettings
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
-from ccai_dagster.core.errors import ConsultationError, Progress, silent
+from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
 from ccai_dagster.core.text import REPLACEMENT
+from ccai_dagster.feedback.control_tokens import without_any_control_tokens
 from ccai_dagster.feedback.language_model import Conversation, LanguageModel, Response, is_plain
+from ccai_dagster.stages.server_client import Refused, ServerClient
 
-SERVER_KEY = "CCAI_SERVER_KEY"
-"""Environment variable with the key of the server, if it wants one."""
-LONGEST_PAUSE = 60.0
-"""Seconds; a busy server that asks for more patience than this is asked again sooner."""
+Answer = TypeVar("Answer")
+DEFAULTS = ServerSettings()
 RESPONSE = "text and whether it is finished"
 """What is kept of a response; earlier programs kept the text alone, under another key."""
+ECHOED = "likelihood of the response in the chat template"
+"""What is kept of a response that was given; earlier programs scored a plain transcript."""
+AFTER_CONTROL_TOKENS = 8
+"""Tokens that are asked for where the first one says nothing."""
 CONVERSATIONS_A_PART = 512
 """At most this many answers are lost with a process; enough that batches of like length are still found."""
+
+_WORD_BEGINNINGS = "\u0120\u2581\u010a"
+"""What stands for a space or a line break in raw names of tokens (byte-level and SentencePiece)."""
+_CLOSING = ").:,]\"'*"
+
+
+class EchoMissing(ConsultationError):
+    """A server cannot say how likely a given response is."""
+
+
+class TokensUnlike(EchoMissing):
+    """The tokens of one response cannot be told from those before it."""
 
 
 class KeptLines:
@@ -168,25 +185,24 @@ class KeptAnswers:
 
 @dataclass(frozen=True)
 class OpenAIServerModel:
-    """A model behind an OpenAI-compatible server that returns log-probabilities (vLLM, llama.cpp).
+    """A model behind an OpenAI-compatible server that returns log-probabilities.
 
     Attributes:
         url: Address, for instance `http://localhost:8000`, with or without `/v1`.
         model: The model's name on the server.
-        timeout: Seconds one request may take.
-        attempts: How often a request is tried when the server is busy or out of reach.
+        settings: How the server is asked.
         pause: Seconds before the second attempt, doubled after each; more if the server says so.
-        parallel: Requests at a time.
         kept: Where answers are kept as they come; None keeps none.
+        aside: Where conversations are put that the server's model cannot read; they are answered by what is not a
+            number, or by nothing. None raises `ConversationTooLong`.
     """
 
     url: str
     model: str
-    timeout: float = 120.0
-    attempts: int = 4
+    settings: ServerSettings = DEFAULTS
     pause: float = 1.0
-    parallel: int = 8
     kept: KeptLines | None = None
+    aside: list[Conversation] | None = None
 
     @property
     def name(self) -> str:
@@ -197,6 +213,11 @@ class OpenAIServerModel:
     def provenance(self) -> Mapping[str, str]:
         """Address and model; number format and chat template are the server's own."""
         return {"server": self.name}
+
+    @cached_property
+    def client(self) -> ServerClient:
+        """Who sends the requests."""
+        return ServerClient(self.url, self.settings, self.pause)
 
     def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """Return a plain transcript, since a server tells neither chat template nor tokens; it checks by itself."""
@@ -217,28 +238,28 @@ class OpenAIServerModel:
         strip: bool = True,
         progress: Progress = silent,
     ) -> list[Response]:
-        """See `LanguageModel.generate`."""
+        """See `LanguageModel.generate`. What a model thinks before it speaks is no part of the response."""
         times_seen: Counter[str] = Counter()
-        bodies: list[dict[str, Any]] = []
+        seeds = []
         for conversation in conversations:
             content = value_digest(list(conversation))
             # The same conversation asked twice is to be answered in two ways, in whatever order it comes.
-            own_seed = derived_seed(seed, content, times_seen[content]) % 2**31
+            seeds.append(derived_seed(seed, content, times_seen[content]) % 2**31)
             times_seen[content] += 1
-            bodies.append(
-                {
-                    **_prompt_fields(conversation),
-                    "max_tokens": new_tokens,
-                    "temperature": temperature,
-                    "seed": own_seed,
-                    **({"stop": list(stops)} if stops else {}),
-                }
+        limits = {"max_tokens": new_tokens, "temperature": temperature, **({"stop": list(stops)} if stops else {})}
+
+        def ask(at: int) -> tuple[str, bool]:
+            conversation = conversations[at]
+            body = {**_prompt_fields(conversation), **limits, "seed": seeds[at]}
+            return self._kept_or(
+                lambda: self._generated(self._posted(body), conversation), body, RESPONSE, conversation, ("", False)
             )
+
         responses = []
-        for text, finished in self._post(bodies, self._generated, [RESPONSE] * len(bodies)):
+        for text, finished in self.client.answers(len(conversations), ask):
             text = text if finished else text.rstrip(REPLACEMENT)
             responses.append(Response(text.strip() if strip else text, finished))
-            progress("responses written", len(responses), len(bodies))
+            progress("responses written", len(responses), len(conversations))
         return responses
 
     def choice_log_probabilities(
@@ -252,149 +273,225 @@ class OpenAIServerModel:
     ) -> np.ndarray:
         """See `LanguageModel.choice_log_probabilities`.
 
-        Choices must be single tokens. One that is not among the 20 likeliest counts as impossible; where
-        none is, the answer is unusable. With a prefix the server must be able to continue a turn.
+        Choices must be single tokens. One that is not among the likeliest that the server tells counts as impossible;
+        where none is, the answer is unusable. With a prefix the server must be able to continue a turn.
         """
-        bodies = [
-            {
-                **_prompt_fields([*conversation, ("assistant", prefix)] if prefix else conversation),
-                "max_tokens": 1,
-                "temperature": 0,
-                **({"logprobs": 20} if is_plain(conversation) else {"logprobs": True, "top_logprobs": 20}),
-            }
-            for conversation in conversations
-        ]
-        wanted = [[*choices, *([None] if likeliest else [])]] * len(bodies)
+        wanted = [*choices, *([None] if likeliest else [])]
+
+        def ask(at: int) -> list[float]:
+            body = self._next_token_body(_continued(conversations[at], prefix))
+            return self._kept_or(
+                lambda: _scores_of(wanted, self._next_tokens(self._posted(body), body)),
+                body,
+                wanted,
+                conversations[at],
+                [np.nan] * len(wanted),
+            )
+
         rows: list[list[float]] = []
-        for row in self._post(bodies, self._choice_scores, wanted):
+        for row in self.client.answers(len(conversations), ask):
             rows.append(row)
-            progress("questions answered", len(rows), len(bodies))
-        return np.array(rows, dtype=float).reshape(len(bodies), len(choices) + likeliest)
+            progress("questions answered", len(rows), len(conversations))
+        return np.array(rows, dtype=float).reshape(len(conversations), len(wanted))
+
+    def next_tokens(self, conversation: Conversation, prefix: str = "") -> dict[str, float]:
+        """Return the log-probabilities of the likeliest next tokens, without the marks of their spelling."""
+        body = self._next_token_body(_continued(conversation, prefix))
+        return self._next_tokens(self._posted(body), body)
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """See `LanguageModel.log_likelihoods`.
 
-        Scored on `/v1/completions` with the conversation as a plain transcript, since a server does not
-        tell its chat template.
-        """
-        transcripts = [
-            "".join(f"{role.capitalize()}: {content}\n\n" for role, content in conversation) + "Assistant:"
-            for conversation in conversations
-        ]
-        bodies = [
-            {"prompt": f"{transcript} {response}", "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-            for transcript, response in zip(transcripts, responses, strict=True)
-        ]
-        lengths = [(len(before), len(said)) for before, said in zip(transcripts, responses, strict=True)]
-        rows = list(self._post(bodies, self._response_likelihood, lengths))
-        return np.array(rows, dtype=float).reshape(len(bodies), 2)
+        The tokens are the server's own: of the conversation and of the same with the response, both in its chat
+        template. What follows the first in the second is the response.
 
-    def _generated(self, answer: Any, _: str) -> tuple[str, bool]:
+        Raises:
+            ConsultationError: The server does not cut conversations into tokens, or does not echo them with
+                log-probabilities.
+        """
+        prompts: dict[str, list[int]] = {}
+
+        def ask(at: int) -> list[float]:
+            conversation, response = conversations[at], responses[at]
+            if not response:
+                return [0.0, 0.0]
+            whole = [*conversation, ("assistant", response)]
+
+            def scored() -> list[float]:
+                key = value_digest(list(conversation))
+                if key not in prompts:
+                    prompts[key] = self._tokens(conversation)
+                return self._response_likelihood(prompts[key], self._tokens(whole), response)
+
+            question = {**_prompt_fields(whole), "echo": True}
+            return self._kept_or(scored, question, ECHOED, conversation, [np.nan, np.nan])
+
+        rows = list(self.client.answers(len(conversations), ask))
+        return np.array(rows, dtype=float).reshape(len(conversations), 2)
+
+    def context_tokens(self) -> int | None:
+        """Return how many tokens the model can read on this server, if it says so."""
+        listed = self.client.get(f"{self.client.base}/models")
+        for each in listed.get("data") or [] if isinstance(listed, dict) else []:
+            if isinstance(each, dict) and (each.get("id") == self.model or len(listed["data"]) == 1):
+                meta = each.get("meta") or {}
+                found = [each.get(name) for name in ("max_model_len", "context_length", "max_context_length")]
+                return next((size for size in [*found, meta.get("n_ctx")] if isinstance(size, int)), None)
+        return None
+
+    def _generated(self, answer: Any, conversation: Conversation) -> tuple[str, bool]:
         choice = _value_at(answer, self.url, "choices", 0)
         finished = _value_at(answer, self.url, "choices", 0, "finish_reason") != "length"
         if "message" not in choice and "text" in choice:
             return str(choice["text"] or ""), finished
-        return str(_value_at(answer, self.url, "choices", 0, "message").get("content") or ""), finished
+        text = str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
+        if conversation[-1][0] == "assistant" and not is_plain(conversation):
+            # llama.cpp repeats the beginning of a turn that it continues.
+            text = text.removeprefix(without_any_control_tokens(conversation[-1][1]))
+        return without_thought(text), finished
 
-    def _choice_scores(self, answer: Any, choices: list[str | None]) -> list[float]:
+    def _next_token_body(self, conversation: Conversation) -> dict[str, Any]:
+        count = self.settings.top_logprobs
+        asked = {"logprobs": count} if is_plain(conversation) else {"logprobs": True, "top_logprobs": count}
+        return {**_prompt_fields(conversation), "max_tokens": 1, "temperature": 0, **asked}
+
+    def _next_tokens(self, answer: Any, body: Mapping[str, Any]) -> dict[str, float]:
+        """Read the likeliest next tokens; where an empty control token comes first, more is asked for once."""
+        places = self._places(answer)
+        if not any(_spoken(listed) for listed in places) and body["max_tokens"] == 1:
+            places = self._places(self._posted({**body, "max_tokens": AFTER_CONTROL_TOKENS}))
+        listed = next((each for each in places if _spoken(each)), places[0])
+        tokens = [(self._spelt(token), log) for token, log in listed]
+        return {
+            token: float(np.logaddexp.reduce([log for other, log in tokens if other == token])) for token, _ in tokens
+        }
+
+    def _places(self, answer: Any) -> list[list[tuple[str, float]]]:
+        """Return the likeliest tokens with their log-probabilities for each token of an answer, the likeliest first."""
         found = _value_at(answer, self.url, "choices", 0, "logprobs")
         likely = found.get("top_logprobs") if isinstance(found, dict) else None
         if isinstance(likely, list) and likely and isinstance(likely[0], dict):  # of a plain completion
-            listed = [{"token": token, "logprob": log} for token, log in likely[0].items()]
+            places = [[{"token": token, "logprob": log} for token, log in each.items()] for each in likely if each]
         else:
-            listed = _value_at(answer, self.url, "choices", 0, "logprobs", "content", 0, "top_logprobs")
-        tokens = [
-            (str(_value_at(item, self.url, "token")).strip(), _number(item, self.url, "logprob")) for item in listed
+            content = _value_at(answer, self.url, "choices", 0, "logprobs", "content")
+            places = [_value_at(each, self.url, "top_logprobs") for each in content]
+        listed = [
+            [(str(_value_at(item, self.url, "token")), _number(item, self.url, "logprob")) for item in each]
+            for each in places
         ]
-        if not tokens:
-            raise _no_log_probabilities(self.url, "top_logprobs")
-        logs = {
-            token: float(np.logaddexp.reduce([log for other, log in tokens if other == token])) for token, _ in tokens
-        }
-        return [max(logs.values()) if choice is None else logs.get(choice.strip(), -np.inf) for choice in choices]
+        if not listed or not listed[0]:
+            raise _missing(self.url, "choices.0.logprobs.content.0.top_logprobs")
+        return [sorted(each, key=lambda item: -item[1]) for each in listed]
 
-    def _response_likelihood(self, answer: Any, lengths: tuple[int, int]) -> list[float]:
-        begin, length = lengths
-        found = _value_at(answer, self.url, "choices", 0, "logprobs")
-        offsets = _value_at(found, self.url, "text_offset")
-        scores = _value_at(found, self.url, "token_logprobs")
-        end = begin + 1 + length
-        own = [score for score, offset in zip(scores, offsets, strict=False) if begin <= offset < end]
-        if length and (not own or None in own):
-            raise ConsultationError(
-                f"{self.url}: the server does not echo the prompt with log-probabilities, which "
-                "`contrast` needs. Use the feedback method `letters`, or a server that does."
+    def _spelt(self, token: str) -> str:
+        """Return the text of a token, as servers spell it in several ways, without surrounding white space."""
+        numbered = re.fullmatch(r"token_id:(\d+)", token)
+        if numbered:
+            token = self._text_of(int(numbered[1]))
+        return token.strip(_WORD_BEGINNINGS + " \t\r\n")
+
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        return {}
+
+    def _text_of(self, token: int) -> str:
+        if token not in self._texts:
+            self._texts[token] = self._detokenized([token])
+        return self._texts[token]
+
+    def _detokenized(self, tokens: list[int]) -> str:
+        answer = self.client.post(f"{self.client.root}/detokenize", {"model": self.model, "tokens": tokens})
+        return str(answer.get("prompt") or answer.get("content") or "")
+
+    def _tokens(self, conversation: Conversation) -> list[int]:
+        """Return the tokens of a conversation in the server's chat template, open for the assistant."""
+        fields = _prompt_fields(conversation)
+        body = {"model": self.model, "add_generation_prompt": True, **fields}
+        try:
+            answer = self.client.post(f"{self.client.root}/tokenize", body)
+        except Refused as error:
+            if error.too_long:
+                raise
+            raise _no_echo(self.url, f"it does not tell the tokens of a conversation ({error})") from error
+        tokens = answer.get("tokens") if isinstance(answer, dict) else None
+        if not isinstance(tokens, list) or not tokens or not all(isinstance(each, int) for each in tokens):
+            raise _no_echo(self.url, "it does not tell the tokens of a conversation")
+        return tokens
+
+    def _response_likelihood(self, prompt: list[int], whole: list[int], response: str) -> list[float]:
+        begin = len(prompt)
+        if whole[:begin] != prompt or len(whole) == begin:
+            raise TokensUnlike(
+                f"{self.url}: the tokens of a response cannot be told from those before it. Either the chat template "
+                "writes an answered turn otherwise than an open one, or the response begins with what belongs to a "
+                "token of its question. Use the feedback method `letters`."
             )
-        return [float(sum(own)), float(len(own))]
+        if response != response.strip() and self._detokenized(whole[begin:]) != without_any_control_tokens(response):
+            raise TokensUnlike(
+                f"{self.url}: a response begins or ends with white space that the server's chat template takes away. "
+                "Leave it out of the response."
+            )
+        body = {"prompt": whole, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+        try:
+            answer = self._posted(body)
+        except Refused as error:
+            if error.too_long:
+                raise
+            raise _no_echo(self.url, str(error)) from error
+        try:
+            scores = answer["choices"][0]["logprobs"]["token_logprobs"]
+            own = [float(score) for score in scores[begin : len(whole)]]
+        except (KeyError, IndexError, TypeError):
+            scores, own = [], []
+        if len(own) != len(whole) - begin or len(scores) not in (len(whole), len(whole) + 1):
+            raise _no_echo(self.url, "it does not echo what it was sent, with a log-probability of each token")
+        return [sum(own), float(len(own))]
 
-    def _post(
-        self, bodies: Sequence[dict[str, Any]], read: Callable[[Any, Any], Any], wanted: Sequence[Any] | None = None
-    ) -> Iterator[Any]:
-        """Yield what is read from each answer, in order; an answer that was kept is not asked for.
+    def _posted(self, body: Mapping[str, Any]) -> Any:
+        path = "chat/completions" if "messages" in body else "completions"
+        return self.client.post(f"{self.client.base}/{path}", {"model": self.model, **body})
+
+    def _kept_or(
+        self, ask: Callable[[], Answer], body: Mapping[str, Any], part: Any, conversation: Conversation, unread: Answer
+    ) -> Answer:
+        """Return what was kept of an answer, or ask for it.
 
         Args:
-            bodies: Requests; one with messages is for the chat.
-            read: Takes an answer and what is wanted of it.
-            wanted: For each request; None if all of it is wanted.
+            ask: Sends the request and reads the answer.
+            body: The request, under which it is kept; one with messages is for the chat.
+            part: What is wanted of the answer.
+            conversation: What is asked, for errors.
+            unread: What takes the place of the answer where the model cannot read the conversation.
         """
-        import httpx
+        path = "chat/completions" if "messages" in body else "completions"
+        question = value_digest([self.url, path, {"model": self.model, **body, **self.settings.arguments}, part])
+        if self.kept is not None and question in self.kept:
+            kept: Answer = self.kept[question]
+            return kept
+        try:
+            value = ask()
+        except (Refused, TokensUnlike) as error:
+            too_long = isinstance(error, Refused) and error.too_long
+            if self.aside is not None and (too_long or isinstance(error, TokensUnlike)):
+                self.aside.append(conversation)
+                return unread
+            if not too_long:
+                raise
+            longest = max((content for _, content in conversation), key=len, default="")
+            raise ConversationTooLong(f"{error} The question begins: {longest[:80]!r}", conversation) from error
+        if self.kept is not None:
+            self.kept.keep(question, value)
+        return value
 
-        key = os.environ.get(SERVER_KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        stop = threading.Event()
 
-        def ask(at: int) -> Any:
-            body, part = {"model": self.model, **bodies[at]}, wanted[at] if wanted else None
-            path = "chat/completions" if "messages" in body else "completions"
-            question = value_digest([self.url, path, body, part])
-            if self.kept is not None and question in self.kept:
-                return self.kept[question]
-            value = read(self._answer(client, path, body, stop), part)
-            if self.kept is not None:
-                self.kept.keep(question, value)
-            return value
-
-        with httpx.Client(timeout=self.timeout, headers=headers) as client, ThreadPoolExecutor(self.parallel) as pool:
-            try:
-                yield from pool.map(ask, range(len(bodies)))
-            finally:
-                # After an error the requests under way don't wait for a server that is gone.
-                stop.set()
-
-    def _answer(self, client: Any, path: str, body: dict[str, Any], stop: threading.Event) -> Any:
-        import httpx
-
-        address = f"{self.url.rstrip('/').removesuffix('/v1')}/v1/{path}"
-        trouble, wait = "", self.pause
-        for attempt in range(self.attempts):
-            if attempt and stop.wait(wait):
-                break
-            wait = self.pause * 2**attempt
-            try:
-                response = client.post(address, json=body)
-            except httpx.TimeoutException:
-                trouble = f"no answer within {self.timeout:g} seconds"
-                continue
-            except httpx.HTTPError as error:
-                trouble = f"{type(error).__name__}: {error}"
-                continue
-            if response.status_code == 429 or response.status_code >= 500:
-                trouble = f"status {response.status_code}"
-                wait = max(wait, _retry_after(response.headers.get("Retry-After", "")))
-                continue
-            if response.status_code != 200:
-                hint = f" Is {SERVER_KEY} right?" if response.status_code in (401, 403) else ""
-                raise ConsultationError(
-                    f"{address} refused a request with status {response.status_code}: {response.text[:300]!r}.{hint}"
-                )
-            try:
-                return response.json()
-            except ValueError as error:
-                raise ConsultationError(f"{address} did not answer with JSON: {response.text[:300]!r}.") from error
-        raise ConsultationError(
-            f"{address} did not answer in {self.attempts} attempts ({trouble}). Check feedback.server_url in "
-            "consultation.yaml and that the server is running, then run again: what it has answered is kept."
-        )
+def without_thought(text: str) -> str:
+    """Return a response without the thought before it; empty where the thought has no end."""
+    thought = re.match(r"\s*(?:<(think|thinking|thought|reasoning)>|\[THINK\])", text)
+    if thought is None:
+        # A template that opens the thought leaves its end alone to the response.
+        return text.rpartition("</think>")[2] if "</think>" in text else text
+    end = f"</{thought[1]}>" if thought[1] else "[/THINK]"
+    return text.partition(end)[2]
 
 
 def _progress_after(progress: Progress, before: int, in_all: int) -> Progress:
@@ -420,18 +517,37 @@ def _read_lines(file: Path) -> dict[str, Any]:
     return kept
 
 
-def _retry_after(header: str) -> float:
-    """Seconds a server asks to wait for; 0 if it names none, or a date."""
-    return min(float(header), LONGEST_PAUSE) if header.isascii() and header.isdigit() else 0.0
+def _continued(conversation: Conversation, prefix: str) -> Conversation:
+    return [*conversation, ("assistant", prefix)] if prefix else conversation
 
 
 def _prompt_fields(conversation: Conversation) -> dict[str, Any]:
+    turns = [(role, without_any_control_tokens(content)) for role, content in conversation]
     if is_plain(conversation):
-        return {"prompt": conversation[0][1]}
-    messages = [{"role": role, "content": content} for role, content in conversation]
+        return {"prompt": turns[0][1]}
+    messages = [{"role": role, "content": content} for role, content in turns]
     if conversation[-1][0] == "assistant":
         return {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
     return {"messages": messages}
+
+
+def _spoken(listed: Sequence[tuple[str, float]]) -> bool:
+    """Tell whether the likeliest of these tokens is text, and neither empty nor a control token."""
+    token = listed[0][0] if listed else ""
+    return bool(token) and without_any_control_tokens(token) == token
+
+
+def _scores_of(choices: Sequence[str | None], logs: Mapping[str, float]) -> list[float]:
+    """Return the log-probability of each choice, with a bracket after it as without; None stands for the likeliest."""
+    scores = []
+    for choice in choices:
+        if choice is None:
+            scores.append(max(logs.values()))
+            continue
+        wanted = choice.strip()
+        own = [log for token, log in logs.items() if token == wanted or token.rstrip(_CLOSING) == wanted != ""]
+        scores.append(float(np.logaddexp.reduce(own)) if own else -np.inf)
+    return scores
 
 
 def _value_at(answer: Any, url: str, *path: str | int) -> Any:
@@ -443,19 +559,27 @@ def _value_at(answer: Any, url: str, *path: str | int) -> Any:
             found = None
             break
     if found is None:
-        raise _no_log_probabilities(url, *path)
+        raise _missing(url, ".".join(map(str, path)), answer)
     return found
 
 
 def _number(answer: Any, url: str, name: str) -> float:
     value = _value_at(answer, url, name)
     if not isinstance(value, int | float):
-        raise _no_log_probabilities(url, name)
+        raise _missing(url, name, answer)
     return float(value)
 
 
-def _no_log_probabilities(url: str, *path: str | int) -> ConsultationError:
+def _missing(url: str, what: str, answer: Any = None) -> ConsultationError:
+    shown = "" if answer is None else f" It is: {json.dumps(answer)[:300]}."
     return ConsultationError(
-        f"{url}: the server's answer has no `{'.'.join(map(str, path))}`. The feedback model needs an "
-        "OpenAI-compatible server that returns log-probabilities, for instance vLLM."
+        f"{url}: the server's answer has no `{what}`.{shown} The feedback model needs an OpenAI-compatible server that "
+        "returns log-probabilities, for instance vLLM or llama.cpp."
+    )
+
+
+def _no_echo(url: str, why: str) -> EchoMissing:
+    return EchoMissing(
+        f"{url}: the server cannot be asked how likely a response is, which `contrast` needs: {why}. Use the feedback "
+        "method `letters`, or a server that does, for instance vLLM."
     )

@@ -7,6 +7,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from ccai_dagster.consultation.settings import (
     ModelSettings,
     PolicySettings,
@@ -44,14 +46,17 @@ class BaseModelStage(Stage):
     cache: Path
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
-        """Leave the model; the provenance tells the chat template's own system turn, if it has one."""
+        """Leave the model and `template_checks`; the provenance tells what is in every prompt or was mended."""
         from ccai_dagster.feedback.language_model import own_system_turn
-        from ccai_dagster.training.model_card import SYSTEM_TURN
+        from ccai_dagster.training.model_card import MENDED, SYSTEM_TURN
         from ccai_dagster.training.model_folder import load_tokenizer, prepare_base_model
 
-        prepare_base_model(self.model, self.cache, folder.model, progress)
+        checks = prepare_base_model(self.model, self.cache, folder.model, progress)
+        folder.keep_tables(template_checks=pl.DataFrame([vars(each) for each in checks]))
+        mended = {each.what: f"{each.found}: {each.done}" for each in checks if each.done}
         turn = own_system_turn(load_tokenizer(folder.model))
-        return StageReport(provenance={SYSTEM_TURN: turn} if turn else {})
+        told = ({SYSTEM_TURN: turn} if turn else {}) | ({MENDED: mended} if mended else {})
+        return StageReport(provenance=told)
 
 
 class FeedbackModelStage(Stage):

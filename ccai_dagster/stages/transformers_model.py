@@ -31,7 +31,10 @@ from ccai_dagster.feedback.language_model import (
     is_plain,
     rendered,
     shared_prefixes,
+    tokens_after,
 )
+from ccai_dagster.training.chat_template import HUMAN, is_untaught
+from ccai_dagster.training.model_source import LOCAL
 
 ENDING = 32
 """Characters at the end of a prompt that have a say in how a text after it is cut into tokens."""
@@ -62,21 +65,20 @@ class TransformersModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **LOCAL)
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, computing_format(dtype)), local_files_only=True, use_safetensors=True
+                folder, dtype=getattr(torch, computing_format(dtype)), use_safetensors=True, **LOCAL
             )
         except (OSError, ValueError) as error:
             raise ConsultationError(f"{folder}: no language model that can be loaded: {error}") from error
-        if not self._tokenizer.chat_template:
-            raise ConsultationError(f"{folder}: the tokenizer has no chat template; use a model tuned to chat.")
-        if self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(self._device).eval()
         self._batch_size = batch_size
-        own = getattr(model.config.get_text_config(), "max_position_embeddings", self._tokenizer.model_max_length)
+        config = model.config.get_text_config()
+        own = getattr(config, "max_position_embeddings", self._tokenizer.model_max_length)
         self._context_tokens = context_tokens or own
+        # What lies behind a sliding window is forgotten, padding or not: a beginning read apart would be another.
+        self._window = _window(config)
         self._remedy = (
             "of model.context_tokens. Shorten it or raise the setting"
             if context_tokens
@@ -121,8 +123,9 @@ class TransformersModel:
             eos_token_id=self._end_tokens(),
             **sampling,
         )
+        stops = [*stops, *([HUMAN] if is_untaught(self._tokenizer) else [])]
         # Made once: it goes through the whole vocabulary, which takes a second or more.
-        ends = StoppingCriteriaList([StopStringCriteria(self._tokenizer, list(stops))] if stops else [])
+        ends = StoppingCriteriaList([StopStringCriteria(self._tokenizer, stops)] if stops else [])
         responses = [Response("", finished=False)] * len(prompts)
         written, end_tokens = 0, set(config.eos_token_id)
         for number, batch in enumerate(batches_by_length(prompts, self._batch_size)):
@@ -148,7 +151,7 @@ class TransformersModel:
         import torch
 
         shared = common_beginning(sequences, [1] * len(sequences))
-        if not shared:
+        if not shared or self._slides(sequences):
             return self._padded(sequences)
         once = self._prefill(_Prefilled(None, None), [sequences[0][:shared]])
         cache = once.rows([0] * len(sequences)).cache
@@ -198,13 +201,22 @@ class TransformersModel:
         return result
 
     def _choice_tokens(self, end: str, choices: Sequence[str]) -> list[list[int]]:
-        """Return the tokens of choices after the end of a prompt; some tokenizers cut a text alone otherwise."""
-        texts = [end, *choices, *(end + choice for choice in choices)]
-        before, *tokens = self._tokenizer(texts, add_special_tokens=False).input_ids
-        alone, whole = tokens[: len(choices)], tokens[len(choices) :]
+        """Return the tokens of choices after the end of a prompt; some tokenizers cut a text alone otherwise.
+
+        Where a choice is written as one token with what stands before it, which a model that goes on after the prompt
+        cannot say, it is the token that is spelt like the choice.
+        """
+        before, *whole = self._tokenizer(
+            [end, *(end + choice for choice in choices)], add_special_tokens=False
+        ).input_ids
+        vocabulary = self._tokenizer.get_vocab()
         return [
-            found[len(before) :] if found[: len(before)] == before and found[len(before) :] else other
-            for found, other in zip(whole, alone, strict=True)
+            found[len(before) :]
+            if found[: len(before)] == before and found[len(before) :]
+            else [vocabulary[choice]]
+            if choice in vocabulary
+            else self._tokenizer(choice, add_special_tokens=False).input_ids
+            for choice, found in zip(choices, whole, strict=True)
         ]
 
     @contextmanager
@@ -228,8 +240,8 @@ class TransformersModel:
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """See `LanguageModel.log_likelihoods`."""
         pairs = [
-            (self._prompt(conversation)[1], self._tokenizer(response, add_special_tokens=False).input_ids)
-            for conversation, response in zip(conversations, responses, strict=True)
+            (tokens, tokens_after(self._tokenizer, text[-ENDING:], response))
+            for (text, tokens), response in zip(map(self._prompt, conversations), responses, strict=True)
         ]
         counts = np.array([len(response) for _, response in pairs], dtype=float)
         return np.stack([self._scores(pairs), counts], axis=1).reshape(-1, 2)
@@ -266,6 +278,9 @@ class TransformersModel:
                 conversation,
             )
 
+    def _slides(self, sequences: Sequence[list[int]]) -> bool:
+        return self._window is not None and max(map(len, sequences), default=0) >= self._window
+
     def _padded(self, sequences: Sequence[list[int]]) -> dict[str, Any]:
         padded = self._tokenizer.pad({"input_ids": list(sequences)}, padding=True, return_tensors="pt")
         return {name: padded[name].to(self._device) for name in ("input_ids", "attention_mask")}
@@ -274,13 +289,15 @@ class TransformersModel:
         """Yield batches of indexes with the logits of each sequence's last tokens, as many as are kept."""
         import torch
 
-        common = common_beginning(sequences, kept)
+        slides = self._slides(sequences)
+        common = 0 if slides else common_beginning(sequences, kept)
         rest = [sequence[common:] for sequence in sequences]
         with torch.inference_mode():
             beginning = (
                 self._prefill(_Prefilled(None, None), [sequences[0][:common]]) if common else _Prefilled(None, None)
             )
-        for groups in self._packed(rest, shared_prefixes(rest, kept)):
+        alone = [Group(0, (index,)) for index in range(len(rest))]
+        for groups in self._packed(rest, alone if slides else shared_prefixes(rest, kept)):
             batch = [index for group in groups for index in group.members]
             prefixes = [rest[group.members[0]][: group.prefix] for group in groups]
             ends = [rest[index][group.prefix :] for group in groups for index in group.members]
@@ -363,6 +380,14 @@ class _Prefilled:
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         cache.batch_select_indices(index)  # puts other tensors into the copies
         return _Prefilled(self.mask[index], cache)
+
+
+def _window(config: Any) -> int | None:
+    """The tokens that layers with a sliding window look back; None where every layer sees all."""
+    kinds = getattr(config, "layer_types", None)
+    slides = "sliding_attention" in kinds if kinds else getattr(config, "use_sliding_window", True)
+    window: int | None = getattr(config, "sliding_window", None)
+    return window if slides else None
 
 
 def _positions(mask: Any) -> Any:

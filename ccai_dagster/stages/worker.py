@@ -60,6 +60,9 @@ def main(path: Path) -> int:
     # Progress bars and warnings of libraries go to a file; what people should read goes through pipes.
     with folder.log.open("ab") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
+    # No library asks whoever sits at the terminal, whether it may run a model's code for instance.
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     name = "of this request"
     with open_dagster_pipes() if is_first_process() else nullcontext() as pipes:
         try:

@@ -18,7 +18,7 @@ import polars as pl
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import REPLACEMENT
-from ccai_dagster.feedback.language_model import rendered
+from ccai_dagster.feedback.language_model import rendered, tokens_after
 from ccai_dagster.feedback.prompts import chosen_comparisons
 from ccai_dagster.training import trainer
 
@@ -222,7 +222,7 @@ def learnt(tokenizer: Any, said: TokenisedExchange, finished: bool) -> Tokenised
         return said
     turns = [("user", "a"), ("assistant", "b")]
     opened, closed = (rendered(tokenizer, turns, open_turn=open_turn) for open_turn in (True, False))
-    end = _tokens(tokenizer, closed.removeprefix(opened))
+    end = tokens_after(tokenizer, opened, closed.removeprefix(opened))
     if not end or said.tokens[-len(end) :] != end:
         raise ValueError("the chat template ends a turn with what depends on the turn")
     return replace(said, tokens=said.tokens[: -len(end)])
@@ -270,7 +270,7 @@ def _render(tokenizer: Any, prompt: str, response: str) -> TokenisedExchange:
     if not closed.startswith(opened):
         raise ValueError("the chat template renders a finished turn other than an open one")
     before = _tokens(tokenizer, opened)
-    return TokenisedExchange(before + _tokens(tokenizer, closed[len(opened) :]), len(before))
+    return TokenisedExchange(before + tokens_after(tokenizer, opened, closed[len(opened) :]), len(before))
 
 
 def _tokens(tokenizer: Any, text: str) -> list[int]:

@@ -24,6 +24,8 @@ _WHAT: Mapping[str, str] = {
 }
 SYSTEM_TURN = "system_turn"
 """Name in the untrained model's settings of what its chat template says before every conversation, if anything."""
+MENDED = "chat_template"
+"""Name in the untrained model's settings of what was worked round in its chat template, if anything."""
 _CUT: Mapping[str, str] = {
     "cut_share": "the model's own responses that it was trained on",
     "cut_share_last": "its responses in the last steps of training",
@@ -72,6 +74,7 @@ def model_card(
         f"| trained from | `{record['parent_digest']}` |",
         f"| untrained model | {markdown(source)}, `{base_model['model_digest']}` |",
         *([f"| before every conversation | “{markdown(turn)}”, by its chat template, in every arm |"] if turn else []),
+        *(f"| {markdown(what)} of its chat template | {markdown(how)} |" for what, how in mended(base_model).items()),
         f"| constitution | `{record['constitution_digest']}`, {constitution.height} principles |",
         f"| everything else | `{record['settings_digest']}` ({shared}) |",
         "",
@@ -101,6 +104,11 @@ def model_card(
 def system_turn(base_model: Mapping[str, Any]) -> str:
     """Return what the chat template of the untrained model says before every conversation; empty if nothing."""
     return str(json.loads(base_model["settings"]).get(SYSTEM_TURN, ""))
+
+
+def mended(base_model: Mapping[str, Any]) -> dict[str, str]:
+    """Return what was worked round in the chat template of the untrained model, and how."""
+    return dict(json.loads(base_model["settings"]).get(MENDED, {}))
 
 
 def _cut_off(figures: Mapping[str, float]) -> list[str]:

@@ -1,9 +1,8 @@
 """A model on disk: weights as safetensors, configuration and tokenizer, and nothing of the run that made it.
 
 Two trainings with the same inputs on one machine leave byte-equal folders. The base model, which all of them begin
-with, is fetched, checked, converted and saved once, from one of three sources: `embedded` (SmolLM2-135M-Instruct from a
-Python package), a Hugging Face repository at a revision, or a local folder. What was fetched stays in the cache, so a
-second run needs no network.
+with, is fetched, checked, converted and saved once, from a source of `model_source`. What was fetched stays in the
+cache, so a second run needs no network.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +21,8 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.packaged_files import PackagedFiles
 from ccai_dagster.feedback.language_model import computing_format
+from ccai_dagster.training.chat_template import TemplateCheck, ends_of_turn, fit_chat_template
+from ccai_dagster.training.model_source import LOCAL, ModelFiles, model_files
 
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED = PackagedFiles(
@@ -43,10 +43,14 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except (OSError, ValueError) as error:
         raise ConsultationError(f"{folder}: no tokenizer that can be loaded: {error}") from error
-    return _fit_to_chat(tokenizer, str(folder))
+    if not tokenizer.chat_template or tokenizer.pad_token_id is None:
+        raise ConsultationError(
+            f"{folder}: the tokenizer has no chat template or no padding token, so no run made it. Make it again."
+        )
+    return tokenizer
 
 
 def load_model(folder: Path, *, scores: bool = False) -> Any:
@@ -63,7 +67,7 @@ def load_model(folder: Path, *, scores: bool = False) -> Any:
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     options = {"num_labels": 1} if scores else {}
     dtype = getattr(torch, computing_format(saved_dtype(folder)))
-    return kind.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **options)
+    return kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, **LOCAL, **options)
 
 
 def saved_dtype(folder: Path) -> str:
@@ -123,7 +127,9 @@ def rounded_to_bfloat16(values: Any, generator: Any) -> Any:
     return (bits & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
 
 
-def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progress: Progress = silent) -> None:
+def prepare_base_model(
+    settings: ModelSettings, cache: Path, output: Path, progress: Progress = silent
+) -> list[TemplateCheck]:
     """Fetch, check and convert the base model, and save it with its tokenizer.
 
     Args:
@@ -132,97 +138,61 @@ def prepare_base_model(settings: ModelSettings, cache: Path, output: Path, progr
         output: Folder that the model is saved in; it appears when complete.
         progress: Counts three steps.
 
+    Returns:
+        What was looked at in its chat template, and how it was mended.
+
     Raises:
         ConsultationError: No network and nothing in the cache, a file with another SHA-256, a source that
-            does not exist, or a model without safetensors or chat template.
+            does not exist, a model without safetensors, or a chat template that cannot be used.
     """
     import torch
 
     progress("base model", 0, 3)
-    folder = model_source(settings.source, "model.source", EMBEDDED, cache, cache)
-    options = {"gguf_file": EMBEDDED_FILE} if settings.source == "embedded" else {}
+    files = model_files(settings.source, "model.source", EMBEDDED, cache, cache)
     progress("base model: fetched and checked", 1, 3)
-    model, tokenizer = _loaded(folder, options, settings)
+    model, tokenizer = _loaded(files, settings)
+    checks = fit_chat_template(tokenizer, f"model.source {settings.source!r}")
+    _end_with_turns(model, tokenizer)
     progress("base model: converted", 2, 3)
     save_model(model.to(getattr(torch, settings.dtype)), tokenizer, output)
     progress("base model: saved", 3, 3)
+    return checks
 
 
-def model_source(source: str, setting: str, embedded: PackagedFiles, folder: Path, cache: Path) -> Path:
-    """Return the folder that a model is loaded from, fetched if it is not in the cache.
-
-    Args:
-        source: `embedded`, `hub:ORGANISATION/NAME@REVISION` or `folder:PATH`.
-        setting: The setting that says so, for errors.
-        embedded: What `embedded` means.
-        folder: Where that is kept.
-        cache: Where models of the hub are kept.
-
-    Raises:
-        ConsultationError: No such source, or one that cannot be fetched.
-    """
-    kind, _, rest = source.partition(":")
-    if source == "embedded":
-        return embedded.fetched(folder)
-    if kind == "folder" and rest:
-        path = Path(rest).expanduser()
-        if not (path / "config.json").is_file():
-            raise ConsultationError(f"{setting} {source!r}: {path} has no config.json, so it is no model folder.")
-        return path
-    if kind == "hub":
-        name, _, revision = rest.partition("@")
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and revision:
-            return _hub_snapshot(name, revision, setting, cache)
-    raise ConsultationError(
-        f"{setting} {source!r} is not `embedded`, `hub:ORGANISATION/NAME@REVISION` or `folder:PATH`. "
-        "A hub model needs its revision, or the same settings would name other weights tomorrow."
-    )
+def _end_with_turns(model: Any, tokenizer: Any) -> None:
+    """Have the model stop where its template ends a turn; some configurations name the end of a text only."""
+    configured = model.generation_config.eos_token_id
+    known = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id} - {None}
+    if not known.issuperset(ends := ends_of_turn(tokenizer)):
+        model.generation_config.eos_token_id = sorted(known | set(ends))
 
 
-def _hub_snapshot(name: str, revision: str, setting: str, cache: Path) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    options: dict[str, Any] = {
-        "repo_id": name,
-        "revision": revision,
-        "cache_dir": cache / "hub",
-        "allow_patterns": ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"],
-    }
-    try:
-        return Path(snapshot_download(local_files_only=True, **options))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(**options))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConsultationError(
-            f"The model {name} at revision {revision} could not be fetched ({reason}). Check the name, the "
-            f"revision and the connection to huggingface.co, or set {setting} to `folder:PATH`."
-        ) from error
-
-
-def _loaded(folder: Path, options: dict[str, Any], settings: ModelSettings) -> tuple[Any, Any]:
+def _loaded(files: ModelFiles, settings: ModelSettings) -> tuple[Any, Any]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.quantization_config import GgufConfig
 
+    folder = files.folder
+    options: dict[str, Any] = {"gguf_file": files.gguf} if files.gguf else {}
     # A GGUF model that is not de-quantised cannot be trained or saved.
     extra = {"quantization_config": GgufConfig(dequantize=True)} if options else {"use_safetensors": True}
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         with _gguf_read_once() if "gguf_file" in options else nullcontext():
-            options |= {"local_files_only": True}
+            options |= LOCAL
             options |= {"config": AutoConfig.from_pretrained(folder, **options)}
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             dtype = getattr(torch, settings.dtype)
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options, **extra)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a library makes of somebody's files
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            raise
+        kind = "GGUF" if files.gguf else "safetensors"
+        reason = str(error).strip() or type(error).__name__
         raise ConsultationError(
-            f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in safetensors: {error}"
+            f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in {kind}: {reason[:500]}"
         ) from error
-    return model, _fit_to_chat(tokenizer, f"model.source {settings.source!r}")
+    return model, tokenizer
 
 
 @contextmanager
@@ -242,12 +212,3 @@ def _gguf_read_once() -> Iterator[None]:
     finally:
         for name, function in slow.items():
             setattr(gguf, name, function)
-
-
-def _fit_to_chat(tokenizer: Any, where: str) -> Any:
-    """Return the tokenizer with a padding token; `where` is what is to be changed if it has no chat template."""
-    if not tokenizer.chat_template:
-        raise ConsultationError(f"{where}: the tokenizer has no chat template; use a model tuned to chat.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer

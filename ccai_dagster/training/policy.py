@@ -144,17 +144,19 @@ def train_policy(
     tokenizer = load_tokenizer(supervised)
     tokenizer.padding_side = "left"
     model = load_model(supervised)
+    sizes = model.config.get_text_config()  # of a model that also sees pictures, the part that reads
+    context = sizes.max_position_embeddings
     longest = max(len(tokenizer(rendered(tokenizer, [("user", text)], open_turn=True)).input_ids) for text in ordered)
-    if longest + settings.new_tokens > model.config.max_position_embeddings:
+    if longest + settings.new_tokens > context:
         raise ConsultationError(
             f"prompts.csv: a prompt of {longest} tokens and a response of {settings.new_tokens} do not fit "
-            f"into the model's {model.config.max_position_embeddings} tokens. Shorten the longest prompt "
+            f"into the model's {context} tokens. Shorten the longest prompt "
             "with the purpose `policy`, or answer no `helpfulness_prompts`."
         )
     batch = settings.prompts_per_step * settings.samples_per_prompt
     room = longest + settings.new_tokens
     if not torch.cuda.is_available():  # there the fused kernel never holds the logits
-        room = max(room, TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, model.config.vocab_size))
+        room = max(room, TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, sizes.vocab_size))
     samples = work / "samples.jsonl"
     seed_everything(seed)
     trainer = _trainer_class()(

@@ -16,6 +16,7 @@ from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.feedback.language_model import batches_by_length, computing_format
 from ccai_dagster.training.comparisons import exchange
 from ccai_dagster.training.model_folder import load_tokenizer, saved_dtype
+from ccai_dagster.training.model_source import LOCAL
 
 
 class ResponseReader:
@@ -70,7 +71,7 @@ def _lower_half(folder: Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, **LOCAL)
     text = config.get_text_config()
     text.num_hidden_layers = max(1, text.num_hidden_layers // 2)
     if kinds := getattr(text, "layer_types", None):
@@ -79,6 +80,6 @@ def _lower_half(folder: Path) -> Any:
         folder,
         config=config,
         dtype=getattr(torch, computing_format(saved_dtype(folder))),
-        local_files_only=True,
         use_safetensors=True,
+        **LOCAL,
     )

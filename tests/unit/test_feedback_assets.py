@@ -52,3 +52,44 @@ def test_a_model_of_its_own_writes_the_revisions_and_nothing_else(tmp_path: Path
     ]
     changed = {key for key in plain if plain[key].code_versions_by_key != made[key].code_versions_by_key}
     assert changed == {dg.AssetKey([arm, "revisions"]) for arm in ("public", "standard")}
+
+
+def versions(folder: Path) -> dict[str, set[str | None]]:
+    made = feedback.build(read_consultation(folder))
+    return {each.key.to_user_string(): set(each.code_versions_by_key.values()) for each in made}
+
+
+def test_other_weights_in_the_same_folder_are_another_base_model(tmp_path: Path) -> None:
+    folder, model = Path(shutil.copytree(SAMPLE, tmp_path / "town")), tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"weights")
+    path = folder / "consultation.yaml"
+    content = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(content | {"model": {"source": f"folder:{model}"}}))
+    before = versions(folder)
+    (model / "model.safetensors").write_bytes(b"others!")
+    after = versions(folder)
+    # What rests on it follows from the model's digest.
+    assert {key for key in before if before[key] != after[key]} == {"base_model"}
+
+
+def test_patience_with_a_server_makes_nothing_anew_and_what_is_asked_does(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SAMPLE, tmp_path / "town"))
+    path = folder / "consultation.yaml"
+    content = yaml.safe_load(path.read_text())
+
+    def of(**server: object) -> dict[str, set[str | None]]:
+        feedback = {"server_url": "http://h", "server_model": "m", "server": server}
+        profiles = content.get("profiles", {})
+        own = profiles.get("demo", {})
+        merged = profiles | {"demo": own | {"feedback": own.get("feedback", {}) | feedback}}
+        path.write_text(yaml.safe_dump(content | {"profiles": merged}))
+        return versions(folder)
+
+    plain, patient, fewer = of(), of(patience=5, timeout=1, parallel=2), of(top_logprobs=5)
+    assert plain == patient
+    assert {key for key in plain if plain[key] != fewer[key]} == {
+        "judge_answers",
+        "public/preference_pairs",
+        "standard/preference_pairs",
+    }

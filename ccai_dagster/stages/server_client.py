@@ -1,0 +1,298 @@
+"""Requests to a language-model server: its address, patience with it, and how many at a time.
+
+Belongs here: what is true of any question. What is asked and how an answer is read is in `server_model`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from ccai_dagster.consultation.settings import ServerSettings
+from ccai_dagster.core.errors import ConsultationError
+
+SERVER_KEY = "CCAI_SERVER_KEY"
+"""Environment variable with the key of the server, if it wants one."""
+LONGEST_PAUSE = 60.0
+"""Seconds; a busy server that asks for more patience than this is asked again sooner."""
+ATTEMPTS = 4
+"""How often a server is asked that answers with an error of its own, or that has never been reached."""
+FIRST_PARALLEL, MOST_PARALLEL = 8, 256
+GAIN = 1.15
+"""Twice as many requests at a time must bring this factor in answers a second, or the smaller number stays."""
+_TOO_LONG = re.compile(
+    r"context.?(size|length|window)|maximum.{0,20}(context|length|tokens)|too (long|many tokens)|max_model_len", re.I
+)
+_FOR_NOW = re.compile(r"loading|overload|try again|temporar|unavailable|rate.?limit|too many requests", re.I)
+_SHOWN = 300
+"""Characters of a server's own words in an error."""
+
+
+class Refused(ConsultationError):
+    """A server refused a request.
+
+    Attributes:
+        words: What it said.
+        too_long: Whether it said so because the request is beyond the model's context.
+    """
+
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
+        self.too_long = bool(_TOO_LONG.search(words))
+
+
+class Pace:
+    """How many requests go to a server at a time: a fixed number, or twice as many while that brings more answers.
+
+    A server that asks for less (status 429) gets half of it, and no more afterwards.
+    """
+
+    def __init__(self, fixed: int | None = None) -> None:
+        self.limit = fixed or FIRST_PARALLEL
+        self._settled = fixed is not None
+        self._fixed = fixed is not None
+        self._rate = 0.0
+        self._since: float | None = None
+        self._answers = 0
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Take no notice of the time since the last answer."""
+        self._since = None
+
+    def answered(self, now: float) -> None:
+        """Count an answer at a time in seconds."""
+        with self._lock:
+            self._answers += 1
+            if self._settled:
+                return
+            if self._since is None:
+                self._since, self._answers = now, 0
+            elif self._answers >= 4 * self.limit and now > self._since:
+                rate = self._answers / (now - self._since)
+                if rate < GAIN * self._rate:
+                    self.limit, self._settled = self.limit // 2, True
+                elif self.limit == MOST_PARALLEL:
+                    self._settled = True
+                else:
+                    self._rate, self.limit = rate, 2 * self.limit
+                self._since, self._answers = now, 0
+
+    def refused(self) -> None:
+        """Halve the number, once for all requests that were under way together."""
+        with self._lock:
+            if not self._fixed and (not self._settled or self._answers >= self.limit):
+                self.limit, self._settled, self._answers = max(1, self.limit // 2), True, 0
+
+
+class ServerClient:
+    """Posts JSON to a server and waits for it where it is busy or gone.
+
+    Attributes:
+        base: Address that OpenAI's paths follow, for instance `http://localhost:8000/v1`.
+        root: The same without its version, for paths that are the server's own.
+        pace: How many requests go at a time.
+    """
+
+    def __init__(self, url: str, settings: ServerSettings, pause: float = 1.0) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            url: With or without the version at its end.
+            pause: Seconds before the second attempt, doubled after each; more if the server says so.
+        """
+        self.base = base_address(url)
+        self.root = re.sub(r"/v\d+$", "", self.base)
+        self.pace = Pace(settings.parallel)
+        self._settings = settings
+        self._pause = pause
+        self._reached = False
+        self._stop = threading.Event()
+
+    def answers(self, count: int, ask: Callable[[int], Any]) -> Iterator[Any]:
+        """Yield what `ask` returns for 0 to `count` - 1, in order, asked by several threads at a time."""
+        self._stop = threading.Event()
+        self.pace.begin()
+        waiting: dict[Future[Any], int] = {}
+        ready: dict[int, Any] = {}
+        begun = told = 0
+        most = self.pace.limit if self._settings.parallel else MOST_PARALLEL
+        with ThreadPoolExecutor(most) as pool:
+            try:
+                while told < count:
+                    while begun < count and len(waiting) < self.pace.limit:
+                        waiting[pool.submit(ask, begun)] = begun
+                        begun += 1
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        ready[waiting.pop(future)] = future.result()
+                    while told in ready:
+                        yield ready.pop(told)
+                        told += 1
+            finally:
+                # After an error the requests under way don't wait for a server that is gone.
+                self._stop.set()
+
+    def get(self, address: str) -> Any:
+        """Return what a server tells at an address, asked once; None where it has nothing there."""
+        import httpx
+
+        with suppress(httpx.HTTPError, ValueError):
+            response = self._http.get(address)
+            return response.json() if response.status_code == 200 else None
+        return None
+
+    def post(self, address: str, body: Mapping[str, Any]) -> Any:
+        """Return the answer to a request.
+
+        A server that was reached before may be gone for as long as the settings say, for instance while it is
+        started again.
+
+        Raises:
+            Refused: The server refuses the request.
+            ConsultationError: It doesn't answer, or not with JSON.
+        """
+        fields = {**body, **self._settings.arguments}
+        sent = {name: value for name, value in fields.items() if self._settings.arguments.get(name, value) is not None}
+        began, pause = time.monotonic(), self._pause
+        attempts = failures = 0
+        while True:
+            attempts += 1
+            try:
+                answer = self._tried(address, sent)
+            except _Trouble as trouble:
+                failures += trouble.failure
+                waited = time.monotonic() - began
+                patience = self._settings.patience if self._reached else ATTEMPTS * 2 * self._pause
+                at_an_end = failures >= ATTEMPTS or (attempts > 1 and waited + pause > patience)
+                if at_an_end or self._stop.wait(max(pause, trouble.asked)):
+                    raise ConsultationError(
+                        f"{address} did not answer in {attempts} attempts and {waited:.0f} seconds ({trouble}). Check "
+                        "feedback.server_url in consultation.yaml and that the server is running, then run again: "
+                        "what it has answered is kept. How long is waited is said by feedback.server.patience and "
+                        "feedback.server.timeout."
+                    ) from trouble
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._reached = True
+                self.pace.answered(time.monotonic())
+                return answer
+
+    @cached_property
+    def _http(self) -> Any:
+        import httpx
+
+        key = os.environ.get(SERVER_KEY)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_PARALLEL)
+        return httpx.Client(timeout=self._settings.timeout, headers=headers, limits=limits)
+
+    def _tried(self, address: str, body: Mapping[str, Any]) -> Any:
+        import httpx
+
+        try:
+            response = self._http.post(address, json=body)
+        except httpx.ConnectTimeout as error:
+            raise _Trouble("no connection") from error
+        except httpx.TimeoutException as error:
+            raise _Trouble(f"no answer within {self._settings.timeout:g} seconds") from error
+        except httpx.HTTPError as error:
+            raise _Trouble(f"{type(error).__name__}: {error}") from error
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        status = response.status_code
+        words = _words(answer) if answer is not None else response.text.strip()
+        if status == 429 or (status >= 500 and status != 501):  # 501: it has no such thing
+            if status == 429:
+                self.pace.refused()
+            self._reached |= status in (429, 503)
+            passing = status in (429, 502, 503, 504)
+            raise _Trouble(_said(f"status {status}", words), asked_patience(response.headers), failure=not passing)
+        if status != 200 or _is_error(answer):
+            if status == 200 and (_FOR_NOW.search(words) or _code(answer) in (429, 503)):
+                self._reached = True
+                raise _Trouble(_said("an error", words), asked_patience(response.headers))
+            hint = f" Is {SERVER_KEY} right?" if status in (401, 403) else self._remedy(body, words)
+            said = _said(f"status {status}", words)
+            raise Refused(f"{address} refused a request with {said}.{hint}", words)
+        if answer is None:
+            raise ConsultationError(f"{address} did not answer with JSON: {response.text[:_SHOWN]!r}.")
+        return answer
+
+    def _remedy(self, body: Mapping[str, Any], words: str) -> str:
+        """Name the setting that helps where a server does not take a field of a request."""
+        if "top_logprobs" in words or re.search(r"\blogprobs\b.*\d", words):
+            return f" Set feedback.server.top_logprobs to what it gives, below {self._settings.top_logprobs}."
+        named = [name for name in body if name not in ("messages", "prompt", "model") and name in words]
+        return (
+            f" If the server does not know {named[0]}, set feedback.server.arguments to {{{named[0]}: null}}."
+            if named
+            else ""
+        )
+
+
+class _Trouble(Exception):
+    """Why a request was not answered this time; `asked` is the patience that the server asks for, in seconds."""
+
+    def __init__(self, message: str, asked: float = 0.0, *, failure: bool = False) -> None:
+        super().__init__(message)
+        self.asked = asked
+        self.failure = failure
+
+
+def base_address(url: str) -> str:
+    """Return the address that OpenAI's paths follow: as it is if its path names a version, else `/v1` is added."""
+    bare = url.rstrip("/")
+    named = any(re.match(r"v\d", part) for part in urlsplit(bare).path.split("/"))
+    return bare if named else f"{bare}/v1"
+
+
+def asked_patience(headers: Mapping[str, str]) -> float:
+    """Return how many seconds a busy server asks to wait for, at most `LONGEST_PAUSE`; 0 if it names none.
+
+    It may be a number of seconds, whole or not, or a date, or milliseconds under a name of its own.
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        if re.fullmatch(r"\d+(\.\d*)?", text, re.ASCII):
+            return min(float(text) / unit, LONGEST_PAUSE)
+        with suppress(ValueError, TypeError):
+            date = parsedate_to_datetime(text)
+            seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+            return min(max(seconds, 0.0), LONGEST_PAUSE)
+    return 0.0
+
+
+def _is_error(answer: Any) -> bool:
+    """Tell whether this is an error, whatever its status says."""
+    return isinstance(answer, dict) and bool(answer.get("error") or answer.get("object") == "error")
+
+
+def _code(answer: Any) -> Any:
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return error.get("code") if isinstance(error, dict) else None
+
+
+def _words(answer: Any) -> str:
+    """Return what a server says of an error, in its own words."""
+    found = answer
+    for name in ("error", "message", "detail"):
+        if isinstance(found, dict) and found.get(name):
+            found = found[name]
+    return found if isinstance(found, str) else str(found)
+
+
+def _said(what: str, words: str) -> str:
+    return f"{what}: {words[:_SHOWN]!r}" if words and words != "None" else what

