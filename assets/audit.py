@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -46,6 +47,8 @@ SOFTWARE = {"ccai_dagster": "ccai-dagster", "dagster": "dagster", "mlflow": "mlf
 EVALUATION_PAGE = "evaluation.html"
 PROVENANCE = "provenance.json"
 REPORT = "audit_report.html"
+CONSTITUTION_PAGE = "constitution.html"
+"""The same report before anything is trained, for those who are to sign."""
 """Name of the audit report, which there is if a constitution follows from the votes; the page lies beside it."""
 SHARED = (
     "eval_scores",
@@ -66,7 +69,7 @@ OPINIONS = "opinion_representativeness"
 """One more, where the consultation asks opinions."""
 CONTROL = ("control_scores", "control_responses")
 """Two more, where it asks for a positive control."""
-REPORTED = (
+UP_TO_CONSTITUTION = (
     "raw_statements",
     "statements",
     "gac_scores",
@@ -87,11 +90,15 @@ REPORTED = (
     "group_stability",
     "constitution_overlap",
     "constitution_comparison",
-    "decision_trail",
     "decision_sensitivity",
     "decision_importance",
     "principle_robustness",
     "decision_reversals",
+)
+"""Tables of the report that are there before anything is trained."""
+REPORTED = (
+    *UP_TO_CONSTITUTION,
+    "decision_trail",
     "judge_calibration",
     "eval_scores",
     "elo_differences",
@@ -114,6 +121,7 @@ def build(
     derived = next((name for name, arm in consultation.arms.items() if arm.constitution == "ledgers"), None)
     if derived is not None:
         made += [_decision_worlds(consultation), *_sensitivity(consultation, derived), _reversals(consultation)]
+        made.append(_constitution_report(consultation, home, derived))
         # The page lists the version of everything, so it is written anew when anything changes.
         made.append(_audit_report(consultation, home, derived, _keys([*others, *made])))
     return [*made, _provenance(consultation, home, _keys([*others, *made]))]
@@ -341,6 +349,60 @@ def _every(context: dg.AssetExecutionContext, steps: int) -> Progress:
             context.log.info(f"{message}: {done} of {total}")
 
     return logged
+
+
+def _constitution_report(consultation: Consultation, home: Home, derived: str) -> dg.AssetsDefinition:
+    arms, file = list(consultation.arms), consultation.file
+    written = ["written_narrative"] if consultation.profile.feedback.server_url else []
+
+    @asset(
+        contracts.FILE,
+        kinds={"html"},
+        ins={name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution"),
+        deps=ALL_LEDGERS,
+        settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
+        description="The page for those who are to sign: groups, principles, what waits, every decision.",
+    )
+    def constitution_report(**tables: pl.DataFrame) -> Table:
+        ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
+        constitutions = by_arm(tables, "constitution")
+        trail = trail_of(
+            tables["raw_statements"],
+            tables["statements"],
+            tables["gac_scores"],
+            tables["consensus_stability"],
+            tables["selected_statements"],
+            constitutions,
+            ledgers,
+            preference_pairs={},
+            adherence={},
+        )
+        shown: dict[str, Any] = {name: tables[name] for name in (*UP_TO_CONSTITUTION, *written)}
+        inputs = ReportInputs(
+            title=file.title,
+            public=file.public,
+            question=file.question,
+            derived_arm=derived,
+            baseline=file.baseline,
+            arms={name: arm.description for name, arm in consultation.arms.items()},
+            constitutions=constitutions,
+            ledgers=ledgers,
+            decision_trail=trail,
+            judge_calibration=contracts.JUDGE_CALIBRATION.empty(),
+            preference_pairs={},
+            models=contracts.MODEL.empty(),
+            settings={},
+            eval_scores=contracts.EVAL_SCORES.empty(),
+            findings=[],
+            qualitative_prompts=contracts.QUALITATIVE_PROMPTS.empty(),
+            qualitative_responses=contracts.QUALITATIVE_RESPONSES.empty(),
+            digests={},
+            replication_page=PAGE if file.replication else None,
+            **shown,
+        )
+        return report_file(home, CONSTITUTION_PAGE, render_report(inputs))
+
+    return constitution_report
 
 
 def _audit_report(

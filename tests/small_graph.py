@@ -249,6 +249,7 @@ ONCE = {
     "decision_importance",
     "principle_robustness",
     "decision_reversals",
+    "constitution_report",
     "preference_balance",
     "training_settings",
     "qualitative_prompts",

@@ -19,6 +19,7 @@ from ccai_dagster.constitution.principles import constitution_digest, derive_con
 from ccai_dagster.constitution.selection import select_statements, worded_statements
 from ccai_dagster.consultation.folder import (
     LEDGERS,
+    PLACEHOLDERS,
     SAMPLE,
     Consultation,
     ModerationMode,
@@ -64,9 +65,9 @@ WITHOUT_TEXTS = (
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation/folder.py.
 schema_version: $schema_version
-title: "(a title)"
-public: "(who was asked)"
-question: "(what they were asked)"
+title: "$title"
+public: "$public"
+question: "$question"
 votes: $votes
 ${vote_values}moderation: $moderation   # strict: a statement nobody moderated is out. lenient: it is in.
 seed: 1
@@ -132,6 +133,7 @@ def from_export(
         shutil.copyfile(baseline, unfinished / "constitutions" / "standard.csv")
         votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
         settings = string.Template(TEMPLATE).substitute(
+            **PLACEHOLDERS,
             schema_version=SCHEMA_VERSION,
             votes=votes,
             moderation=mode,

@@ -16,10 +16,11 @@ import typer
 
 from ccai_dagster.cli.alternatives import selections
 from ccai_dagster.cli.decide import SIGNED, confirmation, record_decision
+from ccai_dagster.cli.summary import how_sure
 from ccai_dagster.constitution.principles import constitution_digest
-from ccai_dagster.consultation.folder import EXPORT
+from ccai_dagster.consultation.folder import EXPORT, PLACEHOLDERS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.text import printable
+from ccai_dagster.core.text import counted, printable
 from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
 from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, replaced_rows, split_ids
@@ -330,10 +331,28 @@ class Background:
         if table is None:
             yield "not made yet: `ccai run` first"
             return
+        if self._opened.consultation.arms[arm].constitution == "ledgers":
+            yield from self._to_know_before_signing()
         yield f"the constitution {arm}, {table.height} principles:"
         for row in table.sort("principle_id").iter_rows(named=True):
             yield f"   {row['principle_id']}: {printable(row['text'], 10_000)}"
         yield f"digest {constitution_digest(table)}"
+
+    def _to_know_before_signing(self) -> Iterator[str]:
+        """What is still a placeholder, what nobody has considered or decided, how sure it is, and where to read it."""
+        opened = self._opened
+        own = {name: getattr(opened.consultation.file, name) for name in PLACEHOLDERS}
+        if left := [name for name, text in own.items() if text == PLACEHOLDERS[name]]:
+            yield f"still a placeholder in consultation.yaml: {', '.join(left)}"
+        for kind in ("threshold", "training"):
+            if names := [item.subject[0] for item in opened.agenda(kind) if item.state == "not considered"]:
+                yield f"nobody considered yet, in {kind}.csv: {', '.join(names)}"
+        if waiting := sum(item.state != "decided" for item in opened.agenda("wording")):
+            yield f"{counted(waiting, 'subject')} of wording.csv {'waits' if waiting == 1 else 'wait'} for a decision"
+        if (sure := how_sure(opened)) is not None:
+            yield sure
+        page = opened.home.report / "constitution.html"
+        yield f"to read or to show: {page}" if page.is_file() else "`ccai run` makes a page of it to read and to show"
 
 
 def choices(item: AgendaItem) -> str:

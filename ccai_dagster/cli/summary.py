@@ -24,7 +24,12 @@ SHOWN = ("all",)
 DIFFERENCES = 3
 """Differences that get a sentence; the page has all, and what does not differ or is not certain."""
 
-PAGES = {"Report": "audit_report.html", "Evaluation": "evaluation.html", "Replication": "replication.html"}
+PAGES = {
+    "Constitution": "constitution.html",
+    "Report": "audit_report.html",
+    "Evaluation": "evaluation.html",
+    "Replication": "replication.html",
+}
 
 
 def summary(opened: OpenConsultation, report: Path) -> list[str]:
@@ -76,20 +81,27 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
         contradicted = contradicted_mode(opened.ledger("moderation"), raw, votes, mode)
         if contradicted:
             yield f"WARNING           {contradicted}"
-    sure = opened.table("consensus_stability")
-    drawn = opened.table("group_stability")
-    if selected is not None and sure is not None and drawn is not None and drawn.height:
-        own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
-        likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
-        yield (
-            f"How sure          {own.filter(pl.col('selection_probability') >= INTERVAL[1]).height} of {own.height} "
-            f"reach the cut in {INTERVAL[1]:.0%} of draws of other participants; groups are found again with an "
-            f"adjusted Rand index of {likeness.quantile(0.5, 'linear'):.2f} [{min(likeness):.2f}, {max(likeness):.2f}]"
-        )
+    if (sure := how_sure(opened)) is not None:
+        yield f"How sure          {sure}"
     counts = {arm: opened.table(arm, "constitution") for arm in opened.consultation.arms}
     made = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
     if made:
         yield f"Principles        {', '.join(made)}"
+
+
+def how_sure(opened: OpenConsultation) -> str | None:
+    """Say how often statements and groups are found again in other draws; None if the last run did not ask."""
+    names = ("selected_statements", "consensus_stability", "group_stability")
+    selected, sure, drawn = (opened.table(name) for name in names)
+    if selected is None or sure is None or drawn is None or drawn.is_empty():
+        return None
+    own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
+    likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
+    return (
+        f"{own.filter(pl.col('selection_probability') >= INTERVAL[1]).height} of {own.height} "
+        f"reach the cut in {INTERVAL[1]:.0%} of draws of other participants; groups are found again with an "
+        f"adjusted Rand index of {likeness.quantile(0.5, 'linear'):.2f} [{min(likeness):.2f}, {max(likeness):.2f}]"
+    )
 
 
 def _groups(opened: OpenConsultation, groups: pl.DataFrame, people: pl.DataFrame | None) -> Iterator[str]:

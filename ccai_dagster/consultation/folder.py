@@ -31,6 +31,8 @@ ModerationMode = Literal["strict", "lenient"]
 """Whether a statement that nobody moderated is out (strict) or in (lenient)."""
 EXPORT = "polis_export"
 """What the export is called wherever it is named: as an asset, and as the subject of a sign-off."""
+PLACEHOLDERS = {"title": "(a title)", "public": "(who was asked)", "question": "(what they were asked)"}
+"""What a new folder's consultation.yaml says until somebody writes what it is about."""
 BASE = "base"
 """What the untrained model is called wherever arms are compared."""
 PLAIN, ORNATE = CONTROL_ARMS = ("control_plain", "control_ornate")

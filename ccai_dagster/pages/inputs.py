@@ -24,7 +24,7 @@ class ReportInputs:
         constitutions: CONSTITUTION by arm.
         preference_pairs: PREFERENCE_PAIRS by arm.
         ledgers: LEDGER by kind, replaced rows included.
-        models: MODEL, of all stages and arms.
+        models: MODEL, of all stages and arms; empty before anything is trained.
         settings: Settings by stage, as shown to readers.
         findings: Sentences that say what the scores show.
         qualitative_responses: QUALITATIVE_RESPONSES of all arms and `base`.
@@ -81,6 +81,11 @@ class ReportInputs:
     written_narrative: pl.DataFrame | None = None
     replication_page: str | None = None
     evaluation_page: str | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are models to tell of; before that the report ends with the decisions."""
+        return not self.models.is_empty()
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,6 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         anew=report_decisions.decided_anew(corrected),
     )
     sources = report_public.statement_sources(inputs, records, marks)
-    judge = judge_findings(inputs, records)
-    scoring = scored_by(inputs.judge_calibration)
-    asked = {feedback_method(records) or scoring, scoring}
-    trusted, verdict = judge_verdict(asked, inputs.judge_calibration)
-    arms, scores = report_models.score_rows(inputs.eval_scores)
-    differences, against = report_models.one_difference(inputs)
     cards = report_public.principle_cards(inputs, records, sources)
     waiting = report_public.waiting(inputs, sources)
     left_out = report_public.left_out(inputs, records, sources)
@@ -102,16 +96,13 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
+        "dividing": report_public.most_dividing(sources.values()),
+        "version": report_public.constitution_version(inputs),
         "waiting": waiting,
         "moderated_otherwise": report_public.moderated_otherwise(inputs),
         "left_out": left_out,
         "anchored": behind - listed,
         "known_statements": behind | listed,
-        "judge": judge,
-        "guessing": GUESSING,
-        "judge_trusted": trusted,
-        "judge_verdict": f"{verdict} {scoring_sentence(inputs.judge_calibration)}",
-        "labels": label_sentences(inputs),
         "others": others,
         "general": report_models.general_decisions(records),
         "corrections": corrected,
@@ -122,6 +113,23 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "importance_sentence": importance_sentence(inputs.decision_importance),
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
         "reversals": report_decisions.reversals_by_kind(inputs.decision_reversals),
+        "digests": sorted(inputs.digests.items()),
+        **(_model_chapters(inputs, records) if inputs.trained else {}),
+    }
+
+
+def _model_chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
+    scoring = scored_by(inputs.judge_calibration)
+    asked = {feedback_method(records) or scoring, scoring}
+    trusted, verdict = judge_verdict(asked, inputs.judge_calibration)
+    arms, scores = report_models.score_rows(inputs.eval_scores)
+    differences, against = report_models.one_difference(inputs)
+    return {
+        "judge": judge_findings(inputs, records),
+        "guessing": GUESSING,
+        "judge_trusted": trusted,
+        "judge_verdict": f"{verdict} {scoring_sentence(inputs.judge_calibration)}",
+        "labels": label_sentences(inputs),
         "models": report_models.model_rows(inputs.models),
         "system_turn": report_models.before_every_conversation(inputs.models),
         "differences": differences,
@@ -130,7 +138,6 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "score_arms": arms,
         "scores": scores,
         "responses": report_models.response_rows(inputs),
-        "digests": sorted(inputs.digests.items()),
     }
 
 
@@ -161,10 +168,11 @@ def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
         },
         "agreement": pictures.once(pictures.agreement_by_group, scores, cut),
         "polarization": pictures.once(pictures.polarization, scores),
-        "scores": pictures.once(pictures.score_comparison, inputs.eval_scores),
         "importance": pictures.once(pictures.decision_importance, inputs.decision_importance),
         "robustness": pictures.once(pictures.principle_robustness, inputs.principle_robustness, inputs.derived_arm),
     }
+    if inputs.trained:
+        drawn["scores"] = pictures.once(pictures.score_comparison, inputs.eval_scores)
     return {name: _smaller(picture) for name, picture in drawn.items()}
 
 

@@ -7,7 +7,7 @@ pictures, models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.trail import ABOUT_PEOPLE
-from ccai_dagster.contracts import TOO_FEW_VOTED
+from ccai_dagster.constitution.principles import constitution_digest
+from ccai_dagster.contracts import FEWEST_TOLD, TOO_FEW_VOTED
+from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.decisions.ledger import AVOID
@@ -155,9 +157,32 @@ def summary(inputs: ReportInputs) -> list[str]:
     if rejected := chosen.filter(side="disagree").height:
         sentences.insert(-1, f"Of these, {rejected:,} reached it since every group rejects them.")
     arms = [f"{arm} ({counted(inputs.constitutions[arm].height, 'principle')})" for arm in inputs.constitutions]
-    sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
+    if inputs.trained:
+        sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
     sentences.append(f"On record are {counted(rows, 'decision')}: {origins_told(inputs.ledgers.values())}.")
     return sentences
+
+
+def constitution_version(inputs: ReportInputs) -> str:
+    """Say which text this is, and how recent what it rests on: its digest and the day of the last decision."""
+    digest = constitution_digest(inputs.constitutions[inputs.derived_arm])
+    days = [day for ledger in inputs.ledgers.values() if (day := ledger["decided_at"].max()) is not None]
+    until = f", with decisions until {max(map(str, days))[:10]}" if days else ""
+    return f"constitution {digest[:SHORT]}{until}"
+
+
+def most_dividing(sources: Iterable[Source]) -> Source | None:
+    """Return the statement on which the shares of the groups that agree lie furthest apart.
+
+    Only where at least `FEWEST_TOLD` people of every group voted; None if there is none, or one group only.
+    """
+    told = [each for each in sources if len(each.bars) > 1 and min(bar.votes for bar in each.bars) >= FEWEST_TOLD]
+
+    def apart(source: Source) -> tuple[float, int]:
+        shares = [bar.share for bar in source.bars]
+        return max(shares) - min(shares), -source.statement_id
+
+    return max(told, key=apart, default=None)
 
 
 def _groups_found(inputs: ReportInputs, groups: list[str]) -> str:

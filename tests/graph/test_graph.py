@@ -206,7 +206,11 @@ def test_a_judge_at_chance_is_marked_in_everything_that_rests_on_it(workplace) -
 
 
 def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:
-    for key, name in (("audit_report", "audit_report.html"), ("provenance", "provenance.json")):
+    for key, name in (
+        ("audit_report", "audit_report.html"),
+        ("constitution_report", "constitution.html"),
+        ("provenance", "provenance.json"),
+    ):
         path = workplace.root / "town" / "report" / name
         assert table(workplace, key)["file_digest"].item() == file_digest(path)
     document = json.loads((workplace.root / "town" / "report" / "provenance.json").read_text())

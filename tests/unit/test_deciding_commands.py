@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from ccai_dagster.audit.manifest import Manifest, row_digests, write_manifest
 from ccai_dagster.cli.app import app
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import LEDGERS, SAMPLE
+from ccai_dagster.consultation.folder import LEDGERS, PLACEHOLDERS, SAMPLE
 from ccai_dagster.contracts import GROUP_STRUCTURE, OPINION_GROUPS, SELECTED_STATEMENTS
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import COLUMNS, current, read_ledger
@@ -194,6 +194,30 @@ def test_what_was_decided_on_another_text_comes_back(town: Town) -> None:
     (row,) = added(town, "moderation")
     assert (row["subject_ids"], row["supersedes"]) == (["121"], "M086")
     assert "lapsed: 121" not in town.ccai("status")
+
+
+def test_who_signs_is_told_first_what_nobody_has_considered_yet(town: Town) -> None:
+    table = read_constitution(SAMPLE / "constitutions" / "standard.csv", "public")
+    (town.tables / "public").mkdir(parents=True)
+    table.write_parquet(town.tables / "public" / "constitution.parquet")
+    path = town.folder / "consultation.yaml"
+    path.write_text(re.sub("(?m)^title: .*$", f'title: "{PLACEHOLDERS["title"]}"', path.read_text()))
+
+    def begun(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        return [row | {"suggested_by": "ccai new"} if row["subject_ids"] == "gac_threshold" else row for row in rows]
+
+    town.edit("threshold", begun)
+    town.edit("signoff", lambda rows: rows[:0])
+    output = " ".join(town.ccai("review", "signoff", "--as", "council", typed="s\nq\n").split())
+    told = output.partition("the constitution public, ")[0]
+    assert "still a placeholder in consultation.yaml: title" in told
+    assert "nobody considered yet, in threshold.csv: gac_threshold" in told
+    assert "`ccai run` makes a page of it to read and to show" in told
+    page = town.tables.parent / "report" / "constitution.html"
+    page.parent.mkdir()
+    page.write_text("")
+    output = " ".join(town.ccai("review", "signoff", "--as", "council", typed="s\nq\n").split())
+    assert "to read or to show: " in output and "constitution.html" in output
 
 
 def test_a_signature_needs_the_digest_of_the_constitution(town: Town) -> None:

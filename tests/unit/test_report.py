@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +40,7 @@ from ccai_dagster.pages.report_decisions import (
     robustness_by_principle,
 )
 from ccai_dagster.pages.report_models import one_difference
-from ccai_dagster.pages.report_public import opinion_facts, summary
+from ccai_dagster.pages.report_public import GroupBar, Source, most_dividing, opinion_facts, summary
 from ccai_dagster.training.settings_of_arms import WEIGHTS
 
 __all__ = ["inputs"]
@@ -200,6 +200,35 @@ def test_moderation_that_the_export_changed_waits_on_the_page(inputs: ReportInpu
     words = Page(render_page(later, drawn)).words()
     assert "statement 5: the export now says out, and the ledger says in." in words
     assert "the export now says" not in Page(render_page(inputs, drawn)).words()
+
+
+def test_before_anything_is_trained_the_report_tells_of_the_constitution_only(
+    inputs: ReportInputs, drawn: dict[str, Picture]
+) -> None:
+    early = replace(inputs, models=inputs.models.clear())
+    rendered = render_page(early, drawn)
+    page = Page(rendered)
+    assert page.faults == []
+    words = page.words()
+    assert "before anything is trained" in words and "How the models were made" not in words
+    assert not any("trained on" in sentence for sentence in summary(early))
+    assert "Version: constitution " in words and "decisions until 2025-03-0" in words
+    assert (
+        'href="#principle-public-'
+        in rendered.partition("The principles, in one line each</h2>")[2].partition("</ol>")[0]
+    )
+
+
+def test_what_divides_most_is_where_the_groups_agree_least_alike(inputs: ReportInputs) -> None:
+    def source(key: int, *shares: tuple[int, float]) -> Source:
+        bars = [GroupBar(f"Group {n}", "#000", votes, share, 0.0, 100.0) for n, (votes, share) in enumerate(shares)]
+        empty = {each.name: None for each in fields(Source)}
+        return Source(**{**empty, "statement_id": key, "bars": bars})
+
+    told = [source(1, (5, 40.0), (9, 60.0)), source(2, (5, 90.0), (9, 60.0)), source(3, (4, 0.0), (9, 100.0))]
+    found = most_dividing(told)
+    assert found is not None and found.statement_id == 2, "of statement 3 one group has too few votes"
+    assert most_dividing([source(4, (50, 40.0))]) is None
 
 
 def test_the_summary_is_in_numbers(inputs: ReportInputs) -> None:
@@ -424,7 +453,6 @@ def test_empty_results_are_said_and_not_hidden(inputs: ReportInputs) -> None:
         inputs,
         eval_scores=inputs.eval_scores.clear(),
         qualitative_responses=inputs.qualitative_responses.clear(),
-        models=inputs.models.clear(),
         judge_calibration=inputs.judge_calibration.clear(),
         findings=[],
         digests={},
