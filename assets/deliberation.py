@@ -23,6 +23,7 @@ from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, sta
 from ccai_dagster.decisions.values import Thresholds, thresholds
 from ccai_dagster.deliberation import consensus, groups, importance, representative, stability, structure, uncertain
 from ccai_dagster.deliberation.group_profile import group_profile as profile_of
+from ccai_dagster.deliberation.group_profile import group_profile_of_counts
 from ccai_dagster.deliberation.votes import (
     VoteMatrix,
     clean_participants,
@@ -375,8 +376,18 @@ def _group_profile(consultation: Consultation) -> dg.AssetsDefinition:
         deps=[decisions.ledger_key("moderation")],
         description="Who the groups are, as they say themselves: statements about the people who vote, by group.",
     )
-    def group_profile(raw_statements: pl.DataFrame, raw_votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> Table:
-        frame = profile_of(raw_statements, raw_votes, opinion_groups, _metadata(consultation))
+    def group_profile(
+        raw_statements: pl.DataFrame,
+        raw_votes: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+        raw_group_votes: pl.DataFrame,
+    ) -> Table:
+        apart = _metadata(consultation)
+        frame = (
+            group_profile_of_counts(raw_statements, raw_group_votes, apart)
+            if raw_group_votes.height
+            else profile_of(raw_statements, raw_votes, opinion_groups, apart)
+        )
         return Table(
             frame,
             {
