@@ -18,8 +18,7 @@ from ccai_dagster.cli.new import from_export
 from ccai_dagster.cli.summary import summary
 from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.core.home import Home
-from ccai_dagster.decisions.ledger import Decision
-from ccai_dagster.decisions.recording import append_decision
+from ccai_dagster.decisions.ledger import Decision, append_decision
 from ccai_dagster.deliberation.structure import UNTESTED
 from ccai_dagster.open_consultation import OpenConsultation
 from resources.tables import Tables
