@@ -12,12 +12,13 @@ import yaml
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
-from assets import constitution, decisions, deliberation, public_input, topics
+from assets import constitution, decisions, deliberation, public_input, public_opinion, topics
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_export
 from ccai_dagster.cli.summary import summary
 from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.core.home import Home
+from ccai_dagster.decisions.checks import texts_digest
 from ccai_dagster.decisions.ledger import Decision, append_decision
 from ccai_dagster.deliberation.structure import UNTESTED
 from ccai_dagster.open_consultation import OpenConsultation
@@ -73,7 +74,9 @@ def made_from(export: Path, folder: Path, home: Path) -> OpenConsultation:
     content = yaml.safe_load(settings.read_text())
     content["profiles"] = {"demo": {"deliberation": {"bootstraps": 10, "shuffles": 19}}}
     settings.write_text(yaml.safe_dump(content))
-    apart = Decision("M1", "moderation", (str(ABOUT_PEOPLE),), "metadata", "it says who votes", "us", "2025-03-04")
+    about = str(ABOUT_PEOPLE)
+    taken_on = texts_digest([about], {about: f"The assistant should do thing number {about}"})
+    apart = Decision("M1", "moderation", (about,), "metadata", "who votes", "us", "2025-03-04", inputs_digest=taken_on)
     append_decision(folder / "decisions" / "moderation.csv", apart)
     consultation, place = read_consultation(folder), Home(home, folder.name)
     resources = {"tables": Tables(url=place.tables_url), "vote_source": VoteSource(downloads=str(place.downloads))}
@@ -83,7 +86,13 @@ def made_from(export: Path, folder: Path, home: Path) -> OpenConsultation:
     selection = [
         each for each in constitution.build(consultation) if each.key.to_user_string() == "selected_statements"
     ]
-    made = [*imported, *deliberation.build(consultation), *topics.build(consultation), *selection]
+    made = [
+        *imported,
+        *deliberation.build(consultation),
+        *public_opinion.build(consultation),
+        *topics.build(consultation),
+        *selection,
+    ]
     with dg.DagsterInstance.ephemeral() as instance:
         definitions = dg.Definitions(assets=sources, jobs=[look], resources=resources)
         assert definitions.resolve_job_def("look").execute_in_process(instance=instance).success

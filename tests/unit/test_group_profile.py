@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from small_metadata import ABOUT_PEOPLE, GENERATION, OPINION, PEOPLE, REJECTED, SUBJECT, write_export
 from white_paper import white_paper
 
-from assets import decisions, deliberation, public_input
+from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.cli.new import from_export
 from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.contracts import FEWEST_TOLD, GROUP_PROFILE, OPINION_GROUPS, RAW_GROUP_VOTES, RAW_VOTES
@@ -159,7 +159,13 @@ def test_the_graph_keeps_them_for_the_profile_and_the_order_of_asking_only(tmp_p
     source, imported = public_input.build(consultation)
     with dg.DagsterInstance.ephemeral() as instance, white_paper():
         result = dg.materialize(
-            [*decisions.build(consultation, home), source, imported, *deliberation.build(consultation)],
+            [
+                *decisions.build(consultation, home),
+                source,
+                imported,
+                *deliberation.build(consultation),
+                *public_opinion.build(consultation),
+            ],
             instance=instance,
             resources={"tables": tables, "vote_source": VoteSource(downloads=str(home.downloads))},
             selection=[*public_input.TABLES, *made],
