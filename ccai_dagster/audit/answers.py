@@ -139,11 +139,13 @@ def _with_note_on_decisions(answer: Explanation, decided: list[str]) -> Explanat
 def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, object]]:
     """Return the rows of the decision trail for these subjects, `statement:ID` or `principle:ARM/ID`.
 
-    Training need not have happened: the rows then lack labels and adherence.
+    Training need not have happened: the rows then lack labels and adherence. Nor need the constitution be there, since
+    a run stops before it where nothing is worded.
 
     Raises:
-        ConsultationError: The constitution was not made yet, or a table is damaged.
+        ConsultationError: A table of the deliberation was not made yet, or one is damaged.
     """
+    constitutions = {arm: evidence.table_if_made(f"{arm}/constitution") for arm in evidence.arms}
     pairs = {arm: evidence.table_if_made(f"{arm}/preference_pairs", JUDGED) for arm in evidence.arms}
     adherence = {model: evidence.table_if_made(f"{model}/adherence", KEPT) for model in evidence.models}
     return decision_trail(
@@ -152,7 +154,7 @@ def trail_of(subjects: Sequence[str], evidence: Evidence) -> list[dict[str, obje
         gac_scores=evidence.table("gac_scores"),
         consensus_stability=evidence.table("consensus_stability"),
         selected_statements=evidence.table("selected_statements"),
-        constitutions={arm: evidence.table(f"{arm}/constitution") for arm in evidence.arms},
+        constitutions=_without_missing(constitutions),
         ledgers=evidence.ledgers,
         preference_pairs=_without_missing(pairs),
         adherence=_without_missing(adherence),
@@ -167,17 +169,16 @@ def _without_missing(tables: dict[str, pl.DataFrame | None]) -> dict[str, pl.Dat
 def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
     """Describe a statement's way from submission to constitution."""
     (row,) = trail_of([f"statement:{statement_id}"], evidence)
-    keys = [*DELIBERATED, *(f"{arm}/constitution" for arm in evidence.arms)]
-    answer = _answer(row, keys, evidence)
     profile = evidence.table_if_made(PROFILE)
     own = [] if profile is None else profile.filter(statement_id=statement_id).sort("group_id").to_dicts()
-    if not own:
-        return answer
+    constitutions = {arm: f"{arm}/constitution" for arm in evidence.arms}
+    answer = _answer(row, [*DELIBERATED, *constitutions.values(), *([PROFILE] if own else [])], evidence)
+    waiting = [arm for arm, key in constitutions.items() if evidence.table_if_made(key, ["principle_id"]) is None]
+    unknown = f"The constitution of {listed(waiting)} is not made yet, so what becomes of the statement there is open."
     return replace(
         answer,
-        story=[*answer.story, *profile_sentences(own)],
-        seen=evidence.seen([*keys, PROFILE]),
-        notes=evidence.notes([*keys, PROFILE]),
+        story=[*answer.story, *(profile_sentences(own) if own else [])],
+        notes=[*answer.notes, *([unknown] if waiting else [])],
     )
 
 
@@ -285,7 +286,8 @@ def _statements_named(record: Record, evidence: Evidence) -> tuple[list[str], di
         {
             f"{arm}/{principle['principle_id']}"
             for arm in evidence.arms
-            for principle in evidence.table(f"{arm}/constitution").to_dicts()
+            if (constitution := evidence.table_if_made(f"{arm}/constitution")) is not None
+            for principle in constitution.to_dicts()
             if record.decision_id in principle["decision_ids"]
         }
     )

@@ -165,7 +165,12 @@ GROUP_PROFILE = contract(
     statement_id=STATEMENT_ID,
     group_id=count("opinion group, 0 being the largest"),
     text=Field(pl.String, "the statement about the people who vote, as its author typed it (untrusted)"),
-    group_size=Field(pl.Int64, "people in the group", checks=(Check.ge(1),)),
+    group_size=Field(
+        pl.Int64,
+        "people in the group; null where only counts by group are there, which do not tell",
+        nullable=True,
+        checks=(Check.ge(1),),
+    ),
     n_votes=Field(
         pl.Int64,
         f"people of the group who voted on it, passes included; null if fewer than {FEWEST_TOLD}",

@@ -38,29 +38,54 @@ def group_profile(
     Returns:
         A row for each such statement and group, by their ids; no rows without such statements.
     """
-    texts = dict(raw_statements.select("statement_id", "text").iter_rows())
     sizes = dict(opinion_groups.group_by("group_id").len().sort("group_id").iter_rows())
     cast = (
         raw_votes.join(opinion_groups, on="participant_id")
-        .group_by("statement_id", "group_id", "vote")
-        .len()
-        .iter_rows()
+        .group_by("statement_id", "group_id")
+        .agg((pl.col("vote") == vote).sum().alias(f"n_{side}") for side, vote in SIDES.items())
     )
-    counts = {(statement, group, vote): n for statement, group, vote, n in cast}
-    rows = []
-    for statement in sorted(set(set_apart) & set(texts)):
-        for group, size in sizes.items():
-            own = {side: counts.get((statement, group, vote), 0) for side, vote in SIDES.items()}
-            rows.append(
-                {
-                    "statement_id": statement,
-                    "group_id": group,
-                    "text": texts[statement],
-                    "group_size": size,
-                    **_told(own),
-                    "decision_ids": list(set_apart[statement]),
-                }
-            )
+    return _profile(raw_statements, cast, sizes, set_apart)
+
+
+def group_profile_of_counts(
+    raw_statements: pl.DataFrame, raw_group_votes: pl.DataFrame, set_apart: Mapping[int, Sequence[str]]
+) -> pl.DataFrame:
+    """Return the table `group_profile`, see `group_profile`, where only counts by group are there.
+
+    Args:
+        raw_group_votes: RAW_GROUP_VOTES. It does not tell how many people a group has.
+    """
+    sizes = dict.fromkeys(raw_group_votes["group_id"].unique().sort())
+    return _profile(raw_statements, raw_group_votes, sizes, set_apart)
+
+
+def _profile(
+    raw_statements: pl.DataFrame,
+    cast: pl.DataFrame,
+    sizes: Mapping[int, int | None],
+    set_apart: Mapping[int, Sequence[str]],
+) -> pl.DataFrame:
+    """Lay out the table.
+
+    Args:
+        cast: `statement_id`, `group_id`, and how many agree, disagree and pass.
+        sizes: People in each group, in the order of groups.
+    """
+    texts = dict(raw_statements.select("statement_id", "text").iter_rows())
+    sides = [f"n_{side}" for side in SIDES]
+    counts = {tuple(key): own for *key, own in cast.select("statement_id", "group_id", pl.struct(sides)).iter_rows()}
+    rows = [
+        {
+            "statement_id": statement,
+            "group_id": group,
+            "text": texts[statement],
+            "group_size": size,
+            **_told(counts.get((statement, group), dict.fromkeys(sides, 0))),
+            "decision_ids": list(set_apart[statement]),
+        }
+        for statement in sorted(set(set_apart) & set(texts))
+        for group, size in sizes.items()
+    ]
     return GROUP_PROFILE.build(rows)
 
 
@@ -68,7 +93,8 @@ def _told(counts: Mapping[str, int]) -> dict[str, float | int | None]:
     votes = sum(counts.values())
     told = votes >= FEWEST_TOLD
     row: dict[str, float | int | None] = {"n_votes": votes if told else None}
-    for side, n in counts.items():
+    for side in SIDES:
+        n = counts[f"n_{side}"]
         low, high = wilson_interval(n, votes)
         row |= {
             f"n_{side}": n if told else None,

@@ -28,8 +28,11 @@ MARKS = ".?!"
 """What a sentence ends with; an occurrence that ends with one goes before one that does not."""
 STRAIGHT = str.maketrans("‘’“”", "''\"\"")
 """A text is the same whether its quotes were saved curly or not."""
-REPEATED = 3
-"""Pages on which such a line stands that is no part of the text."""
+REPEATED, REPEATED_SHARE = 3, 0.25
+"""Pages, and share of all pages, on which such a line stands that is no part of the text.
+
+Of lists whose items begin alike some first lines stand at an edge, too, but only on the few pages of the list.
+"""
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,12 @@ def _running_text(pages: Sequence[str]) -> str:
     """Join pages without their headers and footers, ligatures, curly quotes and words that a line break divides."""
     lines = [[line.strip() for line in page.splitlines() if line.strip()] for page in pages]
     at_edge = Counter(letters_of(line) for page in lines for line in {*page[:HEADING_LINES], *page[-HEADING_LINES:]})
+    repeated = max(REPEATED, REPEATED_SHARE * len(lines))
     kept = []
     for page in lines:
         for number, line in enumerate(page):
             edge = number < HEADING_LINES or number >= len(page) - HEADING_LINES
-            if not (edge and at_edge[letters_of(line)] >= REPEATED):
+            if not (edge and at_edge[letters_of(line)] >= repeated):
                 kept.append(line)
     text = unicodedata.normalize("NFKC", "\n".join(kept)).translate(STRAIGHT)
     # A match begins where a word does, or one endless word would be searched from each of its letters.

@@ -12,12 +12,14 @@ import yaml
 from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
-from assets import constitution, decisions, deliberation, public_input, topics
+from assets import constitution, decisions, deliberation, public_input, public_opinion, topics
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_export
 from ccai_dagster.cli.summary import summary
 from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.core.home import Home
+from ccai_dagster.decisions.checks import texts_digest
+from ccai_dagster.decisions.ledger import Decision, append_decision
 from ccai_dagster.deliberation.structure import UNTESTED
 from ccai_dagster.open_consultation import OpenConsultation
 from resources.tables import Tables
@@ -26,6 +28,8 @@ from resources.vote_source import VoteSource
 PEOPLE, STATEMENTS = 40, 12
 GROUP = np.arange(PEOPLE) % 2
 """Of each person, by parity."""
+ABOUT_PEOPLE = STATEMENTS - 1
+"""The statement that moderation sets apart."""
 SAME = (
     "gac_scores",
     "representative_statements",
@@ -70,6 +74,10 @@ def made_from(export: Path, folder: Path, home: Path) -> OpenConsultation:
     content = yaml.safe_load(settings.read_text())
     content["profiles"] = {"demo": {"deliberation": {"bootstraps": 10, "shuffles": 19}}}
     settings.write_text(yaml.safe_dump(content))
+    about = str(ABOUT_PEOPLE)
+    taken_on = texts_digest([about], {about: f"The assistant should do thing number {about}"})
+    apart = Decision("M1", "moderation", (about,), "metadata", "who votes", "us", "2025-03-04", inputs_digest=taken_on)
+    append_decision(folder / "decisions" / "moderation.csv", apart)
     consultation, place = read_consultation(folder), Home(home, folder.name)
     resources = {"tables": Tables(url=place.tables_url), "vote_source": VoteSource(downloads=str(place.downloads))}
     observed, *imported = public_input.build(consultation)
@@ -78,7 +86,13 @@ def made_from(export: Path, folder: Path, home: Path) -> OpenConsultation:
     selection = [
         each for each in constitution.build(consultation) if each.key.to_user_string() == "selected_statements"
     ]
-    made = [*imported, *deliberation.build(consultation), *topics.build(consultation), *selection]
+    made = [
+        *imported,
+        *deliberation.build(consultation),
+        *public_opinion.build(consultation),
+        *topics.build(consultation),
+        *selection,
+    ]
     with dg.DagsterInstance.ephemeral() as instance:
         definitions = dg.Definitions(assets=sources, jobs=[look], resources=resources)
         assert definitions.resolve_job_def("look").execute_in_process(instance=instance).success
@@ -105,15 +119,22 @@ def test_counts_give_the_scores_of_the_votes_they_were_counted_from(
         here, there = with_people.table(name), alone.table(name)
         assert here is not None and there is not None and here.height
         if name == "gac_scores":
-            assert there["least_participation"].null_count() == STATEMENTS, "nobody tells how large the groups are"
+            assert there["least_participation"].null_count() == ABOUT_PEOPLE, "nobody tells how large the groups are"
             here, there = here.drop("least_participation"), there.drop("least_participation")
         assert_frame_equal(here, there)
+    here, there = with_people.table("group_profile"), alone.table("group_profile")
+    assert here is not None and there is not None and here.height == 2 and there["group_size"].null_count() == 2
+    assert_frame_equal(here.drop("group_size"), there.drop("group_size"))
     for name in ("participants", "votes", "opinion_groups", "group_structure", "consensus_stability"):
         table = alone.table(name)
         assert table is not None and table.is_empty(), "nothing is made up"
     told = "\n".join(summary(alone, tmp_path))
     assert "Groups            2; the table has counts by group and no votes of people" in told
     assert "Participants" not in told and "How sure" not in told
+    asked = CliRunner().invoke(app, ["audit", str(ABOUT_PEOPLE), "--consultation", str(tmp_path / "counts")])
+    assert asked.exit_code == 0, asked.output
+    answered = " ".join(asked.output.split())
+    assert "statement about the people who vote" in answered and f"Group A: of {here['n_votes'][0]} votes" in answered
     status = CliRunner().invoke(app, ["status", str(tmp_path / "counts")])
     assert status.exit_code == 0, status.output
     assert f"in the last run: the votes show {UNTESTED}" in status.output

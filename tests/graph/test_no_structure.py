@@ -12,7 +12,7 @@ import pytest
 import yaml
 from white_paper import white_paper
 
-from assets import decisions, deliberation, public_input
+from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.cli.new import from_export
 from ccai_dagster.cli.summary import summary
 from ccai_dagster.consultation.folder import read_consultation
@@ -51,7 +51,11 @@ def test_votes_without_structure_make_one_group_and_say_so(tmp_path: Path) -> No
     with dg.DagsterInstance.ephemeral() as instance, white_paper():
         definitions = dg.Definitions(assets=sources, jobs=[look], resources=resources)
         assert definitions.resolve_job_def("look").execute_in_process(instance=instance).success
-        made = dg.materialize([*imported, *deliberation.build(consultation)], instance=instance, resources=resources)
+        made = dg.materialize(
+            [*imported, *deliberation.build(consultation), *public_opinion.build(consultation)],
+            instance=instance,
+            resources=resources,
+        )
     opened = OpenConsultation(consultation, home)
 
     def table(name: str) -> pl.DataFrame:

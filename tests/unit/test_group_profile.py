@@ -8,18 +8,19 @@ from typing import get_args
 import dagster as dg
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from sklearn.metrics import adjusted_rand_score
 from small_metadata import ABOUT_PEOPLE, GENERATION, OPINION, PEOPLE, REJECTED, SUBJECT, write_export
 from white_paper import white_paper
 
-from assets import decisions, deliberation, public_input
+from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.cli.new import from_export
 from ccai_dagster.consultation.folder import read_consultation
-from ccai_dagster.contracts import FEWEST_TOLD, GROUP_PROFILE, OPINION_GROUPS, RAW_VOTES
+from ccai_dagster.contracts import FEWEST_TOLD, GROUP_PROFILE, OPINION_GROUPS, RAW_GROUP_VOTES, RAW_VOTES
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.outcomes import moderation_verdicts
-from ccai_dagster.deliberation.group_profile import group_profile
+from ccai_dagster.deliberation.group_profile import group_profile, group_profile_of_counts
 from ccai_dagster.deliberation.groups import group_participants
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.votes import (
@@ -88,6 +89,29 @@ def test_nothing_is_told_of_a_group_of_which_fewer_than_five_voted(voters: int) 
     assert any(value is None for value in told) == (voters < FEWEST_TOLD)
 
 
+def test_counts_by_group_give_the_profile_of_the_votes_they_were_counted_from_but_for_sizes() -> None:
+    groups = {who: int(who >= 8) for who in range(13)}
+    votes = {(who, 1): 1 if who < 5 else -1 if who < 7 else 0 for who in range(13)} | {(who, 2): 1 for who in range(9)}
+    apart = {1: ("M1",), 2: ("M2",)}
+    counts = RAW_GROUP_VOTES.build(
+        [
+            {"statement_id": what, "group_id": group}
+            | {
+                name: sum(v == vote and w == what and groups[who] == group for (who, w), v in votes.items())
+                for name, vote in (("n_agree", 1), ("n_disagree", -1), ("n_pass", 0))
+            }
+            for what in (1, 2)
+            for group in (0, 1)
+        ]
+    )
+    statements = pl.DataFrame({"statement_id": [1, 2], "text": ["I am retired", "I live here"]})
+    made = group_profile_of_counts(statements, counts, apart)
+    assert GROUP_PROFILE.violations(made).is_empty()
+    assert made["group_size"].null_count() == 4
+    assert_frame_equal(made.drop("group_size"), profile(votes, groups, apart).drop("group_size"))
+    assert made["n_votes"].to_list() == [8, 5, 8, None], "of the second group one person voted on the second statement"
+
+
 def test_without_such_statements_there_is_no_row() -> None:
     assert profile({(0, 1): 1}, {0: 0}, {}).is_empty()
 
@@ -135,7 +159,13 @@ def test_the_graph_keeps_them_for_the_profile_and_the_order_of_asking_only(tmp_p
     source, imported = public_input.build(consultation)
     with dg.DagsterInstance.ephemeral() as instance, white_paper():
         result = dg.materialize(
-            [*decisions.build(consultation, home), source, imported, *deliberation.build(consultation)],
+            [
+                *decisions.build(consultation, home),
+                source,
+                imported,
+                *deliberation.build(consultation),
+                *public_opinion.build(consultation),
+            ],
             instance=instance,
             resources={"tables": tables, "vote_source": VoteSource(downloads=str(home.downloads))},
             selection=[*public_input.TABLES, *made],

@@ -13,7 +13,7 @@ import polars as pl
 import prov.model
 import pytest
 
-from assets import decisions, deliberation, public_input
+from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.audit.manifest import Manifest, read_manifest
 from ccai_dagster.audit.provenance import provenance_of
 from ccai_dagster.audit.verification import verify
@@ -36,7 +36,11 @@ class Small:
         self.consultation: Consultation = read_consultation(base / "town")
         self.home, self.instance = Home(base / "home", "town"), instance
         self.sources = [*decisions.build(self.consultation, self.home), public_input.build(self.consultation)[0]]
-        self.tables = [public_input.build(self.consultation)[1], *deliberation.build(self.consultation)]
+        self.tables = [
+            public_input.build(self.consultation)[1],
+            *deliberation.build(self.consultation),
+            *public_opinion.build(self.consultation),
+        ]
         self.resources = {
             "tables": Tables(url=self.home.tables_url),
             "vote_source": VoteSource(downloads=str(self.home.downloads)),

@@ -69,6 +69,14 @@ def test_headers_and_page_numbers_do_not_divide_a_text(tmp_path: Path) -> None:
         found_in(tmp_path, "\f".join(pages))
 
 
+def test_items_that_begin_alike_at_the_edges_of_some_pages_are_no_header(tmp_path: Path) -> None:
+    begun, rest = KIND.split(" kind", 1)
+    listed = [f"A paper\n{begun}\nkind{rest}\n{number}" for number in range(3)]
+    others = [f"A paper\n{chr(97 + number) * 9} and so on.\n{number}" for number in range(10)]
+    content = "\f".join([*others, *listed])
+    assert found_in(tmp_path, content)["public", "P1"] == KIND
+
+
 def test_another_wording_is_not_taken_for_the_published_one(tmp_path: Path) -> None:
     assert set(found_in(tmp_path, f"{KIND.replace('kind', 'mild')}\n{LAW}")) == {("standard", "S1")}
     assert set(found_in(tmp_path, f"{KIND.replace('is kind', 'iskind')}\n{LAW}")) == {

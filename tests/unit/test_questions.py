@@ -262,6 +262,16 @@ def test_before_the_first_run_only_decisions_are_known(finished: Any) -> None:
     assert "was not made yet" in answer.story[-1] and "`ccai run`" in answer.story[-1]
 
 
+def test_where_a_run_stopped_before_the_constitution_what_is_known_is_told(finished: Any) -> None:
+    for arm in finished.consultation.arms:
+        (finished.tables / arm / "constitution.parquet").unlink()
+    answer = ask(finished, "2")
+    assert any("Its group-aware consensus is" in sentence for sentence in answer.story)
+    assert answer.facts["principle_ids"] == []
+    assert answer.notes[-1].endswith("is not made yet, so what becomes of the statement there is open.")
+    assert "Statement 2: " in " ".join(ask(finished, "M2").story), "nor does a decision wait for it"
+
+
 def test_a_missing_or_damaged_table_is_named_with_the_remedy(finished: Any) -> None:
     path = finished.tables / "gac_scores.parquet"
     path.write_bytes(path.read_bytes()[:100])

@@ -11,12 +11,14 @@ from field_conversation import all_votes, text_of, write
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.columns import plain_name
-from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.importing.copies import copy_without_codes
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 
 CAST = [(p, s, vote) for p, s, vote, _ in all_votes()]
 COUNTS = tuple(sum(vote == side for *_, vote in CAST) for side in (1, -1, 0))
 NUMBERS = ("1", "-1", "0")
+PAGE = "<!DOCTYPE html>\n<html><head><title>Sign in &amp;\nvote</title></head>\n<body><p>a, b</p></body></html>\n"
 HEADER = ("participant", "statement", "vote", "text")
 
 
@@ -98,6 +100,26 @@ def test_polis_s_files_may_be_put_one_behind_the_other_below_a_title(tmp_path: P
     assert cast.rows() == [(0, 0, 1), (0, 1, 1), (1, 0, -1)]
 
 
+@pytest.mark.parametrize("keys", [("votes",), ("data", "rows"), ("a", "b", "c")])
+def test_the_one_list_in_json_is_read_wherever_it_stands_and_what_is_beside_it_is_not_copied(
+    tmp_path: Path, keys: Sequence[str]
+) -> None:
+    rows = [
+        {"participant": p, "statement": s, "vote": v, "text": text_of(s), "who": {"mail": "p@example.org"}}
+        for p, s, v in CAST
+    ]
+    content: object = rows
+    for name in reversed(keys):
+        content = {name: content, "owner": "o@example.org"}
+    place = write(tmp_path / "export", {"export.json": json.dumps(content)})
+    assert counted(read_votes(place)) == COUNTS
+    left = copy_without_codes(find_vote_files(place), tmp_path / "copy")
+    outer = [".".join((*keys[:depth], "owner")) for depth in range(len(keys))]
+    assert left == [f"export.json: {name}" for name in (*outer, "who")]
+    assert counted(read_votes(tmp_path / "copy")) == COUNTS
+    assert not any("example.org" in path.read_text() for path in (tmp_path / "copy").iterdir())
+
+
 def test_objects_in_lines_are_json_too(tmp_path: Path) -> None:
     rows = [{"participantId": p, "statementId": s, "vote": v, "statementText": text_of(s)} for p, s, v in CAST]
     assert counted(read_votes(write(tmp_path, {"votes.json": "\n".join(map(json.dumps, rows))}))) == COUNTS
@@ -134,6 +156,24 @@ def test_texts_that_stand_where_ids_would_are_texts(tmp_path: Path) -> None:
             "one row a statement and one column a person",
         ),
         ("votes.csv", '"participant;statement;vote"\n"1;2;1"\n', "every line is one cell, in quotes as a whole"),
+        ("votes.csv", PAGE, "votes.csv: a web page with the title “Sign in & vote”, not a table"),
+        ("report.csv", "<html><body>Not found</body></html>", "report.csv: a web page, not a table"),
+        ("votes.json", PAGE, "votes.json: a web page"),
+        ("comment-groups.csv", PAGE, "comment-groups.csv: a web page"),
+        ("votes.csv", '<?xml version="1.0"?>\n<rows/>', "votes.csv: XML, not a table. Export as CSV"),
+        ("votes.csv", "%PDF-1.7\n1 0 obj\n", "votes.csv: a PDF, not a table in text"),
+        ("votes.csv", json.dumps([{"participant": 1}]), r"JSON, whatever its name says.*ends with .json"),
+        ("math.json", '{"n": 3, "votes": {"1": {"2": -1}}}', "JSON of n, votes, with no list of votes or statements"),
+        (
+            "all.json",
+            json.dumps({"data": {"votes": [{"pid": 1}], "comments": [{"tid": 1}, {"tid": 2}]}}),
+            r"several lists: data.votes \(1\), data.comments \(2\). Save the list of votes as votes.json",
+        ),
+        (
+            "people.json",
+            json.dumps([{"participant": 1, "votes": [{"statement": 2, "vote": -1}]}]),
+            "Found 1 columns: participant. Nested beside these is votes, of which nothing is read",
+        ),
         ("votes.csv.gz", "x", "votes.csv.gz is packed, or a workbook"),
         ("Votes.XLSX", "x", "Votes.XLSX is packed, or a workbook"),
     ],

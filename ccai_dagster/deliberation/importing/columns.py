@@ -27,7 +27,8 @@ import polars as pl
 from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
-from ccai_dagster.deliberation.importing.noted import Noted
+from ccai_dagster.deliberation.importing.file_kinds import refuse_json, refuse_other_kind
+from ccai_dagster.deliberation.importing.noted import Noted, shortened
 
 ROW = "data row"
 """Column of every table that is read: the place of a row below the header, from 1. No heading becomes this name."""
@@ -35,6 +36,8 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 HEAD = 2**20
 """Bytes in which the header and the first rows are looked for."""
 ROWS_LOOKED_AT = 50
+DEEPEST = 3
+"""Keys below each other under which a list of votes is looked for in JSON."""
 MOST_TITLES = 5
 """Lines above a header that may be a title, a date of export and the like."""
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -141,12 +144,14 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
     """Look at the beginning of a CSV.
 
     Raises:
-        ConsultationError: The file is empty, or its header is not UTF-8.
+        ConsultationError: The file is empty or no table at all, or its header is not UTF-8.
     """
     with file.open() as handle:
         begin = handle.read(HEAD)
     utf16 = begin.startswith(UTF16)
     text = begin.decode("utf-16" if utf16 else "utf-8-sig", "replace")
+    refuse_other_kind(file.place, begin, text)
+    refuse_json(file.place, text)
     returns = "\r" in text and "\n" not in text
     lines = text.split("\r" if returns else "\n")
     hint = re.fullmatch(r'"?sep=([,;\t|])"?\s*', lines[0], re.IGNORECASE)
@@ -291,13 +296,13 @@ def without_empty_rows(file: SourceFile, noted: Noted, table: pl.DataFrame) -> p
 
 
 def read_json(file: SourceFile, noted: Noted, aliases: Mapping[str, str] | None = None) -> pl.DataFrame:
-    """Read a JSON file with a list of objects as `read_text_csv` reads a CSV; what is nested is passed over.
+    """Read the list of objects in a JSON file as `read_text_csv` reads a CSV; what is nested in them is passed over.
 
     Raises:
-        ConsultationError: Not a list of objects.
+        ConsultationError: It has no such list, or several.
     """
-    objects = json_objects(file)
-    flat = [{name: value for name, value in each.items() if not isinstance(value, dict | list)} for each in objects]
+    objects = json_list(file).objects
+    flat = [{name: value for name, value in each.items() if not _holds_more(value)} for each in objects]
     headings = list(dict.fromkeys(name for each in flat for name in each))
     names = [plain_name(each, aliases or {}) for each in headings]
     refuse_twice(file.place, names)
@@ -311,22 +316,74 @@ def read_json(file: SourceFile, noted: Noted, aliases: Mapping[str, str] | None 
     return without_empty_rows(file, noted, table.with_row_index(ROW, offset=1))
 
 
-def json_objects(file: SourceFile) -> list[dict[str, object]]:
-    """Return the objects of a JSON file.
+@dataclass(frozen=True)
+class JsonList:
+    """The one list of objects in a JSON file.
+
+    Attributes:
+        beside: Names of what else is there and not read: beside the list, and nested in its objects.
+    """
+
+    objects: list[dict[str, object]]
+    beside: list[str]
+
+
+def json_list(file: SourceFile) -> JsonList:
+    """Find the list of objects in a JSON file, which may stand under a key, or be one object a line.
 
     Raises:
-        ConsultationError: It holds something else.
+        ConsultationError: There is none, or several are there.
     """
     text = decoded(file)
     try:
         content = json.loads(text)
     except ValueError as error:
-        if lines := _json_lines(text):
-            return lines
-        raise ConsultationError(f"{file.place}: not readable as JSON ({error}). Export it again.") from error
-    if not isinstance(content, list) or not content or not all(isinstance(each, dict) for each in content):
-        raise ConsultationError(f"{file.place}: no list of votes or statements. Name a file that has one.")
-    return content
+        lines = _json_lines(text)
+        if not lines:
+            refuse_other_kind(file.place, text[:HEAD].encode(), text[:HEAD])
+            raise ConsultationError(f"{file.place}: not readable as JSON ({error}). Export it again.") from error
+        return JsonList(lines, _nested(lines))
+    lists = dict(_lists(content, ()))
+    if not lists:
+        there = shortened(map(printable, content)) if isinstance(content, dict) else ""
+        raise ConsultationError(
+            f"{file.place}: JSON{f' of {there},' if there else ''} with no list of votes or statements, each an object "
+            'as {"participant": 1, "statement": 2, "vote": -1}. Name a file that has one.'
+        )
+    if len(lists) > 1:
+        told = shortened(f"{printable('.'.join(path))} ({len(found):,})" for path, found in lists.items())
+        raise ConsultationError(
+            f"{file.place}: JSON with several lists: {told}. Save the list of votes as votes.json, a file of its own, "
+            "and that of statements beside it as comments.json."
+        )
+    ((path, objects),) = lists.items()
+    return JsonList(objects, [*_beside(content, path), *_nested(objects)])
+
+
+def _lists(content: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[dict[str, object]]]]:
+    """Lists of objects, by the keys under which they stand."""
+    if isinstance(content, list) and content and all(isinstance(each, dict) for each in content):
+        yield path, content
+    elif isinstance(content, dict) and len(path) < DEEPEST:
+        for name, inner in content.items():
+            yield from _lists(inner, (*path, name))
+
+
+def _beside(content: object, path: tuple[str, ...]) -> Iterator[str]:
+    """Names of what stands beside a list, on the way to it."""
+    for depth, name in enumerate(path):
+        assert isinstance(content, dict)  # noqa: S101 - `_lists` went this way
+        yield from (".".join((*path[:depth], other)) for other in content if other != name)
+        content = content[name]
+
+
+def _nested(objects: Sequence[Mapping[str, object]]) -> list[str]:
+    """Names under which objects hold more than one value."""
+    return list(dict.fromkeys(name for each in objects for name, value in each.items() if _holds_more(value)))
+
+
+def _holds_more(value: object) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _json_lines(text: str) -> list[dict[str, object]]:

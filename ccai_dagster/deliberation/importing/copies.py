@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import printable
 from ccai_dagster.deliberation.importing.bodies import BODY, read_bodies
 from ccai_dagster.deliberation.importing.cells import whole_numbers
 from ccai_dagster.deliberation.importing.columns import (
@@ -21,6 +22,7 @@ from ccai_dagster.deliberation.importing.columns import (
     SourceFile,
     VoteFiles,
     decoded,
+    json_list,
     plain_name,
     read_header,
     read_text_csv,
@@ -183,7 +185,8 @@ def _copy_plain_table(role: str, read: PlainTable, people: Numbering, folder: Pa
     """Write the columns of a table that are read, under their plain names, with numbers for people."""
     person = "participant" if role == "votes" else "author"
     coded = person in read.table.columns and not people.given
-    if not read.unread and not coded and len(names_of(read.file)) == len(read.columns):
+    beside = [printable(name) for name in json_list(read.file).beside] if read.file.ending == "json" else []
+    if not read.unread and not beside and not coded and len(names_of(read.file)) == len(read.columns):
         _copy(read.file, folder / _plain_file_name(role, read.file))
         return []
     table = read.table.select(list(read.columns))
@@ -193,7 +196,8 @@ def _copy_plain_table(role: str, read: PlainTable, people: Numbering, folder: Pa
         table.write_parquet(folder / f"{role}.parquet")
     else:
         table.write_csv(folder / f"{role}.csv")
-    return [f"{read.file.name}: {name}" for name in read.unread] + ([_numbered(read.file, person)] if coded else [])
+    left = [f"{read.file.name}: {name}" for name in [*read.unread, *beside]]
+    return left + ([_numbered(read.file, person)] if coded else [])
 
 
 def _copy_wide_table(found: VoteFiles, folder: Path, values: Mapping[str, str]) -> list[str]:

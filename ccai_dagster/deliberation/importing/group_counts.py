@@ -51,6 +51,8 @@ NOT_THERE = (
     "the table has counts by group and no votes of people: groups are taken as it has them, and there is no opinion "
     "map, no test of structure, no interval and no priority"
 )
+COUNTS_ALONE = "cannot be had: only counts by group are there, and no votes of people"
+"""Stands in place of what rests on single votes. An import of votes always has participants, one of counts none."""
 NOBODY = Numbering(pl.DataFrame(schema={"code": pl.String, "number": pl.Int64}), "id")
 """No participant is numbered."""
 

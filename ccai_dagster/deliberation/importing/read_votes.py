@@ -20,7 +20,8 @@ from typing import Literal, TypeVar
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.deliberation.importing.bodies import BODY
-from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.columns import HEAD, SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.file_kinds import refuse_other_kind
 from ccai_dagster.deliberation.importing.group_counts import counts_file, import_group_counts
 from ccai_dagster.deliberation.importing.long_table import (
     import_long_table,
@@ -168,6 +169,9 @@ def find_vote_files(place: Path) -> VoteFiles:
         return _in_zip(place)
     alone = SourceFile(str(place), place)
     if alone.ending not in TABLES or (alone.ending == "txt" and len(names_of(alone)) < 2):
+        with alone.open() as handle:
+            begin = handle.read(HEAD)
+        refuse_other_kind(str(place), begin, begin.decode("utf-8", "replace"))
         raise ConsultationError(f"{place}: neither a folder, a zip, a CSV nor a Parquet file. Export as CSV.")
     beside = {
         path.name: SourceFile(str(path), path)

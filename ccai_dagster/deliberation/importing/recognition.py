@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NoReturn
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import printable
 from ccai_dagster.deliberation.importing.bodies import BODY
-from ccai_dagster.deliberation.importing.columns import SEPARATORS, SourceFile, is_id, json_objects
+from ccai_dagster.deliberation.importing.columns import SEPARATORS, SourceFile, is_id, json_list
 from ccai_dagster.deliberation.importing.group_counts import group_columns
 from ccai_dagster.deliberation.importing.long_table import NAMES, is_long_table, is_statement_table, names_of
 from ccai_dagster.deliberation.importing.noted import Noted, shortened
@@ -79,8 +80,7 @@ def refuse(file: SourceFile) -> NoReturn:
     Raises:
         ConsultationError: Always; says what the table is, or which columns are missing.
     """
-    if file.ending == "json":
-        json_objects(file)
+    nested = json_list(file).beside if file.ending == "json" else []
     names = names_of(file)
     if foreign := foreign_form(file, names):
         raise ConsultationError(
@@ -92,9 +92,11 @@ def refuse(file: SourceFile) -> NoReturn:
             f"{file.place}: every line is one cell, in quotes as a whole: {names[0][:60]}. Save the table again "
             "without quotes around whole lines."
         )
+    beside = f" Nested beside these is {shortened(map(printable, nested))}, of which nothing is read." if nested else ""
     lacking = [role for role in ("participant", "statement", "vote") if not set(NAMES[role]) & set(names)]
     raise ConsultationError(
-        f"{file.place}: no table of votes that is understood. Found {len(names)} columns: {shortened(names)}. One row "
+        f"{file.place}: no table of votes that is understood. Found {len(names)} columns: {shortened(names)}."
+        f"{beside} One row "
         f"a vote needs participant, statement and vote{' (missing: ' + ', '.join(lacking) + ')' if lacking else ''}; "
         "one row a person needs columns whose cells are votes (-1, 0, 1, or words like agree, disagree, pass, yes, no, "
         "skip). A scale needs `vote_values` in consultation.yaml, or --vote-values for `ccai new`."
