@@ -47,9 +47,9 @@ SOFTWARE = {"ccai_dagster": "ccai-dagster", "dagster": "dagster", "mlflow": "mlf
 EVALUATION_PAGE = "evaluation.html"
 PROVENANCE = "provenance.json"
 REPORT = "audit_report.html"
+"""Name of the audit report, which there is if a constitution follows from the votes; the page lies beside it."""
 CONSTITUTION_PAGE = "constitution.html"
 """The same report before anything is trained, for those who are to sign."""
-"""Name of the audit report, which there is if a constitution follows from the votes; the page lies beside it."""
 SHARED = (
     "eval_scores",
     "judge_calibration",

@@ -34,6 +34,8 @@ from resources.history import data_version
 
 PREVIEW_ROWS = 8
 PREVIEW_WIDTH = 160
+BELOW_HOME = "below CCAI_HOME"
+"""Entry in the metadata of a file of the report: where it is."""
 EXAMPLES = 5
 """How many findings a failing check names."""
 LONGEST_CHECK = 300
@@ -468,4 +470,4 @@ def report_file(home: Home, name: str, text: str) -> Table:
     write_file(path, text)
     digest = file_digest(path)
     row = {"path": f"report/{name}", "file_digest": digest, "n_bytes": path.stat().st_size}
-    return Table(contracts.FILE.build([row]), {"below CCAI_HOME": f"{home.consultation}/report/{name}"}, version=digest)
+    return Table(contracts.FILE.build([row]), {BELOW_HOME: f"{home.consultation}/report/{name}"}, version=digest)

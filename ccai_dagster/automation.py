@@ -19,7 +19,7 @@ Selections of assets: https://docs.dagster.io/guides/build/assets/asset-selectio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import dagster as dg
@@ -28,10 +28,12 @@ from assets import decisions
 from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from assets.public_input import POLIS_EXPORT
+from assets.table_asset import BELOW_HOME
 from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import counted
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.decisions.checks import check_signoffs
@@ -135,8 +137,12 @@ def graph_of(repository: dg.RepositoryDefinition) -> Graph:
     )
 
 
-def kept(tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterialization], bool]:
-    """Return a function that tells whether what an asset made is still there and as it was made."""
+def kept(home: Home, tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterialization], bool]:
+    """Return a function that tells whether what an asset made is still there and as it was made.
+
+    Args:
+        home: Whose report the files are looked for in, wherever it was when they were made.
+    """
 
     def is_kept(made: dg.AssetMaterialization) -> bool:
         if not tables.keeps(made):
@@ -146,10 +152,10 @@ def kept(tables: Tables, models: ModelStore) -> Callable[[dg.AssetMaterializatio
                 models.folder(data_version(made) or "")
             except ConsultationError:
                 return False
-        entry = made.metadata.get("file")
+        entry = made.metadata.get(BELOW_HOME) or made.metadata.get("file")  # by its whole path, in earlier records
         if entry is None:
             return True
-        file = Path(str(entry.value))
+        file = home.report / PurePath(str(entry.value)).name
         return file.is_file() and file_digest(file) == data_version(made)
 
     return is_kept
@@ -212,9 +218,11 @@ def build_schedules() -> list[dg.ScheduleDefinition]:
     ]
 
 
-def build_sensors(consultation: Consultation, tables: Tables, models: ModelStore) -> list[dg.SensorDefinition]:
+def build_sensors(
+    consultation: Consultation, home: Home, tables: Tables, models: ModelStore
+) -> list[dg.SensorDefinition]:
     """Make the three sensors: observe, deliberate, train."""
-    is_kept = kept(tables, models)
+    is_kept = kept(home, tables, models)
 
     @dg.sensor(
         name="new_inputs",

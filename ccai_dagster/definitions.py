@@ -107,7 +107,7 @@ def build_defs(consultation: Consultation, root: Path) -> dg.Definitions:
             housekeeping.build_retention_job(consultation, home, resources["tracking"], keys),
         ],
         sensors=[
-            *automation.build_sensors(consultation, resources["tables"], resources["models"]),
+            *automation.build_sensors(consultation, home, resources["tables"], resources["models"]),
             housekeeping.build_manifest_sensor(consultation, home),
             housekeeping.build_notice_sensor(consultation, home),
         ],

@@ -124,7 +124,7 @@ def _materialize_stale(
     repository = defs.get_repository_def()
     graph = automation.graph_of(repository)
     resources = build_resources(home)
-    is_kept = automation.kept(resources["tables"], resources["models"])
+    is_kept = automation.kept(home, resources["tables"], resources["models"])
     light = automation.up_to_constitution().resolve(repository.asset_graph)
     done: set[dg.AssetKey] = set()
     while True:

@@ -346,9 +346,8 @@ def is_made(home: Home, consultation: Consultation) -> bool:
     with open_record(home, consultation, print) as instance:
         graph = automation.graph_of(build_defs(consultation, home.root).get_repository_def())
         resources = build_resources(home)
-        found = plan(
-            graph.parents, graph.code_versions, instance, automation.kept(resources["tables"], resources["models"])
-        )
+        is_kept = automation.kept(home, resources["tables"], resources["models"])
+        found = plan(graph.parents, graph.code_versions, instance, is_kept)
         return not found.ready and not found.later
 
 
