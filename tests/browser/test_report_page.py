@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,18 @@ def test_search_leaves_what_has_all_words_and_unfolds_it(opened: Opened) -> None
     assert len(opened.shown()) == before
     assert not left_out.is_visible()
     assert page.locator("#scores").is_visible()
+
+
+def test_a_number_or_an_id_is_meant_whole(opened: Opened) -> None:
+    opened.page.get_by_label("Search principles").fill("T2")
+    assert [text[:3] for text in opened.shown()] == ["T2 "], "decisions on the whole are entries as well"
+    opened.page.get_by_label("Search principles").fill("2")
+    found = opened.shown()
+    assert found and all(re.search(r"(?<![\w.,])2(?!\w|[.,]\d)", text) for text in found)
+    opened.page.get_by_label("Search principles").fill("0.7")
+    assert any(text.startswith("T2 ") for text in opened.shown())
+    opened.page.get_by_label("Search principles").fill("T")
+    assert len(opened.shown()) > 1, "letters alone are found anywhere"
 
 
 def test_filters_go_together_with_each_other_and_with_the_search(opened: Opened) -> None:

@@ -22,10 +22,15 @@
       var holder = item.closest("[data-" + each.name + "]");
       var own = holder ? holder.dataset[each.name] : "";
       return !each.value || (each.name === "marks" ? own.split(" ").indexOf(each.value) !== -1 : own === each.value);
-    }) && words.every(function (word) { return text.indexOf(word) !== -1; });
+    }) && words.every(function (word) { return word.test(text); });
+  }
+  function sought(word) {
+    // A number or an id is meant whole: 42 is neither in 142 nor in 0.42, P1 not in P12.
+    var literal = word.replace(/[^\w\s]/g, "\\$&");
+    return new RegExp(/\d/.test(word) ? "(^|[^\\w.,])" + literal + "(?!\\w|[.,]\\d)" : literal);
   }
   function search() {
-    var words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    var words = field.value.toLowerCase().split(/\s+/).filter(Boolean).map(sought);
     var active = words.length > 0 || lists.some(function (each) { return each.value; });
     var shown = items.filter(function (item, place) {
       var found = !active || fits(item, texts[place], words);
