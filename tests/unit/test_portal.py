@@ -32,6 +32,8 @@ HOSTILE = "<script>alert('x')</script> \"and\", =SUM(A1) & {{ 7|add:1 }}"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """Django is set up once in a process; every test begins with an empty database and ledgers."""
+    from django.conf import settings
+
     from ccai_dagster.portal.configuration import set_up
 
     root = tmp_path_factory.mktemp("portal")
@@ -40,6 +42,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCAI_HOME", str(home.root))
         set_up(consultation, home)
+        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
         yield Portal(consultation, home)
 
 
