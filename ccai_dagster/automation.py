@@ -29,7 +29,7 @@ from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from assets.public_input import POLIS_EXPORT
 from assets.table_asset import BELOW_HOME
-from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
+from ccai_dagster.consultation.folder import LEDGERS, PORTAL, Consultation, home_of, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
@@ -38,6 +38,7 @@ from ccai_dagster.core.text import counted
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.decisions.checks import check_signoffs
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
+from ccai_dagster.deliberation.importing.portal import portal_digest
 from ccai_dagster.deliberation.importing.read_votes import export_digest
 from ccai_dagster.evaluation.ratings import read_ratings
 from ccai_dagster.run_failures import ATTEMPTS, how_it_ended
@@ -178,7 +179,9 @@ def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
     every minute.
     """
     found: dict[dg.AssetKey, str] = {}
-    if not is_address(consultation.votes):
+    if consultation.votes == PORTAL:
+        found[POLIS_EXPORT] = portal_digest(home_of(consultation).portal)
+    elif not is_address(consultation.votes):
         found[POLIS_EXPORT] = export_digest(Path(consultation.votes))
     for kind in LEDGERS:
         path = consultation.ledger(kind)

@@ -77,7 +77,7 @@ class Resources(TypedDict):
 def build_resources(home: Home) -> Resources:
     """Return the resources for results kept in `home`."""
     return {
-        "vote_source": VoteSource(downloads=str(home.downloads)),
+        "vote_source": VoteSource(downloads=str(home.downloads), portal=str(home.portal)),
         "tables": Tables(url=home.tables_url),
         "models": ModelStore(url=home.models_url, cache=str(home.cache / "models")),
         "tracking": Tracking(

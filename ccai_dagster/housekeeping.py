@@ -12,10 +12,11 @@ from pydantic import Field
 
 from ccai_dagster import webhook
 from ccai_dagster.automation import SECONDS, by_hand
-from ccai_dagster.consultation.folder import LEDGERS, Consultation, is_address
+from ccai_dagster.consultation.folder import LEDGERS, PORTAL, Consultation, is_live
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
+from ccai_dagster.deliberation.importing.portal import database_files
 from ccai_dagster.notices import notices as standing
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.terminal import OBSERVE
@@ -71,7 +72,9 @@ def build_notice_sensor(consultation: Consultation, home: Home) -> dg.SensorDefi
 
 def _state(consultation: Consultation, home: Home, instance: dg.DagsterInstance) -> str:
     """Digest of what notices rest on, without reading any of it."""
-    votes = [] if is_address(consultation.votes) else [Path(consultation.votes)]
+    votes = [] if is_live(consultation.votes) else [Path(consultation.votes)]
+    if consultation.votes == PORTAL:
+        votes = database_files(home.portal)
     paths = [home.manifest, *(consultation.ledger(kind) for kind in LEDGERS), *votes]
     paths += [each for path in votes for each in sorted(path.rglob("*"))]
     stats = [[str(path), path.stat().st_mtime_ns, path.stat().st_size] for path in paths if path.exists()]

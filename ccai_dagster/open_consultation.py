@@ -20,10 +20,12 @@ from ccai_dagster.constitution.principles import constitution_digest, read_const
 from ccai_dagster.consultation.folder import (
     EXPORT,
     LEDGERS,
+    PORTAL,
     Consultation,
     chosen_consultation,
     home_of,
     is_address,
+    is_live,
     without_password,
 )
 from ccai_dagster.core.errors import ConsultationError
@@ -54,6 +56,7 @@ from ccai_dagster.decisions.outcomes import (
 )
 from ccai_dagster.decisions.values import VALUES, policy_subjects
 from ccai_dagster.deliberation.importing.comparison import doubts
+from ccai_dagster.deliberation.importing.portal import portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import IMPORTED, Import, import_of
 from ccai_dagster.deliberation.topics import near_duplicates
@@ -117,12 +120,14 @@ class OpenConsultation:
 
     @cached_property
     def imported(self) -> Import:
-        """The export; where the votes are at an address, what the last run read from there.
+        """The export; the portal as it is now; where the votes are at an address, what the last run read from there.
 
         Raises:
             ConsultationError: The export cannot be read, or nothing was read from the address yet.
         """
         votes = self.consultation.votes
+        if votes == PORTAL:
+            return portal_import(self.home.portal)
         if not is_address(votes):
             return read_votes(Path(votes), self.consultation.file.vote_values)
         if self.last_import is None:
@@ -138,7 +143,7 @@ class OpenConsultation:
     def doubtful(self) -> DoubtfulExport | None:
         """The export as it was last observed, if it may not be whole; None as well if it was not observed yet."""
         votes = self.consultation.votes
-        if is_address(votes):
+        if is_live(votes):
             observed = self._observed_version()
             if observed is None or not (place := self.home.downloads / observed).is_dir():
                 return None

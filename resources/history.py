@@ -33,7 +33,7 @@ from ccai_dagster.audit.manifest import (
     listed_folder,
     write_manifest,
 )
-from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, Consultation, is_address, named_files
+from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, Consultation, is_live, named_files
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.home import Home, place
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
@@ -218,7 +218,7 @@ def input_paths(consultation: Consultation, home: Home, observed: str | None) ->
     """
     paths = [consultation.folder / "consultation.yaml", *named_files(consultation)]
     paths += rating_files(consultation.ratings)
-    if is_address(consultation.votes):
+    if is_live(consultation.votes):
         paths += sorted((home.downloads / (observed or "nothing")).glob("[!.]*"))
     paths += [each for path in paths if path.is_dir() for each in sorted(path.rglob("[!.]*"))]
     found = {}

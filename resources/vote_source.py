@@ -1,9 +1,9 @@
-"""Where the votes come from: files of the consultation, or the address of a report's export.
+"""Where the votes come from: files of the consultation, the portal, or the address of a report's export.
 
-What lies at an address may change at any moment. It is therefore downloaded when it is observed, into a folder named
-by the digest of its content, and read from there: what was observed is what is imported, and earlier downloads
-stay. Cells that no import reads, personal codes among them, are emptied before anything is kept; an export without such
-cells keeps its bytes. What the files mean is no matter here.
+What lies at an address or in the portal may change at any moment. It is therefore copied when it is observed, into a
+folder named by the digest of its content, and read from there: what was observed is what is imported, and earlier
+copies stay. Cells that no import reads, personal codes among them, are emptied before anything is kept; an export
+without such cells keeps its bytes. What the files mean is no matter here.
 
 Who runs the server may be anybody: nobody is led from there to another machine, another service or another file, no
 answer lasts longer than `limit`, and a name and password in the address are sent and never shown.
@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ccai_dagster.consultation.folder import is_address, without_password
+from ccai_dagster.consultation.folder import PORTAL, is_live, without_password
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.copies import empty_unread_cells
+from ccai_dagster.deliberation.importing.portal import portal_files
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
 
     Attributes:
         downloads: Folder for downloads, one folder inside for each content.
+        portal: The database of the portal.
         timeout: Seconds without an answer or a further byte after which a request is given up.
         limit: Seconds after which the whole download is given up.
         attempts: How often each file is asked for when the server is busy or out of reach.
@@ -84,6 +86,7 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
     """
 
     downloads: str
+    portal: str = ""
     timeout: float = 30.0
     limit: float = 900.0
     attempts: int = 4
@@ -91,18 +94,18 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
     rest: float = 1.0
 
     def observe(self, votes: str) -> ObservedVotes:
-        """Look at what is there now; from an address it is downloaded.
+        """Look at what is there now; from the portal and from an address it is copied.
 
         Args:
-            votes: A path, or the address of a report's export.
+            votes: A path, `portal`, or the address of a report's export.
 
         Raises:
             ConsultationError: Nothing is there, it is being written, or the server does not answer. Earlier downloads
                 stand.
         """
-        if not is_address(votes):
+        if not is_live(votes):
             return self._at_rest(Path(votes))
-        with self.downloaded(votes) as fresh:
+        with self._of_portal() if votes == PORTAL else self.downloaded(votes) as fresh:
             version = find_vote_files(fresh).digest()
             kept = Path(self.downloads) / version
             with suppress(OSError):  # the same content may be there, from before or from a neighbour
@@ -125,13 +128,13 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
         """Return where to read what was last observed.
 
         Args:
-            votes: A path, or the address of a report's export.
+            votes: A path, `portal`, or the address of a report's export.
             version: What `observe` returned last; None if nothing was observed yet.
 
         Raises:
             ConsultationError: It was never downloaded, or the download is gone.
         """
-        if not is_address(votes):
+        if not is_live(votes):
             return Path(votes)
         kept = Path(self.downloads) / (version or "")
         if version is None or not kept.is_dir():
@@ -170,20 +173,35 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
             follow_redirects=True,
             event_hooks={"request": [stay]},
         )
-        fresh = Path(self.downloads) / f".unfinished-{uuid.uuid4().hex}"
-        fresh.mkdir(parents=True, mode=0o700)
         # Closing it ends what is waited for, however slowly it comes.
         too_long = threading.Timer(self.limit, client.close)
         too_long.daemon = True
         too_long.start()
         try:
-            with client:
-                for file, needed in FILES.items():
-                    self._fetch(client, f"{bare}/{file}", fresh / file, needed)
-            empty_unread_cells(fresh)
-            yield fresh
+            with self._unfinished() as fresh:
+                with client:
+                    for file, needed in FILES.items():
+                        self._fetch(client, f"{bare}/{file}", fresh / file, needed)
+                empty_unread_cells(fresh)
+                yield fresh
         finally:
             too_long.cancel()
+
+    @contextmanager
+    def _of_portal(self) -> Iterator[Path]:
+        """What the portal holds at this moment, in a temporary folder."""
+        with self._unfinished() as fresh:
+            for name, text in portal_files(Path(self.portal)).items():
+                (fresh / name).write_text(text, encoding="utf-8", newline="")
+            yield fresh
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[Path]:
+        fresh = Path(self.downloads) / f".unfinished-{uuid.uuid4().hex}"
+        fresh.mkdir(parents=True, mode=0o700)
+        try:
+            yield fresh
+        finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _fetch(self, client: "httpx.Client", address: str, path: Path, needed: bool) -> None:

@@ -276,6 +276,33 @@ def ui(
     serve(chosen_consultation(consultation), dagster_port, mlflow_port, typer.echo)
 
 
+@app.command()
+@mendable_errors()
+def serve(
+    consultation: CONSULTATION_FOLDER = None, port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000
+) -> None:
+    """Let people vote and moderators decide in a browser, where `votes` is `portal`; Ctrl-C stops it."""
+    from ccai_dagster.cli import serve as serving
+
+    serving.serve(chosen_consultation(consultation), port, typer.echo)
+
+
+@app.command()
+@mendable_errors()
+def account(
+    name: Annotated[str, typer.Argument(help="What somebody signs in with; it goes on no record.")],
+    consultation: CONSULTATION_FOLDER = None,
+    role: Annotated[str | None, typer.Option(help="The role that goes on record with every decision.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the account.")] = False,
+) -> None:
+    """Make an account for the moderators' desk, or give it a new password, which is printed once."""
+    from ccai_dagster.cli import serve as serving
+
+    if (role is None) != remove:
+        raise ConsultationError("Name the role with --role, or --remove the account.")
+    serving.account(chosen_consultation(consultation), name, role, typer.echo)
+
+
 app.command()(audit.audit)
 app.command()(audit.verify)
 app.command()(prompts.judge_set)

@@ -144,7 +144,7 @@ def _coverage(opened: OpenConsultation) -> tuple[pl.DataFrame, pl.DataFrame, int
 
 def _record(opened: OpenConsultation, draft: WaitingDraft, role: str, reason: str) -> str:
     """Put a row into the training ledger, unless an interrupted acceptance has done so; say which row it is."""
-    from ccai_dagster.cli.decide import record_decision
+    from ccai_dagster.checked_decisions import record_decision
     from ccai_dagster.core.digest import text_digest
     from ccai_dagster.decisions.ledger import current
     from ccai_dagster.decisions.recording import Answer

@@ -14,8 +14,9 @@ from typing import Any
 import polars as pl
 import typer
 
+from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.cli.alternatives import selections
-from ccai_dagster.cli.decide import SIGNED, confirmation, record_decision
+from ccai_dagster.cli.decide import SIGNED, confirmation
 from ccai_dagster.cli.summary import how_sure
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import EXPORT, PLACEHOLDERS
@@ -130,7 +131,7 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         outcome=outcome,
         reason=reason,
         decided_by=session.role,
-        supersedes=_replaces(item, session.role),
+        supersedes=item.replaced_by(session.role),
         policy_ref=session.policy_ref,
         suggested_by=suggested_by,
     )
@@ -154,13 +155,6 @@ def _signed(session: _Review, item: AgendaItem) -> bool:
     what = "export" if item.subject == (EXPORT,) else "constitution"
     session.say(f"  This is not the digest of the {what} shown; nothing was signed.")
     return False
-
-
-def _replaces(item: AgendaItem, role: str) -> tuple[str, ...]:
-    """What an answer replaces: everything on the subject, save another person's independent decision."""
-    if item.state == "one of two":
-        return tuple(row["decision_id"] for row in item.rows if row["decided_by"] == role)
-    return tuple(_ids(item))
 
 
 def _ids(item: AgendaItem) -> list[str]:

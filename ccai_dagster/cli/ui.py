@@ -37,9 +37,9 @@ def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: 
     with held(home.dagster / "ui.lock", f"process {os.getpid()} ({addresses})", _refuse):
         if end_marked(str(home.dagster)):
             say("A `ccai ui` that was killed had left servers running; they were ended.")
-        _check_port(dagster_port, "--dagster-port")
+        check_port(dagster_port, "--dagster-port")
         if not _mlflow_server(home):
-            _check_port(mlflow_port, "--mlflow-port")
+            check_port(mlflow_port, "--mlflow-port")
         build_resources(home)["tracking"].prepare()
         end_dead_runs(instance, say)
         say(f"Dagster  http://{HOST}:{dagster_port}  (the lineage is under Assets, View lineage)")
@@ -55,7 +55,12 @@ def _refuse(holder: str) -> None:
     raise ConsultationError(f"This consultation is served already, by {holder}. Look there, or end that one first.")
 
 
-def _check_port(port: int, option: str) -> None:
+def check_port(port: int, option: str) -> None:
+    """Check that a server can listen there.
+
+    Raises:
+        ConsultationError: Another one does; names the option to choose another port with.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -39,9 +39,18 @@ PLAIN, ORNATE = CONTROL_ARMS = ("control_plain", "control_ornate")
 """The arms of the positive control, which pull in opposite directions."""
 
 
+PORTAL = "portal"
+"""What `votes` says where people vote in the project's own portal."""
+
+
 def is_address(votes: str) -> bool:
     """Whether votes come from an address rather than from files."""
     return re.match(r"https?://[^/\s]+", votes, re.IGNORECASE) is not None
+
+
+def is_live(votes: str) -> bool:
+    """Whether votes may change at any moment, so that they are read from a copy: in the portal, or at an address."""
+    return votes == PORTAL or is_address(votes)
 
 
 def without_password(votes: str) -> str:
@@ -153,11 +162,38 @@ class Replication(Settings):
     bootstraps: int = Field(1000, ge=100, description="resamples behind the intervals of the scores")
 
 
+class ScreeningQuestion(Settings):
+    """A question that decides whether somebody may take part; the answer is not kept."""
+
+    question: str = Field(min_length=1, description="what is asked")
+    answers: list[str] = Field(min_length=2, description="what may be answered")
+    accepted: list[str] = Field(min_length=1, description="those of the answers with which one may take part")
+
+    @model_validator(mode="after")
+    def _among_answers(self) -> ScreeningQuestion:
+        if unknown := [each for each in self.accepted if each not in self.answers]:
+            raise ValueError(f"accepted: {unknown} is none of the answers {self.answers}")
+        return self
+
+
+class PortalSettings(Settings):
+    """What people are told and asked in the portal before they vote.
+
+    `seed_statements` has a column `text`. They wait for a moderator like all others.
+    """
+
+    introduction: str = Field("", description="who asks, what for, and what becomes of the votes; paragraphs of text")
+    contact: str = Field("", description="whom to ask, as people may read it")
+    screening: list[ScreeningQuestion] = Field(default_factory=list, description="questions before one takes part")
+    seed_statements: str | None = Field(None, description="CSV of the statements that the organisers wrote")
+
+
 class ConsultationFile(Settings):
     """The content of `consultation.yaml`.
 
     `votes` names a folder or a zip with a Polis export, a plain table of votes (CSV or Parquet), or the address
-    of a report's export. `moderation` is strict if statements nobody moderated are out; `ccai new` tells what the votes
+    of a report's export; `portal` stands for the project's own, in which people vote (a folder of that name is
+    `./portal`). `moderation` is strict if statements nobody moderated are out; `ccai new` tells what the votes
     say of it.
     """
 
@@ -166,6 +202,7 @@ class ConsultationFile(Settings):
     public: str = Field(description="who was asked")
     question: str = Field(description="what they were asked")
     votes: str = Field("votes", description="where the votes are")
+    portal: PortalSettings = Field(PortalSettings(), description="what people are told and asked in the portal")
     vote_values: dict[str, Literal["agree", "disagree", "pass", "no vote"]] = Field(
         default_factory=dict,
         description="what votes mean that are neither -1, 0 and 1 nor words: a value, a word or a range as 1..2, each "
@@ -289,8 +326,8 @@ class Consultation(Settings):
 
     @property
     def votes(self) -> str:
-        """Where the votes are: the address of a report's export, or an absolute path."""
-        return self.file.votes if is_address(self.file.votes) else str(self.path(self.file.votes))
+        """Where the votes are: `portal`, the address of a report's export, or an absolute path."""
+        return self.file.votes if is_live(self.file.votes) else str(self.path(self.file.votes))
 
     def ledger(self, kind: str) -> Path:
         """The ledger of one kind of decision."""
@@ -405,7 +442,8 @@ def _merge(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def named_files(consultation: Consultation) -> list[Path]:
     """Return every file and folder that the consultation is made of, beside `consultation.yaml` itself."""
     file = consultation.file
-    named = [] if is_address(file.votes) else [file.votes]
+    named = [] if is_live(file.votes) else [file.votes]
+    named += [file.portal.seed_statements] if file.portal.seed_statements else []
     named += [file.prompts, file.themes, file.helpfulness, file.benign_pairs, *file.judge_comparisons.values()]
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
     named += [benchmark.path for benchmark in file.benchmarks.values() if benchmark.path is not None]

@@ -47,8 +47,18 @@ class Home:
 
     @property
     def downloads(self) -> Path:
-        """Exports downloaded from an address, a folder for each content."""
+        """Exports downloaded from an address or copied from the portal, a folder for each content."""
         return self.folder / "downloads"
+
+    @property
+    def portal(self) -> Path:
+        """The database of the portal, in which people vote."""
+        return self.folder / "portal.sqlite"
+
+    @property
+    def portal_key(self) -> Path:
+        """The secret that the portal signs sessions with."""
+        return self.folder / "portal.key"
 
     @property
     def work(self) -> Path:

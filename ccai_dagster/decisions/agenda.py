@@ -100,6 +100,11 @@ class AgendaItem:
         took_part = role in {row["decided_by"] for row in self.rows}
         return self.state != "decided" and not (self.state in ("disagreeing", "one of two") and took_part)
 
+    def replaced_by(self, role: str) -> tuple[str, ...]:
+        """Ids of what an answer in this role replaces: all rows, save another person's independent decision."""
+        independent = self.state == "one of two"
+        return tuple(row["decision_id"] for row in self.rows if not independent or row["decided_by"] == role)
+
 
 def agenda(
     kind: str,

@@ -99,6 +99,12 @@ POLICY_TEXT = Allowed("`policy: ...`", _no_value)
 VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
     "threshold": {
         "minimum_votes": ValueDecision("fewest votes for a participant to count", _whole_number(0), "7"),
+        "votes_before_statement": ValueDecision(
+            "fewest votes in the portal before a participant may add a statement, or votes on all statements where "
+            "there are fewer; 30 while nobody has decided, as was published",
+            _whole_number(0),
+            undecided="30",
+        ),
         "procedure": ValueDecision(
             "how opinion groups are computed: robustly and without chance (`default`), as the engine of Polis does "
             "(`polis`), or as the published notebook of Collective Constitutional AI does (`paper`)",
@@ -307,6 +313,16 @@ def thresholds(ledger: pl.DataFrame, seed: int) -> Thresholds:
         overlap_similarity=values["overlap_similarity"],
         decision_ids=decision_ids,
     )
+
+
+def votes_before_statement(ledger: pl.DataFrame) -> tuple[int, str | None]:
+    """Return how many votes the portal asks for before a statement may be added, and the id of the row that says so.
+
+    Raises:
+        ConsultationError: The threshold ledger cannot be used; names the row.
+    """
+    values, decision_ids = _values(ledger, "threshold")
+    return values["votes_before_statement"], decision_ids.get("votes_before_statement")
 
 
 def training_decisions(ledger: pl.DataFrame) -> TrainingDecisions:

@@ -1,0 +1,64 @@
+"""`ccai serve` and `ccai account`: the portal, in which a public votes and moderators decide, and who may moderate."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from ccai_dagster.cli.ui import HOST, check_port
+from ccai_dagster.consultation.folder import Consultation, home_of
+from ccai_dagster.core.errors import ConsultationError
+from resources.record import open_record
+
+THREADS = 16
+
+
+def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> None:
+    """Become the web server of the portal.
+
+    Raises:
+        ConsultationError: The votes come from elsewhere, the extra is not installed, or the port is taken.
+    """
+    _set_up(consultation, say)
+    from ccai_dagster.portal.team import add_seed_statements
+
+    if added := add_seed_statements(consultation):
+        say(f"{added} statements of the organisers were added; a moderator lets them in.")
+    check_port(port, "--port")
+    say(f"Participants  http://{HOST}:{port}/")
+    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME --role ROLE`)")
+    say("Ctrl-C stops it.")
+    environment = {**os.environ, "CCAI_CONSULTATION": str(consultation.folder)}
+    # One process, since what is known of the votes is kept in it; SQLite lets one write at a time anyway.
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1", "--log-level", "warning"),
+        *("--worker-class", "gthread", "--threads", str(THREADS), "ccai_dagster.portal.wsgi:application()"),
+    ]
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def account(consultation: Consultation, name: str, role: str | None, say: Callable[[str], None]) -> None:
+    """Make an account or renew its password; without a role, remove it.
+
+    Raises:
+        ConsultationError: The votes come from elsewhere, the extra is not installed, or there is no such account.
+    """
+    _set_up(consultation, say)
+    from ccai_dagster.portal.team import keep_account, remove_account
+
+    if role is None:
+        remove_account(name)
+        say(f"Removed {name}. What was decided with it stays on record.")
+    else:
+        say(f"Password of {name}, who decides as {role}: {keep_account(name, role)}")
+
+
+def _set_up(consultation: Consultation, say: Callable[[str], None]) -> None:
+    try:
+        from ccai_dagster.portal.configuration import set_up
+    except ImportError as error:
+        raise ConsultationError(
+            f"The portal needs packages that are not installed ({error.name}): pip install 'ccai-dagster[portal]'."
+        ) from error
+    home = home_of(consultation)
+    open_record(home, consultation, say).dispose()
+    set_up(consultation, home)

@@ -1,0 +1,170 @@
+"""What the portal's database holds: as raw tables for who moderates, and as the classic files of Polis for the import.
+
+The database is written by `ccai_dagster.portal`; here it is only read, each time in one transaction, so that statements
+and votes are of the same moment. The codes of participants are not read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ccai_dagster.contracts import RAW_STATEMENTS, RAW_VOTES
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.unchanged import while_unchanged
+from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.read_votes import role_of
+from ccai_dagster.deliberation.importing.tables import Import, build_report, raw_participants
+
+LONGEST_WAIT = 20.0
+"""Seconds to wait for whoever writes."""
+STATEMENTS = "SELECT id, author_id, created_at, is_seed, text FROM portal_statement ORDER BY id"
+VOTES = "SELECT participant_id, statement_id, value, voted_at FROM portal_vote ORDER BY participant_id, statement_id"
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Rows as the two queries above have them, times in seconds since 1970."""
+
+    statements: Sequence[tuple[int, int | None, int, int, str]]
+    votes: Sequence[tuple[int, int, int, int]]
+
+
+def database_files(database: Path) -> list[Path]:
+    """The files that an SQLite database in WAL mode is written to."""
+    return [database, database.with_name(f"{database.name}-wal")]
+
+
+def portal_import(database: Path) -> Import:
+    """Return what the portal holds now, also before anybody has voted.
+
+    Raises:
+        ConsultationError: There is no database yet, or it cannot be read.
+    """
+    content = _read(database)
+    statements = pl.DataFrame(
+        content.statements,
+        {
+            "statement_id": pl.Int64,
+            "author_id": pl.Int64,
+            "created_at": pl.Int64,
+            "is_seed": pl.Int64,
+            "text": pl.String,
+        },
+        orient="row",
+    )
+    votes = pl.DataFrame(
+        content.votes,
+        {"participant_id": pl.Int64, "statement_id": pl.Int64, "vote": pl.Int8, "voted_at": pl.Int64},
+        orient="row",
+    )
+    raw_votes = votes.with_columns(
+        _time("voted_at"), times_voted=pl.lit(1, pl.Int32), important=pl.lit(None, pl.Boolean)
+    ).select(list(RAW_VOTES.fields))
+    return Import(
+        statements.with_columns(
+            _time("created_at"),
+            pl.col("is_seed").cast(pl.Boolean),
+            moderated=pl.lit(0, pl.Int8),
+            is_meta=pl.lit(None, pl.Boolean),
+        ).select(list(RAW_STATEMENTS.fields)),
+        raw_participants(raw_votes),
+        raw_votes,
+        build_report(()),
+    )
+
+
+def portal_files(database: Path) -> dict[str, str]:
+    """Return the text of Polis's classic files by name: comments.csv, votes.csv, participants-votes.csv, summary.csv.
+
+    Raises:
+        ConsultationError: There is no database yet, or it cannot be read.
+    """
+    content = _read(database)
+    cast: dict[int, dict[int, int]] = {}
+    counts = {row[0]: {1: 0, -1: 0, 0: 0} for row in content.statements}
+    for participant, statement, value, _ in content.votes:
+        cast.setdefault(participant, {})[statement] = value
+        counts[statement][value] += 1
+    written: dict[int | None, int] = {}
+    for row in content.statements:
+        written[row[1]] = written.get(row[1], 0) + 1
+    ids = [row[0] for row in content.statements]
+    return {
+        "comments.csv": _csv(
+            [*("timestamp", "comment-id", "author-id", "agrees", "disagrees", "moderated", "is-seed"), "comment-body"],
+            (
+                (created, key, author, counts[key][1], counts[key][-1], 0, "true" if seed else "false", text)
+                for key, author, created, seed, text in content.statements
+            ),
+        ),
+        "votes.csv": _csv(
+            ["timestamp", "comment-id", "voter-id", "vote"],
+            ((at, statement, participant, value) for participant, statement, value, at in content.votes),
+        ),
+        "participants-votes.csv": _csv(
+            ["participant", "group-id", "n-comments", "n-votes", "n-agree", "n-disagree", *ids],
+            (
+                (
+                    *(who, None, written.get(who, 0), len(own)),
+                    *(sum(value == side for value in own.values()) for side in (1, -1)),
+                    *(own.get(key) for key in ids),
+                )
+                for who, own in cast.items()
+            ),
+        ),
+        "summary.csv": _csv(
+            None, [("voters", len(cast)), ("commenters", len(written.keys() - {None})), ("comments", len(ids))]
+        ),
+    }
+
+
+def portal_digest(database: Path) -> str:
+    """Return the version of what the portal holds, that of its files; read again only if something was written."""
+    return while_unchanged(_digest, database, database_files(database))
+
+
+def _digest(database: Path) -> str:
+    files = portal_files(database)
+    named = {role_of(name): SourceFile(name, text.encode()) for name, text in files.items()}
+    return VoteFiles(database, {role: file for role, file in named.items() if role}, ()).digest()
+
+
+def _read(database: Path) -> _Content:
+    with _opened(database) as connection:
+        # One transaction, so that nothing comes between the two queries.
+        connection.execute("BEGIN")
+        return _Content(connection.execute(STATEMENTS).fetchall(), connection.execute(VOTES).fetchall())
+
+
+@contextmanager
+def _opened(database: Path) -> Iterator[sqlite3.Connection]:
+    if not database.is_file():
+        raise ConsultationError(f"{database}: the portal was never opened; `ccai serve` opens it.")
+    try:
+        address = f"{database.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, timeout=LONGEST_WAIT, uri=True)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise ConsultationError(f"{database}: cannot be read ({error}). Is it the database of the portal?") from error
+
+
+def _time(name: str) -> pl.Expr:
+    return pl.from_epoch(name, "s").dt.cast_time_unit("ms").dt.replace_time_zone("UTC")
+
+
+def _csv(header: Sequence[object] | None, rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header is not None:
+        writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

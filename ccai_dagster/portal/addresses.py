@@ -1,0 +1,25 @@
+"""Which page stands at which address."""
+
+from django.urls import path
+
+from ccai_dagster.portal import desk_views as desk
+from ccai_dagster.portal import participant_views as people
+
+urlpatterns = [
+    path("", people.start, name="start"),
+    path("join", people.join, name="join"),
+    path("vote", people.vote, name="vote"),
+    path("votes", people.own_votes, name="own_votes"),
+    path("add", people.add, name="add"),
+    path("code", people.code, name="code"),
+    path("return", people.come_back, name="come_back"),
+    path("leave", people.leave, name="leave"),
+    path("delete", people.delete, name="delete"),
+    path("desk/", desk.queue, name="queue"),
+    path("desk/sign-in", desk.sign_in, name="sign_in"),
+    path("desk/sign-out", desk.sign_out, name="sign_out"),
+    path("portal.css", people.asset, {"name": "portal.css"}, name="style"),
+    path("portal.js", people.asset, {"name": "portal.js"}, name="script"),
+]
+handler404 = people.not_found
+handler500 = people.broken

@@ -1,0 +1,1 @@
+"""Changes of the database, each with its own module; Django writes them (`makemigrations`)."""

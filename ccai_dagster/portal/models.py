@@ -1,0 +1,76 @@
+"""What the portal keeps: of a participant a digest of the code, of a vote what the graph needs, of a team its accounts.
+
+Tables and columns are read by `ccai_dagster.deliberation.importing.portal`. That nothing is counted twice is held by
+constraints of the database, not by who writes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+
+
+def now() -> int:
+    """Seconds since 1970, as exactly as the classic files of Polis tell time."""
+    return int(time.time())
+
+
+class Participant(models.Model):
+    """Somebody who takes part: no name, no address, no device."""
+
+    code_digest = models.CharField(max_length=64, unique=True)
+    joined_at = models.BigIntegerField(default=now)
+
+
+class Statement(models.Model):
+    """A statement as it was typed; whether it is shown is for the moderation ledger.
+
+    Attributes:
+        key: The text without what makes no difference, so that the same is not sent twice.
+        author: None for the organisers' own, and where the author's data were deleted.
+    """
+
+    text = models.TextField()
+    key = models.TextField(unique=True)
+    author = models.ForeignKey(Participant, null=True, on_delete=models.SET_NULL, related_name="statements")
+    is_seed = models.BooleanField(default=False)
+    created_at = models.BigIntegerField(default=now)
+
+
+class Vote(models.Model):
+    """The vote that counts of one participant on one statement.
+
+    Attributes:
+        minimum_decision: The ledger row that set the minimum of votes at the time; empty while nobody had decided.
+    """
+
+    participant = models.ForeignKey(Participant, on_delete=models.CASCADE, related_name="votes")
+    statement = models.ForeignKey(Statement, on_delete=models.CASCADE, related_name="votes")
+    value = models.SmallIntegerField()
+    voted_at = models.BigIntegerField(default=now)
+    minimum_decision = models.CharField(max_length=200, blank=True, default="")
+
+    class Meta:
+        """What must hold whoever writes."""
+
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["participant", "statement"], name="one_vote_each"),
+            models.CheckConstraint(condition=models.Q(value__in=(-1, 0, 1)), name="a_vote_is_one_of_three"),
+        ]
+
+
+class Account(AbstractBaseUser):
+    """Somebody of the team.
+
+    Attributes:
+        role: What goes on record for this account's decisions; never the name.
+    """
+
+    name = models.CharField(max_length=100, unique=True)
+    role = models.CharField(max_length=100)
+
+    objects = BaseUserManager()
+    USERNAME_FIELD = "name"

@@ -1,0 +1,271 @@
+"""The pages of participants, and what every page has in common.
+
+Everything that came from a person is escaped by the templates; a session holds a participant's number and code, in a
+signed cookie and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import readable
+from ccai_dagster.decisions.agenda import SameWords
+from ccai_dagster.portal import participation
+from ccai_dagster.portal.figures import Figures, Source
+from ccai_dagster.portal.models import Participant
+from ccai_dagster.portal.participation import AlreadyThere, Refusal
+
+PARTICIPANT, CODE = "participant", "code"
+"""What a session holds."""
+VALUES = {"agree": 1, "disagree": -1, "pass": 0}
+ANSWERS = {1: "Agree", -1: "Disagree", 0: "Pass / Unsure"}
+NEAREST = 3
+TYPES = {"portal.css": "text/css; charset=utf-8", "portal.js": "text/javascript; charset=utf-8"}
+CONTENT_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'"
+View = Callable[..., HttpResponse]
+
+
+@cache
+def source() -> Source:
+    """The figures of the consultation that is served."""
+    return Source(settings.CONSULTATION, settings.HOME)
+
+
+def own_content_only(get_response: View) -> View:
+    """Let a page load nothing from elsewhere, and run nothing that stands in it."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response["Content-Security-Policy"] = CONTENT_POLICY
+        return response
+
+    return middleware
+
+
+def on_every_page(request: HttpRequest) -> dict[str, Any]:
+    """What all templates know."""
+    return {"consultation": settings.CONSULTATION.file, "taking_part": PARTICIPANT in request.session}
+
+
+def problem(request: HttpRequest, title: str, message: str, status: int) -> HttpResponse:
+    """Say what is the matter, and offer a way on."""
+    return render(request, "portal/problem.html", {"title": title, "message": message}, status=status)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """There is no such page."""
+    return problem(request, "There is no such page", "Perhaps the address was mistyped.", 404)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """Something went wrong here."""
+    return HttpResponse(
+        "<!doctype html><html lang=en><title>Something went wrong</title><h1>Something went wrong here</h1>"
+        "<p>What was answered before is kept. Please go back and try again.",
+        status=500,
+    )
+
+
+def refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form came without its token: from another page, or after the cookies were deleted."""
+    message = "The page had grown too old, or cookies are switched off. Nothing was recorded. Please open it again."
+    return problem(request, "Please try once more", message, 403)
+
+
+@require_GET
+def asset(request: HttpRequest, name: str) -> HttpResponse:
+    """The style sheet and the script."""
+    response = HttpResponse(_asset(name), content_type=TYPES[name])
+    response["Cache-Control"] = "max-age=3600"
+    return response
+
+
+@cache
+def _asset(name: str) -> bytes:
+    return (Path(__file__).parent / "assets" / name).read_bytes()
+
+
+def _with_figures(view: View) -> View:
+    @wraps(view)
+    def wrapped(request: HttpRequest) -> HttpResponse:
+        try:
+            figures = source().now()
+        except ConsultationError:
+            message = "The statements cannot be read at the moment. What was answered is kept. Please come back later."
+            return problem(request, "Being mended", message, 503)
+        return view(request, figures)
+
+    return wrapped
+
+
+def _for_participants(view: View) -> View:
+    @never_cache
+    @wraps(view)
+    def wrapped(request: HttpRequest) -> HttpResponse:
+        participant = Participant.objects.filter(pk=request.session.get(PARTICIPANT)).first()
+        if participant is None:
+            request.session.flush()
+            message = "Your session has ended. Nothing is lost: come back with your code, or begin anew."
+            return problem(request, "Please come in again", message, 403)
+        return _with_figures(lambda again, figures: view(again, figures, participant))(request)
+
+    guarded: View = wrapped
+    return guarded
+
+
+@require_GET
+@never_cache
+def start(request: HttpRequest) -> HttpResponse:
+    """Who asks and what for."""
+    return _start(request, {})
+
+
+def _start(request: HttpRequest, more: Mapping[str, Any], status: int = 200) -> HttpResponse:
+    portal = settings.CONSULTATION.file.portal
+    return render(request, "portal/start.html", {"portal": portal, **more}, status=status)
+
+
+@require_POST
+@never_cache
+def join(request: HttpRequest) -> HttpResponse:
+    """Take part, after consent and the screening questions; the answers to these are not kept."""
+    if request.session.get(PARTICIPANT):
+        return redirect("vote")
+    if request.POST.get("consent") != "yes":
+        return _start(request, {"error": "Please tick that you agree, or leave the page."}, 400)
+    for number, question in enumerate(settings.CONSULTATION.file.portal.screening):
+        answer = request.POST.get(f"question-{number}")
+        if answer not in question.answers:
+            return _start(request, {"error": "Please answer every question."}, 400)
+        if answer not in question.accepted:
+            message = "This consultation is for others this time. Nothing of your answers was kept."
+            return problem(request, "Thank you", message, 200)
+    participant, typed = participation.join()
+    request.session.cycle_key()
+    request.session[PARTICIPANT], request.session[CODE] = participant.pk, typed
+    return redirect("code")
+
+
+@_for_participants
+@require_GET
+def code(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
+    """The code, to come back with."""
+    return render(request, "portal/code.html", {"code": participation.shown_code(request.session[CODE])})
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+def come_back(request: HttpRequest) -> HttpResponse:
+    """Come back with a code."""
+    if request.method == "GET":
+        return render(request, "portal/come_back.html")
+    found = participation.come_back(request.POST.get("code", ""))
+    if found is None:
+        error = "This is no code of this consultation. Is it written as it was shown?"
+        return render(request, "portal/come_back.html", {"error": error}, status=400)
+    request.session.cycle_key()
+    request.session[PARTICIPANT], request.session[CODE] = found[0].pk, found[1]
+    return redirect("vote")
+
+
+@require_POST
+def leave(request: HttpRequest) -> HttpResponse:
+    """Forget on this device who took part."""
+    request.session.flush()
+    return redirect("start")
+
+
+@_for_participants
+@require_http_methods(["GET", "POST"])
+def vote(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
+    """One statement, and the answer to it."""
+    if request.method == "POST":
+        number = request.POST.get("statement", "")
+        try:
+            if not (number.isascii() and number.isdigit() and len(number) < 10):
+                raise Refusal("There is no such statement. Nothing was counted.")
+            participation.cast(participant, int(number), VALUES.get(request.POST.get("vote", ""), 2), figures)
+        except Refusal as refusal:
+            return problem(request, "Not counted", str(refusal), 409)
+        if request.POST.get("back") == "votes":
+            return redirect("own_votes")
+        return redirect("vote")
+    key = participation.next_statement(participant, figures, np.random.default_rng())
+    last = participant.votes.order_by("-voted_at", "-pk").first()
+    return render(
+        request,
+        "portal/vote.html",
+        {
+            "statement": None if key is None else {"id": key, "text": readable(figures.texts[key])},
+            "progress": participation.progress(participant, figures),
+            "last": _answered(last, figures) if last else None,
+        },
+    )
+
+
+@_for_participants
+@require_GET
+def own_votes(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
+    """What was answered so far, to look at and to change."""
+    votes = participant.votes.select_related("statement").order_by("-voted_at", "-pk")
+    answered = [_answered(each, figures) for each in votes]
+    return render(request, "portal/own_votes.html", {"votes": answered})
+
+
+def _answered(vote: Any, figures: Figures) -> dict[str, Any]:
+    own = vote.statement.author_id == vote.participant_id
+    text = figures.texts.get(vote.statement_id, vote.statement.text)
+    return {
+        "id": vote.statement_id,
+        "text": readable(text),
+        "answer": ANSWERS[vote.value],
+        "changeable": own or vote.statement_id in figures.texts,
+        "own": own,
+    }
+
+
+@_for_participants
+@require_http_methods(["GET", "POST"])
+def add(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
+    """Write a statement: first those nearest to it are shown, then it is sent."""
+    state = participation.progress(participant, figures)
+    page: dict[str, Any] = {"progress": state, "longest": participation.LONGEST_STATEMENT}
+    if request.method == "GET" or not state.may_add:
+        return render(request, "portal/add.html", page, status=200 if request.method == "GET" else 409)
+    typed = request.POST.get("text", "")
+    try:
+        text = participation.cleaned(typed)
+        if request.POST.get("sure") != "yes":
+            nearest = SameWords({**figures.texts, 0: text}).nearest(0, NEAREST)
+            page |= {"text": text, "nearest": [readable(figures.texts[key]) for key, _ in nearest]}
+            return render(request, "portal/sure.html", page)
+        participation.add_statement(participant, typed, figures)
+    except AlreadyThere as there:
+        page |= {"text": typed, "error": str(there), "again": there.statement_id in figures.texts}
+        return render(request, "portal/add.html", page, status=409)
+    except Refusal as refusal:
+        return render(request, "portal/add.html", {**page, "text": typed, "error": str(refusal)}, status=400)
+    return render(request, "portal/added.html")
+
+
+@_for_participants
+@require_http_methods(["GET", "POST"])
+def delete(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
+    """Take back everything, after saying what that does."""
+    if request.method == "POST" and request.POST.get("sure") == "yes":
+        participation.erase(participant)
+        request.session.flush()
+        return render(request, "portal/deleted.html")
+    counts = {"votes": participant.votes.count(), "statements": participant.statements.count()}
+    return render(request, "portal/delete.html", counts)

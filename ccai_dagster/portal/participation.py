@@ -1,0 +1,179 @@
+"""What a participant can do: join, come back, vote, add a statement, take everything back.
+
+Pages are for `participant_views`; which statements are shown, and the next one, for `figures`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from django.db import IntegrityError, transaction
+
+from ccai_dagster.portal.figures import Figures
+from ccai_dagster.portal.models import Participant, Statement, Vote, now
+
+CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
+"""Without 0, o, 1, i and l, which people mistake for each other."""
+CODE_LENGTH = 16
+LONGEST_STATEMENT = 280
+STATEMENTS_AN_HOUR = 10
+"""Of one participant, so that a script does not fill the moderators' queue."""
+_HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
+_JOINERS = {"\u200c", "\u200d"}
+"""Needed to write Persian and several Indian scripts, and some emoji."""
+
+
+class Refusal(Exception):
+    """What a participant asked for cannot be done; the message says why, for people to read."""
+
+
+class AlreadyThere(Refusal):
+    """The same statement exists."""
+
+    def __init__(self, statement_id: int) -> None:
+        super().__init__("This statement is there already.")
+        self.statement_id = statement_id
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far somebody is.
+
+    Attributes:
+        votes: Cast so far.
+        wanted: After which a statement may be added; all statements where there are fewer.
+        left: Statements that are shown and not voted on yet.
+    """
+
+    votes: int
+    wanted: int
+    left: int
+
+    @property
+    def may_add(self) -> bool:
+        """Whether the minimum is reached, or nothing is left to vote on."""
+        return self.votes >= self.wanted or not self.left
+
+
+def join() -> tuple[Participant, str]:
+    """Let somebody take part; return them and their code, which is kept nowhere."""
+    code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+    return Participant.objects.create(code_digest=_digest(code)), code
+
+
+def shown_code(code: str) -> str:
+    """Return a code in groups of four."""
+    return "-".join(code[place : place + 4] for place in range(0, len(code), 4))
+
+
+def come_back(typed: str) -> tuple[Participant, str] | None:
+    """Return whose code this is, and the code; None if it is nobody's."""
+    code = "".join(each for each in typed.lower() if each.isalnum())
+    found = Participant.objects.filter(code_digest=_digest(code)).first()
+    return (found, code) if found else None
+
+
+def _digest(code: str) -> str:
+    # Codes are random and long, so nothing slower is needed.
+    return sha256(code.encode()).hexdigest()
+
+
+def progress(participant: Participant, figures: Figures) -> Progress:
+    """Return how far somebody is."""
+    voted = set(participant.votes.values_list("statement_id", flat=True))
+    left = len(figures.texts.keys() - voted)
+    return Progress(len(voted), min(figures.minimum, len(voted) + left), left)
+
+
+def next_statement(participant: Participant, figures: Figures, rng: np.random.Generator) -> int | None:
+    """Draw a statement that this participant has not voted on, by priority; None if there is none."""
+    return figures.draw(set(participant.votes.values_list("statement_id", flat=True)), rng)
+
+
+def cast(participant: Participant, statement_id: int, value: int, figures: Figures) -> None:
+    """Record a vote; an earlier one of the same participant on the statement is replaced.
+
+    Raises:
+        Refusal: The statement is not shown, the value is none, or the participant is gone.
+    """
+    if value not in (-1, 0, 1):
+        raise Refusal("That is no answer. Choose Agree, Disagree or Pass.")
+    if statement_id not in figures.texts and not _own(participant, statement_id):
+        raise Refusal("This statement is not asked any more. Nothing was counted.")
+    _write_vote(participant, statement_id, value, figures)
+
+
+def _own(participant: Participant, statement_id: int) -> bool:
+    return bool(participant.votes.filter(statement_id=statement_id, statement__author=participant).exists())
+
+
+def _write_vote(participant: Participant, statement_id: int, value: int, figures: Figures) -> None:
+    vote = Vote(
+        participant=participant,
+        statement_id=statement_id,
+        value=value,
+        voted_at=now(),
+        minimum_decision=figures.minimum_decision or "",
+    )
+    try:
+        Vote.objects.bulk_create(
+            [vote],
+            update_conflicts=True,
+            unique_fields=["participant", "statement"],
+            update_fields=["value", "voted_at", "minimum_decision"],
+        )
+    except IntegrityError:
+        raise Refusal("Your data were deleted, so nothing was counted.") from None
+
+
+def cleaned(typed: str) -> str:
+    """Return a statement on one line.
+
+    Raises:
+        Refusal: It is empty, too long, or holds characters that cannot be seen.
+    """
+    text = " ".join(unicodedata.normalize("NFC", typed).split())
+    if not any(each.isalpha() for each in text):
+        raise Refusal("Please write a statement.")
+    if len(text) > LONGEST_STATEMENT:
+        raise Refusal(f"This has {len(text)} characters; at most {LONGEST_STATEMENT} fit. Please shorten it.")
+    if any(unicodedata.category(each) in _HIDDEN and each not in _JOINERS for each in text):
+        raise Refusal("There are characters in it that cannot be seen. Please type it again.")
+    return text
+
+
+def add_statement(participant: Participant, typed: str, figures: Figures) -> Statement:
+    """Keep a statement for the moderators, with its author's own agreement.
+
+    Raises:
+        Refusal: It cannot be kept, too few votes were cast, or too many statements sent.
+        AlreadyThere: The same statement exists.
+    """
+    text = cleaned(typed)
+    try:
+        with transaction.atomic():
+            if not progress(participant, figures).may_add:
+                raise Refusal("A few more votes first, please.")
+            if participant.statements.filter(created_at__gt=now() - 3600).count() >= STATEMENTS_AN_HOUR:
+                raise Refusal("Many statements at once. Please come back in an hour.")
+            if existing := Statement.objects.filter(key=text_key(text)).first():
+                raise AlreadyThere(existing.pk)
+            statement: Statement = Statement.objects.create(text=text, key=text_key(text), author=participant)
+            _write_vote(participant, statement.pk, 1, figures)
+    except IntegrityError:
+        raise Refusal("Your data were deleted, so nothing was kept.") from None
+    return statement
+
+
+def text_key(text: str) -> str:
+    """Return a text without what makes no difference to its meaning: case, width of letters, the full stop."""
+    return unicodedata.normalize("NFKC", text).casefold().rstrip(" .!")
+
+
+def erase(participant: Participant) -> None:
+    """Delete a participant and every vote; statements stay, without an author."""
+    participant.delete()

@@ -1,0 +1,56 @@
+"""What the team brings: accounts, by command, and the statements that the organisers wrote."""
+
+from __future__ import annotations
+
+import secrets
+
+from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import csv_rows
+from ccai_dagster.portal.models import Account, Statement
+from ccai_dagster.portal.participation import Refusal, cleaned, text_key
+
+
+def keep_account(name: str, role: str) -> str:
+    """Make an account, or give an existing one this role and a new password, which is returned and kept nowhere.
+
+    Raises:
+        ConsultationError: The name or the role is empty.
+    """
+    if not name.strip() or not role.strip():
+        raise ConsultationError("An account needs a name and a role.")
+    password = secrets.token_urlsafe(15)
+    account = Account.objects.filter(name=name.strip()).first() or Account(name=name.strip())
+    account.role = role.strip()
+    account.set_password(password)
+    account.save()
+    return password
+
+
+def remove_account(name: str) -> None:
+    """Remove an account; what it decided stays on record.
+
+    Raises:
+        ConsultationError: There is none of this name.
+    """
+    if not Account.objects.filter(name=name.strip()).delete()[0]:
+        names = ", ".join(Account.objects.order_by("name").values_list("name", flat=True)) or "none"
+        raise ConsultationError(f"There is no account {name!r}; there are: {names}.")
+
+
+def add_seed_statements(consultation: Consultation) -> int:
+    """Add the organisers' statements that are not there yet, and return how many.
+
+    Raises:
+        ConsultationError: The file cannot be read, or a statement is empty or too long; names the row.
+    """
+    if consultation.file.portal.seed_statements is None:
+        return 0
+    path, added = consultation.path(consultation.file.portal.seed_statements), 0
+    for line, cells in csv_rows(path, ("text",)):
+        try:
+            text = cleaned(cells["text"])
+        except Refusal as refusal:
+            raise ConsultationError(f"{path}, row {line}: {refusal}") from None
+        added += Statement.objects.get_or_create(key=text_key(text), defaults={"text": text, "is_seed": True})[1]
+    return added

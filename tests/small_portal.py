@@ -1,0 +1,94 @@
+"""A portal with four statements and three people, served in this process."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.core.home import Home
+from ccai_dagster.decisions.ledger import COLUMNS
+
+SEEDS = ("The AI should be kind.", "The AI should be brief.", "The AI should say what it is.", "The AI should joke.")
+SCREENING = {"question": "Have you heard of AI?", "answers": ["Yes", "No"], "accepted": ["Yes"]}
+
+
+def portal_folder(folder: Path, minimum: int = 3) -> Consultation:
+    """A copy of the sample whose votes are the portal's, with nothing moderated."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns("votes"))
+    settings = yaml.safe_load((folder / "consultation.yaml").read_text(encoding="utf-8"))
+    settings |= {"votes": "portal", "moderation": "strict"}
+    settings["portal"] = {
+        "introduction": "We ask.\n\nYou answer.",
+        "contact": "the town hall",
+        "seed_statements": "seeds.csv",
+        "screening": [SCREENING],
+    }
+    (folder / "consultation.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (folder / "seeds.csv").write_text("text\n" + "".join(f"{each}\n" for each in SEEDS), encoding="utf-8")
+    header = ",".join(COLUMNS) + "\n"
+    for kind in ("moderation", "exclusion", "merge", "wording", "idea"):
+        (folder / "decisions" / f"{kind}.csv").write_text(header, encoding="utf-8")
+    row = {"decision_id": "T-portal", "kind": "threshold", "subject_ids": "votes_before_statement"}
+    row |= {"outcome": str(minimum), "reason": "short", "decided_by": "steering group", "decided_at": "2025-03-01"}
+    path = folder / "decisions" / "threshold.csv"
+    path.write_text(path.read_text() + ",".join(row.get(name, "") for name in COLUMNS) + "\n", encoding="utf-8")
+    return read_consultation(folder)
+
+
+@dataclass
+class Portal:
+    """The portal, with a browser's cookies for each person."""
+
+    consultation: Consultation
+    home: Home
+
+    def browser(self, **more: Any) -> Any:
+        from django.test import Client
+
+        return Client(HTTP_HOST="localhost", **more)
+
+    def participant(self) -> Any:
+        """Somebody who consented, was accepted and looked at the code."""
+        browser = self.browser()
+        browser.post("/join", {"consent": "yes", "question-0": "Yes"})
+        return browser
+
+    def moderator(self, name: str = "ann", role: str = "moderator") -> Any:
+        from ccai_dagster.portal.team import keep_account
+
+        browser = self.browser()
+        browser.post("/desk/sign-in", {"name": name, "password": keep_account(name, role)})
+        return browser
+
+    def let_in(self, *statements: int, moderator: Any = None) -> Any:
+        answer = (moderator or self.moderator()).post(
+            "/desk/", {"statement": statements, "verb": "in", "text": "", "reason": "fits the question"}
+        )
+        self.renew()
+        return answer
+
+    def renew(self) -> None:
+        """Let the figures be those of now."""
+        from ccai_dagster.portal.participant_views import source
+
+        source().renew()
+
+    def votes(self) -> list[tuple[int, int, int]]:
+        from ccai_dagster.portal.models import Vote
+
+        return list(Vote.objects.order_by("pk").values_list("participant_id", "statement_id", "value"))
+
+
+def statement_in(page: str) -> int:
+    """The statement that a page asks about."""
+    found = re.search(r'name="statement" value="(\d+)"', page)
+    assert found
+    return int(found[1])

@@ -1,0 +1,386 @@
+"""The portal: what participants and moderators can do in a browser, and what reaches the import."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from small_portal import SEEDS, Portal, portal_folder, statement_in
+
+from ccai_dagster.automation import present_versions
+from ccai_dagster.consultation.folder import PortalSettings
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
+from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.deliberation.importing.portal import portal_digest, portal_files, portal_import
+from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
+from ccai_dagster.deliberation.representative import comment_priority
+from resources.vote_source import VoteSource
+
+HOSTILE = "<script>alert('x')</script> \"and\", =SUM(A1) & {{ 7|add:1 }}"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    """Django is set up once in a process; every test begins with an empty database and ledgers."""
+    from django.conf import settings
+
+    from ccai_dagster.portal.configuration import set_up
+
+    root = tmp_path_factory.mktemp("portal")
+    home = Home(root / "home", "town")
+    consultation = portal_folder(root / "town")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCAI_HOME", str(home.root))
+        set_up(consultation, home)
+        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
+        yield Portal(consultation, home)
+
+
+@pytest.fixture
+def portal(served: Portal) -> Portal:
+    from ccai_dagster.portal.models import Account, Participant, Statement, Vote
+    from ccai_dagster.portal.participant_views import source
+    from ccai_dagster.portal.team import add_seed_statements
+
+    portal_folder(served.consultation.folder)
+    for model in (Vote, Statement, Participant, Account):
+        model.objects.all().delete()
+    with closing(sqlite3.connect(served.home.portal)) as connection, connection:
+        connection.execute("DELETE FROM sqlite_sequence")
+    assert add_seed_statements(served.consultation) == len(SEEDS)
+    source.cache_clear()
+    return served
+
+
+def test_somebody_who_consents_gets_a_code_and_nothing_else_is_kept(portal: Portal) -> None:
+    browser = portal.browser(HTTP_USER_AGENT="Known/1.0", REMOTE_ADDR="198.51.100.7")
+    assert "tick that you agree" in browser.post("/join", {"question-0": "Yes"}).content.decode()
+    assert browser.post("/join", {"consent": "yes", "question-0": "Yes"}).headers["Location"] == "/code"
+    page = browser.get("/code").content.decode()
+    code = re.findall(r'class="code">([\w-]+)<', page)[0]
+    with closing(sqlite3.connect(portal.home.portal)) as connection:
+        dump = "\n".join(connection.iterdump())
+    assert not any(each in dump for each in (code, code.replace("-", ""), "Known/1.0", "198.51.100.7"))
+    back = portal.browser()
+    assert back.post("/return", {"code": "aaaa-bbbb"}).status_code == 400
+    assert back.post("/return", {"code": f" {code.upper()} "}).headers["Location"] == "/vote"
+
+
+def test_who_is_not_asked_is_thanked_and_not_kept(portal: Portal) -> None:
+    browser = portal.browser()
+    assert b"Thank you" in browser.post("/join", {"consent": "yes", "question-0": "No"}).content
+    assert b"answer every question" in browser.post("/join", {"consent": "yes", "question-0": "Perhaps"}).content
+    assert b"Please come in again" in browser.get("/vote").content
+
+
+def test_nothing_is_shown_before_a_moderator_lets_it_in(portal: Portal) -> None:
+    browser = portal.participant()
+    assert b"answered everything" in browser.get("/vote").content
+    portal.let_in(2)
+    assert SEEDS[1] in browser.get("/vote").content.decode()
+
+
+def test_no_statement_is_asked_twice_and_progress_is_told(portal: Portal) -> None:
+    portal.let_in(1, 2, 3, 4)
+    browser, asked = portal.participant(), []
+    for done in range(3):
+        page = browser.get("/vote").content.decode()
+        assert f"{done} of 3" in page
+        asked.append(statement_in(page))
+        assert browser.post("/vote", {"statement": asked[-1], "vote": "agree"}).status_code == 302
+    assert len(set(asked)) == 3
+    last = statement_in(browser.get("/vote").content.decode())
+    browser.post("/vote", {"statement": last, "vote": "pass"})
+    assert {*asked, last} == {1, 2, 3, 4}
+    assert b"answered everything" in browser.get("/vote").content
+
+
+def test_a_double_click_and_a_second_tab_count_once_and_the_last_answer_counts(portal: Portal) -> None:
+    portal.let_in(1, 2)
+    browser = portal.participant()
+    for answer in ("agree", "agree", "disagree"):
+        browser.post("/vote", {"statement": 1, "vote": answer})
+    assert portal.votes() == [(1, 1, -1)]
+    assert b"Disagree</strong>" in browser.get("/votes").content
+    browser.post("/vote", {"statement": 1, "vote": "pass", "back": "votes"})
+    assert portal.votes() == [(1, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"statement": "2", "vote": "agree"},
+        {"statement": "999", "vote": "agree"},
+        {"statement": "-1", "vote": "agree"},
+        {"statement": "1 OR 1=1", "vote": "agree"},
+        {"statement": "9" * 30, "vote": "agree"},
+        {"statement": "1", "vote": "5"},
+        {"statement": "1"},
+        {},
+    ],
+    ids=["withdrawn", "unknown", "negative", "no number", "long", "no vote", "empty vote", "nothing"],
+)
+def test_a_forged_form_counts_nothing_and_is_told(portal: Portal, form: dict[str, str]) -> None:
+    portal.let_in(1)
+    answer = portal.participant().post("/vote", form)
+    assert (answer.status_code, portal.votes()) == (409, [])
+    assert b"Not counted" in answer.content
+
+
+def test_a_form_without_its_token_and_an_expired_session_are_told(portal: Portal) -> None:
+    portal.let_in(1)
+    browser = portal.participant()
+    strict = portal.browser(enforce_csrf_checks=True)
+    strict.cookies = browser.cookies
+    answer = strict.post("/vote", {"statement": 1, "vote": "agree"})
+    assert answer.status_code == 403 and b"Please try once more" in answer.content
+    browser.cookies["sessionid"] = "forged"
+    answer = browser.post("/vote", {"statement": 1, "vote": "agree"})
+    assert answer.status_code == 403 and b"Your session has ended" in answer.content
+    assert portal.votes() == []
+
+
+def test_the_database_itself_refuses_a_second_vote_and_a_vote_that_is_none(portal: Portal) -> None:
+    portal.let_in(1)
+    portal.participant().post("/vote", {"statement": 1, "vote": "agree"})
+    insert = "INSERT INTO portal_vote (participant_id, statement_id, value, voted_at, minimum_decision) VALUES "
+    with closing(sqlite3.connect(portal.home.portal)) as connection:
+        for row in ("(1, 1, 1, 0, '')", "(1, 2, 2, 0, '')"):
+            with pytest.raises(sqlite3.IntegrityError):
+                connection.execute(insert + row)
+
+
+def _voted(portal: Portal, *statements: int) -> object:
+    browser = portal.participant()
+    for each in statements:
+        browser.post("/vote", {"statement": each, "vote": "agree"})
+    return browser
+
+
+def test_a_statement_may_be_added_after_the_minimum_that_is_on_record_and_nearest_ones_are_shown(
+    portal: Portal,
+) -> None:
+    portal.let_in(1, 2, 3, 4)
+    browser = _voted(portal, 1, 2)
+    own = "The AI should always be kind to children."
+    assert b"2 of 3" in browser.get("/add").content
+    assert browser.post("/add", {"text": own, "sure": "yes"}).status_code == 409
+    browser.post("/vote", {"statement": 3, "vote": "pass"})
+    assert SEEDS[0] in browser.post("/add", {"text": own}).content.decode()
+    assert b"Thank you" in browser.post("/add", {"text": own, "sure": "yes"}).content
+    answer = browser.post("/add", {"text": "the AI should  always be kind to children", "sure": "yes"})
+    assert answer.status_code == 409 and b"there already" in answer.content
+    assert portal.votes()[-1] == (1, 5, 1)
+    with closing(sqlite3.connect(portal.home.portal)) as connection:
+        assert connection.execute("SELECT DISTINCT minimum_decision FROM portal_vote").fetchall() == [("T-portal",)]
+
+
+@pytest.mark.parametrize("typed", ["", " . ", "x" * 281, "hid\u202eden", "nul\x00l", "be\x07ll"])
+def test_a_statement_that_cannot_be_kept_is_told_before_it_is_sent(portal: Portal, typed: str) -> None:
+    portal.let_in(1)
+    answer = _voted(portal, 1).post("/add", {"text": typed})
+    assert answer.status_code == 400 and b'role="alert"' in answer.content
+
+
+def test_what_somebody_typed_is_text_wherever_it_is_shown(portal: Portal) -> None:
+    portal.let_in(1)
+    browser = _voted(portal, 1)
+    browser.post("/add", {"text": HOSTILE, "sure": "yes"})
+    moderator = portal.moderator("bob", "second moderator")
+    pages = [moderator.get("/desk/"), browser.get("/votes"), browser.post("/add", {"text": HOSTILE})]
+    portal.let_in(5, moderator=moderator)
+    pages.append(portal.participant().get("/vote"))
+    for page in pages[:3]:
+        assert "&lt;script&gt;" in page.content.decode()
+    for page in pages:
+        text = page.content.decode()
+        assert "<script>" not in text and "alert('x')" not in text
+        assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+
+
+def test_deleting_ones_data_leaves_the_statement_without_its_author(portal: Portal) -> None:
+    portal.let_in(1)
+    browser = _voted(portal, 1)
+    browser.post("/add", {"text": "The AI should sing.", "sure": "yes"})
+    assert b"2 answers" in browser.get("/delete").content
+    browser.post("/delete", {"sure": "yes"})
+    assert portal.votes() == []
+    raw = portal_import(portal.home.portal).raw_statements
+    assert raw.filter(text="The AI should sing.")["author_id"].to_list() == [None]
+    assert browser.get("/vote").status_code == 403
+    _voted(portal, 1)
+    assert portal.votes() == [(2, 1, 1)]  # a number is never given twice
+
+
+def test_the_next_statement_is_drawn_in_proportion_to_its_priority(portal: Portal) -> None:
+    from ccai_dagster.portal.figures import compute
+    from ccai_dagster.portal.participant_views import source
+
+    portal.let_in(1, 2, 3, 4)
+    for answers in (("agree", "agree", "disagree"), ("agree", "disagree", "disagree"), ("agree", "agree", "pass")):
+        browser = portal.participant()
+        for statement, answer in enumerate(answers, start=1):
+            browser.post("/vote", {"statement": statement, "vote": answer})
+    portal.renew()
+    figures, rng = source().now(), np.random.default_rng(5)
+    # Nobody voted on 4: (1 - 1/2) x 1 x 1/2 x 9, squared.
+    assert figures.priorities[3] == pytest.approx(5.0625)
+    # Everybody agreed with 1, so that its extremity is 0.
+    agreed = comment_priority(*(np.array([each]) for each in (3, 0, 3, 0.0, False)))
+    assert figures.priorities[0] == pytest.approx(agreed[0])
+    drawn = Counter(figures.draw({2, 3}, rng) for _ in range(4000))
+    assert set(drawn) == {1, 4}
+    share = figures.priorities[3] / (figures.priorities[0] + figures.priorities[3])
+    assert drawn[4] / 4000 == pytest.approx(share, abs=0.03)
+    assert compute.__module__ == "ccai_dagster.portal.figures" and figures.draw({1, 2, 3, 4}, rng) is None
+
+
+def test_a_ledger_broken_by_hand_leaves_what_is_shown_as_it_was(portal: Portal) -> None:
+    portal.let_in(1)
+    path = portal.consultation.ledger("moderation")
+    path.write_text(path.read_text() + "broken\n")
+    portal.renew()
+    browser = _voted(portal, 1)
+    assert portal.votes() == [(1, 1, 1)]
+    assert browser.get("/votes").status_code == 200
+    answer = portal.moderator().get("/desk/")
+    assert answer.status_code == 503 and b"moderation.csv" in answer.content
+
+
+def test_a_moderator_decides_several_at_once_and_the_row_is_that_of_the_command(portal: Portal) -> None:
+    moderator = portal.moderator("ann", "moderator")
+    form = {"statement": ["2", "4"], "verb": "out", "text": "off topic", "reason": "not about the question"}
+    assert moderator.post("/desk/", form).headers["Location"] == "/desk/?recorded=moderation-1"
+    (row,) = read_ledger(portal.consultation.ledger("moderation"), "moderation").to_dicts()
+    assert (row["subject_ids"], row["outcome"], row["decided_by"]) == (["2", "4"], "out: off topic", "moderator")
+    assert len(row["inputs_digest"]) == 64
+    change = {"statement": "4", "seen-4": "moderation-1", "verb": "in", "text": "", "reason": "it does fit"}
+    assert moderator.post("/desk/?show=decided", change).status_code == 302
+    rows = read_ledger(portal.consultation.ledger("moderation"), "moderation").to_dicts()
+    assert [(each["subject_ids"], each["outcome"], each["supersedes"]) for each in rows[1:]] == [
+        (["4"], "in", "moderation-1"),
+        (["2"], "out: off topic", "moderation-1"),
+    ]
+
+
+def test_the_second_of_two_moderators_is_told_and_a_form_sent_twice_is_one_row(portal: Portal) -> None:
+    first, second = portal.moderator("ann", "moderator"), portal.moderator("bob", "second moderator")
+    form = {"statement": "1", "seen-1": "", "verb": "in", "text": "", "reason": "fits"}
+    assert first.post("/desk/", form).status_code == 302
+    for browser in (second, first):
+        answer = browser.post("/desk/", form)
+        assert answer.status_code == 409
+        assert "was decided by moderator (moderation-1) in the meantime" in answer.content.decode()
+    assert read_ledger(portal.consultation.ledger("moderation"), "moderation").height == 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"verb": "in", "reason": "r"},
+        {"statement": "1", "verb": "in"},
+        {"statement": "1", "verb": "out", "reason": "r"},
+        {"statement": "1", "verb": "steal", "reason": "r"},
+        {"statement": "77", "verb": "in", "reason": "r"},
+        {"statement": "1", "verb": "in", "reason": "=SUM(A1)"},
+        {"statement": ["1", "2"], "verb": "rewrite", "text": "new", "reason": "r"},
+    ],
+    ids=["nothing ticked", "no reason", "no criterion", "unknown verb", "unknown statement", "formula", "two texts"],
+)
+def test_an_incomplete_decision_is_refused_and_what_was_typed_stays(portal: Portal, form: dict[str, str]) -> None:
+    answer = portal.moderator().post("/desk/", form)
+    assert answer.status_code == 409 and b'role="alert"' in answer.content
+    assert read_ledger(portal.consultation.ledger("moderation"), "moderation").is_empty()
+
+
+def test_nobody_comes_to_the_desk_without_an_account(portal: Portal) -> None:
+    from ccai_dagster.portal.team import keep_account, remove_account
+
+    for browser in (portal.browser(), portal.participant()):
+        assert browser.get("/desk/").headers["Location"].startswith("/desk/sign-in")
+        assert browser.post("/desk/", {"statement": "1"}).status_code == 302
+    assert portal.browser().post("/desk/sign-in", {"name": "ann", "password": "guess"}).status_code == 400
+    moderator = portal.moderator("ann")
+    assert moderator.get("/desk/").status_code == 200
+    keep_account("ann", "moderator")  # a new password ends the sessions of the old one
+    assert moderator.get("/desk/").status_code == 302
+    remove_account("ann")
+    with pytest.raises(ConsultationError, match="no account 'ann'"):
+        remove_account("ann")
+
+
+def _talked(portal: Portal) -> None:
+    """Three people voted; one wrote what is hard to keep in a CSV."""
+    portal.let_in(1, 2, 3)
+    for answers in (("agree", "disagree", "pass"), ("disagree", "agree", "agree"), ("agree",)):
+        browser = portal.participant()
+        for statement, answer in enumerate(answers, start=1):
+            browser.post("/vote", {"statement": statement, "vote": answer})
+        if len(answers) == 3:
+            browser.post("/add", {"text": f"{HOSTILE} {answers[0]}; “é”, \u2019", "sure": "yes"})
+
+
+def test_the_classic_files_read_back_are_the_tables_of_the_portal(portal: Portal, tmp_path: Path) -> None:
+    _talked(portal)
+    for name, text in portal_files(portal.home.portal).items():
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    read, own = read_votes(tmp_path), portal_import(portal.home.portal)
+    assert own.raw_votes.height == 9 and own.raw_statements.height == 6
+    assert_frame_equal(read.raw_statements, own.raw_statements)
+    assert_frame_equal(read.raw_votes, own.raw_votes)
+    assert_frame_equal(read.raw_participants, own.raw_participants)
+
+
+def test_what_is_observed_is_a_copy_that_later_votes_do_not_change(portal: Portal) -> None:
+    _talked(portal)
+    source = VoteSource(downloads=str(portal.home.downloads), portal=str(portal.home.portal))
+    observed = source.observe("portal")
+    assert observed.version == portal_digest(portal.home.portal)
+    assert observed.version in present_versions(portal.consultation).values()
+    _voted(portal, 2)
+    assert find_vote_files(source.place("portal", observed.version)).digest() == observed.version
+    assert portal_digest(portal.home.portal) != observed.version
+    shutil.rmtree(portal.home.downloads)
+
+
+def test_no_code_of_a_participant_reaches_the_files(portal: Portal) -> None:
+    _talked(portal)
+    with closing(sqlite3.connect(portal.home.portal)) as connection:
+        digests = [each for (each,) in connection.execute("SELECT code_digest FROM portal_participant")]
+    files = "".join(portal_files(portal.home.portal).values())
+    assert len(digests) == 3 and not any(each in files for each in digests)
+
+
+def test_a_portal_that_was_never_opened_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConsultationError, match="`ccai serve` opens it"):
+        portal_import(tmp_path / "portal.sqlite")
+    (tmp_path / "portal.sqlite").write_text("no database, but long enough to be looked at" * 9)
+    with pytest.raises(ConsultationError, match="cannot be read"):
+        portal_import(tmp_path / "portal.sqlite")
+
+
+def test_accepted_answers_are_among_the_answers() -> None:
+    question = {"question": "q", "answers": ["a", "b"], "accepted": ["c"]}
+    with pytest.raises(ValueError, match="is none of the answers"):
+        PortalSettings.model_validate({"screening": [question]})
+
+
+def test_the_portal_without_any_votes_is_read_for_moderation(portal: Portal) -> None:
+    own = portal_import(portal.home.portal)
+    assert own.raw_votes.schema == portal_schema() and own.raw_statements["is_seed"].all()
+
+
+def portal_schema() -> pl.Schema:
+    from ccai_dagster.contracts import RAW_VOTES
+
+    return RAW_VOTES.empty().schema
