@@ -96,7 +96,8 @@ def _import_everything(session: int) -> None:
         importlib.import_module(name)
     for package in (ccai_dagster, resources):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(found.name)
+            if "portal" not in found.name:  # which no stage needs, and Django imports its models for a consultation
+                importlib.import_module(found.name)
     # What is imported stays: a child need not look through it for what it can free, nor copy its pages.
     gc.collect()
     gc.freeze()
