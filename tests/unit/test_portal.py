@@ -41,6 +41,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     consultation = portal_folder(root / "town")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCAI_HOME", str(home.root))
+        # The browser tests of the same process leave a loop behind, in which nothing here runs.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         set_up(consultation, home)
         settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
         yield Portal(consultation, home)

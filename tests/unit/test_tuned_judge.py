@@ -166,7 +166,7 @@ def test_words_judge_every_comparison_they_did_not_learn_from_beside_the_methods
     tuning, measuring = halves({"people": compared(80)}, seed=2)
     learning = StageFolder(tmp_path / "learning")
     FeedbackModelStage(base_model=None, comparisons=tuning, settings=TunedJudgeSettings()).run(learning, silent)
-    monkeypatch.setattr(JudgeAnswersStage, "_asked", lambda *_: EvenLetters())
+    monkeypatch.setattr(JudgeAnswersStage, "load", lambda *_: EvenLetters())
     stage = JudgeAnswersStage(
         model=ModelSettings(),
         feedback=FeedbackSettings(calibration_methods=("letters",), calibration_comparisons=4),
