@@ -351,6 +351,19 @@ def _every(context: dg.AssetExecutionContext, steps: int) -> Progress:
     return logged
 
 
+def _asked(consultation: Consultation, derived: str) -> dict[str, Any]:
+    """What consultation.yaml says that both reports tell."""
+    file = consultation.file
+    return {
+        "title": file.title,
+        "public": file.public,
+        "question": file.question,
+        "derived_arm": derived,
+        "baseline": file.baseline,
+        "arms": {name: arm.description for name, arm in consultation.arms.items()},
+    }
+
+
 def _constitution_report(consultation: Consultation, home: Home, derived: str) -> dg.AssetsDefinition:
     arms, file = list(consultation.arms), consultation.file
     written = ["written_narrative"] if consultation.profile.feedback.server_url else []
@@ -379,12 +392,7 @@ def _constitution_report(consultation: Consultation, home: Home, derived: str) -
         )
         shown: dict[str, Any] = {name: tables[name] for name in (*UP_TO_CONSTITUTION, *written)}
         inputs = ReportInputs(
-            title=file.title,
-            public=file.public,
-            question=file.question,
-            derived_arm=derived,
-            baseline=file.baseline,
-            arms={name: arm.description for name, arm in consultation.arms.items()},
+            **_asked(consultation, derived),
             constitutions=constitutions,
             ledgers=ledgers,
             decision_trail=trail,
@@ -425,14 +433,9 @@ def _audit_report(
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
-        named = set(ReportInputs.__dataclass_fields__) & set(tables)
+        shown: dict[str, Any] = {name: tables[name] for name in tables if name in ReportInputs.__dataclass_fields__}
         inputs = ReportInputs(
-            title=file.title,
-            public=file.public,
-            question=file.question,
-            derived_arm=derived,
-            baseline=file.baseline,
-            arms={name: arm.description for name, arm in consultation.arms.items()},
+            **_asked(consultation, derived),
             constitutions=by_arm(tables, "constitution"),
             ledgers={kind: decisions.read(consultation, kind) for kind in LEDGERS},
             preference_pairs=by_arm(tables, "preference_pairs"),
@@ -451,7 +454,7 @@ def _audit_report(
             },
             replication_page=PAGE if file.replication else None,
             evaluation_page=EVALUATION_PAGE,
-            **{name: tables[name] for name in named},
+            **shown,
         )
         return report_file(home, REPORT, render_report(inputs))
 

@@ -11,7 +11,7 @@ import io
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -99,6 +99,16 @@ def _note(lock: Path) -> Path:
 def lock_beside(path: Path) -> Path:
     """Return the lock file of a file."""
     return path.with_name(f".{path.name}.lock")
+
+
+def csv_text(header: Sequence[object] | None, rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV, after a header if there is one."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header is not None:
+        writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:

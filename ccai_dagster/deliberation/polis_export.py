@@ -10,15 +10,14 @@ take these for participants. What an engine needs to go on from (components, mod
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from ccai_dagster.core.files import csv_text
 from ccai_dagster.deliberation.votes import group_name
 
 NO_TIME = 0
@@ -79,13 +78,13 @@ def polis_files(given: ExportedTables) -> dict[str, str]:
         "math-pca2.json": _json(math),
         "conversation.json": _json(conversation),
         "comments.csv": _comments_csv(comments, given.gac_scores),
-        "votes.csv": _csv(
+        "votes.csv": csv_text(
             ["timestamp", "comment-id", "voter-id", "vote"],
             votes.select(pl.col("time") // 1000, "statement_id", "participant_id", "vote").iter_rows(),
         ),
         "participant-votes.csv": _matrix_csv(given, voters, votes),
         "comment-groups.csv": _groups_csv(comments, math),
-        "summary.csv": _csv(
+        "summary.csv": csv_text(
             None,
             [
                 ("topic", given.title),
@@ -227,7 +226,7 @@ def _comments_csv(comments: Sequence[Mapping[str, Any]], gac_scores: pl.DataFram
         for row in comments
     )
     names = [name.replace("_", "-") for name in marks]
-    return _csv([*header, *names, "group-informed-consensus", "comment-body"], rows)
+    return csv_text([*header, *names, "group-informed-consensus", "comment-body"], rows)
 
 
 def _matrix_csv(given: ExportedTables, voters: pl.DataFrame, votes: pl.DataFrame) -> str:
@@ -242,7 +241,7 @@ def _matrix_csv(given: ExportedTables, voters: pl.DataFrame, votes: pl.DataFrame
         own = cells.get(who, {})
         sides = [sum(vote == side for vote in own.values()) for side in COUNTED.values()]
         rows.append([who, groups.get(who), written.get(who, 0), len(own), *sides, *(own.get(key) for key in ids)])
-    return _csv(["participant", "group-id", "n-comments", "n-votes", *COUNTED, *ids], rows)
+    return csv_text(["participant", "group-id", "n-comments", "n-votes", *COUNTED, *ids], rows)
 
 
 def _groups_csv(comments: Sequence[Mapping[str, Any]], math: Mapping[str, Any]) -> str:
@@ -257,7 +256,7 @@ def _groups_csv(comments: Sequence[Mapping[str, Any]], math: Mapping[str, Any]) 
             cells = [(each["S"], each["A"], each["D"], each["S"] - each["A"] - each["D"]) for each in own]
             totals = [row[name] for name in ("count", "agree_count", "disagree_count", "pass_count")]
             rows.append([row["statement_id"], row["txt"], *totals, *(number for cell in cells for number in cell)])
-    return _csv(["comment-id", "comment", *header], rows)
+    return csv_text(["comment-id", "comment", *header], rows)
 
 
 def _letter(group: str) -> str:
@@ -270,12 +269,3 @@ def _by_id(table: pl.DataFrame) -> dict[str, Any]:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-
-
-def _csv(header: Sequence[object] | None, rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header is not None:
-        writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -6,19 +6,17 @@ and votes are of the same moment. The codes of participants are not read.
 
 from __future__ import annotations
 
-import csv
-import io
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import csv_text
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
 from ccai_dagster.deliberation.importing.read_votes import role_of
@@ -99,18 +97,18 @@ def portal_files(database: Path) -> dict[str, str]:
         written[row[1]] = written.get(row[1], 0) + 1
     ids = [row[0] for row in content.statements]
     return {
-        "comments.csv": _csv(
+        "comments.csv": csv_text(
             [*("timestamp", "comment-id", "author-id", "agrees", "disagrees", "moderated", "is-seed"), "comment-body"],
             (
                 (created, key, author, counts[key][1], counts[key][-1], 0, "true" if seed else "false", text)
                 for key, author, created, seed, text in content.statements
             ),
         ),
-        "votes.csv": _csv(
+        "votes.csv": csv_text(
             ["timestamp", "comment-id", "voter-id", "vote"],
             ((at, statement, participant, value) for participant, statement, value, at in content.votes),
         ),
-        "participants-votes.csv": _csv(
+        "participants-votes.csv": csv_text(
             ["participant", "group-id", "n-comments", "n-votes", "n-agree", "n-disagree", *ids],
             (
                 (
@@ -121,7 +119,7 @@ def portal_files(database: Path) -> dict[str, str]:
                 for who, own in cast.items()
             ),
         ),
-        "summary.csv": _csv(
+        "summary.csv": csv_text(
             None, [("voters", len(cast)), ("commenters", len(written.keys() - {None})), ("comments", len(ids))]
         ),
     }
@@ -159,12 +157,3 @@ def _opened(database: Path) -> Iterator[sqlite3.Connection]:
 
 def _time(name: str) -> pl.Expr:
     return pl.from_epoch(name, "s").dt.cast_time_unit("ms").dt.replace_time_zone("UTC")
-
-
-def _csv(header: Sequence[object] | None, rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header is not None:
-        writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
