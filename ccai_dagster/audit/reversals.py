@@ -35,7 +35,7 @@ from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.core.text import counted, listed, natural
 from ccai_dagster.decisions.ledger import split_outcome
-from ccai_dagster.decisions.outcomes import decisive, moderation_verdicts, statement_ideas, wordings
+from ccai_dagster.decisions.outcomes import Wording, decisive, moderation_verdicts, statement_ideas, wordings
 from ccai_dagster.deliberation.consensus import group_counts
 from ccai_dagster.deliberation.groups import one_thread
 from ccai_dagster.deliberation.votes import ModerationVerdict, Side, vote_matrix, with_importance
@@ -450,10 +450,6 @@ def recorded_decisions(
         each for each in ids if (inputs.moderation[each].included if each in inputs.moderation else lenient)
     )
     selected = _select(inputs, numeric, ids, scores, included, frozenset())
-    worded = tuple(
-        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None, each.side)
-        for each in wordings(wording_ledger)
-    )
     return RecordedDecisions(
         inputs=inputs,
         numeric=numeric,
@@ -463,7 +459,7 @@ def recorded_decisions(
         smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),
         included=included,
         selected=selected,
-        worded=worded,
+        worded=worded_of(wordings(wording_ledger)),
     )
 
 
@@ -487,6 +483,14 @@ class Worded:
         if not self.is_principle:
             return own
         return own & selected.rejected if self.side == "disagree" else own - selected.rejected
+
+
+def worded_of(counting: Iterable[Wording]) -> tuple[Worded, ...]:
+    """Return decisions on wording without their texts."""
+    return tuple(
+        Worded(each.decision_id, each.principle_id, frozenset(each.statement_ids), each.text is not None, each.side)
+        for each in counting
+    )
 
 
 @dataclass(frozen=True)

@@ -32,30 +32,37 @@ def selections(opened: OpenConsultation, subject: str) -> list[str]:
     Raises:
         ConsultationError: A ledger that the selection rests on cannot be read.
     """
-    ledgers = {kind: opened.ledger(kind) for kind in ("moderation", "exclusion", "idea", "threshold")}
-    settled = thresholds(ledgers["threshold"], opened.consultation.file.seed)
-    ideas, tested = statement_ideas(ledgers["idea"]), opened.table("group_structure")
-    if tested is not None:
-        found = procedure_for(settled.procedure, tested, settled.without_structure)
-        settled = replace(settled, procedure=found)
-    record = alternative_on_record(settled, opened.consultation.file.moderation)
-    recomputation = Recomputation(
-        SharedInputs(
-            raw_statements=opened.imported.raw_statements,
-            raw_participants=opened.imported.raw_participants,
-            raw_votes=opened.imported.raw_votes,
-            raw_group_votes=opened.imported.raw_group_votes,
-            moderation=moderation_verdicts(ledgers["moderation"]),
-            excluded=exclusions(ledgers["exclusion"]),
-            ideas=ideas,
-        )
-    )
+    recomputation, record = as_decided(opened)
+    ideas, tested = recomputation.inputs.ideas, opened.table("group_structure")
     together = tested is not None and tested.height > 0 and not has_structure(tested)
     tried = levels(record, bool(ideas), bool(recomputation.inputs.raw_votes["important"].any()))
     return [
         f"{value}: {_told(recomputation, alternative)}{'  (as it is)' if alternative == record else ''}"
         for value, alternative in _tried(subject, record, tried, together)
     ]
+
+
+def as_decided(opened: OpenConsultation) -> tuple[Recomputation, Alternative]:
+    """Return the votes with the decisions on statements and people as they are now, and the numeric decisions.
+
+    Whether the groups are more than chance is told by the last run, if there was one.
+
+    Raises:
+        ConsultationError: A ledger cannot be read.
+    """
+    settled = thresholds(opened.ledger("threshold"), opened.consultation.file.seed)
+    if (tested := opened.table("group_structure")) is not None:
+        settled = replace(settled, procedure=procedure_for(settled.procedure, tested, settled.without_structure))
+    inputs = SharedInputs(
+        raw_statements=opened.imported.raw_statements,
+        raw_participants=opened.imported.raw_participants,
+        raw_votes=opened.imported.raw_votes,
+        raw_group_votes=opened.imported.raw_group_votes,
+        moderation=moderation_verdicts(opened.ledger("moderation")),
+        excluded=exclusions(opened.ledger("exclusion")),
+        ideas=statement_ideas(opened.ledger("idea")),
+    )
+    return Recomputation(inputs), alternative_on_record(settled, opened.consultation.file.moderation)
 
 
 def _tried(

@@ -90,6 +90,22 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
 
 @app.command()
 @mendable_errors()
+def what_if(
+    kind: Annotated[str, typer.Argument(help="The ledger: threshold, moderation, exclusion, merge, idea, wording.")],
+    subjects: Annotated[str, typer.Argument(help="What it would be about, as in the ledger, several with spaces.")],
+    outcome: Annotated[str, typer.Argument(help="What would be decided, as in the ledger.")],
+    consultation: CONSULTATION = None,
+) -> None:
+    """Say which groups, statements and principles would follow from a decision; nothing is recorded."""
+    from ccai_dagster.cli.what_if import what_if as supposed
+    from ccai_dagster.open_consultation import open_consultation
+
+    for line in supposed(open_consultation(consultation, kind), kind, subjects.split(), outcome):
+        typer.echo(line)
+
+
+@app.command()
+@mendable_errors()
 def take_over(consultation: CONSULTATION_FOLDER = None) -> None:
     """Take moderation over from the newest export, where it says otherwise and no person decided."""
     from ccai_dagster.cli.decide import take_over_moderation

@@ -1,0 +1,90 @@
+"""What would follow from a decision: as if it were taken, and nothing is written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ccai_dagster.checked_decisions import record_decision
+from ccai_dagster.cli.alternatives import as_decided, selections
+from ccai_dagster.cli.what_if import what_if
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
+from ccai_dagster.decisions.recording import Answer
+from ccai_dagster.open_consultation import OpenConsultation
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> OpenConsultation:
+    """A copy of the sample, before any run."""
+    folder = tmp_path / "town"
+    shutil.copytree(SAMPLE, folder)
+    return OpenConsultation(read_consultation(folder), Home(tmp_path / "home", "town"))
+
+
+def ledgers(opened: OpenConsultation) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (opened.consultation.folder / "decisions").iterdir()}
+
+
+def count(lines: list[str], name: str) -> list[int]:
+    """The number before, and that after if it is another."""
+    (line,) = [line for line in lines if line.strip().startswith(name)]
+    return [int(each) for each in re.findall(r"\b\d+\b", line)]
+
+
+def test_a_number_selects_what_the_sheet_says_and_nothing_is_written(opened: OpenConsultation) -> None:
+    before = ledgers(opened)
+    said = {
+        value: int(re.findall(r"selects (\d+) of", told)[0])
+        for value, _, told in (line.partition(": ") for line in selections(opened, "idea_budget"))
+    }
+    fewest = min(said, key=int)
+    now = len(as_decided(opened)[0].selected(as_decided(opened)[1]).ids)
+    lines = what_if(opened, "threshold", ["idea_budget"], fewest)
+    assert said[fewest] < now and count(lines, "Statements") == [now, said[fewest]]
+    assert count(lines, f"{now - said[fewest]} drop out") == [now - said[fewest]]
+    assert lines[0].startswith(f"Were idea_budget decided as {fewest} and not ")
+    assert "its sign-off lapses" in lines[-1]
+    assert ledgers(opened) == before
+
+
+def test_it_is_what_follows_if_it_is_really_decided(opened: OpenConsultation) -> None:
+    lines = what_if(opened, "moderation", ["1"], "out: off topic")
+    (row,) = [each for each in opened.ledger("moderation").to_dicts() if "1" in each["subject_ids"]]
+    record_decision(opened, Answer("moderation", ("1",), "out: off topic", "r", "somebody", (row["decision_id"],)))
+    recomputation, record = as_decided(opened)
+    assert count(lines, "Statements")[-1] == len(recomputation.selected(record).ids)
+
+
+def test_a_principle_that_is_left_out_is_lost(opened: OpenConsultation) -> None:
+    row = next(each for each in opened.ledger("wording").to_dicts() if each["outcome"].startswith("principle"))
+    lines = what_if(opened, "wording", row["subject_ids"], "leave out")
+    (before, after) = count(lines, "Principles")
+    assert after == before - 1
+    assert any(row["outcome"].removeprefix("principle: ")[:60] in line for line in lines)
+
+
+def test_a_line_that_is_not_in_force_is_told(opened: OpenConsultation) -> None:
+    lines = what_if(opened, "threshold", ["gac_threshold"], "0.4")
+    assert lines[1] == "  gac_threshold counts only where selection_rule is threshold; it is ideas"
+    assert "stays as it is" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "outcome", "why"),
+    [
+        ("threshold", "gac_threshold", "2", "0 to 1"),
+        ("threshold", "nothing", "2", "not in this consultation"),
+        ("moderation", "99999", "in", "not in this consultation"),
+        ("signoff", "public", "signed off", "hang on no signoff"),
+    ],
+)
+def test_what_could_not_be_decided_is_refused(
+    opened: OpenConsultation, kind: str, subject: str, outcome: str, why: str
+) -> None:
+    with pytest.raises(ConsultationError, match=why):
+        what_if(opened, kind, [subject], outcome)
