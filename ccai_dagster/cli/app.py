@@ -14,7 +14,14 @@ import typer
 from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, compare, prompts
-from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_FOLDER, ROLE, mendable_errors
+from ccai_dagster.cli.options import (
+    CONSULTATION,
+    CONSULTATION_FOLDER,
+    OWN_CONSULTATION,
+    OWN_CONSULTATION_FOLDER,
+    ROLE,
+    mendable_errors,
+)
 from ccai_dagster.consultation.folder import LEDGERS, ModerationMode, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import check_name, home_root
@@ -32,7 +39,7 @@ KIND = Annotated[str, typer.Argument(help=f"One of {', '.join(LEDGERS)}.")]
 @mendable_errors()
 def review(
     kind: KIND,
-    consultation: CONSULTATION = None,
+    consultation: OWN_CONSULTATION = None,
     role: Annotated[str, typer.Option("--as", prompt="Your role", help=ROLE)] = "",
     policy_ref: Annotated[str | None, typer.Option(help="The rule that the decisions follow.")] = None,
 ) -> None:
@@ -51,7 +58,7 @@ def decide(
     outcome: Annotated[str, typer.Argument(help="As in the ledger: in, 'out: duplicate', 'principle: ...', 0.6.")],
     reason: Annotated[str, typer.Option(help="Why, in your own words.")],
     role: Annotated[str, typer.Option("--as", help=ROLE)],
-    consultation: CONSULTATION = None,
+    consultation: OWN_CONSULTATION = None,
     supersedes: Annotated[str | None, typer.Option(help="Ids of decisions this one replaces.")] = None,
     policy_ref: Annotated[str | None, typer.Option(help="The rule it follows.")] = None,
     suggested_by: Annotated[str | None, typer.Option(help="What proposed it, if not a person.")] = None,
@@ -106,7 +113,7 @@ def what_if(
 
 @app.command()
 @mendable_errors()
-def take_over(consultation: CONSULTATION_FOLDER = None) -> None:
+def take_over(consultation: OWN_CONSULTATION_FOLDER = None) -> None:
     """Take moderation over from the newest export, where it says otherwise and no person decided."""
     from ccai_dagster.cli.decide import take_over_moderation
     from ccai_dagster.open_consultation import open_consultation
@@ -307,7 +314,7 @@ def serve(
 @mendable_errors()
 def account(
     name: Annotated[str, typer.Argument(help="What somebody signs in with; it goes on no record.")],
-    consultation: CONSULTATION_FOLDER = None,
+    consultation: OWN_CONSULTATION_FOLDER = None,
     role: Annotated[str | None, typer.Option(help="The role that goes on record with every decision.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the account.")] = False,
 ) -> None:

@@ -12,15 +12,30 @@ from typing import Annotated
 
 import typer
 
+from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation, named_elsewhere
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable_lines
 
-_WHICH = "Consultation folder; by default CCAI_CONSULTATION, else the sample."
-CONSULTATION = Annotated[Path | None, typer.Option(help=_WHICH)]
-CONSULTATION_FOLDER = Annotated[Path | None, typer.Argument(help=_WHICH)]
 ROLE = "Your role, as it goes on record: moderator, editor, steering group ... Never a name."
 LONGEST = 4_000
 """Characters of a message that are printed."""
+
+
+def _named_or_sample(context: typer.Context, folder: Path | None) -> Path | None:
+    """Say so where nobody named a consultation and the command stands in none."""
+    if folder is None and not context.resilient_parsing and named_elsewhere() is None:
+        typer.echo(f"The embedded consultation: {chosen_consultation().file.title}", err=True)
+    return folder
+
+
+def _named(context: typer.Context, folder: Path | None) -> Path | None:
+    """Let nobody decide in the embedded consultation who did not name it."""
+    with mendable_errors():
+        if folder is None and not context.resilient_parsing and named_elsewhere() is None:
+            raise ConsultationError(
+                f"Name the consultation, or go to its folder; else the embedded one would be written to: {SAMPLE}"
+            )
+    return folder
 
 
 @contextmanager
@@ -31,3 +46,12 @@ def mendable_errors() -> Iterator[None]:
     except ConsultationError as error:
         typer.secho(printable_lines(str(error), LONGEST), fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from error
+
+
+_WHICH = "Consultation folder; else CCAI_CONSULTATION, else the working folder if it is one"
+CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}, else the sample.", callback=_named_or_sample)]
+CONSULTATION_FOLDER = Annotated[
+    Path | None, typer.Argument(help=f"{_WHICH}, else the sample.", callback=_named_or_sample)
+]
+OWN_CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}.", callback=_named)]
+OWN_CONSULTATION_FOLDER = Annotated[Path | None, typer.Argument(help=f"{_WHICH}.", callback=_named)]

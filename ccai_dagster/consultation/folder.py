@@ -390,8 +390,15 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
 
 
 def chosen_consultation(folder: Path | None = None, profile: str = "demo") -> Consultation:
-    """Read the consultation in a folder, by default in that of `CCAI_CONSULTATION`, else the sample."""
-    return read_consultation(folder or Path(os.environ.get("CCAI_CONSULTATION") or SAMPLE), profile)
+    """Read the consultation in a folder, else in that of `CCAI_CONSULTATION`, else here, else the sample."""
+    return read_consultation(folder or named_elsewhere() or SAMPLE, profile)
+
+
+def named_elsewhere() -> Path | None:
+    """Return the folder of `CCAI_CONSULTATION`, else the working folder if it is a consultation's; None if neither."""
+    if named := os.environ.get("CCAI_CONSULTATION"):
+        return Path(named)
+    return Path.cwd() if Path("consultation.yaml").is_file() else None
 
 
 def home_of(consultation: Consultation) -> Home:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from ccai_dagster.cli.app import app
 from ccai_dagster.cli.options import LONGEST, mendable_errors
 from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation
 from ccai_dagster.core.errors import ConsultationError
@@ -22,6 +25,27 @@ def test_an_error_ends_a_command_with_a_sentence_that_acts_on_no_terminal(capsys
     with pytest.raises(typer.Exit), mendable_errors():
         raise ConsultationError("x" * (LONGEST + 5))
     assert capsys.readouterr().err == "x" * LONGEST + "… [5 more characters]\n"
+
+
+def test_a_command_knows_where_it_is_and_decides_in_no_consultation_that_nobody_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CCAI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CCAI_CONSULTATION", "")
+    monkeypatch.chdir(tmp_path)
+    decide = ["decide", "threshold", "gac_threshold", "0.5", "--reason", "r", "--as", "x"]
+    refused = CliRunner().invoke(app, decide)
+    assert refused.exit_code == 1 and "Name the consultation, or go to its folder" in refused.output
+    title = chosen_consultation().file.title
+    assert f"The embedded consultation: {title}" in CliRunner().invoke(app, ["status"]).output
+    town = tmp_path / "town"
+    shutil.copytree(SAMPLE, town)
+    monkeypatch.chdir(town)
+    assert chosen_consultation().folder == town.resolve()
+    assert "The embedded consultation" not in CliRunner().invoke(app, ["status"]).output
+    before = (town / "decisions" / "threshold.csv").read_bytes()
+    assert "Recorded" in CliRunner().invoke(app, [*decide, "--supersedes", "T8"]).output
+    assert (town / "decisions" / "threshold.csv").read_bytes() != before
 
 
 def test_the_consultation_is_the_one_named_then_that_of_the_environment_then_the_sample(
