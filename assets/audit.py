@@ -34,6 +34,7 @@ from ccai_dagster.evaluation.findings import elo_findings, findings
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import render_evaluation
 from ccai_dagster.pages.inputs import EvaluationInputs, ReportInputs
+from ccai_dagster.pages.public_summary import render_summary
 from ccai_dagster.pages.report import render_report
 from ccai_dagster.training.settings_of_arms import policy_method
 from resources import history
@@ -50,6 +51,8 @@ REPORT = "audit_report.html"
 """Name of the audit report, which there is if a constitution follows from the votes; the page lies beside it."""
 CONSTITUTION_PAGE = "constitution.html"
 """The same report before anything is trained, for those who are to sign."""
+SHORT_PAGE = "summary.html"
+"""The same in two sheets, for the public."""
 SHARED = (
     "eval_scores",
     "judge_calibration",
@@ -121,7 +124,7 @@ def build(
     derived = next((name for name, arm in consultation.arms.items() if arm.constitution == "ledgers"), None)
     if derived is not None:
         made += [_decision_worlds(consultation), *_sensitivity(consultation, derived), _reversals(consultation)]
-        made.append(_constitution_report(consultation, home, derived))
+        made += _constitution_pages(consultation, home, derived)
         # The page lists the version of everything, so it is written anew when anything changes.
         made.append(_audit_report(consultation, home, derived, _keys([*others, *made])))
     return [*made, _provenance(consultation, home, _keys([*others, *made]))]
@@ -364,19 +367,20 @@ def _asked(consultation: Consultation, derived: str) -> dict[str, Any]:
     }
 
 
-def _constitution_report(consultation: Consultation, home: Home, derived: str) -> dg.AssetsDefinition:
+def _constitution_pages(consultation: Consultation, home: Home, derived: str) -> list[dg.AssetsDefinition]:
+    """The report and the short page, before anything is trained."""
     arms, file = list(consultation.arms), consultation.file
     written = ["written_narrative"] if consultation.profile.feedback.server_url else []
-
-    @asset(
+    page_asset = partial(
+        asset,
         contracts.FILE,
         kinds={"html"},
         ins={name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution"),
         deps=ALL_LEDGERS,
         settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
-        description="The page for those who are to sign: groups, principles, what waits, every decision.",
     )
-    def constitution_report(**tables: pl.DataFrame) -> Table:
+
+    def inputs_of(tables: dict[str, pl.DataFrame]) -> ReportInputs:
         ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
         constitutions = by_arm(tables, "constitution")
         trail = trail_of(
@@ -391,7 +395,7 @@ def _constitution_report(consultation: Consultation, home: Home, derived: str) -
             adherence={},
         )
         shown: dict[str, Any] = {name: tables[name] for name in (*UP_TO_CONSTITUTION, *written)}
-        inputs = ReportInputs(
+        return ReportInputs(
             **_asked(consultation, derived),
             constitutions=constitutions,
             ledgers=ledgers,
@@ -408,9 +412,16 @@ def _constitution_report(consultation: Consultation, home: Home, derived: str) -
             replication_page=PAGE if file.replication else None,
             **shown,
         )
-        return report_file(home, CONSTITUTION_PAGE, render_report(inputs))
 
-    return constitution_report
+    @page_asset(description="The page for those who are to sign: groups, principles, what waits, every decision.")
+    def constitution_report(**tables: pl.DataFrame) -> Table:
+        return report_file(home, CONSTITUTION_PAGE, render_report(inputs_of(tables)))
+
+    @page_asset(description="A short page for the public, two sheets in print: the principles, and who agrees how far.")
+    def public_summary(**tables: pl.DataFrame) -> Table:
+        return report_file(home, SHORT_PAGE, render_summary(inputs_of(tables), CONSTITUTION_PAGE))
+
+    return [constitution_report, public_summary]
 
 
 def _audit_report(

@@ -250,6 +250,7 @@ ONCE = {
     "principle_robustness",
     "decision_reversals",
     "constitution_report",
+    "public_summary",
     "preference_balance",
     "training_settings",
     "qualitative_prompts",

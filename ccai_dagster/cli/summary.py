@@ -25,6 +25,7 @@ DIFFERENCES = 3
 """Differences that get a sentence; the page has all, and what does not differ or is not certain."""
 
 PAGES = {
+    "In two sheets": "summary.html",
     "Constitution": "constitution.html",
     "Report": "audit_report.html",
     "Evaluation": "evaluation.html",

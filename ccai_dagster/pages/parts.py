@@ -201,10 +201,10 @@ class Filter:
 class StatementMarks:
     """The statements that carry each mark which does not follow from the statement itself."""
 
-    merged: frozenset[int]
-    split: frozenset[int]
-    twice: frozenset[int]
-    anew: frozenset[int]
+    merged: frozenset[int] = frozenset()
+    split: frozenset[int] = frozenset()
+    twice: frozenset[int] = frozenset()
+    anew: frozenset[int] = frozenset()
 
     def of(
         self, statement_id: int, rewritten: bool, few_votes: bool, selection_probability: float | None

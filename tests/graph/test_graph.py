@@ -209,6 +209,7 @@ def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:
     for key, name in (
         ("audit_report", "audit_report.html"),
         ("constitution_report", "constitution.html"),
+        ("public_summary", "summary.html"),
         ("provenance", "provenance.json"),
     ):
         path = workplace.root / "town" / "report" / name

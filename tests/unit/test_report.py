@@ -26,6 +26,7 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import judge_findings, label_sentences, leanings
 from ccai_dagster.pages.parts import MARKS, Choice, Entry, filters
 from ccai_dagster.pages.pictures import Picture
+from ccai_dagster.pages.public_summary import render_summary
 from ccai_dagster.pages.rendering import plain_findings
 from ccai_dagster.pages.report import draw_pictures, render_page, render_report
 from ccai_dagster.pages.report_decisions import (
@@ -217,6 +218,24 @@ def test_before_anything_is_trained_the_report_tells_of_the_constitution_only(
         'href="#principle-public-'
         in rendered.partition("The principles, in one line each</h2>")[2].partition("</ol>")[0]
     )
+
+
+def test_the_short_page_has_every_principle_with_the_agreement_of_every_group(inputs: ReportInputs) -> None:
+    early = replace(inputs, models=inputs.models.clear())
+    rendered = render_summary(early, "constitution.html")
+    page = Page(rendered)
+    assert page.faults == [] and page.scripts == [] and "<script>alert" not in rendered
+    words = page.words()
+    for principle, text, statements in (
+        inputs.constitutions["public"].select("principle_id", "text", "statement_ids").iter_rows()
+    ):
+        assert principle in words and text in words
+        assert f'href="constitution.html#principle-public-{principle}"' in rendered and f'id="{principle}"' in rendered
+        behind = inputs.gac_scores.filter(pl.col("statement_id").is_in(statements)).sort("gac").row(-1, named=True)
+        for share in behind["group_agreement"]:
+            assert f"{100 * share:.0f}%" in words
+    sizes = inputs.opinion_groups["group_id"].value_counts().sort("group_id")["count"]
+    assert all(f"{size} people" in words for size in sizes)
 
 
 def test_what_divides_most_is_where_the_groups_agree_least_alike(inputs: ReportInputs) -> None:
