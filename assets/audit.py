@@ -440,7 +440,7 @@ def _audit_report(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
-        method="4",
+        method="5",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:
