@@ -17,7 +17,17 @@ import polars as pl
 
 from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, require, table_asset
-from assets.torch_stage import CUT_OFF, POOL, Training, controlled_everywhere, judging, measure, only_digest, train
+from assets.torch_stage import (
+    CUT_OFF,
+    POOL,
+    Training,
+    controlled_everywhere,
+    judging,
+    measure,
+    of_disk,
+    only_digest,
+    train,
+)
 from ccai_dagster import contracts
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import BASE, Consultation
@@ -44,7 +54,6 @@ from ccai_dagster.feedback.preference_pairs import principle_weights as weights_
 from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.training import BaseModelStage, FeedbackModelStage, SupervisedPolicyStage
-from ccai_dagster.training.model_source import content_digest
 from ccai_dagster.training.supervised import ordered_ids
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -484,11 +493,6 @@ def labelled_pairs(
     shown = {**label_counts(frame), "mean distance of the labels from one half": distance, **(told or {})}
     mlflow = {"mlflow": dg.MetadataValue.url(run.url)}
     return Table(frame, shown | result.report.provenance | mlflow, checks)
-
-
-def of_disk(model: ModelSettings | SentenceModelSettings) -> list[str]:
-    """Return the digest of a model that a folder or a file on this disk is, for code versions; empty for others."""
-    return content_digest(model.source, home_root() / "cache")
 
 
 def asked_of_a_server(feedback: FeedbackSettings) -> list[str]:

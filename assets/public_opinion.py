@@ -168,15 +168,10 @@ def _comment_priorities(consultation: Consultation) -> dg.AssetsDefinition:
     ) -> Table:
         if participants.is_empty():
             return Table(contracts.COMMENT_PRIORITIES.empty(), {"priorities": COUNTS_ALONE})
-        # People go on to be asked about themselves, so these statements have their place here.
-        apart = pl.col("statement_id").is_in(list(_metadata(consultation)))
-        shown = pl.concat([each.select("statement_id", "text") for each in (statements, raw_statements.filter(apart))])
+        shown, marked = representative.still_asked(statements, raw_statements, _metadata(consultation))
         kept = participants.filter("kept")["participant_id"]
         matrix = vote_matrix(clean_votes(raw_votes, shown, participants), kept, shown["statement_id"])
-        marked = raw_statements.with_columns(is_meta=pl.when(apart).then(True).otherwise("is_meta"))
-        mean, components = representative.vote_components(matrix, marked.filter("is_meta")["statement_id"].to_list())
-        extremity = representative.statement_extremity(mean, components)
-        frame = representative.comment_priorities(matrix, extremity, marked)
+        frame = representative.priorities_of_votes(matrix, marked)
         first = frame.sort("priority", "statement_id", descending=[True, False]).head(10)
         return Table(
             frame,

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 
 from assets.table_asset import Table, markdown_table, table_asset
-from assets.torch_stage import POOL, SHOWN_ROWS
+from assets.torch_stage import POOL, SHOWN_ROWS, of_disk
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.consultation.settings import FeedbackSettings, SentenceModelSettings, ServerSettings
@@ -20,7 +20,6 @@ from ccai_dagster.core.home import home_root
 from ccai_dagster.deliberation import narrative as narratives
 from ccai_dagster.deliberation.topics import near_duplicates
 from ccai_dagster.stages.deliberation import StatementTopicsStage, WrittenNarrativeStage
-from ccai_dagster.training.model_source import content_digest
 from resources.launcher import Launcher
 
 asset = partial(table_asset, group="deliberation", owner="team:deliberation")
@@ -89,7 +88,7 @@ def _statement_topics(sentence_model: SentenceModelSettings) -> dg.AssetsDefinit
         contracts.STATEMENT_TOPICS,
         kinds={"torch", "huggingface", "scikitlearn"},
         pool=POOL,
-        settings=[sentence_model, *content_digest(sentence_model.source, home_root() / "cache")],
+        settings=[sentence_model, *of_disk(sentence_model)],
         description="What each statement is about, moderated or not, and which others say nearly the same.",
     )
     def statement_topics(context: dg.AssetExecutionContext, raw_statements: pl.DataFrame, launcher: Launcher) -> Table:

@@ -18,13 +18,14 @@ import polars as pl
 from assets.table_asset import Results, Table, markdown_table, picture, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import PLACELESS, SentenceModelSettings, Settings
+from ccai_dagster.consultation.settings import PLACELESS, ModelSettings, SentenceModelSettings, Settings
 from ccai_dagster.contracts import Contract
 from ccai_dagster.core.digest import table_digest, value_digest
 from ccai_dagster.core.home import home_root
 from ccai_dagster.feedback.language_model import cut_off
 from ccai_dagster.pages import pictures
 from ccai_dagster.stages.request import Stage, StageResult
+from ccai_dagster.training.model_source import content_digest
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import TrackedRun, Tracking
@@ -223,6 +224,11 @@ class MeasuredTable:
     contract: Contract
     description: str
     version: str
+
+
+def of_disk(model: ModelSettings | SentenceModelSettings) -> list[str]:
+    """Return the digest of a model that a folder or a file on this disk is, for code versions; empty for others."""
+    return content_digest(model.source, home_root() / "cache")
 
 
 def model_key(name: str) -> dg.AssetKey:

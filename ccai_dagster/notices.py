@@ -12,7 +12,6 @@ from ccai_dagster.consultation.folder import EXPORT, LEDGERS, is_address
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, printable
-from ccai_dagster.decisions.agenda import agenda
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.run_failures import standing_failures
 
@@ -60,9 +59,7 @@ def _of_ledgers(opened: OpenConsultation) -> Iterator[Notice]:
 
 
 def _lapsed(opened: OpenConsultation, kind: str) -> Iterator[Notice]:
-    items = [item for item in agenda(kind, opened.ledger(kind), (), opened.basis(kind)) if item.state == "lapsed"]
-    rows = sorted({row["decision_id"] for item in items for row in item.rows})
-    if rows:
+    if rows := opened.lapsed(kind):
         more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
         text = (
             f"{counted(len(rows), 'decision')} in the {kind} ledger lapsed, since what was decided on has changed: "

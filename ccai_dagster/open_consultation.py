@@ -259,6 +259,11 @@ class OpenConsultation:
             otherwise = {(str(each.statement_id),) for each in self.moderated_otherwise() if not each.by_person}
         return agenda(kind, self.ledger(kind), wanted, basis, policy_subjects(kind), otherwise)
 
+    def lapsed(self, kind: str) -> list[str]:
+        """Return the ids of the decisions of one ledger that were taken on something else than there is now, sorted."""
+        items = agenda(kind, self.ledger(kind), (), self.basis(kind))
+        return sorted({row["decision_id"] for item in items if item.state == "lapsed" for row in item.rows})
+
     def moderated_otherwise(self) -> list[Difference]:
         """Return where the export says otherwise than the moderation ledger, both as they are now."""
         return self._from_ledger(

@@ -80,11 +80,12 @@ def _moderation(record: RecordedDecisions, ledger: pl.DataFrame) -> Iterator[_Re
     for decision, own in decided.items():
         subjects, verdicts = frozenset(own), list(own.values())
         resting = record.worded_from(subjects)
-        supposed, after = "kept as its author typed it", Supposition()
-        if all(each.text is None for each in verdicts) and verdicts[0].included:
+        if any(each.text is not None for each in verdicts):
+            supposed, after = "kept as its author typed it", Supposition()
+        elif verdicts[0].included:
             left = [replace(each, statement_ids=each.statement_ids - subjects) for each in resting]
             supposed, after = "moderated out", record.supposing(subjects, False, resting, left)
-        elif all(each.text is None for each in verdicts):
+        else:
             supposed, after = "let in", record.supposing(subjects, True)
         names = frozenset(each.principle_id for each in resting)
         yield _Reversal(decision, "moderation", (decision,), tuple(sorted(subjects)), supposed, after, names)

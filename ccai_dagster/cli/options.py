@@ -21,9 +21,14 @@ LONGEST = 4_000
 """Characters of a message that are printed."""
 
 
+def _nobody_named(context: typer.Context, folder: Path | None) -> bool:
+    """Whether the embedded consultation would be meant, since none is named and the command stands in none."""
+    return folder is None and not context.resilient_parsing and named_elsewhere() is None
+
+
 def _named_or_sample(context: typer.Context, folder: Path | None) -> Path | None:
-    """Say so where nobody named a consultation and the command stands in none."""
-    if folder is None and not context.resilient_parsing and named_elsewhere() is None:
+    """Say so where the embedded consultation is meant."""
+    if _nobody_named(context, folder):
         typer.echo(f"The embedded consultation: {chosen_consultation().file.title}", err=True)
     return folder
 
@@ -31,7 +36,7 @@ def _named_or_sample(context: typer.Context, folder: Path | None) -> Path | None
 def _named(context: typer.Context, folder: Path | None) -> Path | None:
     """Let nobody decide in the embedded consultation who did not name it."""
     with mendable_errors():
-        if folder is None and not context.resilient_parsing and named_elsewhere() is None:
+        if _nobody_named(context, folder):
             raise ConsultationError(
                 f"Name the consultation, or go to its folder; else the embedded one would be written to: {SAMPLE}"
             )

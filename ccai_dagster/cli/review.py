@@ -17,7 +17,7 @@ import typer
 from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.cli.alternatives import selections
 from ccai_dagster.cli.decide import SIGNED, confirmation
-from ccai_dagster.cli.summary import how_sure
+from ccai_dagster.cli.summary import PAGES, how_sure
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import EXPORT, PLACEHOLDERS
 from ccai_dagster.core.errors import ConsultationError
@@ -345,7 +345,7 @@ class Background:
             yield f"{counted(waiting, 'subject')} of wording.csv {'waits' if waiting == 1 else 'wait'} for a decision"
         if (sure := how_sure(opened)) is not None:
             yield sure
-        page = opened.home.report / "constitution.html"
+        page = opened.home.report / PAGES["Constitution"]
         yield f"to read or to show: {page}" if page.is_file() else "`ccai run` makes a page of it to read and to show"
 
 

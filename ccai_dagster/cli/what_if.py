@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccai_dagster.audit.recomputation import Scored, Selection
+from ccai_dagster.audit.recomputation import Recomputation, Scored, Selection
 from ccai_dagster.audit.reversals import ConstitutionContent, content_of, worded_of
+from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.cli.alternatives import as_decided
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, listed, natural, printable
-from ccai_dagster.decisions.agenda import DIGESTED, agenda
+from ccai_dagster.decisions.agenda import DIGESTED
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name, subjects_of
 from ccai_dagster.decisions.outcomes import decided_rows, wordings
 from ccai_dagster.decisions.recording import Answer
@@ -29,6 +30,8 @@ from ccai_dagster.open_consultation import OpenConsultation
 
 KINDS = ("threshold", "moderation", "exclusion", "merge", "idea", "wording")
 """Decisions that groups, statements and principles hang on."""
+WITHOUT_VOTES = ("threshold", "merge", "wording")
+"""Those of them that change neither whose votes count nor on what."""
 LEDGERS = "decisions"
 LINES: Mapping[SelectionRule, str] = {"threshold": "gac_threshold", "ideas": "idea_budget"}
 """What draws the line under each rule of selection."""
@@ -74,7 +77,11 @@ def what_if(opened: OpenConsultation, kind: str, subjects: Sequence[str], outcom
     answer = Answer(kind, tuple(subjects), outcome, "supposed", "somebody who supposes it", tuple(replaced))
     with _copied(opened) as copy:
         rows = record_decision(copy, answer)
-        before, after = _followed(opened), _followed(copy)
+        recomputation, record = as_decided(opened)
+        again, otherwise = as_decided(copy)
+        if kind in WITHOUT_VOTES:
+            again = recomputation  # so that people are not grouped a second time
+        before, after = _followed(opened, recomputation, record), _followed(copy, again, otherwise)
     earlier = listed([f"{printable(row['outcome'])} ({key})" for key, row in replaced.items()])
     was = f" and not {earlier}" if replaced else ""
     lead = f"Were {printable(subject_name(kind, subjects))} decided as {printable(rows[0].outcome)}{was}:"
@@ -100,8 +107,7 @@ def _copied(opened: OpenConsultation) -> Iterator[OpenConsultation]:
 
 
 @one_thread()
-def _followed(opened: OpenConsultation) -> Followed:
-    recomputation, record = as_decided(opened)
+def _followed(opened: OpenConsultation, recomputation: Recomputation, record: Alternative) -> Followed:
     selected = recomputation.selected(record)
     counting = wordings(opened.ledger("wording"))
     return Followed(
@@ -110,15 +116,8 @@ def _followed(opened: OpenConsultation) -> Followed:
         selected=selected,
         content=content_of(selected, worded_of(counting)),
         texts={each.principle_id: each.text for each in counting if each.text is not None},
-        lapsed=frozenset(_lapsed(opened)),
+        lapsed=frozenset((kind, each) for kind in DIGESTED - {"signoff"} for each in opened.lapsed(kind)),
     )
-
-
-def _lapsed(opened: OpenConsultation) -> Iterator[tuple[str, str]]:
-    for kind in sorted(DIGESTED - {"signoff"}):
-        for item in agenda(kind, opened.ledger(kind), (), opened.basis(kind)):
-            if item.state == "lapsed":
-                yield from ((kind, row["decision_id"]) for row in item.rows)
 
 
 def _told(opened: OpenConsultation, before: Followed, after: Followed) -> Iterator[str]:

@@ -178,6 +178,34 @@ def consensus_of_counts(given: GroupVotes) -> pl.DataFrame:
     return CONSENSUS_STATEMENTS.build(rows)
 
 
+def still_asked(
+    statements: pl.DataFrame, raw_statements: pl.DataFrame, set_apart: Collection[int]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the statements that people go on to be asked, those about themselves among them.
+
+    Args:
+        statements: Those that moderation let in.
+        raw_statements: RAW_STATEMENTS.
+        set_apart: Ids of those that moderation set apart as metadata.
+
+    Returns:
+        `statement_id` and `text` of these statements; and RAW_STATEMENTS, marked as moderation says.
+    """
+    apart = pl.col("statement_id").is_in(list(set_apart))
+    shown = pl.concat([each.select("statement_id", "text") for each in (statements, raw_statements.filter(apart))])
+    return shown, raw_statements.with_columns(is_meta=pl.when(apart).then(True).otherwise("is_meta"))
+
+
+def priorities_of_votes(matrix: VoteMatrix, raw_statements: pl.DataFrame) -> pl.DataFrame:
+    """Return the table `comment_priorities`, see there, with the extremity that the votes themselves show."""
+    about_people = raw_statements.filter("is_meta")["statement_id"].to_list()
+    cast = len(matrix.participant_ids) > 0
+    extremity = (
+        statement_extremity(*vote_components(matrix, about_people)) if cast else np.zeros(len(matrix.statement_ids))
+    )
+    return comment_priorities(matrix, extremity, raw_statements)
+
+
 def comment_priorities(matrix: VoteMatrix, extremity: np.ndarray, raw_statements: pl.DataFrame) -> pl.DataFrame:
     """Return the table `comment_priorities`.
 

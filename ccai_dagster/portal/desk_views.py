@@ -21,7 +21,7 @@ from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable, readable
 from ccai_dagster.decisions.agenda import AgendaItem, SameWords
-from ccai_dagster.decisions.ledger import split_outcome
+from ccai_dagster.decisions.ledger import VERBS, split_outcome
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.open_consultation import OpenConsultation
@@ -94,9 +94,9 @@ def _recorded(opened: OpenConsultation, request: HttpRequest) -> str:
         raise ConsultationError("Tick at least one statement.")
     verb, text = request.POST.get("verb", ""), " ".join(request.POST.get("text", "").split())
     reason = " ".join(request.POST.get("reason", "").split())
-    if verb not in ("in", "out", "rewrite", "metadata"):
+    if verb not in VERBS[KIND]:
         raise ConsultationError("Choose in, out, rewrite or metadata.")
-    if verb in ("out", "rewrite") and not text:
+    if VERBS[KIND][verb] and not text:
         raise ConsultationError("Name the criterion." if verb == "out" else "Write the new text.")
     if verb == "rewrite" and len(ticked) > 1:
         raise ConsultationError("A new text is for one statement; tick one.")
@@ -111,7 +111,7 @@ def _recorded(opened: OpenConsultation, request: HttpRequest) -> str:
     answer = Answer(
         kind=KIND,
         subject_ids=tuple(ticked),
-        outcome=f"{verb}: {text}" if verb in ("out", "rewrite") else verb,
+        outcome=f"{verb}: {text}" if VERBS[KIND][verb] else verb,
         reason=reason,
         decided_by=role,
         supersedes=tuple(replaced),

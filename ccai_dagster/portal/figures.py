@@ -21,7 +21,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts
 from ccai_dagster.decisions.values import votes_before_statement
-from ccai_dagster.deliberation.representative import comment_priorities, statement_extremity, vote_components
+from ccai_dagster.deliberation.representative import priorities_of_votes, still_asked
 from ccai_dagster.deliberation.votes import vote_matrix
 from ccai_dagster.open_consultation import OpenConsultation
 
@@ -64,23 +64,15 @@ def compute(opened: OpenConsultation) -> Figures:
     """
     imported = opened.imported
     verdicts = moderation_verdicts(opened.ledger("moderation"))
-    # People go on to be asked about themselves, as in the table of priorities.
     apart = [key for key, each in verdicts.items() if each.metadata]
-    raw = imported.raw_statements
-    shown = pl.concat(
-        [
-            opened.statements().select("statement_id", "text"),
-            raw.filter(pl.col("statement_id").is_in(apart)).select("statement_id", "text"),
-        ]
-    ).sort("statement_id")
+    shown, marked = still_asked(opened.statements(), imported.raw_statements, apart)
+    shown = shown.sort("statement_id")
     excluded = list(exclusions(opened.ledger("exclusion")))
     votes = imported.raw_votes.join(shown, on="statement_id", how="semi").filter(
         ~pl.col("participant_id").is_in(excluded)
     )
     matrix = vote_matrix(votes, votes["participant_id"].unique(), shown["statement_id"])
-    marked = raw.with_columns(is_meta=pl.col("statement_id").is_in(apart))
-    extremity = np.zeros(shown.height) if votes.is_empty() else statement_extremity(*vote_components(matrix, apart))
-    table = comment_priorities(matrix, extremity, marked)
+    table = priorities_of_votes(matrix, marked)
     minimum, decision = votes_before_statement(opened.ledger("threshold"))
     return Figures(
         dict(shown.iter_rows()), table["statement_id"].to_numpy(), table["priority"].to_numpy(), minimum, decision

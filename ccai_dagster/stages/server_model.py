@@ -448,8 +448,7 @@ class OpenAIServerModel:
         return [sum(own), float(len(own))]
 
     def _posted(self, body: Mapping[str, Any]) -> Any:
-        path = "chat/completions" if "messages" in body else "completions"
-        return self.client.post(f"{self.client.base}/{path}", {"model": self.model, **body})
+        return self.client.post(f"{self.client.base}/{_path(body)}", {"model": self.model, **body})
 
     def _kept_or(
         self, ask: Callable[[], Answer], body: Mapping[str, Any], part: Any, conversation: Conversation, unread: Answer
@@ -463,8 +462,7 @@ class OpenAIServerModel:
             conversation: What is asked, for errors.
             unread: What takes the place of the answer where the model cannot read the conversation.
         """
-        path = "chat/completions" if "messages" in body else "completions"
-        question = value_digest([self.url, path, {"model": self.model, **body, **self.settings.arguments}, part])
+        question = value_digest([self.url, _path(body), {"model": self.model, **body, **self.settings.arguments}, part])
         if self.kept is not None and question in self.kept:
             kept: Answer = self.kept[question]
             return kept
@@ -482,6 +480,11 @@ class OpenAIServerModel:
         if self.kept is not None:
             self.kept.keep(question, value)
         return value
+
+
+def _path(body: Mapping[str, Any]) -> str:
+    """Where a request goes: one with messages is for the chat."""
+    return "chat/completions" if "messages" in body else "completions"
 
 
 def without_thought(text: str) -> str:

@@ -56,8 +56,7 @@ def fit_chat_template(tokenizer: Any, where: str) -> list[TemplateCheck]:
 
 def ends_of_turn(tokenizer: Any) -> list[int]:
     """Return the tokens that end an assistant's turn by the template, usually one; none where it ends in plain text."""
-    end = _closed(tokenizer)[len(_opened(tokenizer)) :].partition(SAID)[2]
-    tokens = tokenizer(end, add_special_tokens=False).input_ids
+    tokens = tokenizer(_end(_closed(tokenizer)[len(_opened(tokenizer)) :]), add_special_tokens=False).input_ids
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
     return next(([token] for token in tokens if token in special), [])
 
