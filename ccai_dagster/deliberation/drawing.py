@@ -1,0 +1,139 @@
+"""Many draws of the same votes: one after the other, or on all cores that the process may use.
+
+A draw is a function of its number, with random numbers of its own (`core.draws.generator`), so that neither the number
+of workers nor the order in which they finish changes anything.
+
+Belongs here: where draws are computed, how workers begin and end, how many threads numerical libraries use. Doesn't
+belong here: what is drawn (`structure`, `stability`).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.core.processes import end_with
+
+PROGRESS_EVERY = 25
+"""Draws between two reports of progress."""
+VOTES_FOR_THREADS = 500_000
+"""With as many votes, workers are threads.
+
+At 2.0 million votes numpy and scipy compute outside the lock of the interpreter: two threads take 0.61 of the time of
+one, two processes 0.60 and a copy of the votes each. At the 33,306 votes of a consultation of CCAI's size most time goes
+into calls that hold the lock: two threads take 0.98, two processes 0.55.
+"""
+VOTES_FOR_PROCESSES = 15_000_000
+"""With fewer votes, all draws together, everything stays in this process: others take two seconds to begin."""
+MOST_WORKERS = 8
+"""Each thread holds about 100 MB at 2.0 million votes, each process 200 MB that it imports."""
+
+Drawn = TypeVar("Drawn")
+
+
+class Drawing:
+    """Workers for draws, from `with` to its end; none is left behind, whatever ends it.
+
+    Worker processes come from loky, which is part of joblib: they import this package and not the program that was
+    started, and get the votes, numbers all of them, through a pipe. An error of a worker is raised here, with its own
+    message. When this process is killed, its workers kill themselves within a second or two.
+    """
+
+    def __init__(self, votes: int, draws: int, progress: Progress = silent, workers: int | None = None) -> None:
+        """Decide where draws are computed.
+
+        Args:
+            votes: In the matrix that each draw reads.
+            draws: To expect, all calls of `each` together.
+            workers: None for as many as there are cores, where that is worth it.
+        """
+        self._progress = progress
+        self._threads = votes >= VOTES_FOR_THREADS
+        if workers is None:
+            worth_it = self._threads or votes * draws >= VOTES_FOR_PROCESSES
+            workers = min(_cores(), MOST_WORKERS, max(draws, 1)) if worth_it else 1
+        self._workers = workers
+        self._pool: Executor | None = None
+
+    def __enter__(self) -> Self:
+        """Start the workers."""
+        if self._workers > 1 and self._threads:
+            self._pool = ThreadPoolExecutor(self._workers, initializer=_limit_threads)
+        elif self._workers > 1:
+            from joblib.externals.loky import ProcessPoolExecutor
+
+            self._pool = ProcessPoolExecutor(self._workers, initializer=_begin)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the workers: at once, if something went wrong."""
+        if isinstance(self._pool, ThreadPoolExecutor):
+            self._pool.shutdown(cancel_futures=True)
+        elif self._pool is not None:
+            ended: Any = self._pool
+            ended.shutdown(kill_workers=kind is not None)
+
+    def each(self, draw: Callable[[int], Drawn], draws: int, message: str) -> list[Drawn]:
+        """Return draw(0), draw(1) and so on, and report progress every 25 draws and at the end.
+
+        Args:
+            draw: What one draw gives; a function of a module, or `partial` of one.
+            draws: How many.
+            message: Of the progress.
+        """
+        found: list[Drawn] = []
+        # Two parts or more for each worker, so that none waits long for the last.
+        length = 1 if self._pool is None else max(1, min(PROGRESS_EVERY, draws // (4 * self._workers)))
+        parts = [range(first, min(first + length, draws)) for first in range(0, draws, length)]
+        for part in (map if self._pool is None else self._pool.map)(partial(_in_turn, draw), parts):
+            before = len(found) // PROGRESS_EVERY
+            found += part
+            if len(found) // PROGRESS_EVERY > before or len(found) == draws:
+                self._progress(message, len(found), draws)
+        return found
+
+
+def _in_turn(draw: Callable[[int], Drawn], numbers: range) -> list[Drawn]:
+    return [draw(number) for number in numbers]
+
+
+def _cores() -> int:
+    """How many cores this process may use, by its affinity and its container."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _begin() -> None:
+    """Prepare a process: it ends with the one that started it, which is the one to be interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(None)
+    _limit_threads()
+
+
+def _limit_threads() -> Any:
+    # Only libraries that are loaded can be limited.
+    import scipy.linalg  # noqa: F401
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let numerical libraries use one thread, for many small computations; works as a decorator, too.
+
+    Grouping a thousand people takes a few hundredths of a second; sharing that among threads costs more than it
+    gains, and many times more where something else runs on the same cores. It is not for a single large computation.
+    """
+    with _limit_threads():
+        yield
