@@ -9,6 +9,7 @@ belong here: what is drawn (`structure`, `stability`).
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,17 +23,19 @@ from ccai_dagster.core.processes import end_with
 
 PROGRESS_EVERY = 25
 """Draws between two reports of progress."""
-VOTES_FOR_THREADS = 500_000
+VOTES_FOR_THREADS = 1_000_000
 """With as many votes, workers are threads.
 
-At 2.0 million votes numpy and scipy compute outside the lock of the interpreter: two threads take 0.61 of the time of
-one, two processes 0.60 and a copy of the votes each. At the 33,306 votes of a consultation of CCAI's size most time goes
-into calls that hold the lock: two threads take 0.98, two processes 0.55.
+A redraw on two cores, beside one: with 33,306 votes two threads take 0.92 to 1.03 of the time and two processes 0.52,
+with 301,111 votes 0.83 and 0.50, since most of it goes into calls that hold the lock of the interpreter. With 2,005,888
+votes threads take 0.55, processes 0.50 and a copy of the votes each.
 """
 VOTES_FOR_PROCESSES = 15_000_000
-"""With fewer votes, all draws together, everything stays in this process: others take two seconds to begin."""
+"""With fewer votes, of all draws together, everything stays in this process: others need a second or two to begin."""
 MOST_WORKERS = 8
-"""Each thread holds about 100 MB at 2.0 million votes, each process 200 MB that it imports."""
+"""So that memory has a bound on a machine of many cores."""
+ONE_THREAD_EACH = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+"""What numerical libraries of a worker process read when they are loaded."""
 
 Drawn = TypeVar("Drawn")
 
@@ -68,7 +71,9 @@ class Drawing:
         elif self._workers > 1:
             from joblib.externals.loky import ProcessPoolExecutor
 
-            self._pool = ProcessPoolExecutor(self._workers, initializer=_begin)
+            self._pool = ProcessPoolExecutor(
+                self._workers, initializer=_begin, initargs=(os.getpid(),), env=ONE_THREAD_EACH
+            )
         return self
 
     def __exit__(
@@ -112,11 +117,10 @@ def _cores() -> int:
     return int(cpu_count())
 
 
-def _begin() -> None:
+def _begin(starter: int) -> None:
     """Prepare a process: it ends with the one that started it, which is the one to be interrupted."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(None)
-    _limit_threads()
+    end_with(starter)
 
 
 def _limit_threads() -> Any:
