@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.core.processes import end_with
+from ccai_dagster.core.processes import SECONDS_BETWEEN_LOOKS, end_with
 
 PROGRESS_EVERY = 25
 """Draws between two reports of progress."""
@@ -95,15 +95,35 @@ class Drawing:
             message: Of the progress.
         """
         found: list[Drawn] = []
-        # Two parts or more for each worker, so that none waits long for the last.
-        length = 1 if self._pool is None else max(1, min(PROGRESS_EVERY, draws // (4 * self._workers)))
-        parts = [range(first, min(first + length, draws)) for first in range(0, draws, length)]
-        for part in (map if self._pool is None else self._pool.map)(partial(_in_turn, draw), parts):
+        for part in self._parts(draw, draws):
             before = len(found) // PROGRESS_EVERY
             found += part
             if len(found) // PROGRESS_EVERY > before or len(found) == draws:
                 self._progress(message, len(found), draws)
         return found
+
+    def _parts(self, draw: Callable[[int], Drawn], draws: int) -> Iterator[list[Drawn]]:
+        pool = self._pool
+        if pool is None:
+            yield from ([draw(number)] for number in range(draws))
+            return
+        # Four parts for each worker at least, so that none waits long for the last.
+        length = max(1, min(PROGRESS_EVERY, draws // (4 * self._workers)))
+        waiting: deque[Future[list[Drawn]]] = deque()
+        for first in range(0, draws, length):
+            # Few wait at a time: of more, loky stumbles over those that are left when its workers are killed.
+            if len(waiting) == 2 * self._workers:
+                yield _result(waiting.popleft())
+            waiting.append(pool.submit(_in_turn, draw, range(first, min(first + length, draws))))
+        while waiting:
+            yield _result(waiting.popleft())
+
+
+def _result(future: Future[Drawn]) -> Drawn:
+    # A wait without end would not be interrupted: polars lets system calls go on after a signal.
+    while not wait([future], SECONDS_BETWEEN_LOOKS).done:
+        pass
+    return future.result()
 
 
 def _in_turn(draw: Callable[[int], Drawn], numbers: range) -> list[Drawn]:

@@ -65,7 +65,7 @@ def test_processes_keep_the_order_tell_progress_and_raise_what_a_worker_raised()
     ):
         assert workers.each(partial(pow, 2), 60, "raising") == [2**number for number in range(60)]
         assert told == [("raising", 28, 60), ("raising", 56, 60), ("raising", 60, 60)]
-        workers.each(partial(divmod, 1), 60, "dividing")
+        workers.each(partial(divmod, 1), 5_000, "dividing")
     assert not [each for each in psutil.Process().children() if "LokyProcess" in " ".join(each.cmdline())]
 
 
