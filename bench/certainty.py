@@ -1,8 +1,8 @@
 """How sure groups are, at size: 200 shuffles for the test of structure and 1,000 redraws of participants.
 
 `python -m bench.certainty` measures them on simulated votes of the size of CCAI's; `--size large` on two million votes,
-`--votes FILE` on a table `votes` of a run. `--share 0.1` takes a tenth of both and tells the time of all; where draws are
-few, they stay on one core.
+`--votes FILE` on a table `votes` of a run. `--share 0.1` takes a tenth of both and tells the time of all; few
+draws stay on one core.
 """
 
 from __future__ import annotations
