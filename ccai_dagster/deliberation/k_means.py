@@ -112,7 +112,7 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     if centres.ndim == 2 and len(centres) > FEW_CENTRES:
         return _nearest_of_many(x, y, constant, twice)
     shape = (*centres.shape[:-2], len(points))
-    found, place_if = np.zeros(shape, dtype=np.int8), np.empty(shape, dtype=np.int8)
+    found, place_if = np.zeros(shape, dtype=np.int16), np.empty(shape, dtype=np.int16)
     smallest, distance, other = np.empty((3, *shape))
     closer = np.empty(shape, dtype=bool)
     # One centre after the other, to save memory.
@@ -123,7 +123,7 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
         into += constant[..., place, None]
         if place:
             # Places ascend, so the largest that was ever closer is the last one.
-            np.multiply(np.less(distance, smallest, out=closer), np.int8(place), out=place_if)
+            np.multiply(np.less(distance, smallest, out=closer), np.int16(place), out=place_if)
             np.maximum(found, place_if, out=found)
             np.minimum(smallest, distance, out=smallest)
     return found.astype(np.int64)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy.stats import beta, kstest
+from sklearn.metrics import adjusted_rand_score
 
 from ccai_dagster.contracts import CONSENSUS_STABILITY, CONSTITUTION, GROUP_STABILITY, SELECTED_STATEMENTS
 from ccai_dagster.deliberation.consensus import GroupCounts, group_aware_consensus, group_counts
@@ -21,6 +22,7 @@ from ccai_dagster.deliberation.stability import (
     FEW_VOTES,
     SEEDS,
     Stability,
+    adjusted_rand,
     around_the_cut,
     consensus_stability,
     drawn_consensus,
@@ -201,6 +203,12 @@ def test_degenerate_votes_give_a_defined_result(rows: list[list[int]], procedure
     assert not CONSENSUS_STABILITY.violations(found.statements).height
     assert not GROUP_STABILITY.violations(found.groups).height
     assert found.groups.height == 3 + SEEDS
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=20))
+def test_likeness_of_groups_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    one, other = np.array(pairs).T
+    assert adjusted_rand(one, other) == pytest.approx(adjusted_rand_score(one, other), abs=1e-12)
 
 
 def test_groups_of_other_people_are_refused_and_their_order_is_not() -> None:
