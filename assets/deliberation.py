@@ -114,6 +114,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         contracts.GROUP_STRUCTURE,
         deps=[decisions.ledger_key("threshold")],
         settings=[seed, resampling.shuffles],
+        method="2",
         kinds={"scikitlearn"},
         checks=["structure"],
         description="Whether votes show more structure than votes shuffled within each statement.",
@@ -215,7 +216,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         group=GROUP,
         owner=OWNER,
         kinds={"scikitlearn"},
-        method="3",
+        method="4",
     )
     def uncertainty(
         context: dg.AssetExecutionContext,

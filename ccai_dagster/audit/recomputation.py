@@ -26,7 +26,8 @@ from ccai_dagster.deliberation.consensus import (
     least_participation,
     weighed_by_importance,
 )
-from ccai_dagster.deliberation.groups import group_participants, one_thread
+from ccai_dagster.deliberation.drawing import one_thread
+from ccai_dagster.deliberation.groups import group_participants
 from ccai_dagster.deliberation.votes import (
     ModerationVerdict,
     Procedure,

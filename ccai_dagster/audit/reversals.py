@@ -37,7 +37,7 @@ from ccai_dagster.core.text import counted, listed, natural
 from ccai_dagster.decisions.ledger import split_outcome
 from ccai_dagster.decisions.outcomes import Wording, decisive, moderation_verdicts, statement_ideas, wordings
 from ccai_dagster.deliberation.consensus import group_counts
-from ccai_dagster.deliberation.groups import one_thread
+from ccai_dagster.deliberation.drawing import one_thread
 from ccai_dagster.deliberation.votes import ModerationVerdict, Side, vote_matrix, with_importance
 
 SEPARATE_EXCLUSIONS = 50

@@ -12,7 +12,7 @@ from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import LEFT_OUT, SelectionRule, thresholds
 from ccai_dagster.deliberation.consensus import highest_reachable
-from ccai_dagster.deliberation.groups import one_thread
+from ccai_dagster.deliberation.drawing import one_thread
 from ccai_dagster.deliberation.structure import has_structure, procedure_for
 from ccai_dagster.open_consultation import OpenConsultation
 

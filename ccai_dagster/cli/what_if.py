@@ -25,7 +25,7 @@ from ccai_dagster.decisions.independent_decisions import rows_by_subject, subjec
 from ccai_dagster.decisions.outcomes import decided_rows, wordings
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.decisions.values import SelectionRule
-from ccai_dagster.deliberation.groups import one_thread
+from ccai_dagster.deliberation.drawing import one_thread
 from ccai_dagster.open_consultation import OpenConsultation
 
 KINDS = ("threshold", "moderation", "exclusion", "merge", "idea", "wording")

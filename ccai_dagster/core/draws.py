@@ -26,6 +26,11 @@ def uniform(seed: int, *parts: str | int) -> float:
     return (derived_seed(seed, *parts) >> (63 - _BITS)) / float(1 << _BITS)
 
 
+def generator(seed: int, *parts: str | int) -> np.random.Generator:
+    """Return random numbers that depend on `seed` and on every part, and on nothing that is drawn elsewhere."""
+    return np.random.default_rng(derived_seed(seed, *parts))
+
+
 def draw_principle(
     constitution: pl.DataFrame, seed: int, *parts: str | int, weights: Mapping[str, float] | None = None
 ) -> dict[str, str]:

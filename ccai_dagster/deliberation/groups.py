@@ -5,8 +5,6 @@ The positions come from `opinion_map`, the geometry of clusters from `k_means`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -306,19 +304,3 @@ def _of_equal_centres(
     silhouettes = dict(zip(numbers, widths, strict=True))
     best = max(silhouettes, key=lambda number: (silhouettes[number], number))
     return found[numbers.index(best)], silhouettes
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let numerical libraries use one thread, for many small computations; works as a decorator, too.
-
-    Grouping a thousand people takes a few hundredths of a second; sharing that among threads costs more than it
-    gains, and many times more where something else runs on the same cores. It is not for a single large computation.
-    """
-    # Only libraries that are loaded can be limited.
-    import scipy.linalg  # noqa: F401
-    import sklearn.cluster  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        yield

@@ -18,8 +18,22 @@ TRIAL_STEPS, FURTHER_STEPS, STEPS = 5, 8, 300
 """Steps of k-means from each start, from the promising ones, and of the best ones, which settle in a few dozen."""
 PROMISING, FINALISTS = 8, 3
 """How many of the trials are followed further, and how many of those to the end."""
+FEW_CENTRES, CELLS_AT_ONCE = 12, 16_384
+"""Above so many centres all distances of some points are written out, so many at a time."""
 SILHOUETTE_ROWS = 2_048
 """Rows of the distance matrix held in memory at a time."""
+
+
+def by_place(points: np.ndarray) -> np.ndarray:
+    """Return the order of points by the first coordinate, then the second, then their own order: shape (points,)."""
+    order = np.argsort(points[:, 0])
+    along = points[order, 0]
+    same = along[1:] == along[:-1]
+    # Coordinates are rarely equal, and one key is sorted several times as fast as two.
+    tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False)) if len(points) else order
+    some = np.sort(order[tied])
+    order[tied] = some[np.lexsort((points[some, 1], points[some, 0]))]
+    return order
 
 
 def distinct_points(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,7 +48,7 @@ def distinct_points(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray
         place of its own among them. Neither order nor names of the points matter.
     """
     rounded = np.round(points, 9) + 0.0
-    order = np.lexsort((rounded[:, 1], rounded[:, 0]))
+    order = by_place(rounded)
     ordered = rounded[order]
     new = np.ones(len(ordered), dtype=bool)
     new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
@@ -93,20 +107,38 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
         Shape (points,), or (starts, points).
     """
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
-    shape = (*centres.shape[:-2], len(points))
-    found = np.zeros(shape, dtype=np.int32)
-    smallest, distance, other = np.empty((3, *shape))
-    # |p - c|^2 without |p|^2, which is the same for all centres; one centre after the other, to save memory.
+    # |p - c|^2 without |p|^2, which is the same for all centres.
     constant, twice = (centres**2).sum(axis=-1), -2 * centres
+    if centres.ndim == 2 and len(centres) > FEW_CENTRES:
+        return _nearest_of_many(x, y, constant, twice)
+    shape = (*centres.shape[:-2], len(points))
+    found, place_if = np.zeros(shape, dtype=np.int16), np.empty(shape, dtype=np.int16)
+    smallest, distance, other = np.empty((3, *shape))
+    closer = np.empty(shape, dtype=bool)
+    # One centre after the other, to save memory.
     for place in range(centres.shape[-2]):
         into = distance if place else smallest
         np.multiply(x, twice[..., place, 0, None], out=into)
         into += np.multiply(y, twice[..., place, 1, None], out=other)
         into += constant[..., place, None]
         if place:
-            np.putmask(found, distance < smallest, place)
+            # Places ascend, so the largest that was ever closer is the last one.
+            np.multiply(np.less(distance, smallest, out=closer), np.int16(place), out=place_if)
+            np.maximum(found, place_if, out=found)
             np.minimum(smallest, distance, out=smallest)
     return found.astype(np.int64)
+
+
+def _nearest_of_many(x: np.ndarray, y: np.ndarray, constant: np.ndarray, twice: np.ndarray) -> np.ndarray:
+    """The same for one set of many centres: all of them at once, for as many points as fit into a cache."""
+    found, rows = np.empty(len(x), dtype=np.int64), max(1, CELLS_AT_ONCE // len(constant))
+    for first in range(0, len(x), rows):
+        some = slice(first, first + rows)
+        distance = x[some, None] * twice[:, 0]
+        distance += y[some, None] * twice[:, 1]
+        distance += constant
+        found[some] = distance.argmin(axis=1)
+    return found
 
 
 def k_means(points: np.ndarray, weights: np.ndarray, largest: int) -> dict[int, np.ndarray]:
@@ -156,18 +188,20 @@ def _followed(
     for _ in range(steps):
         # A set that has settled stays as it is, so that only the others are moved.
         few, until = len(moving), len(moving) * len(points)
-        cluster = (clusters[moving] + offset[:few]).ravel()
+        before = clusters if few == sets else clusters[moving]
+        cluster = (before + offset[:few]).ravel()
         sizes = np.bincount(cluster, weights=weight[:until], minlength=few * number).reshape(few, number, 1)
         sums = [np.bincount(cluster, weights=each[:until], minlength=few * number) for each in moments]
         moved = np.stack(sums, axis=-1).reshape(few, number, 2) / np.where(sizes > 0, sizes, 1.0)
-        centres[moving] = np.where(sizes > 0, moved, centres[moving])
-        again = nearest(points, centres[moving])
-        changed = (again != clusters[moving]).any(axis=1)
+        moved = centres[moving] = np.where(sizes > 0, moved, centres[moving])
+        again = nearest(points, moved)
+        changed = (again != before).any(axis=1)
         clusters[moving], moving = again, moving[changed]
         if not len(moving):
             break
-    chosen = np.take_along_axis(centres, clusters[..., None], axis=1)
-    return centres, (((points - chosen) ** 2).sum(axis=2) * weights).sum(axis=1)
+    places = clusters + offset
+    along_x, along_y = (points[:, axis] - centres[..., axis].ravel()[places] for axis in (0, 1))
+    return centres, ((along_x**2 + along_y**2) * weights).sum(axis=1)
 
 
 def _smallest(spread: np.ndarray, number: int) -> np.ndarray:

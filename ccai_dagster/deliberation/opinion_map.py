@@ -22,6 +22,7 @@ COARSE_BASIS, NEAR_BASIS = 12, 8
 """Vectors that an `Iteration` holds, from anywhere and from nearby."""
 FEWEST_ITERATED = 10
 """With fewer columns than this there is nothing to iterate."""
+VOTES = np.array([-1.0, 0.0, 1.0])
 NO_VARIANCE = 1e-9
 """A total variance below this is rounding."""
 
@@ -103,7 +104,7 @@ def _centred(matrix: VoteMatrix, procedure: Procedure, weights: np.ndarray) -> L
     means = statement_means(matrix, weights)
     if procedure.imputation == "column_mean":
         # What was not cast is the mean, so that only votes cast differ from it.
-        cells, left, right = matrix.cells(matrix.vote - means[matrix.column]), *none
+        cells, left, right = matrix.cells((VOTES - means[:, None]).ravel()[matrix.by_vote.indices]), *none
         filled = np.ones((people, 1)), means[:, None]
     else:
         cells = matrix.cells(matrix.vote.astype(float))
@@ -195,14 +196,18 @@ class LowRank:
         Rounded so that rows in another order give the same matrix, and the same axes where two are equally long.
         """
         counted = np.flatnonzero(self.weights)
-        dense = self.cells[counted].toarray()
+        dense = self.cells[counted].toarray() if len(counted) < len(self.weights) else self.cells.toarray()
         dense += self.left[counted] @ self.right.T
-        return np.asarray(np.round((dense * self.weights[counted, None]).T @ dense, 9))
+        # Times its own transpose, which is symmetric and takes half as long.
+        dense *= np.sqrt(self.weights[counted, None])
+        return np.asarray(np.round(dense.T @ dense, 9))
 
     def total(self) -> float:
         """Return the trace of the scatter matrix."""
         weighted = self.left * self.weights[:, None]
-        own = self.weights @ self.cells.power(2).sum(axis=1)
+        squared = self.cells.copy()
+        squared.data **= 2
+        own = self.weights @ (squared @ np.ones(len(self.right)))
         cross = np.sum((self.cells.T @ weighted) * self.right)
         return float(own + 2 * cross + np.trace((weighted.T @ self.left) @ (self.right.T @ self.right)))
 

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import polars as pl
 import polars.selectors as cs
 
 from ccai_dagster.contracts import GROUP_STABILITY
+from ccai_dagster.core.draws import generator
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.deliberation.consensus import (
     SMOOTHING,
@@ -32,7 +34,9 @@ from ccai_dagster.deliberation.consensus import (
     least_participation,
     weighed_by_importance,
 )
-from ccai_dagster.deliberation.groups import base_clusters, group_participants, one_thread
+from ccai_dagster.deliberation.drawing import Drawing, one_thread
+from ccai_dagster.deliberation.groups import base_clusters, group_participants
+from ccai_dagster.deliberation.k_means import by_place
 from ccai_dagster.deliberation.opinion_map import Iteration, opinion_map
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
 
@@ -49,8 +53,6 @@ Twenty is also the least that the summaries of Polis conversations by Jigsaw's s
 """
 TOLERANCE = 1e-6
 """Relative error of the opinion map of a large consultation, in a draw."""
-PROGRESS_EVERY = 25
-"""Draws between two reports of progress."""
 ENDS = ("gac_low", "gac_high")
 
 ReachesCut = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -79,6 +81,7 @@ def consensus_stability(
     bootstraps: int,
     seed: int,
     progress: Progress = silent,
+    workers: int | None = None,
 ) -> Stability:
     """Group participants again and again, and measure how far groups and scores move.
 
@@ -92,7 +95,8 @@ def consensus_stability(
     Args:
         opinion_groups: Of the same participants, in any order: the groups on record.
         reaches_cut: Which statements would be selected; all arrays are of shape (statements,).
-        bootstraps: Draws of participants.
+        bootstraps: Draws of participants, each of which has random numbers of its own.
+        workers: As for `Drawing`; the result does not depend on it.
 
     Returns:
         Per statement, the interval and the share of draws in which it reaches the cut; per grouping, how many
@@ -104,41 +108,37 @@ def consensus_stability(
     labels, positions = _on_record(matrix, opinion_groups)
     counts = group_counts(matrix, labels)
     gac, against = both_sides(weighed_by_importance(counts, matrix, labels, procedure), procedure)
-    regrouped, rejected, kept = np.empty((3, bootstraps, len(gac)))
-    selected, seeded_selected = np.empty((bootstraps, len(gac)), bool), np.empty((SEEDS, len(gac)), bool)
-    seeded, rows = np.empty((SEEDS, len(gac))), []
-    generator, start = np.random.default_rng(seed), _start(positions, procedure)
+    recorded = _Recorded(
+        matrix,
+        labels,
+        by_place(np.round(positions, 9)),
+        procedure,
+        _start(positions, procedure),
+        Iteration(TOLERANCE, opinion_map(matrix, procedure).components),
+    )
+    further = SEEDS if procedure.name == "paper" else 1  # the others have no use for a seed
+    with Drawing(len(matrix.vote), bootstraps + further, progress, workers) as drawing:
+        drawn = drawing.each(
+            partial(_redrawn, recorded, seed), bootstraps, "drawing participants and grouping them again"
+        )
+        reseeded = drawing.each(partial(_reseeded, recorded), further, "grouping with other seeds")
+    reseeded *= SEEDS // further
     # Without a score on record there is nothing to be sure of, and nothing that could be selected.
     unscored = np.isnan(gac)
+    for each in (*drawn, *reseeded[:further]):
+        each.scores[:, unscored] = np.nan
 
-    def reached(scores: np.ndarray, mirrored: np.ndarray, votes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        agreed, against = (np.where(unscored, np.nan, each) for each in (scores, mirrored))
-        return reaches_cut(agreed, against, least_participation(votes, sizes))
+    def selected(draws: list[_Draw]) -> np.ndarray:
+        reached = [reaches_cut(each.scores[0], each.scores[1], each.participation) for each in draws]
+        return np.asarray(np.mean(reached, axis=0))
 
-    iteration = Iteration(TOLERANCE, opinion_map(matrix, procedure).components)
-    for draw in range(bootstraps):
-        weights = participant_weights(positions, generator)
-        again = group_participants(matrix, procedure, weights, start, iteration).labels
-        counted = group_counts(matrix, again, weights)
-        drawn = weighed_by_importance(counted, matrix, again, procedure, weights)
-        regrouped[draw], rejected[draw] = drawn_consensus(drawn, procedure, generator)
-        same = weighed_by_importance(group_counts(matrix, labels, weights), matrix, labels, procedure, weights)
-        kept[draw], _ = drawn_consensus(same, procedure, generator)
-        sizes = np.bincount(again, weights, len(counted.votes))
-        selected[draw] = reached(regrouped[draw], rejected[draw], counted.votes, sizes)
-        rows.append(_compared("participants", draw + 1, labels, again))
-        if (draw + 1) % PROGRESS_EVERY == 0:
-            progress("drawing participants and grouping them again", draw + 1, bootstraps)
-    for draw in range(SEEDS):
-        if draw == 0 or procedure.name == "paper":  # the others have no use for a seed
-            again = group_participants(matrix, replace(procedure, seed=procedure.seed + draw + 1)).labels
-        counted = group_counts(matrix, again)
-        seeded[draw], mirrored = both_sides(weighed_by_importance(counted, matrix, again, procedure), procedure)
-        seeded_selected[draw] = reached(seeded[draw], mirrored, counted.votes, np.bincount(again))
-        rows.append(_compared("seed", draw + 1, labels, again))
-    progress("grouping with other seeds", SEEDS, SEEDS)
-    for scores in (regrouped, rejected, kept, seeded):
-        scores[:, unscored] = np.nan
+    regrouped, rejected, kept = (np.array([each.scores[row] for each in drawn]) for row in range(3))
+    seeded = np.array([each.scores[0] for each in reseeded])
+    rows = [
+        {"varied": varied, "draw": number, "n_groups": each.n_groups, "adjusted_rand": each.adjusted_rand}
+        for varied, draws in (("participants", drawn), ("seed", reseeded))
+        for number, each in enumerate(draws, start=1)
+    ]
     smallest = counts.votes.min(axis=0).astype(np.int64)
     statements = pl.DataFrame(
         {
@@ -151,8 +151,8 @@ def consensus_stability(
             # Under another seed a group may lack votes on a statement; that seed then says nothing about it.
             "gac_low_seeds": np.fmin.reduce(seeded),
             "gac_high_seeds": np.fmax.reduce(seeded),
-            "selection_probability": selected.mean(axis=0),
-            "selection_share_seeds": seeded_selected.mean(axis=0),
+            "selection_probability": selected(drawn),
+            "selection_share_seeds": selected(reseeded),
             "smallest_group_votes": smallest,
             "few_votes": smallest < FEW_VOTES,
         }
@@ -161,21 +161,70 @@ def consensus_stability(
     return Stability(named, GROUP_STABILITY.build(rows))
 
 
-def participant_weights(positions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+@dataclass(frozen=True)
+class _Recorded:
+    """What every draw begins with: the votes as cast and the groups on record, and what `group_participants` takes."""
+
+    matrix: VoteMatrix
+    labels: np.ndarray
+    order: np.ndarray
+    procedure: Procedure
+    start: np.ndarray | None
+    iteration: Iteration
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What one draw gives.
+
+    Attributes:
+        scores: Consensus on agreement and on rejection in the new groups, and, where participants were drawn, on
+            agreement in those on record: shape (2 or 3, statements).
+        participation: `least_participation`, shape (statements,).
+        n_groups: How many there are.
+        adjusted_rand: How like those on record they are.
+    """
+
+    scores: np.ndarray
+    participation: np.ndarray
+    n_groups: int
+    adjusted_rand: float
+
+
+def _redrawn(recorded: _Recorded, seed: int, number: int) -> _Draw:
+    matrix, labels, procedure = recorded.matrix, recorded.labels, recorded.procedure
+    drawn = generator(seed, "redraw", number)
+    weights = participant_weights(recorded.order, drawn)
+    again = group_participants(matrix, procedure, weights, recorded.start, recorded.iteration).labels
+    counts = group_counts(matrix, again, weights)
+    both = drawn_consensus(weighed_by_importance(counts, matrix, again, procedure, weights), procedure, drawn)
+    same = weighed_by_importance(group_counts(matrix, labels, weights), matrix, labels, procedure, weights)
+    scores = np.array([*both, drawn_consensus(same, procedure, drawn)[0]])
+    return _compared(scores, counts, np.bincount(again, weights, len(counts.votes)), labels, again)
+
+
+def _reseeded(recorded: _Recorded, number: int) -> _Draw:
+    matrix, procedure = recorded.matrix, recorded.procedure
+    again = group_participants(matrix, replace(procedure, seed=procedure.seed + number + 1)).labels
+    counts = group_counts(matrix, again)
+    scores = np.array(both_sides(weighed_by_importance(counts, matrix, again, procedure), procedure))
+    return _compared(scores, counts, np.bincount(again), recorded.labels, again)
+
+
+def participant_weights(order: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Draw how much each participant counts.
 
     Weights are dealt out by place on the opinion map, so that neither the ids nor the order of participants
     matter; people at the same place voted alike.
 
     Args:
-        positions: Shape (participants, 2).
+        order: Shape (participants,), by place (`k_means.by_place`).
 
     Returns:
         Shape (participants,), positive, with mean 1 on average.
     """
-    weights = np.empty(len(positions))
-    rounded = np.round(positions, 9)
-    weights[np.lexsort((rounded[:, 1], rounded[:, 0]))] = generator.exponential(size=len(positions))
+    weights = np.empty(len(order))
+    weights[order] = generator.exponential(size=len(order))
     return weights
 
 
@@ -216,15 +265,34 @@ def _interval(draws: np.ndarray, low: str, high: str) -> dict[str, np.ndarray]:
     return {low: ends[0], high: ends[1]}
 
 
-def _compared(varied: str, draw: int, labels: np.ndarray, again: np.ndarray) -> dict[str, object]:
-    from sklearn.metrics import adjusted_rand_score
+def _compared(
+    scores: np.ndarray, counts: GroupCounts, sizes: np.ndarray, labels: np.ndarray, again: np.ndarray
+) -> _Draw:
+    return _Draw(scores, least_participation(counts.votes, sizes), len(np.unique(again)), adjusted_rand(labels, again))
 
-    return {
-        "varied": varied,
-        "draw": draw,
-        "n_groups": len(np.unique(again)),
-        "adjusted_rand": float(adjusted_rand_score(labels, again)),
-    }
+
+def adjusted_rand(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the adjusted Rand index of two groupings (Hubert and Arabie 1985): 1 the same, 0 as by chance.
+
+    scikit-learn has it, too, and takes several times as long for checks and for labels of any kind.
+
+    Args:
+        one: Shape (participants,), group of each, from 0.
+        other: Likewise.
+    """
+    width = int(other.max(initial=0)) + 1
+    table = np.bincount(one * width + other, minlength=(int(one.max(initial=0)) + 1) * width).reshape(-1, width)
+
+    def pairs(sizes: np.ndarray) -> float:
+        return float((sizes * (sizes - 1) // 2).sum())
+
+    both, rows, columns, everybody = (
+        pairs(each) for each in (table, table.sum(axis=1), table.sum(axis=0), np.array([len(one)]))
+    )
+    if both == rows == columns:
+        return 1.0
+    by_chance = rows * columns / everybody
+    return (both - by_chance) / ((rows + columns) / 2 - by_chance)
 
 
 def _on_record(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -11,16 +11,18 @@ belong here: how groups are found (`groups`), how far they move when other peopl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import GROUP_STRUCTURE
+from ccai_dagster.core.draws import generator
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.deliberation.groups import group_participants, one_thread
+from ccai_dagster.deliberation.drawing import Drawing, one_thread
+from ccai_dagster.deliberation.groups import group_participants
 from ccai_dagster.deliberation.importing.polis_report import GROUPS_IN_EXPORT
 from ccai_dagster.deliberation.k_means import condensed, distinct_points
 from ccai_dagster.deliberation.opinion_map import Iteration, opinion_map
@@ -36,14 +38,18 @@ ITERATION = Iteration(tolerance=0.05)
 """Of votes as cast and shuffled alike, so that p values hold whatever it is."""
 UNTESTED = "nothing that can be tested, since only counts by group are there and no votes of people"
 """Stands where a verdict would."""
-PROGRESS_EVERY = 25
 ROUNDING = 1e-9
 """Statistics that differ by less count as equal, so that rounding never makes a difference look real."""
 
 
 @one_thread()
 def structure_test(
-    matrix: VoteMatrix, procedure: Procedure, shuffles: int, seed: int, progress: Progress = silent
+    matrix: VoteMatrix,
+    procedure: Procedure,
+    shuffles: int,
+    seed: int,
+    progress: Progress = silent,
+    workers: int | None = None,
 ) -> pl.DataFrame:
     """Return the table `group_structure`: two statistics of the votes beside those of shuffled votes.
 
@@ -60,15 +66,14 @@ def structure_test(
         procedure: Whose map and groups are tested, with as many groups as it finds or fixes. One group, which has no
             silhouette, is tested as if their number were open.
         shuffles: At least 19, without which p cannot reach 0.05.
-        seed: Of the shuffles.
+        seed: Of the shuffles, each of which has random numbers of its own.
+        workers: As for `Drawing`; the result does not depend on it.
     """
     tested = replace(procedure, number_of_groups=None) if procedure.number_of_groups == 1 else procedure
     found = _statistics(matrix, tested)
-    drawn = np.empty((shuffles, len(found)))
-    for number, shuffled in enumerate(shuffled_votes(matrix, shuffles, seed)):
-        drawn[number] = _statistics(shuffled, tested)
-        if (number + 1) % PROGRESS_EVERY == 0:
-            progress("shuffling votes and grouping them", number + 1, shuffles)
+    shuffle = partial(_shuffled_statistics, matrix, ByStatement.of(matrix), tested, seed)
+    with Drawing(len(matrix.vote), shuffles, progress, workers) as drawing:
+        drawn = np.array(drawing.each(shuffle, shuffles, "shuffling votes and grouping them"))
     at_least = (drawn >= found - ROUNDING).sum(axis=0)
     return GROUP_STRUCTURE.build(
         [
@@ -97,24 +102,51 @@ def _statistics(matrix: VoteMatrix, procedure: Procedure) -> np.ndarray:
     return np.array([sum(grouping.map.explained_variance), max(grouping.silhouettes.values(), default=0.0)])
 
 
-def shuffled_votes(matrix: VoteMatrix, shuffles: int, seed: int) -> Iterator[VoteMatrix]:
-    """Yield the matrix again and again, the votes on each statement dealt out anew among those who cast them.
+def _shuffled_statistics(
+    matrix: VoteMatrix, placed: ByStatement, procedure: Procedure, seed: int, number: int
+) -> np.ndarray:
+    return _statistics(shuffled_votes(matrix, placed, seed, number), procedure)
 
-    Whoever cast too few votes to count takes part, as far as the matrix has them: they voted too.
+
+@dataclass(frozen=True)
+class ByStatement:
+    """Votes by statement, with those of people who cast too few to count: they voted too.
+
+    Attributes:
+        votes: Shape (votes,), int8.
+        place: Shape (votes,), of each among those of the matrix, behind which the others stand.
+        ends: Where each statement ends.
     """
-    few = matrix.below_minimum
-    columns = matrix.column if few is None else np.concatenate([matrix.column, few.column])
-    votes = matrix.vote if few is None else np.concatenate([matrix.vote, few.vote])
-    order = np.argsort(columns, kind="stable")
-    ends = np.cumsum(np.bincount(columns, minlength=matrix.shape[1])).tolist()
-    dealt, generator = votes[order], np.random.default_rng(seed)
-    for _ in range(shuffles):
-        for first, last in zip([0, *ends], ends, strict=False):
-            generator.shuffle(dealt[first:last])
-        again = np.empty_like(votes)
-        again[order] = dealt
-        own, others = again[: len(matrix.vote)], again[len(matrix.vote) :]
-        yield replace(matrix, vote=own, below_minimum=None if few is None else replace(few, vote=others))
+
+    votes: np.ndarray
+    place: np.ndarray
+    ends: list[int]
+
+    @classmethod
+    def of(cls, matrix: VoteMatrix) -> ByStatement:
+        """Sort the votes of a matrix."""
+        few = matrix.below_minimum
+        columns = matrix.column if few is None else np.concatenate([matrix.column, few.column])
+        votes = matrix.vote if few is None else np.concatenate([matrix.vote, few.vote])
+        place = np.argsort(columns, kind="stable")
+        return cls(votes[place], place, np.cumsum(np.bincount(columns, minlength=matrix.shape[1])).tolist())
+
+
+def shuffled_votes(matrix: VoteMatrix, placed: ByStatement, seed: int, number: int) -> VoteMatrix:
+    """Return the matrix with the votes on each statement dealt out anew among those who cast them.
+
+    Args:
+        placed: The same votes.
+        number: Of the shuffle; how many there are does not matter.
+    """
+    dealt, drawn = placed.votes.copy(), generator(seed, "shuffle", number)
+    for first, last in zip([0, *placed.ends], placed.ends, strict=False):
+        drawn.shuffle(dealt[first:last])
+    again = np.empty_like(dealt)
+    again[placed.place] = dealt
+    few, own = matrix.below_minimum, len(matrix.vote)
+    others = None if few is None else replace(few, vote=again[own:])
+    return replace(matrix, vote=again[:own], below_minimum=others)
 
 
 def has_structure(group_structure: pl.DataFrame) -> bool:

@@ -18,7 +18,8 @@ import polars as pl
 
 from ccai_dagster.contracts import ALIGNMENT_EVIDENCE, REPLICATED_GROUPS
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
-from ccai_dagster.deliberation.groups import Grouping, group_participants, one_thread
+from ccai_dagster.deliberation.drawing import one_thread
+from ccai_dagster.deliberation.groups import Grouping, group_participants
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, vote_matrix
 from ccai_dagster.replication.published_results import Published
 

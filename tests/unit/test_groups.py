@@ -216,6 +216,21 @@ def test_nearest_takes_the_first_on_a_tie_and_several_sets() -> None:
     assert k_means.nearest(points, centres[0]).tolist() == [0, 1, 0]
 
 
+def test_many_centres_at_once_give_what_one_after_the_other_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Halves on a grid, so that many points are as near to several centres.
+    points, centres = (np.random.default_rng(each).integers(0, 9, (400, 2)) / 2 for each in (1, 2))
+    monkeypatch.setattr(k_means, "CELLS_AT_ONCE", 7 * 60)
+    at_once = k_means.nearest(points, centres[:60])
+    monkeypatch.setattr(k_means, "FEW_CENTRES", 60)
+    assert (at_once == k_means.nearest(points, centres[:60])).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30))
+def test_points_are_sorted_by_place_and_then_as_they_stood(points: list[tuple[int, int]]) -> None:
+    laid_out = np.array(points, dtype=float).reshape(-1, 2)
+    assert k_means.by_place(laid_out).tolist() == sorted(range(len(points)), key=points.__getitem__)
+
+
 def test_silhouette_by_hand() -> None:
     points = np.array([[0.0, 0], [1, 0], [4, 0]])
     # 0: a = 1, b = 4; 1: a = 1, b = 3; the third is alone.

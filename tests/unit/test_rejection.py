@@ -240,7 +240,7 @@ def test_intervals_of_rejection_come_from_the_same_draws() -> None:
     groups = pl.DataFrame({"participant_id": list(range(30)), "group_id": [who % 2 for who in range(30)]}).with_columns(
         x=pl.col("participant_id").cast(pl.Float64), y=pl.lit(0.0)
     )
-    chosen = reaches_cut([0, 1, 2, 3], {}, Cut("threshold", 0.4, 9, rejected=True))
+    chosen = reaches_cut([0, 1, 2, 3], {}, Cut("threshold", 0.3, 9, rejected=True))
     table = consensus_stability(matrix, groups, procedure(), chosen, 40, 1).statements
     inside = (table["gac_disagree_low"] < table["gac_disagree"]) & (table["gac_disagree"] < table["gac_disagree_high"])
     assert inside.all() and (table["gac_disagree"] > table["gac"]).all()

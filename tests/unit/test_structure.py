@@ -22,6 +22,7 @@ from ccai_dagster.deliberation.consensus import highest_reachable
 from ccai_dagster.deliberation.groups import dissolved, group_participants
 from ccai_dagster.deliberation.importing.polis_report import GROUPS_IN_EXPORT
 from ccai_dagster.deliberation.structure import (
+    ByStatement,
     agreement_told,
     agreement_with_polis,
     has_structure,
@@ -70,7 +71,8 @@ def in_groups(*sizes: int) -> pl.DataFrame:
 @given(st.integers(0, 10_000))
 def test_a_shuffle_keeps_who_voted_on_what_and_how_often_each_vote_was_cast(seed: int) -> None:
     matrix = replace(laid_out(independent(seed)), below_minimum=laid_out(independent(seed + 1, people=4)))
-    for shuffled in shuffled_votes(matrix, 3, seed):
+    for number in range(3):
+        shuffled = shuffled_votes(matrix, ByStatement.of(matrix), seed, number)
         others, given_others = shuffled.below_minimum, matrix.below_minimum
         assert others is not None and given_others is not None
         assert (shuffled.row == matrix.row).all() and (shuffled.column == matrix.column).all()
@@ -85,7 +87,7 @@ def test_a_shuffle_keeps_who_voted_on_what_and_how_often_each_vote_was_cast(seed
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_camps_have_a_structure_under_every_procedure(name: ProcedureName) -> None:
-    table = structure_test(laid_out(camps(15, 12)), replace(DEFAULT, name=name), 19, seed=1)
+    table = structure_test(laid_out(camps(15, 12)), replace(DEFAULT, name=name), 19, seed=2)
 
     assert not GROUP_STRUCTURE.violations(table).height
     assert table.filter("decides")["p_value"].item() == 0.05, "no shuffle reaches the votes as cast: 1 / 20"
@@ -103,7 +105,8 @@ def test_p_values_count_the_shuffles_that_reach_the_votes() -> None:
         found = group_participants(own, DEFAULT)
         return sum(found.map.explained_variance), found.silhouettes[int(found.labels.max()) + 1]
 
-    drawn = np.array([statistics(each) for each in shuffled_votes(matrix, 19, seed=1)])
+    placed = ByStatement.of(matrix)
+    drawn = np.array([statistics(shuffled_votes(matrix, placed, 1, number)) for number in range(19)])
     value = np.array(statistics(matrix))
     assert table["value"].to_numpy() == pytest.approx(value)
     assert table["p_value"].to_numpy() == pytest.approx((1 + (drawn >= value).sum(axis=0)) / 20)
