@@ -195,6 +195,7 @@ class OpenAIServerModel:
         kept: Where answers are kept as they come; None keeps none.
         aside: Where conversations are put that the server's model cannot read; they are answered by what is not a
             number, or by nothing. None raises `ConversationTooLong`.
+        setting: Where the server is named in a profile, for errors.
     """
 
     url: str
@@ -203,6 +204,7 @@ class OpenAIServerModel:
     pause: float = 1.0
     kept: KeptLines | None = None
     aside: list[Conversation] | None = None
+    setting: str = "feedback"
 
     @property
     def name(self) -> str:
@@ -217,7 +219,7 @@ class OpenAIServerModel:
     @cached_property
     def client(self) -> ServerClient:
         """Who sends the requests."""
-        return ServerClient(self.url, self.settings, self.pause)
+        return ServerClient(self.url, self.settings, self.pause, self.setting)
 
     def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """Return a plain transcript, since a server tells neither chat template nor tokens; it checks by itself."""
@@ -293,6 +295,14 @@ class OpenAIServerModel:
             rows.append(row)
             progress("questions answered", len(rows), len(conversations))
         return np.array(rows, dtype=float).reshape(len(conversations), len(wanted))
+
+    def spoken(self, conversation: Conversation, new_tokens: int) -> tuple[str, list[float]]:
+        """Return a greedy response as it comes, with the log-probability of each of its tokens; nothing is kept."""
+        body = {**_prompt_fields(conversation), "max_tokens": new_tokens, "temperature": 0, "logprobs": True}
+        answer = self._posted(body)
+        text = str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
+        tokens = _value_at(answer, self.url, "choices", 0, "logprobs", "content")
+        return text, [_number(token, self.url, "logprob") for token in tokens]
 
     def next_tokens(self, conversation: Conversation, prefix: str = "") -> dict[str, float]:
         """Return the log-probabilities of the likeliest next tokens, without the marks of their spelling."""
@@ -576,8 +586,8 @@ def _number(answer: Any, url: str, name: str) -> float:
 def _missing(url: str, what: str, answer: Any = None) -> ConsultationError:
     shown = "" if answer is None else f" It is: {json.dumps(answer)[:300]}."
     return ConsultationError(
-        f"{url}: the server's answer has no `{what}`.{shown} The feedback model needs an OpenAI-compatible server that "
-        "returns log-probabilities, for instance vLLM or llama.cpp."
+        f"{url}: the server's answer has no `{what}`.{shown} An OpenAI-compatible server is needed that returns "
+        "log-probabilities, for instance vLLM or llama.cpp."
     )
 
 

@@ -484,6 +484,11 @@ def test_a_restart_is_outlasted_and_an_address_without_a_server_is_not(server: S
     gone = OpenAIServerModel("http://127.0.0.1:9", "m", SETTINGS, pause=0.01)
     with pytest.raises(ConsultationError, match=r"127\.0\.0\.1:9/v1/chat/completions did not answer in [2-4] attempts"):
         gone.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    writer = replace(gone, setting="sampling.base_model")
+    with pytest.raises(
+        ConsultationError, match=r"Check sampling\.base_model\.server_url .* sampling\.base_model\.server"
+    ):
+        writer.generate([SHORT], new_tokens=1, temperature=0, seed=1)
 
 
 @pytest.mark.parametrize("death", ["closes the connection", "answers half", "answers with an error"])
