@@ -291,12 +291,12 @@ def sampled(model: OpenAIServerModel, place: Path) -> list[tuple[str, str, bool]
 
 
 def another_model(model: OpenAIServerModel, place: Path, texts: list[str]) -> tuple[str, str, bool]:
-    """Hold a model with one matrix of thirty layers changed by a tenth against the server's."""
+    """Hold a model with one matrix of one of thirty layers changed by three tenths against the server's."""
     import torch
 
     here = TransformersModel(place, "float32", 16)
     with torch.no_grad():
-        here._model.model.layers[15].mlp.down_proj.weight.mul_(1.1)
+        here._model.model.layers[15].mlp.down_proj.weight.mul_(1.3)
     try:
         return "another model", proven(model, here, [[("user", text)] for text in texts], silent), False
     except ConsultationError as error:

@@ -29,6 +29,7 @@ from ccai_dagster.core.text import REPLACEMENT
 from ccai_dagster.feedback.control_tokens import without_any_control_tokens
 from ccai_dagster.feedback.language_model import Conversation, LanguageModel, Response, is_plain
 from ccai_dagster.stages.server_client import Refused, ServerClient
+from ccai_dagster.stages.whole_questions import WholeQuestions
 
 Answer = TypeVar("Answer")
 DEFAULTS = ServerSettings()
@@ -254,7 +255,7 @@ class OpenAIServerModel:
             conversation = conversations[at]
             body = {**_prompt_fields(conversation), **limits, "seed": seeds[at]}
             return self._kept_or(
-                lambda: self._generated(self._posted(body), conversation), body, RESPONSE, conversation, ("", False)
+                lambda: self._generated(self._answered(body), conversation), body, RESPONSE, conversation, ("", False)
             )
 
         responses = []
@@ -283,7 +284,7 @@ class OpenAIServerModel:
         def ask(at: int) -> list[float]:
             body = self._next_token_body(_continued(conversations[at], prefix))
             return self._kept_or(
-                lambda: _scores_of(wanted, self._next_tokens(self._posted(body), body)),
+                lambda: _scores_of(wanted, self._next_tokens(self._answered(body), body)),
                 body,
                 wanted,
                 conversations[at],
@@ -299,7 +300,7 @@ class OpenAIServerModel:
     def spoken(self, conversation: Conversation, new_tokens: int) -> tuple[str, list[float]]:
         """Return a greedy response as it comes, with the log-probability of each of its tokens; nothing is kept."""
         body = {**_prompt_fields(conversation), "max_tokens": new_tokens, "temperature": 0, "logprobs": True}
-        answer = self._posted(body)
+        answer = self._answered(body)
         text = str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
         tokens = _value_at(answer, self.url, "choices", 0, "logprobs", "content")
         return text, [_number(token, self.url, "logprob") for token in tokens]
@@ -456,6 +457,16 @@ class OpenAIServerModel:
         if len(own) != len(whole) - begin or len(scores) not in (len(whole), len(whole) + 1):
             raise _no_echo(self.url, "it does not echo what it was sent, with a log-probability of each token")
         return [sum(own), float(len(own))]
+
+    @cached_property
+    def _whole(self) -> WholeQuestions:
+        return WholeQuestions(self._posted, self.url, self.setting)
+
+    def _answered(self, body: Mapping[str, Any]) -> Any:
+        """Return the answer to a request whose question is known to be read whole."""
+        answer = self._posted(body)
+        self._whole.check(body, answer)
+        return answer
 
     def _posted(self, body: Mapping[str, Any]) -> Any:
         return self.client.post(f"{self.client.base}/{_path(body)}", {"model": self.model, **body})

@@ -411,6 +411,59 @@ def test_an_address_may_name_its_version_anywhere(url: str, base: str) -> None:
     assert base_address(url) == base
 
 
+# Questions that a server shortens
+
+
+def counting(server: Server, context: int, refuses: bool = False) -> None:
+    """Answer as a server that cuts what is beyond its context, or refuses it; a word is a token."""
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        text = body.get("prompt") or " ".join(turn["content"] for turn in body["messages"])
+        tokens = len(text.split()) + 5
+        if refuses and tokens > context:
+            return 400, BEYOND["vLLM"]
+        usage = {"usage": {"prompt_tokens": min(tokens, context)}}
+        return 200, chat("A", listed(A=-0.5, B=-2.0)) | usage
+
+    server.answer = answer
+
+
+LONG = [("system", "Be kind."), ("user", "Is this so? " * 300)]  # 3,600 bytes, 907 tokens
+
+
+@pytest.mark.parametrize("context", [400, 906, 930])
+@pytest.mark.parametrize("asked", [LONG, [("user", "Hm. " * 900), ("assistant", "No."), ("user", "Why?")]])
+def test_a_server_that_shortens_questions_without_a_word_is_refused(
+    server: Server, tmp_path: Path, context: int, asked: list[tuple[str, str]]
+) -> None:
+    counting(server, context)
+    kept = KeptLines(tmp_path / "answers.jsonl")
+    model = replace(server.model, setting="sampling.base_model", kept=kept)
+    with pytest.raises(
+        ConsultationError,
+        match=rf"shortens .* counts \d+ tokens of one of 3\d* bytes, and {context} with.*sampling\.base",
+    ):
+        model.choice_log_probabilities([asked] * 3, ["A", "B"])
+    with pytest.raises(ConsultationError, match="OLLAMA_CONTEXT_LENGTH"):
+        model.generate([asked], new_tokens=3, temperature=0, seed=1)
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
+def test_that_questions_are_read_whole_is_asked_once_for_the_longest(server: Server) -> None:
+    model = replace(server.model, settings=ServerSettings(parallel=1))
+    counting(server, 4096)
+    model.choice_log_probabilities([SHORT, LONG, LONG, [*SHORT, ("user", "x" * 3000)]], ["A", "B"])
+    assert len(server.requests) == 5
+    longer = [body for _, body, _ in server.requests if body["messages"][1]["content"].startswith("3609 more more")]
+    assert [len(body["messages"][1]["content"].split()) for body in longer] == [965]
+    # One that refuses what is too long says so by itself, and one that counts nothing cannot be held to it.
+    counting(server, 930, refuses=True)
+    replace(model).choice_log_probabilities([LONG], ["A", "B"])
+    server.answer = lambda body: (200, chat("A", listed(A=-0.5, B=-2.0)))
+    replace(model).choice_log_probabilities([LONG], ["A", "B"])
+    assert len(server.requests) == 8
+
+
 # Patience
 
 
