@@ -41,7 +41,7 @@ from ccai_dagster.feedback.judge import Question, judge_comparisons
 from ccai_dagster.feedback.prompts import read_prompts
 from ccai_dagster.stages.feedback import ResponsePairsStage
 from ccai_dagster.stages.request import StageFolder
-from ccai_dagster.stages.sampling import PROBES, proven
+from ccai_dagster.stages.sampling import PROBES, proven, with_unlikely_tokens
 from ccai_dagster.stages.server_check import check_server
 from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
 from ccai_dagster.stages.transformers_model import TransformersModel
@@ -287,20 +287,29 @@ def sampled(model: OpenAIServerModel, place: Path) -> list[tuple[str, str, bool]
     again = pl.read_parquet(pairs).equals(first) and folder.answers.read_bytes() == kept
     differ = first.filter(pl.col("response_a") != pl.col("response_b")).height
     told = f"{proof}; {differ} of {first.height} pairs differ, a second run asks for nothing: {again}"
-    return [("sampling", told, again and differ > 6), another_model(model, place, prompts["text"].to_list()[:PROBES])]
+    probes = [[("user", text)] for text in prompts["text"].to_list()[:PROBES]]
+    return [
+        ("sampling", told, again and differ > 6),
+        refused("unlikely tokens left out", lambda: with_unlikely_tokens(model, here(place), probes)),
+        refused("another model", lambda: proven(model, here(place, 1.3), probes, silent)),
+    ]
 
 
-def another_model(model: OpenAIServerModel, place: Path, texts: list[str]) -> tuple[str, str, bool]:
-    """Hold a model with one matrix of one of thirty layers changed by three tenths against the server's."""
+def here(place: Path, change: float = 1.0) -> TransformersModel:
+    """Load the model in this process, with one matrix of one of thirty layers multiplied."""
     import torch
 
-    here = TransformersModel(place, "float32", 16)
+    model = TransformersModel(place, "float32", 16)
     with torch.no_grad():
-        here._model.model.layers[15].mlp.down_proj.weight.mul_(1.3)
+        model._model.model.layers[15].mlp.down_proj.weight.mul_(change)
+    return model
+
+
+def refused(what: str, compare: Callable[[], object]) -> tuple[str, str, bool]:
     try:
-        return "another model", proven(model, here, [[("user", text)] for text in texts], silent), False
+        return what, f"not noticed: {compare()}", False
     except ConsultationError as error:
-        return "another model", str(error), True
+        return what, str(error), True
 
 
 def killed(running: Running, model: OpenAIServerModel, asked: list[Question]) -> tuple[str, str, bool]:

@@ -4,6 +4,9 @@ What a server calls a model may be another one: the base model, that of another 
 or the same with fewer bits. So it answers a few prompts greedily and tells how likely it found each token, and the
 model in this process says how likely it finds the same texts. Texts alone would prove little, since models that
 learnt little say the same; and two right ones may part at a token that is as likely as another.
+
+Servers also leave unlikely tokens out unless told not to, and some cannot be told. What they write at a high
+temperature is then likelier, to the model itself, than what this process writes.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ BOUND = 0.02
 after four steps of training by 0.03 to 0.04, and either from the untrained model by 0.16 to 0.32."""
 PROBES, PROBE_TOKENS = 12, 16
 """Prompts that are answered for the proof, and tokens of each answer."""
+HIGH, LIKELIER = 2.0, 2.0
+"""A temperature, and nats a token by which what a server writes at it may be likelier. A llama.cpp server with the
+embedded model: 0.6; with the defaults of any of its limits 6 to 10."""
 WHOLE_DISTRIBUTION = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """Fields of every request: servers leave unlikely tokens out by default, or as a model's configuration says."""
 
@@ -63,7 +69,7 @@ def sampling_server(
     probes.append([*few_shot_turns(1), *probes[0]])
     try:
         here = TransformersModel(place, model.dtype, len(probes), model.context_tokens)
-        proof = proven(asked, here, probes, progress)
+        proof = f"{proven(asked, here, probes, progress)}; {with_unlikely_tokens(asked, here, probes)}"
     except ConsultationError as error:
         raise ConsultationError(
             f"{setting}: {error} It has to serve the model in {place}, with the chat template in that folder."
@@ -97,7 +103,7 @@ def proven(server: OpenAIServerModel, here: LanguageModel, probes: Sequence[Conv
     for conversation, (text, logs) in zip(
         probes, server.client.answers(len(probes), lambda at: server.spoken(probes[at], PROBE_TOKENS)), strict=True
     ):
-        ((likelihood, tokens),) = here.log_likelihoods([conversation], [text])
+        likelihood, tokens = _likelihood(here, conversation, text)
         # The end of the turn may be told as a token, too, and is none of the text.
         if tokens and len(logs) - tokens in (0, 1):
             differences.append(abs(sum(logs[: int(tokens)]) - likelihood) / tokens)
@@ -112,3 +118,43 @@ def proven(server: OpenAIServerModel, here: LanguageModel, probes: Sequence[Conv
     if mean > BOUND:
         raise ConsultationError(f"{server.name} holds another model: {found}.")
     return found
+
+
+def with_unlikely_tokens(server: OpenAIServerModel, here: LanguageModel, probes: Sequence[Conversation]) -> str:
+    """Hold what a server writes at a high temperature against what this process does.
+
+    Returns:
+        How they differ, in a sentence.
+
+    Raises:
+        ConsultationError: It leaves unlikely tokens out.
+    """
+    said = here.generate(probes, new_tokens=PROBE_TOKENS, temperature=HIGH, seed=0, strip=False)
+    likelihoods = [_likelihood(here, probe, each.text) for probe, each in zip(probes, said, strict=True)]
+    own = sum(each for each, _ in likelihoods) / max(1.0, sum(tokens for _, tokens in likelihoods))
+    logs = [
+        log
+        for _, each in server.client.answers(len(probes), lambda at: server.spoken(probes[at], PROBE_TOKENS, HIGH, at))
+        for log in each
+    ]
+    likelier = float(np.mean(logs)) - own
+    found = (
+        f"what it writes at a temperature of {HIGH:g} is likelier than what this process does by {likelier:.1f} nats a "
+        f"token (bound {LIKELIER:g})"
+    )
+    if likelier > LIKELIER:
+        raise ConsultationError(
+            f"{server.name} leaves unlikely tokens out: {found}. It was asked with "
+            f"{dict(server.settings.arguments)}; name what it calls them in {server.setting}.server.arguments, or take "
+            "another server."
+        )
+    return found
+
+
+def _likelihood(here: LanguageModel, conversation: Conversation, text: str) -> tuple[float, float]:
+    """Return the log-likelihood of a response and its tokens; none where they join with those before them."""
+    try:
+        ((likelihood, tokens),) = here.log_likelihoods([conversation], [text]).tolist()
+    except ConsultationError:
+        return 0.0, 0.0
+    return likelihood, tokens

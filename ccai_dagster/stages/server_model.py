@@ -297,10 +297,12 @@ class OpenAIServerModel:
             progress("questions answered", len(rows), len(conversations))
         return np.array(rows, dtype=float).reshape(len(conversations), len(wanted))
 
-    def spoken(self, conversation: Conversation, new_tokens: int) -> tuple[str, list[float]]:
-        """Return a greedy response as it comes, with the log-probability of each of its tokens; nothing is kept."""
-        body = {**_prompt_fields(conversation), "max_tokens": new_tokens, "temperature": 0, "logprobs": True}
-        answer = self._answered(body)
+    def spoken(
+        self, conversation: Conversation, new_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> tuple[str, list[float]]:
+        """Return a response as it comes, with the log-probability of each of its tokens; nothing is kept."""
+        limits = {"max_tokens": new_tokens, "temperature": temperature, "seed": seed}
+        answer = self._answered({**_prompt_fields(conversation), **limits, "logprobs": True})
         text = str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
         tokens = _value_at(answer, self.url, "choices", 0, "logprobs", "content")
         return text, [_number(token, self.url, "logprob") for token in tokens]

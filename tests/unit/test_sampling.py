@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -17,10 +19,11 @@ from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.consultation.settings import EvaluationSettings, ModelSettings, PairSettings, ServedModel
 from ccai_dagster.contracts import PROMPTS
 from ccai_dagster.core.errors import ConsultationError, silent
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.stages.evaluation import ComparisonStage
 from ccai_dagster.stages.feedback import ResponsePairsStage
 from ccai_dagster.stages.request import StageFolder
-from ccai_dagster.stages.sampling import PROBES, WHOLE_DISTRIBUTION
+from ccai_dagster.stages.sampling import HIGH, PROBES, WHOLE_DISTRIBUTION, with_unlikely_tokens
 
 pytestmark = pytest.mark.torch
 WORDS = ["Why?", "Who is fair?", "Please tell me how I can write a letter.", "How?", "Be kind to me."]
@@ -58,7 +61,7 @@ def prompts(purpose: str) -> pl.DataFrame:
 
 
 def serve(server: Server, model: Path, shift: float = 0.0, ends: bool = False) -> None:
-    """Have a server hold a model: it answers greedily what that says, and something of its own to a temperature.
+    """Have a server hold a model: it tells what that says and how likely, and writes something of its own.
 
     Args:
         shift: Added to the log-probability of each token, as another number format would.
@@ -69,10 +72,11 @@ def serve(server: Server, model: Path, shift: float = 0.0, ends: bool = False) -
     held = TransformersModel(model, "float32", 1)
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
-        if body["temperature"]:
+        if "logprobs" not in body:
             return 200, chat(f" {body['messages'][-1]['content']} {body['seed'] % 97}", None, "length")
         conversation = [(turn["role"], turn["content"]) for turn in body["messages"]]
-        ((text, _),) = held.generate([conversation], new_tokens=body["max_tokens"], temperature=0, seed=1, strip=False)
+        limits = {"new_tokens": body["max_tokens"], "seed": body["seed"], "strip": False}
+        ((text, _),) = held.generate([conversation], temperature=body["temperature"], **limits)
         ((likelihood, tokens),) = held.log_likelihoods([conversation], [text])
         logs = [{"token": "?", "logprob": likelihood / tokens + shift}] * int(tokens)
         return 200, chat(text, {"content": [*logs, *([{"token": "", "logprob": -9.0}] if ends else [])]})
@@ -109,14 +113,14 @@ def test_a_server_that_holds_the_model_writes_and_is_asked_for_nothing_twice(
     stage, place = pairs_stage(server, tiny_model), folder(tmp_path)
     found = stage.run(place, silent).provenance
     assert found["public/supervised_policy written by"] == f"{server.model.url} held"
-    assert found["public/supervised_policy proven by"] == (
-        "6 answers, which differ from this process by 0.0000 nats a token (bound 0.02)"
+    assert found["public/supervised_policy proven by"].startswith(
+        "6 answers, which differ from this process by 0.0000 nats a token (bound 0.02); what it writes at"
     )
     table = pl.read_parquet(place.made / "response_pairs.parquet")
     bodies = [body for _, body, _ in server.requests]
-    written = [body for body in bodies if body["temperature"]]
-    proof = [body for body in bodies if not body["temperature"]]
-    assert len(proof) == len(WORDS) + 1 <= PROBES + 1 and len(written) == 2 * len(WORDS)
+    written = [body for body in bodies if "logprobs" not in body]
+    proof = [body for body in bodies if "logprobs" in body]
+    assert len(proof) == 2 * (len(WORDS) + 1) <= 2 * (PROBES + 1) and len(written) == 2 * len(WORDS)
     assert {len(body["messages"]) for body in proof} == {1, 7}
     assert len({body["seed"] for body in written}) == len(written)
     assert all(WHOLE_DISTRIBUTION.items() <= body.items() for body in bodies)
@@ -124,7 +128,7 @@ def test_a_server_that_holds_the_model_writes_and_is_asked_for_nothing_twice(
     assert set(table["response_a"]).isdisjoint(table["response_b"]) and not table["finished_a"].any()
     server.requests.clear()
     stage.run(place, silent)
-    assert [body for _, body, _ in server.requests if body["temperature"]] == []
+    assert all("logprobs" in body for _, body, _ in server.requests)
     assert pl.read_parquet(place.made / "response_pairs.parquet").equals(table)
 
 
@@ -139,7 +143,7 @@ def test_a_server_with_another_model_is_refused_before_it_writes(
     assert str(error.value).endswith(
         f"It has to serve the model in {tiny_model}, with the chat template in that folder."
     )
-    assert not [body for _, body, _ in server.requests if body["temperature"]]
+    assert all("logprobs" in body for _, body, _ in server.requests)
 
 
 @pytest.mark.parametrize(("shift", "same"), [(0.019, True), (-0.019, True), (0.021, False)])
@@ -153,6 +157,37 @@ def test_another_number_format_is_told_from_another_model_by_a_bound(
     else:
         with pytest.raises(ConsultationError, match=r"another model.*0\.0210 nats a token \(bound 0\.02\)"):
             pairs_stage(server, tiny_model).run(folder(tmp_path), silent)
+
+
+class Writer:
+    """A model in this process that finds each of the four tokens of a response as likely as it is told to."""
+
+    def __init__(self, likelihood: float) -> None:
+        self.likelihood = likelihood
+
+    def generate(self, conversations: list[Any], **how: Any) -> list[Response]:
+        assert how["temperature"] == HIGH
+        return [Response("Why is it so?", False)] * len(conversations)
+
+    def log_likelihoods(self, conversations: list[Any], responses: list[str]) -> np.ndarray:
+        if conversations[0][-1] == ("user", "How?"):
+            raise ConsultationError("the tokens of the response join with those before it")
+        return np.array([[4 * self.likelihood, 4.0]] * len(conversations))
+
+
+@pytest.mark.parametrize(("there", "refused"), [(-6.0, False), (-4.1, False), (-3.9, True)])
+def test_a_server_that_leaves_unlikely_tokens_out_is_refused(server: Server, there: float, refused: bool) -> None:
+    server.answer = lambda body: (200, chat("Why?", {"content": [{"token": "?", "logprob": there}] * 3}))
+    asked = [[("user", text)] for text in WORDS]
+    model = replace(server.model, setting="sampling.base_model")
+    if refused:
+        with pytest.raises(
+            ConsultationError, match=r"by 2\.1 nats a token \(bound 2\).*sampling\.base_model\.server\.arg"
+        ):
+            with_unlikely_tokens(model, Writer(-6.0), asked)
+    else:
+        with_unlikely_tokens(model, Writer(-6.0), asked)
+    assert {body["temperature"] for _, body, _ in server.requests} == {HIGH}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +214,7 @@ def test_a_prompt_that_the_server_cannot_read_is_named(server: Server, tiny_mode
     serve(server, tiny_model)
     holding = server.answer
     beyond = {"error": {"code": 400, "message": "request (31 tokens) exceeds the available context size (8 tokens)"}}
-    server.answer = lambda body: (400, beyond) if body["temperature"] and "letter" in str(body) else holding(body)
+    server.answer = lambda body: (400, beyond) if "logprobs" not in body and "letter" in str(body) else holding(body)
     with pytest.raises(ConsultationError, match=r"context size.*question begins: 'Please tell me how I can write"):
         pairs_stage(server, tiny_model).run(folder(tmp_path), silent)
 
