@@ -134,6 +134,15 @@ VLLM = {
 }
 
 
+def install(kind: Kind) -> None:
+    """Install a server into an environment of its own, once."""
+    venv = PLACE / kind.name
+    if not (venv / "installed").is_file():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+        kind.install(venv)
+        (venv / "installed").touch()
+
+
 def base_model() -> Path:
     """Return the embedded model as every run converts it, with the same weights as GGUF beside it."""
     cache, folder = home_root() / "cache", PLACE / "model"
@@ -348,11 +357,7 @@ def main() -> int:
     prepare_base_model(ModelSettings(source=source), home_root() / "cache", same)
     rows = [("gguf:", "the same folder as embedded", folder_digest(same) == folder_digest(model))]
     for kind in (KINDS["llama.cpp"], *([KINDS["vLLM"]] if options.vllm else [])):
-        venv = PLACE / kind.name
-        if not (venv / "installed").is_file():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-            kind.install(venv)
-            (venv / "installed").touch()
+        install(kind)
         rows += [
             (f"{kind.name}: {what}", figure, right) for what, figure, right in check(kind, model, options.comparisons)
         ]

@@ -629,6 +629,21 @@ def test_a_server_that_asks_for_less_gets_less_once_for_all_under_way() -> None:
     assert fixed.limit == 5
 
 
+@pytest.mark.parametrize(("provenance", "calls"), [({"server": "s"}, [1200]), ({"dtype": "float32"}, [512, 512, 176])])
+def test_a_server_is_asked_for_many_labels_in_one_call(provenance: dict[str, str], calls: list[int]) -> None:
+    seen: list[int] = []
+
+    class Judge:
+        def choice_log_probabilities(self, conversations: list[Any], *choices: Any, **how: Any) -> np.ndarray:
+            seen.append(len(conversations))
+            return np.log(np.full((len(conversations), 2), 0.5))
+
+    judge = Judge()
+    judge.provenance = provenance
+    judge_comparisons(judge, [Question("Why?", "Yes.", "No.", "Be kind.")] * 600, "letters")
+    assert seen == calls
+
+
 # One plain question before all others
 
 
