@@ -29,6 +29,7 @@ from assets.torch_stage import (
     only_digest,
     outs,
     published,
+    sampled,
 )
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
@@ -83,6 +84,8 @@ METHODS = {
 """Version of the method that makes each of them."""
 GENERATED = {*OVER_REFUSAL_FORMATS, "political_even_handedness", "numeric_answer", "gsm8k"}
 """Formats whose answers the model writes; in the others the likelihood of letters is compared."""
+WRITTEN = {"adherence", "control_adherence", "qualitative_responses"}
+"""Those that rest on what the model writes."""
 JUDGED_EXAMPLES = "What the feedback model makes of the responses that people labelled."
 """Judged along with the untrained model's responses; they are no model's in particular."""
 
@@ -256,6 +259,7 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
 def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
     seed, settings = consultation.file.seed, consultation.profile.evaluation
     policies = {name: [name, "policy"] for name in consultation.arms}
+    served = {arm: each for arm in (BASE, *policies) if (each := consultation.served_evaluated(arm))}
 
     @asset(
         contracts.COMPARISONS,
@@ -263,7 +267,10 @@ def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
         kinds={"torch", "mlflow"},
         pool=POOL,
         method="2",
-        settings=[settings, seed, consultation.profile.feedback, TEMPLATE_VERSION],
+        settings=[
+            *(settings, seed, consultation.profile.feedback, TEMPLATE_VERSION),
+            *(setting for each in served.values() for setting in sampled(each)),
+        ],
         ins=policies,
         description="Responses of every two arms to the same prompts, and which the feedback model prefers.",
     )
@@ -284,6 +291,7 @@ def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
             method=scored_by(judge_calibration),
             base_model=models.folder(only_digest(base_model)),
             policies={name: models.folder(only_digest(record)) for name, record in compared.items()},
+            sampled_by=served,
             prompts=prompts,
             judge_at_chance=scored_elo_at_chance(judge_calibration),
             settings=settings,
@@ -293,7 +301,8 @@ def _comparisons(consultation: Consultation) -> dg.AssetsDefinition:
         frame = result.tables["comparisons"]
         counts = dict(frame["status"].value_counts().sort("status").iter_rows())
         cut = {CUT_OFF: cut_off(compared_responses(frame)["finished"])}
-        return Table(frame, {**counts, **cut, "mlflow": dg.MetadataValue.url(run.url)})
+        shown = {**counts, **cut, **result.report.provenance}
+        return Table(frame, {**shown, "mlflow": dg.MetadataValue.url(run.url)})
 
     return comparisons
 
@@ -378,9 +387,11 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     """One model's responses, to read and judged, and its margins on contrast pairs: all in one process."""
     file, settings = consultation.file, consultation.profile.evaluation
     model, arms = model_key(name), list(consultation.arms)
+    served = consultation.served_evaluated(name)
 
     def version(output: str) -> str:
-        return code_version(METHODS[output], [settings, file.seed, file.model, consultation.profile.feedback])
+        own = sampled(served) if output in WRITTEN else []
+        return code_version(METHODS[output], [settings, file.seed, file.model, consultation.profile.feedback, *own])
 
     judged = {
         output: MeasuredTable(dg.AssetKey([name, output]), contract, description, version(output))
@@ -430,6 +441,7 @@ def _judged(consultation: Consultation, name: str) -> dg.AssetsDefinition:
             base_model=models.folder(only_digest(tables.get("base_model", policy))),
             arm=name,
             policy=models.folder(only_digest(policy)),
+            sampled_by=served,
             measures=sorted(wanted),
             prompts=tables["prompts"],
             qualitative_prompts=tables["qualitative_prompts"],

@@ -26,6 +26,7 @@ from assets.torch_stage import (
     measure,
     of_disk,
     only_digest,
+    sampled,
     train,
 )
 from ccai_dagster import contracts
@@ -288,13 +289,15 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
     signed = [name, "signed_constitution"]
     revising = file.revision_model or file.model
+    reviser = "revision_model" if file.revision_model else "base_model"
+    served_reviser, served_policy = consultation.served(reviser), consultation.served(f"{name}/supervised_policy")
 
     @tracked_asset(
         contracts.REVISIONS,
         key_prefix=name,
         method="2",
-        settings=[profile.revisions, critique.TEMPLATE_VERSION, revising, file.seed],
-        ins={"revising_model": ["revision_model" if file.revision_model else "base_model"], "constitution": signed},
+        settings=[profile.revisions, critique.TEMPLATE_VERSION, revising, file.seed, *sampled(served_reviser)],
+        ins={"revising_model": [reviser], "constitution": signed},
         description="Responses criticised and revised under principles of this constitution.",
     )
     def revisions(
@@ -312,6 +315,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             prompts=prompts,
             constitution=constitution,
             settings=profile.revisions,
+            sampled_by=served_reviser,
             seed=file.seed,
         )
         result, run = measure(context, launcher, tracking, stage, arm=name)
@@ -319,7 +323,8 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         first = frame.filter(pl.col("step") == 1)["response_finished"]
         cut = {"first responses": first, "revisions": frame["revision_finished"]}
         shares = {f"{name} {CUT_OFF}": cut_off(each) for name, each in cut.items()}
-        return Table(frame, {**revision_counts(frame), **shares, "mlflow": dg.MetadataValue.url(run.url)})
+        shown = {**revision_counts(frame), **shares, **result.report.provenance}
+        return Table(frame, {**shown, "mlflow": dg.MetadataValue.url(run.url)})
 
     @tracked_asset(
         contracts.MODEL,
@@ -357,6 +362,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "revisions": profile.revisions,
                 "critique requests": critique.TEMPLATE_VERSION,
                 **({"revision model": file.revision_model} if file.revision_model else {}),
+                **({"revisions written by a server": served_reviser} if served_reviser else {}),
                 "base model": only_digest(base_model),
                 "prompts and first responses": first,
                 "helpfulness comparisons": table_digest(helpfulness_pairs),
@@ -370,7 +376,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
         contracts.RESPONSE_PAIRS,
         key_prefix=name,
         method="2",
-        settings=[profile.pairs, file.model, file.seed],
+        settings=[profile.pairs, file.model, file.seed, *sampled(served_policy)],
         ins={"supervised_policy": [name, "supervised_policy"]},
         description="Two responses to each prompt, sampled from the supervised policy.",
     )
@@ -387,6 +393,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             supervised_policy=models.folder(only_digest(supervised_policy)),
             prompts=prompts,
             settings=profile.pairs,
+            sampled_by=served_policy,
             seed=file.seed,
         )
         return sampled_pairs(context, launcher, tracking, stage, arm=name)
@@ -469,7 +476,8 @@ def sampled_pairs(
     result, run = measure(context, launcher, tracking, stage, arm=arm)
     frame = result.tables["response_pairs"]
     cut = cut_off([*frame["finished_a"], *frame["finished_b"]])
-    return Table(frame, {CUT_OFF: cut, "mlflow": dg.MetadataValue.url(run.url)})
+    shown = {CUT_OFF: cut, **result.report.provenance}
+    return Table(frame, {**shown, "mlflow": dg.MetadataValue.url(run.url)})
 
 
 def labelled_pairs(

@@ -18,7 +18,7 @@ import polars as pl
 from assets.table_asset import Results, Table, markdown_table, picture, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
-from ccai_dagster.consultation.settings import PLACELESS, ModelSettings, SentenceModelSettings, Settings
+from ccai_dagster.consultation.settings import PLACELESS, ModelSettings, SentenceModelSettings, ServedModel, Settings
 from ccai_dagster.contracts import Contract
 from ccai_dagster.core.digest import table_digest, value_digest
 from ccai_dagster.core.home import home_root
@@ -38,6 +38,8 @@ CUT_OFF = "cut off at the limit of tokens"
 """Entry in the metadata of what holds responses: how many of them did not end by themselves."""
 GROUP, OWNER = "evaluation", "team:evaluation"
 """Of what is measured of a model; trainings have those of their modules."""
+SAMPLED_BY_A_SERVER = "sampled by a server: 1"
+"""Raised when servers are asked for texts otherwise."""
 POOL = "accelerator"
 """One torch process at a time: they share cores, memory and the GPU."""
 Controlled = Settings | str | float
@@ -60,6 +62,11 @@ def judging(consultation: Consultation) -> dict[str, Any]:
         "sentence_model": file.sentence_model or SentenceModelSettings(),
         "cache": home_root() / "cache",
     }
+
+
+def sampled(served: ServedModel | None) -> list[Settings | str]:
+    """Return what the texts of a model owe to a server, for code versions; empty where this process writes them."""
+    return [SAMPLED_BY_A_SERVER, served] if served else []
 
 
 def only_digest(record: pl.DataFrame) -> str:

@@ -170,6 +170,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
     profile, file = consultation.profile, consultation.file
     trained_asset = partial(asset, key_prefix=name, kinds={"torch", "huggingface", "mlflow"}, pool=POOL)
     signed = [name, "signed_constitution"]
+    served = consultation.served(f"{name}/supervised_policy")
 
     @trained_asset(
         contracts.MODEL,
@@ -209,6 +210,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "feedback method": settled.feedback_method,
                 WEIGHTS: consultation.arms[name].principle_weights,
                 "pairs": profile.pairs,
+                **({"pairs written by a server": served} if served else {}),
                 "base model": only_digest(base_model),
                 "helpfulness comparisons": table_digest(helpfulness_pairs),
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),

@@ -155,6 +155,10 @@ def settings_page() -> str:
     ]
     for name, field in type(demo).model_fields.items():
         model = _models(field.annotation)[0]
+        if typing.get_origin(field.annotation) is dict:
+            heading, *rest = _model(f"profiles.*.{name}.NAME", model)
+            parts += [heading, f"{_meaning(field)[0].upper()}{_meaning(field)[1:]}.", *rest]
+            continue
         parts += [f"### `profiles.*.{name}`", _opening(model)]
         parts.append(
             markdown_table(

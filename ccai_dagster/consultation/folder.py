@@ -15,7 +15,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ccai_dagster.consultation.settings import PROFILES, ModelSettings, Profile, SentenceModelSettings, Settings
+from ccai_dagster.consultation.settings import (
+    PROFILES,
+    ModelSettings,
+    Profile,
+    SentenceModelSettings,
+    ServedModel,
+    Settings,
+)
 from ccai_dagster.core.digest import file_digest, folder_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, home_root
@@ -343,6 +350,19 @@ class Consultation(Settings):
             limit=benchmark.limit.get(self.profile_name, self.profile.evaluation.items_per_benchmark),
         )
 
+    def served(self, model: str) -> ServedModel | None:
+        """The server that writes the texts of a model, `base_model` or `ARM/policy` for instance; None for none."""
+        server = self.profile.sampling.get(model)
+        return ServedModel(name=model, **dict(server)) if server else None
+
+    def served_evaluated(self, arm: str) -> ServedModel | None:
+        """The server that writes what is evaluated of an arm or of the untrained model.
+
+        None where this process writes for any of them: they would differ in who wrote for them, too.
+        """
+        names = {BASE: "base_model"} | {each: f"{each}/policy" for each in self.arms}
+        return self.served(names[arm]) if self.profile.sampling.keys() >= set(names.values()) else None
+
     @property
     def ratings(self) -> Path:
         """The folder of people's ratings; there is none until pairs are exported for rating."""
@@ -386,6 +406,7 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
         raise ConsultationError("\n".join(lines)) from error
     consultation = Consultation(folder=folder.resolve(), file=file, profile_name=profile, profile=chosen)
     _check_files(consultation)
+    _check_sampling(consultation)
     return consultation
 
 
@@ -469,4 +490,24 @@ def _check_files(consultation: Consultation) -> None:
         raise ConsultationError(
             f"{consultation.folder / 'consultation.yaml'} names files that do not exist: "
             f"{', '.join(missing)}. Add them or correct the name; an empty ledger still needs its header row."
+        )
+
+
+def _check_sampling(consultation: Consultation) -> None:
+    """All arms are written for in one way, by servers or in this process, or they would differ in that as well."""
+    named, arms = set(consultation.profile.sampling), sorted(consultation.arms)
+    untrained = {"base_model"} | ({"revision_model"} if consultation.file.revision_model else set())
+    supervised, policies = ({f"{arm}/{stage}" for arm in arms} for stage in ("supervised_policy", "policy"))
+    unknown = named - untrained - supervised - policies
+    missing = {each for group in (supervised, policies | {"base_model"}) if named & group - untrained for each in group}
+    where = f"{consultation.folder / 'consultation.yaml'}: `profiles.{consultation.profile_name}.sampling`"
+    if unknown:
+        raise ConsultationError(
+            f"{where} names {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(sorted(untrained | supervised | policies))}."
+        )
+    if missing - named:
+        raise ConsultationError(
+            f"{where} has no server for {', '.join(sorted(missing - named))}, and for others that are compared with it "
+            "it has. Name servers for all of them or for none, or arms would differ in who wrote for them."
         )

@@ -72,7 +72,7 @@ class ReasoningSettings(Settings):
 
 
 class ServerSettings(Settings):
-    """How the server of the feedback model is asked. What is said here of time and of numbers changes no answer."""
+    """How a server is asked. What is said here of time and of numbers changes no answer."""
 
     top_logprobs: int = Field(20, ge=2, le=20, description="likeliest tokens asked for; some hosted servers give 5")
     arguments: dict[str, JsonValue] = Field(
@@ -99,6 +99,32 @@ class ServerSettings(Settings):
         silent = {"parallel", "timeout", "patience"} if info.context == PLACELESS else set()
         written: dict[str, Any] = serialise(self)
         return {key: value for key, value in written.items() if value != fields[key].default and key not in silent}
+
+
+class SamplingServer(Settings):
+    """A server that writes texts in the place of this process, with the weights of one model.
+
+    Before anything is written it is proven to hold that model, so its address is part of no digest.
+    """
+
+    server_url: str = Field(description="an OpenAI-compatible server; the key is CCAI_SERVER_KEY")
+    server_model: str = Field("", description="the model's name on the server")
+    server: ServerSettings = Field(ServerSettings(), description="how the server is asked")
+
+    @model_serializer(mode="wrap")
+    def _anywhere(self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        written: dict[str, Any] = serialise(self)
+        return {"server": written["server"]} if info.context == PLACELESS else written
+
+
+class ServedModel(SamplingServer):
+    """A model whose texts a server writes.
+
+    Attributes:
+        name: Of the model, as under `sampling`.
+    """
+
+    name: str
 
 
 class FeedbackSettings(Settings):
@@ -305,6 +331,11 @@ class Profile(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     control: ControlSettings = ControlSettings()
     sensitivity: SensitivitySettings = SensitivitySettings()
+    sampling: dict[str, SamplingServer] = Field(
+        default_factory=dict,
+        description="servers that write the texts of a model, by its name: `base_model`, `revision_model`, "
+        "`ARM/supervised_policy`, `ARM/policy`",
+    )
 
 
 DEMO = Profile()

@@ -37,7 +37,14 @@ from ccai_dagster.consultation.settings import ReasoningSettings
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
-from ccai_dagster.feedback.language_model import LanguageModel, ScoringModel, Turn, nats_a_token, texts_of
+from ccai_dagster.feedback.language_model import (
+    LanguageModel,
+    ScoringModel,
+    Turn,
+    nats_a_token,
+    questions_a_call,
+    texts_of,
+)
 
 TEMPLATE_VERSION = "2"
 """Raised when words or examples below change; belongs into the code version of labels and measurements."""
@@ -180,8 +187,9 @@ def judge_comparisons(
             f"There is no feedback method {method!r}; decisions/training.csv must say one of {', '.join(METHODS)}."
         )
     judgements: list[Judgement] = []
-    for start in range(0, len(comparisons), _CHUNK):
-        judgements += _asked(judge, comparisons[start : start + _CHUNK], method, reasoning)
+    size = questions_a_call(judge, 2 * _CHUNK) // 2
+    for start in range(0, len(comparisons), size):
+        judgements += _asked(judge, comparisons[start : start + size], method, reasoning)
         progress("comparisons judged", len(judgements), len(comparisons))
     return judgements
 

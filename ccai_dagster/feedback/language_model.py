@@ -27,6 +27,8 @@ Turn = tuple[str, str]
 """A role (`system`, `user`, `assistant`) and what it says."""
 Conversation = Sequence[Turn]
 """Turns. One that ends with the assistant's is continued where it breaks off; that turn alone is plain text."""
+SERVED_QUESTIONS = 4096
+"""In one call to a server: it is asked hundreds at a time, and stands idle while the last answers of a call come."""
 LEAST_SAVED = 0.2
 """Share of a group's tokens that must be saved; below it the second pass costs more than it saves."""
 
@@ -104,6 +106,16 @@ class LanguageModel(Protocol):
 
     def log_likelihoods(self, conversations: Sequence[Conversation], responses: Sequence[str]) -> np.ndarray:
         """Return for each response its summed log-likelihood and its tokens, shape (conversations, 2)."""
+
+
+def questions_a_call(model: LanguageModel | ScoringModel, here: int) -> int:
+    """Return how many questions a model is asked in one call.
+
+    Args:
+        model: In this process or behind a server.
+        here: How many in this process, where answers may depend on what is asked together.
+    """
+    return SERVED_QUESTIONS if "server" in getattr(model, "provenance", {}) else here
 
 
 def batches_by_length(sequences: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:

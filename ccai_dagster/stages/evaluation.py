@@ -6,12 +6,13 @@ import json
 from typing import Literal
 
 import polars as pl
+from pydantic import Field
 
 from ccai_dagster.consultation.folder import BASE, EvaluationSet
-from ccai_dagster.consultation.settings import ControlSettings, EvaluationSettings, ModelSettings
+from ccai_dagster.consultation.settings import ControlSettings, EvaluationSettings, ModelSettings, ServedModel
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.decisions.values import FeedbackMethod
-from ccai_dagster.stages.feedback import JudgingStage, LanguageModelStage
+from ccai_dagster.stages.feedback import NO_SERVER, JudgingStage, LanguageModelStage
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
 
 Measure = Literal["adherence", "control_adherence", "contrast_margins", "qualitative_responses", "judged_examples"]
@@ -50,6 +51,7 @@ class ResponsesStage(JudgingStage):
 
     Attributes:
         arm: Whose model it is.
+        sampled_by: Who writes its responses in the place of this process; margins are scored here all the same.
         adherence_examples: Needed for `judged_examples` only.
         method: By which responses are judged.
     """
@@ -57,6 +59,7 @@ class ResponsesStage(JudgingStage):
     stage: Literal["responses"] = "responses"
     arm: str
     policy: ModelFolder
+    sampled_by: ServedModel | None = NO_SERVER
     measures: list[Measure]
     prompts: Table
     qualitative_prompts: Table
@@ -76,10 +79,17 @@ class ResponsesStage(JudgingStage):
 
         measures, settings, seed, chance = set(self.measures), self.settings, self.seed, self.judge_at_chance
         made: dict[str, pl.DataFrame] = {}
+        found: dict[str, str] = {}
         judged = measures & {"adherence", "control_adherence"}
         examples = self.adherence_examples if "judged_examples" in measures else None
+        if "contrast_margins" in measures and self.sampled_by is not None:
+            scored = self.load(folder, self.policy, settings.batch_size)
+            made["contrast_margins"] = specificity.contrast_margins(scored, self.contrast_pairs, self.arm, progress)
+            del scored
+            measures -= {"contrast_margins"}
         if measures - {"judged_examples"}:
-            model = self.load(folder, self.policy, settings.batch_size)
+            texts = self.prompts.filter(purpose="held_out")["text"].to_list()
+            model, found = self.writer(folder, self.policy, settings.batch_size, self.sampled_by, texts, progress)
         if "qualitative_responses" in measures:
             made["qualitative_responses"] = write_qualitative_responses(
                 model, self.qualitative_prompts, self.arm, settings, seed, progress
@@ -103,7 +113,7 @@ class ResponsesStage(JudgingStage):
                 responses, judge, self.method, drawn, chance, progress
             )
         folder.keep_tables(**made)
-        return StageReport()
+        return StageReport(provenance=found)
 
 
 class ComparisonStage(JudgingStage):
@@ -111,11 +121,13 @@ class ComparisonStage(JudgingStage):
 
     Attributes:
         policies: By arm, with the untrained model.
+        sampled_by: Who writes for an arm in the place of this process.
         method: By which responses are compared.
     """
 
     stage: Literal["comparison"] = "comparison"
     policies: dict[str, ModelFolder]
+    sampled_by: dict[str, ServedModel] = Field(default_factory=dict, exclude_if=lambda served: not served)
     prompts: Table
     method: FeedbackMethod
     judge_at_chance: bool
@@ -127,9 +139,13 @@ class ComparisonStage(JudgingStage):
         from ccai_dagster.evaluation.adherence import write_responses
         from ccai_dagster.evaluation.elo import compare_responses
 
-        responses = {}
+        responses: dict[str, pl.DataFrame] = {}
+        found: dict[str, str] = {}
+        texts = self.prompts.filter(purpose="held_out")["text"].to_list()
         for arm, policy in sorted(self.policies.items()):
-            model = self.load(folder, policy, self.settings.batch_size)
+            served = self.sampled_by.get(arm)
+            model, proof = self.writer(folder, policy, self.settings.batch_size, served, texts, progress)
+            found |= proof
             responses[arm] = write_responses(model, self.prompts, arm, self.settings, self.seed, progress)
         folder.keep_tables(
             comparisons=compare_responses(
@@ -142,7 +158,7 @@ class ComparisonStage(JudgingStage):
                 progress,
             )
         )
-        return StageReport()
+        return StageReport(provenance=found)
 
 
 class ControlResponsesStage(LanguageModelStage):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from ccai_dagster.consultation.settings import (
     SCORING_METHODS,
@@ -16,6 +16,7 @@ from ccai_dagster.consultation.settings import (
     PairSettings,
     RevisionSettings,
     SentenceModelSettings,
+    ServedModel,
     TunedJudgeSettings,
 )
 from ccai_dagster.contracts import JUDGE_ANSWERS
@@ -24,6 +25,8 @@ from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import Judge
 from ccai_dagster.feedback.language_model import Conversation, LanguageModel
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
+
+NO_SERVER = Field(None, exclude_if=lambda served: served is None)  # requests without one keep their digest
 
 if TYPE_CHECKING:
     from ccai_dagster.stages.server_model import OpenAIServerModel
@@ -39,6 +42,23 @@ class LanguageModelStage(Stage):
         from ccai_dagster.stages.server_model import KeptAnswers
 
         return KeptAnswers(load_language_model(model, self.model, batch_size), folder.answers)
+
+    def writer(
+        self,
+        folder: StageFolder,
+        model: Path,
+        batch_size: int,
+        served: ServedModel | None,
+        prompts: Sequence[str],
+        progress: Progress,
+    ) -> tuple[LanguageModel, dict[str, str]]:
+        """Return the model in a folder, to write texts; of a server with how it was proven to hold it."""
+        if served is None:
+            return self.load(folder, model, batch_size), {}
+        from ccai_dagster.stages.sampling import sampling_server
+        from ccai_dagster.stages.server_model import KeptLines
+
+        return sampling_server(served, model, self.model, prompts, KeptLines(folder.answers), progress)
 
 
 class JudgingStage(LanguageModelStage):
@@ -154,42 +174,58 @@ class JudgeAnswersStage(JudgingStage):
 
 
 class RevisionsStage(LanguageModelStage):
-    """Answer, criticise and revise."""
+    """Answer, criticise and revise.
+
+    Attributes:
+        sampled_by: Who writes in the place of this process.
+    """
 
     stage: Literal["revisions"] = "revisions"
     revising_model: ModelFolder
     prompts: Table
     constitution: Table
     settings: RevisionSettings
+    sampled_by: ServedModel | None = NO_SERVER
     seed: int
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `revisions`."""
         from ccai_dagster.feedback.critique import write_revisions
 
-        model = self.load(folder, self.revising_model, self.settings.batch_size)
+        texts = self.prompts.filter(purpose="revision")["text"].to_list()
+        model, found = self.writer(
+            folder, self.revising_model, self.settings.batch_size, self.sampled_by, texts, progress
+        )
         folder.keep_tables(
             revisions=write_revisions(model, self.prompts, self.constitution, self.settings, self.seed, progress)
         )
-        return StageReport()
+        return StageReport(provenance=found)
 
 
 class ResponsePairsStage(LanguageModelStage):
-    """Sample pairs of responses."""
+    """Sample pairs of responses.
+
+    Attributes:
+        sampled_by: Who writes in the place of this process.
+    """
 
     stage: Literal["response_pairs"] = "response_pairs"
     supervised_policy: ModelFolder
     prompts: Table
     settings: PairSettings
+    sampled_by: ServedModel | None = NO_SERVER
     seed: int
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `response_pairs`."""
         from ccai_dagster.feedback.preference_pairs import sample_pairs
 
-        model = self.load(folder, self.supervised_policy, self.settings.batch_size)
+        texts = self.prompts.filter(purpose="preference")["text"].to_list()
+        model, found = self.writer(
+            folder, self.supervised_policy, self.settings.batch_size, self.sampled_by, texts, progress
+        )
         folder.keep_tables(response_pairs=sample_pairs(model, self.prompts, self.settings, self.seed, progress))
-        return StageReport()
+        return StageReport(provenance=found)
 
 
 class PreferencePairsStage(JudgingStage):

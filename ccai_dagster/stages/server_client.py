@@ -105,17 +105,19 @@ class ServerClient:
         pace: How many requests go at a time.
     """
 
-    def __init__(self, url: str, settings: ServerSettings, pause: float = 1.0) -> None:
+    def __init__(self, url: str, settings: ServerSettings, pause: float = 1.0, setting: str = "feedback") -> None:
         """Nothing is asked yet.
 
         Args:
             url: With or without the version at its end.
             pause: Seconds before the second attempt, doubled after each; more if the server says so.
+            setting: Where the server is named in a profile, for errors.
         """
         self.base = base_address(url)
         self.root = re.sub(r"/v\d+$", "", self.base)
         self.pace = Pace(settings.parallel)
         self._settings = settings
+        self._setting = setting
         self._pause = pause
         self._reached = False
         self._stop = threading.Event()
@@ -178,9 +180,9 @@ class ServerClient:
                 if at_an_end or self._stop.wait(max(pause, trouble.asked)):
                     raise ConsultationError(
                         f"{address} did not answer in {attempts} attempts and {waited:.0f} seconds ({trouble}). Check "
-                        "feedback.server_url in consultation.yaml and that the server is running, then run again: "
-                        "what it has answered is kept. How long is waited is said by feedback.server.patience and "
-                        "feedback.server.timeout."
+                        f"{self._setting}.server_url in consultation.yaml and that the server is running, then run "
+                        f"again: what it has answered is kept. How long is waited is said by {self._setting}.server"
+                        f".patience and {self._setting}.server.timeout."
                     ) from trouble
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
@@ -234,10 +236,10 @@ class ServerClient:
     def _remedy(self, body: Mapping[str, Any], words: str) -> str:
         """Name the setting that helps where a server does not take a field of a request."""
         if "top_logprobs" in words or re.search(r"\blogprobs\b.*\d", words):
-            return f" Set feedback.server.top_logprobs to what it gives, below {self._settings.top_logprobs}."
+            return f" Set {self._setting}.server.top_logprobs to what it gives, below {self._settings.top_logprobs}."
         named = [name for name in body if name not in ("messages", "prompt", "model") and name in words]
         return (
-            f" If the server does not know {named[0]}, set feedback.server.arguments to {{{named[0]}: null}}."
+            f" If the server does not know {named[0]}, set {self._setting}.server.arguments to {{{named[0]}: null}}."
             if named
             else ""
         )

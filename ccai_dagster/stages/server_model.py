@@ -29,6 +29,7 @@ from ccai_dagster.core.text import REPLACEMENT
 from ccai_dagster.feedback.control_tokens import without_any_control_tokens
 from ccai_dagster.feedback.language_model import Conversation, LanguageModel, Response, is_plain
 from ccai_dagster.stages.server_client import Refused, ServerClient
+from ccai_dagster.stages.whole_questions import WholeQuestions
 
 Answer = TypeVar("Answer")
 DEFAULTS = ServerSettings()
@@ -195,6 +196,7 @@ class OpenAIServerModel:
         kept: Where answers are kept as they come; None keeps none.
         aside: Where conversations are put that the server's model cannot read; they are answered by what is not a
             number, or by nothing. None raises `ConversationTooLong`.
+        setting: Where the server is named in a profile, for errors.
     """
 
     url: str
@@ -203,6 +205,7 @@ class OpenAIServerModel:
     pause: float = 1.0
     kept: KeptLines | None = None
     aside: list[Conversation] | None = None
+    setting: str = "feedback"
 
     @property
     def name(self) -> str:
@@ -217,7 +220,7 @@ class OpenAIServerModel:
     @cached_property
     def client(self) -> ServerClient:
         """Who sends the requests."""
-        return ServerClient(self.url, self.settings, self.pause)
+        return ServerClient(self.url, self.settings, self.pause, self.setting)
 
     def prompt_text(self, conversation: Conversation, new_tokens: int = 1, choices: Sequence[str] = ()) -> str:
         """Return a plain transcript, since a server tells neither chat template nor tokens; it checks by itself."""
@@ -252,7 +255,7 @@ class OpenAIServerModel:
             conversation = conversations[at]
             body = {**_prompt_fields(conversation), **limits, "seed": seeds[at]}
             return self._kept_or(
-                lambda: self._generated(self._posted(body), conversation), body, RESPONSE, conversation, ("", False)
+                lambda: self._generated(self._answered(body), conversation), body, RESPONSE, conversation, ("", False)
             )
 
         responses = []
@@ -281,7 +284,7 @@ class OpenAIServerModel:
         def ask(at: int) -> list[float]:
             body = self._next_token_body(_continued(conversations[at], prefix))
             return self._kept_or(
-                lambda: _scores_of(wanted, self._next_tokens(self._posted(body), body)),
+                lambda: _scores_of(wanted, self._next_tokens(self._answered(body), body)),
                 body,
                 wanted,
                 conversations[at],
@@ -293,6 +296,16 @@ class OpenAIServerModel:
             rows.append(row)
             progress("questions answered", len(rows), len(conversations))
         return np.array(rows, dtype=float).reshape(len(conversations), len(wanted))
+
+    def spoken(
+        self, conversation: Conversation, new_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> tuple[str, list[float]]:
+        """Return a response as it comes, with the log-probability of each of its tokens; nothing is kept."""
+        limits = {"max_tokens": new_tokens, "temperature": temperature, "seed": seed}
+        answer = self._answered({**_prompt_fields(conversation), **limits, "logprobs": True})
+        text = str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
+        tokens = _value_at(answer, self.url, "choices", 0, "logprobs", "content")
+        return text, [_number(token, self.url, "logprob") for token in tokens]
 
     def next_tokens(self, conversation: Conversation, prefix: str = "") -> dict[str, float]:
         """Return the log-probabilities of the likeliest next tokens, without the marks of their spelling."""
@@ -447,6 +460,16 @@ class OpenAIServerModel:
             raise _no_echo(self.url, "it does not echo what it was sent, with a log-probability of each token")
         return [sum(own), float(len(own))]
 
+    @cached_property
+    def _whole(self) -> WholeQuestions:
+        return WholeQuestions(self._posted, self.url, self.setting)
+
+    def _answered(self, body: Mapping[str, Any]) -> Any:
+        """Return the answer to a request whose question is known to be read whole."""
+        answer = self._posted(body)
+        self._whole.check(body, answer)
+        return answer
+
     def _posted(self, body: Mapping[str, Any]) -> Any:
         return self.client.post(f"{self.client.base}/{_path(body)}", {"model": self.model, **body})
 
@@ -576,8 +599,8 @@ def _number(answer: Any, url: str, name: str) -> float:
 def _missing(url: str, what: str, answer: Any = None) -> ConsultationError:
     shown = "" if answer is None else f" It is: {json.dumps(answer)[:300]}."
     return ConsultationError(
-        f"{url}: the server's answer has no `{what}`.{shown} The feedback model needs an OpenAI-compatible server that "
-        "returns log-probabilities, for instance vLLM or llama.cpp."
+        f"{url}: the server's answer has no `{what}`.{shown} An OpenAI-compatible server is needed that returns "
+        "log-probabilities, for instance vLLM or llama.cpp."
     )
 
 

@@ -45,6 +45,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     return next((path for path in _latest_first(folder) if is_whole(path)), None)
 
 
+def is_shared(checkpoint: Path) -> bool:
+    """Tell whether each process left a part of the model (FSDP); otherwise one left all of it."""
+    return any(checkpoint.glob("pytorch_model_fsdp*"))
+
+
 def discard_after(folder: Path, checkpoint: Path | None) -> list[Path]:
     """Remove and return what is later than the checkpoint that is resumed from: cut off or damaged.
 

@@ -314,8 +314,14 @@ def sequences_a_pass(sequences: int, new_tokens: int, vocabulary: int) -> int:
 
 
 def completion_scores(
-    model: Any, input_ids: Any, attention_mask: Any, completion_tokens: int, temperature: float
-) -> tuple[Any, Any]:
+    model: Any,
+    input_ids: Any,
+    attention_mask: Any,
+    completion_tokens: int,
+    temperature: float,
+    *,
+    experts_balance: bool = False,
+) -> tuple[Any, Any, Any]:
     """Score the last tokens of padded sequences, projecting only them onto the vocabulary.
 
     The trainers' own way projects every position where there is no Triton, prompts and padding included; for a
@@ -327,22 +333,28 @@ def completion_scores(
         attention_mask: 1 where there is a token, the same shape.
         completion_tokens: How many of the last positions are scored.
         temperature: The logits are divided by it.
+        experts_balance: Whether the model is a mixture of experts, which are to be used alike.
 
     Returns:
         Log-probability of each of the last tokens (nats, with gradient) and entropy of the distribution it was
         drawn from (nats, without), both of shape (sequences, completion_tokens). Padding is scored as well; the
-        caller masks it.
+        caller masks it. Third the loss of a mixture whose experts are used unlike, None where it isn't asked for.
     """
     import torch
 
-    logits = model(
-        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=completion_tokens + 1
-    ).logits[:, :-1]
+    output = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        use_cache=False,
+        logits_to_keep=completion_tokens + 1,
+        **({"output_router_logits": True} if experts_balance else {}),
+    )
+    logits = output.logits[:, :-1]
     likely = (logits.float() / temperature).log_softmax(-1)
     chosen = likely.gather(-1, input_ids[:, -completion_tokens:, None]).squeeze(-1)
     with torch.no_grad():
         entropy = torch.stack([-(row.exp() * row).sum(-1) for row in likely.detach()])
-    return chosen, entropy
+    return chosen, entropy, output.aux_loss if experts_balance else None
 
 
 def _trainer_class() -> Any:
@@ -363,7 +375,7 @@ def _trainer_class() -> Any:
                 return fused
             import torch
 
-            size = self.args.per_device_train_batch_size
+            size, balance = self.args.per_device_train_batch_size, bool(kwargs.get("compute_aux_loss"))
             parts = [
                 completion_scores(
                     model,
@@ -371,11 +383,12 @@ def _trainer_class() -> Any:
                     attention_mask[start : start + size],
                     logits_to_keep,
                     self.temperature,
+                    experts_balance=balance,
                 )
                 for start in range(0, len(input_ids), size)
             ]
-            chosen, entropy = (torch.cat(each) for each in zip(*parts, strict=True))
-            return chosen, entropy, None
+            chosen, entropy, unlike = zip(*parts, strict=True)
+            return torch.cat(chosen), torch.cat(entropy), torch.stack(unlike).mean() if balance else None
 
         def _calculate_rewards(
             self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: Any

@@ -241,7 +241,8 @@ def train(
         limits: Of a policy, see `check_policy`; None where only `check_numbers` applies.
 
     Raises:
-        ConsultationError: A figure that is no finite number, or a policy beyond its limits.
+        ConsultationError: A figure that is no finite number, a policy beyond its limits, or a checkpoint of a
+            configuration that these processes cannot go on with.
     """
     from transformers import PrinterCallback, TrainerCallback
 
@@ -265,6 +266,12 @@ def train(
     with main_process_first():
         checkpoint = checkpoints.last_checkpoint(folder)
         checkpoints.discard_after(folder, checkpoint)
+    if checkpoint is not None and checkpoints.is_shared(checkpoint) != bool(trainer.is_fsdp_enabled):
+        how = "share one model" if checkpoints.is_shared(checkpoint) else "have a whole model each"
+        raise ConsultationError(
+            f"{checkpoint} was saved by processes that {how}, and the processes now don't. Set CCAI_ACCELERATE_CONFIG "
+            f"to the configuration it was begun with, or remove {work} and begin again."
+        )
     trainer.add_callback(Steps())
     trainer.add_callback(checkpoints.sealing())
     trainer.remove_callback(PrinterCallback)

@@ -5,35 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from chat_templates import (
+    ALWAYS_THINKS,
+    ASSISTANT_OPENS,
+    DATED,
+    NO_DEVIATION,
+    NO_SYSTEM,
+    OLDER_DATED,
+    SILENT,
+    THINKS,
+    TURNS,
+)
+from documented import expect_only, expect_row
 
-from ccai_dagster.consultation.settings import ModelSettings
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.feedback.language_model import rendered, tokens_after
 from ccai_dagster.training.chat_template import FIXED_DATE, ends_of_turn, fit_chat_template, is_untaught
 
 pytestmark = pytest.mark.torch
-
-ASSISTANT_OPENS = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-TURNS = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-NO_DEVIATION = (
-    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('roles must alternate') }}{% endif %}"
-    "{% if m['role'] == 'user' %}{{ '<|im_start|>[INST] ' + m['content'] + ' [/INST]' }}"
-    "{% else %}{{ ' ' + m['content'] + '<|im_end|>' }}{% endif %}{% endfor %}"
-)
-SILENT = TURNS.replace("%}{{", "%}{% if m['role'] != 'system' %}{{").replace("}}{% endfor", "}}{% endif %}{% endfor")
-DATED = "{{ '<|im_start|>system\nToday: ' + strftime_now('%d %b %Y') + '<|im_end|>\n' }}" + TURNS + ASSISTANT_OPENS
-OLDER_DATED = (
-    "{% if not date_string is defined %}{% set date_string = strftime_now('%Y') %}{% endif %}{{ date_string }}"
-)
-THINKS = TURNS + (
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is not defined or enable_thinking %}{{ '<think>\n' }}{% endif %}{% endif %}"
-)
-ALWAYS_THINKS = TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
 
 
 @pytest.fixture
@@ -141,71 +131,26 @@ def test_a_text_that_changes_what_stands_before_it_is_refused() -> None:
         tokens_after(tokenizer, "i", "s")
 
 
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.3,
+TEMPLATES = {
+    "refuses a system's words": NO_SYSTEM + TURNS + ASSISTANT_OPENS,
+    "leaves a system's words out": SILENT + ASSISTANT_OPENS,
+    "turns must alternate": NO_DEVIATION,
+    "writes the date": DATED,
+    "has a switch for thinking": THINKS,
+    "none": None,
+    "thinks before every answer": ALWAYS_THINKS,
+    "opens no turn for the assistant": TURNS,
+    "writes the last words alone": "{{ messages[-1]['content'] }}",
+    "refuses everything": "{{ raise_exception('no') }}",
 }
-SLIDES = {"sliding_window": 16}
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "Llama": ("LlamaConfig", {}),
-    "Mistral, sliding": ("MistralConfig", SLIDES),
-    "Qwen 2.5": ("Qwen2Config", {}),
-    "Qwen 3": ("Qwen3Config", {}),
-    "Gemma 2, sliding": ("Gemma2Config", SLIDES),
-    "Gemma 3, sliding": ("Gemma3TextConfig", SLIDES),
-    "Phi 3": ("Phi3Config", {}),
-    "Mixtral, experts": ("MixtralConfig", {"num_local_experts": 2}),
-}
+"""By what they do."""
 
 
-@pytest.fixture(params=FAMILIES)
-def family(request: pytest.FixtureRequest, tokenizer: Any, tmp_path: Path) -> Path:
-    """A random model of a family, in a folder as somebody would bring it."""
-    import torch
-    import transformers
-
-    name, options = FAMILIES[request.param]
-    ids = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-    config = getattr(transformers, name)(**SIZES, **options, **ids, vocab_size=len(tokenizer))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "brought")
-    tokenizer.chat_template = NO_SYSTEM + TURNS + ASSISTANT_OPENS
-    tokenizer.save_pretrained(tmp_path / "brought")
-    return tmp_path / "brought"
-
-
-def test_every_family_answers_together_as_alone(family: Path, tmp_path: Path) -> None:
-    from ccai_dagster.stages.transformers_model import TransformersModel
-    from ccai_dagster.training.model_folder import prepare_base_model
-
-    checks = prepare_base_model(
-        ModelSettings(source=f"folder:{family}", dtype="float32"), tmp_path / "cache", tmp_path / "base"
-    )
-    assert {each.what for each in checks if each.done} == {"system turn"}
-    model = TransformersModel(tmp_path / "base", "float32", batch_size=4)
-    asked = [
-        [("system", "Be kind to everybody."), ("user", f"Which is better, {end}")] for end in ("A or B?", "C?", "")
-    ]
-    said = ["The first one is.", "No.", "That is not right; here is why."]
-
-    def answers(chosen: list[int]) -> np.ndarray:
-        questions = [asked[place] for place in chosen]
-        letters = model.choice_log_probabilities(questions, ["A", "B"], prefix="The better one is (")
-        return np.concatenate([letters, model.log_likelihoods(questions, [said[place] for place in chosen])], axis=1)
-
-    together = answers([0, 1, 2])
-    alone = np.concatenate([answers([place]) for place in range(3)])
-    assert np.abs(together - alone).max() < 2e-4
-
-    def written(chosen: list[int]) -> list[str]:
-        questions = [asked[place] for place in chosen]
-        return [each.text for each in model.generate(questions, new_tokens=6, temperature=0.0, seed=1)]
-
-    assert written([0, 1, 2]) == [text for place in range(3) for text in written([place])]
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_what_is_done_about_a_template_is_documented(tokenizer: Any, kind: str) -> None:
+    try:
+        done = "; ".join(f"{what}: {done}" for what, done in fitted(tokenizer, TEMPLATES[kind]).items())
+    except ConsultationError as error:
+        done = f"refused: {error}".replace("model.source 'x': ", "")
+    expect_row("Chat templates", kind, done)
+    expect_only("Chat templates", TEMPLATES)

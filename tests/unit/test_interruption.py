@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -217,44 +219,58 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     assert metrics == expected[2]
 
 
+def by_two_processes(warm_stages: str, requests: list[StageFolder], *configuration: str) -> None:
+    """Run stages in two processes, as the launcher does with a configuration of accelerate."""
+    launch = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--config_file", *configuration]
+    files = [str(each.file) for each in requests]
+    done = subprocess.run([*launch, warm.__file__, "stage", warm_stages, *files], capture_output=True, text=True)
+    errors = [each.error.read_text() for each in requests if each.error.exists()]
+    assert done.returncode == 0, (errors, done.stderr[-2000:])
+
+
 def test_two_processes_train_as_one(
     run: Run, warm_stages: str, tiny_model: Path, preference_model: Path, tmp_path: Path
 ) -> None:
     """What responses are drawn differs between one process and two; at a low temperature all draw the likeliest."""
     cold = SETTINGS["policy"].model_copy(update={"temperature": 0.01})
-    requests = {
-        name: [
-            request(stage, tmp_path / name / stage, tiny_model, preference_model, cold if stage == "policy" else None)
-            for stage in SETTINGS
+
+    def requests(name: str) -> list[StageFolder]:
+        places = {stage: tmp_path / name / stage for stage in SETTINGS}
+        return [
+            request(stage, place, tiny_model, preference_model, cold if stage == "policy" else None)
+            for stage, place in places.items()
         ]
-        for name in ("one", "two")
-    }
-    for each in requests["one"]:
+
+    one = requests("one")
+    for each in one:
         assert run(each)["status"] == 0
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        str(REPOSITORY / "configs" / "two_processes.yaml"),
-        warm.__file__,
-        "stage",
-        warm_stages,
-        *(str(each.file) for each in requests["two"]),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    errors = [each.error.read_text() for each in requests["two"] if each.error.exists()]
-    assert done.returncode == 0, (errors, done.stderr[-2000:])
-    for stage, one, two in zip(SETTINGS, requests["one"], requests["two"], strict=True):
-        first, second = made_by(one), made_by(two)
-        assert (two.work / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").is_file()
-        assert set(first[2]) == set(second[2])
-        for name, value in first[2].items():
-            assert second[2][name] == pytest.approx(value, rel=1e-3, abs=1e-3), (stage, name)
-        losses = [table.filter(name="loss")["value"].to_list() for table in (first[1], second[1])]
-        assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-3), stage
+    configs = REPOSITORY / "configs"
+    sharded = (str(configs / "sharded.yaml"), "--num_processes", "2", "--mixed_precision", "no")
+    whole, shared = requests("whole"), requests("shared")
+    by_two_processes(warm_stages, whole, str(configs / "two_processes.yaml"))
+    by_two_processes(warm_stages, shared, *sharded)
+    for name, both in (("rng_state_1.pth", whole), ("pytorch_model_fsdp_0/__1_0.distcp", shared)):
+        for stage, alone, two in zip(SETTINGS, one, both, strict=True):
+            first, second = made_by(alone), made_by(two)
+            assert (two.work / "checkpoints" / "checkpoint-4" / name).is_file()
+            assert set(first[2]) == set(second[2])
+            for figure, value in first[2].items():
+                assert second[2][figure] == pytest.approx(value, rel=1e-3, abs=1e-3), (stage, figure)
+            losses = [table.filter(name="loss")["value"].to_list() for table in (first[1], second[1])]
+            assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-3), stage
+    # What shares a model goes on from a checkpoint as if nothing had been, and nothing else goes on from it.
+    digest = made_by(shared[0])[0]
+    last = shared[0].work / "checkpoints" / "checkpoint-4"
+    shutil.rmtree(shared[0].made)
+    shutil.rmtree(last)
+    assert run(shared[0])["status"] == 1
+    assert re.search(
+        r"checkpoint-3 was saved by processes that share one model.*CCAI_ACCELERATE_CONFIG.*or remove .*supervised_p",
+        shared[0].error.read_text(),
+    )
+    shared[0].error.unlink()
+    by_two_processes(warm_stages, shared[:1], *sharded)
+    assert last.is_dir() and made_by(shared[0])[0] == digest
 
 
 @pytest.mark.parametrize("scores", [False, True])

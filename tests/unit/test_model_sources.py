@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documented import expect_only, expect_row
 
 from ccai_dagster.consultation.settings import ModelSettings
 from ccai_dagster.core.errors import ConsultationError
@@ -116,8 +118,12 @@ DAMAGED = {
 def test_a_folder_that_is_no_model_is_refused_with_a_sentence(folder: Path, kind: str) -> None:
     change, sentence = DAMAGED[kind]
     change(folder)
-    with pytest.raises(ConsultationError, match=f"^model.source.*{sentence}"):
+    with pytest.raises(ConsultationError, match=f"^model.source.*{sentence}") as error:
         check_model_folder(folder, "model.source")
+    # What Python finds wrong with JSON is told otherwise by each of its versions.
+    told = re.sub(r"(?<=no JSON|be read)(: .*| \(.*\))(?=\. Fetch)", "", str(error.value))
+    expect_row("Folders that are refused", kind, told.replace(str(folder), "FOLDER"))
+    expect_only("Folders that are refused", DAMAGED)
 
 
 def test_weights_in_several_files_count_together(folder: Path) -> None:

@@ -133,14 +133,14 @@ def test_response_tokens_are_scored_as_by_the_whole_model(tiny_model: Path) -> N
     )
     seen: list[int] = []
     model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
-    chosen, entropy = completion_scores(model, tokens.input_ids, tokens.attention_mask, 3, temperature=0.5)
+    chosen, entropy, unlike = completion_scores(model, tokens.input_ids, tokens.attention_mask, 3, temperature=0.5)
     assert seen == [4]
     logits = model(**tokens).logits.float() / 0.5
     likely = logits.log_softmax(-1)[:, -4:-1]
     expected = likely.gather(-1, tokens.input_ids[:, -3:, None]).squeeze(-1)
     assert torch.allclose(chosen, expected, atol=1e-5)
     assert torch.allclose(entropy, torch.distributions.Categorical(logits=logits[:, -4:-1]).entropy(), atol=1e-5)
-    assert chosen.requires_grad and not entropy.requires_grad
+    assert chosen.requires_grad and not entropy.requires_grad and unlike is None
 
 
 def test_passes_are_as_large_as_the_logits_allow() -> None:

@@ -411,6 +411,59 @@ def test_an_address_may_name_its_version_anywhere(url: str, base: str) -> None:
     assert base_address(url) == base
 
 
+# Questions that a server shortens
+
+
+def counting(server: Server, context: int, refuses: bool = False) -> None:
+    """Answer as a server that cuts what is beyond its context, or refuses it; a word is a token."""
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        text = body.get("prompt") or " ".join(turn["content"] for turn in body["messages"])
+        tokens = len(text.split()) + 5
+        if refuses and tokens > context:
+            return 400, BEYOND["vLLM"]
+        usage = {"usage": {"prompt_tokens": min(tokens, context)}}
+        return 200, chat("A", listed(A=-0.5, B=-2.0)) | usage
+
+    server.answer = answer
+
+
+LONG = [("system", "Be kind."), ("user", "Is this so? " * 300)]  # 3,600 bytes, 907 tokens
+
+
+@pytest.mark.parametrize("context", [400, 906, 930])
+@pytest.mark.parametrize("asked", [LONG, [("user", "Hm. " * 900), ("assistant", "No."), ("user", "Why?")]])
+def test_a_server_that_shortens_questions_without_a_word_is_refused(
+    server: Server, tmp_path: Path, context: int, asked: list[tuple[str, str]]
+) -> None:
+    counting(server, context)
+    kept = KeptLines(tmp_path / "answers.jsonl")
+    model = replace(server.model, setting="sampling.base_model", kept=kept)
+    with pytest.raises(
+        ConsultationError,
+        match=rf"shortens .* counts \d+ tokens of one of 3\d* bytes, and {context} with.*sampling\.base",
+    ):
+        model.choice_log_probabilities([asked] * 3, ["A", "B"])
+    with pytest.raises(ConsultationError, match="OLLAMA_CONTEXT_LENGTH"):
+        model.generate([asked], new_tokens=3, temperature=0, seed=1)
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
+def test_that_questions_are_read_whole_is_asked_once_for_the_longest(server: Server) -> None:
+    model = replace(server.model, settings=ServerSettings(parallel=1))
+    counting(server, 4096)
+    model.choice_log_probabilities([SHORT, LONG, LONG, [*SHORT, ("user", "x" * 3000)]], ["A", "B"])
+    assert len(server.requests) == 5
+    longer = [body for _, body, _ in server.requests if body["messages"][1]["content"].startswith("3609 more more")]
+    assert [len(body["messages"][1]["content"].split()) for body in longer] == [965]
+    # One that refuses what is too long says so by itself, and one that counts nothing cannot be held to it.
+    counting(server, 930, refuses=True)
+    replace(model).choice_log_probabilities([LONG], ["A", "B"])
+    server.answer = lambda body: (200, chat("A", listed(A=-0.5, B=-2.0)))
+    replace(model).choice_log_probabilities([LONG], ["A", "B"])
+    assert len(server.requests) == 8
+
+
 # Patience
 
 
@@ -484,6 +537,11 @@ def test_a_restart_is_outlasted_and_an_address_without_a_server_is_not(server: S
     gone = OpenAIServerModel("http://127.0.0.1:9", "m", SETTINGS, pause=0.01)
     with pytest.raises(ConsultationError, match=r"127\.0\.0\.1:9/v1/chat/completions did not answer in [2-4] attempts"):
         gone.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    writer = replace(gone, setting="sampling.base_model")
+    with pytest.raises(
+        ConsultationError, match=r"Check sampling\.base_model\.server_url .* sampling\.base_model\.server"
+    ):
+        writer.generate([SHORT], new_tokens=1, temperature=0, seed=1)
 
 
 @pytest.mark.parametrize("death", ["closes the connection", "answers half", "answers with an error"])
@@ -569,6 +627,21 @@ def test_a_server_that_asks_for_less_gets_less_once_for_all_under_way() -> None:
     fixed = Pace(5)
     fixed.refused()
     assert fixed.limit == 5
+
+
+@pytest.mark.parametrize(("provenance", "calls"), [({"server": "s"}, [1200]), ({"dtype": "float32"}, [512, 512, 176])])
+def test_a_server_is_asked_for_many_labels_in_one_call(provenance: dict[str, str], calls: list[int]) -> None:
+    seen: list[int] = []
+
+    class Judge:
+        def choice_log_probabilities(self, conversations: list[Any], *choices: Any, **how: Any) -> np.ndarray:
+            seen.append(len(conversations))
+            return np.log(np.full((len(conversations), 2), 0.5))
+
+    judge = Judge()
+    judge.provenance = provenance
+    judge_comparisons(judge, [Question("Why?", "Yes.", "No.", "Be kind.")] * 600, "letters")
+    assert seen == calls
 
 
 # One plain question before all others

@@ -1,0 +1,237 @@
+"""Random models of the families that people bring, from conversion through every training, as is documented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from chat_templates import ASSISTANT_OPENS, DATED, NO_DEVIATION, NO_SYSTEM, THINKS, TURNS
+from documented import expect_only, expect_row
+
+from ccai_dagster.consultation.settings import (
+    ModelSettings,
+    PolicySettings,
+    PreferenceModelSettings,
+    SupervisedSettings,
+)
+from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, REVISIONS
+from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.training.comparisons import comparisons
+
+pytestmark = pytest.mark.torch
+
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,
+}
+SLIDES = {"sliding_window": 16}
+PLAIN = TURNS + ASSISTANT_OPENS
+FAMILIES: dict[str, tuple[str, dict[str, Any], str | None]] = {
+    "Llama 3": ("LlamaConfig", {}, DATED),
+    "Mistral": ("MistralConfig", SLIDES, NO_DEVIATION),
+    "Qwen 2.5": ("Qwen2Config", {}, PLAIN),
+    "Qwen 3": ("Qwen3Config", {}, THINKS),
+    "Gemma 2": ("Gemma2Config", SLIDES, NO_SYSTEM + PLAIN),
+    "Gemma 3": ("Gemma3TextConfig", SLIDES, PLAIN),
+    "Phi 3": ("Phi3Config", {}, PLAIN),
+    "Mixtral, pretrained only": ("MixtralConfig", {"num_local_experts": 2}, None),
+}
+"""Configuration and chat template: those that the family is known for, made small."""
+TABLE = "Families"
+WORDS = ["kind", "fair", "honest", "a letter to my town"]
+STEPS = 2
+
+
+@dataclass
+class Family:
+    name: str
+    base: Path
+    mended: str
+    place: Path
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """A random model of a family, brought in a folder and converted."""
+    import torch
+    import transformers
+
+    from ccai_dagster.training.model_folder import prepare_base_model
+
+    place = tmp_path_factory.mktemp("family")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
+    name, options, template = FAMILIES[request.param]
+    ids = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+    config = getattr(transformers, name)(**SIZES, **options, **ids, vocab_size=len(tokenizer))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(place / "brought")
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(place / "brought")
+    settings = ModelSettings(source=f"folder:{place / 'brought'}", dtype="float32")
+    checks = prepare_base_model(settings, place / "cache", place / "base")
+    mended = "; ".join(f"{each.what}: {each.done}" for each in checks if each.done)
+    return Family(request.param, place / "base", mended or "nothing", place)
+
+
+def test_every_family_answers_together_as_alone(family: Family) -> None:
+    from ccai_dagster.stages.transformers_model import TransformersModel
+
+    model = TransformersModel(family.base, "float32", batch_size=4)
+    asked = [
+        [("system", "Be kind to everybody."), ("user", f"Which is better, {end}")] for end in ("A or B?", "C?", "")
+    ]
+    said = ["The first one is.", "No.", "That is not right; here is why."]
+
+    def answers(chosen: list[int]) -> np.ndarray:
+        questions = [asked[place] for place in chosen]
+        letters = model.choice_log_probabilities(questions, ["A", "B"], prefix="The better one is (")
+        return np.concatenate([letters, model.log_likelihoods(questions, [said[place] for place in chosen])], axis=1)
+
+    together = answers([0, 1, 2])
+    alone = np.concatenate([answers([place]) for place in range(3)])
+    assert np.abs(together - alone).max() < 2e-4
+
+    def written(chosen: list[int]) -> list[str]:
+        questions = [asked[place] for place in chosen]
+        return [each.text for each in model.generate(questions, new_tokens=6, temperature=0.0, seed=1)]
+
+    assert written([0, 1, 2]) == [text for place in range(3) for text in written([place])]
+
+
+def revisions() -> pl.DataFrame:
+    return REVISIONS.build(
+        [
+            {
+                "prompt_id": f"q{at}",
+                "step": 1,
+                "prompt": f"Tell me {word}.",
+                "response": "No.",
+                "response_finished": True,
+                "principle_id": "P1",
+                "request_number": 0,
+                "template_version": "2",
+                "critique": "Unkind.",
+                "critique_finished": True,
+                "revision": f"The assistant is {word}.",
+                "revision_finished": at % 2 == 0,
+            }
+            for at, word in enumerate(WORDS)
+        ]
+    )
+
+
+def helpful() -> pl.DataFrame:
+    return HELPFULNESS_PAIRS.build(
+        [
+            {
+                "pair_id": f"h{at}",
+                "prompt": "Why?",
+                "response_a": f"Because of {word}.",
+                "response_b": "No.",
+                "probability_a": at % 2,
+                "source": "people",
+            }
+            for at, word in enumerate(WORDS)
+        ]
+    )
+
+
+def labelled() -> pl.DataFrame:
+    return PREFERENCE_PAIRS.build(
+        [
+            {
+                "pair_id": f"p{at}",
+                "prompt_id": f"q{at}",
+                "prompt": f"Tell me {word}.",
+                "response_a": word,
+                "response_b": "Why?",
+                "finished_a": True,
+                "finished_b": False,
+                "principle_id": "P1",
+                "forward_probability": 0.7,
+                "reversed_probability": 0.7,
+                "forward_reasoning": None,
+                "reversed_reasoning": None,
+                "probability_a": 0.7,
+                "clamped": False,
+                "answer_mass": 0.9,
+                "status": "labelled",
+                "method": "letters",
+                "feedback_model": "m",
+                "judge_at_chance": False,
+            }
+            for at, word in enumerate(WORDS)
+        ]
+    )
+
+
+Train = Callable[[Path, Path, Progress], Any]
+
+
+def resumes(place: Path, train: Train) -> Path:
+    """Train, stop a second one before its last step, and have it go on; return the folder of the model."""
+    train(place / "work", place / "model", silent)
+
+    def stop(_: str, done: int, total: int) -> None:
+        if done == STEPS:
+            raise KeyboardInterrupt
+
+    again, seen = (place / "again", place / "resumed"), list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        train(*again, stop)
+    train(*again, lambda _, done, total: seen.append(done))
+    assert seen == [STEPS]
+    assert folder_digest(place / "resumed") == folder_digest(place / "model")
+    return place / "model"
+
+
+def test_every_family_goes_through_every_training_and_resumes(family: Family) -> None:
+    from ccai_dagster.training.direct_preference import train_policy_directly
+    from ccai_dagster.training.policy import train_policy
+    from ccai_dagster.training.preference_model import train_preference_model
+    from ccai_dagster.training.supervised import train_supervised_policy
+
+    sizes: dict[str, Any] = {"steps": STEPS, "learning_rate": 1e-2, "lora_rank": 2}
+    supervised_settings = SupervisedSettings(batch_size=2, max_tokens=64, **sizes)
+    preferences = PreferenceModelSettings(batch_size=2, max_tokens=64, held_out_share=0.3, **sizes)
+    policy = PolicySettings(
+        prompts_per_step=1, samples_per_prompt=2, new_tokens=3, kl_limit=1e6, length_limit=1e6, **sizes
+    )
+    supervised = resumes(
+        family.place / "supervised",
+        lambda *places: train_supervised_policy(family.base, revisions(), helpful(), supervised_settings, 3, *places),
+    )
+    scores = resumes(
+        family.place / "preferences",
+        lambda *places: train_preference_model(family.base, labelled(), helpful(), 0.5, preferences, 3, *places),
+    )
+    table = comparisons(labelled(), helpful(), 0.5, 0.3, 3)
+    direct = resumes(
+        family.place / "direct", lambda *places: train_policy_directly(supervised, table, 64, policy, 3, *places)
+    )
+    reinforced = resumes(
+        family.place / "reinforced", lambda *places: train_policy(supervised, scores, WORDS, policy, 3, *places)
+    )
+    assert len({folder_digest(each) for each in (family.base, supervised, direct, reinforced)}) == 4
+    config = json.loads((family.base / "config.json").read_text())
+    window = config.get("sliding_window") if "sliding" in str(config.get("layer_types", "sliding")) else None
+    shared = "no, a window" if window else "yes"
+    expect_row(TABLE, family.name, family.mended, shared, *["trained, resumed"] * 4)
+
+
+def test_the_documentation_tells_of_these_families() -> None:
+    expect_only(TABLE, FAMILIES)
