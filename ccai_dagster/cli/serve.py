@@ -22,10 +22,12 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     from ccai_dagster.portal.team import add_seed_statements
 
     if added := add_seed_statements(consultation):
-        say(f"{added} statements of the organisers were added; a moderator lets them in.")
+        lenient = consultation.file.moderation == "lenient"
+        shown = "shown unless a moderator takes them out" if lenient else "shown once a moderator lets them in"
+        say(f"{added} statements of the organisers were added, {shown}.")
     check_port(port, "--port")
     say(f"Participants  http://{HOST}:{port}/")
-    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME --role ROLE`)")
+    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME {consultation.folder} --role ROLE`)")
     say("Ctrl-C stops it.")
     environment = {**os.environ, "CCAI_CONSULTATION": str(consultation.folder)}
     # One process, since what is known of the votes is kept in it; SQLite lets one write at a time anyway.

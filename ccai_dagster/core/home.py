@@ -12,7 +12,7 @@ from typing import cast
 
 from ccai_dagster.core.errors import ConsultationError
 
-TAKEN = frozenset({"cache", "dagster", "default", "mlflow-artifacts", "mlflow.db"})
+TAKEN = frozenset({"cache", "consultations", "dagster", "default", "mlflow-artifacts", "mlflow.db"})
 """Names, in lower case, that the home or MLflow use themselves."""
 
 

@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 from small_portal import SEEDS, Portal, portal_folder, statement_in
 
 from ccai_dagster.automation import present_versions
-from ccai_dagster.consultation.folder import PortalSettings
+from ccai_dagster.consultation.people import PortalSettings
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
