@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -50,12 +51,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
 
 @pytest.fixture
 def portal(served: Portal) -> Portal:
-    from ccai_dagster.portal.models import Account, Participant, Statement, Vote
+    from ccai_dagster.portal.models import Account, Feedback, Participant, Statement, Vote
     from ccai_dagster.portal.participant_views import source
     from ccai_dagster.portal.team import add_seed_statements
 
     portal_folder(served.consultation.folder)
-    for model in (Vote, Statement, Participant, Account):
+    for model in (Vote, Statement, Participant, Account, Feedback):
         model.objects.all().delete()
     with closing(sqlite3.connect(served.home.portal)) as connection, connection:
         connection.execute("DELETE FROM sqlite_sequence")
@@ -83,6 +84,68 @@ def test_who_is_not_asked_is_thanked_and_not_kept(portal: Portal) -> None:
     assert b"Thank you" in browser.post("/join", {"consent": "yes", "question-0": "No"}).content
     assert b"answer every question" in browser.post("/join", {"consent": "yes", "question-0": "Perhaps"}).content
     assert b"Please come in again" in browser.get("/vote").content
+
+
+def _about() -> list[tuple[int, str, str]]:
+    from ccai_dagster.portal.models import Demographic
+
+    return list(Demographic.objects.order_by("pk").values_list("participant_id", "question", "answer"))
+
+
+def test_what_somebody_says_about_themselves_is_kept_and_goes_with_them(portal: Portal) -> None:
+    browser = portal.participant(age="under 40")
+    portal.participant(age="")
+    portal.participant(age="none of these")
+    assert _about() == [(1, "age", "under 40")]
+    assert b"what you said about yourself" in browser.get("/delete").content
+    browser.post("/delete", {"sure": "yes"})
+    assert _about() == []
+
+
+def test_places_are_closed_by_answer_and_nobody_is_let_in_beside_them(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.conf import settings
+
+    file = portal.consultation.file
+    few = file.model_copy(update={"portal": file.portal.model_copy(update={"places": 3})})
+    monkeypatch.setattr(settings, "CONSULTATION", portal.consultation.model_copy(update={"file": few}))
+    form = {"consent": "yes", "question-0": "Yes"}
+    # 40 % of three places are two, rounded up, and 60 % are two.
+    for answer, page in [("under 40", "/code"), ("under 40", "/code"), ("under 40", None), ("40 and older", "/code")]:
+        got = portal.browser().post("/join", {**form, "about-age": answer})
+        assert got.headers.get("Location") == page
+    assert b"Enough people" in portal.browser().post("/join", {**form, "about-age": "under 40"}).content
+    assert b"answer every question" in portal.browser().post("/join", form).content
+    assert [answer for _, _, answer in _about()] == ["under 40", "under 40", "40 and older"]
+
+
+def test_questions_and_answers_are_markdown_in_which_html_stays_text(portal: Portal) -> None:
+    page = portal.browser().get("/questions").content.decode()
+    assert "<h2>Why?</h2>" in page and "<strong>that</strong>" in page
+    assert "&lt;b onclick=" in page and "<b " not in page and "<img" not in page and 'href="javascript' not in page
+
+
+def test_feedback_is_apart_from_votes_and_the_team_reads_it(portal: Portal) -> None:
+    browser = portal.participant()
+    assert b"Please write something" in browser.post("/feedback", {"text": " "}).content
+    assert b"Thank you" in browser.post("/feedback", {"text": HOSTILE}).content
+    with closing(sqlite3.connect(portal.home.portal)) as connection:
+        columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(portal_feedback)")]
+    assert columns == ["id", "text", "sent_at"]
+    assert browser.get("/desk/feedback").status_code == 302
+    page = portal.moderator().get("/desk/feedback").content.decode()
+    assert "&lt;script&gt;" in page and "<script>" not in page
+
+
+def test_an_answer_is_undone_and_its_statement_asked_again(portal: Portal) -> None:
+    portal.let_in(1, 2)
+    browser = _voted(portal, 1)
+    assert browser.post("/undo", {"statement": 1}).headers["Location"] == "/vote?again=1"
+    assert portal.votes() == []
+    assert statement_in(browser.get("/vote?again=1").content.decode()) == 1
+    assert b"0 of 2" in browser.get("/vote?again=\u00b2").content
+    assert browser.post("/undo", {"statement": "x"}).status_code == 409
 
 
 def test_nothing_is_shown_before_a_moderator_lets_it_in(portal: Portal) -> None:
@@ -162,7 +225,7 @@ def test_the_database_itself_refuses_a_second_vote_and_a_vote_that_is_none(porta
                 connection.execute(insert + row)
 
 
-def _voted(portal: Portal, *statements: int) -> object:
+def _voted(portal: Portal, *statements: int) -> Any:
     browser = portal.participant()
     for each in statements:
         browser.post("/vote", {"statement": each, "vote": "agree"})
