@@ -22,6 +22,7 @@ from ccai_dagster.consultation.people import PortalSettings
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
 from ccai_dagster.deliberation.importing.portal import portal_digest, portal_files, portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.representative import comment_priority
@@ -404,6 +405,22 @@ def test_the_classic_files_read_back_are_the_tables_of_the_portal(portal: Portal
     assert_frame_equal(read.raw_statements, own.raw_statements)
     assert_frame_equal(read.raw_votes, own.raw_votes)
     assert_frame_equal(read.raw_participants, own.raw_participants)
+
+
+def test_what_people_said_about_themselves_reaches_the_import_with_the_votes(portal: Portal, tmp_path: Path) -> None:
+    portal.let_in(1)
+    before = portal_files(portal.home.portal)
+    for age in ("40 and older", "", "under 40"):
+        portal.participant(age=age).post("/vote", {"statement": 1, "vote": "agree"})
+    files = portal_files(portal.home.portal)
+    assert files.keys() - before.keys() == {"participant-demographics.csv"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    found = find_vote_files(tmp_path)
+    assert found.digest() == portal_digest(portal.home.portal)
+    voted = read_votes(tmp_path).raw_participants["participant_id"].to_list()
+    told = read_demographics(found.files[DEMOGRAPHICS], {"age": ["under 40", "40 and older"]}, voted)
+    assert told.rows() == [(1, "age", "40 and older"), (3, "age", "under 40")]
 
 
 def test_what_is_observed_is_a_copy_that_later_votes_do_not_change(portal: Portal) -> None:
