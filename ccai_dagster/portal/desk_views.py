@@ -25,6 +25,7 @@ from ccai_dagster.decisions.ledger import VERBS, split_outcome
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.portal.limits import PASSWORDS_OF_CLIENT, limited
 
 KIND = "moderation"
 ON_A_PAGE = 20
@@ -40,6 +41,7 @@ STATES = {
 
 @require_http_methods(["GET", "POST"])
 @never_cache
+@limited("passwords", PASSWORDS_OF_CLIENT)
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Come in with a name and a password."""
     if request.method == "GET":

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from markdown_it import MarkdownIt
 
 from ccai_dagster.core.text import readable
+from ccai_dagster.portal.limits import FEEDBACK_OF_CLIENT, limited
 from ccai_dagster.portal.models import Feedback
 from ccai_dagster.portal.participation import Refusal, cleaned
 
@@ -43,6 +44,7 @@ def _rendered(path: Path, changed: int) -> SafeString:
 
 @require_http_methods(["GET", "POST"])
 @never_cache
+@limited("feedback", FEEDBACK_OF_CLIENT)
 def feedback(request: HttpRequest) -> HttpResponse:
     """Say something to the organisers; it is kept apart from the votes, without a number."""
     page: dict[str, object] = {"longest": LONGEST_FEEDBACK}

@@ -25,6 +25,7 @@ from ccai_dagster.decisions.agenda import SameWords
 from ccai_dagster.portal import joining, participation
 from ccai_dagster.portal.figures import Figures, Source
 from ccai_dagster.portal.joining import NotTaken
+from ccai_dagster.portal.limits import ANSWERS_OF_ONE, CODES_OF_CLIENT, DAY, Limit, client, counts, limited, too_many
 from ccai_dagster.portal.models import Participant
 from ccai_dagster.portal.participation import AlreadyThere, Refusal
 
@@ -120,6 +121,8 @@ def _for_participants(view: View) -> View:
             request.session.flush()
             message = "Your session has ended. Nothing is lost: come back with your code, or begin anew."
             return problem(request, "Please come in again", message, 403)
+        if request.method == "POST" and not counts.allows("answers", str(participant.pk), ANSWERS_OF_ONE):
+            return too_many(request)
         return _with_figures(lambda again, figures: view(again, figures, participant))(request)
 
     guarded: View = wrapped
@@ -161,6 +164,8 @@ def join(request: HttpRequest) -> HttpResponse:
     """Take part, after consent and the questions before it."""
     if request.session.get(PARTICIPANT):
         return redirect("vote")
+    if not counts.allows("joined", client(request), Limit(settings.CONSULTATION.file.portal.joins_a_day, DAY)):
+        return too_many(request)
     try:
         participant, typed = joining.join(settings.CONSULTATION.file, request.POST)
     except Refusal as refusal:
@@ -181,6 +186,7 @@ def code(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
 
 @require_http_methods(["GET", "POST"])
 @never_cache
+@limited("codes", CODES_OF_CLIENT)
 def come_back(request: HttpRequest) -> HttpResponse:
     """Come back with a code."""
     if request.method == "GET":

@@ -52,6 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
 
 @pytest.fixture
 def portal(served: Portal) -> Portal:
+    from ccai_dagster.portal.limits import counts
     from ccai_dagster.portal.models import Account, Feedback, Participant, Statement, Vote
     from ccai_dagster.portal.participant_views import source
     from ccai_dagster.portal.team import add_seed_statements
@@ -63,6 +64,7 @@ def portal(served: Portal) -> Portal:
         connection.execute("DELETE FROM sqlite_sequence")
     assert add_seed_statements(served.consultation) == len(SEEDS)
     source.cache_clear()
+    counts.forget()
     return served
 
 
@@ -421,6 +423,59 @@ def test_what_people_said_about_themselves_reaches_the_import_with_the_votes(por
     voted = read_votes(tmp_path).raw_participants["participant_id"].to_list()
     told = read_demographics(found.files[DEMOGRAPHICS], {"age": ["under 40", "40 and older"]}, voted)
     assert told.rows() == [(1, "age", "40 and older"), (3, "age", "under 40")]
+
+
+def test_what_comes_too_fast_is_refused_and_nothing_of_it_is_counted(portal: Portal) -> None:
+    portal.let_in(1)
+    browser = portal.participant()
+    got = [browser.post("/vote", {"statement": 1, "vote": "agree"}).status_code for _ in range(61)]
+    assert got == [302] * 60 + [429]
+    assert _voted(portal, 1).get("/vote").status_code == 200
+    wrong = [portal.browser().post("/return", {"code": "aaaa"}).status_code for _ in range(61)]
+    assert wrong == [400] * 60 + [429]
+    other = portal.browser(REMOTE_ADDR="198.51.100.7")
+    assert other.post("/return", {"code": "aaaa"}).status_code == 400
+    guessed = [portal.browser().post("/desk/sign-in", {"name": "x", "password": "y"}).status_code for _ in range(20)]
+    assert guessed[-2:] == [400, 429]
+
+
+def test_a_client_is_counted_for_a_day_and_its_address_is_nowhere() -> None:
+    from ccai_dagster.portal.limits import Counts, Limit
+
+    now = [100.0]
+    counted = Counts(clock=lambda: now[0])
+    hourly = Limit(2, 3600)
+    assert [counted.allows("joined", "198.51.100.7", hourly) for _ in range(3)] == [True, True, False]
+    assert counted.allows("joined", "198.51.100.8", hourly) and counted.allows("codes", "198.51.100.7", hourly)
+    assert "198.51" not in repr(counted)
+    key = counted._key
+    now[0] += 3600
+    assert counted.allows("joined", "198.51.100.7", hourly) and counted._key == key
+    now[0] += 23 * 3600
+    assert counted.allows("joined", "198.51.100.7", Limit(1, 86400)) and counted._key != key
+    assert len(counted._times) == 1
+
+
+@pytest.mark.parametrize(
+    ("hosts", "headers", "told"),
+    [
+        (0, {"HTTP_X_FORWARDED_FOR": "203.0.113.1"}, "127.0.0.1"),
+        (1, {"HTTP_X_FORWARDED_FOR": "203.0.113.1, 203.0.113.9"}, "203.0.113.9"),
+        (1, {}, "127.0.0.1"),
+        (1, {"HTTP_X_FORWARDED_FOR": "2001:db8:1:2:3:4:5:6"}, "2001:db8:1:2::/64"),
+    ],
+    ids=["no proxy", "proxy", "this machine", "IPv6"],
+)
+def test_the_client_is_whom_the_proxy_names_and_nobody_else_does(
+    served: Portal, monkeypatch: pytest.MonkeyPatch, hosts: int, headers: dict[str, str], told: str
+) -> None:
+    from django.conf import settings
+    from django.test import RequestFactory
+
+    from ccai_dagster.portal.limits import client
+
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", [*settings.ALLOWED_HOSTS, *["vote.example"] * hosts])
+    assert client(RequestFactory().get("/", **headers)) == told
 
 
 def test_what_is_observed_is_a_copy_that_later_votes_do_not_change(portal: Portal) -> None:
