@@ -80,6 +80,13 @@ class Portal:
         browser.post("/desk/sign-in", {"name": name, "password": keep_account(name, role)})
         return browser
 
+    def rater(self, role: str = "rater-1") -> Any:
+        from ccai_dagster.portal.team import keep_account
+
+        browser = self.browser()
+        browser.post("/desk/sign-in", {"name": role, "password": keep_account(role, role, rates=True)})
+        return browser
+
     def let_in(self, *statements: int, moderator: Any = None) -> Any:
         answer = (moderator or self.moderator()).post(
             "/desk/", {"statement": statements, "verb": "in", "text": "", "reason": "fits the question"}

@@ -322,14 +322,15 @@ def account(
     name: Annotated[str, typer.Argument(help="What somebody signs in with; it goes on no record.")],
     consultation: OWN_CONSULTATION_FOLDER = None,
     role: Annotated[str | None, typer.Option(help="The role that goes on record with every decision.")] = None,
+    rater: Annotated[bool, typer.Option("--rater", help="It compares responses, and comes to no desk.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the account.")] = False,
 ) -> None:
-    """Make an account for the moderators' desk, or give it a new password, which is printed once."""
+    """Make an account for the moderators' desk or a rater, or give it a new password, which is printed once."""
     from ccai_dagster.cli import serve as serving
 
     if (role is None) != remove:
         raise ConsultationError("Name the role with --role, or --remove the account.")
-    serving.account(chosen_consultation(consultation), name, role, typer.echo)
+    serving.account(chosen_consultation(consultation), name, role, rater, typer.echo)
 
 
 app.command()(audit.audit)

@@ -61,6 +61,11 @@ class Home:
         return self.folder / "portal.key"
 
     @property
+    def portal_ratings(self) -> Path:
+        """What raters answered in the portal, a file for each, as `ccai compare import` reads them."""
+        return self.folder / "ratings"
+
+    @property
     def work(self) -> Path:
         """Scratch space and checkpoints of torch stages that are not finished."""
         return self.folder / "work"

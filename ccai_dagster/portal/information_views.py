@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.safestring import SafeString, mark_safe
@@ -19,6 +18,7 @@ from ccai_dagster.core.text import readable
 from ccai_dagster.portal.limits import FEEDBACK_OF_CLIENT, limited
 from ccai_dagster.portal.models import Feedback
 from ccai_dagster.portal.participation import Refusal, cleaned
+from ccai_dagster.portal.team_views import for_moderators
 
 LONGEST_FEEDBACK = 2000
 READ = 200
@@ -58,8 +58,7 @@ def feedback(request: HttpRequest) -> HttpResponse:
     return render(request, "portal/feedback.html", {"sent": True})
 
 
-@login_required
-@never_cache
+@for_moderators
 @require_GET
 def feedback_read(request: HttpRequest) -> HttpResponse:
     """What people said, for the team."""

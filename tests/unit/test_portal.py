@@ -19,6 +19,7 @@ from small_portal import SEEDS, Portal, portal_folder, statement_in
 
 from ccai_dagster.automation import present_versions
 from ccai_dagster.consultation.people import PortalSettings
+from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
@@ -26,6 +27,10 @@ from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_
 from ccai_dagster.deliberation.importing.portal import portal_digest, portal_files, portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.representative import comment_priority
+from ccai_dagster.evaluation.elo import pair_id
+from ccai_dagster.evaluation.rating_export import ShownPair, blinded_pairs, shown_pairs, write_pairs
+from ccai_dagster.evaluation.ratings import Imported, csv_rows, import_ratings, read_ratings
+from ccai_dagster.open_consultation import OpenConsultation
 from resources.vote_source import VoteSource
 
 HOSTILE = "<script>alert('x')</script> \"and\", =SUM(A1) & {{ 7|add:1 }}"
@@ -385,6 +390,80 @@ def test_nobody_comes_to_the_desk_without_an_account(portal: Portal) -> None:
     remove_account("ann")
     with pytest.raises(ConsultationError, match="no account 'ann'"):
         remove_account("ann")
+
+
+@pytest.fixture
+def compared(portal: Portal) -> list[ShownPair]:
+    """Three pairs of responses that wait for raters."""
+    rows = []
+    for at in range(3):
+        prompt, texts = f"Question {at}?", {"public": f"one {HOSTILE} {at}", "standard": f"other {at}"}
+        unasked = dict.fromkeys(["forward_probability", "reversed_probability", "probability_a"], 0.5)
+        rows.append(
+            {
+                **{"pair_id": pair_id("helpfulness", f"p{at}", prompt, texts), "quality": "helpfulness"},
+                **{"prompt_id": f"p{at}", "prompt": prompt, "arm_a": "public", "arm_b": "standard"},
+                **{"response_a": texts["public"], "response_b": texts["standard"], "status": "compared"},
+                **{"finished_a": True, "finished_b": True, "judge": "judge", "judge_at_chance": True, **unasked},
+            }
+        )
+    comparisons = COMPARISONS.build(rows)
+    tables = Path(portal.home.tables_url)
+    tables.mkdir(parents=True, exist_ok=True)
+    comparisons.write_parquet(tables / "comparisons.parquet")
+    shutil.rmtree(portal.home.portal_ratings, ignore_errors=True)
+    folder = portal.consultation.ratings
+    write_pairs(folder, blinded_pairs(comparisons, ("public", "standard"), "helpfulness", 3, 7), None)
+    return shown_pairs(comparisons, folder)
+
+
+def test_raters_compare_without_knowing_whose_and_the_answers_are_what_the_import_reads(
+    portal: Portal, compared: list[ShownPair]
+) -> None:
+    from django.utils.html import escape
+
+    from ccai_dagster.portal.rating import rating_state
+
+    rater, said = portal.rater(), {}
+    for done, (answer, reason) in enumerate([("1", "clearer"), ("tie", ""), ("2", HOSTILE)]):
+        page = rater.get("/rate/").content.decode()
+        assert f"{done} of 3" in page and "public" not in page and "standard" not in page and "<script>a" not in page
+        (pair,) = re.findall(r'name="pair" value="(\w+)"', page)
+        shown = next(each for each in compared if each.pair_id == pair)
+        assert page.index(escape(shown.response_1)) < page.index(escape(shown.response_2))
+        assert rater.post("/rate/", {"pair": pair, "rating": answer, "reason": reason}).status_code == 302
+        said[pair] = answer
+    assert b"answered everything" in rater.get("/rate/").content
+    on_record = read_ratings(portal.consultation.ratings)
+    assert dict(on_record.select("pair_id", "rating").iter_rows()) == said
+    file = portal.home.portal_ratings / "rater-1.csv"
+    assert import_ratings(portal.consultation.ratings, file, "rater-1") == Imported(0, 3, 0)
+    assert [row["reason"] for _, row in csv_rows(file, ["reason"])] == ["clearer", "", HOSTILE]
+    orders = {rating_state(OpenConsultation(portal.consultation, portal.home), f"rater-{n}").next for n in range(2, 12)}
+    assert len(orders) > 1, "each has an order of one's own"
+
+
+def test_a_rating_counts_once_and_only_for_what_was_shown(portal: Portal, compared: list[ShownPair]) -> None:
+    rater, pair = portal.rater(), compared[0].pair_id
+    for form, told in [({"pair": pair}, b"Choose"), ({"pair": "other", "rating": "1"}, b"not asked about")]:
+        answer = rater.post("/rate/", form)
+        assert answer.status_code == 409 and told in answer.content
+    assert read_ratings(portal.consultation.ratings).is_empty()
+    got = [rater.post("/rate/", {"pair": pair, "rating": each}).status_code for each in ("1", "1", "2")]
+    assert got == [302, 302, 409]
+    assert read_ratings(portal.consultation.ratings)["rating"].to_list() == ["1"]
+
+
+def test_raters_and_moderators_see_nothing_of_each_other(portal: Portal) -> None:
+    from ccai_dagster.portal.team import keep_account
+
+    for page in ("/desk/", "/desk/feedback"):
+        assert portal.rater().get(page).headers["Location"] == "/rate/"
+    assert portal.moderator().get("/rate/").headers["Location"] == "/desk/"
+    assert portal.browser().get("/rate/").headers["Location"].startswith("/desk/sign-in")
+    assert b"nothing to compare yet" in portal.rater("rater-2").get("/rate/").content
+    with pytest.raises(ConsultationError, match="--role Ann Smith: give a role or pseudonym"):
+        keep_account("ann", "Ann Smith", rates=True)
 
 
 def _talked(portal: Portal) -> None:
