@@ -26,13 +26,15 @@ AGE = {
 ANSWERS = "## Why?\n\nSo **that** <b onclick='x()'>you</b> [know](javascript:alert(1)).\n\n![spy](https://example.org/x.png)\n"
 
 
-def portal_folder(folder: Path, minimum: int = 3) -> Consultation:
+def portal_folder(
+    folder: Path, minimum: int = 3, seeds: tuple[str, ...] = SEEDS, moderation: str = "strict"
+) -> Consultation:
     """A copy of the sample whose votes are the portal's, with nothing moderated."""
     if folder.exists():
         shutil.rmtree(folder)
     shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns("votes"))
     settings = yaml.safe_load((folder / "consultation.yaml").read_text(encoding="utf-8"))
-    settings |= {"votes": "portal", "moderation": "strict"}
+    settings |= {"votes": "portal", "moderation": moderation}
     settings["portal"] = {
         "introduction": "We ask.\n\nYou answer.",
         "contact": "the town hall",
@@ -42,7 +44,7 @@ def portal_folder(folder: Path, minimum: int = 3) -> Consultation:
     }
     settings["demographics"] = [AGE]
     (folder / "consultation.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    (folder / "seeds.csv").write_text("text\n" + "".join(f"{each}\n" for each in SEEDS), encoding="utf-8")
+    (folder / "seeds.csv").write_text("text\n" + "".join(f"{each}\n" for each in seeds), encoding="utf-8")
     (folder / "questions.md").write_text(ANSWERS, encoding="utf-8")
     header = ",".join(COLUMNS) + "\n"
     for kind in ("moderation", "exclusion", "merge", "wording", "idea"):
