@@ -11,13 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from small_portal import SEEDS, Portal, portal_folder, statement_in
+from white_paper import white_paper
 
+from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.automation import present_versions
+from ccai_dagster.cli.export import TABLES, export
 from ccai_dagster.consultation.people import PortalSettings
 from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
@@ -31,8 +35,10 @@ from ccai_dagster.evaluation.elo import pair_id
 from ccai_dagster.evaluation.rating_export import ShownPair, blinded_pairs, shown_pairs, write_pairs
 from ccai_dagster.evaluation.ratings import Imported, csv_rows, import_ratings, read_ratings
 from ccai_dagster.open_consultation import OpenConsultation
+from resources.tables import Tables
 from resources.vote_source import VoteSource
 
+SAMPLE = ("participant_demographics", "sample_representativeness", "weighted_consensus")
 HOSTILE = "<script>alert('x')</script> \"and\", =SUM(A1) & {{ 7|add:1 }}"
 
 
@@ -486,6 +492,56 @@ def test_the_classic_files_read_back_are_the_tables_of_the_portal(portal: Portal
     assert_frame_equal(read.raw_statements, own.raw_statements)
     assert_frame_equal(read.raw_votes, own.raw_votes)
     assert_frame_equal(read.raw_participants, own.raw_participants)
+
+
+def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(portal: Portal, tmp_path: Path) -> None:
+    # Takes some seconds, since Dagster runs the import and the tables for real.
+    from django.db.models import F
+
+    from ccai_dagster.portal.models import Vote
+
+    ledger = portal.consultation.ledger("threshold")
+    ledger.write_text(ledger.read_text().replace("minimum_votes,7,", "minimum_votes,1,", 1))
+    portal.let_in(1, 2, 3, 4)
+    for who in range(12):
+        browser = portal.participant(age="under 40" if who % 4 == 0 else "40 and older")
+        for statement, answer in enumerate(("agree", "agree" if who % 2 else "disagree", "pass"), start=1):
+            browser.post("/vote", {"statement": statement, "vote": answer})
+    browser.post("/add", {"text": HOSTILE, "sure": "yes"})
+    # So many votes of one second would be taken for times that a spreadsheet has rounded.
+    Vote.objects.update(voted_at=F("voted_at") + F("pk"))
+    given = portal_import(portal.home.portal)
+    home, chosen = portal.home, portal.consultation
+    stages = [decisions.build(chosen, home), public_input.build(chosen), deliberation.build(chosen)]
+    assets = [each for stage in (*stages, public_opinion.build(chosen)) for each in stage]
+    resources = {
+        "tables": Tables(url=home.tables_url),
+        "vote_source": VoteSource(downloads=str(home.downloads), portal=str(home.portal)),
+    }
+    observe = dg.define_asset_job("observe", dg.AssetSelection.assets("polis_export"))
+    with dg.DagsterInstance.ephemeral() as instance, white_paper():
+        graph = dg.Definitions(assets=assets, resources=resources, jobs=[observe])
+        assert graph.resolve_job_def("observe").execute_in_process(instance=instance).success
+        wanted = [*public_input.TABLES, *TABLES, "group_votes", "votes", "group_structure", *SAMPLE]
+        assert dg.materialize(assets, instance=instance, resources=resources, selection=sorted({*wanted})).success
+    opened = OpenConsultation(chosen, home)
+    asked = opened.table("sample_representativeness")
+    assert asked is not None and asked.select("answer", "n", "n_told").rows() == [
+        ("under 40", None, 12),
+        ("40 and older", None, 12),
+    ], "three are too few to be told, and nine would tell it"
+    weighted = opened.table("weighted_consensus")
+    assert weighted is not None and (weighted["gac"] - weighted["gac_weighted"]).abs().max() > 0.01
+    export(opened, tmp_path / "polis", print)
+    read = read_votes(tmp_path / "polis")
+    assert_frame_equal(read.raw_votes, given.raw_votes)
+    moderated = given.raw_statements.with_columns(
+        moderated=(pl.col("statement_id") < 5).cast(pl.Int8),
+        # In these forms the organisers are somebody, who has the number after the last participant's.
+        author_id=pl.col("author_id").fill_null(13),
+    )
+    assert_frame_equal(read.raw_statements, moderated)
+    shutil.rmtree(home.downloads)
 
 
 def test_what_people_said_about_themselves_reaches_the_import_with_the_votes(portal: Portal, tmp_path: Path) -> None:
