@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
-from ccai_dagster.cli import audit, compare, prompts
+from ccai_dagster.cli import audit, prompts, ratings
 from ccai_dagster.cli.options import (
     CONSULTATION,
     CONSULTATION_FOLDER,
@@ -109,6 +109,25 @@ def what_if(
 
     for line in supposed(open_consultation(consultation, kind), kind, subjects.split(), outcome):
         typer.echo(line)
+
+
+@app.command()
+@mendable_errors()
+def compare(
+    first: Annotated[str, typer.Argument(help="A consultation folder, a ledger (CSV), or how the id of a run begins.")],
+    second: Annotated[str, typer.Argument(help="Another of the same.")],
+    output: Annotated[Path | None, typer.Option(help="File to write all of it to: .html or .csv.")] = None,
+    consultation: Annotated[Path | None, typer.Option(help="The consultation whose runs are meant.")] = None,
+) -> None:
+    """Say what differs between two consultations, two ledgers, or two runs of one consultation."""
+    from ccai_dagster.cli.compare import compared, lines, write_differences
+
+    names, chapters = compared(first, second, consultation)
+    for line in lines(names, chapters):
+        typer.echo(line)
+    if output is not None:
+        write_differences(output, names, chapters)
+        typer.echo(f"\nWritten to {output}")
 
 
 @app.command()
@@ -336,7 +355,7 @@ def account(
 app.command()(audit.audit)
 app.command()(audit.verify)
 app.command()(prompts.judge_set)
-app.add_typer(compare.app, name="compare")
+app.add_typer(ratings.app, name="ratings")
 app.add_typer(prompts.app, name="prompts")
 
 

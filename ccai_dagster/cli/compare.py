@@ -1,80 +1,128 @@
-"""`ccai compare`: pairs of responses go out to people, blinded, and their ratings come back."""
+"""`ccai compare`: two consultations, two ledgers or two runs side by side, in the terminal or as a file.
+
+Belongs here: what the two are, gathering what is compared, and printing it. What differs is found in
+`audit.differences`, the page is in `pages.differences`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from ccai_dagster.cli.options import CONSULTATION, mendable_errors
-from ccai_dagster.consultation.folder import chosen_consultation
-from ccai_dagster.core.errors import ConsultationError
-
-app = typer.Typer(
-    no_args_is_help=True, help="Have people compare the responses of two arms, without knowing whose they are."
+from ccai_dagster.audit.differences import (
+    Chapter,
+    Compared,
+    consultation_differences,
+    ledger_differences,
+    run_differences,
+    standing_after,
 )
+from ccai_dagster.consultation.folder import LEDGERS
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import csv_text, write_file
+from ccai_dagster.core.text import counted, printable, spreadsheet_cell
+from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.open_consultation import OpenConsultation, open_consultation
+from ccai_dagster.pages.differences import render_differences
+
+TABLES = ("opinion_groups", "gac_scores", "consensus_stability", "selected_statements", "eval_scores")
+SHOWN = 10
+"""Differences of a chapter that the terminal shows."""
+NOTE_WIDTH = 90
 
 
-@app.command("export")
-@mendable_errors()
-def export_pairs(
-    arms: Annotated[str, typer.Option(help="Two arms, or an arm and base: public,standard.")],
-    quality: Annotated[str, typer.Option(help="helpfulness or harmlessness.")],
-    n: Annotated[int, typer.Option("--n", help="Pairs to rate.")],
-    output: Annotated[
-        Path | None, typer.Option(help="CSV file to write, which must not exist; without, people rate in the portal.")
-    ] = None,
-    consultation: CONSULTATION = None,
-) -> None:
-    """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
-    from ccai_dagster.evaluation.rating_export import WORTH_SEEING, blinded_pairs, write_pairs
-    from ccai_dagster.evaluation.ratings import KEY_FILE
-    from ccai_dagster.open_consultation import open_consultation
-    from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
+def compared(first: str, second: str, consultation: Path | None) -> tuple[tuple[str, str], list[Chapter]]:
+    """Compare what two words name: two folders, two ledgers, or two runs of one consultation.
 
-    opened = open_consultation(consultation)
-    chosen, comparisons = opened.consultation, opened.table("comparisons")
-    if comparisons is None:
-        raise ConsultationError("No responses were compared yet; `ccai run` first.")
-    one, _, other = arms.partition(",")
-    pairs = blinded_pairs(comparisons, (one.strip(), other.strip()), quality, n, chosen.file.seed)
-    write_pairs(chosen.ratings, pairs, output)
-    if output is None:
-        typer.echo(f"{len(pairs.rows)} pairs of responses wait for raters in the portal (`ccai account --rater`).")
-    else:
-        typer.echo(f"{len(pairs.rows)} pairs of responses written to {output}. Fill in `rating`: 1, 2 or tie.")
-    typer.echo(f"Who wrote which stands in {chosen.ratings / KEY_FILE}; raters must not see it.")
-    if pairs.n_identical:
-        typer.echo(
-            f"{pairs.n_identical} of the {pairs.n_pairs} pairs there are have identical responses and need no rater."
-        )
-    smallest = smallest_difference(elo_error(len(pairs.rows)))
-    needed = comparisons_needed(WORTH_SEEING)
-    typer.echo(
-        f"With {len(pairs.rows)} comparisons a difference under {smallest:.0f} Elo cannot be seen, with ties even "
-        f"less; to find one of {WORTH_SEEING} Elo four times in five takes {needed:,} comparisons."
+    Returns:
+        What the two are called, and what differs.
+
+    Raises:
+        ConsultationError: They are not of one kind, or one of them cannot be read.
+    """
+    paths = Path(first), Path(second)
+    if all(path.is_dir() for path in paths):
+        opened = [open_consultation(path) for path in paths]
+        names = [each.consultation.file.title for each in opened]
+        if names[0] == names[1]:
+            names = [f"{each.consultation.file.title} ({each.consultation.name})" for each in opened]
+        return (names[0], names[1]), consultation_differences(*(gathered(each) for each in opened))
+    if all(path.suffix == ".csv" for path in paths):
+        ledgers = [{_kind(path): read_ledger(path, _kind(path))} for path in paths]
+        if ledgers[0].keys() != ledgers[1].keys():
+            raise ConsultationError(
+                f"{first} and {second}: these are ledgers of different kinds; name two of one kind."
+            )
+        return (first, second), [ledger_differences(*ledgers)]
+    if any(path.exists() or path.suffix for path in paths):
+        raise ConsultationError(f"{first} and {second}: name two consultation folders, two ledgers, or two runs.")
+    record = open_consultation(consultation)
+    if record.manifest is None:
+        raise ConsultationError(f"{record.home.manifest}: no run is on record; `ccai run` writes it at its end.")
+    runs = [standing_after(record.manifest, each) for each in (first, second)]
+    title = record.consultation.file.title
+    return (f"{title}, run {first}", f"{title}, run {second}"), [run_differences(*runs)]
+
+
+def _kind(path: Path) -> str:
+    if path.stem not in LEDGERS:
+        raise ConsultationError(f"{path}: a ledger is named after its kind, one of {', '.join(LEDGERS)}, with .csv.")
+    return path.stem
+
+
+def gathered(opened: OpenConsultation) -> Compared:
+    """Return what of a consultation is compared."""
+    arms = {arm: opened.constitution(arm) for arm in opened.consultation.arms}
+    tables = {name: opened.table(name) for name in TABLES}
+    return Compared(
+        settings=dict(_flat(opened.consultation.file.model_dump(mode="json"))),
+        ledgers={kind: opened.ledger(kind) for kind in LEDGERS},
+        imported=opened.imported,
+        constitutions={arm: table for arm, table in arms.items() if table is not None},
+        tables={name: table for name, table in tables.items() if table is not None},
+        manifest=opened.manifest,
     )
 
 
-@app.command("import")
-@mendable_errors()
-def import_pairs(
-    file: Annotated[Path, typer.Argument(help="The CSV file with the ratings filled in.")],
-    rater: Annotated[str, typer.Option(help="Role or pseudonym of who rated, such as rater-1; never a name.")],
-    consultation: CONSULTATION = None,
-) -> None:
-    """Check one rater's ratings and keep them in the consultation."""
-    from ccai_dagster.evaluation.ratings import import_ratings, read_ratings
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", str(value)
 
-    chosen = chosen_consultation(consultation)
-    found = import_ratings(chosen.ratings, file, rater)
-    ratings = read_ratings(chosen.ratings)
-    typer.echo(
-        f"{found.added} ratings of {rater} added; {found.known} were on record already, {found.unrated} pairs are "
-        "not rated yet."
-    )
-    if ratings["rater"].n_unique() == 1:
-        typer.echo(f"{rater} is the only rater so far: intervals will hold for {rater}, not for other people.")
-    if found.added:
-        typer.echo("`ccai run` brings them into elo_scores.")
+
+def lines(names: tuple[str, str], chapters: Sequence[Chapter]) -> Iterator[str]:
+    """Say what differs, the first differences of each chapter by name."""
+    yield f"First   {printable(names[0])}"
+    yield f"Second  {printable(names[1])}"
+    for chapter in chapters:
+        yield ""
+        yield f"{printable(chapter.name)}: {printable(chapter.lead)}"
+        for each in chapter.differences[:SHOWN]:
+            note = f"   {printable(each.note, NOTE_WIDTH)}" if each.note else ""
+            yield f"  {printable(each.subject)}: {printable(each.first)} -> {printable(each.second)}{note}"
+        if (rest := len(chapter.differences) - SHOWN) > 0:
+            yield f"  and {counted(rest, 'difference')} more; --output FILE.csv or FILE.html has all"
+
+
+def write_differences(path: Path, names: tuple[str, str], chapters: Sequence[Chapter]) -> None:
+    """Write all differences as a page or as a table for spreadsheets, by the file's ending.
+
+    Raises:
+        ConsultationError: It has another ending, or exists.
+    """
+    if path.suffix not in (".csv", ".html"):
+        raise ConsultationError(f"{path}: name a file that ends in .html (a page) or .csv (a table).")
+    if path.exists():
+        raise ConsultationError(f"{path}: is there already; name a new file.")
+    if path.suffix == ".html":
+        write_file(path, render_differences(names, chapters))
+        return
+    rows = [
+        [spreadsheet_cell(cell) for cell in (chapter.name, each.subject, each.first, each.second, each.note)]
+        for chapter in chapters
+        for each in chapter.differences
+    ]
+    write_file(path, csv_text(["chapter", "what", "first", "second", "note"], rows))

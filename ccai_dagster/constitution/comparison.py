@@ -36,7 +36,7 @@ import polars as pl
 from ccai_dagster.contracts import CONSTITUTION_COMPARISON, CONSTITUTION_OVERLAP
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.statistics.agreement import cohens_kappa
-from ccai_dagster.statistics.intervals import wilson_interval
+from ccai_dagster.statistics.intervals import difference_interval, wilson_interval
 
 Framing = Literal["do", "avoid", "both"]
 FRAMINGS: tuple[Framing, ...] = ("do", "avoid", "both")
@@ -172,11 +172,8 @@ def _share(chosen: pl.Series) -> dict[str, Any]:
 
 
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Difference of two shares with Newcombe's interval (Statistics in Medicine 17, 1998, method 10)."""
-    gap = first["value"] - second["value"]
-    below = np.hypot(first["value"] - first["low"], second["high"] - second["value"])
-    above = np.hypot(first["high"] - first["value"], second["value"] - second["low"])
-    return {"difference": gap, "difference_low": gap - float(below), "difference_high": gap + float(above)}
+    gap, low, high = difference_interval(*((each["value"], each["low"], each["high"]) for each in (first, second)))
+    return {"difference": gap, "difference_low": low, "difference_high": high}
 
 
 def _agreement(tagged: pl.DataFrame, seed: int) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Home:
 
     @property
     def portal_ratings(self) -> Path:
-        """What raters answered in the portal, a file for each, as `ccai compare import` reads them."""
+        """What raters answered in the portal, a file for each, as `ccai ratings import` reads them."""
         return self.folder / "ratings"
 
     @property

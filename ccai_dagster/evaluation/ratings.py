@@ -78,7 +78,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
     """
     check_rater(rater, "--rater")
     if not folder.is_dir():
-        raise ConsultationError(f"{folder}: nothing was exported for rating yet; `ccai compare export` does it.")
+        raise ConsultationError(f"{folder}: nothing was exported for rating yet; `ccai ratings export` does it.")
     with written_alone(folder, folder / LOCK):
         key, path = read_key(folder), folder / f"{rater}.csv"
         known = _ratings_of(path, key)

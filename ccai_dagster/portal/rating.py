@@ -1,6 +1,6 @@
-"""What a rater is asked and what becomes of the answer: a row of the table that `ccai compare import` reads.
+"""What a rater is asked and what becomes of the answer: a row of the table that `ccai ratings import` reads.
 
-Pairs are those that `ccai compare export` drew; each answer goes to the rater's file below `CCAI_HOME` and from there,
+Pairs are those that `ccai ratings export` drew; each answer goes to the rater's file below `CCAI_HOME` and from there,
 through the same import as any other, to the ratings of the consultation. Reasons stay in the file.
 """
 

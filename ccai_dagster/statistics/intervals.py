@@ -47,6 +47,23 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     return low, high
 
 
+def difference_interval(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Return the difference of two independent figures with the interval that follows from their own.
+
+    For shares with Wilson's intervals it is Newcombe's (Statistics in Medicine 17, 1998, method 10), in general the
+    method of variance estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008).
+
+    Args:
+        first: Value, lower and upper end, of one level.
+        second: What is taken away from it, likewise.
+    """
+    (one, one_low, one_high), (other, other_low, other_high) = first, second
+    below, above = np.hypot(one - one_low, other_high - other), np.hypot(one_high - one, other - other_low)
+    return one - other, one - other - float(below), one - other + float(above)
+
+
 def mean_interval(
     values: np.ndarray, clusters: np.ndarray, limits: Interval, *, bootstraps: int, seed: int
 ) -> Interval:

@@ -69,7 +69,7 @@ class ComparedSample:
         comparisons().write_parquet(place / "home" / "sample" / "tables" / "comparisons.parquet")
 
     def compare(self, *words: str, fails: bool = False) -> str:
-        result = CliRunner().invoke(app, ["compare", *words, "--consultation", str(self.folder)])
+        result = CliRunner().invoke(app, ["ratings", *words, "--consultation", str(self.folder)])
         assert result.exit_code == int(fails), result.output
         return result.output
 

@@ -1,0 +1,418 @@
+"""What differs between two consultations, two of their ledgers, or two runs: the same chapters for all of them.
+
+A researcher copies a folder, changes one decision, runs it and asks what came of it. Each chapter begins with a
+sentence on the whole and goes on with what differs, item by item, on either side.
+
+Belongs here: comparing finished tables, ledgers and manifests. Doesn't belong here: opening a consultation, how a
+difference is shown, and what a decision would bring that nobody took (`ccai what-if`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ccai_dagster.audit.ledger_record import row_changes
+from ccai_dagster.audit.manifest import Manifest, Materialization
+from ccai_dagster.contracts import MODEL_STAGES
+from ccai_dagster.core.digest import SHORT
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import counted, listed, natural, number, signed
+from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
+from ccai_dagster.decisions.ledger import current, effect, is_decision, is_policy
+from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
+from ccai_dagster.statistics.intervals import difference_interval
+
+ABSENT = "–"
+"""Stands where one side has nothing."""
+RUNS_NAMED = 5
+"""How many runs an error names."""
+EQUAL_SCORES = 5e-4
+"""Consensus that differs by less looks the same with three decimals."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs.
+
+    Attributes:
+        subject: What it is: a setting, the subject of a decision, a statement, a score.
+        first: What it is on the first side, as a person reads it; `ABSENT` if it is not there.
+        second: The same on the second side.
+        note: What follows, in a few words; may be empty. Texts of statements stand here: untrusted.
+    """
+
+    subject: str
+    first: str
+    second: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Differences of one kind, and a sentence on the whole."""
+
+    name: str
+    lead: str
+    differences: Sequence[Difference] = ()
+
+    @property
+    def noted(self) -> bool:
+        """Whether there is a note on any of them."""
+        return any(each.note for each in self.differences)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of two consultations, as it is now and as its last run left it.
+
+    Attributes:
+        settings: Values of `consultation.yaml` as text, by dotted name.
+        ledgers: LEDGER by kind.
+        imported: Its export.
+        constitutions: CONSTITUTION by arm.
+        tables: `opinion_groups`, `gac_scores`, `consensus_stability`, `selected_statements` and `eval_scores`, as far
+            as the last run made them.
+        manifest: Of the last run; None before any.
+    """
+
+    settings: Mapping[str, str]
+    ledgers: Mapping[str, pl.DataFrame]
+    imported: Import
+    constitutions: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    manifest: Manifest | None = None
+
+
+def consultation_differences(first: Compared, second: Compared) -> list[Chapter]:
+    """Compare two consultations, from what people said to the scores of the models."""
+    statements = _statements_in_both(first.imported, second.imported)
+    chapters = [
+        _settings(first.settings, second.settings),
+        _votes(first.imported, second.imported, statements),
+        ledger_differences(first.ledgers, second.ledgers),
+    ]
+    pair = first.tables, second.tables
+    if waiting := [line for name, side in (("first", first), ("second", second)) if (line := _not_run(name, side))]:
+        chapters.append(Chapter("Results", " ".join(waiting)))
+    if groups := _both("opinion_groups", pair):
+        chapters.append(_groups(*groups, same_people=statements.by_id))
+    if (scores := _both("gac_scores", pair)) and (stability := _both("consensus_stability", pair)):
+        chapters.append(_consensus(scores, stability, statements))
+    if selected := _both("selected_statements", pair):
+        chapters.append(_selection(*selected, statements))
+    chapters += _constitutions(first.constitutions, second.constitutions)
+    if first.manifest is not None and second.manifest is not None:
+        chapters += _models(first.manifest, second.manifest)
+    if evaluated := _both("eval_scores", pair):
+        chapters.append(_scores(*evaluated))
+    return chapters
+
+
+def _not_run(name: str, side: Compared) -> str:
+    """Say that results are missing, or older than decisions; nothing if they are neither."""
+    if side.manifest is None:
+        return f"The {name} has no results yet; `ccai run` makes them."
+    since = {kind: row_changes(side.manifest.rows.get(kind, {}), ledger).added for kind, ledger in side.ledgers.items()}
+    told = [f"{' '.join(ids)} ({kind})" for kind, ids in since.items() if ids]
+    return f"Results of the {name} are from before {listed(told)}; `ccai run` brings them up to date." if told else ""
+
+
+def _both(name: str, sides: tuple[Mapping[str, pl.DataFrame], ...]) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    one, other = (side.get(name) for side in sides)
+    return None if one is None or other is None else (one, other)
+
+
+def _settings(first: Mapping[str, str], second: Mapping[str, str]) -> Chapter:
+    found = list(_values(first, second))
+    total = len(first.keys() | second.keys())
+    return Chapter("Settings", f"{total - len(found)} of {total} values in consultation.yaml are the same.", found)
+
+
+def _values(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[Difference]:
+    for name in sorted(first.keys() | second.keys(), key=natural):
+        if first.get(name) != second.get(name):
+            yield Difference(name, first.get(name, ABSENT), second.get(name, ABSENT))
+
+
+@dataclass(frozen=True)
+class _Statements:
+    """Statements that are on both sides.
+
+    Attributes:
+        pairs: Id on the first side to id on the second.
+        texts: By id on the first side, and of those that are only on the second by its id there.
+        by_id: Whether ids mean the same on both sides: all texts of ids in common are equal. Then participants are
+            taken for the same people, too.
+    """
+
+    pairs: Mapping[int, int]
+    texts: tuple[Mapping[int, str], Mapping[int, str]]
+    by_id: bool
+
+    def label(self, first: int | None, second: int | None) -> str:
+        """Name a statement by its id on either side."""
+        if first is None or second is None or first == second:
+            return f"statement {second if first is None else first}"
+        return f"statements {first} and {second}"
+
+
+def _statements_in_both(first: Import, second: Import) -> _Statements:
+    one, other = (dict(each.raw_statements.select("statement_id", "text").iter_rows()) for each in (first, second))
+    common = one.keys() & other.keys()
+    if common and all(one[key] == other[key] for key in common):
+        return _Statements({key: key for key in common}, (one, other), by_id=True)
+    ids = {text: key for key, text in other.items()}
+    return _Statements({key: ids[text] for key, text in one.items() if text in ids}, (one, other), by_id=False)
+
+
+def _votes(first: Import, second: Import, statements: _Statements) -> Chapter:
+    names = {"participants": "raw_participants", "statements": "raw_statements", "votes": "raw_votes"}
+    sizes = [{name: f"{getattr(each, table).height:,}" for name, table in names.items()} for each in (first, second)]
+    found = list(_values(*sizes))
+    key = ["participant_id", "statement_id"]
+    same = not found and first.raw_votes.sort(key).equals(second.raw_votes.sort(key))
+    if same and statements.by_id:
+        return Chapter("Votes", "The same people cast the same votes on the same statements.")
+    ids = "with the same ids" if statements.by_id else "by their text, since ids mean other statements"
+    return Chapter("Votes", f"{counted(len(statements.pairs), 'statement')} are in both, {ids}.", found)
+
+
+def ledger_differences(first: Mapping[str, pl.DataFrame], second: Mapping[str, pl.DataFrame]) -> Chapter:
+    """Compare what counts in the ledgers, subject by subject.
+
+    Decisions are the same if they bring about the same, whoever took them and for whatever reason; a sign-off only if
+    it is for the same constitution.
+
+    Args:
+        first: LEDGER by kind.
+        second: The same kinds.
+    """
+    found, total = [], 0
+    for kind in first:
+        one, other = _outcomes(first[kind]), _outcomes(second[kind])
+        total += len(one.keys() | other.keys())
+        found += [
+            Difference(f"{kind}: {name}", _decided(one.get(name, {})), _decided(other.get(name, {})))
+            for name in sorted(one.keys() | other.keys(), key=natural)
+            if one.get(name, {}).keys() != other.get(name, {}).keys()
+        ]
+    return Chapter("Decisions", f"{total - len(found)} of {counted(total, 'subject')} are decided alike.", found)
+
+
+def _outcomes(ledger: pl.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """What counts on each subject: ids of the rows by what they bring about."""
+    found: dict[str, dict[str, list[str]]] = {}
+    rows = [row for row in current(ledger).to_dicts() if is_decision(row["outcome"]) or is_policy(row["outcome"])]
+    for subject, own in rows_by_subject(rows).items():
+        for row in own:
+            name = " ".join(subject) if is_policy(row["outcome"]) else subject_name(row["kind"], subject)
+            brought = effect(row["kind"], row["outcome"])
+            if row["kind"] == "signoff" and not is_policy(row["outcome"]):
+                brought = f"{brought} {(row['inputs_digest'] or '')[:SHORT]}".strip()
+            found.setdefault(name, {}).setdefault(brought, []).append(row["decision_id"])
+    return found
+
+
+def _decided(outcomes: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{what} ({', '.join(ids)})" for what, ids in outcomes.items()) or ABSENT
+
+
+def _groups(first: pl.DataFrame, second: pl.DataFrame, same_people: bool) -> Chapter:
+    from sklearn.metrics import adjusted_rand_score
+
+    one, other = (
+        " and ".join(f"{size:,}" for size in table.group_by("group_id").len().sort("group_id")["len"])
+        for table in (first, second)
+    )
+    found = [] if one == other else [Difference("people by group", one, other)]
+    if not same_people:
+        return Chapter("Opinion groups", "They are of other people, so who is with whom is not compared.", found)
+    both = first.join(second, on="participant_id", validate="1:1")
+    index = float(adjusted_rand_score(both["group_id"].to_numpy(), both["group_id_right"].to_numpy()))
+    lead = f"Adjusted Rand index {index:.2f} over {both.height:,} people in both (1 the same groups, 0 as by chance)."
+    return Chapter("Opinion groups", lead, found)
+
+
+def _consensus(
+    scores: tuple[pl.DataFrame, pl.DataFrame], stability: tuple[pl.DataFrame, pl.DataFrame], statements: _Statements
+) -> Chapter:
+    """Consensus of the statements in both, those that moved most first."""
+    from scipy.stats import spearmanr
+
+    one, other = (
+        {
+            row["statement_id"]: row
+            for row in table.join(ends.drop("gac", "gac_disagree"), on="statement_id", how="left").to_dicts()
+            if row["gac"] is not None
+        }
+        for table, ends in zip(scores, stability, strict=True)
+    )
+    pairs = [(key, at) for key, at in sorted(statements.pairs.items()) if key in one and at in other]
+    if not pairs:
+        return Chapter("Group-aware consensus", "No statement has a score on both sides.")
+    moved = sorted(
+        (pair for pair in pairs if abs(one[pair[0]]["gac"] - other[pair[1]]["gac"]) >= EQUAL_SCORES),
+        key=lambda pair: (-abs(one[pair[0]]["gac"] - other[pair[1]]["gac"]), pair),
+    )
+    lead = f"{len(pairs) - len(moved)} of {counted(len(pairs), 'statement')} in both have the same score"
+    if len(pairs) > 2 and moved:
+        order = spearmanr([one[key]["gac"] for key, _ in pairs], [other[at]["gac"] for _, at in pairs]).statistic
+        if np.isfinite(order):
+            lead += f"; rank correlation {float(order):.2f}"
+    found = [
+        Difference(statements.label(key, at), _scored(one[key]), _scored(other[at]), statements.texts[0][key])
+        for key, at in moved
+    ]
+    return Chapter("Group-aware consensus", f"{lead}. Intervals hold 90 % of random draws of participants.", found)
+
+
+def _scored(row: Mapping[str, Any]) -> str:
+    ends = f" [{row['gac_low']:.3f}, {row['gac_high']:.3f}]" if row.get("gac_low") is not None else ""
+    return f"{row['gac']:.3f}{ends}"
+
+
+def _selection(first: pl.DataFrame, second: pl.DataFrame, statements: _Statements) -> Chapter:
+    one, other = ({row["statement_id"]: row for row in table.to_dicts()} for table in (first, second))
+    names = {at: key for key, at in statements.pairs.items()}
+    reached, later = ({key for key, row in side.items() if row["selected"]} for side in (one, other))
+    pairs = [(key, statements.pairs.get(key)) for key in sorted(reached)]
+    pairs += [(names.get(at), at) for at in sorted(later) if names.get(at) not in reached]
+    moved = [(key, at) for key, at in pairs if key not in reached or at not in later]
+    found = [
+        Difference(
+            statements.label(key, at),
+            _fate(one, key),
+            _fate(other, at),
+            statements.texts[1][at] if key is None and at is not None else statements.texts[0][key or 0],
+        )
+        for key, at in moved
+    ]
+    lead = f"{len(reached)} statements reach the cut of the first, {len(later)} that of the second"
+    return Chapter("Selection", f"{lead}, {len(pairs) - len(moved)} that of both.", found)
+
+
+def _fate(selected: Mapping[int, Mapping[str, Any]], statement: int | None) -> str:
+    return ABSENT if statement is None or statement not in selected else str(selected[statement]["fate"])
+
+
+def _constitutions(first: Mapping[str, pl.DataFrame], second: Mapping[str, pl.DataFrame]) -> Iterator[Chapter]:
+    """Principles of each arm: the same id with another text is the same principle, worded otherwise."""
+    for arm in sorted(first.keys() | second.keys(), key=natural):
+        if arm not in first or arm not in second:
+            yield Chapter(f"Constitution: {arm}", f"Only the {'first' if arm in first else 'second'} has this arm.")
+            continue
+        one, other = (dict(table.select("principle_id", "text").iter_rows()) for table in (first[arm], second[arm]))
+        ends = (set(other.values()), set(one.values()))
+        only = [
+            {key: text for key, text in own.items() if text not in known}
+            for own, known in zip((one, other), ends, strict=True)
+        ]
+        found = [
+            Difference(f"principle {key}", only[0].get(key, ABSENT), only[1].get(key, ABSENT))
+            for key in sorted(only[0].keys() | only[1].keys(), key=natural)
+        ]
+        kept = len(one) - len(only[0])
+        lead = f"{len(one)} principles and {len(other)}, {kept} of them word for word in both."
+        yield Chapter(f"Constitution: {arm}", lead, found)
+
+
+def _models(first: Manifest, second: Manifest) -> Iterator[Chapter]:
+    """Models by the digest of what was made; a stage that nothing was changed for gives the same one."""
+    one, other = (
+        {
+            key: made.data_version[:SHORT]
+            for key, made in manifest.materializations.items()
+            if key.rpartition("/")[2] in MODEL_STAGES
+        }
+        for manifest in (first, second)
+    )
+    found = list(_values(one, other))
+    total = len(one.keys() | other.keys())
+    if total:
+        yield Chapter("Models", f"{total - len(found)} of {counted(total, 'model')} are the same.", found)
+
+
+def _scores(first: pl.DataFrame, second: pl.DataFrame) -> Chapter:
+    """Scores of each arm on the whole of each benchmark, with what their intervals say of the difference."""
+    key = ["arm", "benchmark", "metric", "category"]
+    one, other = (
+        {
+            tuple(row[name] for name in key): row
+            for row in table.filter((pl.col("category") == ALL) | (pl.col("benchmark") == ADHERENCE_SCORES))
+            .drop_nulls("value")
+            .unique(key, keep="first", maintain_order=True)
+            .to_dicts()
+        }
+        for table in (first, second)
+    )
+    both = sorted(one.keys() & other.keys())
+    moved = [name for name in both if one[name]["value"] != other[name]["value"]]
+    found, told = [], 0
+    for name in moved:
+        gap, low, high = difference_interval(
+            *((side[name]["value"], side[name]["low"], side[name]["high"]) for side in (other, one))
+        )
+        differs = low > 0 or high < 0
+        told += differs
+        found.append(
+            Difference(
+                f"{name[0]}, {name[2].replace('_', ' ')} on {name[1]}" + ("" if name[3] == ALL else f" ({name[3]})"),
+                _with_interval(one[name]),
+                _with_interval(other[name]),
+                f"{signed(gap)} [{signed(low)}, {signed(high)}]: {'differs' if differs else 'cannot be told'}",
+            )
+        )
+    lead = f"{len(both) - len(moved)} of {counted(len(both), 'score')} in both are the same"
+    if moved:
+        lead += (
+            f"; of the others {told} by more than their 95 % intervals leave open. Responses are to the same prompts, "
+            "so intervals of differences are rather too wide; they are not corrected for their number"
+        )
+    return Chapter("Evaluation", f"{lead}.", found)
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
+
+
+def run_differences(first: Mapping[str, Materialization], second: Mapping[str, Materialization]) -> Chapter:
+    """Compare what stood after two runs: assets whose content is another, and by which run it was made."""
+    one, other = (
+        {key: f"{made.data_version[:SHORT]} (run {made.dagster_run[:SHORT]})" for key, made in side.items()}
+        for side in (first, second)
+    )
+    same = {key for key in first.keys() & second.keys() if first[key].data_version == second[key].data_version}
+    found = [each for each in _values(one, other) if each.subject not in same]
+    total = len(one.keys() | other.keys())
+    return Chapter("Assets", f"{len(same)} of {counted(total, 'asset')} have the same content.", found)
+
+
+def standing_after(manifest: Manifest, run: str) -> dict[str, Materialization]:
+    """Return what stood when a run ended: of every asset the last version made until then.
+
+    Args:
+        run: The id of a Dagster run, or how it begins.
+
+    Raises:
+        ConsultationError: No run of that name is on record, several are, or it has not ended.
+    """
+    named = [key for key in manifest.runs if key.startswith(run)]
+    if len(named) != 1:
+        known = sorted(manifest.runs, key=lambda key: manifest.runs[key].ended_at or "")[-RUNS_NAMED:]
+        begin = f"{len(named)} runs begin" if named else "No run begins"
+        raise ConsultationError(f"{begin} with {run!r}; the last on record: {listed(known) or 'none'}.")
+    end = manifest.runs[named[0]].ended_at
+    if end is None:
+        raise ConsultationError(f"Run {named[0]} has not ended, so what it leaves cannot be compared.")
+    found = {}
+    for key, latest in manifest.materializations.items():
+        made = [each for each in (latest, *manifest.earlier.get(key, ())) if each.made_at <= end]
+        if made:
+            found[key] = max(made, key=lambda each: each.made_at)
+    return found

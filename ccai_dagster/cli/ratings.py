@@ -1,0 +1,80 @@
+"""`ccai ratings`: pairs of responses go out to people, blinded, and their ratings come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ccai_dagster.cli.options import CONSULTATION, mendable_errors
+from ccai_dagster.consultation.folder import chosen_consultation
+from ccai_dagster.core.errors import ConsultationError
+
+app = typer.Typer(
+    no_args_is_help=True, help="Have people compare the responses of two arms, without knowing whose they are."
+)
+
+
+@app.command("export")
+@mendable_errors()
+def export_pairs(
+    arms: Annotated[str, typer.Option(help="Two arms, or an arm and base: public,standard.")],
+    quality: Annotated[str, typer.Option(help="helpfulness or harmlessness.")],
+    n: Annotated[int, typer.Option("--n", help="Pairs to rate.")],
+    output: Annotated[
+        Path | None, typer.Option(help="CSV file to write, which must not exist; without, people rate in the portal.")
+    ] = None,
+    consultation: CONSULTATION = None,
+) -> None:
+    """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
+    from ccai_dagster.evaluation.rating_export import WORTH_SEEING, blinded_pairs, write_pairs
+    from ccai_dagster.evaluation.ratings import KEY_FILE
+    from ccai_dagster.open_consultation import open_consultation
+    from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
+
+    opened = open_consultation(consultation)
+    chosen, comparisons = opened.consultation, opened.table("comparisons")
+    if comparisons is None:
+        raise ConsultationError("No responses were compared yet; `ccai run` first.")
+    one, _, other = arms.partition(",")
+    pairs = blinded_pairs(comparisons, (one.strip(), other.strip()), quality, n, chosen.file.seed)
+    write_pairs(chosen.ratings, pairs, output)
+    if output is None:
+        typer.echo(f"{len(pairs.rows)} pairs of responses wait for raters in the portal (`ccai account --rater`).")
+    else:
+        typer.echo(f"{len(pairs.rows)} pairs of responses written to {output}. Fill in `rating`: 1, 2 or tie.")
+    typer.echo(f"Who wrote which stands in {chosen.ratings / KEY_FILE}; raters must not see it.")
+    if pairs.n_identical:
+        typer.echo(
+            f"{pairs.n_identical} of the {pairs.n_pairs} pairs there are have identical responses and need no rater."
+        )
+    smallest = smallest_difference(elo_error(len(pairs.rows)))
+    needed = comparisons_needed(WORTH_SEEING)
+    typer.echo(
+        f"With {len(pairs.rows)} comparisons a difference under {smallest:.0f} Elo cannot be seen, with ties even "
+        f"less; to find one of {WORTH_SEEING} Elo four times in five takes {needed:,} comparisons."
+    )
+
+
+@app.command("import")
+@mendable_errors()
+def import_pairs(
+    file: Annotated[Path, typer.Argument(help="The CSV file with the ratings filled in.")],
+    rater: Annotated[str, typer.Option(help="Role or pseudonym of who rated, such as rater-1; never a name.")],
+    consultation: CONSULTATION = None,
+) -> None:
+    """Check one rater's ratings and keep them in the consultation."""
+    from ccai_dagster.evaluation.ratings import import_ratings, read_ratings
+
+    chosen = chosen_consultation(consultation)
+    found = import_ratings(chosen.ratings, file, rater)
+    ratings = read_ratings(chosen.ratings)
+    typer.echo(
+        f"{found.added} ratings of {rater} added; {found.known} were on record already, {found.unrated} pairs are "
+        "not rated yet."
+    )
+    if ratings["rater"].n_unique() == 1:
+        typer.echo(f"{rater} is the only rater so far: intervals will hold for {rater}, not for other people.")
+    if found.added:
+        typer.echo("`ccai run` brings them into elo_scores.")
