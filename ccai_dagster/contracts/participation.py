@@ -26,14 +26,14 @@ PARTICIPANT_DEMOGRAPHICS = contract(
     question=QUESTION,
     answer=Field(pl.String, "what the participant answered, one of the answers in consultation.yaml"),
 )
-_HIDDEN = f"null where fewer than {FEWEST_TOLD} people gave the answer, or these could be told from the others"
+_HIDDEN = f"null where 1 to {FEWEST_TOLD - 1} people gave the answer, or these could be told from the others"
 SAMPLE_REPRESENTATIVENESS = contract(
     "sample_representativeness",
     ("question", "answer"),
     intervals=(("share", "low", "high"),),
     question=QUESTION,
     answer=Field(pl.String, "one of the answers that there are"),
-    n=Field(pl.Int64, f"people whose votes count and who gave it; {_HIDDEN}", True, (Check.ge(FEWEST_TOLD),)),
+    n=count(f"people whose votes count and who gave it; {_HIDDEN}", nullable=True),
     n_told=count(f"people whose votes count and who answered the question; null if fewer than {FEWEST_TOLD}", True),
     n_people=count("people whose votes count, answered or not"),
     share=probability("share of those who answered", nullable=True),
@@ -44,7 +44,7 @@ SAMPLE_REPRESENTATIVENESS = contract(
     weight=Field(
         pl.Float64,
         "how much one of these people counts on average, once answers weigh as in the public; 1 is as everybody; null "
-        "without weights",
+        "without weights or people",
         nullable=True,
         checks=COUNT,
     ),

@@ -5,13 +5,15 @@ People say about themselves what consultation.yaml asks; it also says what share
 a weight with which all answers have these shares at once. Groups stay those of the votes; consensus is computed with
 the weights and without, and what is selected in only one of the two hangs on who came.
 
-Weights stand for people who came and are too few. They cannot stand for people who did not come, nor for what sets
-those who take part in such things apart from others who answer alike.
+Answers that a few people gave are not told, and not weighed either: a weight would tell how many they are, and a
+handful cannot stand for many. Weights stand for people who came and are too few. They cannot stand for people who did
+not come, nor for what sets those who take part in such things apart from others who answer alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -36,8 +38,8 @@ Targets = Mapping[str, Mapping[str, float]]
 def raking_weights(demographics: pl.DataFrame, participant_ids: np.ndarray, targets: Targets) -> np.ndarray:
     """Return how much each participant counts, so that every answer has the share of its target.
 
-    Whoever did not answer a question is neither more nor less for it. The target of an answer that nobody gave is
-    shared by the others in proportion, since nobody is there to stand for it.
+    Whoever did not answer a question, or gave an answer that is not told (`_hidden`), is neither more nor less for it.
+    The targets of such answers, and of those that nobody gave, are shared by the others in proportion.
 
     Args:
         demographics: PARTICIPANT_DEMOGRAPHICS.
@@ -56,7 +58,9 @@ def raking_weights(demographics: pl.DataFrame, participant_ids: np.ndarray, targ
         own = people.join(
             demographics.filter(question=name), on="participant_id", how="left", maintain_order="left", validate="1:1"
         )["answer"]
-        place = {answer: number for number, answer in enumerate(shares)}
+        numbers = _numbers(own, shares)
+        hidden = _hidden(numbers)
+        place = {answer: number for number, answer in enumerate(shares) if answer not in hidden}
         codes = np.array([place.get(answer, -1) for answer in own], dtype=np.int64)
         told = codes >= 0
         there = np.bincount(codes[told], minlength=len(shares)) > 0
@@ -93,8 +97,9 @@ def sample_representativeness(
 ) -> pl.DataFrame:
     """Return the table `sample_representativeness`.
 
-    What fewer than `FEWEST_TOLD` people answered is not told. As everybody's number less those of the other answers
-    would tell it, the next smallest are not told either, until as many people are behind what is hidden.
+    What a few people answered, fewer than `FEWEST_TOLD` and not nobody, is not told. As everybody's number less those
+    of the other answers would tell it, the next smallest are not told either, until as many people are behind what is
+    hidden. That nobody gave an answer is told: nobody can be recognised by it, and it matters most.
 
     Args:
         demographics: PARTICIPANT_DEMOGRAPHICS.
@@ -108,8 +113,7 @@ def sample_representativeness(
     rows = []
     for name, known in answers.items():
         told = people.join(demographics.filter(question=name), on="participant_id")
-        counts = dict(told.group_by("answer").agg(pl.len()).iter_rows())
-        numbers = {answer: counts.get(answer, 0) for answer in known}
+        numbers = _numbers(told["answer"], known)
         means = dict(told.group_by("answer").agg(pl.col("weight").mean()).iter_rows())
         hidden = _hidden(numbers)
         for answer, n in numbers.items():
@@ -129,16 +133,22 @@ def sample_representativeness(
                     "high": high if shown else None,
                     "target": target,
                     "difference": None if share is None or target is None else share - target,
-                    "weight": means[answer] if shown and weights is not None else None,
+                    "weight": means.get(answer) if shown and weights is not None else None,
                     "n_effective": effective_number(weights) if weights is not None and len(weights) else None,
                 }
             )
     return SAMPLE_REPRESENTATIVENESS.build(rows)
 
 
+def _numbers(given: pl.Series, known: Iterable[str]) -> dict[str, int]:
+    """How many gave each of the answers that there are."""
+    counts = Counter(given)
+    return {answer: counts[answer] for answer in known}
+
+
 def _hidden(numbers: Mapping[str, int]) -> set[str]:
     """Answers of one question that are not told."""
-    ascending = sorted(numbers, key=lambda answer: numbers[answer])
+    ascending = sorted((answer for answer in numbers if numbers[answer]), key=lambda answer: numbers[answer])
     hidden = {answer for answer in ascending if numbers[answer] < FEWEST_TOLD}
     for answer in ascending:
         if not hidden or sum(numbers[each] for each in hidden) >= FEWEST_TOLD:

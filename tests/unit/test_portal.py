@@ -504,8 +504,8 @@ def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(po
     ledger.write_text(ledger.read_text().replace("minimum_votes,7,", "minimum_votes,1,", 1))
     portal.let_in(1, 2, 3, 4)
     for who in range(12):
-        browser = portal.participant(age="under 40" if who % 4 == 0 else "40 and older")
-        for statement, answer in enumerate(("agree", "agree" if who % 2 else "disagree", "pass"), start=1):
+        browser = portal.participant(age="under 40" if who < 7 else "40 and older")
+        for statement, answer in enumerate(("agree", "agree" if who % 3 else "disagree", "pass"), start=1):
             browser.post("/vote", {"statement": statement, "vote": answer})
     browser.post("/add", {"text": HOSTILE, "sure": "yes"})
     # So many votes of one second would be taken for times that a spreadsheet has rounded.
@@ -527,9 +527,10 @@ def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(po
     opened = OpenConsultation(chosen, home)
     asked = opened.table("sample_representativeness")
     assert asked is not None and asked.select("answer", "n", "n_told").rows() == [
-        ("under 40", None, 12),
-        ("40 and older", None, 12),
-    ], "three are too few to be told, and nine would tell it"
+        ("under 40", 7, 12),
+        ("40 and older", 5, 12),
+    ]
+    assert asked["weight"].to_list() == pytest.approx([0.4 * 12 / 7, 0.6 * 12 / 5])
     weighted = opened.table("weighted_consensus")
     assert weighted is not None and (weighted["gac"] - weighted["gac_weighted"]).abs().max() > 0.01
     export(opened, tmp_path / "polis", print)

@@ -63,6 +63,14 @@ def test_an_answer_that_nobody_gave_leaves_its_target_to_the_others() -> None:
     assert weights.tolist() == pytest.approx([0.5] * 10 + [1.5] * 10)
 
 
+def test_an_answer_that_is_not_told_is_not_weighed_since_the_weight_would_tell_it() -> None:
+    told = people(a=20, b=9, c=3, d=30)
+    weights = raked(told, {"age": {"a": 0.3, "b": 0.2, "c": 0.2, "d": 0.3}})
+    # Of a and d, 50 people, each should have half; b is hidden with c.
+    assert weights[[0, 20, 29, 32]].tolist() == pytest.approx([25 / 20, 1.0, 1.0, 25 / 30])
+    assert (raked(people(young=9, old=3), {"age": AGE}) == 1).all()
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["young", "old"]), st.sampled_from(["north", "south"])), max_size=60),
@@ -72,7 +80,7 @@ def test_an_answer_that_nobody_gave_leaves_its_target_to_the_others() -> None:
 def test_all_targets_are_met_at_once_where_every_combination_came(
     further: list[tuple[str, str]], young: float, north: float
 ) -> None:
-    came = [(age, region) for age in AGE for region in REGION] + further
+    came = [(age, region) for age in AGE for region in REGION] * 3 + further
     targets = {"age": {"young": young, "old": 1 - young}, "region": {"north": north, "south": 1 - north}}
     weights = raked({who: {"age": age, "region": region} for who, (age, region) in enumerate(came)}, targets)
     assert (weights > 0).all() and weights.mean() == pytest.approx(1)
@@ -113,7 +121,8 @@ def test_answers_stand_beside_the_public_with_intervals_and_weights() -> None:
         ({"a": 20, "b": 9, "c": 4}, [20, None, None]),
         ({"a": 20, "b": 3, "c": 2}, [20, None, None]),
         ({"a": 20, "b": 2, "c": 2}, [None, None, None]),
-        ({"a": 20, "b": 9, "c": 0}, [20, None, None]),
+        ({"a": 20, "b": 9, "c": 0}, [20, 9, 0]),
+        ({"a": 20, "b": 4, "c": 0}, [None, None, 0]),
     ],
 )
 def test_what_few_people_answered_is_not_told_nor_what_gives_it_away(
