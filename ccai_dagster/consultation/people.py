@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from ccai_dagster.consultation.settings import Settings
 
+Answer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 TARGETS_ROUNDED = 0.01
 """How far shares of a public may be from 1 together, as published ones are rounded."""
 
@@ -39,7 +40,7 @@ class DemographicQuestion(Settings):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="what the question is called in tables")
     question: str = Field(min_length=1, description="what is asked")
-    answers: list[Annotated[str, Field(min_length=1)]] = Field(min_length=2, description="what may be answered")
+    answers: list[Answer] = Field(min_length=2, description="what may be answered")
     targets: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict, description="share of the public by answer: none, or one for each, 1 together"
     )

@@ -167,7 +167,10 @@ def _opened(database: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(address, timeout=LONGEST_WAIT, uri=True)) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise ConsultationError(f"{database}: cannot be read ({error}). Is it the database of the portal?") from error
+        raise ConsultationError(
+            f"{database}: cannot be read ({error}). Is it the database of the portal? One from before an update is "
+            "brought up to date by `ccai serve`."
+        ) from error
 
 
 def _time(name: str) -> pl.Expr:
