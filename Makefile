@@ -1,6 +1,7 @@
 # make run   the whole path on the embedded consultation      make test   everything that is checked
 # make ui    Dagster and MLflow                                make bench  benchmarks, each a ratio
 # make docs  the documentation, into site/                     make chaos  kills at random, and what was lost
+# make serve  the portal, in which people vote and moderators decide, on a copy of the embedded consultation
 # make replication CLONE=FOLDER [TEXTS=FILE]   the consultation of the paper, from a clone of its repository
 # make week  a week of changes and deaths, held against the rules
 # make servers   a real llama.cpp server (SERVERS=--vllm: vLLM too) held against the same model in process
@@ -13,7 +14,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run replication test lint browser ui chaos week servers bench docs clean
+.PHONY: setup run replication test lint browser ui serve chaos week servers bench docs clean
 
 setup: $(VENV)/installed
 
@@ -46,6 +47,11 @@ lint: setup
 
 ui: setup
 	$(VENV)/bin/ccai ui
+
+TRIAL := $(CCAI_HOME)/consultations/brackwater
+serve: setup
+	test -d "$(TRIAL)" || $(VENV)/bin/ccai new --for-portal "$(TRIAL)"
+	$(VENV)/bin/ccai serve "$(TRIAL)"
 
 chaos: setup
 	$(VENV)/bin/python -W ignore tests/chaos.py --kills 150 --daemon 50 --decisions 30

@@ -68,6 +68,8 @@ UP_TO_CONSTITUTION = (
     "group_structure",
     "opinion_groups",
     "group_profile",
+    "sample_representativeness",
+    "weighted_consensus",
     "representative_statements",
     "consensus_statements",
     "uncertain_statements",

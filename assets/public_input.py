@@ -27,14 +27,17 @@ from assets.table_asset import (
     publish,
     require,
     stop,
+    table_asset,
 )
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import EXPORT, Consultation
+from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.checks import check_export
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.deliberation.importing.columns import VoteFiles
 from ccai_dagster.deliberation.importing.comparison import came_since, doubts
+from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, import_votes
 from ccai_dagster.deliberation.importing.tables import Import, import_of
 from resources.history import version_of
@@ -136,24 +139,47 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
             checks = [whole] if name == "raw_votes" else []
             yield from publish(Table(frame, more, checks), contract, dg.AssetKey(name))
 
-    return [polis_export, polis_import]
+    return [polis_export, polis_import, _participant_demographics(consultation)]
+
+
+def _participant_demographics(consultation: Consultation) -> dg.AssetsDefinition:
+    answers = {each.name: each.answers for each in consultation.file.demographics}
+
+    @table_asset(
+        contracts.PARTICIPANT_DEMOGRAPHICS,
+        group=GROUP,
+        owner=OWNER,
+        deps=[POLIS_EXPORT],
+        settings=[value_digest([[name, *known] for name, known in answers.items()])],
+        description="What people said about themselves, in the portal or to a panel; empty where nobody was asked.",
+    )
+    def participant_demographics(
+        context: dg.AssetExecutionContext, vote_source: VoteSource, raw_participants: pl.DataFrame
+    ) -> Table:
+        observed = version_of(POLIS_EXPORT, context.instance)
+        found = find_vote_files(vote_source.place(consultation.votes, observed))
+        _check_unchanged(found, observed)
+        frame = read_demographics(found.files.get(DEMOGRAPHICS), answers, raw_participants["participant_id"].to_list())
+        return Table(frame, {f"answered {name}": frame.filter(question=name).height for name in answers})
+
+    return participant_demographics
 
 
 def _imported(place: Path, observed: str | None, values: Mapping[str, str]) -> tuple[VoteFiles, Import]:
     """Read what was observed, and nothing that came since."""
     found = find_vote_files(place)
-
-    def check() -> None:
-        if observed is not None and found.digest() != observed:
-            raise InputChanged(
-                f"{place}: not what it was when polis_export was last observed. Observe polis_export, then materialize "
-                "again; `ccai run` does both."
-            )
-
-    check()  # first, since what is half written may not be readable
+    _check_unchanged(found, observed)  # first, since what is half written may not be readable
     imported = import_votes(found, values)
-    check()
+    _check_unchanged(found, observed)
     return found, imported
+
+
+def _check_unchanged(found: VoteFiles, observed: str | None) -> None:
+    if observed is not None and found.digest() != observed:
+        raise InputChanged(
+            f"{found.place}: not what it was when polis_export was last observed. Observe polis_export, then "
+            "materialize again; `ccai run` does both."
+        )
 
 
 def _whole(

@@ -1,7 +1,7 @@
 """What votes tell beside consensus across groups.
 
-Belongs here: who the groups are and what sets them apart, what everybody agrees on, what people pass on, find important
-and would be asked next, none of which leads to a constitution. Topics are in `topics`, methods in
+Belongs here: who took part, who the groups are and what sets them apart, what everybody agrees on, what people pass
+on, find important and would be asked next, none of which leads to a constitution. Topics are in `topics`, methods in
 `ccai_dagster.deliberation`.
 Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
@@ -12,15 +12,20 @@ import dagster as dg
 import polars as pl
 
 from assets import decisions
-from assets.table_asset import Table, markdown_table, picture, table_asset
+from assets.table_asset import Checked, Table, markdown_table, picture, table_asset
 from ccai_dagster import contracts
+from ccai_dagster.constitution.selection import reaches_cut
 from ccai_dagster.consultation.folder import Consultation
-from ccai_dagster.decisions.outcomes import moderation_verdicts
-from ccai_dagster.deliberation import consensus, importance, representative, uncertain
+from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.checks import Finding
+from ccai_dagster.decisions.outcomes import moderation_verdicts, statement_ideas
+from ccai_dagster.decisions.values import thresholds
+from ccai_dagster.deliberation import consensus, importance, representative, representativeness, uncertain
 from ccai_dagster.deliberation.group_profile import group_profile as profile_of
 from ccai_dagster.deliberation.group_profile import group_profile_of_counts
 from ccai_dagster.deliberation.importing.group_counts import COUNTS_ALONE
-from ccai_dagster.deliberation.votes import clean_votes, vote_matrix, votes_of_everybody
+from ccai_dagster.deliberation.votes import clean_votes, vote_matrix, votes_of_everybody, with_importance
 from ccai_dagster.pages import pictures
 
 asset = partial(table_asset, group="deliberation", owner="team:deliberation")
@@ -28,7 +33,13 @@ asset = partial(table_asset, group="deliberation", owner="team:deliberation")
 
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make these assets."""
-    return [_group_profile(consultation), *_representative(), *_beside_agreement(), _comment_priorities(consultation)]
+    return [
+        _group_profile(consultation),
+        *_representative(),
+        *_beside_agreement(),
+        _comment_priorities(consultation),
+        *_who_took_part(consultation),
+    ]
 
 
 def _group_profile(consultation: Consultation) -> dg.AssetsDefinition:
@@ -184,6 +195,76 @@ def _comment_priorities(consultation: Consultation) -> dg.AssetsDefinition:
         )
 
     return comment_priorities
+
+
+def _who_took_part(consultation: Consultation) -> list[dg.AssetsDefinition]:
+    """Whether those who took part are like the public, and what hangs on it."""
+    questions = consultation.file.demographics
+    answers = {each.name: each.answers for each in questions}
+    targets = {each.name: each.targets for each in questions if each.targets}
+    asked = value_digest([each.model_dump(mode="json") for each in questions])
+
+    @asset(
+        contracts.SAMPLE_REPRESENTATIVENESS,
+        settings=[asked],
+        checks=["targets"],
+        description="Who took part, by what people said about themselves, beside the public; none of fewer than five.",
+    )
+    def sample_representativeness(participant_demographics: pl.DataFrame, participants: pl.DataFrame) -> Table:
+        kept = participants.filter("kept")["participant_id"].sort().to_numpy()
+        weights, found = None, list[Finding]()
+        if targets and participant_demographics.height and len(kept):
+            try:
+                weights = representativeness.raking_weights(participant_demographics, kept, targets)
+            except ConsultationError as error:
+                found.append(Finding("warning", "", None, "targets", str(error).rstrip(".")))
+        frame = representativeness.sample_representativeness(participant_demographics, kept, answers, targets, weights)
+        shown = {} if weights is None else {"largest weight": weights.max(), "smallest weight": weights.min()}
+        return Table(frame, shown, [Checked("targets", found, warns=True)])
+
+    @asset(
+        contracts.WEIGHTED_CONSENSUS,
+        deps=[decisions.ledger_key("threshold"), decisions.ledger_key("idea")],
+        settings=[consultation.file.seed, asked],
+        description="Consensus had people weighed as in the public, beside that on the votes as cast; empty without "
+        "targets, or where they cannot be met.",
+    )
+    def weighted_consensus(
+        participant_demographics: pl.DataFrame,
+        votes: pl.DataFrame,
+        statements: pl.DataFrame,
+        participants: pl.DataFrame,
+        opinion_groups: pl.DataFrame,
+        raw_votes: pl.DataFrame,
+    ) -> Table:
+        kept = participants.filter("kept")["participant_id"]
+        if not targets or participant_demographics.is_empty() or kept.is_empty():
+            return Table(contracts.WEIGHTED_CONSENSUS.empty(), {"weights": "there are no answers with targets"})
+        matrix = with_importance(vote_matrix(votes, kept, statements["statement_id"]), raw_votes)
+        try:
+            weights = representativeness.raking_weights(participant_demographics, matrix.participant_ids, targets)
+        except ConsultationError as error:
+            return Table(contracts.WEIGHTED_CONSENSUS.empty(), {"weights": str(error)})
+        settled = thresholds(decisions.read(consultation, "threshold"), consultation.file.seed)
+        ideas = statement_ideas(decisions.read(consultation, "idea"))
+        frame = representativeness.weighted_consensus(
+            matrix,
+            opinion_groups,
+            weights,
+            settled.procedure,
+            reaches_cut(matrix.statement_ids.tolist(), ideas, settled.cut),
+        )
+        changed = frame.filter(pl.col("selected") != pl.col("selected_weighted"))
+        return Table(
+            frame,
+            {
+                "as many as so many people who count alike": representativeness.effective_number(weights),
+                "statements that hang on who came": changed.height,
+                "which": _in_words(changed, ["gac", "gac_weighted", "selected", "selected_weighted"], statements),
+            },
+        )
+
+    return [sample_representativeness, weighted_consensus]
 
 
 def _in_words(frame: pl.DataFrame, columns: list[str], statements: pl.DataFrame) -> dg.MetadataValue:

@@ -17,22 +17,35 @@ from ccai_dagster.decisions.ledger import COLUMNS
 SEEDS = ("The AI should be kind.", "The AI should be brief.", "The AI should say what it is.", "The AI should joke.")
 SCREENING = {"question": "Have you heard of AI?", "answers": ["Yes", "No"], "accepted": ["Yes"]}
 
+AGE = {
+    "name": "age",
+    "question": "How old are you?",
+    "answers": ["under 40", "40 and older"],
+    "targets": {"under 40": 0.4, "40 and older": 0.6},
+}
+ANSWERS = "## Why?\n\nSo **that** <b onclick='x()'>you</b> [know](javascript:alert(1)).\n\n![spy](https://example.org/x.png)\n"
 
-def portal_folder(folder: Path, minimum: int = 3) -> Consultation:
+
+def portal_folder(
+    folder: Path, minimum: int = 3, seeds: tuple[str, ...] = SEEDS, moderation: str = "strict"
+) -> Consultation:
     """A copy of the sample whose votes are the portal's, with nothing moderated."""
     if folder.exists():
         shutil.rmtree(folder)
     shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns("votes"))
     settings = yaml.safe_load((folder / "consultation.yaml").read_text(encoding="utf-8"))
-    settings |= {"votes": "portal", "moderation": "strict"}
+    settings |= {"votes": "portal", "moderation": moderation}
     settings["portal"] = {
         "introduction": "We ask.\n\nYou answer.",
         "contact": "the town hall",
         "seed_statements": "seeds.csv",
         "screening": [SCREENING],
+        "questions_and_answers": "questions.md",
     }
+    settings["demographics"] = [AGE]
     (folder / "consultation.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    (folder / "seeds.csv").write_text("text\n" + "".join(f"{each}\n" for each in SEEDS), encoding="utf-8")
+    (folder / "seeds.csv").write_text("text\n" + "".join(f"{each}\n" for each in seeds), encoding="utf-8")
+    (folder / "questions.md").write_text(ANSWERS, encoding="utf-8")
     header = ",".join(COLUMNS) + "\n"
     for kind in ("moderation", "exclusion", "merge", "wording", "idea"):
         (folder / "decisions" / f"{kind}.csv").write_text(header, encoding="utf-8")
@@ -55,10 +68,11 @@ class Portal:
 
         return Client(HTTP_HOST="localhost", **more)
 
-    def participant(self) -> Any:
+    def participant(self, **about: str) -> Any:
         """Somebody who consented, was accepted and looked at the code."""
         browser = self.browser()
-        browser.post("/join", {"consent": "yes", "question-0": "Yes"})
+        told = {f"about-{name}": answer for name, answer in about.items()}
+        browser.post("/join", {"consent": "yes", "question-0": "Yes", **told})
         return browser
 
     def moderator(self, name: str = "ann", role: str = "moderator") -> Any:
@@ -66,6 +80,13 @@ class Portal:
 
         browser = self.browser()
         browser.post("/desk/sign-in", {"name": name, "password": keep_account(name, role)})
+        return browser
+
+    def rater(self, role: str = "rater-1") -> Any:
+        from ccai_dagster.portal.team import keep_account
+
+        browser = self.browser()
+        browser.post("/desk/sign-in", {"name": role, "password": keep_account(role, role, rates=True)})
         return browser
 
     def let_in(self, *statements: int, moderator: Any = None) -> Any:

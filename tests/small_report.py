@@ -34,7 +34,9 @@ from ccai_dagster.contracts import (
     QUALITATIVE_PROMPTS,
     QUALITATIVE_RESPONSES,
     REPRESENTATIVE_STATEMENTS,
+    SAMPLE_REPRESENTATIVENESS,
     UNCERTAIN_STATEMENTS,
+    WEIGHTED_CONSENSUS,
 )
 from ccai_dagster.pages.inputs import ReportInputs
 
@@ -186,6 +188,8 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
         group_structure=group_structure(0.005),
         opinion_groups=OPINION_GROUPS.build(groups),
         group_profile=GROUP_PROFILE.empty(),
+        sample_representativeness=SAMPLE_REPRESENTATIVENESS.empty(),
+        weighted_consensus=WEIGHTED_CONSENSUS.empty(),
         representative_statements=REPRESENTATIVE_STATEMENTS.build(
             [
                 {

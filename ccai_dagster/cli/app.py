@@ -232,6 +232,10 @@ def new(
         str | None,
         typer.Option(help="What votes mean that are a scale or 0 and 1, as 1..2=disagree,3=pass,4..5=agree."),
     ] = None,
+    for_portal: Annotated[
+        bool,
+        typer.Option("--for-portal", help="Votes are cast in the portal, on statements of the sample to begin with."),
+    ] = False,
     from_ccai: Annotated[
         Path | None, typer.Option(help="A clone of the public CCAI repository, https://github.com/saffronh/ccai.")
     ] = None,
@@ -240,18 +244,20 @@ def new(
         typer.Option(help="With --from-ccai: the paper, saved as PDF or text from https://arxiv.org/pdf/2406.07814."),
     ] = None,
 ) -> None:
-    """Make a consultation folder, from an export of your own or from the published files of CCAI."""
+    """Make a consultation folder: from an export of your own, for the portal, or from the published files of CCAI."""
     from ccai_dagster.cli import new as folders
     from ccai_dagster.deliberation.importing.vote_values import parsed_values
 
     check_name(destination.resolve().name)
-    if (from_export is None) == (from_ccai is None):
-        raise ConsultationError("Name one source: --from-export EXPORT or --from-ccai FOLDER.")
+    if (from_export is not None) + (from_ccai is not None) + for_portal != 1:
+        raise ConsultationError("Name one source: --from-export EXPORT, --for-portal or --from-ccai FOLDER.")
     if from_ccai is None and texts:
         raise ConsultationError("--texts goes with --from-ccai.")
-    if from_ccai is not None and moderation is not None:
-        raise ConsultationError("--moderation goes with --from-export; how CCAI was moderated is known.")
-    if from_export is not None:
+    if from_export is None and moderation is not None:
+        raise ConsultationError("--moderation goes with --from-export.")
+    if for_portal:
+        lines = folders.from_sample(destination)
+    elif from_export is not None:
 
         def mode() -> ModerationMode:
             return "strict" if (moderation or asked_moderation()) is Moderation.strict else "lenient"
@@ -335,14 +341,15 @@ def account(
     name: Annotated[str, typer.Argument(help="What somebody signs in with; it goes on no record.")],
     consultation: OWN_CONSULTATION_FOLDER = None,
     role: Annotated[str | None, typer.Option(help="The role that goes on record with every decision.")] = None,
+    rater: Annotated[bool, typer.Option("--rater", help="It compares responses, and comes to no desk.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the account.")] = False,
 ) -> None:
-    """Make an account for the moderators' desk, or give it a new password, which is printed once."""
+    """Make an account for the moderators' desk or a rater, or give it a new password, which is printed once."""
     from ccai_dagster.cli import serve as serving
 
     if (role is None) != remove:
         raise ConsultationError("Name the role with --role, or --remove the account.")
-    serving.account(chosen_consultation(consultation), name, role, typer.echo)
+    serving.account(chosen_consultation(consultation), name, role, rater, typer.echo)
 
 
 app.command()(audit.audit)

@@ -29,7 +29,7 @@ from ccai_dagster.consultation.folder import (
 from ccai_dagster.contracts import LEDGER
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import whole_folder
+from ccai_dagster.core.files import csv_text, whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
 from ccai_dagster.decisions.exported_moderation import METADATA, contradicted_mode, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
@@ -82,6 +82,32 @@ judge_comparisons: {crossed: "sample:judge/crossed.jsonl"}
 profiles:   # ways of judging that are measured on these comparisons; likeness is for texts in English
   demo: {feedback: {calibration_methods: [letters, contrast, letters_few_shot, likeness]}}
   full: {feedback: {calibration_methods: [letters, contrast, letters_few_shot, reasoned_letters, likeness]}}
+"""
+PORTAL_SETTINGS = """\
+portal:
+  introduction: |
+    This is a trial with invented statements. A town asks how the assistant of its council should behave.
+
+    What every group agrees on becomes the constitution that the assistant is trained on.
+  contact: whoever started it
+  seed_statements: seeds.csv
+  questions_and_answers: questions.md
+  screening:
+    - {question: "Have you read or talked about AI that writes text?", answers: ["Yes", "No"], accepted: ["Yes"]}
+demographics:   # shares of the public by answer, from a census or the like; these are invented
+  - name: age
+    question: How old are you?
+    answers: ["under 30", "30 to 59", "60 and older"]
+    targets: {"under 30": 0.25, "30 to 59": 0.45, "60 and older": 0.3}
+"""
+QUESTIONS_AND_ANSWERS = """\
+## What happens with my answers?
+
+People who vote alike are taken as groups. What **every** group agrees on can become a rule for the assistant.
+
+## Do I have to answer everything?
+
+No. Pass what you are unsure about, and stop whenever you like: with your code you can come back.
 """
 
 
@@ -142,6 +168,56 @@ def from_export(
         (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
         read_consultation(unfinished)
     return _next_steps(imported, destination, mode, left_out)
+
+
+def from_sample(destination: Path) -> list[str]:
+    """Make a consultation folder whose votes are the portal's, with question and statements of the embedded one.
+
+    Everything can be tried with it at once, since a statement is shown as long as no moderator takes it out; and all of
+    it can be changed into one's own.
+
+    Args:
+        destination: Must not exist, or be empty.
+
+    Returns:
+        Lines for a person.
+
+    Raises:
+        ConsultationError: The destination holds something.
+    """
+    _check_empty(destination)
+    sample = read_consultation(SAMPLE)
+    decided = moderation_verdicts(read_ledger(sample.ledger("moderation"), "moderation"))
+    statements = clean_statements(read_votes(Path(sample.votes)).raw_statements, decided, False)
+    with whole_folder(destination.resolve()) as unfinished:
+        for name in ("decisions", "constitutions"):
+            (unfinished / name).mkdir()
+        for kind in LEDGERS:
+            write_ledger(unfinished / "decisions" / f"{kind}.csv", _starting_values(kind))
+        shutil.copyfile(
+            sample.path(sample.arms["standard"].constitution), unfinished / "constitutions" / "standard.csv"
+        )
+        (unfinished / "seeds.csv").write_text(
+            csv_text(["text"], ([each] for each in statements["text"])), encoding="utf-8"
+        )
+        (unfinished / "questions.md").write_text(QUESTIONS_AND_ANSWERS, encoding="utf-8")
+        settings = string.Template(TEMPLATE).substitute(
+            title=sample.file.title,
+            public="Whoever tries this out",
+            question=sample.file.question,
+            schema_version=SCHEMA_VERSION,
+            votes="portal",
+            moderation="lenient",
+            vote_values="",
+        )
+        (unfinished / "consultation.yaml").write_text(
+            settings + PORTAL_SETTINGS + _sample_sets(sample), encoding="utf-8"
+        )
+        read_consultation(unfinished)
+    return [
+        f"{destination}: {statements.height} statements of the embedded consultation, to be voted on in the portal.",
+        f"Next: `ccai serve {destination}`. What is asked and said: consultation.yaml, seeds.csv, questions.md.",
+    ]
 
 
 def _next_steps(imported: Import, destination: Path, moderation: ModerationMode, left_out: Sequence[str]) -> list[str]:

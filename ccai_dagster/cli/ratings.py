@@ -14,8 +14,6 @@ from ccai_dagster.core.errors import ConsultationError
 app = typer.Typer(
     no_args_is_help=True, help="Have people compare the responses of two arms, without knowing whose they are."
 )
-WORTH_SEEING = 30
-"""Difference in Elo for which the comparisons needed are printed; 30 is odds of 54 to 46."""
 
 
 @app.command("export")
@@ -24,11 +22,13 @@ def export_pairs(
     arms: Annotated[str, typer.Option(help="Two arms, or an arm and base: public,standard.")],
     quality: Annotated[str, typer.Option(help="helpfulness or harmlessness.")],
     n: Annotated[int, typer.Option("--n", help="Pairs to rate.")],
-    output: Annotated[Path, typer.Option(help="CSV file to write; it must not exist.")],
+    output: Annotated[
+        Path | None, typer.Option(help="CSV file to write, which must not exist; without, people rate in the portal.")
+    ] = None,
     consultation: CONSULTATION = None,
 ) -> None:
     """Write pairs of responses of the last run as CSV for raters; who wrote which stays in the consultation."""
-    from ccai_dagster.evaluation.rating_export import blinded_pairs, write_pairs
+    from ccai_dagster.evaluation.rating_export import WORTH_SEEING, blinded_pairs, write_pairs
     from ccai_dagster.evaluation.ratings import KEY_FILE
     from ccai_dagster.open_consultation import open_consultation
     from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
@@ -40,7 +40,10 @@ def export_pairs(
     one, _, other = arms.partition(",")
     pairs = blinded_pairs(comparisons, (one.strip(), other.strip()), quality, n, chosen.file.seed)
     write_pairs(chosen.ratings, pairs, output)
-    typer.echo(f"{len(pairs.rows)} pairs of responses written to {output}. Fill in `rating`: 1, 2 or tie.")
+    if output is None:
+        typer.echo(f"{len(pairs.rows)} pairs of responses wait for raters in the portal (`ccai account --rater`).")
+    else:
+        typer.echo(f"{len(pairs.rows)} pairs of responses written to {output}. Fill in `rating`: 1, 2 or tie.")
     typer.echo(f"Who wrote which stands in {chosen.ratings / KEY_FILE}; raters must not see it.")
     if pairs.n_identical:
         typer.echo(

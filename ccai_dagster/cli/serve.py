@@ -22,10 +22,13 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     from ccai_dagster.portal.team import add_seed_statements
 
     if added := add_seed_statements(consultation):
-        say(f"{added} statements of the organisers were added; a moderator lets them in.")
+        lenient = consultation.file.moderation == "lenient"
+        shown = "shown unless a moderator takes them out" if lenient else "shown once a moderator lets them in"
+        say(f"{added} statements of the organisers were added, {shown}.")
     check_port(port, "--port")
     say(f"Participants  http://{HOST}:{port}/")
-    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME --role ROLE`)")
+    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME {consultation.folder} --role ROLE`)")
+    say(f"Raters        http://{HOST}:{port}/rate/  (with --rater)")
     say("Ctrl-C stops it.")
     environment = {**os.environ, "CCAI_CONSULTATION": str(consultation.folder)}
     # One process, since what is known of the votes is kept in it; SQLite lets one write at a time anyway.
@@ -36,8 +39,11 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
-def account(consultation: Consultation, name: str, role: str | None, say: Callable[[str], None]) -> None:
+def account(consultation: Consultation, name: str, role: str | None, rates: bool, say: Callable[[str], None]) -> None:
     """Make an account or renew its password; without a role, remove it.
+
+    Args:
+        rates: Whether it is a rater's.
 
     Raises:
         ConsultationError: The votes come from elsewhere, the extra is not installed, or there is no such account.
@@ -49,7 +55,7 @@ def account(consultation: Consultation, name: str, role: str | None, say: Callab
         remove_account(name)
         say(f"Removed {name}. What was decided with it stays on record.")
     else:
-        say(f"Password of {name}, who decides as {role}: {keep_account(name, role)}")
+        say(f"Password of {name}, who {'rates' if rates else 'decides'} as {role}: {keep_account(name, role, rates)}")
 
 
 def _set_up(consultation: Consultation, say: Callable[[str], None]) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
 from ccai_dagster.consultation.settings import (
     PROFILES,
     ModelSettings,
@@ -169,32 +170,6 @@ class Replication(Settings):
     bootstraps: int = Field(1000, ge=100, description="resamples behind the intervals of the scores")
 
 
-class ScreeningQuestion(Settings):
-    """A question that decides whether somebody may take part; the answer is not kept."""
-
-    question: str = Field(min_length=1, description="what is asked")
-    answers: list[str] = Field(min_length=2, description="what may be answered")
-    accepted: list[str] = Field(min_length=1, description="those of the answers with which one may take part")
-
-    @model_validator(mode="after")
-    def _among_answers(self) -> ScreeningQuestion:
-        if unknown := [each for each in self.accepted if each not in self.answers]:
-            raise ValueError(f"accepted: {unknown} is none of the answers {self.answers}")
-        return self
-
-
-class PortalSettings(Settings):
-    """What people are told and asked in the portal before they vote.
-
-    `seed_statements` has a column `text`. They wait for a moderator like all others.
-    """
-
-    introduction: str = Field("", description="who asks, what for, and what becomes of the votes; paragraphs of text")
-    contact: str = Field("", description="whom to ask, as people may read it")
-    screening: list[ScreeningQuestion] = Field(default_factory=list, description="questions before one takes part")
-    seed_statements: str | None = Field(None, description="CSV of the statements that the organisers wrote")
-
-
 class ConsultationFile(Settings):
     """The content of `consultation.yaml`.
 
@@ -210,6 +185,9 @@ class ConsultationFile(Settings):
     question: str = Field(description="what they were asked")
     votes: str = Field("votes", description="where the votes are")
     portal: PortalSettings = Field(PortalSettings(), description="what people are told and asked in the portal")
+    demographics: list[DemographicQuestion] = Field(
+        default_factory=list, description="questions about the people who take part, with targets"
+    )
     vote_values: dict[str, Literal["agree", "disagree", "pass", "no vote"]] = Field(
         default_factory=dict,
         description="what votes mean that are neither -1, 0 and 1 nor words: a value, a word or a range as 1..2, each "
@@ -298,6 +276,10 @@ class ConsultationFile(Settings):
                 raise ValueError(
                     f"replication: {sorted(unread)} must be among the arms that are files, which are {sorted(files)}"
                 )
+        if len({each.name for each in self.demographics}) < len(self.demographics):
+            raise ValueError("demographics: two questions have the same name")
+        if self.portal.places is not None and not any(each.targets for each in self.demographics):
+            raise ValueError("portal.places needs a question under `demographics` that has targets")
         if unknown := set(self.profiles) - set(PROFILES):
             raise ValueError(f"unknown profiles {sorted(unknown)}; there are {sorted(PROFILES)}")
         return self
@@ -471,7 +453,7 @@ def named_files(consultation: Consultation) -> list[Path]:
     """Return every file and folder that the consultation is made of, beside `consultation.yaml` itself."""
     file = consultation.file
     named = [] if is_live(file.votes) else [file.votes]
-    named += [file.portal.seed_statements] if file.portal.seed_statements else []
+    named += [each for each in (file.portal.seed_statements, file.portal.questions_and_answers) if each]
     named += [file.prompts, file.themes, file.helpfulness, file.benign_pairs, *file.judge_comparisons.values()]
     named += [arm.constitution for arm in file.arms.values() if arm.constitution != "ledgers"]
     named += [benchmark.path for benchmark in file.benchmarks.values() if benchmark.path is not None]

@@ -97,4 +97,5 @@ from ccai_dagster.contracts.feedback import (
     REVISIONS,
     training_settings,
 )
+from ccai_dagster.contracts.participation import PARTICIPANT_DEMOGRAPHICS, SAMPLE_REPRESENTATIVENESS, WEIGHTED_CONSENSUS
 from ccai_dagster.contracts.schema import TIME, Contract

@@ -12,7 +12,7 @@ from typing import cast
 
 from ccai_dagster.core.errors import ConsultationError
 
-TAKEN = frozenset({"cache", "dagster", "default", "mlflow-artifacts", "mlflow.db"})
+TAKEN = frozenset({"cache", "consultations", "dagster", "default", "mlflow-artifacts", "mlflow.db"})
 """Names, in lower case, that the home or MLflow use themselves."""
 
 
@@ -59,6 +59,11 @@ class Home:
     def portal_key(self) -> Path:
         """The secret that the portal signs sessions with."""
         return self.folder / "portal.key"
+
+    @property
+    def portal_ratings(self) -> Path:
+        """What raters answered in the portal, a file for each, as `ccai ratings import` reads them."""
+        return self.folder / "ratings"
 
     @property
     def work(self) -> Path:

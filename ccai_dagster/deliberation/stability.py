@@ -105,7 +105,7 @@ def consensus_stability(
     Raises:
         ValueError: `opinion_groups` and `matrix` are not about the same participants.
     """
-    labels, positions = _on_record(matrix, opinion_groups)
+    labels, positions = on_record(matrix, opinion_groups)
     counts = group_counts(matrix, labels)
     gac, against = both_sides(weighed_by_importance(counts, matrix, labels, procedure), procedure)
     recorded = _Recorded(
@@ -295,7 +295,7 @@ def adjusted_rand(one: np.ndarray, other: np.ndarray) -> float:
     return (both - by_chance) / ((rows + columns) / 2 - by_chance)
 
 
-def _on_record(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def on_record(matrix: VoteMatrix, opinion_groups: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Groups and positions in the order of the matrix, joined by id."""
     if set(opinion_groups["participant_id"]) != set(matrix.participant_ids.tolist()):
         raise ValueError("opinion groups and votes are not about the same participants")

@@ -1,4 +1,4 @@
-"""Pairs of responses on their way to people: drawn, blinded, and put into a CSV file for any rating tool.
+"""Pairs of responses on their way to people: drawn, blinded, and put into a CSV file or before a rater of the portal.
 
 Belongs here: what raters see, and the key to it. Doesn't belong here: what they answer (`ratings`).
 """
@@ -17,6 +17,8 @@ from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.evaluation.elo import QUESTIONS
 from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, texts_digest, write_csv
 
+WORTH_SEEING = 30
+"""Difference in Elo for which the comparisons needed are told; 30 is odds of 54 to 46."""
 EXPORT_COLUMNS = ("pair_id", "quality", "question", "prompt", "response_1", "response_2", "rating")
 
 
@@ -35,6 +37,22 @@ class BlindedPairs:
     key: list[dict[str, str]]
     n_pairs: int
     n_identical: int
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """Two responses as a rater sees them, without whose they are."""
+
+    pair_id: str
+    quality: str
+    prompt: str
+    response_1: str
+    response_2: str
+
+    def cells(self, rating: str) -> tuple[str, ...]:
+        """Return them in the order of `EXPORT_COLUMNS`, safe to open in a spreadsheet."""
+        shown = (spreadsheet_cell(printable_lines(each)) for each in (self.prompt, self.response_1, self.response_2))
+        return self.pair_id, self.quality, QUESTIONS[self.quality], *shown, rating
 
 
 def blinded_pairs(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str, n: int, seed: int) -> BlindedPairs:
@@ -74,30 +92,48 @@ def blinded_pairs(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
     for row in sorted(rows, key=lambda row: row["pair_id"]):
         sides = ("a", "b") if derived_seed(seed, "shown first", row["pair_id"]) % 2 else ("b", "a")
         shown = [row["prompt"], *(row[f"response_{side}"] for side in sides)]
-        cells = [spreadsheet_cell(printable_lines(text)) for text in shown]
-        exported.append((row["pair_id"], quality, QUESTIONS[quality], *cells, ""))
+        exported.append(ShownPair(row["pair_id"], quality, *shown).cells(""))
         values = [row["pair_id"], quality, row["prompt_id"], *(row[f"arm_{side}"] for side in sides)]
         key.append(dict(zip(KEY_COLUMNS, [*values, texts_digest(*shown)], strict=True)))
     return BlindedPairs(exported, key, own.height, own.height - differing.height)
 
 
-def write_pairs(folder: Path, pairs: BlindedPairs, output: Path) -> None:
+def shown_pairs(comparisons: pl.DataFrame, folder: Path) -> list[ShownPair]:
+    """Return the pairs that were drawn for raters, by the key, as far as the responses are still those of the last run.
+
+    Args:
+        comparisons: COMPARISONS of the last run.
+        folder: `ratings` of the consultation.
+
+    Raises:
+        ConsultationError: The key is damaged.
+    """
+    rows = {row["pair_id"]: row for row in comparisons.to_dicts()}
+    found = []
+    for own in read_key(folder).values():
+        row = rows.get(own["pair_id"])
+        if row is None:
+            continue
+        said = {row["arm_a"]: row["response_a"], row["arm_b"]: row["response_b"]}
+        texts = (row["prompt"], said.get(own["arm_1"], ""), said.get(own["arm_2"], ""))
+        if texts_digest(*texts) == own["texts_digest"]:
+            found.append(ShownPair(own["pair_id"], own["quality"], *texts))
+    return found
+
+
+def write_pairs(folder: Path, pairs: BlindedPairs, output: Path | None) -> None:
     """Write pairs for raters, and keep its key in the consultation.
 
     Args:
         folder: `ratings` of the consultation; made if there is none.
-        output: A new file.
+        output: A new file; None where people rate in the portal, which needs the key alone.
 
     Raises:
         ConsultationError: The file exists (it may hold ratings), lies among the ratings, or cannot be written, or
             the key of a pair is another one already.
     """
-    if output.exists():
-        raise ConsultationError(f"{output}: exists already and may hold ratings; name another file.")
-    if output.resolve().is_relative_to(folder.resolve()):
-        raise ConsultationError(f"{output}: lies where ratings are kept; name a file outside of {folder}.")
-    if not output.resolve().parent.is_dir():
-        raise ConsultationError(f"{output}: the folder {output.parent} does not exist; make it first.")
+    if output is not None:
+        _check_output(folder, output)
     folder.mkdir(exist_ok=True)
     with written_alone(folder, folder / LOCK):
         known = read_key(folder)
@@ -109,9 +145,20 @@ def write_pairs(folder: Path, pairs: BlindedPairs, output: Path) -> None:
                 )
         (folder / KEY_FILE).parent.mkdir(exist_ok=True)
         write_csv(folder / KEY_FILE, KEY_COLUMNS, [tuple(row.values()) for row in known.values()])
+        if output is None:
+            return
         try:
             # With a mark at the beginning, by which spreadsheets know that it is UTF-8.
             with output.open("x", encoding="utf-8-sig", newline="") as handle:
                 handle.write(csv_text(EXPORT_COLUMNS, pairs.rows))
         except OSError as error:
             raise ConsultationError(f"{output}: cannot be written ({error.strerror}).") from error
+
+
+def _check_output(folder: Path, output: Path) -> None:
+    if output.exists():
+        raise ConsultationError(f"{output}: exists already and may hold ratings; name another file.")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise ConsultationError(f"{output}: lies where ratings are kept; name a file outside of {folder}.")
+    if not output.resolve().parent.is_dir():
+        raise ConsultationError(f"{output}: the folder {output.parent} does not exist; make it first.")

@@ -76,11 +76,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
             that are not those exported, or a pair that the file or the rater rates twice or in two ways. Nothing
             was changed.
     """
-    if not RATER.fullmatch(rater):
-        raise ConsultationError(
-            f"--rater {printable(rater)}: give a role or pseudonym of lower-case letters, digits and -, such as "
-            "rater-1, and never a name or an address."
-        )
+    check_rater(rater, "--rater")
     if not folder.is_dir():
         raise ConsultationError(f"{folder}: nothing was exported for rating yet; `ccai ratings export` does it.")
     with written_alone(folder, folder / LOCK):
@@ -113,6 +109,19 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
         if new:
             write_csv(path, RATING_COLUMNS, [*known.items(), *sorted(new.items())])
     return Imported(len(new), len(rated) - len(new), unrated)
+
+
+def check_rater(rater: str, where: str) -> None:
+    """Check that somebody's ratings can be kept under this name.
+
+    Raises:
+        ConsultationError: They cannot.
+    """
+    if not RATER.fullmatch(rater):
+        raise ConsultationError(
+            f"{where} {printable(rater)}: give a role or pseudonym of lower-case letters, digits and -, such as "
+            "rater-1, and never a name or an address."
+        )
 
 
 def read_ratings(folder: Path) -> pl.DataFrame:

@@ -50,6 +50,8 @@ class ReportInputs:
     group_structure: pl.DataFrame
     opinion_groups: pl.DataFrame
     group_profile: pl.DataFrame
+    sample_representativeness: pl.DataFrame
+    weighted_consensus: pl.DataFrame
     representative_statements: pl.DataFrame
     consensus_statements: pl.DataFrame
     uncertain_statements: pl.DataFrame

@@ -22,6 +22,7 @@ from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sent
 from ccai_dagster.pages.parts import Entry, StatementMarks, filters
 from ccai_dagster.pages.pictures import Picture
 from ccai_dagster.pages.rendering import plain_findings, render
+from ccai_dagster.pages.report_sample import hangs_on_who_came, who_took_part
 
 COLOURS = 64
 """Colours of a picture on the page; its own palette makes it a third as large."""
@@ -88,6 +89,8 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "opinion_facts": report_public.opinion_facts(inputs),
         "representatives": report_public.representatives(inputs, sources),
         "self_descriptions": report_public.self_descriptions(inputs.group_profile),
+        "who_took_part": who_took_part(inputs.sample_representativeness),
+        "hangs_on_who_came": hangs_on_who_came(inputs, cards),
         "fewest_told": FEWEST_TOLD,
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
         "topics": report_public.topics(inputs.narrative),

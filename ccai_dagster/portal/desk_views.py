@@ -10,12 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.contrib import auth
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.core.errors import ConsultationError
@@ -25,6 +22,7 @@ from ccai_dagster.decisions.ledger import VERBS, split_outcome
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.portal.team_views import for_moderators
 
 KIND = "moderation"
 ON_A_PAGE = 20
@@ -38,29 +36,7 @@ STATES = {
 }
 
 
-@require_http_methods(["GET", "POST"])
-@never_cache
-def sign_in(request: HttpRequest) -> HttpResponse:
-    """Come in with a name and a password."""
-    if request.method == "GET":
-        return render(request, "portal/sign_in.html")
-    given = {"username": request.POST.get("name", ""), "password": request.POST.get("password", "")}
-    account = auth.authenticate(request, **given)
-    if account is None:
-        return render(request, "portal/sign_in.html", {"error": "Name or password is wrong."}, status=400)
-    auth.login(request, account)
-    return redirect("queue")
-
-
-@require_POST
-def sign_out(request: HttpRequest) -> HttpResponse:
-    """Leave the desk."""
-    auth.logout(request)
-    return redirect("sign_in")
-
-
-@login_required
-@never_cache
+@for_moderators
 @require_http_methods(["GET", "POST"])
 def queue(request: HttpRequest) -> HttpResponse:
     """What waits for this role or, with `show=decided`, what is decided; and the answer to those that are ticked."""

@@ -20,7 +20,7 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts
-from ccai_dagster.decisions.values import votes_before_statement
+from ccai_dagster.decisions.values import thresholds, votes_before_statement
 from ccai_dagster.deliberation.representative import priorities_of_votes, still_asked
 from ccai_dagster.deliberation.votes import vote_matrix
 from ccai_dagster.open_consultation import OpenConsultation
@@ -41,6 +41,7 @@ class Figures:
         priorities: Same shape, above 0.
         minimum: Votes before a statement may be added.
         minimum_decision: The ledger row that says so, if somebody decided.
+        counting: Votes of somebody below which none of them counts in the results.
     """
 
     texts: Mapping[int, str]
@@ -48,6 +49,7 @@ class Figures:
     priorities: np.ndarray
     minimum: int
     minimum_decision: str | None
+    counting: int
 
     def draw(self, voted_on: Collection[int], rng: np.random.Generator) -> int | None:
         """Draw one of the statements, with a probability in proportion to its priority; None if all are voted on."""
@@ -73,9 +75,13 @@ def compute(opened: OpenConsultation) -> Figures:
     )
     matrix = vote_matrix(votes, votes["participant_id"].unique(), shown["statement_id"])
     table = priorities_of_votes(matrix, marked)
-    minimum, decision = votes_before_statement(opened.ledger("threshold"))
+    ledger = opened.ledger("threshold")
     return Figures(
-        dict(shown.iter_rows()), table["statement_id"].to_numpy(), table["priority"].to_numpy(), minimum, decision
+        dict(shown.iter_rows()),
+        table["statement_id"].to_numpy(),
+        table["priority"].to_numpy(),
+        *votes_before_statement(ledger),
+        thresholds(ledger, opened.consultation.file.seed).minimum_votes,
     )
 
 

@@ -25,6 +25,23 @@ class Participant(models.Model):
     joined_at = models.BigIntegerField(default=now)
 
 
+class Demographic(models.Model):
+    """What a participant said about themselves, among the answers that `consultation.yaml` offers.
+
+    Attributes:
+        question: Its name there.
+    """
+
+    participant = models.ForeignKey(Participant, on_delete=models.CASCADE, related_name="demographics")
+    question = models.CharField(max_length=100)
+    answer = models.TextField()
+
+    class Meta:
+        """What must hold whoever writes."""
+
+        constraints: ClassVar = [models.UniqueConstraint(fields=["participant", "question"], name="one_answer_each")]
+
+
 class Statement(models.Model):
     """A statement as it was typed; whether it is shown is for the moderation ledger.
 
@@ -62,15 +79,24 @@ class Vote(models.Model):
         ]
 
 
+class Feedback(models.Model):
+    """What somebody wanted to say beside the votes; nothing tells who it was."""
+
+    text = models.TextField()
+    sent_at = models.BigIntegerField(default=now)
+
+
 class Account(AbstractBaseUser):
     """Somebody of the team.
 
     Attributes:
         role: What goes on record for this account's decisions; never the name.
+        rates: Whether it is a rater's, who compares responses and comes to no other page of the team.
     """
 
     name = models.CharField(max_length=100, unique=True)
     role = models.CharField(max_length=100)
+    rates = models.BooleanField(default=False)
 
     objects = BaseUserManager()
     USERNAME_FIELD = "name"

@@ -15,14 +15,17 @@ import numpy as np
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import readable
 from ccai_dagster.decisions.agenda import SameWords
-from ccai_dagster.portal import participation
+from ccai_dagster.portal import joining, participation
 from ccai_dagster.portal.figures import Figures, Source
+from ccai_dagster.portal.joining import NotTaken
+from ccai_dagster.portal.limits import ANSWERS_OF_ONE, CODES_OF_CLIENT, DAY, Limit, client, counts, limited, too_many
 from ccai_dagster.portal.models import Participant
 from ccai_dagster.portal.participation import AlreadyThere, Refusal
 
@@ -118,6 +121,8 @@ def _for_participants(view: View) -> View:
             request.session.flush()
             message = "Your session has ended. Nothing is lost: come back with your code, or begin anew."
             return problem(request, "Please come in again", message, 403)
+        if request.method == "POST" and not counts.allows("answers", str(participant.pk), ANSWERS_OF_ONE):
+            return too_many(request)
         return _with_figures(lambda again, figures: view(again, figures, participant))(request)
 
     guarded: View = wrapped
@@ -132,26 +137,41 @@ def start(request: HttpRequest) -> HttpResponse:
 
 
 def _start(request: HttpRequest, more: Mapping[str, Any], status: int = 200) -> HttpResponse:
-    portal = settings.CONSULTATION.file.portal
-    return render(request, "portal/start.html", {"portal": portal, **more}, status=status)
+    file = settings.CONSULTATION.file
+    about = [
+        {
+            "name": f"about-{each.name}",
+            "question": each.question,
+            "needed": joining.is_needed(each, file.portal.places),
+            "answers": [(answer, request.POST.get(f"about-{each.name}") == answer) for answer in each.answers],
+        }
+        for each in file.demographics
+    ]
+    screening = [
+        {
+            "question": each.question,
+            "answers": [(answer, request.POST.get(f"question-{number}") == answer) for answer in each.answers],
+        }
+        for number, each in enumerate(file.portal.screening)
+    ]
+    page = {"portal": file.portal, "about": about, "screening": screening}
+    return render(request, "portal/start.html", {**page, **more}, status=status)
 
 
 @require_POST
 @never_cache
 def join(request: HttpRequest) -> HttpResponse:
-    """Take part, after consent and the screening questions; the answers to these are not kept."""
+    """Take part, after consent and the questions before it."""
     if request.session.get(PARTICIPANT):
         return redirect("vote")
-    if request.POST.get("consent") != "yes":
-        return _start(request, {"error": "Please tick that you agree, or leave the page."}, 400)
-    for number, question in enumerate(settings.CONSULTATION.file.portal.screening):
-        answer = request.POST.get(f"question-{number}")
-        if answer not in question.answers:
-            return _start(request, {"error": "Please answer every question."}, 400)
-        if answer not in question.accepted:
-            message = "This consultation is for others this time. Nothing of your answers was kept."
-            return problem(request, "Thank you", message, 200)
-    participant, typed = participation.join()
+    if not counts.allows("joined", client(request), Limit(settings.CONSULTATION.file.portal.joins_a_day, DAY)):
+        return too_many(request)
+    try:
+        participant, typed = joining.join(settings.CONSULTATION.file, request.POST)
+    except Refusal as refusal:
+        return _start(request, {"error": str(refusal)}, 400)
+    except NotTaken as why:
+        return problem(request, "Thank you", str(why), 200)
     request.session.cycle_key()
     request.session[PARTICIPANT], request.session[CODE] = participant.pk, typed
     return redirect("code")
@@ -166,6 +186,7 @@ def code(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
 
 @require_http_methods(["GET", "POST"])
 @never_cache
+@limited("codes", CODES_OF_CLIENT)
 def come_back(request: HttpRequest) -> HttpResponse:
     """Come back with a code."""
     if request.method == "GET":
@@ -191,17 +212,19 @@ def leave(request: HttpRequest) -> HttpResponse:
 def vote(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
     """One statement, and the answer to it."""
     if request.method == "POST":
-        number = request.POST.get("statement", "")
         try:
-            if not (number.isascii() and number.isdigit() and len(number) < 10):
-                raise Refusal("There is no such statement. Nothing was counted.")
-            participation.cast(participant, int(number), VALUES.get(request.POST.get("vote", ""), 2), figures)
+            number = _number(request.POST.get("statement", ""))
+            participation.cast(participant, number, VALUES.get(request.POST.get("vote", ""), 2), figures)
         except Refusal as refusal:
             return problem(request, "Not counted", str(refusal), 409)
         if request.POST.get("back") == "votes":
             return redirect("own_votes")
         return redirect("vote")
-    key = participation.next_statement(participant, figures, np.random.default_rng())
+    again = request.GET.get("again", "")
+    if again.isascii() and again.isdigit() and len(again) < 10 and int(again) in figures.texts:
+        key: int | None = int(again)
+    else:
+        key = participation.next_statement(participant, figures, np.random.default_rng())
     last = participant.votes.order_by("-voted_at", "-pk").first()
     return render(
         request,
@@ -209,9 +232,28 @@ def vote(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
         {
             "statement": None if key is None else {"id": key, "text": readable(figures.texts[key])},
             "progress": participation.progress(participant, figures),
+            "counting": figures.counting,
             "last": _answered(last, figures) if last else None,
         },
     )
+
+
+def _number(typed: str) -> int:
+    if not (typed.isascii() and typed.isdigit() and len(typed) < 10):
+        raise Refusal("There is no such statement. Nothing was counted.")
+    return int(typed)
+
+
+@_for_participants
+@require_POST
+def undo(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
+    """Take an answer back; its statement is asked again."""
+    try:
+        number = _number(request.POST.get("statement", ""))
+    except Refusal as refusal:
+        return problem(request, "Nothing was changed", str(refusal), 409)
+    participation.take_back(participant, number)
+    return redirect("own_votes" if request.POST.get("back") == "votes" else f"{reverse('vote')}?again={number}")
 
 
 @_for_participants
@@ -267,5 +309,9 @@ def delete(request: HttpRequest, figures: Figures, participant: Participant) -> 
         participation.erase(participant)
         request.session.flush()
         return render(request, "portal/deleted.html")
-    counts = {"votes": participant.votes.count(), "statements": participant.statements.count()}
+    counts = {
+        "votes": participant.votes.count(),
+        "statements": participant.statements.count(),
+        "about": participant.demographics.count(),
+    }
     return render(request, "portal/delete.html", counts)

@@ -1,6 +1,7 @@
-"""What a participant can do: join, come back, vote, add a statement, take everything back.
+"""What a participant can do: come back, vote, add a statement, take everything back.
 
-Pages are for `participant_views`; which statements are shown, and the next one, for `figures`.
+Who may take part is for `joining`, pages are for `participant_views`; which statements are shown, and the next one, for
+`figures`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Progress:
         return self.votes >= self.wanted or not self.left
 
 
-def join() -> tuple[Participant, str]:
+def new_participant() -> tuple[Participant, str]:
     """Let somebody take part; return them and their code, which is kept nowhere."""
     code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
     return Participant.objects.create(code_digest=_digest(code)), code
@@ -107,6 +108,11 @@ def cast(participant: Participant, statement_id: int, value: int, figures: Figur
     _write_vote(participant, statement_id, value, figures)
 
 
+def take_back(participant: Participant, statement_id: int) -> None:
+    """Delete a vote, as if it had never been cast; there need be none."""
+    participant.votes.filter(statement_id=statement_id).delete()
+
+
 def _own(participant: Participant, statement_id: int) -> bool:
     return bool(participant.votes.filter(statement_id=statement_id, statement__author=participant).exists())
 
@@ -130,17 +136,17 @@ def _write_vote(participant: Participant, statement_id: int, value: int, figures
         raise Refusal("Your data were deleted, so nothing was counted.") from None
 
 
-def cleaned(typed: str) -> str:
-    """Return a statement on one line.
+def cleaned(typed: str, longest: int = LONGEST_STATEMENT, what: str = "a statement") -> str:
+    """Return what somebody typed on one line.
 
     Raises:
         Refusal: It is empty, too long, or holds characters that cannot be seen.
     """
     text = " ".join(unicodedata.normalize("NFC", typed).split())
     if not any(each.isalpha() for each in text):
-        raise Refusal("Please write a statement.")
-    if len(text) > LONGEST_STATEMENT:
-        raise Refusal(f"This has {len(text)} characters; at most {LONGEST_STATEMENT} fit. Please shorten it.")
+        raise Refusal(f"Please write {what}.")
+    if len(text) > longest:
+        raise Refusal(f"This has {len(text)} characters; at most {longest} fit. Please shorten it.")
     if any(unicodedata.category(each) in _HIDDEN and each not in _JOINERS for each in text):
         raise Refusal("There are characters in it that cannot be seen. Please type it again.")
     return text
@@ -175,5 +181,5 @@ def text_key(text: str) -> str:
 
 
 def erase(participant: Participant) -> None:
-    """Delete a participant and every vote; statements stay, without an author."""
+    """Delete a participant, every vote and every answer about the person; statements stay, without an author."""
     participant.delete()

@@ -7,21 +7,27 @@ import secrets
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_rows
+from ccai_dagster.evaluation.ratings import check_rater
 from ccai_dagster.portal.models import Account, Statement
 from ccai_dagster.portal.participation import Refusal, cleaned, text_key
 
 
-def keep_account(name: str, role: str) -> str:
+def keep_account(name: str, role: str, rates: bool = False) -> str:
     """Make an account, or give an existing one this role and a new password, which is returned and kept nowhere.
 
+    Args:
+        rates: Whether it is a rater's, whose role is the name of the file with the ratings.
+
     Raises:
-        ConsultationError: The name or the role is empty.
+        ConsultationError: The name or the role is empty, or the role is none for a rater.
     """
     if not name.strip() or not role.strip():
         raise ConsultationError("An account needs a name and a role.")
+    if rates:
+        check_rater(role.strip(), "--role")
     password = secrets.token_urlsafe(15)
     account = Account.objects.filter(name=name.strip()).first() or Account(name=name.strip())
-    account.role = role.strip()
+    account.role, account.rates = role.strip(), rates
     account.set_password(password)
     account.save()
     return password

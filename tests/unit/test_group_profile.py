@@ -16,7 +16,15 @@ from white_paper import white_paper
 from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.cli.new import from_export
 from ccai_dagster.consultation.folder import read_consultation
-from ccai_dagster.contracts import FEWEST_TOLD, GROUP_PROFILE, OPINION_GROUPS, RAW_GROUP_VOTES, RAW_VOTES
+from ccai_dagster.contracts import (
+    FEWEST_TOLD,
+    GROUP_PROFILE,
+    OPINION_GROUPS,
+    RAW_GROUP_VOTES,
+    RAW_VOTES,
+    SAMPLE_REPRESENTATIVENESS,
+    WEIGHTED_CONSENSUS,
+)
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.outcomes import moderation_verdicts
@@ -147,22 +155,29 @@ def test_what_people_say_of_themselves_no_longer_makes_the_groups(tmp_path: Path
     assert likeness(verdicts) == [-0.017, 1.0]
 
 
-def test_the_graph_keeps_them_for_the_profile_and_the_order_of_asking_only(tmp_path: Path) -> None:
-    # Takes some seconds, since Dagster runs the import and the tables for real.
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
+    """Tables of the graph; takes some seconds, since Dagster runs the import and the tables for real."""
+    tmp_path = tmp_path_factory.mktemp("graph")
     write_export(tmp_path / "export")
     from_export(str(tmp_path / "export"), tmp_path / "town", "strict")
+    told = [f"{who},{'old' if who < 3 * PEOPLE // 4 else 'young'},x" for who in range(PEOPLE)]
+    rows = "\n".join(["participant,age,e-mail", *told])
+    (tmp_path / "town" / "votes" / "participant-demographics.csv").write_text(rows + "\n")
+    with (tmp_path / "town" / "consultation.yaml").open("a") as file:
+        file.write(
+            "demographics: [{name: age, question: Age, answers: [young, old], targets: {young: 0.5, old: 0.5}}]\n"
+        )
     consultation = read_consultation(tmp_path / "town")
     home = Home(tmp_path / "home", "town")
     tables = Tables(url=home.tables_url)
     made = ["statements", "participants", "votes", "group_structure", "opinion_groups", "comment_priorities"]
-    made.append("group_profile")
-    source, imported = public_input.build(consultation)
+    made += ["group_profile", "participant_demographics", "sample_representativeness", "weighted_consensus"]
     with dg.DagsterInstance.ephemeral() as instance, white_paper():
         result = dg.materialize(
             [
                 *decisions.build(consultation, home),
-                source,
-                imported,
+                *public_input.build(consultation),
                 *deliberation.build(consultation),
                 *public_opinion.build(consultation),
             ],
@@ -171,7 +186,23 @@ def test_the_graph_keeps_them_for_the_profile_and_the_order_of_asking_only(tmp_p
             selection=[*public_input.TABLES, *made],
         )
         assert result.success
-        found = {name: result.output_for_node(name) for name in made}
+        return {name: result.output_for_node(name) for name in made}
+
+
+def test_the_graph_weighs_those_who_took_part_as_in_the_public(graph: dict[str, pl.DataFrame]) -> None:
+    assert graph["participant_demographics"].height == PEOPLE
+    table = graph["sample_representativeness"]
+    assert SAMPLE_REPRESENTATIVENESS.violations(table).is_empty()
+    assert table["answer"].to_list() == ["young", "old"] and table["share"].to_list() == [0.25, 0.75]
+    assert table["weight"].to_list() == pytest.approx([2.0, 2 / 3])
+    consensus = graph["weighted_consensus"]
+    assert WEIGHTED_CONSENSUS.violations(consensus).is_empty()
+    assert consensus["statement_id"].to_list() == list(SUBJECT)
+    assert (consensus["gac"] - consensus["gac_weighted"]).abs().max() > 0.01
+
+
+def test_the_graph_keeps_them_for_the_profile_and_the_order_of_asking_only(graph: dict[str, pl.DataFrame]) -> None:
+    found = graph
     for name in ("statements", "votes"):  # everything but the next two rests on these
         assert set(found[name]["statement_id"]) == set(SUBJECT), name
     told = found["group_profile"]

@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from ccai_dagster.cli import app as cli
 from ccai_dagster.cli.app import app
-from ccai_dagster.cli.new import from_ccai, from_export
+from ccai_dagster.cli.new import from_ccai, from_export, from_sample
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
@@ -59,6 +59,18 @@ def test_a_folder_around_an_export(tmp_path: Path) -> None:
     assert set(moderation["suggested_by"]) == {"ccai new"}
     sets = set(read_consultation(SAMPLE).file.benchmarks)
     assert set(mine.file.benchmarks) == sets - {"sample_opinions"}, "another public's opinions do not come along"
+
+
+def test_a_folder_for_the_portal_can_be_voted_in_at_once(tmp_path: Path) -> None:
+    assert "85 statements" in from_sample(tmp_path / "mine")[0]
+    mine = read_consultation(tmp_path / "mine")
+    assert (mine.votes, mine.file.moderation) == ("portal", "lenient")
+    seeds = pl.read_csv(mine.path("seeds.csv"))["text"]
+    assert seeds.len() == 85 and "It should answer in the language I write in, if it knows it." in seeds
+    assert read_ledger(mine.ledger("moderation"), "moderation").is_empty()
+    assert thresholds(read_ledger(mine.ledger("threshold"), "threshold"), 1).cut.threshold == 0.775
+    with pytest.raises(ConsultationError, match="holds something"):
+        from_sample(tmp_path / "mine")
 
 
 def test_the_first_decision_on_a_subject_replaces_what_the_folder_began_with(

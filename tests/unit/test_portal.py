@@ -9,23 +9,36 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from small_portal import SEEDS, Portal, portal_folder, statement_in
+from white_paper import white_paper
 
+from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.automation import present_versions
-from ccai_dagster.consultation.folder import PortalSettings
+from ccai_dagster.cli.export import TABLES, export
+from ccai_dagster.consultation.people import PortalSettings
+from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
 from ccai_dagster.deliberation.importing.portal import portal_digest, portal_files, portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.representative import comment_priority
+from ccai_dagster.evaluation.elo import pair_id
+from ccai_dagster.evaluation.rating_export import ShownPair, blinded_pairs, shown_pairs, write_pairs
+from ccai_dagster.evaluation.ratings import Imported, csv_rows, import_ratings, read_ratings
+from ccai_dagster.open_consultation import OpenConsultation
+from resources.tables import Tables
 from resources.vote_source import VoteSource
 
+SAMPLE = ("participant_demographics", "sample_representativeness", "weighted_consensus")
 HOSTILE = "<script>alert('x')</script> \"and\", =SUM(A1) & {{ 7|add:1 }}"
 
 
@@ -50,17 +63,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
 
 @pytest.fixture
 def portal(served: Portal) -> Portal:
-    from ccai_dagster.portal.models import Account, Participant, Statement, Vote
+    from ccai_dagster.portal.limits import counts
+    from ccai_dagster.portal.models import Account, Feedback, Participant, Statement, Vote
     from ccai_dagster.portal.participant_views import source
     from ccai_dagster.portal.team import add_seed_statements
 
     portal_folder(served.consultation.folder)
-    for model in (Vote, Statement, Participant, Account):
+    for model in (Vote, Statement, Participant, Account, Feedback):
         model.objects.all().delete()
     with closing(sqlite3.connect(served.home.portal)) as connection, connection:
         connection.execute("DELETE FROM sqlite_sequence")
     assert add_seed_statements(served.consultation) == len(SEEDS)
     source.cache_clear()
+    counts.forget()
     return served
 
 
@@ -83,6 +98,68 @@ def test_who_is_not_asked_is_thanked_and_not_kept(portal: Portal) -> None:
     assert b"Thank you" in browser.post("/join", {"consent": "yes", "question-0": "No"}).content
     assert b"answer every question" in browser.post("/join", {"consent": "yes", "question-0": "Perhaps"}).content
     assert b"Please come in again" in browser.get("/vote").content
+
+
+def _about() -> list[tuple[int, str, str]]:
+    from ccai_dagster.portal.models import Demographic
+
+    return list(Demographic.objects.order_by("pk").values_list("participant_id", "question", "answer"))
+
+
+def test_what_somebody_says_about_themselves_is_kept_and_goes_with_them(portal: Portal) -> None:
+    browser = portal.participant(age="under 40")
+    portal.participant(age="")
+    portal.participant(age="none of these")
+    assert _about() == [(1, "age", "under 40")]
+    assert b"what you said about yourself" in browser.get("/delete").content
+    browser.post("/delete", {"sure": "yes"})
+    assert _about() == []
+
+
+def test_places_are_closed_by_answer_and_nobody_is_let_in_beside_them(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.conf import settings
+
+    file = portal.consultation.file
+    few = file.model_copy(update={"portal": file.portal.model_copy(update={"places": 3})})
+    monkeypatch.setattr(settings, "CONSULTATION", portal.consultation.model_copy(update={"file": few}))
+    form = {"consent": "yes", "question-0": "Yes"}
+    # 40 % of three places are two, rounded up, and 60 % are two.
+    for answer, page in [("under 40", "/code"), ("under 40", "/code"), ("under 40", None), ("40 and older", "/code")]:
+        got = portal.browser().post("/join", {**form, "about-age": answer})
+        assert got.headers.get("Location") == page
+    assert b"Enough people" in portal.browser().post("/join", {**form, "about-age": "under 40"}).content
+    assert b"answer every question" in portal.browser().post("/join", form).content
+    assert [answer for _, _, answer in _about()] == ["under 40", "under 40", "40 and older"]
+
+
+def test_questions_and_answers_are_markdown_in_which_html_stays_text(portal: Portal) -> None:
+    page = portal.browser().get("/questions").content.decode()
+    assert "<h2>Why?</h2>" in page and "<strong>that</strong>" in page
+    assert "&lt;b onclick=" in page and "<b " not in page and "<img" not in page and 'href="javascript' not in page
+
+
+def test_feedback_is_apart_from_votes_and_the_team_reads_it(portal: Portal) -> None:
+    browser = portal.participant()
+    assert b"Please write something" in browser.post("/feedback", {"text": " "}).content
+    assert b"Thank you" in browser.post("/feedback", {"text": HOSTILE}).content
+    with closing(sqlite3.connect(portal.home.portal)) as connection:
+        columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(portal_feedback)")]
+    assert columns == ["id", "text", "sent_at"]
+    assert browser.get("/desk/feedback").status_code == 302
+    page = portal.moderator().get("/desk/feedback").content.decode()
+    assert "&lt;script&gt;" in page and "<script>" not in page
+
+
+def test_an_answer_is_undone_and_its_statement_asked_again(portal: Portal) -> None:
+    portal.let_in(1, 2)
+    browser = _voted(portal, 1)
+    assert browser.post("/undo", {"statement": 1}).headers["Location"] == "/vote?again=1"
+    assert portal.votes() == []
+    assert statement_in(browser.get("/vote?again=1").content.decode()) == 1
+    assert b"0 of 2" in browser.get("/vote?again=\u00b2").content
+    assert browser.post("/undo", {"statement": "x"}).status_code == 409
 
 
 def test_nothing_is_shown_before_a_moderator_lets_it_in(portal: Portal) -> None:
@@ -162,7 +239,7 @@ def test_the_database_itself_refuses_a_second_vote_and_a_vote_that_is_none(porta
                 connection.execute(insert + row)
 
 
-def _voted(portal: Portal, *statements: int) -> object:
+def _voted(portal: Portal, *statements: int) -> Any:
     browser = portal.participant()
     for each in statements:
         browser.post("/vote", {"statement": each, "vote": "agree"})
@@ -321,6 +398,80 @@ def test_nobody_comes_to_the_desk_without_an_account(portal: Portal) -> None:
         remove_account("ann")
 
 
+@pytest.fixture
+def compared(portal: Portal) -> list[ShownPair]:
+    """Three pairs of responses that wait for raters."""
+    rows = []
+    for at in range(3):
+        prompt, texts = f"Question {at}?", {"public": f"one {HOSTILE} {at}", "standard": f"other {at}"}
+        unasked = dict.fromkeys(["forward_probability", "reversed_probability", "probability_a"], 0.5)
+        rows.append(
+            {
+                **{"pair_id": pair_id("helpfulness", f"p{at}", prompt, texts), "quality": "helpfulness"},
+                **{"prompt_id": f"p{at}", "prompt": prompt, "arm_a": "public", "arm_b": "standard"},
+                **{"response_a": texts["public"], "response_b": texts["standard"], "status": "compared"},
+                **{"finished_a": True, "finished_b": True, "judge": "judge", "judge_at_chance": True, **unasked},
+            }
+        )
+    comparisons = COMPARISONS.build(rows)
+    tables = Path(portal.home.tables_url)
+    tables.mkdir(parents=True, exist_ok=True)
+    comparisons.write_parquet(tables / "comparisons.parquet")
+    shutil.rmtree(portal.home.portal_ratings, ignore_errors=True)
+    folder = portal.consultation.ratings
+    write_pairs(folder, blinded_pairs(comparisons, ("public", "standard"), "helpfulness", 3, 7), None)
+    return shown_pairs(comparisons, folder)
+
+
+def test_raters_compare_without_knowing_whose_and_the_answers_are_what_the_import_reads(
+    portal: Portal, compared: list[ShownPair]
+) -> None:
+    from django.utils.html import escape
+
+    from ccai_dagster.portal.rating import rating_state
+
+    rater, said = portal.rater(), {}
+    for done, (answer, reason) in enumerate([("1", "clearer"), ("tie", ""), ("2", HOSTILE)]):
+        page = rater.get("/rate/").content.decode()
+        assert f"{done} of 3" in page and "public" not in page and "standard" not in page and "<script>a" not in page
+        (pair,) = re.findall(r'name="pair" value="(\w+)"', page)
+        shown = next(each for each in compared if each.pair_id == pair)
+        assert page.index(escape(shown.response_1)) < page.index(escape(shown.response_2))
+        assert rater.post("/rate/", {"pair": pair, "rating": answer, "reason": reason}).status_code == 302
+        said[pair] = answer
+    assert b"answered everything" in rater.get("/rate/").content
+    on_record = read_ratings(portal.consultation.ratings)
+    assert dict(on_record.select("pair_id", "rating").iter_rows()) == said
+    file = portal.home.portal_ratings / "rater-1.csv"
+    assert import_ratings(portal.consultation.ratings, file, "rater-1") == Imported(0, 3, 0)
+    assert [row["reason"] for _, row in csv_rows(file, ["reason"])] == ["clearer", "", HOSTILE]
+    orders = {rating_state(OpenConsultation(portal.consultation, portal.home), f"rater-{n}").next for n in range(2, 12)}
+    assert len(orders) > 1, "each has an order of one's own"
+
+
+def test_a_rating_counts_once_and_only_for_what_was_shown(portal: Portal, compared: list[ShownPair]) -> None:
+    rater, pair = portal.rater(), compared[0].pair_id
+    for form, told in [({"pair": pair}, b"Choose"), ({"pair": "other", "rating": "1"}, b"not asked about")]:
+        answer = rater.post("/rate/", form)
+        assert answer.status_code == 409 and told in answer.content
+    assert read_ratings(portal.consultation.ratings).is_empty()
+    got = [rater.post("/rate/", {"pair": pair, "rating": each}).status_code for each in ("1", "1", "2")]
+    assert got == [302, 302, 409]
+    assert read_ratings(portal.consultation.ratings)["rating"].to_list() == ["1"]
+
+
+def test_raters_and_moderators_see_nothing_of_each_other(portal: Portal) -> None:
+    from ccai_dagster.portal.team import keep_account
+
+    for page in ("/desk/", "/desk/feedback"):
+        assert portal.rater().get(page).headers["Location"] == "/rate/"
+    assert portal.moderator().get("/rate/").headers["Location"] == "/desk/"
+    assert portal.browser().get("/rate/").headers["Location"].startswith("/desk/sign-in")
+    assert b"nothing to compare yet" in portal.rater("rater-2").get("/rate/").content
+    with pytest.raises(ConsultationError, match="--role Ann Smith: give a role or pseudonym"):
+        keep_account("ann", "Ann Smith", rates=True)
+
+
 def _talked(portal: Portal) -> None:
     """Three people voted; one wrote what is hard to keep in a CSV."""
     portal.let_in(1, 2, 3)
@@ -341,6 +492,126 @@ def test_the_classic_files_read_back_are_the_tables_of_the_portal(portal: Portal
     assert_frame_equal(read.raw_statements, own.raw_statements)
     assert_frame_equal(read.raw_votes, own.raw_votes)
     assert_frame_equal(read.raw_participants, own.raw_participants)
+
+
+def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(portal: Portal, tmp_path: Path) -> None:
+    # Takes some seconds, since Dagster runs the import and the tables for real.
+    from django.db.models import F
+
+    from ccai_dagster.portal.models import Vote
+
+    ledger = portal.consultation.ledger("threshold")
+    ledger.write_text(ledger.read_text().replace("minimum_votes,7,", "minimum_votes,1,", 1))
+    portal.let_in(1, 2, 3, 4)
+    for who in range(12):
+        browser = portal.participant(age="under 40" if who < 7 else "40 and older")
+        for statement, answer in enumerate(("agree", "agree" if who % 3 else "disagree", "pass"), start=1):
+            browser.post("/vote", {"statement": statement, "vote": answer})
+    browser.post("/add", {"text": HOSTILE, "sure": "yes"})
+    # So many votes of one second would be taken for times that a spreadsheet has rounded.
+    Vote.objects.update(voted_at=F("voted_at") + F("pk"))
+    given = portal_import(portal.home.portal)
+    home, chosen = portal.home, portal.consultation
+    stages = [decisions.build(chosen, home), public_input.build(chosen), deliberation.build(chosen)]
+    assets = [each for stage in (*stages, public_opinion.build(chosen)) for each in stage]
+    resources = {
+        "tables": Tables(url=home.tables_url),
+        "vote_source": VoteSource(downloads=str(home.downloads), portal=str(home.portal)),
+    }
+    observe = dg.define_asset_job("observe", dg.AssetSelection.assets("polis_export"))
+    with dg.DagsterInstance.ephemeral() as instance, white_paper():
+        graph = dg.Definitions(assets=assets, resources=resources, jobs=[observe])
+        assert graph.resolve_job_def("observe").execute_in_process(instance=instance).success
+        wanted = [*public_input.TABLES, *TABLES, "group_votes", "votes", "group_structure", *SAMPLE]
+        assert dg.materialize(assets, instance=instance, resources=resources, selection=sorted({*wanted})).success
+    opened = OpenConsultation(chosen, home)
+    asked = opened.table("sample_representativeness")
+    assert asked is not None and asked.select("answer", "n", "n_told").rows() == [
+        ("under 40", 7, 12),
+        ("40 and older", 5, 12),
+    ]
+    assert asked["weight"].to_list() == pytest.approx([0.4 * 12 / 7, 0.6 * 12 / 5])
+    weighted = opened.table("weighted_consensus")
+    assert weighted is not None and (weighted["gac"] - weighted["gac_weighted"]).abs().max() > 0.01
+    export(opened, tmp_path / "polis", print)
+    read = read_votes(tmp_path / "polis")
+    assert_frame_equal(read.raw_votes, given.raw_votes)
+    moderated = given.raw_statements.with_columns(
+        moderated=(pl.col("statement_id") < 5).cast(pl.Int8),
+        # In these forms the organisers are somebody, who has the number after the last participant's.
+        author_id=pl.col("author_id").fill_null(13),
+    )
+    assert_frame_equal(read.raw_statements, moderated)
+    shutil.rmtree(home.downloads)
+
+
+def test_what_people_said_about_themselves_reaches_the_import_with_the_votes(portal: Portal, tmp_path: Path) -> None:
+    portal.let_in(1)
+    before = portal_files(portal.home.portal)
+    for age in ("40 and older", "", "under 40"):
+        portal.participant(age=age).post("/vote", {"statement": 1, "vote": "agree"})
+    files = portal_files(portal.home.portal)
+    assert files.keys() - before.keys() == {"participant-demographics.csv"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    found = find_vote_files(tmp_path)
+    assert found.digest() == portal_digest(portal.home.portal)
+    voted = read_votes(tmp_path).raw_participants["participant_id"].to_list()
+    told = read_demographics(found.files[DEMOGRAPHICS], {"age": ["under 40", "40 and older"]}, voted)
+    assert told.rows() == [(1, "age", "40 and older"), (3, "age", "under 40")]
+
+
+def test_what_comes_too_fast_is_refused_and_nothing_of_it_is_counted(portal: Portal) -> None:
+    portal.let_in(1)
+    browser = portal.participant()
+    got = [browser.post("/vote", {"statement": 1, "vote": "agree"}).status_code for _ in range(61)]
+    assert got == [302] * 60 + [429]
+    assert _voted(portal, 1).get("/vote").status_code == 200
+    wrong = [portal.browser().post("/return", {"code": "aaaa"}).status_code for _ in range(61)]
+    assert wrong == [400] * 60 + [429]
+    other = portal.browser(REMOTE_ADDR="198.51.100.7")
+    assert other.post("/return", {"code": "aaaa"}).status_code == 400
+    guessed = [portal.browser().post("/desk/sign-in", {"name": "x", "password": "y"}).status_code for _ in range(20)]
+    assert guessed[-2:] == [400, 429]
+
+
+def test_a_client_is_counted_for_a_day_and_its_address_is_nowhere() -> None:
+    from ccai_dagster.portal.limits import Counts, Limit
+
+    now = [100.0]
+    counted = Counts(clock=lambda: now[0])
+    hourly = Limit(2, 3600)
+    assert [counted.allows("joined", "198.51.100.7", hourly) for _ in range(3)] == [True, True, False]
+    assert counted.allows("joined", "198.51.100.8", hourly) and counted.allows("codes", "198.51.100.7", hourly)
+    assert "198.51" not in repr(counted)
+    key = counted._key
+    now[0] += 3600
+    assert counted.allows("joined", "198.51.100.7", hourly) and counted._key == key
+    now[0] += 23 * 3600
+    assert counted.allows("joined", "198.51.100.7", Limit(1, 86400)) and counted._key != key
+    assert len(counted._times) == 1
+
+
+@pytest.mark.parametrize(
+    ("hosts", "headers", "told"),
+    [
+        (0, {"HTTP_X_FORWARDED_FOR": "203.0.113.1"}, "127.0.0.1"),
+        (1, {"HTTP_X_FORWARDED_FOR": "203.0.113.1, 203.0.113.9"}, "203.0.113.9"),
+        (1, {}, "127.0.0.1"),
+        (1, {"HTTP_X_FORWARDED_FOR": "2001:db8:1:2:3:4:5:6"}, "2001:db8:1:2::/64"),
+    ],
+    ids=["no proxy", "proxy", "this machine", "IPv6"],
+)
+def test_the_client_is_whom_the_proxy_names_and_nobody_else_does(
+    served: Portal, monkeypatch: pytest.MonkeyPatch, hosts: int, headers: dict[str, str], told: str
+) -> None:
+    from django.conf import settings
+    from django.test import RequestFactory
+
+    from ccai_dagster.portal.limits import client
+
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", [*settings.ALLOWED_HOSTS, *["vote.example"] * hosts])
+    assert client(RequestFactory().get("/", **headers)) == told
 
 
 def test_what_is_observed_is_a_copy_that_later_votes_do_not_change(portal: Portal) -> None:

@@ -19,7 +19,13 @@ from white_paper import white_paper
 
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.trail import decision_trail
-from ccai_dagster.contracts import JUDGE_CALIBRATION, LEDGER, WRITTEN_NARRATIVE
+from ccai_dagster.contracts import (
+    JUDGE_CALIBRATION,
+    LEDGER,
+    SAMPLE_REPRESENTATIVENESS,
+    WEIGHTED_CONSENSUS,
+    WRITTEN_NARRATIVE,
+)
 from ccai_dagster.core.text import natural, number, readable, signed
 from ccai_dagster.deliberation.structure import UNTESTED
 from ccai_dagster.pages.inputs import ReportInputs
@@ -185,6 +191,48 @@ def test_the_groups_are_told_by_what_they_say_of_themselves(
     ):
         assert shown in words, shown
     assert "; 1 more is about the people who vote." in summary(told)[1]
+
+
+def test_the_page_tells_who_took_part_and_which_principles_hang_on_it(
+    inputs: ReportInputs, drawn: dict[str, Picture], html: str
+) -> None:
+    assert "Who took part" not in html, "nothing is told where nobody was asked"
+    shares = {"age": [("under <40>", 15, 0.75, 0.5), ("40 and older", None, None, 0.5)]}
+    told = replace(
+        inputs,
+        sample_representativeness=SAMPLE_REPRESENTATIVENESS.build(
+            [
+                {
+                    **{"question": name, "answer": answer, "n": n, "n_told": 20, "n_people": 20, "target": target},
+                    **{"share": share, "low": share and 0.53, "high": share and 0.89, "n_effective": 15.0},
+                    **{"difference": share and share - target, "weight": share and 0.67},
+                }
+                for name, rows in shares.items()
+                for answer, n, share, target in rows
+            ]
+        ),
+        weighted_consensus=WEIGHTED_CONSENSUS.build(
+            [
+                {
+                    **{"statement_id": key, "gac": gac, "gac_weighted": weighted, "gac_disagree": 0.1},
+                    **{"gac_disagree_weighted": 0.1, "selected": gac > 0.7, "selected_weighted": weighted > 0.7},
+                }
+                for key, gac, weighted in [(1, 0.81, 0.69), (2, 0.75, 0.66), (5, 0.4, 0.5), (6, 0.69, 0.72)]
+            ]
+        ),
+    )
+    rendered = render_page(told, drawn)
+    page = Page(rendered)
+    assert page.faults == [] and "under <40>" not in rendered
+    for shown in (
+        "Who took part",
+        "under <40>75% (53% to 89%)50% 40 and oldertoo few to be told50%",
+        "20 of 20 people whose votes count answered.",
+        "these people tell as much as 15 who count alike, and no consensus moves by more than 0.120.",
+        "Then no statement behind principle P1 would reach the cut: it hangs on who came.",
+        "1 more statement would reach it: 6.",
+    ):
+        assert shown in page.words(), shown
 
 
 def test_moderation_that_the_export_changed_waits_on_the_page(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:

@@ -27,6 +27,7 @@ from ccai_dagster.deliberation.importing.columns import (
     read_header,
     read_text_csv,
 )
+from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS
 from ccai_dagster.deliberation.importing.group_counts import NOBODY, PLAIN_STATEMENTS, columns_of_counts
 from ccai_dagster.deliberation.importing.long_table import (
     STATEMENT_COLUMNS,
@@ -75,6 +76,8 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
 
 
 def _copy_polis_file(role: str, file: SourceFile, folder: Path) -> list[str]:
+    if role == DEMOGRAPHICS:  # which of its columns are read, consultation.yaml will say
+        return [file.name]
     path = folder / _plain_file_name(role, file)
     unread = _unread(role, file)
     if not unread:
@@ -94,7 +97,7 @@ def empty_unread_cells(folder: Path) -> None:
         ConsultationError: No export is there, or a file is not readable as CSV.
     """
     for role, file in find_vote_files(folder).files.items():
-        if isinstance(file.content, Path) and _unread(role, file):
+        if role != DEMOGRAPHICS and isinstance(file.content, Path) and _unread(role, file):
             file.content.write_text(_without(role, file, emptied=True), encoding="utf-8")
 
 

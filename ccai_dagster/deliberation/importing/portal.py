@@ -19,21 +19,24 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.demographics import FILE, PARTICIPANT
 from ccai_dagster.deliberation.importing.read_votes import role_of
 from ccai_dagster.deliberation.importing.tables import Import, build_report, raw_participants
 
 LONGEST_WAIT = 20.0
 """Seconds to wait for whoever writes."""
 STATEMENTS = "SELECT id, author_id, created_at, is_seed, text FROM portal_statement ORDER BY id"
+DEMOGRAPHICS = "SELECT participant_id, question, answer FROM portal_demographic ORDER BY participant_id, question"
 VOTES = "SELECT participant_id, statement_id, value, voted_at FROM portal_vote ORDER BY participant_id, statement_id"
 
 
 @dataclass(frozen=True)
 class _Content:
-    """Rows as the two queries above have them, times in seconds since 1970."""
+    """Rows as the queries above have them, times in seconds since 1970."""
 
     statements: Sequence[tuple[int, int | None, int, int, str]]
     votes: Sequence[tuple[int, int, int, int]]
+    demographics: Sequence[tuple[int, str, str]]
 
 
 def database_files(database: Path) -> list[Path]:
@@ -83,6 +86,8 @@ def portal_import(database: Path) -> Import:
 def portal_files(database: Path) -> dict[str, str]:
     """Return the text of Polis's classic files by name: comments.csv, votes.csv, participants-votes.csv, summary.csv.
 
+    Beside them participant-demographics.csv, once somebody has said something about themselves.
+
     Raises:
         ConsultationError: There is no database yet, or it cannot be read.
     """
@@ -122,7 +127,17 @@ def portal_files(database: Path) -> dict[str, str]:
         "summary.csv": csv_text(
             None, [("voters", len(cast)), ("commenters", len(written.keys() - {None})), ("comments", len(ids))]
         ),
+        **_demographics(content.demographics),
     }
+
+
+def _demographics(rows: Sequence[tuple[int, str, str]]) -> dict[str, str]:
+    questions = sorted({question for _, question, _ in rows})
+    told: dict[int, dict[str, str]] = {}
+    for participant, question, answer in rows:
+        told.setdefault(participant, {})[question] = answer
+    cells = ((who, *(own.get(each) for each in questions)) for who, own in told.items())
+    return {FILE: csv_text([PARTICIPANT, *questions], cells)} if rows else {}
 
 
 def portal_digest(database: Path) -> str:
@@ -138,9 +153,9 @@ def _digest(database: Path) -> str:
 
 def _read(database: Path) -> _Content:
     with _opened(database) as connection:
-        # One transaction, so that nothing comes between the two queries.
+        # One transaction, so that nothing comes between the queries.
         connection.execute("BEGIN")
-        return _Content(connection.execute(STATEMENTS).fetchall(), connection.execute(VOTES).fetchall())
+        return _Content(*(connection.execute(query).fetchall() for query in (STATEMENTS, VOTES, DEMOGRAPHICS)))
 
 
 @contextmanager
@@ -152,7 +167,10 @@ def _opened(database: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(address, timeout=LONGEST_WAIT, uri=True)) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise ConsultationError(f"{database}: cannot be read ({error}). Is it the database of the portal?") from error
+        raise ConsultationError(
+            f"{database}: cannot be read ({error}). Is it the database of the portal? One from before an update is "
+            "brought up to date by `ccai serve`."
+        ) from error
 
 
 def _time(name: str) -> pl.Expr:

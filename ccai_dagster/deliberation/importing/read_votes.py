@@ -21,6 +21,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.deliberation.importing.bodies import BODY
 from ccai_dagster.deliberation.importing.columns import HEAD, SourceFile, VoteFiles
+from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS
 from ccai_dagster.deliberation.importing.file_kinds import refuse_other_kind
 from ccai_dagster.deliberation.importing.group_counts import counts_file, import_group_counts
 from ccai_dagster.deliberation.importing.long_table import (
@@ -49,8 +50,11 @@ ROLES = {
     "statements.parquet": "statements",
     "statements.tsv": "statements",
     "comments.json": "statements",
+    "participant-demographics.csv": DEMOGRAPHICS,
 }
 """What each file is for, by its name; Polis spells the matrix in two ways."""
+BESIDE = {"statements", DEMOGRAPHICS}
+"""What is read beside a table of votes that is named by itself."""
 LEADING = {"comments", "votes", "matrix"}
 """Files that make a folder an export."""
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".xlsx", ".xls", ".ods", ".numbers")
@@ -106,7 +110,7 @@ def _looked_at(place: Path) -> Iterator[Path]:
     yield place
     if not place.is_dir():
         yield place.parent
-        yield from (path for path in sorted(place.parent.iterdir()) if role_of(path.name) == "statements")
+        yield from (path for path in sorted(place.parent.iterdir()) if role_of(path.name) in BESIDE)
         return
     for path in sorted(place.iterdir()):
         yield path
@@ -152,7 +156,7 @@ def find_vote_files(place: Path) -> VoteFiles:
 
     Args:
         place: A folder or a zip with an export, either possibly with one folder around it; or a table of votes (CSV,
-            Parquet or JSON), with the table `statements` in the same folder if there is one.
+            Parquet or JSON), with the tables `statements` and `participant-demographics` in the same folder, if any.
 
     Raises:
         ConsultationError: Nothing is there, several exports are, two files have the same role, or a zip is
@@ -176,7 +180,7 @@ def find_vote_files(place: Path) -> VoteFiles:
     beside = {
         path.name: SourceFile(str(path), path)
         for path in sorted(place.parent.iterdir())
-        if role_of(path.name) == "statements" and path.is_file() and path != place
+        if role_of(path.name) in BESIDE and path.is_file() and path != place
     }
     found = _by_role(place, beside)
     return VoteFiles(place, {**found.files, "votes": alone}, ())

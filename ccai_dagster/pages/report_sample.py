@@ -1,0 +1,83 @@
+"""What the report says of who took part: beside the public, and what hangs on it.
+
+Belongs here: picking and counting. Doesn't belong here: HTML; opinion groups and what they say (`report_public`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from ccai_dagster.core.text import counted, listed, percent
+from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.report_public import PrincipleCard
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question to those who took part.
+
+    Attributes:
+        told: How many answered.
+        rows: Answer, its share and the target, each in words.
+    """
+
+    name: str
+    told: str
+    rows: list[tuple[str, str, str]]
+
+
+def who_took_part(table: pl.DataFrame) -> list[Question]:
+    """List the questions with the share of each answer, in the order of the table SAMPLE_REPRESENTATIVENESS."""
+    found = []
+    for own in table.partition_by("question", maintain_order=True):
+        told, people = own["n_told"][0], own["n_people"][0]
+        answered = "Too few" if told is None else f"{told:,}"
+        rows = [
+            (
+                row["answer"],
+                "too few to be told"
+                if row["share"] is None
+                else f"{percent(row['share'])} ({percent(row['low'])} to {percent(row['high'])})",
+                "" if row["target"] is None else percent(row["target"]),
+            )
+            for row in own.to_dicts()
+        ]
+        name = own["question"][0].replace("_", " ")
+        found.append(
+            Question(name, f"{answered} of {counted(people, 'person', 'people')} whose votes count answered.", rows)
+        )
+    return found
+
+
+def hangs_on_who_came(inputs: ReportInputs, cards: Iterable[PrincipleCard]) -> list[str]:
+    """Say which principles would not be there, and what else would, had people weighed as in the public."""
+    table = inputs.weighted_consensus
+    if table.is_empty():
+        return []
+    lost = set(table.filter(pl.col("selected") & ~pl.col("selected_weighted"))["statement_id"])
+    gained = table.filter(~pl.col("selected") & pl.col("selected_weighted"))["statement_id"].to_list()
+    moved = table.select((pl.col("gac_weighted") - pl.col("gac")).abs().max()).item()
+    number = inputs.sample_representativeness.select(pl.col("n_effective").max()).item()
+    rest = [card for card in cards if card.sources and {each.statement_id for each in card.sources} & lost]
+    without = [card.principle_id for card in rest if {each.statement_id for each in card.sources} <= lost]
+    partly = [card.principle_id for card in rest if card.principle_id not in without]
+    facts = [
+        "Weighed so that the answers have the shares of the public, "
+        + (f"these people tell as much as {number:.0f} who count alike, and " if number is not None else "")
+        + f"no consensus moves by more than {moved or 0:.3f}."
+    ]
+    if without:
+        names = f"{'principle' if len(without) == 1 else 'principles'} {listed(without)}"
+        facts.append(f"Then no statement behind {names} would reach the cut: it hangs on who came.")
+    if partly:
+        facts.append(f"Some statements behind {listed(partly)} would not reach the cut, others would.")
+    if gained:
+        facts.append(
+            f"{counted(len(gained), 'more statement')} would reach it: {listed([str(each) for each in gained])}."
+        )
+    if not without and not partly and not gained:
+        facts.append("The same statements reach the cut with the weights and without.")
+    return facts

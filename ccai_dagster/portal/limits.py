@@ -1,0 +1,125 @@
+"""How much may come from one participant and from one client, counted without keeping an address.
+
+A client is a keyed hash of its address. The key is drawn when the process starts and again each day; with it goes
+every count, so that nobody can tell afterwards who came, and nothing of it is ever on the disk. One process serves the
+portal, so that counts in its memory are all there are.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from hashlib import sha256
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from ccai_dagster.portal.configuration import LOCAL_HOSTS
+
+DAY = 24 * 3600.0
+View = Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many times in so many seconds, at most a day."""
+
+    times: int
+    seconds: float
+
+
+ANSWERS_OF_ONE = Limit(60, 60)
+"""Votes and the like of one participant: one a second, which nobody reads as fast."""
+FEEDBACK_OF_CLIENT = Limit(20, 3600)
+CODES_OF_CLIENT = Limit(60, 3600)
+"""Codes that are tried."""
+PASSWORDS_OF_CLIENT = Limit(20, 900)
+
+
+@dataclass
+class Counts:
+    """What came lately, by what is counted and by whom.
+
+    Attributes:
+        clock: Seconds that only grow.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _key: bytes = b""
+    _drawn: float = 0.0
+    _times: dict[tuple[str, bytes], deque[float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def allows(self, what: str, who: str, limit: Limit) -> bool:
+        """Whether once more is within the limit; if so it is counted.
+
+        Args:
+            what: Is counted by itself.
+            who: An address, a number or a name; kept as a keyed hash until the day is over.
+        """
+        with self._lock:
+            now = self.clock()
+            if not self._key or now - self._drawn >= DAY:
+                self.forget()
+            own = self._times.setdefault((what, hmac.digest(self._key, who.encode(), sha256)), deque())
+            while own and own[0] <= now - limit.seconds:
+                own.popleft()
+            if len(own) >= limit.times:
+                return False
+            own.append(now)
+            return True
+
+    def forget(self) -> None:
+        """Draw another key, and lose every count."""
+        self._key, self._drawn = secrets.token_bytes(32), self.clock()
+        self._times.clear()
+
+
+counts = Counts()
+
+
+def client(request: HttpRequest) -> str:
+    """Return the address that a request came from, of IPv6 the network; behind a proxy the one that the proxy names."""
+    # This machine alone can connect, so that the last address was written by the proxy, and those before by anybody.
+    behind_proxy = len(settings.ALLOWED_HOSTS) > len(LOCAL_HOSTS)
+    named = request.headers.get("X-Forwarded-For", "") if behind_proxy else ""
+    address = named.rpartition(",")[2].strip() or str(request.META.get("REMOTE_ADDR", ""))
+    try:
+        # One household has as many addresses of IPv6 as it likes, all in one network.
+        return str(ip_network((address, 64), strict=False)) if ip_address(address).version == 6 else address
+    except ValueError:
+        return address
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    """Say that it is too much at once."""
+    page = {
+        "title": "Too much at once",
+        "message": "More came from here than the portal takes at a time. What was answered before is kept. Please wait "
+        "a little and try again.",
+    }
+    return render(request, "portal/problem.html", page, status=429)
+
+
+def limited(what: str, limit: Limit) -> Callable[[View], View]:
+    """Refuse forms of a client beyond a limit; looking at pages is not counted."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def wrapped(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
+            if request.method == "POST" and not counts.allows(what, client(request), limit):
+                return too_many(request)
+            return view(request, *arguments, **named)
+
+        return wrapped
+
+    return decorate

@@ -1,0 +1,85 @@
+"""What a rater is asked and what becomes of the answer: a row of the table that `ccai ratings import` reads.
+
+Pairs are those that `ccai ratings export` drew; each answer goes to the rater's file below `CCAI_HOME` and from there,
+through the same import as any other, to the ratings of the consultation. Reasons stay in the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccai_dagster.core.draws import derived_seed
+from ccai_dagster.core.files import csv_text, write_file, written_alone
+from ccai_dagster.core.text import spreadsheet_cell
+from ccai_dagster.evaluation.rating_export import EXPORT_COLUMNS, ShownPair, shown_pairs
+from ccai_dagster.evaluation.ratings import ANSWERS, csv_rows, import_ratings, read_ratings
+from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.portal.participation import Refusal
+
+COLUMNS = (*EXPORT_COLUMNS, "reason")
+LONGEST_REASON = 500
+
+
+@dataclass(frozen=True)
+class RatingState:
+    """How far a rater is.
+
+    Attributes:
+        next: Of the pairs that are left; None if there are none.
+        rated: Pairs that this rater answered and that are still as they were shown.
+        wanted: Pairs there are.
+    """
+
+    next: ShownPair | None
+    rated: int
+    wanted: int
+
+
+def rating_state(opened: OpenConsultation, rater: str) -> RatingState:
+    """Return what a rater is asked next, in an order of the rater's own, which the ids of pairs give.
+
+    Raises:
+        ConsultationError: The ratings, or the table of comparisons, are damaged.
+    """
+    comparisons = opened.table("comparisons")
+    folder = opened.consultation.ratings
+    pairs = [] if comparisons is None else shown_pairs(comparisons, folder)
+    known = set(read_ratings(folder).filter(rater=rater)["pair_id"])
+    left = [each for each in pairs if each.pair_id not in known]
+    seed = opened.consultation.file.seed
+    first = min(left, key=lambda each: derived_seed(seed, "shown to", rater, each.pair_id), default=None)
+    return RatingState(first, len(pairs) - len(left), len(pairs))
+
+
+def record_rating(opened: OpenConsultation, rater: str, pair_id: str, answer: str, reason: str) -> None:
+    """Keep one answer and bring it among the ratings of the consultation.
+
+    Raises:
+        Refusal: It is none, its pair is not asked, or the rater answered otherwise before.
+        ConsultationError: A file is damaged or cannot be written.
+    """
+    if answer not in ANSWERS:
+        raise Refusal("Choose the first, the second, or neither.")
+    comparisons = opened.table("comparisons")
+    pairs = {} if comparisons is None else {each.pair_id: each for each in shown_pairs(comparisons, _ratings(opened))}
+    if pair_id not in pairs:
+        raise Refusal("These responses are not asked about any more. Nothing was kept.")
+    path = opened.home.portal_ratings / f"{rater}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_alone(path, path.with_suffix(".lock")):
+        on_record = dict(read_ratings(_ratings(opened)).filter(rater=rater).select("pair_id", "rating").iter_rows())
+        if pair_id in on_record:
+            if on_record[pair_id] != answer:
+                raise Refusal("You answered this before. The first answer counts.")
+            return
+        kept = csv_rows(path, COLUMNS) if path.exists() else ()
+        rows = {row["pair_id"]: tuple(row[name] for name in COLUMNS) for _, row in kept}
+        why = spreadsheet_cell(" ".join(reason.split())[:LONGEST_REASON])
+        rows[pair_id] = (*pairs[pair_id].cells(answer), why)
+        write_file(path, csv_text(COLUMNS, rows.values()))
+        import_ratings(_ratings(opened), path, rater)
+
+
+def _ratings(opened: OpenConsultation) -> Path:
+    return opened.consultation.ratings

@@ -1,0 +1,61 @@
+"""How the team comes in: by name and password, moderators to their desk and raters to their page, nobody to both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import auth
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from ccai_dagster.portal.limits import PASSWORDS_OF_CLIENT, limited
+
+View = Callable[..., HttpResponse]
+
+
+@require_http_methods(["GET", "POST"])
+@never_cache
+@limited("passwords", PASSWORDS_OF_CLIENT)
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Come in with a name and a password."""
+    if request.method == "GET":
+        return render(request, "portal/sign_in.html")
+    given = {"username": request.POST.get("name", ""), "password": request.POST.get("password", "")}
+    account = auth.authenticate(request, **given)
+    if account is None:
+        return render(request, "portal/sign_in.html", {"error": "Name or password is wrong."}, status=400)
+    auth.login(request, account)
+    return redirect("rate" if account.rates else "queue")
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """Leave the desk."""
+    auth.logout(request)
+    return redirect("sign_in")
+
+
+def for_moderators(view: View) -> View:
+    """Let in who is signed in and no rater, who must not see what was decided."""
+    return _for_team(view, rates=False, elsewhere="rate")
+
+
+def for_raters(view: View) -> View:
+    """Let in raters alone."""
+    return _for_team(view, rates=True, elsewhere="queue")
+
+
+def _for_team(view: View, rates: bool, elsewhere: str) -> View:
+    @wraps(view)
+    def wrapped(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
+        if request.user.rates is not rates:
+            return redirect(elsewhere)
+        return view(request, *arguments, **named)
+
+    guarded: View = login_required(never_cache(wrapped))
+    return guarded

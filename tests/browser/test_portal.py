@@ -1,0 +1,229 @@
+"""The portal in a real browser on a phone, by keyboard alone: from consent to a code, and to a moderator's decision."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from contrasts import CONTRASTS
+from playwright.sync_api import Browser, BrowserContext, Page
+from small_portal import portal_folder
+
+from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.decisions.ledger import read_ledger
+
+PHONE = {"width": 390, "height": 844}
+COLOURS = ("red", "blue", "green", "white", "black", "brown", "pink", "grey", "orange", "purple", "yellow", "golden")
+SEEDS = tuple(f"The AI should prefer {each} letters to all others." for each in COLOURS)
+OWN = "The AI should prefer silver letters where it can."
+FOCUSED = """() => {
+    const own = document.activeElement;
+    const label = own.labels && own.labels[0] ? own.labels[0].innerText : own.innerText;
+    return [(label || own.value || "").trim(), getComputedStyle(own).outlineStyle];
+}"""
+
+
+@dataclass
+class Served:
+    """A portal in a process of its own, and the moderator's password."""
+
+    consultation: Consultation
+    address: str
+    password: str
+
+
+@dataclass
+class Phone:
+    """Somebody's telephone with a keyboard; everything that goes wrong or out of the house is noted."""
+
+    page: Page
+    served: Served
+    pictures: Path
+    wrong: list[str] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self.wrong.append(message.text))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda request: self.outside(request.url))
+
+    def outside(self, url: str) -> None:
+        if not url.startswith(self.served.address):
+            self.wrong.append(url)
+
+    def to(self, label: str) -> None:
+        """Press Tab until something with this label has the focus, visibly."""
+        for _ in range(80):
+            self.page.keyboard.press("Tab")
+            text, outline = self.page.evaluate(FOCUSED)
+            if text.startswith(label):
+                assert outline == "solid", label
+                return
+        raise AssertionError(f"{label}: Tab never reaches it on {self.page.url}")
+
+    def press(self, label: str) -> None:
+        """Go to a link or button and press Enter."""
+        self.to(label)
+        with self.page.expect_navigation():
+            self.page.keyboard.press("Enter")
+
+    def key(self, key: str) -> None:
+        with self.page.expect_navigation():
+            self.page.keyboard.press(key)
+
+    def type(self, text: str) -> None:
+        self.page.keyboard.type(text)
+
+    def shows(self, text: str) -> None:
+        """This is on the page, which fits and can be read when it is seen first."""
+        words = self.page.inner_text("body")
+        assert text in words, f"{text!r} is not on {self.page.url}: {words}"
+        heading = self.page.url + str(self.page.text_content("h1"))
+        if heading in self.seen:
+            return
+        self.seen.add(heading)
+        assert self.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        assert [each for each in self.page.evaluate(CONTRASTS) if each["ratio"] < 4.5] == []
+        name = re.sub(r"\W+", "_", self.page.url.removeprefix(self.served.address)) + f"{time.monotonic_ns()}.png"
+        self.page.screenshot(path=self.pictures / name, full_page=True)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("portal")
+    consultation = portal_folder(root / "town", 10, SEEDS, "lenient")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "CCAI_HOME": str(root / "home")}
+    command = [sys.executable, "-m", "ccai_dagster.cli.app"]
+    told = subprocess.run(
+        [*command, "account", "ann", str(root / "town"), "--role", "moderator"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    process = subprocess.Popen(
+        [*command, "serve", str(root / "town"), "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.get(address).status_code == 200
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < until, "the portal did not start"
+                time.sleep(0.1)
+        yield Served(consultation, address, told.stdout.split()[-1])
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    opened = browser.new_context(viewport=PHONE)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def phone(context: BrowserContext, served: Served, tmp_path: Path) -> Iterator[Phone]:
+    opened = Phone(context.new_page(), served, tmp_path)
+    yield opened
+    assert opened.wrong == []
+
+
+def _joined(phone: Phone) -> str:
+    """Consent, screening and the code, which is returned."""
+    phone.page.goto(phone.served.address)
+    phone.shows("What is kept of you")
+    phone.to("Yes")
+    phone.page.keyboard.press("Space")
+    phone.to("under 40")
+    phone.page.keyboard.press("ArrowDown")
+    phone.to("I have read this")
+    phone.page.keyboard.press("Space")
+    phone.press("Take part")
+    phone.shows("Write it down")
+    code = phone.page.text_content(".code")
+    assert code
+    phone.press("Start voting")
+    return code
+
+
+def test_somebody_takes_part_adds_a_statement_and_comes_back_by_keyboard_alone(phone: Phone) -> None:
+    code, page = _joined(phone), phone.page
+    asked = []
+    for done, key in enumerate("adpadpadpa"):
+        phone.shows(f"{done} of 10")
+        asked.append(page.text_content("blockquote"))
+        phone.key(key)
+    assert len(set(asked)) == 10
+    phone.press("Undo the last answer")
+    phone.shows("9 of 10")
+    assert page.text_content("blockquote") == asked[-1]
+    phone.key("a")
+    phone.press("Add a statement of your own")
+    phone.to("Your statement")
+    phone.type(OWN)
+    phone.press("Go on")
+    phone.shows("These come nearest to it")
+    phone.press("Send it")
+    phone.shows("Moderators read it next")
+    phone.press("Ask Brackwater")
+    phone.press("Leave on this device")
+    phone.press("I have a code already")
+    phone.shows("Come back")
+    phone.to("Your code")
+    phone.type(code)
+    phone.key("Enter")
+    phone.shows("11 answered")
+    phone.press("Your answers")
+    phone.shows("Your own statement. Your answer: Agree")
+    phone.press("Questions and answers")
+    phone.shows("Why?")
+    phone.press("Feedback")
+    phone.shows("It is no vote and no statement")
+
+
+def test_a_moderator_decides_by_keyboard_alone(phone: Phone) -> None:
+    page = phone.page
+    page.goto(f"{phone.served.address}/desk/")
+    phone.to("Name")
+    phone.type("ann")
+    phone.to("Password")
+    phone.type(phone.served.password)
+    phone.key("Enter")
+    phone.shows(f"Waiting for you: {len(SEEDS)}" if page.locator(".queue > li").count() == len(SEEDS) else OWN)
+    for keys, words, state in [
+        ("jxi", ["fits the question"], "moderation-1"),
+        ("jxo", ["spam", "sells"], "moderation-2"),
+    ]:
+        for key in keys:
+            page.keyboard.press(key)
+        phone.type(words[0])
+        if len(words) > 1:
+            phone.to("Reason, in your own words")
+            phone.type(words[1])
+        phone.key("Enter")
+        phone.shows(f"Recorded {state}.")
+    rows = read_ledger(phone.served.consultation.ledger("moderation"), "moderation")
+    assert rows.select("subject_ids", "outcome", "reason", "decided_by").rows() == [
+        (["1"], "in", "fits the question", "moderator"),
+        (["2"], "out: spam", "sells", "moderator"),
+    ]
+    phone.press("Decided")
+    phone.shows("Decided: 2")
