@@ -161,6 +161,7 @@ def constitution_page_assets(consultation: Consultation, home: Home, derived: st
         ins={name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution"),
         deps=ALL_LEDGERS,
         settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
+        method="2",
     )
 
     def inputs_of(tables: dict[str, pl.DataFrame]) -> ReportInputs:
@@ -229,7 +230,7 @@ def audit_report_asset(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
-        method="5",
+        method="6",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:

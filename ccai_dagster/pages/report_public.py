@@ -28,6 +28,7 @@ from ccai_dagster.deliberation.structure import agreement_told, agreement_with_p
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry, StatementMarks
+from ccai_dagster.pages.pictures.opinions import vote_shares
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.statistics.intervals import wilson_interval
@@ -171,6 +172,12 @@ def constitution_version(inputs: ReportInputs) -> str:
     return f"constitution {digest[:SHORT]}{until}"
 
 
+def most_uniting(cards: Iterable[PrincipleCard]) -> Source | None:
+    """Return the statement behind a principle that has the widest consensus; None without principles."""
+    behind = [source for card in cards for source in card.sources if source.gac is not None]
+    return max(behind, key=lambda source: (source.gac or 0.0, -source.statement_id), default=None)
+
+
 def most_dividing(sources: Iterable[Source]) -> Source | None:
     """Return the statement on which the shares of the groups that agree lie furthest apart.
 
@@ -226,10 +233,24 @@ class PrincipleCard:
         return [record for record in self.replaced if record.verb in ("principle", AVOID)]
 
     @property
-    def n_decisions(self) -> int:
-        """Decisions that led here, those replaced since included."""
+    def on_statements(self) -> list[tuple[list[Record], list[int]]]:
+        """Decisions on its statements, those together that say the same, and the statements they are on."""
+        alike: dict[tuple[object, ...], tuple[dict[str, Record], list[int]]] = {}
+        for source in self.sources:
+            for one in source.decisions:
+                # Ideas are shown with their text.
+                outcome = one.outcome if one.kind == "idea" else one.verb
+                rows, keys = alike.setdefault((outcome, one.superseded, one.told), ({}, []))
+                rows[one.decision_id] = one
+                if source.statement_id not in keys:
+                    keys.append(source.statement_id)
+        return [(list(rows.values()), keys) for rows, keys in alike.values()]
+
+    @property
+    def every_decision(self) -> list[Record]:
+        """Decisions that led here, those replaced since included, each once."""
         every = [*self.decisions, *self.replaced, *(one for source in self.sources for one in source.decisions)]
-        return len({record.decision_id for record in every})
+        return list({record.decision_id: record for record in every}.values())
 
 
 def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[PrincipleCard]:
@@ -261,7 +282,7 @@ def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int
                 decisions=decisions,
                 replaced=replaced,
                 robustness=robustness.get(row["principle_id"], ""),
-                use=_use(known),
+                use=_use(known) if inputs.trained else "",
                 entry=Entry("principle", inputs.derived_arm, marks),
             )
         )
@@ -354,23 +375,43 @@ def _groups(draws: pl.DataFrame, how: str) -> str:
 
 
 @dataclass(frozen=True)
+class GroupCast:
+    """How one opinion group voted on one statement: shares of the votes it cast, in percent; the rest passed."""
+
+    name: str
+    colour: str
+    agree: float
+    disagree: float
+
+
+@dataclass(frozen=True)
 class Representative:
-    """The statements that set one opinion group apart, in their order, with the side the group takes."""
+    """The statements that set one opinion group apart, with the side it takes and how every group voted."""
 
     group_id: int
     name: str
-    statements: list[tuple[Source, str]]
+    statements: list[tuple[Source, str, list[GroupCast]]]
 
 
 def representatives(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Representative]:
     """List what sets each opinion group apart."""
     table = inputs.representative_statements.sort("group_id", "rank")
+    shares = vote_shares(inputs.group_votes.filter(pl.col("statement_id").is_in(table["statement_id"].implode())))
+    every = inputs.group_votes["group_id"].unique().sort()
+    cast = {
+        key: [
+            GroupCast(group_name(group), colour(group), 100 * voted.shares[1], 100 * voted.shares[-1])
+            for group in every
+            if (voted := shares.get((key, group))) is not None
+        ]
+        for key in table["statement_id"].unique()
+    }
     return [
         Representative(
             group,
             group_name(group),
             [
-                (sources[key], side)
+                (sources[key], side, cast[key])
                 for key, side in table.filter(pl.col("group_id") == group).select("statement_id", "side").iter_rows()
                 if key in sources
             ],

@@ -19,7 +19,7 @@ from ccai_dagster.pages.report import render_report
 __all__ = ["inputs", "small_consultation"]
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-SHOWN = "[data-item]:not([hidden])"
+SHOWN = ":is([data-item], .items > li):not([hidden])"
 
 
 @dataclass
@@ -54,7 +54,7 @@ def opened(browser: Browser, file: Path) -> Iterator[Opened]:
     yield found
     # Hostile text did nothing, and nothing but the file and its own pictures was ever asked for.
     assert found.logged == []
-    assert [url for url in found.asked if not url.startswith("data:image/png;base64,")] == [file.as_uri()]
+    assert [url for url in found.asked if not url.startswith("data:image/webp;base64,")] == [file.as_uri()]
     page.close()
 
 
@@ -117,8 +117,9 @@ def test_the_keyboard_reaches_search_filters_and_folds(opened: Opened) -> None:
     assert page.locator("#search-text").input_value() == "honest"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.name") == "fate"
-    fold = page.locator("#principle-public-P1 summary")
-    fold.focus()
+    fold = page.locator("#principle-public-P1 > summary")
+    assert fold.is_visible() and page.get_by_text("5 decisions led here").is_visible(), "opened, since it was found"
+    page.get_by_text("5 decisions led here").focus()
     page.keyboard.press("Enter")
     assert page.get_by_text("Earlier decisions, replaced since:").is_visible()
     outline = "getComputedStyle(document.activeElement).outlineStyle"
