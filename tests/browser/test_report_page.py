@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, Page
 from small_consultation import small_consultation
@@ -169,3 +170,8 @@ def test_print_unfolds_everything_and_leaves_the_search_out(opened: Opened) -> N
     page.emulate_media(media="screen")
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert not page.locator("#statement-5").is_visible()
+
+
+def test_a_program_for_accessibility_finds_nothing(opened: Opened) -> None:
+    opened.page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert accessibility_findings(opened.page) == []
