@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ccai_dagster.core.digest import SHORT
+from ccai_dagster.core.language import ENGLISH, Language
 from ccai_dagster.core.text import counted, listed, number, percent, readable
 
 if TYPE_CHECKING:
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
-def render(template: str, /, shared: Mapping[str, object] | None = None, **values: object) -> str:
+def render(
+    template: str, /, shared: Mapping[str, object] | None = None, language: Language = ENGLISH, **values: object
+) -> str:
     """Render a page.
 
     Args:
         shared: What macros may use as well; they don't see `values`.
+        language: Of the page. Its texts are escaped as well.
         values: What the template shows. All of it is escaped, wherever it comes from.
 
     Returns:
@@ -63,6 +67,7 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
     }
     environment.tests["from_right_to_left"] = from_right_to_left
     environment.globals |= {"counted": counted, "listed": listed, "percent": percent, "inline": inline}
+    environment.globals |= {"language": language, "gettext": language.gettext, "ngettext": language.ngettext}
     environment.globals |= shared or {}
     return environment.get_template(template).render(**values)
 

@@ -23,6 +23,7 @@ from ccai_dagster.pages.parts import Entry, StatementMarks, filters
 from ccai_dagster.pages.pictures import Picture
 from ccai_dagster.pages.rendering import plain_findings, render
 from ccai_dagster.pages.report_public import LeftOut, PrincipleCard, Source
+from ccai_dagster.pages.summary import constitution_version, summary
 
 COLOURS = 24
 """Colours of a picture on the page, chosen so that none is far from its own: it becomes half as large."""
@@ -87,7 +88,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "inputs": inputs,
         "filters": filters(entries),
         "undecided": UNDECIDED,
-        "summary": report_public.summary(inputs),
+        "summary": summary(inputs),
         "structure_fact": report_public.structure_fact(inputs),
         "polis_fact": report_public.polis_fact(inputs),
         "opinion_facts": report_public.opinion_facts(inputs),
@@ -103,7 +104,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "cards": cards,
         "uniting": report_public.most_uniting(cards),
         "dividing": report_public.most_dividing(sources.values()),
-        "version": report_public.constitution_version(inputs),
+        "version": constitution_version(inputs),
         "waiting": waiting,
         "moderated_otherwise": report_public.moderated_otherwise(inputs),
         "left_out": left_out,

@@ -15,14 +15,11 @@ import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.trail import ABOUT_PEOPLE
-from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.contracts import FEWEST_TOLD, TOO_FEW_VOTED
-from ccai_dagster.core.digest import SHORT
+from ccai_dagster.core.language import Language
 from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.decisions.ledger import AVOID
-from ccai_dagster.decisions.origins import origins_told
-from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, has_structure, separation, verdict
 from ccai_dagster.deliberation.votes import group_name
@@ -31,13 +28,9 @@ from ccai_dagster.pages.parts import Entry, StatementMarks
 from ccai_dagster.pages.pictures.opinions import vote_shares
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.report_decisions import robustness_by_principle
+from ccai_dagster.pages.summary import named
 from ccai_dagster.statistics.intervals import wilson_interval
 
-SELECTED_FATES = {
-    "principle": "behind principles",
-    "left out": "left out by a person",
-    "undecided": "waiting for a decision",
-}
 DRAWN = {
     "participants": "When participants are drawn anew at random and grouped again",
     "seed": "When the same votes are grouped with other random seeds",
@@ -112,7 +105,7 @@ def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMa
             few_votes=few,
             rejection=rejection.get(key),
             published_gac=row["published_gac"],
-            bars=_bars(row),
+            bars=_bars(row, inputs.language),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
             marks=marks.of(key, rewritten, few, row["selection_probability"]),
         )
@@ -124,52 +117,13 @@ def _trail(inputs: ReportInputs, kind: str) -> dict[str, dict[str, Any]]:
     return {row["subject"]: row for row in inputs.decision_trail.filter(kind=kind).to_dicts()}
 
 
-def _bars(row: Mapping[str, Any]) -> list[GroupBar]:
+def _bars(row: Mapping[str, Any], language: Language) -> list[GroupBar]:
     bars = []
     for group, votes, share in zip(row["group_ids"], row["group_votes"], row["group_agreement"], strict=True):
         if share is not None:
             low, high = wilson_interval(share * votes, votes)
-            bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
+            bars.append(GroupBar(named(group, language), colour(group), votes, 100 * share, 100 * low, 100 * high))
     return bars
-
-
-def summary(inputs: ReportInputs) -> list[str]:
-    """Say in a few sentences what happened, in numbers."""
-    people, kept = inputs.participants.height, int(inputs.participants["kept"].sum())
-    derived = inputs.constitutions[inputs.derived_arm]
-    chosen = inputs.selected_statements.filter("selected")
-    counts = dict(chosen.group_by("fate").len().iter_rows())
-    fates = listed([f"{counts[fate]:,} {words}" for fate, words in SELECTED_FATES.items() if fate in counts])
-    sizes = inputs.opinion_groups.group_by("group_id").len().sort("group_id").iter_rows()
-    groups = [f"{size:,} people in {group_name(group)}" for group, size in sizes]
-    votes = int(inputs.gac_scores["n_votes"].sum())
-    apart = inputs.group_profile["statement_id"].n_unique()
-    about = f"; {apart:,} more {'is' if apart == 1 else 'are'} about the people who vote" if apart else ""
-    rows = sum(ledger.height for ledger in inputs.ledgers.values())
-    took_part = f"{counted(people, 'participant')} took part; the votes of {kept:,} count."
-    sentences = [
-        took_part if people else f"Nobody’s single votes are here: {NOT_THERE}.",
-        f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
-        f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes{about}.",
-        _groups_found(inputs, groups),
-        f"{counted(chosen.height, 'statement')} reached the cut of agreement across groups: {fates}.",
-        f"The constitution that follows has {counted(derived.height, 'principle')}.",
-    ]
-    if rejected := chosen.filter(side="disagree").height:
-        sentences.insert(-1, f"Of these, {rejected:,} reached it since every group rejects them.")
-    arms = [f"{arm} ({counted(inputs.constitutions[arm].height, 'principle')})" for arm in inputs.constitutions]
-    if inputs.trained:
-        sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
-    sentences.append(f"On record are {counted(rows, 'decision')}: {origins_told(inputs.ledgers.values())}.")
-    return sentences
-
-
-def constitution_version(inputs: ReportInputs) -> str:
-    """Say which text this is, and how recent what it rests on: its digest and the day of the last decision."""
-    digest = constitution_digest(inputs.constitutions[inputs.derived_arm])
-    days = [day for ledger in inputs.ledgers.values() if (day := ledger["decided_at"].max()) is not None]
-    until = f", with decisions until {max(map(str, days))[:10]}" if days else ""
-    return f"constitution {digest[:SHORT]}{until}"
 
 
 def most_uniting(cards: Iterable[PrincipleCard]) -> Source | None:
@@ -190,18 +144,6 @@ def most_dividing(sources: Iterable[Source]) -> Source | None:
         return max(shares) - min(shares), -source.statement_id
 
     return max(told, key=apart, default=None)
-
-
-def _groups_found(inputs: ReportInputs, groups: list[str]) -> str:
-    if inputs.participants.is_empty():
-        names = [group_name(group) for group in inputs.group_votes["group_id"].unique().sort()]
-        return f"The table has the votes of {counted(len(names), 'group')}: {listed(names)}."
-    if not groups:
-        return "No opinion groups were found."
-    told = f"The votes show {verdict(inputs.group_structure)}"
-    if len(groups) == 1:
-        return f"{told}; all {listed(groups)} are taken together."
-    return f"By their votes, participants fall into {counted(len(groups), 'opinion group')}: {listed(groups)}. {told}."
 
 
 @dataclass(frozen=True)
