@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
-from ccai_dagster.cli import audit, compare, prompts
+from ccai_dagster.cli import audit, compare, prompts, sheet
 from ccai_dagster.cli.options import (
     CONSULTATION,
     CONSULTATION_FOLDER,
@@ -331,6 +331,7 @@ app.command()(audit.verify)
 app.command()(prompts.judge_set)
 app.add_typer(compare.app, name="compare")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(sheet.app, name="sheet")
 
 
 if __name__ == "__main__":
