@@ -5,6 +5,7 @@ of its group and lies beside the audit report.
 Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,9 @@ from assets.table_asset import Table, by_arm, of_arms, report_file, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.audit.trail import decision_trail as trail_of
 from ccai_dagster.consultation.folder import BASE, LEDGERS, Consultation
-from ccai_dagster.core.digest import value_digest
+from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.home import Home
+from ccai_dagster.core.language import read_language
 from ccai_dagster.evaluation.findings import elo_findings, findings
 from ccai_dagster.pages.evaluation import render_evaluation
 from ccai_dagster.pages.inputs import EvaluationInputs, ReportInputs
@@ -156,14 +158,16 @@ def constitution_page_assets(consultation: Consultation, home: Home, derived: st
     """The report and the short page, before anything is trained."""
     arms, file = list(consultation.arms), consultation.file
     written = ["written_narrative"] if consultation.profile.feedback.server_url else []
+    asked = [file.title, file.public, file.question, PAGE if file.replication else ""]
     page_asset = partial(
         asset,
         contracts.FILE,
         kinds={"html"},
         ins={name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution"),
         deps=ALL_LEDGERS,
-        settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
+        method="2",
     )
+    texts = consultation.path(file.page_texts) if file.page_texts else None
 
     def inputs_of(tables: dict[str, pl.DataFrame]) -> ReportInputs:
         ledgers = {kind: decisions.read(consultation, kind) for kind in LEDGERS}
@@ -198,13 +202,20 @@ def constitution_page_assets(consultation: Consultation, home: Home, derived: st
             **shown,
         )
 
-    @page_asset(description="The page for those who are to sign: groups, principles, what waits, every decision.")
+    @page_asset(
+        settings=asked,
+        description="The page for those who are to sign: groups, principles, what waits, every decision.",
+    )
     def constitution_report(**tables: pl.DataFrame) -> Table:
         return report_file(home, CONSTITUTION_PAGE, render_report(inputs_of(tables)))
 
-    @page_asset(description="A short page for the public, two sheets in print: the principles, and who agrees how far.")
+    @page_asset(
+        settings=[*asked, file.language, file_digest(texts) if texts else ""],
+        description="A short page for the public, two sheets in print: the principles, and who agrees how far.",
+    )
     def public_summary(**tables: pl.DataFrame) -> Table:
-        return report_file(home, SHORT_PAGE, render_summary(inputs_of(tables), CONSTITUTION_PAGE))
+        inputs = replace(inputs_of(tables), language=read_language(file.language, texts))
+        return report_file(home, SHORT_PAGE, render_summary(inputs, CONSTITUTION_PAGE))
 
     return [constitution_report, public_summary]
 
@@ -231,7 +242,7 @@ def audit_report_asset(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
-        method="5",
+        method="6",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:

@@ -14,7 +14,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.agenda import DIGESTED
 from ccai_dagster.decisions.independent_decisions import subject_name
 from ccai_dagster.decisions.ledger import AMENDED, AVOID, Decision, is_decision, split_outcome
-from ccai_dagster.decisions.recording import Answer, record
+from ccai_dagster.decisions.recording import Answer, record, record_all
 from ccai_dagster.decisions.values import VALUES, parse_value
 from ccai_dagster.open_consultation import OpenConsultation
 
@@ -31,6 +31,38 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
 
     Raises:
         ConsultationError: A subject does not exist, a value is out of range, or `recording.record` refuses.
+    """
+    path = opened.consultation.ledger(answer.kind)
+    return record(path, checked(opened, answer), opened.basis(answer.kind), opened.taken(answer.kind), seen)
+
+
+def record_decisions(
+    opened: OpenConsultation, kind: str, answers: Sequence[tuple[str, Answer]], problems: Sequence[str] = ()
+) -> list[Decision]:
+    """Append several decisions to one ledger, as `record_decision` does each; all of them or none.
+
+    Args:
+        answers: Each with where it stands, for messages.
+        problems: What is known already to be wrong.
+
+    Raises:
+        ConsultationError: Something is wrong with one of them; every such is told, and nothing is recorded.
+    """
+    right: list[tuple[str, Answer]] = []
+    wrong = list(problems)
+    for where, answer in answers:
+        try:
+            right.append((where, checked(opened, answer)))
+        except ConsultationError as error:
+            wrong.append(f"{where}: {error}")
+    return record_all(opened.consultation.ledger(kind), right, opened.basis(kind), opened.taken(kind), wrong)
+
+
+def checked(opened: OpenConsultation, answer: Answer) -> Answer:
+    """Return an answer with the digest of what it was taken on.
+
+    Raises:
+        ConsultationError: A subject does not exist, a value is out of range, or there is nothing to decide on.
     """
     kind, outcome = answer.kind, answer.outcome.strip()
     basis = opened.basis(kind)
@@ -52,8 +84,7 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
             answer = replace(answer, inputs_digest=digest)
     elif split_outcome(outcome)[0] == AMENDED:
         _check_amended(opened, answer)
-    path = opened.consultation.ledger(kind)
-    return record(path, answer, basis, opened.taken(kind), seen)
+    return answer
 
 
 def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:

@@ -7,10 +7,10 @@
 - `browser`: the pages in Chromium, which `browser/install.sh` fetches.
 
 Modules beside this one hold what several folders use: small results (`small_*.py`), a language model that is a
-local server, a process in which stages run without importing torch each time (`warm_stages.py`), pictures that cost
-nothing (`white_paper.py`). Fixtures of a session are made once and read by all workers (`shared`); none is changed by a
-test, so any order and any number of workers will do. Tests with real data sets read them in the folder
-`CCAI_TEST_DATA` and are skipped without it.
+local server, Chromium (`chromium.py`), a process in which stages run without importing torch each time
+(`warm_stages.py`), pictures that cost nothing (`white_paper.py`). Fixtures of a session are made once and read by all
+workers (`shared`); none is changed by a test, so any order and any number of workers will do. Tests with real data
+sets read them in the folder `CCAI_TEST_DATA` and are skipped without it.
 """
 
 from __future__ import annotations

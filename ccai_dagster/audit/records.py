@@ -70,6 +70,12 @@ class Record(Decision):
         return f"decision {self.decision_id}, {self.decided_by}, {self.decided_at[:10]}"
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """Why, by whom, when and by which rule: what many decisions may have in common; empty where not known."""
+        who = (self.decided_by, self.decided_at, self.policy_ref or "", self.suggested_by or "")
+        return (self.kind, self.reason, *who)
+
+    @property
     def because(self) -> str:
         """The reason as a sentence of its own."""
         reason = self.reason.strip()

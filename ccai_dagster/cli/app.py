@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
-from ccai_dagster.cli import audit, prompts, ratings
+from ccai_dagster.cli import audit, prompts, ratings, sheet
 from ccai_dagster.cli.options import (
     CONSULTATION,
     CONSULTATION_FOLDER,
@@ -357,6 +357,7 @@ app.command()(audit.verify)
 app.command()(prompts.judge_set)
 app.add_typer(ratings.app, name="ratings")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(sheet.app, name="sheet")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,17 @@ How they are watched and ended is in `ccai_dagster.cli.servers`.
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ccai_dagster.cli.servers import MARK, attend_servers, end_marked
+from ccai_dagster.cli.summary import PAGES
 from ccai_dagster.consultation.folder import Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import held
 from ccai_dagster.core.home import Home
 from ccai_dagster.core.processes import heed_signals
+from ccai_dagster.core.text import printable
 from ccai_dagster.definitions import build_resources
 from resources.record import open_record
 from resources.run_owners import end_dead_runs
@@ -40,15 +42,30 @@ def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: 
         check_port(dagster_port, "--dagster-port")
         if not _mlflow_server(home):
             check_port(mlflow_port, "--mlflow-port")
-        build_resources(home)["tracking"].prepare()
+        tracking = build_resources(home)["tracking"]
+        tracking.prepare()
         end_dead_runs(instance, say)
-        say(f"Dagster  http://{HOST}:{dagster_port}  (the lineage is under Assets, View lineage)")
-        say(f"MLflow   {mlflow}")
+        for line in _links(consultation, home, f"http://{HOST}:{dagster_port}", mlflow, tracking.known_experiment()):
+            say(line)
         say("Ctrl-C stops both.")
         try:
             attend_servers(_commands(home, dagster_port, mlflow_port), _environment(consultation, home, mlflow))
         finally:
             end_dead_runs(instance, say)
+
+
+def _links(consultation: Consultation, home: Home, dagster: str, mlflow: str, experiment: str | None) -> Iterator[str]:
+    """Addresses to open: the graph, the trainings, and the pages that are there.
+
+    Args:
+        experiment: Its id in MLflow; None before anything was trained.
+    """
+    yield printable(consultation.file.title)
+    yield f"{'Dagster':<15}{dagster}/asset-groups  (the graph of its assets)"
+    trained = f"/#/experiments/{experiment}/runs  (its runs)" if experiment else "  (nothing was trained yet)"
+    yield f"{'MLflow':<15}{mlflow}{trained}"
+    pages = {name: home.report / file for name, file in PAGES.items()}
+    yield from (f"{name:<15}{path.as_uri()}" for name, path in pages.items() if path.is_file())
 
 
 def _refuse(holder: str) -> None:

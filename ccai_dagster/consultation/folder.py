@@ -27,6 +27,7 @@ from ccai_dagster.consultation.settings import (
 from ccai_dagster.core.digest import file_digest, folder_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, home_root
+from ccai_dagster.core.language import SOURCE, is_language, languages
 from ccai_dagster.core.schema_version import check_schema_version
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "consultation"
@@ -183,6 +184,10 @@ class ConsultationFile(Settings):
     title: str = Field(description="of the consultation, as the pages show it")
     public: str = Field(description="who was asked")
     question: str = Field(description="what they were asked")
+    language: str = Field(SOURCE, description="of the page for the public, `summary.html`: `en`, `de`, or another")
+    page_texts: str | None = Field(
+        None, description="PO file with the texts of that page, for a language that the project has none of"
+    )
     votes: str = Field("votes", description="where the votes are")
     portal: PortalSettings = Field(PortalSettings(), description="what people are told and asked in the portal")
     demographics: list[DemographicQuestion] = Field(
@@ -233,6 +238,13 @@ class ConsultationFile(Settings):
         default_factory=dict, description="changes to the sizes of `demo` and `full`"
     )
 
+    @field_validator("language")
+    @classmethod
+    def _language(cls, language: str) -> str:
+        if language != SOURCE and not is_language(language):
+            raise ValueError(f"no language is known as {language!r}; write its code, as de or pt-BR")
+        return language
+
     @field_validator("votes")
     @classmethod
     def _source(cls, votes: str) -> str:
@@ -258,6 +270,11 @@ class ConsultationFile(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ConsultationFile:
+        if self.page_texts is None and self.language.partition("-")[0] not in languages():
+            raise ValueError(
+                f"pages have no texts in {self.language!r}, only in {', '.join(languages())}. Name a PO file with them "
+                "as `page_texts`"
+            )
         if len(self.arms) < 2:
             raise ValueError("at least two arms are needed, or there is nothing to compare")
         if self.baseline not in self.arms:
@@ -462,6 +479,7 @@ def named_files(consultation: Consultation) -> list[Path]:
         for each in (file.published_scores, file.principle_tags, file.adherence_examples, file.contrast_pairs)
         if each
     ]
+    named += [file.page_texts] if file.page_texts else []
     if published := file.replication:
         named += [published.figures, published.groups, published.agreement, published.seed_statements]
     return [consultation.path(name) for name in named] + [consultation.ledger(kind) for kind in LEDGERS]

@@ -21,7 +21,16 @@ from ccai_dagster.core.text import FORMULA
 from ccai_dagster.decisions.agenda import Basis, has_lapsed
 from ccai_dagster.decisions.exported_moderation import differences, taken_over
 from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject, subject_name, subjects_of
-from ccai_dagster.decisions.ledger import COLUMNS, SEPARATE_KINDS, Decision, append_decisions, is_decision, is_policy
+from ccai_dagster.decisions.ledger import (
+    COLUMNS,
+    SEPARATE_KINDS,
+    Decision,
+    append_decisions,
+    is_decision,
+    is_policy,
+    ledger_table,
+)
+from ccai_dagster.decisions.ledger import problems as problems_of
 from ccai_dagster.decisions.origins import CARRIED_OVER, TAKEN_OVER, by_person
 from ccai_dagster.decisions.outcomes import decided_rows
 
@@ -68,38 +77,94 @@ def record(
             else decided on it since the person looked, or a superseded row is about something else. Nothing is
             added then.
     """
-    if found := _unsafe(answer):
-        raise ConsultationError("; ".join(found) + ". Nothing was recorded.")
+    _check_safe(answer)
+    time = _written(now)
+    return append_decisions(path, lambda ledger: _composed(ledger, answer, basis, taken, seen, time))
+
+
+def record_all(
+    path: Path,
+    answers: Sequence[tuple[str, Answer]],
+    basis: Basis,
+    taken: Collection[str] = (),
+    problems: Sequence[str] = (),
+    now: datetime | None = None,
+) -> list[Decision]:
+    """Append several decisions to their ledger, as `record` does each; all of them or none.
+
+    Args:
+        answers: Each with where it stands, for messages. None of them knows of the others: where one replaces what
+            another has replaced, it replaces what that left.
+        problems: What is known already to be wrong, so that all is told at once.
+
+    Raises:
+        ConsultationError: Something is wrong with one of them; every such is told. Nothing is added then.
+    """
     time = _written(now)
 
     def compose(ledger: pl.DataFrame) -> list[Decision]:
-        counting = decided_rows(ledger)
-        _check_present(answer, counting, seen)
-        everything = {row["decision_id"]: row for row in ledger.to_dicts()}
-        supersedes = (*answer.supersedes, *_taken_over(answer, counting))
-        replaced = [everything[each] for each in supersedes if each in everything]
-        _check_superseded(answer, replaced)
-        names = _new_ids(answer.kind, {*everything, *taken})
-        decided = Decision(
-            decision_id=next(names),
-            kind=answer.kind,
-            subject_ids=answer.subject_ids,
-            outcome=answer.outcome.strip(),
-            reason=answer.reason.strip(),
-            decided_by=answer.decided_by.strip(),
-            decided_at=time,
-            policy_ref=answer.policy_ref,
-            supersedes=" ".join(supersedes) or None,
-            inputs_digest=answer.inputs_digest,
-            suggested_by=answer.suggested_by,
-        )
-        if answer.kind not in SEPARATE_KINDS:
-            return [decided]
-        gone = {each for row in counting for each in supersedes if row["decision_id"] == each}
-        kept = [_remainder(row, answer.subject_ids, basis) for row in replaced if row["decision_id"] in gone]
-        return [decided, *(replace(row, decision_id=next(names)) for row in kept if row is not None)]
+        added: list[Decision] = []
+        found = list(problems)
+        for where, answer in answers:
+            try:
+                _check_safe(answer)
+                following = replace(answer, supersedes=_left_of(answer, added))
+                rows = _composed(ledger, following, basis, taken, None, time)
+                if wrong := [each for row in rows for each in problems_of(row, answer.kind)]:
+                    raise ConsultationError("; ".join(wrong))
+            except ConsultationError as error:
+                found.append(f"{where}: {error}")
+                continue
+            added += rows
+            ledger = pl.concat([ledger, ledger_table(rows)])
+        if found:
+            raise ConsultationError(
+                "\n".join([*found, f"Nothing was recorded of {len(answers) + len(problems)} rows."])
+            )
+        return added
 
     return append_decisions(path, compose)
+
+
+def _left_of(answer: Answer, added: Sequence[Decision]) -> tuple[str, ...]:
+    """What an answer replaces, after others were added: of a row that one of them replaced, what it left of it."""
+    standing = dict.fromkeys(answer.supersedes)
+    for row in added:
+        if standing.keys() & set(row.superseded) and set(row.subject_ids) & set(answer.subject_ids):
+            standing[row.decision_id] = None
+    replaced = {each for row in added for each in row.superseded}
+    return tuple(each for each in standing if each not in replaced)
+
+
+def _composed(
+    ledger: pl.DataFrame, answer: Answer, basis: Basis, taken: Collection[str], seen: Collection[str] | None, time: str
+) -> list[Decision]:
+    """The rows that a decision adds to a ledger."""
+    counting = decided_rows(ledger)
+    _check_present(answer, counting, seen)
+    everything = {row["decision_id"]: row for row in ledger.to_dicts()}
+    supersedes = (*answer.supersedes, *_taken_over(answer, counting))
+    replaced = [everything[each] for each in supersedes if each in everything]
+    _check_superseded(answer, replaced)
+    names = _new_ids(answer.kind, {*everything, *taken})
+    decided = Decision(
+        decision_id=next(names),
+        kind=answer.kind,
+        subject_ids=answer.subject_ids,
+        outcome=answer.outcome.strip(),
+        reason=answer.reason.strip(),
+        decided_by=answer.decided_by.strip(),
+        decided_at=time,
+        policy_ref=answer.policy_ref,
+        supersedes=" ".join(supersedes) or None,
+        inputs_digest=answer.inputs_digest,
+        suggested_by=answer.suggested_by,
+    )
+    if answer.kind not in SEPARATE_KINDS:
+        return [decided]
+    gone = {each for row in counting for each in supersedes if row["decision_id"] == each}
+    kept = [_remainder(row, answer.subject_ids, basis) for row in replaced if row["decision_id"] in gone]
+    return [decided, *(replace(row, decision_id=next(names)) for row in kept if row is not None)]
 
 
 def take_over(
@@ -200,6 +265,11 @@ def _new_ids(kind: str, taken: set[str]) -> Iterator[str]:
     """Yield ids `kind-1`, `kind-2` ... from the first that is higher than all there are."""
     numbers = [int(found[1]) for each in taken if (found := re.fullmatch(rf"{kind}-([0-9]+)", each))]
     return (f"{kind}-{number}" for number in count(max(numbers, default=0) + 1))
+
+
+def _check_safe(answer: Answer) -> None:
+    if found := _unsafe(answer):
+        raise ConsultationError("; ".join(found) + ". Nothing was recorded.")
 
 
 def _unsafe(answer: Answer) -> list[str]:

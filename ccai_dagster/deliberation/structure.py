@@ -38,6 +38,11 @@ ITERATION = Iteration(tolerance=0.05)
 """Of votes as cast and shuffled alike, so that p values hold whatever it is."""
 UNTESTED = "nothing that can be tested, since only counts by group are there and no votes of people"
 """Stands where a verdict would."""
+VERDICTS = {
+    True: "more structure than chance would show (p = %(p_value)s)",
+    False: "no more structure than chance would show (p = %(p_value)s)",
+}
+"""What the votes show, by whether there is a structure."""
 ROUNDING = 1e-9
 """Statistics that differ by less count as equal, so that rounding never makes a difference look real."""
 
@@ -168,11 +173,16 @@ def procedure_for(
 
 def verdict(group_structure: pl.DataFrame) -> str:
     """Say in a few words whether there is a structure, to be put behind `the votes show`."""
+    told, p_value = structure_told(group_structure)
+    return told if p_value is None else told % {"p_value": f"{p_value:.3f}"}
+
+
+def structure_told(group_structure: pl.DataFrame) -> tuple[str, float | None]:
+    """Return one of VERDICTS and the p-value that stands in it; `UNTESTED` and None where there is none."""
     if group_structure.is_empty():
-        return UNTESTED
-    p_value = group_structure.filter("decides")["p_value"].item()
-    than = "more structure" if has_structure(group_structure) else "no more structure"
-    return f"{than} than chance would show (p = {p_value:.3f})"
+        return UNTESTED, None
+    p_value = float(group_structure.filter("decides")["p_value"].item())
+    return VERDICTS[has_structure(group_structure)], p_value
 
 
 def separation(group_structure: pl.DataFrame) -> str:

@@ -28,7 +28,7 @@ from ccai_dagster.contracts import RATER_AGREEMENT, RATINGS
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import write_file, written_alone
+from ccai_dagster.core.files import sheet_rows, write_file, written_alone
 from ccai_dagster.core.text import printable, printable_lines
 from ccai_dagster.statistics.agreement import cohens_kappa, expected_agreement
 from ccai_dagster.statistics.intervals import wilson_interval
@@ -85,7 +85,7 @@ def import_ratings(folder: Path, file: Path, rater: str) -> Imported:
         rated: dict[str, tuple[int, str]] = {}
         problems: list[str] = []
         unrated = 0
-        for number, row in csv_rows(file, NEEDED):
+        for number, row in sheet_rows(file, NEEDED):
             answer, pair_id = row["rating"].strip().lower(), row["pair_id"].strip()
             if problem := _problem(row, pair_id, answer, key):
                 problems.append(f"row {number}: {problem}")
@@ -188,49 +188,11 @@ def read_key(folder: Path) -> dict[str, dict[str, str]]:
     path = folder / KEY_FILE
     if not path.exists():
         return {}
-    rows = [{name: row[name] for name in KEY_COLUMNS} for _, row in csv_rows(path, KEY_COLUMNS)]
+    rows = [{name: row[name] for name in KEY_COLUMNS} for _, row in sheet_rows(path, KEY_COLUMNS)]
     found = {row["pair_id"]: row for row in rows}
     if len(found) < len(rows):
         raise ConsultationError(f"{path}: a `pair_id` stands twice; restore the file from a copy.")
     return found
-
-
-def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield row number (the header being row 1) and cells by column, empty lines left out.
-
-    Args:
-        path: A CSV file in UTF-8, with any columns.
-        needed: Columns it must have.
-
-    Raises:
-        ConsultationError: The file is missing, not readable, or lacks a column or a cell.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ConsultationError(f"{path}: not found.") from error
-    except UnicodeDecodeError as error:
-        raise ConsultationError(f"{path}: not UTF-8; save it as CSV in UTF-8.") from error
-    except OSError as error:
-        raise ConsultationError(f"{path}: cannot be read ({error.strerror}).") from error
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise ConsultationError(f"{path}: not readable as CSV ({error}); close the quotes.") from error
-    header = [cell.strip() for cell in lines[0]] if lines else []
-    if missing := [name for name in needed if header.count(name) != 1]:
-        raise ConsultationError(
-            f"{path}, row 1: the columns {', '.join(missing)} must stand there once each, separated by commas."
-        )
-    for number, cells in enumerate(lines[1:], start=2):
-        if not any(cells):
-            continue
-        if len(cells) != len(header):
-            raise ConsultationError(
-                f"{path}, row {number}: {len(cells)} cells instead of {len(header)}; put cells that contain commas "
-                "in double quotes."
-            )
-        yield number, dict(zip(header, cells, strict=True))
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
@@ -277,7 +239,7 @@ def _ratings_of(path: Path, key: Mapping[str, Mapping[str, str]]) -> dict[str, s
         return {}
     found: dict[str, str] = {}
     problems = [] if RATER.fullmatch(path.stem) else ["its name must be a role or pseudonym, such as rater-1"]
-    for number, row in csv_rows(path, RATING_COLUMNS):
+    for number, row in sheet_rows(path, RATING_COLUMNS):
         pair_id, rating = row["pair_id"], row["rating"]
         if pair_id not in key:
             problems.append(f"row {number}: pair {printable(pair_id, 60)} is not in {KEY_FILE}; restore the key")

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.consultation.folder import BASE
+from ccai_dagster.core.language import ENGLISH, Language
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ReportInputs:
             there is none.
         evaluation_page: Name of the file beside the report that tells what the constitutions changed; None if
             there is none.
+        language: Of what the page says; the report is in English.
     """
 
     title: str
@@ -83,6 +85,7 @@ class ReportInputs:
     written_narrative: pl.DataFrame | None = None
     replication_page: str | None = None
     evaluation_page: str | None = None
+    language: Language = ENGLISH
 
     @property
     def trained(self) -> bool:

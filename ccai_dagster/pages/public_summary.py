@@ -9,19 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ccai_dagster.audit.records import read_records
-from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import StatementMarks
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.rendering import render
-from ccai_dagster.pages.report_public import (
-    GroupBar,
-    constitution_version,
-    most_dividing,
-    principle_cards,
-    statement_sources,
-    summary,
-)
+from ccai_dagster.pages.report_public import GroupBar, most_dividing, principle_cards, statement_sources
+from ccai_dagster.pages.summary import constitution_version, named, summary
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,7 @@ def render_summary(inputs: ReportInputs, report: str) -> str:
     ]
     return render(
         "public_summary.html.j2",
+        language=inputs.language,
         inputs=inputs,
         report=report,
         version=constitution_version(inputs),
@@ -77,6 +71,6 @@ def render_summary(inputs: ReportInputs, report: str) -> str:
 def _sizes(inputs: ReportInputs) -> list[GroupSize]:
     sizes = inputs.opinion_groups.group_by("group_id").len("people").sort("group_id")
     return [
-        GroupSize(group_name(group), colour(group), people, 100 * people / inputs.opinion_groups.height)
+        GroupSize(named(group, inputs.language), colour(group), people, 100 * people / inputs.opinion_groups.height)
         for group, people in sizes.iter_rows()
     ]

@@ -9,10 +9,12 @@ import base64
 import functools
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ccai_dagster.core.digest import SHORT
+from ccai_dagster.core.language import ENGLISH, Language
 from ccai_dagster.core.text import counted, listed, number, percent, readable
 
 if TYPE_CHECKING:
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
-def render(template: str, /, shared: Mapping[str, object] | None = None, **values: object) -> str:
+def render(
+    template: str, /, shared: Mapping[str, object] | None = None, language: Language = ENGLISH, **values: object
+) -> str:
     """Render a page.
 
     Args:
         shared: What macros may use as well; they don't see `values`.
+        language: Of the page. Its texts are escaped as well.
         values: What the template shows. All of it is escaped, wherever it comes from.
 
     Returns:
@@ -60,7 +65,9 @@ def render(template: str, /, shared: Mapping[str, object] | None = None, **value
         "data_address": data_address,
         "source_hash": source_hash,
     }
+    environment.tests["from_right_to_left"] = from_right_to_left
     environment.globals |= {"counted": counted, "listed": listed, "percent": percent, "inline": inline}
+    environment.globals |= {"language": language, "gettext": language.gettext, "ngettext": language.ngettext}
     environment.globals |= shared or {}
     return environment.get_template(template).render(**values)
 
@@ -105,14 +112,20 @@ def figure(value: float | None) -> str:
     return f"{value:,.2f}" if abs(value) >= 10 else f"{value:.4f}"
 
 
+def from_right_to_left(text: str) -> bool:
+    """Whether any of a text is read from right to left, so that it must not take its surroundings along."""
+    return not text.isascii() and any(unicodedata.bidirectional(each) in ("R", "AL", "AN") for each in text)
+
+
 def plain_findings(findings: Iterable[str]) -> list[str]:
     """Return the findings with names between quotation marks, where Markdown has backticks."""
     return [re.sub(r"`([^`]*)`", r"“\1”", finding) for finding in findings]
 
 
-def data_address(png: bytes) -> str:
-    """Return the address of a picture that lies in the page itself."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+def data_address(picture: bytes) -> str:
+    """Return the address of a picture, PNG or WebP, that lies in the page itself."""
+    kind = "webp" if picture.startswith(b"RIFF") else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def source_hash(script: str) -> str:

@@ -8,11 +8,11 @@ model typed is ever marked as safe.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ccai_dagster.audit.records import Records, read_records
+from ccai_dagster.audit.records import Record, Records, read_records
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
 from ccai_dagster.contracts import FEWEST_TOLD
 from ccai_dagster.feedback.judge_accuracy import GUESSING, judge_verdict, scored_by, scoring_sentence
@@ -22,10 +22,12 @@ from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sent
 from ccai_dagster.pages.parts import Entry, StatementMarks, filters
 from ccai_dagster.pages.pictures import Picture
 from ccai_dagster.pages.rendering import plain_findings, render
+from ccai_dagster.pages.report_public import LeftOut, PrincipleCard, Source
 from ccai_dagster.pages.report_sample import hangs_on_who_came, who_took_part
+from ccai_dagster.pages.summary import constitution_version, summary
 
-COLOURS = 64
-"""Colours of a picture on the page; its own palette makes it a third as large."""
+COLOURS = 24
+"""Colours of a picture on the page, chosen so that none is far from its own: it becomes half as large."""
 UNDECIDED = "undecided"
 """Fate of the statements that wait for a decision."""
 
@@ -68,6 +70,10 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     waiting = report_public.waiting(inputs, sources)
     left_out = report_public.left_out(inputs, records, sources)
     others = report_models.other_constitutions(inputs)
+    general = report_models.general_decisions(records)
+    often_told = report_decisions.often_told(
+        [*(one for card in cards for one in card.every_decision), *(one for row in waiting for one in row.decisions)]
+    )
     behind = {source.statement_id for card in cards for source in card.sources}
     out = [row for kind in left_out for _, rows in kind.parts for row in rows]
     # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
@@ -83,7 +89,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "inputs": inputs,
         "filters": filters(entries),
         "undecided": UNDECIDED,
-        "summary": report_public.summary(inputs),
+        "summary": summary(inputs),
         "structure_fact": report_public.structure_fact(inputs),
         "polis_fact": report_public.polis_fact(inputs),
         "opinion_facts": report_public.opinion_facts(inputs),
@@ -99,15 +105,17 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
+        "uniting": report_public.most_uniting(cards),
         "dividing": report_public.most_dividing(sources.values()),
-        "version": report_public.constitution_version(inputs),
+        "version": constitution_version(inputs),
         "waiting": waiting,
         "moderated_otherwise": report_public.moderated_otherwise(inputs),
         "left_out": left_out,
         "anchored": behind - listed,
         "known_statements": behind | listed,
         "others": others,
-        "general": report_models.general_decisions(records),
+        "general": general,
+        "often_told": often_told,
         "corrections": corrected,
         "corrections_sentence": report_decisions.corrections_sentence(corrected),
         "agreements": report_decisions.agreement_sentences(inputs),
@@ -115,10 +123,31 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "numbers_sentence": report_decisions.numbers_sentence(inputs),
         "importance_sentence": importance_sentence(inputs.decision_importance),
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
-        "reversals": report_decisions.reversals_by_kind(inputs.decision_reversals),
+        "reversals": report_decisions.reversals_by_kind(
+            inputs.decision_reversals, _told(inputs, cards, waiting, left_out, general)
+        ),
         "digests": sorted(inputs.digests.items()),
         **(_model_chapters(inputs, records) if inputs.trained else {}),
     }
+
+
+def _told(
+    inputs: ReportInputs,
+    cards: Sequence[PrincipleCard],
+    waiting: Sequence[Source],
+    left_out: Sequence[LeftOut],
+    general: Sequence[tuple[str, Sequence[Record]]],
+) -> dict[str, str]:
+    """Where each decision stands with what would have followed from another one: its anchor, by decision id."""
+    told = {row.decision_id: "decisions" for _, rows in general for row in rows}
+    for kind in left_out:
+        rows = [row for _, part in kind.parts for row in part]
+        told |= {row.decision_id: f"statement-{row.statement_id}" for row in rows if row.decision_id}
+    told |= {one.decision_id: f"statement-{source.statement_id}" for source in waiting for one in source.decisions}
+    for card in reversed(cards):
+        decisions = [*card.decisions, *(one for source in card.sources for one in source.decisions)]
+        told |= {one.decision_id: f"principle-{inputs.derived_arm}-{card.principle_id}" for one in decisions}
+    return told
 
 
 def _model_chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
@@ -157,22 +186,14 @@ def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
     value = next((row.outcome for row in records.on("threshold", "gac_threshold")), None)
     cut = float(value) if value is not None and rule == "threshold" else None
     scores, stability = inputs.gac_scores, inputs.consensus_stability
-    table, groups = inputs.representative_statements, inputs.opinion_groups
+    groups = inputs.opinion_groups
     drawn = {
         "map": pictures.once(pictures.opinion_map, groups),
         "gac": pictures.gac_distribution(scores, cut, stability),
         "intervals": pictures.once(pictures.gac_intervals, stability, cut),
         "stability": pictures.once(pictures.stability, inputs.group_stability, stability),
-        **{
-            f"group {group}": pictures.once(
-                pictures.representative_votes, table, inputs.statements, inputs.group_votes, group
-            )
-            for group in table["group_id"].unique().sort()
-        },
-        "agreement": pictures.once(pictures.agreement_by_group, scores, cut),
         "polarization": pictures.once(pictures.polarization, scores),
         "importance": pictures.once(pictures.decision_importance, inputs.decision_importance),
-        "robustness": pictures.once(pictures.principle_robustness, inputs.principle_robustness, inputs.derived_arm),
     }
     if inputs.trained:
         drawn["scores"] = pictures.once(pictures.score_comparison, inputs.eval_scores)
@@ -184,5 +205,6 @@ def _smaller(picture: Picture) -> Picture:
 
     smaller = io.BytesIO()
     with Image.open(io.BytesIO(picture.png)) as image:
-        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+        few = image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.convert("RGB").save(smaller, "WEBP", lossless=True, quality=50, method=3)
     return replace(picture, png=smaller.getvalue())

@@ -6,7 +6,7 @@ ledgers before. Doesn't belong here: HTML, computing it (`sensitivity`, `reversa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ KINDS = {
     "idea": "Statements split into ideas",
 }
 """Kinds of decisions that were reversed, as headings, in the order in which they take effect."""
+OFTEN = 5
+"""Decisions of which the same is said, from which on it is said once for all of them."""
 EFFECTS = ("entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting")
 """Columns of DECISION_REVERSALS that are empty where nothing would change."""
 STATEMENT_KINDS = ("moderation", "merge", "wording", "idea")
@@ -63,20 +65,30 @@ def _rounded(share: float) -> str:
 
 @dataclass(frozen=True)
 class NumericDecision:
-    """A number on record, what depends on it, and what every alternative alone would change."""
+    """A number on record and what depends on it.
+
+    Attributes:
+        alternatives: Those under which, alone, statements or principles would come in or drop out, and which.
+        unchanged: Those under which nothing would.
+    """
 
     name: str
     chosen: str
     n_principles: int
     share: str
     alternatives: list[dict[str, Any]]
+    unchanged: list[str]
 
 
 def numeric_decisions(inputs: ReportInputs) -> list[NumericDecision]:
     """List the numeric decisions, those first on which most principles hang."""
     tried: dict[str, list[dict[str, Any]]] = {}
+    unchanged: dict[str, list[str]] = {}
     for row in inputs.decision_sensitivity.filter(~pl.col("chosen")).iter_rows(named=True):
         names = {column: sorted(row[column], key=natural) for column in ("lost_principles", "gained_principles")}
+        if not (row["entering"] or row["leaving"] or any(names.values())):
+            unchanged.setdefault(row["decision"], []).append(row["alternative"])
+            continue
         tried.setdefault(row["decision"], []).append({**row, **names})
     return [
         NumericDecision(
@@ -85,6 +97,7 @@ def numeric_decisions(inputs: ReportInputs) -> list[NumericDecision]:
             row["n_principles"],
             "–" if row["share"] is None else _accounted(row["share"]),
             tried.get(row["decision"], []),
+            unchanged.get(row["decision"], []),
         )
         for row in inputs.decision_importance.sort("rank").iter_rows(named=True)
     ]
@@ -120,6 +133,15 @@ def _named(principles: list[str]) -> str:
     return f": {listed(principles)}" if len(principles) <= MOST_NAMED else ""
 
 
+def often_told(shown: Iterable[Record]) -> dict[tuple[str, ...], tuple[int, list[Record]]]:
+    """Return what is said alike of at least OFTEN of the decisions that are shown, numbered, with those decisions."""
+    found: dict[tuple[str, ...], dict[str, Record]] = {}
+    for record in shown:
+        found.setdefault(record.told, {})[record.decision_id] = record
+    often = [(told, list(rows.values())) for told, rows in found.items() if len(rows) >= OFTEN]
+    return {told: (number, rows) for number, (told, rows) in enumerate(often, start=1)}
+
+
 def consequences(reversals: pl.DataFrame) -> dict[str, list[str]]:
     """Say for each decision of a person what its reversal would have changed, by decision id.
 
@@ -143,26 +165,34 @@ class Reversals:
     """The decisions of one kind that would change the constitution if they were reversed.
 
     Attributes:
-        rows: What was reversed (a decision id, or words for several together) and what would follow.
+        beside: Decisions that the page tells of elsewhere together with what would follow, and the anchor there.
+        rows: Others (a decision id, or words for several together) and what would follow.
     """
 
     heading: str
     sentence: str
+    beside: list[tuple[str, str]]
     rows: list[tuple[str, str]]
 
 
-def reversals_by_kind(reversals: pl.DataFrame) -> list[Reversals]:
-    """List by kind which decisions in DECISION_REVERSALS would change the constitution if they were reversed."""
+def reversals_by_kind(reversals: pl.DataFrame, told: Mapping[str, str]) -> list[Reversals]:
+    """List by kind which decisions in DECISION_REVERSALS would change the constitution if they were reversed.
+
+    Args:
+        told: Where the page tells what would follow from reversing a decision: its anchor, by decision id.
+    """
     found = []
     for kind, heading in KINDS.items():
         own = reversals.filter(pl.col("kind") == kind)
         different = changing(own)
+        rows = list(different.select("reversal", "consequence").iter_rows())
         if own.height:
             found.append(
                 Reversals(
                     heading,
                     f"{different.height:,} of {counted(own.height, 'reversal')} would change the constitution.",
-                    list(different.select("reversal", "consequence").iter_rows()),
+                    [(name, told[name]) for name, _ in rows if name in told],
+                    [row for row in rows if row[0] not in told],
                 )
             )
     return found

@@ -15,28 +15,22 @@ import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.trail import ABOUT_PEOPLE
-from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.contracts import FEWEST_TOLD, TOO_FEW_VOTED
-from ccai_dagster.core.digest import SHORT
+from ccai_dagster.core.language import Language
 from ccai_dagster.core.text import counted, listed, percent
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.decisions.ledger import AVOID
-from ccai_dagster.decisions.origins import origins_told
-from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, has_structure, separation, verdict
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry, StatementMarks
+from ccai_dagster.pages.pictures.opinions import vote_shares
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.report_decisions import robustness_by_principle
+from ccai_dagster.pages.summary import named
 from ccai_dagster.statistics.intervals import wilson_interval
 
-SELECTED_FATES = {
-    "principle": "behind principles",
-    "left out": "left out by a person",
-    "undecided": "waiting for a decision",
-}
 DRAWN = {
     "participants": "When participants are drawn anew at random and grouped again",
     "seed": "When the same votes are grouped with other random seeds",
@@ -111,7 +105,7 @@ def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMa
             few_votes=few,
             rejection=rejection.get(key),
             published_gac=row["published_gac"],
-            bars=_bars(row),
+            bars=_bars(row, inputs.language),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
             marks=marks.of(key, rewritten, few, row["selection_probability"]),
         )
@@ -123,52 +117,19 @@ def _trail(inputs: ReportInputs, kind: str) -> dict[str, dict[str, Any]]:
     return {row["subject"]: row for row in inputs.decision_trail.filter(kind=kind).to_dicts()}
 
 
-def _bars(row: Mapping[str, Any]) -> list[GroupBar]:
+def _bars(row: Mapping[str, Any], language: Language) -> list[GroupBar]:
     bars = []
     for group, votes, share in zip(row["group_ids"], row["group_votes"], row["group_agreement"], strict=True):
         if share is not None:
             low, high = wilson_interval(share * votes, votes)
-            bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
+            bars.append(GroupBar(named(group, language), colour(group), votes, 100 * share, 100 * low, 100 * high))
     return bars
 
 
-def summary(inputs: ReportInputs) -> list[str]:
-    """Say in a few sentences what happened, in numbers."""
-    people, kept = inputs.participants.height, int(inputs.participants["kept"].sum())
-    derived = inputs.constitutions[inputs.derived_arm]
-    chosen = inputs.selected_statements.filter("selected")
-    counts = dict(chosen.group_by("fate").len().iter_rows())
-    fates = listed([f"{counts[fate]:,} {words}" for fate, words in SELECTED_FATES.items() if fate in counts])
-    sizes = inputs.opinion_groups.group_by("group_id").len().sort("group_id").iter_rows()
-    groups = [f"{size:,} people in {group_name(group)}" for group, size in sizes]
-    votes = int(inputs.gac_scores["n_votes"].sum())
-    apart = inputs.group_profile["statement_id"].n_unique()
-    about = f"; {apart:,} more {'is' if apart == 1 else 'are'} about the people who vote" if apart else ""
-    rows = sum(ledger.height for ledger in inputs.ledgers.values())
-    took_part = f"{counted(people, 'participant')} took part; the votes of {kept:,} count."
-    sentences = [
-        took_part if people else f"Nobody’s single votes are here: {NOT_THERE}.",
-        f"They submitted {counted(inputs.raw_statements.height, 'statement')}, seeds of the organisers "
-        f"included; {inputs.statements.height:,} remained after moderation and received {votes:,} votes{about}.",
-        _groups_found(inputs, groups),
-        f"{counted(chosen.height, 'statement')} reached the cut of agreement across groups: {fates}.",
-        f"The constitution that follows has {counted(derived.height, 'principle')}.",
-    ]
-    if rejected := chosen.filter(side="disagree").height:
-        sentences.insert(-1, f"Of these, {rejected:,} reached it since every group rejects them.")
-    arms = [f"{arm} ({counted(inputs.constitutions[arm].height, 'principle')})" for arm in inputs.constitutions]
-    if inputs.trained:
-        sentences.append(f"One model was trained on each of {listed(arms)}, and compared with the untrained one.")
-    sentences.append(f"On record are {counted(rows, 'decision')}: {origins_told(inputs.ledgers.values())}.")
-    return sentences
-
-
-def constitution_version(inputs: ReportInputs) -> str:
-    """Say which text this is, and how recent what it rests on: its digest and the day of the last decision."""
-    digest = constitution_digest(inputs.constitutions[inputs.derived_arm])
-    days = [day for ledger in inputs.ledgers.values() if (day := ledger["decided_at"].max()) is not None]
-    until = f", with decisions until {max(map(str, days))[:10]}" if days else ""
-    return f"constitution {digest[:SHORT]}{until}"
+def most_uniting(cards: Iterable[PrincipleCard]) -> Source | None:
+    """Return the statement behind a principle that has the widest consensus; None without principles."""
+    behind = [source for card in cards for source in card.sources if source.gac is not None]
+    return max(behind, key=lambda source: (source.gac or 0.0, -source.statement_id), default=None)
 
 
 def most_dividing(sources: Iterable[Source]) -> Source | None:
@@ -183,18 +144,6 @@ def most_dividing(sources: Iterable[Source]) -> Source | None:
         return max(shares) - min(shares), -source.statement_id
 
     return max(told, key=apart, default=None)
-
-
-def _groups_found(inputs: ReportInputs, groups: list[str]) -> str:
-    if inputs.participants.is_empty():
-        names = [group_name(group) for group in inputs.group_votes["group_id"].unique().sort()]
-        return f"The table has the votes of {counted(len(names), 'group')}: {listed(names)}."
-    if not groups:
-        return "No opinion groups were found."
-    told = f"The votes show {verdict(inputs.group_structure)}"
-    if len(groups) == 1:
-        return f"{told}; all {listed(groups)} are taken together."
-    return f"By their votes, participants fall into {counted(len(groups), 'opinion group')}: {listed(groups)}. {told}."
 
 
 @dataclass(frozen=True)
@@ -226,10 +175,24 @@ class PrincipleCard:
         return [record for record in self.replaced if record.verb in ("principle", AVOID)]
 
     @property
-    def n_decisions(self) -> int:
-        """Decisions that led here, those replaced since included."""
+    def on_statements(self) -> list[tuple[list[Record], list[int]]]:
+        """Decisions on its statements, those together that say the same, and the statements they are on."""
+        alike: dict[tuple[object, ...], tuple[dict[str, Record], list[int]]] = {}
+        for source in self.sources:
+            for one in source.decisions:
+                # Ideas are shown with their text.
+                outcome = one.outcome if one.kind == "idea" else one.verb
+                rows, keys = alike.setdefault((outcome, one.superseded, one.told), ({}, []))
+                rows[one.decision_id] = one
+                if source.statement_id not in keys:
+                    keys.append(source.statement_id)
+        return [(list(rows.values()), keys) for rows, keys in alike.values()]
+
+    @property
+    def every_decision(self) -> list[Record]:
+        """Decisions that led here, those replaced since included, each once."""
         every = [*self.decisions, *self.replaced, *(one for source in self.sources for one in source.decisions)]
-        return len({record.decision_id for record in every})
+        return list({record.decision_id: record for record in every}.values())
 
 
 def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[PrincipleCard]:
@@ -261,7 +224,7 @@ def principle_cards(inputs: ReportInputs, records: Records, sources: Mapping[int
                 decisions=decisions,
                 replaced=replaced,
                 robustness=robustness.get(row["principle_id"], ""),
-                use=_use(known),
+                use=_use(known) if inputs.trained else "",
                 entry=Entry("principle", inputs.derived_arm, marks),
             )
         )
@@ -354,23 +317,43 @@ def _groups(draws: pl.DataFrame, how: str) -> str:
 
 
 @dataclass(frozen=True)
+class GroupCast:
+    """How one opinion group voted on one statement: shares of the votes it cast, in percent; the rest passed."""
+
+    name: str
+    colour: str
+    agree: float
+    disagree: float
+
+
+@dataclass(frozen=True)
 class Representative:
-    """The statements that set one opinion group apart, in their order, with the side the group takes."""
+    """The statements that set one opinion group apart, with the side it takes and how every group voted."""
 
     group_id: int
     name: str
-    statements: list[tuple[Source, str]]
+    statements: list[tuple[Source, str, list[GroupCast]]]
 
 
 def representatives(inputs: ReportInputs, sources: Mapping[int, Source]) -> list[Representative]:
     """List what sets each opinion group apart."""
     table = inputs.representative_statements.sort("group_id", "rank")
+    shares = vote_shares(inputs.group_votes.filter(pl.col("statement_id").is_in(table["statement_id"].implode())))
+    every = inputs.group_votes["group_id"].unique().sort()
+    cast = {
+        key: [
+            GroupCast(group_name(group), colour(group), 100 * voted.shares[1], 100 * voted.shares[-1])
+            for group in every
+            if (voted := shares.get((key, group))) is not None
+        ]
+        for key in table["statement_id"].unique()
+    }
     return [
         Representative(
             group,
             group_name(group),
             [
-                (sources[key], side)
+                (sources[key], side, cast[key])
                 for key, side in table.filter(pl.col("group_id") == group).select("statement_id", "side").iter_rows()
                 if key in sources
             ],

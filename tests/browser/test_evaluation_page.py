@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, Page
 from small_evaluation import evaluation
@@ -72,3 +73,8 @@ def test_print_unfolds_everything(page: Page) -> None:
     assert page.get_by_text("−90.0 to 10.0").first.bounding_box()
     assert page.pdf()[:5] == b"%PDF-"
     page.emulate_media(media="screen")
+
+
+def test_a_program_for_accessibility_finds_nothing(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert accessibility_findings(page) == []

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, Page
 from small_replication import replication_page
@@ -54,3 +55,7 @@ def test_every_link_leads_to_a_place_on_the_page(page: Page) -> None:
     targets = page.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))")
     assert len(targets) > 5 and all(each.startswith("#") for each in targets)
     assert [each for each in targets if page.locator(f"[id='{each[1:]}']").count() != 1] == []
+
+
+def test_a_program_for_accessibility_finds_nothing(page: Page) -> None:
+    assert accessibility_findings(page) == []

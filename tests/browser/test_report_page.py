@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, Page
 from small_consultation import small_consultation
@@ -19,7 +20,7 @@ from ccai_dagster.pages.report import render_report
 __all__ = ["inputs", "small_consultation"]
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-SHOWN = "[data-item]:not([hidden])"
+SHOWN = ":is([data-item], .items > li):not([hidden])"
 
 
 @dataclass
@@ -54,7 +55,7 @@ def opened(browser: Browser, file: Path) -> Iterator[Opened]:
     yield found
     # Hostile text did nothing, and nothing but the file and its own pictures was ever asked for.
     assert found.logged == []
-    assert [url for url in found.asked if not url.startswith("data:image/png;base64,")] == [file.as_uri()]
+    assert [url for url in found.asked if not url.startswith("data:image/webp;base64,")] == [file.as_uri()]
     page.close()
 
 
@@ -117,8 +118,9 @@ def test_the_keyboard_reaches_search_filters_and_folds(opened: Opened) -> None:
     assert page.locator("#search-text").input_value() == "honest"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.name") == "fate"
-    fold = page.locator("#principle-public-P1 summary")
-    fold.focus()
+    fold = page.locator("#principle-public-P1 > summary")
+    assert fold.is_visible() and page.get_by_text("5 decisions led here").is_visible(), "opened, since it was found"
+    page.get_by_text("5 decisions led here").focus()
     page.keyboard.press("Enter")
     assert page.get_by_text("Earlier decisions, replaced since:").is_visible()
     outline = "getComputedStyle(document.activeElement).outlineStyle"
@@ -168,3 +170,8 @@ def test_print_unfolds_everything_and_leaves_the_search_out(opened: Opened) -> N
     page.emulate_media(media="screen")
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert not page.locator("#statement-5").is_visible()
+
+
+def test_a_program_for_accessibility_finds_nothing(opened: Opened) -> None:
+    opened.page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert accessibility_findings(opened.page) == []

@@ -260,7 +260,7 @@ def test_hostile_text_stays_text(html: str) -> None:
 def test_a_judged_chapter_begins_with_the_judges_worth(html: str) -> None:
     for anchor in ("adherence", "elo"):
         chapter = html.partition(f'<h2 id="{anchor}">')[2].partition("</section>")[0]
-        note = '<div class="note" role="note"><p><strong><bdi>The feedback model could not be told'
+        note = '<div class="note" role="note"><p><strong>The feedback model could not be told'
         assert chapter.partition("</h2>")[2].lstrip().startswith(note)
         assert "it agreed with people on 50% (95% interval 40% to 60%" in chapter
     known = html.partition('<h2 id="knowledge">')[2].partition("</section>")[0]
@@ -270,7 +270,7 @@ def test_a_judged_chapter_begins_with_the_judges_worth(html: str) -> None:
 def test_refusals_are_marked_in_words(html: str) -> None:
     exchange = html.partition("some refuse, some do not")[2].partition("</article>")[0]
     assert exchange.count("refuses</span>") == 1
-    assert '<bdi>standard</bdi> <span class="tag firm">refuses</span>' in exchange
+    assert '<h4>standard <span class="tag firm">refuses</span>' in exchange
     assert "Drafted from a principle that only one of the constitutions compared has: P1 of “public”" in html
     assert "Of 2,250 completions that two people labelled (XSTest), 87% of the full refusals were recognised" in html
 

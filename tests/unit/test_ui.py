@@ -139,6 +139,22 @@ def test_a_port_that_is_taken_is_told_with_the_option_for_another(home: Path) ->
             ui.serve(read_consultation(SAMPLE), port, 5000, print)
 
 
+def test_it_names_the_graph_the_experiment_and_the_pages_of_the_consultation(home: Path) -> None:
+    sample = read_consultation(SAMPLE)
+    own = ui.home_of(sample)
+    own.report.mkdir(parents=True)
+    (own.report / "summary.html").touch()
+    told = list(ui._links(sample, own, "http://127.0.0.1:3000", "http://127.0.0.1:5000", "7"))
+    assert told == [
+        "Ask Brackwater",
+        "Dagster        http://127.0.0.1:3000/asset-groups  (the graph of its assets)",
+        "MLflow         http://127.0.0.1:5000/#/experiments/7/runs  (its runs)",
+        f"In two sheets  {(own.report / 'summary.html').as_uri()}",
+    ]
+    untrained = list(ui._links(sample, own, "http://127.0.0.1:3000", "http://127.0.0.1:5000", None))
+    assert untrained[2].endswith("http://127.0.0.1:5000  (nothing was trained yet)")
+
+
 def test_mlflow_has_one_worker_and_everything_listens_on_this_machine_only(home: Path) -> None:
     commands = ui._commands(ui.home_of(read_consultation(SAMPLE)), 3000, 5000)
     assert commands["MLflow"][commands["MLflow"].index("--workers") + 1] == "1"

@@ -6,7 +6,9 @@
   var clear = form.querySelector("button[type=reset]");
   var content = document.getElementById("content");
   var lists = list("select", form);
-  var items = list("[data-item]", content);
+  var ITEM = "[data-item], .items > li";
+  var SHOWN = ":is(" + ITEM + "):not([hidden])";
+  var items = list(ITEM, content);
   var folds = list("details", content);
   var groups = list("section, details.fold, .part", content);
   var texts = items.map(function (item) { return item.textContent.toLowerCase(); });
@@ -41,9 +43,10 @@
     opened = [];
     content.classList.toggle("searching", active);
     groups.forEach(function (group) {
-      var holds = !active || group.matches("[data-item]:not([hidden])") || group.querySelector("[data-item]:not([hidden])");
+      var holds = !active || group.matches(SHOWN) || group.querySelector(SHOWN);
       group.classList.toggle("empty", !holds);
-      if (active && holds && group.matches("details.fold:not([open]):not([data-item])")) {
+      // An entry that is a fold is opened for what stands in it, and stays one line for a choice from a list.
+      if (active && holds && (words.length || !group.matches("[data-item]")) && group.matches("details.fold:not([open])")) {
         group.open = true;
         opened.push(group);
       }
