@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccai_dagster.core.draws import derived_seed
-from ccai_dagster.core.files import csv_text, write_file, written_alone
+from ccai_dagster.core.files import csv_text, sheet_rows, write_file, written_alone
 from ccai_dagster.core.text import spreadsheet_cell
 from ccai_dagster.evaluation.rating_export import EXPORT_COLUMNS, ShownPair, shown_pairs
-from ccai_dagster.evaluation.ratings import ANSWERS, csv_rows, import_ratings, read_ratings
+from ccai_dagster.evaluation.ratings import ANSWERS, import_ratings, read_ratings
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.portal.participation import Refusal
 
@@ -73,7 +73,7 @@ def record_rating(opened: OpenConsultation, rater: str, pair_id: str, answer: st
             if on_record[pair_id] != answer:
                 raise Refusal("You answered this before. The first answer counts.")
             return
-        kept = csv_rows(path, COLUMNS) if path.exists() else ()
+        kept = sheet_rows(path, COLUMNS) if path.exists() else ()
         rows = {row["pair_id"]: tuple(row[name] for name in COLUMNS) for _, row in kept}
         why = spreadsheet_cell(" ".join(reason.split())[:LONGEST_REASON])
         rows[pair_id] = (*pairs[pair_id].cells(answer), why)
