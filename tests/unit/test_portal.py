@@ -25,6 +25,7 @@ from ccai_dagster.cli.export import TABLES, export
 from ccai_dagster.consultation.people import PortalSettings
 from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import sheet_rows
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
@@ -33,7 +34,7 @@ from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read
 from ccai_dagster.deliberation.representative import comment_priority
 from ccai_dagster.evaluation.elo import pair_id
 from ccai_dagster.evaluation.rating_export import ShownPair, blinded_pairs, shown_pairs, write_pairs
-from ccai_dagster.evaluation.ratings import Imported, csv_rows, import_ratings, read_ratings
+from ccai_dagster.evaluation.ratings import Imported, import_ratings, read_ratings
 from ccai_dagster.open_consultation import OpenConsultation
 from resources.tables import Tables
 from resources.vote_source import VoteSource
@@ -444,7 +445,7 @@ def test_raters_compare_without_knowing_whose_and_the_answers_are_what_the_impor
     assert dict(on_record.select("pair_id", "rating").iter_rows()) == said
     file = portal.home.portal_ratings / "rater-1.csv"
     assert import_ratings(portal.consultation.ratings, file, "rater-1") == Imported(0, 3, 0)
-    assert [row["reason"] for _, row in csv_rows(file, ["reason"])] == ["clearer", "", HOSTILE]
+    assert [row["reason"] for _, row in sheet_rows(file, ["reason"])] == ["clearer", "", HOSTILE]
     orders = {rating_state(OpenConsultation(portal.consultation, portal.home), f"rater-{n}").next for n in range(2, 12)}
     assert len(orders) > 1, "each has an order of one's own"
 
