@@ -253,10 +253,7 @@ def audit_report_asset(
             ledgers={kind: decisions.read(consultation, kind) for kind in LEDGERS},
             preference_pairs=by_arm(tables, "preference_pairs"),
             models=pl.concat([tables["base_model"], *(tables[name] for name in sorted(records))]),
-            settings={
-                stage: getattr(consultation.profile, stage).model_dump(mode="json")
-                for stage in type(consultation.profile).model_fields
-            },
+            settings=consultation.profile.model_dump(mode="json"),
             findings=[
                 *findings(tables["eval_scores"]),
                 *elo_findings(tables["elo_differences"], tables["rater_agreement"]),

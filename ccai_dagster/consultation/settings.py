@@ -333,6 +333,7 @@ class Profile(Settings):
     sensitivity: SensitivitySettings = SensitivitySettings()
     sampling: dict[str, SamplingServer] = Field(
         default_factory=dict,
+        exclude_if=lambda servers: not servers,
         description="servers that write the texts of a model, by its name: `base_model`, `revision_model`, "
         "`ARM/supervised_policy`, `ARM/policy`",
     )

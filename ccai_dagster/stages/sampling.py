@@ -19,7 +19,7 @@ import numpy as np
 from ccai_dagster.consultation.settings import ModelSettings, ServedModel
 from ccai_dagster.core.errors import ConsultationError, Progress
 from ccai_dagster.feedback.critique import few_shot_turns
-from ccai_dagster.feedback.language_model import Conversation, LanguageModel
+from ccai_dagster.feedback.language_model import Conversation, LanguageModel, texts_of
 from ccai_dagster.stages.server_model import KeptLines, OpenAIServerModel
 from ccai_dagster.stages.transformers_model import TransformersModel
 from ccai_dagster.training.chat_template import HUMAN, is_untaught
@@ -32,7 +32,7 @@ PROBES, PROBE_TOKENS = 12, 16
 """Prompts that are answered for the proof, and tokens of each answer."""
 HIGH, LIKELIER = 2.0, 2.0
 """A temperature, and nats a token by which what a server writes at it may be likelier. A llama.cpp server with the
-embedded model: 0.6; with the defaults of any of its limits 6 to 10."""
+embedded model: 0.8; with the defaults of any of its limits 6 to 10."""
 WHOLE_DISTRIBUTION = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """Fields of every request: servers leave unlikely tokens out by default, or as a model's configuration says."""
 
@@ -129,15 +129,11 @@ def with_unlikely_tokens(server: OpenAIServerModel, here: LanguageModel, probes:
     Raises:
         ConsultationError: It leaves unlikely tokens out.
     """
-    said = here.generate(probes, new_tokens=PROBE_TOKENS, temperature=HIGH, seed=0, strip=False)
-    likelihoods = [_likelihood(here, probe, each.text) for probe, each in zip(probes, said, strict=True)]
-    own = sum(each for each, _ in likelihoods) / max(1.0, sum(tokens for _, tokens in likelihoods))
-    logs = [
-        log
-        for _, each in server.client.answers(len(probes), lambda at: server.spoken(probes[at], PROBE_TOKENS, HIGH, at))
-        for log in each
-    ]
-    likelier = float(np.mean(logs)) - own
+    here_said = here.generate(probes, new_tokens=PROBE_TOKENS, temperature=HIGH, seed=0, strip=False)
+    there_said = server.client.answers(
+        len(probes), lambda at: server.spoken(probes[at], PROBE_TOKENS, temperature=HIGH, seed=at)[0]
+    )
+    likelier = _mean_likelihood(here, probes, list(there_said)) - _mean_likelihood(here, probes, texts_of(here_said))
     found = (
         f"what it writes at a temperature of {HIGH:g} is likelier than what this process does by {likelier:.1f} nats a "
         f"token (bound {LIKELIER:g})"
@@ -149,6 +145,12 @@ def with_unlikely_tokens(server: OpenAIServerModel, here: LanguageModel, probes:
             "another server."
         )
     return found
+
+
+def _mean_likelihood(here: LanguageModel, conversations: Sequence[Conversation], texts: Sequence[str]) -> float:
+    """Return the mean log-likelihood of a token of these responses, in this process."""
+    found = np.array([_likelihood(here, *each) for each in zip(conversations, texts, strict=True)])
+    return float(found[:, 0].sum() / max(1.0, found[:, 1].sum()))
 
 
 def _likelihood(here: LanguageModel, conversation: Conversation, text: str) -> tuple[float, float]:

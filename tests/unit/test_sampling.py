@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
@@ -132,6 +133,22 @@ def test_a_server_that_holds_the_model_writes_and_is_asked_for_nothing_twice(
     assert pl.read_parquet(place.made / "response_pairs.parquet").equals(table)
 
 
+def test_a_model_that_was_only_pretrained_stops_where_it_would_speak_for_the_user(
+    server: Server, tiny_model: Path, tmp_path: Path
+) -> None:
+    from ccai_dagster.training.chat_template import fit_chat_template
+    from ccai_dagster.training.model_folder import load_model, load_tokenizer, save_model
+
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = None
+    fit_chat_template(tokenizer, "model.source")
+    save_model(load_model(tiny_model), tokenizer, tmp_path / "pretrained")
+    serve(server, tmp_path / "pretrained")
+    pairs_stage(server, tmp_path / "pretrained").run(folder(tmp_path / "stage"), silent)
+    stops = [(body.get("stop"), "logprobs" in body) for _, body, _ in server.requests]
+    assert set(map(str, stops)) == {str((["\n\nHuman:"], False)), str((None, True))}
+
+
 def test_a_server_with_another_model_is_refused_before_it_writes(
     server: Server, tiny_model: Path, other_model: Path, tmp_path: Path
 ) -> None:
@@ -160,33 +177,30 @@ def test_another_number_format_is_told_from_another_model_by_a_bound(
 
 
 class Writer:
-    """A model in this process that finds each of the four tokens of a response as likely as it is told to."""
-
-    def __init__(self, likelihood: float) -> None:
-        self.likelihood = likelihood
+    """A model in this process that finds each token of a response as likely as the number that this is."""
 
     def generate(self, conversations: list[Any], **how: Any) -> list[Response]:
         assert how["temperature"] == HIGH
-        return [Response("Why is it so?", False)] * len(conversations)
+        return [Response("-6", False)] * len(conversations)
 
     def log_likelihoods(self, conversations: list[Any], responses: list[str]) -> np.ndarray:
         if conversations[0][-1] == ("user", "How?"):
             raise ConsultationError("the tokens of the response join with those before it")
-        return np.array([[4 * self.likelihood, 4.0]] * len(conversations))
+        return np.array([[4 * float(each), 4.0] for each in responses])
 
 
-@pytest.mark.parametrize(("there", "refused"), [(-6.0, False), (-4.1, False), (-3.9, True)])
-def test_a_server_that_leaves_unlikely_tokens_out_is_refused(server: Server, there: float, refused: bool) -> None:
-    server.answer = lambda body: (200, chat("Why?", {"content": [{"token": "?", "logprob": there}] * 3}))
+@pytest.mark.parametrize(("there", "refused"), [("-6", False), ("-4.1", False), ("-3.9", True)])
+def test_a_server_that_leaves_unlikely_tokens_out_is_refused(server: Server, there: str, refused: bool) -> None:
+    server.answer = lambda body: (200, chat(there, {"content": []}))
     asked = [[("user", text)] for text in WORDS]
     model = replace(server.model, setting="sampling.base_model")
     if refused:
         with pytest.raises(
             ConsultationError, match=r"by 2\.1 nats a token \(bound 2\).*sampling\.base_model\.server\.arg"
         ):
-            with_unlikely_tokens(model, Writer(-6.0), asked)
+            with_unlikely_tokens(model, Writer(), asked)
     else:
-        with_unlikely_tokens(model, Writer(-6.0), asked)
+        assert f"by {6 + float(there):.1f} nats" in with_unlikely_tokens(model, Writer(), asked)
     assert {body["temperature"] for _, body, _ in server.requests} == {HIGH}
 
 
@@ -294,6 +308,48 @@ def test_what_servers_write_is_made_anew_and_nothing_else_and_not_for_another_ad
     first = versions(town, ALL)
     assert first == versions(town, ALL, server_url="http://other", server_model="n", server={"timeout": 5})
     assert first != versions(town, ALL, server={"arguments": {"top_k": None}})
+
+
+class Asked(Exception):
+    """Ends an asset where its stage would begin."""
+
+
+def stage_of(town: Path, key: str, monkeypatch: pytest.MonkeyPatch, **given: pl.DataFrame) -> Any:
+    """Run an asset until its stage would begin, and return that."""
+
+    def measure(context: Any, launcher: Any, tracking: Any, stage: Any, arm: str) -> None:
+        raise Asked(stage)
+
+    consultation = read_consultation(town)
+    made = [each for room in (feedback, evaluation) for each in room.build(consultation)]
+    (asset,) = [each for each in made if dg.AssetKey.from_user_string(key) in getattr(each, "keys", ())]
+    models = type("Models", (), {"folder": lambda self, digest: Path("/models") / digest})()
+    resources = {"launcher": None, "models": models, "tracking": None}
+    for room in (feedback, evaluation):
+        monkeypatch.setattr(room, "measure", measure)
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(Asked) as asked:
+        list(asset(dg.build_asset_context(resources=resources, instance=instance), **given))
+    return asked.value.args[0]
+
+
+def test_every_stage_is_told_who_writes(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(town, ALL)
+    model = pl.DataFrame({"model_digest": ["d"]})
+    given = {"prompts": prompts("revision"), "constitution": pl.DataFrame()}
+    revisions = stage_of(town, "public/revisions", monkeypatch, revising_model=model, **given)
+    assert revisions.sampled_by == ServedModel(server_url="http://h", server_model="m", name="base_model")
+    pairs = stage_of(town, "public/response_pairs", monkeypatch, supervised_policy=model, prompts=given["prompts"])
+    assert pairs.sampled_by.name == "public/supervised_policy"
+    monkeypatch.setattr(evaluation, "scored_by", lambda table: "letters")
+    monkeypatch.setattr(evaluation, "scored_elo_at_chance", lambda table: False)
+    monkeypatch.setattr(evaluation, "scoring_model", lambda models, table: None)
+    tables = {"judge_calibration": pl.DataFrame(), "prompts": given["prompts"]}
+    compared = stage_of(town, "comparisons", monkeypatch, base_model=model, public=model, standard=model, **tables)
+    assert {arm: each.name for arm, each in compared.sampled_by.items()} == {
+        "base": "base_model",
+        "public": "public/policy",
+        "standard": "standard/policy",
+    }
 
 
 def test_a_request_without_a_server_is_the_one_of_before(tiny_model: Path) -> None:
