@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +17,9 @@ from ccai_dagster.cli.options import CONSULTATION, OWN_CONSULTATION, ROLE, menda
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text, sheet_rows
 from ccai_dagster.core.text import counted, printable, spreadsheet_cell
-from ccai_dagster.decisions.agenda import AgendaItem, Basis
-from ccai_dagster.decisions.origins import DRAFT
-from ccai_dagster.decisions.recording import Answer
+
+if TYPE_CHECKING:
+    from ccai_dagster.decisions.agenda import AgendaItem, Basis
 
 app = typer.Typer(no_args_is_help=True, help="Decide in a spreadsheet: what is undecided out, and decisions back.")
 COLUMNS = ("subject", "to_know", "allowed", "draft", "seen", "digest", "decision", "reason")
@@ -96,6 +96,8 @@ def import_sheet(
     """Record the decisions of a sheet, all of them or, if one cannot be recorded, none."""
     from ccai_dagster.checked_decisions import record_decisions
     from ccai_dagster.cli.review import Background
+    from ccai_dagster.decisions.origins import DRAFT
+    from ccai_dagster.decisions.recording import Answer
     from ccai_dagster.open_consultation import open_consultation
 
     opened = open_consultation(consultation, kind)

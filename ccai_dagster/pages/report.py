@@ -193,7 +193,6 @@ def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
         "intervals": pictures.once(pictures.gac_intervals, stability, cut),
         "stability": pictures.once(pictures.stability, inputs.group_stability, stability),
         "polarization": pictures.once(pictures.polarization, scores),
-        "importance": pictures.once(pictures.decision_importance, inputs.decision_importance),
     }
     if inputs.trained:
         drawn["scores"] = pictures.once(pictures.score_comparison, inputs.eval_scores)

@@ -645,7 +645,7 @@ def test_what_is_said_alike_of_many_decisions_is_said_once(inputs: ReportInputs,
     words = Page(rendered).words()
     ids = ", ".join(row[0] for row in rows)
     assert f"Moderation, 5 decisions: {ids}. Reason given: r. first, 2025-03-04" in words
-    said = "On 1: Let in by moderation. Why, by whom and by which rule is the same for 5 decisions."
+    said = "On statement 1: Let in by moderation. Why, by whom and by which rule is the same for 5 decisions."
     assert f"{ids.replace(',', '')} {said}" in words
     assert words.count("Reason given: r. first") == 1 and 'id="told-1"' in rendered and 'href="#told-1"' in rendered
     few = replace(inputs, ledgers={**inputs.ledgers, "moderation": moderation(*rows[1:])})
