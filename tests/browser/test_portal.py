@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, BrowserContext, Page
 from small_portal import portal_folder
@@ -84,7 +85,7 @@ class Phone:
         self.page.keyboard.type(text)
 
     def shows(self, text: str) -> None:
-        """This is on the page, which fits and can be read when it is seen first."""
+        """This is on the page, which fits and can be read and used by everybody when it is seen first."""
         words = self.page.inner_text("body")
         assert text in words, f"{text!r} is not on {self.page.url}: {words}"
         heading = self.page.url + str(self.page.text_content("h1"))
@@ -93,6 +94,7 @@ class Phone:
         self.seen.add(heading)
         assert self.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert [each for each in self.page.evaluate(CONTRASTS) if each["ratio"] < 4.5] == []
+        assert accessibility_findings(self.page) == []
         name = re.sub(r"\W+", "_", self.page.url.removeprefix(self.served.address)) + f"{time.monotonic_ns()}.png"
         self.page.screenshot(path=self.pictures / name, full_page=True)
 
