@@ -37,7 +37,7 @@ class Small:
         self.home, self.instance = Home(base / "home", "town"), instance
         self.sources = [*decisions.build(self.consultation, self.home), public_input.build(self.consultation)[0]]
         self.tables = [
-            public_input.build(self.consultation)[1],
+            *public_input.build(self.consultation)[1:],
             *deliberation.build(self.consultation),
             *public_opinion.build(self.consultation),
         ]
