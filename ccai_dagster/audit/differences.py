@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ccai_dagster.audit.common_conversation import CommonConversation, common_conversation
 from ccai_dagster.audit.ledger_record import row_changes
 from ccai_dagster.audit.manifest import Manifest, Materialization
 from ccai_dagster.contracts import MODEL_STAGES
@@ -23,7 +24,7 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, listed, natural, number, signed
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
-from ccai_dagster.decisions.ledger import current, effect, is_decision, is_policy
+from ccai_dagster.decisions.ledger import NUMBERED_KINDS, current, effect, is_decision, is_policy
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 from ccai_dagster.statistics.intervals import difference_interval
@@ -75,38 +76,45 @@ class Compared:
         settings: Values of `consultation.yaml` as text, by dotted name.
         ledgers: LEDGER by kind.
         imported: Its export.
-        constitutions: CONSTITUTION by arm.
+        constitutions: CONSTITUTION by arm; None where it is not made yet.
         tables: `opinion_groups`, `gac_scores`, `consensus_stability`, `selected_statements` and `eval_scores`, as far
             as the last run made them.
         manifest: Of the last run; None before any.
+        changed: Files of the folder, ledgers left out, that are not what the last run read.
     """
 
     settings: Mapping[str, str]
     ledgers: Mapping[str, pl.DataFrame]
     imported: Import
-    constitutions: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    constitutions: Mapping[str, pl.DataFrame | None] = field(default_factory=dict)
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     manifest: Manifest | None = None
+    changed: Sequence[str] = ()
 
 
 def consultation_differences(first: Compared, second: Compared) -> list[Chapter]:
     """Compare two consultations, from what people said to the scores of the models."""
-    statements = _statements_in_both(first.imported, second.imported)
+    common = common_conversation(first.imported, second.imported)
+    # Where ids mean others, so do decisions on them.
+    told = [kind for kind in first.ledgers if kind not in NUMBERED_KINDS or common.same_statements]
+    told = [kind for kind in told if kind != "exclusion" or common.same_people]
     chapters = [
         _settings(first.settings, second.settings),
-        _votes(first.imported, second.imported, statements),
-        ledger_differences(first.ledgers, second.ledgers),
+        _votes(first.imported, second.imported, common),
+        ledger_differences(*({kind: side.ledgers[kind] for kind in told} for side in (first, second))),
     ]
+    if left := [kind for kind in first.ledgers if kind not in told]:
+        chapters.append(Chapter("Decisions on others", f"Not compared, since ids mean others: {listed(left)}."))
     pair = first.tables, second.tables
-    if waiting := [line for name, side in (("first", first), ("second", second)) if (line := _not_run(name, side))]:
+    if waiting := [*_not_up_to_date("first", first, second), *_not_up_to_date("second", second, first)]:
         chapters.append(Chapter("Results", " ".join(waiting)))
     if groups := _both("opinion_groups", pair):
-        chapters.append(_groups(*groups, same_people=statements.by_id))
+        chapters.append(_groups(*groups, same_people=common.same_people))
     if (scores := _both("gac_scores", pair)) and (stability := _both("consensus_stability", pair)):
-        chapters.append(_consensus(scores, stability, statements))
+        chapters.append(_consensus(scores, stability, common))
     if selected := _both("selected_statements", pair):
-        chapters.append(_selection(*selected, statements))
-    chapters += _constitutions(first.constitutions, second.constitutions)
+        chapters.append(_selection(*selected, common))
+    chapters += _constitutions(first.constitutions, second.constitutions, same_ids=common.same_statements)
     if first.manifest is not None and second.manifest is not None:
         chapters += _models(first.manifest, second.manifest)
     if evaluated := _both("eval_scores", pair):
@@ -114,13 +122,17 @@ def consultation_differences(first: Compared, second: Compared) -> list[Chapter]
     return chapters
 
 
-def _not_run(name: str, side: Compared) -> str:
-    """Say that results are missing, or older than decisions; nothing if they are neither."""
+def _not_up_to_date(name: str, side: Compared, other: Compared) -> Iterator[str]:
+    """Say what results are missing, and what they are older than."""
     if side.manifest is None:
-        return f"The {name} has no results yet; `ccai run` makes them."
+        yield f"The {name} has no results yet; `ccai run` makes them."
+        return
+    if missing := [table for table in other.tables if table not in side.tables]:
+        yield f"The {name} lacks {listed(missing)}; `ccai run` makes what is missing."
     since = {kind: row_changes(side.manifest.rows.get(kind, {}), ledger).added for kind, ledger in side.ledgers.items()}
-    told = [f"{' '.join(ids)} ({kind})" for kind, ids in since.items() if ids]
-    return f"Results of the {name} are from before {listed(told)}; `ccai run` brings them up to date." if told else ""
+    newer = [*side.changed, *(f"{' '.join(ids)} ({kind})" for kind, ids in since.items() if ids)]
+    if newer:
+        yield f"Results of the {name} are from before {listed(newer)}; `ccai run` brings them up to date."
 
 
 def _both(name: str, sides: tuple[Mapping[str, pl.DataFrame], ...]) -> tuple[pl.DataFrame, pl.DataFrame] | None:
@@ -140,47 +152,28 @@ def _values(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[Dif
             yield Difference(name, first.get(name, ABSENT), second.get(name, ABSENT))
 
 
-@dataclass(frozen=True)
-class _Statements:
-    """Statements that are on both sides.
-
-    Attributes:
-        pairs: Id on the first side to id on the second.
-        texts: By id on the first side, and of those that are only on the second by its id there.
-        by_id: Whether ids mean the same on both sides: all texts of ids in common are equal. Then participants are
-            taken for the same people, too.
-    """
-
-    pairs: Mapping[int, int]
-    texts: tuple[Mapping[int, str], Mapping[int, str]]
-    by_id: bool
-
-    def label(self, first: int | None, second: int | None) -> str:
-        """Name a statement by its id on either side."""
-        if first is None or second is None or first == second:
-            return f"statement {second if first is None else first}"
-        return f"statements {first} and {second}"
-
-
-def _statements_in_both(first: Import, second: Import) -> _Statements:
-    one, other = (dict(each.raw_statements.select("statement_id", "text").iter_rows()) for each in (first, second))
-    common = one.keys() & other.keys()
-    if common and all(one[key] == other[key] for key in common):
-        return _Statements({key: key for key in common}, (one, other), by_id=True)
-    ids = {text: key for key, text in other.items()}
-    return _Statements({key: ids[text] for key, text in one.items() if text in ids}, (one, other), by_id=False)
-
-
-def _votes(first: Import, second: Import, statements: _Statements) -> Chapter:
+def _votes(first: Import, second: Import, common: CommonConversation) -> Chapter:
     names = {"participants": "raw_participants", "statements": "raw_statements", "votes": "raw_votes"}
     sizes = [{name: f"{getattr(each, table).height:,}" for name, table in names.items()} for each in (first, second)]
     found = list(_values(*sizes))
+    one, other = common.texts
+    reworded = [
+        Difference(common.label(key, at), one[key], other[at])
+        for key, at in common.pairs.items()
+        if one[key] != other[at]
+    ]
     key = ["participant_id", "statement_id"]
     same = not found and first.raw_votes.sort(key).equals(second.raw_votes.sort(key))
-    if same and statements.by_id:
+    if same and common.same_people and not reworded:
         return Chapter("Votes", "The same people cast the same votes on the same statements.")
-    ids = "with the same ids" if statements.by_id else "by their text, since ids mean other statements"
-    return Chapter("Votes", f"{counted(len(statements.pairs), 'statement')} are in both, {ids}.", found)
+    ids = "with the same ids" if common.same_statements else "by their text, since ids mean other statements"
+    people = (
+        "People of the same id are taken for the same, since they voted alike"
+        if common.same_people
+        else ("The people are others, or have other ids")
+    )
+    lead = f"{counted(len(common.pairs), 'statement')} are in both, {ids}. {people}."
+    return Chapter("Votes", lead, [*found, *reworded])
 
 
 def ledger_differences(first: Mapping[str, pl.DataFrame], second: Mapping[str, pl.DataFrame]) -> Chapter:
@@ -240,7 +233,7 @@ def _groups(first: pl.DataFrame, second: pl.DataFrame, same_people: bool) -> Cha
 
 
 def _consensus(
-    scores: tuple[pl.DataFrame, pl.DataFrame], stability: tuple[pl.DataFrame, pl.DataFrame], statements: _Statements
+    scores: tuple[pl.DataFrame, pl.DataFrame], stability: tuple[pl.DataFrame, pl.DataFrame], common: CommonConversation
 ) -> Chapter:
     """Consensus of the statements in both, those that moved most first."""
     from scipy.stats import spearmanr
@@ -253,7 +246,7 @@ def _consensus(
         }
         for table, ends in zip(scores, stability, strict=True)
     )
-    pairs = [(key, at) for key, at in sorted(statements.pairs.items()) if key in one and at in other]
+    pairs = [(key, at) for key, at in sorted(common.pairs.items()) if key in one and at in other]
     if not pairs:
         return Chapter("Group-aware consensus", "No statement has a score on both sides.")
     moved = sorted(
@@ -266,7 +259,7 @@ def _consensus(
         if np.isfinite(order):
             lead += f"; rank correlation {float(order):.2f}"
     found = [
-        Difference(statements.label(key, at), _scored(one[key]), _scored(other[at]), statements.texts[0][key])
+        Difference(common.label(key, at), _scored(one[key]), _scored(other[at]), common.texts[0][key])
         for key, at in moved
     ]
     return Chapter("Group-aware consensus", f"{lead}. Intervals hold 90 % of random draws of participants.", found)
@@ -277,19 +270,19 @@ def _scored(row: Mapping[str, Any]) -> str:
     return f"{row['gac']:.3f}{ends}"
 
 
-def _selection(first: pl.DataFrame, second: pl.DataFrame, statements: _Statements) -> Chapter:
+def _selection(first: pl.DataFrame, second: pl.DataFrame, common: CommonConversation) -> Chapter:
     one, other = ({row["statement_id"]: row for row in table.to_dicts()} for table in (first, second))
-    names = {at: key for key, at in statements.pairs.items()}
+    names = {at: key for key, at in common.pairs.items()}
     reached, later = ({key for key, row in side.items() if row["selected"]} for side in (one, other))
-    pairs = [(key, statements.pairs.get(key)) for key in sorted(reached)]
+    pairs = [(key, common.pairs.get(key)) for key in sorted(reached)]
     pairs += [(names.get(at), at) for at in sorted(later) if names.get(at) not in reached]
     moved = [(key, at) for key, at in pairs if key not in reached or at not in later]
     found = [
         Difference(
-            statements.label(key, at),
+            common.label(key, at),
             _fate(one, key),
             _fate(other, at),
-            statements.texts[1][at] if key is None and at is not None else statements.texts[0][key or 0],
+            common.texts[1][at] if key is None and at is not None else common.texts[0][key or 0],
         )
         for key, at in moved
     ]
@@ -301,25 +294,35 @@ def _fate(selected: Mapping[int, Mapping[str, Any]], statement: int | None) -> s
     return ABSENT if statement is None or statement not in selected else str(selected[statement]["fate"])
 
 
-def _constitutions(first: Mapping[str, pl.DataFrame], second: Mapping[str, pl.DataFrame]) -> Iterator[Chapter]:
-    """Principles of each arm: the same id with another text is the same principle, worded otherwise."""
+def _constitutions(
+    first: Mapping[str, pl.DataFrame | None], second: Mapping[str, pl.DataFrame | None], same_ids: bool
+) -> Iterator[Chapter]:
+    """Principles of each arm; with the same id and another text they are the same, worded otherwise, if ids tell."""
     for arm in sorted(first.keys() | second.keys(), key=natural):
+        tables = [side.get(arm) for side in (first, second)]
+        sides = [name for name, table in zip(("first", "second"), tables, strict=True) if table is None]
         if arm not in first or arm not in second:
             yield Chapter(f"Constitution: {arm}", f"Only the {'first' if arm in first else 'second'} has this arm.")
-            continue
-        one, other = (dict(table.select("principle_id", "text").iter_rows()) for table in (first[arm], second[arm]))
-        ends = (set(other.values()), set(one.values()))
-        only = [
-            {key: text for key, text in own.items() if text not in known}
-            for own, known in zip((one, other), ends, strict=True)
-        ]
+        elif sides:
+            yield Chapter(f"Constitution: {arm}", f"Not made yet: that of the {' and the '.join(sides)}.")
+        else:
+            one, other = (dict(each.select("principle_id", "text").iter_rows()) for each in tables if each is not None)
+            yield _principles(arm, one, other, same_ids)
+
+
+def _principles(arm: str, one: Mapping[str, str], other: Mapping[str, str], same_ids: bool) -> Chapter:
+    lost = {key: text for key, text in one.items() if text not in set(other.values())}
+    new = {key: text for key, text in other.items() if text not in set(one.values())}
+    if same_ids:
         found = [
-            Difference(f"principle {key}", only[0].get(key, ABSENT), only[1].get(key, ABSENT))
-            for key in sorted(only[0].keys() | only[1].keys(), key=natural)
+            Difference(f"principle {key}", lost.get(key, ABSENT), new.get(key, ABSENT))
+            for key in sorted(lost.keys() | new.keys(), key=natural)
         ]
-        kept = len(one) - len(only[0])
-        lead = f"{len(one)} principles and {len(other)}, {kept} of them word for word in both."
-        yield Chapter(f"Constitution: {arm}", lead, found)
+    else:
+        found = [Difference(f"principle {key}", lost[key], ABSENT) for key in sorted(lost, key=natural)]
+        found += [Difference(f"principle {key}", ABSENT, new[key]) for key in sorted(new, key=natural)]
+    lead = f"{len(one)} principles and {len(other)}, {len(one) - len(lost)} of them word for word in both."
+    return Chapter(f"Constitution: {arm}", lead, found)
 
 
 def _models(first: Manifest, second: Manifest) -> Iterator[Chapter]:

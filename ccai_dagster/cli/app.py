@@ -120,8 +120,10 @@ def compare(
     consultation: Annotated[Path | None, typer.Option(help="The consultation whose runs are meant.")] = None,
 ) -> None:
     """Say what differs between two consultations, two ledgers, or two runs of one consultation."""
-    from ccai_dagster.cli.compare import compared, lines, write_differences
+    from ccai_dagster.cli.compare import check_output, compared, lines, write_differences
 
+    if output is not None:
+        check_output(output)
     names, chapters = compared(first, second, consultation)
     for line in lines(names, chapters):
         typer.echo(line)

@@ -13,14 +13,17 @@ from typing import Any
 from ccai_dagster.audit.differences import (
     Chapter,
     Compared,
+    Difference,
     consultation_differences,
     ledger_differences,
     run_differences,
     standing_after,
 )
+from ccai_dagster.audit.manifest import CONSULTATION
 from ccai_dagster.consultation.folder import LEDGERS
+from ccai_dagster.core.digest import file_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import csv_text, write_file
+from ccai_dagster.core.files import check_new_file, csv_text, write_file
 from ccai_dagster.core.text import counted, printable, spreadsheet_cell
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.open_consultation import OpenConsultation, open_consultation
@@ -73,16 +76,30 @@ def _kind(path: Path) -> str:
 
 def gathered(opened: OpenConsultation) -> Compared:
     """Return what of a consultation is compared."""
-    arms = {arm: opened.constitution(arm) for arm in opened.consultation.arms}
     tables = {name: opened.table(name) for name in TABLES}
     return Compared(
         settings=dict(_flat(opened.consultation.file.model_dump(mode="json"))),
         ledgers={kind: opened.ledger(kind) for kind in LEDGERS},
         imported=opened.imported,
-        constitutions={arm: table for arm, table in arms.items() if table is not None},
+        constitutions={arm: opened.constitution(arm) for arm in opened.consultation.arms},
         tables={name: table for name, table in tables.items() if table is not None},
         manifest=opened.manifest,
+        changed=_changed_files(opened),
     )
+
+
+def _changed_files(opened: OpenConsultation) -> list[str]:
+    """Files of the folder that are not what the last run read; ledgers are compared row by row."""
+    if opened.manifest is None:
+        return []
+    ledgers = {f"{CONSULTATION}/decisions/{kind}.csv" for kind in LEDGERS}
+    read = {
+        name.partition("/")[2]: record.sha256
+        for name, record in opened.manifest.files.items()
+        if name.startswith(f"{CONSULTATION}/") and name not in ledgers
+    }
+    places = {name: opened.consultation.folder / name for name in read}
+    return [name for name, path in places.items() if not path.is_file() or file_digest(path) != read[name]]
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -107,22 +124,28 @@ def lines(names: tuple[str, str], chapters: Sequence[Chapter]) -> Iterator[str]:
             yield f"  and {counted(rest, 'difference')} more; --output FILE.csv or FILE.html has all"
 
 
-def write_differences(path: Path, names: tuple[str, str], chapters: Sequence[Chapter]) -> None:
-    """Write all differences as a page or as a table for spreadsheets, by the file's ending.
+def check_output(path: Path) -> None:
+    """Check where differences are to be written, before they are found.
 
     Raises:
-        ConsultationError: It has another ending, or exists.
+        ConsultationError: It is neither a page nor a table by its ending, or cannot be made.
     """
     if path.suffix not in (".csv", ".html"):
         raise ConsultationError(f"{path}: name a file that ends in .html (a page) or .csv (a table).")
-    if path.exists():
-        raise ConsultationError(f"{path}: is there already; name a new file.")
+    check_new_file(path)
+
+
+def write_differences(path: Path, names: tuple[str, str], chapters: Sequence[Chapter]) -> None:
+    """Write all differences as a page or as a table for spreadsheets, by the file's ending.
+
+    In the table each chapter begins with a row that has its sentence on the whole as the note.
+    """
     if path.suffix == ".html":
         write_file(path, render_differences(names, chapters))
         return
     rows = [
         [spreadsheet_cell(cell) for cell in (chapter.name, each.subject, each.first, each.second, each.note)]
         for chapter in chapters
-        for each in chapter.differences
+        for each in (Difference("", "", "", chapter.lead), *chapter.differences)
     ]
     write_file(path, csv_text(["chapter", "what", "first", "second", "note"], rows))

@@ -111,6 +111,20 @@ def csv_text(header: Sequence[object] | None, rows: Iterable[Sequence[object]]) 
     return text.getvalue()
 
 
+def check_new_file(path: Path) -> None:
+    """Check, before anything is made for it, that a file can be written where nothing is yet.
+
+    Raises:
+        ConsultationError: There is something, or the folder is missing or cannot be written to.
+    """
+    if path.exists():
+        raise ConsultationError(f"{path}: is there already; name a new file.")
+    if not path.resolve().parent.is_dir():
+        raise ConsultationError(f"{path}: the folder {path.parent} does not exist; make it first.")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise ConsultationError(f"{path}: the folder {path.parent} cannot be written to.")
+
+
 def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
     """Write a file whole or not at all; it is on the disk when it gets its name, and keeps the rights it had.
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import written_alone
+from ccai_dagster.core.files import check_new_file, written_alone
 from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.evaluation.elo import QUESTIONS
 from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, texts_digest, write_csv
@@ -156,9 +156,6 @@ def write_pairs(folder: Path, pairs: BlindedPairs, output: Path | None) -> None:
 
 
 def _check_output(folder: Path, output: Path) -> None:
-    if output.exists():
-        raise ConsultationError(f"{output}: exists already and may hold ratings; name another file.")
     if output.resolve().is_relative_to(folder.resolve()):
         raise ConsultationError(f"{output}: lies where ratings are kept; name a file outside of {folder}.")
-    if not output.resolve().parent.is_dir():
-        raise ConsultationError(f"{output}: the folder {output.parent} does not exist; make it first.")
+    check_new_file(output)

@@ -13,6 +13,7 @@ from small_consultation import HOSTILE, SmallConsultation
 from small_evaluation import constitution, score
 from typer.testing import CliRunner
 
+from ccai_dagster.audit.common_conversation import common_conversation
 from ccai_dagster.audit.differences import (
     Chapter,
     Compared,
@@ -24,7 +25,7 @@ from ccai_dagster.audit.differences import (
 )
 from ccai_dagster.audit.manifest import Manifest, Materialization, Run
 from ccai_dagster.cli.app import app
-from ccai_dagster.cli.compare import lines, write_differences
+from ccai_dagster.cli.compare import check_output, lines, write_differences
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.contracts import EVAL_SCORES, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
@@ -48,11 +49,23 @@ def decision(key: str, kind: str, subjects: str, outcome: str, supersedes: str =
     )
 
 
+REST = {"voted_at": None, "times_voted": 1, "important": None}
+
+
+def cast(*votes: tuple[int, int, int]) -> pl.DataFrame:
+    """RAW_VOTES of participant, statement, vote."""
+    names = ("participant_id", "statement_id", "vote")
+    return RAW_VOTES.build([dict(zip(names, each, strict=True)) | REST for each in votes])
+
+
+VOTES = tuple((person, statement, 1 if (person + statement) % 2 else -1) for person in range(8) for statement in (1, 2))
+
+
 @pytest.fixture
 def one(small_consultation: SmallConsultation) -> Compared:
     """The small consultation, with results."""
     small = small_consultation
-    imported = Import(small.raw_statements, RAW_PARTICIPANTS.empty(), RAW_VOTES.empty(), pl.DataFrame())
+    imported = Import(small.raw_statements, RAW_PARTICIPANTS.empty(), cast(*VOTES), pl.DataFrame())
     return Compared(
         settings={"seed": "1"},
         ledgers=small.ledgers,
@@ -114,7 +127,9 @@ def test_statements_are_known_by_their_text_where_ids_mean_others(one: Compared)
     shift = pl.col("statement_id") + 100
     other = replace(
         one,
-        imported=replace(one.imported, raw_statements=raw.with_columns(shift)),
+        imported=replace(
+            one.imported, raw_statements=raw.with_columns(shift), raw_votes=one.imported.raw_votes.with_columns(shift)
+        ),
         tables={
             "opinion_groups": one.tables["opinion_groups"],
             "gac_scores": one.tables["gac_scores"].with_columns(shift, gac=pl.col("gac") / 2),
@@ -125,12 +140,44 @@ def test_statements_are_known_by_their_text_where_ids_mean_others(one: Compared)
     found = consultation_differences(one, other)
     assert "are in both, by their text" in chapter(found, "Votes").lead
     assert "who is with whom is not compared" in chapter(found, "Opinion groups").lead
+    assert chapter(found, "Decisions on others").lead.startswith("Not compared, since ids mean others: moderation")
     assert chapter(found, "Selection").differences == []
     moved = chapter(found, "Group-aware consensus").differences
     scores = dict(one.tables["gac_scores"].select("statement_id", "gac").drop_nulls().iter_rows())
     largest = max(scores, key=lambda key: (scores[key], -key))
     assert moved[0].subject == f"statements {largest} and {largest + 100}"
     assert moved[0].second.startswith(f"{scores[largest] / 2:.3f} [")
+
+
+def test_people_are_the_same_if_they_voted_alike_and_not_if_only_their_numbers_are(one: Compared) -> None:
+    permuted = [((person + 1) % 8, statement, vote) for person, statement, vote in VOTES]
+    grown = [*VOTES, (9, 1, 1), (9, 2, 1)]
+    for votes, same in [(permuted, False), (grown, True), (VOTES[:2], True), ([(90, 1, 1)], False)]:
+        imported = replace(one.imported, raw_votes=cast(*votes))
+        assert common_conversation(one.imported, imported).same_people == same, votes
+
+
+def test_a_text_that_was_mended_is_another_text_of_the_same_statement(one: Compared) -> None:
+    raw = one.imported.raw_statements
+    mended = raw.with_columns(text=pl.when(statement_id=1).then(pl.lit("Mended.")).otherwise("text"))
+    other = replace(one, imported=replace(one.imported, raw_statements=mended))
+    (found,) = chapter(consultation_differences(one, other), "Votes").differences
+    assert (found.subject, found.second) == ("statement 1", "Mended.")
+    assert chapter(consultation_differences(one, other), "Selection").differences == []
+
+
+def test_texts_that_stand_twice_are_paired_one_by_one() -> None:
+    texts = [["a", "a", "b"], ["x", "b", "a", "a"]]
+    first, second = (
+        Import(
+            pl.DataFrame({"statement_id": range(len(each)), "text": each}),
+            RAW_PARTICIPANTS.empty(),
+            RAW_VOTES.empty(),
+            pl.DataFrame(),
+        )
+        for each in texts
+    )
+    assert common_conversation(first, second).pairs == {0: 2, 1: 3, 2: 1}
 
 
 def test_statements_that_cross_the_cut_are_named_with_their_fate(one: Compared) -> None:
@@ -197,8 +244,21 @@ def test_results_that_are_older_than_decisions_are_told(one: Compared) -> None:
         "The second has no results yet"
         in chapter(consultation_differences(replace(one, manifest=manifest), one), "Results").lead
     )
+    ran = replace(one, manifest=manifest)
     kind = next(iter(one.ledgers))
-    assert f"({kind})" in chapter(consultation_differences(replace(one, manifest=manifest), one), "Results").lead
+    assert f"({kind})" in chapter(consultation_differences(ran, one), "Results").lead
+    changed = replace(ran, changed=["votes/votes.csv"], tables={})
+    told = chapter(consultation_differences(changed, ran), "Results").lead
+    assert "The first lacks gac_scores, consensus_stability, selected_statements and opinion_groups" in told
+    assert "Results of the first are from before votes/votes.csv, " in told
+
+
+def test_a_constitution_that_is_not_made_is_no_missing_arm(one: Compared) -> None:
+    other = replace(one, constitutions={"public": None})
+    found = consultation_differences(
+        replace(one, constitutions={"public": constitution("public", P1="Be kind.")}), other
+    )
+    assert chapter(found, "Constitution: public").lead == "Not made yet: that of the second."
 
 
 def made(version: str, run: str, at: str) -> Materialization:
@@ -247,16 +307,20 @@ def test_what_people_typed_is_text_on_the_page_in_the_terminal_and_in_a_spreadsh
     assert "and 2 differences more" in told
     risky = [Chapter("Votes", "One.", [Difference("=1+1", "a", "b")])]
     write_differences(tmp_path / "found.csv", ("A", "B"), risky)
-    (row,) = csv.DictReader((tmp_path / "found.csv").open())
+    lead, row = csv.DictReader((tmp_path / "found.csv").open())
+    assert lead == {"chapter": "Votes", "what": "", "first": "", "second": "", "note": "One."}
     assert row == {"chapter": "Votes", "what": "'=1+1", "first": "a", "second": "b", "note": ""}
 
 
 def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "found.csv").write_text("kept")
-    with pytest.raises(ConsultationError, match="is there already"):
-        write_differences(tmp_path / "found.csv", ("A", "B"), CHAPTERS)
-    with pytest.raises(ConsultationError, match=r"ends in \.html"):
-        write_differences(tmp_path / "found.txt", ("A", "B"), CHAPTERS)
+    for name, why in [
+        ("found.csv", "is there already"),
+        ("found.txt", r"ends in \.html"),
+        ("nowhere/found.csv", "does not exist; make it first"),
+    ]:
+        with pytest.raises(ConsultationError, match=why):
+            check_output(tmp_path / name)
     assert (tmp_path / "found.csv").read_text() == "kept"
 
 

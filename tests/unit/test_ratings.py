@@ -124,7 +124,7 @@ def test_a_sheet_is_blind_in_random_order_and_safe_for_spreadsheets(sample: Comp
     assert "1 of the 12 pairs there are have identical responses" in told
     assert "With 11 comparisons a difference under 205 Elo cannot be seen" in told
     first = sample.sheet.read_bytes()
-    assert "may hold ratings" in sample.export(11, fails=True) and sample.sheet.read_bytes() == first
+    assert "is there already; name a new file" in sample.export(11, fails=True) and sample.sheet.read_bytes() == first
     key = sample.state()
     sample.export(11, "again.csv", arms="base,public")
     assert (sample.place / "again.csv").read_bytes() == first and sample.state() == key
