@@ -146,7 +146,10 @@ def from_export(
             place = Path(export)
         imported = read_votes(place, values)
         evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
-        mode = (evidence.mode or moderation()) if callable(moderation) else moderation
+        if not callable(moderation):
+            mode = moderation
+        else:  # Where every statement was moderated, strict means it of those that are still to come.
+            mode = (evidence.mode or moderation()) if evidence.unmoderated else "strict"
         left_out: list[str] = []
         unfinished = stack.enter_context(whole_folder(destination.resolve()))
         for name in ("decisions", "constitutions"):
@@ -264,7 +267,7 @@ def _moderation_told(imported: Import, moderation: ModerationMode) -> list[str]:
     """Say what the votes tell of the mode of moderation, loudly if it is another than the one that is set."""
     evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
     if not evidence.unmoderated:
-        return []
+        return [f"Moderation is {moderation}, which concerns statements that come later only: {evidence.sentence()}."]
     contradicted = contradicted_mode(LEDGER.empty(), imported.raw_statements, imported.raw_votes, moderation)
     return [f"WARNING: {contradicted}." if contradicted else f"Moderation is {moderation}. {evidence.sentence()}."]
 

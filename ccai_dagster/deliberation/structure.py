@@ -104,7 +104,9 @@ def _statistics(matrix: VoteMatrix, procedure: Procedure) -> np.ndarray:
         points, weights, _ = distinct_points(positions, np.ones(len(positions)))
         start = condensed(points, weights, CELLS_SIDE)[0]
     grouping = group_participants(matrix, procedure, start=start, iteration=ITERATION)
-    return np.array([sum(grouping.map.explained_variance), max(grouping.silhouettes.values(), default=0.0)])
+    found = sum(grouping.map.explained_variance), max(grouping.silhouettes.values(), default=0.0)
+    # Votes on one line are explained whole, and a sum of rounded shares may then be a hair above 1.
+    return np.clip(found, (0.0, -1.0), 1.0)
 
 
 def _shuffled_statistics(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 from pathlib import Path
 
@@ -125,7 +126,15 @@ def test_published_conversations_need_no_hand(
 
 
 def test_moderation_is_asked_for(tmp_path: Path) -> None:
-    write_export(tmp_path / "export", 5)  # every statement was moderated
+    write_export(tmp_path / "export", 5)
+    # None was moderated, and one of four was shown to others than its author: that tells nothing.
+    for name, change in {
+        "comments.csv": lambda line: line.replace(",0,1,", ",0,0,"),
+        "votes.csv": lambda line: line if re.search(r",Tue,(0,|(\d),\2,)", line) or "vote" in line else "",
+    }.items():
+        path = tmp_path / "export" / name
+        path.write_text("\n".join(filter(None, map(change, path.read_text().splitlines()))) + "\n")
+    (tmp_path / "export" / "summary.csv").unlink()
     start = ["new", "--from-export", str(tmp_path / "export")]
     refused = CliRunner().invoke(cli.app, [*start, str(tmp_path / "mine")])
     assert refused.exit_code == 1 and not (tmp_path / "mine").exists()
@@ -139,6 +148,15 @@ def test_moderation_is_asked_for(tmp_path: Path) -> None:
     assert "goes with --from-export" in CliRunner().invoke(cli.app, both).stderr
     texts = ["new", "--from-export", "x", "--texts", "paper.pdf", str(tmp_path / "other")]
     assert "--texts goes with --from-ccai" in CliRunner().invoke(cli.app, texts).stderr
+
+
+def test_nobody_is_asked_for_a_mode_that_changes_nothing(tmp_path: Path) -> None:
+    write_export(tmp_path / "export", 5)  # every statement was moderated
+    lines = from_export(str(tmp_path / "export"), tmp_path / "mine", cli.asked_moderation)
+    assert read_consultation(tmp_path / "mine").file.moderation == "strict"
+    assert [
+        line for line in lines if line.startswith("Moderation is strict, which concerns statements that come later")
+    ]
 
 
 def test_a_terminal_is_asked_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:

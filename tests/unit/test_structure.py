@@ -260,3 +260,18 @@ def test_groups_of_an_export_that_may_be_wrong_are_doubted() -> None:
     assert agreement_told(found, IMPORT_REPORT.empty()) == plain
     row = {"item": GROUPS_IN_EXPORT, "kind": "unknown", "count": 4, "explanation": "made at an unknown time"}
     assert agreement_told(found, IMPORT_REPORT.build([row])) == f"{plain}; these may be wrong: made at an unknown time"
+
+
+def test_people_on_one_line_are_explained_whole_and_no_more() -> None:
+    votes = [
+        (person, statement, 1 if (person % 2) ^ (statement % 3 == 0) else -1)
+        for person in range(24)
+        for statement in range(14)
+    ]
+    table = pl.DataFrame(
+        votes, schema={"participant_id": pl.Int64, "statement_id": pl.Int64, "vote": pl.Int8}, orient="row"
+    )
+    matrix = vote_matrix(table, table["participant_id"].unique(), table["statement_id"].unique())
+    for name in ("default", "polis", "paper"):
+        found = structure_test(matrix, Procedure(name, "column_mean", None, "laplace", "geometric_mean", 1, 5), 19, 1)
+        assert found["value"].max() <= 1 and GROUP_STRUCTURE.violations(found).is_empty()

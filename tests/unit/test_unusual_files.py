@@ -196,3 +196,32 @@ def test_what_cannot_be_read_is_told_with_its_remedy(tmp_path: Path, name: str, 
 )
 def test_headings_have_one_spelling(heading: str, name: str) -> None:
     assert plain_name(heading, {}) == name
+
+
+def statements_of(folder: Path, column: str, cells: list[str]) -> pl.DataFrame:
+    """What is read of statements whose file has this column beside the usual ones."""
+    comments = [f"{key},1,Be kind {key},{cell}" for key, cell in enumerate(cells)]
+    head = "comment-id,moderated,comment-body," if column != "moderated" else "comment-id,author-id,comment-body,"
+    (folder / "comments.csv").write_text("\n".join([head + column, *comments, ""]))
+    votes = [f"{person},{key},1" for key in range(len(cells)) for person in range(3)]
+    (folder / "votes.csv").write_text("\n".join(["voter-id,comment-id,vote", *votes, ""]))
+    return read_votes(folder).raw_statements.sort("statement_id")
+
+
+@pytest.mark.parametrize("words", [("WAHR", "falsch"), ("yes", "no"), ("1.0", "0,0"), ("x", ""), (" True ", "F")])
+def test_true_and_false_are_read_as_spreadsheets_and_people_write_them(tmp_path: Path, words: tuple[str, str]) -> None:
+    cells = [f'"{words[0]}"', *[f'"{words[1]}"'] * 3]
+    found = statements_of(tmp_path, "is-meta", cells)
+    assert found["is_meta"].fill_null(False).to_list() == [True, False, False, False]
+
+
+def test_moderation_is_read_in_words(tmp_path: Path) -> None:
+    cells = ["accepted", "Rejected", "unmoderated", "", "1.0", "-1"]
+    assert statements_of(tmp_path, "moderated", cells)["moderated"].to_list() == [1, -1, 0, 0, 1, -1]
+
+
+@pytest.mark.parametrize("column", ["is-meta", "moderated"])
+def test_a_column_in_unknown_words_is_refused_and_one_word_of_many_is_set_aside(tmp_path: Path, column: str) -> None:
+    with pytest.raises(ConsultationError, match=f"column {column} should say .*; 3 of 3 cells don't, .*'perhaps'"):
+        statements_of(tmp_path, column, ["perhaps"] * 3)
+    assert statements_of(tmp_path, column, ["1"] * 10 + ["perhaps"]).height == 11

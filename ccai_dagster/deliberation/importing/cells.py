@@ -17,7 +17,7 @@ import polars as pl
 from ccai_dagster.contracts import TIME
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
-from ccai_dagster.deliberation.importing.noted import Noted
+from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Noted
 
 LEAST_MILLISECONDS = 10**11
 MOST_MILLISECONDS = 10**14
@@ -29,6 +29,12 @@ DIGITS = {
 }
 """Digits of Arabic, Persian, Devanagari and full width, and what stands for a minus, as they are written in ASCII."""
 E_NOTATION = r"^\s*\d+([.,]\d{1,11})?[eE]\+?\d+\s*$"
+
+YES_AND_NO = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "x", "wahr", "ja", "vrai", "oui", "verdadero", "sí", "si"), True),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "falsch", "nein", "faux", "non", "falso"), False),
+}
+"""Words of spreadsheets and of people for true and false, in the languages that spreadsheets write them in."""
 
 Unit = Literal["milliseconds", "seconds", "dates"]
 
@@ -71,11 +77,45 @@ def optional_integers(file: SourceFile, table: pl.DataFrame, column: str, noted:
     return number
 
 
-def marks(table: pl.DataFrame, column: str) -> pl.Series:
-    """Return a column of true and false; null where it is empty or missing."""
+def marks(file: SourceFile, table: pl.DataFrame, column: str, noted: Noted) -> pl.Series:
+    """Return a column of true and false; null where it is empty, missing or, which is noted, says neither.
+
+    Raises:
+        ConsultationError: More than a tenth of its cells says neither.
+    """
     if column not in table.columns:
         return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
-    return table[column].str.strip_chars().str.to_lowercase().is_in(["true", "t", "1"])
+    said = in_words(table[column]).replace_strict(YES_AND_NO, default=None, return_dtype=pl.Boolean)
+    set_aside(file, table, column, said.is_null(), "true or false", noted)
+    return said
+
+
+def in_words(text: pl.Series) -> pl.Series:
+    """Cells of a column of few words as they are looked up: in lower case, `1.0` and `1,0` as 1, empty ones null."""
+    plain = text.str.strip_chars().str.to_lowercase().str.replace(r"^(-?[01])[.,]0+$", "$1")
+    return plain.set(plain == "", None)
+
+
+def set_aside(
+    file: SourceFile, table: pl.DataFrame, column: str, unread: pl.Series, expected: str, noted: Noted
+) -> None:
+    """Note the cells of a column that cannot be read, empty ones left out.
+
+    Raises:
+        ConsultationError: They are more than a tenth of those that are not empty, so that the column means something
+            that is not understood.
+    """
+    full = in_words(table[column]).is_not_null()
+    which = unread & full
+    odd, cells = int(which.sum()), int(full.sum())
+    if odd > TOLERATED_ASIDE * cells:
+        place = first_row(which) or 0
+        raise ConsultationError(
+            f"{file.place}: column {column} should say {expected}; {odd} of {cells} cells don't, the first in data "
+            f"row {table[ROW][place - 1]}, {shown(table[column][place - 1])}. Write it so in all "
+            "rows, or leave the column out."
+        )
+    note_cells(noted, "cells set aside", f"not {expected}; the rest of their rows is read", file, table, column, which)
 
 
 def note_cells(

@@ -301,8 +301,8 @@ def read_comments(file: SourceFile, noted: Noted) -> Comments:
             "author_id": optional_integers(file, table, "author-id", noted),
             "created_at": as_time(created),
             "moderated": moderation_marks(file, table, noted).cast(pl.Int8),
-            "is_seed": marks(table, "is-seed"),
-            "is_meta": marks(table, "is-meta"),
+            "is_seed": marks(file, table, "is-seed", noted),
+            "is_meta": marks(file, table, "is-meta", noted),
             "text": table[BODY].fill_null(""),
         }
     ).sort("statement_id")

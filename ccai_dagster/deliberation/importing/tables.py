@@ -23,7 +23,15 @@ import polars as pl
 from ccai_dagster.contracts import IMPORT_REPORT, RAW_GROUP_VOTES, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, natural
-from ccai_dagster.deliberation.importing.cells import as_time, note_cells, optional_integers, shown
+from ccai_dagster.deliberation.importing.cells import (
+    as_time,
+    in_words,
+    note_cells,
+    optional_integers,
+    set_aside,
+    shown,
+    whole_numbers,
+)
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
 from ccai_dagster.deliberation.importing.vote_values import how_to_say
@@ -34,6 +42,12 @@ CLEAR_SHARE = 0.75
 CLEAR_CHANCE = 0.01
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report", "raw_group_votes")
 """The tables of an import, by the names under which they are stored."""
+MODERATED = {
+    **dict.fromkeys(("accepted", "approved", "accept", "approve", "in", "true", "yes"), 1),
+    **dict.fromkeys(("rejected", "reject", "declined", "out", "banned", "false", "no"), -1),
+    **dict.fromkeys(("unmoderated", "pending", "waiting", "not moderated", "none"), 0),
+}
+"""Words in which programs and people state moderation."""
 UNREADABLE = {
     "participant_id": "votes whose participant cannot be read",
     "statement_id": "votes whose statement cannot be read",
@@ -222,12 +236,19 @@ def require_unique(file: SourceFile, table: pl.DataFrame, column: str) -> None:
 
 
 def moderation_marks(file: SourceFile, table: pl.DataFrame, noted: Noted) -> pl.Series:
-    """Return the moderation an export states, 0 where it states none.
+    """Return the moderation an export states, as a number or in a word, 0 where it states none.
 
     Raises:
-        ConsultationError: A number that is not -1, 0 or 1; names the first row.
+        ConsultationError: A number that is not -1, 0 or 1, which names the first row; or more than a tenth of the cells
+            says something else.
     """
-    moderated = optional_integers(file, table, "moderated", noted).fill_null(0)
+    if "moderated" not in table.columns:
+        return pl.repeat(0, table.height, dtype=pl.Int64, eager=True)
+    words = in_words(table["moderated"])
+    number = words.replace_strict(MODERATED, default=None, return_dtype=pl.Int64)
+    number = pl.select(pl.coalesce(number, whole_numbers(words))).to_series()
+    set_aside(file, table, "moderated", number.is_null(), "1 (in), 0 (not moderated) or -1 (out)", noted)
+    moderated = number.fill_null(0)
     if place := first_row(~moderated.is_in([-1, 0, 1])):
         raise ConsultationError(
             f"{file.place}, data row {table[ROW][place - 1]}: moderated is {moderated[place - 1]}; it must be -1, 0 or "
