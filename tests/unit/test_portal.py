@@ -558,7 +558,8 @@ def test_what_people_said_about_themselves_reaches_the_import_with_the_votes(por
     found = find_vote_files(tmp_path)
     assert found.digest() == portal_digest(portal.home.portal)
     voted = read_votes(tmp_path).raw_participants["participant_id"].to_list()
-    told = read_demographics(found.files[DEMOGRAPHICS], {"age": ["under 40", "40 and older"]}, voted)
+    asked = {"age": ["under 40", "40 and older"], "region": ["north", "south"]}
+    told = read_demographics(found.files[DEMOGRAPHICS], asked, voted, of_portal=True)
     assert told.rows() == [(1, "age", "40 and older"), (3, "age", "under 40")]
 
 

@@ -163,10 +163,10 @@ def test_a_weight_of_two_is_as_if_somebody_had_voted_twice() -> None:
     assert weighted["gac"].to_list() != pytest.approx(weighted["gac_weighted"].to_list())
 
 
-def read(folder: Path, text: str) -> pl.DataFrame:
+def read(folder: Path, text: str, of_portal: bool = False) -> pl.DataFrame:
     path = folder / "participant-demographics.csv"
     path.write_text(text)
-    return read_demographics(SourceFile(str(path), path), {"age_group": ["young", "old"]}, [1, 2, 3])
+    return read_demographics(SourceFile(str(path), path), {"age_group": ["young", "old"]}, [1, 2, 3], of_portal)
 
 
 def test_a_panels_file_is_read_by_the_questions_of_the_consultation(tmp_path: Path) -> None:
@@ -189,6 +189,11 @@ def test_a_panels_file_is_read_by_the_questions_of_the_consultation(tmp_path: Pa
 def test_a_panels_file_that_cannot_be_right_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConsultationError, match=told):
         read(tmp_path, text)
+
+
+def test_in_the_portal_those_who_answered_need_not_have_voted_nor_answered_everything(tmp_path: Path) -> None:
+    assert read(tmp_path, "participant,age_group\n17,old\n", of_portal=True).equals(PARTICIPANT_DEMOGRAPHICS.empty())
+    assert read(tmp_path, "participant,region\n1,north\n", of_portal=True).equals(PARTICIPANT_DEMOGRAPHICS.empty())
 
 
 @pytest.mark.parametrize(
