@@ -63,11 +63,11 @@ def test_an_answer_that_nobody_gave_leaves_its_target_to_the_others() -> None:
     assert weights.tolist() == pytest.approx([0.5] * 10 + [1.5] * 10)
 
 
-def test_an_answer_that_is_not_told_is_not_weighed_since_the_weight_would_tell_it() -> None:
-    told = people(a=20, b=9, c=3, d=30)
-    weights = raked(told, {"age": {"a": 0.3, "b": 0.2, "c": 0.2, "d": 0.3}})
-    # Of a and d, 50 people, each should have half; b is hidden with c.
-    assert weights[[0, 20, 29, 32]].tolist() == pytest.approx([25 / 20, 1.0, 1.0, 25 / 30])
+def test_answers_that_are_not_told_are_weighed_as_one_since_their_weights_would_tell_them() -> None:
+    told = people(a=184, b=111, c=2)
+    weights = raked(told, {"age": {"a": 0.25, "b": 0.45, "c": 0.3}})
+    # b is hidden with c; of 297 people these 113 should be three quarters.
+    assert weights[[0, 184, 295]].tolist() == pytest.approx([0.25 * 297 / 184, *[0.75 * 297 / 113] * 2])
     assert (raked(people(young=9, old=3), {"age": AGE}) == 1).all()
 
 
