@@ -101,7 +101,8 @@ def sample_representativeness(
 
     What a few people answered, fewer than `FEWEST_TOLD` and not nobody, is not told. As everybody's number less those
     of the other answers would tell it, the next smallest are not told either, until as many people are behind what is
-    hidden. That nobody gave an answer is told: nobody can be recognised by it, and it matters most.
+    hidden. That nobody gave an answer is told: nobody can be recognised by it, and it matters most. Where nobody gave
+    any there are no shares.
 
     Args:
         demographics: PARTICIPANT_DEMOGRAPHICS.
@@ -122,17 +123,17 @@ def sample_representativeness(
             target = targets.get(name, {}).get(answer)
             shown = answer not in hidden
             low, high = wilson_interval(n, told.height)
-            share = n / told.height if shown else None
+            share = n / told.height if shown and told.height else None
             rows.append(
                 {
                     "question": name,
                     "answer": answer,
                     "n": n if shown else None,
-                    "n_told": told.height if told.height >= FEWEST_TOLD else None,
+                    "n_told": None if 0 < told.height < FEWEST_TOLD else told.height,
                     "n_people": people.height,
                     "share": share,
-                    "low": low if shown else None,
-                    "high": high if shown else None,
+                    "low": None if share is None else low,
+                    "high": None if share is None else high,
                     "target": target,
                     "difference": None if share is None or target is None else share - target,
                     "weight": means.get(answer) if shown and weights is not None else None,

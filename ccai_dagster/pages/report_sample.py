@@ -5,8 +5,9 @@ Belongs here: picking and counting. Doesn't belong here: HTML; opinion groups an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -39,13 +40,7 @@ def who_took_part(table: pl.DataFrame) -> list[Question]:
         told, people = own["n_told"][0], own["n_people"][0]
         answered = "Too few" if told is None else f"{told:,}"
         rows = [
-            (
-                row["answer"],
-                HIDDEN
-                if row["share"] is None
-                else f"{percent(row['share'])} ({percent(row['low'])} to {percent(row['high'])})",
-                "" if row["target"] is None else percent(row["target"]),
-            )
+            (row["answer"], _share(row), "" if row["target"] is None else percent(row["target"]))
             for row in own.to_dicts()
         ]
         name = own["question"][0].replace("_", " ")
@@ -53,6 +48,12 @@ def who_took_part(table: pl.DataFrame) -> list[Question]:
             Question(name, f"{answered} of {counted(people, 'person', 'people')} whose votes count answered.", rows)
         )
     return found
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    if row["share"] is None:
+        return HIDDEN if row["n"] is None else "nobody answered"
+    return f"{percent(row['share'])} ({percent(row['low'])} to {percent(row['high'])})"
 
 
 def hangs_on_who_came(inputs: ReportInputs, cards: Iterable[PrincipleCard]) -> list[str]:

@@ -23,7 +23,7 @@ from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.automation import present_versions
 from ccai_dagster.cli import serve as cli_serve
 from ccai_dagster.cli.export import TABLES, export
-from ccai_dagster.consultation.people import PortalSettings
+from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
 from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
@@ -562,7 +562,12 @@ def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(po
     # So many votes of one second would be taken for times that a spreadsheet has rounded.
     Vote.objects.update(voted_at=F("voted_at") + F("pk"))
     given = portal_import(portal.home.portal)
-    home, chosen = portal.home, portal.consultation
+    file = portal.consultation.file
+    later = DemographicQuestion(
+        name="region", question="Where?", answers=["north", "south"], targets={"north": 0.5, "south": 0.5}
+    )
+    asked_now = file.model_copy(update={"demographics": [*file.demographics, later]})
+    home, chosen = portal.home, portal.consultation.model_copy(update={"file": asked_now})
     stages = [decisions.build(chosen, home), public_input.build(chosen), deliberation.build(chosen)]
     assets = [each for stage in (*stages, public_opinion.build(chosen)) for each in stage]
     resources = {
@@ -580,8 +585,10 @@ def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(po
     assert asked is not None and asked.select("answer", "n", "n_told").rows() == [
         ("under 40", 7, 12),
         ("40 and older", 5, 12),
+        ("north", 0, 0),
+        ("south", 0, 0),
     ]
-    assert asked["weight"].to_list() == pytest.approx([0.4 * 12 / 7, 0.6 * 12 / 5])
+    assert asked["weight"].to_list()[:2] == pytest.approx([0.4 * 12 / 7, 0.6 * 12 / 5])
     weighted = opened.table("weighted_consensus")
     assert weighted is not None and (weighted["gac"] - weighted["gac_weighted"]).abs().max() > 0.01
     export(opened, tmp_path / "polis", print)

@@ -22,6 +22,7 @@ from ccai_dagster.deliberation.representativeness import (
     weighted_consensus,
 )
 from ccai_dagster.deliberation.votes import Procedure, vote_matrix
+from ccai_dagster.pages.report_sample import who_took_part
 
 AGE = {"young": 0.5, "old": 0.5}
 REGION = {"north": 0.2, "south": 0.8}
@@ -131,6 +132,15 @@ def test_what_few_people_answered_is_not_told_nor_what_gives_it_away(
     made = representativeness(people(**numbers), ["a", "b", "c"])
     assert made["n"].to_list() == shown
     assert made.filter(pl.col("n").is_null())["share"].null_count() == shown.count(None)
+
+
+def test_of_a_question_that_nobody_answered_there_are_no_shares() -> None:
+    made = sample_representativeness(table({}), np.arange(6), {"age": ["young", "old"]}, {"age": AGE}, np.ones(6))
+    assert SAMPLE_REPRESENTATIVENESS.violations(made).is_empty()
+    assert made.select("n", "n_told", "n_people", "share", "low").rows() == [(0, 0, 6, None, None)] * 2
+    (asked,) = who_took_part(made)
+    assert asked.told == "0 of 6 people whose votes count answered."
+    assert asked.rows == [("young", "nobody answered", "50%"), ("old", "nobody answered", "50%")]
 
 
 def test_a_weight_of_two_is_as_if_somebody_had_voted_twice() -> None:
