@@ -30,7 +30,7 @@ from assets.table_asset import (
     table_asset,
 )
 from ccai_dagster import contracts
-from ccai_dagster.consultation.folder import EXPORT, Consultation
+from ccai_dagster.consultation.folder import EXPORT, PORTAL, Consultation
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.checks import check_export
@@ -159,7 +159,8 @@ def _participant_demographics(consultation: Consultation) -> dg.AssetsDefinition
         observed = version_of(POLIS_EXPORT, context.instance)
         found = find_vote_files(vote_source.place(consultation.votes, observed))
         _check_unchanged(found, observed)
-        frame = read_demographics(found.files.get(DEMOGRAPHICS), answers, raw_participants["participant_id"].to_list())
+        voted = raw_participants["participant_id"].to_list()
+        frame = read_demographics(found.files.get(DEMOGRAPHICS), answers, voted, consultation.votes == PORTAL)
         return Table(frame, {f"answered {name}": frame.filter(question=name).height for name in answers})
 
     return participant_demographics

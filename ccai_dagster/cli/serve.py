@@ -16,11 +16,15 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     """Become the web server of the portal.
 
     Raises:
-        ConsultationError: The votes come from elsewhere, the extra is not installed, or the port is taken.
+        ConsultationError: The votes come from elsewhere, the extra is not installed, the port is taken, or a file that
+            is shown cannot be read.
     """
     _set_up(consultation, say)
+    from ccai_dagster.portal.information_views import rendered
     from ccai_dagster.portal.team import add_seed_statements
 
+    if name := consultation.file.portal.questions_and_answers:
+        rendered(consultation.path(name))
     if added := add_seed_statements(consultation):
         lenient = consultation.file.moderation == "lenient"
         shown = "shown unless a moderator takes them out" if lenient else "shown once a moderator lets them in"

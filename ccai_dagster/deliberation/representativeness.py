@@ -5,9 +5,10 @@ People say about themselves what consultation.yaml asks; it also says what share
 a weight with which all answers have these shares at once. Groups stay those of the votes; consensus is computed with
 the weights and without, and what is selected in only one of the two hangs on who came.
 
-Answers that a few people gave are not told, and not weighed either: a weight would tell how many they are, and a
-handful cannot stand for many. Weights stand for people who came and are too few. They cannot stand for people who did
-not come, nor for what sets those who take part in such things apart from others who answer alike.
+Answers that a few people gave are not told, and weighed only together with the others that are hidden for them: a
+weight of their own would tell how many they are, and a handful cannot stand for many. Weights stand for people who came
+and are too few. They cannot stand for people who did not come, nor for what sets those who take part in such things
+apart from others who answer alike.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ Targets = Mapping[str, Mapping[str, float]]
 def raking_weights(demographics: pl.DataFrame, participant_ids: np.ndarray, targets: Targets) -> np.ndarray:
     """Return how much each participant counts, so that every answer has the share of its target.
 
-    Whoever did not answer a question, or gave an answer that is not told (`_hidden`), is neither more nor less for it.
-    The targets of such answers, and of those that nobody gave, are shared by the others in proportion.
+    Answers of one question that are not told (`_hidden`) count as one, with their targets together. Whoever did not
+    answer a question is neither more nor less for it; nor is anybody where all answers that were given count as one.
+    The targets of answers that nobody gave are shared by the others in proportion.
 
     Args:
         demographics: PARTICIPANT_DEMOGRAPHICS.
@@ -60,12 +62,12 @@ def raking_weights(demographics: pl.DataFrame, participant_ids: np.ndarray, targ
         )["answer"]
         numbers = _numbers(own, shares)
         hidden = _hidden(numbers)
-        place = {answer: number for number, answer in enumerate(shares) if answer not in hidden}
+        cells = [{answer} for answer, n in numbers.items() if n and answer not in hidden] + [hidden] * bool(hidden)
+        place = {answer: number for number, cell in enumerate(cells) for answer in cell}
         codes = np.array([place.get(answer, -1) for answer in own], dtype=np.int64)
         told = codes >= 0
-        there = np.bincount(codes[told], minlength=len(shares)) > 0
-        wanted = np.where(there, list(shares.values()), 0.0)
-        if told.any():
+        wanted = np.array([sum(shares[answer] for answer in cell) for cell in cells])
+        if len(cells) > 1:
             margins.append((told, codes[told], wanted / wanted.sum()))
     for _ in range(MOST_ROUNDS):
         largest = 0.0
@@ -99,7 +101,8 @@ def sample_representativeness(
 
     What a few people answered, fewer than `FEWEST_TOLD` and not nobody, is not told. As everybody's number less those
     of the other answers would tell it, the next smallest are not told either, until as many people are behind what is
-    hidden. That nobody gave an answer is told: nobody can be recognised by it, and it matters most.
+    hidden. That nobody gave an answer is told: nobody can be recognised by it, and it matters most. Where nobody gave
+    any there are no shares.
 
     Args:
         demographics: PARTICIPANT_DEMOGRAPHICS.
@@ -120,17 +123,17 @@ def sample_representativeness(
             target = targets.get(name, {}).get(answer)
             shown = answer not in hidden
             low, high = wilson_interval(n, told.height)
-            share = n / told.height if shown else None
+            share = n / told.height if shown and told.height else None
             rows.append(
                 {
                     "question": name,
                     "answer": answer,
                     "n": n if shown else None,
-                    "n_told": told.height if told.height >= FEWEST_TOLD else None,
+                    "n_told": None if 0 < told.height < FEWEST_TOLD else told.height,
                     "n_people": people.height,
                     "share": share,
-                    "low": low if shown else None,
-                    "high": high if shown else None,
+                    "low": None if share is None else low,
+                    "high": None if share is None else high,
                     "target": target,
                     "difference": None if share is None or target is None else share - target,
                     "weight": means.get(answer) if shown and weights is not None else None,

@@ -58,6 +58,7 @@ def set_up(consultation: Consultation, home: Home) -> None:
             "django.middleware.csrf.CsrfViewMiddleware",
             "django.contrib.auth.middleware.AuthenticationMiddleware",
             "django.middleware.clickjacking.XFrameOptionsMiddleware",
+            "ccai_dagster.portal.participant_views.in_utf_8_only",
         ],
         TEMPLATES=[
             {
@@ -74,7 +75,7 @@ def set_up(consultation: Consultation, home: Home) -> None:
                 "OPTIONS": {
                     "transaction_mode": "IMMEDIATE",
                     "timeout": SECONDS_TO_WAIT,
-                    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+                    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;",
                 },
             }
         },

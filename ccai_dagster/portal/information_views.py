@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 from markdown_it import MarkdownIt
 
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import readable
 from ccai_dagster.portal.limits import FEEDBACK_OF_CLIENT, limited
 from ccai_dagster.portal.models import Feedback
@@ -31,13 +32,30 @@ def questions(request: HttpRequest) -> HttpResponse:
     name = settings.CONSULTATION.file.portal.questions_and_answers
     if name is None:
         raise Http404
-    path = settings.CONSULTATION.path(name)
-    return render(request, "portal/questions.html", {"answers": _rendered(path, path.stat().st_mtime_ns)})
+    try:
+        answers = rendered(settings.CONSULTATION.path(name))
+    except ConsultationError:
+        message = "Questions and answers cannot be read at the moment. Please come back later."
+        return render(request, "portal/problem.html", {"title": "Being mended", "message": message}, status=503)
+    return render(request, "portal/questions.html", {"answers": answers})
+
+
+def rendered(path: Path) -> SafeString:
+    """Return a file of Markdown as HTML; what is HTML in it stays text, and pictures are not shown.
+
+    Raises:
+        ConsultationError: It cannot be read, or is not in UTF-8.
+    """
+    try:
+        return _rendered(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise ConsultationError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ConsultationError(f"{path}: is not in UTF-8. Save it as UTF-8.") from error
 
 
 @lru_cache(maxsize=1)
 def _rendered(path: Path, changed: int) -> SafeString:
-    """A file of Markdown as HTML; what is HTML in it stays text, and pictures are not shown."""
     parser = MarkdownIt("commonmark", {"html": False}).disable("image")
     return mark_safe(parser.render(path.read_text(encoding="utf-8")))  # noqa: S308
 

@@ -26,12 +26,13 @@ from django.shortcuts import render
 from ccai_dagster.portal.configuration import LOCAL_HOSTS
 
 DAY = 24 * 3600.0
+IN_WORDS = {60: "a minute", 900: "a quarter of an hour", 3600: "an hour", DAY: "a day"}
 View = Callable[..., HttpResponse]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """So many times in so many seconds, at most a day."""
+    """So many times in so many seconds, one of those in `IN_WORDS`."""
 
     times: int
     seconds: float
@@ -43,6 +44,8 @@ FEEDBACK_OF_CLIENT = Limit(20, 3600)
 CODES_OF_CLIENT = Limit(60, 3600)
 """Codes that are tried."""
 PASSWORDS_OF_CLIENT = Limit(20, 900)
+FORMS_OF_A_PERSON = 10
+"""Forms before taking part for each person who may begin from an address: people forget a tick, scripts try on."""
 
 
 @dataclass
@@ -78,6 +81,12 @@ class Counts:
             own.append(now)
             return True
 
+    def take_back(self, what: str, who: str) -> None:
+        """Count one time less, since nothing came of it."""
+        with self._lock:
+            if self._key and (own := self._times.get((what, hmac.digest(self._key, who.encode(), sha256)))):
+                own.pop()
+
     def forget(self) -> None:
         """Draw another key, and lose every count."""
         self._key, self._drawn = secrets.token_bytes(32), self.clock()
@@ -100,12 +109,13 @@ def client(request: HttpRequest) -> str:
         return address
 
 
-def too_many(request: HttpRequest) -> HttpResponse:
-    """Say that it is too much at once."""
+def too_many(request: HttpRequest, limit: Limit) -> HttpResponse:
+    """Say that it is too much, and for how long at most."""
+    within = IN_WORDS[limit.seconds]
     page = {
         "title": "Too much at once",
-        "message": "More came from here than the portal takes at a time. What was answered before is kept. Please wait "
-        "a little and try again.",
+        "message": f"More came from here than the portal takes in {within}. What was answered before is kept. Please "
+        f"try again later, after {within} at the latest.",
     }
     return render(request, "portal/problem.html", page, status=429)
 
@@ -117,7 +127,7 @@ def limited(what: str, limit: Limit) -> Callable[[View], View]:
         @wraps(view)
         def wrapped(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
             if request.method == "POST" and not counts.allows(what, client(request), limit):
-                return too_many(request)
+                return too_many(request, limit)
             return view(request, *arguments, **named)
 
         return wrapped

@@ -6,6 +6,7 @@ signed cookie and nowhere else.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from pathlib import Path
@@ -25,7 +26,17 @@ from ccai_dagster.decisions.agenda import SameWords
 from ccai_dagster.portal import joining, participation
 from ccai_dagster.portal.figures import Figures, Source
 from ccai_dagster.portal.joining import NotTaken
-from ccai_dagster.portal.limits import ANSWERS_OF_ONE, CODES_OF_CLIENT, DAY, Limit, client, counts, limited, too_many
+from ccai_dagster.portal.limits import (
+    ANSWERS_OF_ONE,
+    CODES_OF_CLIENT,
+    DAY,
+    FORMS_OF_A_PERSON,
+    Limit,
+    client,
+    counts,
+    limited,
+    too_many,
+)
 from ccai_dagster.portal.models import Participant
 from ccai_dagster.portal.participation import AlreadyThere, Refusal
 
@@ -52,6 +63,20 @@ def own_content_only(get_response: View) -> View:
         response = get_response(request)
         response["Content-Security-Policy"] = CONTENT_POLICY
         return response
+
+    return middleware
+
+
+def in_utf_8_only(get_response: View) -> View:
+    """Refuse what says that it is written in another way than the forms of these pages are.
+
+    Codecs that are none of text, such as base64, would fail wherever the form is read.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.encoding and codecs.lookup(request.encoding).name != "utf-8":
+            return problem(request, "This cannot be read", "The form must be in UTF-8. Nothing was recorded.", 400)
+        return get_response(request)
 
     return middleware
 
@@ -119,10 +144,13 @@ def _for_participants(view: View) -> View:
         participant = Participant.objects.filter(pk=request.session.get(PARTICIPANT)).first()
         if participant is None:
             request.session.flush()
-            message = "Your session has ended. Nothing is lost: come back with your code, or begin anew."
+            message = (
+                "Your session has ended, or your data were deleted. If they were not, nothing is lost: come back with "
+                "your code. You can also begin anew."
+            )
             return problem(request, "Please come in again", message, 403)
         if request.method == "POST" and not counts.allows("answers", str(participant.pk), ANSWERS_OF_ONE):
-            return too_many(request)
+            return too_many(request, ANSWERS_OF_ONE)
         return _with_figures(lambda again, figures: view(again, figures, participant))(request)
 
     guarded: View = wrapped
@@ -164,14 +192,24 @@ def join(request: HttpRequest) -> HttpResponse:
     """Take part, after consent and the questions before it."""
     if request.session.get(PARTICIPANT):
         return redirect("vote")
-    if not counts.allows("joined", client(request), Limit(settings.CONSULTATION.file.portal.joins_a_day, DAY)):
-        return too_many(request)
+    who, people = client(request), Limit(settings.CONSULTATION.file.portal.joins_a_day, DAY)
+    forms = Limit(FORMS_OF_A_PERSON * people.times, DAY)
+    if not counts.allows("forms", who, forms):
+        return too_many(request, forms)
+    # Counted before, so that forms at the same moment do not all pass.
+    if not counts.allows("joined", who, people):
+        return too_many(request, people)
+    joined = False
     try:
         participant, typed = joining.join(settings.CONSULTATION.file, request.POST)
+        joined = True
     except Refusal as refusal:
         return _start(request, {"error": str(refusal)}, 400)
     except NotTaken as why:
         return problem(request, "Thank you", str(why), 200)
+    finally:
+        if not joined:
+            counts.take_back("joined", who)
     request.session.cycle_key()
     request.session[PARTICIPANT], request.session[CODE] = participant.pk, typed
     return redirect("code")
@@ -220,8 +258,9 @@ def vote(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
         if request.POST.get("back") == "votes":
             return redirect("own_votes")
         return redirect("vote")
+    texts = {**dict(participant.statements.values_list("pk", "text")), **figures.texts}
     again = request.GET.get("again", "")
-    if again.isascii() and again.isdigit() and len(again) < 10 and int(again) in figures.texts:
+    if again.isascii() and again.isdigit() and len(again) < 10 and int(again) in texts:
         key: int | None = int(again)
     else:
         key = participation.next_statement(participant, figures, np.random.default_rng())
@@ -230,7 +269,7 @@ def vote(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
         request,
         "portal/vote.html",
         {
-            "statement": None if key is None else {"id": key, "text": readable(figures.texts[key])},
+            "statement": None if key is None else {"id": key, "text": readable(texts[key])},
             "progress": participation.progress(participant, figures),
             "counting": figures.counting,
             "last": _answered(last, figures) if last else None,
@@ -262,7 +301,9 @@ def own_votes(request: HttpRequest, figures: Figures, participant: Participant) 
     """What was answered so far, to look at and to change."""
     votes = participant.votes.select_related("statement").order_by("-voted_at", "-pk")
     answered = [_answered(each, figures) for each in votes]
-    return render(request, "portal/own_votes.html", {"votes": answered})
+    waiting = participant.statements.exclude(pk__in=[*votes.values_list("statement_id", flat=True), *figures.texts])
+    own = [{"id": each.pk, "text": readable(each.text), "changeable": True, "own": True} for each in waiting]
+    return render(request, "portal/own_votes.html", {"votes": answered + own})
 
 
 def _answered(vote: Any, figures: Figures) -> dict[str, Any]:

@@ -6,13 +6,14 @@ Who may take part is for `joining`, pages are for `participant_views`; which sta
 
 from __future__ import annotations
 
+import logging
 import secrets
 import unicodedata
 from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from ccai_dagster.portal.figures import Figures
 from ccai_dagster.portal.models import Participant, Statement, Vote, now
@@ -103,7 +104,7 @@ def cast(participant: Participant, statement_id: int, value: int, figures: Figur
     """
     if value not in (-1, 0, 1):
         raise Refusal("That is no answer. Choose Agree, Disagree or Pass.")
-    if statement_id not in figures.texts and not _own(participant, statement_id):
+    if statement_id not in figures.texts and not participant.statements.filter(pk=statement_id).exists():
         raise Refusal("This statement is not asked any more. Nothing was counted.")
     _write_vote(participant, statement_id, value, figures)
 
@@ -111,10 +112,6 @@ def cast(participant: Participant, statement_id: int, value: int, figures: Figur
 def take_back(participant: Participant, statement_id: int) -> None:
     """Delete a vote, as if it had never been cast; there need be none."""
     participant.votes.filter(statement_id=statement_id).delete()
-
-
-def _own(participant: Participant, statement_id: int) -> bool:
-    return bool(participant.votes.filter(statement_id=statement_id, statement__author=participant).exists())
 
 
 def _write_vote(participant: Participant, statement_id: int, value: int, figures: Figures) -> None:
@@ -181,5 +178,15 @@ def text_key(text: str) -> str:
 
 
 def erase(participant: Participant) -> None:
-    """Delete a participant, every vote and every answer about the person; statements stay, without an author."""
+    """Delete a participant, every vote and every answer about the person; statements stay, without an author.
+
+    Nothing of it stays in the files: what is deleted is overwritten in the database (`secure_delete`), and the log of
+    what was written before is emptied.
+    """
     participant.delete()
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if cursor.fetchone()[0]:
+            logging.getLogger("django").error(
+                "Deleted data are still in portal.sqlite-wal, since somebody read it; the next deletion empties it."
+            )

@@ -21,15 +21,16 @@ from white_paper import white_paper
 
 from assets import decisions, deliberation, public_input, public_opinion
 from ccai_dagster.automation import present_versions
+from ccai_dagster.cli import serve as cli_serve
 from ccai_dagster.cli.export import TABLES, export
-from ccai_dagster.consultation.people import PortalSettings
+from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
 from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
-from ccai_dagster.deliberation.importing.portal import portal_digest, portal_files, portal_import
+from ccai_dagster.deliberation.importing.portal import database_files, portal_digest, portal_files, portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.representative import comment_priority
 from ccai_dagster.evaluation.elo import pair_id
@@ -141,6 +142,20 @@ def test_questions_and_answers_are_markdown_in_which_html_stays_text(portal: Por
     assert "&lt;b onclick=" in page and "<b " not in page and "<img" not in page and 'href="javascript' not in page
 
 
+def test_questions_and_answers_that_cannot_be_read_are_told_and_not_served(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = portal.consultation.folder / "questions.md"
+    path.write_bytes("Früher".encode("latin-1"))
+    answer = portal.browser().get("/questions")
+    assert answer.status_code == 503 and b"cannot be read at the moment" in answer.content
+    monkeypatch.setattr(cli_serve, "_set_up", lambda *_: None)  # Django is set up
+    with pytest.raises(ConsultationError, match=r"questions\.md: is not in UTF-8"):
+        cli_serve.serve(portal.consultation, 8000, print)
+    path.unlink()
+    assert portal.browser().get("/questions").status_code == 503
+
+
 def test_feedback_is_apart_from_votes_and_the_team_reads_it(portal: Portal) -> None:
     browser = portal.participant()
     assert b"Please write something" in browser.post("/feedback", {"text": " "}).content
@@ -215,6 +230,14 @@ def test_a_forged_form_counts_nothing_and_is_told(portal: Portal, form: dict[str
     answer = portal.participant().post("/vote", form)
     assert (answer.status_code, portal.votes()) == (409, [])
     assert b"Not counted" in answer.content
+
+
+@pytest.mark.parametrize("charset", ["base64", "rot13", "utf-16", "undefined"])
+def test_what_says_that_it_is_not_in_utf_8_is_refused(portal: Portal, charset: str) -> None:
+    browser, kind = portal.participant(), "application/x-www-form-urlencoded; charset="
+    for method in ("POST", "GET"):
+        assert browser.generic(method, "/vote", b"statement=1", content_type=kind + charset).status_code == 400
+    assert browser.generic("GET", "/vote", b"", content_type=kind + "UTF-8").status_code == 200
 
 
 def test_a_form_without_its_token_and_an_expired_session_are_told(portal: Portal) -> None:
@@ -297,9 +320,36 @@ def test_deleting_ones_data_leaves_the_statement_without_its_author(portal: Port
     assert portal.votes() == []
     raw = portal_import(portal.home.portal).raw_statements
     assert raw.filter(text="The AI should sing.")["author_id"].to_list() == [None]
-    assert browser.get("/vote").status_code == 403
+    answer = browser.get("/vote")
+    assert answer.status_code == 403 and b"or your data were deleted. If they were not" in answer.content
     _voted(portal, 1)
     assert portal.votes() == [(2, 1, 1)]  # a number is never given twice
+
+
+def test_the_code_of_whoever_deletes_everything_is_in_no_file_any_more(portal: Portal) -> None:
+    from ccai_dagster.portal.models import Participant
+
+    def files() -> bytes:
+        return b"".join(path.read_bytes() for path in database_files(portal.home.portal))
+
+    browser = portal.participant()
+    digest = Participant.objects.get().code_digest.encode()
+    assert digest in files()
+    browser.post("/delete", {"sure": "yes"})
+    assert digest not in files()
+
+
+def test_an_author_answers_the_own_statement_again_while_it_waits(portal: Portal) -> None:
+    portal.let_in(1)
+    browser, other = _voted(portal, 1), portal.participant()
+    browser.post("/add", {"text": "The AI should sing.", "sure": "yes"})
+    assert browser.post("/undo", {"statement": 5}).headers["Location"] == "/vote?again=5"
+    assert statement_in(browser.get("/vote?again=5").content.decode()) == 5
+    assert b"You have taken your answer back" in browser.get("/votes").content
+    assert browser.post("/vote", {"statement": 5, "vote": "disagree"}).status_code == 302
+    assert portal.votes() == [(1, 1, 1), (1, 5, -1)]
+    assert statement_in(other.get("/vote?again=5").content.decode()) == 1
+    assert other.post("/vote", {"statement": 5, "vote": "agree"}).status_code == 409
 
 
 def test_the_next_statement_is_drawn_in_proportion_to_its_priority(portal: Portal) -> None:
@@ -512,7 +562,12 @@ def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(po
     # So many votes of one second would be taken for times that a spreadsheet has rounded.
     Vote.objects.update(voted_at=F("voted_at") + F("pk"))
     given = portal_import(portal.home.portal)
-    home, chosen = portal.home, portal.consultation
+    file = portal.consultation.file
+    later = DemographicQuestion(
+        name="region", question="Where?", answers=["north", "south"], targets={"north": 0.5, "south": 0.5}
+    )
+    asked_now = file.model_copy(update={"demographics": [*file.demographics, later]})
+    home, chosen = portal.home, portal.consultation.model_copy(update={"file": asked_now})
     stages = [decisions.build(chosen, home), public_input.build(chosen), deliberation.build(chosen)]
     assets = [each for stage in (*stages, public_opinion.build(chosen)) for each in stage]
     resources = {
@@ -530,8 +585,10 @@ def test_the_graph_computes_from_the_portal_and_its_export_read_back_is_equal(po
     assert asked is not None and asked.select("answer", "n", "n_told").rows() == [
         ("under 40", 7, 12),
         ("40 and older", 5, 12),
+        ("north", 0, 0),
+        ("south", 0, 0),
     ]
-    assert asked["weight"].to_list() == pytest.approx([0.4 * 12 / 7, 0.6 * 12 / 5])
+    assert asked["weight"].to_list()[:2] == pytest.approx([0.4 * 12 / 7, 0.6 * 12 / 5])
     weighted = opened.table("weighted_consensus")
     assert weighted is not None and (weighted["gac"] - weighted["gac_weighted"]).abs().max() > 0.01
     export(opened, tmp_path / "polis", print)
@@ -558,7 +615,8 @@ def test_what_people_said_about_themselves_reaches_the_import_with_the_votes(por
     found = find_vote_files(tmp_path)
     assert found.digest() == portal_digest(portal.home.portal)
     voted = read_votes(tmp_path).raw_participants["participant_id"].to_list()
-    told = read_demographics(found.files[DEMOGRAPHICS], {"age": ["under 40", "40 and older"]}, voted)
+    asked = {"age": ["under 40", "40 and older"], "region": ["north", "south"]}
+    told = read_demographics(found.files[DEMOGRAPHICS], asked, voted, of_portal=True)
     assert told.rows() == [(1, "age", "40 and older"), (3, "age", "under 40")]
 
 
@@ -574,6 +632,23 @@ def test_what_comes_too_fast_is_refused_and_nothing_of_it_is_counted(portal: Por
     assert other.post("/return", {"code": "aaaa"}).status_code == 400
     guessed = [portal.browser().post("/desk/sign-in", {"name": "x", "password": "y"}).status_code for _ in range(20)]
     assert guessed[-2:] == [400, 429]
+
+
+def test_people_who_begin_are_counted_and_forms_that_let_nobody_in_are_not(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.conf import settings
+
+    file = portal.consultation.file
+    few = file.model_copy(update={"portal": file.portal.model_copy(update={"joins_a_day": 2})})
+    monkeypatch.setattr(settings, "CONSULTATION", portal.consultation.model_copy(update={"file": few}))
+    form = {"consent": "yes", "question-0": "Yes"}
+    sent = [{}, {"consent": "yes"}, {**form, "question-0": "No"}, form, {**form, "about-age": "x"}, form, form]
+    got = [portal.browser().post("/join", each) for each in sent]
+    assert [each.status_code for each in got] == [400, 400, 200, 302, 400, 302, 429]
+    assert b"after a day at the latest" in got[-1].content and b"a little" not in got[-1].content
+    elsewhere = portal.browser(REMOTE_ADDR="198.51.100.7")
+    assert [elsewhere.post("/join").status_code for _ in range(21)] == [400] * 20 + [429]
 
 
 def test_a_client_is_counted_for_a_day_and_its_address_is_nowhere() -> None:

@@ -50,6 +50,7 @@ from ccai_dagster.pages.report_decisions import (
 )
 from ccai_dagster.pages.report_models import one_difference
 from ccai_dagster.pages.report_public import GroupBar, Source, most_dividing, opinion_facts
+from ccai_dagster.pages.report_sample import hangs_on_who_came
 from ccai_dagster.pages.summary import summary
 from ccai_dagster.training.settings_of_arms import WEIGHTS
 
@@ -200,7 +201,11 @@ def test_the_page_tells_who_took_part_and_which_principles_hang_on_it(
     inputs: ReportInputs, drawn: dict[str, Picture], html: str
 ) -> None:
     assert "Who took part" not in html, "nothing is told where nobody was asked"
-    shares = {"age": [("under <40>", 15, 0.75, 0.5), ("40 and older", None, None, 0.5)]}
+    shares = {
+        "age": [("under <40>", 15, 0.75, 0.5), ("40 and older", None, None, 0.5)],
+        "region": [("north", None, None, 0.3), ("south", None, None, 0.7)],
+        "first_language": [("ours", 20, 1.0, 0.9), ("another", 0, 0.0, 0.1)],
+    }
     told = replace(
         inputs,
         sample_representativeness=SAMPLE_REPRESENTATIVENESS.build(
@@ -208,7 +213,7 @@ def test_the_page_tells_who_took_part_and_which_principles_hang_on_it(
                 {
                     **{"question": name, "answer": answer, "n": n, "n_told": 20, "n_people": 20, "target": target},
                     **{"share": share, "low": share and 0.53, "high": share and 0.89, "n_effective": 15.0},
-                    **{"difference": share and share - target, "weight": share and 0.67},
+                    **{"difference": None if share is None else share - target, "weight": share and 0.67},
                 }
                 for name, rows in shares.items()
                 for answer, n, share, target in rows
@@ -229,13 +234,20 @@ def test_the_page_tells_who_took_part_and_which_principles_hang_on_it(
     assert page.faults == [] and "under <40>" not in rendered
     for shown in (
         "Who took part",
-        "under <40>75% (53% to 89%)50% 40 and oldertoo few to be told50%",
+        "under <40>75% (53% to 89%)50% 40 and oldertoo few, or hidden so that another is not told50%",
         "20 of 20 people whose votes count answered.",
+        "Weighed so that the answers to age have the shares of the public, "
         "these people tell as much as 15 who count alike, and no consensus moves by more than 0.120.",
+        "Nobody is weighed by region: no answer is told, and weights would tell how many gave it.",
+        "Nobody is weighed by first language: there are not two answers that somebody gave.",
         "Then no statement behind principle P1 would reach the cut: it hangs on who came.",
         "1 more statement would reach it: 6.",
     ):
         assert shown in page.words(), shown
+    region = told.sample_representativeness.filter(question="region")
+    assert hangs_on_who_came(replace(told, sample_representativeness=region), []) == [
+        "Nobody is weighed by region: no answer is told, and weights would tell how many gave it."
+    ]
 
 
 def test_moderation_that_the_export_changed_waits_on_the_page(inputs: ReportInputs, drawn: dict[str, Picture]) -> None:

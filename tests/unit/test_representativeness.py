@@ -22,6 +22,7 @@ from ccai_dagster.deliberation.representativeness import (
     weighted_consensus,
 )
 from ccai_dagster.deliberation.votes import Procedure, vote_matrix
+from ccai_dagster.pages.report_sample import who_took_part
 
 AGE = {"young": 0.5, "old": 0.5}
 REGION = {"north": 0.2, "south": 0.8}
@@ -63,11 +64,11 @@ def test_an_answer_that_nobody_gave_leaves_its_target_to_the_others() -> None:
     assert weights.tolist() == pytest.approx([0.5] * 10 + [1.5] * 10)
 
 
-def test_an_answer_that_is_not_told_is_not_weighed_since_the_weight_would_tell_it() -> None:
-    told = people(a=20, b=9, c=3, d=30)
-    weights = raked(told, {"age": {"a": 0.3, "b": 0.2, "c": 0.2, "d": 0.3}})
-    # Of a and d, 50 people, each should have half; b is hidden with c.
-    assert weights[[0, 20, 29, 32]].tolist() == pytest.approx([25 / 20, 1.0, 1.0, 25 / 30])
+def test_answers_that_are_not_told_are_weighed_as_one_since_their_weights_would_tell_them() -> None:
+    told = people(a=184, b=111, c=2)
+    weights = raked(told, {"age": {"a": 0.25, "b": 0.45, "c": 0.3}})
+    # b is hidden with c; of 297 people these 113 should be three quarters.
+    assert weights[[0, 184, 295]].tolist() == pytest.approx([0.25 * 297 / 184, *[0.75 * 297 / 113] * 2])
     assert (raked(people(young=9, old=3), {"age": AGE}) == 1).all()
 
 
@@ -133,6 +134,15 @@ def test_what_few_people_answered_is_not_told_nor_what_gives_it_away(
     assert made.filter(pl.col("n").is_null())["share"].null_count() == shown.count(None)
 
 
+def test_of_a_question_that_nobody_answered_there_are_no_shares() -> None:
+    made = sample_representativeness(table({}), np.arange(6), {"age": ["young", "old"]}, {"age": AGE}, np.ones(6))
+    assert SAMPLE_REPRESENTATIVENESS.violations(made).is_empty()
+    assert made.select("n", "n_told", "n_people", "share", "low").rows() == [(0, 0, 6, None, None)] * 2
+    (asked,) = who_took_part(made)
+    assert asked.told == "0 of 6 people whose votes count answered."
+    assert asked.rows == [("young", "nobody answered", "50%"), ("old", "nobody answered", "50%")]
+
+
 def test_a_weight_of_two_is_as_if_somebody_had_voted_twice() -> None:
     rng = np.random.default_rng(3)
     cast = rng.integers(-1, 2, (12, 5))
@@ -163,10 +173,10 @@ def test_a_weight_of_two_is_as_if_somebody_had_voted_twice() -> None:
     assert weighted["gac"].to_list() != pytest.approx(weighted["gac_weighted"].to_list())
 
 
-def read(folder: Path, text: str) -> pl.DataFrame:
+def read(folder: Path, text: str, of_portal: bool = False) -> pl.DataFrame:
     path = folder / "participant-demographics.csv"
     path.write_text(text)
-    return read_demographics(SourceFile(str(path), path), {"age_group": ["young", "old"]}, [1, 2, 3])
+    return read_demographics(SourceFile(str(path), path), {"age_group": ["young", "old"]}, [1, 2, 3], of_portal)
 
 
 def test_a_panels_file_is_read_by_the_questions_of_the_consultation(tmp_path: Path) -> None:
@@ -189,6 +199,11 @@ def test_a_panels_file_is_read_by_the_questions_of_the_consultation(tmp_path: Pa
 def test_a_panels_file_that_cannot_be_right_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConsultationError, match=told):
         read(tmp_path, text)
+
+
+def test_in_the_portal_those_who_answered_need_not_have_voted_nor_answered_everything(tmp_path: Path) -> None:
+    assert read(tmp_path, "participant,age_group\n17,old\n", of_portal=True).equals(PARTICIPANT_DEMOGRAPHICS.empty())
+    assert read(tmp_path, "participant,region\n1,north\n", of_portal=True).equals(PARTICIPANT_DEMOGRAPHICS.empty())
 
 
 @pytest.mark.parametrize(
