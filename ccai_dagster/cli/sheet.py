@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Decide in a spreadsheet: what is undecided out, and decisions back.")
 COLUMNS = ("subject", "to_know", "allowed", "draft", "seen", "digest", "decision", "reason")
-"""`seen` are the rows that counted on a subject when the sheet was made, `digest` that of the text they would be on."""
+"""`seen` are the rows on a subject that were shown when the sheet was made, `digest` that of the text to decide on."""
 NEEDED = ("subject", "seen", "digest", "decision", "reason")
 """Columns that are read again; others may be added, moved or left out."""
 
@@ -122,12 +122,13 @@ def import_sheet(
             suggested_by=(DRAFT if cells["decision"].strip() == background.draft(item) else item.proposal.suggested_by),
         )
         answers.append((where, answer))
-    recorded = record_decisions(opened, kind, answers, problems)
+    checked_with = [row["decision_id"] for item in items.values() for row in item.rows]
+    recorded = record_decisions(opened, kind, answers, problems, checked_with)
     typer.echo(f"{counted(len(answers), 'decision')} recorded, as {recorded[0].decision_id} and on.")
 
 
 def _seen(item: AgendaItem) -> str:
-    return " ".join(row["decision_id"] for row in item.rows)
+    return " ".join(row["decision_id"] for row in item.shown)
 
 
 def _filled(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -159,7 +160,8 @@ def _problem(item: AgendaItem | None, cells: dict[str, str], role: str, basis: B
         return "a decision needs a reason, and a reason a decision."
     if (basis(item.subject) or "") != cells["digest"].strip():
         return "its text is another one since the sheet was made; export it again and read it."
-    if _seen(item) != " ".join(cells["seen"].split()):
+    # What came in the meantime and waits for a second, independent decision is no news: nobody is to see it.
+    if item.state != "one of two" and _seen(item) != " ".join(cells["seen"].split()):
         return "it was decided in the meantime; export the sheet again and look at it."
     if not item.open_to(role):
         return f"it is not open to {printable(role)}: it is decided, or waits for another role."
