@@ -17,6 +17,7 @@ import typer
 from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.cli.alternatives import selections
 from ccai_dagster.cli.decide import SIGNED, confirmation
+from ccai_dagster.cli.options import named_role
 from ccai_dagster.cli.summary import PAGES, how_sure
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import EXPORT, PLACEHOLDERS
@@ -61,13 +62,11 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
     Raises:
         ConsultationError: The role is empty, or a ledger or the export cannot be read.
     """
-    if not role.strip():
-        raise ConsultationError("A role is needed; give it with --as.")
+    session = _Review(opened, kind, named_role(role), policy_ref, say)
     if kind == "wording" and opened.selected() is None:
         raise ConsultationError(
             "Which statements reach the cut is not known yet: `ccai run` first; it stops where people must decide."
         )
-    session = _Review(opened, kind, role.strip(), policy_ref, say)
     items = opened.agenda(kind)
     subjects = [item.subject for item in items if item.open_to(session.role)]
     if not subjects:

@@ -6,6 +6,7 @@ row; one row that is wrong keeps all of them out.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ccai_dagster.cli.options import CONSULTATION, OWN_CONSULTATION, ROLE, mendable_errors
+from ccai_dagster.cli.options import CONSULTATION, OWN_CONSULTATION, ROLE, mendable_errors, named_role
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text, sheet_rows
-from ccai_dagster.core.text import counted, printable, spreadsheet_cell
+from ccai_dagster.core.text import counted, printable, printable_lines, spreadsheet_cell
 
 if TYPE_CHECKING:
     from ccai_dagster.decisions.agenda import AgendaItem, Basis
@@ -54,8 +55,9 @@ def export_sheet(
     from ccai_dagster.cli.review import Background, choices
     from ccai_dagster.open_consultation import open_consultation
 
+    role = named_role(role)
     opened = open_consultation(consultation, kind)
-    items = [item for item in opened.agenda(kind) if item.open_to(role.strip())]
+    items = [item for item in opened.agenda(kind) if item.open_to(role)]
     if not items:
         raise ConsultationError(f"{kind}: nothing to decide for {printable(role)}; no file was written.")
     background, basis = Background(opened, kind), opened.basis(kind)
@@ -81,7 +83,18 @@ def export_sheet(
     except OSError as error:
         raise ConsultationError(f"{file}: cannot be written ({error.strerror}).") from error
     typer.echo(f"{counted(len(rows), 'row')} in {file}. Fill in `decision` and `reason`, save it as CSV, then")
-    typer.echo(f'ccai sheet import {kind} {file} --as "{printable(role)}"')
+    words = (
+        "ccai",
+        "sheet",
+        "import",
+        kind,
+        str(file),
+        "--as",
+        role,
+        "--consultation",
+        str(opened.consultation.folder),
+    )
+    typer.echo(printable_lines(shlex.join(words)))
 
 
 @app.command("import")
@@ -100,6 +113,7 @@ def import_sheet(
     from ccai_dagster.decisions.recording import Answer
     from ccai_dagster.open_consultation import open_consultation
 
+    role = named_role(role)
     opened = open_consultation(consultation, kind)
     items = {item.subject: item for item in opened.agenda(kind)}
     background, basis = Background(opened, kind), opened.basis(kind)
@@ -107,7 +121,7 @@ def import_sheet(
     problems: list[str] = []
     for where, cells in _filled(file):
         item = items.get(tuple(cells["subject"].split()))
-        problem = _problem(item, cells, role.strip(), basis)
+        problem = _problem(item, cells, role, basis)
         if problem is not None or item is None:
             problems.append(f"{where}: {problem}")
             continue
@@ -116,8 +130,8 @@ def import_sheet(
             subject_ids=item.subject,
             outcome=cells["decision"].strip(),
             reason=cells["reason"].strip(),
-            decided_by=role.strip(),
-            supersedes=item.replaced_by(role.strip()),
+            decided_by=role,
+            supersedes=item.replaced_by(role),
             policy_ref=policy_ref,
             suggested_by=(DRAFT if cells["decision"].strip() == background.draft(item) else item.proposal.suggested_by),
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 from undecided_town import Town, added, town
 
 from ccai_dagster import checked_decisions
+from ccai_dagster.cli.app import app
 from ccai_dagster.decisions.ledger import Decision, current
 
 __all__ = ["town"]
@@ -18,6 +21,10 @@ __all__ = ["town"]
 
 def exported(town: Town, kind: str, file: Path, role: str = "moderator") -> list[dict[str, str]]:
     town.ccai("sheet", "export", kind, str(file), "--as", role)
+    return rows_of(file)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
 
 
@@ -154,6 +161,21 @@ def test_what_is_decided_while_a_sheet_is_read_is_noticed(
     else:
         assert roles == ["anna"]
         assert "row 2: statement 119 was decided by anna (moderation-1) in the meantime." in told
+
+
+def test_the_next_command_is_told_as_it_must_be_typed(town: Town, tmp_path: Path) -> None:
+    town.folder = town.folder.rename(tmp_path / "our town")
+    file, role = tmp_path / "Anna's  sheet.csv", 'the "$HOME" team'
+    words = shlex.split(town.ccai("sheet", "export", "moderation", str(file), "--as", f" {role} ").splitlines()[-1])
+    assert words == [
+        *("ccai", "sheet", "import", "moderation", str(file), "--as", role, "--consultation", str(town.folder))
+    ]
+    save(file, [rows_of(file)[0] | {"decision": "in", "reason": "Clear."}])
+    result = CliRunner().invoke(app, words[1:])
+    assert "1 decision recorded" in result.output and added(town, "moderation")[0]["decided_by"] == role
+    for way in ("export", "import"):
+        told = town.ccai("sheet", way, "moderation", str(tmp_path / "new.csv"), "--as", " ", fails=True)
+        assert "A role is needed; give it with --as." in told and not (tmp_path / "new.csv").exists()
 
 
 def test_a_file_that_holds_decisions_is_not_overwritten_and_an_empty_one_says_so(town: Town, tmp_path: Path) -> None:
