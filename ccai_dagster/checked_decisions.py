@@ -69,7 +69,7 @@ def checked(opened: OpenConsultation, answer: Answer) -> Answer:
     Raises:
         ConsultationError: A subject does not exist, a value is out of range, or there is nothing to decide on.
     """
-    kind, outcome = answer.kind, answer.outcome.strip()
+    kind, outcome = answer.kind, answer.outcome
     basis = opened.basis(kind)
     if is_decision(outcome):
         _check_subjects(opened, answer)

@@ -25,7 +25,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, printable
 from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
-from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, replaced_rows, split_ids
+from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, as_kept, replaced_rows, split_ids
 from ccai_dagster.decisions.origins import DRAFT
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
@@ -123,7 +123,6 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         reason = _ask("Reason")
     if (step := _step(reason)) is not None:
         return step
-    suggested_by = DRAFT if outcome == draft else item.proposal.suggested_by
     answer = Answer(
         kind=item.kind,
         subject_ids=item.subject,
@@ -132,7 +131,7 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         decided_by=session.role,
         supersedes=item.replaced_by(session.role),
         policy_ref=session.policy_ref,
-        suggested_by=suggested_by,
+        suggested_by=background.suggested_by(item, outcome),
     )
     try:
         rows = record_decision(session.opened, answer, _ids(item))
@@ -240,6 +239,10 @@ class Background:
         if {int(each) for each in item.subject} & self._opened.rejected():
             return f"{AVOID}: {draft_principle(source.text, rejected=True)}"
         return f"principle: {draft_principle(source.text)}"
+
+    def suggested_by(self, item: AgendaItem, outcome: str) -> str | None:
+        """Return what put an outcome forward: the draft, where somebody took that over as it stands."""
+        return DRAFT if as_kept(self._kind, outcome) == self.draft(item) else item.proposal.suggested_by
 
     def _earlier(self, item: AgendaItem) -> Iterator[str]:
         """Every row on the subject and everything that its rows replaced, the latest first."""

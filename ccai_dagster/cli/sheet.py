@@ -109,7 +109,6 @@ def import_sheet(
     """Record the decisions of a sheet, all of them or, if one cannot be recorded, none."""
     from ccai_dagster.checked_decisions import record_decisions
     from ccai_dagster.cli.review import Background
-    from ccai_dagster.decisions.origins import DRAFT
     from ccai_dagster.decisions.recording import Answer
     from ccai_dagster.open_consultation import open_consultation
 
@@ -128,12 +127,12 @@ def import_sheet(
         answer = Answer(
             kind=kind.value,
             subject_ids=item.subject,
-            outcome=cells["decision"].strip(),
+            outcome=cells["decision"],
             reason=cells["reason"].strip(),
             decided_by=role,
             supersedes=item.replaced_by(role),
             policy_ref=policy_ref,
-            suggested_by=(DRAFT if cells["decision"].strip() == background.draft(item) else item.proposal.suggested_by),
+            suggested_by=background.suggested_by(item, cells["decision"]),
         )
         answers.append((where, answer))
     checked_with = [row["decision_id"] for item in items.values() for row in item.rows]

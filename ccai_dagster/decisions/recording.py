@@ -26,6 +26,7 @@ from ccai_dagster.decisions.ledger import (
     SEPARATE_KINDS,
     Decision,
     append_decisions,
+    as_kept,
     is_decision,
     is_policy,
     ledger_table,
@@ -37,7 +38,10 @@ from ccai_dagster.decisions.outcomes import decided_rows
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person decided, before it has an id and a time; the fields are those of a ledger row."""
+    """What a person decided, before it has an id and a time; the fields are those of a ledger row.
+
+    Verbs may be typed in any case, as spreadsheets and telephones write them.
+    """
 
     kind: str
     subject_ids: tuple[str, ...]
@@ -48,6 +52,10 @@ class Answer:
     policy_ref: str | None = None
     inputs_digest: str | None = None
     suggested_by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the outcome as ledgers do."""
+        object.__setattr__(self, "outcome", as_kept(self.kind, self.outcome))
 
 
 def record(
@@ -155,7 +163,7 @@ def _composed(
         decision_id=next(names),
         kind=answer.kind,
         subject_ids=answer.subject_ids,
-        outcome=answer.outcome.strip(),
+        outcome=answer.outcome,
         reason=answer.reason.strip(),
         decided_by=answer.decided_by.strip(),
         decided_at=time,
