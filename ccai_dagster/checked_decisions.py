@@ -37,13 +37,18 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
 
 
 def record_decisions(
-    opened: OpenConsultation, kind: str, answers: Sequence[tuple[str, Answer]], problems: Sequence[str] = ()
+    opened: OpenConsultation,
+    kind: str,
+    answers: Sequence[tuple[str, Answer]],
+    problems: Sequence[str] = (),
+    seen: Sequence[str] | None = None,
 ) -> list[Decision]:
     """Append several decisions to one ledger, as `record_decision` does each; all of them or none.
 
     Args:
         answers: Each with where it stands, for messages.
         problems: What is known already to be wrong.
+        seen: Ids of the rows that counted on all these subjects when the answers were read.
 
     Raises:
         ConsultationError: Something is wrong with one of them; every such is told, and nothing is recorded.
@@ -55,7 +60,7 @@ def record_decisions(
             right.append((where, checked(opened, answer)))
         except ConsultationError as error:
             wrong.append(f"{where}: {error}")
-    return record_all(opened.consultation.ledger(kind), right, opened.basis(kind), opened.taken(kind), wrong)
+    return record_all(opened.consultation.ledger(kind), right, opened.basis(kind), opened.taken(kind), wrong, seen)
 
 
 def checked(opened: OpenConsultation, answer: Answer) -> Answer:
@@ -64,7 +69,7 @@ def checked(opened: OpenConsultation, answer: Answer) -> Answer:
     Raises:
         ConsultationError: A subject does not exist, a value is out of range, or there is nothing to decide on.
     """
-    kind, outcome = answer.kind, answer.outcome.strip()
+    kind, outcome = answer.kind, answer.outcome
     basis = opened.basis(kind)
     if is_decision(outcome):
         _check_subjects(opened, answer)

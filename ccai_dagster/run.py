@@ -17,7 +17,7 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
-from ccai_dagster.run_failures import failure_message
+from ccai_dagster.run_failures import failure_message, is_interruption
 from ccai_dagster.staleness import plan
 from ccai_dagster.terminal import OBSERVE
 from resources import history, run_owners, run_tags
@@ -34,7 +34,8 @@ class Outcome:
         materialized: Keys in the order they were started.
         fresh: Keys that were up to date.
         waiting: Arms that wait for a sign-off, with the digest to sign.
-        failed: Messages of what failed; empty if nothing did.
+        failed: Messages of what failed or was interrupted; empty if nothing was.
+        interrupted: Whether somebody ended it, by Ctrl-C or another signal.
         imported: What came since the last import; empty if nothing was imported.
         seconds: How long it took.
     """
@@ -43,6 +44,7 @@ class Outcome:
     fresh: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
     imported: str = ""
     seconds: float = 0.0
 
@@ -73,7 +75,12 @@ def run(
     with run_owners.turn(instance, "`ccai run`", busy):
         run_owners.end_dead_runs(instance, say)
         run_owners.await_pools(instance, busy)
-        return _run(consultation, home, instance, say, select)
+        outcome = Outcome()
+        try:
+            _run(consultation, home, instance, say, select, outcome)
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+    return outcome
 
 
 def _patience(say: Say) -> Say:
@@ -91,15 +98,16 @@ def _refusal(why: str) -> None:
     raise ConsultationError(f"Nothing was started: {why}. Run again when it has ended.")
 
 
-def _run(consultation: Consultation, home: Home, instance: dg.DagsterInstance, say: Say, select: str | None) -> Outcome:
+def _run(
+    consultation: Consultation, home: Home, instance: dg.DagsterInstance, say: Say, select: str | None, outcome: Outcome
+) -> None:
     began = time.monotonic()
     defs = build_defs(consultation, home.root)
-    outcome = Outcome()
     say("Observing the votes and the ledgers")
     tags = {run_tags.CONSULTATION: consultation.name, run_tags.STARTED_BY: "ccai run"}
     first = {**tags, run_tags.BECAUSE: "a run looks at its inputs first"}
     if not _execute(defs.resolve_job_def(OBSERVE), None, instance, outcome, first):
-        return outcome
+        return
     try:
         if select is None:
             _materialize_stale(consultation, home, defs, instance, say, outcome, tags)
@@ -109,7 +117,6 @@ def _run(consultation: Consultation, home: Home, instance: dg.DagsterInstance, s
         # Also of a run that stops or waits: what was made up to there can be asked about and verified.
         history.record(consultation, home, instance, defs.resolve_asset_graph().get_all_asset_keys())
     outcome.seconds = time.monotonic() - began
-    return outcome
 
 
 def _materialize_stale(
@@ -197,7 +204,8 @@ def _execute(
             outcome.imported = str(each.metadata[SINCE].value)
     for event in result.filter_events(lambda each: each.event_type == dg.DagsterEventType.STEP_FAILURE):
         outcome.failed.append(failure_message(event))
-    if not result.success and not outcome.failed:
+    outcome.interrupted = bool(result.filter_events(is_interruption))
+    if not result.success and not outcome.failed and not outcome.interrupted:
         outcome.failed.append(f"Dagster run {result.run_id} did not succeed")
     return result.success
 

@@ -17,6 +17,7 @@ from resources.history import refusal
 ATTEMPTS = 3
 """How often a sensor asks for the same thing."""
 LONGEST_MESSAGE = 400
+_INTERRUPTIONS = {dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__}
 _ENDS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_SKIPPED}
 
 
@@ -83,15 +84,29 @@ def how_it_ended(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
         return "was cancelled."
     if run.status == dg.DagsterRunStatus.SUCCESS:
         return "ended without it."
-    failures = _events(run, instance, dg.DagsterEventType.STEP_FAILURE)
-    if failures:
+    steps = _events(run, instance, dg.DagsterEventType.STEP_FAILURE)
+    if failures := [event for event in steps if not is_interruption(event)]:
         return f"failed: {printable(failure_message(failures[0]), LONGEST_MESSAGE)}"
-    ends = [event.message for event in _events(run, instance, dg.DagsterEventType.RUN_FAILURE) if event.message]
-    return f"failed: {printable(ends[0], LONGEST_MESSAGE)}" if ends else "failed."
+    ends = _events(run, instance, dg.DagsterEventType.RUN_FAILURE)
+    if any(map(is_interruption, [*steps, *ends])):
+        return "was interrupted."
+    told = [event.message for event in ends if event.message]
+    return f"failed: {printable(told[0], LONGEST_MESSAGE)}" if told else "failed."
+
+
+def is_interruption(event: dg.DagsterEvent) -> bool:
+    """Whether a step or a run failed because somebody ended it: by Ctrl-C or another signal."""
+    if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+        error = event.step_failure_data.error
+    else:
+        error = event.job_failure_data.error if event.event_type == dg.DagsterEventType.RUN_FAILURE else None
+    return error is not None and error.cls_name in _INTERRUPTIONS
 
 
 def failure_message(event: dg.DagsterEvent) -> str:
     """Return the sentence a person needs: of a `Failure` its description, else the innermost error."""
+    if is_interruption(event):
+        return f"{event.step_key}: interrupted"
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return f"{event.step_key}: {data.user_failure_data.description}"

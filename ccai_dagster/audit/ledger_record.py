@@ -7,6 +7,7 @@ earlier digest stays in every manifest after that.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def check_rows(manifest: Manifest | None, path: Path, ledger: pl.DataFrame) -> N
         raise ConsultationError(
             f"{path}: {_told(found)} since results were made of them, and rows are never changed. Restore them from a "
             f'copy, or say why with `ccai decide {path.stem} "{ids}" {AMENDED} --reason WHY --as ROLE --consultation '
-            f"{path.parents[1]}`. Until then nothing is computed."
+            f"{shlex.quote(str(path.parents[1]))}`. Until then nothing is computed."
         )
 
 

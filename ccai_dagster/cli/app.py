@@ -25,7 +25,7 @@ from ccai_dagster.cli.options import (
 from ccai_dagster.consultation.folder import LEDGERS, ModerationMode, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import check_name, home_root
-from ccai_dagster.core.text import printable_lines
+from ccai_dagster.core.text import counted, printable_lines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -196,9 +196,14 @@ def run(
     typer.echo("")
     if outcome.imported:
         typer.echo(f"The import: {outcome.imported}")
+    for message in outcome.failed:
+        typer.secho(printable_lines(message), fg=typer.colors.RED, err=True)
+    if outcome.interrupted:
+        made = counted(len(outcome.materialized), "asset")
+        raise ConsultationError(
+            f"The run was interrupted after it had made {made}. What was made stands; run again to go on."
+        )
     if outcome.failed:
-        for message in outcome.failed:
-            typer.secho(printable_lines(message), fg=typer.colors.RED, err=True)
         raise ConsultationError("The run stopped. What was made before stands; mend what is named above and run again.")
     made = f"{len(outcome.materialized)} assets materialized in {outcome.seconds:.0f} s"
     if outcome.fresh:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -116,7 +117,11 @@ def _exported(found: Sequence[Difference], folder: Path) -> Iterator[str]:
         stands = "; a person decided, which stands" if by_person else ""
         yield f"{sentence}: {', '.join(subjects[:SHOWN])}{more}{stands}"
     if any(not by_person for by_person, _ in kinds):
-        yield f"take that over with `ccai take-over {folder}`, or decide with `ccai review moderation`"
+        named = shlex.quote(str(folder))
+        yield (
+            f"take that over with `ccai take-over {named}`, or decide with `ccai review moderation "
+            f"--consultation {named}`"
+        )
 
 
 def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:

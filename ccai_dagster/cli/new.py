@@ -5,6 +5,7 @@ What a folder holds stands in `consultation.folder`, what the published files me
 
 import datetime
 import json
+import shlex
 import shutil
 import string
 import tempfile
@@ -220,7 +221,8 @@ def from_sample(destination: Path) -> list[str]:
         read_consultation(unfinished)
     return [
         f"{destination}: {statements.height} statements of the embedded consultation, to be voted on in the portal.",
-        f"Next: `ccai serve {destination}`. What is asked and said: consultation.yaml, seeds.csv, questions.md.",
+        f"Next: `ccai serve {shlex.quote(str(destination))}`. "
+        "What is asked and said: consultation.yaml, seeds.csv, questions.md.",
     ]
 
 
@@ -259,7 +261,7 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode,
     return [
         *lines,
         f"Next: write title, public and question in {destination}/consultation.yaml, go through decisions/, then "
-        f"`ccai run {destination}` and word what reaches the cut in decisions/wording.csv.",
+        f"`ccai run {shlex.quote(str(destination))}` and word what reaches the cut in decisions/wording.csv.",
     ]
 
 
@@ -288,6 +290,7 @@ def from_ccai(source: Path, destination: Path, texts: Sequence[Path] = ()) -> li
     constitutions = _constitutions(consultation, built.complete)
     digests = {arm: constitution_digest(table) for arm, table in constitutions.items()}
     sign_off(destination, digests)
+    named = shlex.quote(str(destination))
     return [
         *built.lines,
         *(
@@ -295,8 +298,8 @@ def from_ccai(source: Path, destination: Path, texts: Sequence[Path] = ()) -> li
             for arm, table in constitutions.items()
         ),
         *([] if len(constitutions) == len(consultation.arms) else [WITHOUT_TEXTS]),
-        f"The replication page, which trains nothing: ccai run {destination} --select '{PAGE}'",
-        *([f"Everything: ccai run {destination}"] if constitutions else []),
+        f"The replication page, which trains nothing: ccai run {named} --select '{PAGE}'",
+        *([f"Everything: ccai run {named}"] if constitutions else []),
     ]
 
 

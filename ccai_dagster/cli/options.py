@@ -21,6 +21,17 @@ LONGEST = 4_000
 """Characters of a message that are printed."""
 
 
+def named_role(role: str) -> str:
+    """Return a role without the spaces around it.
+
+    Raises:
+        ConsultationError: Nothing else is in it.
+    """
+    if not role.strip():
+        raise ConsultationError("A role is needed; give it with --as.")
+    return role.strip()
+
+
 def _nobody_named(context: typer.Context, folder: Path | None) -> bool:
     """Whether the embedded consultation would be meant, since none is named and the command stands in none."""
     return folder is None and not context.resilient_parsing and named_elsewhere() is None

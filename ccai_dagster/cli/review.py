@@ -17,6 +17,7 @@ import typer
 from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.cli.alternatives import selections
 from ccai_dagster.cli.decide import SIGNED, confirmation
+from ccai_dagster.cli.options import named_role
 from ccai_dagster.cli.summary import PAGES, how_sure
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import EXPORT, PLACEHOLDERS
@@ -24,7 +25,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, printable
 from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
-from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, replaced_rows, split_ids
+from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, as_kept, replaced_rows, split_ids
 from ccai_dagster.decisions.origins import DRAFT
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
@@ -61,13 +62,11 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
     Raises:
         ConsultationError: The role is empty, or a ledger or the export cannot be read.
     """
-    if not role.strip():
-        raise ConsultationError("A role is needed; give it with --as.")
+    session = _Review(opened, kind, named_role(role), policy_ref, say)
     if kind == "wording" and opened.selected() is None:
         raise ConsultationError(
             "Which statements reach the cut is not known yet: `ccai run` first; it stops where people must decide."
         )
-    session = _Review(opened, kind, role.strip(), policy_ref, say)
     items = opened.agenda(kind)
     subjects = [item.subject for item in items if item.open_to(session.role)]
     if not subjects:
@@ -124,7 +123,6 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         reason = _ask("Reason")
     if (step := _step(reason)) is not None:
         return step
-    suggested_by = DRAFT if outcome == draft else item.proposal.suggested_by
     answer = Answer(
         kind=item.kind,
         subject_ids=item.subject,
@@ -133,7 +131,7 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         decided_by=session.role,
         supersedes=item.replaced_by(session.role),
         policy_ref=session.policy_ref,
-        suggested_by=suggested_by,
+        suggested_by=background.suggested_by(item, outcome),
     )
     try:
         rows = record_decision(session.opened, answer, _ids(item))
@@ -241,6 +239,10 @@ class Background:
         if {int(each) for each in item.subject} & self._opened.rejected():
             return f"{AVOID}: {draft_principle(source.text, rejected=True)}"
         return f"principle: {draft_principle(source.text)}"
+
+    def suggested_by(self, item: AgendaItem, outcome: str) -> str | None:
+        """Return what put an outcome forward: the draft, where somebody took that over as it stands."""
+        return DRAFT if as_kept(self._kind, outcome) == self.draft(item) else item.proposal.suggested_by
 
     def _earlier(self, item: AgendaItem) -> Iterator[str]:
         """Every row on the subject and everything that its rows replaced, the latest first."""

@@ -1,6 +1,7 @@
 """`ccai serve` and `ccai account`: the portal, in which a public votes and moderators decide, and who may moderate."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -31,7 +32,8 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
         say(f"{added} statements of the organisers were added, {shown}.")
     check_port(port, "--port")
     say(f"Participants  http://{HOST}:{port}/")
-    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME {consultation.folder} --role ROLE`)")
+    named = shlex.quote(str(consultation.folder))
+    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME {named} --role ROLE`)")
     say(f"Raters        http://{HOST}:{port}/rate/  (with --rater)")
     say("Ctrl-C stops it.")
     environment = {**os.environ, "CCAI_CONSULTATION": str(consultation.folder)}

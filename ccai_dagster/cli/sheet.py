@@ -6,6 +6,7 @@ row; one row that is wrong keeps all of them out.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -13,17 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ccai_dagster.cli.options import CONSULTATION, OWN_CONSULTATION, ROLE, mendable_errors
+from ccai_dagster.cli.options import CONSULTATION, OWN_CONSULTATION, ROLE, mendable_errors, named_role
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text, sheet_rows
-from ccai_dagster.core.text import counted, printable, spreadsheet_cell
+from ccai_dagster.core.text import counted, printable, printable_lines, spreadsheet_cell
 
 if TYPE_CHECKING:
     from ccai_dagster.decisions.agenda import AgendaItem, Basis
 
 app = typer.Typer(no_args_is_help=True, help="Decide in a spreadsheet: what is undecided out, and decisions back.")
 COLUMNS = ("subject", "to_know", "allowed", "draft", "seen", "digest", "decision", "reason")
-"""`seen` are the rows that counted on a subject when the sheet was made, `digest` that of the text they would be on."""
+"""`seen` are the rows on a subject that were shown when the sheet was made, `digest` that of the text to decide on."""
 NEEDED = ("subject", "seen", "digest", "decision", "reason")
 """Columns that are read again; others may be added, moved or left out."""
 
@@ -54,8 +55,9 @@ def export_sheet(
     from ccai_dagster.cli.review import Background, choices
     from ccai_dagster.open_consultation import open_consultation
 
+    role = named_role(role)
     opened = open_consultation(consultation, kind)
-    items = [item for item in opened.agenda(kind) if item.open_to(role.strip())]
+    items = [item for item in opened.agenda(kind) if item.open_to(role)]
     if not items:
         raise ConsultationError(f"{kind}: nothing to decide for {printable(role)}; no file was written.")
     background, basis = Background(opened, kind), opened.basis(kind)
@@ -81,7 +83,18 @@ def export_sheet(
     except OSError as error:
         raise ConsultationError(f"{file}: cannot be written ({error.strerror}).") from error
     typer.echo(f"{counted(len(rows), 'row')} in {file}. Fill in `decision` and `reason`, save it as CSV, then")
-    typer.echo(f'ccai sheet import {kind} {file} --as "{printable(role)}"')
+    words = (
+        "ccai",
+        "sheet",
+        "import",
+        kind,
+        str(file),
+        "--as",
+        role,
+        "--consultation",
+        str(opened.consultation.folder),
+    )
+    typer.echo(printable_lines(shlex.join(words)))
 
 
 @app.command("import")
@@ -96,10 +109,10 @@ def import_sheet(
     """Record the decisions of a sheet, all of them or, if one cannot be recorded, none."""
     from ccai_dagster.checked_decisions import record_decisions
     from ccai_dagster.cli.review import Background
-    from ccai_dagster.decisions.origins import DRAFT
     from ccai_dagster.decisions.recording import Answer
     from ccai_dagster.open_consultation import open_consultation
 
+    role = named_role(role)
     opened = open_consultation(consultation, kind)
     items = {item.subject: item for item in opened.agenda(kind)}
     background, basis = Background(opened, kind), opened.basis(kind)
@@ -107,27 +120,28 @@ def import_sheet(
     problems: list[str] = []
     for where, cells in _filled(file):
         item = items.get(tuple(cells["subject"].split()))
-        problem = _problem(item, cells, role.strip(), basis)
+        problem = _problem(item, cells, role, basis)
         if problem is not None or item is None:
             problems.append(f"{where}: {problem}")
             continue
         answer = Answer(
             kind=kind.value,
             subject_ids=item.subject,
-            outcome=cells["decision"].strip(),
+            outcome=cells["decision"],
             reason=cells["reason"].strip(),
-            decided_by=role.strip(),
-            supersedes=item.replaced_by(role.strip()),
+            decided_by=role,
+            supersedes=item.replaced_by(role),
             policy_ref=policy_ref,
-            suggested_by=(DRAFT if cells["decision"].strip() == background.draft(item) else item.proposal.suggested_by),
+            suggested_by=background.suggested_by(item, cells["decision"]),
         )
         answers.append((where, answer))
-    recorded = record_decisions(opened, kind, answers, problems)
+    checked_with = [row["decision_id"] for item in items.values() for row in item.rows]
+    recorded = record_decisions(opened, kind, answers, problems, checked_with)
     typer.echo(f"{counted(len(answers), 'decision')} recorded, as {recorded[0].decision_id} and on.")
 
 
 def _seen(item: AgendaItem) -> str:
-    return " ".join(row["decision_id"] for row in item.rows)
+    return " ".join(row["decision_id"] for row in item.shown)
 
 
 def _filled(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -159,7 +173,8 @@ def _problem(item: AgendaItem | None, cells: dict[str, str], role: str, basis: B
         return "a decision needs a reason, and a reason a decision."
     if (basis(item.subject) or "") != cells["digest"].strip():
         return "its text is another one since the sheet was made; export it again and read it."
-    if _seen(item) != " ".join(cells["seen"].split()):
+    # What came in the meantime and waits for a second, independent decision is no news: nobody is to see it.
+    if item.state != "one of two" and _seen(item) != " ".join(cells["seen"].split()):
         return "it was decided in the meantime; export the sheet again and look at it."
     if not item.open_to(role):
         return f"it is not open to {printable(role)}: it is decided, or waits for another role."

@@ -22,6 +22,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, listed, natural, printable
 from ccai_dagster.decisions.agenda import DIGESTED
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name, subjects_of
+from ccai_dagster.decisions.ledger import as_kept
 from ccai_dagster.decisions.outcomes import decided_rows, wordings
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.decisions.values import SelectionRule
@@ -70,6 +71,7 @@ def what_if(opened: OpenConsultation, kind: str, subjects: Sequence[str], outcom
     """
     if kind not in KINDS:
         raise ConsultationError(f"Groups, statements and principles hang on no {kind}; name one of {', '.join(KINDS)}.")
+    outcome = as_kept(kind, outcome)
     counting = rows_by_subject(decided_rows(opened.ledger(kind)))
     replaced = {
         row["decision_id"]: row for each in subjects_of(kind, outcome, subjects) for row in counting.get(each, ())

@@ -261,7 +261,7 @@ def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, dict[st
 def sheet_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield row number (the header being row 1) and cells by column of a spreadsheet's CSV, empty lines left out.
 
-    Cells are separated by commas, or by semicolons as where a comma is the decimal sign.
+    Cells are separated by commas, by semicolons as where a comma is the decimal sign, or by tabs.
 
     Args:
         path: A CSV file in UTF-8, with any columns.
@@ -280,22 +280,23 @@ def sheet_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[st
         raise ConsultationError(f"{path}: cannot be read ({error.strerror}).") from error
     try:
         first = text.partition("\n")[0]
-        separator = ";" if first.count(";") > first.count(",") else ","
+        separator = max((",", ";", "\t"), key=first.count)
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator))
     except csv.Error as error:
         raise ConsultationError(f"{path}: not readable as CSV ({error}); close the quotes.") from error
     header = [cell.strip() for cell in lines[0]] if lines else []
     if missing := [name for name in needed if header.count(name) != 1]:
         raise ConsultationError(
-            f"{path}, row 1: the columns {', '.join(missing)} must stand there once each, separated by commas."
+            f"{path}, row 1: the columns {', '.join(missing)} must stand there once each, separated by commas, "
+            "semicolons or tabs."
         )
     for number, cells in enumerate(lines[1:], start=2):
         if not any(cells):
             continue
         if len(cells) != len(header):
             raise ConsultationError(
-                f"{path}, row {number}: {len(cells)} cells instead of {len(header)}; put cells that contain commas "
-                "in double quotes."
+                f"{path}, row {number}: {len(cells)} cells instead of {len(header)}; put cells that contain what "
+                "separates them in double quotes."
             )
         yield number, dict(zip(header, cells, strict=True))
 

@@ -92,6 +92,11 @@ class AgendaItem:
         """What it is about."""
         return self.proposal.subject
 
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """The rows to show to who decides now: none where it is decided without seeing the first of two decisions."""
+        return () if self.state == "one of two" else self.rows
+
     def open_to(self, role: str) -> bool:
         """Whether somebody in this role can decide it now.
 

@@ -113,6 +113,13 @@ def split_outcome(outcome: str) -> tuple[str, str]:
     return verb.strip(), text.strip()
 
 
+def as_kept(kind: str, outcome: str) -> str:
+    """Return what a person typed as ledgers keep it: a verb of this kind in lower case, everything else as it is."""
+    verb, colon, text = outcome.strip().partition(":")
+    lower = verb.strip().lower()
+    return f"{lower}{colon}{text}" if lower in {*VERBS.get(kind, ()), POLICY, WITHDRAWN, AMENDED} else outcome.strip()
+
+
 def split_ids(cell: str | None) -> tuple[str, ...]:
     """Split ids separated by spaces, as in `supersedes`; none if the cell is empty."""
     return tuple((cell or "").split())

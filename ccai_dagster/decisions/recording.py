@@ -18,7 +18,7 @@ import polars as pl
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import FORMULA
-from ccai_dagster.decisions.agenda import Basis, has_lapsed
+from ccai_dagster.decisions.agenda import Basis, agenda, has_lapsed
 from ccai_dagster.decisions.exported_moderation import differences, taken_over
 from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject, subject_name, subjects_of
 from ccai_dagster.decisions.ledger import (
@@ -26,6 +26,7 @@ from ccai_dagster.decisions.ledger import (
     SEPARATE_KINDS,
     Decision,
     append_decisions,
+    as_kept,
     is_decision,
     is_policy,
     ledger_table,
@@ -37,7 +38,10 @@ from ccai_dagster.decisions.outcomes import decided_rows
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person decided, before it has an id and a time; the fields are those of a ledger row."""
+    """What a person decided, before it has an id and a time; the fields are those of a ledger row.
+
+    Verbs may be typed in any case, as spreadsheets and telephones write them.
+    """
 
     kind: str
     subject_ids: tuple[str, ...]
@@ -48,6 +52,10 @@ class Answer:
     policy_ref: str | None = None
     inputs_digest: str | None = None
     suggested_by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the outcome as ledgers do."""
+        object.__setattr__(self, "outcome", as_kept(self.kind, self.outcome))
 
 
 def record(
@@ -66,7 +74,8 @@ def record(
     Args:
         basis: What decisions on given subjects would be taken on now.
         taken: Ids of decisions in the other ledgers.
-        seen: Ids of the rows that counted on these subjects when the person looked; None to leave that out.
+        seen: Ids of the rows that counted on these subjects when the person looked, those apart that wait for a second,
+            independent decision; None to leave that out.
         now: The present by default.
 
     Returns:
@@ -88,6 +97,7 @@ def record_all(
     basis: Basis,
     taken: Collection[str] = (),
     problems: Sequence[str] = (),
+    seen: Collection[str] | None = None,
     now: datetime | None = None,
 ) -> list[Decision]:
     """Append several decisions to their ledger, as `record` does each; all of them or none.
@@ -96,6 +106,7 @@ def record_all(
         answers: Each with where it stands, for messages. None of them knows of the others: where one replaces what
             another has replaced, it replaces what that left.
         problems: What is known already to be wrong, so that all is told at once.
+        seen: Ids of the rows that counted on all these subjects when the answers were read, as for `record`.
 
     Raises:
         ConsultationError: Something is wrong with one of them; every such is told. Nothing is added then.
@@ -109,7 +120,8 @@ def record_all(
             try:
                 _check_safe(answer)
                 following = replace(answer, supersedes=_left_of(answer, added))
-                rows = _composed(ledger, following, basis, taken, None, time)
+                known = None if seen is None else {*seen, *(row.decision_id for row in added)}
+                rows = _composed(ledger, following, basis, taken, known, time)
                 if wrong := [each for row in rows for each in problems_of(row, answer.kind)]:
                     raise ConsultationError("; ".join(wrong))
             except ConsultationError as error:
@@ -141,7 +153,7 @@ def _composed(
 ) -> list[Decision]:
     """The rows that a decision adds to a ledger."""
     counting = decided_rows(ledger)
-    _check_present(answer, counting, seen)
+    _check_present(ledger, answer, counting, basis, seen)
     everything = {row["decision_id"]: row for row in ledger.to_dicts()}
     supersedes = (*answer.supersedes, *_taken_over(answer, counting))
     replaced = [everything[each] for each in supersedes if each in everything]
@@ -151,7 +163,7 @@ def _composed(
         decision_id=next(names),
         kind=answer.kind,
         subject_ids=answer.subject_ids,
-        outcome=answer.outcome.strip(),
+        outcome=answer.outcome,
         reason=answer.reason.strip(),
         decided_by=answer.decided_by.strip(),
         decided_at=time,
@@ -235,13 +247,20 @@ def _taken_over(answer: Answer, counting: Sequence[Row]) -> list[str]:
     ]
 
 
-def _check_present(answer: Answer, counting: Sequence[Row], seen: Collection[str] | None) -> None:
+def _check_present(
+    ledger: pl.DataFrame, answer: Answer, counting: Sequence[Row], basis: Basis, seen: Collection[str] | None
+) -> None:
     own = rows_by_subject(counting)
     policy = is_policy(answer.outcome)
     asked = [] if policy else subjects_of(answer.kind, answer.outcome, answer.subject_ids)
     now = {row["decision_id"]: row for subject in asked for row in own.get(subject, ())}
     named = subject_name(answer.kind, answer.subject_ids)
-    if seen is not None and (new := sorted(set(now) - set(seen))):
+    news = set() if seen is None else now.keys() - set(seen)
+    if news:
+        # A row that waits for a second, independent one is not shown, and is no news.
+        items = agenda(answer.kind, ledger, (), basis)
+        news -= {row["decision_id"] for item in items if item.state == "one of two" for row in item.rows}
+    if new := sorted(news):
         by = ", ".join(f"{now[each]['decided_by']} ({each})" for each in new)
         raise ConsultationError(f"{named} was decided by {by} in the meantime. Nothing was recorded; look at it again.")
     for decision_id, row in now.items():

@@ -92,9 +92,7 @@ def _recorded(opened: OpenConsultation, request: HttpRequest) -> str:
         decided_by=role,
         supersedes=tuple(replaced),
     )
-    # A row that waits for a second, independent one was not shown, and is no news.
-    blind = {row["decision_id"] for key in ticked if items[key].state == "one of two" for row in items[key].rows}
-    return record_decision(opened, answer, sorted(seen | blind))[0].decision_id
+    return record_decision(opened, answer, sorted(seen))[0].decision_id
 
 
 def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any], status: int = 200) -> HttpResponse:
@@ -127,7 +125,6 @@ def _shown(opened: OpenConsultation, items: Sequence[AgendaItem], ticked: set[st
     found = []
     for item in items:
         key = int(item.subject[0])
-        rows = () if item.state == "one of two" else item.rows
         found.append(
             {
                 "id": key,
@@ -137,10 +134,10 @@ def _shown(opened: OpenConsultation, items: Sequence[AgendaItem], ticked: set[st
                 "is_seed": key in seeds,
                 "votes": votes.get(key, 0),
                 "nearest": [(near, readable(texts[near], QUOTED)) for near, _ in words.nearest(key)],
-                "seen": " ".join(row["decision_id"] for row in rows),
+                "seen": " ".join(row["decision_id"] for row in item.shown),
                 "rows": [
                     {name: readable(row[name], QUOTED) for name in ("decision_id", "outcome", "reason", "decided_by")}
-                    for row in rows
+                    for row in item.shown
                 ],
             }
         )

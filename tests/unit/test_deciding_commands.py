@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import os
 import pty
 import re
@@ -8,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from undecided_town import Town, added, town
+from undecided_town import Town, added, town, write_rows
 
 from ccai_dagster.audit.manifest import Manifest, row_digests, write_manifest
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
@@ -214,7 +216,7 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
         "wording",
         "--as",
         "editor",
-        typed="\ndraft\nAs drafted.\nleave out\nUnfair.\nprinciple: Choose x.\nShort.\n",
+        typed="\ndraft\nAs drafted.\nleave out\nUnfair.\nPrinciple: Choose x.\nShort.\n",
     )
 
     assert f"draft by {DRAFT}" in output
@@ -222,6 +224,18 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
     assert str(drafted["outcome"]).startswith("principle: Choose the response that does most to remind people")
     assert [row["suggested_by"] for row in (drafted, left_out, own)] == [DRAFT, None, None]
     assert (left_out["subject_ids"], own["outcome"]) == (["74"], "principle: Choose x.")
+
+
+def test_a_draft_stays_one_in_a_spreadsheet_that_capitalises_it(town: Town, tmp_path: Path) -> None:
+    reached(town, {82: "agree"})
+    file = tmp_path / "sheet.csv"
+    town.ccai("sheet", "export", "wording", str(file), "--as", "editor")
+    with file.open(newline="", encoding="utf-8-sig") as handle:
+        (row,) = (each for each in csv.DictReader(handle) if each["subject"] == "82")
+    write_rows(file, [row | {"decision": row["draft"].replace("principle", "Principle"), "reason": "As drafted."}])
+    town.ccai("sheet", "import", "wording", str(file), "--as", "editor")
+    (kept,) = added(town, "wording")
+    assert (kept["outcome"], kept["suggested_by"]) == (row["draft"], DRAFT)
 
 
 def test_what_every_group_rejects_waits_for_a_principle_of_avoidance(town: Town) -> None:

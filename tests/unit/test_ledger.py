@@ -19,6 +19,7 @@ from ccai_dagster.decisions.ledger import (
     Decision,
     append_decision,
     append_decisions,
+    as_kept,
     current,
     ledger_digest,
     ledger_table,
@@ -324,3 +325,22 @@ def test_a_ledger_is_never_overwritten(tmp_path: Path) -> None:
 def test_only_the_first_colon_splits_an_outcome() -> None:
     assert split_outcome("rewrite: Answer: yes") == ("rewrite", "Answer: yes")
     assert split_outcome("in") == ("in", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "kept"),
+    [
+        ("moderation", " In ", "in"),
+        ("moderation", "OUT : Off Topic: Really", "out: Off Topic: Really"),
+        ("merge", "Keep apart", "keep apart"),
+        ("wording", "Principle: Choose It.", "principle: Choose It."),
+        ("threshold", "Policy: As Published", "policy: As Published"),
+        ("signoff", "Withdrawn", "withdrawn"),
+        ("exclusion", "In", "In"),
+        ("threshold", "Ideas", "Ideas"),
+    ],
+)
+def test_a_verb_of_the_ledger_is_kept_in_lower_case_and_nothing_else_is_touched(
+    kind: str, typed: str, kept: str
+) -> None:
+    assert as_kept(kind, typed) == kept

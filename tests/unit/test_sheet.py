@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 from undecided_town import Town, added, town
 
-from ccai_dagster.decisions.ledger import current
+from ccai_dagster import checked_decisions
+from ccai_dagster.cli.app import app
+from ccai_dagster.decisions.ledger import Decision, current
 
 __all__ = ["town"]
 
 
 def exported(town: Town, kind: str, file: Path, role: str = "moderator") -> list[dict[str, str]]:
     town.ccai("sheet", "export", kind, str(file), "--as", role)
+    return rows_of(file)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
 
 
@@ -107,6 +116,66 @@ def test_rows_that_replace_the_same_row_share_what_is_left_of_it(town: Town, tmp
 def _refused(town: Town, file: Path, rows: list[dict[str, str]], role: str) -> str:
     save(file, [rows[0] | {"decision": "in", "reason": "Clear."}])
     return town.ccai("sheet", "import", "moderation", str(file), "--as", role, fails=True)
+
+
+def test_two_people_decide_by_sheet_without_seeing_one_another(town: Town, tmp_path: Path) -> None:
+    town.add("moderation", "M200", "double_decisions", "policy: two people decide independently", "steering group")
+    anna, bert, late = tmp_path / "anna.csv", tmp_path / "bert.csv", tmp_path / "late.csv"
+    for file, role, outcome in ((anna, "anna", "in"), (bert, "bert", "out: off topic")):
+        rows = [row for row in exported(town, "moderation", file, role) if row["subject"] in ("114", "119")]
+        save(file, [row | {"decision": outcome, "reason": f"Of {role}."} for row in rows])
+    town.ccai("sheet", "import", "moderation", str(anna), "--as", "anna")
+    blind = next(row for row in exported(town, "moderation", late, "bert") if row["subject"] == "114")
+    assert blind["seen"] == "" and "anna" not in "".join(blind.values()) and "without seeing it" in blind["to_know"]
+    assert "is not open to anna" in town.ccai("sheet", "import", "moderation", str(anna), "--as", "anna", fails=True)
+    town.ccai("sheet", "import", "moderation", str(bert), "--as", "bert")
+    assert [(row["subject_ids"], row["outcome"], row["decided_by"]) for row in added(town, "moderation")] == [
+        (["114"], "in", "anna"),
+        (["119"], "in", "anna"),
+        (["114"], "out: off topic", "bert"),
+        (["119"], "out: off topic", "bert"),
+    ]
+    assert "it was decided in the meantime" in _refused(town, late, [blind], "carl")
+
+
+@pytest.mark.parametrize("independently", [False, True])
+def test_what_is_decided_while_a_sheet_is_read_is_noticed(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, independently: bool
+) -> None:
+    if independently:
+        town.add("moderation", "M200", "double_decisions", "policy: two people decide independently", "steering group")
+    file = tmp_path / "sheet.csv"
+    (row,) = (each for each in exported(town, "moderation", file, "bert") if each["subject"] == "119")
+    save(file, [row | {"decision": "in", "reason": "Clear."}])
+    record_all = checked_decisions.record_all
+
+    def somebody_was_faster(*given: Any) -> list[Decision]:
+        town.ccai("decide", "moderation", "119", "out: off topic", "--reason", "Is.", "--as", "anna")
+        return record_all(*given)
+
+    monkeypatch.setattr(checked_decisions, "record_all", somebody_was_faster)
+    told = town.ccai("sheet", "import", "moderation", str(file), "--as", "bert", fails=not independently)
+    roles = [each["decided_by"] for each in added(town, "moderation")]
+    if independently:
+        assert roles == ["anna", "bert"] and "anna" not in told
+    else:
+        assert roles == ["anna"]
+        assert "row 2: statement 119 was decided by anna (moderation-1) in the meantime." in told
+
+
+def test_the_next_command_is_told_as_it_must_be_typed(town: Town, tmp_path: Path) -> None:
+    town.folder = town.folder.rename(tmp_path / "our town")
+    file, role = tmp_path / "Anna's  sheet.csv", 'the "$HOME" team'
+    words = shlex.split(town.ccai("sheet", "export", "moderation", str(file), "--as", f" {role} ").splitlines()[-1])
+    assert words == [
+        *("ccai", "sheet", "import", "moderation", str(file), "--as", role, "--consultation", str(town.folder))
+    ]
+    save(file, [rows_of(file)[0] | {"decision": "in", "reason": "Clear."}])
+    result = CliRunner().invoke(app, words[1:])
+    assert "1 decision recorded" in result.output and added(town, "moderation")[0]["decided_by"] == role
+    for way in ("export", "import"):
+        told = town.ccai("sheet", way, "moderation", str(tmp_path / "new.csv"), "--as", " ", fails=True)
+        assert "A role is needed; give it with --as." in told and not (tmp_path / "new.csv").exists()
 
 
 def test_a_file_that_holds_decisions_is_not_overwritten_and_an_empty_one_says_so(town: Town, tmp_path: Path) -> None:

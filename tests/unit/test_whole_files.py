@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import read_table, whole_folder, write_file
+from ccai_dagster.core.files import read_table, sheet_rows, whole_folder, write_file
 
 HOST = platform.node()
 
@@ -97,3 +97,14 @@ def test_a_table_is_read_unless_it_was_not_made_or_is_damaged(tmp_path: Path) ->
     path.write_bytes(b"PAR1")
     with pytest.raises(ConsultationError, match=r"t\.parquet: not readable as a table \(.*`ccai run` makes it again"):
         read_table(path)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_sheet_may_be_saved_with_any_separator_of_spreadsheets(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "sheet.csv"
+    rows = [("subject", "decision"), ("1", '"in, or; out\tor ""both"""'), ("", ""), ("2", "")]
+    write_file(path, "".join(separator.join(row) + "\r\n" for row in rows))
+    found = [(2, {"subject": "1", "decision": 'in, or; out\tor "both"'}), (4, {"subject": "2", "decision": ""})]
+    assert list(sheet_rows(path, ("decision",))) == found
+    with pytest.raises(ConsultationError, match="seen must stand there once each, separated by commas, semicolons or"):
+        list(sheet_rows(path, ("seen",)))
