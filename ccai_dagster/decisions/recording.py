@@ -258,7 +258,7 @@ def _check_present(
     news = set() if seen is None else now.keys() - set(seen)
     if news:
         # A row that waits for a second, independent one is not shown, and is no news.
-        items = agenda(answer.kind, ledger, (), basis)
+        items = [item for item in agenda(answer.kind, ledger, (), basis) if item.subject in asked]
         news -= {row["decision_id"] for item in items if item.state == "one of two" for row in item.rows}
     if new := sorted(news):
         by = ", ".join(f"{now[each]['decided_by']} ({each})" for each in new)
