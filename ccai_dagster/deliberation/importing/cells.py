@@ -10,17 +10,21 @@ vote. The column `datetime` of Polis's exports is not read; it is in the time zo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import polars as pl
 
 from ccai_dagster.contracts import TIME
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import counted
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
 from ccai_dagster.deliberation.importing.noted import Noted
 
 LEAST_MILLISECONDS = 10**11
 MOST_MILLISECONDS = 10**14
+MOST_EXACT = 2**53
+"""Beyond it, not every whole number has a floating-point number of its own."""
 LEAST_OF_ONE_TIME = 10
 """Votes from which on one time for all of them is no time: nobody's server took so many at one moment."""
 DIGITS = {
@@ -28,7 +32,8 @@ DIGITS = {
     **dict.fromkeys("−–﹣－", "-"),
 }
 """Digits of Arabic, Persian, Devanagari and full width, and what stands for a minus, as they are written in ASCII."""
-E_NOTATION = r"^\s*\d+([.,]\d{1,11})?[eE]\+?\d+\s*$"
+E_NOTATION = r"^\s*-?\d+(?:[.,](\d*)[eE]\+?|[eE]\+)(\d+)\s*$"
+"""A whole number with an exponent, as spreadsheets write it. `5e7`, without point and plus, may be a code."""
 
 Unit = Literal["milliseconds", "seconds", "dates"]
 
@@ -39,9 +44,36 @@ def whole_numbers(text: pl.Series) -> pl.Series:
     if number.null_count() > text.null_count():
         # Spaces around a number, or `3.0`: slower, so only where the plain conversion failed somewhere.
         plain = text.str.strip_chars().str.replace_many(list(DIGITS), list(DIGITS.values()))
-        read = plain.str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
-        number = pl.select(pl.when(read == read.round()).then(read)).to_series().cast(pl.Int64, strict=False)
+        number = plain.str.replace(r"^(-?\d+)[.,]0*$", "$1").cast(pl.Int64, strict=False)
+        written = pl.select(pl.when(plain.str.contains(E_NOTATION)).then(plain.str.replace(",", "."))).to_series()
+        read = written.cast(pl.Float64, strict=False)
+        exact = (read == read.round()) & (read.abs() <= MOST_EXACT)
+        number = number.fill_null(pl.select(pl.when(exact).then(read)).to_series().cast(pl.Int64, strict=False))
     return number
+
+
+def lost_digits(text: pl.Series) -> pl.Series:
+    """Whether a cell is a number in E notation with fewer decimals than its exponent asks for."""
+    parts = text.str.extract_groups(E_NOTATION).struct
+    decimals, exponent = parts.field("1").str.len_chars().fill_null(0), parts.field("2").cast(pl.Int64, strict=False)
+    return (decimals < exponent).fill_null(False)
+
+
+def refuse_lost_digits(file: SourceFile, table: pl.DataFrame, columns: Iterable[str]) -> None:
+    """Check that ids have all their digits; those of several people may have become one number.
+
+    Raises:
+        ConsultationError: A spreadsheet wrote one as 1.23457E+12. Names the row.
+    """
+    for column in columns:
+        lost = lost_digits(table[column])
+        if place := first_row(lost):
+            raise ConsultationError(
+                f"{file.place}, data row {table[ROW][place - 1]}: column {column} is {shown(table[column][place - 1])} "
+                f"({counted(int(lost.sum()), 'such row')}). The ids lost their digits in a spreadsheet, so that "
+                "several may be one. Save the column as text, or as numbers without an exponent; or export again and "
+                "do not save it there."
+            )
 
 
 def integers(file: SourceFile, table: pl.DataFrame, column: str) -> pl.Series:
@@ -126,7 +158,7 @@ def milliseconds(
 def _odd_numbers(file: SourceFile, table: pl.DataFrame, noted: Noted, column: str) -> pl.Series:
     """Read a column in which some cells are no plain whole numbers."""
     text = table[column]
-    lost = text.str.contains(E_NOTATION).fill_null(False)
+    lost = lost_digits(text)
     why = "the digits were lost in a spreadsheet, so these are without a time; export again and do not save it there"
     note_cells(noted, "times that lost their digits", why, file, table, column, lost)
     number = whole_numbers(text).set(lost, None)

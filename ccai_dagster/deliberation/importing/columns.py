@@ -163,8 +163,23 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
         raise ConsultationError(f"{file.place}: empty. Export it again; not even a header is there.")
     if "\ufffd" in "".join(headings):
         raise ConsultationError(f"{file.place}, line {above + 1}: not UTF-8. Save or export the file as UTF-8.")
+    if len(headings) == 1:
+        refuse_whole_line(file, headings[0])
     names = [plain_name(each, aliases or {}) or None for each in headings]
     return Header([each.strip() for each in headings], names, separator, above, utf16, returns)
+
+
+def refuse_whole_line(file: SourceFile, cell: str) -> None:
+    """Check that the only cell of a line is not a line itself.
+
+    Raises:
+        ConsultationError: It has what separates cells.
+    """
+    if any(separator in cell for separator in SEPARATORS):
+        raise ConsultationError(
+            f"{file.place}: every line is one cell, in quotes as a whole: {printable(cell, 60)}. Save the table again "
+            "without quotes around whole lines."
+        )
 
 
 def _above(lines: Sequence[str]) -> int:

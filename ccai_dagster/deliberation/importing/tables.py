@@ -22,11 +22,11 @@ import polars as pl
 
 from ccai_dagster.contracts import IMPORT_REPORT, RAW_GROUP_VOTES, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.text import counted, natural
+from ccai_dagster.core.text import counted, natural, printable
 from ccai_dagster.deliberation.importing.cells import as_time, note_cells, optional_integers, shown
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
-from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
-from ccai_dagster.deliberation.importing.vote_values import how_to_say
+from ccai_dagster.deliberation.importing.noted import LONGEST_LIST, TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.vote_values import how_to_say, plain_word, recurring
 
 PAIR = ["participant_id", "statement_id"]
 PLACE = "place"
@@ -120,14 +120,17 @@ def usable_votes(
             text.
 
     Raises:
-        ConsultationError: No vote is left, or too many rows would be set aside.
+        ConsultationError: No vote is left, a value that is not understood recurs, or too many rows would be set aside.
     """
     if not rows.height:
         raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
     if empty := int(rows["empty"].sum()):
         noted.note("found", "rows without a vote", "passed over", file.name, empty)
     # A row of the file may hold several votes, so each vote has a place of its own.
-    rows, cells = rows.drop("empty").with_row_index(PLACE).filter(~rows["empty"]), cells.with_row_index(PLACE)
+    voted = ~rows["empty"]
+    rows = rows.drop("empty").with_row_index(PLACE).filter(voted)
+    cells = cells.with_row_index(PLACE).filter(voted)
+    _refuse_values(file, rows, cells)
     unusable = _unusable(rows, cells, statement_ids)
     if unusable:
         aside = pl.concat([each.rows.select(PLACE) for each in unusable]).unique()
@@ -144,6 +147,22 @@ def usable_votes(
     if not rows.height:
         raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
     return rows.drop(PLACE)
+
+
+def _refuse_values(file: SourceFile, rows: pl.DataFrame, cells: pl.DataFrame) -> None:
+    """Ask for the meaning of values that recur: they are of the vocabulary of the table, and no slips."""
+    if not (known := recurring(cells["vote"], rows["vote"])):
+        return
+    first = cells["vote"].fill_null("").map_elements(plain_word, pl.String).is_in(list(known)).arg_max() or 0
+    told = ", ".join(
+        f"{shown(word)} ({counted(number, 'time')})" for word, number in list(known.items())[:LONGEST_LIST]
+    )
+    example = ", ".join(f'"{printable(word)[:40]}": pass' for word in list(known)[:3])
+    raise ConsultationError(
+        f"{file.place}, data row {rows['row'][first]}: column vote should be {EXPECTED['vote']}, found {told}. What "
+        "stands there three times or more is no slip, so that its meaning must be said; what is below is an example. "
+        + how_to_say(example)
+    )
 
 
 def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series) -> list[_Unusable]:
