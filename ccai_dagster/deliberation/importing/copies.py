@@ -39,7 +39,7 @@ from ccai_dagster.deliberation.importing.long_table import (
     read_plain_table,
 )
 from ccai_dagster.deliberation.importing.noted import Noted
-from ccai_dagster.deliberation.importing.numbering import ADDRESS, Numbering, numbered
+from ccai_dagster.deliberation.importing.numbering import Numbering, numbered
 from ccai_dagster.deliberation.importing.polis import (
     COMMENT_ALIASES,
     MATRIX_ALIASES,
@@ -131,11 +131,24 @@ def _unread(role: str, file: SourceFile, people: Numbering) -> list[str]:
     if person is None or person not in header.named:
         return unread
     if role == "comments":
-        ids = read_bodies(file, COMMENT_ALIASES, Noted()).table[person]
+        table = read_bodies(file, COMMENT_ALIASES, Noted()).table
     else:
-        ids = read_text_csv(file, Noted(), ALIASES[role], lambda name: name == person)[person]
-    codes = whole_numbers(ids).null_count() - ids.null_count()
-    return [*unread, _coded(person, people, codes)] if codes or not people.given else unread
+        table = read_text_csv(file, Noted(), ALIASES[role], lambda name: is_read(role, name))
+    table = table.select(name for name in table.columns if is_read(role, name))
+    codes = whole_numbers(table[person]).null_count() - table[person].null_count()
+    unread += [_coded(person, people, codes)] if codes or not people.given else []
+    return unread + _without_addresses(table, person, BODY)[1]
+
+
+def _without_addresses(table: pl.DataFrame, *apart: str) -> tuple[pl.DataFrame, list[str]]:
+    """Empty cells with addresses, in rows that are out of place, in all columns but some; and name them."""
+    left = []
+    for name in (name for name, kind in table.schema.items() if kind == pl.String and name not in apart):
+        address = table[name].str.contains("@", literal=True).fill_null(False)
+        if address.any():
+            table = table.with_columns(table[name].set(address, None))
+            left.append(f"{name} where there is an address ({int(address.sum()):,})")
+    return table, left
 
 
 def _without(role: str, file: SourceFile, people: Numbering, emptied: bool) -> str:
@@ -147,10 +160,12 @@ def _without(role: str, file: SourceFile, people: Numbering, emptied: bool) -> s
         return _written(lines, ",")
     header = read_header(file, ALIASES.get(role))
     read = [name is not None and is_read(role, name) for name in header.names]
-    person = [name is not None and name == PERSON.get(role) for name in header.names]
 
     def kept(row: Sequence[str]) -> list[str]:
-        cells = [_id(cell, people, numbers) if coded else cell for cell, coded in zip(row, person, strict=False)]
+        cells = [
+            _id(cell, people, numbers) if name == PERSON.get(role) else "" if "@" in cell and name != BODY else cell
+            for cell, name in zip(row, header.names, strict=False)
+        ]
         if emptied:
             return [cell if wanted else "" for cell, wanted in zip(cells, read, strict=False)]
         return [cell for cell, wanted in zip(cells, read, strict=False) if wanted]
@@ -161,8 +176,8 @@ def _without(role: str, file: SourceFile, people: Numbering, emptied: bool) -> s
         return "".join(f"{header.separator.join(row)}\n" for row in (headings, *(kept(row) for row in rows)))
     try:
         rows_read = csv.reader(io.StringIO(text.split("\n", header.above)[-1], newline=""), delimiter=header.separator)
-        next(rows_read)
-        return _written([headings, *(kept(row) for row in rows_read if any(row))], header.separator)
+        again = next(rows_read)
+        return _written([headings, *(kept(row) for row in rows_read if any(row) and row != again)], header.separator)
     except csv.Error as error:
         raise ConsultationError(f"{file.place}: not readable as CSV ({error}). Export it again.") from error
 
@@ -224,11 +239,8 @@ def _copy_plain_table(role: str, read: PlainTable, people: Numbering, folder: Pa
         if codes or not people.given:
             table = table.with_columns(people.of_cells(table[person]).alias(person))
             left.append(_coded(person, people, codes))
-    for name in table.select(pl.selectors.string().exclude(person, "text")).columns:
-        address = table[name].str.contains(ADDRESS).fill_null(False)
-        if address.any():
-            table = table.with_columns(table[name].set(address, None))
-            left.append(f"{name} where it is an address ({int(address.sum()):,})")
+    table, emptied = _without_addresses(table, person, "statement", "text")
+    left += emptied
     if read.file.ending == "json":
         left += [printable(name) for name in json_list(read.file).beside]
     if not left and len(names_of(read.file)) == len(read.columns):
@@ -246,8 +258,8 @@ def _copy_wide_table(found: VoteFiles, folder: Path, values: Mapping[str, str]) 
     if wide is None:
         raise ConsultationError(f"{source.place}: no columns with votes.")
     people = people_of(wide)
-    left = [*wide.unread, *_title(source)]
-    table = wide.table.select(list(wide.statements)).rename(dict(wide.statements))
+    table, emptied = _without_addresses(wide.table.select(list(wide.statements)))
+    table, left = table.rename(dict(wide.statements)), [*wide.unread, *_title(source), *emptied]
     if wide.person:
         cells = wide.table[wide.person]
         codes = whole_numbers(cells).null_count() - cells.null_count()
