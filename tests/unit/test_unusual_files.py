@@ -14,6 +14,7 @@ from ccai_dagster.deliberation.importing.columns import plain_name
 from ccai_dagster.deliberation.importing.copies import copy_without_codes
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.importing.vote_values import parsed_values
 
 CAST = [(p, s, vote) for p, s, vote, _ in all_votes()]
 COUNTS = tuple(sum(vote == side for *_, vote in CAST) for side in (1, -1, 0))
@@ -345,3 +346,19 @@ def test_a_count_that_cannot_be_read_takes_its_statement_aside(tmp_path: Path) -
     assert count == 1 and why.endswith("counts.csv (1, first in data row 8, on statement 3)")
     with pytest.raises(ConsultationError, match=r"data row 4: column agree should be a whole number, found 'n/a'"):
         read_votes(write(tmp_path / "two", {"counts.csv": counts_by_group(3, 7)}))
+
+
+@pytest.mark.parametrize("word", ["2", "bof, bof"])
+def test_the_remedy_for_a_value_that_recurs_is_whole(tmp_path: Path, word: str) -> None:
+    place = write(tmp_path, {"votes.csv": lines(("1", "-1", word), separator=";", header=HEADER)})
+    with pytest.raises(ConsultationError) as refused:
+        read_votes(place)
+    option = str(refused.value).split('--vote-values "')[1].split('" for')[0]
+    assert parsed_values(option) == {"1": "agree", "-1": "disagree", word: "pass"}
+    assert counted(read_votes(place, parsed_values(option))) == COUNTS
+
+
+def test_numbers_of_json_that_lost_their_digits_are_seen(tmp_path: Path) -> None:
+    rows = [f'{{"participant": 1.23457E+12, "statement": {s}, "vote": {v}}}' for _, s, v in CAST]
+    with pytest.raises(ConsultationError, match="The ids lost their digits"):
+        read_votes(write(tmp_path, {"votes.json": f"[{','.join(rows)}]"}))

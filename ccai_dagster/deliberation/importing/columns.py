@@ -351,7 +351,7 @@ def json_list(file: SourceFile) -> JsonList:
     """
     text = decoded(file)
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_float=str)  # with the digits that it has
     except ValueError as error:
         lines = _json_lines(text)
         if not lines:
@@ -404,7 +404,7 @@ def _holds_more(value: object) -> bool:
 def _json_lines(text: str) -> list[dict[str, object]]:
     """The objects of a file with one in each line; none if it is no such file."""
     try:
-        objects = [json.loads(line) for line in text.splitlines() if line.strip()]
+        objects = [json.loads(line, parse_float=str) for line in text.splitlines() if line.strip()]
     except ValueError:
         return []
     return objects if all(isinstance(each, dict) for each in objects) else []

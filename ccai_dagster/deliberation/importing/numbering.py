@@ -49,7 +49,7 @@ class Numbering:
                 "not every one has a time, so they are numbered in the order of the file; a number stays while rows "
                 "are only added at its end, and a file in another order means other numbers"
             )
-        return Fact("repaired", item, self.table.height, why)
+        return Fact("repaired", item, self.table["number"].n_unique(), why)
 
 
 def numbered(table: pl.DataFrame, column: str, addresses: bool = False) -> Numbering:

@@ -15,7 +15,7 @@ inverted votes has them exchanged as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -26,7 +26,7 @@ from ccai_dagster.core.text import counted, natural, printable
 from ccai_dagster.deliberation.importing.cells import as_time, note_cells, optional_integers, shown
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
 from ccai_dagster.deliberation.importing.noted import LONGEST_LIST, TOLERATED_ASIDE, Fact, Noted, shortened
-from ccai_dagster.deliberation.importing.vote_values import how_to_say, plain_word, recurring
+from ccai_dagster.deliberation.importing.vote_values import MEANINGS, NUMBER, how_to_say, plain_word, recurring
 
 PAIR = ["participant_id", "statement_id"]
 PLACE = "place"
@@ -157,12 +157,23 @@ def _refuse_values(file: SourceFile, rows: pl.DataFrame, cells: pl.DataFrame) ->
     told = ", ".join(
         f"{shown(word)} ({counted(number, 'time')})" for word, number in list(known.items())[:LONGEST_LIST]
     )
-    example = ", ".join(f'"{printable(word)[:40]}": pass' for word in list(known)[:3])
+    numbers = {word: vote for cell, vote in _understood(rows, cells) if NUMBER.fullmatch(word := plain_word(cell))}
+    meant = {vote: meaning for meaning, vote in MEANINGS.items()}
+    values = {
+        **{word: meant[vote] for word, vote in numbers.items()},
+        **dict.fromkeys(list(known)[:LONGEST_LIST], "pass"),
+    }
     raise ConsultationError(
         f"{file.place}, data row {rows['row'][first]}: column vote should be {EXPECTED['vote']}, found {told}. What "
-        "stands there three times or more is no slip, so that its meaning must be said; what is below is an example. "
-        + how_to_say(example)
+        "stands there three times or more is no slip, so its meaning must be said; `pass` stands here for whatever it "
+        "is. " + how_to_say(", ".join(f'"{printable(value)[:40]}": {meaning}' for value, meaning in values.items()))
     )
+
+
+def _understood(rows: pl.DataFrame, cells: pl.DataFrame) -> Iterator[tuple[str, int]]:
+    """Each cell that is a vote, once, with the vote."""
+    read = pl.DataFrame({"cell": cells["vote"], "vote": rows["vote"]}).unique(maintain_order=True)
+    return read.filter(pl.col("vote").is_in([-1, 0, 1])).drop_nulls().iter_rows()
 
 
 def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series) -> list[_Unusable]:

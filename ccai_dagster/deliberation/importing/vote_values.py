@@ -185,7 +185,7 @@ def check_coding(file: SourceFile, votes: pl.Series, values: Mapping[str, str]) 
 
 def how_to_say(example: str) -> str:
     """Say how a consultation says what its values mean."""
-    option = example.replace('"', "").replace(": ", "=").replace(", ", ",")
+    option = example.replace(', "', ',"').replace('": ', "=").replace('"', "")
     return (
         f"Say what each value means: `vote_values: {{{example}}}` in consultation.yaml, or --vote-values "
         f'"{option}" for `ccai new`. Meanings: {", ".join(MEANINGS)}. A value is a word, a number or a range as 1..2.'
@@ -198,12 +198,15 @@ def parsed_values(text: str) -> dict[str, str]:
     Raises:
         ConsultationError: It has another form, or an unknown meaning.
     """
-    found = {}
+    found, begun = {}, ""
     for part in text.split(","):
-        value, sign, meaning = part.rpartition("=")
-        if not sign or meaning.strip() not in MEANINGS:
-            raise ConsultationError(
-                f"--vote-values {text}: {part!r} is not VALUE=MEANING. " + how_to_say('"1": agree, "0": disagree')
-            )
-        found[value.strip()] = meaning.strip()
+        value, sign, meaning = (begun + part).rpartition("=")
+        if sign and meaning.strip() in MEANINGS:
+            found[value.strip()], begun = meaning.strip(), ""
+        else:
+            begun += f"{part},"  # a comma in a value
+    if begun:
+        raise ConsultationError(
+            f"--vote-values {text}: {begun[:-1]!r} is not VALUE=MEANING. " + how_to_say('"1": agree, "0": disagree')
+        )
     return found
