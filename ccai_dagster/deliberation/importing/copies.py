@@ -39,7 +39,7 @@ from ccai_dagster.deliberation.importing.long_table import (
     read_plain_table,
 )
 from ccai_dagster.deliberation.importing.noted import Noted
-from ccai_dagster.deliberation.importing.numbering import Numbering, numbered
+from ccai_dagster.deliberation.importing.numbering import ADDRESS, Numbering, numbered
 from ccai_dagster.deliberation.importing.polis import (
     COMMENT_ALIASES,
     MATRIX_ALIASES,
@@ -144,7 +144,8 @@ def _without_addresses(table: pl.DataFrame, *apart: str) -> tuple[pl.DataFrame, 
     """Empty cells with addresses, in rows that are out of place, in all columns but some; and name them."""
     left = []
     for name in (name for name, kind in table.schema.items() if kind == pl.String and name not in apart):
-        address = table[name].str.contains("@", literal=True).fill_null(False)
+        # A text that stands where the id of a statement would may have the sign in it.
+        address = table[name].str.contains(ADDRESS if name == "statement" else "@").fill_null(False)
         if address.any():
             table = table.with_columns(table[name].set(address, None))
             left.append(f"{name} where there is an address ({int(address.sum()):,})")
@@ -239,7 +240,7 @@ def _copy_plain_table(role: str, read: PlainTable, people: Numbering, folder: Pa
         if codes or not people.given:
             table = table.with_columns(people.of_cells(table[person]).alias(person))
             left.append(_coded(person, people, codes))
-    table, emptied = _without_addresses(table, person, "statement", "text")
+    table, emptied = _without_addresses(table, person, "text")
     left += emptied
     if read.file.ending == "json":
         left += [printable(name) for name in json_list(read.file).beside]

@@ -26,6 +26,7 @@ from ccai_dagster.core.text import counted, natural, printable
 from ccai_dagster.deliberation.importing.cells import as_time, note_cells, optional_integers, shown
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
 from ccai_dagster.deliberation.importing.noted import LONGEST_LIST, TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.numbering import ADDRESS
 from ccai_dagster.deliberation.importing.vote_values import MEANINGS, NUMBER, how_to_say, plain_word, recurring
 
 PAIR = ["participant_id", "statement_id"]
@@ -231,7 +232,8 @@ def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series)
 def _note_unusable(file: SourceFile, each: _Unusable, cells: pl.DataFrame, noted: Noted) -> None:
     if each.named:
         named = cells.join(each.rows.select(PLACE), on=PLACE, how="semi")[each.named]
-        ids = sorted(set(named.cast(pl.String).to_list()), key=natural)
+        told = pl.when(named.cast(pl.String).str.contains(ADDRESS)).then(pl.lit("(an address)")).otherwise(named)
+        ids = sorted(set(pl.select(told).to_series().to_list()), key=natural)
         which = f"on {'statement' if len(ids) == 1 else 'statements'} {shortened(ids)}"
     else:
         which = f"first in data row {each.rows['row'][0]}"
