@@ -228,6 +228,16 @@ def test_ids_that_lost_their_digits_are_refused_wherever_they_stand(
         read_votes(write(tmp_path, {**files, name: [header, *lost]}, ";"))
 
 
+@pytest.mark.parametrize("form", ["wide", "matrix"])
+def test_headings_that_lost_their_digits_are_refused(tmp_path: Path, form: str) -> None:
+    rows = wide_rows() if form == "wide" else matrix()
+    rows[0] = [cell if n < len(rows[0]) - 14 else "1.23457E+12" for n, cell in enumerate(rows[0])]
+    name = "votes.csv" if form == "wide" else "participants-votes.csv"
+    beside = {} if form == "wide" else {"comments.csv": polis_files()["comments.csv"]}
+    with pytest.raises(ConsultationError, match=rf"{name}, the header: column \d is '1.23457E.12'. The ids lost"):
+        read_votes(write(tmp_path, {**beside, name: rows}))
+
+
 @pytest.mark.parametrize("written", [lambda p: f"{p:.2e}", lambda p: f"{p}.0", lambda p: f" {LONG_IDS * 10**6 + p}"])
 def test_ids_with_all_their_digits_are_taken_however_they_are_written(
     tmp_path: Path, written: Callable[[int], str]

@@ -10,8 +10,8 @@ vote. The column `datetime` of Polis's exports is not read; it is in the time zo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, NoReturn
 
 import polars as pl
 
@@ -68,12 +68,27 @@ def refuse_lost_digits(file: SourceFile, table: pl.DataFrame, columns: Iterable[
     for column in columns:
         lost = lost_digits(table[column])
         if place := first_row(lost):
-            raise ConsultationError(
-                f"{file.place}, data row {table[ROW][place - 1]}: column {column} is {shown(table[column][place - 1])} "
-                f"({counted(int(lost.sum()), 'such row')}). The ids lost their digits in a spreadsheet, so that "
-                "several may be one. Save the column as text, or as numbers without an exponent; or export again and "
-                "do not save it there."
+            rows = f"({counted(int(lost.sum()), 'such row')})"
+            _refuse_lost(
+                file, f"data row {table[ROW][place - 1]}: column {column} is {shown(table[column][place - 1])} {rows}"
             )
+
+
+def refuse_lost_headings(file: SourceFile, headings: Sequence[str]) -> None:
+    """Check the same of headings, which may be ids of statements.
+
+    Raises:
+        ConsultationError: A spreadsheet wrote one as 1.23457E+12.
+    """
+    if place := first_row(lost_digits(pl.Series(headings, dtype=pl.String))):
+        _refuse_lost(file, f"the header: column {place} is {shown(headings[place - 1])}")
+
+
+def _refuse_lost(file: SourceFile, what: str) -> NoReturn:
+    raise ConsultationError(
+        f"{file.place}, {what}. The ids lost their digits in a spreadsheet, so that several may be one. Save them as "
+        "text, or as numbers without an exponent; or export again and do not save it there."
+    )
 
 
 def integers(file: SourceFile, table: pl.DataFrame, column: str) -> pl.Series:

@@ -29,6 +29,7 @@ from ccai_dagster.deliberation.importing.cells import (
     optional_integers,
     own_times,
     refuse_lost_digits,
+    refuse_lost_headings,
     whole_numbers,
 )
 from ccai_dagster.deliberation.importing.columns import (
@@ -392,7 +393,9 @@ def read_people(file: SourceFile, noted: Noted, people: Numbering | None = None)
     Raises:
         ConsultationError: Not readable, or no column of participants.
     """
-    names = read_header(file, MATRIX_ALIASES).named
+    header = read_header(file, MATRIX_ALIASES)
+    refuse_lost_headings(file, header.headings)
+    names = header.named
     table = read_text_csv(file, noted, MATRIX_ALIASES, lambda name: name in {"participant", "group-id", *TOTALS})
     require_columns(file, table, {"participant"})
     people = people or _numbered(table, "participant")

@@ -13,7 +13,7 @@ import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.cells import refuse_lost_digits
+from ccai_dagster.deliberation.importing.cells import refuse_lost_digits, refuse_lost_headings
 from ccai_dagster.deliberation.importing.columns import (
     ROW,
     SourceFile,
@@ -66,6 +66,7 @@ def read_wide_table(file: SourceFile, values: Mapping[str, str], noted: Noted) -
         ConsultationError: Not readable.
     """
     header = read_header(file)
+    refuse_lost_headings(file, header.headings)
     table = read_text_csv(file, noted)
     person = next((name for name in NAMES["participant"] if name in header.named), None)
     headings = {name: heading for name, heading in zip(header.names, header.headings, strict=True) if name}
