@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
 import pytest
-from field_conversation import all_votes, text_of, write
+from field_conversation import all_votes, as_csv, matrix, plain_files, polis_files, text_of, wide_rows, write
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.deliberation.importing.columns import plain_name
 from ccai_dagster.deliberation.importing.copies import copy_without_codes
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.importing.vote_values import parsed_values
 
 CAST = [(p, s, vote) for p, s, vote, _ in all_votes()]
 COUNTS = tuple(sum(vote == side for *_, vote in CAST) for side in (1, -1, 0))
@@ -226,3 +227,180 @@ def test_a_column_in_unknown_words_is_refused_and_one_word_of_many_is_set_aside(
     with pytest.raises(ConsultationError, match=f"column {column} should say .*; 3 of 3 cells don't, .*'perhaps'"):
         statements_of(tmp_path, column, ["perhaps"] * 3)
     assert statements_of(tmp_path, column, ["1"] * 10 + ["perhaps"]).height == 11
+
+
+LONG_IDS = 1_234_567_890_000
+
+
+@pytest.mark.parametrize("written", ["1.23457E+12", "1,23457E+12", "1.23457e12", "1E+12"])
+@pytest.mark.parametrize(
+    ("files", "name", "column"),
+    [
+        (plain_files(), "votes.csv", "participant"),
+        (plain_files(), "votes.csv", "statement"),
+        (plain_files(), "statements.csv", "statement"),
+        (plain_files(), "statements.csv", "author"),
+        ({"votes.csv": wide_rows()}, "votes.csv", "participant"),
+        (polis_files(), "votes.csv", "voter-id"),
+        (polis_files(), "votes.csv", "comment-id"),
+        (polis_files(), "comments.csv", "comment-id"),
+        ({**polis_files(), "participants-votes.csv": matrix()}, "participants-votes.csv", "participant"),
+    ],
+)
+def test_ids_that_lost_their_digits_are_refused_wherever_they_stand(
+    tmp_path: Path, files: dict[str, list[list[object]]], name: str, column: str, written: str
+) -> None:
+    header, *rows = files[name]
+    at = header.index(column)
+    lost = [[*row[:at], written, *row[at + 1 :]] for row in rows]
+    told = rf"{name}, data row 1: column {column} is '{written.replace('+', '.')}' .*The ids lost their digits"
+    with pytest.raises(ConsultationError, match=told):
+        read_votes(write(tmp_path, {**files, name: [header, *lost]}, ";"))
+
+
+@pytest.mark.parametrize("form", ["wide", "matrix"])
+def test_headings_that_lost_their_digits_are_refused(tmp_path: Path, form: str) -> None:
+    rows = wide_rows() if form == "wide" else matrix()
+    rows[0] = [cell if n < len(rows[0]) - 14 else "1.23457E+12" for n, cell in enumerate(rows[0])]
+    name = "votes.csv" if form == "wide" else "participants-votes.csv"
+    beside = {} if form == "wide" else {"comments.csv": polis_files()["comments.csv"]}
+    with pytest.raises(ConsultationError, match=rf"{name}, the header: column \d is '1.23457E.12'. The ids lost"):
+        read_votes(write(tmp_path, {**beside, name: rows}))
+
+
+@pytest.mark.parametrize("written", [lambda p: f"{p:.2e}", lambda p: f"{p}.0", lambda p: f" {LONG_IDS * 10**6 + p}"])
+def test_ids_with_all_their_digits_are_taken_however_they_are_written(
+    tmp_path: Path, written: Callable[[int], str]
+) -> None:
+    rows = "".join(f"{written(p)},{s},{v}\n" for p, s, v in CAST)
+    read = read_votes(write(tmp_path, {"votes.csv": f"participant,statement,vote\n{rows}"}))
+    assert read.raw_participants["participant_id"].to_list() == [
+        int(float(written(0))) // 10**6 * 10**6 + p for p in range(24)
+    ]
+
+
+def test_codes_of_digits_and_an_e_are_codes(tmp_path: Path) -> None:
+    rows = "".join(f"{p}e7,{s},{v}\n" for p, s, v in CAST)
+    read = read_votes(write(tmp_path, {"votes.csv": f"participant,statement,vote\n{rows}"}))
+    assert read.raw_participants["participant_id"].to_list() == list(range(24))
+
+
+def addressed(rows: list[list[object]], column: int, *people: int) -> list[list[object]]:
+    """Addresses in place of some people, or of all."""
+    return [
+        [*row[:column], f"u{row[column]}@x.org", *row[column + 1 :]]
+        if place and (not people or row[column] in people)
+        else row
+        for place, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("form", ["plain", "wide", "polis", "matrix"])
+@pytest.mark.parametrize("people", [(5,), ()], ids=["one", "all"])
+def test_addresses_become_numbers_and_are_never_copied(tmp_path: Path, form: str, people: tuple[int, ...]) -> None:
+    comments = addressed(polis_files()["comments.csv"], 2, *people)
+    files: dict[str, list[list[object]]] = {
+        "plain": {
+            "votes.csv": addressed(plain_files()["votes.csv"], 0, *people),
+            "statements.csv": addressed(plain_files()["statements.csv"], 2, *people),
+        },
+        "wide": {"votes.csv": addressed(wide_rows(), 0, *people)},
+        "polis": {
+            "comments.csv": comments,
+            "votes.csv": addressed(polis_files()["votes.csv"], 2, *people),
+            "participants-votes.csv": addressed(matrix(), 0, *people),
+        },
+        "matrix": {"comments.csv": comments, "participants-votes.csv": addressed(matrix(), 0, *people)},
+    }[form]
+    # People stand in the order of their numbers, so that each keeps their own.
+    expected = [vote for vote in CAST if form in ("plain", "wide") or not people or vote[0] != 5]
+    titled = {name: "Export for u1@x.org\n" + as_csv(rows) for name, rows in files.items()}
+    place = write(tmp_path / "export", titled)
+    left = copy_without_codes(find_vote_files(place), tmp_path / "copy")
+    assert {f"{name}: lines above the header" for name in files} <= set(left)
+    assert "@" not in "".join(path.read_text() for path in (tmp_path / "copy").iterdir())
+    for folder in (place, tmp_path / "copy"):
+        read = read_votes(folder)
+        assert read.raw_votes.select("participant_id", "statement_id", "vote").rows() == sorted(expected)
+        if form == "plain" or (form == "polis" and not people):
+            assert read.raw_statements["author_id"].to_list() == list(range(14))
+
+
+def test_an_address_in_a_row_that_is_out_of_place_is_not_copied(tmp_path: Path) -> None:
+    plain, polis = plain_files(), polis_files()
+    plain["votes.csv"].append(["Exported by u1@x.org", "", "", ""])
+    plain["votes.csv"][10][1] = "u1@x.org"
+    plain["votes.csv"][9][2] = polis["votes.csv"][9][0] = polis["votes.csv"][12][3] = "u1@x.org"
+    for name, files, number in (("plain", plain, 278), ("polis", polis, 279)):
+        place = write(tmp_path / name, files)
+        copy_without_codes(find_vote_files(place), tmp_path / f"{name} copy")
+        assert "@" not in (tmp_path / f"{name} copy" / "votes.csv").read_text()
+        assert read_votes(place).raw_votes.height == read_votes(tmp_path / f"{name} copy").raw_votes.height == number
+        assert "@" not in read_votes(place).import_report.write_csv()
+
+
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_a_word_that_recurs_is_asked_about_by_name(tmp_path: Path, form: str) -> None:
+    said_so = ("D'accord", "Pas d'accord", "Aucune idée")
+    wide = {"votes.csv": wide_rows(lambda vote: said(vote, said_so))}  # type: ignore[arg-type, return-value]
+    place = write(tmp_path, {"votes.csv": lines(said_so)} if form == "long" else wide)
+    told = rf"found 'aucune idée' \({COUNTS[2]} times\).*vote_values: .\"aucune idée\": pass"
+    with pytest.raises(ConsultationError, match=told):
+        read_votes(place)
+    assert counted(read_votes(place, {"aucune idée": "pass"})) == COUNTS
+
+
+def test_a_word_that_stands_there_twice_is_set_aside(tmp_path: Path) -> None:
+    text = lines().replace(",1,", ",aucune,", 2)
+    assert read_votes(write(tmp_path, {"votes.csv": text})).raw_votes.height == len(CAST) - 2
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('"timestamp,comment-id,author-id,agrees,disagrees,moderated,comment-body"\n', "every line is one cell"),
+        ("timestamp,comment-id,author-id,agrees,disagrees,moderated,comment-body\n", "every line is one cell"),
+    ],
+    ids=["the header too", "rows"],
+)
+def test_lines_that_are_quoted_as_a_whole_are_told_for_what_they_are(tmp_path: Path, line: str, told: str) -> None:
+    files = {
+        "comments.csv": line + '"1,0,0,1,0,1,Be kind"\n"2,1,0,1,0,1,Be brief"\n',
+        "votes.csv": polis_files()["votes.csv"],
+    }
+    with pytest.raises(ConsultationError, match=rf"comments.csv: {told}, in quotes as a whole"):
+        read_votes(write(tmp_path, files))
+
+
+def counts_by_group(*odd: int) -> str:
+    rows = [
+        f"{s},{group},{'n/a' if place in odd else s},1"
+        for place, (s, group) in enumerate((s, g) for s in range(14) for g in "ab")
+    ]
+    return "\n".join(["statement,group,agree,disagree", *rows, ""])
+
+
+def test_a_count_that_cannot_be_read_takes_its_statement_aside(tmp_path: Path) -> None:
+    read = read_votes(write(tmp_path / "one", {"counts.csv": counts_by_group(7)}))
+    assert read.raw_group_votes["statement_id"].unique().sort().to_list() == [s for s in range(14) if s != 3]
+    assert read.raw_statements.height == 14
+    ((count, why),) = read.import_report.filter(item="counts that cannot be read").select("count", "explanation").rows()
+    assert count == 1 and why.endswith("counts.csv (1, first in data row 8, on statement 3)")
+    with pytest.raises(ConsultationError, match=r"data row 4: column agree should be a whole number, found 'n/a'"):
+        read_votes(write(tmp_path / "two", {"counts.csv": counts_by_group(3, 7)}))
+
+
+@pytest.mark.parametrize("word", ["2", "bof, bof"])
+def test_the_remedy_for_a_value_that_recurs_is_whole(tmp_path: Path, word: str) -> None:
+    place = write(tmp_path, {"votes.csv": lines(("1", "-1", word), separator=";", header=HEADER)})
+    with pytest.raises(ConsultationError) as refused:
+        read_votes(place)
+    option = str(refused.value).split('--vote-values "')[1].split('" for')[0]
+    assert parsed_values(option) == {"1": "agree", "-1": "disagree", word: "pass"}
+    assert counted(read_votes(place, parsed_values(option))) == COUNTS
+
+
+def test_numbers_of_json_that_lost_their_digits_are_seen(tmp_path: Path) -> None:
+    rows = [f'{{"participant": 1.23457E+12, "statement": {s}, "vote": {v}}}' for _, s, v in CAST]
+    with pytest.raises(ConsultationError, match="The ids lost their digits"):
+        read_votes(write(tmp_path, {"votes.json": f"[{','.join(rows)}]"}))

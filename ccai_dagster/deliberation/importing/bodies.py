@@ -24,6 +24,7 @@ from ccai_dagster.deliberation.importing.columns import (
     decoded,
     read_header,
     refuse_twice,
+    refuse_whole_line,
     without_empty_rows,
     without_headers,
 )
@@ -59,7 +60,7 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str], noted: Noted) -> B
     header.note(file, noted)
     refuse_twice(file.place, header.named)
     text = decoded(file).split("\n", header.above)[-1]
-    rows, trouble = _quoted_rows(text, header)
+    rows, trouble = _quoted_rows(file, text, header)
     if trouble is None:
         headings = [heading for heading, name in zip(header.headings, header.names, strict=True) if name]
         table = without_headers(file, noted, _table(header, rows), headings)
@@ -77,7 +78,7 @@ def read_bodies(file: SourceFile, aliases: Mapping[str, str], noted: Noted) -> B
     return Bodies(_table(header, rows), False, len(special))
 
 
-def _quoted_rows(text: str, header: Header) -> tuple[list[Sequence[str]], str | None]:
+def _quoted_rows(file: SourceFile, text: str, header: Header) -> tuple[list[Sequence[str]], str | None]:
     """Read as CSV; what does not fit is returned, with its line, instead of being raised."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=header.separator, strict=True)
     width = len(header.names)
@@ -88,6 +89,8 @@ def _quoted_rows(text: str, header: Header) -> tuple[list[Sequence[str]], str | 
         for row in reader:
             began, line = reader.line_num, began + 1
             empty = not any(cell.strip() for cell in row)
+            if len(row) == 1 and _begins_row(row[0].split(header.separator, width - 1), header.names):
+                refuse_whole_line(file, row[0])
             if not empty and len(row) != width:
                 return rows, f"line {line + header.above}: {len(row)} columns where the header has {width}"
             rows.append([""] * width if empty else row)
@@ -102,7 +105,7 @@ def _unquoted_rows(file: SourceFile, text: str, header: Header, trouble: str) ->
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")[1:]
     for line in lines:
         cells = line.split(header.separator, len(header.names) - 1)
-        if len(cells) == len(header.names) and _begins(cells, header.names):
+        if _begins_row(cells, header.names):
             rows.append(cells)
         elif rows:
             rows[-1][-1] += "\n" + line
@@ -111,8 +114,10 @@ def _unquoted_rows(file: SourceFile, text: str, header: Header, trouble: str) ->
     return [[*row[:-1], row[-1].strip()] for row in rows]
 
 
-def _begins(cells: Sequence[str], names: Sequence[str | None]) -> bool:
+def _begins_row(cells: Sequence[str], names: Sequence[str | None]) -> bool:
     """Whether a line is the beginning of a row: numbers where numbers must be, and an id among them."""
+    if len(cells) != len(names):
+        return False
     by_name = dict(zip(names, cells, strict=True))
     return bool(by_name.get("comment-id", "").strip()) and all(
         NUMBER.fullmatch(cell) for name, cell in by_name.items() if name in NUMBERS

@@ -10,17 +10,21 @@ vote. The column `datetime` of Polis's exports is not read; it is in the time zo
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, NoReturn
 
 import polars as pl
 
 from ccai_dagster.contracts import TIME
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import counted
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Noted
 
 LEAST_MILLISECONDS = 10**11
 MOST_MILLISECONDS = 10**14
+MOST_EXACT = 2**53
+"""Beyond it, not every whole number has a floating-point number of its own."""
 LEAST_OF_ONE_TIME = 10
 """Votes from which on one time for all of them is no time: nobody's server took so many at one moment."""
 DIGITS = {
@@ -28,7 +32,8 @@ DIGITS = {
     **dict.fromkeys("−–﹣－", "-"),
 }
 """Digits of Arabic, Persian, Devanagari and full width, and what stands for a minus, as they are written in ASCII."""
-E_NOTATION = r"^\s*\d+([.,]\d{1,11})?[eE]\+?\d+\s*$"
+E_NOTATION = r"^\s*-?\d+(?:[.,](\d*)[eE]\+?|[eE]\+)(\d+)\s*$"
+"""A whole number with an exponent, as spreadsheets write it. `5e7`, without point and plus, may be a code."""
 
 YES_AND_NO = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "x", "wahr", "ja", "vrai", "oui", "verdadero", "sí", "si"), True),
@@ -45,9 +50,51 @@ def whole_numbers(text: pl.Series) -> pl.Series:
     if number.null_count() > text.null_count():
         # Spaces around a number, or `3.0`: slower, so only where the plain conversion failed somewhere.
         plain = text.str.strip_chars().str.replace_many(list(DIGITS), list(DIGITS.values()))
-        read = plain.str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
-        number = pl.select(pl.when(read == read.round()).then(read)).to_series().cast(pl.Int64, strict=False)
+        number = plain.str.replace(r"^(-?\d+)[.,]0*$", "$1").cast(pl.Int64, strict=False)
+        written = pl.select(pl.when(plain.str.contains(E_NOTATION)).then(plain.str.replace(",", "."))).to_series()
+        read = written.cast(pl.Float64, strict=False)
+        exact = (read == read.round()) & (read.abs() <= MOST_EXACT)
+        number = number.fill_null(pl.select(pl.when(exact).then(read)).to_series().cast(pl.Int64, strict=False))
     return number
+
+
+def lost_digits(text: pl.Series) -> pl.Series:
+    """Whether a cell is a number in E notation with fewer decimals than its exponent asks for."""
+    parts = text.str.extract_groups(E_NOTATION).struct
+    decimals, exponent = parts.field("1").str.len_chars().fill_null(0), parts.field("2").cast(pl.Int64, strict=False)
+    return (decimals < exponent).fill_null(False)
+
+
+def refuse_lost_digits(file: SourceFile, table: pl.DataFrame, columns: Iterable[str]) -> None:
+    """Check that ids have all their digits; those of several people may have become one number.
+
+    Raises:
+        ConsultationError: A spreadsheet wrote one as 1.23457E+12. Names the row.
+    """
+    for column in columns:
+        lost = lost_digits(table[column])
+        if place := first_row(lost):
+            rows = f"({counted(int(lost.sum()), 'such row')})"
+            _refuse_lost(
+                file, f"data row {table[ROW][place - 1]}: column {column} is {shown(table[column][place - 1])} {rows}"
+            )
+
+
+def refuse_lost_headings(file: SourceFile, headings: Sequence[str]) -> None:
+    """Check the same of headings, which may be ids of statements.
+
+    Raises:
+        ConsultationError: A spreadsheet wrote one as 1.23457E+12.
+    """
+    if place := first_row(lost_digits(pl.Series(headings, dtype=pl.String))):
+        _refuse_lost(file, f"the header: column {place} is {shown(headings[place - 1])}")
+
+
+def _refuse_lost(file: SourceFile, what: str) -> NoReturn:
+    raise ConsultationError(
+        f"{file.place}, {what}. The ids lost their digits in a spreadsheet, so that several may be one. Save them as "
+        "text, or as numbers without an exponent; or export again and do not save it there."
+    )
 
 
 def integers(file: SourceFile, table: pl.DataFrame, column: str) -> pl.Series:
@@ -166,7 +213,7 @@ def milliseconds(
 def _odd_numbers(file: SourceFile, table: pl.DataFrame, noted: Noted, column: str) -> pl.Series:
     """Read a column in which some cells are no plain whole numbers."""
     text = table[column]
-    lost = text.str.contains(E_NOTATION).fill_null(False)
+    lost = lost_digits(text)
     why = "the digits were lost in a spreadsheet, so these are without a time; export again and do not save it there"
     note_cells(noted, "times that lost their digits", why, file, table, column, lost)
     number = whole_numbers(text).set(lost, None)

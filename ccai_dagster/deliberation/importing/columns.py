@@ -163,8 +163,23 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
         raise ConsultationError(f"{file.place}: empty. Export it again; not even a header is there.")
     if "\ufffd" in "".join(headings):
         raise ConsultationError(f"{file.place}, line {above + 1}: not UTF-8. Save or export the file as UTF-8.")
+    if len(headings) == 1:
+        refuse_whole_line(file, headings[0])
     names = [plain_name(each, aliases or {}) or None for each in headings]
     return Header([each.strip() for each in headings], names, separator, above, utf16, returns)
+
+
+def refuse_whole_line(file: SourceFile, cell: str) -> None:
+    """Check that the only cell of a line is not a line itself.
+
+    Raises:
+        ConsultationError: It has what separates cells.
+    """
+    if any(separator in cell for separator in SEPARATORS):
+        raise ConsultationError(
+            f"{file.place}: every line is one cell, in quotes as a whole: {printable(cell, 60)}. Save the table again "
+            "without quotes around whole lines."
+        )
 
 
 def _above(lines: Sequence[str]) -> int:
@@ -336,7 +351,7 @@ def json_list(file: SourceFile) -> JsonList:
     """
     text = decoded(file)
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_float=str)  # with the digits that it has
     except ValueError as error:
         lines = _json_lines(text)
         if not lines:
@@ -389,7 +404,7 @@ def _holds_more(value: object) -> bool:
 def _json_lines(text: str) -> list[dict[str, object]]:
     """The objects of a file with one in each line; none if it is no such file."""
     try:
-        objects = [json.loads(line) for line in text.splitlines() if line.strip()]
+        objects = [json.loads(line, parse_float=str) for line in text.splitlines() if line.strip()]
     except ValueError:
         return []
     return objects if all(isinstance(each, dict) for each in objects) else []

@@ -1,8 +1,8 @@
 """Copies of people's files that hold what an import reads and nothing else: no personal code, no column unread.
 
-A file that holds nothing else is copied byte for byte, so that an export keeps its digest. In a plain table the ids of
-participants that are no numbers, which may be addresses or codes of a panel, become the numbers that the import gives
-them.
+A file that holds nothing else is copied byte for byte, so that an export keeps its digest. Ids of participants that are
+no numbers, which may be addresses or codes of a panel, become the numbers that the import gives them; one without a
+number is left out. So is what stands above the header.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import polars as pl
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
@@ -32,19 +34,26 @@ from ccai_dagster.deliberation.importing.group_counts import NOBODY, PLAIN_STATE
 from ccai_dagster.deliberation.importing.long_table import (
     STATEMENT_COLUMNS,
     VOTE_COLUMNS,
-    Numbering,
     PlainTable,
     names_of,
-    numbered,
     read_plain_table,
 )
 from ccai_dagster.deliberation.importing.noted import Noted
-from ccai_dagster.deliberation.importing.polis import COMMENT_ALIASES, MATRIX_ALIASES, VOTE_ALIASES, is_read
+from ccai_dagster.deliberation.importing.numbering import ADDRESS, Numbering, numbered
+from ccai_dagster.deliberation.importing.polis import (
+    COMMENT_ALIASES,
+    MATRIX_ALIASES,
+    VOTE_ALIASES,
+    is_read,
+    numbers_of_people,
+)
 from ccai_dagster.deliberation.importing.read_votes import ROLES, find_vote_files, form_of, plain_files
 from ccai_dagster.deliberation.importing.wide_table import people_of, read_wide_table
 
 ALIASES = {"comments": COMMENT_ALIASES, "votes": VOTE_ALIASES, "matrix": MATRIX_ALIASES}
 ID = re.compile(r"\s*-?\d*([.,]0*)?\s*")
+ABOVE = "lines above the header"
+NUMBERED = "numbers stand in place of ids"
 PERSON = {"comments": "author-id", "votes": "voter-id", "matrix": "participant"}
 """Column of each file of Polis with the numbers of people; in place of one an address or a code may stand."""
 
@@ -65,7 +74,8 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
     folder.mkdir(parents=True)
     form = form_of(found)
     if form == "polis":
-        left = [line for role, file in found.files.items() for line in _copy_polis_file(role, file, folder)]
+        people = numbers_of_people(found) or NOBODY
+        left = [line for role, file in found.files.items() for line in _copy_polis_file(role, file, folder, people)]
     elif form == "counts":
         left = _copy_counts(found, folder)
     elif form == "long":
@@ -75,15 +85,15 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
     return left
 
 
-def _copy_polis_file(role: str, file: SourceFile, folder: Path) -> list[str]:
+def _copy_polis_file(role: str, file: SourceFile, folder: Path, people: Numbering) -> list[str]:
     if role == DEMOGRAPHICS:  # which of its columns are read, consultation.yaml will say
         return [file.name]
     path = folder / _plain_file_name(role, file)
-    unread = _unread(role, file)
+    unread = _unread(role, file, people)
     if not unread:
         _copy(file, path)
     else:
-        path.write_text(_without(role, file, emptied=False), encoding="utf-8")
+        path.write_text(_without(role, file, people, emptied=False), encoding="utf-8")
     return [f"{file.name}: {name}" for name in unread]
 
 
@@ -96,13 +106,19 @@ def empty_unread_cells(folder: Path) -> None:
     Raises:
         ConsultationError: No export is there, or a file is not readable as CSV.
     """
-    for role, file in find_vote_files(folder).files.items():
-        if role != DEMOGRAPHICS and isinstance(file.content, Path) and _unread(role, file):
-            file.content.write_text(_without(role, file, emptied=True), encoding="utf-8")
+    found = find_vote_files(folder)
+    people = numbers_of_people(found) or NOBODY
+    changed = {
+        file.content: _without(role, file, people, emptied=True)
+        for role, file in found.files.items()
+        if role != DEMOGRAPHICS and isinstance(file.content, Path) and _unread(role, file, people)
+    }
+    for path, text in changed.items():
+        path.write_text(text, encoding="utf-8")
 
 
-def _unread(role: str, file: SourceFile) -> list[str]:
-    """The columns, or the lines of summary.csv, that no import needs; and ids of people that are none in Polis."""
+def _unread(role: str, file: SourceFile, people: Numbering) -> list[str]:
+    """The columns, or the lines of summary.csv, that no import needs; ids of people that are none; lines of a title."""
     if file.is_empty():
         return []
     if role == "summary":
@@ -110,29 +126,47 @@ def _unread(role: str, file: SourceFile) -> list[str]:
         return [name for name in names if name and not is_read(role, name)]
     header = read_header(file, ALIASES.get(role))
     unread = [name or "a column without a name" for name in header.names if name is None or not is_read(role, name)]
+    unread += _title(file)
     person = PERSON.get(role)
     if person is None or person not in header.named:
         return unread
     if role == "comments":
-        ids = read_bodies(file, COMMENT_ALIASES, Noted()).table[person]
+        table = read_bodies(file, COMMENT_ALIASES, Noted()).table
     else:
-        ids = read_text_csv(file, Noted(), ALIASES[role], lambda name: name == person)[person]
-    codes = whole_numbers(ids).null_count() - ids.null_count()
-    return [*unread, f"{person} where it is no number ({codes:,})"] if codes else unread
+        table = read_text_csv(file, Noted(), ALIASES[role], lambda name: is_read(role, name))
+    table = table.select(name for name in table.columns if is_read(role, name))
+    codes = whole_numbers(table[person]).null_count() - table[person].null_count()
+    unread += [_coded(person, people, codes)] if codes or not people.given else []
+    return unread + _without_addresses(table, person, BODY)[1]
 
 
-def _without(role: str, file: SourceFile, emptied: bool) -> str:
+def _without_addresses(table: pl.DataFrame, *apart: str) -> tuple[pl.DataFrame, list[str]]:
+    """Empty cells with addresses, in rows that are out of place, in all columns but some; and name them."""
+    left = []
+    for name in (name for name, kind in table.schema.items() if kind == pl.String and name not in apart):
+        # A text that stands where the id of a statement would may have the sign in it.
+        address = table[name].str.contains(ADDRESS if name == "statement" else "@").fill_null(False)
+        if address.any():
+            table = table.with_columns(table[name].set(address, None))
+            left.append(f"{name} where there is an address ({int(address.sum()):,})")
+    return table, left
+
+
+def _without(role: str, file: SourceFile, people: Numbering, emptied: bool) -> str:
     """The text of a file without what no import needs; columns are emptied or left out, lines left out."""
+    numbers = {} if people.given else {code: str(number) for code, number in people.table.iter_rows()}
     text = decoded(file)
     if role == "summary":
         lines = [row for row in csv.reader(io.StringIO(text)) if row and is_read(role, plain_name(row[0], {}))]
         return _written(lines, ",")
     header = read_header(file, ALIASES.get(role))
     read = [name is not None and is_read(role, name) for name in header.names]
-    person = [name is not None and name == PERSON.get(role) for name in header.names]
 
     def kept(row: Sequence[str]) -> list[str]:
-        cells = ["" if coded and not ID.fullmatch(cell) else cell for cell, coded in zip(row, person, strict=False)]
+        cells = [
+            _id(cell, people, numbers) if name == PERSON.get(role) else "" if "@" in cell and name != BODY else cell
+            for cell, name in zip(row, header.names, strict=False)
+        ]
         if emptied:
             return [cell if wanted else "" for cell, wanted in zip(cells, read, strict=False)]
         return [cell for cell, wanted in zip(cells, read, strict=False) if wanted]
@@ -143,10 +177,22 @@ def _without(role: str, file: SourceFile, emptied: bool) -> str:
         return "".join(f"{header.separator.join(row)}\n" for row in (headings, *(kept(row) for row in rows)))
     try:
         rows_read = csv.reader(io.StringIO(text.split("\n", header.above)[-1], newline=""), delimiter=header.separator)
-        next(rows_read)
-        return _written([headings, *(kept(row) for row in rows_read if any(row))], header.separator)
+        again = next(rows_read)
+        return _written([headings, *(kept(row) for row in rows_read if any(row) and row != again)], header.separator)
     except csv.Error as error:
         raise ConsultationError(f"{file.place}: not readable as CSV ({error}). Export it again.") from error
+
+
+def _id(cell: str, people: Numbering, numbers: Mapping[str, str]) -> str:
+    """What a copy has in place of an id."""
+    if people.given:
+        return cell if ID.fullmatch(cell) else ""
+    return numbers.get(cell.strip(), "")
+
+
+def _coded(column: str, people: Numbering, codes: int) -> str:
+    """Say what became of ids that are no numbers."""
+    return f"{column} where it is no number ({codes:,})" if people.given else f"{column} ({NUMBERED})"
 
 
 def _written(rows: list[list[str]], separator: str) -> str:
@@ -159,6 +205,7 @@ def _copy_counts(found: VoteFiles, folder: Path) -> list[str]:
     source, columns = columns_of_counts(found)
     names = read_header(source).names
     unread = [name or "a column without a name" for name in names if name not in columns.names]
+    unread += _title(source)
     if unread:
         table = read_text_csv(source, Noted(), wanted=lambda name: name in columns.names)
         table.drop(ROW).write_csv(folder / "comment-groups.csv")
@@ -169,7 +216,7 @@ def _copy_counts(found: VoteFiles, folder: Path) -> list[str]:
     if listing is None:
         return left
     if BODY in names_of(listing):
-        return left + _copy_polis_file("comments", listing, folder)
+        return left + _copy_polis_file("comments", listing, folder, NOBODY)
     return left + _copy_plain_table("statements", read_plain_table(listing, PLAIN_STATEMENTS, Noted()), NOBODY, folder)
 
 
@@ -177,7 +224,7 @@ def _copy_long_table(found: VoteFiles, folder: Path) -> list[str]:
     source, listing = found.files["votes"], found.files.get("statements")
     roles = VOTE_COLUMNS if listing is not None else (*VOTE_COLUMNS, "text")
     cast = read_plain_table(source, roles, Noted())
-    people = numbered(cast, "participant")
+    people = numbered(cast.table, "participant", addresses=True)
     left = _copy_plain_table("votes", cast, people, folder)
     if listing is not None:
         left += _copy_plain_table("statements", read_plain_table(listing, STATEMENT_COLUMNS, Noted()), people, folder)
@@ -187,20 +234,23 @@ def _copy_long_table(found: VoteFiles, folder: Path) -> list[str]:
 def _copy_plain_table(role: str, read: PlainTable, people: Numbering, folder: Path) -> list[str]:
     """Write the columns of a table that are read, under their plain names, with numbers for people."""
     person = "participant" if role == "votes" else "author"
-    coded = person in read.table.columns and not people.given
-    beside = [printable(name) for name in json_list(read.file).beside] if read.file.ending == "json" else []
-    if not read.unread and not beside and not coded and len(names_of(read.file)) == len(read.columns):
+    table, left = read.table.select(list(read.columns)), [*read.unread, *_title(read.file)]
+    if person in table.columns:
+        codes = whole_numbers(table[person]).null_count() - table[person].null_count()
+        if codes or not people.given:
+            table = table.with_columns(people.of_cells(table[person]).alias(person))
+            left.append(_coded(person, people, codes))
+    table, emptied = _without_addresses(table, person, "text")
+    left += emptied
+    if read.file.ending == "json":
+        left += [printable(name) for name in json_list(read.file).beside]
+    if not left and len(names_of(read.file)) == len(read.columns):
         _copy(read.file, folder / _plain_file_name(role, read.file))
-        return []
-    table = read.table.select(list(read.columns))
-    if coded:
-        table = table.with_columns(people.of(table[person].str.strip_chars()).alias(person))
-    if read.file.ending == "parquet":
+    elif read.file.ending == "parquet":
         table.write_parquet(folder / f"{role}.parquet")
     else:
         table.write_csv(folder / f"{role}.csv")
-    left = [f"{read.file.name}: {name}" for name in [*read.unread, *beside]]
-    return left + ([_numbered(read.file, person)] if coded else [])
+    return [f"{read.file.name}: {name}" for name in left]
 
 
 def _copy_wide_table(found: VoteFiles, folder: Path, values: Mapping[str, str]) -> list[str]:
@@ -209,25 +259,28 @@ def _copy_wide_table(found: VoteFiles, folder: Path, values: Mapping[str, str]) 
     if wide is None:
         raise ConsultationError(f"{source.place}: no columns with votes.")
     people = people_of(wide)
-    if people.given and not wide.unread and None not in read_header(source).names:
-        _copy(source, folder / _plain_file_name("votes", source))
-        left = []
-    else:
-        table = wide.table.select(list(wide.statements)).rename(dict(wide.statements))
-        if wide.person:
-            numbers = people.of(wide.table[wide.person].str.strip_chars())
-            table = table.insert_column(0, numbers.alias("participant"))
+    table, emptied = _without_addresses(wide.table.select(list(wide.statements)))
+    table, left = table.rename(dict(wide.statements)), [*wide.unread, *_title(source), *emptied]
+    if wide.person:
+        cells = wide.table[wide.person]
+        codes = whole_numbers(cells).null_count() - cells.null_count()
+        if codes or not people.given:
+            left.append(_coded(wide.person, people, codes))
+        table = table.insert_column(0, people.of_cells(cells).alias("participant"))
+    if left or None in read_header(source).names:
         table.write_csv(folder / "votes.csv")
-        left = [f"{source.name}: {name}" for name in wide.unread]
-        left += [] if people.given or not wide.person else [_numbered(source, wide.person)]
+    else:
+        _copy(source, folder / _plain_file_name("votes", source))
+    left = [f"{source.name}: {name}" for name in left]
     if listing is not None:
         known = read_plain_table(listing, STATEMENT_COLUMNS, Noted())
         left += _copy_plain_table("statements", known, people, folder)
     return left
 
 
-def _numbered(file: SourceFile, column: str) -> str:
-    return f"{file.name}: {column} (numbers stand in place of ids)"
+def _title(file: SourceFile) -> list[str]:
+    """Name what stands above the header of a table, if something does."""
+    return [ABOVE] if file.ending not in ("parquet", "json") and read_header(file).above else []
 
 
 def _copy(file: SourceFile, path: Path) -> None:

@@ -19,7 +19,7 @@ import polars as pl
 from ccai_dagster.contracts import PARTICIPANT_DEMOGRAPHICS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
-from ccai_dagster.deliberation.importing.cells import whole_numbers
+from ccai_dagster.deliberation.importing.cells import refuse_lost_digits, whole_numbers
 from ccai_dagster.deliberation.importing.columns import (
     ROW,
     SourceFile,
@@ -62,6 +62,7 @@ def read_demographics(
     require_columns(file, table, {PARTICIPANT} if of_portal else {PARTICIPANT, *columns})
     table = table.with_columns(pl.lit(None, pl.String).alias(name) for name in columns if name not in table.columns)
     table = table.with_columns(pl.all().exclude(ROW).str.strip_chars()).rename(columns)
+    refuse_lost_digits(file, table, [PARTICIPANT])
     ids = whole_numbers(table[PARTICIPANT])
     _refuse(file, table, ids.is_null(), PARTICIPANT, "must be the number of a participant, as in the votes")
     _refuse(file, table, ~ids.is_first_distinct(), PARTICIPANT, "stands there twice; keep one row")

@@ -16,19 +16,18 @@ from ccai_dagster.contracts import RAW_GROUP_VOTES, RAW_PARTICIPANTS, RAW_STATEM
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import natural
 from ccai_dagster.deliberation.importing.bodies import BODY
-from ccai_dagster.deliberation.importing.cells import integers, whole_numbers
+from ccai_dagster.deliberation.importing.cells import integers, refuse_lost_digits, whole_numbers
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, VoteFiles, first_row, read_text_csv
 from ccai_dagster.deliberation.importing.long_table import (
     NAMES,
     STATEMENT_COLUMNS,
-    Numbering,
     names_of,
-    numbered,
     read_plain_table,
     statements_of,
 )
 from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
-from ccai_dagster.deliberation.importing.noted import Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.numbering import Numbering, numbered
 from ccai_dagster.deliberation.importing.polis import read_comments
 from ccai_dagster.deliberation.importing.tables import Import, build_report, require_unique
 from ccai_dagster.deliberation.votes import group_name
@@ -146,6 +145,7 @@ def import_group_counts(found: VoteFiles) -> Import:
     noted, names = Noted(), names_of(source)
     table = read_text_csv(source, noted, wanted=lambda name: name in columns.names)
     table = table.with_columns(code=pl.col(columns.statement).str.strip_chars().replace("", None)).drop_nulls("code")
+    refuse_lost_digits(source, table, [columns.statement])
     statements, numbers = _statements(found, table, columns.text, noted)
     table = table.with_columns(statement_id=numbers.of(table["code"]))
     unknown = table.filter(~pl.col("statement_id").is_in(statements["statement_id"].implode()).fill_null(False))
@@ -154,6 +154,7 @@ def import_group_counts(found: VoteFiles) -> Import:
         why = "set aside; the rest is read"
         noted.note("unknown", "counts on statements without a text", why, source.name, len(codes), shortened(codes))
     table = table.join(unknown, on=ROW, how="anti", maintain_order="left")
+    table = table.join(_unread_counts(source, table, columns, noted), on="code", how="anti", maintain_order="left")
     counts = pl.concat(
         _counts(source, table, kinds, noted).with_columns(
             group=pl.lit(group) if columns.group is None else table[columns.group].str.strip_chars().fill_null("")
@@ -177,7 +178,7 @@ def _statements(
     if listing is not None:
         known = read_plain_table(listing, PLAIN_STATEMENTS, noted)
         require_unique(listing, known.table, "statement")
-        numbers = numbered(known, "statement")
+        numbers = numbered(known.table, "statement")
         return statements_of(known, numbers, NOBODY, noted), numbers
     numbers = _numbers(table["code"])
     bare = statements_of(None, numbers, NOBODY, noted)
@@ -198,6 +199,31 @@ def _numbers(codes: pl.Series) -> Numbering:
     if not table["number"].null_count():
         return Numbering(table, "id")
     return Numbering(table.with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64)), "file")
+
+
+def _unread_counts(file: SourceFile, table: pl.DataFrame, columns: GroupColumns, noted: Noted) -> pl.DataFrame:
+    """Return the `code` of statements one of whose counts cannot be read; a consensus needs those of every group.
+
+    Raises:
+        ConsultationError: They have more than a tenth of the rows. Names the first cell.
+    """
+    names = [name for kinds in columns.counts.values() for name in kinds.values()]
+    odd = {
+        name: whole_numbers(table[name]).is_null() & (table[name].str.strip_chars().fill_null("") != "")
+        for name in names
+    }
+    wrong = table.filter(pl.DataFrame(odd).select(pl.any_horizontal(pl.all())).to_series())
+    statements = wrong.select("code").unique()
+    if table.join(statements, on="code", how="semi").height > TOLERATED_ASIDE * table.height:
+        for name in names:
+            integers(file, table.select(ROW, pl.col(name).str.strip_chars().replace("", None).fill_null("0")), name)
+    if wrong.height:
+        codes = sorted(statements["code"].to_list(), key=natural)
+        why = "no whole numbers, so that what every group voted on the statement is set aside; the rest is read"
+        which = f"first in data row {wrong[ROW][0]}, on {'statement' if len(codes) == 1 else 'statements'} "
+        which += shortened(codes)
+        noted.note("unknown", "counts that cannot be read", why, file.name, wrong.height, which)
+    return statements
 
 
 def _counts(file: SourceFile, table: pl.DataFrame, columns: Mapping[str, str], noted: Noted) -> pl.DataFrame:

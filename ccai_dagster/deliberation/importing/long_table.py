@@ -4,9 +4,7 @@
 table `statements` may give `statement`, `text` and, if known, `author`, `moderated` (1 in, -1 out, 0 nobody decided),
 `time`, and totals of agreeing and disagreeing votes. `NAMES` has what other programs call these columns.
 
-Ids that are not whole numbers are numbered in the order in which they first appear in time, so that a number
-stays as long as only later votes are added, and no code of a person leaves the file; where not every row has a time, in
-the order of the file.
+Ids that are not whole numbers get numbers (`numbering`), so that no code of a person leaves the file.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from ccai_dagster.deliberation.importing.cells import (
     milliseconds,
     optional_integers,
     own_times,
-    whole_numbers,
+    refuse_lost_digits,
 )
 from ccai_dagster.deliberation.importing.columns import (
     ROW,
@@ -39,7 +37,8 @@ from ccai_dagster.deliberation.importing.columns import (
     refuse_twice,
 )
 from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
-from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.noted import Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.numbering import Numbering, numbered
 from ccai_dagster.deliberation.importing.polis_report import (
     WORDED,
     ExchangedTotals,
@@ -111,24 +110,6 @@ API_NAMES = {"pid", "tid", "vote"}
 
 
 @dataclass(frozen=True)
-class Numbering:
-    """Numbers of ids: `code` (text) and `number`, and what they follow: the ids themselves, time, or the file."""
-
-    table: pl.DataFrame
-    by: str
-
-    @property
-    def given(self) -> bool:
-        """Whether the ids are numbers themselves."""
-        return self.by == "id"
-
-    def of(self, codes: pl.Series) -> pl.Series:
-        """Return the number of each code, in the order given; null for a code that has none."""
-        joined = pl.DataFrame({"code": codes}).join(self.table, on="code", how="left", maintain_order="left")
-        return joined["number"]
-
-
-@dataclass(frozen=True)
 class PlainTable:
     """A table of a person's with its columns under their plain names.
 
@@ -161,8 +142,8 @@ def import_long_table(found: VoteFiles, values: Mapping[str, str]) -> Import:
     source, listing = found.files["votes"], found.files.get("statements")
     cast = read_plain_table(source, VOTE_COLUMNS, noted)
     known = read_plain_table(listing, STATEMENT_COLUMNS, noted) if listing is not None else _inline(source, noted)
-    people = numbered(cast, "participant")
-    numbers = numbered(known or cast, "statement")
+    people = numbered(cast.table, "participant", addresses=True)
+    numbers = numbered((known or cast).table, "statement")
     if known is not None:
         require_unique(known.file, known.table, "statement")
     votes_read = vote_column(cast.table["vote"], values)
@@ -277,6 +258,7 @@ def read_plain_table(file: SourceFile, roles: Sequence[str], noted: Noted) -> Pl
     table = table.select(ROW, **{role: pl.col(name) for role, name in columns.items()})
     ids = [role for role in ("participant", "statement") if role in needed]
     table = table.with_columns(pl.col(ids).str.strip_chars().replace("", None))
+    refuse_lost_digits(file, table, [*ids, *(["author"] if "author" in columns else [])])
     times, unit = milliseconds(file, table, noted, "time")
     unread = [name for name in names if name not in wanted]
     return PlainTable(file, table.with_columns(timestamp=times), columns, unread, unit)
@@ -288,26 +270,6 @@ def _parquet(file: SourceFile) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         first = printable(str(error).strip().splitlines()[0])
         raise ConsultationError(f"{file.place}: not readable as Parquet ({first}). Write it again.") from error
-
-
-def numbered(read: PlainTable, role: str) -> Numbering:
-    """Take ids that are whole numbers as they are; number others by their first time, then by the code."""
-    codes = read.table[role]
-    number = whole_numbers(codes)
-    other = number.null_count() - codes.null_count()
-    if other <= TOLERATED_ASIDE * codes.len():
-        known = pl.DataFrame({"code": codes, "number": number}).drop_nulls().unique("code")
-        return Numbering(known, "id")
-    first = (
-        read.table.select(pl.col(role).alias("code"), "timestamp", pl.col(ROW))
-        .drop_nulls("code")
-        .group_by("code")
-        .agg(pl.col("timestamp", ROW).min())
-        .with_columns(pl.when(pl.col("timestamp").is_null()).then(pl.col(ROW)).otherwise(0))
-        .sort("timestamp", ROW, "code", nulls_last=True)
-    )
-    by = "file" if first["timestamp"].null_count() else "time"
-    return Numbering(first.select("code", number=pl.int_range(pl.len(), dtype=pl.Int64)), by)
 
 
 def _inline(source: SourceFile, noted: Noted) -> PlainTable | None:
@@ -399,16 +361,8 @@ def statements_of(known: PlainTable | None, numbers: Numbering, people: Numberin
 def _facts(cast: PlainTable, known: PlainTable | None, sign: Fact, people: Numbering, numbers: Numbering) -> list[Fact]:
     written = f"times in {cast.unit}" if cast.unit else "no times"
     facts = [Fact("found", "form", None, f"a plain table of votes, {cast.file.name}: {written}"), sign]
-    for item, numbering in (("participant ids", people), ("statement ids", numbers)):
-        if numbering.by == "time":
-            why = "numbered by the time they first appear; a number stays while only later rows are added"
-            facts.append(Fact("repaired", item, numbering.table.height, why))
-        elif numbering.by == "file":
-            why = (
-                "not every one has a time, so they are numbered in the order of the file; a number stays while rows "
-                "are only added at its end, and a file in another order means other numbers"
-            )
-            facts.append(Fact("repaired", item, numbering.table.height, why))
+    numberings = {"participant ids": people, "statement ids": numbers}
+    facts += [fact for item, numbering in numberings.items() if (fact := numbering.fact(item))]
     if known is None:
         why = "there is no table `statements` beside the votes, so neither texts nor moderation are known"
         if _are_texts(numbers):

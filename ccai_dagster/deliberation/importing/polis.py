@@ -28,6 +28,8 @@ from ccai_dagster.deliberation.importing.cells import (
     note_cells,
     optional_integers,
     own_times,
+    refuse_lost_digits,
+    refuse_lost_headings,
     whole_numbers,
 )
 from ccai_dagster.deliberation.importing.columns import (
@@ -42,6 +44,7 @@ from ccai_dagster.deliberation.importing.columns import (
 )
 from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Noted
+from ccai_dagster.deliberation.importing.numbering import Numbering, numbered
 from ccai_dagster.deliberation.importing.polis_report import (
     ExchangedTotals,
     PolisFindings,
@@ -138,6 +141,7 @@ class VoteRows:
         unit: Of their times.
         unknown: Columns of no known era.
         worded: Whether words or the consultation say which votes agree.
+        people: Numbers of the participants.
     """
 
     rows: pl.DataFrame
@@ -145,6 +149,7 @@ class VoteRows:
     unit: Unit | None
     unknown: Sequence[str]
     worded: bool
+    people: Numbering
 
 
 @dataclass(frozen=True)
@@ -155,11 +160,13 @@ class Matrix:
         people: `participant_id`, `polis_group`.
         stated: `participant_id`, `n_votes`, `n_agree`, `n_disagree`; None without these columns.
         unknown: Columns of no known era.
+        numbers: Numbers of the participants.
     """
 
     people: pl.DataFrame
     stated: pl.DataFrame | None
     unknown: Sequence[str]
+    numbers: Numbering
 
 
 def import_polis(found: VoteFiles, values: Mapping[str, str]) -> Import:
@@ -177,10 +184,12 @@ def import_polis(found: VoteFiles, values: Mapping[str, str]) -> Import:
     comments_file, matrix_file = found.files.get("comments"), found.files.get("matrix")
     if comments_file is None:
         raise ConsultationError(f"{found.place}: comments.csv not found. A Polis export has this file; copy it there.")
-    comments = read_comments(comments_file, noted)
-    matrix = read_people(matrix_file, noted) if matrix_file else None
     source = found.files.get("votes")
     cast = read_votes_csv(source, noted, values) if source is not None and not source.is_empty() else None
+    people = cast.people if cast is not None and cast.rows.height else None
+    matrix = read_people(matrix_file, noted, people) if matrix_file else None
+    people = people or (matrix.numbers if matrix else None)
+    comments = read_comments(comments_file, noted, people)
     if source is None or (matrix_file is not None and (cast is None or not cast.rows.height)):
         source = matrix_file
         if source is None:
@@ -205,6 +214,7 @@ def import_polis(found: VoteFiles, values: Mapping[str, str]) -> Import:
     report = build_report(
         [
             *polis_facts(findings, comments.statements, participants),
+            *([fact] if (fact := cast.people.fact("participant ids")) else []),
             *common_facts(comments.statements, participants, votes, rows.height, source.name),
             *noted.facts(),
         ]
@@ -281,24 +291,33 @@ def _findings(
     )
 
 
-def read_comments(file: SourceFile, noted: Noted) -> Comments:
+def read_comments(file: SourceFile, noted: Noted, people: Numbering | None = None) -> Comments:
     """Read comments.csv.
 
+    Args:
+        people: Numbers of the authors, if their ids are none.
+
     Raises:
-        ConsultationError: Malformed, no statements, an id twice, or moderation other than -1, 0, 1.
+        ConsultationError: Malformed, no statements, an id twice or without all digits, or moderation other than -1, 0,
+            1.
     """
     bodies = read_bodies(file, COMMENT_ALIASES, noted)
     table = bodies.table
     require_columns(file, table, {"comment-id", "moderated", BODY})
     if not table.height:
         raise ConsultationError(f"{file.place}: no statements. An empty consultation cannot be run.")
+    refuse_lost_digits(file, table, [name for name in ("comment-id", "author-id") if name in table.columns])
     ids = integers(file, table, "comment-id")
     require_unique(file, table.with_columns(ids), "comment-id")
+    if people is not None and not people.given and "author-id" in table.columns:
+        authors = people.of_cells(table["author-id"])
+    else:
+        authors = optional_integers(file, table, "author-id", noted)
     created, unit = milliseconds(file, table, noted)
     statements = pl.DataFrame(
         {
             "statement_id": ids,
-            "author_id": optional_integers(file, table, "author-id", noted),
+            "author_id": authors,
             "created_at": as_time(created),
             "moderated": moderation_marks(file, table, noted).cast(pl.Int8),
             "is_seed": marks(file, table, "is-seed", noted),
@@ -326,31 +345,61 @@ def read_votes_csv(file: SourceFile, noted: Noted, values: Mapping[str, str]) ->
     names = read_header(file, VOTE_ALIASES).named
     table = read_text_csv(file, noted, VOTE_ALIASES, lambda name: name in VOTE_COLUMNS - {"datetime"})
     require_columns(file, table, {"comment-id", "voter-id", "vote"})
+    refuse_lost_digits(file, table, ["voter-id", "comment-id"])
     times, unit = milliseconds(file, table, noted)
     cells = table.select(row=ROW, participant_id="voter-id", statement_id="comment-id", vote="vote")
     votes = vote_column(cells["vote"], values)
+    people = _numbered(table.with_columns(timestamp=times), "voter-id")
     rows = cells.select(
         "row",
-        participant_id=whole_numbers(cells["participant_id"]),
+        participant_id=people.of_cells(cells["participant_id"]),
         statement_id=whole_numbers(cells["statement_id"]),
         vote=votes.votes,
         timestamp=own_times(file, noted, times),
         empty=votes.empty,
         important=importance_marks(file, table, noted),
     )
-    return VoteRows(rows, cells, unit, sorted(set(names) - VOTE_COLUMNS), votes.worded)
+    return VoteRows(rows, cells, unit, sorted(set(names) - VOTE_COLUMNS), votes.worded, people)
 
 
-def read_people(file: SourceFile, noted: Noted) -> Matrix:
+def _numbered(table: pl.DataFrame, column: str) -> Numbering:
+    """Number people whose ids are addresses or codes; of a table without times in the order of its rows."""
+    codes = table.with_columns(pl.col(column).str.strip_chars().replace("", None))
+    if "timestamp" not in table.columns:
+        codes = codes.with_columns(timestamp=pl.lit(None, dtype=pl.Int64))
+    return numbered(codes, column)
+
+
+def numbers_of_people(found: VoteFiles) -> Numbering | None:
+    """Return the numbers that the import of an export gives its people; None if there is nobody.
+
+    Raises:
+        ConsultationError: A file is not readable.
+    """
+    votes, matrix = found.files.get("votes"), found.files.get("matrix")
+    if votes is not None and not votes.is_empty():
+        cast = read_votes_csv(votes, Noted(), {})
+        if cast.rows.height:
+            return cast.people
+    return read_people(matrix, Noted()).numbers if matrix is not None else None
+
+
+def read_people(file: SourceFile, noted: Noted, people: Numbering | None = None) -> Matrix:
     """Read who is in the matrix and what it says of them; personal codes and votes are passed over.
+
+    Args:
+        people: Numbers of people, if votes.csv gave them some.
 
     Raises:
         ConsultationError: Not readable, or no column of participants.
     """
-    names = read_header(file, MATRIX_ALIASES).named
+    header = read_header(file, MATRIX_ALIASES)
+    refuse_lost_headings(file, header.headings)
+    names = header.named
     table = read_text_csv(file, noted, MATRIX_ALIASES, lambda name: name in {"participant", "group-id", *TOTALS})
     require_columns(file, table, {"participant"})
-    ids = _people(file, table, noted)
+    people = people or _numbered(table, "participant")
+    ids = _people(file, table, people, noted)
     table, ids = table.filter(ids.is_not_null()), ids.drop_nulls()
     groups = optional_integers(file, table, "group-id", noted)
     stated = None
@@ -358,12 +407,13 @@ def read_people(file: SourceFile, noted: Noted) -> Matrix:
         totals = {name.replace("-", "_"): optional_integers(file, table, name, noted) for name in sorted(TOTALS)}
         stated = pl.DataFrame({"participant_id": ids, **totals})
     unknown = sorted(name for name in set(names) - MATRIX_COLUMNS if not is_id(name))
-    return Matrix(pl.DataFrame({"participant_id": ids, "polis_group": groups}), stated, unknown)
+    return Matrix(pl.DataFrame({"participant_id": ids, "polis_group": groups}), stated, unknown, people)
 
 
-def _people(file: SourceFile, table: pl.DataFrame, noted: Noted) -> pl.Series:
+def _people(file: SourceFile, table: pl.DataFrame, people: Numbering, noted: Noted) -> pl.Series:
     """The participants of the matrix's rows; null, and noted, in rows of nobody and where one comes again."""
-    ids = whole_numbers(table["participant"])
+    refuse_lost_digits(file, table, ["participant"])
+    ids = people.of_cells(table["participant"])
     nobody = ids.is_null() | (ids < 0).fill_null(True)
     why = "no id of a participant, so that the rows are set aside"
     note_cells(noted, "rows of nobody in the matrix", why, file, table, "participant", nobody)
@@ -384,7 +434,8 @@ def read_matrix_votes(file: SourceFile, noted: Noted, values: Mapping[str, str])
     statements = [name for name in table.columns if is_id(name)]
     if not statements:
         raise ConsultationError(f"{file.place}: no votes: no column is the id of a statement. Export again.")
-    people = _people(file, table, noted)
+    numbers = _numbered(table, "participant")
+    people = _people(file, table, numbers, noted)
     if people.null_count() > TOLERATED_ASIDE * table.height:
         require_unique(file, table, "participant")
         integers(file, table, "participant")
@@ -404,7 +455,7 @@ def read_matrix_votes(file: SourceFile, noted: Noted, values: Mapping[str, str])
         timestamp=pl.lit(None, dtype=pl.Int64),
         empty=votes.empty,
     )
-    return VoteRows(rows, cells, None, (), votes.worded)
+    return VoteRows(rows, cells, None, (), votes.worded, numbers)
 
 
 def read_stated(file: SourceFile, name: str) -> int | None:

@@ -15,14 +15,14 @@ inverted votes has them exchanged as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from ccai_dagster.contracts import IMPORT_REPORT, RAW_GROUP_VOTES, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.text import counted, natural
+from ccai_dagster.core.text import counted, natural, printable
 from ccai_dagster.deliberation.importing.cells import (
     as_time,
     in_words,
@@ -33,8 +33,9 @@ from ccai_dagster.deliberation.importing.cells import (
     whole_numbers,
 )
 from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
-from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
-from ccai_dagster.deliberation.importing.vote_values import how_to_say
+from ccai_dagster.deliberation.importing.noted import LONGEST_LIST, TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.numbering import ADDRESS
+from ccai_dagster.deliberation.importing.vote_values import MEANINGS, NUMBER, how_to_say, plain_word, recurring
 
 PAIR = ["participant_id", "statement_id"]
 PLACE = "place"
@@ -134,14 +135,17 @@ def usable_votes(
             text.
 
     Raises:
-        ConsultationError: No vote is left, or too many rows would be set aside.
+        ConsultationError: No vote is left, a value that is not understood recurs, or too many rows would be set aside.
     """
     if not rows.height:
         raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
     if empty := int(rows["empty"].sum()):
         noted.note("found", "rows without a vote", "passed over", file.name, empty)
     # A row of the file may hold several votes, so each vote has a place of its own.
-    rows, cells = rows.drop("empty").with_row_index(PLACE).filter(~rows["empty"]), cells.with_row_index(PLACE)
+    voted = ~rows["empty"]
+    rows = rows.drop("empty").with_row_index(PLACE).filter(voted)
+    cells = cells.with_row_index(PLACE).filter(voted)
+    _refuse_values(file, rows, cells)
     unusable = _unusable(rows, cells, statement_ids)
     if unusable:
         aside = pl.concat([each.rows.select(PLACE) for each in unusable]).unique()
@@ -158,6 +162,33 @@ def usable_votes(
     if not rows.height:
         raise ConsultationError(f"{file.place}: no votes. An empty consultation cannot be run.")
     return rows.drop(PLACE)
+
+
+def _refuse_values(file: SourceFile, rows: pl.DataFrame, cells: pl.DataFrame) -> None:
+    """Ask for the meaning of values that recur: they are of the vocabulary of the table, and no slips."""
+    if not (known := recurring(cells["vote"], rows["vote"])):
+        return
+    first = cells["vote"].fill_null("").map_elements(plain_word, pl.String).is_in(list(known)).arg_max() or 0
+    told = ", ".join(
+        f"{shown(word)} ({counted(number, 'time')})" for word, number in list(known.items())[:LONGEST_LIST]
+    )
+    numbers = {word: vote for cell, vote in _understood(rows, cells) if NUMBER.fullmatch(word := plain_word(cell))}
+    meant = {vote: meaning for meaning, vote in MEANINGS.items()}
+    values = {
+        **{word: meant[vote] for word, vote in numbers.items()},
+        **dict.fromkeys(list(known)[:LONGEST_LIST], "pass"),
+    }
+    raise ConsultationError(
+        f"{file.place}, data row {rows['row'][first]}: column vote should be {EXPECTED['vote']}, found {told}. What "
+        "stands there three times or more is no slip, so its meaning must be said; `pass` stands here for whatever it "
+        "is. " + how_to_say(", ".join(f'"{printable(value)[:40]}": {meaning}' for value, meaning in values.items()))
+    )
+
+
+def _understood(rows: pl.DataFrame, cells: pl.DataFrame) -> Iterator[tuple[str, int]]:
+    """Each cell that is a vote, once, with the vote."""
+    read = pl.DataFrame({"cell": cells["vote"], "vote": rows["vote"]}).unique(maintain_order=True)
+    return read.filter(pl.col("vote").is_in([-1, 0, 1])).drop_nulls().iter_rows()
 
 
 def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series) -> list[_Unusable]:
@@ -215,7 +246,8 @@ def _unusable(rows: pl.DataFrame, cells: pl.DataFrame, statement_ids: pl.Series)
 def _note_unusable(file: SourceFile, each: _Unusable, cells: pl.DataFrame, noted: Noted) -> None:
     if each.named:
         named = cells.join(each.rows.select(PLACE), on=PLACE, how="semi")[each.named]
-        ids = sorted(set(named.cast(pl.String).to_list()), key=natural)
+        told = pl.when(named.cast(pl.String).str.contains(ADDRESS)).then(pl.lit("(an address)")).otherwise(named)
+        ids = sorted(set(pl.select(told).to_series().to_list()), key=natural)
         which = f"on {'statement' if len(ids) == 1 else 'statements'} {shortened(ids)}"
     else:
         which = f"first in data row {each.rows['row'][0]}"

@@ -8,6 +8,7 @@ asks for yes or no, 0 is a disagreement, in Polis a pass, and no file says which
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from ccai_dagster.deliberation.importing.cells import whole_numbers
 from ccai_dagster.deliberation.importing.columns import SourceFile
 
 MEANINGS: dict[str, int | None] = {"agree": 1, "disagree": -1, "pass": 0, "no vote": None}
+LEAST_OF_A_VALUE = 3
+"""Times from which on a value that is not understood is no slip: what it means has to be said."""
 LEAST_WITHOUT_DISAGREEMENT = 100
 """Votes of 1 and 0 without a -1 that are refused: where one vote in twenty disagrees, less than in any public export,
 so many have none in six of a thousand cases."""
@@ -30,31 +33,36 @@ WORDS = {
     # German
     ", stimme zu, zustimmung, dafür, ja, einverstanden"
     # French
-    ", d'accord, oui, pour, je suis d'accord"
+    ", d'accord, oui, pour, je suis d'accord, en accord, tout à fait d'accord, plutôt d'accord"
     # Spanish, Italian, Portuguese, Catalan
-    ", de acuerdo, sí, si, a favor, sì, d'accordo, accordo, favorevole, concordo, sim, d'acord"
+    ", de acuerdo, sí, si, a favor, sì, d'accordo, sono d'accordo, son d'accordo, accordo, favorevole"
+    ", concordo, sim, d'acord"
     # Dutch, Danish, Norwegian, Swedish, Finnish
     ", eens, mee eens, enig, enige, håller med, instämmer, samaa mieltä, kyllä"
     # Polish, Czech, Ukrainian, Russian, Turkish
     ", zgadzam się, tak, souhlasím, ano, згоден, згодна, так, согласен, согласна, да, katılıyorum, evet"
     # Chinese, Japanese, Korean, Arabic
-    ", 同意, 賛成, 동의, 찬성, أوافق, نعم, 👍, ✓, ✔, ✅",
+    ", 同意, 賛成, 동의, 찬성, أوافق, موافق, موافقة, أتفق, نعم, 👍, ✓, ✔, ✅",
     -1: "disagree, strongly disagree, no, n, against, oppose, false, downvote, dislike"
     ", stimme nicht zu, ablehnung, dagegen, nein, nicht einverstanden"
-    ", pas d'accord, non, contre, je ne suis pas d'accord"
-    ", en desacuerdo, desacuerdo, en contra, in disaccordo, contrario, discordo, não, contra, desacord, en desacord"
+    ", pas d'accord, non, contre, je ne suis pas d'accord, en désaccord, pas du tout d'accord, plutôt pas d'accord"
+    ", en desacuerdo, desacuerdo, en contra, in disaccordo, non sono d'accordo, non d'accordo, non la penso così"
+    ", contrario, discordo, não, contra, desacord, en desacord"
     ", oneens, niet eens, mee oneens, nee, uenig, uenige, nej, nei, håller inte med, instämmer inte, eri mieltä, ei"
     ", nie zgadzam się, nie, nesouhlasím, ne, не згоден, не згодна, ні, не согласен, не согласна, нет"
     ", katılmıyorum, hayır"
-    ", 不同意, 反對, 反对, 反対, 반대, لا أوافق, لا, 👎, ✗, ✘, ❌, ✖",
+    ", 不同意, 反對, 反对, 反対, 반대, لا أوافق, غير موافق, غير موافقة, أعارض, لا أتفق, لا, 👎, ✗, ✘, ❌, ✖",
     0: "pass, skip, skipped, unsure, neutral, undecided, abstain, don't know, not sure, neither"
     ", enthaltung, neutral, unsicher, unentschieden, weiß nicht, weiss nicht, überspringen, keine meinung, egal"
-    ", passer, passe, neutre, je ne sais pas, sans avis, abstention, indécis"
-    ", paso, pasar, neutro, no sé, no estoy seguro, passo, non so, neutrale, incerto, passar, não sei, indeciso"
+    ", passer, passe, neutre, je ne sais pas, sans avis, sans opinion, pas d'opinion, incertain, abstention, indécis"
+    ", paso, pasar, neutro, no sé, no estoy seguro, passo, non so, neutrale, incerto, senza opinione"
+    ", nessuna opinione, passar, não sei, indeciso"
     ", neutraal, overslaan, weet niet, usikker, hverken eller, vet ikke, ved ikke, osäker, vet ej, hoppa över, ohita"
     ", en osaa sanoa"
-    ", pomiń, nie wiem, přeskočit, nevím, пропустити, не знаю, пропустить, воздержусь, geç, kararsızım, bilmiyorum"
-    ", 🤷, 略過, 跳過, 跳过, 不確定, 不确定, パス, わからない, 패스, 모름, تخطي, لا أعرف",
+    ", pomiń, pomijam, niepewny, nie mam zdania, nie wiem"
+    ", přeskočit, nevím, пропустити, не знаю, пропустить, воздержусь, geç, kararsızım, bilmiyorum"
+    ", 🤷, 略過, 跳過, 跳过, 不確定, 不确定, パス, わからない, 패스, 모름"
+    ", تخطي, تجاوز, تجاوز التصويت, محايد, غير متأكد, غير متأكدة, لا أعرف, لا رأي, بدون رأي",
 }
 MEANING_OF_WORDS = {word: vote for vote, words in WORDS.items() for word in words.split(", ")}
 """Words by what they mean, in lower case, with straight apostrophes and without a full stop."""
@@ -97,7 +105,7 @@ def vote_column(cells: pl.Series, values: Mapping[str, str]) -> VoteColumn:
     votes, none = joined["vote"], joined["none"].fill_null(False) | missing
     if empty_means[0] is not None:
         votes, none = votes.set(missing, empty_means[0]), none & ~missing
-    worded = bool(values) or any(plain_word(cell) in MEANING_OF_WORDS for cell in distinct.to_list())
+    worded = bool(values) or any(_of_word(plain_word(cell)) is not None for cell in distinct.to_list())
     return VoteColumn(votes, none, worded)
 
 
@@ -109,10 +117,34 @@ def _meaning(cell: str, values: Mapping[str, str]) -> tuple[int | None, bool]:
             return MEANINGS[meaning], MEANINGS[meaning] is None
     if not word:
         return None, True
-    if word in MEANING_OF_WORDS:
-        return MEANING_OF_WORDS[word], False
+    if (vote := _of_word(word)) is not None:
+        return vote, False
     number = whole_numbers(pl.Series([word]))[0]
     return (None if values else number), False
+
+
+def _of_word(word: str) -> int | None:
+    """What a word means, or two of one meaning, as `Pass / Unsure`."""
+    meanings = {
+        MEANING_OF_WORDS.get(part.strip()) for part in ([word] if word in MEANING_OF_WORDS else word.split("/"))
+    }
+    return meanings.pop() if len(meanings) == 1 else None
+
+
+def recurring(cells: pl.Series, votes: pl.Series) -> dict[str, int]:
+    """Return the values that are not understood and stand there three times or more, with how often they do.
+
+    Args:
+        cells: Text.
+        votes: What was read of each, null or another number than -1, 0 and 1 where it is no vote.
+    """
+    unread = cells.filter(~votes.is_in([-1, 0, 1]).fill_null(False)).drop_nulls().value_counts(sort=True)
+    number: Counter[str] = Counter()
+    for cell, count in unread.iter_rows():
+        word = plain_word(cell)
+        if any(each.isalnum() for each in word):
+            number[word] += count
+    return {word: count for word, count in number.most_common() if count >= LEAST_OF_A_VALUE}
 
 
 def _fits(word: str, value: str) -> bool:
@@ -153,7 +185,7 @@ def check_coding(file: SourceFile, votes: pl.Series, values: Mapping[str, str]) 
 
 def how_to_say(example: str) -> str:
     """Say how a consultation says what its values mean."""
-    option = example.replace('"', "").replace(": ", "=").replace(", ", ",")
+    option = example.replace(', "', ',"').replace('": ', "=").replace('"', "")
     return (
         f"Say what each value means: `vote_values: {{{example}}}` in consultation.yaml, or --vote-values "
         f'"{option}" for `ccai new`. Meanings: {", ".join(MEANINGS)}. A value is a word, a number or a range as 1..2.'
@@ -166,12 +198,15 @@ def parsed_values(text: str) -> dict[str, str]:
     Raises:
         ConsultationError: It has another form, or an unknown meaning.
     """
-    found = {}
+    found, begun = {}, ""
     for part in text.split(","):
-        value, sign, meaning = part.rpartition("=")
-        if not sign or meaning.strip() not in MEANINGS:
-            raise ConsultationError(
-                f"--vote-values {text}: {part!r} is not VALUE=MEANING. " + how_to_say('"1": agree, "0": disagree')
-            )
-        found[value.strip()] = meaning.strip()
+        value, sign, meaning = (begun + part).rpartition("=")
+        if sign and meaning.strip() in MEANINGS:
+            found[value.strip()], begun = meaning.strip(), ""
+        else:
+            begun += f"{part},"  # a comma in a value
+    if begun:
+        raise ConsultationError(
+            f"--vote-values {text}: {begun[:-1]!r} is not VALUE=MEANING. " + how_to_say('"1": agree, "0": disagree')
+        )
     return found

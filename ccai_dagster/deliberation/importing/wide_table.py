@@ -13,6 +13,7 @@ import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing.cells import refuse_lost_digits, refuse_lost_headings
 from ccai_dagster.deliberation.importing.columns import (
     ROW,
     SourceFile,
@@ -22,16 +23,9 @@ from ccai_dagster.deliberation.importing.columns import (
     read_header,
     read_text_csv,
 )
-from ccai_dagster.deliberation.importing.long_table import (
-    NAMES,
-    STATEMENT_COLUMNS,
-    Numbering,
-    PlainTable,
-    numbered,
-    read_plain_table,
-    statements_of,
-)
+from ccai_dagster.deliberation.importing.long_table import NAMES, STATEMENT_COLUMNS, read_plain_table, statements_of
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
+from ccai_dagster.deliberation.importing.numbering import Numbering, numbered
 from ccai_dagster.deliberation.importing.polis_report import WORDED
 from ccai_dagster.deliberation.importing.tables import (
     Import,
@@ -42,7 +36,7 @@ from ccai_dagster.deliberation.importing.tables import (
     require_unique,
     usable_votes,
 )
-from ccai_dagster.deliberation.importing.vote_values import check_coding, vote_column
+from ccai_dagster.deliberation.importing.vote_values import NUMBER, check_coding, recurring, vote_column
 
 LEAST_STATEMENTS = 2
 
@@ -72,6 +66,7 @@ def read_wide_table(file: SourceFile, values: Mapping[str, str], noted: Noted) -
         ConsultationError: Not readable.
     """
     header = read_header(file)
+    refuse_lost_headings(file, header.headings)
     table = read_text_csv(file, noted)
     person = next((name for name in NAMES["participant"] if name in header.named), None)
     headings = {name: heading for name, heading in zip(header.names, header.headings, strict=True) if name}
@@ -103,10 +98,17 @@ def _refuse_turned(file: SourceFile, table: pl.DataFrame, person: str | None, un
 
 
 def _holds_votes(cells: pl.Series, values: Mapping[str, str]) -> bool:
-    """Whether all but a few of the cells of a column that are not empty are votes."""
+    """Whether all but a few of the cells of a column that are not empty are votes.
+
+    If more than half are, so is a word that recurs, whose meaning has yet to be said; a number may count something.
+    """
     read = vote_column(cells, values)
     cast = cells.len() - int(read.empty.sum())
-    return cast > 0 and int((read.votes.is_in([-1, 0, 1]) & ~read.empty).sum()) >= (1 - TOLERATED_ASIDE) * cast
+    votes = int((read.votes.is_in([-1, 0, 1]) & ~read.empty).sum())
+    if 2 * votes > cast:
+        words = recurring(cells.filter(~read.empty), read.votes.filter(~read.empty))
+        votes += sum(number for word, number in words.items() if not NUMBER.fullmatch(word))
+    return cast > 0 and votes >= (1 - TOLERATED_ASIDE) * cast
 
 
 def import_wide_table(found: VoteFiles, wide: WideTable, values: Mapping[str, str], noted: Noted) -> Import:
@@ -127,7 +129,7 @@ def import_wide_table(found: VoteFiles, wide: WideTable, values: Mapping[str, st
     if listing is not None and numbered_headings:
         known = read_plain_table(listing, STATEMENT_COLUMNS, noted)
         require_unique(listing, known.table, "statement")
-        statements = statements_of(known, numbered(known, "statement"), people, noted)
+        statements = statements_of(known, numbered(known.table, "statement"), people, noted)
     else:
         statements = _headings(wide, ids, numbered_headings)
     person = pl.col(wide.person) if wide.person else pl.col(ROW).cast(pl.String)
@@ -168,13 +170,14 @@ def people_of(wide: WideTable) -> Numbering:
     """
     table = wide.table.select(ROW, participant=pl.col(wide.person or ROW).cast(pl.String).str.strip_chars())
     table = table.with_columns(pl.col("participant").replace("", None), timestamp=pl.lit(None, dtype=pl.Int64))
+    refuse_lost_digits(wide.file, table, ["participant"])
     twice = table.drop_nulls("participant").filter(pl.col("participant").is_duplicated())
     if twice.height:
         rows = twice.filter(pl.col("participant") == twice["participant"][0])[ROW].to_list()
         raise ConsultationError(
             f"{wide.file.place}: one participant has data rows {rows[:6]}, and no row has a time. Keep one of them."
         )
-    return numbered(PlainTable(wide.file, table, {}, (), None), "participant")
+    return numbered(table, "participant", addresses=True)
 
 
 def _headings(wide: WideTable, ids: Mapping[str, int], numbers: bool) -> pl.DataFrame:

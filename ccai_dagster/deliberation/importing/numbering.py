@@ -1,0 +1,84 @@
+"""Numbers for ids that are none: addresses and codes, which stay where they are.
+
+Ids that are whole numbers are taken as they are. Others are numbered in the order in which they first appear in time,
+so that a number stays as long as only later votes are added; where not every row has a time, in the order of the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from ccai_dagster.deliberation.importing.cells import whole_numbers
+from ccai_dagster.deliberation.importing.columns import ROW
+from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact
+
+ADDRESS = r"^\s*[^\s@]+@[^\s@]+\s*$"
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Numbers of ids: `code` (text) and `number`, and what they follow: the ids themselves, time, or the file."""
+
+    table: pl.DataFrame
+    by: str
+
+    @property
+    def given(self) -> bool:
+        """Whether the ids are numbers themselves."""
+        return self.by == "id"
+
+    def of(self, codes: pl.Series) -> pl.Series:
+        """Return the number of each code, in the order given; null for a code that has none."""
+        joined = pl.DataFrame({"code": codes}).join(self.table, on="code", how="left", maintain_order="left")
+        return joined["number"]
+
+    def of_cells(self, codes: pl.Series) -> pl.Series:
+        """Return the numbers of ids as a file has them; where ids are numbers, also of people who never voted."""
+        return whole_numbers(codes) if self.given else self.of(codes.str.strip_chars())
+
+    def fact(self, item: str) -> Fact | None:
+        """Say by what ids were numbered; None if they are numbers themselves."""
+        if self.given:
+            return None
+        if self.by == "time":
+            why = "numbered by the time they first appear; a number stays while only later rows are added"
+        else:
+            why = (
+                "not every one has a time, so they are numbered in the order of the file; a number stays while rows "
+                "are only added at its end, and a file in another order means other numbers"
+            )
+        return Fact("repaired", item, self.table["number"].n_unique(), why)
+
+
+def numbered(table: pl.DataFrame, column: str, addresses: bool = False) -> Numbering:
+    """Take ids that are whole numbers as they are; number others by their first time, then by the code.
+
+    Few that are no numbers have none, as they stand in rows that are out of place.
+
+    Args:
+        table: Text in `column`, null where there is no id; `timestamp` (milliseconds or null) and `ROW`.
+        addresses: Whether one address is enough to number all, since whoever has it is a person as the others are.
+    """
+    codes = table[column]
+    number = whole_numbers(codes)
+    few = number.null_count() - codes.null_count() <= TOLERATED_ASIDE * codes.len()
+    mixed = few and addresses and bool(codes.str.contains(ADDRESS).any())
+    if few and not mixed:
+        known = pl.DataFrame({"code": codes, "number": number}).drop_nulls().unique("code")
+        return Numbering(known, "id")
+    # `5` and `5.0` are one person where most ids are numbers, and what is neither number nor address is none.
+    address = pl.when(pl.col(column).str.contains(ADDRESS)).then(pl.col(column))
+    whose = number.cast(pl.String).fill_null(table.select(address).to_series()) if mixed else codes
+    people = table.select(pl.col(column).alias("code"), "timestamp", pl.col(ROW), whose=whose).drop_nulls("whose")
+    first = (
+        people.group_by("whose")
+        .agg(pl.col("timestamp", ROW).min())
+        .with_columns(pl.when(pl.col("timestamp").is_null()).then(pl.col(ROW)).otherwise(0))
+        .sort("timestamp", ROW, "whose", nulls_last=True)
+        .with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64))
+    )
+    by = "file" if first["timestamp"].null_count() else "time"
+    known = people.unique("code").join(first.select("whose", "number"), on="whose")
+    return Numbering(known.select("code", "number").sort("number", "code"), by)
