@@ -31,10 +31,11 @@ replication: setup
 	$(VENV)/bin/ccai new --from-ccai "$(CLONE)" $(if $(TEXTS),--texts "$(TEXTS)") ccai_2023
 	$(VENV)/bin/ccai run ccai_2023 --select "+key:replication_report"
 
-# Two workers, a file of tests at a time (what imports torch as one), the longest first. The children of tests must not compile every module again.
+# A file of tests at a time (what imports torch as one), the longest first; three workers, since many tests wait for a
+# server, a signal or a child process, and two would leave cores idle. The children must not compile every module again.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: lint browser
-	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 browser: setup
 	tests/browser/install.sh
