@@ -31,14 +31,14 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text, whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
-from ccai_dagster.decisions.exported_moderation import METADATA, contradicted_mode, differences, taken_over
+from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import VALUES, thresholds
 from ccai_dagster.deliberation import consensus, groups
 from ccai_dagster.deliberation.importing.copies import copy_without_codes
-from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
+from ccai_dagster.deliberation.importing.moderation_mode import METADATA, moderation_evidence
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import (

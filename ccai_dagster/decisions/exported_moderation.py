@@ -20,11 +20,10 @@ from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject
 from ccai_dagster.decisions.ledger import LET_IN, WITHDRAWN, Decision, current, split_outcome
 from ccai_dagster.decisions.origins import by_person
 from ccai_dagster.decisions.outcomes import decided_rows
-from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
+from ccai_dagster.deliberation.importing.moderation_mode import METADATA, exported_moderation, moderation_evidence
 
 REASON = "taken over from the export; the reasons were not exported"
 UNDECIDED = "undecided"
-METADATA = "metadata"
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,10 @@ class Difference:
 def exported_outcome(moderated: int, is_meta: bool | None) -> str | None:
     """Return what an export's moderation of a statement comes to; None if nobody moderated it.
 
-    As in the engine of Polis (`conversation.clj`, mod-update) a mark as metadata counts without moderation; a
-    statement that was rejected as well is out.
+    See `exported_moderation`.
     """
-    if moderated == -1:
-        return "out: moderated out in Polis"
-    if is_meta:
-        return METADATA
-    return "in" if moderated == 1 else None
+    said = exported_moderation(moderated, is_meta)
+    return "out: moderated out in Polis" if said == "out" else said
 
 
 def differences(ledger: pl.DataFrame, raw_statements: pl.DataFrame) -> list[Difference]:

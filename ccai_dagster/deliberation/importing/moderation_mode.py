@@ -1,5 +1,6 @@
-"""Whether a conversation was moderated strictly or leniently, told by who voted on statements that nobody moderated.
+"""What an export says of moderation: of each statement, and whether it was strict or lenient.
 
+The mode is told by who voted on statements that nobody moderated.
 Under strict moderation nobody but the author is shown such a statement, and so nobody else can vote on it; under
 lenient moderation everybody is (https://compdemocracy.org/moderation). An author may vote on the own one in either.
 """
@@ -13,6 +14,21 @@ import polars as pl
 
 from ccai_dagster.core.text import counted
 from ccai_dagster.deliberation.importing.noted import Fact
+
+METADATA = "metadata"
+
+
+def exported_moderation(moderated: int, is_meta: bool | None) -> Literal["in", "out", "metadata"] | None:
+    """Return what an export says of a statement; None if nobody moderated it.
+
+    As in the engine of Polis (`conversation.clj`, mod-update) a mark as metadata counts without moderation; a
+    statement that was rejected as well is out.
+    """
+    if moderated == -1:
+        return "out"
+    if is_meta:
+        return METADATA
+    return "in" if moderated == 1 else None
 
 
 @dataclass(frozen=True)
