@@ -15,7 +15,7 @@ import polars as pl
 from ccai_dagster.core.text import counted
 from ccai_dagster.deliberation.importing.noted import Fact
 
-METADATA = "metadata"
+METADATA: Literal["metadata"] = "metadata"
 
 
 def exported_moderation(moderated: int, is_meta: bool | None) -> Literal["in", "out", "metadata"] | None:
