@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.deliberation.importing.moderation_mode import stated_mode
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.importing.vote_values import MEANING_OF_WORDS, parsed_values
@@ -524,6 +525,7 @@ def test_conversations_that_polis_computed_are_read_from_json(
     assert int(read.raw_votes["vote"].cast(pl.Int64).sum()) == sum(row["vote"] for row in rows)
     strict = json.loads((test_data / "polis-oracles" / name / "conversation.json").read_text())["strict_moderation"]
     assert facts(read)["mode of moderation"][2].endswith("strict" if strict else "lenient")
+    assert stated_mode(read.import_report) == ("strict" if strict else "lenient")
 
 
 @pytest.mark.parametrize(

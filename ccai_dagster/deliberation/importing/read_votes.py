@@ -26,6 +26,7 @@ from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS
 from ccai_dagster.deliberation.importing.file_kinds import refuse_other_kind
 from ccai_dagster.deliberation.importing.group_counts import counts_file, import_group_counts
 from ccai_dagster.deliberation.importing.long_table import import_long_table, is_long_table, names_of
+from ccai_dagster.deliberation.importing.moderation_mode import CONVERSATION, with_stated_mode
 from ccai_dagster.deliberation.importing.noted import Noted
 from ccai_dagster.deliberation.importing.polis import import_polis
 from ccai_dagster.deliberation.importing.recognition import (
@@ -56,9 +57,10 @@ ROLES = {
     "statements.tsv": "statements",
     "comments.json": "statements",
     "participant-demographics.csv": DEMOGRAPHICS,
+    "conversation.json": CONVERSATION,
 }
 """What each file is for, by its name; Polis spells the matrix in two ways."""
-BESIDE = {"statements", DEMOGRAPHICS}
+BESIDE = {"statements", DEMOGRAPHICS, CONVERSATION}
 """What is read beside a table of votes that is named by itself."""
 SAME = {"votes": ("votes", "matrix"), "statements": ("comments", "statements")}
 """By the role of a JSON file, those that hold the same."""
@@ -87,7 +89,12 @@ def read_votes(place: Path, values: Mapping[str, str] | None = None) -> Import:
 
 def import_votes(found: VoteFiles, values: Mapping[str, str] | None = None) -> Import:
     """As `read_votes`, of files that were found already."""
-    values = values or {}
+    imported = _imported(found, values or {})
+    conversation = found.files.get(CONVERSATION)
+    return with_stated_mode(imported, conversation) if conversation is not None else imported
+
+
+def _imported(found: VoteFiles, values: Mapping[str, str]) -> Import:
     form = form_of(found)
     if form == "counts":
         return import_group_counts(found)
@@ -265,7 +272,9 @@ def _by_content(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles | No
     files: dict[str, SourceFile] = {}
     unknown = []
     for name in sorted(filter(_may_be_table, listed)):
-        role = role_of(name) or role_by_content(listed[name])
+        role = role_of(name)
+        if role in (None, CONVERSATION):
+            role = role_by_content(listed[name]) or role
         if role is None:
             unknown.append(listed[name])
         elif role in files:
