@@ -56,6 +56,7 @@ from ccai_dagster.decisions.outcomes import (
 )
 from ccai_dagster.decisions.values import VALUES, policy_subjects
 from ccai_dagster.deliberation.importing.comparison import doubts
+from ccai_dagster.deliberation.importing.moderation_mode import stated_mode
 from ccai_dagster.deliberation.importing.portal import portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import IMPORTED, Import, import_of
@@ -271,9 +272,10 @@ class OpenConsultation:
         )
 
     def contradicted_mode(self) -> str | None:
-        """Say that the votes tell another mode of moderation than the one that is set; else None."""
+        """Say that the export tells another mode of moderation than the one that is set; else None."""
         raw, votes = self.imported.raw_statements, self.imported.raw_votes
-        return contradicted_mode(self.ledger("moderation"), raw, votes, self.consultation.file.moderation)
+        stated, mode = stated_mode(self.imported.import_report), self.consultation.file.moderation
+        return contradicted_mode(self.ledger("moderation"), raw, votes, mode, stated)
 
     def _wanted(self, kind: str) -> list[Proposal]:
         if kind == "moderation":

@@ -66,8 +66,12 @@ def ask(address: str, requests: Sequence[Path], environment: dict[str, str], **h
 
 
 def serve(address: str, session: int) -> None:
+    starter = os.getpid()
     if os.fork():
         return
+    # Whoever watches its parent while that is still ending would take it for killed, and end too.
+    while os.getppid() == starter:
+        time.sleep(0.01)
     try:
         _import_everything(session)
     except BaseException:

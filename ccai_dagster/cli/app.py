@@ -157,11 +157,12 @@ class Moderation(StrEnum):
 
 
 def asked_moderation() -> Moderation:
-    """Ask how the conversation was moderated, where the votes do not tell; it is never guessed."""
+    """Ask how the conversation was moderated, where the export does not tell; it is never guessed."""
     if not sys.stdin.isatty():
         raise ConsultationError(
             "Name --moderation strict (a statement nobody moderated is out) or --moderation lenient (it is in). It is "
-            "a setting of the conversation in Polis that no export states, and the votes do not tell it here."
+            "a setting of the conversation in Polis, which its conversation.json states (strict_moderation) and no CSV "
+            "does; there is none that states it here, and the votes do not tell it."
         )
     typer.echo("Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?")
     return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
@@ -232,7 +233,7 @@ def new(
     moderation: Annotated[
         Moderation | None,
         typer.Option(
-            help="Whether statements nobody moderated are out (strict) or in (lenient); by default what the votes tell."
+            help="Whether statements nobody moderated are out (strict) or in (lenient); else as the export tells."
         ),
     ] = None,
     vote_values: Annotated[

@@ -32,14 +32,14 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text, whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
-from ccai_dagster.decisions.exported_moderation import METADATA, contradicted_mode, differences, taken_over
+from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
 from ccai_dagster.decisions.values import VALUES, thresholds
 from ccai_dagster.deliberation import consensus, groups
 from ccai_dagster.deliberation.importing.copies import copy_without_codes
-from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
+from ccai_dagster.deliberation.importing.moderation_mode import METADATA, STATED, moderation_evidence, stated_mode
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import (
@@ -128,7 +128,7 @@ def from_export(
         export: Folder or zip with a Polis export, a table of votes, or the address of a report's export; checked before
             anything is made.
         destination: Must not exist, or be empty.
-        moderation: The mode; or what asks for it, if the votes do not tell.
+        moderation: The mode; or what asks for it, if the export does not tell.
         values: `vote_values` of the consultation: what votes mean that are neither -1, 0 and 1 nor words.
 
     Returns:
@@ -149,8 +149,10 @@ def from_export(
         evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
         if not callable(moderation):
             mode = moderation
+        elif told := stated_mode(imported.import_report) or evidence.mode:
+            mode = told
         else:  # Where every statement was moderated, strict means it of those that are still to come.
-            mode = (evidence.mode or moderation()) if evidence.unmoderated else "strict"
+            mode = moderation() if evidence.unmoderated else "strict"
         left_out: list[str] = []
         unfinished = stack.enter_context(whole_folder(destination.resolve()))
         for name in ("decisions", "constitutions"):
@@ -228,7 +230,9 @@ def from_sample(destination: Path) -> list[str]:
 
 def _next_steps(imported: Import, destination: Path, moderation: ModerationMode, left_out: Sequence[str]) -> list[str]:
     noted = imported.import_report.filter(
-        (pl.col("kind") != "found") & (pl.col("count").is_null() | (pl.col("count") > 0))
+        (pl.col("kind") != "found")
+        & (pl.col("count").is_null() | (pl.col("count") > 0))
+        & ~pl.col("item").is_in(list(STATED))
     )
     given = imported.raw_group_votes
     there = (
@@ -266,12 +270,17 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode,
 
 
 def _moderation_told(imported: Import, moderation: ModerationMode) -> list[str]:
-    """Say what the votes tell of the mode of moderation, loudly if it is another than the one that is set."""
-    evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
+    """Say what the export tells of the mode of moderation, loudly if that is not one, or not the one that is set."""
+    raw, votes, stated = imported.raw_statements, imported.raw_votes, stated_mode(imported.import_report)
+    evidence = moderation_evidence(raw, votes, imported.raw_group_votes)
     if not evidence.unmoderated:
         return [f"Moderation is {moderation}, which concerns statements that come later only: {evidence.sentence()}."]
-    contradicted = contradicted_mode(LEDGER.empty(), imported.raw_statements, imported.raw_votes, moderation)
-    return [f"WARNING: {contradicted}." if contradicted else f"Moderation is {moderation}. {evidence.sentence()}."]
+    if contradicted := contradicted_mode(LEDGER.empty(), raw, votes, moderation, stated):
+        return [f"WARNING: {contradicted}."]
+    if stated is None:
+        return [f"Moderation is {moderation}. {evidence.sentence()}."]
+    (why,) = imported.import_report.filter(pl.col("item").is_in(list(STATED)))["explanation"]
+    return [f"{'' if evidence.mode in (None, stated) else 'WARNING: '}Moderation is {moderation}. {why}."]
 
 
 def from_ccai(source: Path, destination: Path, texts: Sequence[Path] = ()) -> list[str]:

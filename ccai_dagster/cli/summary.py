@@ -11,6 +11,7 @@ from ccai_dagster.contracts import ELO_DIFFERENCES, JUDGE_CALIBRATION
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences
 from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
+from ccai_dagster.deliberation.importing.moderation_mode import stated_mode
 from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
 from ccai_dagster.feedback.judge_accuracy import scores_at_chance, scoring_sentence, told
@@ -79,7 +80,9 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
         yield f"Moderation        the export says otherwise than the ledger ({says}): `ccai status`, `ccai take-over`"
     mode = opened.consultation.file.moderation
     if raw is not None and votes is not None:
-        contradicted = contradicted_mode(opened.ledger("moderation"), raw, votes, mode)
+        report = opened.table("import_report")
+        stated = None if report is None else stated_mode(report)
+        contradicted = contradicted_mode(opened.ledger("moderation"), raw, votes, mode, stated)
         if contradicted:
             yield f"WARNING           {contradicted}"
     if (sure := how_sure(opened)) is not None:

@@ -20,11 +20,10 @@ from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject
 from ccai_dagster.decisions.ledger import LET_IN, WITHDRAWN, Decision, current, split_outcome
 from ccai_dagster.decisions.origins import by_person
 from ccai_dagster.decisions.outcomes import decided_rows
-from ccai_dagster.deliberation.importing.moderation_mode import moderation_evidence
+from ccai_dagster.deliberation.importing.moderation_mode import METADATA, exported_moderation, moderation_evidence
 
 REASON = "taken over from the export; the reasons were not exported"
 UNDECIDED = "undecided"
-METADATA = "metadata"
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,10 @@ class Difference:
 def exported_outcome(moderated: int, is_meta: bool | None) -> str | None:
     """Return what an export's moderation of a statement comes to; None if nobody moderated it.
 
-    As in the engine of Polis (`conversation.clj`, mod-update) a mark as metadata counts without moderation; a
-    statement that was rejected as well is out.
+    See `exported_moderation`.
     """
-    if moderated == -1:
-        return "out: moderated out in Polis"
-    if is_meta:
-        return METADATA
-    return "in" if moderated == 1 else None
+    said = exported_moderation(moderated, is_meta)
+    return "out: moderated out in Polis" if said == "out" else said
 
 
 def differences(ledger: pl.DataFrame, raw_statements: pl.DataFrame) -> list[Difference]:
@@ -125,21 +120,27 @@ def _alike(rows: Sequence[Row], outcome: str | None, is_meta: bool | None) -> bo
 
 
 def contradicted_mode(
-    ledger: pl.DataFrame, raw_statements: pl.DataFrame, raw_votes: pl.DataFrame, mode: ModerationMode
+    ledger: pl.DataFrame,
+    raw_statements: pl.DataFrame,
+    raw_votes: pl.DataFrame,
+    mode: ModerationMode,
+    stated: ModerationMode | None = None,
 ) -> str | None:
-    """Say that the votes tell another mode of moderation than the one that is set, and what that does; else None.
+    """Say that the export tells another mode of moderation than the one that is set, and what that does; else None.
 
     The mode only matters for statements that neither the export nor the ledger moderates: None if there are none.
 
     Args:
         raw_votes: RAW_VOTES of the newest export. Where only counts by group are there, it has no rows, and nobody is
-            contradicted: whoever counted may have left out what was not shown.
+            contradicted by them: whoever counted may have left out what was not shown.
+        stated: The mode that the export states, see `stated_mode`; it counts more than what votes tell.
 
     Raises:
         ConsultationError: The ledger's chains are broken.
     """
     evidence = moderation_evidence(raw_statements, raw_votes)
-    if raw_votes.is_empty() or evidence.mode in (None, mode):
+    told = stated or (None if raw_votes.is_empty() else evidence.mode)
+    if told in (None, mode):
         return None
     decided = {int(subject) for row in decided_rows(ledger) for subject in row["subject_ids"]}
     waiting = set(raw_statements.filter(pl.col("moderated") == 0)["statement_id"]) - decided
@@ -152,9 +153,10 @@ def contradicted_mode(
         if mode == "strict"
         else f"{number} {'comes' if len(waiting) == 1 else 'come'} in that hardly anybody was shown"
     )
+    why = f"the export states that it is {told}" if stated else f"the votes tell that it was {told}"
     return (
-        f"moderation is {mode}, but the votes tell that it was {evidence.mode}. {evidence.sentence()}. As it is set, "
-        f"{effect}. If that is not meant, write `moderation: {evidence.mode}` in consultation.yaml"
+        f"moderation is {mode}, but {why}. {evidence.sentence()}. As it is set, "
+        f"{effect}. If that is not meant, write `moderation: {told}` in consultation.yaml"
     )
 
 

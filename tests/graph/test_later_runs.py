@@ -63,7 +63,7 @@ def test_a_malformed_export_stops_before_anything_is_replaced(copy: Workplace) -
     votes.write_text(whole.rstrip("\n") + "\n" + "1700000000000,Mon,0,7,5\n" * (whole.count("\n") // 8))
     broken = copy.run()
     assert len(broken.failed) == 1
-    assert "votes.csv, data row" in broken.failed[0] and "must be -1, 0 or 1" in broken.failed[0]
+    assert "votes.csv, data row" in broken.failed[0] and "5=pass" in broken.failed[0]
     assert table(copy, "raw_votes").equals(before)
     votes.write_text(whole)
     assert copy.run().failed == []

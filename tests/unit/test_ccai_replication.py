@@ -319,7 +319,7 @@ def test_a_clone_of_the_public_repository_reaches_the_page(
     page = (made / "report" / "replication.html").read_text(encoding="utf-8")
     assert "510 of 1,002" in page and "Of 1,126 in the export, 87 cast too few votes" in page
     assert "Of the 75 principles only ids and sources are known here" in page
-    assert "P58 from statement 845" in words(page)
+    assert "P58 from statement 845" in words(page) and "P12 from statements 460, 251" in words(page)
 
 
 def test_without_a_published_result_there_are_no_such_assets(tmp_path: Path) -> None:

@@ -105,11 +105,18 @@ def test_what_came_since_the_last_import_is_told(tmp_path: Path) -> None:
     before, more = imported(tmp_path, 20), imported(tmp_path, 23, 4)
     moderated = more.raw_statements.with_columns(moderated=pl.Series([1, -1, 1, 0], dtype=pl.Int8))
     turned = more.raw_votes.with_columns(vote=pl.when(pl.col("participant_id") == 7).then(-1).otherwise("vote"))
-    later = Import(moderated, more.raw_participants, turned, more.import_report)
+    rest = (more.raw_participants, turned, more.import_report)
+    later = Import(moderated, *rest)
     assert came_since(before, later) == (
         "12 votes and 3 people more, 4 votes changed, 2 statements moderated otherwise"
     )
     assert came_since(more, before) == "12 votes and 3 people fewer"
+    marked = moderated.with_columns(
+        moderated=pl.lit(1, pl.Int8), is_meta=pl.Series([True, False, None, True], dtype=pl.Boolean)
+    )
+    # What `ccai status` lists: the first and the last became metadata, the second came in, the third stayed in.
+    assert came_since(later, Import(marked, *rest)) == "3 statements moderated otherwise"
+    assert came_since(Import(marked, *rest), later) == "1 statement moderated otherwise", "no marks say nothing"
     assert came_since(before, before) == "nothing came since the last import"
     assert came_since(None, before) == "80 votes, 20 people and 4 statements; no earlier import to compare with"
 

@@ -360,3 +360,31 @@ def test_a_clone_alone_makes_a_folder_without_sign_offs(test_data: Path, tmp_pat
     assert made.exit_code == 0, made.output
     assert "https://arxiv.org/pdf/2406.07814" in made.output and "--select '+key:replication_report'" in made.output
     assert read_ledger(tmp_path / "ccai_2023" / "decisions" / "signoff.csv", "signoff").height == 0
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_mode_that_conversation_json_states_counts_and_votes_that_tell_otherwise_are_told(
+    tmp_path: Path, shown: bool
+) -> None:
+    export = unmoderated(tmp_path / "export", shown)
+    (export / "conversation.json").write_text('{"owner": 7, "topic": "Town", "strict_moderation": true}')
+    start = ["new", "--from-export", str(export)]
+    made = CliRunner().invoke(cli.app, [*start, str(tmp_path / "mine")])
+    assert made.exit_code == 0 and read_consultation(tmp_path / "mine").file.moderation == "strict"
+    assert "Moderation is strict. conversation.json states strict_moderation: true" in made.stdout
+    assert ("WARNING: Moderation is strict" in made.stdout) == shown
+    assert ("the votes tell otherwise: 1 of 1 statement that nobody moderated was voted" in made.stdout) == shown
+    copy = tmp_path / "mine" / "votes" / "conversation.json"
+    assert copy.read_text() == '{"strict_moderation": true}\n', "neither owner nor topic comes along"
+    against = CliRunner().invoke(cli.app, [*start, "--moderation", "lenient", str(tmp_path / "against")])
+    assert "WARNING: moderation is lenient, but the export states that it is strict" in against.stdout
+
+
+def test_a_stated_mode_needs_no_answer_where_votes_tell_none(tmp_path: Path) -> None:
+    write_export(tmp_path / "export", 5)  # every statement was moderated
+    (tmp_path / "export" / "conversation.json").write_text('{"strict_moderation": false}')
+    from_export(str(tmp_path / "export"), tmp_path / "mine", lambda: pytest.fail("asked"))
+    assert read_consultation(tmp_path / "mine").file.moderation == "lenient"
+    (tmp_path / "export" / "conversation.json").write_text('{"strict_moderation": "no"}')
+    with pytest.raises(ConsultationError, match=r"conversation\.json: strict_moderation is neither true nor false"):
+        read_votes(tmp_path / "export")

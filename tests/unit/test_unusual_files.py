@@ -185,6 +185,78 @@ def test_what_cannot_be_read_is_told_with_its_remedy(tmp_path: Path, name: str, 
         read_votes(write(tmp_path, {name: text}))
 
 
+WIDE = as_csv(wide_rows())
+PLAIN = plain_files()
+LONG, TEXTS = as_csv(PLAIN["votes.csv"]), as_csv(PLAIN["statements.csv"])
+POLIS = {name: as_csv(rows) for name, rows in polis_files().items()}
+MATRIX = as_csv(matrix())
+VOTES_JSON = json.dumps([{"participant": p, "statement": s, "vote": v} for p, s, v in CAST])
+NAMES = ("votes.csv", "comments.csv", "statements.csv", "participants-votes.csv", "comment-groups.csv", "input.csv")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("text", [lines(), WIDE], ids=["long", "wide"])
+def test_a_table_of_votes_is_read_whatever_its_name(tmp_path: Path, name: str, text: str) -> None:
+    place = write(tmp_path / "export", {name: text})
+    assert counted(read_votes(place)) == COUNTS
+    copy_without_codes(find_vote_files(place), tmp_path / "copy")
+    assert counted(read_votes(tmp_path / "copy")) == COUNTS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_by_group_are_read_whatever_their_name(tmp_path: Path, name: str) -> None:
+    header = "comment-id,comment_text,votes,agrees,disagrees,passes,group-0-agree-count,group-0-disagree-count"
+    read = read_votes(write(tmp_path, {name: f"{header}\n1,Trees,9,5,4,0,5,4\n2,Cars,6,1,5,0,1,5\n"}))
+    assert read.raw_group_votes.select("n_agree", "n_disagree").rows() == [(5, 4), (1, 5)]
+    assert read.raw_statements["text"].to_list() == ["Trees", "Cars"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("comment-id,comment_text,agrees,disagrees,passes", "totals of votes, one row a statement"),
+        ("Winner ID,Winner Text,Loser ID,Loser Text", "pairs of which one was preferred"),
+        ("id,category/id,title/en,body/en,endorsements/total_count", "proposals with the number"),
+        ("colour,shape,size", "Found.*: colour, shape, size"),
+    ],
+)
+def test_what_has_no_votes_of_people_is_refused_for_what_it_is_whatever_its_name(
+    tmp_path: Path, name: str, header: str, told: str
+) -> None:
+    row = ",".join("7" for _ in header.split(","))
+    with pytest.raises(ConsultationError, match=told):
+        read_votes(write(tmp_path, {name: f"{header}\n{row}\n{row}\n"}))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"comments.csv": LONG, "statements.csv": TEXTS},
+        {"votes.csv": TEXTS, "comments.csv": LONG},
+        {"participants-votes.csv": LONG, "comments.csv": TEXTS},
+        {"votes.csv": POLIS["comments.csv"], "comments.csv": POLIS["votes.csv"]},
+        {"votes.csv": POLIS["votes.csv"], "statements.csv": POLIS["comments.csv"]},
+        {"votes.csv": POLIS["votes.csv"], "statements.csv": TEXTS},
+        {"votes.csv": LONG, "comments.csv": POLIS["comments.csv"]},
+        {"votes.csv": MATRIX, "comments.csv": POLIS["comments.csv"]},
+        {"participants-votes.csv": MATRIX, "statements.csv": POLIS["comments.csv"]},
+        {"votes.csv": POLIS["comments.csv"], "participants-votes.csv": MATRIX},
+        {"votes.json": VOTES_JSON, "statements.csv": TEXTS},
+        {"votes.json": VOTES_JSON, "comments.csv": TEXTS},
+        {"votes.json": VOTES_JSON, "comments.csv": POLIS["comments.csv"]},
+        {**POLIS, "votes.json": "[]", "comments.json": "[]"},
+        {"participants-votes.csv": MATRIX, "comments.csv": POLIS["comments.csv"], "votes.json": "[]"},
+    ],
+    ids=lambda files: " ".join(files),
+)
+def test_each_file_is_what_its_columns_say(tmp_path: Path, files: dict[str, str]) -> None:
+    place = write(tmp_path / "export", files)
+    assert counted(read_votes(place)) == COUNTS
+    copy_without_codes(find_vote_files(place), tmp_path / "copy")
+    assert counted(read_votes(tmp_path / "copy")) == COUNTS
+
+
 @pytest.mark.parametrize(
     ("heading", "name"),
     [

@@ -11,6 +11,7 @@ from __future__ import annotations
 import polars as pl
 
 from ccai_dagster.core.text import counted, listed
+from ccai_dagster.deliberation.importing.moderation_mode import METADATA, exported_moderation
 from ccai_dagster.deliberation.importing.tables import PAIR, Import
 
 FEW = 3
@@ -51,12 +52,13 @@ def came_since(before: Import | None, now: Import) -> str:
         changes = {what: sign * (later - earlier) for what, (earlier, later) in sizes.items()}
         if some := [counted(change, *names[what]) for what, change in changes.items() if change > 0]:
             said.append(f"{listed(some)} {word}")
-    for table, key, column, noun, word in (
-        ("raw_votes", PAIR, "vote", "vote", "changed"),
-        ("raw_statements", ["statement_id"], "moderated", "statement", "moderated otherwise"),
-        ("raw_statements", ["statement_id"], "text", "statement", "with another text"),
+    statements = before.raw_statements, now.raw_statements
+    for changed, noun, word in (
+        (_changed(before.raw_votes, now.raw_votes, PAIR, "vote"), "vote", "changed"),
+        (_moderated_otherwise(*statements), "statement", "moderated otherwise"),
+        (_changed(*statements, ["statement_id"], "text"), "statement", "with another text"),
     ):
-        if changed := _changed(getattr(before, table), getattr(now, table), key, column):
+        if changed:
             said.append(f"{counted(changed, noun)} {word}")
     return ", ".join(said) or "nothing came since the last import"
 
@@ -81,3 +83,15 @@ def _votes(each: Import) -> int:
 def _changed(before: pl.DataFrame, now: pl.DataFrame, key: list[str], column: str) -> int:
     both = before.select(*key, column).join(now.select(*key, now=column), on=key)
     return both.filter(pl.col(column).ne_missing(pl.col("now"))).height
+
+
+def _moderated_otherwise(before: pl.DataFrame, now: pl.DataFrame) -> int:
+    """Count statements of which an export says otherwise; one that does not mark metadata says nothing of it."""
+    columns = ["statement_id", "moderated", "is_meta"]
+    both = before.select(columns).join(now.select(columns), on="statement_id", suffix="_now").drop("statement_id")
+    changed = 0
+    for moderated, is_meta, moderated_now, is_meta_now in both.iter_rows():
+        earlier, later = exported_moderation(moderated, is_meta), exported_moderation(moderated_now, is_meta_now)
+        unmarked = earlier == METADATA and is_meta_now is None and later != "out"
+        changed += earlier != later and not unmarked
+    return changed

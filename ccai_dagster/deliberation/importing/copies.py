@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ from ccai_dagster.deliberation.importing.long_table import (
     names_of,
     read_plain_table,
 )
+from ccai_dagster.deliberation.importing.moderation_mode import CONVERSATION, STRICT, read_stated_mode
 from ccai_dagster.deliberation.importing.noted import Noted
 from ccai_dagster.deliberation.importing.numbering import ADDRESS, Numbering, numbered
 from ccai_dagster.deliberation.importing.polis import (
@@ -75,14 +77,26 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
     form = form_of(found)
     if form == "polis":
         people = numbers_of_people(found) or NOBODY
-        left = [line for role, file in found.files.items() for line in _copy_polis_file(role, file, folder, people)]
+        copied = {role: file for role, file in found.files.items() if role != CONVERSATION}
+        left = [line for role, file in copied.items() for line in _copy_polis_file(role, file, folder, people)]
     elif form == "counts":
         left = _copy_counts(found, folder)
     elif form == "long":
         left = _copy_long_table(plain_files(found), folder)
     else:
         left = _copy_wide_table(plain_files(found), folder, values or {})
+    if conversation := found.files.get(CONVERSATION):
+        left.append(_copy_conversation(conversation, folder))
     return left
+
+
+def _copy_conversation(file: SourceFile, folder: Path) -> str:
+    """Copy the mode of moderation and nothing else: beside it stand who owns the conversation and how it looks."""
+    mode = read_stated_mode(file)
+    if mode is None:
+        return file.name
+    (folder / "conversation.json").write_text(json.dumps({STRICT: mode == "strict"}) + "\n", encoding="utf-8")
+    return f"{file.name}: all but {STRICT}"
 
 
 def _copy_polis_file(role: str, file: SourceFile, folder: Path, people: Numbering) -> list[str]:
@@ -111,7 +125,7 @@ def empty_unread_cells(folder: Path) -> None:
     changed = {
         file.content: _without(role, file, people, emptied=True)
         for role, file in found.files.items()
-        if role != DEMOGRAPHICS and isinstance(file.content, Path) and _unread(role, file, people)
+        if role not in (DEMOGRAPHICS, CONVERSATION) and isinstance(file.content, Path) and _unread(role, file, people)
     }
     for path, text in changed.items():
         path.write_text(text, encoding="utf-8")

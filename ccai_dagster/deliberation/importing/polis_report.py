@@ -154,7 +154,7 @@ def sign_fact(authors: AuthorVotes, exchanged: ExchangedTotals, rejoined: bool) 
         return Fact("found", "sign of votes", None, f"+1 is agreement: {first_votes}")
     if exchanged.clear:
         why = f"-1 meant agreement in this export: {exchanged.sentence()}"
-        return Fact("repaired", "votes turned round", exchanged.fitting, why)
+        return Fact("repaired", "votes turned round", None, why)
     hint = "; bodies without quotes come from the time of inverted exports" if rejoined else ""
     return Fact("unknown", "sign of votes", None, f"+1 was taken as agreement, not confirmed by {first_votes}{hint}")
 

@@ -1,8 +1,9 @@
 """The way in: the files of an export are found and read, whether of Polis, a plain table of votes, or counts by group.
 
-An export lies in a folder, in a zip, one folder deeper in either, or is a single table. Its files are known by the ends
-of their names; where none has such a name, and where the statements of a plain table are missing, tables are known by
-their columns. Files beside an export of Polis, lists of personal codes among them, are never opened.
+An export lies in a folder, in a zip, one folder deeper in either, or is a single table. Its files are found by the ends
+of their names, and what each is for is told by its columns where they contradict the name; where none has such a name,
+and where the statements of a plain table are missing, tables are known by their columns alone. Other files beside an
+export, lists of personal codes among them, are never opened.
 
 A zip may come from anybody: nothing is unpacked to disk, sizes are bounded, and names inside never become paths. One
 that leads outside is an error all the same, since somebody made it so.
@@ -24,15 +25,20 @@ from ccai_dagster.deliberation.importing.columns import HEAD, SourceFile, VoteFi
 from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS
 from ccai_dagster.deliberation.importing.file_kinds import refuse_other_kind
 from ccai_dagster.deliberation.importing.group_counts import counts_file, import_group_counts
-from ccai_dagster.deliberation.importing.long_table import (
-    import_long_table,
-    is_long_table,
-    is_statement_table,
-    names_of,
-)
+from ccai_dagster.deliberation.importing.long_table import import_long_table, is_long_table, names_of
+from ccai_dagster.deliberation.importing.moderation_mode import CONVERSATION, with_stated_mode
 from ccai_dagster.deliberation.importing.noted import Noted
 from ccai_dagster.deliberation.importing.polis import import_polis
-from ccai_dagster.deliberation.importing.recognition import TABLES, foreign_form, refuse, role_by_content
+from ccai_dagster.deliberation.importing.recognition import (
+    TABLES,
+    VOTING,
+    by_content,
+    foreign_form,
+    is_polis,
+    refuse,
+    role_by_content,
+    roles_told,
+)
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.importing.wide_table import import_wide_table, read_wide_table
 
@@ -51,10 +57,13 @@ ROLES = {
     "statements.tsv": "statements",
     "comments.json": "statements",
     "participant-demographics.csv": DEMOGRAPHICS,
+    "conversation.json": CONVERSATION,
 }
 """What each file is for, by its name; Polis spells the matrix in two ways."""
-BESIDE = {"statements", DEMOGRAPHICS}
+BESIDE = {"statements", DEMOGRAPHICS, CONVERSATION}
 """What is read beside a table of votes that is named by itself."""
+SAME = {"votes": ("votes", "matrix"), "statements": ("comments", "statements")}
+"""By the role of a JSON file, those that hold the same."""
 LEADING = {"comments", "votes", "matrix"}
 """Files that make a folder an export."""
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tar", ".tgz", ".xlsx", ".xls", ".ods", ".numbers")
@@ -80,7 +89,12 @@ def read_votes(place: Path, values: Mapping[str, str] | None = None) -> Import:
 
 def import_votes(found: VoteFiles, values: Mapping[str, str] | None = None) -> Import:
     """As `read_votes`, of files that were found already."""
-    values = values or {}
+    imported = _imported(found, values or {})
+    conversation = found.files.get(CONVERSATION)
+    return with_stated_mode(imported, conversation) if conversation is not None else imported
+
+
+def _imported(found: VoteFiles, values: Mapping[str, str]) -> Import:
     form = form_of(found)
     if form == "counts":
         return import_group_counts(found)
@@ -129,18 +143,20 @@ def form_of(found: VoteFiles) -> Literal["polis", "counts", "long", "wide"]:
     votes, comments = found.files.get("votes"), found.files.get("comments")
     if votes is None or votes.is_empty():
         return "polis"
-    names = names_of(votes)
-    if comments is not None and (BODY in (listed := names_of(comments)) or not is_statement_table(listed)):
+    names, is_text = names_of(votes), votes.ending not in ("parquet", "json")
+    if is_text and "matrix" in found.files:
         return "polis"
-    if "matrix" in found.files or {"comment-id", "voter-id"} <= set(names):
+    if is_text and is_polis(names) and (comments is not None or not ("statements" in found.files or BODY in names)):
         return "polis"
     if foreign_form(votes, names):
         refuse(votes)
     if is_long_table(names):
         return "long"
-    if votes.ending in ("parquet", "json"):
+    if not is_text:
         refuse(votes)
-    return "wide"
+    if comments is None or role_by_content(votes) == "votes":
+        return "wide"
+    return "wide" if "statements" in roles_told(comments) and "comments" not in roles_told(comments) else "polis"
 
 
 def plain_files(found: VoteFiles) -> VoteFiles:
@@ -209,7 +225,7 @@ def _in_folder(place: Path) -> VoteFiles:
                 f"{place}: {packed[0]} is packed, or a workbook. Unpack it, or save its sheets as CSV files there."
             )
         listed = _only(place, exports)
-    found = _by_role(place, _sources(listed))
+    found = _told_by_content(_by_role(place, _sources(listed)))
     return _with_statements(found, _sources({name: listed[name] for name in found.others}))
 
 
@@ -236,7 +252,7 @@ def _in_zip(place: Path) -> VoteFiles:
                 return known
     chosen = exports["."] if "." in exports else _only(place, exports)
     by_name = {name: path for name, path in chosen.items() if role_of(name)}
-    found = _by_role(place, read(by_name))
+    found = _told_by_content(_by_role(place, read(by_name)))
     found = replace(found, others=tuple(sorted(set(chosen) - set(by_name))) + found.others)
     if not _lacks_statements(found):
         return found
@@ -256,14 +272,17 @@ def _by_content(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles | No
     files: dict[str, SourceFile] = {}
     unknown = []
     for name in sorted(filter(_may_be_table, listed)):
-        role = role_of(name) or role_by_content(listed[name])
+        role = role_of(name)
+        if role in (None, CONVERSATION):
+            role = role_by_content(listed[name]) or role
         if role is None:
             unknown.append(listed[name])
         elif role in files:
             raise ConsultationError(f"{place}: {files[role].name} and {name} are for the same thing. Name one of them.")
         else:
             files[role] = listed[name]
-    if not (LEADING | {"comment_groups"}) & set(files):
+    files = by_content(place, files)
+    if not (LEADING | VOTING) & set(files):
         if not unknown:
             return None
         if len(unknown) > 1:
@@ -271,6 +290,10 @@ def _by_content(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles | No
         files["votes"] = unknown[0]  # perhaps a scale, of which the consultation says what it means
     used = {file.place for file in files.values()}
     return VoteFiles(place, files, tuple(name for name, file in sorted(listed.items()) if file.place not in used))
+
+
+def _told_by_content(found: VoteFiles) -> VoteFiles:
+    return replace(found, files=by_content(found.place, found.files))
 
 
 def _lacks_statements(found: VoteFiles) -> bool:
@@ -312,7 +335,7 @@ def _only(place: Path, inner: Mapping[str, Mapping[str, Entry]]) -> Mapping[str,
 def _by_role(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles:
     """Give every file its role; the plain name is taken before one with something in front of it.
 
-    JSON beside CSV holds the same once more, as Polis's API gives it; it is not read.
+    JSON beside a CSV of the same holds it once more, as Polis's API gives it; it is not read.
     """
     files: dict[str, SourceFile] = {}
 
@@ -322,7 +345,9 @@ def _by_role(place: Path, listed: Mapping[str, SourceFile]) -> VoteFiles:
 
     for name, file in sorted(listed.items(), key=order):
         role = role_of(name)
-        again = file.ending == "json" and any(each.ending != "json" for each in files.values())
+        again = file.ending == "json" and any(
+            files[each].ending != "json" for each in SAME.get(role or "", ()) if each in files
+        )
         if role is None or _hidden(name) or again:
             continue
         if role in files and (name.lower() in ROLES or files[role].name.lower() not in ROLES):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from ccai_dagster.core.errors import ConsultationError
@@ -11,33 +13,127 @@ from ccai_dagster.deliberation.importing.columns import SourceFile, is_id, json_
 from ccai_dagster.deliberation.importing.group_counts import group_columns
 from ccai_dagster.deliberation.importing.long_table import NAMES, is_long_table, is_statement_table, names_of
 from ccai_dagster.deliberation.importing.noted import Noted, shortened
+from ccai_dagster.deliberation.importing.polis import VOTE_ALIASES
 from ccai_dagster.deliberation.importing.wide_table import read_wide_table
 
 TABLES = {"csv", "tsv", "txt", "parquet", "json"}
 """Ends of the names of files that may be tables."""
+FITTING = {
+    "comments": {"comments", "statements"},
+    "statements": {"comments", "statements"},
+    "votes": {"votes", "comment_groups"},
+    "matrix": {"matrix"},
+    "comment_groups": {"comment_groups"},
+}
+"""By the role that a name tells, those that columns may tell without contradicting it."""
+LIKELIEST = ("comments", "comment_groups", "votes", "statements", "matrix")
+"""The order in which a table is what its columns tell it may be."""
+VOTING = {"votes", "matrix", "comment_groups"}
+"""Roles of files that have votes."""
 
 
 def role_by_content(file: SourceFile) -> str | None:
     """Return what a table is for by what is in it, or None if it is none that is read."""
-    try:
-        names = names_of(file)
-    except ConsultationError:
+    told = roles_told(file)
+    if not (told & {"comments", "comment_groups"}) and _is_foreign(file):
         return None
-    if {"comment-id", BODY} <= set(names):
-        return "comments"
-    if file.ending not in ("parquet", "json") and group_columns(names) is not None:
-        return "comment_groups"
-    if foreign_form(file, names):
-        return None
+    if first := next((role for role in LIKELIEST if role in told), None):
+        return first
+    return "votes" if _is_wide(file) else None
+
+
+def roles_told(file: SourceFile) -> set[str]:
+    """Return all that a table may be for by its columns, a table of one row a person aside; none if unreadable."""
+    names = _readable_names(file)
+    told = set()
     if is_long_table(names):
-        return "votes"
+        told.add("votes")
+    elif {"comment-id", BODY} <= set(names):
+        told.add("comments")
+    if file.ending not in ("parquet", "json") and group_columns(names) is not None:
+        told.add("comment_groups")
     if is_statement_table(names):
-        return "statements"
+        told.add("statements")
     if is_matrix(names):
-        return "matrix"
-    if file.ending not in ("parquet", "json") and _is_wide(file):
-        return "votes"
-    return None
+        told.add("matrix")
+    return told
+
+
+def by_content(place: Path, named: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
+    """Return files by role as their columns tell it, where a name tells one that the columns contradict.
+
+    Args:
+        place: What messages call the export.
+        named: Files by the role that their names tell. It stays where columns tell it too, or nothing.
+
+    Raises:
+        ConsultationError: Two files are for the same thing.
+    """
+    told = {role: roles_told(file) for role, file in named.items() if role in FITTING}
+    wrong = {role for role, roles in told.items() if roles and not roles & FITTING[role]}
+    targets = {role: next(each for each in LIKELIEST if each in told[role]) for role in wrong}
+    if "votes" in wrong and not (VOTING & (named.keys() - wrong | set(targets.values()))):
+        wrong.remove("votes")  # nothing else has votes: it is refused for what it is
+    files = {role: file for role, file in named.items() if role not in wrong}
+    for role in sorted(wrong):
+        target = targets[role]
+        if target not in files:
+            files[target] = named[role]
+        elif role in ("comments", "votes", "matrix"):
+            raise ConsultationError(
+                f"{place}: {files[target].name} and {named[role].name} are for the same thing. Keep one of them."
+            )
+    sure = "votes" in files or any(roles_told(files[role]) & VOTING for role in VOTING & files.keys())
+    if not sure and (found := _voting(files)):
+        files[found[1]] = files.pop(found[0])
+    polis = "matrix" in files or is_polis(_names_in(files, "votes"))
+    if polis and "comments" not in files and "comments" in told.get("statements", ()) and "statements" in files:
+        files["comments"] = files.pop("statements")
+    return files
+
+
+def _voting(files: Mapping[str, SourceFile]) -> tuple[str, str] | None:
+    """The role by name and the right role of the file that has votes, where no file named so has any by its columns.
+
+    Last comes one that only is refused, for what it is; None if what there is fits its name.
+    """
+    listings = [role for role in ("comments", "statements") if role in files]
+    for role in listings:
+        if told := sorted(roles_told(files[role]) & VOTING, reverse=True):
+            return role, told[0]
+    for role in (*listings, *sorted(VOTING & files.keys(), reverse=True)):
+        names = _names_in(files, role)
+        incomplete = role == "comment_groups" and any(name.startswith("group-") for name in names)
+        if foreign_form(files[role], names) and not incomplete:
+            return role, "votes"
+    unknown = [role for role in listings if not roles_told(files[role])]
+    if "comments" not in files or "comments" in unknown:
+        unknown += [role for role in ("matrix", "comment_groups") if role in files]
+    if wide := [role for role in unknown if _is_wide(files[role])]:
+        return wide[0], "votes"
+    unread = [role for role in unknown if role != "comment_groups" and _names_in(files, role)]
+    return (unread[0], "votes") if unread else None
+
+
+def _names_in(files: Mapping[str, SourceFile], role: str) -> list[str]:
+    return _readable_names(files[role]) if role in files else []
+
+
+def _readable_names(file: SourceFile) -> list[str]:
+    """The names of a table's columns; none if it cannot be read, which the import tells."""
+    try:
+        return names_of(file)
+    except ConsultationError:
+        return []
+
+
+def _is_foreign(file: SourceFile) -> bool:
+    return foreign_form(file, _readable_names(file)) is not None
+
+
+def is_polis(names: Iterable[str]) -> bool:
+    """Whether columns are those of Polis's votes.csv."""
+    return {"comment-id", "voter-id"} <= {VOTE_ALIASES.get(name, name) for name in names}
 
 
 def is_matrix(names: list[str]) -> bool:
@@ -47,7 +143,7 @@ def is_matrix(names: list[str]) -> bool:
 
 def _is_wide(file: SourceFile) -> bool:
     try:
-        return read_wide_table(file, {}, Noted()) is not None
+        return file.ending not in ("parquet", "json") and read_wide_table(file, {}, Noted()) is not None
     except ConsultationError:
         return False
 
