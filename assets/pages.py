@@ -18,6 +18,7 @@ from assets.table_asset import Table, by_arm, of_arms, report_file, table_asset
 from ccai_dagster import contracts
 from ccai_dagster.audit.trail import decision_trail as trail_of
 from ccai_dagster.consultation.folder import BASE, LEDGERS, Consultation
+from ccai_dagster.consultation.settings import Settings
 from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.home import Home
 from ccai_dagster.core.language import read_language
@@ -154,11 +155,21 @@ def _asked(consultation: Consultation, derived: str) -> dict[str, Any]:
     }
 
 
+def _asked_settings(consultation: Consultation) -> list[Settings | str | int]:
+    """Settings that both reports hang on."""
+    file = consultation.file
+    return [file.title, file.public, file.question, PAGE if file.replication else ""]
+
+
+def _written(consultation: Consultation) -> list[str]:
+    """The table that there is beside the others where a feedback server retells the narrative."""
+    return ["written_narrative"] if consultation.profile.feedback.server_url else []
+
+
 def constitution_page_assets(consultation: Consultation, home: Home, derived: str) -> list[dg.AssetsDefinition]:
     """The report and the short page, before anything is trained."""
     arms, file = list(consultation.arms), consultation.file
-    written = ["written_narrative"] if consultation.profile.feedback.server_url else []
-    asked = [file.title, file.public, file.question, PAGE if file.replication else ""]
+    written, asked = _written(consultation), _asked_settings(consultation)
     page_asset = partial(
         asset,
         contracts.FILE,
@@ -232,8 +243,7 @@ def audit_report_asset(
     arms, file = list(consultation.arms), consultation.file
     responses = of_arms([BASE, *arms], "qualitative_responses")
     records = of_arms(arms, *contracts.ARM_STAGES)
-    written = ["written_narrative"] if consultation.profile.feedback.server_url else []
-    shared = {name: [name] for name in (*REPORTED, *written)}
+    shared = {name: [name] for name in (*REPORTED, *_written(consultation))}
     read = shared | of_arms(arms, "constitution", "preference_pairs") | responses | records
 
     @asset(
@@ -241,7 +251,7 @@ def audit_report_asset(
         kinds={"html"},
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
-        settings=[file.title, file.public, file.question, PAGE if file.replication else ""],
+        settings=_asked_settings(consultation),
         method="6",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pytest
 
 from ccai_dagster.consultation.settings import ServerSettings
 from ccai_dagster.stages.server_model import OpenAIServerModel
@@ -64,3 +66,11 @@ def chat(content: str, logprobs: Any = None, finish_reason: str = "stop") -> dic
 
 def listed(**logs: float) -> dict[str, Any]:
     return {"content": [{"top_logprobs": [{"token": token, "logprob": log} for token, log in logs.items()]}]}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.http.shutdown()
+    running.http.server_close()

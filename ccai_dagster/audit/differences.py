@@ -26,6 +26,7 @@ from ccai_dagster.core.text import counted, listed, natural, number, signed
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
 from ccai_dagster.decisions.ledger import NUMBERED_KINDS, current, effect, is_decision, is_policy
 from ccai_dagster.deliberation.importing.tables import Import
+from ccai_dagster.deliberation.stability import adjusted_rand
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 from ccai_dagster.statistics.intervals import difference_interval
 
@@ -170,7 +171,7 @@ def _votes(first: Import, second: Import, common: CommonConversation) -> Chapter
     people = (
         "People of the same id are taken for the same, since they voted alike"
         if common.same_people
-        else ("The people are others, or have other ids")
+        else "The people are others, or have other ids"
     )
     lead = f"{counted(len(common.pairs), 'statement')} are in both, {ids}. {people}."
     return Chapter("Votes", lead, [*found, *reworded])
@@ -217,8 +218,6 @@ def _decided(outcomes: Mapping[str, Sequence[str]]) -> str:
 
 
 def _groups(first: pl.DataFrame, second: pl.DataFrame, same_people: bool) -> Chapter:
-    from sklearn.metrics import adjusted_rand_score
-
     one, other = (
         " and ".join(f"{size:,}" for size in table.group_by("group_id").len().sort("group_id")["len"])
         for table in (first, second)
@@ -227,7 +226,7 @@ def _groups(first: pl.DataFrame, second: pl.DataFrame, same_people: bool) -> Cha
     if not same_people:
         return Chapter("Opinion groups", "They are of other people, so who is with whom is not compared.", found)
     both = first.join(second, on="participant_id", validate="1:1")
-    index = float(adjusted_rand_score(both["group_id"].to_numpy(), both["group_id_right"].to_numpy()))
+    index = adjusted_rand(both["group_id"].to_numpy(), both["group_id_right"].to_numpy())
     lead = f"Adjusted Rand index {index:.2f} over {both.height:,} people in both (1 the same groups, 0 as by chance)."
     return Chapter("Opinion groups", lead, found)
 
@@ -311,8 +310,9 @@ def _constitutions(
 
 
 def _principles(arm: str, one: Mapping[str, str], other: Mapping[str, str], same_ids: bool) -> Chapter:
-    lost = {key: text for key, text in one.items() if text not in set(other.values())}
-    new = {key: text for key, text in other.items() if text not in set(one.values())}
+    before, after = set(one.values()), set(other.values())
+    lost = {key: text for key, text in one.items() if text not in after}
+    new = {key: text for key, text in other.items() if text not in before}
     if same_ids:
         found = [
             Difference(f"principle {key}", lost.get(key, ABSENT), new.get(key, ABSENT))

@@ -155,25 +155,12 @@ def from_export(
             mode = moderation() if evidence.unmoderated else "strict"
         left_out: list[str] = []
         unfinished = stack.enter_context(whole_folder(destination.resolve()))
-        for name in ("decisions", "constitutions"):
-            (unfinished / name).mkdir()
         if not is_address(export):
             left_out = copy_without_codes(find_vote_files(place), unfinished / "votes", values)
-        for kind in LEDGERS:
-            rows = _moderation(imported.raw_statements) if kind == "moderation" else _starting_values(kind)
-            write_ledger(unfinished / "decisions" / f"{kind}.csv", rows)
-        baseline = sample.path(sample.arms["standard"].constitution)
-        shutil.copyfile(baseline, unfinished / "constitutions" / "standard.csv")
+        _begin_decisions(unfinished, sample, _moderation(imported.raw_statements))
         votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
-        settings = string.Template(TEMPLATE).substitute(
-            **PLACEHOLDERS,
-            schema_version=SCHEMA_VERSION,
-            votes=votes,
-            moderation=mode,
-            vote_values=yaml.safe_dump({"vote_values": dict(values)}, sort_keys=False) if values else "",
-        )
-        (unfinished / "consultation.yaml").write_text(settings + _sample_sets(sample), encoding="utf-8")
-        read_consultation(unfinished)
+        worded = yaml.safe_dump({"vote_values": dict(values)}, sort_keys=False) if values else ""
+        _write_settings(unfinished, sample, **PLACEHOLDERS, votes=votes, moderation=mode, vote_values=worded)
     return _next_steps(imported, destination, mode, left_out)
 
 
@@ -197,35 +184,44 @@ def from_sample(destination: Path) -> list[str]:
     decided = moderation_verdicts(read_ledger(sample.ledger("moderation"), "moderation"))
     statements = clean_statements(read_votes(Path(sample.votes)).raw_statements, decided, False)
     with whole_folder(destination.resolve()) as unfinished:
-        for name in ("decisions", "constitutions"):
-            (unfinished / name).mkdir()
-        for kind in LEDGERS:
-            write_ledger(unfinished / "decisions" / f"{kind}.csv", _starting_values(kind))
-        shutil.copyfile(
-            sample.path(sample.arms["standard"].constitution), unfinished / "constitutions" / "standard.csv"
-        )
+        _begin_decisions(unfinished, sample, [])
         (unfinished / "seeds.csv").write_text(
             csv_text(["text"], ([each] for each in statements["text"])), encoding="utf-8"
         )
         (unfinished / "questions.md").write_text(QUESTIONS_AND_ANSWERS, encoding="utf-8")
-        settings = string.Template(TEMPLATE).substitute(
+        _write_settings(
+            unfinished,
+            sample,
+            PORTAL_SETTINGS,
             title=sample.file.title,
             public="Whoever tries this out",
             question=sample.file.question,
-            schema_version=SCHEMA_VERSION,
             votes="portal",
             moderation="lenient",
             vote_values="",
         )
-        (unfinished / "consultation.yaml").write_text(
-            settings + PORTAL_SETTINGS + _sample_sets(sample), encoding="utf-8"
-        )
-        read_consultation(unfinished)
     return [
         f"{destination}: {statements.height} statements of the embedded consultation, to be voted on in the portal.",
         f"Next: `ccai serve {shlex.quote(str(destination))}`. "
         "What is asked and said: consultation.yaml, seeds.csv, questions.md.",
     ]
+
+
+def _begin_decisions(folder: Path, sample: Consultation, moderation: Sequence[Decision]) -> None:
+    """Write ledgers that hold starting values, and moderation if there is some, and the baseline constitution."""
+    for name in ("decisions", "constitutions"):
+        (folder / name).mkdir()
+    for kind in LEDGERS:
+        rows = moderation if kind == "moderation" else _starting_values(kind)
+        write_ledger(folder / "decisions" / f"{kind}.csv", rows)
+    shutil.copyfile(sample.path(sample.arms["standard"].constitution), folder / "constitutions" / "standard.csv")
+
+
+def _write_settings(folder: Path, sample: Consultation, more: str = "", **values: str) -> None:
+    """Write consultation.yaml, and read the folder as it is now."""
+    settings = string.Template(TEMPLATE).substitute(values, schema_version=SCHEMA_VERSION)
+    (folder / "consultation.yaml").write_text(settings + more + _sample_sets(sample), encoding="utf-8")
+    read_consultation(folder)
 
 
 def _next_steps(imported: Import, destination: Path, moderation: ModerationMode, left_out: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import typer
 
 from ccai_dagster.cli.options import CONSULTATION, OWN_CONSULTATION, ROLE, mendable_errors, named_role
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import csv_text, sheet_rows
+from ccai_dagster.core.files import csv_text, sheet_rows, write_sheet
 from ccai_dagster.core.text import counted, printable, printable_lines, spreadsheet_cell
 
 if TYPE_CHECKING:
@@ -74,14 +74,7 @@ def export_sheet(
         )
         for item in items
     ]
-    try:
-        # With a mark at the beginning, by which spreadsheets know that it is UTF-8.
-        with file.open("x", encoding="utf-8-sig", newline="") as handle:
-            handle.write(csv_text(COLUMNS, rows))
-    except FileExistsError as error:
-        raise ConsultationError(f"{file}: exists already and may hold decisions; name another file.") from error
-    except OSError as error:
-        raise ConsultationError(f"{file}: cannot be written ({error.strerror}).") from error
+    write_sheet(file, csv_text(COLUMNS, rows))
     typer.echo(f"{counted(len(rows), 'row')} in {file}. Fill in `decision` and `reason`, save it as CSV, then")
     words = (
         "ccai",

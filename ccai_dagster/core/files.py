@@ -258,6 +258,21 @@ def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, dict[st
         raise ConsultationError(f"{path}, line {reader.line_num}: not readable as CSV: {error}.") from error
 
 
+def write_sheet(path: Path, text: str) -> None:
+    """Write a new CSV file for a spreadsheet, with a mark at its beginning by which that knows that it is UTF-8.
+
+    Raises:
+        ConsultationError: It is there already, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8-sig", newline="") as handle:
+            handle.write(text)
+    except FileExistsError as error:
+        raise ConsultationError(f"{path}: exists already and may hold decisions; name another file.") from error
+    except OSError as error:
+        raise ConsultationError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
 def sheet_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield row number (the header being row 1) and cells by column of a spreadsheet's CSV, empty lines left out.
 

@@ -23,7 +23,7 @@ from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.judge import LETTERS, Judge, Question, judge_comparisons, letters_judgement
-from ccai_dagster.feedback.language_model import LanguageModel, Turn, questions_a_call, texts_of
+from ccai_dagster.feedback.language_model import LanguageModel, Turn, asked_together, texts_of
 from ccai_dagster.feedback.prompts import chosen_prompts
 
 TEMPLATE_VERSION = "1"
@@ -274,9 +274,7 @@ def satisfaction(
         answered = {at: each.probability for at, each in zip(spoken, judgements, strict=True)}
         return [answered.get(at) for at in range(len(asked))]
     model = cast(LanguageModel, judge)
-    size = questions_a_call(model, 2 * _CHUNK) // 2
-    for start in range(0, len(spoken), size):
-        chunk = spoken[start : start + size]
+    for chunk in asked_together(model, spoken, _CHUNK):
         questions: list[list[Turn]] = [
             [("user", adherence_question(*asked[at], options))]
             for at in chunk

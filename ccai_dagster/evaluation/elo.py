@@ -24,7 +24,7 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.evaluation.scores import COUNTS, PEOPLE, Outcomes
 from ccai_dagster.feedback.judge import LETTERS, Judge, Judgement, Question, judge_comparisons, letters_judgement
-from ccai_dagster.feedback.language_model import LanguageModel, Response, Turn, questions_a_call
+from ccai_dagster.feedback.language_model import LanguageModel, Response, Turn, asked_together
 from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.statistics import bradley_terry
 from ccai_dagster.statistics.bradley_terry import ELO_PER_STRENGTH, detectable_difference, smallest_difference
@@ -94,9 +94,7 @@ def compare_responses(
         for arm_a, arm_b in combinations(said, 2)
     ]
     rows: list[dict[str, Any]] = []
-    size = questions_a_call(judge, 2 * _CHUNK) // 2
-    for start in range(0, len(tasks), size):
-        chunk = tasks[start : start + size]
+    for chunk in asked_together(judge, tasks, _CHUNK):
         both = [(said[arm_a][prompt_id], said[arm_b][prompt_id]) for _, prompt_id, _, arm_a, arm_b in chunk]
         pairs = [(first.text, second.text) for first, second in both]
         asked = [at for at, (response_a, response_b) in enumerate(pairs) if response_a != response_b]

@@ -12,7 +12,7 @@ import polars as pl
 
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import check_new_file, written_alone
+from ccai_dagster.core.files import check_new_file, write_sheet, written_alone
 from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.evaluation.elo import QUESTIONS
 from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, texts_digest, write_csv
@@ -145,14 +145,8 @@ def write_pairs(folder: Path, pairs: BlindedPairs, output: Path | None) -> None:
                 )
         (folder / KEY_FILE).parent.mkdir(exist_ok=True)
         write_csv(folder / KEY_FILE, KEY_COLUMNS, [tuple(row.values()) for row in known.values()])
-        if output is None:
-            return
-        try:
-            # With a mark at the beginning, by which spreadsheets know that it is UTF-8.
-            with output.open("x", encoding="utf-8-sig", newline="") as handle:
-                handle.write(csv_text(EXPORT_COLUMNS, pairs.rows))
-        except OSError as error:
-            raise ConsultationError(f"{output}: cannot be written ({error.strerror}).") from error
+        if output is not None:
+            write_sheet(output, csv_text(EXPORT_COLUMNS, pairs.rows))
 
 
 def _check_output(folder: Path, output: Path) -> None:

@@ -41,8 +41,8 @@ from ccai_dagster.feedback.language_model import (
     LanguageModel,
     ScoringModel,
     Turn,
+    asked_together,
     nats_a_token,
-    questions_a_call,
     texts_of,
 )
 
@@ -187,9 +187,8 @@ def judge_comparisons(
             f"There is no feedback method {method!r}; decisions/training.csv must say one of {', '.join(METHODS)}."
         )
     judgements: list[Judgement] = []
-    size = questions_a_call(judge, 2 * _CHUNK) // 2
-    for start in range(0, len(comparisons), size):
-        judgements += _asked(judge, comparisons[start : start + size], method, reasoning)
+    for chunk in asked_together(judge, comparisons, _CHUNK):
+        judgements += _asked(judge, chunk, method, reasoning)
         progress("comparisons judged", len(judgements), len(comparisons))
     return judgements
 

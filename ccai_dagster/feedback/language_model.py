@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ Turn = tuple[str, str]
 """A role (`system`, `user`, `assistant`) and what it says."""
 Conversation = Sequence[Turn]
 """Turns. One that ends with the assistant's is continued where it breaks off; that turn alone is plain text."""
+Item = TypeVar("Item")
 SERVED_QUESTIONS = 4096
 """In one call to a server: it is asked hundreds at a time, and stands idle while the last answers of a call come."""
 LEAST_SAVED = 0.2
@@ -108,14 +109,16 @@ class LanguageModel(Protocol):
         """Return for each response its summed log-likelihood and its tokens, shape (conversations, 2)."""
 
 
-def questions_a_call(model: LanguageModel | ScoringModel, here: int) -> int:
-    """Return how many questions a model is asked in one call.
+def asked_together(model: LanguageModel | ScoringModel, items: Sequence[Item], here: int) -> Iterator[Sequence[Item]]:
+    """Yield in turn what a model is asked about in one call, two questions on each item.
 
     Args:
         model: In this process or behind a server.
-        here: How many in this process, where answers may depend on what is asked together.
+        here: How many items in this process, where answers may depend on what is asked together.
     """
-    return SERVED_QUESTIONS if "server" in getattr(model, "provenance", {}) else here
+    size = SERVED_QUESTIONS // 2 if "server" in getattr(model, "provenance", {}) else here
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def batches_by_length(sequences: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:

@@ -73,7 +73,7 @@ class Counts:
             now = self.clock()
             if not self._key or now - self._drawn >= DAY:
                 self.forget()
-            own = self._times.setdefault((what, hmac.digest(self._key, who.encode(), sha256)), deque())
+            own = self._times.setdefault(self._of(what, who), deque())
             while own and own[0] <= now - limit.seconds:
                 own.popleft()
             if len(own) >= limit.times:
@@ -84,8 +84,11 @@ class Counts:
     def take_back(self, what: str, who: str) -> None:
         """Count one time less, since nothing came of it."""
         with self._lock:
-            if self._key and (own := self._times.get((what, hmac.digest(self._key, who.encode(), sha256)))):
+            if self._key and (own := self._times.get(self._of(what, who))):
                 own.pop()
+
+    def _of(self, what: str, who: str) -> tuple[str, bytes]:
+        return what, hmac.digest(self._key, who.encode(), sha256)
 
     def forget(self) -> None:
         """Draw another key, and lose every count."""

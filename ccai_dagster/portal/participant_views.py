@@ -259,10 +259,8 @@ def vote(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
             return redirect("own_votes")
         return redirect("vote")
     texts = {**dict(participant.statements.values_list("pk", "text")), **figures.texts}
-    again = request.GET.get("again", "")
-    if again.isascii() and again.isdigit() and len(again) < 10 and int(again) in texts:
-        key: int | None = int(again)
-    else:
+    key = _id_typed(request.GET.get("again", ""))
+    if key not in texts:
         key = participation.next_statement(participant, figures, np.random.default_rng())
     last = participant.votes.order_by("-voted_at", "-pk").first()
     return render(
@@ -277,10 +275,14 @@ def vote(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
     )
 
 
+def _id_typed(typed: str) -> int | None:
+    return int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 10 else None
+
+
 def _number(typed: str) -> int:
-    if not (typed.isascii() and typed.isdigit() and len(typed) < 10):
+    if (found := _id_typed(typed)) is None:
         raise Refusal("There is no such statement. Nothing was counted.")
-    return int(typed)
+    return found
 
 
 @_for_participants

@@ -7,7 +7,6 @@ through the same import as any other, to the ratings of the consultation. Reason
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.files import csv_text, sheet_rows, write_file, written_alone
@@ -42,10 +41,8 @@ def rating_state(opened: OpenConsultation, rater: str) -> RatingState:
     Raises:
         ConsultationError: The ratings, or the table of comparisons, are damaged.
     """
-    comparisons = opened.table("comparisons")
-    folder = opened.consultation.ratings
-    pairs = [] if comparisons is None else shown_pairs(comparisons, folder)
-    known = set(read_ratings(folder).filter(rater=rater)["pair_id"])
+    pairs = _pairs(opened)
+    known = set(read_ratings(opened.consultation.ratings).filter(rater=rater)["pair_id"])
     left = [each for each in pairs if each.pair_id not in known]
     seed = opened.consultation.file.seed
     first = min(left, key=lambda each: derived_seed(seed, "shown to", rater, each.pair_id), default=None)
@@ -61,14 +58,14 @@ def record_rating(opened: OpenConsultation, rater: str, pair_id: str, answer: st
     """
     if answer not in ANSWERS:
         raise Refusal("Choose the first, the second, or neither.")
-    comparisons = opened.table("comparisons")
-    pairs = {} if comparisons is None else {each.pair_id: each for each in shown_pairs(comparisons, _ratings(opened))}
-    if pair_id not in pairs:
+    pair = next((each for each in _pairs(opened) if each.pair_id == pair_id), None)
+    if pair is None:
         raise Refusal("These responses are not asked about any more. Nothing was kept.")
+    folder = opened.consultation.ratings
     path = opened.home.portal_ratings / f"{rater}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_alone(path, path.with_suffix(".lock")):
-        on_record = dict(read_ratings(_ratings(opened)).filter(rater=rater).select("pair_id", "rating").iter_rows())
+        on_record = dict(read_ratings(folder).filter(rater=rater).select("pair_id", "rating").iter_rows())
         if pair_id in on_record:
             if on_record[pair_id] != answer:
                 raise Refusal("You answered this before. The first answer counts.")
@@ -76,10 +73,11 @@ def record_rating(opened: OpenConsultation, rater: str, pair_id: str, answer: st
         kept = sheet_rows(path, COLUMNS) if path.exists() else ()
         rows = {row["pair_id"]: tuple(row[name] for name in COLUMNS) for _, row in kept}
         why = spreadsheet_cell(" ".join(reason.split())[:LONGEST_REASON])
-        rows[pair_id] = (*pairs[pair_id].cells(answer), why)
+        rows[pair_id] = (*pair.cells(answer), why)
         write_file(path, csv_text(COLUMNS, rows.values()))
-        import_ratings(_ratings(opened), path, rater)
+        import_ratings(folder, path, rater)
 
 
-def _ratings(opened: OpenConsultation) -> Path:
-    return opened.consultation.ratings
+def _pairs(opened: OpenConsultation) -> list[ShownPair]:
+    comparisons = opened.table("comparisons")
+    return [] if comparisons is None else shown_pairs(comparisons, opened.consultation.ratings)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from local_server import server
 from small_consultation import SmallConsultation, small_consultation
 from small_town import place, settled, town
 
@@ -26,7 +27,7 @@ from ccai_dagster.contracts import EVAL_SCORES, MODEL
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.decisions.ledger import Decision, ledger_digest, write_ledger
 
-__all__ = ["place", "settled", "small_consultation", "town"]
+__all__ = ["place", "server", "settled", "small_consultation", "town"]
 
 
 @dataclass(frozen=True)

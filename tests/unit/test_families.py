@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from chat_templates import ASSISTANT_OPENS, DATED, NO_DEVIATION, NO_SYSTEM, THINKS, TURNS
 from documented import expect_only, expect_row
+from small_training import helpfulness_pairs, preference_pairs, revisions
 
 from ccai_dagster.consultation.settings import (
     ModelSettings,
@@ -20,7 +20,6 @@ from ccai_dagster.consultation.settings import (
     PreferenceModelSettings,
     SupervisedSettings,
 )
-from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, REVISIONS
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.training.comparisons import comparisons
@@ -112,73 +111,6 @@ def test_every_family_answers_together_as_alone(family: Family) -> None:
     assert written([0, 1, 2]) == [text for place in range(3) for text in written([place])]
 
 
-def revisions() -> pl.DataFrame:
-    return REVISIONS.build(
-        [
-            {
-                "prompt_id": f"q{at}",
-                "step": 1,
-                "prompt": f"Tell me {word}.",
-                "response": "No.",
-                "response_finished": True,
-                "principle_id": "P1",
-                "request_number": 0,
-                "template_version": "2",
-                "critique": "Unkind.",
-                "critique_finished": True,
-                "revision": f"The assistant is {word}.",
-                "revision_finished": at % 2 == 0,
-            }
-            for at, word in enumerate(WORDS)
-        ]
-    )
-
-
-def helpful() -> pl.DataFrame:
-    return HELPFULNESS_PAIRS.build(
-        [
-            {
-                "pair_id": f"h{at}",
-                "prompt": "Why?",
-                "response_a": f"Because of {word}.",
-                "response_b": "No.",
-                "probability_a": at % 2,
-                "source": "people",
-            }
-            for at, word in enumerate(WORDS)
-        ]
-    )
-
-
-def labelled() -> pl.DataFrame:
-    return PREFERENCE_PAIRS.build(
-        [
-            {
-                "pair_id": f"p{at}",
-                "prompt_id": f"q{at}",
-                "prompt": f"Tell me {word}.",
-                "response_a": word,
-                "response_b": "Why?",
-                "finished_a": True,
-                "finished_b": False,
-                "principle_id": "P1",
-                "forward_probability": 0.7,
-                "reversed_probability": 0.7,
-                "forward_reasoning": None,
-                "reversed_reasoning": None,
-                "probability_a": 0.7,
-                "clamped": False,
-                "answer_mass": 0.9,
-                "status": "labelled",
-                "method": "letters",
-                "feedback_model": "m",
-                "judge_at_chance": False,
-            }
-            for at, word in enumerate(WORDS)
-        ]
-    )
-
-
 Train = Callable[[Path, Path, Progress], Any]
 
 
@@ -213,13 +145,17 @@ def test_every_family_goes_through_every_training_and_resumes(family: Family) ->
     )
     supervised = resumes(
         family.place / "supervised",
-        lambda *places: train_supervised_policy(family.base, revisions(), helpful(), supervised_settings, 3, *places),
+        lambda *places: train_supervised_policy(
+            family.base, revisions(WORDS), helpfulness_pairs(WORDS), supervised_settings, 3, *places
+        ),
     )
     scores = resumes(
         family.place / "preferences",
-        lambda *places: train_preference_model(family.base, labelled(), helpful(), 0.5, preferences, 3, *places),
+        lambda *places: train_preference_model(
+            family.base, preference_pairs(WORDS), helpfulness_pairs(WORDS), 0.5, preferences, 3, *places
+        ),
     )
-    table = comparisons(labelled(), helpful(), 0.5, 0.3, 3)
+    table = comparisons(preference_pairs(WORDS), helpfulness_pairs(WORDS), 0.5, 0.3, 3)
     direct = resumes(
         family.place / "direct", lambda *places: train_policy_directly(supervised, table, 64, policy, 3, *places)
     )

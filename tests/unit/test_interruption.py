@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 import warm_stages as warm
+from small_training import helpfulness_pairs, preference_pairs, revisions
 
 from ccai_dagster.consultation.settings import (
     ModelSettings,
@@ -23,7 +24,7 @@ from ccai_dagster.consultation.settings import (
     PreferenceModelSettings,
     SupervisedSettings,
 )
-from ccai_dagster.contracts import HELPFULNESS_PAIRS, PREFERENCE_PAIRS, PROMPTS, REVISIONS
+from ccai_dagster.contracts import PROMPTS
 from ccai_dagster.core import processes
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.stages.request import Stage, StageFolder
@@ -55,58 +56,6 @@ def run(warm_stages: str, tmp_path: Path) -> Run:
 
 
 def tables() -> dict[str, pl.DataFrame]:
-    revisions = [
-        {
-            "prompt_id": f"q{at}",
-            "step": 1,
-            "prompt": f"Tell me {word}.",
-            "response": "No.",
-            "response_finished": True,
-            "principle_id": "P1",
-            "request_number": 0,
-            "template_version": "2",
-            "critique": "Unkind.",
-            "critique_finished": True,
-            "revision": f"The assistant is {word}.",
-            "revision_finished": at % 2 == 0,
-        }
-        for at, word in enumerate(WORDS)
-    ]
-    helpful = [
-        {
-            "pair_id": f"h{at}",
-            "prompt": "Why?",
-            "response_a": f"Because of {word}.",
-            "response_b": "No.",
-            "probability_a": at % 2,
-            "source": "people",
-        }
-        for at, word in enumerate(WORDS)
-    ]
-    labelled = [
-        {
-            "pair_id": f"p{at}",
-            "prompt_id": f"q{at}",
-            "prompt": f"Tell me {word}.",
-            "response_a": word,
-            "response_b": "Why?",
-            "finished_a": True,
-            "finished_b": False,
-            "principle_id": "P1",
-            "forward_probability": 0.7,
-            "reversed_probability": 0.7,
-            "forward_reasoning": None,
-            "reversed_reasoning": None,
-            "probability_a": 0.7,
-            "clamped": False,
-            "answer_mass": 0.9,
-            "status": "labelled",
-            "method": "letters",
-            "feedback_model": "m",
-            "judge_at_chance": False,
-        }
-        for at, word in enumerate(WORDS)
-    ]
     prompts = [
         {
             "prompt_id": f"x{at}",
@@ -118,9 +67,9 @@ def tables() -> dict[str, pl.DataFrame]:
         for at, word in enumerate(WORDS)
     ]
     return {
-        "revisions": REVISIONS.build(revisions),
-        "helpfulness_pairs": HELPFULNESS_PAIRS.build(helpful),
-        "preference_pairs": PREFERENCE_PAIRS.build(labelled),
+        "revisions": revisions(WORDS),
+        "helpfulness_pairs": helpfulness_pairs(WORDS),
+        "preference_pairs": preference_pairs(WORDS),
         "prompts": PROMPTS.build(prompts),
     }
 

@@ -118,14 +118,19 @@ def test_what_somebody_says_about_themselves_is_kept_and_goes_with_them(portal: 
     assert _about() == []
 
 
-def test_places_are_closed_by_answer_and_nobody_is_let_in_beside_them(
-    portal: Portal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def set_limit(portal: Portal, monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+    """Let the portal go by other settings than those of its consultation's file."""
     from django.conf import settings
 
     file = portal.consultation.file
-    few = file.model_copy(update={"portal": file.portal.model_copy(update={"places": 3})})
-    monkeypatch.setattr(settings, "CONSULTATION", portal.consultation.model_copy(update={"file": few}))
+    other = file.model_copy(update={"portal": file.portal.model_copy(update=limits)})
+    monkeypatch.setattr(settings, "CONSULTATION", portal.consultation.model_copy(update={"file": other}))
+
+
+def test_places_are_closed_by_answer_and_nobody_is_let_in_beside_them(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_limit(portal, monkeypatch, places=3)
     form = {"consent": "yes", "question-0": "Yes"}
     # 40 % of three places are two, rounded up, and 60 % are two.
     for answer, page in [("under 40", "/code"), ("under 40", "/code"), ("under 40", None), ("40 and older", "/code")]:
@@ -637,11 +642,7 @@ def test_what_comes_too_fast_is_refused_and_nothing_of_it_is_counted(portal: Por
 def test_people_who_begin_are_counted_and_forms_that_let_nobody_in_are_not(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from django.conf import settings
-
-    file = portal.consultation.file
-    few = file.model_copy(update={"portal": file.portal.model_copy(update={"joins_a_day": 2})})
-    monkeypatch.setattr(settings, "CONSULTATION", portal.consultation.model_copy(update={"file": few}))
+    set_limit(portal, monkeypatch, joins_a_day=2)
     form = {"consent": "yes", "question-0": "Yes"}
     sent = [{}, {"consent": "yes"}, {**form, "question-0": "No"}, form, {**form, "about-age": "x"}, form, form]
     got = [portal.browser().post("/join", each) for each in sent]

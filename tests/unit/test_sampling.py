@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,6 @@ from ccai_dagster.stages.sampling import HIGH, PROBES, WHOLE_DISTRIBUTION, with_
 
 pytestmark = pytest.mark.torch
 WORDS = ["Why?", "Who is fair?", "Please tell me how I can write a letter.", "How?", "Be kind to me."]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.http.shutdown()
-    running.http.server_close()
 
 
 @pytest.fixture(scope="module")

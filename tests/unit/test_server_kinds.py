@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,14 +58,6 @@ KINDS = {
         (400, {"error": {"message": "context_length_exceeded"}}), NOT_FOUND, most=5, settings={"top_logprobs": 5}
     ),
 }
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.http.shutdown()
-    running.http.server_close()
 
 
 def start(server: Server, kind: Kind) -> OpenAIServerModel:

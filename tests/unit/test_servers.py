@@ -6,7 +6,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -45,14 +45,6 @@ from ccai_dagster.stages.server_model import EchoMissing, KeptLines, OpenAIServe
 
 ASK = [("user", "Please tell me how I can write a letter.")]
 SHORT = [("system", "Be kind."), ("user", "No.")]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.http.shutdown()
-    running.http.server_close()
 
 
 @dataclass

@@ -132,8 +132,9 @@ def marks(file: SourceFile, table: pl.DataFrame, column: str, noted: Noted) -> p
     """
     if column not in table.columns:
         return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
-    said = in_words(table[column]).replace_strict(YES_AND_NO, default=None, return_dtype=pl.Boolean)
-    set_aside(file, table, column, said.is_null(), "true or false", noted)
+    words = in_words(table[column])
+    said = words.replace_strict(YES_AND_NO, default=None, return_dtype=pl.Boolean)
+    set_aside(file, table, column, words.is_not_null() & said.is_null(), int(words.count()), "true or false", noted)
     return said
 
 
@@ -144,25 +145,28 @@ def in_words(text: pl.Series) -> pl.Series:
 
 
 def set_aside(
-    file: SourceFile, table: pl.DataFrame, column: str, unread: pl.Series, expected: str, noted: Noted
+    file: SourceFile, table: pl.DataFrame, column: str, unread: pl.Series, cells: int, expected: str, noted: Noted
 ) -> None:
-    """Note the cells of a column that cannot be read, empty ones left out.
+    """Note the cells of a column that cannot be read.
+
+    Args:
+        unread: Which they are, empty ones left out.
+        cells: How many are not empty.
+        expected: What they should say.
 
     Raises:
         ConsultationError: They are more than a tenth of those that are not empty, so that the column means something
             that is not understood.
     """
-    full = in_words(table[column]).is_not_null()
-    which = unread & full
-    odd, cells = int(which.sum()), int(full.sum())
+    odd = int(unread.sum())
     if odd > TOLERATED_ASIDE * cells:
-        place = first_row(which) or 0
+        place = first_row(unread) or 0
         raise ConsultationError(
             f"{file.place}: column {column} should say {expected}; {odd} of {cells} cells don't, the first in data "
             f"row {table[ROW][place - 1]}, {shown(table[column][place - 1])}. Write it so in all "
             "rows, or leave the column out."
         )
-    note_cells(noted, "cells set aside", f"not {expected}; the rest of their rows is read", file, table, column, which)
+    note_cells(noted, "cells set aside", f"not {expected}; the rest of their rows is read", file, table, column, unread)
 
 
 def note_cells(

@@ -279,7 +279,8 @@ def moderation_marks(file: SourceFile, table: pl.DataFrame, noted: Noted) -> pl.
     words = in_words(table["moderated"])
     number = words.replace_strict(MODERATED, default=None, return_dtype=pl.Int64)
     number = pl.select(pl.coalesce(number, whole_numbers(words))).to_series()
-    set_aside(file, table, "moderated", number.is_null(), "1 (in), 0 (not moderated) or -1 (out)", noted)
+    unread, expected = words.is_not_null() & number.is_null(), "1 (in), 0 (not moderated) or -1 (out)"
+    set_aside(file, table, "moderated", unread, int(words.count()), expected, noted)
     moderated = number.fill_null(0)
     if place := first_row(~moderated.is_in([-1, 0, 1])):
         raise ConsultationError(
