@@ -99,7 +99,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
                 kinds={"polars", "parquet"},
                 is_required=False,
                 code_version=code_version(
-                    "5", [f"{each}={means}" for each, means in consultation.file.vote_values.items()]
+                    "6", [f"{each}={means}" for each, means in consultation.file.vote_values.items()]
                 ),
             )
             for name, (_, description) in TABLES.items()

@@ -7,6 +7,7 @@ Instances: https://docs.dagster.io/deployment/oss/dagster-yaml
 """
 
 import errno
+import logging
 import os
 import shutil
 import sqlite3
@@ -89,6 +90,8 @@ def reopen_instance(folder: Path) -> dg.DagsterInstance:
         ConsultationError: It cannot be opened.
     """
     os.environ["DAGSTER_HOME"] = str(folder)
+    for pool in ("NullPool", "QueuePool"):
+        logging.getLogger(f"sqlalchemy.pool.impl.{pool}").addFilter(_is_no_interruption)
     try:
         with storage_errors(folder):
             instance = dg.DagsterInstance.get()
@@ -101,6 +104,11 @@ def reopen_instance(folder: Path) -> dg.DagsterInstance:
             f"{folder}: Dagster cannot open its record there ({str(error).splitlines()[0]}). Move {folder / 'history'} "
             f"away and run again; {LOST[VERSIONS]}."
         ) from error
+
+
+def _is_no_interruption(record: logging.LogRecord) -> bool:
+    """Whether something else than Ctrl-C met a connection that was closing: the command itself says that it ended."""
+    return record.exc_info is None or isinstance(record.exc_info[1], Exception)
 
 
 def keeps_files() -> bool:

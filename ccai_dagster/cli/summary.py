@@ -1,12 +1,13 @@
 """The few lines at the end of `ccai run`: what came out, how sure it is, and where to look."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
-from ccai_dagster.consultation.folder import BASE
+from ccai_dagster.consultation.folder import BASE, SAMPLE
 from ccai_dagster.contracts import ELO_DIFFERENCES, JUDGE_CALIBRATION
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences
@@ -43,8 +44,13 @@ def summary(opened: OpenConsultation, report: Path) -> list[str]:
         *_deliberation(opened),
         *_scores(opened),
         *(f"{name:<18}{path}" for name, path in pages.items() if path.is_file()),
-        "Look around       make ui  (or: ccai ui)  starts Dagster and MLflow and prints their addresses",
+        f"Look around       {_look_around(opened)}  starts Dagster and MLflow and prints their addresses",
     ]
+
+
+def _look_around(opened: OpenConsultation) -> str:
+    folder = opened.consultation.folder
+    return "make ui  (or: ccai ui)" if folder == SAMPLE else f"ccai ui {shlex.quote(str(folder))}"
 
 
 def _control(opened: OpenConsultation) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ import psutil
 import pytest
 
 from ccai_dagster.core.processes import attend, heed_signals
+from resources.compute_logs import ComputeLogs
+from resources.instance import open_instance
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 8.0
@@ -225,3 +228,30 @@ def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path, how: Callabl
         finally:
             run.kill()
             run.wait()
+
+
+def test_what_shows_the_output_of_a_step_hears_no_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal interrupts every process of its group, and Dagster's helpers would print a trace each."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with open_instance(tmp_path) as instance:
+        logs, key = instance.compute_log_manager, ["a run", "compute_logs", "a step"]
+        assert isinstance(logs, ComputeLogs)
+        with logs.capture_logs(key):
+            helpers = psutil.Process().children()
+            for each in helpers:
+                each.send_signal(signal.SIGINT)
+            assert len(helpers) == 4 and not within(0.3, lambda: not all(map(runs, helpers)))
+            assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "what the step starts hears it"
+            print("said by the step", flush=True)
+        assert gone(helpers) and b"said by the step" in (logs.get_log_data(key).stdout or b"")
+
+
+def test_an_interruption_while_a_connection_closes_is_not_told_by_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    open_instance(tmp_path).dispose()
+    pool = logging.getLogger("sqlalchemy.pool.impl.NullPool")
+    for error in (KeyboardInterrupt(), dg.DagsterExecutionInterruptedError(), OSError("no space")):
+        pool.error("Exception closing connection", exc_info=error)
+    assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["no space"]

@@ -296,6 +296,8 @@ def test_a_newer_export_of_another_mode_of_moderation_is_told_until_somebody_dec
     tables.mkdir(parents=True)
     for name in ("raw_statements", "raw_votes"):
         getattr(imported, name).write_parquet(tables / f"{name}.parquet")
-    assert f"WARNING           {told}" in summary(open_consultation(folder), tmp_path)
+    lines = summary(open_consultation(folder), tmp_path)
+    assert f"WARNING           {told}" in lines
+    assert lines[-1].startswith(f"Look around       ccai ui {folder} "), "of the consultation, which is not the sample"
     ccai("decide", "moderation", "12", "out: late", "--reason", "late", "--as", "us", "--consultation", str(folder))
     assert "WARNING" not in ccai("status", str(folder)), "the mode no longer changes anything"

@@ -35,6 +35,12 @@ DIGITS = {
 E_NOTATION = r"^\s*-?\d+(?:[.,](\d*)[eE]\+?|[eE]\+)(\d+)\s*$"
 """A whole number with an exponent, as spreadsheets write it. `5e7`, without point and plus, may be a code."""
 
+THOUSANDS = r"^-?\d{1,3}(?:(?:,\d{3})+|(?:\.\d{3})+|(?:[\s'’]\d{3})+)$"
+"""A whole number with what separates thousands, as spreadsheets show it."""
+DECIMALS = r"^-?\d+[.,]0+$"
+MISSING = ("na", "n/a", "#n/a", "#nv", "nan", "<na>", "null", "\\n", "none", "-", "–", "—")
+"""What programs and people write in place of an empty cell, in lower case."""
+
 YES_AND_NO = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "x", "wahr", "ja", "vrai", "oui", "verdadero", "sí", "si"), True),
     **dict.fromkeys(("0", "false", "f", "no", "n", "falsch", "nein", "faux", "non", "falso"), False),
@@ -45,17 +51,25 @@ Unit = Literal["milliseconds", "seconds", "dates"]
 
 
 def whole_numbers(text: pl.Series) -> pl.Series:
-    """Convert text to whole numbers (`3`, `3.0` or `3,0`, in any digits); null where it is none."""
+    """Convert text to whole numbers (`3`, `3.0`, `3,0` or `1,250`, in any digits); null where it is none."""
     number = text.cast(pl.Int64, strict=False)
     if number.null_count() > text.null_count():
         # Spaces around a number, or `3.0`: slower, so only where the plain conversion failed somewhere.
-        plain = text.str.strip_chars().str.replace_many(list(DIGITS), list(DIGITS.values()))
+        plain = _without_thousands(text.str.strip_chars().str.replace_many(list(DIGITS), list(DIGITS.values())))
         number = plain.str.replace(r"^(-?\d+)[.,]0*$", "$1").cast(pl.Int64, strict=False)
         written = pl.select(pl.when(plain.str.contains(E_NOTATION)).then(plain.str.replace(",", "."))).to_series()
         read = written.cast(pl.Float64, strict=False)
         exact = (read == read.round()) & (read.abs() <= MOST_EXACT)
         number = number.fill_null(pl.select(pl.when(exact).then(read)).to_series().cast(pl.Int64, strict=False))
     return number
+
+
+def _without_thousands(text: pl.Series) -> pl.Series:
+    """Take out what separates thousands. `1.000` is 1 where every cell has decimals, else 1000."""
+    grouped = text.str.contains(THOUSANDS)
+    if not grouped.any() or text.filter(text != "").str.contains(DECIMALS).all():
+        return text
+    return pl.select(pl.when(grouped).then(text.str.replace_all(r"[^\d-]", "")).otherwise(text)).to_series()
 
 
 def lost_digits(text: pl.Series) -> pl.Series:
@@ -141,7 +155,7 @@ def marks(file: SourceFile, table: pl.DataFrame, column: str, noted: Noted) -> p
 def in_words(text: pl.Series) -> pl.Series:
     """Cells of a column of few words as they are looked up: in lower case, `1.0` and `1,0` as 1, empty ones null."""
     plain = text.str.strip_chars().str.to_lowercase().str.replace(r"^(-?[01])[.,]0+$", "$1")
-    return plain.set(plain == "", None)
+    return plain.set((plain == "") | plain.is_in(MISSING), None)
 
 
 def set_aside(

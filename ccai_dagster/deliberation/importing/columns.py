@@ -40,6 +40,8 @@ DEEPEST = 3
 """Keys below each other under which a list of votes is looked for in JSON."""
 MOST_TITLES = 5
 """Lines above a header that may be a title, a date of export and the like."""
+JSON_LINES = ("jsonl", "ndjson")
+"""Ends of the names of files with a JSON object a line."""
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -62,8 +64,9 @@ class SourceFile:
 
     @property
     def ending(self) -> str:
-        """The end of its name, as `csv`."""
-        return self.name.rpartition(".")[2].lower()
+        """What the end of its name tells it to be, as `csv`."""
+        ending = self.name.rpartition(".")[2].lower()
+        return "json" if ending in JSON_LINES else ending
 
     @property
     def size(self) -> int:
@@ -161,7 +164,7 @@ def read_header(file: SourceFile, aliases: Mapping[str, str] | None = None) -> H
     headings = next(_rows(text, separator), [])
     if not any(each.strip() for each in headings):
         raise ConsultationError(f"{file.place}: empty. Export it again; not even a header is there.")
-    if "\ufffd" in "".join(headings):
+    if "\ufffd" in "".join(headings) or text.startswith("\0") or text[1:2] == "\0":  # UTF-16 without its mark
         raise ConsultationError(f"{file.place}, line {above + 1}: not UTF-8. Save or export the file as UTF-8.")
     if len(headings) == 1:
         refuse_whole_line(file, headings[0])
@@ -440,12 +443,14 @@ def refuse_twice(place: str, names: Sequence[str]) -> None:
 def plain_name(heading: str, aliases: Mapping[str, str]) -> str:
     """Return a heading in the spelling of Polis's CSV files: `Comment ID` becomes `comment-id`, `0.0` becomes `0`.
 
-    Control characters are left out, since headings are shown on terminals.
+    So do `comment.id` and `X0`, which R makes of these headings. Control characters are left out, since headings are
+    shown on terminals.
     """
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", heading.strip())  # `participantId`
     name = "".join(each for each in re.sub(r"[\s_-]+", "-", words.lower()) if each.isprintable())
-    if number := re.fullmatch(r"([0-9]{1,18})\.0+", name):
+    if number := re.fullmatch(r"(?:X(?=[0-9]+$))?([0-9]{1,18})(?:\.0+)?", heading.strip()):
         name = number[1]
+    name = re.sub(r"(?<=[a-z])\.(?=[a-z])", "-", name)
     return aliases.get(name, name)
 
 

@@ -50,10 +50,11 @@ from ccai_dagster.deliberation.importing.polis import (
     numbers_of_people,
 )
 from ccai_dagster.deliberation.importing.read_votes import ROLES, find_vote_files, form_of, plain_files
+from ccai_dagster.deliberation.importing.vote_values import vote_column
 from ccai_dagster.deliberation.importing.wide_table import people_of, read_wide_table
 
 ALIASES = {"comments": COMMENT_ALIASES, "votes": VOTE_ALIASES, "matrix": MATRIX_ALIASES}
-ID = re.compile(r"\s*-?\d*([.,]0*)?\s*")
+ID = re.compile(r"\s*-?(\d*([.,]0*)?|\d{1,3}([.,\s'’]\d{3})+)\s*")
 ABOVE = "lines above the header"
 NUMBERED = "numbers stand in place of ids"
 PERSON = {"comments": "author-id", "votes": "voter-id", "matrix": "participant"}
@@ -65,7 +66,7 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
 
     Args:
         folder: It is made.
-        values: What votes mean, by which the columns of a table of one row a person are known.
+        values: What votes mean, by which columns with votes, and who cast one, are known.
 
     Returns:
         `file: column` of everything that was left out, and what became of ids.
@@ -82,7 +83,7 @@ def copy_without_codes(found: VoteFiles, folder: Path, values: Mapping[str, str]
     elif form == "counts":
         left = _copy_counts(found, folder)
     elif form == "long":
-        left = _copy_long_table(plain_files(found), folder)
+        left = _copy_long_table(plain_files(found), folder, values or {})
     else:
         left = _copy_wide_table(plain_files(found), folder, values or {})
     if conversation := found.files.get(CONVERSATION):
@@ -201,7 +202,8 @@ def _id(cell: str, people: Numbering, numbers: Mapping[str, str]) -> str:
     """What a copy has in place of an id."""
     if people.given:
         return cell if ID.fullmatch(cell) else ""
-    return numbers.get(cell.strip(), "")
+    code = cell.strip()
+    return numbers.get(code.lower() if "@" in code else code, "")
 
 
 def _coded(column: str, people: Numbering, codes: int) -> str:
@@ -234,11 +236,11 @@ def _copy_counts(found: VoteFiles, folder: Path) -> list[str]:
     return left + _copy_plain_table("statements", read_plain_table(listing, PLAIN_STATEMENTS, Noted()), NOBODY, folder)
 
 
-def _copy_long_table(found: VoteFiles, folder: Path) -> list[str]:
+def _copy_long_table(found: VoteFiles, folder: Path, values: Mapping[str, str]) -> list[str]:
     source, listing = found.files["votes"], found.files.get("statements")
     roles = VOTE_COLUMNS if listing is not None else (*VOTE_COLUMNS, "text")
     cast = read_plain_table(source, roles, Noted())
-    people = numbered(cast.table, "participant", addresses=True)
+    people = numbered(cast.table, "participant", vote_column(cast.table["vote"], values).cast)
     left = _copy_plain_table("votes", cast, people, folder)
     if listing is not None:
         left += _copy_plain_table("statements", read_plain_table(listing, STATEMENT_COLUMNS, Noted()), people, folder)

@@ -40,7 +40,11 @@ COUNTS = {
 }
 """What each count of a group may be called, behind `group-NAME-` or as a column."""
 KINDS = {name: kind for kind, names in COUNTS.items() for name in names.split()}
-COLUMN = re.compile(rf"group-(?P<group>.+?)-(?P<kind>{'|'.join(sorted(KINDS, key=len, reverse=True))})")
+COLUMN = re.compile(
+    rf"group-(?P<group>.+?)-(?P<kind>{'|'.join(sorted(KINDS, key=len, reverse=True))})"
+    "|(?P<named>.+?)-(?P<count>(agree|disagree|pass)-count)"
+)
+"""In Jigsaw's tools whatever stands before `-agree-count` is the name of a group."""
 STATEMENT = ("statement-id", "comment-id", "tid", "id", *NAMES["statement"])
 PLAIN_STATEMENTS = tuple(role for role in STATEMENT_COLUMNS if role != "author")
 """What is read of a table of statements beside the counts: there are no participants whose author could be told."""
@@ -88,7 +92,8 @@ def group_columns(names: Sequence[str]) -> GroupColumns | None:
     by_group: dict[str, dict[str, str]] = {}
     for name in names:
         if match := COLUMN.fullmatch(name):
-            by_group.setdefault(match["group"], {}).setdefault(KINDS[match["kind"]], name)
+            group, kind = match["group"] or match["named"], match["kind"] or match["count"]
+            by_group.setdefault(group, {}).setdefault(KINDS[kind], name)
     complete = {group: kinds for group, kinds in by_group.items() if {"agree", "disagree"} <= set(kinds)}
     if complete:
         return GroupColumns(statement, text, None, complete)

@@ -142,11 +142,11 @@ def import_long_table(found: VoteFiles, values: Mapping[str, str]) -> Import:
     source, listing = found.files["votes"], found.files.get("statements")
     cast = read_plain_table(source, VOTE_COLUMNS, noted)
     known = read_plain_table(listing, STATEMENT_COLUMNS, noted) if listing is not None else _inline(source, noted)
-    people = numbered(cast.table, "participant", addresses=True)
+    votes_read = vote_column(cast.table["vote"], values)
+    people = numbered(cast.table, "participant", votes_read.cast)
     numbers = numbered((known or cast).table, "statement")
     if known is not None:
         require_unique(known.file, known.table, "statement")
-    votes_read = vote_column(cast.table["vote"], values)
     cells = cast.table.select(row=ROW, participant_id="participant", statement_id="statement", vote="vote")
     known_number = numbers.of(cells["statement_id"])
     rows = cells.select(
@@ -257,7 +257,7 @@ def read_plain_table(file: SourceFile, roles: Sequence[str], noted: Noted) -> Pl
         table = read_text_csv(file, noted, wanted=lambda name: name in wanted)
     table = table.select(ROW, **{role: pl.col(name) for role, name in columns.items()})
     ids = [role for role in ("participant", "statement") if role in needed]
-    table = table.with_columns(pl.col(ids).str.strip_chars().replace("", None))
+    table = table.with_columns(pl.col(ids).str.strip_chars().replace(["", "NA", "NaN", "NULL"], None))
     refuse_lost_digits(file, table, [*ids, *(["author"] if "author" in columns else [])])
     times, unit = milliseconds(file, table, noted, "time")
     unread = [name for name in names if name not in wanted]

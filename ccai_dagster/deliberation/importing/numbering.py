@@ -2,6 +2,7 @@
 
 Ids that are whole numbers are taken as they are. Others are numbered in the order in which they first appear in time,
 so that a number stays as long as only later votes are added; where not every row has a time, in the order of the file.
+Addresses are compared without regard to case, as people type them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ class Numbering:
 
     def of(self, codes: pl.Series) -> pl.Series:
         """Return the number of each code, in the order given; null for a code that has none."""
-        joined = pl.DataFrame({"code": codes}).join(self.table, on="code", how="left", maintain_order="left")
-        return joined["number"]
+        asked = pl.DataFrame({"code": codes}).select(same_person("code"))
+        number = asked.join(self.table, on="code", how="left", maintain_order="left")["number"]
+        if self.given and number.null_count() > codes.null_count():
+            written = whole_numbers(codes)  # `3,0` is 3 where another file has it so
+            number = number.fill_null(written.set(~written.is_in(self.table["number"].implode()), None))
+        return number
 
     def of_cells(self, codes: pl.Series) -> pl.Series:
         """Return the numbers of ids as a file has them; where ids are numbers, also of people who never voted."""
@@ -52,25 +57,33 @@ class Numbering:
         return Fact("repaired", item, self.table["number"].n_unique(), why)
 
 
-def numbered(table: pl.DataFrame, column: str, addresses: bool = False) -> Numbering:
+def same_person(column: str) -> pl.Expr:
+    """The ids in a column of text, an address in lower case."""
+    code = pl.col(column)
+    return pl.when(code.str.contains(ADDRESS)).then(code.str.to_lowercase()).otherwise(code).alias(column)
+
+
+def numbered(table: pl.DataFrame, column: str, voted: pl.Series | None = None) -> Numbering:
     """Take ids that are whole numbers as they are; number others by their first time, then by the code.
 
-    Few that are no numbers have none, as they stand in rows that are out of place.
+    Few that are no numbers have none, as they stand in rows that are out of place: totals, notes, a row shifted.
 
     Args:
         table: Text in `column`, null where there is no id; `timestamp` (milliseconds or null) and `ROW`.
-        addresses: Whether one address is enough to number all, since whoever has it is a person as the others are.
+        voted: Rows with a vote, where an id may be anything. Whoever cast one is a person as the others are, so one of
+            them whose id is no number is enough to number all.
     """
+    table = table.with_columns(same_person(column))
     codes = table[column]
     number = whole_numbers(codes)
-    few = number.null_count() - codes.null_count() <= TOLERATED_ASIDE * codes.len()
-    mixed = few and addresses and bool(codes.str.contains(ADDRESS).any())
+    word = number.is_null() & codes.is_not_null()
+    few = int(word.sum()) <= TOLERATED_ASIDE * codes.len()
+    mixed = few and voted is not None and bool((word & voted).any())
     if few and not mixed:
         known = pl.DataFrame({"code": codes, "number": number}).drop_nulls().unique("code")
         return Numbering(known, "id")
-    # `5` and `5.0` are one person where most ids are numbers, and what is neither number nor address is none.
-    address = pl.when(pl.col(column).str.contains(ADDRESS)).then(pl.col(column))
-    whose = number.cast(pl.String).fill_null(table.select(address).to_series()) if mixed else codes
+    # `5` and `5.0` are one person where most ids are numbers.
+    whose = number.cast(pl.String).fill_null(codes) if mixed else codes
     people = table.select(pl.col(column).alias("code"), "timestamp", pl.col(ROW), whose=whose).drop_nulls("whose")
     first = (
         people.group_by("whose")

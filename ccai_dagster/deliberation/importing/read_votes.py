@@ -2,8 +2,8 @@
 
 An export lies in a folder, in a zip, one folder deeper in either, or is a single table. Its files are found by the ends
 of their names, and what each is for is told by its columns where they contradict the name; where none has such a name,
-and where the statements of a plain table are missing, tables are known by their columns alone. Other files beside an
-export, lists of personal codes among them, are never opened.
+and where votes or statements are missing, tables are known by their columns alone. Other files beside an export that
+has both, lists of personal codes among them, are never opened.
 
 A zip may come from anybody: nothing is unpacked to disk, sizes are bounded, and names inside never become paths. One
 that leads outside is an error all the same, since somebody made it so.
@@ -226,7 +226,7 @@ def _in_folder(place: Path) -> VoteFiles:
             )
         listed = _only(place, exports)
     found = _told_by_content(_by_role(place, _sources(listed)))
-    return _with_statements(found, _sources({name: listed[name] for name in found.others}))
+    return _completed(found, _sources({name: listed[name] for name in found.others}))
 
 
 def _sources(listed: Mapping[str, Path]) -> dict[str, SourceFile]:
@@ -254,9 +254,9 @@ def _in_zip(place: Path) -> VoteFiles:
     by_name = {name: path for name, path in chosen.items() if role_of(name)}
     found = _told_by_content(_by_role(place, read(by_name)))
     found = replace(found, others=tuple(sorted(set(chosen) - set(by_name))) + found.others)
-    if not _lacks_statements(found):
+    if not (_lacks_statements(found) or _lacks_votes(found)):
         return found
-    return _with_statements(found, read({name: chosen[name] for name in filter(_may_be_table, found.others)}))
+    return _completed(found, read({name: chosen[name] for name in filter(_may_be_table, found.others)}))
 
 
 def _may_be_table(name: str) -> bool:
@@ -298,6 +298,40 @@ def _told_by_content(found: VoteFiles) -> VoteFiles:
 
 def _lacks_statements(found: VoteFiles) -> bool:
     return "votes" in found.files and not {"comments", "statements", "matrix"} & set(found.files)
+
+
+def _lacks_votes(found: VoteFiles) -> bool:
+    return not {"votes", "matrix"} & set(found.files)
+
+
+def _completed(found: VoteFiles, beside: Mapping[str, SourceFile]) -> VoteFiles:
+    """Add the votes, or the statements, that an export lacks, from tables beside it."""
+    found = _with_votes(found, beside)
+    return _with_statements(found, {name: file for name, file in beside.items() if name in found.others})
+
+
+def _with_votes(found: VoteFiles, beside: Mapping[str, SourceFile]) -> VoteFiles:
+    """Add the tables of votes that are known by their columns, where no file is named so or known as one.
+
+    Raises:
+        ConsultationError: Several are for the same thing.
+    """
+    if not _lacks_votes(found):
+        return found
+    wanted = VOTING - found.files.keys()
+    known = {name: role_by_content(beside[name]) for name in filter(_may_be_table, beside)}
+    known = {name: role for name, role in known.items() if role in wanted}
+    told = {name: role for name, role in known.items() if roles_told(beside[name]) & wanted}
+    if told or "comment_groups" in found.files:
+        known = told  # a table of one row a person may hold answers to other questions
+    files = dict(found.files)
+    for name, role in known.items():
+        if role in files:
+            raise ConsultationError(
+                f"{found.place}: {files[role].name} and {name} are for the same thing. Keep one of them."
+            )
+        files[str(role)] = beside[name]
+    return VoteFiles(found.place, files, tuple(each for each in found.others if each not in known))
 
 
 def _with_statements(found: VoteFiles, beside: Mapping[str, SourceFile]) -> VoteFiles:

@@ -9,14 +9,14 @@ from typing import NoReturn
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.deliberation.importing.bodies import BODY
-from ccai_dagster.deliberation.importing.columns import SourceFile, is_id, json_list
+from ccai_dagster.deliberation.importing.columns import JSON_LINES, SourceFile, is_id, json_list
 from ccai_dagster.deliberation.importing.group_counts import group_columns
 from ccai_dagster.deliberation.importing.long_table import NAMES, is_long_table, is_statement_table, names_of
 from ccai_dagster.deliberation.importing.noted import Noted, shortened
 from ccai_dagster.deliberation.importing.polis import VOTE_ALIASES
 from ccai_dagster.deliberation.importing.wide_table import read_wide_table
 
-TABLES = {"csv", "tsv", "txt", "parquet", "json"}
+TABLES = {"csv", "tsv", "txt", "parquet", "json", *JSON_LINES}
 """Ends of the names of files that may be tables."""
 FITTING = {
     "comments": {"comments", "statements"},

@@ -24,10 +24,10 @@ from ccai_dagster.contracts import IMPORT_REPORT, RAW_GROUP_VOTES, RAW_PARTICIPA
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, natural, printable
 from ccai_dagster.deliberation.importing.cells import (
+    YES_AND_NO,
     as_time,
     in_words,
     note_cells,
-    optional_integers,
     set_aside,
     shown,
     whole_numbers,
@@ -44,9 +44,12 @@ CLEAR_CHANCE = 0.01
 IMPORTED = ("raw_statements", "raw_participants", "raw_votes", "import_report", "raw_group_votes")
 """The tables of an import, by the names under which they are stored."""
 MODERATED = {
-    **dict.fromkeys(("accepted", "approved", "accept", "approve", "in", "true", "yes"), 1),
-    **dict.fromkeys(("rejected", "reject", "declined", "out", "banned", "false", "no"), -1),
-    **dict.fromkeys(("unmoderated", "pending", "waiting", "not moderated", "none"), 0),
+    **{word: 1 if said else -1 for word, said in YES_AND_NO.items() if not word.isdecimal()},
+    **dict.fromkeys(("accepted", "approved", "accept", "approve", "in"), 1),
+    **dict.fromkeys(("angenommen", "zugelassen", "accepté", "acceptée", "approuvé", "aceptado", "aprobado"), 1),
+    **dict.fromkeys(("rejected", "reject", "declined", "out", "banned"), -1),
+    **dict.fromkeys(("abgelehnt", "refusé", "refusée", "rejeté", "rejetée", "rechazado"), -1),
+    **dict.fromkeys(("unmoderated", "pending", "waiting", "not moderated", "offen", "en attente", "pendiente"), 0),
 }
 """Words in which programs and people state moderation."""
 UNREADABLE = {
@@ -375,12 +378,13 @@ def last_votes(rows: pl.DataFrame) -> LastVotes:
 
 def importance_marks(file: SourceFile, table: pl.DataFrame, noted: Noted) -> pl.Series:
     """Return whether the author of each vote marked the statement as important; null where that is not told."""
-    number = optional_integers(file, table, "important", noted)
-    odd = ~number.is_in([0, 1]).fill_null(True)
-    note_cells(
-        noted, "cells set aside", "neither 1 nor 0; the rest of their rows is read", file, table, "important", odd
-    )
-    return number.set(odd, None).cast(pl.Boolean)
+    if "important" not in table.columns:
+        return pl.repeat(None, table.height, dtype=pl.Boolean, eager=True)
+    words = in_words(table["important"])
+    said = words.replace_strict(YES_AND_NO, default=None, return_dtype=pl.Boolean)
+    why = "neither 1 nor 0, true nor false; the rest of their rows is read"
+    note_cells(noted, "cells set aside", why, file, table, "important", words.is_not_null() & said.is_null())
+    return said
 
 
 def raw_participants(votes: pl.DataFrame, people: pl.DataFrame | None = None) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.deliberation.importing.cells import whole_numbers
+from ccai_dagster.deliberation.importing.cells import MISSING, whole_numbers
 from ccai_dagster.deliberation.importing.columns import SourceFile
 
 MEANINGS: dict[str, int | None] = {"agree": 1, "disagree": -1, "pass": 0, "no vote": None}
@@ -29,9 +29,9 @@ NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
 
 WORDS = {
     # English
-    1: "agree, strongly agree, yes, y, for, in favour, in favor, support, true, upvote, like"
+    1: "agree, strongly agree, somewhat agree, yes, y, for, in favour, in favor, support, true, upvote, like"
     # German
-    ", stimme zu, zustimmung, dafür, ja, einverstanden"
+    ", stimme zu, stimme voll zu, stimme voll und ganz zu, stimme eher zu, zustimmung, dafür, ja, einverstanden"
     # French
     ", d'accord, oui, pour, je suis d'accord, en accord, tout à fait d'accord, plutôt d'accord"
     # Spanish, Italian, Portuguese, Catalan
@@ -43,8 +43,9 @@ WORDS = {
     ", zgadzam się, tak, souhlasím, ano, згоден, згодна, так, согласен, согласна, да, katılıyorum, evet"
     # Chinese, Japanese, Korean, Arabic
     ", 同意, 賛成, 동의, 찬성, أوافق, موافق, موافقة, أتفق, نعم, 👍, ✓, ✔, ✅",
-    -1: "disagree, strongly disagree, no, n, against, oppose, false, downvote, dislike"
-    ", stimme nicht zu, ablehnung, dagegen, nein, nicht einverstanden"
+    -1: "disagree, strongly disagree, somewhat disagree, no, n, against, oppose, false, downvote, dislike"
+    ", stimme nicht zu, stimme gar nicht zu, stimme überhaupt nicht zu, stimme eher nicht zu, ablehnung, dagegen"
+    ", nein, nicht einverstanden"
     ", pas d'accord, non, contre, je ne suis pas d'accord, en désaccord, pas du tout d'accord, plutôt pas d'accord"
     ", en desacuerdo, desacuerdo, en contra, in disaccordo, non sono d'accordo, non d'accordo, non la penso così"
     ", contrario, discordo, não, contra, desacord, en desacord"
@@ -52,13 +53,15 @@ WORDS = {
     ", nie zgadzam się, nie, nesouhlasím, ne, не згоден, не згодна, ні, не согласен, не согласна, нет"
     ", katılmıyorum, hayır"
     ", 不同意, 反對, 反对, 反対, 반대, لا أوافق, غير موافق, غير موافقة, أعارض, لا أتفق, لا, 👎, ✗, ✘, ❌, ✖",
-    0: "pass, skip, skipped, unsure, neutral, undecided, abstain, don't know, not sure, neither"
+    0: "pass, skip, skipped, unsure, neutral, undecided, abstain, don't know, not sure, neither, no opinion"
+    ", neither agree nor disagree"
     ", enthaltung, neutral, unsicher, unentschieden, weiß nicht, weiss nicht, überspringen, keine meinung, egal"
-    ", passer, passe, neutre, je ne sais pas, sans avis, sans opinion, pas d'opinion, incertain, abstention, indécis"
+    ", passer, passe, je passe, neutre, je ne sais pas, sans avis, sans opinion, pas d'opinion, incertain, abstention"
+    ", indécis"
     ", paso, pasar, neutro, no sé, no estoy seguro, passo, non so, neutrale, incerto, senza opinione"
     ", nessuna opinione, passar, não sei, indeciso"
-    ", neutraal, overslaan, weet niet, usikker, hverken eller, vet ikke, ved ikke, osäker, vet ej, hoppa över, ohita"
-    ", en osaa sanoa"
+    ", neutraal, overslaan, weet niet, geen mening, usikker, hverken eller, vet ikke, ved ikke, osäker, vet ej"
+    ", hoppa över, ohita, en osaa sanoa"
     ", pomiń, pomijam, niepewny, nie mam zdania, nie wiem"
     ", přeskočit, nevím, пропустити, не знаю, пропустить, воздержусь, geç, kararsızım, bilmiyorum"
     ", 🤷, 略過, 跳過, 跳过, 不確定, 不确定, パス, わからない, 패스, 모름"
@@ -74,13 +77,18 @@ class VoteColumn:
 
     Attributes:
         votes: -1, 0, 1, another number that is no vote, or null where the cell is empty, no vote or not understood.
-        empty: Cells that are empty or said to be no vote.
+        empty: Cells that are empty, marked as missing or said to be no vote.
         worded: Whether words or `vote_values` say what agrees, so that the sign is told by them.
     """
 
     votes: pl.Series
     empty: pl.Series
     worded: bool
+
+    @property
+    def cast(self) -> pl.Series:
+        """Whether a cell has a vote that is understood."""
+        return self.votes.is_in([-1, 0, 1]).fill_null(False) & ~self.empty
 
 
 def vote_column(cells: pl.Series, values: Mapping[str, str]) -> VoteColumn:
@@ -115,7 +123,7 @@ def _meaning(cell: str, values: Mapping[str, str]) -> tuple[int | None, bool]:
     for value, meaning in values.items():
         if _fits(word, value):
             return MEANINGS[meaning], MEANINGS[meaning] is None
-    if not word:
+    if not word or word in MISSING:
         return None, True
     if (vote := _of_word(word)) is not None:
         return vote, False

@@ -25,7 +25,7 @@ from ccai_dagster.deliberation.importing.columns import (
 )
 from ccai_dagster.deliberation.importing.long_table import NAMES, STATEMENT_COLUMNS, read_plain_table, statements_of
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Fact, Noted, shortened
-from ccai_dagster.deliberation.importing.numbering import Numbering, numbered
+from ccai_dagster.deliberation.importing.numbering import ADDRESS, Numbering, numbered, same_person
 from ccai_dagster.deliberation.importing.polis_report import WORDED
 from ccai_dagster.deliberation.importing.tables import (
     Import,
@@ -36,9 +36,11 @@ from ccai_dagster.deliberation.importing.tables import (
     require_unique,
     usable_votes,
 )
-from ccai_dagster.deliberation.importing.vote_values import NUMBER, check_coding, recurring, vote_column
+from ccai_dagster.deliberation.importing.vote_values import NUMBER, VoteColumn, check_coding, recurring, vote_column
 
 LEAST_STATEMENTS = 2
+MOST_HEADERS = 2
+"""Rows below the header that may be headers, too."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class WideTable:
     Attributes:
         table: With `ROW`, by plain name.
         person: Column with the participants; None if there is none, so that each row is another one.
-        statements: Columns with votes, each with its heading.
+        statements: Columns with votes, each with its heading, or with the text in a second header.
+        voted: Rows with a vote that is understood.
         unread: Names of the other columns.
     """
 
@@ -56,6 +59,7 @@ class WideTable:
     table: pl.DataFrame
     person: str | None
     statements: Mapping[str, str]
+    voted: pl.Series
     unread: Sequence[str]
 
 
@@ -69,17 +73,53 @@ def read_wide_table(file: SourceFile, values: Mapping[str, str], noted: Noted) -
     refuse_lost_headings(file, header.headings)
     table = read_text_csv(file, noted)
     person = next((name for name in NAMES["participant"] if name in header.named), None)
-    headings = {name: heading for name, heading in zip(header.names, header.headings, strict=True) if name}
-    statements = {
-        name: heading
-        for name, heading in headings.items()
-        if name != person and name not in NAMES["time"] and _holds_votes(table[name], values)
-    }
+    first = {name: heading for name, heading in zip(header.names, header.headings, strict=True) if name}
+    table, headings = _without_more_headings(file, table, first, values, noted)
+    if person is None:
+        person = next((name for name in headings if _holds_addresses(table[name])), None)
+    read = {name: vote_column(table[name], values) for name in headings if name not in (person, *NAMES["time"])}
+    statements = {name: headings[name] for name, column in read.items() if _holds_votes(table[name], column)}
     if len(statements) < LEAST_STATEMENTS:
         return None
+    voted = pl.select(pl.any_horizontal(read[name].cast for name in statements)).to_series()
     unread = [name for name in headings if name != person and name not in statements]
     _refuse_turned(file, table, person, unread)
-    return WideTable(file, table, person, statements, unread)
+    return WideTable(file, table, person, statements, voted, unread)
+
+
+def _without_more_headings(
+    file: SourceFile, table: pl.DataFrame, headings: Mapping[str, str], values: Mapping[str, str], noted: Noted
+) -> tuple[pl.DataFrame, Mapping[str, str]]:
+    """Leave out the second and third header that surveys write; where the first has codes, take the texts from there.
+
+    Qualtrics writes codes, texts and ids of its own (`{"ImportId":"QID1"}`), SurveyMonkey `Response` below the texts.
+    """
+    answers, more = table[MOST_HEADERS:], 0
+    if not answers.height or _read_row(table[list(headings)].row(0), values).cast.any():
+        return table, headings
+    columns = [name for name in headings if _holds_votes(answers[name], vote_column(answers[name], values))]
+    for row in table[columns][:MOST_HEADERS].rows() if len(columns) >= LEAST_STATEMENTS else ():
+        cells = _read_row(row, values)
+        if cells.cast.any() or cells.empty.any():
+            break
+        texts = dict(zip(columns, row, strict=True))
+        more += 1
+        if more == 1 and len(set(row)) == len(row) and not any(" " in headings[name] for name in columns):
+            headings = {name: texts.get(name, heading) for name, heading in headings.items()}
+    if more:
+        why = "rows below the header without a vote in any column: not of people"
+        noted.note("found", "further headers", why, file.name, more)
+    return table[more:], headings
+
+
+def _read_row(cells: Sequence[str | None], values: Mapping[str, str]) -> VoteColumn:
+    return vote_column(pl.Series(cells, dtype=pl.String), values)
+
+
+def _holds_addresses(cells: pl.Series) -> bool:
+    """Whether every cell that is not empty is an address, so that the column tells people from each other."""
+    some = cells.filter((cells.str.strip_chars() != "").fill_null(False))
+    return some.len() > 0 and bool(some.str.contains(ADDRESS).all())
 
 
 def _refuse_turned(file: SourceFile, table: pl.DataFrame, person: str | None, unread: Sequence[str]) -> None:
@@ -97,14 +137,12 @@ def _refuse_turned(file: SourceFile, table: pl.DataFrame, person: str | None, un
         )
 
 
-def _holds_votes(cells: pl.Series, values: Mapping[str, str]) -> bool:
+def _holds_votes(cells: pl.Series, read: VoteColumn) -> bool:
     """Whether all but a few of the cells of a column that are not empty are votes.
 
     If more than half are, so is a word that recurs, whose meaning has yet to be said; a number may count something.
     """
-    read = vote_column(cells, values)
-    cast = cells.len() - int(read.empty.sum())
-    votes = int((read.votes.is_in([-1, 0, 1]) & ~read.empty).sum())
+    cast, votes = cells.len() - int(read.empty.sum()), int(read.cast.sum())
     if 2 * votes > cast:
         words = recurring(cells.filter(~read.empty), read.votes.filter(~read.empty))
         votes += sum(number for word, number in words.items() if not NUMBER.fullmatch(word))
@@ -132,9 +170,8 @@ def import_wide_table(found: VoteFiles, wide: WideTable, values: Mapping[str, st
         statements = statements_of(known, numbered(known.table, "statement"), people, noted)
     else:
         statements = _headings(wide, ids, numbered_headings)
-    person = pl.col(wide.person) if wide.person else pl.col(ROW).cast(pl.String)
     cells = (
-        wide.table.with_columns(participant_id=person)
+        wide.table.with_columns(participant_id=_person(wide))
         .unpivot(list(wide.statements), index=[ROW, "participant_id"], variable_name="statement_id", value_name="vote")
         .rename({ROW: "row"})
     )
@@ -168,16 +205,24 @@ def people_of(wide: WideTable) -> Numbering:
     Raises:
         ConsultationError: Somebody has two rows.
     """
-    table = wide.table.select(ROW, participant=pl.col(wide.person or ROW).cast(pl.String).str.strip_chars())
-    table = table.with_columns(pl.col("participant").replace("", None), timestamp=pl.lit(None, dtype=pl.Int64))
+    table = wide.table.select(ROW, participant=_person(wide).str.strip_chars())
+    table = table.with_columns(
+        same_person("participant").replace(["", "NA", "NaN", "NULL"], None), timestamp=pl.lit(None, dtype=pl.Int64)
+    )
     refuse_lost_digits(wide.file, table, ["participant"])
     twice = table.drop_nulls("participant").filter(pl.col("participant").is_duplicated())
     if twice.height:
         rows = twice.filter(pl.col("participant") == twice["participant"][0])[ROW].to_list()
         raise ConsultationError(
-            f"{wide.file.place}: one participant has data rows {rows[:6]}, and no row has a time. Keep one of them."
+            f"{wide.file.place}: one participant has data rows {rows[:6]} by column {wide.person}, and of such a table "
+            "no times are read. Keep one of them."
         )
-    return numbered(table, "participant", addresses=True)
+    return numbered(table, "participant", wide.voted)
+
+
+def _person(wide: WideTable) -> pl.Expr:
+    """Who has a row; without a column for it, its place among those of people, from 1."""
+    return pl.col(wide.person) if wide.person else pl.int_range(1, pl.len() + 1).cast(pl.String)
 
 
 def _headings(wide: WideTable, ids: Mapping[str, int], numbers: bool) -> pl.DataFrame:
