@@ -82,7 +82,8 @@ def found(place: Path, shuffles: int) -> Iterator[list[str]]:
             reached.append(f"{highest:.3f}: {_selected(matrix, labels, way)} ({', '.join(map(str, over_numbers))})")
         p_values = [f"{value:.3f}" for value in tested["p_value"]]
         shape = f"{matrix.shape[0]:,} x {matrix.shape[1]}, {about} about people"
-        named = place.parent.name if place.name == "votes" else place.name
+        folder = place.parent if place.name == "votes" else place
+        named = "the sample" if folder == SAMPLE else folder.name
         yield [named, shape, mode, name, ", ".join(map(str, sizes)), told, *p_values, *reached]
 
 
@@ -107,7 +108,7 @@ def _selected(matrix: VoteMatrix, labels: np.ndarray, procedure: Procedure) -> i
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.conversations", description=__doc__)
-    parser.add_argument("exports", nargs="*", type=Path, metavar="FOLDER", help="by default the votes of the sample")
+    parser.add_argument("exports", nargs="*", type=Path, metavar="FOLDER", help="shown before the sample")
     parser.add_argument("--shuffles", type=int, default=200)
     asked = parser.parse_args(arguments)
     by_aggregation = [
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     ]
     print("| " + " | ".join([*heading, *by_aggregation]) + " |")
     print("|" + " --- |" * (len(heading) + len(by_aggregation)))
-    for place in asked.exports or [SAMPLE / "votes"]:
+    for place in [*asked.exports, SAMPLE / "votes"]:
         for row in found(place, asked.shuffles):
             print("| " + " | ".join(row) + " |", flush=True)
 

@@ -54,17 +54,11 @@ def gac_of_counts(given: GroupVotes, procedure: Procedure, published: pl.DataFra
             "least_participation": least,
             "polarization_index": polarization_index(n_agree, n_disagree, n_votes),
             "adjusted_polarization_index": adjusted_polarization_index(n_agree, n_disagree, n_votes),
-            "group_ids": [list(range(len(agree)))] * len(n_votes),
-            "group_votes": votes.T.astype(np.int64).tolist(),
-            "group_agreement": agreement.T.tolist(),
-            "group_rejection": rejection.T.tolist(),
-        },
-        schema_overrides={
-            "group_ids": pl.List(pl.Int64),
-            "group_votes": pl.List(pl.Int64),
-            "group_agreement": pl.List(pl.Float64),
-            "group_rejection": pl.List(pl.Float64),
-        },
+            "group_ids": _lists(np.broadcast_to(np.arange(len(agree))[:, None], agree.shape)),
+            "group_votes": _lists(votes.astype(np.int64)),
+            "group_agreement": _lists(agreement),
+            "group_rejection": _lists(rejection),
+        }
     ).with_columns(
         pl.col(
             "gac",
@@ -80,6 +74,11 @@ def gac_of_counts(given: GroupVotes, procedure: Procedure, published: pl.DataFra
         return table.with_columns(published_gac=pl.lit(None, dtype=pl.Float64))
     other = published.select("statement_id", published_gac="gac")
     return table.join(other, on="statement_id", how="left", validate="1:1", maintain_order="left")
+
+
+def _lists(by_group: np.ndarray) -> pl.Series:
+    """Return, of an array of shape (groups, statements), a list for each statement."""
+    return pl.Series(values=np.ascontiguousarray(by_group.T)).arr.to_list()
 
 
 @dataclass(frozen=True)

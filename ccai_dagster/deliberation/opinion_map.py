@@ -7,6 +7,7 @@ The matrix that is analysed is known by its few votes: B + U V', with B sparse (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+    from scipy.sparse import csc_array, csr_array
 
 EXACT_WORK = 2e9
 """Up to this many rows x columns x columns the scatter matrix is written out and solved directly."""
@@ -181,6 +182,11 @@ class LowRank:
     right: np.ndarray
     weights: np.ndarray
 
+    @cached_property
+    def _transposed(self) -> csc_array:
+        """B', for which scipy looks at every cell anew."""
+        return self.cells.T
+
     def times(self, vectors: np.ndarray) -> np.ndarray:
         """Multiply with vectors of shape (columns, n); the result has the shape (rows, n)."""
         return np.asarray(self.cells @ vectors + self.left @ (self.right.T @ vectors))
@@ -188,7 +194,7 @@ class LowRank:
     def scatter_times(self, vectors: np.ndarray) -> np.ndarray:
         """Multiply the weighted scatter matrix (columns, columns) with vectors of shape (columns, n)."""
         weighted = self.times(vectors) * self.weights[:, None]
-        return np.asarray(self.cells.T @ weighted + self.right @ (self.left.T @ weighted))
+        return np.asarray(self._transposed @ weighted + self.right @ (self.left.T @ weighted))
 
     def scatter(self) -> np.ndarray:
         """Return the weighted scatter matrix, shape (columns, columns), to nine decimals.
@@ -208,7 +214,7 @@ class LowRank:
         squared = self.cells.copy()
         squared.data **= 2
         own = self.weights @ (squared @ np.ones(len(self.right)))
-        cross = np.sum((self.cells.T @ weighted) * self.right)
+        cross = np.sum((self._transposed @ weighted) * self.right)
         return float(own + 2 * cross + np.trace((weighted.T @ self.left) @ (self.right.T @ self.right)))
 
 
