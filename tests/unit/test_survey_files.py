@@ -228,6 +228,28 @@ def test_a_form_that_collects_addresses_tells_people_by_them(tmp_path: Path) -> 
         read_votes(write(tmp_path / "twice", {"responses.csv": again}))
 
 
+def test_an_address_that_some_leave_out_tells_nobody_from_others(tmp_path: Path) -> None:
+    rows = survey("Timestamp", "Email Address")
+    rows = [[row[0], "" if at % 2 else row[1], *row[2:]] for at, row in enumerate(rows)]
+    read = read_twice(write(tmp_path / "in", {"responses.csv": rows}), tmp_path / "copy")
+    assert votes_of(read) == [(p + 1, s, v) for p, s, v in EXPECTED]
+
+
+@pytest.mark.parametrize("heading", ["E-Mail", "Email Address", "username"])
+def test_a_table_of_votes_may_have_addresses_for_people(tmp_path: Path, heading: str) -> None:
+    rows = [[f"p{row[0]}@example.org" if at else heading, *row[1:]] for at, row in enumerate(PLAIN["votes.csv"])]
+    files = {"votes.csv": rows, "statements.csv": [row[:2] for row in PLAIN["statements.csv"]]}
+    assert votes_of(read_twice(write(tmp_path / "in", files), tmp_path / "copy")) == EXPECTED
+
+
+@pytest.mark.parametrize(("cell", "second"), [("45413.5", 43_200), ("45413,25", 21_600), ("45413", 0)])
+def test_times_in_days_of_a_spreadsheet_are_dates(tmp_path: Path, cell: str, second: int) -> None:
+    rows = [[*row[:3], cell if at > 1 else "time" if not at else "45412"] for at, row in enumerate(PLAIN["votes.csv"])]
+    read = read_twice(write(tmp_path / "in", {**PLAIN, "votes.csv": rows}, ";"), tmp_path / "copy")
+    assert read.raw_votes["voted_at"].dt.epoch("s").unique().sort().to_list() == [1_714_435_200, 1_714_521_600 + second]
+    assert fact(read, "times in days")[1] == len(EXPECTED)
+
+
 def test_further_headers_are_no_people_and_may_have_the_texts(tmp_path: Path) -> None:
     qualtrics = survey(
         "Timestamp",

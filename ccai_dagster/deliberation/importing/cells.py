@@ -4,8 +4,9 @@ A cell that cannot be read is null and noted; whether its row can be done withou
 
 *Times* are milliseconds or seconds since 1970, or dates written out. The size of the numbers decides between the
 units, never the era: 10^11 seconds are in the year 5138 and 10^11 milliseconds in March 1973, before anybody voted
-online. No time at all are 0, a number in E notation whose digits a spreadsheet has dropped, and one time for every
-vote. The column `datetime` of Polis's exports is not read; it is in the time zone of whichever machine wrote it.
+online. Numbers of five digits, all of them with or without decimals, are the days that spreadsheets count. No time at
+all are 0, a number in E notation whose digits a spreadsheet has dropped, and one time for every vote. The column
+`datetime` of Polis's exports is not read; it is in the time zone of whichever machine wrote it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import polars as pl
 from ccai_dagster.contracts import TIME
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted
-from ccai_dagster.deliberation.importing.columns import ROW, SourceFile, first_row
+from ccai_dagster.deliberation.importing.columns import ROW, ROWS_LOOKED_AT, SourceFile, first_row
 from ccai_dagster.deliberation.importing.noted import TOLERATED_ASIDE, Noted
 
 LEAST_MILLISECONDS = 10**11
 MOST_MILLISECONDS = 10**14
 MOST_EXACT = 2**53
 """Beyond it, not every whole number has a floating-point number of its own."""
+DAYS = (36_526, 73_051)
+"""Days since 30 December 1899, as spreadsheets count them, of the years 2000 to 2099."""
+DAYS_UNTIL_1970 = 25_569
 LEAST_OF_ONE_TIME = 10
 """Votes from which on one time for all of them is no time: nobody's server took so many at one moment."""
 DIGITS = {
@@ -214,6 +218,8 @@ def milliseconds(
     if times.dtype == pl.String:
         if times.str.contains(r"^\s*\d{4}-\d\d-\d\d").any():
             return _dates(file, table, noted, column), "dates"
+        if (counted_in_days := _from_days(file, noted, times)) is not None:
+            return counted_in_days, "dates"
         number = times.cast(pl.Int64, strict=False)
         if number.null_count() > times.null_count():
             number = _odd_numbers(file, table, noted, column)
@@ -226,6 +232,19 @@ def milliseconds(
     if number.null_count() == number.len():
         return number, None
     return (number, "milliseconds") if (number >= LEAST_MILLISECONDS).any() else (number * 1000, "seconds")
+
+
+def _from_days(file: SourceFile, noted: Noted, times: pl.Series) -> pl.Series | None:
+    """Return milliseconds of times that a spreadsheet wrote as days; None unless all of them are such."""
+    begin = times.head(ROWS_LOOKED_AT).str.strip_chars()
+    if not begin.str.contains(r"^(\d{5}([.,]\d+)?)?$").all():
+        return None
+    text = times.str.strip_chars().replace("", None)
+    days = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    if days.null_count() > text.null_count() or not days.is_between(*DAYS).all() or not days.count():
+        return None
+    noted.note("found", "times in days", "as a spreadsheet counts them; taken as UTC", file.name, int(days.count()))
+    return ((days - DAYS_UNTIL_1970) * 86_400_000).round().cast(pl.Int64)
 
 
 def _odd_numbers(file: SourceFile, table: pl.DataFrame, noted: Noted, column: str) -> pl.Series:

@@ -61,6 +61,8 @@ from ccai_dagster.deliberation.importing.tables import (
 )
 from ccai_dagster.deliberation.importing.vote_values import check_coding, how_to_say, vote_column
 
+MAIL = ("email", "e-mail", "email-address", "e-mail-address", "mail")
+"""Names of a column that tells people from each other in a table of votes where no other does."""
 _ELSEWHERE = {
     "participant": "teilnehmer teilnehmerin teilnehmende teilnehmer-id participante partecipante votant votante "
     "répondant deelnemer deltager deltagare osallistuja uczestnik účastník katılımcı участник учасник "
@@ -87,7 +89,7 @@ NAMES = {
     )
     for role, names in {
         "participant": "participant participant-id voter-id voter user-id user person-id person respondent-id "
-        "respondent pid",
+        "respondent pid username user-name",
         "statement": "statement-id statement comment-id opinion-id proposal-id question-id item-id comment opinion "
         "proposal question item tid",
         "vote": "vote vote-value voted choice response rating value answer",
@@ -199,7 +201,8 @@ def named_columns(names: Collection[str], roles: Sequence[str]) -> dict[str, str
 def _named(names: Collection[str], roles: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     found = dict(given)
     for role in roles:
-        free = [name for name in NAMES[role] if name in names and name not in found.values()]
+        known = (*NAMES[role], *MAIL) if role == "participant" else NAMES[role]
+        free = [name for name in known if name in names and name not in found.values()]
         if free:
             found.setdefault(role, free[0])
     return found

@@ -117,9 +117,8 @@ def _read_row(cells: Sequence[str | None], values: Mapping[str, str]) -> VoteCol
 
 
 def _holds_addresses(cells: pl.Series) -> bool:
-    """Whether every cell that is not empty is an address, so that the column tells people from each other."""
-    some = cells.filter((cells.str.strip_chars() != "").fill_null(False))
-    return some.len() > 0 and bool(some.str.contains(ADDRESS).all())
+    """Whether every row has an address, so that the column tells people from each other."""
+    return cells.len() > 0 and bool(cells.str.contains(ADDRESS).fill_null(False).all())
 
 
 def _refuse_turned(file: SourceFile, table: pl.DataFrame, person: str | None, unread: Sequence[str]) -> None:
