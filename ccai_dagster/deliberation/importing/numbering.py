@@ -32,7 +32,7 @@ class Numbering:
 
     def of(self, codes: pl.Series) -> pl.Series:
         """Return the number of each code, in the order given; null for a code that has none."""
-        asked = pl.DataFrame({"code": codes}).select(same_person("code"))
+        asked = pl.DataFrame({"code": same_person(codes)})
         number = asked.join(self.table, on="code", how="left", maintain_order="left")["number"]
         if self.given and number.null_count() > codes.null_count():
             written = whole_numbers(codes)  # `3,0` is 3 where another file has it so
@@ -57,10 +57,11 @@ class Numbering:
         return Fact("repaired", item, self.table["number"].n_unique(), why)
 
 
-def same_person(column: str) -> pl.Expr:
-    """The ids in a column of text, an address in lower case."""
-    code = pl.col(column)
-    return pl.when(code.str.contains(ADDRESS)).then(code.str.to_lowercase()).otherwise(code).alias(column)
+def same_person(codes: pl.Series) -> pl.Series:
+    """Return ids as text, an address in lower case."""
+    if not codes.str.contains("@", literal=True).any():
+        return codes
+    return codes.zip_with(~codes.str.contains(ADDRESS).fill_null(False), codes.str.to_lowercase())
 
 
 def numbered(table: pl.DataFrame, column: str, voted: pl.Series | None = None) -> Numbering:
@@ -73,7 +74,7 @@ def numbered(table: pl.DataFrame, column: str, voted: pl.Series | None = None) -
         voted: Rows with a vote, where an id may be anything. Whoever cast one is a person as the others are, so one of
             them whose id is no number is enough to number all.
     """
-    table = table.with_columns(same_person(column))
+    table = table.with_columns(same_person(table[column]))
     codes = table[column]
     number = whole_numbers(codes)
     word = number.is_null() & codes.is_not_null()

@@ -206,7 +206,8 @@ def people_of(wide: WideTable) -> Numbering:
     """
     table = wide.table.select(ROW, participant=_person(wide).str.strip_chars())
     table = table.with_columns(
-        same_person("participant").replace(["", "NA", "NaN", "NULL"], None), timestamp=pl.lit(None, dtype=pl.Int64)
+        same_person(table["participant"]).replace(["", "NA", "NaN", "NULL"], None),
+        timestamp=pl.lit(None, dtype=pl.Int64),
     )
     refuse_lost_digits(wide.file, table, ["participant"])
     twice = table.drop_nulls("participant").filter(pl.col("participant").is_duplicated())
