@@ -384,8 +384,11 @@ def test_addresses_become_numbers_and_are_never_copied(tmp_path: Path, form: str
         },
         "matrix": {"comments.csv": comments, "participants-votes.csv": addressed(matrix(), 0, *people)},
     }[form]
-    # People stand in the order of their numbers, so that each keeps their own.
-    expected = [vote for vote in CAST if form in ("plain", "wide") or not people or vote[0] != 5]
+    # All stand in the order of their numbers, so that each keeps their own; one alone is numbered behind the others, and
+    # in a table of Polis is out of place.
+    given = {5: 24} if people else {}
+    kept = [vote for vote in CAST if form in ("plain", "wide") or not people or vote[0] != 5]
+    expected = sorted((given.get(person, person), *rest) for person, *rest in kept)
     titled = {name: "Export for u1@x.org\n" + as_csv(rows) for name, rows in files.items()}
     place = write(tmp_path / "export", titled)
     left = copy_without_codes(find_vote_files(place), tmp_path / "copy")
@@ -393,9 +396,9 @@ def test_addresses_become_numbers_and_are_never_copied(tmp_path: Path, form: str
     assert "@" not in "".join(path.read_text() for path in (tmp_path / "copy").iterdir())
     for folder in (place, tmp_path / "copy"):
         read = read_votes(folder)
-        assert read.raw_votes.select("participant_id", "statement_id", "vote").rows() == sorted(expected)
+        assert read.raw_votes.select("participant_id", "statement_id", "vote").rows() == expected
         if form == "plain" or (form == "polis" and not people):
-            assert read.raw_statements["author_id"].to_list() == list(range(14))
+            assert read.raw_statements["author_id"].to_list() == [given.get(each, each) for each in range(14)]
 
 
 def test_an_address_in_a_row_that_is_out_of_place_is_not_copied(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 Ids that are whole numbers are taken as they are. Others are numbered in the order in which they first appear in time,
 so that a number stays as long as only later votes are added; where not every row has a time, in the order of the file.
+A few among numbers are numbered behind the largest, so that decisions on the others go on naming whom they named.
 Addresses are compared without regard to case, as people type them.
 """
 
@@ -71,8 +72,7 @@ def numbered(table: pl.DataFrame, column: str, voted: pl.Series | None = None) -
 
     Args:
         table: Text in `column`, null where there is no id; `timestamp` (milliseconds or null) and `ROW`.
-        voted: Rows with a vote, where an id may be anything. Whoever cast one is a person as the others are, so one of
-            them whose id is no number is enough to number all.
+        voted: Rows with a vote, where an id may be anything: whoever cast one is a person as the others are.
     """
     table = table.with_columns(same_person(table[column]))
     codes = table[column]
@@ -83,16 +83,16 @@ def numbered(table: pl.DataFrame, column: str, voted: pl.Series | None = None) -
     if few and not mixed:
         known = pl.DataFrame({"code": codes, "number": number}).drop_nulls().unique("code")
         return Numbering(known, "id")
-    # `5` and `5.0` are one person where most ids are numbers.
-    whose = number.cast(pl.String).fill_null(codes) if mixed else codes
-    people = table.select(pl.col(column).alias("code"), "timestamp", pl.col(ROW), whose=whose).drop_nulls("whose")
+    kept = pl.DataFrame({"code": codes, "number": number}).drop_nulls().unique("code") if mixed else None
+    begin = 0 if kept is None else int(kept["number"].cast(pl.Int64).to_numpy().max()) + 1
     first = (
-        people.group_by("whose")
+        table.filter(word if mixed else codes.is_not_null())
+        .group_by(pl.col(column).alias("code"))
         .agg(pl.col("timestamp", ROW).min())
         .with_columns(pl.when(pl.col("timestamp").is_null()).then(pl.col(ROW)).otherwise(0))
-        .sort("timestamp", ROW, "whose", nulls_last=True)
-        .with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64))
+        .sort("timestamp", ROW, "code", nulls_last=True)
+        .with_columns(number=begin + pl.int_range(pl.len(), dtype=pl.Int64))
     )
     by = "file" if first["timestamp"].null_count() else "time"
-    known = people.unique("code").join(first.select("whose", "number"), on="whose")
-    return Numbering(known.select("code", "number").sort("number", "code"), by)
+    known = first.select("code", "number") if kept is None else pl.concat([kept, first.select("code", "number")])
+    return Numbering(known.sort("number", "code"), by)
