@@ -159,7 +159,7 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     killed = request(stage, tmp_path / "killed", tiny_model, preference_model)
     draw = random.Random(stage)
     moments: list[dict[str, Any]] = [
-        {"kill_at": draw.randrange(len(whole["operations"]) // 2)},
+        {"kill_at": draw.randrange(len(whole["operations"]) // 4)},
         {"kill_when": "checkpoint-2/trainer_state.json"},  # a checkpoint without its last file
         {"kill_when": "seals/.checkpoint-3.sha256."},  # one that is whole, but nobody has said so
         {"terminate_after": seconds * draw.uniform(0.3, 0.9)},
