@@ -304,7 +304,7 @@ def test_of_processes_that_share_a_model_the_first_alone_reads_its_weights(
     shutil.copytree(tiny_model, tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").unlink()
     for name, value in {"RANK": "1", "ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}.items():
-        with pytest.raises(OSError, match="no file named model.safetensors"):
+        with pytest.raises(OSError, match="no file named model"):
             load_model(tmp_path / "model", scores=scores, trained=True)
         monkeypatch.setenv(name, value)
     empty = load_model(tmp_path / "model", scores=scores, trained=True)
@@ -316,5 +316,5 @@ def test_of_processes_that_share_a_model_the_first_alone_reads_its_weights(
     if not scores:
         assert empty.generation_config.eos_token_id == whole.generation_config.eos_token_id
         assert empty.lm_head.weight is empty.model.embed_tokens.weight
-    with pytest.raises(OSError, match="no file named model.safetensors"):
+    with pytest.raises(OSError, match="no file named model"):
         load_model(tmp_path / "model", scores=scores)  # what is not handed to a trainer is read by each
