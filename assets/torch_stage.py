@@ -150,7 +150,7 @@ def train(
         kept = {title: table for title, table in result.tables.items() if title != "history"}
         for title, table in kept.items():
             run.keep_table(table, title)
-        run.log({"peak_memory_gib": result.report.peak_memory_bytes / 2**30})
+        run.log(result.report.memory())
         run.log_model(stage.stage, tags | {"model_digest": digest, "address": models.address(digest)}, metrics)
         run.tag("dagster.data_version", digest)
     launcher.finish(result)
@@ -167,6 +167,7 @@ def train(
             **_calibration_picture(kept),
             **{f"final {key}": value for key, value in metrics.items()},
             "most memory held, GiB": result.report.peak_memory_bytes / 2**30,
+            **({"most memory of a GPU held, GiB": gpu / 2**30} if (gpu := result.report.peak_gpu_memory_bytes) else {}),
         },
         version=digest,
     )
@@ -196,7 +197,7 @@ def measure(
             if TEXTS & set(table.columns):
                 run.keep_table(table.head(KEPT_SAMPLES), f"samples/{title}")
         run.log(_means(result.tables))
-        run.log({"peak_memory_gib": result.report.peak_memory_bytes / 2**30})
+        run.log(result.report.memory())
     launcher.finish(result)
     return result, run
 

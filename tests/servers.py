@@ -2,13 +2,14 @@
 
 `make servers` installs llama.cpp (the wheel `xllamacpp`) and, with `--vllm`, vLLM for CPUs, each into an environment of
 its own under `.servers`, and prints a table: labels as in this process, the same answers to the same seed, pairs of
-responses that it writes once it is proven to hold the model, and a server that is killed and started again midway.
-Takes minutes; a figure beyond its bound ends it with an error.
+responses that it writes once it is proven to hold the model, what requests gain that go together, and a server that is
+killed and started again midway. Takes minutes; a figure beyond its bound ends it with an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ PLACE = Path(__file__).parents[1] / ".servers"
 NAME = "embedded"
 BOUND = 0.002
 """Largest difference of a label, as a probability, in 32 bits on both sides."""
+WRITTEN = 24
+"""Most tokens of an answer whose writing is timed."""
+TOGETHER = 16
+"""Requests at a time, held against one at a time."""
 SECONDS_TO_START = 600.0
 LLAMA = """
 import sys, time, xllamacpp
@@ -63,12 +68,23 @@ while True:
 """
 
 
+Row = tuple[str, str, bool]
+"""What was compared, the figure, and whether it is within its bound."""
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A server, how it is installed and how it is started with a model at a port."""
+    """A server, how it is installed and how it is started with a model at a port.
+
+    Attributes:
+        methods: Ways of judging it can be asked in.
+        gain: How many times as many answers it must write with `TOGETHER` requests at a time as with one; 0 where it
+            takes few at a time.
+    """
 
     name: str
     methods: tuple[FeedbackMethod, ...]
+    gain: float
     install: Callable[[Path], None]
     command: Callable[[Path, Path, int], list[str]]
 
@@ -106,6 +122,7 @@ KINDS = {
     "llama.cpp": Kind(
         "llama.cpp",
         ("letters", "letters_few_shot"),
+        0.0,
         install_llama,
         lambda venv, model, port: [
             *(str(venv / "bin/python"), "-c", LLAMA),
@@ -115,6 +132,7 @@ KINDS = {
     "vLLM": Kind(
         "vLLM",
         ("letters", "letters_few_shot", "contrast"),
+        4.0,
         install_vllm,
         lambda venv, model, port: [
             *(str(venv / "bin/python"), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)),
@@ -239,33 +257,34 @@ def labels(model: Any, method: FeedbackMethod, asked: list[Question]) -> np.ndar
     return np.array([each.probability for each in judge_comparisons(model, asked, method)], dtype=float)
 
 
-def check(kind: Kind, model: Path, count: int) -> list[tuple[str, str, bool]]:
-    """Return what was compared, the figure and whether it is within its bound."""
+def check(kind: Kind, model: Path, count: int) -> Iterator[Row]:
+    """Yield what was compared, the figure and whether it is within its bound."""
     asked = questions(count)
     here = TransformersModel(model, "float32", 16)
-    found: list[tuple[str, str, bool]] = []
     with served(kind, model) as running:
         served_model = OpenAIServerModel(f"http://127.0.0.1:{running.port}", NAME, ServerSettings(timeout=300))
         facts = check_server(served_model, {*kind.methods, "contrast"}, 32)
         for name, value in facts.items():
-            found.append((name, value, True))
-        found.append(
-            ("contrast is left out", str("contrast" in facts), ("contrast" in facts) != ("contrast" in kind.methods))
-        )
+            yield name, value, True
+        left_out = "contrast" in facts
+        yield "contrast is left out", str(left_out), left_out != ("contrast" in kind.methods)
         for method in kind.methods:
             began = time.monotonic()
             there = labels(served_model, method, asked)
             seconds = time.monotonic() - began
             worst = float(np.abs(there - labels(here, method, asked)).max())
             told = f"{worst:.5f} on {len(asked)} comparisons, {seconds:.0f} s"
-            found.append((f"{method}: largest difference", told, worst <= BOUND))
-        found.append(same_seed(served_model))
-        found += sampled(served_model, model)
-        found.append(killed(running, served_model, asked))
-    return found
+            yield f"{method}: largest difference", told, worst <= BOUND
+        yield same_seed(served_model)
+        yield from sampled(served_model, model)
+        if kind.gain:
+            yield gained(served_model, "answers written", written, kind.gain)
+            # A label is one pass over its question, which keeps all cores of a processor busy alone.
+            yield gained(served_model, "labels, from which nothing is expected here", judged, 0.0)
+        yield killed(running, served_model, asked)
 
 
-def same_seed(model: OpenAIServerModel) -> tuple[str, str, bool]:
+def same_seed(model: OpenAIServerModel) -> Row:
     conversations = [[("user", "Name a river and say what you like about it.")]] * 4
     runs = [model.generate(conversations, new_tokens=24, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
     different = len({each.text for each in runs[0]})
@@ -273,7 +292,36 @@ def same_seed(model: OpenAIServerModel) -> tuple[str, str, bool]:
     return "seeds", told, runs[0] == runs[1] != runs[2] and different > 1
 
 
-def sampled(model: OpenAIServerModel, place: Path) -> list[tuple[str, str, bool]]:
+def written(model: OpenAIServerModel, numbers: range) -> int:
+    """Let a server write to new questions; return how many answers there are."""
+    asked = [[("user", f"{number} words about rivers, please.")] for number in numbers]
+    model.generate(asked, new_tokens=WRITTEN, temperature=1.0, seed=numbers.start)
+    return len(asked)
+
+
+def judged(model: OpenAIServerModel, numbers: range) -> int:
+    """Let a server judge new questions; return how many."""
+    first, *_ = questions(1)
+    asked = [replace(first, prompt=f"[{number}] {first.prompt}") for number in numbers]
+    return 2 * len(labels(model, "letters", asked))
+
+
+def gained(model: OpenAIServerModel, what: str, ask: Callable[[OpenAIServerModel, range], int], least: float) -> Row:
+    """Ask with one request at a time and with many, twice in turn, and compare what was done a second."""
+    starts = itertools.count(100, 1000)
+    rates: dict[int, list[float]] = {1: [], TOGETHER: []}
+    asked = {each: replace(model, settings=ServerSettings(timeout=300, parallel=each)) for each in rates}
+    for _ in range(2):
+        for at_a_time, count in ((1, TOGETHER // 4), (TOGETHER, TOGETHER)):
+            start, began = next(starts), time.monotonic()
+            done = ask(asked[at_a_time], range(start, start + count))
+            rates[at_a_time].append(done / (time.monotonic() - began))
+    one, many = (max(each) for each in rates.values())
+    told = f"{one:.1f} a second one at a time, {many:.1f} with {TOGETHER} at a time: {many / one:.1f} times"
+    return what, told, many >= least * one
+
+
+def sampled(model: OpenAIServerModel, place: Path) -> list[Row]:
     """Let the server write pairs of responses by the stage that does, and hold another model against it."""
     prompts = read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", {})
     stage = ResponsePairsStage(
@@ -314,14 +362,14 @@ def here(place: Path, change: float = 1.0) -> TransformersModel:
     return model
 
 
-def refused(what: str, compare: Callable[[], object]) -> tuple[str, str, bool]:
+def refused(what: str, compare: Callable[[], object]) -> Row:
     try:
         return what, f"not noticed: {compare()}", False
     except ConsultationError as error:
         return what, str(error), True
 
 
-def killed(running: Running, model: OpenAIServerModel, asked: list[Question]) -> tuple[str, str, bool]:
+def killed(running: Running, model: OpenAIServerModel, asked: list[Question]) -> Row:
     """Kill the server when a third is answered, start it again, and compare with an undisturbed pass."""
     kept = PLACE / "kept.jsonl"
     kept.unlink(missing_ok=True)
@@ -355,15 +403,17 @@ def main() -> int:
     same = PLACE / "from_gguf"
     source = f"gguf:{(home_root() / 'cache' / EMBEDDED_FILE).absolute()}"
     prepare_base_model(ModelSettings(source=source), home_root() / "cache", same)
-    rows = [("gguf:", "the same folder as embedded", folder_digest(same) == folder_digest(model))]
+    right = printed("gguf:", "the same folder as embedded", folder_digest(same) == folder_digest(model))
     for kind in (KINDS["llama.cpp"], *([KINDS["vLLM"]] if options.vllm else [])):
         install(kind)
-        rows += [
-            (f"{kind.name}: {what}", figure, right) for what, figure, right in check(kind, model, options.comparisons)
-        ]
-    for what, figure, right in rows:
-        print(f"{'ok ' if right else 'BAD'}  {what}: {figure}")
-    return 0 if all(right for _, _, right in rows) else 1
+        for what, figure, within in check(kind, model, options.comparisons):
+            right &= printed(f"{kind.name}: {what}", figure, within)
+    return 0 if right else 1
+
+
+def printed(what: str, figure: str, right: bool) -> bool:
+    print(f"{'ok ' if right else 'BAD'}  {what}: {figure}", flush=True)
+    return right
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ class StageReport(BaseModel):
         metrics: Of a training, by name.
         provenance: How benchmarks were asked, with versions and digests.
         peak_memory_bytes: Most memory the process held.
+        peak_gpu_memory_bytes: Most memory of a GPU it held; 0 without one. Both of the first of several processes.
     """
 
     # What could not be computed is NaN, also in the file.
@@ -114,6 +115,12 @@ class StageReport(BaseModel):
     metrics: dict[str, float] = {}
     provenance: dict[str, Any] = {}
     peak_memory_bytes: int = 0
+    peak_gpu_memory_bytes: int = 0
+
+    def memory(self) -> dict[str, float]:
+        """Return the most memory held, in GiB, by where it was."""
+        held = {"memory": self.peak_memory_bytes, "gpu_memory": self.peak_gpu_memory_bytes}
+        return {f"peak_{name}_gib": count / 2**30 for name, count in held.items() if count}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ccai_dagster.consultation.settings import (
 )
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.stages.feedback import load_language_model
-from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
+from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table, is_first_process
 from ccai_dagster.training.trainer import TrainingOutcome
 
 
@@ -197,6 +197,8 @@ class PreferenceBalanceStage(TrainingStage):
                     model,
                     progress,
                 ).metrics
+            if not is_first_process():
+                continue
             rows.append(
                 measure_balance(
                     model,
@@ -209,7 +211,8 @@ class PreferenceBalanceStage(TrainingStage):
                 )
             )
             progress("weights measured", len(rows), len(self.weights))
-        folder.keep_tables(preference_balance=balance_table(rows))
+        if is_first_process():
+            folder.keep_tables(preference_balance=balance_table(rows))
         return StageReport()
 
 
@@ -236,10 +239,14 @@ class PolicyStage(TrainingStage):
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave the model, `history`, `held_out_responses` and, of reinforcement learning, `samples`."""
         from ccai_dagster.training.policy import reward_gain
+        from ccai_dagster.training.room import check_room
 
+        if self.preference_model is not None:
+            check_room(self.supervised_policy, self.supervised_policy)  # for the comparison afterwards
         outcome = self.train(folder, progress)
         folder.keep_tables(history=outcome.history, **outcome.tables)
-        if self.preference_model is None:
+        # The others have done their part, and what they would write is the same.
+        if self.preference_model is None or not is_first_process():
             return StageReport(metrics=outcome.metrics)
         gc.collect()  # the trainer and its models refer to each other; three more models are loaded now
         batch = self.settings.prompts_per_step * self.settings.samples_per_prompt

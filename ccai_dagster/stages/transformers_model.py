@@ -35,6 +35,7 @@ from ccai_dagster.feedback.language_model import (
 )
 from ccai_dagster.training.chat_template import HUMAN, is_untaught
 from ccai_dagster.training.model_source import LOCAL
+from ccai_dagster.training.room import check_room
 
 ENDING = 32
 """Characters at the end of a prompt that have a say in how a text after it is cut into tokens."""
@@ -59,12 +60,13 @@ class TransformersModel:
             context_tokens: Longest prompt plus response; None takes what the model can read.
 
         Raises:
-            ConsultationError: The folder holds no such model.
+            ConsultationError: The folder holds no such model, or a larger one than the device can hold.
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
+            check_room(folder)
             self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **LOCAL)
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=getattr(torch, computing_format(dtype)), use_safetensors=True, **LOCAL

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -53,6 +53,7 @@ _MEMORY_TEXTS = ("CUDA out of memory", "can't allocate memory", "not enough memo
 def main(path: Path) -> int:
     """Run the request in `path`; return the exit status."""
     heed_signals()
+    share_threads(os.environ)
     starter = os.environ.get(STARTER)
     if starter is not None:
         end_with(int(starter))
@@ -74,6 +75,13 @@ def main(path: Path) -> int:
             _leave_error(folder, explanation(error, name, folder.path) or traceback.format_exc(limit=-6))
             return 1
     return 0
+
+
+def share_threads(environment: MutableMapping[str, str]) -> None:
+    """Divide the threads that a stage may use among the processes of this machine that run it together."""
+    processes, threads = int(environment.get("LOCAL_WORLD_SIZE", "1")), environment.get("OMP_NUM_THREADS")
+    if processes > 1 and threads is not None:
+        environment["OMP_NUM_THREADS"] = str(max(1, int(threads) // processes))
 
 
 def explanation(error: BaseException, stage: str, folder: Path) -> str | None:
@@ -134,6 +142,12 @@ def peak_memory_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
+def peak_gpu_memory_bytes() -> int:
+    """Return the most memory of its GPU this process has held so far, in bytes; 0 without one."""
+    torch = sys.modules.get("torch")
+    return int(torch.cuda.max_memory_allocated()) if torch is not None and torch.cuda.is_available() else 0
+
+
 def _run(stage: Stage, folder: StageFolder, progress: Progress) -> None:
     if not is_first_process():
         stage.run(folder, progress)
@@ -143,7 +157,7 @@ def _run(stage: Stage, folder: StageFolder, progress: Progress) -> None:
             shutil.rmtree(folder.made, ignore_errors=True)
             folder.made.mkdir(parents=True)
             report = stage.run(folder, progress)
-            report.peak_memory_bytes = peak_memory_bytes()
+            report.peak_memory_bytes, report.peak_gpu_memory_bytes = peak_memory_bytes(), peak_gpu_memory_bytes()
             write_file(folder.report, report.model_dump_json())
     except Timeout as error:
         raise ConsultationError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
 
 SEALS = "seals"
@@ -48,6 +49,25 @@ def last_checkpoint(folder: Path) -> Path | None:
 def is_shared(checkpoint: Path) -> bool:
     """Tell whether each process left a part of the model (FSDP); otherwise one left all of it."""
     return any(checkpoint.glob("pytorch_model_fsdp*"))
+
+
+def check_goes_on(checkpoint: Path, shared: bool, work: Path) -> None:
+    """Refuse a checkpoint that processes of this kind cannot go on from; their number may be another.
+
+    Args:
+        checkpoint: A whole one.
+        shared: Whether the processes now share one model.
+        work: What is to be removed to begin again.
+
+    Raises:
+        ConsultationError: It was saved by processes of the other kind.
+    """
+    if is_shared(checkpoint) != shared:
+        how = "share one model" if is_shared(checkpoint) else "have a whole model each"
+        raise ConsultationError(
+            f"{checkpoint} was saved by processes that {how}, and the processes now don't. Set CCAI_ACCELERATE_CONFIG "
+            f"to the configuration it was begun with, or remove {work} and begin again."
+        )
 
 
 def discard_after(folder: Path, checkpoint: Path | None) -> list[Path]:

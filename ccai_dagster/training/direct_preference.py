@@ -23,6 +23,7 @@ from ccai_dagster.training.comparisons import (
     training_order,
 )
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
+from ccai_dagster.training.room import check_room_to_train
 from ccai_dagster.training.trainer import (
     TrainingOutcome,
     adapter,
@@ -74,6 +75,7 @@ def train_policy_directly(
     from trl import DPOConfig
 
     training = learnable(table)
+    check_room_to_train(supervised)
     prepare_work(
         work,
         stage="direct_preference",
@@ -99,7 +101,7 @@ def train_policy_directly(
     order = training_order(training, settings.steps, pairs_a_step(settings), seed)
     seed_everything(seed)
     trainer = _trainer_class(tokenizer.pad_token_id)(
-        model=load_model(supervised),
+        model=load_model(supervised, trained=True),
         args=DPOConfig(
             **training_arguments(
                 work,
@@ -198,8 +200,11 @@ def _trainer_class(pad_token_id: int) -> Any:
                 reference = model(**tokens, use_cache=False, fused_lm_head=True).log_probs.sum(1)
             first, second = (outputs.log_probs.sum(1) - reference).float().chunk(2)
             loss = soft_label_loss(first - second, inputs["target"], inputs["weight"], self.beta)
+            # Processes have as many pairs, but not as many tokens.
+            sums = torch.stack([outputs.entropy[outputs.label_mask].sum(), outputs.label_mask.sum()]).detach()
+            entropy, tokens = self.accelerator.reduce(sums)
             figures = {
-                "entropy": outputs.entropy[outputs.label_mask].mean(),
+                "entropy": entropy / tokens,
                 "rewards/margins": self.beta * (first - second).mean(),
                 "rewards/accuracies": (first > second).float().mean(),
             }

@@ -53,21 +53,38 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_model(folder: Path, *, scores: bool = False) -> Any:
+def load_model(folder: Path, *, scores: bool = False, trained: bool = False) -> Any:
     """Load the weights of a model folder, in the number format that is computed in here.
 
     Args:
         folder: Of the model.
         scores: Load it as a preference model, which gives one score; a language model gets a new head,
             drawn from the current state of torch's generator.
+        trained: It is handed to a trainer. Where processes share one model, the first of them reads the weights and
+            gives each its part.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
+    from transformers.initialization import no_init_weights
 
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    options = {"num_labels": 1} if scores else {}
+    options: dict[str, Any] = {"num_labels": 1} if scores else {}
     dtype = getattr(torch, computing_format(saved_dtype(folder)))
+    if trained and os.environ.get("RANK", "0") != "0" and _first_gives_weights():
+        # transformers 5.23 reads all weights in every process, whatever these variables say. Those of the empty model
+        # have an address each, by which accelerate knows them, and take memory only when they are written to.
+        with no_init_weights():
+            empty = kind.from_config(AutoConfig.from_pretrained(folder, **LOCAL, **options), dtype=dtype)
+        empty.tie_weights()
+        if empty.can_generate():
+            empty.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        return empty
     return kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, **LOCAL, **options)
+
+
+def _first_gives_weights() -> bool:
+    names = ("ACCELERATE_USE_FSDP", "FSDP_CPU_RAM_EFFICIENT_LOADING")
+    return all(os.environ.get(name, "").lower() == "true" for name in names)
 
 
 def saved_dtype(folder: Path) -> str:

@@ -141,8 +141,7 @@ def check_model_folder(folder: Path, where: str) -> None:
     sizes = _checked_sizes(config, folder / "config.json", where)
     _check_no_code(config, folder, where)
     _check_tokenizer(folder, where)
-    weights = _weights(folder, where)
-    tensors = [shape for file in weights for shape in _tensor_shapes(file, where)]
+    tensors = weight_shapes(folder, where)
     numbers = sum(map(prod, tensors))
     layers = max((sizes[name] for name in _LAYERS if name in sizes), default=0)
     width = max((sizes[name] for name in _WIDTHS if name in sizes), default=1)
@@ -152,6 +151,15 @@ def check_model_folder(folder: Path, where: str) -> None:
             f"{where}: {folder / 'config.json'} tells of a larger model ({layers} layers of width {width}) than the "
             f"weights beside it hold ({len(tensors)} tensors, {numbers} numbers). Fetch both from the same place."
         )
+
+
+def weight_shapes(folder: Path, where: str) -> list[list[int]]:
+    """Return the shapes of all weights of a model folder, read from the headers of its files.
+
+    Raises:
+        ConsultationError: There are none, or they are damaged; `where` is the setting that names the folder.
+    """
+    return [shape for file in _weights(folder, where) for shape in _tensor_shapes(file, where)]
 
 
 def _json_object(path: Path, where: str) -> dict[str, Any]:

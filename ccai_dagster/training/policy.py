@@ -34,6 +34,7 @@ from ccai_dagster.feedback.language_model import LanguageModel, rendered, texts_
 from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.preference_model import exchange_scores
+from ccai_dagster.training.room import check_room_to_train
 from ccai_dagster.training.trainer import (
     TOKENS_PER_PASS,
     TrainingOutcome,
@@ -132,6 +133,7 @@ def train_policy(
     from trl import RLOOConfig
 
     ordered = policy_order(prompts, settings, seed)
+    check_room_to_train(supervised, preference_model)
     prepare_work(
         work,
         stage="policy",
@@ -143,7 +145,7 @@ def train_policy(
     )
     tokenizer = load_tokenizer(supervised)
     tokenizer.padding_side = "left"
-    model = load_model(supervised)
+    model = load_model(supervised, trained=True)
     sizes = model.config.get_text_config()  # of a model that also sees pictures, the part that reads
     context = sizes.max_position_embeddings
     longest = max(len(tokenizer(rendered(tokenizer, [("user", text)], open_turn=True)).input_ids) for text in ordered)

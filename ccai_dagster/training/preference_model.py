@@ -35,6 +35,7 @@ from ccai_dagster.training.comparisons import (
     training_order,
 )
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
+from ccai_dagster.training.room import check_room
 from ccai_dagster.training.trainer import (
     TrainingOutcome,
     adapter,
@@ -84,13 +85,14 @@ def train_preference_model(
         Metrics: `train_n` (labelled comparisons learnt from), `pairs_shortened`, `pairs_unanswered`,
         `pairs_identical`, `cut_share` (of the sampled responses, cut off at the limit of tokens), `loss_first`,
         `loss_last`, and for each source the figures of `held_out_metrics`. Tables: `held_out`, one row a held-out
-        comparison, and `calibration_curve`.
+        comparison, and `calibration_curve`. Of several processes the first alone measures what was held out.
 
     Raises:
         ConsultationError: Nothing to train on, a negative weight, or a loss that is no number.
     """
     table = comparisons(harmlessness, helpfulness, harmlessness_weight, settings.held_out_share, seed)
     training = learnable(table)
+    check_room(base)  # what is held out is scored by one process
     prepare_work(
         work,
         stage="preference_model",
@@ -128,6 +130,8 @@ def train_preference_model(
         "cut_share": cut_share_of_sampled(table),
         **first_and_last(history, {"loss": "loss"}),
     }
+    if not trainer.is_world_process_zero():
+        return TrainingOutcome(metrics, history)
     held_out = _held_out(output, table, rows, settings.batch_size)
     curves = []
     for source in SOURCES:
@@ -192,7 +196,7 @@ def soft_label_trainer(
             return (loss, outputs) if return_outputs else loss
 
     return SoftLabelTrainer(
-        model=load_model(base, scores=True),
+        model=load_model(base, scores=True, trained=True),
         args=RewardConfig(**arguments, max_length=settings.max_tokens),
         data_collator=SoftLabelCollator(pad_token_id=tokenizer.pad_token_id),
         train_dataset=Dataset.from_list(

@@ -12,6 +12,7 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.feedback.prompts import chosen_comparisons
 from ccai_dagster.training.comparisons import cut_share, exchange, learnt
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
+from ccai_dagster.training.room import check_room_to_train
 from ccai_dagster.training.trainer import (
     TrainingOutcome,
     adapter,
@@ -110,6 +111,7 @@ def train_supervised_policy(
 
     examples = supervised_examples(revisions, helpful, seed)
     order = training_order(examples, settings.steps * settings.batch_size, seed)
+    check_room_to_train(base)
     prepare_work(
         work,
         stage="supervised",
@@ -129,7 +131,7 @@ def train_supervised_policy(
     ]
     seed_everything(seed)
     trainer = SFTTrainer(
-        model=load_model(base),
+        model=load_model(base, trained=True),
         args=SFTConfig(
             **training_arguments(
                 work,

@@ -266,12 +266,10 @@ def train(
     with main_process_first():
         checkpoint = checkpoints.last_checkpoint(folder)
         checkpoints.discard_after(folder, checkpoint)
-    if checkpoint is not None and checkpoints.is_shared(checkpoint) != bool(trainer.is_fsdp_enabled):
-        how = "share one model" if checkpoints.is_shared(checkpoint) else "have a whole model each"
-        raise ConsultationError(
-            f"{checkpoint} was saved by processes that {how}, and the processes now don't. Set CCAI_ACCELERATE_CONFIG "
-            f"to the configuration it was begun with, or remove {work} and begin again."
-        )
+    if checkpoint is not None:
+        checkpoints.check_goes_on(checkpoint, bool(trainer.is_fsdp_enabled), work)
+    # A description of each checkpoint, which nobody reads, would take longer than its weights.
+    trainer.create_model_card = trainer.model.create_or_update_model_card = _without_a_card
     trainer.add_callback(Steps())
     trainer.add_callback(checkpoints.sealing())
     trainer.remove_callback(PrinterCallback)
@@ -424,6 +422,10 @@ def _log_again(history: list[dict[str, float]]) -> None:
     ]
     for start in range(0, len(metrics), METRICS_A_CALL):
         MlflowClient().log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
+
+
+def _without_a_card(*args: Any, **kwargs: Any) -> None:
+    """Take the place of what describes a checkpoint."""
 
 
 def _lasting(name: str) -> bool:

@@ -57,6 +57,20 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage
     assert not checkpoints.is_whole(checkpoint(tmp_path, 2)), "an old seal must not vouch for a new checkpoint"
 
 
+@pytest.mark.parametrize(
+    ("file", "how"), [("adapter.bin", "have a whole model each"), ("pytorch_model_fsdp_0", "share one")]
+)
+def test_a_checkpoint_of_the_other_kind_is_refused_with_both_remedies(tmp_path: Path, file: str, how: str) -> None:
+    made = checkpoint(tmp_path, 3)
+    (made / file).touch()
+    shared = how == "share one"
+    checkpoints.check_goes_on(made, shared, tmp_path)
+    with pytest.raises(
+        ConsultationError, match=f"checkpoint-3 was saved by.*{how}.*CCAI_ACCELERATE_CONFIG.*or remove {tmp_path}"
+    ):
+        checkpoints.check_goes_on(made, not shared, tmp_path)
+
+
 def model(folder: Path, weights: bytes = b"weights") -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")

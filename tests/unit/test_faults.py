@@ -12,6 +12,7 @@ import pytest
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.stages import worker
+from ccai_dagster.stages.request import StageReport
 
 FULL = Path("/dev/full")
 needs_a_full_device = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
@@ -73,3 +74,23 @@ def test_memory_that_was_held_is_measured() -> None:
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     held = int(subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout)
     assert 300 << 20 < held < 900 << 20
+
+
+def test_memory_is_told_by_where_it_was_and_a_gpu_only_where_there_is_one() -> None:
+    assert StageReport(peak_memory_bytes=3 << 30).memory() == {"peak_memory_gib": 3.0}
+    both = StageReport(peak_memory_bytes=3 << 30, peak_gpu_memory_bytes=1 << 29).memory()
+    assert both == {"peak_memory_gib": 3.0, "peak_gpu_memory_gib": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"),
+    [
+        ({"OMP_NUM_THREADS": "16"}, "16"),
+        ({"OMP_NUM_THREADS": "16", "LOCAL_WORLD_SIZE": "1"}, "16"),
+        ({"OMP_NUM_THREADS": "16", "LOCAL_WORLD_SIZE": "8"}, "2"),
+        ({"OMP_NUM_THREADS": "2", "LOCAL_WORLD_SIZE": "8"}, "1"),
+    ],
+)
+def test_processes_that_work_together_divide_the_threads(given: dict[str, str], threads: str) -> None:
+    worker.share_threads(given)
+    assert given["OMP_NUM_THREADS"] == threads

@@ -6,8 +6,7 @@ import os
 import random
 import re
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,12 @@ from ccai_dagster.contracts import PROMPTS
 from ccai_dagster.core import processes
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.stages.request import Stage, StageFolder
-from ccai_dagster.stages.training import PreferenceModelStage, ReinforcedPolicyStage, SupervisedPolicyStage
+from ccai_dagster.stages.training import (
+    DirectPolicyStage,
+    PreferenceModelStage,
+    ReinforcedPolicyStage,
+    SupervisedPolicyStage,
+)
 from ccai_dagster.training import trainer
 from ccai_dagster.training.model_folder import load_model, merged
 
@@ -74,18 +78,22 @@ def tables() -> dict[str, pl.DataFrame]:
     }
 
 
+POLICY = PolicySettings(
+    steps=4, prompts_per_step=2, samples_per_prompt=2, new_tokens=5, learning_rate=1e-2, lora_rank=2
+)
 SETTINGS = {
     "supervised_policy": SupervisedSettings(steps=4, batch_size=2, learning_rate=1e-2, lora_rank=2, max_tokens=64),
     "preference_model": PreferenceModelSettings(
         steps=4, batch_size=2, learning_rate=1e-2, lora_rank=2, max_tokens=64, held_out_share=0.3
     ),
-    "policy": PolicySettings(
-        steps=4, prompts_per_step=2, samples_per_prompt=2, new_tokens=5, learning_rate=1e-2, lora_rank=2
-    ),
+    "policy": POLICY,
 }
+COLD = POLICY.model_copy(update={"temperature": 0.01, "learning_rate": 1e-6})
+"""Draws the likeliest responses, which are then equal: what there is to learn from is rounding, with Adam a whole step
+in another direction for one process than for two."""
 
 
-def training(stage: str, model: Path, preference_model: Path, settings: PolicySettings | None = None) -> Stage:
+def training(stage: str, model: Path, preference_model: Path, policy: PolicySettings) -> Stage:
     made = tables()
     if stage == "supervised_policy":
         return SupervisedPolicyStage(
@@ -104,22 +112,30 @@ def training(stage: str, model: Path, preference_model: Path, settings: PolicySe
             settings=SETTINGS[stage],
             seed=3,
         )
-    return ReinforcedPolicyStage(
-        model=ModelSettings(dtype="float32"),
-        supervised_policy=model,
-        preference_model=preference_model,
-        prompts=made["prompts"],
-        training_prompts=[f"Please say {word}." for word in WORDS],
-        settings=settings or SETTINGS[stage],
-        seed=3,
+    about: dict[str, Any] = {
+        "model": ModelSettings(dtype="float32"),
+        "supervised_policy": model,
+        "preference_model": preference_model,
+        "prompts": made["prompts"],
+        "settings": policy,
+        "seed": 3,
+    }
+    if stage == "policy":
+        return ReinforcedPolicyStage(training_prompts=[f"Please say {word}." for word in WORDS], **about)
+    return DirectPolicyStage(
+        preference_pairs=made["preference_pairs"],
+        helpfulness_pairs=made["helpfulness_pairs"],
+        harmlessness_weight=0.5,
+        preference_settings=SETTINGS["preference_model"],
+        **about,
     )
 
 
 def request(
-    stage: str, path: Path, model: Path, preference_model: Path, settings: PolicySettings | None = None
+    stage: str, path: Path, model: Path, preference_model: Path, policy: PolicySettings = POLICY
 ) -> StageFolder:
     folder = StageFolder(path)
-    folder.write(training(stage, model, preference_model, settings))
+    folder.write(training(stage, model, preference_model, policy))
     return folder
 
 
@@ -143,7 +159,7 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     killed = request(stage, tmp_path / "killed", tiny_model, preference_model)
     draw = random.Random(stage)
     moments: list[dict[str, Any]] = [
-        {"kill_at": draw.randrange(len(whole["operations"]) // 2)},
+        {"kill_at": draw.randrange(len(whole["operations"]) // 4)},
         {"kill_when": "checkpoint-2/trainer_state.json"},  # a checkpoint without its last file
         {"kill_when": "seals/.checkpoint-3.sha256."},  # one that is whole, but nobody has said so
         {"terminate_after": seconds * draw.uniform(0.3, 0.9)},
@@ -168,58 +184,92 @@ def test_a_training_that_is_killed_again_and_again_makes_the_same_model(
     assert metrics == expected[2]
 
 
-def by_two_processes(warm_stages: str, requests: list[StageFolder], *configuration: str) -> None:
-    """Run stages in two processes, as the launcher does with a configuration of accelerate."""
-    launch = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--config_file", *configuration]
-    files = [str(each.file) for each in requests]
-    done = subprocess.run([*launch, warm.__file__, "stage", warm_stages, *files], capture_output=True, text=True)
-    errors = [each.error.read_text() for each in requests if each.error.exists()]
-    assert done.returncode == 0, (errors, done.stderr[-2000:])
+def by_several_processes(warm_stages: str, requests: list[StageFolder], *configuration: str) -> None:
+    """Run stages in processes that share the work, as the launcher does with a configuration of accelerate."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    words = ["--config_file", *configuration, warm.__file__, "stage", warm_stages]
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
+    try:
+        launch_command(launch_command_parser().parse_args([*words, *(str(each.file) for each in requests)]))
+    except Exception as error:
+        errors = [each.error.read_text() for each in requests if each.error.exists()]
+        raise AssertionError(errors) from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def test_two_processes_train_as_one(
+def taken_back(request: StageFolder, steps: int) -> StageFolder:
+    """Take what a training made and its last steps away, as if it had been interrupted before them."""
+    shutil.rmtree(request.made)
+    for step in range(4 - steps + 1, 5):
+        shutil.rmtree(request.work / "checkpoints" / f"checkpoint-{step}")
+    return request
+
+
+def test_several_processes_train_as_one_and_go_on_for_each_other(
     run: Run, warm_stages: str, tiny_model: Path, preference_model: Path, tmp_path: Path
 ) -> None:
-    """What responses are drawn differs between one process and two; at a low temperature all draw the likeliest."""
-    cold = SETTINGS["policy"].model_copy(update={"temperature": 0.01})
+    stages = [*SETTINGS, "direct"]
 
     def requests(name: str) -> list[StageFolder]:
-        places = {stage: tmp_path / name / stage for stage in SETTINGS}
         return [
-            request(stage, place, tiny_model, preference_model, cold if stage == "policy" else None)
-            for stage, place in places.items()
+            request(each, tmp_path / name / each, tiny_model, preference_model, COLD if each == "policy" else POLICY)
+            for each in stages
         ]
+
+    def as_one(several: list[StageFolder]) -> None:
+        for place, made in zip(several, map(made_by, several), strict=True):
+            alone = expected[place.path.name]
+            assert set(made[2]) == set(alone[2])
+            for figure, value in alone[2].items():
+                assert made[2][figure] == pytest.approx(value, rel=1e-3, abs=1e-3), (place.path, figure)
+            losses = [table.filter(name="loss")["value"].to_list() for table in (alone[1], made[1])]
+            assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-3), place.path
+
+    def last(request: StageFolder) -> Path:
+        return request.work / "checkpoints" / "checkpoint-4"
 
     one = requests("one")
     for each in one:
-        assert run(each)["status"] == 0
+        assert run(each)["status"] == 0, each.error.read_text()
+    expected = {each.path.name: made_by(each) for each in one}
     configs = REPOSITORY / "configs"
-    sharded = (str(configs / "sharded.yaml"), "--num_processes", "2", "--mixed_precision", "no")
-    whole, shared = requests("whole"), requests("shared")
-    by_two_processes(warm_stages, whole, str(configs / "two_processes.yaml"))
-    by_two_processes(warm_stages, shared, *sharded)
-    for name, both in (("rng_state_1.pth", whole), ("pytorch_model_fsdp_0/__1_0.distcp", shared)):
-        for stage, alone, two in zip(SETTINGS, one, both, strict=True):
-            first, second = made_by(alone), made_by(two)
-            assert (two.work / "checkpoints" / "checkpoint-4" / name).is_file()
-            assert set(first[2]) == set(second[2])
-            for figure, value in first[2].items():
-                assert second[2][figure] == pytest.approx(value, rel=1e-3, abs=1e-3), (stage, figure)
-            losses = [table.filter(name="loss")["value"].to_list() for table in (first[1], second[1])]
-            assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-3), stage
-    # What shares a model goes on from a checkpoint as if nothing had been, and nothing else goes on from it.
-    digest = made_by(shared[0])[0]
-    last = shared[0].work / "checkpoints" / "checkpoint-4"
-    shutil.rmtree(shared[0].made)
-    shutil.rmtree(last)
-    assert run(shared[0])["status"] == 1
-    assert re.search(
-        r"checkpoint-3 was saved by processes that share one model.*CCAI_ACCELERATE_CONFIG.*or remove .*supervised_p",
-        shared[0].error.read_text(),
+    sharded = (str(configs / "sharded.yaml"), "--mixed_precision", "no", "--num_processes")
+
+    # Each has a whole model: two go on for one, and one for two.
+    whole = requests("whole")
+    by_several_processes(
+        warm_stages, [*whole, taken_back(one[1], 1), taken_back(one[2], 1)], str(configs / "two_processes.yaml")
     )
-    shared[0].error.unlink()
-    by_two_processes(warm_stages, shared[:1], *sharded)
-    assert last.is_dir() and made_by(shared[0])[0] == digest
+    assert all((last(each) / "rng_state_1.pth").is_file() for each in (*whole, one[1], one[2]))
+    assert run(taken_back(whole[0], 1))["status"] == 0 and not (last(whole[0]) / "rng_state_1.pth").exists()
+    as_one([*whole, one[1], one[2]])
+
+    # All share one model.
+    shared = requests("shared")
+    by_several_processes(warm_stages, shared, *sharded, "2")
+    as_one(shared)
+    assert all((last(each) / "pytorch_model_fsdp_0/__1_0.distcp").is_file() for each in shared)
+    digests = [made_by(each)[0] for each in shared]
+    # One goes on for two, and two for one; as many as before make the same bytes.
+    by_several_processes(warm_stages, [taken_back(each, 1) for each in shared[:3]], *sharded, "1")
+    assert not any((last(each) / "pytorch_model_fsdp_0/__1_0.distcp").exists() for each in shared[:3])
+    as_one(shared[:3])
+    taken_back(shared[0], 0)
+    taken_back(shared[1], 0)
+    # Nothing else goes on with what they share.
+    taken_back(shared[3], 1)
+    assert run(shared[3])["status"] == 1
+    assert re.search(
+        r"checkpoint-3 was saved by processes that share one model.*CCAI_ACCELERATE_CONFIG.*or remove .*direct",
+        shared[3].error.read_text(),
+    )
+    shared[3].error.unlink()
+    by_several_processes(warm_stages, [shared[0], shared[1], shared[3]], *sharded, "2")
+    as_one(shared)
+    assert made_by(shared[3])[0] == digests[3]
 
 
 @pytest.mark.parametrize("scores", [False, True])
@@ -242,3 +292,29 @@ def test_a_model_put_together_from_gathered_weights_is_the_trained_one(
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     untrained = load_model(base, scores=scores).state_dict()
     assert not all(torch.equal(one[name], untrained[name]) for name in one)
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_of_processes_that_share_a_model_the_first_alone_reads_its_weights(
+    tiny_model: Path, scores: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    whole = load_model(tiny_model, scores=scores)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    for name, value in {"RANK": "1", "ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}.items():
+        with pytest.raises(OSError, match="no file named model"):
+            load_model(tmp_path / "model", scores=scores, trained=True)
+        monkeypatch.setenv(name, value)
+    empty = load_model(tmp_path / "model", scores=scores, trained=True)
+    assert [(name, each.shape, each.dtype) for name, each in empty.named_parameters()] == [
+        (name, each.shape, each.dtype) for name, each in whole.named_parameters()
+    ]
+    buffers = zip(empty.named_buffers(), whole.named_buffers(), strict=True)
+    assert all(one[0] == two[0] and torch.equal(one[1], two[1]) for one, two in buffers)
+    if not scores:
+        assert empty.generation_config.eos_token_id == whole.generation_config.eos_token_id
+        assert empty.lm_head.weight is empty.model.embed_tokens.weight
+    with pytest.raises(OSError, match="no file named model"):
+        load_model(tmp_path / "model", scores=scores)  # what is not handed to a trainer is read by each

@@ -311,5 +311,5 @@ def test_a_prompt_beyond_the_context_is_named(model: TransformersModel) -> None:
 @pytest.mark.torch
 def test_a_local_model_is_named_by_its_digest(model: TransformersModel, tiny_model: Path, tmp_path: Path) -> None:
     assert model.name == folder_digest(tiny_model)
-    with pytest.raises(ConsultationError, match="no language model"):
+    with pytest.raises(ConsultationError, match="holds no weights as safetensors"):
         TransformersModel(tmp_path, "float32", batch_size=2, context_tokens=256)
