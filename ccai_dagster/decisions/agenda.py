@@ -24,7 +24,7 @@ from ccai_dagster.decisions.independent_decisions import (
     second_opinions,
 )
 from ccai_dagster.decisions.ledger import VALUE_KINDS, current, is_decision, is_policy
-from ccai_dagster.decisions.origins import by_person
+from ccai_dagster.decisions.origins import CARRIED_OVER, by_person
 from ccai_dagster.deliberation.topics import common_words
 
 State = Literal["decided", "undecided", "suggested", "lapsed", "disagreeing", "one of two", "not considered"]
@@ -172,6 +172,33 @@ def _state(rows: Sequence[Row], basis: Basis, enough: bool) -> State:
     if all(row["kind"] in VALUE_KINDS and not by_person(row) for row in rows):
         return "not considered"
     return "decided" if enough else "one of two"
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """An outcome and a reason that somebody gave, to be given again."""
+
+    decision_id: str
+    outcome: str
+    reason: str
+
+
+def repeated_reasons(ledger: pl.DataFrame, role: str, outcomes: bool = False) -> list[Repeated]:
+    """Return the reasons that a role gave in one ledger, each once, the latest first.
+
+    Only the role's own: what another person gave must not be seen by the second of two.
+
+    Args:
+        outcomes: Whether the same reason for another outcome is another one.
+    """
+    found: dict[tuple[str, str], Repeated] = {}
+    for row in reversed(ledger.filter(decided_by=role).to_dicts()):
+        if is_decision(row["outcome"]) and row["suggested_by"] != CARRIED_OVER:
+            found.setdefault(
+                (row["outcome"] if outcomes else "", row["reason"]),
+                Repeated(row["decision_id"], row["outcome"], row["reason"]),
+            )
+    return list(found.values())
 
 
 @dataclass(frozen=True)
