@@ -102,22 +102,26 @@ def record_filled_in(
     filled: Sequence[FilledIn],
     suggested_by: Callable[[AgendaItem, str], str | None],
     policy_ref: str | None = None,
+    more: Sequence[AgendaItem] = (),
+    anew: bool = False,
 ) -> list[Decision]:
     """Append what one role decided on several subjects of one ledger, each held against the consultation as it is now.
 
     Args:
         suggested_by: What put an outcome on a subject forward; None for a person.
+        more: Subjects that nobody asked for, and that whoever decides has put together.
+        anew: Whether what is decided may be decided anew; else only what waits is.
 
     Raises:
         ConsultationError: One of them cannot be recorded; every such is told, and nothing is recorded.
     """
-    items = {item.subject: item for item in opened.agenda(kind)}
+    items = {item.subject: item for item in [*more, *opened.agenda(kind)]}
     basis = opened.basis(kind)
     answers: list[tuple[str, Answer]] = []
     problems: list[str] = []
     for each in filled:
         item = items.get(each.subject)
-        problem = _outdated(item, each, role, basis)
+        problem = _outdated(item, each, role, basis, anew)
         if problem is not None or item is None:
             problems.append(f"{each.where}: {problem}")
             continue
@@ -136,7 +140,7 @@ def record_filled_in(
     return record_decisions(opened, kind, answers, problems, known)
 
 
-def _outdated(item: AgendaItem | None, filled: FilledIn, role: str, basis: Basis) -> str | None:
+def _outdated(item: AgendaItem | None, filled: FilledIn, role: str, basis: Basis, anew: bool) -> str | None:
     """What speaks against recording a decision: it is not asked for, incomplete, or made on something else."""
     if item is None:
         return f"{' '.join(filled.subject)!r} is nothing that is to be decided here; leave `subject` as it was."
@@ -147,7 +151,7 @@ def _outdated(item: AgendaItem | None, filled: FilledIn, role: str, basis: Basis
     # What came in the meantime and waits for a second, independent decision is no news: nobody is to see it.
     if item.state != "one of two" and seen_rows(item) != filled.seen:
         return "it was decided in the meantime; export or open it again and look at it."
-    if not item.open_to(role):
+    if not item.open_to(role) and not (anew and item.state == "decided"):
         return f"it is not open to {printable(role)}: it is decided, or waits for another role."
     return None
 

@@ -139,12 +139,7 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
             lines.append(f"{state}: {', '.join(subjects[:SHOWN])}{more}")
     if asks_for_two(ledger):
         lines.append("the policy asks two people to decide every subject independently")
-    for each in agreements(ledger):
-        kappa = "not defined, since both always said the same" if each.kappa is None else f"{each.kappa:.2f}"
-        lines.append(
-            f"{printable(each.roles[0])} and {printable(each.roles[1])} decided {each.subjects} independently, "
-            f"{each.alike} alike ({each.observed:.0%}); Cohen's kappa {kappa}"
-        )
+    lines += [printable(each.sentence) for each in agreements(ledger)]
     lines += _of_this_kind(opened, kind)
     for choice in policies(ledger):
         lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")
