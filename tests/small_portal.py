@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
 import sqlite3
-from contextlib import closing
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -160,3 +167,46 @@ def portal(served_portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
     source.cache_clear()
     counts.forget()
     return served_portal
+
+
+COMMAND = (sys.executable, "-m", "ccai_dagster.cli.app")
+
+
+def password_of(name: str, folder: Path, home: Path, *words: str) -> str:
+    """Make an account by the command, and return its password."""
+    told = subprocess.run(
+        [*COMMAND, "account", name, str(folder), *words],
+        env={**os.environ, "CCAI_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return told.stdout.split()[-1]
+
+
+@contextmanager
+def portal_process(folder: Path, home: Path) -> Iterator[str]:
+    """The portal in a process of its own, at the address that is yielded."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [*COMMAND, "serve", str(folder), "--port", str(port)],
+        env={**os.environ, "CCAI_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.get(address).status_code == 200
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < until, "the portal did not start"
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)

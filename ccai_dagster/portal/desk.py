@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from ccai_dagster.checked_decisions import record_decisions
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable, readable
-from ccai_dagster.decisions.agenda import Repeated, repeated_reasons
+from ccai_dagster.decisions.agenda import AgendaItem, Repeated, repeated_reasons
 from ccai_dagster.decisions.independent_decisions import agreements, asks_for_two
 from ccai_dagster.decisions.ledger import WITHDRAWN, current
 from ccai_dagster.decisions.recording import Answer
@@ -150,11 +150,11 @@ def two_people(opened: OpenConsultation, kind: str) -> dict[str, Any]:
     }
 
 
-def resolved_by_others(opened: OpenConsultation, kind: str, role: str) -> list[dict[str, Any]]:
+def resolved_by_others(items: Sequence[AgendaItem], role: str) -> list[dict[str, Any]]:
     """Subjects that this role has decided otherwise than somebody else; a third role resolves them."""
     return [
         {"subject": " ".join(item.subject), "rows": rows_shown(item.rows)}
-        for item in opened.agenda(kind)
+        for item in items
         if item.state == "disagreeing" and not item.open_to(role)
     ]
 

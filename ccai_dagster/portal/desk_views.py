@@ -132,8 +132,8 @@ def _typed(opened: OpenConsultation, request: HttpRequest) -> tuple[str, str]:
 
 def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any], status: int = 200) -> HttpResponse:
     role, decided = request.user.role, request.GET.get("show") == "decided"
-    listed = [each for each in opened.agenda(KIND) if (each.state == "decided") is decided]
-    listed = [each for each in listed if decided or each.open_to(role)]
+    standing = opened.agenda(KIND)
+    listed = [each for each in standing if (each.state == "decided") is decided and (decided or each.open_to(role))]
     wanted = {name: request.GET.get(name, "") for name in ("words", "votes", "order", "size")}
     texts = dict(opened.imported.raw_statements.select("statement_id", "text").iter_rows())
     words = _words(tuple(sorted(texts.items())))
@@ -167,7 +167,7 @@ def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any
         "criteria": sorted(readable(each, QUOTED) for each in criteria),
         "again": again[:AGAIN],
         "slip": SLIP,
-        "differing": resolved_by_others(opened, KIND, role),
+        "differing": resolved_by_others(standing, role),
         **two_people(opened, KIND),
     }
     return desk_page(request, "portal/queue.html", page | dict(more), status)

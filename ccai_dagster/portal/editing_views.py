@@ -145,7 +145,7 @@ def _page(
         "again": [{"id": each.decision_id, "reason": readable(each.reason, QUOTED)} for each in reasons],
         "slip": SLIP,
         "can_draft": kind == "wording" and bool(opened.consultation.profile.feedback.server_url),
-        "differing": resolved_by_others(opened, kind, role),
+        "differing": resolved_by_others(opened.agenda(kind), role),
         **two_people(opened, kind),
     }
     return desk_page(request, "portal/ledger.html", page | dict(more), status)

@@ -84,16 +84,16 @@ def _signed(opened: OpenConsultation, request: HttpRequest) -> str:
 
 
 def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any], status: int = 200) -> HttpResponse:
-    role, background = request.user.role, Background(opened, KIND)
+    role, background, items = request.user.role, Background(opened, KIND), opened.agenda(KIND)
     reasons = repeated_reasons(opened.ledger(KIND), role)[:AGAIN]
     page = {
-        "items": [_shown(opened, background, item, role) for item in opened.agenda(KIND)],
+        "items": [_shown(opened, background, item, role) for item in items],
         "arm": request.POST.get("arm", ""),
         "reason": request.POST.get("reason", ""),
         "again": [{"id": each.decision_id, "reason": readable(each.reason, QUOTED)} for each in reasons],
         "slip": SLIP,
         "page": (opened.home.report / PAGES["Constitution"]).is_file(),
-        "differing": resolved_by_others(opened, KIND, role),
+        "differing": resolved_by_others(items, role),
         **two_people(opened, KIND),
     }
     return desk_page(request, "portal/signing.html", page | dict(more), status)
