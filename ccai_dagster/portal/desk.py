@@ -68,7 +68,7 @@ def for_ledger(view: View) -> View:
             return view(request, kind)
         except ConsultationError as error:
             sent = [(name, each) for name, own in request.POST.lists() for each in own if name != "csrfmiddlewaretoken"]
-            problem = {"title": "The ledger cannot be used", "error": printable(str(error)), "sent": sent}
+            problem = {"title": "This cannot be decided now", "error": printable(str(error)), "sent": sent}
             return desk_page(request, "portal/desk_problem.html", problem, 503)
 
     return wrapped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from typing import Any
 
 import polars as pl
@@ -12,12 +13,15 @@ from local_server import Server
 from small_portal import SEEDS, Portal, portal_folder
 from undecided_town import Town, added, town
 
+from ccai_dagster.background import Background
+from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.contracts import CONSTITUTION, SELECTED_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import table_content, write_file
 from ccai_dagster.decisions.agenda import grouped
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.origins import DRAFT, SAME_WORDS
+from ccai_dagster.open_consultation import OpenConsultation
 
 __all__ = ["town"]
 ALIKE = ("Be kind to every child.", "Be kind to each child.", "Kind to every child and each child.", "Joke at noon.")
@@ -214,6 +218,20 @@ def test_an_account_comes_to_the_ledgers_of_its_duties_and_to_no_other(
         portal.team("bob", "somebody", "rule")
 
 
+def test_where_votes_come_from_elsewhere_only_the_team_is_served(portal: Portal) -> None:
+    from django.test import override_settings
+
+    from ccai_dagster.portal import addresses
+
+    editor = portal.team("eve", "editor", "edit")
+    with override_settings(CONSULTATION=read_consultation(SAMPLE)):
+        patterns = tuple(runpy.run_path(addresses.__file__)["urlpatterns"])
+        with override_settings(ROOT_URLCONF=patterns):
+            for page in ("/", "/vote", "/join", "/feedback"):
+                assert portal.browser().get(page).headers["Location"] == "/desk/ledgers"
+            assert b"Merge them into one" in editor.get("/desk/ledger/merge?subject=13+85").content
+
+
 # Near duplicates
 
 
@@ -337,6 +355,26 @@ def test_before_any_run_the_page_says_what_is_missing(portal: Portal) -> None:
     assert told.status_code == 503 and b"not known yet" in told.content
 
 
+def test_two_editors_word_without_seeing_one_another_and_a_third_resolves(portal: Portal) -> None:
+    portal.let_in(1)
+    reached(portal, 1)
+    path = portal.consultation.ledger("wording")
+    policy = f"P1,wording,double_decisions,{TWO},close to call,,steering group,2025-03-01,,,\n"
+    path.write_text(path.read_text(encoding="utf-8") + policy, encoding="utf-8")
+    eve, max_, third = (portal.team(each, f"{each}-role", "edit") for each in ("eve", "max", "zoe"))
+    address = "/desk/ledger/wording"
+    sent(eve, address, verb_0="principle", text_0="Choose the secret one.", reason="secret why")
+    for page in (address, f"{address}?show=decided", f"{address}?subject=1", "/desk/ledgers"):
+        assert b"secret" not in max_.get(page).content
+    assert b"Wording: 0 for you" in eve.get(address).content
+    assert sent(max_, address, verb_0="principle", text_0="Choose the open one.").status_code == 302
+    page = eve.get(address).content.decode()
+    assert "eve-role and max-role decided 1 independently, 0 alike" in page and "Choose the open one." in page
+    assert sent(third, address, verb_0="principle", text_0="Choose the best one.").status_code == 302
+    assert rows(portal, "wording")[-1]["supersedes"] == "wording-1 wording-2"
+    assert b"You and somebody else differ" not in eve.get(address).content
+
+
 def test_a_draft_of_the_feedback_model_is_asked_for_once_and_is_on_record_when_taken_over(
     portal: Portal, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,6 +475,16 @@ def test_a_sign_off_shows_what_changed_since_the_last_and_signs_what_was_read(po
     ):
         assert told_text in page, told_text
     assert signer.get("/desk/constitution").status_code == 404
+    opened = OpenConsultation(portal.consultation, portal.home)
+    item = next(each for each in opened.agenda("signoff") if each.subject == ("public",))
+    lines = [each.strip() for each in Background(opened, "signoff").lines(item)]
+    at = lines.index("entered: P3: Choose <i>true</i>.")
+    assert lines[at - 1].startswith("last signed by steering group on ") and lines[at - 1].endswith("since then:")
+    assert lines[at + 1 : at + 4] == [
+        "left: P1: Choose the kindest.",
+        "changed: P2: Choose the shortest.",
+        "before: Choose the briefest.",
+    ]
 
 
 def test_the_page_of_the_constitution_is_shown_and_runs_nothing(portal: Portal) -> None:
