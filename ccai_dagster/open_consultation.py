@@ -49,10 +49,11 @@ from ccai_dagster.decisions.origins import ODD_VOTES, SAME_MEANING, SAME_WORDS
 from ccai_dagster.decisions.outcomes import (
     Wording,
     WordingSource,
+    decided_rows,
     merges,
     moderation_verdicts,
+    wording_of,
     wording_source,
-    wordings,
 )
 from ccai_dagster.decisions.values import VALUES, policy_subjects
 from ccai_dagster.deliberation.importing.comparison import doubts
@@ -328,7 +329,7 @@ class OpenConsultation:
         rejected = self.rejected()
         worded = {
             each
-            for wording in wordings(self.ledger("wording"))
+            for wording in map(wording_of, decided_rows(self.ledger("wording")))
             for each in wording.statement_ids
             if wording.rests_on("disagree" if each in rejected else "agree")
         }

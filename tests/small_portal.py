@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 import yaml
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
@@ -76,10 +86,14 @@ class Portal:
         return browser
 
     def moderator(self, name: str = "ann", role: str = "moderator") -> Any:
+        return self.team(name, role, "moderate")
+
+    def team(self, name: str, role: str, *duties: str) -> Any:
+        """Somebody of the team, signed in."""
         from ccai_dagster.portal.team import keep_account
 
         browser = self.browser()
-        browser.post("/desk/sign-in", {"name": name, "password": keep_account(name, role)})
+        browser.post("/desk/sign-in", {"name": name, "password": keep_account(name, role, duties=duties)})
         return browser
 
     def rater(self, role: str = "rater-1") -> Any:
@@ -113,3 +127,86 @@ def statement_in(page: str) -> int:
     found = re.search(r'name="statement" value="(\d+)"', page)
     assert found
     return int(found[1])
+
+
+@pytest.fixture(scope="session")
+def served_portal(tmp_path_factory: pytest.TempPathFactory) -> Portal:
+    """Django is set up once in a process."""
+    from django.conf import settings
+
+    from ccai_dagster.portal.configuration import set_up
+
+    root = tmp_path_factory.mktemp("portal")
+    served = Portal(portal_folder(root / "town"), Home(root / "home", "town"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        set_up(served.consultation, served.home)
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
+    return served
+
+
+@pytest.fixture
+def portal(served_portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
+    """Every test begins with an empty database and ledgers."""
+    from ccai_dagster.portal.limits import counts
+    from ccai_dagster.portal.models import Account, Feedback, Participant, Statement, Vote
+    from ccai_dagster.portal.participant_views import source
+    from ccai_dagster.portal.team import add_seed_statements
+
+    monkeypatch.setenv("CCAI_HOME", str(served_portal.home.root))
+    # The browser tests of the same process leave a loop behind, in which nothing here runs.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    portal_folder(served_portal.consultation.folder)
+    for made in ("tables", "signed"):
+        shutil.rmtree(served_portal.home.folder / made, ignore_errors=True)
+    for model in (Vote, Statement, Participant, Account, Feedback):
+        model.objects.all().delete()
+    with closing(sqlite3.connect(served_portal.home.portal)) as connection, connection:
+        connection.execute("DELETE FROM sqlite_sequence")
+    assert add_seed_statements(served_portal.consultation) == len(SEEDS)
+    source.cache_clear()
+    counts.forget()
+    return served_portal
+
+
+COMMAND = (sys.executable, "-m", "ccai_dagster.cli.app")
+
+
+def password_of(name: str, folder: Path, home: Path, *words: str) -> str:
+    """Make an account by the command, and return its password."""
+    told = subprocess.run(
+        [*COMMAND, "account", name, str(folder), *words],
+        env={**os.environ, "CCAI_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return told.stdout.split()[-1]
+
+
+@contextmanager
+def portal_process(folder: Path, home: Path) -> Iterator[str]:
+    """The portal in a process of its own, at the address that is yielded."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [*COMMAND, "serve", str(folder), "--port", str(port)],
+        env={**os.environ, "CCAI_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.get(address).status_code == 200
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < until, "the portal did not start"
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)

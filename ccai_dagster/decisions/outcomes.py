@@ -183,16 +183,18 @@ def wordings(ledger: pl.DataFrame) -> tuple[Wording, ...]:
     Raises:
         ConsultationError: Rows that count contradict each other.
     """
-    return tuple(
-        Wording(
-            principle_id=row["root_id"],
-            decision_id=row["decision_id"],
-            statement_ids=_ids(row),
-            text=split_outcome(row["outcome"])[1] or None,
-            inputs_digest=row["inputs_digest"],
-            side="disagree" if split_outcome(row["outcome"])[0] == AVOID else "agree",
-        )
-        for row in decisive(ledger).values()
+    return tuple(wording_of(row) for row in decisive(ledger).values())
+
+
+def wording_of(row: Row) -> Wording:
+    """Return the wording that a row that counts says, whether or not another differs."""
+    return Wording(
+        principle_id=row["root_id"],
+        decision_id=row["decision_id"],
+        statement_ids=_ids(row),
+        text=split_outcome(row["outcome"])[1] or None,
+        inputs_digest=row["inputs_digest"],
+        side="disagree" if split_outcome(row["outcome"])[0] == AVOID else "agree",
     )
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, BrowserContext, Page
-from small_portal import portal_folder
+from small_portal import password_of, portal_folder, portal_process
 
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.decisions.ledger import read_ledger
@@ -40,6 +35,7 @@ class Served:
     consultation: Consultation
     address: str
     password: str
+    home: Path
 
 
 @dataclass
@@ -103,35 +99,10 @@ class Phone:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("portal")
     consultation = portal_folder(root / "town", 10, SEEDS, "lenient")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "CCAI_HOME": str(root / "home")}
-    command = [sys.executable, "-m", "ccai_dagster.cli.app"]
-    told = subprocess.run(
-        [*command, "account", "ann", str(root / "town"), "--role", "moderator"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    process = subprocess.Popen(
-        [*command, "serve", str(root / "town"), "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                assert httpx.get(address).status_code == 200
-                break
-            except httpx.TransportError:
-                assert process.poll() is None and time.monotonic() < until, "the portal did not start"
-                time.sleep(0.1)
-        yield Served(consultation, address, told.stdout.split()[-1])
-    finally:
-        process.terminate()
-        process.wait(20)
+    folder, home = root / "town", root / "home"
+    password = password_of("ann", folder, home, "--role", "moderator")
+    with portal_process(folder, home) as address:
+        yield Served(consultation, address, password, home)
 
 
 @pytest.fixture
@@ -229,3 +200,34 @@ def test_a_moderator_decides_by_keyboard_alone(phone: Phone) -> None:
     ]
     phone.press("Decided")
     phone.shows("Decided: 2")
+
+
+def test_an_editor_decides_by_keyboard_alone_and_every_page_of_the_desk_is_accessible(phone: Phone) -> None:
+    page, served = phone.page, phone.served
+    duties = [word for duty in ("moderate", "edit", "sign") for word in ("--may", duty)]
+    password = password_of("eve", served.consultation.folder, served.home, "--role", "editor", *duties)
+    page.goto(f"{served.address}/desk/")
+    page.fill("#name", "eve")
+    page.fill("#password", password)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.goto(f"{served.address}/desk/ledgers")
+    phone.shows("Where there is no link, another account decides.")
+    phone.press("Statements that say the same")
+    phone.shows("Look at other statements together")
+    phone.to("Look at other statements together")
+    phone.type("3 4")
+    phone.key("Enter")
+    phone.shows("Which of them")
+    for key in "j2r":
+        page.keyboard.press(key)
+    phone.type("other colours")
+    phone.key("Enter")
+    phone.shows("Recorded merge-1.")
+    phone.key("z")
+    phone.shows("Recorded merge-2.")
+    rows = read_ledger(served.consultation.ledger("merge"), "merge")
+    assert rows["outcome"].to_list() == ["keep apart", "withdrawn"] and rows["supersedes"][1] == "merge-1"
+    for path, words in [("ledger/threshold?subject=gac_threshold", "gac_threshold"), ("sign", "Sign-off")]:
+        page.goto(f"{served.address}/desk/{path}")
+        phone.shows(words)

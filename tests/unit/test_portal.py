@@ -6,7 +6,6 @@ import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from small_portal import SEEDS, Portal, portal_folder, statement_in
+from small_portal import SEEDS, Portal, statement_in
 from white_paper import white_paper
 
 from assets import decisions, deliberation, public_input, public_opinion
@@ -27,7 +26,6 @@ from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
 from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
-from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
 from ccai_dagster.deliberation.importing.portal import database_files, portal_digest, portal_files, portal_import
@@ -42,43 +40,6 @@ from resources.vote_source import VoteSource
 
 SAMPLE = ("participant_demographics", "sample_representativeness", "weighted_consensus")
 HOSTILE = "<script>alert('x')</script> \"and\", =SUM(A1) & {{ 7|add:1 }}"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """Django is set up once in a process; every test begins with an empty database and ledgers."""
-    from django.conf import settings
-
-    from ccai_dagster.portal.configuration import set_up
-
-    root = tmp_path_factory.mktemp("portal")
-    home = Home(root / "home", "town")
-    consultation = portal_folder(root / "town")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCAI_HOME", str(home.root))
-        # The browser tests of the same process leave a loop behind, in which nothing here runs.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        set_up(consultation, home)
-        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
-        yield Portal(consultation, home)
-
-
-@pytest.fixture
-def portal(served: Portal) -> Portal:
-    from ccai_dagster.portal.limits import counts
-    from ccai_dagster.portal.models import Account, Feedback, Participant, Statement, Vote
-    from ccai_dagster.portal.participant_views import source
-    from ccai_dagster.portal.team import add_seed_statements
-
-    portal_folder(served.consultation.folder)
-    for model in (Vote, Statement, Participant, Account, Feedback):
-        model.objects.all().delete()
-    with closing(sqlite3.connect(served.home.portal)) as connection, connection:
-        connection.execute("DELETE FROM sqlite_sequence")
-    assert add_seed_statements(served.consultation) == len(SEEDS)
-    source.cache_clear()
-    counts.forget()
-    return served
 
 
 def test_somebody_who_consents_gets_a_code_and_nothing_else_is_kept(portal: Portal) -> None:
@@ -521,7 +482,7 @@ def test_raters_and_moderators_see_nothing_of_each_other(portal: Portal) -> None
 
     for page in ("/desk/", "/desk/feedback"):
         assert portal.rater().get(page).headers["Location"] == "/rate/"
-    assert portal.moderator().get("/rate/").headers["Location"] == "/desk/"
+    assert portal.moderator().get("/rate/").headers["Location"] == "/desk/ledgers"
     assert portal.browser().get("/rate/").headers["Location"].startswith("/desk/sign-in")
     assert b"nothing to compare yet" in portal.rater("rater-2").get("/rate/").content
     with pytest.raises(ConsultationError, match="--role Ann Smith: give a role or pseudonym"):
@@ -680,7 +641,7 @@ def test_a_client_is_counted_for_a_day_and_its_address_is_nowhere() -> None:
     ids=["no proxy", "proxy", "this machine", "IPv6"],
 )
 def test_the_client_is_whom_the_proxy_names_and_nobody_else_does(
-    served: Portal, monkeypatch: pytest.MonkeyPatch, hosts: int, headers: dict[str, str], told: str
+    served_portal: Portal, monkeypatch: pytest.MonkeyPatch, hosts: int, headers: dict[str, str], told: str
 ) -> None:
     from django.conf import settings
     from django.test import RequestFactory
