@@ -384,7 +384,7 @@ def test_addresses_become_numbers_and_are_never_copied(tmp_path: Path, form: str
         },
         "matrix": {"comments.csv": comments, "participants-votes.csv": addressed(matrix(), 0, *people)},
     }[form]
-    # All stand in the order of their numbers, so that each keeps their own; one alone is numbered behind the others, and
+    # All stand in the order of their numbers, so that each keeps their own; one alone is numbered behind the others and
     # in a table of Polis is out of place.
     given = {5: 24} if people else {}
     kept = [vote for vote in CAST if form in ("plain", "wide") or not people or vote[0] != 5]
