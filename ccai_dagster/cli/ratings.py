@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ccai_dagster.cli.options import CONSULTATION, mendable_errors
 from ccai_dagster.consultation.folder import chosen_consultation
 from ccai_dagster.core.errors import ConsultationError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ccai_dagster.evaluation.conversation_ratings import OpenArm
+    from ccai_dagster.open_consultation import OpenConsultation
 
 app = typer.Typer(
     no_args_is_help=True, help="Have people compare the responses of two arms, without knowing whose they are."
@@ -54,6 +60,68 @@ def export_pairs(
     typer.echo(
         f"With {len(pairs.rows)} comparisons a difference under {smallest:.0f} Elo cannot be seen, with ties even "
         f"less; to find one of {WORTH_SEEING} Elo four times in five takes {needed:,} comparisons."
+    )
+
+
+@app.command("converse")
+@mendable_errors()
+def open_conversations(
+    arms: Annotated[str, typer.Option(help="Two arms, or an arm and base: public,standard.")],
+    quality: Annotated[str, typer.Option(help="helpfulness or harmlessness.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Choices wanted of all raters together.")],
+    consultation: CONSULTATION = None,
+) -> None:
+    """Let raters of the portal talk with two arms at once; each one's server is first proven to hold its model."""
+    from ccai_dagster.evaluation.conversation_ratings import OpenConversations, write_open
+    from ccai_dagster.evaluation.rating_export import WORTH_SEEING, check_compared
+    from ccai_dagster.open_consultation import open_consultation
+    from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
+
+    opened = open_consultation(consultation)
+    comparisons = opened.table("comparisons")
+    if comparisons is None:
+        raise ConsultationError("No model was evaluated yet; `ccai run` first.")
+    named = [each.strip() for each in arms.split(",")]
+    check_compared(comparisons, named, quality)
+    found = [_proven(opened, comparisons, arm) for arm in named]
+    write_open(opened.consultation.ratings, OpenConversations(quality=quality, arms=found, wanted=n))
+    for each in found:
+        typer.echo(f"{each.arm}: the server holds its model. {each.proof}.")
+    typer.echo(f"Raters may talk with both in the portal, at /rate/conversation/{quality} (`ccai account --rater`).")
+    smallest, needed = smallest_difference(elo_error(n)), comparisons_needed(WORTH_SEEING)
+    typer.echo(
+        f"With {n} choices a difference under {smallest:.0f} Elo cannot be seen, with ties and several choices of one "
+        f"conversation even less; to find one of {WORTH_SEEING} Elo four times in five takes {needed:,}."
+    )
+
+
+def _proven(opened: OpenConsultation, comparisons: pl.DataFrame, arm: str) -> OpenArm:
+    """Prove that the server of an arm holds the model that was evaluated."""
+    from ccai_dagster.consultation.folder import evaluated_model
+    from ccai_dagster.core.errors import silent
+    from ccai_dagster.evaluation.conversation_ratings import OpenArm
+    from ccai_dagster.evaluation.ratings import responses_digest
+    from ccai_dagster.stages.sampling import sampling_server
+    from resources.model_store import ModelStore
+
+    chosen, name = opened.consultation, evaluated_model(arm)
+    served, record = chosen.served(name), opened.table(*name.split("/"))
+    if served is None:
+        raise ConsultationError(
+            f"{chosen.folder / 'consultation.yaml'}: `profiles.{chosen.profile_name}.sampling` names no server of "
+            f"{name}, with which raters could talk; docs/scaling.md says how."
+        )
+    if record is None:
+        raise ConsultationError(f"There is no model of {arm} yet; `ccai run` first.")
+    store = ModelStore(url=opened.home.models_url, cache=str(opened.home.cache / "models"))
+    prompts = comparisons["prompt"].unique().to_list()
+    place = store.folder(record["model_digest"].item())
+    server, proof = sampling_server(served, place, chosen.file.model, prompts, None, silent)
+    return OpenArm(
+        arm=arm,
+        responses=responses_digest(comparisons, arm),
+        stops=server.settings.arguments.get("stop", []),
+        proof=proof[f"{name} proven by"],
     )
 
 

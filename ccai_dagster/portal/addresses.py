@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from ccai_dagster.portal import conversation_views as conversation
 from ccai_dagster.portal import desk_views as desk
 from ccai_dagster.portal import information_views as information
 from ccai_dagster.portal import participant_views as people
@@ -24,6 +25,7 @@ urlpatterns = [
     path("desk/feedback", information.feedback_read, name="feedback_read"),
     path("desk/", desk.queue, name="queue"),
     path("rate/", rating.rate, name="rate"),
+    path("rate/conversation/<slug:quality>", conversation.converse, name="converse"),
     path("desk/sign-in", team.sign_in, name="sign_in"),
     path("desk/sign-out", team.sign_out, name="sign_out"),
     path("portal.css", people.asset, {"name": "portal.css"}, name="style"),

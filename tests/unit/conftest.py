@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from local_server import server
 from small_consultation import SmallConsultation, small_consultation
+from small_portal import portal, served_portal
 from small_town import place, settled, town
 
 from ccai_dagster.audit.manifest import (
@@ -27,7 +28,7 @@ from ccai_dagster.contracts import EVAL_SCORES, MODEL
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.decisions.ledger import Decision, ledger_digest, write_ledger
 
-__all__ = ["place", "server", "settled", "small_consultation", "town"]
+__all__ = ["place", "portal", "served_portal", "server", "settled", "small_consultation", "town"]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
+    for (const waiting of form.querySelectorAll(".waiting")) waiting.hidden = false;
   });
 }
 // A page that the browser kept may be sent again.
