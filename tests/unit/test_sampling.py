@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import yaml
 from local_server import SETTINGS, Server, chat
+from served_models import spoken
 from small_portal import small_comparisons
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ from ccai_dagster.stages.evaluation import ComparisonStage
 from ccai_dagster.stages.feedback import ResponsePairsStage
 from ccai_dagster.stages.request import StageFolder
 from ccai_dagster.stages.sampling import HIGH, PROBES, WHOLE_DISTRIBUTION, with_unlikely_tokens
+from ccai_dagster.stages.transformers_model import TransformersModel
 from resources.model_store import ModelStore
 
 pytestmark = pytest.mark.torch
@@ -66,18 +68,13 @@ def serve(server: Server, model: Path, shift: float = 0.0, ends: bool = False) -
         shift: Added to the log-probability of each token, as another number format would.
         ends: Whether the end of the turn is told as a token.
     """
-    from ccai_dagster.stages.transformers_model import TransformersModel
-
     held = TransformersModel(model, "float32", 1)
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
         if "logprobs" not in body:
             return 200, chat(f" {body['messages'][-1]['content']} {body['seed'] % 97}", None, "length")
-        conversation = [(turn["role"], turn["content"]) for turn in body["messages"]]
-        limits = {"new_tokens": body["max_tokens"], "seed": body["seed"], "strip": False}
-        ((text, _),) = held.generate([conversation], temperature=body["temperature"], **limits)
-        ((likelihood, tokens),) = held.log_likelihoods([conversation], [text])
-        logs = [{"token": "?", "logprob": likelihood / tokens + shift}] * int(tokens)
+        text, _, likelihood, tokens = spoken(held, body)
+        logs = [{"token": "?", "logprob": likelihood / tokens + shift}] * tokens
         return 200, chat(text, {"content": [*logs, *([{"token": "", "logprob": -9.0}] if ends else [])]})
 
     server.answer = answer
