@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.text import printable_lines
+from ccai_dagster.core.text import counted, printable_lines
 from ccai_dagster.evaluation.conversation_ratings import OpenConversations
 from ccai_dagster.evaluation.elo import QUESTIONS
 from ccai_dagster.evaluation.rating_export import WORTH_SEEING
@@ -75,6 +75,8 @@ def converse(request: HttpRequest, quality: str) -> HttpResponse:
         **_shown(conversation),
         **more,
     }
+    if page["said"] and page["said"][-1][1].strip() == more.get("typed", "").strip():
+        page["typed"] = ""  # it is shown where it was said
     return render(request, "portal/conversation.html", page, status=409 if more else 200)
 
 
@@ -113,14 +115,12 @@ def _shown(conversation: Conversation | None) -> dict[str, Any]:
 
 def _power(standing: Standing) -> str:
     """What the choices there are can show, and what more would."""
-    now = (
-        f"The {standing.every} so far show a difference of {smallest_difference(elo_error(standing.every)):.0f} Elo or "
-        "more"
-        if standing.every
-        else "None is there yet"
-    )
+    now = "None is there yet"
+    if standing.every:
+        shown = smallest_difference(elo_error(standing.every))
+        now = f"{counted(standing.every, 'choice')} so far can show a difference of {shown:.0f} Elo or more"
     return (
-        f"{now}; all {standing.wanted} would show one of {smallest_difference(elo_error(standing.wanted)):.0f}, and "
+        f"{now}; all {standing.wanted} can show one of {smallest_difference(elo_error(standing.wanted)):.0f}, and "
         f"one of {WORTH_SEEING} takes {comparisons_needed(WORTH_SEEING):,} choices. Choices of one conversation are "
         "alike and tell less than as many conversations."
     )

@@ -161,7 +161,7 @@ def add_statement(participant: Participant, typed: str, figures: Figures) -> Sta
         with transaction.atomic():
             if not progress(participant, figures).may_add:
                 raise Refusal("A few more votes first, please.")
-            existing = Statement.objects.filter(key=text_key(text)).first()
+            existing: Statement | None = Statement.objects.filter(key=text_key(text)).first()
             if existing and existing.author_id == participant.pk and existing.text == text:
                 return existing  # the form was sent twice
             if existing:

@@ -95,7 +95,7 @@ def test_a_conversation_goes_on_with_the_better_answer_and_every_choice_is_a_rat
     chosen = [f"{shown_first[0]} answers 1", f"{({*'PS'} - {shown_first[1]}).pop()} answers 3"]
     assert asked == ["How?", chosen[0], "And then?", chosen[1], HOSTILE.replace("<|", "< |")]
     assert "3 of 40 choices by all raters, 3 by you" in talk.page()
-    assert "The 3 so far show a difference of 393 Elo or more; all 40 would show one of 108" in talk.page()
+    assert "3 choices so far can show a difference of 393 Elo or more; all 40 can show one of 108" in talk.page()
     table = people_outcomes(read_ratings(talk.consultation.ratings)).table
     assert table["prompt_id"].n_unique() == 1 and table["prompt_id"][0].startswith("conversation-")
     won = {name: table[name].sum() for name in ("win", "tie", "loss")}
