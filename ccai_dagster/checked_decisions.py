@@ -5,18 +5,48 @@ The one way in for every answer, whether it was typed in a terminal or sent from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from ccai_dagster.audit.ledger_record import unexplained
 from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions.agenda import DIGESTED
-from ccai_dagster.decisions.independent_decisions import subject_name
+from ccai_dagster.core.text import printable
+from ccai_dagster.decisions.agenda import DIGESTED, AgendaItem, Basis
+from ccai_dagster.decisions.independent_decisions import (
+    Subject,
+    disagreeing,
+    rows_by_subject,
+    subject_name,
+    subjects_of,
+)
 from ccai_dagster.decisions.ledger import AMENDED, AVOID, Decision, is_decision, split_outcome
+from ccai_dagster.decisions.outcomes import decided_rows
 from ccai_dagster.decisions.recording import Answer, record, record_all
 from ccai_dagster.decisions.values import VALUES, parse_value
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.signed_constitutions import keep_signed
+
+SIGNED = 12
+"""Fewest characters of a constitution's digest that a person gives to sign it."""
+
+
+@dataclass(frozen=True)
+class FilledIn:
+    """What somebody decided on a subject as it was shown to them, in a sheet or on a page.
+
+    Attributes:
+        where: Where it stands, for messages.
+        seen: Ids of the rows on it that were shown.
+        digest: Of the text that was shown; empty for kinds without.
+    """
+
+    where: str
+    subject: Subject
+    seen: tuple[str, ...]
+    digest: str
+    decision: str
+    reason: str
 
 
 def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str] | None = None) -> list[Decision]:
@@ -33,6 +63,8 @@ def record_decision(opened: OpenConsultation, answer: Answer, seen: Sequence[str
         ConsultationError: A subject does not exist, a value is out of range, or `recording.record` refuses.
     """
     path = opened.consultation.ledger(answer.kind)
+    if answer.kind == "signoff" and is_decision(answer.outcome) and answer.subject_ids[0] in opened.consultation.arms:
+        keep_signed(opened, answer.subject_ids[0])
     return record(path, checked(opened, answer), opened.basis(answer.kind), opened.taken(answer.kind), seen)
 
 
@@ -61,6 +93,110 @@ def record_decisions(
         except ConsultationError as error:
             wrong.append(f"{where}: {error}")
     return record_all(opened.consultation.ledger(kind), right, opened.basis(kind), opened.taken(kind), wrong, seen)
+
+
+def record_filled_in(
+    opened: OpenConsultation,
+    kind: str,
+    role: str,
+    filled: Sequence[FilledIn],
+    suggested_by: Callable[[AgendaItem, str], str | None],
+    policy_ref: str | None = None,
+    more: Sequence[AgendaItem] = (),
+    anew: bool = False,
+) -> list[Decision]:
+    """Append what one role decided on several subjects of one ledger, each held against the consultation as it is now.
+
+    Args:
+        suggested_by: What put an outcome on a subject forward; None for a person.
+        more: Subjects that nobody asked for, and that whoever decides has put together.
+        anew: Whether what is decided may be decided anew; else only what waits is.
+
+    Raises:
+        ConsultationError: One of them cannot be recorded; every such is told, and nothing is recorded.
+    """
+    items = {item.subject: item for item in [*more, *opened.agenda(kind)]}
+    basis = opened.basis(kind)
+    answers: list[tuple[str, Answer]] = []
+    problems: list[str] = []
+    for each in filled:
+        item = items.get(each.subject)
+        problem = _outdated(item, each, role, basis, anew)
+        if problem is not None or item is None:
+            problems.append(f"{each.where}: {problem}")
+            continue
+        answer = Answer(
+            kind=kind,
+            subject_ids=item.subject,
+            outcome=each.decision,
+            reason=each.reason.strip(),
+            decided_by=role,
+            supersedes=item.replaced_by(role),
+            policy_ref=policy_ref,
+            suggested_by=suggested_by(item, each.decision),
+        )
+        answers.append((each.where, answer))
+    known = [row["decision_id"] for item in items.values() for row in item.rows]
+    return record_decisions(opened, kind, answers, problems, known)
+
+
+def _outdated(item: AgendaItem | None, filled: FilledIn, role: str, basis: Basis, anew: bool) -> str | None:
+    """What speaks against recording a decision: it is not asked for, incomplete, or made on something else."""
+    if item is None:
+        return f"{' '.join(filled.subject)!r} is nothing that is to be decided here; leave `subject` as it was."
+    if not filled.decision.strip() or not filled.reason.strip():
+        return "a decision needs a reason, and a reason a decision."
+    if (basis(item.subject) or "") != filled.digest:
+        return "its text is another one since it was shown; export or open it again and read it."
+    # What came in the meantime and waits for a second, independent decision is no news: nobody is to see it.
+    if item.state != "one of two" and seen_rows(item) != filled.seen:
+        return "it was decided in the meantime; export or open it again and look at it."
+    if not item.open_to(role) and not (anew and item.state == "decided"):
+        return f"it is not open to {printable(role)}: it is decided, or waits for another role."
+    return None
+
+
+def seen_rows(item: AgendaItem) -> tuple[str, ...]:
+    """Return the ids of the rows that are shown to whoever decides on a subject."""
+    return tuple(row["decision_id"] for row in item.shown)
+
+
+def check_signed_digest(opened: OpenConsultation, arms: Sequence[str], digest: str | None) -> None:
+    """Check that what somebody read, by its digest or its beginning, is what there is to sign.
+
+    Raises:
+        ConsultationError: It is not.
+    """
+    present = opened.basis("signoff")(arms) if len(arms) == 1 else None
+    if present is None:
+        return  # `record_decision` says why nothing can be signed
+    if digest is None or len(digest) < SIGNED or not present.startswith(digest):
+        given = f"not {digest}" if digest else "and no --digest was given"
+        named = "The export" if tuple(arms) == (EXPORT,) else f"The constitution {arms[0]}"
+        raise ConsultationError(
+            f"{named} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
+            f"signoff`), then sign with --digest {present[:SIGNED]}."
+        )
+
+
+def confirmation(opened: OpenConsultation, rows: Sequence[Decision]) -> list[str]:
+    """Return what to tell a person about rows just added, the decision first."""
+    decided, *carried = rows
+    lines = [f"Recorded {decided.decision_id}."]
+    for row in carried:
+        named = subject_name(row.kind, row.subject_ids)
+        lines.append(f"{row.decision_id} keeps what {row.supersedes} decided on {named}.")
+    if not is_decision(decided.outcome):
+        return lines
+    by_subject = rows_by_subject(decided_rows(opened.ledger(decided.kind)))
+    for subject in subjects_of(decided.kind, decided.outcome, decided.subject_ids):
+        others = [row for row in by_subject[subject] if row["decision_id"] != decided.decision_id]
+        if others:
+            ids = ", ".join(row["decision_id"] for row in others)
+            agree = "waits for a resolving row" if disagreeing(by_subject[subject]) else "they agree"
+            named = subject_name(decided.kind, subject)
+            lines.append(f"{named}: stands beside {ids} as an independent decision; {agree}.")
+    return lines
 
 
 def checked(opened: OpenConsultation, answer: Answer) -> Answer:

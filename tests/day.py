@@ -37,6 +37,7 @@ from ccai_dagster.open_consultation import OpenConsultation
 
 PEOPLE, VOTES, SEEDS = 40, 11, 24
 MODERATORS = {"ann": "moderator", "bob": "second moderator", "carol": "third moderator"}
+EDITORS = {"edith": "editor", "egon": "second editor"}
 RATERS = {"rita": "rater-1", "rob": "rater-2"}
 ARMS = ("public", "standard")
 SETTLED = {"new_inputs": "as they were last observed", "changed_deliberation": "everything is up to date"}
@@ -97,8 +98,10 @@ class Day(Lived):
         in_fork(lambda: make_tiny_model(self.base / "model"))
         serve_stages(self.address)
         self.ccai("decide", "threshold", "votes_before_statement", "10", "--reason", "a short day")
-        for name, role in {**MODERATORS, **RATERS}.items():
-            told = self.ccai("account", name, str(self.town), "--role", role, *(["--rater"] if name in RATERS else []))
+        duties = ["--may", "edit", "--may", "sign"]
+        for name, role in {**MODERATORS, **EDITORS, **RATERS}.items():
+            more = ["--rater"] if name in RATERS else duties if name in EDITORS else []
+            told = self.ccai("account", name, str(self.town), "--role", role, *more)
             self.passwords[name] = told[-1].split()[-1]
 
     def seeds_are_let_in(self) -> None:
@@ -180,32 +183,29 @@ class Day(Lived):
         self.hold("votes and selected statements are there", bool(counted) and all(counted), str(counted))
 
     def editors_word_and_sign(self) -> None:
-        self.begin("Evening: the editors word what was selected, and sign off")
-        subjects = self.asked(
-            lambda opened: [[*each.subject] for each in opened.agenda("wording") if each.state == "undecided"]
-        )
-        texts = self.asked(
-            lambda opened: {
-                str(key): text for key, text in opened.statements().select("statement_id", "text").iter_rows()
-            }
-        )
-        self.hold("there is something to word", bool(subjects), str(subjects))
-        for each in subjects or []:
-            wish = texts[each[0]].removeprefix("The assistant should ").rstrip(".")
-            self.ccai(
-                "decide",
-                "wording",
-                " ".join(each),
-                f"principle: Choose the response that does most to {wish}.",
-                "--reason",
-                "In its own words.",
-            )
+        self.begin("Evening: two editors merge, word what was selected, and sign off")
+
+        async def word(browsers: people.Browsers) -> list[str]:
+            async with people.signed_in(browsers, "egon", self.passwords["egon"]) as page:
+                apart = await people.edit(page, "merge", "keep apart", "Each says something of its own.")
+            async with people.signed_in(browsers, "edith", self.passwords["edith"]) as page:
+                worded = await people.edit(page, "wording", "draft-0", "As it was drafted; nothing is lost.")
+                again = await people.edit(page, "wording", "draft-0", "As it was drafted; nothing is lost.")
+                return [apart, worded, again]
+
+        said = self.browse(word)
+        self.tell("the desk of an editor", r"Recorded wording-1.*", said[1:2])
+        self.hold("the drafts are told as drafts", {row["suggested_by"] for row in self.ledger("wording")} != {""})
         self.settle(SETTLED | {"signed_off_training": "waits for a sign-off"})
         self.new_runs()
-        for arm, digest in self.waiting().items():
-            self.ccai("decide", "signoff", arm, "signed off", "--reason", "Read aloud.", "--digest", digest)
+
+        async def sign(browsers: people.Browsers) -> str:
+            async with people.signed_in(browsers, "egon", self.passwords["egon"], viewport=people.PHONE) as page:
+                return await people.sign(page, "Read aloud.")
+
+        self.tell("the desk of who signs", r"signed", [self.browse(sign)])
+        self.hold("both arms are signed", {row["subject_ids"] for row in self.ledger("signoff")} == {*ARMS})
         self.settle(SETTLED)
-        self.hold("nothing waits for a sign-off", not self.waiting())
 
     def models_are_trained(self) -> None:
         self.begin("Night: somebody starts the first training")
@@ -367,12 +367,6 @@ class Day(Lived):
     def asked(self, ask: Any) -> Any:
         """Ask the consultation as it is, in a fork, since this process must open nothing."""
         return in_fork(lambda: ask(OpenConsultation(read_consultation(self.town), self.home)))
-
-    def waiting(self) -> dict[str, str]:
-        """Arms whose constitution waits for a sign-off, with its digest."""
-        return dict(
-            re.findall(r"(\w+) \((\w+)\)", " ".join(self.ticks("signed_off_training")[:1]).partition("signoff.csv:")[2])
-        )
 
     def models(self) -> dict[str, str]:
         """The digest of each evaluated model by its name."""

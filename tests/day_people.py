@@ -188,6 +188,29 @@ async def decide(page: Page, statements: Sequence[str], verb: str, text: str, re
     return await page.inner_text("main")
 
 
+async def edit(page: Page, ledger: str, answer: str, reason: str) -> str:
+    """Answer all that a page of an editor's ledger asks, by the value of the answer; return what the page says then."""
+    await page.goto(page.url.partition("/desk/")[0] + f"/desk/ledger/{ledger}")
+    for item in await page.locator("[data-item]").all():
+        await item.locator(f"input[type=radio][value='{answer}']").first.check()
+    if not await page.locator("[data-item]").count():
+        return await page.inner_text("main")
+    await page.get_by_label(re.compile("^Reason")).fill(reason)
+    await page.get_by_role("button", name="Record", exact=True).click()
+    return await page.inner_text("main")
+
+
+async def sign(page: Page, reason: str) -> str:
+    """Sign every constitution that waits; return what the page says then."""
+    await page.goto(page.url.partition("/desk/")[0] + "/desk/sign")
+    while await page.locator("form:has(input[name=arm])").count():
+        form = page.locator("form:has(input[name=arm])").first
+        await form.locator("input[name=read]").check()
+        await form.locator("input[name=reason]").fill(reason)
+        await form.get_by_role("button", name=re.compile("^Sign")).click()
+    return await page.inner_text("main")
+
+
 async def rate_pairs(page: Page, number: int, by_keyboard: bool) -> list[str]:
     """Compare pairs of responses until there are none; return what was shown, page by page."""
     shown = []

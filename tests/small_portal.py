@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,10 +82,14 @@ class Portal:
         return browser
 
     def moderator(self, name: str = "ann", role: str = "moderator") -> Any:
+        return self.team(name, role, "moderate")
+
+    def team(self, name: str, role: str, *duties: str) -> Any:
+        """Somebody of the team, signed in."""
         from ccai_dagster.portal.team import keep_account
 
         browser = self.browser()
-        browser.post("/desk/sign-in", {"name": name, "password": keep_account(name, role)})
+        browser.post("/desk/sign-in", {"name": name, "password": keep_account(name, role, duties=duties)})
         return browser
 
     def rater(self, role: str = "rater-1") -> Any:
@@ -149,32 +152,35 @@ def small_comparisons(response: str = "one") -> pl.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def served_portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """Django is set up once in a process; every test begins with an empty database and ledgers."""
+def served_portal(tmp_path_factory: pytest.TempPathFactory) -> Portal:
+    """Django is set up once in a process."""
     from django.conf import settings
 
     from ccai_dagster.portal.configuration import set_up
 
     root = tmp_path_factory.mktemp("portal")
-    home = Home(root / "home", "town")
-    consultation = portal_folder(root / "town")
+    served = Portal(portal_folder(root / "town"), Home(root / "home", "town"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCAI_HOME", str(home.root))
-        # The browser tests of the same process leave a loop behind, in which nothing here runs.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        set_up(consultation, home)
-        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
-        yield Portal(consultation, home)
+        set_up(served.consultation, served.home)
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
+    return served
 
 
 @pytest.fixture
-def portal(served_portal: Portal) -> Portal:
+def portal(served_portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
+    """Every test begins with an empty database and ledgers."""
     from ccai_dagster.portal.limits import counts
     from ccai_dagster.portal.models import Account, Conversation, Feedback, Participant, Statement, Vote
     from ccai_dagster.portal.participant_views import source
     from ccai_dagster.portal.team import add_seed_statements
 
+    monkeypatch.setenv("CCAI_HOME", str(served_portal.home.root))
+    # The browser tests of the same process leave a loop behind, in which nothing here runs.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     portal_folder(served_portal.consultation.folder)
+    for made in ("tables", "signed"):
+        shutil.rmtree(served_portal.home.folder / made, ignore_errors=True)
     for model in (Vote, Statement, Participant, Account, Feedback, Conversation):
         model.objects.all().delete()
     with closing(sqlite3.connect(served_portal.home.portal)) as connection, connection:

@@ -337,7 +337,7 @@ def ui(
 def serve(
     consultation: CONSULTATION_FOLDER = None, port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000
 ) -> None:
-    """Let people vote and moderators decide in a browser, where `votes` is `portal`; Ctrl-C stops it."""
+    """Let people vote, where `votes` is `portal`, and the team decide in a browser; Ctrl-C stops it."""
     from ccai_dagster.cli import serve as serving
 
     serving.serve(chosen_consultation(consultation), port, typer.echo)
@@ -350,14 +350,17 @@ def account(
     consultation: OWN_CONSULTATION_FOLDER = None,
     role: Annotated[str | None, typer.Option(help="The role that goes on record with every decision.")] = None,
     rater: Annotated[bool, typer.Option("--rater", help="It compares responses, and comes to no desk.")] = False,
+    may: Annotated[
+        list[str] | None, typer.Option("--may", help="What it may do at the desk: moderate (if not named), edit, sign.")
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the account.")] = False,
 ) -> None:
-    """Make an account for the moderators' desk or a rater, or give it a new password, which is printed once."""
+    """Make an account for the team's desk or a rater, or give it a new password, which is printed once."""
     from ccai_dagster.cli import serve as serving
 
     if (role is None) != remove:
         raise ConsultationError("Name the role with --role, or --remove the account.")
-    serving.account(chosen_consultation(consultation), name, role, rater, typer.echo)
+    serving.account(chosen_consultation(consultation), name, role, rater, may or ["moderate"], typer.echo)
 
 
 app.command()(audit.audit)

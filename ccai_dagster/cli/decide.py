@@ -10,54 +10,25 @@ from pathlib import Path
 import polars as pl
 
 from ccai_dagster.audit.ledger_record import amendments, check_rows
-from ccai_dagster.checked_decisions import record_decision
+from ccai_dagster.checked_decisions import check_signed_digest, confirmation, record_decision
 from ccai_dagster.cli.options import LONGEST
-from ccai_dagster.consultation.folder import EXPORT, LEDGERS
+from ccai_dagster.consultation.folder import LEDGERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import STATES, AgendaItem
 from ccai_dagster.decisions.exported_moderation import Difference
 from ccai_dagster.decisions.group_checks import check_group_sizes, check_reachable, check_structure, reachable
-from ccai_dagster.decisions.independent_decisions import (
-    agreements,
-    asks_for_two,
-    disagreeing,
-    rows_by_subject,
-    subject_name,
-    subjects_of,
-)
-from ccai_dagster.decisions.ledger import Decision, current, is_decision, split_outcome
+from ccai_dagster.decisions.independent_decisions import agreements, asks_for_two, subject_name
+from ccai_dagster.decisions.ledger import current, is_decision, split_outcome
 from ccai_dagster.decisions.origins import TAKEN_OVER, origins_told
-from ccai_dagster.decisions.outcomes import decided_rows, policies
+from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer, take_over
 from ccai_dagster.decisions.values import thresholds
 from ccai_dagster.deliberation.structure import verdict
 from ccai_dagster.open_consultation import OpenConsultation
 
-SIGNED = 12
-"""Fewest characters of a constitution's digest that a person types to sign it."""
 SHOWN = 12
 """Subjects or findings of a kind that the status lists; the rest is counted."""
-
-
-def confirmation(opened: OpenConsultation, rows: Sequence[Decision]) -> list[str]:
-    """Return what to tell a person about rows just added."""
-    decided, *carried = rows
-    lines = [f"Recorded {decided.decision_id}."]
-    for row in carried:
-        named = subject_name(row.kind, row.subject_ids)
-        lines.append(f"{row.decision_id} keeps what {row.supersedes} decided on {named}.")
-    if not is_decision(decided.outcome):
-        return lines
-    by_subject = rows_by_subject(decided_rows(opened.ledger(decided.kind)))
-    for subject in subjects_of(decided.kind, decided.outcome, decided.subject_ids):
-        others = [row for row in by_subject[subject] if row["decision_id"] != decided.decision_id]
-        if others:
-            ids = ", ".join(row["decision_id"] for row in others)
-            agree = "waits for a resolving row" if disagreeing(by_subject[subject]) else "they agree"
-            named = subject_name(decided.kind, subject)
-            lines.append(f"{named}: stands beside {ids} as an independent decision; {agree}.")
-    return lines
 
 
 def decide_one(opened: OpenConsultation, answer: Answer, digest: str | None, say: Callable[[str], None]) -> None:
@@ -70,24 +41,11 @@ def decide_one(opened: OpenConsultation, answer: Answer, digest: str | None, say
         ConsultationError: The decision cannot be recorded; nothing was changed.
     """
     if answer.kind == "signoff" and is_decision(answer.outcome):
-        _check_digest(opened, answer.subject_ids, digest)
+        check_signed_digest(opened, answer.subject_ids, digest)
     elif digest is not None:
         raise ConsultationError("--digest belongs to a sign-off; every other digest is computed.")
     for line in confirmation(opened, record_decision(opened, answer)):
         say(line)
-
-
-def _check_digest(opened: OpenConsultation, arms: tuple[str, ...], digest: str | None) -> None:
-    present = opened.basis("signoff")(arms) if len(arms) == 1 else None
-    if present is None:
-        return  # `record_decision` says why nothing can be signed
-    if digest is None or len(digest) < SIGNED or not present.startswith(digest):
-        given = f"not {digest}" if digest else "and no --digest was given"
-        named = "The export" if arms == (EXPORT,) else f"The constitution {arms[0]}"
-        raise ConsultationError(
-            f"{named} has the digest {present}, {given}. Nothing was signed. Read it (`ccai review "
-            f"signoff`), then sign with --digest {present[:SIGNED]}."
-        )
 
 
 def take_over_moderation(opened: OpenConsultation, say: Callable[[str], None]) -> None:
@@ -181,12 +139,7 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
             lines.append(f"{state}: {', '.join(subjects[:SHOWN])}{more}")
     if asks_for_two(ledger):
         lines.append("the policy asks two people to decide every subject independently")
-    for each in agreements(ledger):
-        kappa = "not defined, since both always said the same" if each.kappa is None else f"{each.kappa:.2f}"
-        lines.append(
-            f"{printable(each.roles[0])} and {printable(each.roles[1])} decided {each.subjects} independently, "
-            f"{each.alike} alike ({each.observed:.0%}); Cohen's kappa {kappa}"
-        )
+    lines += [printable(each.sentence) for each in agreements(ledger)]
     lines += _of_this_kind(opened, kind)
     for choice in policies(ledger):
         lines.append(f"policy {printable(choice.subject)} ({choice.decision_id}): {printable(choice.text, 200)}")

@@ -1,13 +1,14 @@
-"""`ccai serve` and `ccai account`: the portal, in which a public votes and moderators decide, and who may moderate."""
+"""`ccai serve` and `ccai account`: the portal, in which a public votes and the team decides, and who may do what."""
 
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ccai_dagster.cli.ui import HOST, check_port
-from ccai_dagster.consultation.folder import Consultation, home_of
+from ccai_dagster.consultation.folder import PORTAL, Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import listed
 from resources.record import open_record
 
 THREADS = 16
@@ -17,23 +18,23 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     """Become the web server of the portal.
 
     Raises:
-        ConsultationError: The votes come from elsewhere, the extra is not installed, the port is taken, or a file that
-            is shown cannot be read.
+        ConsultationError: The extra is not installed, the port is taken, or a file that is shown cannot be read.
     """
     _set_up(consultation, say)
     from ccai_dagster.portal.information_views import rendered
     from ccai_dagster.portal.team import add_seed_statements
 
+    votes_here = consultation.votes == PORTAL
     if name := consultation.file.portal.questions_and_answers:
         rendered(consultation.path(name))
-    if added := add_seed_statements(consultation):
+    if votes_here and (added := add_seed_statements(consultation)):
         lenient = consultation.file.moderation == "lenient"
         shown = "shown unless a moderator takes them out" if lenient else "shown once a moderator lets them in"
         say(f"{added} statements of the organisers were added, {shown}.")
     check_port(port, "--port")
-    say(f"Participants  http://{HOST}:{port}/")
+    say(f"Participants  http://{HOST}:{port}/" if votes_here else "Votes come from elsewhere: for the team alone.")
     named = shlex.quote(str(consultation.folder))
-    say(f"Moderators    http://{HOST}:{port}/desk/  (accounts: `ccai account NAME {named} --role ROLE`)")
+    say(f"The team      http://{HOST}:{port}/desk/  (accounts: `ccai account NAME {named} --role ROLE --may DUTY`)")
     say(f"Raters        http://{HOST}:{port}/rate/  (with --rater)")
     say("Ctrl-C stops it.")
     environment = {**os.environ, "CCAI_CONSULTATION": str(consultation.folder)}
@@ -45,14 +46,22 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
-def account(consultation: Consultation, name: str, role: str | None, rates: bool, say: Callable[[str], None]) -> None:
+def account(
+    consultation: Consultation,
+    name: str,
+    role: str | None,
+    rates: bool,
+    duties: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
     """Make an account or renew its password; without a role, remove it.
 
     Args:
         rates: Whether it is a rater's.
+        duties: What it may do at the desk.
 
     Raises:
-        ConsultationError: The votes come from elsewhere, the extra is not installed, or there is no such account.
+        ConsultationError: The extra is not installed, there is no such account, or no such duty.
     """
     _set_up(consultation, say)
     from ccai_dagster.portal.team import keep_account, remove_account
@@ -61,7 +70,8 @@ def account(consultation: Consultation, name: str, role: str | None, rates: bool
         remove_account(name)
         say(f"Removed {name}. What was decided with it stays on record.")
     else:
-        say(f"Password of {name}, who {'rates' if rates else 'decides'} as {role}: {keep_account(name, role, rates)}")
+        password = keep_account(name, role, rates, duties)
+        say(f"Password of {name}, who {'rates' if rates else f'may {listed(duties)}'} as {role}: {password}")
 
 
 def _set_up(consultation: Consultation, say: Callable[[str], None]) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
+from ccai_dagster.background import how_sure
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ELO_DIFFERENCES, JUDGE_CALIBRATION
+from ccai_dagster.core.home import PAGES
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences
 from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.importing.moderation_mode import stated_mode
-from ccai_dagster.deliberation.stability import INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, verdict
 from ccai_dagster.feedback.judge_accuracy import scores_at_chance, scoring_sentence, told
 from ccai_dagster.open_consultation import OpenConsultation
@@ -24,14 +25,6 @@ SHOWN = ("all",)
 
 DIFFERENCES = 3
 """Differences that get a sentence; the page has all, and what does not differ or is not certain."""
-
-PAGES = {
-    "In two sheets": "summary.html",
-    "Constitution": "constitution.html",
-    "Report": "audit_report.html",
-    "Evaluation": "evaluation.html",
-    "Replication": "replication.html",
-}
 
 
 def summary(opened: OpenConsultation, report: Path) -> list[str]:
@@ -91,21 +84,6 @@ def _deliberation(opened: OpenConsultation) -> Iterator[str]:
     made = [f"{arm} {table.height}" for arm, table in counts.items() if table is not None]
     if made:
         yield f"Principles        {', '.join(made)}"
-
-
-def how_sure(opened: OpenConsultation) -> str | None:
-    """Say how often statements and groups are found again in other draws; None if the last run did not ask."""
-    names = ("selected_statements", "consensus_stability", "group_stability")
-    selected, sure, drawn = (opened.table(name) for name in names)
-    if selected is None or sure is None or drawn is None or drawn.is_empty():
-        return None
-    own = sure.join(selected.filter("selected"), on="statement_id", how="semi")
-    likeness = drawn.filter(pl.col("varied") == "participants")["adjusted_rand"]
-    return (
-        f"{own.filter(pl.col('selection_probability') >= INTERVAL[1]).height} of {own.height} "
-        f"reach the cut in {INTERVAL[1]:.0%} of draws of other participants; groups are found again with an "
-        f"adjusted Rand index of {likeness.quantile(0.5, 'linear'):.2f} [{min(likeness):.2f}, {max(likeness):.2f}]"
-    )
 
 
 def _groups(opened: OpenConsultation, groups: pl.DataFrame, people: pl.DataFrame | None) -> Iterator[str]:

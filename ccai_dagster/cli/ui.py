@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ccai_dagster.cli.servers import MARK, attend_servers, end_marked
-from ccai_dagster.cli.summary import PAGES
 from ccai_dagster.consultation.folder import Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import held
-from ccai_dagster.core.home import Home
+from ccai_dagster.core.home import PAGES, Home
 from ccai_dagster.core.processes import heed_signals
 from ccai_dagster.core.text import printable
 from ccai_dagster.definitions import build_resources

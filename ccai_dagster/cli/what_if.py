@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccai_dagster.alternatives import as_decided
 from ccai_dagster.audit.recomputation import Recomputation, Scored, Selection
 from ccai_dagster.audit.reversals import ConstitutionContent, content_of, worded_of
 from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.checked_decisions import record_decision
-from ccai_dagster.cli.alternatives import as_decided
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, listed, natural, printable
 from ccai_dagster.decisions.agenda import DIGESTED

@@ -15,6 +15,15 @@ from ccai_dagster.core.errors import ConsultationError
 TAKEN = frozenset({"cache", "consultations", "dagster", "default", "mlflow-artifacts", "mlflow.db"})
 """Names, in lower case, that the home or MLflow use themselves."""
 
+PAGES = {
+    "In two sheets": "summary.html",
+    "Constitution": "constitution.html",
+    "Report": "audit_report.html",
+    "Evaluation": "evaluation.html",
+    "Replication": "replication.html",
+}
+"""Files in `Home.report`, by what they are called."""
+
 
 @dataclass(frozen=True)
 class Home:
@@ -84,6 +93,16 @@ class Home:
     def report(self) -> Path:
         """The audit report and its provenance."""
         return self.folder / "report"
+
+    @property
+    def wording_drafts(self) -> Path:
+        """What a language model drafted of wordings, in JSON lines."""
+        return self.folder / "wording_drafts.jsonl"
+
+    @property
+    def signed(self) -> Path:
+        """Constitutions as they were signed, a table for each digest."""
+        return self.folder / "signed"
 
     @property
     def manifest(self) -> Path:

@@ -24,7 +24,7 @@ from ccai_dagster.decisions.independent_decisions import (
     second_opinions,
 )
 from ccai_dagster.decisions.ledger import VALUE_KINDS, current, is_decision, is_policy
-from ccai_dagster.decisions.origins import by_person
+from ccai_dagster.decisions.origins import CARRIED_OVER, by_person
 from ccai_dagster.deliberation.topics import common_words
 
 State = Literal["decided", "undecided", "suggested", "lapsed", "disagreeing", "one of two", "not considered"]
@@ -45,6 +45,9 @@ Basis = Callable[[Sequence[str]], str | None]
 
 NEAR_DUPLICATE = 0.4
 """Similarity from which two statements are suggested for merging."""
+
+LARGEST_GROUP = 12
+"""Most statements of a group of near duplicates; no merge of Collective Constitutional AI has more than four."""
 
 FEWEST_ODD_VOTES = 15
 """Votes of a participant below which a pattern may be chance."""
@@ -175,6 +178,33 @@ def _state(rows: Sequence[Row], basis: Basis, enough: bool) -> State:
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """An outcome and a reason that somebody gave, to be given again."""
+
+    decision_id: str
+    outcome: str
+    reason: str
+
+
+def repeated_reasons(ledger: pl.DataFrame, role: str, outcomes: bool = False) -> list[Repeated]:
+    """Return the reasons that a role gave in one ledger, each once, the latest first.
+
+    Only the role's own: what another person gave must not be seen by the second of two.
+
+    Args:
+        outcomes: Whether the same reason for another outcome is another one.
+    """
+    found: dict[tuple[str, str], Repeated] = {}
+    for row in reversed(ledger.filter(decided_by=role).to_dicts()):
+        if is_decision(row["outcome"]) and row["suggested_by"] != CARRIED_OVER:
+            found.setdefault(
+                (row["outcome"] if outcomes else "", row["reason"]),
+                Repeated(row["decision_id"], row["outcome"], row["reason"]),
+            )
+    return list(found.values())
+
+
+@dataclass(frozen=True)
 class SameWords:
     """Statements compared by the words they share.
 
@@ -228,6 +258,30 @@ class SameWords:
             )
         ]
         return sorted(found, key=lambda each: (-round(each[2], 9), each[:2]))
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """Statements in groups of near duplicates, see `grouped`; those like none are in no group."""
+        return grouped((one, other) for one, other, _ in self.pairs())
+
+
+def grouped(pairs: Iterable[tuple[int, int]], largest: int = LARGEST_GROUP) -> list[list[int]]:
+    """Put statements into groups by pairs that are alike, the likest pair first.
+
+    Chains of likeness would join what has nothing in common, so two groups become one only while it has no more than
+    `largest` members. That leaves statements of a larger one in several groups, which a person joins.
+
+    Returns:
+        Groups of two or more in the order of their lowest ids, which are sorted.
+    """
+    group: dict[int, list[int]] = {}
+    for pair in pairs:
+        one, other = (group.setdefault(each, [each]) for each in pair)
+        if one is not other and len(one) + len(other) <= largest:
+            one.extend(other)
+            group.update(dict.fromkeys(other, one))
+    whole = {id(each): sorted(each) for each in group.values() if len(each) > 1}
+    return sorted(whole.values())
 
 
 def draft_principle(text: str, rejected: bool = False) -> str:

@@ -61,6 +61,15 @@ class Agreement:
         """Share of the subjects decided alike, 0 to 1."""
         return self.alike / self.subjects
 
+    @property
+    def sentence(self) -> str:
+        """How often, and Cohen's kappa; the roles as they were typed."""
+        kappa = "not defined, since both always said the same" if self.kappa is None else f"{self.kappa:.2f}"
+        return (
+            f"{self.roles[0]} and {self.roles[1]} decided {self.subjects} independently, {self.alike} alike "
+            f"({self.observed:.0%}); Cohen's kappa {kappa}"
+        )
+
 
 def subjects_of(kind: str, outcome: str, ids: Sequence[str]) -> list[Subject]:
     """Return what a decision is on: each of the ids it names, or all of them together."""

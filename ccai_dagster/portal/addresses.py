@@ -1,15 +1,20 @@
 """Which page stands at which address."""
 
+from django.conf import settings
 from django.urls import path
+from django.views.generic import RedirectView
 
+from ccai_dagster.consultation.folder import PORTAL
 from ccai_dagster.portal import conversation_views as conversation
 from ccai_dagster.portal import desk_views as desk
+from ccai_dagster.portal import editing_views as editing
 from ccai_dagster.portal import information_views as information
 from ccai_dagster.portal import participant_views as people
 from ccai_dagster.portal import rating_views as rating
+from ccai_dagster.portal import signing_views as signing
 from ccai_dagster.portal import team_views as team
 
-urlpatterns = [
+for_participants = [
     path("", people.start, name="start"),
     path("join", people.join, name="join"),
     path("vote", people.vote, name="vote"),
@@ -22,14 +27,27 @@ urlpatterns = [
     path("delete", people.delete, name="delete"),
     path("questions", information.questions, name="questions"),
     path("feedback", information.feedback, name="feedback"),
+]
+if settings.CONSULTATION.votes != PORTAL:  # nobody votes here, so that all of these lead to the desk
+    to_desk = RedirectView.as_view(pattern_name="ledgers")
+    for_participants = [path(str(each.pattern), to_desk, name=each.name) for each in for_participants]
+
+urlpatterns = [
+    *for_participants,
     path("desk/feedback", information.feedback_read, name="feedback_read"),
     path("desk/", desk.queue, name="queue"),
+    path("desk/ledgers", editing.ledgers, name="ledgers"),
+    path("desk/ledger/<slug:kind>", editing.ledger, name="ledger"),
+    path("desk/sign", signing.signing, name="signing"),
+    path("desk/constitution", signing.constitution, name="constitution"),
     path("rate/", rating.rate, name="rate"),
     path("rate/conversation/<slug:quality>", conversation.converse, name="converse"),
     path("desk/sign-in", team.sign_in, name="sign_in"),
     path("desk/sign-out", team.sign_out, name="sign_out"),
     path("portal.css", people.asset, {"name": "portal.css"}, name="style"),
     path("portal.js", people.asset, {"name": "portal.js"}, name="script"),
+    path("desk.css", people.asset, {"name": "desk.css"}, name="desk_style"),
+    path("desk.js", people.asset, {"name": "desk.js"}, name="desk_script"),
 ]
 handler404 = people.not_found
 handler500 = people.broken

@@ -9,8 +9,7 @@ import django
 from django.conf import settings
 from django.core.management import call_command
 
-from ccai_dagster.consultation.folder import PORTAL, Consultation
-from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.home import Home, make_private
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -22,14 +21,8 @@ SECONDS_TO_WAIT = 20
 def set_up(consultation: Consultation, home: Home) -> None:
     """Configure Django for a consultation, once in a process, and bring its database up to date.
 
-    Raises:
-        ConsultationError: The votes of this consultation come from elsewhere.
+    Where votes come from elsewhere, the database holds accounts, and participants are served nothing.
     """
-    if consultation.votes != PORTAL:
-        raise ConsultationError(
-            f"{consultation.folder / 'consultation.yaml'}: `votes` is {consultation.file.votes!r}, so nobody votes in "
-            f"the portal. Write `votes: {PORTAL}` to let people vote there."
-        )
     make_private(home.root)
     home.folder.mkdir(exist_ok=True)
     # Where people come from elsewhere, a proxy in front speaks TLS.

@@ -16,10 +16,11 @@ from markdown_it import MarkdownIt
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import readable
+from ccai_dagster.portal.desk import desk_page
 from ccai_dagster.portal.limits import FEEDBACK_OF_CLIENT, limited
 from ccai_dagster.portal.models import Feedback
 from ccai_dagster.portal.participation import Refusal, cleaned
-from ccai_dagster.portal.team_views import for_moderators
+from ccai_dagster.portal.team_views import for_team
 
 LONGEST_FEEDBACK = 2000
 READ = 200
@@ -76,11 +77,10 @@ def feedback(request: HttpRequest) -> HttpResponse:
     return render(request, "portal/feedback.html", {"sent": True})
 
 
-@for_moderators
+@for_team
 @require_GET
 def feedback_read(request: HttpRequest) -> HttpResponse:
     """What people said, for the team."""
     rows = Feedback.objects.order_by("-pk")[:READ]
     shown = [(datetime.fromtimestamp(each.sent_at, UTC).date().isoformat(), readable(each.text)) for each in rows]
-    page = {"feedback": shown, "number": Feedback.objects.count(), "role": request.user.role}
-    return render(request, "portal/feedback_read.html", page)
+    return desk_page(request, "portal/feedback_read.html", {"feedback": shown, "number": Feedback.objects.count()})

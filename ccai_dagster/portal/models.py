@@ -93,11 +93,13 @@ class Account(AbstractBaseUser):
     Attributes:
         role: What goes on record for this account's decisions; never the name.
         rates: Whether it is a rater's, who compares responses and comes to no other page of the team.
+        duties: What else it may do, words of `team.DUTIES` with spaces between them.
     """
 
     name = models.CharField(max_length=100, unique=True)
     role = models.CharField(max_length=100)
     rates = models.BooleanField(default=False)
+    duties = models.CharField(max_length=100, default="moderate")
 
     objects = BaseUserManager()
     USERNAME_FIELD = "name"

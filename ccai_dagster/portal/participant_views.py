@@ -45,7 +45,7 @@ PARTICIPANT, CODE = "participant", "code"
 VALUES = {"agree": 1, "disagree": -1, "pass": 0}
 ANSWERS = {1: "Agree", -1: "Disagree", 0: "Pass / Unsure"}
 NEAREST = 3
-TYPES = {"portal.css": "text/css; charset=utf-8", "portal.js": "text/javascript; charset=utf-8"}
+TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 CONTENT_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'"
 View = Callable[..., HttpResponse]
 
@@ -61,7 +61,7 @@ def own_content_only(get_response: View) -> View:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        response["Content-Security-Policy"] = CONTENT_POLICY
+        response.setdefault("Content-Security-Policy", CONTENT_POLICY)
         return response
 
     return middleware
@@ -114,7 +114,7 @@ def refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
 @require_GET
 def asset(request: HttpRequest, name: str) -> HttpResponse:
     """The style sheet and the script."""
-    response = HttpResponse(_asset(name), content_type=TYPES[name])
+    response = HttpResponse(_asset(name), content_type=TYPES[name.rpartition(".")[2]])
     response["Cache-Control"] = "max-age=3600"
     return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
@@ -11,16 +12,26 @@ from ccai_dagster.evaluation.ratings import check_rater
 from ccai_dagster.portal.models import Account, Statement
 from ccai_dagster.portal.participation import Refusal, cleaned, text_key
 
+DUTIES: Mapping[str, tuple[str, ...]] = {
+    "moderate": ("moderation", "exclusion"),
+    "edit": ("merge", "idea", "wording", "threshold", "training"),
+    "sign": ("signoff",),
+}
+"""What an account may do at the desk, each with the ledgers that it writes to."""
 
-def keep_account(name: str, role: str, rates: bool = False) -> str:
+
+def keep_account(name: str, role: str, rates: bool = False, duties: Sequence[str] = ("moderate",)) -> str:
     """Make an account, or give an existing one this role and a new password, which is returned and kept nowhere.
 
     Args:
         rates: Whether it is a rater's, whose role is the name of the file with the ratings.
+        duties: What it may do at the desk, of `DUTIES`; nothing of it for a rater.
 
     Raises:
-        ConsultationError: The name or the role is empty, or the role is none for a rater.
+        ConsultationError: The name or the role is empty, the role is none for a rater, or there is no such duty.
     """
+    if unknown := [each for each in duties if each not in DUTIES]:
+        raise ConsultationError(f"--may {unknown[0]}: there is no such duty; there are {', '.join(DUTIES)}.")
     if not name.strip() or not role.strip():
         raise ConsultationError("An account needs a name and a role.")
     if rates:
@@ -28,6 +39,7 @@ def keep_account(name: str, role: str, rates: bool = False) -> str:
     password = secrets.token_urlsafe(15)
     account = Account.objects.filter(name=name.strip()).first() or Account(name=name.strip())
     account.role, account.rates = role.strip(), rates
+    account.duties = "" if rates else " ".join(dict.fromkeys(duties))
     account.set_password(password)
     account.save()
     return password

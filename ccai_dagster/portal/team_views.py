@@ -1,4 +1,4 @@
-"""How the team comes in: by name and password, moderators to their desk and raters to their page, nobody to both."""
+"""How the team comes in: by name and password, who decides to the desk and raters to their page, nobody to both."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if account is None:
         return render(request, "portal/sign_in.html", {"error": "Name or password is wrong."}, status=400)
     auth.login(request, account)
-    return redirect("rate" if account.rates else "queue")
+    moderates = "moderate" in account.duties.split()
+    return redirect("rate" if account.rates else "queue" if moderates else "ledgers")
 
 
 @require_POST
@@ -41,14 +42,14 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return redirect("sign_in")
 
 
-def for_moderators(view: View) -> View:
+def for_team(view: View) -> View:
     """Let in who is signed in and no rater, who must not see what was decided."""
     return _for_team(view, rates=False, elsewhere="rate")
 
 
 def for_raters(view: View) -> View:
     """Let in raters alone."""
-    return _for_team(view, rates=True, elsewhere="queue")
+    return _for_team(view, rates=True, elsewhere="ledgers")
 
 
 def _for_team(view: View, rates: bool, elsewhere: str) -> View:

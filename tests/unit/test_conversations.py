@@ -190,7 +190,7 @@ def test_other_windows_and_forged_forms_are_told_and_count_nothing(talk: Talk) -
     assert talk.rater.post(PAGE, {"conversation": "0" * 16, "end": "yes"}).status_code == 409
     assert talk.rater.post(PAGE, {**own, "end": "yes"}).status_code == 302
     assert "has ended" in talk.rater.post(PAGE, {**own, "number": "2", "text": "x"}).content.decode()
-    assert talk.portal.moderator().get(PAGE).headers["Location"] == "/desk/"
+    assert talk.portal.moderator().get(PAGE).headers["Location"] == "/desk/ledgers"
     assert talk.ratings() == ["1"] and len(talk.server.requests) == 2
 
 

@@ -225,7 +225,7 @@ def test_no_form_of_any_page_is_taken_without_its_token(portal: Portal, role: st
     browser = portal.browser() if role == "nobody" else getattr(portal, role)()
     strict = portal.browser(enforce_csrf_checks=True)
     strict.cookies = browser.cookies
-    addresses = ["/" + str(each.pattern).replace("<slug:quality>", "helpfulness") for each in urlpatterns]
+    addresses = ["/" + re.sub("<slug:.*>", "wording", str(each.pattern)) for each in urlpatterns]
     assert {strict.post(each).status_code for each in addresses} == {403} and len(addresses) > 15
 
 
@@ -513,7 +513,7 @@ def test_raters_and_moderators_see_nothing_of_each_other(portal: Portal) -> None
 
     for page in ("/desk/", "/desk/feedback"):
         assert portal.rater().get(page).headers["Location"] == "/rate/"
-    assert portal.moderator().get("/rate/").headers["Location"] == "/desk/"
+    assert portal.moderator().get("/rate/").headers["Location"] == "/desk/ledgers"
     assert portal.browser().get("/rate/").headers["Location"].startswith("/desk/sign-in")
     assert b"nothing to compare yet" in portal.rater("rater-2").get("/rate/").content
     with pytest.raises(ConsultationError, match="--role Ann Smith: give a role or pseudonym"):

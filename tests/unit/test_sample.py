@@ -14,7 +14,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from ccai_dagster.cli.alternatives import selections
+from ccai_dagster.alternatives import selections
 from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
 from ccai_dagster.constitution.selection import select_statements, worded_statements
 from ccai_dagster.consultation.folder import LEDGERS, SAMPLE, read_consultation

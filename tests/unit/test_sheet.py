@@ -81,7 +81,7 @@ def test_one_wrong_row_keeps_all_out_and_every_wrong_row_is_told(town: Town, tmp
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"digest": "0" * 64}, "its text is another one since the sheet was made"),
+        ({"digest": "0" * 64}, "its text is another one since it was shown"),
         ({"seen": "moderation-7"}, "it was decided in the meantime"),
     ],
 )

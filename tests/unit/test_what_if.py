@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ccai_dagster.alternatives import as_decided, selections
 from ccai_dagster.checked_decisions import record_decision
-from ccai_dagster.cli.alternatives import as_decided, selections
 from ccai_dagster.cli.what_if import what_if
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError

@@ -9,7 +9,7 @@ KEY = models.AutoField(auto_created=True, primary_key=True, serialize=False, ver
 
 
 class Migration(migrations.Migration):
-    dependencies = [("portal", "0002_people_and_feedback")]
+    dependencies = [("portal", "0003_duties")]
 
     operations = [
         migrations.CreateModel(
