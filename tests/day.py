@@ -22,6 +22,7 @@ from typing import Any
 
 import day_people as people
 import httpx
+import psutil
 import served_models
 import yaml
 from conftest import make_tiny_model
@@ -31,6 +32,7 @@ from small_processes import in_fork, serve_stages, with_paths
 
 from ccai_dagster.consultation.folder import evaluated_model, read_consultation
 from ccai_dagster.core.home import Home
+from ccai_dagster.core.processes import heed_signals
 from ccai_dagster.deliberation.importing.portal import portal_import
 from ccai_dagster.deliberation.importing.read_votes import read_votes
 from ccai_dagster.open_consultation import OpenConsultation
@@ -52,6 +54,8 @@ class Day(Lived):
         super().__init__(base)
         self.portal = f"http://127.0.0.1:{free_port()}"
         self.home = Home(self.root, "town")
+        self.log_of_portal = base / "portal.log"
+        self.serving: subprocess.Popen[bytes] | None = None
         self.codes: list[str] = []
         self.passwords: dict[str, str] = {}
 
@@ -61,6 +65,7 @@ class Day(Lived):
         with self.open_portal():
             self.seeds_are_let_in()
             self.the_public_votes()
+            self.the_portal_is_killed()
             self.statements_are_moderated()
             with self.served():
                 self.deliberation_follows()
@@ -102,7 +107,7 @@ class Day(Lived):
         for name, role in {**MODERATORS, **EDITORS, **RATERS}.items():
             more = ["--rater"] if name in RATERS else duties if name in EDITORS else []
             told = self.ccai("account", name, str(self.town), "--role", role, *more)
-            self.passwords[name] = told[-1].split()[-1]
+            self.passwords[name] = [line for line in told if line][-1].split()[-1]
 
     def seeds_are_let_in(self) -> None:
         self.begin("Morning: the organisers' statements; two moderators have the same page open")
@@ -151,6 +156,19 @@ class Day(Lived):
             [*chain.from_iterable(each.refused for each in took)],
         )
 
+    def the_portal_is_killed(self) -> None:
+        self.begin("The portal is killed, and started again")
+        before = self.rows("SELECT participant_id, statement_id, value FROM portal_vote ORDER BY id")
+        assert self.serving is not None
+        for process in [*psutil.Process(self.serving.pid).children(recursive=True), psutil.Process(self.serving.pid)]:
+            process.kill()
+        self.serving.wait(30)
+        self.start_portal()
+        after = self.rows("SELECT participant_id, statement_id, value FROM portal_vote ORDER BY id")
+        self.hold("every acknowledged vote is there", after == before)
+        back = self.browse(lambda browsers: people.come_back(browsers, self.codes[0]))
+        self.tell("the page of the first, who comes back", rf"{VOTES + 1} answered", [back])
+
     def statements_are_moderated(self) -> None:
         self.begin("Afternoon: three moderators at once on what people wrote")
         work = {
@@ -176,8 +194,9 @@ class Day(Lived):
 
     def deliberation_follows(self) -> None:
         self.begin("The sensors: votes and decisions are observed, groups and consensus follow")
-        self.settle(SETTLED)
+        self.settle({**SETTLED, "changed_deliberation": "not tried again by itself after 3 runs"})
         runs = self.new_runs()
+        self.tell("Dagster, Runs", r"public/constitution.*|.*word.*", [run.told for run in runs if run.told])
         self.hold("the sensors started them", {run.started_by.split()[0] for run in runs} == {"sensor"})
         counted = self.asked(lambda opened: [opened.table(name).height for name in ("votes", "selected_statements")])
         self.hold("votes and selected statements are there", bool(counted) and all(counted), str(counted))
@@ -297,20 +316,30 @@ class Day(Lived):
 
     @contextmanager
     def open_portal(self) -> Iterator[None]:
-        """Serve the portal as `ccai serve` does."""
+        """Serve the portal as `ccai serve` does; in the end it is asked to end."""
+        self.log_of_portal.write_text("")
+        process = self.start_portal()
+        try:
+            yield
+        finally:
+            process = self.serving or process
+            process.terminate()
+            process.wait(30)
+        told = re.sub(
+            r"(?s)[^\n]*statements of the organisers.*?Ctrl-C stops it\.|Participants .*?Ctrl-C stops it\.",
+            "",
+            self.log_of_portal.read_text(),
+        ).strip()
+        self.hold("the portal had nothing to complain of", not told, told[-2000:])
+
+    def start_portal(self) -> "subprocess.Popen[bytes]":
         port = self.portal.rpartition(":")[2]
         words = [sys.executable, "-m", "ccai_dagster.cli.app", "serve", str(self.town), "--port", port]
-        environment = with_paths() | {"CCAI_HOME": str(self.root)}
-        with (self.base / "portal.log").open("wb") as log:
-            process = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
-            try:
-                self.until(lambda: httpx.get(self.portal).status_code == 200)
-                yield
-            finally:
-                process.terminate()
-                process.wait(30)
-        told = (self.base / "portal.log").read_text().split("Ctrl-C stops it.")[-1].strip()
-        self.hold("the portal had nothing to complain of", not told, told[-2000:])
+        with self.log_of_portal.open("ab") as log:
+            environment = with_paths() | {"CCAI_HOME": str(self.root)}
+            self.serving = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
+        self.until(lambda: httpx.get(self.portal).status_code == 200)
+        return self.serving
 
     @contextmanager
     def models_on_servers(self) -> Iterator[None]:
@@ -378,6 +407,7 @@ class Day(Lived):
 
 
 def main() -> int:
+    heed_signals()
     with tempfile.TemporaryDirectory(prefix="day-", ignore_cleanup_errors=True) as folder:
         return Day(Path(folder)).live()
 

@@ -122,9 +122,7 @@ async def take_part(browsers: Browsers, number: int, votes: int) -> Took:
         if number % 10 == 7:
             await page.goto(browsers.address)
             await page.get_by_role("button", name="Leave on this device").click()
-            await page.get_by_role("link", name="I have a code already").click()
-            await page.get_by_label("Your code").fill(took.code)
-            await page.get_by_role("button", name="Come in").click()
+            await come_in(page, took.code)
             await answer(page, number, took, by_keyboard)
             took.came_back = f"{took.answers} answered" in await page.inner_text("main")
         if number % 20 == 13:
@@ -132,6 +130,20 @@ async def take_part(browsers: Browsers, number: int, votes: int) -> Took:
             await page.get_by_role("button", name="Delete my data").click()
             took.deleted = "deleted" in str(await page.text_content("h1")).lower()
     return took
+
+
+async def come_in(page: Page, code: str) -> None:
+    await page.get_by_role("link", name="I have a code already").click()
+    await page.get_by_label("Your code").fill(code)
+    await page.get_by_role("button", name="Come in").click()
+
+
+async def come_back(browsers: Browsers, code: str) -> str:
+    """Come back on another device; return what the page says."""
+    async with browsers.page(viewport=PHONE) as page:
+        await page.goto(browsers.address)
+        await come_in(page, code)
+        return await page.inner_text("main")
 
 
 async def answer(page: Page, number: int, took: Took, by_keyboard: bool) -> None:
@@ -178,9 +190,10 @@ async def decide(page: Page, statements: Sequence[str], verb: str, text: str, re
     """Tick statements at the desk, decide, and return what the page says then."""
     boxes = page.locator(".queue > li")
     for at in range(await boxes.count()):
-        label = await boxes.nth(at).locator("label").inner_text()
-        if not statements or label.strip() in statements:
-            await boxes.nth(at).locator("input[type=checkbox]").check()
+        box = boxes.nth(at).locator("input[name=statement]")
+        text = await boxes.nth(at).locator("label:has(input[name=statement])").inner_text()
+        if not statements or text.strip() in statements:
+            await box.check()
     await page.locator(f"input[name=verb][value={verb}]").check()
     await page.locator("#text").fill(text)
     await page.locator("#reason").fill(reason)

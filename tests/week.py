@@ -30,6 +30,7 @@ from small_graph import TRAINED, small_folder
 from small_processes import forked, in_fork, run_command, serve_stages
 
 from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.core.processes import heed_signals
 from sample.build import build_more
 
 STEP = re.compile(r"^  … (\S+)$")
@@ -326,6 +327,7 @@ class Week(Lived):
 
 
 def main() -> int:
+    heed_signals()
     with tempfile.TemporaryDirectory(prefix="week-", ignore_cleanup_errors=True) as folder:
         return Week(Path(folder)).live()
 
