@@ -8,6 +8,7 @@ time is the only thing that is not real.
 """
 
 import csv
+import os
 import re
 import sqlite3
 import subprocess
@@ -71,9 +72,8 @@ class Day(Lived):
                 self.deliberation_follows()
                 self.editors_word_and_sign()
                 self.models_are_trained()
-            with self.models_on_servers(), self.served():
-                self.evaluated_by_servers()
-                self.raters_compare()
+                with self.models_on_a_server() as server:
+                    self.raters_compare(server)
                 self.ratings_are_counted()
         self.all_of_it_is_on_record()
         self.exported_and_read_back()
@@ -100,6 +100,7 @@ class Day(Lived):
         path.write_text(yaml.safe_dump(content))
         seeds = (self.town / "seeds.csv").read_text().splitlines(keepends=True)
         (self.town / "seeds.csv").write_text("".join(seeds[: SEEDS + 1]))
+        os.environ["TQDM_DISABLE"] = "1"
         in_fork(lambda: make_tiny_model(self.base / "model"))
         serve_stages(self.address)
         self.ccai("decide", "threshold", "votes_before_statement", "10", "--reason", "a short day")
@@ -233,17 +234,12 @@ class Day(Lived):
         models = self.models()
         self.hold("both arms have a model of their own", len({*models.values()}) == 1 + len(ARMS), str(models))
 
-    def evaluated_by_servers(self) -> None:
-        self.begin("Next morning: servers hold the models, and write what is evaluated")
-        self.command()
-        self.new_runs()
-        self.settle(SETTLED | {"signed_off_training": "everything is up to date"})
-
-    def raters_compare(self) -> None:
+    def raters_compare(self, server: str) -> None:
         self.begin("Two raters: pairs of responses, and conversations with both arms")
         chosen = ["--arms", ",".join(ARMS), "--quality", "helpfulness", "--n"]
         self.tell("`ccai ratings export`", r"\d pairs of responses wait", self.ccai("ratings", "export", *chosen, "2"))
-        said = self.ccai("ratings", "converse", *chosen, "40")
+        named = [word for arm in ARMS for word in ("--server", f"{arm}={server},{arm}")]
+        said = self.ccai("ratings", "converse", *chosen, "40", *named)
         self.tell("`ccai ratings converse`", r"public: the server holds its model", said)
 
         async def rate(browsers: people.Browsers, number: int, name: str) -> list[str]:
@@ -288,7 +284,7 @@ class Day(Lived):
     def exported_and_read_back(self) -> None:
         self.begin("The votes as files of Polis, read back")
         out = self.base / "polis"
-        self.ccai("export", "polis", str(out))
+        self.ccai("export", str(out))
 
         def equal() -> dict[str, bool]:
             given, read = portal_import(self.home.portal), read_votes(out)
@@ -301,16 +297,16 @@ class Day(Lived):
 
     def codes_stay_where_they_are(self) -> None:
         self.begin("Codes: nobody's is in any file")
-        wanted = [form.encode() for code in self.codes for form in (code, code.replace("-", ""))]
-        files = [
-            path for place in (self.root, self.town, self.base / "polis") for path in place.rglob("*") if path.is_file()
-        ]
-        found = [str(path) for path in files if any(each in path.read_bytes() for each in wanted)]
-        self.hold(f"none of {len(self.codes)} codes in {len(files)} files", not found, *found)
+        codes = [form.encode() for code in self.codes for form in (code, code.replace("-", ""))]
         digests = [each.encode() for (each,) in self.rows("SELECT code_digest FROM portal_participant")]
-        others = [path for path in files if not path.name.startswith("portal.sqlite")]
-        found = [str(path) for path in others if any(each in path.read_bytes() for each in digests)]
-        self.hold(f"the digests of {len(digests)} codes only in the database", bool(digests) and not found, *found)
+        found, n_files = [], 0
+        for path in chain.from_iterable(place.rglob("*") for place in (self.root, self.town, self.base / "polis")):
+            if path.is_file():
+                content, n_files = path.read_bytes(), n_files + 1
+                in_database = path.name.startswith("portal.sqlite")
+                if any(each in content for each in (codes if in_database else codes + digests)):
+                    found.append(str(path))
+        self.hold(f"none of {len(self.codes)} codes in {n_files} files, and digests in the database", not found, *found)
 
     # What is done
 
@@ -342,24 +338,15 @@ class Day(Lived):
         return self.serving
 
     @contextmanager
-    def models_on_servers(self) -> Iterator[None]:
-        """Serve the models of all arms, and name the server in the consultation."""
-        port, path = free_port(), self.town / "consultation.yaml"
-        folders = [
-            f"{name.replace('/', '-')}={self.home.models_url}/{digest}" for name, digest in self.models().items()
-        ]
-        process = subprocess.Popen(
-            [sys.executable, served_models.__file__, str(port), *folders], env=with_paths(), stdout=subprocess.PIPE
-        )
+    def models_on_a_server(self) -> Iterator[str]:
+        """Serve the models of both arms; give the address."""
+        port, models = free_port(), self.models()
+        folders = [f"{arm}={self.home.models_url}/{models[evaluated_model(arm)]}" for arm in ARMS]
+        command = [sys.executable, served_models.__file__, str(port), *folders]
+        process = subprocess.Popen(command, env=with_paths(), stdout=subprocess.PIPE)
         try:
             assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-            content = yaml.safe_load(path.read_text())
-            content["profiles"]["demo"]["sampling"] = {
-                name: {"server_url": f"http://127.0.0.1:{port}", "server_model": name.replace("/", "-")}
-                for name in self.models()
-            }
-            path.write_text(yaml.safe_dump(content))
-            yield
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(30)

@@ -194,7 +194,7 @@ async def decide(page: Page, statements: Sequence[str], verb: str, text: str, re
         text = await boxes.nth(at).locator("label:has(input[name=statement])").inner_text()
         if not statements or text.strip() in statements:
             await box.check()
-    await page.locator(f"input[name=verb][value={verb}]").check()
+    await page.locator(f"input[name=verb][value='{verb}']").check()
     await page.locator("#text").fill(text)
     await page.locator("#reason").fill(reason)
     await page.get_by_role("button", name="Record", exact=True).click()
@@ -244,7 +244,7 @@ async def choose(page: Page, rating: str, reason: str, by_keyboard: bool) -> Non
             await page.keyboard.type(reason)
             await page.keyboard.press("Enter")
         else:
-            await page.locator(f"input[name=rating][value={rating}]").check()
+            await page.locator(f"input[name=rating][value='{rating}']").check()
             await page.get_by_label(re.compile("Why")).fill(reason)
             await page.locator("form:has(input[name=rating]) button").click()
     await page.wait_for_load_state()

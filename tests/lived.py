@@ -88,6 +88,7 @@ class Lived:
         """Run `ccai ui`; in the end it is asked to end, and nothing of it may be left."""
         self.log.write_text("")
         self.printed_before = 0
+        before = {pid for pid, _ in started_for(self.root)}
         pid = os.fork()
         if not pid:
             try:
@@ -100,7 +101,7 @@ class Lived:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             os.waitpid(pid, 0)
-        left = started_for(self.root)
+        left = [each for each in started_for(self.root) if each[0] not in before]
         self.hold("nothing is left of `ccai ui`", not left, *map(str, left))
 
     def _serve(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,12 @@ import typer
 from ccai_dagster.cli.options import CONSULTATION, mendable_errors
 from ccai_dagster.consultation.folder import chosen_consultation
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import printable
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from ccai_dagster.consultation.settings import ServedModel
     from ccai_dagster.evaluation.conversation_ratings import OpenArm
     from ccai_dagster.open_consultation import OpenConsultation
 
@@ -69,6 +72,10 @@ def open_conversations(
     arms: Annotated[str, typer.Option(help="Two arms, or an arm and base: public,standard.")],
     quality: Annotated[str, typer.Option(help="helpfulness or harmlessness.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Choices wanted of all raters together.")],
+    server: Annotated[
+        list[str] | None,
+        typer.Option(help="ARM=ADDRESS,MODEL: where an arm's model is served and its name there; else by `sampling`."),
+    ] = None,
     consultation: CONSULTATION = None,
 ) -> None:
     """Let raters of the portal talk with two arms at once; each one's server is first proven to hold its model."""
@@ -83,7 +90,7 @@ def open_conversations(
         raise ConsultationError("No model was evaluated yet; `ccai run` first.")
     named = [each.strip() for each in arms.split(",")]
     check_compared(comparisons, named, quality)
-    found = [_proven(opened, comparisons, arm) for arm in named]
+    found = [_proven(opened, comparisons, arm, served) for arm, served in _servers(opened, named, server or []).items()]
     write_open(opened.consultation.ratings, OpenConversations(quality=quality, arms=found, wanted=n))
     for each in found:
         typer.echo(f"{each.arm}: the server holds its model. {each.proof}.")
@@ -95,33 +102,53 @@ def open_conversations(
     )
 
 
-def _proven(opened: OpenConsultation, comparisons: pl.DataFrame, arm: str) -> OpenArm:
-    """Prove that the server of an arm holds the model that was evaluated."""
+def _servers(opened: OpenConsultation, arms: Sequence[str], named: Sequence[str]) -> dict[str, ServedModel]:
+    """Return the server of each arm: as named on the command line, or as under `sampling`."""
     from ccai_dagster.consultation.folder import evaluated_model
+    from ccai_dagster.consultation.settings import ServedModel
+
+    chosen, found = opened.consultation, {}
+    given = dict(each.partition("=")[::2] for each in named)
+    if unknown := [each for each in given if each not in arms]:
+        raise ConsultationError(f"--server {printable(unknown[0])}: write ARM=ADDRESS,MODEL with one of --arms.")
+    for arm in arms:
+        url, _, model = given.get(arm, "").rpartition(",")
+        if arm in given and not url:
+            raise ConsultationError(f"--server {printable(arm)}: write {arm}=ADDRESS,MODEL.")
+        name = evaluated_model(arm)
+        served = ServedModel(name=name, server_url=url, server_model=model) if url else chosen.served(name)
+        if served is None:
+            raise ConsultationError(
+                f"No server of {name} is named with which raters could talk: write --server {arm}=ADDRESS,MODEL, or "
+                f"`profiles.{chosen.profile_name}.sampling` in {chosen.folder / 'consultation.yaml'}."
+            )
+        found[arm] = served
+    return found
+
+
+def _proven(opened: OpenConsultation, comparisons: pl.DataFrame, arm: str, served: ServedModel) -> OpenArm:
+    """Prove that the server of an arm holds the model that was evaluated."""
     from ccai_dagster.core.errors import silent
     from ccai_dagster.evaluation.conversation_ratings import OpenArm
     from ccai_dagster.evaluation.ratings import responses_digest
     from ccai_dagster.stages.sampling import sampling_server
     from resources.model_store import ModelStore
 
-    chosen, name = opened.consultation, evaluated_model(arm)
-    served, record = chosen.served(name), opened.table(*name.split("/"))
-    if served is None:
-        raise ConsultationError(
-            f"{chosen.folder / 'consultation.yaml'}: `profiles.{chosen.profile_name}.sampling` names no server of "
-            f"{name}, with which raters could talk; docs/scaling.md says how."
-        )
+    chosen, record = opened.consultation, opened.table(*served.name.split("/"))
     if record is None:
         raise ConsultationError(f"There is no model of {arm} yet; `ccai run` first.")
     store = ModelStore(url=opened.home.models_url, cache=str(opened.home.cache / "models"))
     prompts = comparisons["prompt"].unique().to_list()
     place = store.folder(record["model_digest"].item())
-    server, proof = sampling_server(served, place, chosen.file.model, prompts, None, silent)
+    held, proof = sampling_server(served, place, chosen.file.model, prompts, None, silent)
     return OpenArm(
         arm=arm,
         responses=responses_digest(comparisons, arm),
-        stops=server.settings.arguments.get("stop", []),
-        proof=proof[f"{name} proven by"],
+        server_url=served.server_url,
+        server_model=served.server_model,
+        server=served.server,
+        stops=held.settings.arguments.get("stop", []),
+        proof=proof[f"{served.name} proven by"],
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ccai_dagster.consultation.settings import Settings
+from ccai_dagster.consultation.settings import ServerSettings, Settings
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file, written_alone
 from ccai_dagster.core.text import printable
@@ -45,12 +45,16 @@ class OpenArm(Settings):
     Attributes:
         arm: An arm, or `base`.
         responses: Digest of what it responded to held-out prompts when it was opened; later models have others.
+        server_url, server_model, server: The server that holds its model, and how it is asked.
         stops: Texts that end its answers.
         proof: How the server was proven to hold its model, in a sentence.
     """
 
     arm: str
     responses: str
+    server_url: str
+    server_model: str
+    server: ServerSettings = ServerSettings()
     stops: tuple[str, ...] = ()
     proof: str
 

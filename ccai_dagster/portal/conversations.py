@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from django.db import transaction
 
 from ccai_dagster.consultation.folder import evaluated_model
+from ccai_dagster.consultation.settings import ServedModel
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong
 from ccai_dagster.core.text import printable, spreadsheet_cell
@@ -267,15 +268,14 @@ def _asked(opened: OpenConsultation, arm: OpenArm, key: str, said: Said) -> str:
     from ccai_dagster.stages.sampling import asked_server
 
     consultation = opened.consultation
-    served = consultation.served(name := evaluated_model(arm.arm))
-    if served is None:
-        raise ConsultationError(
-            f"{consultation.folder / 'consultation.yaml'}: `profiles.{consultation.profile_name}.sampling` names no "
-            f"server of {name} any more."
-        )
-    timeout = min(served.server.timeout, SECONDS_FOR_AN_ANSWER)
-    hasty = served.server.model_copy(update={"timeout": timeout, "patience": PATIENCE})
-    model = replace(asked_server(served.model_copy(update={"server": hasty}), arm.stops), pause=PAUSE)
+    hasty = {"timeout": min(arm.server.timeout, SECONDS_FOR_AN_ANSWER), "patience": PATIENCE}
+    served = ServedModel(
+        name=evaluated_model(arm.arm),
+        server_url=arm.server_url,
+        server_model=arm.server_model,
+        server=arm.server.model_copy(update=hasty),
+    )
+    model = replace(asked_server(served, arm.stops), pause=PAUSE)
     seed = derived_seed(consultation.file.seed, "conversation", key, len(said))
     ((text, _),) = model.generate(
         [said], new_tokens=consultation.profile.evaluation.new_tokens, temperature=0.0, seed=seed

@@ -13,7 +13,6 @@ from local_server import SETTINGS, Server, chat
 from small_portal import Portal, compare
 
 from ccai_dagster.consultation.folder import Consultation
-from ccai_dagster.consultation.settings import SamplingServer
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
 from ccai_dagster.evaluation.conversation_ratings import OpenArm, OpenConversations, read_open, write_open
@@ -62,18 +61,12 @@ def answers(say: Callable[[str, list[str]], str]) -> Callable[[dict[str, Any]], 
 
 @pytest.fixture
 def talk(portal: Portal, server: Server, monkeypatch: pytest.MonkeyPatch) -> Talk:
-    from django.conf import settings
-
     from ccai_dagster.portal import conversations
 
     comparisons = compare(portal)
-    found = [OpenArm(arm=arm, responses=responses_digest(comparisons, arm), proof="the same") for arm in ARMS]
+    where = {"server_url": server.model.url, "server": SETTINGS, "proof": "the same"}
+    found = [OpenArm(arm=arm, responses=responses_digest(comparisons, arm), server_model=arm, **where) for arm in ARMS]
     write_open(portal.consultation.ratings, OpenConversations(quality="helpfulness", arms=found, wanted=40))
-    served = {
-        f"{arm}/policy": SamplingServer(server_url=server.model.url, server_model=arm, server=SETTINGS) for arm in ARMS
-    }
-    profile = portal.consultation.profile.model_copy(update={"sampling": served})
-    monkeypatch.setattr(settings, "CONSULTATION", portal.consultation.model_copy(update={"profile": profile}))
     monkeypatch.setattr(conversations, "PAUSE", 0.01)
     server.answer = answers(lambda arm, said: f"{arm[0].upper()} answers {len(said)}")
     return Talk(portal, server, portal.rater())

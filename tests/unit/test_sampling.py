@@ -383,7 +383,6 @@ def test_conversations_are_opened_with_servers_that_hold_what_was_evaluated(
     shutil.copytree(SAMPLE, town)
     settings = yaml.safe_load((town / "consultation.yaml").read_text())
     settings["model"] = {"source": f"folder:{tiny_model}", "dtype": "float32", "context_tokens": 512}
-    settings["profiles"] = {"demo": {"sampling": {name: served(server).model_dump(exclude={"name"}) for name in NAMES}}}
     (town / "consultation.yaml").write_text(yaml.safe_dump(settings))
     store, tables = ModelStore(url=home.models_url, cache=""), Path(home.tables_url)
     for name, model in zip(NAMES, (tiny_model, tiny_model, other_model), strict=True):
@@ -393,6 +392,9 @@ def test_conversations_are_opened_with_servers_that_hold_what_was_evaluated(
     serve(server, tiny_model)
 
     words = ["ratings", "converse", "--arms", "public,standard", "--quality", "helpfulness", "--n", "40"]
+    unnamed = CliRunner().invoke(app, [*words, "--consultation", str(town)])
+    assert unnamed.exit_code == 1 and "write --server public=ADDRESS,MODEL" in " ".join(unnamed.output.split())
+    words += [each for arm in ("public", "standard") for each in ("--server", f"{arm}={server.model.url},held")]
     refused = CliRunner().invoke(app, [*words, "--consultation", str(town)])
     assert refused.exit_code == 1 and "sampling.standard/policy" in refused.output and not (town / "ratings").exists()
     shutil.copy(tables / "base_model.parquet", tables / "standard" / "policy.parquet")
