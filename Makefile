@@ -3,7 +3,7 @@
 # make docs  the documentation, into site/                     make chaos  kills at random, and what was lost
 # make serve  the portal, in which people vote and moderators decide, on a copy of the embedded consultation
 # make replication CLONE=FOLDER [TEXTS=FILE]   the consultation of the paper, from a clone of its repository
-# make week  a week of changes and deaths, held against the rules
+# make week  a week of changes and deaths, held against the rules     make day  a day in browsers, from votes to ratings
 # make servers   a real llama.cpp server (SERVERS=--vllm: vLLM too) held against the same model in process
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -14,7 +14,7 @@ export DAGSTER_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup run replication test lint browser ui serve chaos week servers bench docs clean
+.PHONY: setup run replication test lint browser ui serve chaos week day servers bench docs clean
 
 setup: $(VENV)/installed
 
@@ -59,6 +59,9 @@ chaos: setup
 
 week: setup
 	PYTHONPATH=$(CURDIR) $(VENV)/bin/python -W ignore tests/week.py
+
+day: setup browser
+	PYTHONPATH=$(CURDIR) $(VENV)/bin/python -W ignore tests/day.py
 
 servers: setup
 	PYTHONPATH=$(CURDIR) $(VENV)/bin/python -W ignore tests/servers.py $(SERVERS)

@@ -332,7 +332,7 @@ def _elo(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsse
     @table_assets(ELO, group=GROUP, owner=OWNER, deps=[RATINGS], settings=[bootstraps, seed])
     def elo(context: dg.AssetExecutionContext, comparisons: pl.DataFrame) -> Mapping[str, Table]:
         rated = _observed_ratings(context, consultation)
-        counted = current_ratings(rated, comparisons)
+        counted = current_ratings(rated, comparisons, consultation.ratings)
         sources = [judge_outcomes(comparisons), people_outcomes(counted)]
         scores, differences = elo_tables(sources, bootstraps, seed)
         agreement = rater_agreement(comparisons, counted, bootstraps, seed)
@@ -341,7 +341,7 @@ def _elo(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAsse
                 "\n".join(f"- {each}" for each in elo_findings(differences, agreement))
             ),
             "ratings used": counted.height,
-            "ratings of earlier responses, left out": rated.height - counted.height,
+            "ratings of earlier responses or models, left out": rated.height - counted.height,
         }
         return {
             "elo_scores": Table(scores, shown),

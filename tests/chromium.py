@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -22,13 +23,18 @@ QUIET = (
 )
 
 
+def launch_options() -> dict[str, Any]:
+    """Where Chromium of the system is, if there is one, and how it is started."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    alone = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return {"executable_path": found, "args": [*QUIET, *alone]}
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Chromium of the system, or the one Playwright keeps; `make test` installs one of them. One at a time."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    alone = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=[*QUIET, *alone])
+        browser = playwright.chromium.launch(**launch_options())
         yield browser
         browser.close()
 

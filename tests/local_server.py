@@ -19,7 +19,7 @@ SETTINGS = ServerSettings(timeout=5, patience=1)
 class Server:
     """A local server whose answers a test decides; it keeps what it was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.requests: list[tuple[str, dict[str, Any], str | None]] = []
         self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda _: (404, {})
         self.paths: dict[str, Callable[[dict[str, Any]], tuple[int, Any]]] = {}
@@ -55,7 +55,7 @@ class Server:
         class Listening(ThreadingHTTPServer):
             request_queue_size = 256
 
-        self.http = Listening(("127.0.0.1", 0), Handler)
+        self.http = Listening(("127.0.0.1", port), Handler)
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
         self.model = OpenAIServerModel(f"http://127.0.0.1:{self.http.server_port}", "judge-7b", SETTINGS, pause=0.01)
 

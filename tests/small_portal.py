@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 import yaml
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
+from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import COLUMNS
+from ccai_dagster.evaluation.elo import pair_id
 
 SEEDS = ("The AI should be kind.", "The AI should be brief.", "The AI should say what it is.", "The AI should joke.")
 SCREENING = {"question": "Have you heard of AI?", "answers": ["Yes", "No"], "accepted": ["Yes"]}
@@ -129,6 +132,32 @@ def statement_in(page: str) -> int:
     return int(found[1])
 
 
+def compare(portal: Portal, response: str = "one") -> pl.DataFrame:
+    """Leave three comparisons of two arms as the last run's, and forget what raters answered in the portal."""
+    comparisons, tables = small_comparisons(response), Path(portal.home.tables_url)
+    tables.mkdir(parents=True, exist_ok=True)
+    comparisons.write_parquet(tables / "comparisons.parquet")
+    shutil.rmtree(portal.home.portal_ratings, ignore_errors=True)
+    return comparisons
+
+
+def small_comparisons(response: str = "one") -> pl.DataFrame:
+    """Three comparisons of the arms `public`, which responds so, and `standard`."""
+    rows = []
+    for at in range(3):
+        prompt, texts = f"Question {at}?", {"public": f"{response} {at}", "standard": f"other {at}"}
+        unasked = dict.fromkeys(["forward_probability", "reversed_probability", "probability_a"], 0.5)
+        rows.append(
+            {
+                **{"pair_id": pair_id("helpfulness", f"p{at}", prompt, texts), "quality": "helpfulness"},
+                **{"prompt_id": f"p{at}", "prompt": prompt, "arm_a": "public", "arm_b": "standard"},
+                **{"response_a": texts["public"], "response_b": texts["standard"], "status": "compared"},
+                **{"finished_a": True, "finished_b": True, "judge": "judge", "judge_at_chance": True, **unasked},
+            }
+        )
+    return COMPARISONS.build(rows)
+
+
 @pytest.fixture(scope="session")
 def served_portal(tmp_path_factory: pytest.TempPathFactory) -> Portal:
     """Django is set up once in a process."""
@@ -149,7 +178,7 @@ def served_portal(tmp_path_factory: pytest.TempPathFactory) -> Portal:
 def portal(served_portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
     """Every test begins with an empty database and ledgers."""
     from ccai_dagster.portal.limits import counts
-    from ccai_dagster.portal.models import Account, Feedback, Participant, Statement, Vote
+    from ccai_dagster.portal.models import Account, Conversation, Feedback, Participant, Statement, Vote
     from ccai_dagster.portal.participant_views import source
     from ccai_dagster.portal.team import add_seed_statements
 
@@ -159,7 +188,7 @@ def portal(served_portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
     portal_folder(served_portal.consultation.folder)
     for made in ("tables", "signed"):
         shutil.rmtree(served_portal.home.folder / made, ignore_errors=True)
-    for model in (Vote, Statement, Participant, Account, Feedback):
+    for model in (Vote, Statement, Participant, Account, Feedback, Conversation):
         model.objects.all().delete()
     with closing(sqlite3.connect(served_portal.home.portal)) as connection, connection:
         connection.execute("DELETE FROM sqlite_sequence")

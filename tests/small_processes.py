@@ -108,8 +108,10 @@ def lines_of(pipe: Any, pid: int) -> Iterator[str]:
     """
     rest = b""
     while True:
+        # Looked at first, so that what it printed last is read.
+        ended = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
         if not select.select([pipe], [], [], 0.1)[0]:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            if ended:
                 return
             yield ""
             continue

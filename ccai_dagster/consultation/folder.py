@@ -52,6 +52,11 @@ PORTAL = "portal"
 """What `votes` says where people vote in the project's own portal."""
 
 
+def evaluated_model(arm: str) -> str:
+    """Return what the model of an arm, or the untrained one, is called under `sampling`."""
+    return "base_model" if arm == BASE else f"{arm}/policy"
+
+
 def is_address(votes: str) -> bool:
     """Whether votes come from an address rather than from files."""
     return re.match(r"https?://[^/\s]+", votes, re.IGNORECASE) is not None
@@ -359,7 +364,7 @@ class Consultation(Settings):
 
         None where this process writes for any of them: they would differ in who wrote for them, too.
         """
-        names = {BASE: "base_model"} | {each: f"{each}/policy" for each in self.arms}
+        names = {each: evaluated_model(each) for each in (BASE, *self.arms)}
         return self.served(names[arm]) if self.profile.sampling.keys() >= set(names.values()) else None
 
     @property

@@ -222,34 +222,34 @@ class SameWords:
         return sorted(self.texts)
 
     @cached_property
-    def _similarity(self) -> Any:
-        """A sparse square matrix in the order of the ids, or None if no two statements share a word."""
+    def _weights(self) -> Any:
+        """Sparse, shape (statements, words), in the order of the ids; None if no statement has a word that counts."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         words = TfidfVectorizer(stop_words=common_words(), sublinear_tf=True)
         try:
-            weights = words.fit_transform([self.texts[each] for each in self._ids])
-        except ValueError:  # no statement has a word that counts
+            return words.fit_transform([self.texts[each] for each in self._ids])
+        except ValueError:
             return None
-        return (weights @ weights.T).tocsr()
 
     def nearest(self, statement_id: int, count: int = 3) -> list[tuple[int, float]]:
         """Return the most similar other statements and their similarity in (0, 1], the nearest first."""
-        if self._similarity is None or statement_id not in self.texts:
+        if self._weights is None or statement_id not in self.texts:
             return []
-        row = self._similarity[self._ids.index(statement_id)]
+        # Its own row alone: all of them together would be larger than memory where very many statements wait.
+        column = (self._weights @ self._weights[self._ids.index(statement_id)].T).tocoo()
         found = [
             (self._ids[place], min(1.0, float(value)))
-            for place, value in zip(row.indices, row.data, strict=True)
+            for place, value in zip(column.row, column.data, strict=True)
             if self._ids[place] != statement_id and value > 0
         ]
         return sorted(found, key=lambda each: (-round(each[1], 9), each[0]))[:count]
 
     def pairs(self, at_least: float = NEAR_DUPLICATE) -> list[tuple[int, int, float]]:
         """Return pairs of statements (lower id first) at least this similar, the most similar first."""
-        if self._similarity is None:
+        if self._weights is None:
             return []
-        entries = self._similarity.tocoo()
+        entries = (self._weights @ self._weights.T).tocoo()
         near = (entries.row < entries.col) & (entries.data >= at_least)
         found = [
             (self._ids[one], self._ids[other], min(1.0, value))

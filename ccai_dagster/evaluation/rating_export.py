@@ -5,6 +5,7 @@ Belongs here: what raters see, and the key to it. Doesn't belong here: what they
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import check_new_file, write_sheet, written_alone
 from ccai_dagster.core.text import printable, printable_lines, spreadsheet_cell
 from ccai_dagster.evaluation.elo import QUESTIONS
-from ccai_dagster.evaluation.ratings import KEY_COLUMNS, KEY_FILE, LOCK, csv_text, read_key, texts_digest, write_csv
+from ccai_dagster.evaluation.ratings import (
+    KEY_COLUMNS,
+    KEY_FILE,
+    LOCK,
+    csv_text,
+    read_key_file,
+    texts_digest,
+    write_csv,
+)
 
 WORTH_SEEING = 30
 """Difference in Elo for which the comparisons needed are told; 30 is odds of 54 to 46."""
@@ -70,14 +79,7 @@ def blinded_pairs(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
     Raises:
         ConsultationError: An arm or quality is unknown, or there are fewer pairs than wanted.
     """
-    known = sorted({*comparisons["arm_a"], *comparisons["arm_b"]})
-    if len(set(arms)) != 2 or not set(arms) <= set(known):
-        raise ConsultationError(
-            f"--arms {printable(','.join(arms))}: name two different ones of {', '.join(known)}, as in --arms "
-            f"{','.join(known[:2])}."
-        )
-    if quality not in QUESTIONS:
-        raise ConsultationError(f"--quality {printable(quality)}: it must be {' or '.join(sorted(QUESTIONS))}.")
+    check_compared(comparisons, arms, quality)
     own = comparisons.filter(pl.col("quality") == quality, pl.col("arm_a").is_in(arms), pl.col("arm_b").is_in(arms))
     differing = own.filter(pl.col("status") != "identical")
     if not 1 <= n <= differing.height:
@@ -98,6 +100,25 @@ def blinded_pairs(comparisons: pl.DataFrame, arms: tuple[str, str], quality: str
     return BlindedPairs(exported, key, own.height, own.height - differing.height)
 
 
+def check_compared(comparisons: pl.DataFrame, arms: Sequence[str], quality: str) -> None:
+    """Check that two arms were compared in the last run, and that the quality is one.
+
+    Args:
+        comparisons: COMPARISONS of the last run.
+
+    Raises:
+        ConsultationError: An arm or the quality is unknown, or there are not two.
+    """
+    known = sorted({*comparisons["arm_a"], *comparisons["arm_b"]})
+    if len(set(arms)) != 2 or not set(arms) <= set(known):
+        raise ConsultationError(
+            f"--arms {printable(','.join(arms))}: name two different ones of {', '.join(known)}, as in --arms "
+            f"{','.join(known[:2])}."
+        )
+    if quality not in QUESTIONS:
+        raise ConsultationError(f"--quality {printable(quality)}: it must be {' or '.join(sorted(QUESTIONS))}.")
+
+
 def shown_pairs(comparisons: pl.DataFrame, folder: Path) -> list[ShownPair]:
     """Return the pairs that were drawn for raters, by the key, as far as the responses are still those of the last run.
 
@@ -110,7 +131,7 @@ def shown_pairs(comparisons: pl.DataFrame, folder: Path) -> list[ShownPair]:
     """
     rows = {row["pair_id"]: row for row in comparisons.to_dicts()}
     found = []
-    for own in read_key(folder).values():
+    for own in read_key_file(folder / KEY_FILE).values():
         row = rows.get(own["pair_id"])
         if row is None:
             continue
@@ -136,7 +157,7 @@ def write_pairs(folder: Path, pairs: BlindedPairs, output: Path | None) -> None:
         _check_output(folder, output)
     folder.mkdir(exist_ok=True)
     with written_alone(folder, folder / LOCK):
-        known = read_key(folder)
+        known = read_key_file(folder / KEY_FILE)
         for row in pairs.key:
             if known.setdefault(row["pair_id"], row) != row:
                 raise ConsultationError(

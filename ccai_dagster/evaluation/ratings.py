@@ -4,10 +4,12 @@ Belongs here: the files of a consultation's folder `ratings`, what raters answer
 responses. Doesn't belong here: what raters are shown (`rating_export`), which arm is preferred (`elo`), accuracy of the
 feedback model on comparisons from elsewhere (`feedback.calibration`).
 
-    ratings/keys/pairs.csv   which arm wrote which response; raters must not see it
-    ratings/RATER.csv        what one rater said; the name is a role or pseudonym
+    ratings/keys/pairs.csv           which arm wrote which response; raters must not see it
+    ratings/keys/conversations.csv   the same of each turn of a conversation (`conversation_ratings`)
+    ratings/RATER.csv                what one rater said; the name is a role or pseudonym
 
-Rows are only ever added. A rating is about two texts: when an arm's response changes, it lapses and stays.
+Rows are only ever added. A rating is about two texts: when an arm's response changes, it lapses and stays. The texts of
+a conversation are never written again; a rating in one lapses when an arm responds otherwise to held-out prompts.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ from ccai_dagster.statistics.resampling import percentile_interval, resampled_fi
 KEY_FILE = Path("keys") / "pairs.csv"
 LOCK = ".lock"
 """One process at a time writes in the folder."""
+CONVERSATIONS_FILE = Path("keys") / "conversations.csv"
 KEY_COLUMNS = ("pair_id", "quality", "prompt_id", "arm_1", "arm_2", "texts_digest")
+CONVERSATION_COLUMNS = (*KEY_COLUMNS, "responses_1", "responses_2")
+"""The last two are digests of what either arm responded to held-out prompts at the time (`responses_digest`)."""
 RATING_COLUMNS = ("pair_id", "rating")
 NEEDED = ("pair_id", "prompt", "response_1", "response_2", "rating")
 ANSWERS = ("1", "2", "tie")
@@ -145,23 +150,49 @@ def read_ratings(folder: Path) -> pl.DataFrame:
     return RATINGS.build(rows).sort(RATINGS.key)
 
 
-def current_ratings(ratings: pl.DataFrame, comparisons: pl.DataFrame) -> pl.DataFrame:
-    """Return the ratings of responses as they are now; all others have lapsed.
+def current_ratings(ratings: pl.DataFrame, comparisons: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Return the ratings of arms and responses as they are now; all others have lapsed.
 
     Args:
         comparisons: COMPARISONS of the last run.
+        folder: `ratings` of the consultation.
+
+    Raises:
+        ConsultationError: The key of conversations is damaged.
     """
     texts = {
         row["pair_id"]: {row["arm_a"]: row["response_a"], row["arm_b"]: row["response_b"], "": row["prompt"]}
         for row in comparisons.to_dicts()
     }
-    current = [
-        row["pair_id"] in texts
-        and texts_digest(*(texts[row["pair_id"]].get(arm, "") for arm in ("", row["arm_1"], row["arm_2"])))
-        == row["texts_digest"]
-        for row in ratings.to_dicts()
-    ]
-    return ratings.filter(pl.Series(current, dtype=pl.Boolean))
+    turns = read_key_file(folder / CONVERSATIONS_FILE, CONVERSATION_COLUMNS)
+    responses = {
+        arm: responses_digest(comparisons, arm)
+        for arm in sorted({turn[name] for turn in turns.values() for name in ("arm_1", "arm_2")})
+    }
+
+    def is_current(row: Mapping[str, str]) -> bool:
+        if turn := turns.get(row["pair_id"]):
+            return all(turn[f"responses_{side}"] == responses[turn[f"arm_{side}"]] for side in "12")
+        own = texts.get(row["pair_id"])
+        if own is None:
+            return False
+        return texts_digest(*(own.get(arm, "") for arm in ("", row["arm_1"], row["arm_2"]))) == row["texts_digest"]
+
+    return ratings.filter(pl.Series([is_current(row) for row in ratings.to_dicts()], dtype=pl.Boolean))
+
+
+def responses_digest(comparisons: pl.DataFrame, arm: str) -> str:
+    """Return the digest of what an arm responded to the prompts that arms are compared on.
+
+    Args:
+        comparisons: COMPARISONS of the last run.
+    """
+    said = {
+        row["prompt_id"]: row[f"response_{side}"]
+        for side in "ab"
+        for row in comparisons.filter(pl.col(f"arm_{side}") == arm).to_dicts()
+    }
+    return value_digest(sorted(said.items()))
 
 
 def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
@@ -176,19 +207,27 @@ def texts_digest(prompt: str, response_1: str, response_2: str) -> str:
 
 def rating_files(folder: Path) -> list[Path]:
     """Return all files that ratings are read from."""
-    return sorted([*folder.glob("*.csv"), *folder.glob(KEY_FILE.as_posix())])
+    return sorted([*folder.glob("*.csv"), *(folder / KEY_FILE).parent.glob("*.csv")])
 
 
 def read_key(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the key by pair, in the order of the file; empty if nothing was exported yet.
+    """Return the key by pair, turns of conversations last; empty if nothing was shown to anybody yet.
+
+    Raises:
+        ConsultationError: A file is damaged.
+    """
+    return read_key_file(folder / KEY_FILE) | read_key_file(folder / CONVERSATIONS_FILE)
+
+
+def read_key_file(path: Path, columns: Sequence[str] = KEY_COLUMNS) -> dict[str, dict[str, str]]:
+    """Return one of the files of the key by pair, in its order; empty if there is none.
 
     Raises:
         ConsultationError: The file is damaged.
     """
-    path = folder / KEY_FILE
     if not path.exists():
         return {}
-    rows = [{name: row[name] for name in KEY_COLUMNS} for _, row in sheet_rows(path, KEY_COLUMNS)]
+    rows = [{name: row[name] for name in columns} for _, row in sheet_rows(path, columns)]
     found = {row["pair_id"]: row for row in rows}
     if len(found) < len(rows):
         raise ConsultationError(f"{path}: a `pair_id` stands twice; restore the file from a copy.")
@@ -242,7 +281,9 @@ def _ratings_of(path: Path, key: Mapping[str, Mapping[str, str]]) -> dict[str, s
     for number, row in sheet_rows(path, RATING_COLUMNS):
         pair_id, rating = row["pair_id"], row["rating"]
         if pair_id not in key:
-            problems.append(f"row {number}: pair {printable(pair_id, 60)} is not in {KEY_FILE}; restore the key")
+            problems.append(
+                f"row {number}: pair {printable(pair_id, 60)} is not in {KEY_FILE.parent}/; restore the key"
+            )
         elif rating not in ANSWERS:
             problems.append(f"row {number}: the rating {printable(rating, 60)!r} must be 1, 2 or tie")
         elif pair_id in found:
@@ -264,7 +305,7 @@ def rater_agreement(comparisons: pl.DataFrame, ratings: pl.DataFrame, bootstraps
     or where all agree, resamples are too much alike.
 
     Args:
-        ratings: RATINGS, all of pairs in `comparisons`.
+        ratings: RATINGS; those in conversations, which the feedback model has not read, are left out.
 
     Returns:
         RATER_AGREEMENT, sorted by its key; a row for each two answers there are, none without ratings.

@@ -5,6 +5,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from ccai_dagster.consultation.folder import PORTAL
+from ccai_dagster.portal import conversation_views as conversation
 from ccai_dagster.portal import desk_views as desk
 from ccai_dagster.portal import editing_views as editing
 from ccai_dagster.portal import information_views as information
@@ -40,6 +41,7 @@ urlpatterns = [
     path("desk/sign", signing.signing, name="signing"),
     path("desk/constitution", signing.constitution, name="constitution"),
     path("rate/", rating.rate, name="rate"),
+    path("rate/conversation/<slug:quality>", conversation.converse, name="converse"),
     path("desk/sign-in", team.sign_in, name="sign_in"),
     path("desk/sign-out", team.sign_out, name="sign_out"),
     path("portal.css", people.asset, {"name": "portal.css"}, name="style"),

@@ -44,6 +44,8 @@ FEEDBACK_OF_CLIENT = Limit(20, 3600)
 CODES_OF_CLIENT = Limit(60, 3600)
 """Codes that are tried."""
 PASSWORDS_OF_CLIENT = Limit(20, 900)
+MESSAGES_OF_RATER = Limit(60, 60)
+"""What a rater says and chooses in conversations; models answer no faster."""
 FORMS_OF_A_PERSON = 10
 """Forms before taking part for each person who may begin from an address: people forget a tick, scripts try on."""
 

@@ -1,7 +1,8 @@
 """What the portal keeps: of a participant a digest of the code, of a vote what the graph needs, of a team its accounts.
 
-Tables and columns are read by `ccai_dagster.deliberation.importing.portal`. That nothing is counted twice is held by
-constraints of the database, not by who writes.
+Besides, what raters said to the models, and what these answered. Tables and columns of the public are read by
+`ccai_dagster.deliberation.importing.portal`. That nothing is counted twice is held by constraints of the database, not
+by who writes.
 """
 
 from __future__ import annotations
@@ -102,3 +103,49 @@ class Account(AbstractBaseUser):
 
     objects = BaseUserManager()
     USERNAME_FIELD = "name"
+
+
+class Conversation(models.Model):
+    """A conversation of a rater with two arms at once.
+
+    Attributes:
+        key: Drawn when its first page was shown, so that a form sent twice begins one conversation.
+        rater: The role, under which ratings stand.
+        arms: By arm, the digest of what it responded to held-out prompts when the conversation began.
+    """
+
+    key = models.CharField(max_length=16, unique=True)
+    rater = models.CharField(max_length=100)
+    quality = models.CharField(max_length=20)
+    arms = models.JSONField()
+    ended = models.BooleanField(default=False)
+
+
+class Turn(models.Model):
+    """What a rater wrote, the answer of each arm, and which was chosen.
+
+    Attributes:
+        number: From 1.
+        answers: Pairs of an arm and its answer, in the order in which they are shown; null until both are there.
+        rating: `1`, `2` or `tie`; empty while nothing is chosen.
+        went_on_with: 1 or 2, the answer that the conversation goes on with.
+    """
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="turns")
+    number = models.IntegerField()
+    said = models.TextField()
+    said_at = models.BigIntegerField(default=now)
+    answers = models.JSONField(null=True)
+    rating = models.CharField(max_length=3, blank=True, default="")
+    went_on_with = models.IntegerField(null=True)
+    reason = models.TextField(blank=True, default="")
+
+    class Meta:
+        """What must hold whoever writes."""
+
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["conversation", "number"], name="one_turn_each"),
+            models.CheckConstraint(
+                condition=models.Q(rating__in=("", "1", "2", "tie")), name="a_choice_is_one_of_three"
+            ),
+        ]

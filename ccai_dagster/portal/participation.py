@@ -161,10 +161,13 @@ def add_statement(participant: Participant, typed: str, figures: Figures) -> Sta
         with transaction.atomic():
             if not progress(participant, figures).may_add:
                 raise Refusal("A few more votes first, please.")
+            existing: Statement | None = Statement.objects.filter(key=text_key(text)).first()
+            if existing and existing.author_id == participant.pk and existing.text == text:
+                return existing  # the form was sent twice
+            if existing:
+                raise AlreadyThere(existing.pk)
             if participant.statements.filter(created_at__gt=now() - 3600).count() >= STATEMENTS_AN_HOUR:
                 raise Refusal("Many statements at once. Please come back in an hour.")
-            if existing := Statement.objects.filter(key=text_key(text)).first():
-                raise AlreadyThere(existing.pk)
             statement: Statement = Statement.objects.create(text=text, key=text_key(text), author=participant)
             _write_vote(participant, statement.pk, 1, figures)
     except IntegrityError:

@@ -1,11 +1,13 @@
 """What a rater is asked and what becomes of the answer: a row of the table that `ccai ratings import` reads.
 
-Pairs are those that `ccai ratings export` drew; each answer goes to the rater's file below `CCAI_HOME` and from there,
-through the same import as any other, to the ratings of the consultation. Reasons stay in the file.
+Pairs are those that `ccai ratings export` drew, or turns of `conversations`; each answer goes to the rater's file below
+`CCAI_HOME` and from there, through the same import as any other, to the ratings of the consultation. Reasons stay in
+the file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ccai_dagster.core.draws import derived_seed
@@ -61,20 +63,33 @@ def record_rating(opened: OpenConsultation, rater: str, pair_id: str, answer: st
     pair = next((each for each in _pairs(opened) if each.pair_id == pair_id), None)
     if pair is None:
         raise Refusal("These responses are not asked about any more. Nothing was kept.")
+    why = spreadsheet_cell(" ".join(reason.split())[:LONGEST_REASON])
+    keep_ratings(opened, rater, {pair_id: (*pair.cells(answer), why)})
+
+
+def keep_ratings(opened: OpenConsultation, rater: str, new: Mapping[str, tuple[str, ...]]) -> None:
+    """Add rows to a rater's file and bring them among the ratings of the consultation.
+
+    Args:
+        new: By pair, in the columns `COLUMNS`.
+
+    Raises:
+        Refusal: The rater answered otherwise before.
+        ConsultationError: A file is damaged or cannot be written.
+    """
     folder = opened.consultation.ratings
     path = opened.home.portal_ratings / f"{rater}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_alone(path, path.with_suffix(".lock")):
         on_record = dict(read_ratings(folder).filter(rater=rater).select("pair_id", "rating").iter_rows())
-        if pair_id in on_record:
-            if on_record[pair_id] != answer:
-                raise Refusal("You answered this before. The first answer counts.")
+        at = COLUMNS.index("rating")
+        if any(on_record.get(pair_id, cells[at]) != cells[at] for pair_id, cells in new.items()):
+            raise Refusal("You answered this before. The first answer counts.")
+        if new.keys() <= on_record.keys():
             return
         kept = sheet_rows(path, COLUMNS) if path.exists() else ()
         rows = {row["pair_id"]: tuple(row[name] for name in COLUMNS) for _, row in kept}
-        why = spreadsheet_cell(" ".join(reason.split())[:LONGEST_REASON])
-        rows[pair_id] = (*pair.cells(answer), why)
-        write_file(path, csv_text(COLUMNS, rows.values()))
+        write_file(path, csv_text(COLUMNS, (rows | dict(new)).values()))
         import_ratings(folder, path, rater)
 
 

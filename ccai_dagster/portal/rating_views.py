@@ -14,6 +14,7 @@ from ccai_dagster.core.text import printable_lines
 from ccai_dagster.evaluation.elo import QUESTIONS
 from ccai_dagster.evaluation.rating_export import WORTH_SEEING, ShownPair
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.portal.conversations import offered
 from ccai_dagster.portal.participation import Refusal
 from ccai_dagster.portal.rating import LONGEST_REASON, rating_state, record_rating
 from ccai_dagster.portal.team_views import for_raters
@@ -35,8 +36,9 @@ def rate(request: HttpRequest) -> HttpResponse:
             except Refusal as refusal:
                 page["error"] = str(refusal)
         state = rating_state(opened, rater)
+        page["conversations"] = sorted(offered(opened))
     except ConsultationError as error:
-        problem = {"title": "The ratings cannot be used", "message": str(error)}
+        problem = {"title": "The ratings cannot be used", "message": str(error), "back": request.path}
         return render(request, "portal/problem.html", problem, status=503)
     page |= {"state": state, "power": _power(state.wanted), "pair": _shown(state.next) if state.next else None}
     return render(request, "portal/rate.html", page, status=409 if "error" in page else 200)

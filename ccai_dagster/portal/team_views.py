@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import auth
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -16,6 +15,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from ccai_dagster.portal.limits import PASSWORDS_OF_CLIENT, limited
 
 View = Callable[..., HttpResponse]
+WRITTEN = ("text", "reason")
+"""Fields of the team's forms that somebody typed."""
 
 
 @require_http_methods(["GET", "POST"])
@@ -52,11 +53,21 @@ def for_raters(view: View) -> View:
 
 
 def _for_team(view: View, rates: bool, elsewhere: str) -> View:
+    @never_cache
     @wraps(view)
     def wrapped(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return _ended(request) if request.method == "POST" else redirect("sign_in")
         if request.user.rates is not rates:
             return redirect(elsewhere)
         return view(request, *arguments, **named)
 
-    guarded: View = login_required(never_cache(wrapped))
+    guarded: View = wrapped
     return guarded
+
+
+def _ended(request: HttpRequest) -> HttpResponse:
+    """Say that nothing was recorded, and give back what was written, which would have to be typed again."""
+    written = [text for name in WRITTEN if (text := request.POST.get(name, "").strip())]
+    page = {"error": "Your session has ended, so nothing was recorded. Please sign in.", "written": written}
+    return render(request, "portal/sign_in.html", page, status=403)

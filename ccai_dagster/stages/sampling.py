@@ -38,7 +38,12 @@ WHOLE_DISTRIBUTION = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penal
 
 
 def sampling_server(
-    served: ServedModel, place: Path, model: ModelSettings, prompts: Sequence[str], kept: KeptLines, progress: Progress
+    served: ServedModel,
+    place: Path,
+    model: ModelSettings,
+    prompts: Sequence[str],
+    kept: KeptLines | None,
+    progress: Progress,
 ) -> tuple[OpenAIServerModel, dict[str, str]]:
     """Return the model behind a server that is to write texts, once it is proven to be the one in a folder.
 
@@ -47,7 +52,7 @@ def sampling_server(
         place: Folder of the model, which is loaded for the proof and let go.
         model: Its number format and context.
         prompts: What is going to be asked; the shortest are taken for the proof.
-        kept: Where answers are kept.
+        kept: Where answers are kept; None keeps none.
         progress: Counts answers that were compared.
 
     Returns:
@@ -56,14 +61,7 @@ def sampling_server(
     Raises:
         ConsultationError: The server cannot be reached, or doesn't hold the model; names the setting and the folder.
     """
-    setting = f"sampling.{served.name}"
-    arguments = WHOLE_DISTRIBUTION | served.server.arguments
-    asked = OpenAIServerModel(
-        served.server_url,
-        served.server_model,
-        served.server.model_copy(update={"arguments": arguments}),
-        setting=setting,
-    )
+    asked = asked_server(served)
     texts = sorted(set(prompts), key=lambda text: (len(text), text))[:PROBES]
     probes: list[Conversation] = [[("user", text)] for text in texts]
     probes.append([*few_shot_turns(1), *probes[0]])
@@ -72,15 +70,29 @@ def sampling_server(
         proof = f"{proven(asked, here, probes, progress)}; {with_unlikely_tokens(asked, here, probes)}"
     except ConsultationError as error:
         raise ConsultationError(
-            f"{setting}: {error} It has to serve the model in {place}, with the chat template in that folder."
+            f"{asked.setting}: {error} It has to serve the model in {place}, with the chat template in that folder."
         ) from error
     # A model without a chat template of its own goes on and speaks for the user as well.
-    stops = {"stop": [HUMAN]} if is_untaught(load_tokenizer(place)) else {}
-    settings = served.server.model_copy(update={"arguments": stops | arguments})
-    return OpenAIServerModel(asked.url, asked.model, settings, kept=kept, setting=setting), {
+    stops = [HUMAN] if is_untaught(load_tokenizer(place)) else []
+    return asked_server(served, stops, kept), {
         f"{served.name} written by": asked.name,
         f"{served.name} proven by": proof,
     }
+
+
+def asked_server(served: ServedModel, stops: Sequence[str] = (), kept: KeptLines | None = None) -> OpenAIServerModel:
+    """Return the model behind a server, asked for its whole distribution; whether it is the one is for a proof.
+
+    Args:
+        served: The server.
+        stops: Texts that end an answer, beside the end of the turn.
+        kept: Where answers are kept; None keeps none.
+    """
+    own = {"stop": list(stops)} if stops else {}
+    arguments = own | WHOLE_DISTRIBUTION | served.server.arguments
+    settings = served.server.model_copy(update={"arguments": arguments})
+    setting = f"sampling.{served.name}"
+    return OpenAIServerModel(served.server_url, served.server_model, settings, kept=kept, setting=setting)
 
 
 def proven(server: OpenAIServerModel, here: LanguageModel, probes: Sequence[Conversation], progress: Progress) -> str:

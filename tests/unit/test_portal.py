@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from small_portal import SEEDS, Portal, statement_in
+from small_portal import SEEDS, Portal, compare, statement_in
 from white_paper import white_paper
 
 from assets import decisions, deliberation, public_input, public_opinion
@@ -23,7 +24,6 @@ from ccai_dagster.automation import present_versions
 from ccai_dagster.cli import serve as cli_serve
 from ccai_dagster.cli.export import TABLES, export
 from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
-from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
 from ccai_dagster.decisions.ledger import read_ledger
@@ -31,7 +31,6 @@ from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_
 from ccai_dagster.deliberation.importing.portal import database_files, portal_digest, portal_files, portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.representative import comment_priority
-from ccai_dagster.evaluation.elo import pair_id
 from ccai_dagster.evaluation.rating_export import ShownPair, blinded_pairs, shown_pairs, write_pairs
 from ccai_dagster.evaluation.ratings import Imported, import_ratings, read_ratings
 from ccai_dagster.open_consultation import OpenConsultation
@@ -219,6 +218,28 @@ def test_a_form_without_its_token_and_an_expired_session_are_told(portal: Portal
     assert portal.votes() == []
 
 
+@pytest.mark.parametrize("role", ["nobody", "participant", "moderator", "rater"])
+def test_no_form_of_any_page_is_taken_without_its_token(portal: Portal, role: str) -> None:
+    from ccai_dagster.portal.addresses import urlpatterns
+
+    browser = portal.browser() if role == "nobody" else getattr(portal, role)()
+    strict = portal.browser(enforce_csrf_checks=True)
+    strict.cookies = browser.cookies
+    addresses = ["/" + re.sub("<slug:.*>", "wording", str(each.pattern)) for each in urlpatterns]
+    assert {strict.post(each).status_code for each in addresses} == {403} and len(addresses) > 15
+
+
+def test_a_session_of_the_team_that_ended_records_nothing_and_gives_back_what_was_written(portal: Portal) -> None:
+    moderator = portal.moderator()
+    moderator.cookies["sessionid"] = "expired"
+    form = {"statement": "1", "seen-1": "", "verb": "out", "text": "off topic", "reason": HOSTILE}
+    answer = moderator.post("/desk/", form)
+    page = answer.content.decode()
+    assert answer.status_code == 403 and "nothing was recorded" in page
+    assert "off topic" in page and "=SUM(A1)" in page and "<script>" not in page
+    assert read_ledger(portal.consultation.ledger("moderation"), "moderation").is_empty()
+
+
 def test_the_database_itself_refuses_a_second_vote_and_a_vote_that_is_none(portal: Portal) -> None:
     portal.let_in(1)
     portal.participant().post("/vote", {"statement": 1, "vote": "agree"})
@@ -247,6 +268,7 @@ def test_a_statement_may_be_added_after_the_minimum_that_is_on_record_and_neares
     browser.post("/vote", {"statement": 3, "vote": "pass"})
     assert SEEDS[0] in browser.post("/add", {"text": own}).content.decode()
     assert b"Thank you" in browser.post("/add", {"text": own, "sure": "yes"}).content
+    assert b"Thank you" in browser.post("/add", {"text": own, "sure": "yes"}).content  # sent twice
     answer = browser.post("/add", {"text": "the AI should  always be kind to children", "sure": "yes"})
     assert answer.status_code == 409 and b"there already" in answer.content
     assert portal.votes()[-1] == (1, 5, 1)
@@ -404,7 +426,7 @@ def test_nobody_comes_to_the_desk_without_an_account(portal: Portal) -> None:
 
     for browser in (portal.browser(), portal.participant()):
         assert browser.get("/desk/").headers["Location"].startswith("/desk/sign-in")
-        assert browser.post("/desk/", {"statement": "1"}).status_code == 302
+        assert browser.post("/desk/", {"statement": "1"}).status_code == 403
     assert portal.browser().post("/desk/sign-in", {"name": "ann", "password": "guess"}).status_code == 400
     moderator = portal.moderator("ann")
     assert moderator.get("/desk/").status_code == 200
@@ -418,23 +440,7 @@ def test_nobody_comes_to_the_desk_without_an_account(portal: Portal) -> None:
 @pytest.fixture
 def compared(portal: Portal) -> list[ShownPair]:
     """Three pairs of responses that wait for raters."""
-    rows = []
-    for at in range(3):
-        prompt, texts = f"Question {at}?", {"public": f"one {HOSTILE} {at}", "standard": f"other {at}"}
-        unasked = dict.fromkeys(["forward_probability", "reversed_probability", "probability_a"], 0.5)
-        rows.append(
-            {
-                **{"pair_id": pair_id("helpfulness", f"p{at}", prompt, texts), "quality": "helpfulness"},
-                **{"prompt_id": f"p{at}", "prompt": prompt, "arm_a": "public", "arm_b": "standard"},
-                **{"response_a": texts["public"], "response_b": texts["standard"], "status": "compared"},
-                **{"finished_a": True, "finished_b": True, "judge": "judge", "judge_at_chance": True, **unasked},
-            }
-        )
-    comparisons = COMPARISONS.build(rows)
-    tables = Path(portal.home.tables_url)
-    tables.mkdir(parents=True, exist_ok=True)
-    comparisons.write_parquet(tables / "comparisons.parquet")
-    shutil.rmtree(portal.home.portal_ratings, ignore_errors=True)
+    comparisons = compare(portal, f"one {HOSTILE}")
     folder = portal.consultation.ratings
     write_pairs(folder, blinded_pairs(comparisons, ("public", "standard"), "helpfulness", 3, 7), None)
     return shown_pairs(comparisons, folder)
@@ -464,6 +470,31 @@ def test_raters_compare_without_knowing_whose_and_the_answers_are_what_the_impor
     assert [row["reason"] for _, row in sheet_rows(file, ["reason"])] == ["clearer", "", HOSTILE]
     orders = {rating_state(OpenConsultation(portal.consultation, portal.home), f"rater-{n}").next for n in range(2, 12)}
     assert len(orders) > 1, "each has an order of one's own"
+
+
+def test_a_rating_whose_import_did_not_happen_is_taken_when_it_is_sent_again(
+    portal: Portal, compared: list[ShownPair]
+) -> None:
+    rater, form = portal.rater(), {"pair": compared[0].pair_id, "rating": "1"}
+    rater.post("/rate/", form)
+    (portal.consultation.ratings / "rater-1.csv").unlink()  # as if the server had been killed before
+    assert [rater.post("/rate/", form).status_code for _ in range(2)] == [302, 302]
+    assert read_ratings(portal.consultation.ratings)["rating"].to_list() == ["1"]
+
+
+def test_ten_thousand_statements_that_wait_are_listed_and_decided_and_the_public_goes_on_voting(portal: Portal) -> None:
+    from ccai_dagster.portal.models import Statement
+
+    portal.let_in(1)
+    texts = [f"The AI should answer {'very ' * (number % 7)}briefly to question {number}." for number in range(10_000)]
+    Statement.objects.bulk_create(Statement(text=each, key=each) for each in texts)
+    moderator, began = portal.moderator(), time.process_time()
+    page = moderator.get("/desk/?from=9980").content.decode()
+    assert "Waiting for you: 10003" in page and page.count("<li>") >= 20
+    form = {"statement": "10004", "seen-10004": "", "verb": "in", "text": "", "reason": "fits"}
+    assert moderator.post("/desk/", form).status_code == 302
+    assert _voted(portal, 1).get("/vote").status_code == 200
+    assert time.process_time() - began < 10
 
 
 def test_a_rating_counts_once_and_only_for_what_was_shown(portal: Portal, compared: list[ShownPair]) -> None:

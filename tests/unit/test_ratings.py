@@ -172,7 +172,7 @@ def test_ratings_come_back_count_for_the_right_arm_and_only_once(sample: Compare
     ratings = read_ratings(sample.ratings)
     assert RATINGS.violations(ratings).is_empty()
     assert ratings["rater"].value_counts().sort("rater").rows() == [("rater-1", 9), ("rater-2", 9)]
-    own = current_ratings(ratings, comparisons())
+    own = current_ratings(ratings, comparisons(), sample.ratings)
     assert own.equals(ratings)
     _, differences = elo_tables([people_outcomes(own)], 100, 1)
     row = differences.row(0, named=True)
@@ -186,9 +186,9 @@ def test_a_rating_lapses_when_a_response_changes_and_arms_that_swap_texts_are_no
     sample.bring()
     ratings, after = read_ratings(sample.ratings), comparisons()
     changed = after.filter(pl.col("prompt_id") != "p05")
-    assert set(current_ratings(ratings, changed)["prompt_id"]) == set(ratings["prompt_id"]) - {"p05"}
+    assert set(current_ratings(ratings, changed, sample.ratings)["prompt_id"]) == set(ratings["prompt_id"]) - {"p05"}
     swapped = after.rename({"response_a": "response_b", "response_b": "response_a"})
-    assert current_ratings(ratings, swapped).is_empty()
+    assert current_ratings(ratings, swapped, sample.ratings).is_empty()
     assert read_ratings(sample.place / "nothing").is_empty()
 
 

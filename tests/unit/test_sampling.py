@@ -13,19 +13,28 @@ import polars as pl
 import pytest
 import yaml
 from local_server import SETTINGS, Server, chat
+from served_models import spoken
+from small_portal import small_comparisons
+from typer.testing import CliRunner
 
 from assets import evaluation, feedback, training
+from ccai_dagster.cli.app import app
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.consultation.settings import EvaluationSettings, ModelSettings, PairSettings, ServedModel
 from ccai_dagster.contracts import PROMPTS
 from ccai_dagster.core.errors import ConsultationError, silent
+from ccai_dagster.core.home import Home
+from ccai_dagster.evaluation.conversation_ratings import read_open
 from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.stages.evaluation import ComparisonStage
 from ccai_dagster.stages.feedback import ResponsePairsStage
 from ccai_dagster.stages.request import StageFolder
 from ccai_dagster.stages.sampling import HIGH, PROBES, WHOLE_DISTRIBUTION, with_unlikely_tokens
+from ccai_dagster.stages.transformers_model import TransformersModel
+from resources.model_store import ModelStore
 
 pytestmark = pytest.mark.torch
+NAMES = ("base_model", "public/policy", "standard/policy")
 WORDS = ["Why?", "Who is fair?", "Please tell me how I can write a letter.", "How?", "Be kind to me."]
 
 
@@ -59,18 +68,13 @@ def serve(server: Server, model: Path, shift: float = 0.0, ends: bool = False) -
         shift: Added to the log-probability of each token, as another number format would.
         ends: Whether the end of the turn is told as a token.
     """
-    from ccai_dagster.stages.transformers_model import TransformersModel
-
     held = TransformersModel(model, "float32", 1)
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
         if "logprobs" not in body:
             return 200, chat(f" {body['messages'][-1]['content']} {body['seed'] % 97}", None, "length")
-        conversation = [(turn["role"], turn["content"]) for turn in body["messages"]]
-        limits = {"new_tokens": body["max_tokens"], "seed": body["seed"], "strip": False}
-        ((text, _),) = held.generate([conversation], temperature=body["temperature"], **limits)
-        ((likelihood, tokens),) = held.log_likelihoods([conversation], [text])
-        logs = [{"token": "?", "logprob": likelihood / tokens + shift}] * int(tokens)
+        text, _, likelihood, tokens = spoken(held, body)
+        logs = [{"token": "?", "logprob": likelihood / tokens + shift}] * tokens
         return 200, chat(text, {"content": [*logs, *([{"token": "", "logprob": -9.0}] if ends else [])]})
 
     server.answer = answer
@@ -369,3 +373,32 @@ def test_arms_that_would_differ_in_who_writes_for_them_are_refused(town: Path, n
         ConsultationError, match=rf"consultation\.yaml: `profiles\.demo\.sampling` {'has ' * (why[:2] == 'no')}{why}"
     ):
         versions(town, names)
+
+
+def test_conversations_are_opened_with_servers_that_hold_what_was_evaluated(
+    server: Server, tiny_model: Path, other_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CCAI_HOME", str(tmp_path / "home"))
+    home, town = Home(tmp_path / "home", "town"), tmp_path / "town"
+    shutil.copytree(SAMPLE, town)
+    settings = yaml.safe_load((town / "consultation.yaml").read_text())
+    settings["model"] = {"source": f"folder:{tiny_model}", "dtype": "float32", "context_tokens": 512}
+    (town / "consultation.yaml").write_text(yaml.safe_dump(settings))
+    store, tables = ModelStore(url=home.models_url, cache=""), Path(home.tables_url)
+    for name, model in zip(NAMES, (tiny_model, tiny_model, other_model), strict=True):
+        (tables / name).parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"model_digest": [store.add(model)]}).write_parquet(tables / f"{name}.parquet")
+    small_comparisons().write_parquet(tables / "comparisons.parquet")
+    serve(server, tiny_model)
+
+    words = ["ratings", "converse", "--arms", "public,standard", "--quality", "helpfulness", "--n", "40"]
+    unnamed = CliRunner().invoke(app, [*words, "--consultation", str(town)])
+    assert unnamed.exit_code == 1 and "write --server public=ADDRESS,MODEL" in " ".join(unnamed.output.split())
+    words += [each for arm in ("public", "standard") for each in ("--server", f"{arm}={server.model.url},held")]
+    refused = CliRunner().invoke(app, [*words, "--consultation", str(town)])
+    assert refused.exit_code == 1 and "sampling.standard/policy" in refused.output and not (town / "ratings").exists()
+    shutil.copy(tables / "base_model.parquet", tables / "standard" / "policy.parquet")
+    opened = CliRunner().invoke(app, [*words, "--consultation", str(town)])
+    assert opened.exit_code == 0 and "public: the server holds its model. 4 answers" in opened.output, opened.output
+    (found,) = read_open(town / "ratings").values()
+    assert [each.arm for each in found.arms] == ["public", "standard"] and found.is_current(small_comparisons())

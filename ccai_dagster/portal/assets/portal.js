@@ -4,13 +4,18 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
+    for (const waiting of form.querySelectorAll(".waiting")) waiting.hidden = false;
+  });
+  // The second of two quick clicks lands on the next page where that is fast, and would answer what nobody has read.
+  form.addEventListener("click", (event) => {
+    if (event.detail > 1 && event.target.closest("button")) event.preventDefault();
   });
 }
 // A page that the browser kept may be sent again.
 window.addEventListener("pageshow", () => document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent));
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]):not([type=radio]), textarea");
-  if (typing || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (typing || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
   const key = event.key.toLowerCase();
   const wanted = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
   const boxes = [...document.querySelectorAll(".queue input[type=checkbox]")];
