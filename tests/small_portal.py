@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, read_consultation
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import COLUMNS
 
+COMMAND = (sys.executable, "-m", "ccai_dagster.cli.app")
 SEEDS = ("The AI should be kind.", "The AI should be brief.", "The AI should say what it is.", "The AI should joke.")
 SCREENING = {"question": "Have you heard of AI?", "answers": ["Yes", "No"], "accepted": ["Yes"]}
 
@@ -106,6 +115,39 @@ class Portal:
         from ccai_dagster.portal.models import Vote
 
         return list(Vote.objects.order_by("pk").values_list("participant_id", "statement_id", "value"))
+
+
+@contextmanager
+def serving(consultation: Consultation, home: Path, **more: str) -> Iterator[str]:
+    """`ccai serve` in a process of its own until it answers; yields its address.
+
+    Args:
+        more: Variables of the environment.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, environment = f"http://127.0.0.1:{port}", {**os.environ, "CCAI_HOME": str(home), **more}
+    command = [*COMMAND, "serve", str(consultation.folder), "--port", str(port)]
+    with (home.parent / f"{home.name}.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.get(address).status_code == 200
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < until, Path(log.name).read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def statement_in(page: str) -> int:

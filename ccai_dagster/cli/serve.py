@@ -11,6 +11,8 @@ from ccai_dagster.core.errors import ConsultationError
 from resources.record import open_record
 
 THREADS = 16
+SECONDS_TO_END = 3
+"""For requests under way when it is ended; a browser keeps its connection open, which else would be waited for."""
 
 
 def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> None:
@@ -40,7 +42,8 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     # One process, since what is known of the votes is kept in it; SQLite lets one write at a time anyway.
     command = [
         *(sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1", "--log-level", "warning"),
-        *("--worker-class", "gthread", "--threads", str(THREADS), "ccai_dagster.portal.wsgi:application()"),
+        *("--worker-class", "gthread", "--threads", str(THREADS), "--graceful-timeout", str(SECONDS_TO_END)),
+        "ccai_dagster.portal.wsgi:application()",
     ]
     os.execve(sys.executable, command, environment)  # noqa: S606
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from django.db import transaction
 from django.db.models import Count
 
 from ccai_dagster.consultation.folder import ConsultationFile
 from ccai_dagster.consultation.people import DemographicQuestion
+from ccai_dagster.portal.databases import one_at_a_time
 from ccai_dagster.portal.models import Demographic, Participant
 from ccai_dagster.portal.participation import Refusal, new_participant
 
@@ -42,8 +42,8 @@ def join(file: ConsultationFile, form: Mapping[str, str]) -> tuple[Participant, 
         if answer not in question.accepted:
             raise NotTaken("This consultation is for others this time. Nothing of your answers was kept.")
     told = _about(file, form)
-    # One writer at a time, so that the last place is not given twice.
-    with transaction.atomic():
+    # So that the last place is not given twice.
+    with one_at_a_time():
         if file.portal.places is not None and any(
             told[each.name] in full_answers(each, file.portal.places) for each in file.demographics if each.targets
         ):

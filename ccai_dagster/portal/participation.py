@@ -6,15 +6,15 @@ Who may take part is for `joining`, pages are for `participant_views`; which sta
 
 from __future__ import annotations
 
-import logging
 import secrets
 import unicodedata
 from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError
 
+from ccai_dagster.portal.databases import one_at_a_time, wipe_deleted
 from ccai_dagster.portal.figures import Figures
 from ccai_dagster.portal.models import Participant, Statement, Vote, now
 
@@ -158,7 +158,7 @@ def add_statement(participant: Participant, typed: str, figures: Figures) -> Sta
     """
     text = cleaned(typed)
     try:
-        with transaction.atomic():
+        with one_at_a_time():
             if not progress(participant, figures).may_add:
                 raise Refusal("A few more votes first, please.")
             if participant.statements.filter(created_at__gt=now() - 3600).count() >= STATEMENTS_AN_HOUR:
@@ -180,13 +180,7 @@ def text_key(text: str) -> str:
 def erase(participant: Participant) -> None:
     """Delete a participant, every vote and every answer about the person; statements stay, without an author.
 
-    Nothing of it stays in the files: what is deleted is overwritten in the database (`secure_delete`), and the log of
-    what was written before is emptied.
+    Nothing of it stays in the database's files either.
     """
     participant.delete()
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if cursor.fetchone()[0]:
-            logging.getLogger("django").error(
-                "Deleted data are still in portal.sqlite-wal, since somebody read it; the next deletion empties it."
-            )
+    wipe_deleted()

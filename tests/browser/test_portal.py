@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, BrowserContext, Page
-from small_portal import portal_folder
+from small_portal import COMMAND, portal_folder, serving
 
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.decisions.ledger import read_ledger
@@ -103,35 +100,15 @@ class Phone:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("portal")
     consultation = portal_folder(root / "town", 10, SEEDS, "lenient")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "CCAI_HOME": str(root / "home")}
-    command = [sys.executable, "-m", "ccai_dagster.cli.app"]
     told = subprocess.run(
-        [*command, "account", "ann", str(root / "town"), "--role", "moderator"],
-        env=environment,
+        [*COMMAND, "account", "ann", str(root / "town"), "--role", "moderator"],
+        env={**os.environ, "CCAI_HOME": str(root / "home")},
         capture_output=True,
         text=True,
         check=True,
     )
-    process = subprocess.Popen(
-        [*command, "serve", str(root / "town"), "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                assert httpx.get(address).status_code == 200
-                break
-            except httpx.TransportError:
-                assert process.poll() is None and time.monotonic() < until, "the portal did not start"
-                time.sleep(0.1)
+    with serving(consultation, root / "home") as address:
         yield Served(consultation, address, told.stdout.split()[-1])
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture

@@ -28,9 +28,10 @@ from ccai_dagster.contracts import COMPARISONS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
 from ccai_dagster.core.home import Home
+from ccai_dagster.core.portal_database import database_files
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
-from ccai_dagster.deliberation.importing.portal import database_files, portal_digest, portal_files, portal_import
+from ccai_dagster.deliberation.importing.portal import portal_digest, portal_files, portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.representative import comment_priority
 from ccai_dagster.evaluation.elo import pair_id
