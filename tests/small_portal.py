@@ -50,6 +50,8 @@ def portal_folder(
         "seed_statements": "seeds.csv",
         "screening": [SCREENING],
         "questions_and_answers": "questions.md",
+        "languages": ["en", "de", "ar"],
+        "opinion_map": True,
     }
     settings["demographics"] = [AGE]
     (folder / "consultation.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")

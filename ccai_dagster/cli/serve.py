@@ -39,13 +39,18 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
     say(f"Raters        http://{HOST}:{port}/rate/  (with --rater)")
     say("Ctrl-C stops it.")
     environment = {**os.environ, "CCAI_CONSULTATION": str(consultation.folder)}
+    command = server_command("ccai_dagster.portal.wsgi:application()", port)
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def server_command(application: str, port: int) -> list[str]:
+    """Return the command of the web server for an application."""
     # One process, since what is known of the votes is kept in it; SQLite lets one write at a time anyway.
-    command = [
+    return [
         *(sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1", "--log-level", "warning"),
         *("--worker-class", "gthread", "--threads", str(THREADS), "--graceful-timeout", str(SECONDS_TO_END)),
-        "ccai_dagster.portal.wsgi:application()",
+        application,
     ]
-    os.execve(sys.executable, command, environment)  # noqa: S606
 
 
 def account(consultation: Consultation, name: str, role: str | None, rates: bool, say: Callable[[str], None]) -> None:

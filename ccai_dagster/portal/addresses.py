@@ -1,6 +1,7 @@
 """Which page stands at which address."""
 
 from django.urls import path
+from django.views.i18n import set_language
 
 from ccai_dagster.portal import desk_views as desk
 from ccai_dagster.portal import information_views as information
@@ -15,6 +16,7 @@ urlpatterns = [
     path("undo", people.undo, name="undo"),
     path("votes", people.own_votes, name="own_votes"),
     path("add", people.add, name="add"),
+    path("map", people.opinion_map, name="opinion_map"),
     path("code", people.code, name="code"),
     path("return", people.come_back, name="come_back"),
     path("leave", people.leave, name="leave"),
@@ -26,6 +28,7 @@ urlpatterns = [
     path("rate/", rating.rate, name="rate"),
     path("desk/sign-in", team.sign_in, name="sign_in"),
     path("desk/sign-out", team.sign_out, name="sign_out"),
+    path("language", set_language, name="set_language"),
     path("portal.css", people.asset, {"name": "portal.css"}, name="style"),
     path("portal.js", people.asset, {"name": "portal.js"}, name="script"),
 ]

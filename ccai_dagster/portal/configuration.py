@@ -16,6 +16,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, make_private
 from ccai_dagster.core.portal_database import VARIABLE, claim_schema, in_postgres, portal_schema
 from ccai_dagster.core.postgres import server
+from ccai_dagster.portal.catalogues import compiled_texts
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 SECONDS_OF_A_SESSION = 12 * 3600
@@ -57,6 +58,7 @@ def set_up(consultation: Consultation, home: Home) -> None:
         MIDDLEWARE=[
             "django.middleware.security.SecurityMiddleware",
             "ccai_dagster.portal.participant_views.own_content_only",
+            "ccai_dagster.portal.languages.in_an_offered_language",
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.common.CommonMiddleware",
             "django.middleware.csrf.CsrfViewMiddleware",
@@ -73,6 +75,11 @@ def set_up(consultation: Consultation, home: Home) -> None:
         ],
         DATABASES={"default": _postgres(home.portal) if in_postgres() else _sqlite(home.portal)},
         USE_TZ=True,
+        LANGUAGES=[(code, code) for code in consultation.portal_languages],
+        LANGUAGE_CODE=consultation.portal_languages[0],
+        LANGUAGE_COOKIE_SECURE=bool(hosts),
+        LANGUAGE_COOKIE_HTTPONLY=True,
+        LOCALE_PATHS=[compiled_texts(home.cache)],
         LOGGING={
             "version": 1,
             "disable_existing_loggers": False,

@@ -22,17 +22,36 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ccai_dagster.portal.configuration import LOCAL_HOSTS
 
 DAY = 24 * 3600.0
-IN_WORDS = {60: "a minute", 900: "a quarter of an hour", 3600: "an hour", DAY: "a day"}
+TOO_MUCH = {
+    60: gettext_lazy(
+        "More came from here than the portal takes in a minute. What was answered before is kept. Please try again "
+        "after a minute."
+    ),
+    900: gettext_lazy(
+        "More came from here than the portal takes in a quarter of an hour. What was answered before is kept. Please "
+        "try again later, after a quarter of an hour at the latest."
+    ),
+    3600: gettext_lazy(
+        "More came from here than the portal takes in an hour. What was answered before is kept. Please try again "
+        "later, after an hour at the latest."
+    ),
+    DAY: gettext_lazy(
+        "More came from here than the portal takes in a day. What was answered before is kept. Please try again "
+        "later, after a day at the latest."
+    ),
+}
 View = Callable[..., HttpResponse]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """So many times in so many seconds, one of those in `IN_WORDS`."""
+    """So many times in so many seconds, one of those in `TOO_MUCH`."""
 
     times: int
     seconds: float
@@ -114,12 +133,7 @@ def client(request: HttpRequest) -> str:
 
 def too_many(request: HttpRequest, limit: Limit) -> HttpResponse:
     """Say that it is too much, and for how long at most."""
-    within = IN_WORDS[limit.seconds]
-    page = {
-        "title": "Too much at once",
-        "message": f"More came from here than the portal takes in {within}. What was answered before is kept. Please "
-        f"try again later, after {within} at the latest.",
-    }
+    page = {"title": _("Too much at once"), "message": TOO_MUCH[limit.seconds]}
     return render(request, "portal/problem.html", page, status=429)
 
 

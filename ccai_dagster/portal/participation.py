@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import secrets
 import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-import numpy as np
 from django.db import IntegrityError
+from django.utils.translation import gettext as _
 
-from ccai_dagster.portal.databases import one_at_a_time, wipe_deleted
+from ccai_dagster.portal.databases import Together, one_at_a_time, wipe_deleted
 from ccai_dagster.portal.figures import Figures
 from ccai_dagster.portal.models import Participant, Statement, Vote, now
 
@@ -37,7 +38,7 @@ class AlreadyThere(Refusal):
     """The same statement exists."""
 
     def __init__(self, statement_id: int) -> None:
-        super().__init__("This statement is there already.")
+        super().__init__(_("This statement is there already."))
         self.statement_id = statement_id
 
 
@@ -84,16 +85,15 @@ def _digest(code: str) -> str:
     return sha256(code.encode()).hexdigest()
 
 
-def progress(participant: Participant, figures: Figures) -> Progress:
-    """Return how far somebody is."""
-    voted = set(participant.votes.values_list("statement_id", flat=True))
-    left = len(figures.texts.keys() - voted)
-    return Progress(len(voted), min(figures.minimum, len(voted) + left), left)
+def votes_of(participant: Participant) -> dict[int, int]:
+    """Return the votes of a participant by statement, the latest first."""
+    return dict(participant.votes.order_by("-voted_at", "-pk").values_list("statement_id", "value"))
 
 
-def next_statement(participant: Participant, figures: Figures, rng: np.random.Generator) -> int | None:
-    """Draw a statement that this participant has not voted on, by priority; None if there is none."""
-    return figures.draw(set(participant.votes.values_list("statement_id", flat=True)), rng)
+def progress(votes: Collection[int], figures: Figures) -> Progress:
+    """Return how far somebody is who voted on these statements."""
+    left = len(figures.texts) - sum(each in figures.texts for each in votes)
+    return Progress(len(votes), min(figures.minimum, len(votes) + left), left)
 
 
 def cast(participant: Participant, statement_id: int, value: int, figures: Figures) -> None:
@@ -103,9 +103,9 @@ def cast(participant: Participant, statement_id: int, value: int, figures: Figur
         Refusal: The statement is not shown, the value is none, or the participant is gone.
     """
     if value not in (-1, 0, 1):
-        raise Refusal("That is no answer. Choose Agree, Disagree or Pass.")
+        raise Refusal(_("That is no answer. Choose one of the three."))
     if statement_id not in figures.texts and not participant.statements.filter(pk=statement_id).exists():
-        raise Refusal("This statement is not asked any more. Nothing was counted.")
+        raise Refusal(_("This statement is not asked any more. Nothing was counted."))
     _write_vote(participant, statement_id, value, figures)
 
 
@@ -123,17 +123,24 @@ def _write_vote(participant: Participant, statement_id: int, value: int, figures
         minimum_decision=figures.minimum_decision or "",
     )
     try:
-        Vote.objects.bulk_create(
-            [vote],
-            update_conflicts=True,
-            unique_fields=["participant", "statement"],
-            update_fields=["value", "voted_at", "minimum_decision"],
-        )
+        votes_to_write.write(vote)
     except IntegrityError:
-        raise Refusal("Your data were deleted, so nothing was counted.") from None
+        raise Refusal(_("Your data were deleted, so nothing was counted.")) from None
 
 
-def cleaned(typed: str, longest: int = LONGEST_STATEMENT, what: str = "a statement") -> str:
+def _keep_votes(votes: Sequence[Vote]) -> None:
+    Vote.objects.bulk_create(
+        votes,
+        update_conflicts=True,
+        unique_fields=["participant", "statement"],
+        update_fields=["value", "voted_at", "minimum_decision"],
+    )
+
+
+votes_to_write = Together(_keep_votes)
+
+
+def cleaned(typed: str, longest: int = LONGEST_STATEMENT) -> str:
     """Return what somebody typed on one line.
 
     Raises:
@@ -141,11 +148,14 @@ def cleaned(typed: str, longest: int = LONGEST_STATEMENT, what: str = "a stateme
     """
     text = " ".join(unicodedata.normalize("NFC", typed).split())
     if not any(each.isalpha() for each in text):
-        raise Refusal(f"Please write {what}.")
+        raise Refusal(_("Please write something."))
     if len(text) > longest:
-        raise Refusal(f"This has {len(text)} characters; at most {longest} fit. Please shorten it.")
+        raise Refusal(
+            _("This has %(length)d characters; at most %(longest)d fit. Please shorten it.")
+            % {"length": len(text), "longest": longest}
+        )
     if any(unicodedata.category(each) in _HIDDEN and each not in _JOINERS for each in text):
-        raise Refusal("There are characters in it that cannot be seen. Please type it again.")
+        raise Refusal(_("There are characters in it that cannot be seen. Please type it again."))
     return text
 
 
@@ -159,16 +169,16 @@ def add_statement(participant: Participant, typed: str, figures: Figures) -> Sta
     text = cleaned(typed)
     try:
         with one_at_a_time():
-            if not progress(participant, figures).may_add:
-                raise Refusal("A few more votes first, please.")
+            if not progress(votes_of(participant), figures).may_add:
+                raise Refusal(_("A few more votes first, please."))
             if participant.statements.filter(created_at__gt=now() - 3600).count() >= STATEMENTS_AN_HOUR:
-                raise Refusal("Many statements at once. Please come back in an hour.")
+                raise Refusal(_("Many statements at once. Please come back in an hour."))
             if existing := Statement.objects.filter(key=text_key(text)).first():
                 raise AlreadyThere(existing.pk)
             statement: Statement = Statement.objects.create(text=text, key=text_key(text), author=participant)
             _write_vote(participant, statement.pk, 1, figures)
     except IntegrityError:
-        raise Refusal("Your data were deleted, so nothing was kept.") from None
+        raise Refusal(_("Your data were deleted, so nothing was kept.")) from None
     return statement
 
 

@@ -10,6 +10,7 @@ from django.contrib import auth
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -29,7 +30,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     # PostgreSQL has no place for it, and no name.
     account = None if "\0" in given["username"] else auth.authenticate(request, **given)
     if account is None:
-        return render(request, "portal/sign_in.html", {"error": "Name or password is wrong."}, status=400)
+        return render(request, "portal/sign_in.html", {"error": _("Name or password is wrong.")}, status=400)
     auth.login(request, account)
     return redirect("rate" if account.rates else "queue")
 
