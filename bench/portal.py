@@ -35,7 +35,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.core.portal_database import VARIABLE, read_rows
 from tests.small_portal import portal_folder
 
-STATEMENTS = 200
+STATEMENTS, WORKERS = 200, 2
 LARGE = (30_000, 1_000, 1_000_000)
 """Participants, statements and votes among which the next statement is drawn."""
 PEOPLE, SECONDS, PAIRS, SECONDS_OF_STORM = 1000, 60.0, 5, 4.0
@@ -58,10 +58,12 @@ def main() -> None:
 def waited(name: str, place: Path) -> None:
     """Let a crowd vote, kill everything, and look for what was acknowledged."""
     home, output = consultation_in(place), place / "load.json"
-    with served(place, "ccai_dagster.portal.wsgi:application()") as (server, address):
+    with served(place, "ccai_dagster.portal.wsgi:application()", WORKERS) as (server, address):
         load = start_load("crowd", address, PEOPLE, SECONDS, output)
-        assert load.stdout and load.stdout.readline() == "measured\n"
-        used = sum(sum(each.cpu_times()[:2]) for each in [server, *server.children(recursive=True)])
+        assert load.stdout and load.stdout.readline() == "begins\n"
+        used = -_cpu(server)
+        assert load.stdout.readline() == "measured\n"
+        used += _cpu(server)
         time.sleep(1.0)
         for each in [server, *server.children(recursive=True)]:
             each.kill()
@@ -71,14 +73,18 @@ def waited(name: str, place: Path) -> None:
     lost = {tuple(each) for each in told["acknowledged"]} - kept
     waits = np.sort(told["seconds"]) * 1000
     print(
-        f"{name}, {PEOPLE} people: from an answer to the next statement {np.quantile(waits, 0.5):.0f} ms (median), "
+        f"{name}, {PEOPLE} people, {WORKERS} processes: from an answer to the next statement {np.quantile(waits, 0.5):.0f} ms (median), "
         f"{np.quantile(waits, 0.95):.0f} ms (95 %), {waits[-1]:.0f} ms (longest of {len(waits)}); "
-        f"{len(waits) / SECONDS:.0f} votes a second; errors: {len(told['errors'])}; CPU of the server {used:.0f} s; "
+        f"{len(waits) / SECONDS:.0f} votes a second; errors: {len(told['errors'])}; CPU of the server {1000 * used / len(waits):.1f} ms a vote and page; "
         f"killed: {len(lost)} of {len(told['acknowledged'])} acknowledged votes lost",
         flush=True,
     )
     for error in told["errors"][:3]:
         print("   ", error[:300])
+
+
+def _cpu(server: psutil.Process) -> float:
+    return sum(sum(each.cpu_times()[:2]) for each in [server, *server.children(recursive=True)])
 
 
 def compared(name: str, place: Path) -> None:
@@ -155,7 +161,7 @@ def bare_in(place: Path) -> Path:
 
 
 @contextmanager
-def served(place: Path, application: str) -> Iterator[tuple[psutil.Process, str]]:
+def served(place: Path, application: str, workers: int = 1) -> Iterator[tuple[psutil.Process, str]]:
     """The web server of `ccai serve`, with an application; yields its process and address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -163,7 +169,7 @@ def served(place: Path, application: str) -> Iterator[tuple[psutil.Process, str]
     environment = {**os.environ, "CCAI_HOME": str(place / "home"), "CCAI_CONSULTATION": str(place / place.name)}
     setting_up = "from bench.portal import fill; fill()"
     subprocess.run([sys.executable, "-c", setting_up], env=environment, check=True)
-    process = subprocess.Popen(server_command(application, port), env=environment)
+    process = subprocess.Popen(server_command(application, port, workers=workers), env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + 60

@@ -16,6 +16,8 @@ from ccai_dagster.consultation.folder import chosen_consultation, home_of
 
 def insert(request: HttpRequest) -> HttpResponse:
     """Insert one vote."""
+    if request.method != "POST":
+        return HttpResponse(status=405)
     from ccai_dagster.portal.models import Vote
 
     Vote.objects.create(

@@ -112,6 +112,7 @@ async def crowd(address: str, people: int, seconds: float, output: Path) -> None
         tasks = [asyncio.create_task(load.take_part(number, each)) for number, each in enumerate(persons)]
         await asyncio.sleep(THOUGHT[1])
         load.seconds.clear()
+        print("begins", flush=True)
         await asyncio.sleep(seconds)
         load.measured = False
         print("measured", flush=True)

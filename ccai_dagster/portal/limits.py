@@ -1,8 +1,8 @@
 """How much may come from one participant and from one client, counted without keeping an address.
 
 A client is a keyed hash of its address. The key is drawn when the process starts and again each day; with it goes
-every count, so that nobody can tell afterwards who came, and nothing of it is ever on the disk. One process serves the
-portal, so that counts in its memory are all there are.
+every count, so that nobody can tell afterwards who came, and nothing of it is ever on the disk. Each process of the
+portal counts for itself: with several, up to as many times as much comes through.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ counts = Counts()
 
 def client(request: HttpRequest) -> str:
     """Return the address that a request came from, of IPv6 the network; behind a proxy the one that the proxy names."""
-    # This machine alone can connect, so that the last address was written by the proxy, and those before by anybody.
+    # Only this machine or a proxy can connect: the last address was written by the proxy, those before by anybody.
     behind_proxy = len(settings.ALLOWED_HOSTS) > len(LOCAL_HOSTS)
     named = request.headers.get("X-Forwarded-For", "") if behind_proxy else ""
     address = named.rpartition(",")[2].strip() or str(request.META.get("REMOTE_ADDR", ""))
