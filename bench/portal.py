@@ -73,9 +73,11 @@ def waited(name: str, place: Path) -> None:
     lost = {tuple(each) for each in told["acknowledged"]} - kept
     waits = np.sort(told["seconds"]) * 1000
     print(
-        f"{name}, {PEOPLE} people, {WORKERS} processes: from an answer to the next statement {np.quantile(waits, 0.5):.0f} ms (median), "
+        f"{name}, {PEOPLE} people, {WORKERS} processes: "
+        f"from an answer to the next statement {np.quantile(waits, 0.5):.0f} ms (median), "
         f"{np.quantile(waits, 0.95):.0f} ms (95 %), {waits[-1]:.0f} ms (longest of {len(waits)}); "
-        f"{len(waits) / SECONDS:.0f} votes a second; errors: {len(told['errors'])}; CPU of the server {1000 * used / len(waits):.1f} ms a vote and page; "
+        f"{len(waits) / SECONDS:.0f} votes a second; errors: {len(told['errors'])}; "
+        f"CPU of the server {1000 * used / len(waits):.1f} ms a vote and page; "
         f"killed: {len(lost)} of {len(told['acknowledged'])} acknowledged votes lost",
         flush=True,
     )
