@@ -152,7 +152,7 @@ def _for_participants(view: View) -> View:
     @never_cache
     @wraps(view)
     def wrapped(request: HttpRequest) -> HttpResponse:
-        participant = Participant.objects.filter(pk=request.session.get(PARTICIPANT)).first()
+        participant = participation.taking_part(request.session.get(PARTICIPANT))
         if participant is None:
             request.session.flush()
             message = _(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +220,41 @@ def test_a_double_click_and_a_second_tab_count_once_and_the_last_answer_counts(p
     assert b"Disagree</strong>" in browser.get("/votes").content
     browser.post("/vote", {"statement": 1, "vote": "pass", "back": "votes"})
     assert portal.votes() == [(1, 1, 0)]
+
+
+def test_votes_of_many_people_wait_for_the_disk_together_and_one_that_does_not_fit_takes_none_along(
+    portal: Portal,
+) -> None:
+    from django.db import IntegrityError
+
+    from ccai_dagster.portal.databases import Together
+
+    written: list[list[int]] = []
+    first_is_under_way, go_on = threading.Event(), threading.Event()
+
+    def keep(rows: Sequence[Any]) -> None:
+        if 13 in rows:
+            raise IntegrityError
+        written.append(list(rows))
+        first_is_under_way.set()
+        go_on.wait(10)
+
+    together = Together(keep)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(together.write, 0)
+        first_is_under_way.wait(10)
+        others = [pool.submit(together.write, each) for each in (1, 2, 13, 3)]
+        until = time.monotonic() + 10
+        while len(together._queue) < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        go_on.set()
+        failed = [future.exception() for future in (first, *others)]
+    assert sorted(each for rows in written for each in rows) == [0, 1, 2, 3] and written[0] == [0]
+    assert [type(each) for each in failed].count(IntegrityError) == 1 and failed[3] is not None
+    go_on, written = threading.Event(), []
+    go_on.set()
+    together.write(4)
+    assert written == [[4]]
 
 
 @pytest.mark.parametrize(
