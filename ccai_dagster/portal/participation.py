@@ -25,8 +25,8 @@ CODE_LENGTH = 16
 LONGEST_STATEMENT = 280
 STATEMENTS_AN_HOUR = 10
 """Of one participant, so that a script does not fill the moderators' queue."""
-# What happens at every vote, in the words of the database, which both know: put together by Django each time, they would
-# take longer than the database takes for them.
+# What happens at every vote, in words that both databases know: put together by Django each time, they would take
+# longer than the database takes for them.
 PARTICIPANT = "SELECT id FROM portal_participant WHERE id = %s"
 VOTES = "SELECT statement_id, value FROM portal_vote WHERE participant_id = %s ORDER BY voted_at DESC, id DESC"
 KEEP_VOTE = (
