@@ -6,6 +6,7 @@ Jobs: https://docs.dagster.io/guides/build/jobs
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -16,7 +17,7 @@ from ccai_dagster.consultation.folder import LEDGERS, PORTAL, Consultation, is_l
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
-from ccai_dagster.deliberation.importing.portal import database_files
+from ccai_dagster.core.portal_database import database_files, database_state, in_postgres
 from ccai_dagster.notices import notices as standing
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.terminal import OBSERVE
@@ -73,12 +74,19 @@ def build_notice_sensor(consultation: Consultation, home: Home) -> dg.SensorDefi
 def _state(consultation: Consultation, home: Home, instance: dg.DagsterInstance) -> str:
     """Digest of what notices rest on, without reading any of it."""
     votes = [] if is_live(consultation.votes) else [Path(consultation.votes)]
-    if consultation.votes == PORTAL:
+    portal: Any = None
+    if consultation.votes == PORTAL and not in_postgres():
         votes = database_files(home.portal)
+    elif consultation.votes == PORTAL:
+        try:
+            portal = database_state(home.portal)
+        except ConsultationError as error:  # told by whoever reads the votes
+            portal = str(error)
     paths = [home.manifest, *(consultation.ledger(kind) for kind in LEDGERS), *votes]
     paths += [each for path in votes for each in sorted(path.rglob("*"))]
     stats = [[str(path), path.stat().st_mtime_ns, path.stat().st_size] for path in paths if path.exists()]
-    return value_digest([stats, [[run.run_id, run.status.value] for run in instance.get_runs(limit=LATEST_RUNS)]])
+    runs = [[run.run_id, run.status.value] for run in instance.get_runs(limit=LATEST_RUNS)]
+    return value_digest([stats, portal, runs])
 
 
 class Retention(dg.Config):

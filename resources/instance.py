@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import make_private
+from ccai_dagster.core.postgres import schema_of as postgres_schema
 
 CONFIGURATION = Path(__file__).parents[1] / "dagster.yaml"
 VERSIONS = "history/runs/index.db"
@@ -125,19 +126,19 @@ def schema_of(consultation: str) -> str | None:
     if keeps_files():
         return None
     try:
-        from resources import postgres
+        import dagster_postgres  # noqa: F401
     except ImportError as error:
         raise ConsultationError(
             f"CCAI_POSTGRES_URL is set, but {error.name} is not installed: pip install --constraint constraints.txt "
             "'.[team]'"
         ) from error
-    return postgres.schema_of(consultation)
+    return postgres_schema(consultation)
 
 
 def _name_schema(folder: Path, schema: str) -> None:
-    from resources.postgres import make_schema
+    from resources.postgres import make_record_schema
 
-    make_schema(schema)
+    make_record_schema(schema)
     settings = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
     record = {"module": "resources.postgres", "class": "PostgresRecord", "config": {"schema": schema}}
     settings["storage"] = {"custom": record}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from chromium import chromium
 from playwright.sync_api import Locator, Page
-from small_portal import password_of, portal_folder, portal_process
+from small_portal import password_of, portal_folder, serving
 
 from ccai_dagster.decisions.ledger import read_ledger, split_outcome
 
@@ -121,7 +121,7 @@ def main(path: Path, number: int) -> None:
         with (folder / "seeds.csv").open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle).writerows([["text"], *([text] for text in verdicts)])
         password = password_of("ann", folder, home, "--role", "moderator")
-        with portal_process(folder, home) as address, chromium() as browser:
+        with serving(folder, home) as address, chromium() as browser:
             page = browser.new_page()
             page.goto(f"{address}/desk/")
             page.fill("#name", "ann")

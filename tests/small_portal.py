@@ -27,6 +27,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import COLUMNS
 from ccai_dagster.evaluation.elo import pair_id
 
+COMMAND = (sys.executable, "-m", "ccai_dagster.cli.app")
 SEEDS = ("The AI should be kind.", "The AI should be brief.", "The AI should say what it is.", "The AI should joke.")
 SCREENING = {"question": "Have you heard of AI?", "answers": ["Yes", "No"], "accepted": ["Yes"]}
 
@@ -54,6 +55,8 @@ def portal_folder(
         "seed_statements": "seeds.csv",
         "screening": [SCREENING],
         "questions_and_answers": "questions.md",
+        "languages": ["en", "de", "ar"],
+        "opinion_map": True,
     }
     settings["demographics"] = [AGE]
     (folder / "consultation.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -123,6 +126,39 @@ class Portal:
         from ccai_dagster.portal.models import Vote
 
         return list(Vote.objects.order_by("pk").values_list("participant_id", "statement_id", "value"))
+
+
+@contextmanager
+def serving(folder: Path, home: Path, **more: str) -> Iterator[str]:
+    """`ccai serve` in a process of its own until it answers; yields its address.
+
+    Args:
+        more: Variables of the environment.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, environment = f"http://127.0.0.1:{port}", {**os.environ, "CCAI_HOME": str(home), **more}
+    command = [*COMMAND, "serve", str(folder), "--port", str(port)]
+    with (home.parent / f"{home.name}.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.get(address, follow_redirects=True).status_code == 200
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < until, Path(log.name).read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def statement_in(page: str) -> int:
@@ -198,9 +234,6 @@ def portal(served_portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
     return served_portal
 
 
-COMMAND = (sys.executable, "-m", "ccai_dagster.cli.app")
-
-
 def password_of(name: str, folder: Path, home: Path, *words: str) -> str:
     """Make an account by the command, and return its password."""
     told = subprocess.run(
@@ -211,31 +244,3 @@ def password_of(name: str, folder: Path, home: Path, *words: str) -> str:
         check=True,
     )
     return told.stdout.split()[-1]
-
-
-@contextmanager
-def portal_process(folder: Path, home: Path) -> Iterator[str]:
-    """The portal in a process of its own, at the address that is yielded."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [*COMMAND, "serve", str(folder), "--port", str(port)],
-        env={**os.environ, "CCAI_HOME": str(home)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                assert httpx.get(address).status_code == 200
-                break
-            except httpx.TransportError:
-                assert process.poll() is None and time.monotonic() < until, "the portal did not start"
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)

@@ -335,12 +335,17 @@ def ui(
 @app.command()
 @mendable_errors()
 def serve(
-    consultation: CONSULTATION_FOLDER = None, port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000
+    consultation: CONSULTATION_FOLDER = None,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen at; another one is for a proxy on another machine.")] = (
+        "127.0.0.1"
+    ),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer; more than one for large crowds.")] = 1,
 ) -> None:
     """Let people vote, where `votes` is `portal`, and the team decide in a browser; Ctrl-C stops it."""
     from ccai_dagster.cli import serve as serving
 
-    serving.serve(chosen_consultation(consultation), port, typer.echo)
+    serving.serve(chosen_consultation(consultation), port, typer.echo, host, workers)
 
 
 @app.command()

@@ -3,7 +3,9 @@
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ccai_dagster.cli.ui import HOST, check_port
 from ccai_dagster.consultation.folder import PORTAL, Consultation, home_of
@@ -12,10 +14,24 @@ from ccai_dagster.core.text import listed
 from resources.record import open_record
 
 THREADS = 16
+CONNECTIONS = 5000
+"""Of one process; one that waits for its reader takes no thread."""
+SECONDS_OF_THOUGHT = 30
+"""That a connection stays open between two pages; shorter ones are cut just when somebody answers."""
+MEMORY = "/dev/shm"  # noqa: S108
+"""Where workers say that they live, so that a disk that is busy does not look like a worker that is dead."""
+SECONDS_TO_END = 3
+"""For requests under way when it is ended; a browser keeps its connection open, which else would be waited for."""
 
 
-def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> None:
+def serve(
+    consultation: Consultation, port: int, say: Callable[[str], None], host: str = HOST, workers: int = 1
+) -> None:
     """Become the web server of the portal.
+
+    Args:
+        host: Address of this machine to listen at; anything but the default is for a proxy elsewhere.
+        workers: Processes.
 
     Raises:
         ConsultationError: The extra is not installed, the port is taken, or a file that is shown cannot be read.
@@ -32,18 +48,30 @@ def serve(consultation: Consultation, port: int, say: Callable[[str], None]) -> 
         shown = "shown unless a moderator takes them out" if lenient else "shown once a moderator lets them in"
         say(f"{added} statements of the organisers were added, {shown}.")
     check_port(port, "--port")
-    say(f"Participants  http://{HOST}:{port}/" if votes_here else "Votes come from elsewhere: for the team alone.")
+    say(f"Participants  http://{host}:{port}/" if votes_here else "Votes come from elsewhere: for the team alone.")
     named = shlex.quote(str(consultation.folder))
-    say(f"The team      http://{HOST}:{port}/desk/  (accounts: `ccai account NAME {named} --role ROLE --may DUTY`)")
-    say(f"Raters        http://{HOST}:{port}/rate/  (with --rater)")
+    say(f"The team      http://{host}:{port}/desk/  (accounts: `ccai account NAME {named} --role ROLE --may DUTY`)")
+    say(f"Raters        http://{host}:{port}/rate/  (with --rater)")
+    if workers > 1:
+        say(f"{workers} processes, each of which counts for itself what comes too fast.")
     say("Ctrl-C stops it.")
     environment = {**os.environ, "CCAI_CONSULTATION": str(consultation.folder)}
-    # One process, since what is known of the votes is kept in it; SQLite lets one write at a time anyway.
-    command = [
-        *(sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", "--workers", "1", "--log-level", "warning"),
-        *("--worker-class", "gthread", "--threads", str(THREADS), "ccai_dagster.portal.wsgi:application()"),
-    ]
+    command = server_command("ccai_dagster.portal.wsgi:application()", port, host, workers)
     os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def server_command(application: str, port: int, host: str = HOST, workers: int = 1) -> list[str]:
+    """Return the command of the web server for an application.
+
+    Its master starts a process that died anew.
+    """
+    return [
+        *(sys.executable, "-m", "gunicorn", "--bind", f"{host}:{port}", "--log-level", "warning"),
+        *("--workers", str(workers), "--worker-tmp-dir", MEMORY if Path(MEMORY).is_dir() else tempfile.gettempdir()),
+        *("--worker-class", "gthread", "--threads", str(THREADS), "--graceful-timeout", str(SECONDS_TO_END)),
+        *("--keep-alive", str(SECONDS_OF_THOUGHT), "--worker-connections", str(CONNECTIONS)),
+        application,
+    ]
 
 
 def account(

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
+from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings, portal_languages
 from ccai_dagster.consultation.settings import (
     PROFILES,
     ModelSettings,
@@ -339,6 +339,12 @@ class Consultation(Settings):
     def votes(self) -> str:
         """Where the votes are: `portal`, the address of a report's export, or an absolute path."""
         return self.file.votes if is_live(self.file.votes) else str(self.path(self.file.votes))
+
+    @property
+    def portal_languages(self) -> list[str]:
+        """The languages of the portal's interface, the first for who asks for none of them."""
+        own = self.file.language.partition("-")[0]
+        return self.file.portal.languages or [own if own in portal_languages() else SOURCE]
 
     def ledger(self, kind: str) -> Path:
         """The ledger of one kind of decision."""

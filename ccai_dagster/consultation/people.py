@@ -6,15 +6,24 @@ them to `deliberation.representativeness`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from ccai_dagster.consultation.settings import Settings
+from ccai_dagster.core.language import SOURCE
 
 Answer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+PORTAL_TEXTS = Path(__file__).parents[1] / "portal" / "locale"
+"""Catalogues of the portal's own texts, a PO file for each language."""
 TARGETS_ROUNDED = 0.01
 """How far shares of a public may be from 1 together, as published ones are rounded."""
+
+
+def portal_languages() -> list[str]:
+    """Return the languages in which the portal has its texts."""
+    return [SOURCE, *sorted(path.stem for path in PORTAL_TEXTS.glob("*.po"))]
 
 
 class ScreeningQuestion(Settings):
@@ -70,4 +79,17 @@ class PortalSettings(Settings):
     seed_statements: str | None = Field(None, description="CSV of the statements that the organisers wrote")
     questions_and_answers: str | None = Field(None, description="Markdown file of questions that people may have")
     places: int | None = Field(None, ge=1, description="people wanted; null: any number, whoever they are")
+    languages: list[str] = Field(
+        default_factory=list,
+        description="those of the interface that people choose from, the first for all others; none: the "
+        "consultation's if there is one, else English",
+    )
+    opinion_map: bool = Field(False, description="whether people see where they stand among the opinion groups")
     joins_a_day: int = Field(200, ge=1, description="people who may begin from one address in a day")
+
+    @field_validator("languages")
+    @classmethod
+    def _with_texts(cls, languages: list[str]) -> list[str]:
+        if unknown := [each for each in languages if each not in portal_languages()]:
+            raise ValueError(f"the portal has no texts in {unknown}, only in {portal_languages()}")
+        return list(dict.fromkeys(languages))

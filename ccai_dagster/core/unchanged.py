@@ -1,4 +1,4 @@
-"""What was read from files, kept by this process for as long as none of them changes.
+"""What was read, kept by this process for as long as its source is as it was.
 
 Belongs here: telling that files are as they were without reading them. What is read is known to who asks. Evidence is
 read anew each time and does not come through here.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 SECONDS_TO_SETTLE = 2.0
 """Age from which a file's times tell every later change; two changes within their resolution look the same."""
 
 Read = TypeVar("Read")
-State = tuple[tuple[str, int, int, int, int], ...]
+State: TypeAlias = tuple[tuple[Any, ...], ...]
+"""What is equal only as long as nothing was changed."""
 _kept: dict[tuple[Callable[[Path], Any], Path], tuple[State, Any]] = {}
 
 
@@ -26,7 +27,11 @@ def while_unchanged(read: Callable[[Path], Read], place: Path, files: Iterable[P
         read: A function of a module, not one that is made anew for each call.
         files: What it reads, and the folders that it lists.
     """
-    state = _state(files)
+    return while_same(read, place, files_state(files))
+
+
+def while_same(read: Callable[[Path], Read], place: Path, state: State | None) -> Read:
+    """Return what `read` makes of a place, and call it again only when the state is another, or cannot be told."""
     if state is None:
         return read(place)
     known = _kept.get((read, place))
@@ -38,8 +43,8 @@ def while_unchanged(read: Callable[[Path], Read], place: Path, files: Iterable[P
     return found
 
 
-def _state(files: Iterable[Path]) -> State | None:
-    """Place on the disk, size and times of each; None if one is missing, or changed so lately that they may not tell.
+def files_state(files: Iterable[Path]) -> State | None:
+    """Return place, size and times of each; None if one is missing, or changed so lately that they may not tell.
 
     A time of change (`st_ctime`) cannot be set back as that of the content can.
     """

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.urls import path
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 
 from ccai_dagster.consultation.folder import PORTAL
 from ccai_dagster.portal import conversation_views as conversation
@@ -21,6 +22,7 @@ for_participants = [
     path("undo", people.undo, name="undo"),
     path("votes", people.own_votes, name="own_votes"),
     path("add", people.add, name="add"),
+    path("map", people.opinion_map, name="opinion_map"),
     path("code", people.code, name="code"),
     path("return", people.come_back, name="come_back"),
     path("leave", people.leave, name="leave"),
@@ -44,6 +46,7 @@ urlpatterns = [
     path("rate/conversation/<slug:quality>", conversation.converse, name="converse"),
     path("desk/sign-in", team.sign_in, name="sign_in"),
     path("desk/sign-out", team.sign_out, name="sign_out"),
+    path("language", set_language, name="set_language"),
     path("portal.css", people.asset, {"name": "portal.css"}, name="style"),
     path("portal.js", people.asset, {"name": "portal.js"}, name="script"),
     path("desk.css", people.asset, {"name": "desk.css"}, name="desk_style"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
+from typing import Any
 
 import django
 from django.conf import settings
@@ -11,6 +13,9 @@ from django.core.management import call_command
 
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.home import Home, make_private
+from ccai_dagster.core.portal_database import VARIABLE, claim_schema, in_postgres, portal_schema
+from ccai_dagster.core.postgres import server
+from ccai_dagster.portal.catalogues import compiled_texts
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 SECONDS_OF_A_SESSION = 12 * 3600
@@ -46,6 +51,7 @@ def set_up(consultation: Consultation, home: Home) -> None:
         MIDDLEWARE=[
             "django.middleware.security.SecurityMiddleware",
             "ccai_dagster.portal.participant_views.own_content_only",
+            "ccai_dagster.portal.languages.in_an_offered_language",
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.common.CommonMiddleware",
             "django.middleware.csrf.CsrfViewMiddleware",
@@ -60,19 +66,13 @@ def set_up(consultation: Consultation, home: Home) -> None:
                 "OPTIONS": {"context_processors": ["ccai_dagster.portal.participant_views.on_every_page"]},
             }
         ],
-        DATABASES={
-            "default": {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": home.portal,
-                "CONN_MAX_AGE": None,
-                "OPTIONS": {
-                    "transaction_mode": "IMMEDIATE",
-                    "timeout": SECONDS_TO_WAIT,
-                    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;",
-                },
-            }
-        },
+        DATABASES={"default": _postgres(home.portal) if in_postgres() else _sqlite(home.portal)},
         USE_TZ=True,
+        LANGUAGES=[(code, code) for code in consultation.portal_languages],
+        LANGUAGE_CODE=consultation.portal_languages[0],
+        LANGUAGE_COOKIE_SECURE=bool(hosts),
+        LANGUAGE_COOKIE_HTTPONLY=True,
+        LOCALE_PATHS=[compiled_texts(home.cache)],
         LOGGING={
             "version": 1,
             "disable_existing_loggers": False,
@@ -81,8 +81,43 @@ def set_up(consultation: Consultation, home: Home) -> None:
         },
     )
     django.setup()
+    if in_postgres():
+        claim_schema(home.portal)
     call_command("migrate", verbosity=0, interactive=False)
-    home.portal.chmod(0o600)
+    if not in_postgres():
+        home.portal.chmod(0o600)
+
+
+def _sqlite(database: Path) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": database,
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": SECONDS_TO_WAIT,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;",
+        },
+    }
+
+
+def _postgres(database: Path) -> dict[str, Any]:
+    """The schema of this consultation, by the address in the environment, whose own options stay."""
+    address = server(VARIABLE)
+    more = {name: value for name, value in address.query.items() if name not in ("host", "port", "options")}
+    options = f"{address.query.get('options', '')} -c search_path={portal_schema(database)}".strip()
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": address.database,
+        "USER": address.username or "",
+        "PASSWORD": address.password or "",
+        "HOST": address.host or address.query.get("host", ""),
+        "PORT": address.port or address.query.get("port", ""),
+        "CONN_MAX_AGE": None,
+        # A server that was started anew meanwhile is found again.
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**more, "options": options},
+    }
 
 
 def _secret(home: Home) -> str:

@@ -20,10 +20,12 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts
-from ccai_dagster.decisions.values import thresholds, votes_before_statement
+from ccai_dagster.decisions.values import Thresholds, thresholds, votes_before_statement
 from ccai_dagster.deliberation.representative import priorities_of_votes, still_asked
+from ccai_dagster.deliberation.structure import procedure_for
 from ccai_dagster.deliberation.votes import vote_matrix
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.portal.opinion_map import NOTHING, MapFigures, map_figures
 
 OLDEST = 60.0
 """Seconds after which figures are not used any more."""
@@ -42,6 +44,7 @@ class Figures:
         minimum: Votes before a statement may be added.
         minimum_decision: The ledger row that says so, if somebody decided.
         counting: Votes of somebody below which none of them counts in the results.
+        map: Where people stand, if the team shows it.
     """
 
     texts: Mapping[int, str]
@@ -50,6 +53,7 @@ class Figures:
     minimum: int
     minimum_decision: str | None
     counting: int
+    map: MapFigures
 
     def draw(self, voted_on: Collection[int], rng: np.random.Generator) -> int | None:
         """Draw one of the statements, with a probability in proportion to its priority; None if all are voted on."""
@@ -76,13 +80,26 @@ def compute(opened: OpenConsultation) -> Figures:
     matrix = vote_matrix(votes, votes["participant_id"].unique(), shown["statement_id"])
     table = priorities_of_votes(matrix, marked)
     ledger = opened.ledger("threshold")
+    settled = thresholds(ledger, opened.consultation.file.seed)
     return Figures(
         dict(shown.iter_rows()),
         table["statement_id"].to_numpy(),
         table["priority"].to_numpy(),
         *votes_before_statement(ledger),
-        thresholds(ledger, opened.consultation.file.seed).minimum_votes,
+        settled.minimum_votes,
+        _map(opened, votes, shown, settled) if opened.consultation.file.portal.opinion_map else NOTHING,
     )
+
+
+def _map(opened: OpenConsultation, votes: pl.DataFrame, shown: pl.DataFrame, settled: Thresholds) -> MapFigures:
+    """The map of those whose votes count; in one group where the last run found no structure in the votes."""
+    counts = votes["participant_id"].value_counts()
+    kept = counts.filter(pl.col("count") >= settled.minimum_votes)["participant_id"]
+    matrix = vote_matrix(votes.filter(pl.col("participant_id").is_in(kept.implode())), kept, shown["statement_id"])
+    procedure, tested = settled.procedure, opened.table("group_structure")
+    if tested is not None:
+        procedure = procedure_for(procedure, tested, settled.without_structure)
+    return map_figures(matrix, procedure)
 
 
 @dataclass

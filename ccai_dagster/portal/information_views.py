@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 from markdown_it import MarkdownIt
@@ -36,8 +37,8 @@ def questions(request: HttpRequest) -> HttpResponse:
     try:
         answers = rendered(settings.CONSULTATION.path(name))
     except ConsultationError:
-        message = "Questions and answers cannot be read at the moment. Please come back later."
-        return render(request, "portal/problem.html", {"title": "Being mended", "message": message}, status=503)
+        message = _("Questions and answers cannot be read at the moment. Please come back later.")
+        return render(request, "portal/problem.html", {"title": _("Being mended"), "message": message}, status=503)
     return render(request, "portal/questions.html", {"answers": answers})
 
 
@@ -71,7 +72,7 @@ def feedback(request: HttpRequest) -> HttpResponse:
         return render(request, "portal/feedback.html", page)
     typed = request.POST.get("text", "")
     try:
-        Feedback.objects.create(text=cleaned(typed, LONGEST_FEEDBACK, "something"))
+        Feedback.objects.create(text=cleaned(typed, LONGEST_FEEDBACK))
     except Refusal as refusal:
         return render(request, "portal/feedback.html", {**page, "text": typed, "error": str(refusal)}, status=400)
     return render(request, "portal/feedback.html", {"sent": True})

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from django.db import transaction
 from django.db.models import Count
+from django.utils.translation import gettext as _
 
 from ccai_dagster.consultation.folder import ConsultationFile
 from ccai_dagster.consultation.people import DemographicQuestion
+from ccai_dagster.portal.databases import one_at_a_time
 from ccai_dagster.portal.models import Demographic, Participant
 from ccai_dagster.portal.participation import Refusal, new_participant
 
@@ -34,22 +35,24 @@ def join(file: ConsultationFile, form: Mapping[str, str]) -> tuple[Participant, 
         NotTaken: The screening, or the places, are for others.
     """
     if form.get("consent") != "yes":
-        raise Refusal("Please tick that you agree, or leave the page.")
+        raise Refusal(_("Please tick that you agree, or leave the page."))
     for number, question in enumerate(file.portal.screening):
         answer = form.get(f"question-{number}")
         if answer not in question.answers:
-            raise Refusal("Please answer every question.")
+            raise Refusal(_("Please answer every question."))
         if answer not in question.accepted:
-            raise NotTaken("This consultation is for others this time. Nothing of your answers was kept.")
+            raise NotTaken(_("This consultation is for others this time. Nothing of your answers was kept."))
     told = _about(file, form)
-    # One writer at a time, so that the last place is not given twice.
-    with transaction.atomic():
+    # So that the last place is not given twice.
+    with one_at_a_time():
         if file.portal.places is not None and any(
             told[each.name] in full_answers(each, file.portal.places) for each in file.demographics if each.targets
         ):
             raise NotTaken(
-                "Enough people who answered as you did take part already, so that all of the public is heard. "
-                "Nothing of your answers was kept."
+                _(
+                    "Enough people who answered as you did take part already, so that all of the public is heard. "
+                    "Nothing of your answers was kept."
+                )
             )
         participant, code = new_participant()
         Demographic.objects.bulk_create(
@@ -65,7 +68,7 @@ def _about(file: ConsultationFile, form: Mapping[str, str]) -> dict[str, str]:
         answer = form.get(f"about-{question.name}", "")
         if answer not in question.answers:
             if answer or is_needed(question, file.portal.places):
-                raise Refusal("Please answer every question.")
+                raise Refusal(_("Please answer every question."))
             continue
         told[question.name] = answer
     return told

@@ -1,8 +1,8 @@
 """How much may come from one participant and from one client, counted without keeping an address.
 
 A client is a keyed hash of its address. The key is drawn when the process starts and again each day; with it goes
-every count, so that nobody can tell afterwards who came, and nothing of it is ever on the disk. One process serves the
-portal, so that counts in its memory are all there are.
+every count, so that nobody can tell afterwards who came, and nothing of it is ever on the disk. Each process of the
+portal counts for itself: with several, up to as many times as much comes through.
 """
 
 from __future__ import annotations
@@ -22,17 +22,36 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ccai_dagster.portal.configuration import LOCAL_HOSTS
 
 DAY = 24 * 3600.0
-IN_WORDS = {60: "a minute", 900: "a quarter of an hour", 3600: "an hour", DAY: "a day"}
+TOO_MUCH = {
+    60: gettext_lazy(
+        "More came from here than the portal takes in a minute. What was answered before is kept. Please try again "
+        "after a minute."
+    ),
+    900: gettext_lazy(
+        "More came from here than the portal takes in a quarter of an hour. What was answered before is kept. Please "
+        "try again later, after a quarter of an hour at the latest."
+    ),
+    3600: gettext_lazy(
+        "More came from here than the portal takes in an hour. What was answered before is kept. Please try again "
+        "later, after an hour at the latest."
+    ),
+    DAY: gettext_lazy(
+        "More came from here than the portal takes in a day. What was answered before is kept. Please try again "
+        "later, after a day at the latest."
+    ),
+}
 View = Callable[..., HttpResponse]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """So many times in so many seconds, one of those in `IN_WORDS`."""
+    """So many times in so many seconds, one of those in `TOO_MUCH`."""
 
     times: int
     seconds: float
@@ -103,7 +122,7 @@ counts = Counts()
 
 def client(request: HttpRequest) -> str:
     """Return the address that a request came from, of IPv6 the network; behind a proxy the one that the proxy names."""
-    # This machine alone can connect, so that the last address was written by the proxy, and those before by anybody.
+    # Only this machine or a proxy can connect: the last address was written by the proxy, those before by anybody.
     behind_proxy = len(settings.ALLOWED_HOSTS) > len(LOCAL_HOSTS)
     named = request.headers.get("X-Forwarded-For", "") if behind_proxy else ""
     address = named.rpartition(",")[2].strip() or str(request.META.get("REMOTE_ADDR", ""))
@@ -116,12 +135,7 @@ def client(request: HttpRequest) -> str:
 
 def too_many(request: HttpRequest, limit: Limit) -> HttpResponse:
     """Say that it is too much, and for how long at most."""
-    within = IN_WORDS[limit.seconds]
-    page = {
-        "title": "Too much at once",
-        "message": f"More came from here than the portal takes in {within}. What was answered before is kept. Please "
-        f"try again later, after {within} at the latest.",
-    }
+    page = {"title": _("Too much at once"), "message": TOO_MUCH[limit.seconds]}
     return render(request, "portal/problem.html", page, status=429)
 
 

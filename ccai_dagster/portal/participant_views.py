@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -26,6 +28,7 @@ from ccai_dagster.decisions.agenda import SameWords
 from ccai_dagster.portal import joining, participation
 from ccai_dagster.portal.figures import Figures, Source
 from ccai_dagster.portal.joining import NotTaken
+from ccai_dagster.portal.languages import offered_names
 from ccai_dagster.portal.limits import (
     ANSWERS_OF_ONE,
     CODES_OF_CLIENT,
@@ -37,13 +40,14 @@ from ccai_dagster.portal.limits import (
     limited,
     too_many,
 )
-from ccai_dagster.portal.models import Participant
+from ccai_dagster.portal.models import Participant, Statement
+from ccai_dagster.portal.opinion_map import SIDE
 from ccai_dagster.portal.participation import AlreadyThere, Refusal
 
 PARTICIPANT, CODE = "participant", "code"
 """What a session holds."""
 VALUES = {"agree": 1, "disagree": -1, "pass": 0}
-ANSWERS = {1: "Agree", -1: "Disagree", 0: "Pass / Unsure"}
+ANSWERS = {1: gettext_lazy("Agree"), -1: gettext_lazy("Disagree"), 0: gettext_lazy("Pass / Unsure")}
 NEAREST = 3
 TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 CONTENT_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'"
@@ -75,7 +79,8 @@ def in_utf_8_only(get_response: View) -> View:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.encoding and codecs.lookup(request.encoding).name != "utf-8":
-            return problem(request, "This cannot be read", "The form must be in UTF-8. Nothing was recorded.", 400)
+            message = _("The form must be in UTF-8. Nothing was recorded.")
+            return problem(request, _("This cannot be read"), message, 400)
         return get_response(request)
 
     return middleware
@@ -83,7 +88,11 @@ def in_utf_8_only(get_response: View) -> View:
 
 def on_every_page(request: HttpRequest) -> dict[str, Any]:
     """What all templates know."""
-    return {"consultation": settings.CONSULTATION.file, "taking_part": PARTICIPANT in request.session}
+    return {
+        "consultation": settings.CONSULTATION.file,
+        "taking_part": PARTICIPANT in request.session,
+        "languages": offered_names(),
+    }
 
 
 def problem(request: HttpRequest, title: str, message: str, status: int) -> HttpResponse:
@@ -93,7 +102,7 @@ def problem(request: HttpRequest, title: str, message: str, status: int) -> Http
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """There is no such page."""
-    return problem(request, "There is no such page", "Perhaps the address was mistyped.", 404)
+    return problem(request, _("There is no such page"), _("Perhaps the address was mistyped."), 404)
 
 
 def broken(request: HttpRequest) -> HttpResponse:
@@ -107,8 +116,8 @@ def broken(request: HttpRequest) -> HttpResponse:
 
 def refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form came without its token: from another page, or after the cookies were deleted."""
-    message = "The page had grown too old, or cookies are switched off. Nothing was recorded. Please open it again."
-    return problem(request, "Please try once more", message, 403)
+    message = _("The page had grown too old, or cookies are switched off. Nothing was recorded. Please open it again.")
+    return problem(request, _("Please try once more"), message, 403)
 
 
 @require_GET
@@ -130,8 +139,10 @@ def _with_figures(view: View) -> View:
         try:
             figures = source().now()
         except ConsultationError:
-            message = "The statements cannot be read at the moment. What was answered is kept. Please come back later."
-            return problem(request, "Being mended", message, 503)
+            message = _(
+                "The statements cannot be read at the moment. What was answered is kept. Please come back later."
+            )
+            return problem(request, _("Being mended"), message, 503)
         return view(request, figures)
 
     return wrapped
@@ -141,14 +152,14 @@ def _for_participants(view: View) -> View:
     @never_cache
     @wraps(view)
     def wrapped(request: HttpRequest) -> HttpResponse:
-        participant = Participant.objects.filter(pk=request.session.get(PARTICIPANT)).first()
+        participant = participation.taking_part(request.session.get(PARTICIPANT))
         if participant is None:
             request.session.flush()
-            message = (
+            message = _(
                 "Your session has ended, or your data were deleted. If they were not, nothing is lost: come back with "
                 "your code. You can also begin anew."
             )
-            return problem(request, "Please come in again", message, 403)
+            return problem(request, _("Please come in again"), message, 403)
         if request.method == "POST" and not counts.allows("answers", str(participant.pk), ANSWERS_OF_ONE):
             return too_many(request, ANSWERS_OF_ONE)
         return _with_figures(lambda again, figures: view(again, figures, participant))(request)
@@ -206,7 +217,7 @@ def join(request: HttpRequest) -> HttpResponse:
     except Refusal as refusal:
         return _start(request, {"error": str(refusal)}, 400)
     except NotTaken as why:
-        return problem(request, "Thank you", str(why), 200)
+        return problem(request, _("Thank you"), str(why), 200)
     finally:
         if not joined:
             counts.take_back("joined", who)
@@ -231,7 +242,7 @@ def come_back(request: HttpRequest) -> HttpResponse:
         return render(request, "portal/come_back.html")
     found = participation.come_back(request.POST.get("code", ""))
     if found is None:
-        error = "This is no code of this consultation. Is it written as it was shown?"
+        error = _("This is no code of this consultation. Is it written as it was shown?")
         return render(request, "portal/come_back.html", {"error": error}, status=400)
     request.session.cycle_key()
     request.session[PARTICIPANT], request.session[CODE] = found[0].pk, found[1]
@@ -254,25 +265,34 @@ def vote(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
             number = _number(request.POST.get("statement", ""))
             participation.cast(participant, number, VALUES.get(request.POST.get("vote", ""), 2), figures)
         except Refusal as refusal:
-            return problem(request, "Not counted", str(refusal), 409)
+            return problem(request, _("Not counted"), str(refusal), 409)
         if request.POST.get("back") == "votes":
             return redirect("own_votes")
         return redirect("vote")
-    texts = {**dict(participant.statements.values_list("pk", "text")), **figures.texts}
+    votes, texts = participation.votes_of(participant), figures.texts
     key = _id_typed(request.GET.get("again", ""))
+    if key is not None and key not in texts:
+        texts = {**dict(participant.statements.values_list("pk", "text")), **texts}
     if key not in texts:
-        key = participation.next_statement(participant, figures, np.random.default_rng())
-    last = participant.votes.order_by("-voted_at", "-pk").first()
+        key = figures.draw(votes, np.random.default_rng())
+    last = next(iter(votes), None)
     return render(
         request,
         "portal/vote.html",
         {
             "statement": None if key is None else {"id": key, "text": readable(texts[key])},
-            "progress": participation.progress(participant, figures),
+            "progress": participation.progress(votes, figures),
             "counting": figures.counting,
-            "last": _answered(last, figures) if last else None,
+            "last": None if last is None else _last(last, votes[last], figures),
         },
     )
+
+
+def _last(statement: int, value: int, figures: Figures) -> dict[str, Any]:
+    text = figures.texts.get(statement)
+    if text is None:
+        text = Statement.objects.values_list("text", flat=True).get(pk=statement)
+    return {"id": statement, "text": readable(text), "answer": ANSWERS[value]}
 
 
 def _id_typed(typed: str) -> int | None:
@@ -281,7 +301,7 @@ def _id_typed(typed: str) -> int | None:
 
 def _number(typed: str) -> int:
     if (found := _id_typed(typed)) is None:
-        raise Refusal("There is no such statement. Nothing was counted.")
+        raise Refusal(_("There is no such statement. Nothing was counted."))
     return found
 
 
@@ -292,7 +312,7 @@ def undo(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
     try:
         number = _number(request.POST.get("statement", ""))
     except Refusal as refusal:
-        return problem(request, "Nothing was changed", str(refusal), 409)
+        return problem(request, _("Nothing was changed"), str(refusal), 409)
     participation.take_back(participant, number)
     return redirect("own_votes" if request.POST.get("back") == "votes" else f"{reverse('vote')}?again={number}")
 
@@ -321,10 +341,21 @@ def _answered(vote: Any, figures: Figures) -> dict[str, Any]:
 
 
 @_for_participants
+@require_GET
+def opinion_map(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
+    """Where this participant stands among the groups, if the team shows it."""
+    if not settings.CONSULTATION.file.portal.opinion_map:
+        raise Http404
+    own = figures.map.places.get(participant.pk)
+    page = {"outlines": figures.map.outlines, "own": own, "side": SIDE, "counting": figures.counting}
+    return render(request, "portal/opinion_map.html", {**page, "above": SIDE - own[1] if own else None})
+
+
+@_for_participants
 @require_http_methods(["GET", "POST"])
 def add(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
     """Write a statement: first those nearest to it are shown, then it is sent."""
-    state = participation.progress(participant, figures)
+    state = participation.progress(participation.votes_of(participant), figures)
     page: dict[str, Any] = {"progress": state, "longest": participation.LONGEST_STATEMENT}
     if request.method == "GET" or not state.may_add:
         return render(request, "portal/add.html", page, status=200 if request.method == "GET" else 409)

@@ -6,15 +6,16 @@ Who may take part is for `joining`, pages are for `participant_views`; which sta
 
 from __future__ import annotations
 
-import logging
 import secrets
 import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-import numpy as np
 from django.db import IntegrityError, connection, transaction
+from django.utils.translation import gettext as _
 
+from ccai_dagster.portal.databases import Together, one_at_a_time, wipe_deleted
 from ccai_dagster.portal.figures import Figures
 from ccai_dagster.portal.models import Participant, Statement, Vote, now
 
@@ -24,6 +25,16 @@ CODE_LENGTH = 16
 LONGEST_STATEMENT = 280
 STATEMENTS_AN_HOUR = 10
 """Of one participant, so that a script does not fill the moderators' queue."""
+# What happens at every vote, in words that both databases know: put together by Django each time, they would take
+# longer than the database takes for them.
+PARTICIPANT = "SELECT id FROM portal_participant WHERE id = %s"
+VOTES = "SELECT statement_id, value FROM portal_vote WHERE participant_id = %s ORDER BY voted_at DESC, id DESC"
+KEEP_VOTE = (
+    "INSERT INTO portal_vote (participant_id, statement_id, value, voted_at, minimum_decision) "
+    "VALUES (%s, %s, %s, %s, %s) "
+    "ON CONFLICT (participant_id, statement_id) DO UPDATE "
+    "SET value = EXCLUDED.value, voted_at = EXCLUDED.voted_at, minimum_decision = EXCLUDED.minimum_decision"
+)
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 _JOINERS = {"\u200c", "\u200d"}
 """Needed to write Persian and several Indian scripts, and some emoji."""
@@ -37,7 +48,7 @@ class AlreadyThere(Refusal):
     """The same statement exists."""
 
     def __init__(self, statement_id: int) -> None:
-        super().__init__("This statement is there already.")
+        super().__init__(_("This statement is there already."))
         self.statement_id = statement_id
 
 
@@ -84,16 +95,25 @@ def _digest(code: str) -> str:
     return sha256(code.encode()).hexdigest()
 
 
-def progress(participant: Participant, figures: Figures) -> Progress:
-    """Return how far somebody is."""
-    voted = set(participant.votes.values_list("statement_id", flat=True))
-    left = len(figures.texts.keys() - voted)
-    return Progress(len(voted), min(figures.minimum, len(voted) + left), left)
+def taking_part(number: object) -> Participant | None:
+    """Return the participant of this number, if it is one."""
+    with connection.cursor() as cursor:
+        cursor.execute(PARTICIPANT, [number])
+        found = cursor.fetchone()
+    return Participant.from_db(connection.alias, ["id"], found) if found else None
 
 
-def next_statement(participant: Participant, figures: Figures, rng: np.random.Generator) -> int | None:
-    """Draw a statement that this participant has not voted on, by priority; None if there is none."""
-    return figures.draw(set(participant.votes.values_list("statement_id", flat=True)), rng)
+def votes_of(participant: Participant) -> dict[int, int]:
+    """Return the votes of a participant by statement, the latest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(VOTES, [participant.pk])
+        return dict(cursor.fetchall())
+
+
+def progress(votes: Collection[int], figures: Figures) -> Progress:
+    """Return how far somebody is who voted on these statements."""
+    left = len(figures.texts) - sum(each in figures.texts for each in votes)
+    return Progress(len(votes), min(figures.minimum, len(votes) + left), left)
 
 
 def cast(participant: Participant, statement_id: int, value: int, figures: Figures) -> None:
@@ -103,9 +123,9 @@ def cast(participant: Participant, statement_id: int, value: int, figures: Figur
         Refusal: The statement is not shown, the value is none, or the participant is gone.
     """
     if value not in (-1, 0, 1):
-        raise Refusal("That is no answer. Choose Agree, Disagree or Pass.")
+        raise Refusal(_("That is no answer. Choose one of the three."))
     if statement_id not in figures.texts and not participant.statements.filter(pk=statement_id).exists():
-        raise Refusal("This statement is not asked any more. Nothing was counted.")
+        raise Refusal(_("This statement is not asked any more. Nothing was counted."))
     _write_vote(participant, statement_id, value, figures)
 
 
@@ -123,17 +143,21 @@ def _write_vote(participant: Participant, statement_id: int, value: int, figures
         minimum_decision=figures.minimum_decision or "",
     )
     try:
-        Vote.objects.bulk_create(
-            [vote],
-            update_conflicts=True,
-            unique_fields=["participant", "statement"],
-            update_fields=["value", "voted_at", "minimum_decision"],
-        )
+        votes_to_write.write(vote)
     except IntegrityError:
-        raise Refusal("Your data were deleted, so nothing was counted.") from None
+        raise Refusal(_("Your data were deleted, so nothing was counted.")) from None
 
 
-def cleaned(typed: str, longest: int = LONGEST_STATEMENT, what: str = "a statement") -> str:
+def _keep_votes(votes: Sequence[Vote]) -> None:
+    rows = [(v.participant_id, v.statement_id, v.value, v.voted_at, v.minimum_decision) for v in votes]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(KEEP_VOTE, rows)
+
+
+votes_to_write = Together(_keep_votes)
+
+
+def cleaned(typed: str, longest: int = LONGEST_STATEMENT) -> str:
     """Return what somebody typed on one line.
 
     Raises:
@@ -141,11 +165,14 @@ def cleaned(typed: str, longest: int = LONGEST_STATEMENT, what: str = "a stateme
     """
     text = " ".join(unicodedata.normalize("NFC", typed).split())
     if not any(each.isalpha() for each in text):
-        raise Refusal(f"Please write {what}.")
+        raise Refusal(_("Please write something."))
     if len(text) > longest:
-        raise Refusal(f"This has {len(text)} characters; at most {longest} fit. Please shorten it.")
+        raise Refusal(
+            _("This has %(length)d characters; at most %(longest)d fit. Please shorten it.")
+            % {"length": len(text), "longest": longest}
+        )
     if any(unicodedata.category(each) in _HIDDEN and each not in _JOINERS for each in text):
-        raise Refusal("There are characters in it that cannot be seen. Please type it again.")
+        raise Refusal(_("There are characters in it that cannot be seen. Please type it again."))
     return text
 
 
@@ -158,20 +185,20 @@ def add_statement(participant: Participant, typed: str, figures: Figures) -> Sta
     """
     text = cleaned(typed)
     try:
-        with transaction.atomic():
-            if not progress(participant, figures).may_add:
-                raise Refusal("A few more votes first, please.")
+        with one_at_a_time():
+            if not progress(votes_of(participant), figures).may_add:
+                raise Refusal(_("A few more votes first, please."))
             existing: Statement | None = Statement.objects.filter(key=text_key(text)).first()
             if existing and existing.author_id == participant.pk and existing.text == text:
                 return existing  # the form was sent twice
             if existing:
                 raise AlreadyThere(existing.pk)
             if participant.statements.filter(created_at__gt=now() - 3600).count() >= STATEMENTS_AN_HOUR:
-                raise Refusal("Many statements at once. Please come back in an hour.")
+                raise Refusal(_("Many statements at once. Please come back in an hour."))
             statement: Statement = Statement.objects.create(text=text, key=text_key(text), author=participant)
             _write_vote(participant, statement.pk, 1, figures)
     except IntegrityError:
-        raise Refusal("Your data were deleted, so nothing was kept.") from None
+        raise Refusal(_("Your data were deleted, so nothing was kept.")) from None
     return statement
 
 
@@ -183,13 +210,7 @@ def text_key(text: str) -> str:
 def erase(participant: Participant) -> None:
     """Delete a participant, every vote and every answer about the person; statements stay, without an author.
 
-    Nothing of it stays in the files: what is deleted is overwritten in the database (`secure_delete`), and the log of
-    what was written before is emptied.
+    Nothing of it stays in the database's files either.
     """
     participant.delete()
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if cursor.fetchone()[0]:
-            logging.getLogger("django").error(
-                "Deleted data are still in portal.sqlite-wal, since somebody read it; the next deletion empties it."
-            )
+    wipe_deleted()

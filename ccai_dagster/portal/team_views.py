@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import auth
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -27,9 +28,10 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         return render(request, "portal/sign_in.html")
     given = {"username": request.POST.get("name", ""), "password": request.POST.get("password", "")}
-    account = auth.authenticate(request, **given)
+    # PostgreSQL has no place for it, and no name.
+    account = None if "\0" in given["username"] else auth.authenticate(request, **given)
     if account is None:
-        return render(request, "portal/sign_in.html", {"error": "Name or password is wrong."}, status=400)
+        return render(request, "portal/sign_in.html", {"error": _("Name or password is wrong.")}, status=400)
     auth.login(request, account)
     moderates = "moderate" in account.duties.split()
     return redirect("rate" if account.rates else "queue" if moderates else "ledgers")

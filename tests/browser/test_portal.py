@@ -12,7 +12,7 @@ import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
 from playwright.sync_api import Browser, BrowserContext, Page
-from small_portal import password_of, portal_folder, portal_process
+from small_portal import password_of, portal_folder, serving
 
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.decisions.ledger import read_ledger
@@ -101,7 +101,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     consultation = portal_folder(root / "town", 10, SEEDS, "lenient")
     folder, home = root / "town", root / "home"
     password = password_of("ann", folder, home, "--role", "moderator")
-    with portal_process(folder, home) as address:
+    with serving(folder, home) as address:
         yield Served(consultation, address, password, home)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from local_server import server
+from postgres_server import database
 from small_consultation import SmallConsultation, small_consultation
 from small_portal import portal, served_portal
 from small_town import place, settled, town
@@ -28,7 +29,7 @@ from ccai_dagster.contracts import EVAL_SCORES, MODEL
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.decisions.ledger import Decision, ledger_digest, write_ledger
 
-__all__ = ["place", "portal", "served_portal", "server", "settled", "small_consultation", "town"]
+__all__ = ["database", "place", "portal", "served_portal", "server", "settled", "small_consultation", "town"]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ OF_OTHERS = {
     *("MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_SERVER_ALLOWED_HOSTS"),
     *("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "MLFLOW_TRACKING_URI"),
     *("CONSULTATION", "CONSULTATIONS", "POSTGRES_PASSWORD", "PUBLIC_DAGSTER_HOST", "PUBLIC_MLFLOW_HOST"),
+    "PUBLIC_PORTAL_HOST",
 }
 """Read by boto3, Dagster, fsspec, MLflow and the compose file itself."""
 
@@ -104,7 +105,7 @@ def test_services_find_each_other_and_the_image_has_what_it_copies() -> None:
     assert code["command"][-1] == str(server["grpc_server"]["port"])
     for service in compose["services"].values():
         assert set(service.get("depends_on", ())) <= set(compose["services"])
-    assert re.findall(r"reverse_proxy (\w+):", (DEPLOY / "Caddyfile").read_text()) == ["web", "mlflow"]
+    assert re.findall(r"reverse_proxy (\w+):", (DEPLOY / "Caddyfile").read_text()) == ["web", "mlflow", "portal"]
     containerfile = (DEPLOY / "Containerfile").read_text()
     for line in re.findall(r"^COPY (.+) \S+$", containerfile, re.MULTILINE):
         assert [name for name in line.split() if not (REPOSITORY / name).exists()] == []

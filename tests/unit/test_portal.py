@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +30,11 @@ from ccai_dagster.cli.export import TABLES, export
 from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
+from ccai_dagster.core.portal_database import database_files
 from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.decisions.values import thresholds
 from ccai_dagster.deliberation.importing.demographics import DEMOGRAPHICS, read_demographics
-from ccai_dagster.deliberation.importing.portal import database_files, portal_digest, portal_files, portal_import
+from ccai_dagster.deliberation.importing.portal import portal_digest, portal_files, portal_import
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.representative import comment_priority
 from ccai_dagster.evaluation.rating_export import ShownPair, blinded_pairs, shown_pairs, write_pairs
@@ -174,6 +180,41 @@ def test_a_double_click_and_a_second_tab_count_once_and_the_last_answer_counts(p
     assert b"Disagree</strong>" in browser.get("/votes").content
     browser.post("/vote", {"statement": 1, "vote": "pass", "back": "votes"})
     assert portal.votes() == [(1, 1, 0)]
+
+
+def test_votes_of_many_people_wait_for_the_disk_together_and_one_that_does_not_fit_takes_none_along(
+    portal: Portal,
+) -> None:
+    from django.db import IntegrityError
+
+    from ccai_dagster.portal.databases import Together
+
+    written: list[list[int]] = []
+    first_is_under_way, go_on = threading.Event(), threading.Event()
+
+    def keep(rows: Sequence[Any]) -> None:
+        if 13 in rows:
+            raise IntegrityError
+        written.append(list(rows))
+        first_is_under_way.set()
+        go_on.wait(10)
+
+    together = Together(keep)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(together.write, 0)
+        first_is_under_way.wait(10)
+        others = [pool.submit(together.write, each) for each in (1, 2, 13, 3)]
+        until = time.monotonic() + 10
+        while len(together._queue) < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        go_on.set()
+        failed = [future.exception() for future in (first, *others)]
+    assert sorted(each for rows in written for each in rows) == [0, 1, 2, 3] and written[0] == [0]
+    assert [type(each) for each in failed].count(IntegrityError) == 1 and failed[3] is not None
+    go_on, written = threading.Event(), []
+    go_on.set()
+    together.write(4)
+    assert written == [[4]]
 
 
 @pytest.mark.parametrize(
@@ -642,6 +683,68 @@ def test_people_who_begin_are_counted_and_forms_that_let_nobody_in_are_not(
     assert b"after a day at the latest" in got[-1].content and b"a little" not in got[-1].content
     elsewhere = portal.browser(REMOTE_ADDR="198.51.100.7")
     assert [elsewhere.post("/join").status_code for _ in range(21)] == [400] * 20 + [429]
+
+
+def test_people_read_the_language_they_choose_or_their_browser_asks_for_and_the_team_reads_english(
+    portal: Portal,
+) -> None:
+    portal.let_in(1)
+    browser = portal.browser(HTTP_ACCEPT_LANGUAGE="de-AT,de;q=0.9,en;q=0.5")
+    browser.post("/join", {"consent": "yes", "question-0": "Yes"})
+    page = browser.get("/vote")
+    text = page.content.decode()
+    assert '<html lang="de" dir="ltr">' in text and "Stimme nicht zu" in text and "0 von 1" in text
+    assert page.headers["Content-Language"] == "de" and "Accept-Language" in page.headers["Vary"]
+    assert "Das ist keine Antwort" in browser.post("/vote", {"statement": 1, "vote": "x"}).content.decode()
+    browser.post("/language", {"language": "ar"})
+    text = browser.get("/vote").content.decode()
+    assert '<html lang="ar" dir="rtl">' in text and "غير موافق" in text and '<blockquote dir="auto">' in text
+    assert 'lang="ar"' in browser.get("/desk/sign-in").content.decode()
+    moderator = portal.moderator()
+    moderator.cookies["django_language"] = "ar"
+    assert '<html lang="en" dir="ltr">' in moderator.get("/desk/").content.decode()
+    assert '<html lang="en" dir="ltr">' in portal.browser(HTTP_ACCEPT_LANGUAGE="fr, x;q=y").get("/").content.decode()
+
+
+def test_somebody_sees_the_own_place_among_groups_and_nobody_elses(portal: Portal) -> None:
+    from ccai_dagster.portal.participant_views import source
+
+    ledger = portal.consultation.ledger("threshold")
+    ledger.write_text(ledger.read_text().replace("minimum_votes,7,", "minimum_votes,3,", 1))
+    portal.let_in(1, 2, 3, 4)
+    sides, browsers = ("agree", "agree", "disagree", "disagree"), []
+    for who in range(14):
+        browser = portal.participant()
+        browsers.append(browser)
+        turned = sides if who < 8 else sides[::-1]
+        for statement, answer in enumerate(turned[: 4 - who % 2], start=1):
+            browser.post("/vote", {"statement": statement, "vote": answer})
+    late = portal.participant()
+    assert b"There are no groups" in late.get("/map").content
+    portal.renew()
+    outlines, places = source().now().map.outlines, source().now().map.places
+    assert [(each.letters, each.people) for each in outlines] == [("A", 10), ("B", 5)]
+    assert [places[who][2] for who in (1, 8, 9, 14)] == ["A", "A", "B", "B"]
+    page = browsers[0].get("/map").content.decode()
+    assert "You stand nearest to group A" in page and page.count("<ellipse") == 2 and page.count("<circle") == 1
+    x, y, _ = places[1]
+    assert f'cx="{x}" cy="{y}"' in page and f"<td>{x}</td><td>{400 - y}</td>" in page
+    others = {place[:2] for place in places.values()} - {(x, y)}
+    assert others and not [each for each in others if f'"{each[0]}" cy="{each[1]}"' in page]
+    assert all(value % 10 == 0 for each in outlines for value in (each.x, each.y, each.across, each.up))
+    assert b"once you have given 3 answers" in late.get("/map").content
+
+
+def test_a_group_too_small_to_be_told_is_not_on_the_map(portal: Portal) -> None:
+    from ccai_dagster.deliberation.votes import VoteMatrix
+    from ccai_dagster.portal.opinion_map import NOTHING, map_figures
+
+    procedure = thresholds(read_ledger(portal.consultation.ledger("threshold"), "threshold"), 1).procedure
+    people, cells = np.arange(16), np.arange(64)
+    side = np.where(people < 12, 1, -1)
+    votes = (np.repeat(side, 4) * np.tile([1, 1, -1, -1], 16)).astype(np.int8)
+    matrix = VoteMatrix(people, np.arange(4), cells // 4, cells % 4, votes)
+    assert map_figures(matrix, replace(procedure, smallest_group=1)) == NOTHING
 
 
 def test_a_client_is_counted_for_a_day_and_its_address_is_nowhere() -> None:

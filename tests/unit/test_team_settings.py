@@ -1,17 +1,16 @@
 """A team's settings: Dagster and MLflow in PostgreSQL, tables and models in S3; servers of both are started here."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import pgserver
 import polars as pl
 import pytest
 import sqlalchemy
 from botocore.session import get_session
 from moto.server import ThreadedMotoServer
+from postgres_server import PASSWORD
 from upath import UPath
 
 from ccai_dagster.audit.manifest import read_manifest
@@ -19,21 +18,13 @@ from ccai_dagster.cli.prune import leftovers
 from ccai_dagster.consultation.folder import SAMPLE, Consultation, home_of, read_consultation
 from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.postgres import schema_of, server
 from ccai_dagster.definitions import build_resources
 from ccai_dagster.run import run
-from resources import postgres
 from resources.instance import storage_errors
+from resources.postgres import VARIABLE
 from resources.record import open_record
 from resources.tracking import Tracking
-
-PASSWORD = "not-for-files"
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """A server of PostgreSQL; it asks nobody for a password."""
-    with pgserver.get_server(tempfile.mkdtemp(prefix="postgres-"), cleanup_mode="delete") as server:
-        yield server.get_uri().replace("postgres:@", f"postgres:{PASSWORD}@")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +80,7 @@ def test_two_consultations_on_one_server_know_nothing_of_each_other(team: Path, 
     with open_record(home_of(one), one, print) as instance:
         assert (instance.get_asset_keys(), instance.get_runs_count()) == ([counted.key], 1)
     assert not list(team.rglob("*.db"))
-    engine = sqlalchemy.create_engine(postgres.server())
+    engine = sqlalchemy.create_engine(server(VARIABLE))
     assert {"ccai_one", "ccai_other"} <= set(sqlalchemy.inspect(engine).get_schema_names())
     assert "runs" not in sqlalchemy.inspect(engine).get_table_names(schema="public")
     engine.dispose()
@@ -109,7 +100,7 @@ def _with_secrets(folder: Path) -> list[Path]:
     ],
 )
 def test_every_name_has_a_schema_of_its_own(name: str, schema: str) -> None:
-    assert postgres.schema_of(name) == schema
+    assert schema_of(name) == schema
 
 
 @pytest.mark.parametrize(
@@ -131,7 +122,7 @@ def test_a_server_that_does_not_answer_is_told_without_its_password(
 
 
 def test_a_server_that_stops_answering_is_told_with_what_to_do(team: Path) -> None:
-    engine = sqlalchemy.create_engine(postgres.server())
+    engine = sqlalchemy.create_engine(server(VARIABLE))
     with (
         pytest.raises(ConsultationError, match=r'\(relation "gone" does not exist\)\. See whether it runs'),
         storage_errors(team),
@@ -199,7 +190,7 @@ def test_a_training_is_tracked_and_registered_in_postgresql(team: Path, tmp_path
 
     assert dg.materialize([trained], resources={"tracking": tracking}, instance=dg.DagsterInstance.ephemeral()).success
     assert tracking.register("policy", "public", "d" * 64, "s3://ccai/models/town/d", "# A card") == ("town.policy", 1)
-    engine = sqlalchemy.create_engine(postgres.server())
+    engine = sqlalchemy.create_engine(server(VARIABLE))
     with engine.connect() as connection:
         metrics = connection.execute(sqlalchemy.text("SELECT key, value FROM metrics WHERE key = 'loss'")).all()
     engine.dispose()

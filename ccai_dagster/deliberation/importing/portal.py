@@ -1,31 +1,27 @@
 """What the portal's database holds: as raw tables for who moderates, and as the classic files of Polis for the import.
 
-The database is written by `ccai_dagster.portal`; here it is only read, each time in one transaction, so that statements
-and votes are of the same moment. The codes of participants are not read.
+The database is written by `ccai_dagster.portal`; here it is only read, statements and votes of the same moment. The
+codes of participants are not read.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS, RAW_VOTES
-from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text
-from ccai_dagster.core.unchanged import while_unchanged
+from ccai_dagster.core.portal_database import database_state, read_rows
+from ccai_dagster.core.unchanged import while_same
 from ccai_dagster.deliberation.importing.columns import SourceFile, VoteFiles
 from ccai_dagster.deliberation.importing.demographics import FILE, PARTICIPANT
 from ccai_dagster.deliberation.importing.read_votes import role_of
 from ccai_dagster.deliberation.importing.tables import Import, build_report, raw_participants
 
-LONGEST_WAIT = 20.0
-"""Seconds to wait for whoever writes."""
-STATEMENTS = "SELECT id, author_id, created_at, is_seed, text FROM portal_statement ORDER BY id"
+STATEMENTS = "SELECT id, author_id, created_at, CAST(is_seed AS INTEGER), text FROM portal_statement ORDER BY id"
 DEMOGRAPHICS = "SELECT participant_id, question, answer FROM portal_demographic ORDER BY participant_id, question"
 VOTES = "SELECT participant_id, statement_id, value, voted_at FROM portal_vote ORDER BY participant_id, statement_id"
 
@@ -37,11 +33,6 @@ class _Content:
     statements: Sequence[tuple[int, int | None, int, int, str]]
     votes: Sequence[tuple[int, int, int, int]]
     demographics: Sequence[tuple[int, str, str]]
-
-
-def database_files(database: Path) -> list[Path]:
-    """The files that an SQLite database in WAL mode is written to."""
-    return [database, database.with_name(f"{database.name}-wal")]
 
 
 def portal_import(database: Path) -> Import:
@@ -142,7 +133,7 @@ def _demographics(rows: Sequence[tuple[int, str, str]]) -> dict[str, str]:
 
 def portal_digest(database: Path) -> str:
     """Return the version of what the portal holds, that of its files; read again only if something was written."""
-    return while_unchanged(_digest, database, database_files(database))
+    return while_same(_digest, database, database_state(database))
 
 
 def _digest(database: Path) -> str:
@@ -152,25 +143,7 @@ def _digest(database: Path) -> str:
 
 
 def _read(database: Path) -> _Content:
-    with _opened(database) as connection:
-        # One transaction, so that nothing comes between the queries.
-        connection.execute("BEGIN")
-        return _Content(*(connection.execute(query).fetchall() for query in (STATEMENTS, VOTES, DEMOGRAPHICS)))
-
-
-@contextmanager
-def _opened(database: Path) -> Iterator[sqlite3.Connection]:
-    if not database.is_file():
-        raise ConsultationError(f"{database}: the portal was never opened; `ccai serve` opens it.")
-    try:
-        address = f"{database.resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, timeout=LONGEST_WAIT, uri=True)) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise ConsultationError(
-            f"{database}: cannot be read ({error}). Is it the database of the portal? One from before an update is "
-            "brought up to date by `ccai serve`."
-        ) from error
+    return _Content(*read_rows(database, (STATEMENTS, VOTES, DEMOGRAPHICS)))
 
 
 def _time(name: str) -> pl.Expr:
