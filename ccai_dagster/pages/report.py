@@ -28,6 +28,8 @@ from ccai_dagster.pages.summary import constitution_version, summary
 
 COLOURS = 24
 """Colours of a picture on the page, chosen so that none is far from its own: it becomes half as large."""
+ALIKE_FROM = 0.2
+"""Likeness from which the nearest principle of another constitution is named; below it they have little in common."""
 UNDECIDED = "undecided"
 """Fate of the statements that wait for a decision."""
 
@@ -75,7 +77,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         [*(one for card in cards for one in card.every_decision), *(one for row in waiting for one in row.decisions)]
     )
     behind = {source.statement_id for card in cards for source in card.sources}
-    out = [row for kind in left_out for _, rows in kind.parts for row in rows]
+    out = [row for kind in left_out for part in kind.parts for row in part.statements]
     # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
     listed = {row.statement_id for row in out} | {source.statement_id for source in waiting}
     entries = [
@@ -89,6 +91,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "inputs": inputs,
         "filters": filters(entries),
         "undecided": UNDECIDED,
+        "alike_from": ALIKE_FROM,
         "summary": summary(inputs),
         "structure_fact": report_public.structure_fact(inputs),
         "polis_fact": report_public.polis_fact(inputs),
@@ -141,7 +144,7 @@ def _told(
     """Where each decision stands with what would have followed from another one: its anchor, by decision id."""
     told = {row.decision_id: "decisions" for _, rows in general for row in rows}
     for kind in left_out:
-        rows = [row for _, part in kind.parts for row in part]
+        rows = [row for part in kind.parts for row in part.statements]
         told |= {row.decision_id: f"statement-{row.statement_id}" for row in rows if row.decision_id}
     told |= {one.decision_id: f"statement-{source.statement_id}" for source in waiting for one in source.decisions}
     for card in reversed(cards):

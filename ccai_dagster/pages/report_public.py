@@ -7,7 +7,7 @@ pictures, models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -515,6 +515,21 @@ class LeftOutStatement:
 
 
 @dataclass(frozen=True)
+class LeftOutPart:
+    """Statements that were decided on by the same role with the same words.
+
+    Attributes:
+        because: The words, and whose; empty if nobody decided.
+        ids: What stands before the statement's number in the id of every decision, which then is said once; empty if
+            their ids are others.
+    """
+
+    because: str
+    ids: str
+    statements: list[LeftOutStatement]
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """Statements that are not in the constitution for the same reason, by whose decision and why."""
 
@@ -522,7 +537,7 @@ class LeftOut:
     heading: str
     explanation: str
     n: int
-    parts: list[tuple[str, list[LeftOutStatement]]]
+    parts: list[LeftOutPart]
 
 
 def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
@@ -544,10 +559,20 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
             heading="Left out by a person" if fate == "left out" else fate[0].upper() + fate[1:],
             explanation=EXPLANATIONS.get(fate, ""),
             n=sum(len(rows) for rows in by_fate[fate].values()),
-            parts=sorted(by_fate[fate].items(), key=lambda part: -len(part[1])),
+            parts=[
+                LeftOutPart(because, _ids(rows), rows)
+                for because, rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
+            ],
         )
         for fate in sorted(by_fate, key=_order)
     ]
+
+
+def _ids(rows: Sequence[LeftOutStatement]) -> str:
+    """What stands before the statement's number in the id of every decision; empty if that is not so of all."""
+    before = {(row.decision_id or "").removesuffix(str(row.statement_id)) for row in rows}
+    (own,) = before if len(before) == 1 and len(rows) > 1 else ("",)
+    return own if all(row.decision_id == f"{own}{row.statement_id}" for row in rows) else ""
 
 
 def _left_out_statement(

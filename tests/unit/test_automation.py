@@ -104,6 +104,7 @@ def test_one_run_is_asked_for_everything_that_follows_new_votes(settled: Town) -
     request = settled.asked("changed_deliberation")
     chosen = {key.to_user_string() for key in request.asset_selection or ()}
     assert {"raw_votes", "import_report", "votes", "opinion_groups", "public/constitution"} <= chosen
+    assert {"constitution_report", "public_summary"} <= chosen, "there are pages to sign by"
     assert chosen <= {key.to_user_string() for key in settled.light}
     assert "public/signed_constitution" not in chosen and "standard/constitution" not in chosen
     assert request.tags[run_tags.BECAUSE] == "polis_export changed"

@@ -300,6 +300,40 @@ def test_the_short_page_has_every_principle_with_the_agreement_of_every_group(in
     assert all(f"{size} people" in words for size in sizes)
 
 
+def test_the_short_page_lets_one_retell_three_sentences_with_the_numbers_of_the_tables(inputs: ReportInputs) -> None:
+    words = Page(render_summary(replace(inputs, models=inputs.models.clear()), "constitution.html")).words()
+    groups = dict(sorted(inputs.opinion_groups.group_by("group_id").len().iter_rows()))
+    people, kept = inputs.participants.height, inputs.opinion_groups.height
+    votes = inputs.gac_scores["n_votes"].sum()
+    # 22 people voted on 4 statements, and by their votes they fall into a group of 12 and one of 8.
+    assert f"{people} participants took part; the votes of {kept} count." in words
+    assert f"{inputs.statements.height} remained after moderation and received {votes} votes." in words
+    assert (
+        f"into {len(groups)} opinion groups: {groups[0]} people in Group A and {groups[1]} people in Group B" in words
+    )
+
+    # 3 statements found agreement in every group, and became 1 principle, which everybody agrees with.
+    reached = inputs.selected_statements.filter("selected")["statement_id"]
+    constitution = inputs.constitutions["public"]
+    assert f"{reached.len()} statements reached the cut" in words
+    assert f"The constitution that follows has {constitution.height} principle." in words
+    shares = {
+        (row["statement_id"], group): share
+        for row in inputs.gac_scores.to_dicts()
+        for group, share in zip(row["group_ids"], row["group_agreement"], strict=True)
+    }
+    widest = {key: min(shares[key, group] for group in groups) for key in constitution["statement_ids"][0]}
+    told = " ".join(f"Group {'AB'[group]} {shares[max(widest, key=widest.__getitem__), group]:.0%}" for group in groups)
+    assert f"{constitution['text'][0]} why {told}" in words
+
+    # People part most over one statement, with which one group agrees and the other does not.
+    apart = {key: abs(shares[key, 0] - shares[key, 1]) for key in inputs.gac_scores["statement_id"]}
+    most = max(apart, key=apart.__getitem__)
+    text = dict(inputs.statements.select("statement_id", "text").iter_rows())[most]
+    told = " ".join(f"Group {'AB'[group]} {shares[most, group]:.0%}" for group in groups)
+    assert f"What divides people most {text} {told}" in words
+
+
 def test_what_divides_most_is_where_the_groups_agree_least_alike(inputs: ReportInputs) -> None:
     def source(key: int, *shares: tuple[int, float]) -> Source:
         bars = [GroupBar(f"Group {n}", "#000", votes, share, 0.0, 100.0) for n, (votes, share) in enumerate(shares)]
