@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ccai_dagster.audit.records import read_records
+from ccai_dagster.core.language import speaking
+from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import StatementMarks
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.rendering import render
 from ccai_dagster.pages.report_public import GroupBar, most_dividing, principle_cards, statement_sources
-from ccai_dagster.pages.summary import constitution_version, named, summary
+from ccai_dagster.pages.summary import constitution_version, summary
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ def render_summary(inputs: ReportInputs, report: str) -> str:
     Returns:
         A self-contained HTML document without a script.
     """
+    with speaking(inputs.language):
+        return _rendered(inputs, report)
+
+
+def _rendered(inputs: ReportInputs, report: str) -> str:
     records = read_records(inputs.ledgers)
     sources = statement_sources(inputs, records, StatementMarks())
     principles = [
@@ -71,6 +78,6 @@ def render_summary(inputs: ReportInputs, report: str) -> str:
 def _sizes(inputs: ReportInputs) -> list[GroupSize]:
     sizes = inputs.opinion_groups.group_by("group_id").len("people").sort("group_id")
     return [
-        GroupSize(named(group, inputs.language), colour(group), people, 100 * people / inputs.opinion_groups.height)
+        GroupSize(group_name(group), colour(group), people, 100 * people / inputs.opinion_groups.height)
         for group, people in sizes.iter_rows()
     ]

@@ -58,7 +58,7 @@
     });
     clear.hidden = !active;
     if (active && content.getBoundingClientRect().top < 0) { window.scrollTo(0, content.offsetTop - form.offsetHeight); }
-    note.textContent = active ? shown.length + " of " + items.length + " entries" : "";
+    note.textContent = active ? note.dataset.found.replace("{shown}", shown.length).replace("{all}", items.length) : "";
   }
   function everything() {
     field.value = "";
