@@ -42,12 +42,15 @@ def review(
     consultation: OWN_CONSULTATION = None,
     role: Annotated[str, typer.Option("--as", prompt="Your role", help=ROLE)] = "",
     policy_ref: Annotated[str | None, typer.Option(help="The rule that the decisions follow.")] = None,
+    with_server: Annotated[
+        bool, typer.Option("--with-server", help="Have the feedback server draft wordings; each is marked so.")
+    ] = False,
 ) -> None:
     """Walk through what is undecided, lapsed or disputed, and decide it one by one."""
     from ccai_dagster.cli.review import review_ledger
     from ccai_dagster.open_consultation import open_consultation
 
-    review_ledger(open_consultation(consultation, kind), kind, role, policy_ref, typer.echo)
+    review_ledger(open_consultation(consultation, kind), kind, role, policy_ref, typer.echo, with_server)
 
 
 @app.command()

@@ -17,16 +17,16 @@ import typer
 from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.cli.alternatives import selections
 from ccai_dagster.cli.decide import SIGNED, confirmation
+from ccai_dagster.cli.drafts import Drafts
 from ccai_dagster.cli.options import named_role
 from ccai_dagster.cli.summary import PAGES, how_sure
 from ccai_dagster.constitution.principles import constitution_digest
 from ccai_dagster.consultation.folder import EXPORT, PLACEHOLDERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, printable
-from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
+from ccai_dagster.decisions.agenda import AgendaItem, SameWords
 from ccai_dagster.decisions.independent_decisions import rows_by_subject, subject_name
-from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, as_kept, replaced_rows, split_ids
-from ccai_dagster.decisions.origins import DRAFT
+from ccai_dagster.decisions.ledger import SEPARATE_KINDS, VERBS, WITHDRAWN, as_kept, replaced_rows, split_ids
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.decisions.values import VALUES
@@ -36,6 +36,8 @@ from ccai_dagster.open_consultation import OpenConsultation
 Say = Callable[[str], None]
 SKIP, BACK, QUIT, TAKE = ("s", "skip"), ("b", "back"), ("q", "quit"), ("draft",)
 FORWARD, STAY, BACKWARD = 1, 0, -1
+MANY = 20
+"""Open subjects from which on it is said how several are decided at once."""
 QUOTED = 160
 """Characters of a neighbouring statement or an earlier reason."""
 
@@ -54,13 +56,19 @@ class _Review:
     policy_ref: str | None
     say: Say
     recorded: list[str] = field(default_factory=list)
+    reason: str = ""
 
 
-def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: str | None, say: Say) -> None:
+def review_ledger(
+    opened: OpenConsultation, kind: str, role: str, policy_ref: str | None, say: Say, with_server: bool = False
+) -> None:
     """Show and record until nothing is left or the person stops.
 
+    Args:
+        with_server: Have the feedback server draft wordings.
+
     Raises:
-        ConsultationError: The role is empty, or a ledger or the export cannot be read.
+        ConsultationError: The role is empty, a ledger or the export cannot be read, or there is no server.
     """
     session = _Review(opened, kind, named_role(role), policy_ref, say)
     if kind == "wording" and opened.selected() is None:
@@ -74,9 +82,14 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
         return
     place = 0
     try:
-        background = Background(opened, kind)
+        background = Background(opened, kind, with_server)
         for line in background.policies():
             say(line)
+        if len(subjects) >= MANY and kind in SEPARATE_KINDS:
+            say(
+                f"{len(subjects)} are open. Several at once: `ccai decide {kind} 'ID ID ...' OUTCOME --reason ... --as "
+                f"...`; in a spreadsheet: `ccai sheet export {kind} FILE --as ...`."
+            )
         while place < len(subjects):
             now = {item.subject: item for item in opened.agenda(kind)}.get(subjects[place])
             if now is None or not _may_answer(now, session):
@@ -105,7 +118,8 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         say(f"  {line}")
     draft = background.draft(item)
     if draft:
-        say(f"  draft by {DRAFT}, to be rewritten or taken over: {printable(draft)}")
+        by = background.suggested_by(item, draft)
+        say(f"  draft by {printable(str(by))}, to be rewritten or taken over: {printable(draft)}")
         say("  type `draft` to take it over as it stands")
     say(f"  {choices(item)} · s skip, b back, q quit")
     outcome = _ask("Decision")
@@ -117,12 +131,14 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         outcome = draft
     if item.kind == "signoff" and not _signed(session, item):
         return STAY
-    reason = _ask("Reason")
+    again = f" (Enter: {printable(session.reason, QUOTED)})" if session.reason else ""
+    reason = _ask(f"Reason{again}") or session.reason
     while not reason:
         say("  A decision needs a reason.")
         reason = _ask("Reason")
     if (step := _step(reason)) is not None:
         return step
+    session.reason = reason  # offered for the next one, and here again if this is refused
     answer = Answer(
         kind=item.kind,
         subject_ids=item.subject,
@@ -179,7 +195,7 @@ def _others(items: list[AgendaItem]) -> str:
 class Background:
     """The background of one kind; what all have in common is read once."""
 
-    def __init__(self, opened: OpenConsultation, kind: str) -> None:
+    def __init__(self, opened: OpenConsultation, kind: str, with_server: bool = False) -> None:
         self._opened = opened
         self._kind = kind
         self._raw = {row["statement_id"]: row for row in opened.imported.raw_statements.to_dicts()}
@@ -192,6 +208,7 @@ class Background:
         self._intervals = _by_id(opened.table("consensus_stability"))
         self._selected = _by_id(opened.table("selected_statements"))
         self._topics = _by_id(opened.topics)
+        self._drafts = Drafts(opened, with_server) if kind == "wording" else None
 
     def lines(self, item: AgendaItem) -> Iterator[str]:
         """Yield the lines about one subject.
@@ -231,18 +248,14 @@ class Background:
 
     def draft(self, item: AgendaItem) -> str | None:
         """Return a draft of the outcome that a person may take over, if there is one for this kind."""
-        if self._kind != "wording":
-            return None
-        source = self._opened.wording_sources()(item.subject)
-        if source is None:
-            return None
-        if {int(each) for each in item.subject} & self._opened.rejected():
-            return f"{AVOID}: {draft_principle(source.text, rejected=True)}"
-        return f"principle: {draft_principle(source.text)}"
+        draft = self._drafts.of(item.subject) if self._drafts is not None else None
+        return draft.outcome if draft is not None else None
 
     def suggested_by(self, item: AgendaItem, outcome: str) -> str | None:
         """Return what put an outcome forward: the draft, where somebody took that over as it stands."""
-        return DRAFT if as_kept(self._kind, outcome) == self.draft(item) else item.proposal.suggested_by
+        draft = self._drafts.of(item.subject) if self._drafts is not None else None
+        taken_over = draft is not None and as_kept(self._kind, outcome) == draft.outcome
+        return draft.drafted_by if draft is not None and taken_over else item.proposal.suggested_by
 
     def _earlier(self, item: AgendaItem) -> Iterator[str]:
         """Every row on the subject and everything that its rows replaced, the latest first."""

@@ -18,7 +18,7 @@ from ccai_dagster.pages.pictures.uncertainty import SIDES, with_sides
 
 WIDE, TALL = 720, 360
 """Units of a picture; letters in it are 22 units high, so that they can be read on a phone."""
-LEFT, TOP, BOTTOM = 60, 16, 64
+LEFT, RIGHT, TOP, BOTTOM = 80, 24, 16, 64
 """Units around the field, for numbers and what they are of."""
 HISTOGRAM = 40
 """Bars of a histogram of scores from 0 to 1."""
@@ -150,7 +150,7 @@ def consensus_intervals(consensus_stability: pl.DataFrame, threshold: float | No
         .filter(pl.col("gac").is_not_null())
         .sort(["gac", "statement_id"], descending=[True, False])
     )
-    step = (WIDE - LEFT - 10) / max(1, ranked.height)
+    step = (WIDE - LEFT - RIGHT) / max(1, ranked.height)
     placed = ranked.with_columns(
         x=(LEFT + step * (pl.int_range(pl.len()) + 0.5)).round().cast(pl.Int64),
         **{name: _height(pl.col(name)) for name in ("gac", *_ENDS, *_ENDS_SAME_GROUPS)},
@@ -233,7 +233,7 @@ _ENDS, _ENDS_SAME_GROUPS = ("gac_low", "gac_high"), ("gac_low_same_groups", "gac
 
 def _place(score: float) -> int:
     """Where a score in [0, 1] is from left to right."""
-    return round(LEFT + score * (WIDE - LEFT - 10))
+    return round(LEFT + score * (WIDE - LEFT - RIGHT))
 
 
 def _level(share: float) -> int:
@@ -242,7 +242,7 @@ def _level(share: float) -> int:
 
 
 def _across(score: pl.Expr) -> pl.Expr:
-    return (LEFT + score * (WIDE - LEFT - 10)).round().cast(pl.Int64)
+    return (LEFT + score * (WIDE - LEFT - RIGHT)).round().cast(pl.Int64)
 
 
 def _height(score: pl.Expr) -> pl.Expr:
@@ -272,7 +272,7 @@ def _counted(values: pl.Series, bins: int) -> list[int]:
 
 
 def _axes() -> Shape:
-    return Shape("axis", f"M{LEFT} {TOP}V{TALL - BOTTOM}H{WIDE - 10}")
+    return Shape("axis", f"M{LEFT} {TOP}V{TALL - BOTTOM}H{WIDE - RIGHT}")
 
 
 def _cut_at(threshold: float | None) -> list[Shape]:
@@ -282,7 +282,7 @@ def _cut_at(threshold: float | None) -> list[Shape]:
 
 def _cut_across(threshold: float | None) -> list[Shape]:
     """The cut, where scores go from bottom to top."""
-    return [] if threshold is None else [Shape("cut", f"M{LEFT} {_level(threshold)}H{WIDE - 10}")]
+    return [] if threshold is None else [Shape("cut", f"M{LEFT} {_level(threshold)}H{WIDE - RIGHT}")]
 
 
 def _scores_below() -> list[Label]:

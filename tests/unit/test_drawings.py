@@ -8,7 +8,7 @@ import polars as pl
 
 from ccai_dagster.core.language import read_language, speaking
 from ccai_dagster.pages import drawings
-from ccai_dagster.pages.drawings import BOTTOM, LEFT, TALL, TOP, WIDE, Drawing
+from ccai_dagster.pages.drawings import BOTTOM, LEFT, RIGHT, TALL, TOP, WIDE, Drawing
 
 GROUPS = pl.DataFrame(
     {"participant_id": [3, 1, 2, 4], "group_id": [0, 0, 1, 1], "x": [0.0, 1.0, 2.0, 2.0], "y": [0.0, 0.5, 1.0, 1.0]}
@@ -66,14 +66,14 @@ def test_a_picture_speaks_the_language_of_its_page() -> None:
 def test_every_score_has_its_line_and_the_cut_is_where_it_is() -> None:
     drawn = drawings.consensus_intervals(STABILITY, 0.6)
     high = TALL - TOP - BOTTOM
-    middle = LEFT + (WIDE - LEFT - 10) / 4
+    middle = LEFT + (WIDE - LEFT - RIGHT) / 4
     # From the highest score to the lowest; 0 is at the bottom.
-    sure, unsure = (f"M{round(x)} " for x in (middle, LEFT + (WIDE - LEFT - 10) * 3 / 4))
+    sure, unsure = (f"M{round(x)} " for x in (middle, LEFT + (WIDE - LEFT - RIGHT) * 3 / 4))
     by_colour = {shape.colour: shape.path for shape in drawn.shapes if shape.faint}
     assert by_colour["#0072B2"] == f"{sure}{TOP + high // 4}V{TOP}"
     assert by_colour["#E69F00"] == f"{unsure}{TOP + high * 3 // 4}V{TOP + high // 4}"
     assert [shape.path for shape in drawn.shapes if shape.kind == "cut"] == [
-        f"M{LEFT} {TOP + round(0.4 * high)}H{WIDE - 10}"
+        f"M{LEFT} {TOP + round(0.4 * high)}H{WIDE - RIGHT}"
     ]
     assert drawn.keys == [("#E69F00", "within sampling error of the cut (1)"), ("#0072B2", "reaches the cut (1)")]
     assert not [shape for shape in drawings.consensus_intervals(STABILITY, None).shapes if shape.kind == "cut"]
@@ -81,7 +81,7 @@ def test_every_score_has_its_line_and_the_cut_is_where_it_is() -> None:
 
 def test_bars_stand_where_their_statements_are_and_a_score_of_one_is_in_the_last() -> None:
     drawn = drawings.consensus_histogram(SCORES, None, STABILITY)
-    step = (WIDE - LEFT - 10) / drawings.HISTOGRAM
+    step = (WIDE - LEFT - RIGHT) / drawings.HISTOGRAM
     starts = {shape.colour: int(re.findall(r"M(\d+)", shape.path)[0]) for shape in drawn.shapes if shape.kind == "bars"}
     assert starts == {"#E69F00": round(LEFT + 20 * step) + 1, "#0072B2": round(LEFT + 39 * step) + 1}
     assert drawn.alt == "How widely 2 statements are agreed on, as a histogram. Half of them are above 0.75."
@@ -92,5 +92,5 @@ def test_bars_stand_where_their_statements_are_and_a_score_of_one_is_in_the_last
 
 def test_statements_with_few_votes_are_told_apart() -> None:
     drawn = drawings.selection_frequency(STABILITY)
-    assert points(drawn, 0) == [(WIDE - 10, TOP)] and len(points(drawn, 1)) == 1
+    assert points(drawn, 0) == [(WIDE - RIGHT, TOP)] and len(points(drawn, 1)) == 1
     assert [what for _, what in drawn.keys] == ["enough votes", "a group cast few votes"]
