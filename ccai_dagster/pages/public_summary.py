@@ -18,6 +18,9 @@ from ccai_dagster.pages.rendering import render
 from ccai_dagster.pages.report_public import GroupBar, most_dividing, principle_cards, statement_sources
 from ccai_dagster.pages.summary import constitution_version, summary
 
+MANY = 40
+"""Principles above which shares stand without bars in print, so that all go on two sheets."""
+
 
 @dataclass(frozen=True)
 class ShortPrinciple:
@@ -71,6 +74,7 @@ def _rendered(inputs: ReportInputs, report: str) -> str:
         summary=summary(inputs),
         groups=_sizes(inputs),
         principles=principles,
+        many=MANY,
         dividing=most_dividing(sources.values()),
     )
 
