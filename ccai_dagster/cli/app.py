@@ -20,6 +20,7 @@ from ccai_dagster.cli.options import (
     OWN_CONSULTATION,
     OWN_CONSULTATION_FOLDER,
     ROLE,
+    FolderEitherWay,
     mendable_errors,
 )
 from ccai_dagster.consultation.folder import LEDGERS, ModerationMode, chosen_consultation, home_of
@@ -88,7 +89,7 @@ def decide(
     decide_one(open_consultation(consultation, kind), answer, digest, typer.echo)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def status(consultation: CONSULTATION_FOLDER = None) -> None:
     """Show what is decided, undecided, lapsed and disputed, kind by kind, and how often two people agreed."""
@@ -135,7 +136,7 @@ def compare(
         typer.echo(f"\nWritten to {output}")
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def take_over(consultation: OWN_CONSULTATION_FOLDER = None) -> None:
     """Take moderation over from the newest export, where it says otherwise and no person decided."""
@@ -171,7 +172,7 @@ def asked_moderation() -> Moderation:
     return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def run(
     consultation: CONSULTATION_FOLDER = None,
@@ -294,7 +295,7 @@ def export(
     exporting.export(open_consultation(consultation), folder, typer.echo)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
     """Open the records of a consultation and print its DAGSTER_HOME, for Dagster's own programs to be started on it."""
@@ -308,7 +309,7 @@ def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
     typer.echo(home.dagster)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def prune(
     consultation: CONSULTATION_FOLDER = None,
@@ -322,7 +323,7 @@ def prune(
         typer.echo(printable_lines(line))
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def ui(
     consultation: CONSULTATION_FOLDER = None,
@@ -335,7 +336,7 @@ def ui(
     serve(chosen_consultation(consultation), dagster_port, mlflow_port, typer.echo)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def serve(
     consultation: CONSULTATION_FOLDER = None, port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000
@@ -346,7 +347,7 @@ def serve(
     serving.serve(chosen_consultation(consultation), port, typer.echo)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def account(
     name: Annotated[str, typer.Argument(help="What somebody signs in with; it goes on no record.")],

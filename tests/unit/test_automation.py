@@ -186,3 +186,8 @@ def test_jobs_say_whose_runs_they_start(town: Town) -> None:
     with dg.build_schedule_context(instance=town.instance) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.tags[run_tags.STARTED_BY] == "schedule daily_observation"
+
+
+def test_every_check_says_what_it_holds(town: Town) -> None:
+    specs = [spec for made in town.repository.asset_graph.assets_defs for spec in made.check_specs]
+    assert len(specs) > 100 and [spec.name for spec in specs if not spec.description] == []

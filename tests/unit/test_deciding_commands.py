@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 from local_server import Server
+from typer.testing import CliRunner
 from undecided_town import Town, added, town, write_rows
 
 from ccai_dagster.audit.manifest import Manifest, row_digests, write_manifest
+from ccai_dagster.cli.app import app
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import LEDGERS, PLACEHOLDERS, SAMPLE
 from ccai_dagster.contracts import GROUP_STRUCTURE, OPINION_GROUPS, SELECTED_STATEMENTS
@@ -461,3 +463,12 @@ def test_status_tells_what_the_groups_of_the_last_run_show_and_can_reach(town: T
     assert "highest consensus that unanimity could reach with these groups: 0.539 (gac_threshold 0.6)" in told
     assert "no votes could reach the cut: with 5 groups by the procedure `default`" in told
     assert "Group E (4): of fewer than 5 people not even unanimity tells" in told
+
+
+@pytest.mark.parametrize("named", [["{}"], ["--consultation", "{}"], ["--consultation={}"]])
+def test_a_command_takes_the_folder_as_its_argument_and_as_an_option(town: Town, named: list[str]) -> None:
+    words = ["take-over", *(word.format(town.folder) for word in named)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and "recorded" in done.output.lower()
+    refused = CliRunner().invoke(app, ["take-over", "--consultation"])
+    assert refused.exit_code == 2, "without a folder it is no option"
