@@ -120,7 +120,7 @@ CHECKS = {
 
 def check_spec(name: str, asset: dg.AssetKey | str) -> dg.AssetCheckSpec:
     """Return a check that stops what follows an asset, with what it holds."""
-    return dg.AssetCheckSpec(name, asset=asset, blocking=True, description=CHECKS[name])
+    return dg.AssetCheckSpec(name, asset=asset, blocking=True, description=CHECKS.get(name))
 
 
 def mendable(error: ConsultationError, context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -59,7 +58,7 @@ def _named(context: typer.Context, folder: Path | None) -> Path | None:
 class FolderEitherWay(TyperCommand):
     """A command that takes the consultation's folder as its argument, and as `--consultation FOLDER` as others do."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the folder of `--consultation` where the argument is."""
         for place, word in enumerate(args):
             name, equals, value = word.partition("=")
