@@ -5,7 +5,6 @@ of its group and lies beside the audit report.
 Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -176,7 +175,7 @@ def constitution_page_assets(consultation: Consultation, home: Home, derived: st
         kinds={"html"},
         ins={name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution"),
         deps=ALL_LEDGERS,
-        method="2",
+        method="3",
     )
     texts = consultation.path(file.page_texts) if file.page_texts else None
 
@@ -210,23 +209,25 @@ def constitution_page_assets(consultation: Consultation, home: Home, derived: st
             qualitative_responses=contracts.QUALITATIVE_RESPONSES.empty(),
             digests={},
             replication_page=PAGE if file.replication else None,
+            language=read_language(file.language, texts),
             **shown,
         )
 
+    settings = [*asked, file.language, file_digest(texts) if texts else ""]
+
     @page_asset(
-        settings=asked,
+        settings=settings,
         description="The page for those who are to sign: groups, principles, what waits, every decision.",
     )
     def constitution_report(**tables: pl.DataFrame) -> Table:
         return report_file(home, CONSTITUTION_PAGE, render_report(inputs_of(tables)))
 
     @page_asset(
-        settings=[*asked, file.language, file_digest(texts) if texts else ""],
+        settings=settings,
         description="A short page for the public, two sheets in print: the principles, and who agrees how far.",
     )
     def public_summary(**tables: pl.DataFrame) -> Table:
-        inputs = replace(inputs_of(tables), language=read_language(file.language, texts))
-        return report_file(home, SHORT_PAGE, render_summary(inputs, CONSTITUTION_PAGE))
+        return report_file(home, SHORT_PAGE, render_summary(inputs_of(tables), CONSTITUTION_PAGE))
 
     return [constitution_report, public_summary]
 
@@ -252,7 +253,7 @@ def audit_report_asset(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=_asked_settings(consultation),
-        method="6",
+        method="7",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:

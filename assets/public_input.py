@@ -20,6 +20,7 @@ from assets.table_asset import (
     Refused,
     Results,
     Table,
+    check_spec,
     code_version,
     ledgers_used,
     markdown_table,
@@ -105,15 +106,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition | dg.SourceAss
             for name, (_, description) in TABLES.items()
         },
         deps=["polis_export"],
-        check_specs=[
-            *(dg.AssetCheckSpec("contract", asset=name, blocking=True) for name in TABLES),
-            dg.AssetCheckSpec(
-                "whole",
-                asset="raw_votes",
-                blocking=True,
-                description="Nothing is missing that the last import had or the export states, or somebody signed it.",
-            ),
-        ],
+        check_specs=[*(check_spec("contract", name) for name in TABLES), check_spec("whole", "raw_votes")],
     )
     def polis_import(
         context: dg.AssetExecutionContext, vote_source: VoteSource, tables: dg.ResourceParam[TableIOManager]

@@ -92,6 +92,37 @@ class InputChanged(ConsultationError):
     """
 
 
+CHECKS = {
+    "contract": "Columns, types, keys and values are as the contract of the table says.",
+    "whole": "Nothing is missing that the last import had or the export states, or somebody signed it.",
+    "moderation": "The moderation ledger decides on statements that are there, each once, by the texts as they are.",
+    "moderation_mode": "The export does not speak against the mode of moderation that is set.",
+    "exclusions": "The exclusion ledger names people who took part.",
+    "numeric_decisions": "Every number is decided once, and within its range.",
+    "targets": "The public’s shares are those of answers that were asked for.",
+    "structure": "The votes show more structure than chance would.",
+    "group_sizes": "No opinion group is so small that a few people make it.",
+    "reachable": "A statement that everybody agrees with could reach the cut with these groups.",
+    "ideas": "The idea ledger splits statements that are in, by the texts as they are.",
+    "merges": "The merge ledger puts statements together that are in, by the texts as they are.",
+    "wordings": "Every wording rests on statements that reach the cut, on the side that its principle takes.",
+    "signoff": "Somebody has signed this constitution, word by word.",
+    "every_principle_has_prompts": "Enough prompts for training are relevant to every principle.",
+    "training_decisions": "Every value of training is decided once, and within its range.",
+    "one_difference": "Arms that are compared were trained alike but for their constitution.",
+    "controls_at_nil": "Principles of the control that nothing was trained on show no effect.",
+    "no_regression": "No score fell so far that the model itself must be doubted.",
+    "training_follows_the_judge": "The two models of the positive control came to lie apart, each as it was taught.",
+    "decision_ids": "Every decision that is cited stands in a ledger.",
+}
+"""What each check holds, as Dagster shows it."""
+
+
+def check_spec(name: str, asset: dg.AssetKey | str) -> dg.AssetCheckSpec:
+    """Return a check that stops what follows an asset, with what it holds."""
+    return dg.AssetCheckSpec(name, asset=asset, blocking=True, description=CHECKS.get(name))
+
+
 def mendable(error: ConsultationError, context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Turn an error that a person or the next run mends into the end of an asset.
 
@@ -191,7 +222,7 @@ def table_asset(
             code_version=code_version(method, settings),
             deps=list(deps),
             ins=_inputs(function, ins),
-            check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in ("contract", *checks)],
+            check_specs=[check_spec(name, key) for name in ("contract", *checks)],
             io_manager_key="tables",
             dagster_type=dg.Any,
             output_required=False,
@@ -254,7 +285,7 @@ def table_assets(
             outs=outs,
             deps=list(deps),
             ins=_inputs(function, ins),
-            check_specs=[dg.AssetCheckSpec("contract", asset=key, blocking=True) for key in keys.values()],
+            check_specs=[check_spec("contract", key) for key in keys.values()],
             can_subset=True,
         )(body)
 

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.table_asset import Results, Table, markdown_table, picture, publish
+from assets.table_asset import Results, Table, check_spec, markdown_table, picture, publish
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import BASE, Consultation
 from ccai_dagster.consultation.settings import PLACELESS, ModelSettings, SentenceModelSettings, ServedModel, Settings
@@ -264,7 +264,7 @@ def outs(tables: Mapping[str, MeasuredTable], kinds: set[str]) -> dict[str, dg.A
 
 def check_specs(tables: Mapping[str, MeasuredTable]) -> list[dg.AssetCheckSpec]:
     """Return the checks that these tables keep their contracts."""
-    return [dg.AssetCheckSpec("contract", asset=each.key, blocking=True) for each in tables.values()]
+    return [check_spec("contract", each.key) for each in tables.values()]
 
 
 def published(

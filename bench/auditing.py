@@ -1,4 +1,4 @@
-"""Asking why against loading Dagster, and verifying against hashing the same files one after another."""
+"""Asking why, how things stand and what would follow, against loading Dagster; verifying against hashing its files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def main() -> None:
     def python(*arguments: str) -> None:
         subprocess.run([sys.executable, "-W", "ignore", *arguments], check=True, capture_output=True)
 
-    ask = ["-m", "ccai_dagster.cli.app", "audit", "17"]
-    compare("ccai audit", lambda: python(*ask), lambda: python("-c", "import dagster"), "import dagster", runs=3)
+    for words in ("audit 17", "status", "what-if threshold idea_budget 30"):
+        ask = ["-m", "ccai_dagster.cli.app", *words.split()]
+        name = f"ccai {words.split()[0]}"
+        compare(name, lambda ask=ask: python(*ask), lambda: python("-c", "import dagster"), "import dagster", runs=3)
     elsewhere = (f"{CONSULTATION}/", f"{SAMPLE_FILES}/", f"{OUTSIDE}/")
     files = [home / name for name in read_manifest(home / "manifest.json")[0].files if not name.startswith(elsewhere)]
     compare(

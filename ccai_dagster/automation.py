@@ -67,8 +67,14 @@ def sources() -> dg.AssetSelection:
 
 
 def up_to_constitution() -> dg.AssetSelection:
-    """From the import to the constitutions, and what was published of them; nothing here trains."""
-    return dg.AssetSelection.groups("public_input", "deliberation", "constitution", "replication") - signed()
+    """From the import to the constitutions and the pages to sign by, and what was published; nothing here trains."""
+    rooms = dg.AssetSelection.groups("public_input", "deliberation", "constitution", "replication")
+    return (rooms | pages_to_sign_by().upstream().materializable()) - signed()
+
+
+def pages_to_sign_by() -> dg.AssetSelection:
+    """The pages on the constitution that follows from the votes, where one does."""
+    return dg.AssetSelection.key_substring("constitution_report") | dg.AssetSelection.key_substring("public_summary")
 
 
 def signed() -> dg.AssetSelection:
@@ -78,7 +84,8 @@ def signed() -> dg.AssetSelection:
 
 def after_signoff() -> dg.AssetSelection:
     """What waits for a sign-off: feedback, training, evaluation and audit, and the positive control with them."""
-    return dg.AssetSelection.groups("feedback", "training", "positive_control", "evaluation", "audit") | signed()
+    rooms = dg.AssetSelection.groups("feedback", "training", "positive_control", "evaluation", "audit")
+    return (rooms - up_to_constitution()) | signed()
 
 
 def by_hand(consultation: Consultation) -> dict[str, str]:
@@ -101,7 +108,10 @@ def build_jobs(consultation: Consultation) -> list[Any]:  # Dagster does not exp
             description="Look at the export, the ledgers and the ratings as they are now.",
         ),
         dg.define_asset_job(
-            DELIBERATE, up_to_constitution(), tags=tags, description="From the votes to the constitutions."
+            DELIBERATE,
+            up_to_constitution(),
+            tags=tags,
+            description="From the votes to the constitutions and their pages.",
         ),
         dg.define_asset_job(TRAIN, after_signoff(), tags=tags, description="Everything that waits for a sign-off."),
     ]

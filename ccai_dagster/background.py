@@ -17,10 +17,9 @@ from ccai_dagster.consultation.folder import EXPORT, PLACEHOLDERS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import PAGES
 from ccai_dagster.core.text import counted, printable
-from ccai_dagster.decisions.agenda import AgendaItem, SameWords, draft_principle
+from ccai_dagster.decisions.agenda import AgendaItem, SameWords
 from ccai_dagster.decisions.independent_decisions import rows_by_subject
-from ccai_dagster.decisions.ledger import AVOID, VERBS, WITHDRAWN, as_kept, replaced_rows, split_ids
-from ccai_dagster.decisions.origins import DRAFT
+from ccai_dagster.decisions.ledger import VERBS, WITHDRAWN, as_kept, replaced_rows, split_ids
 from ccai_dagster.decisions.outcomes import policies
 from ccai_dagster.decisions.values import VALUES
 from ccai_dagster.deliberation.stability import INTERVAL
@@ -91,13 +90,16 @@ class Background:
 
     def drafts(self, item: AgendaItem) -> list[WordingDraft]:
         """Return drafts of the outcome that a person may take over: the template's, then a language model's if kept."""
-        source = self._written.source(item.subject) if self._written else None
-        if source is None or self._written is None:
-            return []
-        rejected = bool({int(each) for each in item.subject} & self._opened.rejected())
-        outcome = f"{AVOID if rejected else 'principle'}: {draft_principle(source.text, rejected)}"
-        written = self._written.known(item.subject)
-        return [WordingDraft(outcome, DRAFT), *([written] if written else [])]
+        return self._written.of(item.subject) if self._written else []
+
+    def ask_for_draft(self, item: AgendaItem) -> None:
+        """Let the feedback model's server draft a wording, unless it has.
+
+        Raises:
+            ConsultationError: No server is named, or it does not answer.
+        """
+        if self._written:
+            self._written.ask([item.subject])
 
     def suggested_by(self, item: AgendaItem, outcome: str) -> str | None:
         """Return what put an outcome forward: a draft, where somebody took that over as it stands."""

@@ -3,17 +3,20 @@
 `ccai status` prints these lines, and the sensor `notices` sends them to a webhook. How they are sent is in `webhook`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from ccai_dagster.consultation.folder import EXPORT, LEDGERS, is_address
 from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import counted, printable
 from ccai_dagster.open_consultation import OpenConsultation
-from ccai_dagster.run_failures import standing_failures
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 SHOWN = 12
 """Decisions that one line names."""
@@ -35,13 +38,16 @@ def notices(opened: OpenConsultation, instance: dg.DagsterInstance | None) -> li
     """Return what stands now.
 
     Args:
-        instance: Dagster's record, if there is one.
+        instance: Dagster's record; None if there is none, or nothing in it failed.
     """
-    failed = [
-        Notice(str(each), frozenset({f"{each.tells_of} {'given up' if each.given_up else 'failed'}"}))
-        for each in (standing_failures(instance) if instance is not None else ())
-    ]
-    return [*failed, *_of_ledgers(opened)]
+    return [*(_failures(instance) if instance is not None else ()), *_of_ledgers(opened)]
+
+
+def _failures(instance: dg.DagsterInstance) -> Iterator[Notice]:
+    from ccai_dagster.run_failures import standing_failures
+
+    for each in standing_failures(instance):
+        yield Notice(str(each), frozenset({f"{each.tells_of} {'given up' if each.given_up else 'failed'}"}))
 
 
 def _of_ledgers(opened: OpenConsultation) -> Iterator[Notice]:

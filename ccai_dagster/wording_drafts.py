@@ -1,8 +1,8 @@
-"""Wordings that the feedback model's server drafts, where a profile names one; a person words, and may take one over.
+"""Drafts of wordings: by the template on record or the built-in one, and by the feedback model's server if asked for.
 
 What a model drafted is kept below `CCAI_HOME` under the digest of all it depends on, so that the terminal, the desk and
-whoever comes back see the same draft, and a server is asked once. A draft is no decision: taken over as it stands, its
-row names what drafted it.
+whoever comes back see the same draft, and a server is asked once. A draft is no decision: a person words, and a draft
+taken over as it stands has what drafted it on its row.
 """
 
 from __future__ import annotations
@@ -16,26 +16,33 @@ from typing import TYPE_CHECKING
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import FORMULA, printable
+from ccai_dagster.decisions.agenda import draft_principle
 from ccai_dagster.decisions.independent_decisions import Subject
 from ccai_dagster.decisions.ledger import AVOID
-from ccai_dagster.feedback.language_model import texts_of
+from ccai_dagster.decisions.origins import DRAFT
+from ccai_dagster.decisions.outcomes import policies
+from ccai_dagster.feedback.language_model import Response
 from ccai_dagster.open_consultation import OpenConsultation
 
 if TYPE_CHECKING:
     from ccai_dagster.stages.server_model import KeptLines
 
-VERSION = "1"
+TEMPLATE, TEMPLATE_REJECTED = "draft_template", "draft_template_rejected"
+"""Policies of the wording ledger: how drafts are worded of what every group agrees with, and rejects."""
+PLACE = "{statement}"
+"""Where the statement stands in a template."""
+VERSION = "2"
 """Raised when the request below changes its words."""
-BEGINNING = "Choose the response that"
 REQUEST = (
     "A public was asked: {question}\n"
     "{side}: {statement}\n\n"
-    f'Make of it one principle by which an assistant\'s responses are compared. Begin with "{BEGINNING}", keep the '
-    "words of the statement wherever you can, and add nothing to its meaning.{opposite} Write only the principle."
+    "Make of it one principle by which somebody chooses the better of two responses of an assistant. Write it as one "
+    "sentence in the language of the statement, keep the words of the statement wherever you can, and add nothing to "
+    "its meaning.{opposite} Write only the principle."
 )
 AGREED = "All groups agree with this statement", ""
-REJECTED = "All groups reject this statement", " The principle says the opposite of the statement."
-NEW_TOKENS = 96
+REJECTED = "All groups reject this statement", " It says what such a response avoids."
+NEW_TOKENS = 120
 LONGEST = 400
 """Characters of a draft; a longer one is none."""
 SECONDS = 60.0
@@ -51,32 +58,50 @@ class WordingDraft:
 
 
 class WordingDrafts:
-    """The drafts of one consultation's feedback server."""
+    """The drafts of one consultation."""
 
     def __init__(self, opened: OpenConsultation) -> None:
+        """Read the templates on record.
+
+        Raises:
+            ConsultationError: A template has no place for the statement.
+        """
         self._opened = opened
         self._settings = opened.consultation.profile.feedback
-        self.source = opened.wording_sources()
+        self._source = opened.wording_sources()
         self._rejected = opened.rejected()
-
-    @property
-    def available(self) -> bool:
-        """Whether the profile names a server for the feedback model."""
-        return bool(self._settings.server_url)
+        self._templates = {}
+        for choice in policies(opened.ledger("wording")):
+            if choice.subject in (TEMPLATE, TEMPLATE_REJECTED):
+                if PLACE not in choice.text:
+                    raise ConsultationError(
+                        f"{opened.consultation.ledger('wording')}, row {choice.decision_id}: {choice.subject} has no "
+                        f"{PLACE}, where the statement is to stand. Replace it with one that has."
+                    )
+                self._templates[choice.subject] = choice
 
     @property
     def drafted_by(self) -> str:
-        """What goes on record beside a draft that is taken over."""
+        """What goes on record beside a draft of the server that is taken over."""
         return f"language model {self._settings.server_model or 'of the feedback server'}, wording request {VERSION}"
 
-    def known(self, subject: Subject) -> WordingDraft | None:
-        """Return the draft that is kept of a subject; None if none was asked for, or none was usable."""
-        request = self._request(subject) if self.available else None
+    def of(self, subject: Subject) -> list[WordingDraft]:
+        """Return the drafts of a subject: the template's, and the server's if one is kept; none without a statement."""
+        source = self._source(subject)
+        if source is None:
+            return []
+        rejected = self._is_rejected(subject)
+        template = self._templates.get(TEMPLATE_REJECTED if rejected else TEMPLATE)
+        if template is None:
+            text, by = draft_principle(source.text, rejected), DRAFT
+        else:
+            text = template.text.replace(PLACE, " ".join(source.text.split()))
+            by = f"wording template {template.decision_id}"
+        request = self._request(subject) if self._settings.server_url else None
         key = None if request is None else self._key(request)
-        if key is None or key not in self._kept or self._kept[key] is None:
-            return None
-        verb = AVOID if self._is_rejected(subject) else "principle"
-        return WordingDraft(f"{verb}: {self._kept[key]}", self.drafted_by)
+        written = self._kept[key] if key is not None and key in self._kept else None
+        found = [(text, by), *([(written, self.drafted_by)] if written else [])]
+        return [WordingDraft(f"{AVOID if rejected else 'principle'}: {each}", by) for each, by in found]
 
     def ask(self, subjects: Sequence[Subject]) -> int:
         """Let the server draft what is not drafted yet, and return how many usable drafts came.
@@ -88,13 +113,15 @@ class WordingDrafts:
 
         settings = self._settings
         if not settings.server_url:
-            raise ConsultationError("No profile names a server for the feedback model (`feedback.server_url`).")
+            raise ConsultationError(
+                "No feedback server is named. Set profiles.demo.feedback.server_url and server_model in "
+                "consultation.yaml, or draft without one."
+            )
         requests = [each for each in map(self._request, subjects) if each and self._key(each) not in self._kept]
         quick = settings.server.model_copy(update={"timeout": min(settings.server.timeout, SECONDS), "patience": 0.0})
         model = OpenAIServerModel(settings.server_url, settings.server_model or "", quick)
         asked = [[("user", each)] for each in requests]
-        answers = texts_of(model.generate(asked, new_tokens=NEW_TOKENS, temperature=0.0, seed=0))
-        drafts = [_usable(each) for each in answers]
+        drafts = [_usable(each) for each in model.generate(asked, new_tokens=NEW_TOKENS, temperature=0.0, seed=0)]
         for request, draft in zip(requests, drafts, strict=True):
             self._kept.keep(self._key(request), draft)
         return sum(each is not None for each in drafts)
@@ -109,7 +136,7 @@ class WordingDrafts:
         return bool({int(each) for each in subject} & self._rejected)
 
     def _request(self, subject: Subject) -> str | None:
-        source = self.source(subject)
+        source = self._source(subject)
         if source is None:
             return None
         side, opposite = REJECTED if self._is_rejected(subject) else AGREED
@@ -121,11 +148,12 @@ class WordingDrafts:
         return value_digest([self._settings.server_url, self._settings.server_model, VERSION, request])
 
 
-def _usable(response: str) -> str | None:
-    """The principle in a response: its first line that begins like one; None if there is none."""
-    for line in response.splitlines():
-        text = line.strip(" \t\"“”'*")
-        if text.lower().startswith(BEGINNING.lower()) and len(text) <= LONGEST:
-            shown = printable(text)
-            return shown if shown == " ".join(text.split()) and not FORMULA.match(shown) else None
-    return None
+def _usable(response: Response) -> str | None:
+    """The principle in a response: its longest line, without courtesies before and after it.
+
+    None if the response was cut off, is too long, or is no plain text.
+    """
+    text = max(response.text.splitlines(), key=len, default="").strip(" \t\"'“”„«»*")
+    shown = printable(text)
+    plain = response.finished and bool(text) and len(text) <= LONGEST and shown == text and not FORMULA.match(text)
+    return text if plain else None

@@ -23,13 +23,12 @@ from sqlalchemy.exc import DBAPIError
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import make_private
 from ccai_dagster.core.postgres import schema_of as postgres_schema
+from resources.record_files import RUNS, VERSIONS, keeps_files
 
 CONFIGURATION = Path(__file__).parents[1] / "dagster.yaml"
-VERSIONS = "history/runs/index.db"
-"""The one of versions; beside it each run has one of its own."""
 DATABASES = {
     VERSIONS: "everything counts as not made and is made again",
-    "history/runs.db": "earlier runs are no longer listed",
+    RUNS: "earlier runs are no longer listed",
     "schedules/schedules.db": "sensors and schedules forget what they saw",
 }
 """Dagster's databases in its folder, and what follows when one begins anew."""
@@ -110,11 +109,6 @@ def reopen_instance(folder: Path) -> dg.DagsterInstance:
 def _is_no_interruption(record: logging.LogRecord) -> bool:
     """Whether something else than Ctrl-C met a connection that was closing: the command itself says that it ended."""
     return record.exc_info is None or isinstance(record.exc_info[1], Exception)
-
-
-def keeps_files() -> bool:
-    """Whether Dagster keeps its record in files of its folder, not in PostgreSQL."""
-    return not os.environ.get("CCAI_POSTGRES_URL")
 
 
 def schema_of(consultation: str) -> str | None:

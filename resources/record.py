@@ -18,14 +18,13 @@ from ccai_dagster.core.home import Home
 from resources.instance import (
     CONFIGURATION,
     DATABASES,
-    VERSIONS,
-    keeps_files,
     open_instance,
     opened_alone,
     reopen_instance,
     schema_of,
     what_is_lost,
 )
+from resources.record_files import VERSIONS, keeps_files
 from resources.shared_record import take_over
 
 

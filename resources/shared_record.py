@@ -17,7 +17,8 @@ from ccai_dagster.consultation.folder import EMBEDDED, address_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import whole_folder, write_file
 from ccai_dagster.core.home import Home, is_allowed
-from resources.instance import VERSIONS, open_instance
+from resources.instance import open_instance
+from resources.record_files import VERSIONS
 
 SHARED, IN_DIVISION, DIVIDED = "dagster", ".dagster.in_division", ".dagster.divided"
 """Names of the shared record in the home: as it was found, until the last copy is made, and while it is deleted."""

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
@@ -63,15 +64,20 @@ def answers(asked: str, evidence: Evidence) -> list[Explanation]:
 
     Args:
         asked: An id, with or without its kind before it, as `17` or `statement:17`; of models and runs the
-            first characters suffice.
+            first characters suffice. Or the name of a value (`gac_threshold`), or words of texts.
 
     Returns:
-        One answer; of a principle's bare id, one for each arm that has such a principle.
+        One answer; of a principle's bare id, one for each arm that has such a principle; of words, what has them.
 
     Raises:
         ConsultationError: Nothing has this id, or several things have it. Names those that might be meant.
     """
-    found = _find(asked.strip(), evidence)
+    try:
+        found = _find(asked.strip(), evidence)
+    except ConsultationError:
+        if (by_words := _with_words(asked.strip(), evidence)) is None:
+            raise
+        return [by_words]
     principles = [name for kind, name in found if kind == "principle"]
     if principles and {kind for kind, _ in found} <= {"principle", "decision"}:
         decided = [name for kind, name in found if kind == "decision"]
@@ -83,6 +89,52 @@ def answers(asked: str, evidence: Evidence) -> list[Explanation]:
         )
     (kind, name) = found[0]
     return [_ANSWERS[kind](name, evidence)]
+
+
+def _named_values(sought: str, evidence: Evidence) -> list[tuple[str, str]]:
+    """The decisions that count on a value or a policy, by its name as ledgers and texts write it."""
+    name = sought.lower().replace(" ", "_")
+    return [
+        ("decision", record.decision_id)
+        for record in evidence.records.by_id.values()
+        if record.counts and name in record.subject_ids and not name.isdecimal()
+    ]
+
+
+def _with_words(sought: str, evidence: Evidence) -> Explanation | None:
+    """Statements, principles and reasons that have all words of what is sought; None if nothing has."""
+    words = sought.casefold().split()
+    if not words or any(len(word) < SHORTEST_PREFIX or not word.isalpha() for word in words):
+        return None
+
+    def fits(text: str) -> bool:
+        own = re.findall(r"\w+", text.casefold())
+        return all(any(each.startswith(word) for each in own) for word in words)
+
+    texts: dict[int, str] = {}
+    for key in ("raw_statements", "statements"):  # what moderation rewrote counts as rewritten
+        table = evidence.table_if_made(key, ["statement_id", "text"])
+        texts |= {} if table is None else dict(table.iter_rows())
+    found = [(f"statement:{key}", text) for key, text in texts.items() if fits(text)]
+    for arm in evidence.arms:
+        made = evidence.table_if_made(f"{arm}/constitution", ["principle_id", "text"])
+        rows = [] if made is None else made.iter_rows()
+        found += [(f"principle:{arm}/{key}", text) for key, text in rows if fits(text)]
+    for record in evidence.records.by_id.values():
+        if fits(f"{record.outcome} {record.reason}"):
+            found.append((f"decision:{record.decision_id}", f"{record.outcome}: {record.reason}"))
+    if not found:
+        return None
+    more = [f"and {len(found) - SHOWN} more, which --json names"] if len(found) > SHOWN else []
+    return Explanation(
+        subject=quoted(sought),
+        text=f"Found in {counted(len(found), 'text')} of statements, principles and decisions.",
+        story=[*(f"{name}: {quoted(text)}" for name, text in found[:SHOWN]), *more],
+        facts={"found": [name for name, _ in found]},
+        decisions=[],
+        seen=[],
+        notes=["Ask for one of them by its id."],
+    )
 
 
 def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
@@ -100,6 +152,8 @@ def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
     ]
     if begun:
         return begun
+    if len(kinds) > 1 and (values := _named_values(sought, evidence)):
+        return values
     raise ConsultationError(_unknown(asked, sought, known, evidence))
 
 
@@ -177,9 +231,48 @@ def answer_statement(statement_id: int, evidence: Evidence) -> Explanation:
     unknown = f"The constitution of {listed(waiting)} is not made yet, so what becomes of the statement there is open."
     return replace(
         answer,
-        story=[*answer.story, *(profile_sentences(own) if own else [])],
+        story=[
+            *answer.story,
+            *_factors(row, evidence),
+            *_hangs_on(statement_id, evidence),
+            *(profile_sentences(own) if own else []),
+        ],
         notes=[*answer.notes, *([unknown] if waiting else [])],
     )
+
+
+def _factors(row: Mapping[str, Any], evidence: Evidence) -> list[str]:
+    """What a consensus is the product of, where it is one or the root of one."""
+    smoothing, aggregation = (
+        next((record.outcome for record in evidence.records.on("threshold", name)), "")
+        for name in ("smoothing", "aggregation")
+    )
+    if row["gac"] is None or aggregation not in ("product", "geometric_mean"):
+        return []
+    from ccai_dagster.deliberation.consensus import SMOOTHING  # loads numpy, as the sentences on votes do
+
+    add, add_all = SMOOTHING[smoothing]  # type: ignore[index]
+    groups = zip(row["group_votes"], row["group_agreement"], strict=True)
+    factors = [f"{(share * votes + add) / (votes + add_all):.3f}" for votes, share in groups if share is not None]
+    root = f", of which the root by {len(factors)} groups is taken" if aggregation == "geometric_mean" else ""
+    smoothed = (
+        f" ({add:g} added to those who agree and {add_all:g} to all votes, smoothing = {smoothing})" if add else ""
+    )
+    return [f"The consensus is made of the groups’ shares {' × '.join(factors)}{smoothed}{root}."]
+
+
+def _hangs_on(statement_id: int, evidence: Evidence) -> list[str]:
+    """Which single numbers, chosen otherwise, would take the statement out or bring it in."""
+    tried = evidence.table_if_made("decision_sensitivity", ["decision", "alternative", "entering", "leaving"])
+    if tried is None:
+        return []
+    told = []
+    for column, would in (("leaving", "would not be selected"), ("entering", "would be selected")):
+        rows = tried.filter(pl.col(column).list.contains(statement_id))
+        values = [f"{name} = {value}" for name, value in rows.select("decision", "alternative").iter_rows()]
+        if values:
+            told.append(f"With one number chosen otherwise it {would}: {listed(values)}.")
+    return told
 
 
 def _answer(row: dict[str, object], keys: Sequence[str], evidence: Evidence) -> Explanation:

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.core.language import gettext
 from ccai_dagster.decisions.ledger import (
     WITHDRAWN,
     Decision,
@@ -61,8 +62,8 @@ class Record(Decision):
     def proposal(self) -> str:
         """What put it forward, as a sentence; empty if a person did."""
         if not self.by_person:
-            return f"Written by `{self.suggested_by}`; no person decided it here."
-        return f"Proposed by {self.suggested_by}." if self.suggested_by else ""
+            return gettext("Written by `%(program)s`; no person decided it here.", program=self.suggested_by)
+        return gettext("Proposed by %(what)s.", what=self.suggested_by) if self.suggested_by else ""
 
     @property
     def cited(self) -> str:
@@ -80,7 +81,9 @@ class Record(Decision):
         """The reason as a sentence of its own."""
         reason = self.reason.strip()
         stop = "" if reason.endswith((".", "!", "?", "…")) else "."
-        return f"Reason given: {reason}{stop}" if reason else "No reason is on record."
+        if not reason:
+            return gettext("No reason is on record.")
+        return gettext("Reason given: %(reason)s", reason=f"{reason}{stop}")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ccai_dagster.audit.consequences import consequence
 from ccai_dagster.audit.recomputation import (
     Recomputation,
     Scored,
@@ -33,7 +34,7 @@ from ccai_dagster.audit.sensitivity import Alternative
 from ccai_dagster.constitution.selection import cut_scores, ranking
 from ccai_dagster.contracts import DECISION_REVERSALS
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.core.text import counted, listed, natural
+from ccai_dagster.core.text import counted, natural
 from ccai_dagster.decisions.ledger import split_outcome
 from ccai_dagster.decisions.outcomes import Wording, decisive, moderation_verdicts, statement_ideas, wordings
 from ccai_dagster.deliberation.consensus import group_counts
@@ -43,8 +44,6 @@ from ccai_dagster.deliberation.votes import ModerationVerdict, Side, vote_matrix
 SEPARATE_EXCLUSIONS = 50
 """Up to this many exclusions are reversed one by one; more are reversed together only."""
 EVERY_EXCLUSION = "every exclusion"
-MOST_NAMED = 8
-"""Statements, participants or principles that a sentence names; more are counted."""
 
 
 @one_thread()
@@ -213,45 +212,7 @@ def _row(record: RecordedDecisions, reversal: _Reversal) -> dict[str, Any]:
         "reworded_principles": sorted(reversal.resting & after.principles, key=natural),
         "waiting": sorted(after.waiting - before.waiting),
     }
-    return {**row, "consequence": _consequence(row, record.n_groups)}
-
-
-def _consequence(row: Mapping[str, Any], n_groups: int) -> str:
-    """Say in a sentence or two what would follow; only ids are named, no text that anybody typed."""
-    waiting, entering = row["waiting"], row["entering"]
-    joined = waiting == entering
-    effects = [
-        (entering, "statement", "would come in" + " and wait for a wording" * joined),
-        (row["leaving"], "statement", "would drop out"),
-        (row["lost_principles"], "principle", "would be lost"),
-        (row["gained_principles"], "principle", "would come in"),
-        (row["reworded_principles"], "principle", "would rest on another text"),
-        ([] if joined else waiting, "statement", "would wait for a wording"),
-    ]
-    effects_named = [f"{_named(ids, what)} {would}" for ids, what, would in effects if ids]
-    people = row["kind"] == "exclusion"
-    subject = _named(row["subject_ids"], "participant" if people else "statement")
-    plural = people or len(row["subject_ids"]) > 1
-    been = "not been left out" if row["supposed"] == "not left out" else f"been {row['supposed']}"
-    lead = f"Had {'the votes of ' if people else ''}{subject} {been}"
-    if row["n_groups"] != n_groups:
-        effects_named.insert(0, f"{counted(row['n_groups'], 'opinion group')} would be found instead of {n_groups}")
-    text = f"{lead}, {'; '.join(effects_named) or 'the constitution would be the same'}."
-    if row["supposed"] != "let in":
-        return text
-    if not row["smallest_group_votes"]:
-        return f"{text} At least one opinion group never voted on {'any of them' if plural else 'it'}."
-    whose = "The highest consensus among them" if plural else "Its consensus"
-    return (
-        f"{text} {whose} is {row['gac']:.2f}, where the group that voted least cast "
-        f"{counted(row['smallest_group_votes'], 'vote')}."
-    )
-
-
-def _named(ids: Sequence[object], what: str) -> str:
-    if len(ids) > MOST_NAMED:
-        return counted(len(ids), what)
-    return f"{what}{'s' if len(ids) != 1 else ''} {listed(ids)}"
+    return {**row, "consequence": consequence(row, record.n_groups)}
 
 
 def reversal_sentences(reversals: pl.DataFrame) -> dict[str, str]:

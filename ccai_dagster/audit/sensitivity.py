@@ -17,7 +17,8 @@ import polars as pl
 
 from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.contracts import DECISION_IMPORTANCE, DECISION_SENSITIVITY, PRINCIPLE_ROBUSTNESS
-from ccai_dagster.core.text import counted, listed, natural
+from ccai_dagster.core.language import enumerated, gettext, ngettext, number
+from ccai_dagster.core.text import natural
 from ccai_dagster.decisions.outcomes import wordings
 from ccai_dagster.decisions.values import Cut, Thresholds
 from ccai_dagster.deliberation.votes import Aggregation, Imputation, Procedure, ProcedureName, Smoothing
@@ -404,11 +405,24 @@ def robustness_sentences(robustness: pl.DataFrame) -> dict[str, str]:
         always = own.filter(pl.col("n_in") == pl.col("n_worlds")).height
         out = sorted(own.filter(~pl.col("in_on_record"))["principle_id"], key=natural)
         rare = sorted(own.filter(pl.col("share_in") < 0.5)["principle_id"], key=natural)
-        sentences[arm] = (
-            f"Of {counted(own.height, 'principle')} with statements of the public behind them, {always} "
-            f"{'is' if always == 1 else 'are'} in under each of {own['n_worlds'][0]:,} combinations of decisions. "
-            f"Not in on record: {listed(out) or 'none'}. In under fewer than half: {listed(rare) or 'none'}."
+        of = ngettext(
+            "Of %(count)s principle with statements of the public behind it,",
+            "Of %(count)s principles with statements of the public behind them,",
+            own.height,
         )
+        worlds = number(own["n_worlds"][0])
+        inside = ngettext(
+            "%(count)s is in under each of %(worlds)s combinations of decisions.",
+            "%(count)s are in under each of %(worlds)s combinations of decisions.",
+            always,
+            worlds=worlds,
+        )
+        others = gettext(
+            "Not in on record: %(out)s. In under fewer than half: %(rare)s.",
+            out=enumerated(out) or gettext("none"),
+            rare=enumerated(rare) or gettext("none"),
+        )
+        sentences[arm] = f"{of} {inside} {others}"
     return sentences
 
 
@@ -416,22 +430,33 @@ def importance_sentence(importance: pl.DataFrame) -> str:
     """Say in words how much depends on which decision."""
     deciding = importance.filter(pl.col("n_principles") > 0)
     if deciding.is_empty():
-        return "No principle comes in or drops out under any alternative of any single numeric decision."
-    counts = listed(
+        return gettext("No principle comes in or drops out under any alternative of any single numeric decision.")
+    counts = enumerated(
         [
-            f"{_name(row['decision'])} ({counted(row['n_principles'], 'principle')})"
+            ngettext(
+                "%(name)s (%(count)s principle)",
+                "%(name)s (%(count)s principles)",
+                row["n_principles"],
+                name=_name(row["decision"]),
+            )
             for row in deciding.iter_rows(named=True)
         ]
     )
-    text = f"Changed alone, these decisions bring principles in or take them out: {counts}."
+    text = gettext(
+        "Changed alone, these decisions bring principles in or take them out: %(decisions)s.", decisions=counts
+    )
     by_share = deciding.filter(pl.col("share") > 0).sort("share", descending=True, maintain_order=True)
     if by_share.is_empty():
         return text
     first = by_share.row(0, named=True)
-    return (
-        f"{text} Two combinations drawn at random differ in {first['difference']:.1f} principles on average; if "
-        f"they agree on {_name(first['decision'])}, in {first['difference_if_equal']:.1f}."
+    differ = gettext(
+        "Two combinations drawn at random differ in %(principles)s principles on average; if they agree on %(name)s, "
+        "in %(fewer)s.",
+        principles=number(first["difference"], 1),
+        name=_name(first["decision"]),
+        fewer=number(first["difference_if_equal"], 1),
     )
+    return f"{text} {differ}"
 
 
 def _name(decision: str) -> str:

@@ -20,6 +20,7 @@ from ccai_dagster.cli.options import (
     OWN_CONSULTATION,
     OWN_CONSULTATION_FOLDER,
     ROLE,
+    FolderEitherWay,
     mendable_errors,
 )
 from ccai_dagster.consultation.folder import LEDGERS, ModerationMode, chosen_consultation, home_of
@@ -42,12 +43,15 @@ def review(
     consultation: OWN_CONSULTATION = None,
     role: Annotated[str, typer.Option("--as", prompt="Your role", help=ROLE)] = "",
     policy_ref: Annotated[str | None, typer.Option(help="The rule that the decisions follow.")] = None,
+    with_server: Annotated[
+        bool, typer.Option("--with-server", help="Have the feedback server draft wordings; each is marked so.")
+    ] = False,
 ) -> None:
     """Walk through what is undecided, lapsed or disputed, and decide it one by one."""
     from ccai_dagster.cli.review import review_ledger
     from ccai_dagster.open_consultation import open_consultation
 
-    review_ledger(open_consultation(consultation, kind), kind, role, policy_ref, typer.echo)
+    review_ledger(open_consultation(consultation, kind), kind, role, policy_ref, typer.echo, with_server)
 
 
 @app.command()
@@ -85,7 +89,7 @@ def decide(
     decide_one(open_consultation(consultation, kind), answer, digest, typer.echo)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def status(consultation: CONSULTATION_FOLDER = None) -> None:
     """Show what is decided, undecided, lapsed and disputed, kind by kind, and how often two people agreed."""
@@ -132,7 +136,7 @@ def compare(
         typer.echo(f"\nWritten to {output}")
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def take_over(consultation: OWN_CONSULTATION_FOLDER = None) -> None:
     """Take moderation over from the newest export, where it says otherwise and no person decided."""
@@ -168,7 +172,7 @@ def asked_moderation() -> Moderation:
     return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def run(
     consultation: CONSULTATION_FOLDER = None,
@@ -291,7 +295,7 @@ def export(
     exporting.export(open_consultation(consultation), folder, typer.echo)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
     """Open the records of a consultation and print its DAGSTER_HOME, for Dagster's own programs to be started on it."""
@@ -305,7 +309,7 @@ def prepare(consultation: CONSULTATION_FOLDER = None) -> None:
     typer.echo(home.dagster)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def prune(
     consultation: CONSULTATION_FOLDER = None,
@@ -319,7 +323,7 @@ def prune(
         typer.echo(printable_lines(line))
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def ui(
     consultation: CONSULTATION_FOLDER = None,
@@ -332,7 +336,7 @@ def ui(
     serve(chosen_consultation(consultation), dagster_port, mlflow_port, typer.echo)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def serve(
     consultation: CONSULTATION_FOLDER = None,
@@ -348,7 +352,7 @@ def serve(
     serving.serve(chosen_consultation(consultation), port, typer.echo, host, workers)
 
 
-@app.command()
+@app.command(cls=FolderEitherWay)
 @mendable_errors()
 def account(
     name: Annotated[str, typer.Argument(help="What somebody signs in with; it goes on no record.")],

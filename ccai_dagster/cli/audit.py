@@ -34,7 +34,8 @@ def audit(
         typer.Argument(
             metavar="ID",
             help="A statement (17), principle (P55, public/P55), decision, preference pair, model (its digest, "
-            "public/policy), score (arm/benchmark/metric) or run; a kind may stand before it, as statement:17.",
+            "public/policy), score (arm/benchmark/metric) or run; a kind may stand before it, as statement:17. "
+            "Or the name of a value (gac_threshold), or words.",
         ),
     ],
     consultation: CONSULTATION = None,

@@ -167,12 +167,17 @@ def _notices(opened: OpenConsultation) -> Iterator[str]:
     """What somebody must look at, as it is sent to the webhook, and whether it could be."""
     from ccai_dagster.notices import notices
     from ccai_dagster.webhook import undelivered
-    from resources.instance import storage_errors
-    from resources.record import known_record
+    from resources.record_files import nothing_failed
 
     try:
-        with storage_errors(opened.home.dagster):
-            found = notices(opened, known_record(opened.home))
+        if nothing_failed(opened.home.dagster):
+            found = notices(opened, None)
+        else:
+            from resources.instance import storage_errors
+            from resources.record import known_record
+
+            with storage_errors(opened.home.dagster):
+                found = notices(opened, known_record(opened.home))
         nothing = "Nothing failed, lapsed or waits for a sign-off."
     except ConsultationError as error:
         yield f"Failed runs cannot be told: {printable(str(error))}"

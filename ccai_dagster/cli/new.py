@@ -69,7 +69,7 @@ schema_version: $schema_version
 title: "$title"
 public: "$public"
 question: "$question"
-language: en   # of report/summary.html: en or de; with page_texts another
+language: en   # of the pages for the public: en or de; with page_texts another
 votes: $votes
 ${vote_values}moderation: $moderation   # strict: a statement nobody moderated is out. lenient: it is in.
 seed: 1

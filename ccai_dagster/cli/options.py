@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation, named_elsewhere
 from ccai_dagster.core.errors import ConsultationError
@@ -54,6 +55,19 @@ def _named(context: typer.Context, folder: Path | None) -> Path | None:
     return folder
 
 
+class FolderEitherWay(TyperCommand):
+    """A command that takes the consultation's folder as its argument, and as `--consultation FOLDER` as others do."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the folder of `--consultation` where the argument is."""
+        for place, word in enumerate(args):
+            name, equals, value = word.partition("=")
+            if name == "--consultation" and (equals or place + 1 < len(args)):
+                rest = [*args[:place], *args[place + (1 if equals else 2) :]]
+                return super().parse_args(ctx, [*rest, value if equals else args[place + 1]])
+        return super().parse_args(ctx, args)
+
+
 @contextmanager
 def mendable_errors() -> Iterator[None]:
     """End a command with a sentence and the status 1 where a person can mend something."""
@@ -67,7 +81,9 @@ def mendable_errors() -> Iterator[None]:
 _WHICH = "Consultation folder; else CCAI_CONSULTATION, else the working folder if it is one"
 CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}, else the sample.", callback=_named_or_sample)]
 CONSULTATION_FOLDER = Annotated[
-    Path | None, typer.Argument(help=f"{_WHICH}, else the sample.", callback=_named_or_sample)
+    Path | None, typer.Argument(help=f"{_WHICH}, else the sample. Or --consultation FOLDER.", callback=_named_or_sample)
 ]
 OWN_CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}.", callback=_named)]
-OWN_CONSULTATION_FOLDER = Annotated[Path | None, typer.Argument(help=f"{_WHICH}.", callback=_named)]
+OWN_CONSULTATION_FOLDER = Annotated[
+    Path | None, typer.Argument(help=f"{_WHICH}. Or --consultation FOLDER.", callback=_named)
+]

@@ -20,6 +20,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import AgendaItem, repeated_reasons
 from ccai_dagster.decisions.independent_decisions import subject_name
+from ccai_dagster.decisions.ledger import SEPARATE_KINDS
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.open_consultation import OpenConsultation
 
@@ -28,6 +29,8 @@ SKIP, BACK, QUIT, TAKE = ("s", "skip"), ("b", "back"), ("q", "quit"), "draft"
 FORWARD, STAY, BACKWARD = 1, 0, -1
 REASONS = 5
 """Earlier reasons that are offered again."""
+MANY = 20
+"""Open subjects from which on it is said how several are decided at once."""
 
 
 class _Stop(Exception):
@@ -41,16 +44,24 @@ class _Review:
     role: str
     policy_ref: str | None
     say: Say
+    with_server: bool
     recorded: list[str] = field(default_factory=list)
+    reason: str = ""
+    """What was typed last; offered again if the answer was refused."""
 
 
-def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: str | None, say: Say) -> None:
+def review_ledger(
+    opened: OpenConsultation, kind: str, role: str, policy_ref: str | None, say: Say, with_server: bool = False
+) -> None:
     """Show and record until nothing is left or the person stops.
 
+    Args:
+        with_server: Have the feedback server draft wordings.
+
     Raises:
-        ConsultationError: The role is empty, or a ledger or the export cannot be read.
+        ConsultationError: The role is empty, a ledger or the export cannot be read, or there is no server.
     """
-    session = _Review(opened, kind, named_role(role), policy_ref, say)
+    session = _Review(opened, kind, named_role(role), policy_ref, say, with_server)
     if kind == "wording" and opened.selected() is None:
         raise ConsultationError(
             "Which statements reach the cut is not known yet: `ccai run` first; it stops where people must decide."
@@ -65,6 +76,11 @@ def review_ledger(opened: OpenConsultation, kind: str, role: str, policy_ref: st
         background = Background(opened, kind)
         for line in background.policies():
             say(line)
+        if len(subjects) >= MANY and kind in SEPARATE_KINDS:
+            say(
+                f"{len(subjects)} are open. Several at once: `ccai decide {kind} 'ID ID ...' OUTCOME --reason ... --as "
+                f"...`; in a spreadsheet: `ccai sheet export {kind} FILE --as ...`."
+            )
         while place < len(subjects):
             now = {item.subject: item for item in opened.agenda(kind)}.get(subjects[place])
             if now is None or not _may_answer(now, session):
@@ -91,6 +107,8 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
     say(heading(item, place))
     for line in background.lines(item):
         say(f"  {line}")
+    if session.with_server:
+        background.ask_for_draft(item)
     drafts = {TAKE if at == 1 else f"{TAKE} {at}": each for at, each in enumerate(background.drafts(item), 1)}
     for key, draft in drafts.items():
         say(f"  draft by {draft.suggested_by}, to be rewritten or taken over: {printable(draft.outcome)}")
@@ -108,6 +126,7 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
     reason = _reason(session)
     if (step := _step(reason)) is not None:
         return step
+    session.reason = reason
     answer = Answer(
         kind=item.kind,
         subject_ids=item.subject,
@@ -131,7 +150,8 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
 
 def _reason(session: _Review) -> str:
     """Ask why; what this role gave as a reason before is taken again by its number."""
-    again = [each.reason for each in repeated_reasons(session.opened.ledger(session.kind), session.role)][:REASONS]
+    given = [each.reason for each in repeated_reasons(session.opened.ledger(session.kind), session.role)]
+    again = list(dict.fromkeys(filter(None, [session.reason, *given])))[:REASONS]
     for number, reason in enumerate(again, start=1):
         session.say(f"  {number} again: {printable(reason, 160)}")
     while not (reason := _ask("Reason")):

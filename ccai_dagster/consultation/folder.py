@@ -189,7 +189,7 @@ class ConsultationFile(Settings):
     title: str = Field(description="of the consultation, as the pages show it")
     public: str = Field(description="who was asked")
     question: str = Field(description="what they were asked")
-    language: str = Field(SOURCE, description="of the page for the public, `summary.html`: `en`, `de`, or another")
+    language: str = Field(SOURCE, description="of `summary.html` and `constitution.html`: `en`, `de`, or another")
     page_texts: str | None = Field(
         None, description="PO file with the texts of that page, for a language that the project has none of"
     )

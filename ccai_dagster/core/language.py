@@ -1,15 +1,18 @@
 """The language of pages for the public: their texts, and how it writes numbers, shares, dates and lists.
 
 Texts are written in English where they are used, as messages of gettext; `languages/` has a catalogue (PO) for each
-other language there is, and a consultation may name a file with those of one more. Belongs here: reading catalogues
-and refusing what is incomplete. Doesn't belong here: any text of a page.
+other language there is, and a consultation may name a file with those of one more. A page is made within `speaking`,
+and the functions here then answer in its language; everywhere else they answer in English. Belongs here: reading
+catalogues and refusing what is incomplete. Doesn't belong here: any text of a page.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import date
 from gettext import GNUTranslations, NullTranslations
@@ -61,12 +64,16 @@ class Language:
 
     def number(self, value: float, decimals: int = 0) -> str:
         """Return a number with so many decimals: `1,200` or `1.200`."""
+        if self.code == SOURCE:
+            return f"{value:,.{decimals}f}"
         from babel.numbers import format_decimal
 
         return format_decimal(value, "#,##0" + ("." + "0" * decimals if decimals else ""), locale=self.locale)
 
     def percent(self, share: float) -> str:
         """Return a share in [0, 1] as a whole percentage."""
+        if self.code == SOURCE:
+            return f"{share:.0%}"
         from babel.numbers import format_percent
 
         return format_percent(round(share, 2), locale=self.locale)
@@ -88,6 +95,47 @@ class Language:
 
 
 ENGLISH = Language()
+_SPOKEN: ContextVar[Language] = ContextVar("language", default=ENGLISH)
+
+
+@contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    """Let the functions of this module answer in a language meanwhile, in this thread or task."""
+    before = _SPOKEN.set(language)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(before)
+
+
+def spoken() -> Language:
+    """Return the language that a page is being made in; English outside of `speaking`."""
+    return _SPOKEN.get()
+
+
+def gettext(message: str, **values: object) -> str:
+    """Return a text as `Language.gettext` does, in the language that is spoken."""
+    return spoken().gettext(message, **values)
+
+
+def ngettext(one: str, many: str, count: int, **values: object) -> str:
+    """Return a text as `Language.ngettext` does, in the language that is spoken."""
+    return spoken().ngettext(one, many, count, **values)
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """Return a number as the language that is spoken writes it."""
+    return spoken().number(value, decimals)
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as a whole percentage, as the language that is spoken writes it."""
+    return spoken().percent(share)
+
+
+def enumerated(items: Sequence[str]) -> str:
+    """Return items as a list in a sentence of the language that is spoken."""
+    return spoken().listed(items)
 
 
 def languages() -> list[str]:

@@ -15,6 +15,7 @@ import polars as pl
 
 from ccai_dagster.consultation.folder import ModerationMode
 from ccai_dagster.core.digest import text_digest
+from ccai_dagster.core.language import gettext
 from ccai_dagster.core.text import counted
 from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject
 from ccai_dagster.decisions.ledger import LET_IN, WITHDRAWN, Decision, current, split_outcome
@@ -60,8 +61,8 @@ class Difference:
     def sentence(self) -> str:
         """What the export says, as the end of a sentence."""
         if self.exported == METADATA:
-            return "the export marks it as metadata, a statement about the people who vote"
-        return f"the export now says {self.exported}"
+            return gettext("the export marks it as metadata, a statement about the people who vote")
+        return gettext("the export now says %(what)s", what=self.exported)
 
 
 def exported_outcome(moderated: int, is_meta: bool | None) -> str | None:

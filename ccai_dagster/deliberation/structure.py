@@ -21,11 +21,13 @@ import polars as pl
 from ccai_dagster.contracts import GROUP_STRUCTURE
 from ccai_dagster.core.draws import generator
 from ccai_dagster.core.errors import Progress, silent
+from ccai_dagster.core.language import gettext, ngettext, number
 from ccai_dagster.deliberation.drawing import Drawing, one_thread
 from ccai_dagster.deliberation.groups import group_participants
 from ccai_dagster.deliberation.importing.polis_report import GROUPS_IN_EXPORT
 from ccai_dagster.deliberation.k_means import condensed, distinct_points
 from ccai_dagster.deliberation.opinion_map import Iteration, opinion_map
+from ccai_dagster.deliberation.stability import adjusted_rand
 from ccai_dagster.deliberation.votes import Procedure, VoteMatrix, group_name
 
 WithoutStructure = Literal["one_group", "keep_groups"]
@@ -176,7 +178,7 @@ def procedure_for(
 def verdict(group_structure: pl.DataFrame) -> str:
     """Say in a few words whether there is a structure, to be put behind `the votes show`."""
     told, p_value = structure_told(group_structure)
-    return told if p_value is None else told % {"p_value": f"{p_value:.3f}"}
+    return gettext(told, p_value="" if p_value is None else number(p_value, 3))
 
 
 def structure_told(group_structure: pl.DataFrame) -> tuple[str, float | None]:
@@ -190,12 +192,19 @@ def structure_told(group_structure: pl.DataFrame) -> tuple[str, float | None]:
 def separation(group_structure: pl.DataFrame) -> str:
     """Say whether the groups are separate or cut people who differ by degree, as a sentence without its full stop."""
     if group_structure.is_empty():
-        return UNTESTED
+        return gettext(UNTESTED)
     row = group_structure.filter(pl.col("statistic") == SILHOUETTE).row(0, named=True)
-    told = f"silhouette {row['value']:.2f} against {row['shuffled_mean']:.2f} by chance, p = {row['p_value']:.3f}"
+    told = gettext(
+        "silhouette %(value)s against %(chance)s by chance, p = %(p_value)s",
+        value=number(row["value"], 2),
+        chance=number(row["shuffled_mean"], 2),
+        p_value=number(row["p_value"], 3),
+    )
     if row["p_value"] <= LEVEL:
-        return f"the groups are more separate than chance would make them ({told})"
-    return f"the groups are no more separate than chance would make them: people differ by degree ({told})"
+        return gettext("the groups are more separate than chance would make them (%(told)s)", told=told)
+    return gettext(
+        "the groups are no more separate than chance would make them: people differ by degree (%(told)s)", told=told
+    )
 
 
 @dataclass(frozen=True)
@@ -220,8 +229,6 @@ def agreement_with_polis(opinion_groups: pl.DataFrame, participants: pl.DataFram
         opinion_groups: OPINION_GROUPS.
         participants: PARTICIPANTS.
     """
-    from sklearn.metrics import adjusted_rand_score
-
     polis = participants.select("participant_id", "polis_group").drop_nulls()
     both = opinion_groups.join(polis, on="participant_id", validate="1:1")
     if both.is_empty():
@@ -234,8 +241,9 @@ def agreement_with_polis(opinion_groups: pl.DataFrame, participants: pl.DataFram
         .with_columns(pl.col(names).fill_null(0).cast(pl.Int64))
     )
     group = table["group_id"].map_elements(group_name, return_dtype=pl.String)
-    index = adjusted_rand_score(both["group_id"].to_numpy(), both["polis_group"].to_numpy())
-    return PolisAgreement(float(index), both.height, table.select(names).insert_column(0, group.alias("group")))
+    # Ids of Polis are any numbers.
+    index = adjusted_rand(both["group_id"].to_numpy(), (both["polis_group"].rank("dense") - 1).to_numpy())
+    return PolisAgreement(index, both.height, table.select(names).insert_column(0, group.alias("group")))
 
 
 def agreement_told(agreement: PolisAgreement, import_report: pl.DataFrame) -> str:
@@ -244,9 +252,15 @@ def agreement_told(agreement: PolisAgreement, import_report: pl.DataFrame) -> st
     Args:
         import_report: IMPORT_REPORT, which tells if the groups of the export may be wrong.
     """
-    told = (
-        f"adjusted Rand index {agreement.adjusted_rand:.2f} to the groups that Polis assigned, over "
-        f"{agreement.people:,} people (1 the same, 0 as by chance)"
+    told = ngettext(
+        "adjusted Rand index %(index)s to the groups that Polis assigned, over %(count)s person "
+        "(1 the same, 0 as by chance)",
+        "adjusted Rand index %(index)s to the groups that Polis assigned, over %(count)s people "
+        "(1 the same, 0 as by chance)",
+        agreement.people,
+        index=number(agreement.adjusted_rand, 2),
     )
     doubted = import_report.filter((pl.col("item") == GROUPS_IN_EXPORT) & (pl.col("kind") == "unknown"))
-    return told if doubted.is_empty() else f"{told}; these may be wrong: {doubted['explanation'].item()}"
+    if doubted.is_empty():
+        return told
+    return gettext("%(told)s; these may be wrong: %(why)s", told=told, why=doubted["explanation"].item())

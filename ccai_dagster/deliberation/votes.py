@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import PARTICIPANTS, STATEMENTS, VOTES
+from ccai_dagster.core.language import gettext
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -327,7 +328,7 @@ class Procedure:
 
 def group_name(group_id: int) -> str:
     """Return what readers call an opinion group: `Group A` for 0, `Group AA` for 26."""
-    return f"Group {group_letters(group_id)}"
+    return gettext("Group %(letters)s", letters=group_letters(group_id))
 
 
 def group_letters(group_id: int) -> str:

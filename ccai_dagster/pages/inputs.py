@@ -35,7 +35,7 @@ class ReportInputs:
             there is none.
         evaluation_page: Name of the file beside the report that tells what the constitutions changed; None if
             there is none.
-        language: Of what the page says; the report is in English.
+        language: Of what the pages for the public say; the audit report is in English.
     """
 
     title: str

@@ -7,10 +7,11 @@ Doesn't belong here: choosing or phrasing what parts hold, HTML, and filtering, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from ccai_dagster.core.language import gettext
 from ccai_dagster.deliberation.stability import INTERVAL
 
 MARKS = {
@@ -217,8 +218,11 @@ class StatementMarks:
         return frozenset(name for name, carried in found.items() if carried)
 
 
-def filters(entries: Iterable[Entry]) -> list[Filter]:
+def filters(entries: Iterable[Entry], told: Callable[[str], str] = str) -> list[Filter]:
     """Return what there is to filter by, only with choices that some entry has.
+
+    Args:
+        told: What the page calls a fate.
 
     Fates and constitutions stand in the order in which they first appear, marks in the order of MARKS.
     """
@@ -229,13 +233,20 @@ def filters(entries: Iterable[Entry]) -> list[Filter]:
     return [
         each
         for each in (
-            Filter("fate", "Fate", "any fate", [Choice(fate, fate, n) for fate, n in fates.items()]),
-            Filter("arm", "Constitution", "any constitution", [Choice(arm, arm, n) for arm, n in arms.items()]),
+            Filter(
+                "fate", gettext("Fate"), gettext("any fate"), [Choice(fate, told(fate), n) for fate, n in fates.items()]
+            ),
+            Filter(
+                "arm",
+                gettext("Constitution"),
+                gettext("any constitution"),
+                [Choice(arm, arm, n) for arm, n in arms.items()],
+            ),
             Filter(
                 "marks",
-                "Marked",
-                "any mark",
-                [Choice(mark, label, marks[mark]) for mark, label in MARKS.items() if mark in marks],
+                gettext("Marked"),
+                gettext("any mark"),
+                [Choice(mark, gettext(label), marks[mark]) for mark, label in MARKS.items() if mark in marks],
             ),
         )
         if each.choices

@@ -9,12 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ccai_dagster.audit.records import read_records
+from ccai_dagster.core.language import speaking
+from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import StatementMarks
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.rendering import render
 from ccai_dagster.pages.report_public import GroupBar, most_dividing, principle_cards, statement_sources
-from ccai_dagster.pages.summary import constitution_version, named, summary
+from ccai_dagster.pages.summary import constitution_version, summary
+
+MANY = 40
+"""Principles above which shares stand without bars in print, so that all go on two sheets."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ def render_summary(inputs: ReportInputs, report: str) -> str:
     Returns:
         A self-contained HTML document without a script.
     """
+    with speaking(inputs.language):
+        return _rendered(inputs, report)
+
+
+def _rendered(inputs: ReportInputs, report: str) -> str:
     records = read_records(inputs.ledgers)
     sources = statement_sources(inputs, records, StatementMarks())
     principles = [
@@ -64,6 +74,7 @@ def render_summary(inputs: ReportInputs, report: str) -> str:
         summary=summary(inputs),
         groups=_sizes(inputs),
         principles=principles,
+        many=MANY,
         dividing=most_dividing(sources.values()),
     )
 
@@ -71,6 +82,6 @@ def render_summary(inputs: ReportInputs, report: str) -> str:
 def _sizes(inputs: ReportInputs) -> list[GroupSize]:
     sizes = inputs.opinion_groups.group_by("group_id").len("people").sort("group_id")
     return [
-        GroupSize(named(group, inputs.language), colour(group), people, 100 * people / inputs.opinion_groups.height)
+        GroupSize(group_name(group), colour(group), people, 100 * people / inputs.opinion_groups.height)
         for group, people in sizes.iter_rows()
     ]

@@ -8,15 +8,17 @@ model typed is ever marked as safe.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ccai_dagster.audit.records import Record, Records, read_records
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
 from ccai_dagster.contracts import FEWEST_TOLD
+from ccai_dagster.core.language import enumerated, speaking
 from ccai_dagster.feedback.judge_accuracy import GUESSING, judge_verdict, scored_by, scoring_sentence
-from ccai_dagster.pages import pictures, report_decisions, report_models, report_public
+from ccai_dagster.pages import drawings, pictures, report_decisions, report_models, report_public
+from ccai_dagster.pages.drawings import Drawing
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sentences
 from ccai_dagster.pages.parts import Entry, StatementMarks, filters
@@ -28,6 +30,8 @@ from ccai_dagster.pages.summary import constitution_version, summary
 
 COLOURS = 24
 """Colours of a picture on the page, chosen so that none is far from its own: it becomes half as large."""
+ALIKE_FROM = 0.2
+"""Likeness from which the nearest principle of another constitution is named; below it they have little in common."""
 UNDECIDED = "undecided"
 """Fate of the statements that wait for a decision."""
 
@@ -39,22 +43,34 @@ def render_report(inputs: ReportInputs) -> str:
         A self-contained HTML document: no address outside itself, styles and one script inline, pictures as
         data. Its content security policy lets no other script run. The same tables give the same text.
     """
-    return render_page(inputs, draw_pictures(inputs))
+    with speaking(inputs.language):
+        return _rendered(inputs)
 
 
-def render_page(inputs: ReportInputs, pictures: Mapping[str, Picture]) -> str:
-    """Render the report with pictures that are drawn already.
-
-    Args:
-        pictures: As `draw_pictures` returns them.
-    """
-    consequences = report_decisions.consequences
+def _rendered(inputs: ReportInputs) -> str:
+    consequences, groups = report_decisions.consequences, _n_groups(inputs)
     shared = {
-        "consequences": consequences(inputs.decision_reversals),
-        "changing": consequences(report_decisions.changing(inputs.decision_reversals)),
+        "consequences": consequences(inputs.decision_reversals, groups),
+        "changing": consequences(report_decisions.changing(inputs.decision_reversals), groups),
+        "kinds": report_decisions.kind_told,
+        "enumerated": enumerated,
     }
     records = read_records(inputs.ledgers)
-    return render("audit_report.html.j2", shared, pictures=pictures, **_chapters(inputs, records))
+    return render(
+        "audit_report.html.j2",
+        shared,
+        inputs.language,
+        drawings=_drawings(inputs, records),
+        scores_picture=_smaller(pictures.once(pictures.score_comparison, inputs.eval_scores))
+        if inputs.trained
+        else None,
+        **_chapters(inputs, records),
+    )
+
+
+def _n_groups(inputs: ReportInputs) -> int:
+    groups = inputs.opinion_groups if inputs.opinion_groups.height else inputs.group_votes
+    return groups["group_id"].n_unique()
 
 
 def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
@@ -75,7 +91,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         [*(one for card in cards for one in card.every_decision), *(one for row in waiting for one in row.decisions)]
     )
     behind = {source.statement_id for card in cards for source in card.sources}
-    out = [row for kind in left_out for _, rows in kind.parts for row in rows]
+    out = [row for kind in left_out for part in kind.parts for row in part.statements]
     # A statement has one anchor: where it waits or is left out, or else at the first principle it led to.
     listed = {row.statement_id for row in out} | {source.statement_id for source in waiting}
     entries = [
@@ -87,8 +103,9 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
     ]
     return {
         "inputs": inputs,
-        "filters": filters(entries),
+        "filters": filters(entries, report_public.fate_told),
         "undecided": UNDECIDED,
+        "alike_from": ALIKE_FROM,
         "summary": summary(inputs),
         "structure_fact": report_public.structure_fact(inputs),
         "polis_fact": report_public.polis_fact(inputs),
@@ -99,7 +116,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "hangs_on_who_came": hangs_on_who_came(inputs, cards),
         "fewest_told": FEWEST_TOLD,
         "whole_public": report_public.whole_public(inputs.consensus_statements, sources),
-        "topics": report_public.topics(inputs.narrative),
+        "topics": report_public.topics(inputs.narrative, inputs.gac_scores, sources),
         "retold": report_public.retold(inputs.written_narrative),
         "uncertain": report_public.uncertainties(inputs.uncertain_statements, sources),
         "important": report_public.marked_important(inputs.important_statements, sources),
@@ -124,7 +141,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "importance_sentence": importance_sentence(inputs.decision_importance),
         "robustness_sentences": robustness_sentences(inputs.principle_robustness),
         "reversals": report_decisions.reversals_by_kind(
-            inputs.decision_reversals, _told(inputs, cards, waiting, left_out, general)
+            inputs.decision_reversals, _told(inputs, cards, waiting, left_out, general), _n_groups(inputs)
         ),
         "digests": sorted(inputs.digests.items()),
         **(_model_chapters(inputs, records) if inputs.trained else {}),
@@ -141,7 +158,7 @@ def _told(
     """Where each decision stands with what would have followed from another one: its anchor, by decision id."""
     told = {row.decision_id: "decisions" for _, rows in general for row in rows}
     for kind in left_out:
-        rows = [row for _, part in kind.parts for row in part]
+        rows = [row for part in kind.parts for row in part.statements]
         told |= {row.decision_id: f"statement-{row.statement_id}" for row in rows if row.decision_id}
     told |= {one.decision_id: f"statement-{source.statement_id}" for source in waiting for one in source.decisions}
     for card in reversed(cards):
@@ -179,24 +196,19 @@ def _subjects(records: Records, kind: str) -> frozenset[int]:
     return frozenset(int(subject) for row in rows for subject in row.subject_ids)
 
 
-def draw_pictures(inputs: ReportInputs) -> dict[str, Picture]:
-    """Draw the pictures of the report, by the name under which its chapters show them."""
-    records = read_records(inputs.ledgers)
+def _drawings(inputs: ReportInputs, records: Records) -> dict[str, Drawing]:
+    """Draw the pictures of the public's chapters, by the name under which they show them."""
     rule = next((row.outcome for row in records.on("threshold", "selection_rule")), "threshold")
     value = next((row.outcome for row in records.on("threshold", "gac_threshold")), None)
     cut = float(value) if value is not None and rule == "threshold" else None
     scores, stability = inputs.gac_scores, inputs.consensus_stability
-    groups = inputs.opinion_groups
-    drawn = {
-        "map": pictures.once(pictures.opinion_map, groups),
-        "gac": pictures.gac_distribution(scores, cut, stability),
-        "intervals": pictures.once(pictures.gac_intervals, stability, cut),
-        "stability": pictures.once(pictures.stability, inputs.group_stability, stability),
-        "polarization": pictures.once(pictures.polarization, scores),
+    return {
+        "map": drawings.opinion_map(inputs.opinion_groups),
+        "consensus": drawings.consensus_histogram(scores, cut, stability),
+        "intervals": drawings.consensus_intervals(stability, cut),
+        "selection": drawings.selection_frequency(stability),
+        "polarization": drawings.polarization(scores),
     }
-    if inputs.trained:
-        drawn["scores"] = pictures.once(pictures.score_comparison, inputs.eval_scores)
-    return {name: _smaller(picture) for name, picture in drawn.items()}
 
 
 def _smaller(picture: Picture) -> Picture:

@@ -12,9 +12,11 @@ from typing import Any
 
 import polars as pl
 
+from ccai_dagster.audit.consequences import consequence
 from ccai_dagster.audit.records import Record, Records
-from ccai_dagster.core.text import counted, listed, natural, percent
-from ccai_dagster.decisions.independent_decisions import NOUNS, Agreement, agreements, second_opinions
+from ccai_dagster.core.language import SOURCE, enumerated, gettext, ngettext, number, percent, spoken
+from ccai_dagster.core.text import natural
+from ccai_dagster.decisions.independent_decisions import Agreement, agreements, second_opinions
 from ccai_dagster.decisions.ledger import is_decision
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry
@@ -29,6 +31,17 @@ KINDS = {
     "idea": "Statements split into ideas",
 }
 """Kinds of decisions that were reversed, as headings, in the order in which they take effect."""
+LEDGER_KINDS = {
+    "moderation": "moderation",
+    "exclusion": "exclusion",
+    "merge": "merging",
+    "idea": "ideas",
+    "wording": "wording",
+    "threshold": "numbers",
+    "training": "training",
+    "signoff": "sign-off",
+}
+"""What pages call the decisions of each ledger."""
 OFTEN = 5
 """Decisions of which the same is said, from which on it is said once for all of them."""
 EFFECTS = ("entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting")
@@ -43,24 +56,33 @@ def robustness_by_principle(robustness: pl.DataFrame, arm: str) -> dict[str, str
 
 
 def _robustness(row: Mapping[str, Any]) -> str:
-    combinations = f"{row['n_worlds']:,} combinations of numbers"
+    worlds = number(row["n_worlds"])
     if row["n_in"] == row["n_worlds"]:
-        share = f"It is in under each of {combinations} that were tried."
+        told = gettext("It is in under each of %(worlds)s combinations of numbers that were tried.", worlds=worlds)
     elif row["n_in"] == 0:
-        share = f"It is in under none of {combinations} that were tried."
+        told = gettext("It is in under none of %(worlds)s combinations of numbers that were tried.", worlds=worlds)
     else:
-        share = f"It is in under {_rounded(row['share_in'])} of {combinations} that were tried."
+        told = gettext(
+            "It is in under %(share)s of %(worlds)s combinations of numbers that were tried.",
+            share=_rounded(row["share_in"]),
+            worlds=worlds,
+        )
     if not row["hangs_on"]:
-        return share
-    numbers = " or ".join(name.replace("_", " ") for name in row["hangs_on"])
-    return f"{share} Another choice of {numbers} alone would {'take it out' if row['in_on_record'] else 'bring it in'}."
+        return told
+    either = gettext("or")
+    numbers = f" {either} ".join(name.replace("_", " ") for name in row["hangs_on"])
+    if row["in_on_record"]:
+        alone = gettext("Another choice of %(numbers)s alone would take it out.", numbers=numbers)
+    else:
+        alone = gettext("Another choice of %(numbers)s alone would bring it in.", numbers=numbers)
+    return f"{told} {alone}"
 
 
 def _rounded(share: float) -> str:
     """A share strictly between none and all is never printed as 0 % or 100 %."""
     if share > 0.99:
-        return "more than 99%"
-    return "less than 1%" if share < 0.01 else percent(share)
+        return gettext("more than %(share)s", share=percent(0.99))
+    return gettext("less than %(share)s", share=percent(0.01)) if share < 0.01 else percent(share)
 
 
 @dataclass(frozen=True)
@@ -104,7 +126,7 @@ def numeric_decisions(inputs: ReportInputs) -> list[NumericDecision]:
 
 
 def _accounted(share: float) -> str:
-    return "less than 1%" if 0 < share < 0.01 else percent(share)
+    return gettext("less than %(share)s", share=percent(0.01)) if 0 < share < 0.01 else percent(share)
 
 
 def numbers_sentence(inputs: ReportInputs) -> str:
@@ -113,24 +135,39 @@ def numbers_sentence(inputs: ReportInputs) -> str:
     lost = sorted({key for keys in tried["lost_principles"] for key in keys}, key=natural)
     gained = sorted({key for keys in tried["gained_principles"] for key in keys}, key=natural)
     total = inputs.constitutions[inputs.derived_arm].height
-    alternatives = counted(tried.height, "alternative")
+    alternatives = ngettext("%(count)s alternative", "%(count)s alternatives", tried.height)
     if lost:
-        text = (
-            f"Of {counted(total, 'principle')}, {total - len(lost)} stay under all of {alternatives} that were "
-            f"tried, and {len(lost)} would be lost under at least one{_named(lost)}."
+        text = ngettext(
+            "Of %(count)s principle, %(stay)s stay under all of %(alternatives)s that were tried, and %(lost)s would "
+            "be lost under at least one%(named)s.",
+            "Of %(count)s principles, %(stay)s stay under all of %(alternatives)s that were tried, and %(lost)s would "
+            "be lost under at least one%(named)s.",
+            total,
+            stay=number(total - len(lost)),
+            alternatives=alternatives,
+            lost=number(len(lost)),
+            named=_named(lost),
         )
     else:
-        text = f"Of {counted(total, 'principle')}, none would be lost under any of {alternatives}."
-    if gained:
-        text += (
-            f" {counted(len(gained), 'worded principle')} that {'is' if len(gained) == 1 else 'are'} not in would "
-            f"come in under at least one{_named(gained)}."
+        text = ngettext(
+            "Of %(count)s principle, none would be lost under any of %(alternatives)s.",
+            "Of %(count)s principles, none would be lost under any of %(alternatives)s.",
+            total,
+            alternatives=alternatives,
         )
+    if gained:
+        come_in = ngettext(
+            "%(count)s worded principle that is not in would come in under at least one%(named)s.",
+            "%(count)s worded principles that are not in would come in under at least one%(named)s.",
+            len(gained),
+            named=_named(gained),
+        )
+        text = f"{text} {come_in}"
     return text
 
 
 def _named(principles: list[str]) -> str:
-    return f": {listed(principles)}" if len(principles) <= MOST_NAMED else ""
+    return f": {enumerated(principles)}" if len(principles) <= MOST_NAMED else ""
 
 
 def often_told(shown: Iterable[Record]) -> dict[tuple[str, ...], tuple[int, list[Record]]]:
@@ -142,17 +179,23 @@ def often_told(shown: Iterable[Record]) -> dict[tuple[str, ...], tuple[int, list
     return {told: (number, rows) for number, (told, rows) in enumerate(often, start=1)}
 
 
-def consequences(reversals: pl.DataFrame) -> dict[str, list[str]]:
+def consequences(reversals: pl.DataFrame, n_groups: int) -> dict[str, list[str]]:
     """Say for each decision of a person what its reversal would have changed, by decision id.
 
     Args:
         reversals: DECISION_REVERSALS; several decisions reversed together are left out.
+        n_groups: Opinion groups on record.
     """
     found: dict[str, list[str]] = {}
     for row in reversals.iter_rows(named=True):
         if row["decision_ids"] == [row["reversal"]]:
-            found.setdefault(row["reversal"], []).append(row["consequence"])
+            found.setdefault(row["reversal"], []).append(_consequence(row, n_groups))
     return found
+
+
+def _consequence(row: Mapping[str, Any], n_groups: int) -> str:
+    """The table has it in English."""
+    return str(row["consequence"]) if spoken().code == SOURCE else consequence(row, n_groups)
 
 
 def changing(reversals: pl.DataFrame) -> pl.DataFrame:
@@ -175,22 +218,28 @@ class Reversals:
     rows: list[tuple[str, str]]
 
 
-def reversals_by_kind(reversals: pl.DataFrame, told: Mapping[str, str]) -> list[Reversals]:
+def reversals_by_kind(reversals: pl.DataFrame, told: Mapping[str, str], n_groups: int) -> list[Reversals]:
     """List by kind which decisions in DECISION_REVERSALS would change the constitution if they were reversed.
 
     Args:
         told: Where the page tells what would follow from reversing a decision: its anchor, by decision id.
+        n_groups: Opinion groups on record.
     """
     found = []
     for kind, heading in KINDS.items():
         own = reversals.filter(pl.col("kind") == kind)
         different = changing(own)
-        rows = list(different.select("reversal", "consequence").iter_rows())
+        rows = [(row["reversal"], _consequence(row, n_groups)) for row in different.iter_rows(named=True)]
         if own.height:
             found.append(
                 Reversals(
-                    heading,
-                    f"{different.height:,} of {counted(own.height, 'reversal')} would change the constitution.",
+                    gettext(heading),
+                    ngettext(
+                        "%(changing)s of %(count)s reversal would change the constitution.",
+                        "%(changing)s of %(count)s reversals would change the constitution.",
+                        own.height,
+                        changing=number(different.height),
+                    ),
                     [(name, told[name]) for name, _ in rows if name in told],
                     [row for row in rows if row[0] not in told],
                 )
@@ -233,12 +282,20 @@ def corrections(records: Records) -> list[Correction]:
 def corrections_sentence(found: list[Correction]) -> str:
     """Say in numbers what was corrected."""
     if not found:
-        return "No decision was replaced by a later one."
+        return gettext("No decision was replaced by a later one.")
     resolved = sum(correction.resolves for correction in found)
     own = len(found) - resolved
-    parts = [f"{counted(own, 'decision')} replaced an earlier one"] if own else []
-    parts += [f"{counted(resolved, 'decision')} settled what two people had decided differently"] if resolved else []
-    return f"{listed(parts)}. Nothing was erased: both stand here."
+    replaced = ngettext(
+        "%(count)s decision replaced an earlier one", "%(count)s decisions replaced an earlier one", own
+    )
+    settled = ngettext(
+        "%(count)s decision settled what two people had decided differently",
+        "%(count)s decisions settled what two people had decided differently",
+        resolved,
+    )
+    parts = [text for text, n in ((replaced, own), (settled, resolved)) if n]
+    both = gettext("Nothing was erased: both stand here.")
+    return f"{enumerated(parts)}. {both}"
 
 
 def agreement_sentences(inputs: ReportInputs) -> list[str]:
@@ -247,14 +304,40 @@ def agreement_sentences(inputs: ReportInputs) -> list[str]:
 
 
 def _agreement(each: Agreement) -> str:
-    noun = NOUNS.get(each.kind, "subject")
+    values = {
+        "kind": kind_told(each.kind).capitalize(),
+        "roles": enumerated(list(each.roles)),
+        "alike": number(each.alike),
+        "share": percent(each.observed),
+    }
     text = (
-        f"{each.kind.capitalize()}: {listed(each.roles)} decided on {counted(each.subjects, noun)} independently, and "
-        f"alike on {each.alike:,} ({percent(each.observed)})."
+        ngettext(
+            "%(kind)s: %(roles)s decided on %(count)s statement independently, and alike on %(alike)s (%(share)s).",
+            "%(kind)s: %(roles)s decided on %(count)s statements independently, and alike on %(alike)s (%(share)s).",
+            each.subjects,
+            **values,
+        )
+        if each.kind in STATEMENT_KINDS
+        else ngettext(
+            "%(kind)s: %(roles)s decided on %(count)s subject independently, and alike on %(alike)s (%(share)s).",
+            "%(kind)s: %(roles)s decided on %(count)s subjects independently, and alike on %(alike)s (%(share)s).",
+            each.subjects,
+            **values,
+        )
     )
     if each.kappa is None:
-        return f"{text} Both always decided the same one thing, so that Cohen’s kappa tells nothing."
-    return f"{text} Cohen’s kappa is {each.kappa:.2f} (1 if they always agree, 0 if they agree as often as by chance)."
+        kappa = gettext("Both always decided the same one thing, so that Cohen’s kappa tells nothing.")
+    else:
+        kappa = gettext(
+            "Cohen’s kappa is %(kappa)s (1 if they always agree, 0 if they agree as often as by chance).",
+            kappa=number(each.kappa, 2),
+        )
+    return f"{text} {kappa}"
+
+
+def kind_told(kind: str) -> str:
+    """Return what a page calls the decisions of one ledger."""
+    return gettext(LEDGER_KINDS[kind])
 
 
 def decided_twice(inputs: ReportInputs) -> frozenset[int]:

@@ -14,9 +14,12 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
+from ccai_dagster.constitution.comparison import BY_LIKENESS, BY_TAGS, SAYS
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
-from ccai_dagster.core.text import counted, listed, number, signed
+from ccai_dagster.core.language import gettext, ngettext
+from ccai_dagster.core.language import number as number_told
+from ccai_dagster.core.text import listed, number, signed
 from ccai_dagster.feedback.judge_accuracy import GUESSING
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry
@@ -25,6 +28,7 @@ from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.training.model_card import system_turn
 from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, shown_values
 
+MEASURES = (BY_LIKENESS, BY_TAGS, *SAYS.values())
 VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
 """How the report marks prompts that nobody wrote to be read."""
@@ -88,14 +92,31 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
                 arm,
                 inputs.arms.get(arm, ""),
                 arm == inputs.baseline,
-                f"{n_shared} of its {counted(len(rows), 'principle')} have a counterpart in "
-                f"{inputs.derived_arm}, and {n_back} of the {counted(len(keys), 'principle')} of "
-                f"{inputs.derived_arm} have one here.",
+                _shared(n_shared, len(rows), n_back, len(keys), inputs.derived_arm),
                 _comparison(inputs, arm),
                 rows,
             )
         )
     return others
+
+
+def _shared(there: int, principles: int, here: int, own: int, derived: str) -> str:
+    """How many principles of each constitution have a counterpart in the other."""
+    others = ngettext(
+        "%(shared)s of its %(count)s principle have a counterpart in %(arm)s,",
+        "%(shared)s of its %(count)s principles have a counterpart in %(arm)s,",
+        principles,
+        shared=number_told(there),
+        arm=derived,
+    )
+    back = ngettext(
+        "and %(shared)s of the %(count)s principle of %(arm)s have one here.",
+        "and %(shared)s of the %(count)s principles of %(arm)s have one here.",
+        own,
+        shared=number_told(here),
+        arm=derived,
+    )
+    return f"{others} {back}"
 
 
 def _comparison(inputs: ReportInputs, arm: str) -> list[dict[str, Any]]:
@@ -105,7 +126,7 @@ def _comparison(inputs: ReportInputs, arm: str) -> list[dict[str, Any]]:
     back = {row["measure"]: row for row in table.filter(arm=arm, other_arm=derived).to_dicts()}
     return [
         {
-            "measure": measure,
+            "measure": gettext(measure) if measure in MEASURES else measure,
             "cells": [_with_interval(row), _with_interval(back.get(measure))],
             "difference": "" if row["difference"] is None else _difference({**row, "compared_with": arm}),
             "published": (row["published"], back.get(measure, {}).get("published")),
@@ -118,7 +139,9 @@ def _comparison(inputs: ReportInputs, arm: str) -> list[dict[str, Any]]:
 def _with_interval(row: Mapping[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "–"
-    return f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])}; {counted(row['n'], 'principle')})"
+    value, low, high = (number_told(row[each], 2) for each in ("value", "low", "high"))
+    of = ngettext("%(count)s principle", "%(count)s principles", row["n"])
+    return gettext("%(value)s (%(low)s to %(high)s; %(of)s)", value=value, low=low, high=high, of=of)
 
 
 def _difference(row: Mapping[str, Any]) -> str:
@@ -135,11 +158,11 @@ def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:
     policies = [row for row in records.by_id.values() if row.counts and row.is_policy]
     plain = [(kind, [row for row in records.of_kind(kind) if not row.is_policy]) for kind in VALUE_KINDS]
     return [
-        ("Numbers", plain[0][1]),
-        ("Training", plain[1][1]),
-        ("Whose votes count", plain[3][1]),
-        ("Choices that apply to no single row", policies),
-        ("Sign-off", plain[2][1]),
+        (gettext("Numbers"), plain[0][1]),
+        (gettext("Training"), plain[1][1]),
+        (gettext("Whose votes count"), plain[3][1]),
+        (gettext("Choices that apply to no single row"), policies),
+        (gettext("Sign-off"), plain[2][1]),
     ]
 
 

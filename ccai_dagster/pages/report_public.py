@@ -7,7 +7,7 @@ pictures, models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ import polars as pl
 from ccai_dagster.audit.records import Record, Records
 from ccai_dagster.audit.trail import ABOUT_PEOPLE
 from ccai_dagster.contracts import FEWEST_TOLD, TOO_FEW_VOTED
-from ccai_dagster.core.language import Language
-from ccai_dagster.core.text import counted, listed, percent
+from ccai_dagster.core.language import enumerated, gettext, ngettext, number, percent
+from ccai_dagster.core.text import counted, quoted
 from ccai_dagster.decisions.exported_moderation import differences
 from ccai_dagster.decisions.ledger import AVOID
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
@@ -28,19 +28,32 @@ from ccai_dagster.pages.parts import Entry, StatementMarks
 from ccai_dagster.pages.pictures.opinions import vote_shares
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.report_decisions import robustness_by_principle
-from ccai_dagster.pages.summary import named
 from ccai_dagster.statistics.intervals import wilson_interval
 
 DRAWN = {
-    "participants": "When participants are drawn anew at random and grouped again",
-    "seed": "When the same votes are grouped with other random seeds",
+    "participants": "When participants are drawn anew at random and grouped again, %(draws)s give %(shares)s of them.",
+    "seed": "When the same votes are grouped with other random seeds, %(draws)s give %(shares)s of them.",
 }
-"""How sentences begin for each kind of grouping in GROUP_STABILITY."""
+"""The sentence for each kind of grouping in GROUP_STABILITY."""
+FATES = {
+    "left out": "Left out by a person",
+    "principle": "Principle",
+    "undecided": "Undecided",
+    "below the cut": "Below the cut",
+    TOO_FEW_VOTED: "Too few of a group voted",
+    "not scored": "Not scored",
+    "moderated out": "Moderated out",
+    "never moderated": "Never moderated",
+    ABOUT_PEOPLE: "About the people who vote",
+}
+"""What became of a statement, as a heading."""
+PASSED = "%(share)s of %(votes)s passed (95%% interval %(low)s to %(high)s)"
+MARKED = "%(share)s of %(votes)s marked it (95%% interval %(low)s to %(high)s)"
 ASKED_NEXT = 5
 """Statements that are named as those Polis would show most often."""
 EXPLANATIONS = {
     "below the cut": "Not enough agreement in at least one opinion group, or not enough votes to tell. "
-    "Behind each consensus stands its 90% interval.",
+    "Behind each consensus stands its 90%% interval.",
     TOO_FEW_VOTED: "By a decision on record, a statement is selected only if a certain share of every opinion group "
     "voted on it. On these, fewer did in at least one group.",
     "never moderated": "Nobody decided on these, so their votes were not counted.",
@@ -105,7 +118,7 @@ def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMa
             few_votes=few,
             rejection=rejection.get(key),
             published_gac=row["published_gac"],
-            bars=_bars(row, inputs.language),
+            bars=_bars(row),
             decisions=[*records.on("moderation", key), *records.on("idea", key)],
             marks=marks.of(key, rewritten, few, row["selection_probability"]),
         )
@@ -117,12 +130,12 @@ def _trail(inputs: ReportInputs, kind: str) -> dict[str, dict[str, Any]]:
     return {row["subject"]: row for row in inputs.decision_trail.filter(kind=kind).to_dicts()}
 
 
-def _bars(row: Mapping[str, Any], language: Language) -> list[GroupBar]:
+def _bars(row: Mapping[str, Any]) -> list[GroupBar]:
     bars = []
     for group, votes, share in zip(row["group_ids"], row["group_votes"], row["group_agreement"], strict=True):
         if share is not None:
             low, high = wilson_interval(share * votes, votes)
-            bars.append(GroupBar(named(group, language), colour(group), votes, 100 * share, 100 * low, 100 * high))
+            bars.append(GroupBar(group_name(group), colour(group), votes, 100 * share, 100 * low, 100 * high))
     return bars
 
 
@@ -251,8 +264,8 @@ def opinion_facts(inputs: ReportInputs) -> list[str]:
     facts = [
         *([f"{_capital(separation(inputs.group_structure))}."] if inputs.opinion_groups["group_id"].max() else []),
         *(
-            _groups(inputs.group_stability.filter(pl.col("varied") == varied), how)
-            for varied, how in DRAWN.items()
+            _groups(inputs.group_stability.filter(pl.col("varied") == varied), sentence)
+            for varied, sentence in DRAWN.items()
             if (inputs.group_stability["varied"] == varied).any()
         ),
     ]
@@ -262,35 +275,54 @@ def opinion_facts(inputs: ReportInputs) -> list[str]:
     width = scored.select((pl.col("gac_high") - pl.col("gac_low")).median()).item()
     same = scored.select((pl.col("gac_high_same_groups") - pl.col("gac_low_same_groups")).median()).item()
     facts.append(
-        f"In nine draws out of ten a score lies within its 90% interval. Half of these intervals are wider than "
-        f"{width:.2f}; were the groups certain, they would be wider than {same:.2f}."
+        gettext(
+            "In nine draws out of ten a score lies within its 90%% interval. Half of these intervals are wider than "
+            "%(width)s; were the groups certain, they would be wider than %(same)s.",
+            width=number(width, 2),
+            same=number(same, 2),
+        )
     )
     selected = inputs.selected_statements.filter("selected").select("statement_id")
     own = scored.join(selected, on="statement_id", how="semi")
     other = scored.join(selected, on="statement_id", how="anti")
     share, (low, high) = pl.col("selection_probability"), INTERVAL
-    firm = own.filter(share >= high).height
     facts.append(
-        f"Of {counted(own.height, 'selected statement')}, {firm:,} reach the cut in at least {percent(high)} of the "
-        f"draws. {other.filter(share > low).height:,} that were not selected reach it in more than {percent(low)}."
+        ngettext(
+            "Of %(count)s selected statement, %(firm)s reach the cut in at least %(high)s of the draws. %(other)s "
+            "that were not selected reach it in more than %(low)s.",
+            "Of %(count)s selected statements, %(firm)s reach the cut in at least %(high)s of the draws. %(other)s "
+            "that were not selected reach it in more than %(low)s.",
+            own.height,
+            firm=number(own.filter(share >= high).height),
+            high=percent(high),
+            other=number(other.filter(share > low).height),
+            low=percent(low),
+        )
     )
     facts.append(
-        f"On {own.filter('few_votes').height:,} of the selected statements some group cast fewer than {FEW_VOTES} "
-        "votes: too few to tell what share of it agrees."
+        gettext(
+            "On %(statements)s of the selected statements some group cast fewer than %(votes)s votes: too few to tell "
+            "what share of it agrees.",
+            statements=number(own.filter("few_votes").height),
+            votes=FEW_VOTES,
+        )
     )
     return facts
 
 
 def structure_fact(inputs: ReportInputs) -> str:
     """Say whether the votes show a structure at all, and what follows if not."""
-    told = f"The votes show {verdict(inputs.group_structure)}"
+    told = gettext("The votes show %(what)s", what=verdict(inputs.group_structure))
     if has_structure(inputs.group_structure):
-        return f"{told}: how people voted on one statement goes with how they voted on others."
+        why = gettext("how people voted on one statement goes with how they voted on others.")
+        return f"{told}: {why}"
     if inputs.group_structure.is_empty():
-        return f"{told}. The groups are those of whoever counted the votes."
-    if inputs.opinion_groups["group_id"].n_unique() == 1:
-        return f"{told}. So everybody is taken as one group, and nothing sets groups apart."
-    return f"{told}. The groups below were kept by a decision; they may be nothing but chance."
+        follows = gettext("The groups are those of whoever counted the votes.")
+    elif inputs.opinion_groups["group_id"].n_unique() == 1:
+        follows = gettext("So everybody is taken as one group, and nothing sets groups apart.")
+    else:
+        follows = gettext("The groups below were kept by a decision; they may be nothing but chance.")
+    return f"{told}. {follows}"
 
 
 def polis_fact(inputs: ReportInputs) -> tuple[str, pl.DataFrame] | None:
@@ -305,15 +337,26 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _groups(draws: pl.DataFrame, how: str) -> str:
+def _groups(draws: pl.DataFrame, sentence: str) -> str:
     numbers = draws["n_groups"].value_counts().sort("count", "n_groups", descending=[True, False])
-    shares = [f"{counted(number, 'group')} in {percent(times / draws.height)}" for number, times in numbers.iter_rows()]
+    shares = [
+        ngettext(
+            "%(count)s group in %(share)s", "%(count)s groups in %(share)s", n, share=percent(times / draws.height)
+        )
+        for n, times in numbers.iter_rows()
+    ]
     index = draws["adjusted_rand"]
-    return (
-        f"{how}, {counted(draws.height, 'draw')} give {listed(shares)} of them. The likeness to the groups shown "
-        f"here (adjusted Rand index: 1 if the same people stand together, 0 if only by chance) is "
-        f"{index.quantile(0.5, 'linear'):.2f} in the middle, and from {min(index):.2f} to {max(index):.2f}."
+    found = gettext(
+        sentence, draws=ngettext("%(count)s draw", "%(count)s draws", draws.height), shares=enumerated(shares)
     )
+    likeness = gettext(
+        "The likeness to the groups shown here (adjusted Rand index: 1 if the same people stand together, 0 if only by "
+        "chance) is %(middle)s in the middle, and from %(lowest)s to %(highest)s.",
+        middle=number(index.quantile(0.5, "linear") or 0.0, 2),
+        lowest=number(min(index), 2),
+        highest=number(max(index), 2),
+    )
+    return f"{found} {likeness}"
 
 
 @dataclass(frozen=True)
@@ -404,18 +447,26 @@ def _others(row: Mapping[str, Any]) -> str:
     """Who disagrees with a statement about themselves and who passes, in one group."""
     name = group_name(row["group_id"])
     if row["n_votes"] is None:
-        return f"{name}: too few voted to be told."
-    shares = [
-        f"{percent(row[f'{side}_share'])} {side} ({percent(row[f'{side}_low'])} to {percent(row[f'{side}_high'])})"
-        for side in ("disagree", "pass")
-    ]
-    return f"{name}: {listed(shares)}."
+        return gettext("%(group)s: too few voted to be told.", group=name)
+    return gettext(
+        "%(group)s: %(disagree)s disagree (%(disagree_low)s to %(disagree_high)s) and %(pass)s pass (%(pass_low)s to "
+        "%(pass_high)s).",
+        group=name,
+        **{
+            f"{side}{end}": percent(row[f"{side}{end or '_share'}"])
+            for side in ("disagree", "pass")
+            for end in ("", "_low", "_high")
+        },
+    )
 
 
 def moderated_otherwise(inputs: ReportInputs) -> list[tuple[int, str]]:
     """List the statements on which the export says otherwise than the moderation taken over from it, and what."""
     return [
-        (each.statement_id, f"{each.sentence}, and the ledger says {each.recorded}.")
+        (
+            each.statement_id,
+            gettext("%(export)s, and the ledger says %(recorded)s.", export=each.sentence, recorded=each.recorded),
+        )
         for each in differences(inputs.ledgers["moderation"], inputs.raw_statements)
         if not each.by_person
     ]
@@ -427,14 +478,18 @@ def whole_public(consensus_statements: pl.DataFrame, sources: Mapping[int, Sourc
     for row in consensus_statements.sort("side", "rank").to_dicts():
         if row["statement_id"] in sources:
             low, high = wilson_interval(row["n_side"], row["n_votes"])
-            share = percent(row["n_side"] / row["n_votes"])
-            found.append(
-                (
-                    sources[row["statement_id"]],
-                    f"{share} of {counted(row['n_votes'], 'vote')} {row['side']} (95% interval {percent(low)} to "
-                    f"{percent(high)})",
-                )
+            values = {
+                "share": percent(row["n_side"] / row["n_votes"]),
+                "votes": number(row["n_votes"]),
+                "low": percent(low),
+                "high": percent(high),
+            }
+            told = (
+                gettext("%(share)s of %(votes)s votes agree (95%% interval %(low)s to %(high)s)", **values)
+                if row["side"] == "agree"
+                else gettext("%(share)s of %(votes)s votes disagree (95%% interval %(low)s to %(high)s)", **values)
             )
+            found.append((sources[row["statement_id"]], told))
     return found
 
 
@@ -446,23 +501,47 @@ def retold(written_narrative: pl.DataFrame | None) -> dict[tuple[str, str], tupl
     return {(scope, about): (text, model) for scope, about, text, model in shown.iter_rows()}
 
 
-def topics(narrative: pl.DataFrame) -> list[tuple[str, list[tuple[str, list[int]]]]]:
-    """List what is told of each topic: its name, and sentences with the statements they rest on."""
+def topics(
+    narrative: pl.DataFrame, gac_scores: pl.DataFrame, sources: Mapping[int, Source]
+) -> list[tuple[str, list[str]]]:
+    """List what is told of each topic: its name, where groups agree most widely on it, and where they part."""
+    scores = {row["statement_id"]: row for row in gac_scores.to_dicts()}
     told = narrative.filter(pl.col("scope") == "topic").sort("scope_id", "place")
     return [
-        (str(name), list(own.select("sentence", "statement_ids").iter_rows()))
+        (
+            str(name),
+            [
+                _on_topic(place, sources[key], scores[key])
+                for place, (key,) in own.select("place", "statement_ids").iter_rows()
+                if key in sources
+            ],
+        )
         for (_, name), own in told.group_by("scope_id", "about", maintain_order=True)
     ]
 
 
+def _on_topic(place: int, source: Source, row: Mapping[str, Any]) -> str:
+    shares = [
+        gettext(
+            "%(share)s of %(votes)s votes of %(group)s", share=percent(share), votes=number(n), group=group_name(key)
+        )
+        for key, n, share in zip(row["group_ids"], row["group_votes"], row["group_agreement"], strict=True)
+        if n
+    ]
+    values = {"text": quoted(source.text), "number": source.statement_id, "shares": enumerated(shares)}
+    if place == 1:
+        return gettext("Groups agree most widely on %(text)s (statement %(number)s): %(shares)s agree.", **values)
+    return gettext("They part most on %(text)s (statement %(number)s): %(shares)s agree.", **values)
+
+
 def uncertainties(uncertain: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that are uncertain by the rule of Polis, those that most people passed on first."""
-    return _ranked(uncertain.filter("by_polis"), sources, "group_passes", "passed")
+    return _ranked(uncertain.filter("by_polis"), sources, "group_passes", PASSED)
 
 
 def marked_important(important: pl.DataFrame, sources: Mapping[int, Source]) -> list[tuple[Source, str]]:
     """List the statements that somebody marked as important, those of the largest share first."""
-    return _ranked(important.filter(pl.col("n_important") > 0), sources, "group_important", "marked it")
+    return _ranked(important.filter(pl.col("n_important") > 0), sources, "group_important", MARKED)
 
 
 def _ranked(table: pl.DataFrame, sources: Mapping[int, Source], column: str, did: str) -> list[tuple[Source, str]]:
@@ -477,12 +556,18 @@ def _ranked(table: pl.DataFrame, sources: Mapping[int, Source], column: str, did
 def _by_group(row: Mapping[str, Any], column: str, did: str) -> str:
     """How many did something, with the interval, and how many in each group, in words."""
     groups = zip(row["group_ids"], row["group_votes"], row[column], strict=True)
-    shares = [f"{group_name(group)} {those:,} of {votes:,}" for group, votes, those in groups]
-    inside = f"; {', '.join(shares)}" if len(shares) > 1 else ""
-    return (
-        f"{percent(row['share'])} of {row['n_votes']:,} {did} (95% interval {percent(row['low'])} to "
-        f"{percent(row['high'])}){inside}"
+    shares = [
+        gettext("%(group)s %(those)s of %(votes)s", group=group_name(group), those=number(those), votes=number(votes))
+        for group, votes, those in groups
+    ]
+    told = gettext(
+        did,
+        share=percent(row["share"]),
+        votes=number(row["n_votes"]),
+        low=percent(row["low"]),
+        high=percent(row["high"]),
     )
+    return f"{told}; {', '.join(shares)}" if len(shares) > 1 else told
 
 
 def asked_next(priorities: pl.DataFrame, sources: Mapping[int, Source]) -> list[Source]:
@@ -515,6 +600,21 @@ class LeftOutStatement:
 
 
 @dataclass(frozen=True)
+class LeftOutPart:
+    """Statements that were decided on by the same role with the same words.
+
+    Attributes:
+        because: The words, and whose; empty if nobody decided.
+        ids: What stands before the statement's number in the id of every decision, which then is said once; empty if
+            their ids are others.
+    """
+
+    because: str
+    ids: str
+    statements: list[LeftOutStatement]
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """Statements that are not in the constitution for the same reason, by whose decision and why."""
 
@@ -522,7 +622,7 @@ class LeftOut:
     heading: str
     explanation: str
     n: int
-    parts: list[tuple[str, list[LeftOutStatement]]]
+    parts: list[LeftOutPart]
 
 
 def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
@@ -541,13 +641,29 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
     return [
         LeftOut(
             fate=fate,
-            heading="Left out by a person" if fate == "left out" else fate[0].upper() + fate[1:],
-            explanation=EXPLANATIONS.get(fate, ""),
+            heading=fate_told(fate),
+            explanation=gettext(EXPLANATIONS[fate]) if fate in EXPLANATIONS else "",
             n=sum(len(rows) for rows in by_fate[fate].values()),
-            parts=sorted(by_fate[fate].items(), key=lambda part: -len(part[1])),
+            parts=[
+                LeftOutPart(because, _ids(rows), rows)
+                for because, rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
+            ],
         )
         for fate in sorted(by_fate, key=_order)
     ]
+
+
+def fate_told(fate: str) -> str:
+    """Return what became of a statement, as a heading; what somebody typed stays as it is."""
+    known, colon, criterion = fate.partition(": ")
+    return f"{gettext(FATES[known])}{colon}{criterion}" if known in FATES else fate
+
+
+def _ids(rows: Sequence[LeftOutStatement]) -> str:
+    """What stands before the statement's number in the id of every decision; empty if that is not so of all."""
+    before = {(row.decision_id or "").removesuffix(str(row.statement_id)) for row in rows}
+    (own,) = before if len(before) == 1 and len(rows) > 1 else ("",)
+    return own if all(row.decision_id == f"{own}{row.statement_id}" for row in rows) else ""
 
 
 def _left_out_statement(
@@ -568,7 +684,7 @@ def _left_out_statement(
         gac=row["gac"],
         gac_low=row["gac_low"],
         gac_high=row["gac_high"],
-        agreement=", ".join(f"{bar.name} {bar.share:.0f}%" for bar in source.bars) if source else "",
+        agreement=", ".join(f"{bar.name} {percent(bar.share / 100)}" for bar in source.bars) if source else "",
         because=f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
         decision_id=decision.decision_id if decision else None,
         worded=[(principle, robustness.get(principle, "")) for principle in worded],

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ccai_dagster.core.text import counted, listed, percent
+from ccai_dagster.core.language import enumerated, gettext, ngettext, number, percent
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.report_public import PrincipleCard
 
@@ -38,22 +38,30 @@ def who_took_part(table: pl.DataFrame) -> list[Question]:
     found = []
     for own in table.partition_by("question", maintain_order=True):
         told, people = own["n_told"][0], own["n_people"][0]
-        answered = "Too few" if told is None else f"{told:,}"
+        of = ngettext("%(count)s person whose votes count", "%(count)s people whose votes count", people)
+        answered = (
+            gettext("Too few of %(people)s answered.", people=of)
+            if told is None
+            else gettext("%(number)s of %(people)s answered.", number=number(told), people=of)
+        )
         rows = [
             (row["answer"], _share(row), "" if row["target"] is None else percent(row["target"]))
             for row in own.to_dicts()
         ]
         name = own["question"][0].replace("_", " ")
-        found.append(
-            Question(name, f"{answered} of {counted(people, 'person', 'people')} whose votes count answered.", rows)
-        )
+        found.append(Question(name, answered, rows))
     return found
 
 
 def _share(row: Mapping[str, Any]) -> str:
     if row["share"] is None:
-        return HIDDEN if row["n"] is None else "nobody answered"
-    return f"{percent(row['share'])} ({percent(row['low'])} to {percent(row['high'])})"
+        return gettext(HIDDEN) if row["n"] is None else gettext("nobody answered")
+    return gettext(
+        "%(share)s (%(low)s to %(high)s)",
+        share=percent(row["share"]),
+        low=percent(row["low"]),
+        high=percent(row["high"]),
+    )
 
 
 def hangs_on_who_came(inputs: ReportInputs, cards: Iterable[PrincipleCard]) -> list[str]:
@@ -67,27 +75,50 @@ def hangs_on_who_came(inputs: ReportInputs, cards: Iterable[PrincipleCard]) -> l
     lost = set(table.filter(pl.col("selected") & ~pl.col("selected_weighted"))["statement_id"])
     gained = table.filter(~pl.col("selected") & pl.col("selected_weighted"))["statement_id"].to_list()
     moved = table.select((pl.col("gac_weighted") - pl.col("gac")).abs().max()).item()
-    number = inputs.sample_representativeness.select(pl.col("n_effective").max()).item()
+    effective = inputs.sample_representativeness.select(pl.col("n_effective").max()).item()
     rest = [card for card in cards if card.sources and {each.statement_id for each in card.sources} & lost]
     without = [card.principle_id for card in rest if {each.statement_id for each in card.sources} <= lost]
     partly = [card.principle_id for card in rest if card.principle_id not in without]
+    values = {"questions": enumerated(weighed), "distance": number(moved or 0, 3)}
     facts = [
-        f"Weighed so that the answers to {listed(weighed)} have the shares of the public, "
-        + (f"these people tell as much as {number:.0f} who count alike, and " if number is not None else "")
-        + f"no consensus moves by more than {moved or 0:.3f}."
+        gettext(
+            "Weighed so that the answers to %(questions)s have the shares of the public, no consensus moves by more "
+            "than %(distance)s.",
+            **values,
+        )
+        if effective is None
+        else gettext(
+            "Weighed so that the answers to %(questions)s have the shares of the public, these people tell as much as "
+            "%(people)s who count alike, and no consensus moves by more than %(distance)s.",
+            people=number(effective),
+            **values,
+        )
     ]
     facts += not_weighed
     if without:
-        names = f"{'principle' if len(without) == 1 else 'principles'} {listed(without)}"
-        facts.append(f"Then no statement behind {names} would reach the cut: it hangs on who came.")
+        facts.append(
+            ngettext(
+                "Then no statement behind principle %(names)s would reach the cut: it hangs on who came.",
+                "Then no statement behind principles %(names)s would reach the cut: it hangs on who came.",
+                len(without),
+                names=enumerated(without),
+            )
+        )
     if partly:
-        facts.append(f"Some statements behind {listed(partly)} would not reach the cut, others would.")
+        facts.append(
+            gettext("Some statements behind %(names)s would not reach the cut, others would.", names=enumerated(partly))
+        )
     if gained:
         facts.append(
-            f"{counted(len(gained), 'more statement')} would reach it: {listed([str(each) for each in gained])}."
+            ngettext(
+                "%(count)s more statement would reach it: %(numbers)s.",
+                "%(count)s more statements would reach it: %(numbers)s.",
+                len(gained),
+                numbers=enumerated([str(each) for each in gained]),
+            )
         )
     if not without and not partly and not gained:
-        facts.append("The same statements reach the cut with the weights and without.")
+        facts.append(gettext("The same statements reach the cut with the weights and without."))
     return facts
 
 
@@ -100,8 +131,15 @@ def _by_what(table: pl.DataFrame) -> tuple[list[str], list[str]]:
             weighed.append(name)
         elif hidden:
             not_weighed.append(
-                f"Nobody is weighed by {name}: no answer is told, and weights would tell how many gave it."
+                gettext(
+                    "Nobody is weighed by %(question)s: no answer is told, and weights would tell how many gave it.",
+                    question=name,
+                )
             )
         else:
-            not_weighed.append(f"Nobody is weighed by {name}: there are not two answers that somebody gave.")
+            not_weighed.append(
+                gettext(
+                    "Nobody is weighed by %(question)s: there are not two answers that somebody gave.", question=name
+                )
+            )
     return weighed, not_weighed

@@ -1,7 +1,7 @@
 """What happened in a consultation, in a few sentences and in numbers, in the language of a page.
 
 Every text stands as a whole in a call of `gettext` or `ngettext`, for catalogues to translate. Doesn't belong here:
-what only the report tells, which is in English.
+what only the report tells.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
@@ -15,6 +16,7 @@ from small_consultation import small_consultation
 from small_report import inputs
 
 from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.public_summary import render_summary
 from ccai_dagster.pages.report import render_report
 
 __all__ = ["inputs", "small_consultation"]
@@ -175,3 +177,34 @@ def test_print_unfolds_everything_and_leaves_the_search_out(opened: Opened) -> N
 def test_a_program_for_accessibility_finds_nothing(opened: Opened) -> None:
     opened.page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
     assert accessibility_findings(opened.page) == []
+
+
+def test_an_id_that_is_said_once_for_many_is_found_at_each(browser: Browser, file: Path, tmp_path: Path) -> None:
+    once = tmp_path / "once.html"
+    text = file.read_text(encoding="utf-8")
+    assert '<ul class="plain items">' in text
+    once.write_text(
+        text.replace('<ul class="plain items">', '<ul class="plain items" data-ids="moderation-">'), "utf-8"
+    )
+    page = browser.new_page(viewport=DESKTOP)
+    page.goto(once.as_uri())
+    page.get_by_label("Search principles").fill("moderation-5")
+    assert Opened(page).shown() and page.locator("#statement-5").is_visible()
+    page.close()
+
+
+def test_many_principles_are_printed_on_two_sheets(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    words = "Choose the response that says most plainly what it rests on, and leaves people to judge for themselves."
+    (row,) = inputs.constitutions["public"].head(1).to_dicts()
+    rows = [{**row, "principle_id": f"P{place}", "text": words} for place in range(67)]
+    many = pl.DataFrame(rows, schema=inputs.constitutions["public"].schema)
+    long = replace(inputs, models=inputs.models.clear(), constitutions={**inputs.constitutions, "public": many})
+    short = tmp_path / "summary.html"
+    short.write_text(render_summary(long, "constitution.html"), encoding="utf-8")
+    page = browser.new_page(viewport=PHONE)
+    page.goto(short.as_uri())
+    assert accessibility_findings(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    printed = page.pdf(format="A4", prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
+    page.close()

@@ -104,6 +104,7 @@ def test_one_run_is_asked_for_everything_that_follows_new_votes(settled: Town) -
     request = settled.asked("changed_deliberation")
     chosen = {key.to_user_string() for key in request.asset_selection or ()}
     assert {"raw_votes", "import_report", "votes", "opinion_groups", "public/constitution"} <= chosen
+    assert {"constitution_report", "public_summary"} <= chosen, "there are pages to sign by"
     assert chosen <= {key.to_user_string() for key in settled.light}
     assert "public/signed_constitution" not in chosen and "standard/constitution" not in chosen
     assert request.tags[run_tags.BECAUSE] == "polis_export changed"
@@ -185,3 +186,8 @@ def test_jobs_say_whose_runs_they_start(town: Town) -> None:
     with dg.build_schedule_context(instance=town.instance) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.tags[run_tags.STARTED_BY] == "schedule daily_observation"
+
+
+def test_every_check_says_what_it_holds(town: Town) -> None:
+    specs = [spec for made in town.repository.asset_graph.assets_defs for spec in made.check_specs]
+    assert len(specs) > 100 and [spec.name for spec in specs if not spec.description] == []

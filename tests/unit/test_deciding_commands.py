@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pty
 import re
@@ -12,9 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from local_server import Server
+from typer.testing import CliRunner
 from undecided_town import Town, added, town, write_rows
 
 from ccai_dagster.audit.manifest import Manifest, row_digests, write_manifest
+from ccai_dagster.cli.app import app
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import LEDGERS, PLACEHOLDERS, SAMPLE
 from ccai_dagster.contracts import GROUP_STRUCTURE, OPINION_GROUPS, SELECTED_STATEMENTS
@@ -226,6 +231,70 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
     assert (left_out["subject_ids"], own["outcome"]) == (["74"], "principle: Choose x.")
 
 
+def _text(town: Town, statement: int) -> str:
+    raw = read_votes(SAMPLE / "votes").raw_statements
+    return str(raw.filter(statement_id=statement)["text"].item())
+
+
+def test_drafts_follow_the_template_on_record(town: Town) -> None:
+    reached(town, {82: "agree", 74: "disagree"})
+    recorded = ("--reason", "The topic is housing.", "--as", "editor")
+    town.ccai("decide", "wording", "draft_template", "policy: Was gilt: „{statement}“", *recorded)
+    (policy,) = added(town, "wording")
+
+    output = town.ccai("review", "wording", "--as", "editor", typed="draft\nAs drafted.\nq\n")
+
+    text = _text(town, 82)
+    lead = f"draft by wording template {policy['decision_id']}, to be rewritten or taken over: "
+    assert f"{lead}principle: Was gilt: „{text}“" in output
+    *_, drafted = added(town, "wording")
+    assert drafted["suggested_by"] == f"wording template {policy['decision_id']}"
+    assert drafted["outcome"] == f"principle: Was gilt: „{text}“"
+    assert f"draft by {DRAFT}, to be rewritten or taken over: avoid:" in output, "what is rejected has its own"
+
+    placeless = ("--supersedes", str(policy["decision_id"]), *recorded)
+    town.ccai("decide", "wording", "draft_template", "policy: Immer dasselbe", *placeless)
+    refused = town.ccai("review", "wording", "--as", "editor", fails=True)
+    assert "draft_template has no {statement}, where the statement is to stand" in refused
+
+
+def test_drafts_of_the_feedback_server_are_marked_as_such(town: Town) -> None:
+    reached(town, {82: "agree"})
+    asked_for = ("review", "wording", "--as", "editor", "--with-server")
+    assert "No feedback server is named" in town.ccai(*asked_for, fails=True)
+    server = Server()
+    try:
+        answer = {"message": {"content": " “Choose what reminds people.” "}, "finish_reason": "stop"}
+        server.answer = lambda body: (200, json.dumps({"choices": [answer]}).encode())
+        path = town.folder / "consultation.yaml"
+        content = yaml.safe_load(path.read_text())
+        address = {"server_url": f"http://127.0.0.1:{server.http.server_port}", "server_model": "m"}
+        content.setdefault("profiles", {}).setdefault("demo", {}).setdefault("feedback", {}).update(address)
+        path.write_text(yaml.safe_dump(content))
+        typed = "draft 2\nAs drafted.\n"
+        output = town.ccai(*asked_for, typed=typed)
+    finally:
+        server.http.shutdown()
+        server.http.server_close()
+    by = "language model m, wording request 2"
+    assert f"draft by {by}, to be rewritten or taken over: principle: Choose what reminds people." in output
+    (drafted,) = added(town, "wording")
+    assert (drafted["outcome"], drafted["suggested_by"]) == ("principle: Choose what reminds people.", by)
+    asked = [body for _, body, _ in server.requests if _text(town, 82) in json.dumps(body, ensure_ascii=False)]
+    assert len(asked) == 1, "a draft is asked for once"
+
+
+def test_a_reason_is_offered_again_and_survives_a_refusal(town: Town) -> None:
+    reached(town, {82: "agree", 74: "agree"})
+    typed = "avoid: X.\nAs the council put it.\nprinciple: Choose x.\n1\nprinciple: Choose y.\n1\n"
+    output = town.ccai("review", "wording", "--as", "editor", typed=typed)
+    assert output.count("1 again: As the council put it.") == 2
+    assert [(row["outcome"], row["reason"]) for row in added(town, "wording")] == [
+        ("principle: Choose x.", "As the council put it."),
+        ("principle: Choose y.", "As the council put it."),
+    ]
+
+
 def test_a_draft_stays_one_in_a_spreadsheet_that_capitalises_it(town: Town, tmp_path: Path) -> None:
     reached(town, {82: "agree"})
     file = tmp_path / "sheet.csv"
@@ -394,3 +463,12 @@ def test_status_tells_what_the_groups_of_the_last_run_show_and_can_reach(town: T
     assert "highest consensus that unanimity could reach with these groups: 0.539 (gac_threshold 0.6)" in told
     assert "no votes could reach the cut: with 5 groups by the procedure `default`" in told
     assert "Group E (4): of fewer than 5 people not even unanimity tells" in told
+
+
+@pytest.mark.parametrize("named", [["{}"], ["--consultation", "{}"], ["--consultation={}"]])
+def test_a_command_takes_the_folder_as_its_argument_and_as_an_option(town: Town, named: list[str]) -> None:
+    words = ["take-over", *(word.format(town.folder) for word in named)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and "recorded" in done.output.lower()
+    refused = CliRunner().invoke(app, ["take-over", "--consultation"])
+    assert refused.exit_code == 2, "without a folder it is no option"

@@ -396,12 +396,12 @@ def test_a_draft_of_the_feedback_model_is_asked_for_once_and_is_on_record_when_t
     request = server.requests[0][1]["messages"][0]["content"]
     assert SEEDS[0] in request and portal.consultation.file.question in request
     assert (
-        "As drafted by language model judge-7b, wording request 1"
+        "As drafted by language model judge-7b, wording request 2"
         in editor.get("/desk/ledger/wording").content.decode()
     )
     sent(editor, "/desk/ledger/wording", verb_0="draft-1", verb_1="draft-0")
     assert [(each["outcome"], each["suggested_by"]) for each in rows(portal, "wording")] == [
-        (f"principle: {principle}", "language model judge-7b, wording request 1"),
+        (f"principle: {principle}", "language model judge-7b, wording request 2"),
         ("principle: Choose the response that is most brief.", DRAFT),
     ]
     server.answer = lambda body: (404, {"error": "no such model"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from gettext import NullTranslations
@@ -21,13 +22,39 @@ from ccai_dagster.core.language import CATALOGUES, ENGLISH, Language, languages,
 from ccai_dagster.decisions.origins import ORIGINS
 from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.structure import UNTESTED, VERDICTS
+from ccai_dagster.pages import report_decisions, report_public
 from ccai_dagster.pages.inputs import ReportInputs
+from ccai_dagster.pages.parts import MARKS
+from ccai_dagster.pages.pictures.uncertainty import SIDES
 from ccai_dagster.pages.public_summary import render_summary
+from ccai_dagster.pages.report import render_report
+from ccai_dagster.pages.report_models import MEASURES
+from ccai_dagster.pages.report_sample import HIDDEN
 from ccai_dagster.pages.summary import SELECTED_FATES, summary
 
 __all__ = ["inputs"]
 
 PAGES = Path(render_summary.__code__.co_filename).parent
+ROOMS = [PAGES, *(PAGES.parent / room for room in ("audit", "decisions", "deliberation"))]
+CHOSEN = {
+    NOT_THERE,
+    UNTESTED,
+    *VERDICTS.values(),
+    *ORIGINS,
+    *SELECTED_FATES.values(),
+    *report_public.DRAWN.values(),
+    *report_public.EXPLANATIONS.values(),
+    *report_public.FATES.values(),
+    report_public.MARKED,
+    report_public.PASSED,
+    *report_decisions.KINDS.values(),
+    *report_decisions.LEDGER_KINDS.values(),
+    *MEASURES,
+    *MARKS.values(),
+    HIDDEN,
+    *(name for name, _, _ in SIDES.values()),
+}
+"""Texts that a table or a table's value picks, and that no call of `gettext` names."""
 GERMAN = CATALOGUES / "de.po"
 
 
@@ -51,9 +78,8 @@ def german() -> Language:
 @pytest.mark.parametrize("code", [code for code in languages() if code != ENGLISH.code])
 def test_a_catalogue_has_every_text_and_no_other(code: str) -> None:
     methods = [("templates/**.j2", "jinja2.ext:babel_extract"), ("**.py", "python")]
-    found = {text for _, _, text, _, _ in extract_from_dir(PAGES, method_map=methods)}
-    # Texts that other rooms have in English as well.
-    found |= {NOT_THERE, UNTESTED, *VERDICTS.values(), *ORIGINS, *SELECTED_FATES.values()}
+    found = {text for room in ROOMS for _, _, text, _, _ in extract_from_dir(room, method_map=methods)}
+    found |= CHOSEN
     with (CATALOGUES / f"{code}.po").open("rb") as file:
         catalogue = read_po(file)
     assert {message.id for message in catalogue if message.id} == found
@@ -74,6 +100,25 @@ def test_the_page_for_the_public_is_german_throughout(inputs: ReportInputs, germ
     ):
         assert shown in words, shown
     assert "Group" not in words and "<script>alert" not in render_summary(early, "constitution.html")
+
+
+def test_the_page_to_sign_is_german_throughout(inputs: ReportInputs, german: Language) -> None:
+    page = Page(render_report(replace(inputs, models=inputs.models.clear(), language=german)))
+    assert page.faults == [] and dict(page.elements)["html"] == {"lang": "de"}
+    words = page.words()
+    for shown in (
+        "Gruppe A: 90 % von 10 Stimmen stimmen zu (95-%-Intervall 60 bis 98)",
+        "Einigkeit über die Gruppen 0,810 (90-%-Intervall 0,710 bis 0,910).",
+        "Als Grundsatz formuliert. Begründung:",
+        "Er ist bei 75 % von 8 erprobten Kombinationen von Zahlen enthalten.",
+        "Wären Aussagen 1 und 2 weggelassen worden: Aussagen 1 und 2 fielen heraus; Grundsatz P1 ginge verloren.",
+    ):
+        assert shown in words, shown
+    named = [attributes.get("aria-label") for _, attributes in page.elements]
+    map_of_people = "Karte von 20 Personen danach, wie sie abgestimmt haben"
+    assert f"{map_of_people}: 12 Personen in Gruppe A und 8 Personen in Gruppe B." in named
+    for english in ("Group", "statement", "decision", "votes", "interval", "consensus", "principles"):
+        assert not re.search(rf"\b{english}\b", words), english
 
 
 def test_every_sentence_there_is_has_a_german_one(inputs: ReportInputs, german: Language) -> None:

@@ -140,6 +140,9 @@ def test_a_constitution_without_a_signature_is_told(quiet: Town) -> None:
 
 def test_status_has_the_same_lines(quiet: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "known_record", lambda home: quiet.instance)
+    versions = quiet.home.dagster / "history" / "runs" / "index.db"
+    versions.parent.mkdir(parents=True)
+    versions.touch()  # an empty one tells nothing, so that Dagster is asked
     lines: list[str] = []
     show_status(OpenConsultation(quiet.consultation, quiet.home), lines.append)
     assert lines[-1] == "Nothing failed, lapsed or waits for a sign-off."

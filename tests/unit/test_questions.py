@@ -190,6 +190,36 @@ def test_a_run_is_explained_by_what_it_made(finished: Any, asked: str) -> None:
     )
 
 
+def test_a_value_is_found_by_its_name(finished: Any) -> None:
+    assert ask(finished, "gac_threshold").subject == ask(finished, "GAC threshold").subject == "decision:T2"
+
+
+def test_words_find_the_texts_that_have_all_of_them(finished: Any) -> None:
+    answer = ask(finished, "Tell truth")
+    assert answer.subject == "“Tell truth”" and "statement:2" in answer.facts["found"]
+    assert "statement:2: “The AI should tell the truth.”" in answer.story
+    assert not [name for name in answer.facts["found"] if name == "statement:5"]
+    assert "Nothing is called 'tell lies'" in refusal(finished, "tell lies")
+
+
+def test_a_statement_says_what_its_consensus_is_made_of_and_which_numbers_it_hangs_on(finished: Any) -> None:
+    for value in ("smoothing", "aggregation"):
+        outcome = {"smoothing": "laplace", "aggregation": "product"}[value]
+        row = Decision(value, "threshold", (value,), outcome, "Right.", "us", "2025-01-01")
+        append_decision(finished.consultation.ledger("threshold"), row)
+    tried = {"decision": ["procedure", "minimum_votes"], "alternative": ["default", "16"]}
+    pl.DataFrame({**tried, "entering": [[], [2]], "leaving": [[2], []]}).write_parquet(
+        finished.tables / "decision_sensitivity.parquet"
+    )
+    # 9 and 8 of 10 in each group agree.
+    assert ask(finished, "2").story[-3:] == [
+        "The consensus is made of the groups’ shares 0.833 × 0.750 (1 added to those who agree and 2 to all votes, "
+        "smoothing = laplace).",
+        "With one number chosen otherwise it would not be selected: procedure = default.",
+        "With one number chosen otherwise it would be selected: minimum_votes = 16.",
+    ]
+
+
 def test_what_is_unknown_names_what_may_be_meant(finished: Any) -> None:
     assert refusal(finished, "P11").startswith("Nothing is called 'P11'. Did you mean principle:public/P1")
     assert refusal(finished, "statement:99").startswith("There is no statement '99'.")

@@ -29,6 +29,7 @@ from resources import shared_record
 from resources.history import version_of
 from resources.instance import database_errors, open_instance, storage_errors
 from resources.record import open_record
+from resources.record_files import RUNS, nothing_failed
 
 MADE, CHECK, LEDGER = dg.AssetKey(["public", "constitution"]), "passes", dg.AssetKey("wording_ledger")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -348,3 +349,26 @@ def test_a_file_where_results_are_kept_in_a_folder_is_named(town: Consultation, 
     path.write_text("a file")
     with pytest.raises(ConsultationError, match=f"^{path}: a file, where a folder is needed"):
         opened(town)
+
+
+def test_whether_an_assets_last_run_failed_is_told_without_dagster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = True
+
+    @dg.asset(key=MADE)
+    def constitution() -> None:
+        if fails:
+            raise dg.Failure("the disk is full.")
+
+    job = dg.Definitions([constitution]).resolve_implicit_global_asset_job_def()
+    assert nothing_failed(tmp_path), "nothing is on record yet"
+    with open_instance(tmp_path) as instance:
+        for fails, expected in ((False, True), (True, False), (False, True)):  # noqa: B007, read by the asset
+            job.execute_in_process(QUIET, instance, raise_on_error=False)
+            assert nothing_failed(tmp_path) is expected
+    monkeypatch.setenv("CCAI_POSTGRES_URL", "postgresql://nowhere")
+    assert not nothing_failed(tmp_path), "of another record a query of files tells nothing"
+    monkeypatch.delenv("CCAI_POSTGRES_URL")
+    (tmp_path / RUNS).write_bytes(b"")
+    assert not nothing_failed(tmp_path), "nor does a database that lost its tables"

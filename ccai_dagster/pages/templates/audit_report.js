@@ -11,12 +11,17 @@
   var items = list(ITEM, content);
   var folds = list("details", content);
   var groups = list("section, details.fold, .part", content);
-  var texts = items.map(function (item) { return item.textContent.toLowerCase(); });
+  var texts = items.map(function (item) { return (item.textContent + " " + decision(item)).toLowerCase(); });
   var opened = [];
   var printed = [];
 
   function list(selector, within) {
     return Array.prototype.slice.call(within.querySelectorAll(selector));
+  }
+  function decision(item) {
+    // Where the ids of decisions follow from the statements' numbers, they are said once for all of them.
+    var ids = item.parentElement.dataset.ids;
+    return ids ? ids + item.id.replace("statement-", "") : "";
   }
   function fits(item, text, words) {
     return lists.every(function (each) {
@@ -53,7 +58,7 @@
     });
     clear.hidden = !active;
     if (active && content.getBoundingClientRect().top < 0) { window.scrollTo(0, content.offsetTop - form.offsetHeight); }
-    note.textContent = active ? shown.length + " of " + items.length + " entries" : "";
+    note.textContent = active ? note.dataset.found.replace("{shown}", shown.length).replace("{all}", items.length) : "";
   }
   function everything() {
     field.value = "";

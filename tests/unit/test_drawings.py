@@ -1,0 +1,96 @@
+"""The report's pictures as lines in the page: what is placed where, and what is told of it."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from ccai_dagster.core.language import read_language, speaking
+from ccai_dagster.pages import drawings
+from ccai_dagster.pages.drawings import BOTTOM, LEFT, RIGHT, TALL, TOP, WIDE, Drawing
+
+GROUPS = pl.DataFrame(
+    {"participant_id": [3, 1, 2, 4], "group_id": [0, 0, 1, 1], "x": [0.0, 1.0, 2.0, 2.0], "y": [0.0, 0.5, 1.0, 1.0]}
+)
+STABILITY = pl.DataFrame(
+    {
+        "statement_id": [1, 2, 3],
+        "gac": [0.5, 1.0, None],
+        "gac_low": [0.25, 0.75, None],
+        "gac_high": [0.75, 1.0, None],
+        "gac_low_same_groups": [0.5, 1.0, None],
+        "gac_high_same_groups": [0.5, 1.0, None],
+        "selection_probability": [0.5, 1.0, None],
+        "few_votes": [True, False, False],
+    }
+)
+SCORES = pl.DataFrame(
+    {
+        "statement_id": [1, 2, 3],
+        "gac": [0.5, 1.0, None],
+        "polarization_index": [0.1, 0.12, 1.0],
+        "adjusted_polarization_index": [0.1, None, 1.0],
+    }
+)
+
+
+def points(drawing: Drawing, place: int) -> list[tuple[int, int]]:
+    """Where the dots of a shape are, which are told each from the one before."""
+    found, x, y = [], 0, 0
+    for dx, dy in re.findall(r"m(-?\d+) ?(-?\d+)h0", drawing.shapes[place].path):
+        x, y = x + int(dx), y + int(dy)
+        found.append((x, y))
+    return found
+
+
+def test_people_stand_on_the_map_as_far_apart_as_they_voted() -> None:
+    drawn = drawings.opinion_map(GROUPS)
+    # 688 units for 2 of the first line of difference, so 344 for 1 of the second, which goes upwards.
+    assert drawn.tall == 344 + 2 * TOP
+    assert points(drawn, 0) == [(TOP, TOP + 344), (TOP + 344, TOP + 172)]
+    assert points(drawn, 1) == [(WIDE - TOP, TOP)] * 2
+    assert [label.text for label in drawn.labels] == ["A", "B"]
+    assert drawn.alt == "Map of 4 participants by how they voted: 2 people in Group A and 2 people in Group B."
+    assert drawn.keys == [("#0072B2", "2 people in Group A"), ("#D55E00", "2 people in Group B")]
+    assert drawings.opinion_map(GROUPS.clear()).alt == "Map of 0 participants by how they voted: nobody."
+
+
+def test_a_picture_speaks_the_language_of_its_page() -> None:
+    with speaking(read_language("de")):
+        drawn = drawings.consensus_intervals(STABILITY, 0.6)
+    assert [label.text for label in drawn.labels][:2] == ["0,0", "0,2"]
+    assert drawn.keys[1][1] == "erreicht die Schwelle (1)"
+
+
+def test_every_score_has_its_line_and_the_cut_is_where_it_is() -> None:
+    drawn = drawings.consensus_intervals(STABILITY, 0.6)
+    high = TALL - TOP - BOTTOM
+    middle = LEFT + (WIDE - LEFT - RIGHT) / 4
+    # From the highest score to the lowest; 0 is at the bottom.
+    sure, unsure = (f"M{round(x)} " for x in (middle, LEFT + (WIDE - LEFT - RIGHT) * 3 / 4))
+    by_colour = {shape.colour: shape.path for shape in drawn.shapes if shape.faint}
+    assert by_colour["#0072B2"] == f"{sure}{TOP + high // 4}V{TOP}"
+    assert by_colour["#E69F00"] == f"{unsure}{TOP + high * 3 // 4}V{TOP + high // 4}"
+    assert [shape.path for shape in drawn.shapes if shape.kind == "cut"] == [
+        f"M{LEFT} {TOP + round(0.4 * high)}H{WIDE - RIGHT}"
+    ]
+    assert drawn.keys == [("#E69F00", "within sampling error of the cut (1)"), ("#0072B2", "reaches the cut (1)")]
+    assert not [shape for shape in drawings.consensus_intervals(STABILITY, None).shapes if shape.kind == "cut"]
+
+
+def test_bars_stand_where_their_statements_are_and_a_score_of_one_is_in_the_last() -> None:
+    drawn = drawings.consensus_histogram(SCORES, None, STABILITY)
+    step = (WIDE - LEFT - RIGHT) / drawings.HISTOGRAM
+    starts = {shape.colour: int(re.findall(r"M(\d+)", shape.path)[0]) for shape in drawn.shapes if shape.kind == "bars"}
+    assert starts == {"#E69F00": round(LEFT + 20 * step) + 1, "#0072B2": round(LEFT + 39 * step) + 1}
+    assert drawn.alt == "How widely 2 statements are agreed on, as a histogram. Half of them are above 0.75."
+    two = drawings.polarization(SCORES)
+    assert [what for _, what in two.keys] == ["polarization index, median 0.12", "adjusted for passes, median 0.55"]
+    assert [label.text for label in two.labels][-2:] == ["0", "2"], "the highest bar is of two statements"
+
+
+def test_statements_with_few_votes_are_told_apart() -> None:
+    drawn = drawings.selection_frequency(STABILITY)
+    assert points(drawn, 0) == [(WIDE - RIGHT, TOP)] and len(points(drawn, 1)) == 1
+    assert [what for _, what in drawn.keys] == ["enough votes", "a group cast few votes"]
