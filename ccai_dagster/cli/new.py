@@ -163,8 +163,8 @@ def from_export(
         _begin_decisions(unfinished, sample, _moderation(imported.raw_statements))
         votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
         worded = yaml.safe_dump({"vote_values": dict(values)}, sort_keys=False) if values else ""
-        told = PLACEHOLDERS | _title_and_question(place)
-        _write_settings(unfinished, sample, **told, votes=votes, moderation=mode, vote_values=worded)
+        asked = PLACEHOLDERS | _title_and_question(place)
+        _write_settings(unfinished, sample, **asked, votes=votes, moderation=mode, vote_values=worded)
     return _next_steps(imported, destination, mode, left_out)
 
 
