@@ -3,6 +3,7 @@
 What a folder holds stands in `consultation.folder`, what the published files mean in `replication.new_folder`.
 """
 
+import csv
 import datetime
 import json
 import shlex
@@ -63,6 +64,8 @@ WITHOUT_TEXTS = (
     f"For the missing texts save the paper, {PAPER}, as PDF or plain text and make the folder with --texts FILE. "
     "Until then the replication page names principles by their ids."
 )
+LONGEST_TOLD = 1_000
+"""Characters of a title or question that are taken over from an export."""
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation/folder.py.
 schema_version: $schema_version
@@ -160,7 +163,8 @@ def from_export(
         _begin_decisions(unfinished, sample, _moderation(imported.raw_statements))
         votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
         worded = yaml.safe_dump({"vote_values": dict(values)}, sort_keys=False) if values else ""
-        _write_settings(unfinished, sample, **PLACEHOLDERS, votes=votes, moderation=mode, vote_values=worded)
+        asked = PLACEHOLDERS | _title_and_question(place)
+        _write_settings(unfinished, sample, **asked, votes=votes, moderation=mode, vote_values=worded)
     return _next_steps(imported, destination, mode, left_out)
 
 
@@ -215,6 +219,18 @@ def _begin_decisions(folder: Path, sample: Consultation, moderation: Sequence[De
         rows = moderation if kind == "moderation" else _starting_values(kind)
         write_ledger(folder / "decisions" / f"{kind}.csv", rows)
     shutil.copyfile(sample.path(sample.arms["standard"].constitution), folder / "constitutions" / "standard.csv")
+
+
+def _title_and_question(place: Path) -> dict[str, str]:
+    """What the summary of a Polis export says of its conversation, for between quotation marks in YAML."""
+    found: dict[str, str] = {}
+    for path in sorted(place.glob("*summary.csv"))[:1] if place.is_dir() else []:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            lines = {row[0].strip(): " ".join(row[1].split()) for row in csv.reader(file) if len(row) > 1}
+        for name, key in (("title", "topic"), ("question", "conversation-description")):
+            if text := lines.get(key, "")[:LONGEST_TOLD]:
+                found[name] = json.dumps(text, ensure_ascii=False)[1:-1]
+    return found
 
 
 def _write_settings(folder: Path, sample: Consultation, more: str = "", **values: str) -> None:

@@ -31,7 +31,7 @@ from ccai_dagster.cli import app as cli
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_ccai, from_export, from_sample
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import PLACEHOLDERS, SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
@@ -388,3 +388,20 @@ def test_a_stated_mode_needs_no_answer_where_votes_tell_none(tmp_path: Path) -> 
     (tmp_path / "export" / "conversation.json").write_text('{"strict_moderation": "no"}')
     with pytest.raises(ConsultationError, match=r"conversation\.json: strict_moderation is neither true nor false"):
         read_votes(tmp_path / "export")
+
+
+def test_title_and_question_are_taken_over_from_the_summary_of_the_export(tmp_path: Path) -> None:
+    export = tmp_path / "export"
+    shutil.copytree(SAMPLE / "votes", export)
+    told = 'topic,"Wohnen: ""wie"" \\ $question?"\nconversation-description,"Was soll\nsein?"\nviews,3\n'
+    (export / "summary.csv").write_text(told, encoding="utf-8")
+    done = CliRunner().invoke(
+        cli.app, ["new", "--from-export", str(export), "--moderation", "strict", str(tmp_path / "town")]
+    )
+    assert done.exit_code == 0, done.output
+    file = read_consultation(tmp_path / "town").file
+    assert (file.title, file.question, file.public) == (
+        'Wohnen: "wie" \\ $question?',
+        "Was soll sein?",
+        PLACEHOLDERS["public"],
+    )
