@@ -67,9 +67,13 @@ def sources() -> dg.AssetSelection:
 
 
 def up_to_constitution() -> dg.AssetSelection:
-    """From the import to the constitutions and the pages to sign by, and what was published; nothing here trains."""
-    rooms = dg.AssetSelection.groups("public_input", "deliberation", "constitution", "replication")
-    return (rooms | pages_to_sign_by().upstream().materializable()) - signed()
+    """From the import to the constitutions, and what was published of them; nothing here trains."""
+    return dg.AssetSelection.groups("public_input", "deliberation", "constitution", "replication") - signed()
+
+
+def deliberated() -> dg.AssetSelection:
+    """All of that and the pages to sign by, with what they rest on; a training does not wait for the pages."""
+    return up_to_constitution() | (pages_to_sign_by().upstream().materializable() - signed())
 
 
 def pages_to_sign_by() -> dg.AssetSelection:
@@ -85,7 +89,7 @@ def signed() -> dg.AssetSelection:
 def after_signoff() -> dg.AssetSelection:
     """What waits for a sign-off: feedback, training, evaluation and audit, and the positive control with them."""
     rooms = dg.AssetSelection.groups("feedback", "training", "positive_control", "evaluation", "audit")
-    return (rooms - up_to_constitution()) | signed()
+    return (rooms - deliberated()) | signed()
 
 
 def by_hand(consultation: Consultation) -> dict[str, str]:
@@ -108,10 +112,7 @@ def build_jobs(consultation: Consultation) -> list[Any]:  # Dagster does not exp
             description="Look at the export, the ledgers and the ratings as they are now.",
         ),
         dg.define_asset_job(
-            DELIBERATE,
-            up_to_constitution(),
-            tags=tags,
-            description="From the votes to the constitutions and their pages.",
+            DELIBERATE, deliberated(), tags=tags, description="From the votes to the constitutions and their pages."
         ),
         dg.define_asset_job(TRAIN, after_signoff(), tags=tags, description="Everything that waits for a sign-off."),
     ]
@@ -260,7 +261,7 @@ def build_sensors(
         if why_not := _not_now(consultation, context):
             return dg.SkipReason(why_not)
         stale = _stale(context, is_kept)
-        if not (chosen := stale.together(up_to_constitution())):
+        if not (chosen := stale.together(deliberated())):
             return dg.SkipReason("everything is up to date")
         # Children of parents that turn out the same are made again, too; nothing up to the constitution trains.
         return stale.request("changed_deliberation", chosen)

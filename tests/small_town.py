@@ -100,7 +100,7 @@ class Town:
 
     @property
     def light(self) -> list[dg.AssetKey]:
-        wanted = automation.up_to_constitution().resolve(self.repository.asset_graph)
+        wanted = automation.deliberated().resolve(self.repository.asset_graph)
         return [key for key in self.repository.asset_graph.toposorted_asset_keys if key in wanted]
 
 
