@@ -52,9 +52,7 @@ STATEMENTS = {
     71: "Wenn er nicht sicher ist, soll er das sagen, statt etwas zu erfinden.",
     76: "Er muss auch für Menschen gut funktionieren, die blind oder gehörlos sind oder keine Tastatur nutzen können.",
 }
-PROMPT = re.compile(
-    r"^(?:Decision|Reason(?: \(Enter: [^)]*\))?|First \d+ characters of the digest): (?!\0)", re.MULTILINE
-)
+PROMPT = re.compile(r"^(?:Decision|Reason|First \d+ characters of the digest): (?!\0)", re.MULTILINE)
 PROGRESS = r"^  […✓✗] |^      |^Materializing "
 """What a run prints as it goes on."""
 DONE = "\0"
@@ -165,14 +163,14 @@ def main() -> None:
         template = "policy: Wähle die Antwort, die dem am besten entspricht: „{statement}“"
         walk.ccai("decide", "wording", "draft_template", template, "--reason", "Die Aussagen sind deutsch.", *named)
         walk.say(
-            "`draft` takes a draft over as it stands; Enter gives the same reason again; `q` stops, and the same "
+            "`draft` takes a draft over as it stands; a number gives a reason once more; `q` stops, and the same "
             "command goes on later."
         )
         walk.ccai(
             "review",
             "wording",
             *named,
-            typed=["draft", "Die Aussage ist klar, wie sie ist.", *["draft", ""] * 40],
+            typed=["draft", "Die Aussage ist klar, wie sie ist.", *["draft", "1"] * 40],
             skip=r"^   |near: |^policy ",
         )
         walk.say("## The signature")
