@@ -10,10 +10,12 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
@@ -96,6 +98,7 @@ def reopen_instance(folder: Path) -> dg.DagsterInstance:
         with storage_errors(folder):
             instance = dg.DagsterInstance.get()
             instance.get_asset_keys(limit=1)  # otherwise the versions are opened when they are first asked for
+            _keep_from_interruptions(instance)
             return instance
     except (ConsultationError, OSError):
         raise
@@ -104,6 +107,28 @@ def reopen_instance(folder: Path) -> dg.DagsterInstance:
             f"{folder}: Dagster cannot open its record there ({str(error).splitlines()[0]}). Move {folder / 'history'} "
             f"away and run again; {LOST[VERSIONS]}."
         ) from error
+
+
+def _keep_from_interruptions(instance: dg.DagsterInstance) -> None:
+    """Let Ctrl-C not reach the processes that show what steps print; Dagster ends them when the step does.
+
+    A terminal interrupts every process of its group, and each would print a trace before the run says that it was
+    interrupted. Processes inherit which signals are held back while they are started.
+    """
+    logs = instance.compute_log_manager
+    capture = logs.capture_logs
+
+    @contextmanager
+    def capture_logs(log_key: Sequence[str]) -> Iterator[Any]:
+        with ExitStack() as stack:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                context = stack.enter_context(capture(log_key))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield context
+
+    logs.capture_logs = capture_logs  # type: ignore[method-assign]
 
 
 def _is_no_interruption(record: logging.LogRecord) -> bool:
