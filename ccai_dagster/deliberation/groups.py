@@ -68,7 +68,8 @@ def group_participants(
     statement that moderation set apart as metadata counts like one moderated out, as in the engine.
 
     `paper` gathers participants into 100 clusters with k-means from ten seeded starts and clusters the centres,
-    each of equal weight.
+    each of equal weight. The last digits of its sums hang on the kind of processor, and with them who goes with whom
+    where somebody stands between two clusters.
 
     Args:
         weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.

@@ -149,10 +149,13 @@ def test_what_people_say_of_themselves_no_longer_makes_the_groups(tmp_path: Path
         matrix = matrix_of(name, decided, export)
         labels = group_participants(matrix, Procedure(name, "column_mean", 2, "laplace", "product", 1)).labels
         assert matrix.shape[0] == PEOPLE and matrix.moderated_out == len(verdicts) - matrix.shape[1]
-        return [round(adjusted_rand_score(each, labels), 3) for each in (GENERATION, OPINION)]
+        return [adjusted_rand_score(each, labels) for each in (GENERATION, OPINION)]
 
-    assert likeness(with_them) == [1.0, -0.017]
-    assert likeness(verdicts) == [-0.017, 1.0]
+    # Under `paper` one person between two clusters goes with either, which hangs on the processor.
+    generation, opinion = likeness(with_them)
+    assert generation > 0.9 and abs(opinion) < 0.02
+    generation, opinion = likeness(verdicts)
+    assert opinion > 0.9 and abs(generation) < 0.02
 
 
 @pytest.fixture(scope="module")
