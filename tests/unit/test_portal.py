@@ -281,6 +281,55 @@ def test_a_session_of_the_team_that_ended_records_nothing_and_gives_back_what_wa
     assert read_ledger(portal.consultation.ledger("moderation"), "moderation").is_empty()
 
 
+def test_who_takes_part_and_who_is_signed_in_in_one_browser_do_not_end_each_other(portal: Portal) -> None:
+    from ccai_dagster.portal.team import keep_account
+
+    def sign_in(role: str) -> None:
+        browser.post("/desk/sign-in", {"name": role, "password": keep_account(role, role)})
+
+    def shown() -> tuple[int, int]:
+        return browser.get("/code").status_code, browser.get("/desk/").status_code
+
+    browser = portal.moderator()
+    assert shown() == (403, 200)  # nobody takes part, and the account stays signed in
+    browser = portal.participant()
+    code = browser.session["code"]
+    sign_in("ann")
+    sign_in("ben")
+    assert shown() == (200, 200)
+    keep_account("ben", "ben")  # another password ends the session of the account
+    assert browser.get("/desk/").status_code == 302
+    assert browser.session["code"] == code and browser.get("/code").status_code == 200
+    sign_in("ann")
+    browser.post("/desk/sign-out")
+    assert (browser.session["code"], browser.get("/desk/").status_code) == (code, 302)
+    for form in ("/leave", "/delete"):
+        browser = portal.participant()
+        sign_in("ann")
+        browser.post(form, {"sure": "yes"})
+        assert shown() == (403, 200)
+
+
+@pytest.mark.parametrize("address", ["/join", "/leave", "/undo", "/desk/sign-out"])
+def test_the_address_of_a_form_opened_by_itself_leads_to_the_first_page(portal: Portal, address: str) -> None:
+    answer = portal.participant().get(address)
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("a" * 101, "moderator"), ("ann", "a" * 101), ("ann", "=1+1"), ("a\nb", "b")]
+)
+def test_an_account_whose_name_or_role_no_database_or_ledger_takes_is_told(
+    portal: Portal, name: str, role: str
+) -> None:
+    from ccai_dagster.portal.models import Account
+    from ccai_dagster.portal.team import keep_account
+
+    with pytest.raises(ConsultationError, match=r"at most 100 characters|begin with a letter"):
+        keep_account(name, role)
+    assert not Account.objects.exists()
+
+
 def test_the_database_itself_refuses_a_second_vote_and_a_vote_that_is_none(portal: Portal) -> None:
     portal.let_in(1)
     portal.participant().post("/vote", {"statement": 1, "vote": "agree"})
