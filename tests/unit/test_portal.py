@@ -30,6 +30,7 @@ from ccai_dagster.cli.export import TABLES, export
 from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
+from ccai_dagster.core.home import Home
 from ccai_dagster.core.portal_database import database_files
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.values import thresholds
@@ -853,6 +854,19 @@ def test_no_code_of_a_participant_reaches_the_files(portal: Portal) -> None:
         digests = [each for (each,) in connection.execute("SELECT code_digest FROM portal_participant")]
     files = "".join(portal_files(portal.home.portal).values())
     assert len(digests) == 3 and not any(each in files for each in digests)
+
+
+def test_a_consultation_that_was_renamed_is_told_where_its_portal_is(tmp_path: Path) -> None:
+    for name, folder in (("old", tmp_path / "gone"), ("other", tmp_path), ("sample", "sample:")):
+        home = Home(tmp_path / "home", name)
+        home.folder.mkdir(parents=True)
+        home.portal_key.write_text("secret")
+        home.source.write_text(f"{folder}\n")
+    renamed = Home(tmp_path / "home", "new")
+    assert cli_serve.left_behind(renamed) == [tmp_path / "home" / "old"]
+    renamed.folder.mkdir()
+    renamed.portal_key.write_text("secret")
+    assert cli_serve.left_behind(renamed) == []
 
 
 def test_a_portal_that_was_never_opened_is_told(tmp_path: Path) -> None:
