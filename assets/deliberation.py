@@ -16,7 +16,7 @@ from assets import decisions
 from assets.table_asset import Checked, Table, markdown_table, picture, require, table_asset, table_assets
 from ccai_dagster import contracts
 from ccai_dagster.constitution.selection import reaches_cut
-from ccai_dagster.consultation.folder import Consultation
+from ccai_dagster.consultation.folder import PORTAL, Consultation
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.decisions import checks, group_checks
 from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts, statement_ideas
@@ -81,7 +81,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         threshold_ledger = decisions.read(consultation, "threshold")
         exclusion_ledger = decisions.read(consultation, "exclusion")
         found = require(
-            Checked("exclusions", checks.check_exclusions(exclusion_ledger, raw_participants)),
+            Checked("exclusions", checks.check_exclusions(exclusion_ledger, raw_participants, file.votes == PORTAL)),
             Checked("numeric_decisions", checks.check_thresholds(threshold_ledger)),
         )
         settled = thresholds(threshold_ledger, seed)

@@ -348,7 +348,7 @@ class OpenConsultation:
         if kind == "moderation":
             return checks.check_moderation(ledger, raw, self.consultation.file.moderation)
         if kind == "exclusion":
-            return checks.check_exclusions(ledger, self.imported.raw_participants)
+            return checks.check_exclusions(ledger, self.imported.raw_participants, self.consultation.votes == PORTAL)
         if kind == "threshold":
             return checks.check_thresholds(ledger)
         if kind == "training":

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ccai_dagster.cli.ui import HOST, check_port
-from ccai_dagster.consultation.folder import PORTAL, Consultation, home_of
+from ccai_dagster.consultation.folder import EMBEDDED, PORTAL, Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import listed
 from resources.record import open_record
 
@@ -110,5 +111,25 @@ def _set_up(consultation: Consultation, say: Callable[[str], None]) -> None:
             f"The portal needs packages that are not installed ({error.name}): pip install 'ccai-dagster[portal]'."
         ) from error
     home = home_of(consultation)
+    if left := left_behind(home):
+        say(
+            f"{home.folder} has no portal yet, so it begins empty. There are portals of consultations whose folders "
+            f"are gone, in {listed(left)}: if this is one of them under another name, stop, and bring "
+            f"{home.portal.name} and {home.portal_key.name} from there to {home.folder}."
+        )
     open_record(home, consultation, say).dispose()
     set_up(consultation, home)
+
+
+def left_behind(home: Home) -> list[Path]:
+    """Return results with a portal whose consultation is no longer where it was, if this home has no portal yet.
+
+    A consultation that was renamed would else seem to have lost its votes.
+    """
+    if home.portal_key.exists():
+        return []
+    others = [Home(home.root, key.parent.name) for key in sorted(home.root.glob(f"*/{home.portal_key.name}"))]
+    addresses = {
+        each.folder: each.source.read_text(encoding="utf-8").strip() for each in others if each.source.is_file()
+    }
+    return [each for each, address in addresses.items() if address != EMBEDDED and not Path(address).is_dir()]

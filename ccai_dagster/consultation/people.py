@@ -47,7 +47,7 @@ class DemographicQuestion(Settings):
     table `sample_representativeness` tells who is missing, and weights stand for the difference.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="what the question is called in tables")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100, description="what the question is called in tables")
     question: str = Field(min_length=1, description="what is asked")
     answers: list[Answer] = Field(min_length=2, description="what may be answered")
     targets: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(

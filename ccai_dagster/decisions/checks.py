@@ -14,7 +14,7 @@ subject on which nobody ever decided waits in all kinds but signoff, threshold a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -128,13 +128,22 @@ def check_moderation_mode(
     return [Finding("warning", "moderation", None, "moderation mode", told)] if told else []
 
 
-def check_exclusions(ledger: pl.DataFrame, raw_participants: pl.DataFrame) -> list[Finding]:
-    """Check the exclusion ledger against everybody who took part."""
+def check_exclusions(ledger: pl.DataFrame, raw_participants: pl.DataFrame, may_leave: bool = False) -> list[Finding]:
+    """Check the exclusion ledger against everybody who took part.
+
+    Args:
+        may_leave: Whether people take their votes back themselves, as in the portal: whoever does must not stop the
+            run because somebody decided on them before.
+    """
     rows, found = counting_rows(ledger, "exclusion")
     if rows is None:
         return found
     known = {str(each): "" for each in raw_participants["participant_id"]}
-    found += dangling(rows, known, "exclusion", "is no participant of this consultation; correct the id")
+    gone = dangling(rows, known, "exclusion", "is no participant of this consultation; correct the id")
+    if may_leave:
+        message = "{} has no votes here, perhaps taken back since; as long as that is so, the row excludes nobody"
+        gone = [replace(each, severity="warning", message=message.format(each.subject)) for each in gone]
+    found += gone
     return found + contradictory(rows, "exclusion") + one_of_two(ledger, rows, "exclusion", "warning")
 
 

@@ -51,6 +51,7 @@ def set_up(consultation: Consultation, home: Home) -> None:
         MIDDLEWARE=[
             "django.middleware.security.SecurityMiddleware",
             "ccai_dagster.portal.participant_views.own_content_only",
+            "ccai_dagster.portal.participant_views.no_form_is_a_page",
             "ccai_dagster.portal.languages.in_an_offered_language",
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.common.CommonMiddleware",

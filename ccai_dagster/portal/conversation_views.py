@@ -21,7 +21,7 @@ from ccai_dagster.portal import conversations
 from ccai_dagster.portal.conversations import Standing, Unanswered
 from ccai_dagster.portal.limits import MESSAGES_OF_RATER, counts, too_many
 from ccai_dagster.portal.models import Conversation, Turn
-from ccai_dagster.portal.participation import Refusal
+from ccai_dagster.portal.participation import Refusal, number_typed
 from ccai_dagster.portal.rating import LONGEST_REASON
 from ccai_dagster.portal.team_views import for_raters
 from ccai_dagster.statistics.bradley_terry import comparisons_needed, elo_error, smallest_difference
@@ -87,8 +87,7 @@ def _done(request: HttpRequest, opened: OpenConsultation, offer: OpenConversatio
         Refusal, Unanswered, ConsultationError: As `conversations` does.
     """
     form = request.POST
-    typed = form.get("number", "")
-    key, number = form.get("conversation", ""), int(typed) if typed.isascii() and typed.isdigit() else 0
+    key, number = form.get("conversation", ""), number_typed(form.get("number", "")) or 0
     if "again" in form:
         conversations.answer(opened, offer, rater, key)
     elif "end" in form:

@@ -16,17 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from django.db import transaction
-
 from ccai_dagster.consultation.folder import evaluated_model
 from ccai_dagster.consultation.settings import ServedModel
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong
-from ccai_dagster.core.text import printable, spreadsheet_cell
+from ccai_dagster.core.text import REPLACEMENT, printable, spreadsheet_cell
 from ccai_dagster.evaluation.conversation_ratings import OpenArm, OpenConversations, read_open, shown_turn, write_turns
 from ccai_dagster.evaluation.ratings import ANSWERS, current_ratings, read_ratings
 from ccai_dagster.feedback.language_model import Conversation as Said
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.portal.databases import one_at_a_time
 from ccai_dagster.portal.models import Conversation, Turn
 from ccai_dagster.portal.participation import Refusal
 from ccai_dagster.portal.rating import LONGEST_REASON, keep_ratings
@@ -125,14 +124,14 @@ def say(opened: OpenConsultation, offer: OpenConversations, rater: str, key: str
         Refusal: It cannot be said.
         Unanswered: It is kept, and no answer came.
     """
-    text = typed.replace("\r\n", "\n").strip()
+    text = _kept(typed.replace("\r\n", "\n").strip())
     if not text:
         raise Refusal("Write something to the models.")
     if len(text) > LONGEST_MESSAGE:
         raise Refusal(f"This has {len(text)} characters; at most {LONGEST_MESSAGE} fit. Nothing was sent.")
     if not KEY.fullmatch(key):
         raise Refusal("There is no such conversation. Nothing was sent.")
-    with transaction.atomic():
+    with one_at_a_time():
         conversation = under_way(offer, rater)
         if conversation is None:
             if Conversation.objects.filter(key=key).exists():
@@ -178,14 +177,14 @@ def choose(
     """
     if rating not in ANSWERS:
         raise Refusal("Choose the first, the second, or neither.")
-    with transaction.atomic():
+    with one_at_a_time():
         turn = Turn.objects.filter(conversation__key=key, conversation__rater=rater, number=number).first()
         if turn is None or turn.answers is None:
             raise Refusal("There is nothing to choose between. Nothing was kept.")
         if turn.rating and turn.rating != rating:
             raise Refusal("You answered this before. The first answer counts.")
         if not turn.rating:
-            turn.rating, turn.reason = rating, " ".join(reason.split())[:LONGEST_REASON]
+            turn.rating, turn.reason = rating, _kept(" ".join(reason.split())[:LONGEST_REASON])
             turn.went_on_with = int(rating) if rating != "tie" else 1 + secrets.randbelow(2)
             turn.save(update_fields=["rating", "reason", "went_on_with"])
     bring_in(opened, rater)
@@ -280,7 +279,12 @@ def _asked(opened: OpenConsultation, arm: OpenArm, key: str, said: Said) -> str:
     ((text, _),) = model.generate(
         [said], new_tokens=consultation.profile.evaluation.new_tokens, temperature=0.0, seed=seed
     )
-    return text
+    return _kept(text)
+
+
+def _kept(text: str) -> str:
+    """Return text with a mark in place of the one character that PostgreSQL has no place for."""
+    return text.replace("\0", REPLACEMENT)
 
 
 @contextmanager

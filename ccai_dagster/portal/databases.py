@@ -12,8 +12,8 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 from django.db.models import Model
 
-REWRITTEN = ("portal_participant", "portal_demographic", "portal_vote")
-"""Tables with rows of a person that deletion takes away; statements stay."""
+REWRITTEN = ("portal_participant", "portal_demographic", "portal_vote", "portal_statement")
+"""Tables with what deletion takes away of a person; statements stay, but not whose they are."""
 LONGEST_WAIT = "2s"
 """For readers of a table that is rewritten; everybody else waits behind."""
 

@@ -13,6 +13,7 @@ from django.http import HttpRequest, QueryDict
 
 from ccai_dagster.background import Background
 from ccai_dagster.checked_decisions import FilledIn, record_filled_in, seen_rows
+from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import readable
 from ccai_dagster.decisions.agenda import AgendaItem, Proposal, grouped
@@ -20,6 +21,7 @@ from ccai_dagster.decisions.independent_decisions import Subject, subject_name
 from ccai_dagster.decisions.ledger import AVOID, VALUE_KINDS, VERBS, WITHDRAWN, split_outcome
 from ccai_dagster.decisions.values import VALUES
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.wording_drafts import WordingDraft
 
 VALUE = "value"
 """What is chosen to decide on a number, whose outcome has no verb."""
@@ -197,12 +199,19 @@ def _filled_in(
     return FilledIn(subject_name(kind, subject), subject, seen, digest, outcome, reason), own
 
 
+def drafts_digest(drafts: Sequence[WordingDraft]) -> str:
+    """Return what tells whether drafts are those that somebody read, as after a change of the template."""
+    return value_digest([each.outcome for each in drafts])
+
+
 def _outcome(kind: str, number: str, sent: QueryDict, background: Background, item: AgendaItem | None) -> str:
     verb, text = sent.get(f"verb-{number}", ""), sent.get(f"text-{number}", "")
     if verb.startswith(DRAFTED) and item is not None:
-        drafts = {f"{DRAFTED}{at}": each.outcome for at, each in enumerate(background.drafts(item))}
-        if verb not in drafts:
-            raise ConsultationError(f"{subject_name(kind, item.subject)}: there is no such draft any more.")
+        shown = background.drafts(item)
+        drafts = {f"{DRAFTED}{at}": each.outcome for at, each in enumerate(shown)}
+        if verb not in drafts or sent.get(f"drafts-{number}", "") != drafts_digest(shown):
+            named = subject_name(kind, item.subject)
+            raise ConsultationError(f"{named}: its drafts are others since they were shown; read them again.")
         return drafts[verb]
     if verb == "ideas":
         return f"{verb}: {' | '.join(' '.join(each.split()) for each in text.splitlines() if each.strip())}"

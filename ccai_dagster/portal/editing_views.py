@@ -36,7 +36,7 @@ from ccai_dagster.portal.desk import (
     take_back,
     two_people,
 )
-from ccai_dagster.portal.editing import DRAFTED, Question, questions, record_answers
+from ccai_dagster.portal.editing import DRAFTED, Question, drafts_digest, questions, record_answers
 from ccai_dagster.portal.team_views import for_team
 
 ON_A_PAGE = 20
@@ -173,6 +173,7 @@ def _shown(
         "subject": " ".join(item.subject),
         "seen": question.seen,
         "digest": question.digest,
+        "drafts_digest": drafts_digest(drafts),
         "state": STATES[item.state],
         "lines": [(readable(each.strip(), LONGEST_LINE), depth(each)) for each in _lines(question, background, alone)],
         "members": [(each, text, each in members) for each, text in question.members],

@@ -13,6 +13,9 @@ from typing import ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 
+LONGEST_NAME = 100
+"""Characters of the name and the role of an account; PostgreSQL refuses more."""
+
 
 def now() -> int:
     """Seconds since 1970, as exactly as the classic files of Polis tell time."""
@@ -96,8 +99,8 @@ class Account(AbstractBaseUser):
         duties: What else it may do, words of `team.DUTIES` with spaces between them.
     """
 
-    name = models.CharField(max_length=100, unique=True)
-    role = models.CharField(max_length=100)
+    name = models.CharField(max_length=LONGEST_NAME, unique=True)
+    role = models.CharField(max_length=LONGEST_NAME)
     rates = models.BooleanField(default=False)
     duties = models.CharField(max_length=100, default="moderate")
 
@@ -115,7 +118,7 @@ class Conversation(models.Model):
     """
 
     key = models.CharField(max_length=16, unique=True)
-    rater = models.CharField(max_length=100)
+    rater = models.CharField(max_length=LONGEST_NAME)
     quality = models.CharField(max_length=20)
     arms = models.JSONField()
     ended = models.BooleanField(default=False)

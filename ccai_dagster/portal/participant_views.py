@@ -1,7 +1,7 @@
 """The pages of participants, and what every page has in common.
 
-Everything that came from a person is escaped by the templates; a session holds a participant's number and code, in a
-signed cookie and nowhere else.
+Everything that came from a person is escaped by the templates; a session holds a participant's number and code
+(`sessions`), in a signed cookie and nowhere else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import readable
 from ccai_dagster.decisions.agenda import SameWords
-from ccai_dagster.portal import joining, participation
+from ccai_dagster.portal import joining, participation, sessions
 from ccai_dagster.portal.figures import Figures, Source
 from ccai_dagster.portal.joining import NotTaken
 from ccai_dagster.portal.languages import offered_names
@@ -43,9 +43,8 @@ from ccai_dagster.portal.limits import (
 from ccai_dagster.portal.models import Participant, Statement
 from ccai_dagster.portal.opinion_map import SIDE
 from ccai_dagster.portal.participation import AlreadyThere, Refusal
+from ccai_dagster.portal.sessions import CODE, PARTICIPANT
 
-PARTICIPANT, CODE = "participant", "code"
-"""What a session holds."""
 VALUES = {"agree": 1, "disagree": -1, "pass": 0}
 ANSWERS = {1: gettext_lazy("Agree"), -1: gettext_lazy("Disagree"), 0: gettext_lazy("Pass / Unsure")}
 NEAREST = 3
@@ -67,6 +66,16 @@ def own_content_only(get_response: View) -> View:
         response = get_response(request)
         response.setdefault("Content-Security-Policy", CONTENT_POLICY)
         return response
+
+    return middleware
+
+
+def no_form_is_a_page(get_response: View) -> View:
+    """Lead whoever opens the address of a form, as after a reload or a change of language, to the first page."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        return redirect("start") if response.status_code == 405 and request.method == "GET" else response
 
     return middleware
 
@@ -154,7 +163,7 @@ def _for_participants(view: View) -> View:
     def wrapped(request: HttpRequest) -> HttpResponse:
         participant = participation.taking_part(request.session.get(PARTICIPANT))
         if participant is None:
-            request.session.flush()
+            sessions.forget(request)
             message = _(
                 "Your session has ended, or your data were deleted. If they were not, nothing is lost: come back with "
                 "your code. You can also begin anew."
@@ -221,8 +230,7 @@ def join(request: HttpRequest) -> HttpResponse:
     finally:
         if not joined:
             counts.take_back("joined", who)
-    request.session.cycle_key()
-    request.session[PARTICIPANT], request.session[CODE] = participant.pk, typed
+    sessions.begin(request, participant, typed)
     return redirect("code")
 
 
@@ -244,15 +252,14 @@ def come_back(request: HttpRequest) -> HttpResponse:
     if found is None:
         error = _("This is no code of this consultation. Is it written as it was shown?")
         return render(request, "portal/come_back.html", {"error": error}, status=400)
-    request.session.cycle_key()
-    request.session[PARTICIPANT], request.session[CODE] = found[0].pk, found[1]
+    sessions.begin(request, *found)
     return redirect("vote")
 
 
 @require_POST
 def leave(request: HttpRequest) -> HttpResponse:
     """Forget on this device who took part."""
-    request.session.flush()
+    sessions.forget(request)
     return redirect("start")
 
 
@@ -270,7 +277,7 @@ def vote(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
             return redirect("own_votes")
         return redirect("vote")
     votes, texts = participation.votes_of(participant), figures.texts
-    key = _id_typed(request.GET.get("again", ""))
+    key = participation.number_typed(request.GET.get("again", ""))
     if key is not None and key not in texts:
         texts = {**dict(participant.statements.values_list("pk", "text")), **texts}
     if key not in texts:
@@ -295,12 +302,8 @@ def _last(statement: int, value: int, figures: Figures) -> dict[str, Any]:
     return {"id": statement, "text": readable(text), "answer": ANSWERS[value]}
 
 
-def _id_typed(typed: str) -> int | None:
-    return int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 10 else None
-
-
 def _number(typed: str) -> int:
-    if (found := _id_typed(typed)) is None:
+    if (found := participation.number_typed(typed)) is None:
         raise Refusal(_("There is no such statement. Nothing was counted."))
     return found
 
@@ -381,7 +384,7 @@ def delete(request: HttpRequest, figures: Figures, participant: Participant) -> 
     """Take back everything, after saying what that does."""
     if request.method == "POST" and request.POST.get("sure") == "yes":
         participation.erase(participant)
-        request.session.flush()
+        sessions.forget(request)
         return render(request, "portal/deleted.html")
     counts = {
         "votes": participant.votes.count(),

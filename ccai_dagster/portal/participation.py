@@ -202,6 +202,11 @@ def add_statement(participant: Participant, typed: str, figures: Figures) -> Sta
     return statement
 
 
+def number_typed(typed: str) -> int | None:
+    """Return the number that a form or an address names; None if it is none that a database could hold."""
+    return int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 10 else None
+
+
 def text_key(text: str) -> str:
     """Return a text without what makes no difference to its meaning: case, width of letters, the full stop."""
     return unicodedata.normalize("NFKC", text).casefold().rstrip(" .!")
@@ -212,5 +217,8 @@ def erase(participant: Participant) -> None:
 
     Nothing of it stays in the database's files either.
     """
-    participant.delete()
+    with transaction.atomic():
+        # A vote that is under way comes before, and is deleted too, or after, and is refused.
+        Participant.objects.select_for_update().filter(pk=participant.pk).first()
+        participant.delete()
     wipe_deleted()

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_rows
+from ccai_dagster.core.text import FORMULA, printable
 from ccai_dagster.evaluation.ratings import check_rater
-from ccai_dagster.portal.models import Account, Statement
+from ccai_dagster.portal.models import LONGEST_NAME, Account, Statement
 from ccai_dagster.portal.participation import Refusal, cleaned, text_key
 
 DUTIES: Mapping[str, tuple[str, ...]] = {
@@ -28,12 +29,21 @@ def keep_account(name: str, role: str, rates: bool = False, duties: Sequence[str
         duties: What it may do at the desk, of `DUTIES`; nothing of it for a rater.
 
     Raises:
-        ConsultationError: The name or the role is empty, the role is none for a rater, or there is no such duty.
+        ConsultationError: The name or the role is empty, too long or unsafe in a ledger, the role is none for a rater,
+            or there is no such duty.
     """
     if unknown := [each for each in duties if each not in DUTIES]:
         raise ConsultationError(f"--may {unknown[0]}: there is no such duty; there are {', '.join(DUTIES)}.")
-    if not name.strip() or not role.strip():
-        raise ConsultationError("An account needs a name and a role.")
+    for what, given in (("name", name.strip()), ("role", role.strip())):
+        if not given:
+            raise ConsultationError("An account needs a name and a role.")
+        if len(given) > LONGEST_NAME or printable(given) != given:
+            raise ConsultationError(
+                f"{printable(given, LONGEST_NAME)!r} can be no {what}: at most {LONGEST_NAME} characters, all of "
+                "which can be seen."
+            )
+    if FORMULA.match(role):
+        raise ConsultationError(f"--role {role!r}: ledgers are opened in spreadsheets; begin with a letter.")
     if rates:
         check_rater(role.strip(), "--role")
     password = secrets.token_urlsafe(15)

@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from ccai_dagster.portal.limits import PASSWORDS_OF_CLIENT, limited
+from ccai_dagster.portal.sessions import part_kept
 
 View = Callable[..., HttpResponse]
 WRITTEN = ("text", "reason")
@@ -32,7 +33,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     account = None if "\0" in given["username"] else auth.authenticate(request, **given)
     if account is None:
         return render(request, "portal/sign_in.html", {"error": _("Name or password is wrong.")}, status=400)
-    auth.login(request, account)
+    with part_kept(request):
+        auth.login(request, account)
     moderates = "moderate" in account.duties.split()
     return redirect("rate" if account.rates else "queue" if moderates else "ledgers")
 
@@ -40,7 +42,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """Leave the desk."""
-    auth.logout(request)
+    with part_kept(request):
+        auth.logout(request)
     return redirect("sign_in")
 
 
@@ -58,7 +61,9 @@ def _for_team(view: View, rates: bool, elsewhere: str) -> View:
     @never_cache
     @wraps(view)
     def wrapped(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
-        if not request.user.is_authenticated:
+        with part_kept(request):
+            signed_in = request.user.is_authenticated
+        if not signed_in:
             return _ended(request) if request.method == "POST" else redirect("sign_in")
         if request.user.rates is not rates:
             return redirect(elsewhere)

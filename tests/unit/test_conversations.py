@@ -172,6 +172,7 @@ def test_other_windows_and_forged_forms_are_told_and_count_nothing(talk: Talk) -
         ({**own, "number": "2", "text": "Why?"}, "Choose between the two answers first"),
         ({**own, "rating": "3"}, "Choose the first, the second, or neither"),
         ({**own, "number": "7", "rating": "1"}, "nothing to choose between"),
+        ({**own, "number": "9" * 5000, "rating": "1"}, "nothing to choose between"),
     ]:
         got = talk.rater.post(PAGE, form)
         assert got.status_code == 409 and told in got.content.decode()

@@ -138,6 +138,8 @@ def test_faults_of_exclusion() -> None:
     ledger = ledger_table([row("E1", "exclusion", "10 99", "exclude"), row("E2", "exclusion", "10", "exclude")])
 
     assert brief(check_exclusions(ledger, PARTICIPANTS)) == [("error", "E1", "99"), ("error", "E2", "10")]
+    # In the portal the person may have deleted the data meanwhile.
+    assert brief(check_exclusions(ledger, PARTICIPANTS, True)) == [("warning", "E1", "99"), ("error", "E2", "10")]
 
 
 def test_faults_of_merges() -> None:

@@ -19,7 +19,7 @@ from ccai_dagster.contracts import CONSTITUTION, SELECTED_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import table_content, write_file
 from ccai_dagster.decisions.agenda import grouped
-from ccai_dagster.decisions.ledger import read_ledger
+from ccai_dagster.decisions.ledger import COLUMNS, read_ledger
 from ccai_dagster.decisions.origins import DRAFT, SAME_WORDS
 from ccai_dagster.open_consultation import OpenConsultation
 
@@ -297,6 +297,26 @@ def test_a_wording_is_typed_or_a_draft_taken_over_and_the_row_says_which(portal:
     ]
     assert sent(editor, "/desk/ledger/wording?show=decided", verb_0="withdrawn").status_code == 302
     assert rows(portal, "wording")[3]["supersedes"] == "wording-1"
+
+
+def test_a_draft_that_is_another_one_since_it_was_read_is_not_taken_over(portal: Portal) -> None:
+    portal.let_in(1)
+    reached(portal, 1)
+    editor, path = portal.team("eve", "editor", "edit"), portal.consultation.ledger("wording")
+    read = fields(editor.get("/desk/ledger/wording"))
+    cells = {
+        "decision_id": "T1",
+        "kind": "wording",
+        "subject_ids": "draft_template",
+        "outcome": "policy: Heed: {statement}",
+    }
+    cells |= {"reason": "shorter", "decided_by": "steering group", "decided_at": "2026-01-01T00:00:00Z"}
+    path.write_text(path.read_text() + ",".join(cells.get(name, "") for name in COLUMNS) + "\n")
+    answer = editor.post("/desk/ledger/wording", {**read, "verb-0": "draft-0", "reason": "as drafted"})
+    assert answer.status_code == 409 and "its drafts are others since they were shown" in answer.content.decode()
+    assert [each["decision_id"] for each in rows(portal, "wording")] == ["T1"]
+    sent(editor, "/desk/ledger/wording", verb_0="draft-0")
+    assert rows(portal, "wording")[-1]["outcome"] == f"principle: Heed: {SEEDS[0]}"
 
 
 def test_one_wrong_answer_keeps_all_out_and_what_was_typed_stays(portal: Portal) -> None:

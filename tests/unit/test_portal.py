@@ -30,6 +30,7 @@ from ccai_dagster.cli.export import TABLES, export
 from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
+from ccai_dagster.core.home import Home
 from ccai_dagster.core.portal_database import database_files
 from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.decisions.values import thresholds
@@ -279,6 +280,55 @@ def test_a_session_of_the_team_that_ended_records_nothing_and_gives_back_what_wa
     assert answer.status_code == 403 and "nothing was recorded" in page
     assert "off topic" in page and "=SUM(A1)" in page and "<script>" not in page
     assert read_ledger(portal.consultation.ledger("moderation"), "moderation").is_empty()
+
+
+def test_who_takes_part_and_who_is_signed_in_in_one_browser_do_not_end_each_other(portal: Portal) -> None:
+    from ccai_dagster.portal.team import keep_account
+
+    def sign_in(role: str) -> None:
+        browser.post("/desk/sign-in", {"name": role, "password": keep_account(role, role)})
+
+    def shown() -> tuple[int, int]:
+        return browser.get("/code").status_code, browser.get("/desk/").status_code
+
+    browser = portal.moderator()
+    assert shown() == (403, 200)  # nobody takes part, and the account stays signed in
+    browser = portal.participant()
+    code = browser.session["code"]
+    sign_in("ann")
+    sign_in("ben")
+    assert shown() == (200, 200)
+    keep_account("ben", "ben")  # another password ends the session of the account
+    assert browser.get("/desk/").status_code == 302
+    assert browser.session["code"] == code and browser.get("/code").status_code == 200
+    sign_in("ann")
+    browser.post("/desk/sign-out")
+    assert (browser.session["code"], browser.get("/desk/").status_code) == (code, 302)
+    for form in ("/leave", "/delete"):
+        browser = portal.participant()
+        sign_in("ann")
+        browser.post(form, {"sure": "yes"})
+        assert shown() == (403, 200)
+
+
+@pytest.mark.parametrize("address", ["/join", "/leave", "/undo", "/desk/sign-out"])
+def test_the_address_of_a_form_opened_by_itself_leads_to_the_first_page(portal: Portal, address: str) -> None:
+    answer = portal.participant().get(address)
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("a" * 101, "moderator"), ("ann", "a" * 101), ("ann", "=1+1"), ("a\nb", "b")]
+)
+def test_an_account_whose_name_or_role_no_database_or_ledger_takes_is_told(
+    portal: Portal, name: str, role: str
+) -> None:
+    from ccai_dagster.portal.models import Account
+    from ccai_dagster.portal.team import keep_account
+
+    with pytest.raises(ConsultationError, match=r"at most 100 characters|begin with a letter"):
+        keep_account(name, role)
+    assert not Account.objects.exists()
 
 
 def test_the_database_itself_refuses_a_second_vote_and_a_vote_that_is_none(portal: Portal) -> None:
@@ -804,6 +854,19 @@ def test_no_code_of_a_participant_reaches_the_files(portal: Portal) -> None:
         digests = [each for (each,) in connection.execute("SELECT code_digest FROM portal_participant")]
     files = "".join(portal_files(portal.home.portal).values())
     assert len(digests) == 3 and not any(each in files for each in digests)
+
+
+def test_a_consultation_that_was_renamed_is_told_where_its_portal_is(tmp_path: Path) -> None:
+    for name, folder in (("old", tmp_path / "gone"), ("other", tmp_path), ("sample", "sample:")):
+        home = Home(tmp_path / "home", name)
+        home.folder.mkdir(parents=True)
+        home.portal_key.write_text("secret")
+        home.source.write_text(f"{folder}\n")
+    renamed = Home(tmp_path / "home", "new")
+    assert cli_serve.left_behind(renamed) == [tmp_path / "home" / "old"]
+    renamed.folder.mkdir()
+    renamed.portal_key.write_text("secret")
+    assert cli_serve.left_behind(renamed) == []
 
 
 def test_a_portal_that_was_never_opened_is_told(tmp_path: Path) -> None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 import sqlalchemy
+from local_server import SETTINGS, Server, chat
 from postgres_server import PASSWORD
-from small_portal import portal_folder, serving, statement_in
+from small_portal import Portal, compare, password_of, portal_folder, serving, statement_in
 
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.core.portal_database import VARIABLE, claim_schema
 from ccai_dagster.deliberation.importing.portal import portal_digest, portal_import
+from ccai_dagster.evaluation.conversation_ratings import OpenArm, OpenConversations, write_open
+from ccai_dagster.evaluation.ratings import read_ratings, responses_digest
 from resources.vote_source import VoteSource
+
+ERASED = ("portal_participant", "portal_vote", "portal_statement")
+"""Tables that say who somebody was, voted and wrote."""
 
 
 @dataclass
@@ -90,9 +98,9 @@ def test_votes_reach_the_import_and_what_somebody_deletes_is_in_no_file_of_a_tab
 
     digest = served.ask("SELECT code_digest FROM portal_town.portal_participant ORDER BY id")[0][0]
     files = "SELECT pg_relation_filepath('portal_town.{}') FROM portal_town.portal_vote LIMIT 1"
-    before_deletion = [served.ask(files.format(table)) for table in ("portal_participant", "portal_vote")]
+    before_deletion = [served.ask(files.format(table)) for table in ERASED]
     assert "Your data are deleted" in one.post("/delete", sure="yes").text
-    after = [served.ask(files.format(table)) for table in ("portal_participant", "portal_vote")]
+    after = [served.ask(files.format(table)) for table in ERASED]
     assert all(new != old for new, old in zip(after, before_deletion, strict=True))
     served.ask("CHECKPOINT")
     place = Path(str(served.ask("SHOW data_directory")[0][0]))
@@ -103,6 +111,57 @@ def test_votes_reach_the_import_and_what_somebody_deletes_is_in_no_file_of_a_tab
     assert left.raw_votes["participant_id"].to_list() == [2]
     assert left.raw_statements.filter(text="The AI should sing.")["author_id"].to_list() == [None]
     assert portal_digest(served.home.portal) != before.version
+
+
+def test_who_votes_in_other_tabs_while_deleting_everything_leaves_nothing(served: InPostgres) -> None:
+    for _ in range(4):
+        person = Person(served)
+        person.join()
+        (number,) = served.ask("SELECT max(id) FROM portal_town.portal_participant")[0]
+        (token,) = set(re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', person.get("/delete")))
+        forms = [("/delete", {"sure": "yes"}), *(("/vote", {"statement": n, "vote": "agree"}) for n in "12341234")]
+        answers = at_once(
+            [
+                partial(person.browser.post, f"{served.address}{path}", data={**form, "csrfmiddlewaretoken": token})
+                for path, form in forms
+            ]
+        )
+        assert answers[0].status_code == 200
+        assert {each.status_code for each in answers[1:]} <= {200, 403, 409}
+        voted = {who for (who,) in served.ask("SELECT participant_id FROM portal_town.portal_vote")}
+        assert number not in voted
+
+
+def test_a_rater_who_sends_all_twice_at_once_talks_once_and_the_first_choice_counts(
+    served: InPostgres, server: Server
+) -> None:
+    comparisons, page = compare(Portal(served.consultation, served.home)), "/rate/conversation/helpfulness"
+    where = {"server_url": server.model.url, "server": SETTINGS, "proof": "the same"}
+    arms = [
+        OpenArm(arm=arm, responses=responses_digest(comparisons, arm), server_model=arm, **where)
+        for arm in ("public", "standard")
+    ]
+    write_open(served.consultation.ratings, OpenConversations(quality="helpfulness", arms=arms, wanted=40))
+    server.answer = lambda body: (200, chat(f"{body['model']} \0 answers"))
+    rater = Person(served)
+    password = password_of("rater-1", served.consultation.folder, served.home.root, "--role", "rater-1", "--rater")
+    rater.post("/desk/sign-in", at="/desk/sign-in", name="rater-1", password=password)
+
+    def five(forms: list[dict[str, str]]) -> set[int]:
+        hidden = dict(re.findall(r'name="(conversation|number|csrfmiddlewaretoken)" value="(\w+)"', rater.get(page)))
+        sent = [partial(rater.browser.post, f"{served.address}{page}", data={**hidden, **each}) for each in forms]
+        return {each.status_code for each in at_once(sent)}
+
+    assert five([{"text": "Say \0 something"}] * 5) == {200}
+    assert five([{"rating": "12"[at % 2], "reason": "a \0 b"} for at in range(5)]) == {200, 409}
+    turns = served.ask("SELECT number, said, rating, reason FROM portal_town.portal_turn")
+    (rating,) = read_ratings(served.consultation.ratings)["rating"]
+    assert turns == [(1, "Say \ufffd something", rating, "a \ufffd b")]
+
+
+def at_once(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [each.result() for each in [pool.submit(call) for call in calls]]
 
 
 def test_a_name_that_postgresql_cannot_keep_is_no_account(served: InPostgres) -> None:
