@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from ccai_dagster.background import Background
 from ccai_dagster.consultation.folder import LEDGERS
@@ -54,7 +54,7 @@ TITLES: Mapping[str, str] = {
 
 
 @for_team
-@require_GET
+@require_safe
 def ledgers(request: HttpRequest) -> HttpResponse:
     """What waits in every ledger, for whom, and how often two people agreed."""
     opened = opened_now()

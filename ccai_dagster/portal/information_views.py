@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 from markdown_it import MarkdownIt
 
 from ccai_dagster.core.errors import ConsultationError
@@ -28,7 +28,7 @@ READ = 200
 """Of the feedback, the last ones that the desk shows."""
 
 
-@require_GET
+@require_safe
 def questions(request: HttpRequest) -> HttpResponse:
     """Questions that people may have, with the organisers' answers."""
     name = settings.CONSULTATION.file.portal.questions_and_answers
@@ -79,7 +79,7 @@ def feedback(request: HttpRequest) -> HttpResponse:
 
 
 @for_team
-@require_GET
+@require_safe
 def feedback_read(request: HttpRequest) -> HttpResponse:
     """What people said, for the team."""
     rows = Feedback.objects.order_by("-pk")[:READ]

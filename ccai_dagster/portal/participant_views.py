@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import readable
@@ -129,7 +129,7 @@ def refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     return problem(request, _("Please try once more"), message, 403)
 
 
-@require_GET
+@require_safe
 def asset(request: HttpRequest, name: str) -> HttpResponse:
     """The style sheet and the script."""
     response = HttpResponse(_asset(name), content_type=TYPES[name.rpartition(".")[2]])
@@ -177,7 +177,7 @@ def _for_participants(view: View) -> View:
     return guarded
 
 
-@require_GET
+@require_safe
 @never_cache
 def start(request: HttpRequest) -> HttpResponse:
     """Who asks and what for."""
@@ -235,7 +235,7 @@ def join(request: HttpRequest) -> HttpResponse:
 
 
 @_for_participants
-@require_GET
+@require_safe
 def code(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
     """The code, to come back with."""
     return render(request, "portal/code.html", {"code": participation.shown_code(request.session[CODE])})
@@ -321,7 +321,7 @@ def undo(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
 
 
 @_for_participants
-@require_GET
+@require_safe
 def own_votes(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
     """What was answered so far, to look at and to change."""
     votes = participant.votes.select_related("statement").order_by("-voted_at", "-pk")
@@ -344,7 +344,7 @@ def _answered(vote: Any, figures: Figures) -> dict[str, Any]:
 
 
 @_for_participants
-@require_GET
+@require_safe
 def opinion_map(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
     """Where this participant stands among the groups, if the team shows it."""
     if not settings.CONSULTATION.file.portal.opinion_map:

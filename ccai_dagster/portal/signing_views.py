@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from ccai_dagster.background import Background
 from ccai_dagster.checked_decisions import check_signed_digest, record_decision
@@ -129,7 +129,7 @@ def _shown(opened: OpenConsultation, background: Background, item: AgendaItem, r
 
 
 @for_team
-@require_GET
+@require_safe
 def constitution(request: HttpRequest) -> HttpResponse:
     """The page of the constitution that the last run made, as it is shown to those who sign."""
     path = opened_now().home.report / PAGES["Constitution"]

@@ -4,7 +4,9 @@ const items = [...document.querySelectorAll("[data-item]")];
 const focusOn = (item) => item && (item.querySelector("input[type=radio]:checked") || item.querySelector("input:not([type=hidden])")).focus();
 document.addEventListener("keydown", (event) => {
   if (typing(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
-  const key = event.key.toLowerCase();
+  // Where letters are not Latin, a key is known by its place.
+  const latin = event.key.length > 1 || /[\x20-\x7e]/.test(event.key);
+  const key = (latin ? event.key : event.code.replace(/^Key/, "")).toLowerCase();
   const button = document.querySelector(`[data-desk-key="${CSS.escape(key)}"]`);
   const place = items.findIndex((item) => item.contains(document.activeElement));
   if (button) {

@@ -16,7 +16,9 @@ window.addEventListener("pageshow", () => document.querySelectorAll("form[data-o
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]):not([type=radio]), textarea");
   if (typing || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
-  const key = event.key.toLowerCase();
+  // Where letters are not Latin, a key is known by its place.
+  const latin = event.key.length > 1 || /[\x20-\x7e]/.test(event.key);
+  const key = (latin ? event.key : event.code.replace(/^Key/, "")).toLowerCase();
   const wanted = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
   const boxes = [...document.querySelectorAll(".queue input[type=checkbox]")];
   const place = boxes.indexOf(document.activeElement);
