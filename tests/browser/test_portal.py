@@ -152,7 +152,9 @@ def test_somebody_takes_part_adds_a_statement_and_comes_back_by_keyboard_alone(p
     phone.shows("9 of 10")
     assert page.text_content("blockquote") == asked[-1]
     with page.expect_navigation():  # the key of A where letters are Arabic
-        page.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ش', code: 'KeyA', bubbles: true}))")
+        page.evaluate(
+            "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ش', code: 'KeyA', bubbles: true}))"
+        )
     phone.shows("10 answered")
     phone.press("Add a statement of your own")
     phone.to("Your statement")
