@@ -31,7 +31,7 @@ from ccai_dagster.cli import app as cli
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.new import from_ccai, from_export, from_sample
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
-from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import PLACEHOLDERS, SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
@@ -270,6 +270,27 @@ def test_texts_without_quotes_and_the_summary_are_copied_without_codes(tmp_path:
     assert copied == comments.replace("xid,", "").replace("me@example.org,", "").replace("you@example.org,", "") + (
         '1,Say "please", then go\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("description", "question"),
+    [
+        ('How do you\n""see"" it? $public', 'How do you "see" it? $public'),
+        ("This is closed.\n\nDo you want to read more?", PLACEHOLDERS["question"]),
+        ("Thank you for coming.", PLACEHOLDERS["question"]),
+    ],
+)
+def test_title_and_question_are_taken_over_from_the_export(tmp_path: Path, description: str, question: str) -> None:
+    files = {
+        "comments.csv": "comment-id,author-id,moderated,comment-body\n0,1,1,Be kind\n",
+        "votes.csv": "comment-id,voter-id,vote\n0,1,1\n",
+        "summary.csv": f'topic,"Rents: 15 €, or\x7f ""less"""\nvoters,1\nconversation-description,"{description}"\n',
+    }
+    lines = from_export(str(write(tmp_path / "export", files)), tmp_path / "mine", "strict")
+    mine = read_consultation(tmp_path / "mine").file
+    assert (mine.title, mine.question, mine.public) == ('Rents: 15 €, or\\x7f "less"', question, PLACEHOLDERS["public"])
+    assert "The title is the export's: " + mine.title in lines
+    assert ("Next: write public in " in lines[-1]) == (question != PLACEHOLDERS["question"])
 
 
 def test_an_id_of_polis_that_is_an_address_is_not_copied(tmp_path: Path) -> None:
