@@ -192,7 +192,7 @@ class Background:
         if self._opened.consultation.arms[arm].constitution == "ledgers":
             yield from self.to_know_before_signing()
         yield f"the constitution {arm}, {table.height} principles:"
-        for row in table.sort("principle_id").iter_rows(named=True):
+        for row in table.iter_rows(named=True):
             yield f"   {row['principle_id']}: {printable(row['text'], 10_000)}"
         yield from self._since_signed(arm)
         yield f"digest {constitution_digest(table)}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ccai_dagster.cli.options import CONSULTATION, LONGEST, mendable_errors
+from ccai_dagster.cli.options import CONSULTATION, CONSULTATION_IF_ASKED, LONGEST, mendable_errors, named_or_sample
 from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home, place
@@ -62,6 +62,7 @@ def audit(
 
 @mendable_errors()
 def verify(
+    context: typer.Context,
     what: Annotated[
         Path | None,
         typer.Argument(
@@ -70,7 +71,7 @@ def verify(
             "CCAI_CONSULTATION or the sample.",
         ),
     ] = None,
-    consultation: CONSULTATION = None,
+    consultation: CONSULTATION_IF_ASKED = None,
 ) -> None:
     """Compute all digests again, from artifacts and ledgers, and say exactly what does not match."""
     from ccai_dagster.audit.manifest import CONSULTATION as CONSULTATION_FILES
@@ -78,6 +79,8 @@ def verify(
     from ccai_dagster.audit.verification import verify as verified
     from ccai_dagster.core.digest import file_digest
 
+    if what is None:
+        named_or_sample(context, consultation)
     began = time.monotonic()
     path = _manifest(what, consultation)
     manifest, untouched = read_manifest(path)

@@ -3,7 +3,6 @@
 What a folder holds stands in `consultation.folder`, what the published files mean in `replication.new_folder`.
 """
 
-import csv
 import datetime
 import json
 import shlex
@@ -33,6 +32,7 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text, whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
+from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING
@@ -41,6 +41,7 @@ from ccai_dagster.decisions.values import VALUES, thresholds
 from ccai_dagster.deliberation import consensus, groups
 from ccai_dagster.deliberation.importing.copies import copy_without_codes
 from ccai_dagster.deliberation.importing.moderation_mode import METADATA, STATED, moderation_evidence, stated_mode
+from ccai_dagster.deliberation.importing.polis import conversation_words
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.votes import (
@@ -64,14 +65,12 @@ WITHOUT_TEXTS = (
     f"For the missing texts save the paper, {PAPER}, as PDF or plain text and make the folder with --texts FILE. "
     "Until then the replication page names principles by their ids."
 )
-LONGEST_TOLD = 1_000
-"""Characters of a title or question that are taken over from an export."""
 TEMPLATE = """\
 # What is asked, of whom, and how much is computed. Every field: ccai_dagster/consultation/folder.py.
 schema_version: $schema_version
-title: "$title"
-public: "$public"
-question: "$question"
+title: $title
+public: $public
+question: $question
 language: en   # of the pages for the public: en or de; with page_texts another
 votes: $votes
 ${vote_values}moderation: $moderation   # strict: a statement nobody moderated is out. lenient: it is in.
@@ -152,20 +151,21 @@ def from_export(
         evidence = moderation_evidence(imported.raw_statements, imported.raw_votes, imported.raw_group_votes)
         if not callable(moderation):
             mode = moderation
-        elif told := stated_mode(imported.import_report) or evidence.mode:
-            mode = told
+        elif known := stated_mode(imported.import_report) or evidence.mode:
+            mode = known
         else:  # Where every statement was moderated, strict means it of those that are still to come.
             mode = moderation() if evidence.unmoderated else "strict"
         left_out: list[str] = []
         unfinished = stack.enter_context(whole_folder(destination.resolve()))
+        found = find_vote_files(place)
         if not is_address(export):
-            left_out = copy_without_codes(find_vote_files(place), unfinished / "votes", values)
+            left_out = copy_without_codes(found, unfinished / "votes", values)
+        told = conversation_words(found.files["summary"]) if "summary" in found.files else {}
         _begin_decisions(unfinished, sample, _moderation(imported.raw_statements))
         votes = json.dumps(export, ensure_ascii=False) if is_address(export) else "votes"
         worded = yaml.safe_dump({"vote_values": dict(values)}, sort_keys=False) if values else ""
-        asked = PLACEHOLDERS | _title_and_question(place)
-        _write_settings(unfinished, sample, **asked, votes=votes, moderation=mode, vote_values=worded)
-    return _next_steps(imported, destination, mode, left_out)
+        _write_settings(unfinished, sample, **PLACEHOLDERS | told, votes=votes, moderation=mode, vote_values=worded)
+    return _next_steps(imported, destination, mode, left_out, told)
 
 
 def from_sample(destination: Path) -> list[str]:
@@ -221,26 +221,17 @@ def _begin_decisions(folder: Path, sample: Consultation, moderation: Sequence[De
     shutil.copyfile(sample.path(sample.arms["standard"].constitution), folder / "constitutions" / "standard.csv")
 
 
-def _title_and_question(place: Path) -> dict[str, str]:
-    """What the summary of a Polis export says of its conversation, for between quotation marks in YAML."""
-    found: dict[str, str] = {}
-    for path in sorted(place.glob("*summary.csv"))[:1] if place.is_dir() else []:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            lines = {row[0].strip(): " ".join(row[1].split()) for row in csv.reader(file) if len(row) > 1}
-        for name, key in (("title", "topic"), ("question", "conversation-description")):
-            if text := lines.get(key, "")[:LONGEST_TOLD]:
-                found[name] = json.dumps(text, ensure_ascii=False)[1:-1]
-    return found
-
-
 def _write_settings(folder: Path, sample: Consultation, more: str = "", **values: str) -> None:
     """Write consultation.yaml, and read the folder as it is now."""
-    settings = string.Template(TEMPLATE).substitute(values, schema_version=SCHEMA_VERSION)
+    quoted = {name: json.dumps(values[name], ensure_ascii=False) for name in PLACEHOLDERS}
+    settings = string.Template(TEMPLATE).substitute(values | quoted, schema_version=SCHEMA_VERSION)
     (folder / "consultation.yaml").write_text(settings + more + _sample_sets(sample), encoding="utf-8")
     read_consultation(folder)
 
 
-def _next_steps(imported: Import, destination: Path, moderation: ModerationMode, left_out: Sequence[str]) -> list[str]:
+def _next_steps(
+    imported: Import, destination: Path, moderation: ModerationMode, left_out: Sequence[str], told: Mapping[str, str]
+) -> list[str]:
     noted = imported.import_report.filter(
         (pl.col("kind") != "found")
         & (pl.col("count").is_null() | (pl.col("count") > 0))
@@ -274,10 +265,13 @@ def _next_steps(imported: Import, destination: Path, moderation: ModerationMode,
             "Nobody moderated a statement in, so none is in while moderation is strict: decide in "
             "decisions/moderation.csv, or set moderation to lenient in consultation.yaml."
         )
+    lines += [f"The {name} is the export's: {text}" for name, text in told.items()]
+    to_write = [name for name in PLACEHOLDERS if name not in told]
+    named = shlex.quote(str(destination))
     return [
         *lines,
-        f"Next: write title, public and question in {destination}/consultation.yaml, go through decisions/, then "
-        f"`ccai run {shlex.quote(str(destination))}` and word what reaches the cut in decisions/wording.csv.",
+        f"Next: write {listed(to_write)} in {destination}/consultation.yaml, go through decisions/, then "
+        f"`ccai run {named}` and word what reaches the cut: `ccai review wording --consultation {named} --as ROLE`.",
     ]
 
 

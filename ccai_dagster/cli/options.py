@@ -38,7 +38,7 @@ def _nobody_named(context: typer.Context, folder: Path | None) -> bool:
     return folder is None and not context.resilient_parsing and named_elsewhere() is None
 
 
-def _named_or_sample(context: typer.Context, folder: Path | None) -> Path | None:
+def named_or_sample(context: typer.Context, folder: Path | None) -> Path | None:
     """Say so where the embedded consultation is meant."""
     if _nobody_named(context, folder):
         typer.echo(f"The embedded consultation: {chosen_consultation().file.title}", err=True)
@@ -79,9 +79,11 @@ def mendable_errors() -> Iterator[None]:
 
 
 _WHICH = "Consultation folder; else CCAI_CONSULTATION, else the working folder if it is one"
-CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}, else the sample.", callback=_named_or_sample)]
+CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}, else the sample.", callback=named_or_sample)]
+CONSULTATION_IF_ASKED = Annotated[Path | None, typer.Option(help=f"{_WHICH}, else the sample.")]
+"""For a command whose argument may name the consultation as well: it calls `named_or_sample` where that is missing."""
 CONSULTATION_FOLDER = Annotated[
-    Path | None, typer.Argument(help=f"{_WHICH}, else the sample. Or --consultation FOLDER.", callback=_named_or_sample)
+    Path | None, typer.Argument(help=f"{_WHICH}, else the sample. Or --consultation FOLDER.", callback=named_or_sample)
 ]
 OWN_CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}.", callback=_named)]
 OWN_CONSULTATION_FOLDER = Annotated[

@@ -141,10 +141,10 @@ def _told(opened: OpenConsultation, before: Followed, after: Followed) -> Iterat
         rows = [f"{decision} ({kind})" for kind, decision in lapsing[:SHOWN]]
         more = f" and {len(lapsing) - SHOWN} more" if len(lapsing) > SHOWN else ""
         yield f"Lapse       {', '.join(rows)}{more}: they were taken on another text"
-    yield from _trained(opened, was == becomes)
+    yield from _trained(opened, was == becomes, bool(becomes))
 
 
-def _trained(opened: OpenConsultation, same: bool) -> Iterator[str]:
+def _trained(opened: OpenConsultation, same: bool, there: bool) -> Iterator[str]:
     arms = [name for name, arm in opened.consultation.arms.items() if arm.constitution == "ledgers"]
     if not same:
         yield (
@@ -152,7 +152,10 @@ def _trained(opened: OpenConsultation, same: bool) -> Iterator[str]:
             "signed again, everything that is trained on it and the evaluation are made anew"
         )
         return
-    yield f"Training    the constitution of {listed(arms)} stays as it is, so its sign-off stands"
+    if there:
+        yield f"Training    the constitution of {listed(arms)} stays as it is, so its sign-off stands"
+    else:
+        yield f"Training    {listed(arms)} has no principle, so that there is nothing to sign and to train on"
     if weighed := [name for name in arms if opened.consultation.arms[name].principle_weights == "gac"]:
         yield f"            but {listed(weighed)} draws principles by consensus: if that changes, it is trained anew"
 
@@ -171,6 +174,6 @@ def _named(what: str, keys: Iterable[object], text: object) -> Iterator[str]:
     ordered = sorted(keys, key=lambda key: natural(str(key)))
     if ordered:
         yield f"   {len(ordered)} {what}:"
-        yield from (f"      {key}  {printable(text(key), 120)}" for key in ordered[:SHOWN])  # type: ignore[operator]
+        yield from (f"      {key}  {printable(text(key), 200)}" for key in ordered[:SHOWN])  # type: ignore[operator]
         if len(ordered) > SHOWN:
             yield f"      and {len(ordered) - SHOWN} more"

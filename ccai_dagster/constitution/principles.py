@@ -11,6 +11,7 @@ from ccai_dagster.constitution.selection import WordedStatements
 from ccai_dagster.contracts import CONSTITUTION
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import counted
 
 
 def constitution_digest(constitution: pl.DataFrame) -> str:
@@ -82,15 +83,25 @@ def derive_constitution(
     if not rows and unreachable:
         raise ConsultationError(f"The constitution of arm {arm!r} has no principle, and {unreachable}.")
     if not rows:
-        raise ConsultationError(
-            f"The constitution of arm {arm!r} has no principle: {len(chosen)} statements reach the cut and "
-            f"{len(worded)} wordings are on record. Word them in decisions/wording.csv (statements "
-            f"{', '.join(map(str, sorted(chosen)[:20])) or 'none'}), or lower the cut in decisions/threshold.csv."
-        )
+        raise ConsultationError(f"The constitution of arm {arm!r} has no principle: {_why_none(selected, len(worded))}")
     rows.sort(key=lambda row: (-row["gac"], row["principle_id"]))
     constitution = CONSTITUTION.build(rows)
     check_distinct(constitution)
     return constitution
+
+
+def _why_none(selected: pl.DataFrame, wordings: int) -> str:
+    """Say what keeps every statement from becoming a principle, and what to do."""
+    chosen = sorted(selected.filter("selected")["statement_id"])
+    if not chosen:
+        scores = selected["gac"].drop_nulls().to_list()
+        top = f" (the highest consensus is {max(scores):.3f})" if scores else ""
+        return f"no statement reaches the cut{top}. `ccai review threshold` shows what other values would select."
+    return (
+        f"{counted(len(chosen), 'statement reaches', 'statements reach')} the cut, {counted(wordings, 'wording')} on "
+        f"record. `ccai review wording` asks for them one by one: statements {', '.join(map(str, chosen[:20]))}"
+        f"{' ...' if len(chosen) > 20 else ''}."
+    )
 
 
 def read_constitution(path: Path, arm: str, may_lack_texts: bool = False) -> pl.DataFrame:

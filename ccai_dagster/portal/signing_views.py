@@ -118,8 +118,7 @@ def _shown(opened: OpenConsultation, background: Background, item: AgendaItem, r
     before, since = last_signed(opened, arm), since_signed(opened, arm)
     return shown | {
         "principles": [
-            (row["principle_id"], readable(row["text"], 10_000))
-            for row in constitution.sort("principle_id").iter_rows(named=True)
+            (row["principle_id"], readable(row["text"], 10_000)) for row in constitution.iter_rows(named=True)
         ],
         "to_know": [readable(each) for each in background.to_know_before_signing()] if made_here else [],
         "made_here": made_here,

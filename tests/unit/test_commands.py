@@ -36,10 +36,12 @@ def test_a_command_knows_where_it_is_and_decides_in_no_consultation_that_nobody_
     decide = ["decide", "threshold", "gac_threshold", "0.5", "--reason", "r", "--as", "x"]
     refused = CliRunner().invoke(app, decide)
     assert refused.exit_code == 1 and "Name the consultation, or go to its folder" in refused.output
-    title = chosen_consultation().file.title
-    assert f"The embedded consultation: {title}" in CliRunner().invoke(app, ["status"]).output
+    embedded = f"The embedded consultation: {chosen_consultation().file.title}"
+    assert embedded in CliRunner().invoke(app, ["status"]).output
     town = tmp_path / "town"
     shutil.copytree(SAMPLE, town)
+    assert embedded in CliRunner().invoke(app, ["verify"]).output
+    assert embedded not in CliRunner().invoke(app, ["verify", str(town)]).output
     monkeypatch.chdir(town)
     assert chosen_consultation().folder == town.resolve()
     assert "The embedded consultation" not in CliRunner().invoke(app, ["status"]).output

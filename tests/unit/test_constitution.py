@@ -99,8 +99,11 @@ def test_a_principle_stays_while_one_of_its_statements_reaches_the_cut() -> None
     selected = select_statements(scores(0.9, 0.8, 0.7, 0.1), statements(4), {}, Cut("threshold", 0.5, 9), [], given)
     constitution = derive_constitution("public", selected, given)
     assert constitution.select("principle_id", "gac").rows() == [("P3", 0.9), ("P1", 0.7)]
-    with pytest.raises(ConsultationError, match="no principle"):
+    with pytest.raises(ConsultationError, match=r"3 statements reach .* 1 wording .*: statements 1, 2, 3\.$"):
         derive_constitution("public", selected, [worded("P2", (4,), "Two.")])
+    nothing = select_statements(scores(0.9, 0.8, 0.7, 0.1), statements(4), {}, Cut("threshold", 0.95, 9), [], given)
+    with pytest.raises(ConsultationError, match=r"no statement reaches the cut \(the highest consensus is 0\.900\)"):
+        derive_constitution("public", nothing, given)
     twice = [worded("P5", (1,), "Same."), worded("P6", (3,), "Same.")]
     with pytest.raises(ConsultationError, match="arm 'public': principles P5 and P6 have the same text"):
         derive_constitution("public", selected, twice)

@@ -467,10 +467,11 @@ def test_ideas_are_typed_one_a_line(portal: Portal) -> None:
 def test_a_sign_off_shows_what_changed_since_the_last_and_signs_what_was_read(portal: Portal) -> None:
     portal_signs = portal.consultation.ledger("signoff")
     portal_signs.write_text(portal_signs.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
-    made(portal, P1="Choose the kindest.", P2="Choose the briefest.")
+    made(portal, P2="Choose the briefest.", P1="Choose the kindest.")
     signer = portal.team("sue", "steering group", "sign")
     page = signer.get("/desk/sign").content.decode()
     assert "Nobody has signed it before." in page and "To know before signing" in page
+    assert page.index("P2: ") < page.index("P1: ")  # as the constitution has them
     digest = re.findall(r'name="digest" value="(\w+)"', page)
     form = {"arm": "public", "digest": digest[0], "seen": "", "reason": "read aloud"}
     assert signer.post("/desk/sign", form).status_code == 409  # nobody says it was read

@@ -272,6 +272,27 @@ def test_texts_without_quotes_and_the_summary_are_copied_without_codes(tmp_path:
     )
 
 
+@pytest.mark.parametrize(
+    ("description", "question"),
+    [
+        ('How do you\n""see"" it? $public', 'How do you "see" it? $public'),
+        ("This is closed.\n\nDo you want to read more?", PLACEHOLDERS["question"]),
+        ("Thank you for coming.", PLACEHOLDERS["question"]),
+    ],
+)
+def test_title_and_question_are_taken_over_from_the_export(tmp_path: Path, description: str, question: str) -> None:
+    files = {
+        "comments.csv": "comment-id,author-id,moderated,comment-body\n0,1,1,Be kind\n",
+        "votes.csv": "comment-id,voter-id,vote\n0,1,1\n",
+        "summary.csv": f'topic,"Rents: 15 €, or\x7f ""less"""\nvoters,1\nconversation-description,"{description}"\n',
+    }
+    lines = from_export(str(write(tmp_path / "export", files)), tmp_path / "mine", "strict")
+    mine = read_consultation(tmp_path / "mine").file
+    assert (mine.title, mine.question, mine.public) == ('Rents: 15 €, or\\x7f "less"', question, PLACEHOLDERS["public"])
+    assert "The title is the export's: " + mine.title in lines
+    assert ("Next: write public in " in lines[-1]) == (question != PLACEHOLDERS["question"])
+
+
 def test_an_id_of_polis_that_is_an_address_is_not_copied(tmp_path: Path) -> None:
     files = {**polis_files(author=lambda s: "me@example.org" if s == 4 else s), "participants-votes.csv": matrix()}
     files["votes.csv"][9][2] = files["participants-votes.csv"][3][0] = "you@example.org"
@@ -388,20 +409,3 @@ def test_a_stated_mode_needs_no_answer_where_votes_tell_none(tmp_path: Path) -> 
     (tmp_path / "export" / "conversation.json").write_text('{"strict_moderation": "no"}')
     with pytest.raises(ConsultationError, match=r"conversation\.json: strict_moderation is neither true nor false"):
         read_votes(tmp_path / "export")
-
-
-def test_title_and_question_are_taken_over_from_the_summary_of_the_export(tmp_path: Path) -> None:
-    export = tmp_path / "export"
-    shutil.copytree(SAMPLE / "votes", export)
-    told = 'topic,"Wohnen: ""wie"" \\ $question?"\nconversation-description,"Was soll\nsein?"\nviews,3\n'
-    (export / "summary.csv").write_text(told, encoding="utf-8")
-    done = CliRunner().invoke(
-        cli.app, ["new", "--from-export", str(export), "--moderation", "strict", str(tmp_path / "town")]
-    )
-    assert done.exit_code == 0, done.output
-    file = read_consultation(tmp_path / "town").file
-    assert (file.title, file.question, file.public) == (
-        'Wohnen: "wie" \\ $question?',
-        "Was soll sein?",
-        PLACEHOLDERS["public"],
-    )

@@ -88,3 +88,11 @@ def test_what_could_not_be_decided_is_refused(
 ) -> None:
     with pytest.raises(ConsultationError, match=why):
         what_if(opened, kind, [subject], outcome)
+
+
+def test_where_nothing_reaches_the_cut_no_sign_off_is_said_to_stand(opened: OpenConsultation) -> None:
+    for name, value, row in (("selection_rule", "threshold", "T7"), ("gac_threshold", "1", "T8")):
+        record_decision(opened, Answer("threshold", (name,), value, "r", "somebody", (row,)))
+    lines = what_if(opened, "threshold", ["gac_threshold"], "0.99")
+    assert count(lines, "Principles") == [0]
+    assert lines[-1].endswith("public has no principle, so that there is nothing to sign and to train on")

@@ -9,6 +9,8 @@ Columns are those of the CSV export (`math/src/polismath/darwin/export.clj`, `se
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ import polars as pl
 
 from ccai_dagster.contracts import RAW_STATEMENTS
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import printable
 from ccai_dagster.deliberation.importing.bodies import BODY, read_bodies
 from ccai_dagster.deliberation.importing.cells import (
     Unit,
@@ -37,7 +40,9 @@ from ccai_dagster.deliberation.importing.columns import (
     UTF16,
     SourceFile,
     VoteFiles,
+    decoded,
     is_id,
+    plain_name,
     read_header,
     read_text_csv,
     require_columns,
@@ -466,6 +471,20 @@ def read_stated(file: SourceFile, name: str) -> int | None:
         if found := re.fullmatch(rf'"?{name}"?\s*[,;\t]\s*"?([0-9]{{1,12}})"?[\s,;]*', line, re.IGNORECASE):
             return int(found[1])
     return None
+
+
+def conversation_words(summary: SourceFile) -> dict[str, str]:
+    """Return `title` and `question` as summary.csv tells them, each on one line; what it does not tell is missing.
+
+    A description counts as the question if it is one paragraph that asks something; others greet, explain or thank.
+    """
+    rows = csv.reader(io.StringIO(decoded(summary)))
+    lines = {plain_name(row[0], {}): row[1].strip() for row in rows if len(row) > 1}
+    words = {"title": printable(lines.get("topic", ""))}
+    description = lines.get("conversation-description", "")
+    if "?" in description and not re.search(r"\n\s*\n", description):
+        words["question"] = printable(description)
+    return {name: text for name, text in words.items() if text}
 
 
 def is_read(role: str, name: str) -> bool:

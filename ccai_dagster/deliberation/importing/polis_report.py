@@ -176,10 +176,10 @@ def _statements(found: PolisFindings, raw_statements: pl.DataFrame) -> list[Fact
         (
             "meta statements",
             "is_meta",
-            "statements about the people who vote (metadata in Polis), who are grouped and scored without them: the "
-            "outcome `metadata` of moderation",
+            "statements about the people who vote (metadata in Polis) form no group and are not scored; the outcome "
+            "`metadata` of moderation says which they are",
         ),
-        ("seed statements", "is_seed", "they are by the organisers"),
+        ("seed statements", "is_seed", "statements that the organisers wrote"),
     ):
         marks = raw_statements[column]
         if marks.is_not_null().any():
