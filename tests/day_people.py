@@ -29,6 +29,8 @@ OWN = (
     "على المساعد أن يجيب بلغة السائل.",
 )
 """What participants write, among it advertising, markup, a formula and another script."""
+UNDISPUTED = "everybody with the same respect"
+"""What everybody agrees with who is asked, so that it reaches the cut in whatever groups there are."""
 
 
 @dataclass
@@ -91,6 +93,8 @@ class Took:
 
 def opinion(number: int, statement: str) -> str:
     """What somebody thinks: two camps agree on two of three statements, and part on the third."""
+    if UNDISPUTED in statement:
+        return "Agree"
     drawn = hashlib.sha256(f"{number} {statement}".encode()).digest()[0]
     if drawn < 20:
         return "Pass / Unsure"
@@ -191,8 +195,8 @@ async def decide(page: Page, statements: Sequence[str], verb: str, text: str, re
     boxes = page.locator(".queue > li")
     for at in range(await boxes.count()):
         box = boxes.nth(at).locator("input[name=statement]")
-        text = await boxes.nth(at).locator("label:has(input[name=statement])").inner_text()
-        if not statements or text.strip() in statements:
+        shown = await boxes.nth(at).locator("label:has(input[name=statement])").inner_text()
+        if not statements or shown.strip() in statements:
             await box.check()
     await page.locator(f"input[name=verb][value='{verb}']").check()
     await page.locator("#text").fill(text)
