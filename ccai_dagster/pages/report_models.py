@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.audit.records import Record, Records
-from ccai_dagster.constitution.comparison import BY_LIKENESS, BY_TAGS, SAYS
+from ccai_dagster.constitution.comparison import MEASURES
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.language import gettext, ngettext
@@ -28,7 +28,6 @@ from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.training.model_card import system_turn
 from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, shown_values
 
-MEASURES = (BY_LIKENESS, BY_TAGS, *SAYS.values())
 VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
 """How the report marks prompts that nobody wrote to be read."""

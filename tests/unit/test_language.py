@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 from parsed_page import Page
 from small_report import inputs
 
+from ccai_dagster.constitution.comparison import MEASURES
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.language import CATALOGUES, ENGLISH, Language, languages, read_language
@@ -28,7 +29,6 @@ from ccai_dagster.pages.parts import MARKS
 from ccai_dagster.pages.pictures.uncertainty import SIDES
 from ccai_dagster.pages.public_summary import render_summary
 from ccai_dagster.pages.report import render_report
-from ccai_dagster.pages.report_models import MEASURES
 from ccai_dagster.pages.report_sample import HIDDEN
 from ccai_dagster.pages.summary import SELECTED_FATES, summary
 
