@@ -6,9 +6,10 @@ Resources: https://docs.dagster.io/guides/build/external-resources
 import logging
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,26 @@ class TrackedRun:
 def alias_of(arm: str) -> str:
     """Return the alias of an arm's models: its name, unless MLflow keeps that for itself."""
     return f"arm-{arm}" if re.fullmatch(r"latest|v\d+", arm, re.IGNORECASE) else arm
+
+
+def remove_half_made(database: Path) -> None:
+    """Remove a database in which MLflow was killed while it made the tables, which it does not go on with.
+
+    The first experiment is its last step, so that without one nothing was ever tracked.
+    """
+    if not database.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as opened:
+            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and "experiments" not in tables:
+                return  # of something else
+            if tables and opened.execute("SELECT 1 FROM experiments LIMIT 1").fetchone():
+                return
+    except sqlite3.Error:
+        return  # what is damaged is told, and not removed
+    for ending in ("", "-journal", "-wal", "-shm"):
+        database.with_name(database.name + ending).unlink(missing_ok=True)
 
 
 class Tracking(dg.ConfigurableResource["Tracking"]):
@@ -237,6 +258,7 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         if (database := self._database) is None:
             return
         with opened_alone(database, lock_beside(database)):
+            remove_half_made(database)
             if database.exists() and database.stat().st_size:
                 check_database(database)
                 return
@@ -254,6 +276,8 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
         database = self._database
         lock = opened_alone(database, lock_beside(database)) if database is not None else nullcontext()
         with lock, self._database_errors():
+            if database is not None:
+                remove_half_made(database)
             found = mlflow.get_experiment_by_name(self.experiment)
             if found is not None:
                 return str(found.experiment_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from ccai_dagster.contracts import CONSTITUTION, JUDGE_CALIBRATION
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.training.model_card import model_card
-from resources.tracking import Tracking, alias_of
+from resources.tracking import Tracking, alias_of, remove_half_made
 
 RECORD = {
     "stage": "policy",
@@ -156,6 +157,26 @@ def test_a_run_that_fails_is_marked(tracking: Tracking) -> None:
 
 def test_names_that_mlflow_keeps_for_itself_are_no_alias() -> None:
     assert [alias_of(each) for each in ("public", "latest", "v2", "v2x")] == ["public", "arm-latest", "arm-v2", "v2x"]
+
+
+@pytest.mark.parametrize(
+    ("left", "is_removed"),
+    [
+        ([], True),
+        (["CREATE TABLE experiments (name)", "CREATE TABLE webhooks (name)"], True),
+        (["CREATE TABLE experiments (name)", "INSERT INTO experiments VALUES ('Default')"], False),
+        (["CREATE TABLE somebody_elses (name)"], False),
+    ],
+)
+def test_tables_that_mlflow_was_killed_while_making_are_made_anew(
+    tmp_path: Path, left: list[str], is_removed: bool
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("VACUUM")
+        for each in left:
+            database.execute(each)
+    remove_half_made(tmp_path / "mlflow.db")
+    assert [path.name for path in tmp_path.iterdir()] == ([] if is_removed else ["mlflow.db"])
 
 
 def test_a_damaged_database_is_named_with_a_remedy(
