@@ -34,6 +34,7 @@ VOTES_FOR_PROCESSES = 15_000_000
 """With fewer votes, of all draws together, everything stays in this process: others need a second or two to begin."""
 MOST_WORKERS = 8
 """So that memory has a bound on a machine of many cores."""
+THREADS_OF_OPENMP = "OMP_NUM_THREADS"
 ONE_THREAD_EACH = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 """What numerical libraries of a worker process read when they are loaded."""
 
@@ -144,9 +145,7 @@ def _begin(starter: int) -> None:
 
 
 def _limit_threads() -> Any:
-    # Only libraries that are loaded can be limited.
-    import scipy.linalg  # noqa: F401
-    import sklearn.cluster  # noqa: F401
+    import scipy.linalg  # noqa: F401  only libraries that are loaded can be limited
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1)
@@ -158,6 +157,16 @@ def one_thread() -> Iterator[None]:
 
     Grouping a thousand people takes a few hundredths of a second; sharing that among threads costs more than it
     gains, and many times more where something else runs on the same cores. It is not for a single large computation.
+    scikit-learn, which takes two seconds to load, is not loaded for it; if it is loaded meanwhile, its OpenMP reads how
+    many threads it may have.
     """
-    with _limit_threads():
-        yield
+    before = os.environ.get(THREADS_OF_OPENMP)
+    os.environ[THREADS_OF_OPENMP] = "1"
+    try:
+        with _limit_threads():
+            yield
+    finally:
+        if before is None:
+            os.environ.pop(THREADS_OF_OPENMP, None)
+        else:
+            os.environ[THREADS_OF_OPENMP] = before

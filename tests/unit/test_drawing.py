@@ -97,3 +97,18 @@ def test_interrupted_threads_finish_no_further_draw(monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt), Drawing(1, 500, workers=2) as workers:
         workers.each(draw, 500, "drawing")
     assert len(begun) < 250 and not [each for each in threading.enumerate() if each.name.startswith("ThreadPool")]
+
+
+WITHIN = """
+import os, sys
+from ccai_dagster.deliberation.drawing import one_thread
+with one_thread():
+    print("sklearn" in sys.modules, os.environ["OMP_NUM_THREADS"])
+print(os.environ.get("OMP_NUM_THREADS"))
+"""
+
+
+def test_one_thread_does_not_load_scikit_learn_and_has_it_begin_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    done = subprocess.run([sys.executable, "-c", WITHIN], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "1", "None"]
