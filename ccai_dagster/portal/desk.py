@@ -74,6 +74,30 @@ def for_ledger(view: View) -> View:
     return wrapped
 
 
+def answered(
+    request: HttpRequest,
+    kind: str,
+    page: Callable[[OpenConsultation, Mapping[str, Any], int], HttpResponse],
+    answer: Callable[[OpenConsultation], HttpResponse],
+) -> HttpResponse:
+    """Show a ledger's page, or take back or record what was sent; what is refused is told above the page as it is now.
+
+    Args:
+        page: Renders the page with what is to be told, and a status.
+        answer: Records what was sent and says where to go on.
+    """
+    opened = opened_now()
+    if request.method == "GET":
+        return page(opened, {"recorded": request.GET.get("recorded", "")}, 200)
+    try:
+        if request.POST.get("undo"):
+            return after_recording(request, take_back(opened, request, kind))
+        return answer(opened)
+    except ConsultationError as error:
+        # What was read before may be what somebody else has just written.
+        return page(opened_now(), {"error": printable(str(error))}, 409)
+
+
 def desk_page(request: HttpRequest, template: str, page: Mapping[str, Any], status: int = 200) -> HttpResponse:
     """Render a page of the desk with what its head needs."""
     head = {"role": request.user.role, "ledgers": ledgers_of(request)}

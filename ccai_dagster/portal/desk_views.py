@@ -7,7 +7,7 @@ stood on the page, and a page holds a hundred at most.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -28,15 +28,14 @@ from ccai_dagster.portal.desk import (
     SLIP,
     STATES,
     after_recording,
+    answered,
     desk_page,
     first_of_page,
     for_ledger,
     given_again,
     one_line,
-    opened_now,
     resolved_by_others,
     rows_shown,
-    take_back,
     two_people,
 )
 
@@ -56,18 +55,10 @@ def queue(request: HttpRequest) -> HttpResponse:
 
 @for_ledger
 def _queue(request: HttpRequest, kind: str) -> HttpResponse:
-    opened = opened_now()
-    if request.method == "GET":
-        return _page(request, opened, {"recorded": request.GET.get("recorded", "")})
-    try:
-        if request.POST.get("undo"):
-            return after_recording(request, take_back(opened, request, kind))
+    def recorded(opened: OpenConsultation) -> HttpResponse:
         return after_recording(request, [_recorded(opened, request)])
-    except ConsultationError as error:
-        typed = {name: request.POST.get(name, "") for name in TYPED}
-        # What was read before may be what somebody else has just written.
-        page = {"error": str(error), "typed": typed, "ticked": _ticked(request)}
-        return _page(request, opened_now(), page, status=409)
+
+    return answered(request, kind, partial(_page, request), recorded)
 
 
 def _ticked(request: HttpRequest) -> list[str]:
@@ -130,7 +121,7 @@ def _typed(opened: OpenConsultation, request: HttpRequest) -> tuple[str, str]:
     return (f"{verb}: {text}" if takes_text else verb), reason
 
 
-def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any], status: int = 200) -> HttpResponse:
+def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any], status: int) -> HttpResponse:
     role, decided = request.user.role, request.GET.get("show") == "decided"
     standing = opened.agenda(KIND)
     listed = [each for each in standing if (each.state == "decided") is decided and (decided or each.open_to(role))]
@@ -154,7 +145,8 @@ def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any
         if not each.outcome.startswith("rewrite")
     ]
     page = {
-        "items": _shown(opened, shown, set(more.get("ticked", ())), groups, texts, words, votes),
+        "items": _shown(opened, shown, set(_ticked(request)), groups, texts, words, votes),
+        "typed": {name: request.POST.get(name, "") for name in TYPED},
         "listed": " ".join(each.subject[0] for each in shown),
         "number": len(items),
         "of_all": len(listed) if len(listed) != len(items) else None,

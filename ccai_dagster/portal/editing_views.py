@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -26,6 +27,7 @@ from ccai_dagster.portal.desk import (
     SLIP,
     STATES,
     after_recording,
+    answered,
     desk_page,
     first_of_page,
     for_ledger,
@@ -33,7 +35,6 @@ from ccai_dagster.portal.desk import (
     ledgers_of,
     opened_now,
     resolved_by_others,
-    take_back,
     two_people,
 )
 from ccai_dagster.portal.editing import DRAFTED, Question, drafts_digest, questions, record_answers
@@ -90,22 +91,16 @@ def ledger(request: HttpRequest, kind: str) -> HttpResponse:
     """One ledger: what waits for this role or, with `show=decided`, what is decided; and the answers to it."""
     if kind in ("moderation", "signoff"):
         return redirect(address_of(kind))
-    opened = opened_now()
-    if request.method == "GET":
-        return _page(request, kind, opened, {"recorded": request.GET.get("recorded", "")})
-    try:
-        if request.POST.get("undo"):
-            return after_recording(request, take_back(opened, request, kind))
-        if request.POST.get("draft") and kind == "wording":
-            return _drafted(request, opened)
-        if again := given_again(opened, request, kind):
-            request.POST = request.POST.copy()
-            request.POST["reason"] = again.reason
-        return after_recording(
-            request, record_answers(opened, kind, request.user.role, request, Background(opened, kind))
-        )
-    except ConsultationError as error:
-        return _page(request, kind, opened_now(), {"error": printable(str(error))}, status=409)
+    return answered(request, kind, partial(_page, request, kind), partial(_answer, request, kind))
+
+
+def _answer(request: HttpRequest, kind: str, opened: OpenConsultation) -> HttpResponse:
+    if request.POST.get("draft") and kind == "wording":
+        return _drafted(request, opened)
+    if again := given_again(opened, request, kind):
+        request.POST = request.POST.copy()
+        request.POST["reason"] = again.reason
+    return after_recording(request, record_answers(opened, kind, request.user.role, request, Background(opened, kind)))
 
 
 def _drafted(request: HttpRequest, opened: OpenConsultation) -> HttpResponse:
@@ -117,7 +112,7 @@ def _drafted(request: HttpRequest, opened: OpenConsultation) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest, kind: str, opened: OpenConsultation, more: Mapping[str, Any], status: int = 200
+    request: HttpRequest, kind: str, opened: OpenConsultation, more: Mapping[str, Any], status: int
 ) -> HttpResponse:
     role, decided = request.user.role, request.GET.get("show") == "decided"
     chosen = tuple(sorted(set(request.GET.get("subject", "").split()), key=lambda each: (len(each), each)))

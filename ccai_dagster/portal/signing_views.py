@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -24,6 +25,7 @@ from ccai_dagster.portal.desk import (
     SLIP,
     STATES,
     after_recording,
+    answered,
     desk_page,
     for_ledger,
     given_again,
@@ -31,7 +33,6 @@ from ccai_dagster.portal.desk import (
     opened_now,
     resolved_by_others,
     rows_shown,
-    take_back,
     two_people,
 )
 from ccai_dagster.portal.team_views import for_team
@@ -50,15 +51,10 @@ def signing(request: HttpRequest) -> HttpResponse:
 
 @for_ledger
 def _signing(request: HttpRequest, kind: str) -> HttpResponse:
-    opened = opened_now()
-    if request.method == "GET":
-        return _page(request, opened, {"recorded": request.GET.get("recorded", "")})
-    try:
-        if request.POST.get("undo"):
-            return after_recording(request, take_back(opened, request, kind))
+    def signed(opened: OpenConsultation) -> HttpResponse:
         return after_recording(request, [_signed(opened, request)])
-    except ConsultationError as error:
-        return _page(request, opened_now(), {"error": printable(str(error))}, status=409)
+
+    return answered(request, kind, partial(_page, request), signed)
 
 
 def _signed(opened: OpenConsultation, request: HttpRequest) -> str:
@@ -83,7 +79,7 @@ def _signed(opened: OpenConsultation, request: HttpRequest) -> str:
     return record_decision(opened, answer, seen)[0].decision_id
 
 
-def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any], status: int = 200) -> HttpResponse:
+def _page(request: HttpRequest, opened: OpenConsultation, more: Mapping[str, Any], status: int) -> HttpResponse:
     role, background, items = request.user.role, Background(opened, KIND), opened.agenda(KIND)
     reasons = repeated_reasons(opened.ledger(KIND), role)[:AGAIN]
     page = {
