@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from ccai_dagster.cli.app import app
 from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.contracts import SELECTED_STATEMENTS
 from ccai_dagster.decisions.ledger import COLUMNS, read_ledger
 
 HOSTILE = "Be \x1b[2Jkind [bold]now[/bold] \u202edrow " + "x" * 10_000
@@ -78,3 +80,24 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
 
 def added(town: Town, kind: str) -> list[dict[str, object]]:
     return town.ledger(kind).filter(pl.col("decision_id").str.starts_with(f"{kind}-")).to_dicts()
+
+
+def selected_undecided(sides: Mapping[int, str], texts: Mapping[int, str]) -> pl.DataFrame:
+    """The table of statements that reach the cut on these sides, in this order, and that nobody has worded."""
+    return SELECTED_STATEMENTS.build(
+        [
+            {
+                "statement_id": key,
+                "text": texts.get(key, ""),
+                "gac": 0.9,
+                "side": side,
+                "rank": rank,
+                "selected": True,
+                "ideas": [],
+                "new_ideas": 0,
+                "fate": "undecided",
+                "decision_ids": [],
+            }
+            for rank, (key, side) in enumerate(sides.items(), start=1)
+        ]
+    )

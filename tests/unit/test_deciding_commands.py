@@ -16,13 +16,13 @@ import pytest
 import yaml
 from local_server import Server
 from typer.testing import CliRunner
-from undecided_town import Town, added, town, write_rows
+from undecided_town import Town, added, selected_undecided, town, write_rows
 
 from ccai_dagster.audit.manifest import Manifest, row_digests, write_manifest
 from ccai_dagster.cli.app import app
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import LEDGERS, PLACEHOLDERS, SAMPLE
-from ccai_dagster.contracts import GROUP_STRUCTURE, OPINION_GROUPS, SELECTED_STATEMENTS
+from ccai_dagster.contracts import GROUP_STRUCTURE, OPINION_GROUPS
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.origins import DRAFT
@@ -192,22 +192,7 @@ def test_a_signature_needs_the_digest_of_the_constitution(town: Town) -> None:
 def reached(town: Town, sides: dict[int, str]) -> None:
     """Let the last run have selected these statements, in this order, and nobody have worded them."""
     town.tables.mkdir(parents=True)
-    rows = [
-        {
-            "statement_id": key,
-            "text": "",
-            "gac": 0.9,
-            "side": side,
-            "rank": rank,
-            "selected": True,
-            "ideas": [],
-            "new_ideas": 0,
-            "fate": "undecided",
-            "decision_ids": [],
-        }
-        for rank, (key, side) in enumerate(sides.items(), start=1)
-    ]
-    SELECTED_STATEMENTS.build(rows).write_parquet(town.tables / "selected_statements.parquet")
+    selected_undecided(sides, {}).write_parquet(town.tables / "selected_statements.parquet")
     named = {str(key) for key in sides}
     town.edit("wording", lambda rows: [row for row in rows if not named & {*row["subject_ids"].split()}])
 

@@ -11,11 +11,11 @@ import pytest
 from django.utils.html import escape
 from local_server import Server
 from small_portal import SEEDS, Portal, portal_folder
-from undecided_town import Town, added, town
+from undecided_town import Town, added, selected_undecided, town
 
 from ccai_dagster.background import Background
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
-from ccai_dagster.contracts import CONSTITUTION, SELECTED_STATEMENTS
+from ccai_dagster.contracts import CONSTITUTION
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import table_content, write_file
 from ccai_dagster.decisions.agenda import grouped
@@ -57,23 +57,8 @@ def sent(browser: Any, address: str, reason: str = "because", **more: Any) -> An
 
 def reached(portal: Portal, *statements: int, rejected: tuple[int, ...] = ()) -> None:
     """These statements reach the cut, as a run would leave it."""
-    table = SELECTED_STATEMENTS.build(
-        [
-            {
-                "statement_id": each,
-                "text": SEEDS[each - 1],
-                "gac": 0.9,
-                "side": "disagree" if each in rejected else "agree",
-                "rank": rank,
-                "selected": True,
-                "ideas": [],
-                "new_ideas": 0,
-                "fate": "undecided",
-                "decision_ids": [],
-            }
-            for rank, each in enumerate(statements, start=1)
-        ]
-    )
+    sides = {each: "disagree" if each in rejected else "agree" for each in statements}
+    table = selected_undecided(sides, dict(enumerate(SEEDS, start=1)))
     _write(portal, table, "selected_statements")
 
 
