@@ -1,9 +1,10 @@
 """Starts torch stages in a process of their own, through Dagster Pipes.
 
-The child has its own memory and threads, sends progress back, and is ended when the Dagster run is cancelled
-or killed. What it needs is written to a request file, what it made is read from a folder; a request that was
-interrupted finds its checkpoints again, because the folder's name is the digest of the request. What runs in the child
-is in `ccai_dagster.stages`.
+That is a fork of one that has imported torch already, a fresh one, or several under `accelerate launch`. The child
+has its own memory and threads, sends progress back, and is ended when the Dagster run is cancelled or killed. What it
+needs is written to a request file, what it made is read from a folder; a request that was interrupted finds its
+checkpoints again, because the folder's name is the digest of the request. What runs in the child is in
+`ccai_dagster.stages`.
 
 Dagster Pipes: https://docs.dagster.io/guides/build/external-pipes
 """
@@ -19,6 +20,10 @@ import dagster as dg
 from ccai_dagster.core import processes
 from ccai_dagster.stages import worker
 from ccai_dagster.stages.request import Stage, StageFolder, StageResult
+from ccai_dagster.stages.warm_worker import ACCELERATORS, WarmWorker
+
+WARM: dict[int, WarmWorker] = {}
+"""Of this process, by number of threads, which torch reads when it is imported."""
 
 
 class Launcher(dg.ConfigurableResource["Launcher"]):
@@ -62,10 +67,8 @@ class Launcher(dg.ConfigurableResource["Launcher"]):
             context_injector=dg.PipesTempFileContextInjector(),
             message_reader=dg.PipesTempFileMessageReader(),
         ) as session:
-            status = processes.attend(
-                self._command(stage.distributed, folder.file),
-                {**os.environ, **self._environment(), **(environment or {}), **session.get_bootstrap_env_vars()},
-            )
+            own = {**os.environ, **self._environment(), **(environment or {}), **session.get_bootstrap_env_vars()}
+            status = self._attend(stage, folder.file, own)
         if status != 0:
             raise dg.Failure(self._failure(stage.stage, folder, status), allow_retries=False)
         return folder.result()
@@ -84,15 +87,15 @@ class Launcher(dg.ConfigurableResource["Launcher"]):
             f"machine killed it for want of memory: {worker.out_of_memory(stage, 'of this machine')}"
         )
 
-    def _command(self, distributed: bool, request: Path) -> list[str]:
-        if not distributed:
-            return [sys.executable, "-m", "ccai_dagster.stages.worker", str(request)]
-        module = ["--module", "ccai_dagster.stages.worker", str(request)]
-        launch = [sys.executable, "-m", "accelerate.commands.launch"]
-        if self.accelerate_config:
-            return [*launch, "--config_file", self.accelerate_config, *module]
-        single = ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        return [*launch, *single, "--num_cpu_threads_per_process", str(self.threads), *module]
+    def _attend(self, stage: Stage, request: Path, environment: Mapping[str, str]) -> int:
+        if stage.distributed and self.accelerate_config:
+            launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", self.accelerate_config]
+            return processes.attend([*launch, "--module", worker.__name__, str(request)], environment)
+        if sys.platform != "linux" or any(map(os.path.exists, ACCELERATORS)):
+            return processes.attend([sys.executable, "-m", worker.__name__, str(request)], environment)
+        if self.threads not in WARM or not WARM[self.threads].alive:
+            WARM[self.threads] = WarmWorker({**os.environ, **self._environment()})
+        return WARM[self.threads].attend(request, stage.libraries, environment)
 
     def _environment(self) -> dict[str, str]:
         # Without a passive wait policy a neighbour on the same cores makes kernels up to 40 times slower.

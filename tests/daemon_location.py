@@ -8,8 +8,6 @@ otherwise a person starts, and tries what was killed again as often as it is kil
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import dagster as dg
 import warm_stages as warm
@@ -25,11 +23,7 @@ OFTEN = 1_000_000
 
 def hasten(address: str) -> None:
     """Let stages of this process run in a warm one, and draw no pictures."""
-
-    def command(self: Launcher, distributed: bool, request: Path) -> list[str]:
-        return [sys.executable, "-I", warm.__file__, "stage", address, str(request)]
-
-    Launcher._command = command  # type: ignore[method-assign]
+    Launcher._attend = warm.attending(address)  # type: ignore[method-assign]
     FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
 
 

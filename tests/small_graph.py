@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -161,15 +160,12 @@ def opened(base: Path, address: str, name: str = "town") -> Iterator[Workplace]:
     """
     before = dict(os.environ)
 
-    def command(self: Launcher, distributed: bool, request: Path) -> list[str]:
-        return [sys.executable, "-I", warm.__file__, "stage", address, str(request)]
-
     try:
         os.environ["CCAI_HOME"] = str(base / "home")
         consultation = read_consultation(base / name)
         home = Home(base / "home", consultation.name)
         with pytest.MonkeyPatch.context() as patch, white_paper(), open_record(home, consultation, print) as instance:
-            patch.setattr(Launcher, "_command", command)
+            patch.setattr(Launcher, "_attend", warm.attending(address))
             patch.setattr("ccai_dagster.run.build_defs", defined)
             for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
                 patch.setattr(storage, "create_engine", lambda address, **options: engine(address))

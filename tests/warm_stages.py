@@ -26,7 +26,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +63,16 @@ def ask(address: str, requests: Sequence[Path], environment: dict[str, str], **h
         connection.sendall(json.dumps(order).encode() + b"\n")
         answer: dict[str, Any] = json.loads(connection.makefile().readline())
         return answer
+
+
+def attending(address: str) -> Callable[..., int]:
+    """Return how a launcher has a stage run in the process at this address, which all processes of the tests share."""
+    from ccai_dagster.core import processes
+
+    def attend(launcher: object, stage: object, request: Path, environment: Mapping[str, str]) -> int:
+        return processes.attend([sys.executable, "-I", __file__, "stage", address, str(request)], environment)
+
+    return attend
 
 
 def serve(address: str, session: int) -> None:
@@ -103,7 +113,7 @@ def _import_everything(session: int) -> None:
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "portal" not in found.name:  # which no stage needs, and Django imports its models for a consultation
                 importlib.import_module(found.name)
-    # What is imported stays: a child need not look through it for what it can free, nor copy its pages.
+    # As the product's own process does.
     gc.collect()
     gc.freeze()
 

@@ -40,7 +40,7 @@ def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
                 return process.wait(SECONDS_BETWEEN_LOOKS)
     finally:
         if process.poll() is None:
-            _end(process)
+            end(process)
 
 
 def heed_signals() -> None:
@@ -73,7 +73,8 @@ def end_with(starter: int | None) -> None:
     threading.Thread(target=watch, name="end with the starter", daemon=True).start()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started: first ask, then kill."""
     first = psutil.Process(process.pid)
     family = [first, *first.children(recursive=True)]
     try:

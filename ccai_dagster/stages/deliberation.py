@@ -50,6 +50,11 @@ class WrittenNarrativeStage(Stage):
     seed: int
     narrative: Table
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """None: a server writes."""
+        return ()
+
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave `written_narrative`."""
         from ccai_dagster.deliberation.written_narrative import NEW_TOKENS, told_of, written_narrative

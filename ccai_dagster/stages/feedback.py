@@ -79,6 +79,11 @@ class JudgingStage(LanguageModelStage):
 
     _aside: list[Conversation] = PrivateAttr(default_factory=list)
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """None where a server judges."""
+        return () if self.feedback.server_url else super().libraries
+
     def judge(self, folder: StageFolder, method: FeedbackMethod) -> Judge:
         """Load who judges by this method; what language models answer is kept."""
         if method == "likeness":

@@ -33,6 +33,12 @@ class TrainingStage(Stage):
         """Always."""
         return True
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Trainers of TRL, and the store of MLflow that they report to."""
+        trainers = tuple(f"trl.trainer.{name}_trainer" for name in ("sft", "reward", "dpo", "rloo"))
+        return (*super().libraries, *trainers, "mlflow.store.tracking.sqlalchemy_store")
+
 
 class BaseModelStage(Stage):
     """Fetch, check and convert the base model.

@@ -217,7 +217,7 @@ def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path, how: Callabl
         try:
             connection, _ = silent.accept()
             family = psutil.Process(run.pid).children(recursive=True)
-            assert any("ccai_dagster.stages.worker" in " ".join(each.cmdline()) for each in family)
+            assert any("ccai_dagster.stages.warm_worker" in " ".join(each.cmdline()) for each in family)
             began = time.monotonic()
             run.send_signal(number)
             assert run.wait(20) != 0

@@ -1,9 +1,13 @@
 """The launcher's child process: what a person reads when it fails or dies."""
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -17,16 +21,18 @@ from ccai_dagster.core.errors import ConsultationError, silent
 from ccai_dagster.stages import worker
 from ccai_dagster.stages.feedback import JudgeAnswersStage
 from ccai_dagster.stages.request import Stage, StageFolder
-from resources.launcher import Launcher
+from resources.launcher import WARM, Launcher
 
 PAIR = {"pair_id": "1", "prompt": "p", "response_a": "a", "response_b": "b", "probability_a": 0.5, "source": "s"}
 
 
 def judge_answers(comparisons: dict[str, pl.DataFrame]) -> Stage:
-    """Ask nobody: what is wrong here is found before."""
+    """Ask nobody, nor import torch for it: what is wrong here is found before."""
     return JudgeAnswersStage(
         model=ModelSettings(),
-        feedback=FeedbackSettings(calibration_methods=("likeness",)),
+        feedback=FeedbackSettings(
+            calibration_methods=("likeness",), server_url="http://127.0.0.1:9", server_model="none"
+        ),
         base_model=Path("none"),
         feedback_model=None,
         comparisons=comparisons,
@@ -37,12 +43,12 @@ def judge_answers(comparisons: dict[str, pl.DataFrame]) -> Stage:
     )
 
 
-def failure(tmp_path: Path, stage: Stage, environment: dict[str, str]) -> str:
+def failure(tmp_path: Path, stage: Stage) -> str:
     """Run a stage inside an asset and return the description of its failure."""
 
     @dg.asset
     def asset(context: dg.AssetExecutionContext, launcher: Launcher) -> None:
-        launcher.run(context, stage, environment)
+        launcher.run(context, stage)
 
     resources = {"launcher": Launcher(work=str(tmp_path / "work"), threads=1)}
     with dg.DagsterInstance.ephemeral() as instance:
@@ -52,29 +58,54 @@ def failure(tmp_path: Path, stage: Stage, environment: dict[str, str]) -> str:
 
 
 def test_a_sentence_for_a_person_reaches_the_failure(tmp_path: Path) -> None:
-    message = failure(tmp_path, judge_answers({"undecided": pl.DataFrame([PAIR])}), {})
+    message = failure(tmp_path, judge_answers({"undecided": pl.DataFrame([PAIR])}))
     assert "undecided" in message and "Traceback" not in message
 
 
 def test_an_unexpected_error_tells_where(tmp_path: Path) -> None:
-    message = failure(tmp_path, judge_answers({"without labels": pl.DataFrame([PAIR]).drop("probability_a")}), {})
+    message = failure(tmp_path, judge_answers({"without labels": pl.DataFrame([PAIR]).drop("probability_a")}))
     assert "Traceback" in message and "ColumnNotFoundError" in message and "probability_a" in message
 
 
-def test_a_child_that_dies_names_its_log(tmp_path: Path) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text("import os\nos._exit(137)\n")
-    message = failure(tmp_path, judge_answers({}), {"PYTHONPATH": str(tmp_path / "site")})
-    assert "ended without a word" in message and "log.txt" in message
+def killed(tmp_path: Path, whom: Callable[[psutil.Process], psutil.Process]) -> str:
+    """Kill the process that `whom` finds from a stage's, which waits for another, and return what the failure says."""
+    stage = judge_answers({})
+    folder = StageFolder(tmp_path / "work" / f"{stage.stage}-{stage.digest()[:16]}")
+    folder.path.mkdir(parents=True, exist_ok=True)
+
+    def kill() -> None:
+        while not folder.log.exists():
+            time.sleep(0.01)
+        (child,) = psutil.Process(WARM[1].pid).children()
+        whom(child).kill()
+        child.wait()
+
+    with FileLock(folder.path / "lock"), ThreadPoolExecutor() as pool:
+        done = pool.submit(kill)
+        message = failure(tmp_path, stage)
+        done.result()
+    return message
+
+
+def test_a_child_that_dies_names_its_log_and_the_next_needs_no_other_process(tmp_path: Path) -> None:
+    message = killed(tmp_path, lambda child: child)
+    assert "ended without a word (exit status -9)" in message and "log.txt" in message
+    before = WARM[1].pid
+    assert "undecided" in failure(tmp_path, judge_answers({"undecided": pl.DataFrame([PAIR])}))
+    assert WARM[1].pid == before
+
+
+def test_a_child_ends_with_the_process_it_is_a_fork_of_and_the_next_gets_a_new_one(tmp_path: Path) -> None:
+    message = killed(tmp_path, lambda child: child.parent() or child)
+    assert "ended without a word (exit status -9)" in message
+    assert "undecided" in failure(tmp_path, judge_answers({"undecided": pl.DataFrame([PAIR])}))
 
 
 def test_a_child_that_cannot_even_write_why_is_told_from_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text("import os\nos._exit(1)\n")
     monkeypatch.setattr(worker, "LEAST_FREE_BYTES", 1 << 62)
-    message = failure(tmp_path, judge_answers({}), {"PYTHONPATH": str(tmp_path / "site")})
+    message = killed(tmp_path, lambda child: child)
     assert "stage judge_answers: the disk of" in message and "is full" in message and "CCAI_HOME" in message
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import pkgutil
 import tomllib
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from ccai_dagster.stages.training import PreferenceModelStage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARIES = {"dagster", "lm_eval", "peft", "transformers", "trl"}
@@ -104,6 +107,13 @@ def test_what_is_overridden_and_called_exists_in_the_library() -> None:
     # Classes in functions are found as well.
     assert {"trl.DPOTrainer", "trl.RLOOTrainer", "trl.RewardTrainer", "lm_eval.api.model.LM"} <= addresses
     assert faults(trees) == []
+
+
+@pytest.mark.torch
+def test_what_stages_say_they_import_exists_in_the_libraries() -> None:
+    names = PreferenceModelStage.model_construct().libraries
+    assert {"torch", "trl.trainer.dpo_trainer"} <= {*names}
+    assert [name for name in names if importlib.util.find_spec(name) is None] == []
 
 
 @pytest.mark.torch
