@@ -108,8 +108,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-def pytest_collection_finish() -> None:
-    """What is imported stays: the full collections that libraries ask for need not look through it, a second each."""
+@pytest.fixture(scope="module", autouse=True)
+def what_is_imported_stays() -> None:
+    """The full collections that libraries ask for, after each training for instance, need not look through it."""
     gc.collect()
     gc.freeze()
 
@@ -162,7 +163,6 @@ def tiny_model(shared: Path) -> Path:
         if not folder.exists():
             make_tiny_model(folder.with_suffix(".partial"))
             folder.with_suffix(".partial").rename(folder)
-            gc.freeze()  # now torch is there as well
     return folder
 
 
