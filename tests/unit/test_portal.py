@@ -150,6 +150,35 @@ def test_an_answer_is_undone_and_its_statement_asked_again(portal: Portal) -> No
     assert browser.post("/undo", {"statement": "x"}).status_code == 409
 
 
+def test_a_script_gets_the_next_statement_with_the_answer_in_one_request_of_three_queries(portal: Portal) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    portal.let_in(1, 2, 3)
+    browser, script = portal.participant(), {"HTTP_X_PART": "main"}
+    first = statement_in(browser.get("/vote").content.decode())
+    with CaptureQueriesContext(connection) as queries:
+        answer = browser.post("/vote", {"statement": first, "vote": "agree"}, **script)
+    asked = [each["sql"].split()[0] for each in queries if each["sql"] not in ("BEGIN", "COMMIT")]
+    assert asked == ["SELECT", "INSERT", "SELECT"]
+    page = answer.content.decode()
+    assert (answer.status_code, answer["X-Part"]) == (200, "main") and statement_in(page) != first
+    assert "1 of 3" in page and "<html" not in page and "csrfmiddlewaretoken" not in page
+    assert "no-store" in answer["Cache-Control"] and "Set-Cookie" not in answer
+    page = browser.post("/undo", {"statement": first}, **script).content.decode()
+    assert (statement_in(page), "0 of 3" in page, portal.votes()) == (first, True, [])
+    refused = browser.post("/vote", {"statement": 4, "vote": "agree"}, **script)
+    assert refused.status_code == 409 and "X-Part" not in refused and b"<html" in refused.content
+    for statement in (1, 2, 3):
+        browser.post("/vote", {"statement": statement, "vote": "agree"}, **script)
+    browser.post("/add", {"text": HOSTILE, "sure": "yes"})
+    portal.let_in(5)
+    other = portal.participant()
+    pages = [other.post("/vote", {"statement": each, "vote": "pass"}, **script) for each in (1, 2, 3, 5)]
+    assert [each.content.count(b"&lt;script&gt;") for each in pages[2:]] == [1, 1]
+    assert not any(b"<script" in each.content for each in pages)
+
+
 def test_nothing_is_shown_before_a_moderator_lets_it_in(portal: Portal) -> None:
     browser = portal.participant()
     assert b"answered everything" in browser.get("/vote").content
@@ -748,7 +777,7 @@ def test_people_read_the_language_they_choose_or_their_browser_asks_for_and_the_
     assert "Das ist keine Antwort" in browser.post("/vote", {"statement": 1, "vote": "x"}).content.decode()
     browser.post("/language", {"language": "ar"})
     text = browser.get("/vote").content.decode()
-    assert '<html lang="ar" dir="rtl">' in text and "غير موافق" in text and '<blockquote dir="auto">' in text
+    assert '<html lang="ar" dir="rtl">' in text and "غير موافق" in text and '<blockquote dir="auto" ' in text
     assert 'lang="ar"' in browser.get("/desk/sign-in").content.decode()
     moderator = portal.moderator()
     moderator.cookies["django_language"] = "ar"
