@@ -53,22 +53,33 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete") as own:
         for name, database in (("SQLite", ""), ("PostgreSQL", own.get_uri())):
             os.environ[VARIABLE] = database
-            waited(name, Path(place) / f"crowd_{name}", PEOPLE, SECONDS)
-            waited(name, Path(place) / f"plain_{name}", *WITHOUT_SCRIPT, scripted=False)
+            process = psutil.Process(own.get_pid()) if database else None
+            waited(name, Path(place) / f"crowd_{name}", PEOPLE, SECONDS, database=process)
+            waited(name, Path(place) / f"plain_{name}", *WITHOUT_SCRIPT, scripted=False, database=process)
             compared(name, Path(place) / f"storm_{name}")
             draws = [sys.executable, "-m", "bench.portal", "--draw", name, str(Path(place) / f"draw_{name}")]
             subprocess.run(draws, check=True)
 
 
-def waited(name: str, place: Path, people: int, seconds: float, scripted: bool = True) -> None:
-    """Let a crowd vote, kill everything, and look for what was acknowledged."""
+def waited(
+    name: str, place: Path, people: int, seconds: float, scripted: bool = True, database: psutil.Process | None = None
+) -> None:
+    """Let a crowd vote, kill everything, and look for what was acknowledged.
+
+    Args:
+        people: How many vote.
+        seconds: How long it is measured.
+        scripted: Whether their browsers run the page's script.
+        database: The process of PostgreSQL.
+    """
     home, output = consultation_in(place), place / "load.json"
     with served(place, "ccai_dagster.portal.wsgi:application()", WORKERS) as (server, address):
         load = start_load("crowd", address, people, seconds, output, "scripted" if scripted else "plain")
+        measured = [server, database] if database else [server]
         assert load.stdout and load.stdout.readline() == "begins\n"
-        used = -_cpu(server)
+        before = [_cpu(each) for each in measured]
         assert load.stdout.readline() == "measured\n"
-        used += _cpu(server)
+        used = [_cpu(each) - first for each, first in zip(measured, before, strict=True)]
         time.sleep(1.0)
         for each in [server, *server.children(recursive=True)]:
             each.kill()
@@ -82,7 +93,8 @@ def waited(name: str, place: Path, people: int, seconds: float, scripted: bool =
         f"from an answer to the next statement {np.quantile(waits, 0.5):.0f} ms (median), "
         f"{np.quantile(waits, 0.95):.0f} ms (95 %), {waits[-1]:.0f} ms (longest of {len(waits)}); "
         f"{len(waits) / seconds:.0f} votes a second; errors: {len(told['errors'])}; "
-        f"CPU of the server {1000 * used / len(waits):.1f} ms a vote and page; "
+        f"CPU {' + '.join(f'{1000 * each / len(waits):.1f}' for each in used)} ms a vote and page"
+        f"{' (portal + PostgreSQL)' if database else ''}; "
         f"killed: {len(lost)} of {len(told['acknowledged'])} acknowledged votes lost",
         flush=True,
     )
