@@ -53,5 +53,6 @@ urlpatterns = [
     path("desk.css", pages.asset, {"name": "desk.css"}, name="desk_style"),
     path("desk.js", pages.asset, {"name": "desk.js"}, name="desk_script"),
 ]
+handler400 = pages.unreadable
 handler404 = pages.not_found
 handler500 = pages.broken

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -72,6 +73,14 @@ def on_every_page(request: HttpRequest) -> dict[str, Any]:
 def problem(request: HttpRequest, title: str, message: str, status: int) -> HttpResponse:
     """Say what is the matter, and offer a way on."""
     return render(request, "portal/problem.html", {"title": title, "message": message}, status=status)
+
+
+def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """The address of the portal is another one, or a form is larger than any of its pages sends."""
+    message = _("The portal is not at this address. Open it at the one that you were given.")
+    if not isinstance(exception, DisallowedHost):
+        message = _("This is more than the portal takes at once. Nothing was recorded. Please send less.")
+    return problem(request, _("This cannot be read"), message, 400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

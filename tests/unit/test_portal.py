@@ -19,6 +19,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from last_place import two_for_the_last_place
 from polars.testing import assert_frame_equal
 from small_portal import SEEDS, Portal, compare, statement_in
 from white_paper import white_paper
@@ -106,6 +107,10 @@ def test_places_are_closed_by_answer_and_nobody_is_let_in_beside_them(
     assert b"Enough people" in portal.browser().post("/join", {**form, "about-age": "under 40"}).content
     assert b"answer every question" in portal.browser().post("/join", form).content
     assert [answer for _, _, answer in _about()] == ["under 40", "under 40", "40 and older"]
+
+
+def test_of_two_who_ask_at_once_for_the_last_place_one_gets_it(portal: Portal) -> None:
+    assert two_for_the_last_place(portal.consultation) == ["no place", "taken"]
 
 
 def test_questions_and_answers_are_markdown_in_which_html_stays_text(portal: Portal) -> None:
@@ -274,6 +279,16 @@ def test_what_says_that_it_is_not_in_utf_8_is_refused(portal: Portal, charset: s
     for method in ("POST", "GET"):
         assert browser.generic(method, "/vote", b"statement=1", content_type=kind + charset).status_code == 400
     assert browser.generic("GET", "/vote", b"", content_type=kind + "UTF-8").status_code == 200
+
+
+def test_another_address_and_a_form_that_is_too_large_get_a_page_that_says_so(portal: Portal) -> None:
+    elsewhere = portal.browser().get("/", HTTP_HOST="elsewhere.example")
+    assert elsewhere.status_code == 400 and b"The portal is not at this address" in elsewhere.content
+    assert b"elsewhere" not in elsewhere.content
+    browser = portal.browser(HTTP_ACCEPT_LANGUAGE="de")
+    for form in ({"text": "a" * 3_000_000}, {str(at): "" for at in range(1500)}):
+        large = browser.post("/feedback", form)
+        assert large.status_code == 400 and "mehr, als das Portal auf einmal annimmt" in large.content.decode()
 
 
 def test_a_form_without_its_token_and_an_expired_session_are_told(portal: Portal) -> None:
