@@ -9,7 +9,8 @@ document.addEventListener("submit", (event) => {
   if (form.dataset.sent) return event.preventDefault();
   form.dataset.sent = "yes";
   for (const waiting of form.querySelectorAll(".waiting")) waiting.hidden = false;
-  if (!("part" in form.dataset)) return;
+  // A browser that does not tell which button it was sends the form as it always did.
+  if (!("part" in form.dataset) || !event.submitter) return;
   event.preventDefault();
   answer(form, event.submitter);
 });
@@ -22,7 +23,7 @@ window.addEventListener("pageshow", () => document.querySelectorAll("form[data-o
 
 // Sends a form and puts what comes back in place: the part that changes, or, if something is the matter, a whole page.
 async function answer(form, button) {
-  if (button && button.name) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: button.name, value: button.value }));
+  if (button.name) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: button.name, value: button.value }));
   const token = form.elements.csrfmiddlewaretoken, main = document.querySelector("main");
   let got, text;
   try {
