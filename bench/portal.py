@@ -115,11 +115,12 @@ def compared(name: str, place: Path) -> None:
     ):
         load = start_load("storm", own, bare, PEOPLE, SECONDS_OF_STORM, PAIRS)
         output, _ = load.communicate()
-    pairs = [json.loads(line) for line in output.splitlines()]
-    rates = [statistics.median(pair[side] for pair in pairs) for side in (0, 1)]
+    rates = np.array([json.loads(line) for line in output.splitlines()])
+    alone, answered, inserted = np.median(rates, axis=0)
+    ratios = np.median(rates[:, :2] / rates[:, 2:], axis=0)
     print(
-        f"{name}: {rates[0]:.0f} votes a second; a bare view that inserts one row: {rates[1]:.0f}; "
-        f"ratio {statistics.median(one / other for one, other in pairs):.2f} (median of {len(pairs)})",
+        f"{name}: {alone:.0f} votes a second, {answered:.0f} with the next statement; a bare view that inserts a row: "
+        f"{inserted:.0f}; ratios {ratios[0]:.2f} and {ratios[1]:.2f} (medians of {len(rates)})",
         flush=True,
     )
 

@@ -29,6 +29,8 @@ HEADERS = {
     "Sec-Fetch-Site": "same-origin",
 }
 """What a browser says with every request."""
+PART = {"X-Part": "main"}
+"""What the script of the page says beside."""
 JOIN = {"consent": "yes", "question-0": "Yes", "about-age": "under 40"}
 
 
@@ -105,7 +107,7 @@ class Load:
         Raises:
             ValueError: The server said something else.
         """
-        form, more = {"statement": str(person.statement), "vote": value}, {"X-Part": "main"} if self.scripted else {}
+        form, more = {"statement": str(person.statement), "vote": value}, PART if self.scripted else {}
         status, page = await self.ask(person, "/vote", form, **more)
         if status != (200 if self.scripted else 302):
             raise ValueError(f"status {status}: {page[:300]}")
@@ -156,17 +158,20 @@ async def _joined(load: Load, persons: list[Person]) -> None:
 
 
 async def storm(portal: str, bare: str, people: int, seconds: float, pairs: int) -> None:
-    """Send answers to the portal and to the bare view in turn; print votes a second of each pair."""
+    """Send answers to the portal, alone and for the next statement, and to the bare view in turn; print the rates."""
     async with _client() as client:
         load, persons = Load(portal, client), [Person() for _ in range(people)]
         await _joined(load, persons)
         own, other = iter(range(10**9)), iter(range(10**9))
 
-        async def vote() -> None:
+        async def vote(status: int = 302, **more: str) -> None:
             at = next(own)
             form = {"statement": str(at // people + 1), "vote": "agree"}
-            status, page = await load.ask(persons[at % people], "/vote", form, **{"X-Part": "main"})
-            assert status == 200, page
+            got, page = await load.ask(persons[at % people], "/vote", form, **more)
+            assert got == status, page
+
+        async def answer() -> None:
+            await vote(200, **PART)
 
         async def insert() -> None:
             at = next(other)
@@ -175,7 +180,7 @@ async def storm(portal: str, bare: str, people: int, seconds: float, pairs: int)
                 assert answer.status == 204, await answer.text()
 
         for _ in range(pairs):
-            print(json.dumps([await _rate(vote, seconds), await _rate(insert, seconds)]), flush=True)
+            print(json.dumps([await _rate(each, seconds) for each in (vote, answer, insert)]), flush=True)
 
 
 async def _rate(action, seconds: float) -> float:  # type: ignore[no-untyped-def]
