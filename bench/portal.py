@@ -1,9 +1,11 @@
 """The portal under a thousand people, in SQLite and PostgreSQL, until every process is killed; and what a vote costs.
 
 People think for two to five seconds in a process of their own (`bench.portal_load`); how long it takes from an answer
-to the next statement is what they wait for. Then all processes of the portal are killed at once, and every vote
-that was acknowledged has to be in the database. Votes a second are compared with a bare view of the same framework
-(`bench.portal_bare`), in turn. `python -m bench.portal` takes about six minutes; `--quick` a minute, for a look.
+to the next statement is what they wait for. Their browsers run the page's script; what it costs without is a smaller
+figure beside. Then all processes of the portal are killed at once, and every vote that was acknowledged has to be in
+the database. Votes a second are compared with a bare view of the same framework (`bench.portal_bare`), in turn.
+
+`python -m bench.portal` takes about seven minutes; `--quick` a minute, for a look.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ STATEMENTS, WORKERS = 200, 2
 LARGE = (30_000, 1_000, 1_000_000)
 """Participants, statements and votes among which the next statement is drawn."""
 PEOPLE, SECONDS, PAIRS, SECONDS_OF_STORM = 1000, 60.0, 5, 4.0
-QUICK = {"PEOPLE": 200, "SECONDS": 5.0, "PAIRS": 2, "SECONDS_OF_STORM": 2.0}
+WITHOUT_SCRIPT = (200, 15.0)
+"""People and seconds."""
+QUICK = {"PEOPLE": 200, "SECONDS": 5.0, "PAIRS": 2, "SECONDS_OF_STORM": 2.0, "WITHOUT_SCRIPT": (100, 5.0)}
 
 
 def main() -> None:
@@ -49,21 +53,33 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete") as own:
         for name, database in (("SQLite", ""), ("PostgreSQL", own.get_uri())):
             os.environ[VARIABLE] = database
-            waited(name, Path(place) / f"crowd_{name}")
+            process = psutil.Process(own.get_pid()) if database else None
+            waited(name, Path(place) / f"crowd_{name}", PEOPLE, SECONDS, database=process)
+            waited(name, Path(place) / f"plain_{name}", *WITHOUT_SCRIPT, scripted=False, database=process)
             compared(name, Path(place) / f"storm_{name}")
             draws = [sys.executable, "-m", "bench.portal", "--draw", name, str(Path(place) / f"draw_{name}")]
             subprocess.run(draws, check=True)
 
 
-def waited(name: str, place: Path) -> None:
-    """Let a crowd vote, kill everything, and look for what was acknowledged."""
+def waited(
+    name: str, place: Path, people: int, seconds: float, scripted: bool = True, database: psutil.Process | None = None
+) -> None:
+    """Let a crowd vote, kill everything, and look for what was acknowledged.
+
+    Args:
+        people: How many vote.
+        seconds: How long it is measured.
+        scripted: Whether their browsers run the page's script.
+        database: The process of PostgreSQL.
+    """
     home, output = consultation_in(place), place / "load.json"
     with served(place, "ccai_dagster.portal.wsgi:application()", WORKERS) as (server, address):
-        load = start_load("crowd", address, PEOPLE, SECONDS, output)
+        load = start_load("crowd", address, people, seconds, output, "scripted" if scripted else "plain")
+        measured = [server, database] if database else [server]
         assert load.stdout and load.stdout.readline() == "begins\n"
-        used = -_cpu(server)
+        before = [_cpu(each) for each in measured]
         assert load.stdout.readline() == "measured\n"
-        used += _cpu(server)
+        used = [_cpu(each) - first for each, first in zip(measured, before, strict=True)]
         time.sleep(1.0)
         for each in [server, *server.children(recursive=True)]:
             each.kill()
@@ -73,11 +89,12 @@ def waited(name: str, place: Path) -> None:
     lost = {tuple(each) for each in told["acknowledged"]} - kept
     waits = np.sort(told["seconds"]) * 1000
     print(
-        f"{name}, {PEOPLE} people, {WORKERS} processes: "
+        f"{name}, {people} people {'with' if scripted else 'without'} JavaScript, {WORKERS} processes: "
         f"from an answer to the next statement {np.quantile(waits, 0.5):.0f} ms (median), "
         f"{np.quantile(waits, 0.95):.0f} ms (95 %), {waits[-1]:.0f} ms (longest of {len(waits)}); "
-        f"{len(waits) / SECONDS:.0f} votes a second; errors: {len(told['errors'])}; "
-        f"CPU of the server {1000 * used / len(waits):.1f} ms a vote and page; "
+        f"{len(waits) / seconds:.0f} votes a second; errors: {len(told['errors'])}; "
+        f"CPU {' + '.join(f'{1000 * each / len(waits):.1f}' for each in used)} ms a vote and page"
+        f"{' (portal + PostgreSQL)' if database else ''}; "
         f"killed: {len(lost)} of {len(told['acknowledged'])} acknowledged votes lost",
         flush=True,
     )
@@ -98,11 +115,12 @@ def compared(name: str, place: Path) -> None:
     ):
         load = start_load("storm", own, bare, PEOPLE, SECONDS_OF_STORM, PAIRS)
         output, _ = load.communicate()
-    pairs = [json.loads(line) for line in output.splitlines()]
-    rates = [statistics.median(pair[side] for pair in pairs) for side in (0, 1)]
+    rates = np.array([json.loads(line) for line in output.splitlines()])
+    alone, answered, inserted = np.median(rates, axis=0)
+    ratios = np.median(rates[:, :2] / rates[:, 2:], axis=0)
     print(
-        f"{name}: {rates[0]:.0f} votes a second; a bare view that inserts one row: {rates[1]:.0f}; "
-        f"ratio {statistics.median(one / other for one, other in pairs):.2f} (median of {len(pairs)})",
+        f"{name}: {alone:.0f} votes a second, {answered:.0f} with the next statement; a bare view that inserts a row: "
+        f"{inserted:.0f}; ratios {ratios[0]:.2f} and {ratios[1]:.2f} (medians of {len(rates)})",
         flush=True,
     )
 

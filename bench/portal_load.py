@@ -22,6 +22,15 @@ import aiohttp
 THOUGHT = (2.0, 5.0)
 TOGETHER = 32
 """Answers under way in a storm."""
+HEADERS = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36",
+    "Accept-Language": "en-GB,en;q=0.9,de;q=0.8",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Sec-Fetch-Site": "same-origin",
+}
+"""What a browser says with every request."""
+PART = {"X-Part": "main"}
+"""What the script of the page says beside."""
 JOIN = {"consent": "yes", "question-0": "Yes", "about-age": "under 40"}
 
 
@@ -45,6 +54,7 @@ class Load:
     """One client for all people, and what became of their answers.
 
     Attributes:
+        scripted: Whether browsers run the script of the page, which asks for what changes, or load a page each time.
         seconds: From an answer to the next statement on the screen, of each answer while it was measured.
         errors: Everything that was no page as it should be, while it was measured.
         acknowledged: Participant, statement and value of every vote that the server said it had.
@@ -52,14 +62,16 @@ class Load:
 
     address: str
     client: aiohttp.ClientSession
+    scripted: bool = True
     measured: bool = True
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     acknowledged: list[tuple[int, int, int]] = field(default_factory=list)
 
-    async def ask(self, person: Person, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
-        """Send one request with this person's cookies; return status and text of the answer."""
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in person.cookies.items())}
+    async def ask(self, person: Person, path: str, form: dict[str, str] | None = None, **more: str) -> tuple[int, str]:
+        """Send one request with this person's cookies, and more headers; return status and text of the answer."""
+        cookies = "; ".join(f"{name}={value}" for name, value in person.cookies.items())
+        headers = {**HEADERS, "Origin": self.address, "Referer": f"{self.address}/vote", "Cookie": cookies, **more}
         data = form and {**form, "csrfmiddlewaretoken": person.cookies["csrftoken"]}
         method = "GET" if form is None else "POST"
         url = self.address + path
@@ -76,11 +88,34 @@ class Load:
 
     async def look(self, person: Person) -> None:
         """Read what is asked next."""
-        status, page = await self.ask(person, "/vote")
+        self.read(person, *await self.ask(person, "/vote"))
+
+    def read(self, person: Person, status: int, page: str) -> None:
+        """Note what is asked on a page.
+
+        Raises:
+            ValueError: It is not a page that asks something.
+        """
         found = re.search(r'name="statement" value="(\d+)"', page)
         if status != 200 or not found:
             raise ValueError(f"status {status}: {page[:300]}")
         person.statement = int(found[1])
+
+    async def answer(self, person: Person, value: str) -> None:
+        """Answer what is asked, note what was acknowledged, and read what is asked next.
+
+        Raises:
+            ValueError: The server said something else.
+        """
+        form, more = {"statement": str(person.statement), "vote": value}, PART if self.scripted else {}
+        status, page = await self.ask(person, "/vote", form, **more)
+        if status != (200 if self.scripted else 302):
+            raise ValueError(f"status {status}: {page[:300]}")
+        self.acknowledged.append((person.number, person.statement, {"agree": 1, "disagree": -1, "pass": 0}[value]))
+        if self.scripted:
+            self.read(person, status, page)
+        else:
+            await self.look(person)
 
     async def take_part(self, number: int, person: Person) -> None:
         """Think and answer until the server is gone."""
@@ -88,13 +123,9 @@ class Load:
         await asyncio.sleep(draw.uniform(0, THOUGHT[1]))
         while True:
             began, value = time.perf_counter(), draw.choice(["agree", "disagree", "pass"])
-            asked, measured = person.statement, self.measured
+            measured = self.measured
             try:
-                status, page = await self.ask(person, "/vote", {"statement": str(asked), "vote": value})
-                if status != 302:
-                    raise ValueError(f"status {status}: {page[:300]}")
-                self.acknowledged.append((person.number, asked, {"agree": 1, "disagree": -1, "pass": 0}[value]))
-                await self.look(person)
+                await self.answer(person, value)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 if self.measured:
                     self.errors.append(repr(error))
@@ -104,10 +135,10 @@ class Load:
             await asyncio.sleep(draw.uniform(*THOUGHT))
 
 
-async def crowd(address: str, people: int, seconds: float, output: Path) -> None:
+async def crowd(address: str, people: int, seconds: float, output: Path, scripted: bool) -> None:
     """Let people join, then vote; after so many seconds say so, and go on until the server is gone."""
     async with _client() as client:
-        load, persons = Load(address, client), [Person() for _ in range(people)]
+        load, persons = Load(address, client, scripted), [Person() for _ in range(people)]
         await _joined(load, persons)
         tasks = [asyncio.create_task(load.take_part(number, each)) for number, each in enumerate(persons)]
         await asyncio.sleep(THOUGHT[1])
@@ -127,17 +158,20 @@ async def _joined(load: Load, persons: list[Person]) -> None:
 
 
 async def storm(portal: str, bare: str, people: int, seconds: float, pairs: int) -> None:
-    """Send answers to the portal and to the bare view in turn; print votes a second of each pair."""
+    """Send answers to the portal, alone and for the next statement, and to the bare view in turn; print the rates."""
     async with _client() as client:
         load, persons = Load(portal, client), [Person() for _ in range(people)]
         await _joined(load, persons)
         own, other = iter(range(10**9)), iter(range(10**9))
 
-        async def vote() -> None:
+        async def vote(status: int = 302, **more: str) -> None:
             at = next(own)
             form = {"statement": str(at // people + 1), "vote": "agree"}
-            status, page = await load.ask(persons[at % people], "/vote", form)
-            assert status == 302, page
+            got, page = await load.ask(persons[at % people], "/vote", form, **more)
+            assert got == status, page
+
+        async def answer() -> None:
+            await vote(200, **PART)
 
         async def insert() -> None:
             at = next(other)
@@ -146,7 +180,7 @@ async def storm(portal: str, bare: str, people: int, seconds: float, pairs: int)
                 assert answer.status == 204, await answer.text()
 
         for _ in range(pairs):
-            print(json.dumps([await _rate(vote, seconds), await _rate(insert, seconds)]), flush=True)
+            print(json.dumps([await _rate(each, seconds) for each in (vote, answer, insert)]), flush=True)
 
 
 async def _rate(action, seconds: float) -> float:  # type: ignore[no-untyped-def]
@@ -172,6 +206,6 @@ def _client() -> aiohttp.ClientSession:
 if __name__ == "__main__":
     kind, *rest = sys.argv[1:]
     if kind == "crowd":
-        asyncio.run(crowd(rest[0], int(rest[1]), float(rest[2]), Path(rest[3])))
+        asyncio.run(crowd(rest[0], int(rest[1]), float(rest[2]), Path(rest[3]), rest[4] == "scripted"))
     else:
         asyncio.run(storm(rest[0], rest[1], int(rest[2]), float(rest[3]), int(rest[4])))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chromium import launch_options
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 PHONE, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 AT_ONCE = 4
@@ -155,13 +155,16 @@ async def answer(page: Page, number: int, took: Took, by_keyboard: bool) -> None
     statement = str(await page.text_content("blockquote"))
     said = opinion(number, statement)
     button = page.get_by_role("button", name=said, exact=True)
-    async with page.expect_navigation():
-        if by_keyboard:
-            await page.keyboard.press(KEYS[said])
-        elif number % 5 == 2 and number % 4 != 1:
-            await button.dblclick(no_wait_after=True)
-        else:
-            await button.click()
+    far = page.locator("#progress")
+    before = str(await far.get_attribute("value"))
+    if by_keyboard:
+        await page.keyboard.press(KEYS[said])
+    elif number % 5 == 2 and number % 4 != 1:
+        await button.dblclick(no_wait_after=True)
+    else:
+        await button.click()
+    # With JavaScript the page stays and its part changes; without it another one is loaded.
+    await expect(far).not_to_have_attribute("value", before, timeout=60_000)
     await page.wait_for_load_state()
     took.answers += 1
 

@@ -10,6 +10,7 @@ from ccai_dagster.portal import conversation_views as conversation
 from ccai_dagster.portal import desk_views as desk
 from ccai_dagster.portal import editing_views as editing
 from ccai_dagster.portal import information_views as information
+from ccai_dagster.portal import pages
 from ccai_dagster.portal import participant_views as people
 from ccai_dagster.portal import rating_views as rating
 from ccai_dagster.portal import signing_views as signing
@@ -47,10 +48,11 @@ urlpatterns = [
     path("desk/sign-in", team.sign_in, name="sign_in"),
     path("desk/sign-out", team.sign_out, name="sign_out"),
     path("language", set_language, name="set_language"),
-    path("portal.css", people.asset, {"name": "portal.css"}, name="style"),
-    path("portal.js", people.asset, {"name": "portal.js"}, name="script"),
-    path("desk.css", people.asset, {"name": "desk.css"}, name="desk_style"),
-    path("desk.js", people.asset, {"name": "desk.js"}, name="desk_script"),
+    path("portal.css", pages.asset, {"name": "portal.css"}, name="style"),
+    path("portal.js", pages.asset, {"name": "portal.js"}, name="script"),
+    path("desk.css", pages.asset, {"name": "desk.css"}, name="desk_style"),
+    path("desk.js", pages.asset, {"name": "desk.js"}, name="desk_script"),
 ]
-handler404 = people.not_found
-handler500 = people.broken
+handler400 = pages.unreadable
+handler404 = pages.not_found
+handler500 = pages.broken

@@ -39,7 +39,7 @@ def set_up(consultation: Consultation, home: Home) -> None:
         ALLOWED_HOSTS=[*LOCAL_HOSTS, *hosts],
         CSRF_TRUSTED_ORIGINS=[f"https://{host}" for host in hosts],
         CSRF_COOKIE_SECURE=bool(hosts),
-        CSRF_FAILURE_VIEW="ccai_dagster.portal.participant_views.refused_form",
+        CSRF_FAILURE_VIEW="ccai_dagster.portal.pages.refused_form",
         SESSION_COOKIE_SECURE=bool(hosts),
         SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
         SESSION_COOKIE_AGE=SECONDS_OF_A_SESSION,
@@ -50,21 +50,25 @@ def set_up(consultation: Consultation, home: Home) -> None:
         ROOT_URLCONF="ccai_dagster.portal.addresses",
         MIDDLEWARE=[
             "django.middleware.security.SecurityMiddleware",
-            "ccai_dagster.portal.participant_views.own_content_only",
-            "ccai_dagster.portal.participant_views.no_form_is_a_page",
+            "ccai_dagster.portal.pages.own_content_only",
+            "ccai_dagster.portal.pages.no_form_is_a_page",
             "ccai_dagster.portal.languages.in_an_offered_language",
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.common.CommonMiddleware",
             "django.middleware.csrf.CsrfViewMiddleware",
             "django.contrib.auth.middleware.AuthenticationMiddleware",
             "django.middleware.clickjacking.XFrameOptionsMiddleware",
-            "ccai_dagster.portal.participant_views.in_utf_8_only",
+            "ccai_dagster.portal.pages.in_utf_8_only",
         ],
         TEMPLATES=[
             {
                 "BACKEND": "django.template.backends.django.DjangoTemplates",
-                "APP_DIRS": True,
-                "OPTIONS": {"context_processors": ["ccai_dagster.portal.participant_views.on_every_page"]},
+                "OPTIONS": {
+                    "context_processors": ["ccai_dagster.portal.pages.on_every_page"],
+                    "loaders": [
+                        ("ccai_dagster.portal.languages.Templates", ["django.template.loaders.app_directories.Loader"])
+                    ],
+                },
             }
         ],
         DATABASES={"default": _postgres(home.portal) if in_postgres() else _sqlite(home.portal)},

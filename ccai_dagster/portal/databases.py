@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Model
 
 REWRITTEN = ("portal_participant", "portal_demographic", "portal_vote", "portal_statement")
 """Tables with what deletion takes away of a person; statements stay, but not whose they are."""
@@ -32,7 +31,7 @@ def one_at_a_time() -> Iterator[None]:
 
 @dataclass
 class _Waiting:
-    row: Model
+    row: object
     done: bool = False
     error: Exception | None = None
 
@@ -49,7 +48,7 @@ class Together:
         self._queue: list[_Waiting] = []
         self._gathering, self._writing = threading.Lock(), threading.Lock()
 
-    def write(self, row: Model) -> None:
+    def write(self, row: object) -> None:
         """Write a row; it is in the database afterwards.
 
         Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import polars as pl
 from django.http import HttpRequest, QueryDict
 
 from ccai_dagster.background import Background
@@ -84,7 +85,7 @@ def questions(opened: OpenConsultation, kind: str, role: str, decided: bool, cho
     """Return what is asked of a role: what waits for it, or what is decided; or one subject alone.
 
     Args:
-        chosen: A subject; of merges any statements that somebody wants to look at together.
+        chosen: A subject; of merges any statements that somebody wants to look at together, of exclusions anybody.
 
     Raises:
         ConsultationError: The ledger cannot be read, nothing is known yet to decide on, or there is no such subject.
@@ -97,7 +98,7 @@ def questions(opened: OpenConsultation, kind: str, role: str, decided: bool, cho
     basis = opened.basis(kind)
     if chosen is not None:
         known = {item.subject: item for item in items}
-        found = known.get(chosen) or (put_together(items, chosen) if kind == "merge" and len(chosen) > 1 else None)
+        found = known.get(chosen) or _not_put_forward(opened, kind, items, chosen)
         if found is None or (kind == "merge" and basis(chosen) is None):
             raise ConsultationError(f"{subject_name(kind, chosen)}: nothing here that could be decided on.")
         return [_question(opened, found)]
@@ -113,6 +114,16 @@ def _question(opened: OpenConsultation, item: AgendaItem) -> Question:
         texts = dict(opened.statements().select("statement_id", "text").iter_rows())
         members = [(each, readable(texts[int(each)])) for each in item.subject]
     return Question(item, opened.basis(item.kind)(item.subject) or "", members)
+
+
+def _not_put_forward(
+    opened: OpenConsultation, kind: str, items: Sequence[AgendaItem], subject: Subject
+) -> AgendaItem | None:
+    """Return statements together, or somebody who voted, as an item although no search put it forward."""
+    if kind == "merge" and len(subject) > 1:
+        return put_together(items, subject)
+    people = opened.imported.raw_participants["participant_id"].cast(pl.String) if kind == "exclusion" else ()
+    return AgendaItem(kind, Proposal(subject), "undecided", ()) if len(subject) == 1 and subject[0] in people else None
 
 
 def put_together(items: Sequence[AgendaItem], subject: Subject) -> AgendaItem:
@@ -194,6 +205,8 @@ def _filled_in(
         if subject not in known:
             own = put_together(items, subject)
             seen = tuple(each for each in seen if each in seen_rows(own))
+    elif kind == "exclusion" and subject not in known:
+        own = _not_put_forward(opened, kind, items, subject)
     item = own or known.get(subject)
     outcome = _outcome(kind, number, sent, background, item)
     return FilledIn(subject_name(kind, subject), subject, seen, digest, outcome, reason), own

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from ccai_dagster.portal.opinion_map import NOTHING, MapFigures, map_figures
 
 OLDEST = 60.0
 """Seconds after which figures are not used any more."""
-RENEWED = 20.0
+RENEWED = 40.0
 """Seconds after which new ones are computed beside, while the old ones still serve."""
 
 
@@ -151,7 +152,12 @@ class Source:
         self._ledgers, self._made = state, time.monotonic()
 
     def _state(self) -> tuple[int, ...]:
-        return tuple(_changed_at(self.consultation.ledger(kind)) for kind in ("moderation", "exclusion", "threshold"))
+        return tuple(_changed_at(path) for path in self._paths)
+
+    @cached_property
+    def _paths(self) -> list[Path]:
+        # Looked at with every answer, so that they are put together once.
+        return [self.consultation.ledger(kind) for kind in ("moderation", "exclusion", "threshold")]
 
 
 def _changed_at(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""The pages of participants, and what every page has in common.
+"""The pages of participants.
 
 Everything that came from a person is escaped by the templates; a session holds a participant's number and code
 (`sessions`), in a signed cookie and nowhere else.
@@ -6,16 +6,15 @@ Everything that came from a person is escaped by the templates; a session holds 
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, wraps
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -28,7 +27,6 @@ from ccai_dagster.decisions.agenda import SameWords
 from ccai_dagster.portal import joining, participation, sessions
 from ccai_dagster.portal.figures import Figures, Source
 from ccai_dagster.portal.joining import NotTaken
-from ccai_dagster.portal.languages import offered_names
 from ccai_dagster.portal.limits import (
     ANSWERS_OF_ONE,
     CODES_OF_CLIENT,
@@ -42,104 +40,22 @@ from ccai_dagster.portal.limits import (
 )
 from ccai_dagster.portal.models import Participant, Statement
 from ccai_dagster.portal.opinion_map import SIDE
+from ccai_dagster.portal.pages import View, problem
 from ccai_dagster.portal.participation import AlreadyThere, Refusal
 from ccai_dagster.portal.sessions import CODE, PARTICIPANT
 
 VALUES = {"agree": 1, "disagree": -1, "pass": 0}
 ANSWERS = {1: gettext_lazy("Agree"), -1: gettext_lazy("Disagree"), 0: gettext_lazy("Pass / Unsure")}
 NEAREST = 3
-TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
-CONTENT_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'"
-View = Callable[..., HttpResponse]
+PART = "HTTP_X_PART"
+"""The header of a script that asks for what changes, rather than for a whole page."""
+CHANCE = np.random.default_rng()
 
 
 @cache
 def source() -> Source:
     """The figures of the consultation that is served."""
     return Source(settings.CONSULTATION, settings.HOME)
-
-
-def own_content_only(get_response: View) -> View:
-    """Let a page load nothing from elsewhere, and run nothing that stands in it."""
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        response.setdefault("Content-Security-Policy", CONTENT_POLICY)
-        return response
-
-    return middleware
-
-
-def no_form_is_a_page(get_response: View) -> View:
-    """Lead whoever opens the address of a form, as after a reload or a change of language, to the first page."""
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        response = get_response(request)
-        return redirect("start") if response.status_code == 405 and request.method == "GET" else response
-
-    return middleware
-
-
-def in_utf_8_only(get_response: View) -> View:
-    """Refuse what says that it is written in another way than the forms of these pages are.
-
-    Codecs that are none of text, such as base64, would fail wherever the form is read.
-    """
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        if request.encoding and codecs.lookup(request.encoding).name != "utf-8":
-            message = _("The form must be in UTF-8. Nothing was recorded.")
-            return problem(request, _("This cannot be read"), message, 400)
-        return get_response(request)
-
-    return middleware
-
-
-def on_every_page(request: HttpRequest) -> dict[str, Any]:
-    """What all templates know."""
-    return {
-        "consultation": settings.CONSULTATION.file,
-        "taking_part": PARTICIPANT in request.session,
-        "languages": offered_names(),
-    }
-
-
-def problem(request: HttpRequest, title: str, message: str, status: int) -> HttpResponse:
-    """Say what is the matter, and offer a way on."""
-    return render(request, "portal/problem.html", {"title": title, "message": message}, status=status)
-
-
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """There is no such page."""
-    return problem(request, _("There is no such page"), _("Perhaps the address was mistyped."), 404)
-
-
-def broken(request: HttpRequest) -> HttpResponse:
-    """Something went wrong here."""
-    return HttpResponse(
-        "<!doctype html><html lang=en><title>Something went wrong</title><h1>Something went wrong here</h1>"
-        "<p>What was answered before is kept. Please go back and try again.",
-        status=500,
-    )
-
-
-def refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form came without its token: from another page, or after the cookies were deleted."""
-    message = _("The page had grown too old, or cookies are switched off. Nothing was recorded. Please open it again.")
-    return problem(request, _("Please try once more"), message, 403)
-
-
-@require_safe
-def asset(request: HttpRequest, name: str) -> HttpResponse:
-    """The style sheet and the script."""
-    response = HttpResponse(_asset(name), content_type=TYPES[name.rpartition(".")[2]])
-    response["Cache-Control"] = "max-age=3600"
-    return response
-
-
-@cache
-def _asset(name: str) -> bytes:
-    return (Path(__file__).parent / "assets" / name).read_bytes()
 
 
 def _with_figures(view: View) -> View:
@@ -267,32 +183,39 @@ def leave(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def vote(request: HttpRequest, figures: Figures, participant: Participant) -> HttpResponse:
     """One statement, and the answer to it."""
-    if request.method == "POST":
-        try:
-            number = _number(request.POST.get("statement", ""))
-            participation.cast(participant, number, VALUES.get(request.POST.get("vote", ""), 2), figures)
-        except Refusal as refusal:
-            return problem(request, _("Not counted"), str(refusal), 409)
-        if request.POST.get("back") == "votes":
-            return redirect("own_votes")
-        return redirect("vote")
+    if request.method == "GET":
+        again = participation.number_typed(request.GET.get("again", ""))
+        return render(request, "portal/vote.html", _asked(figures, participant, again))
+    try:
+        number = _number(request.POST.get("statement", ""))
+        participation.cast(participant, number, VALUES.get(request.POST.get("vote", ""), 2), figures)
+    except Refusal as refusal:
+        return problem(request, _("Not counted"), str(refusal), 409)
+    if request.POST.get("back") == "votes":
+        return redirect("own_votes")
+    return _part(_asked(figures, participant)) if PART in request.META else redirect("vote")
+
+
+def _part(asked: dict[str, Any]) -> HttpResponse:
+    """What changes on the page by an answer, for a script that puts it there; it has the token of the forms already."""
+    response = HttpResponse(render_to_string("portal/asked.html", asked))
+    response["X-Part"] = "main"
+    return response
+
+
+def _asked(figures: Figures, participant: Participant, again: int | None = None) -> dict[str, Any]:
+    """The statement that is asked next, or this one again, and how far the participant is."""
     votes, texts = participation.votes_of(participant), figures.texts
-    key = participation.number_typed(request.GET.get("again", ""))
-    if key is not None and key not in texts:
+    if again is not None and again not in texts:
         texts = {**dict(participant.statements.values_list("pk", "text")), **texts}
-    if key not in texts:
-        key = figures.draw(votes, np.random.default_rng())
+    key = again if again in texts else figures.draw(votes, CHANCE)
     last = next(iter(votes), None)
-    return render(
-        request,
-        "portal/vote.html",
-        {
-            "statement": None if key is None else {"id": key, "text": readable(texts[key])},
-            "progress": participation.progress(votes, figures),
-            "counting": figures.counting,
-            "last": None if last is None else _last(last, votes[last], figures),
-        },
-    )
+    return {
+        "statement": None if key is None else {"id": key, "text": readable(texts[key])},
+        "progress": participation.progress(votes, figures),
+        "counting": figures.counting,
+        "last": None if last is None else _last(last, votes[last], figures),
+    }
 
 
 def _last(statement: int, value: int, figures: Figures) -> dict[str, Any]:
@@ -317,6 +240,8 @@ def undo(request: HttpRequest, figures: Figures, participant: Participant) -> Ht
     except Refusal as refusal:
         return problem(request, _("Nothing was changed"), str(refusal), 409)
     participation.take_back(participant, number)
+    if PART in request.META:
+        return _part(_asked(figures, participant, number))
     return redirect("own_votes" if request.POST.get("back") == "votes" else f"{reverse('vote')}?again={number}")
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from ccai_dagster.portal.databases import Together, one_at_a_time, wipe_deleted
 from ccai_dagster.portal.figures import Figures
-from ccai_dagster.portal.models import Participant, Statement, Vote, now
+from ccai_dagster.portal.models import Participant, Statement, now
 
 CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 """Without 0, o, 1, i and l, which people mistake for each other."""
@@ -135,23 +135,20 @@ def take_back(participant: Participant, statement_id: int) -> None:
 
 
 def _write_vote(participant: Participant, statement_id: int, value: int, figures: Figures) -> None:
-    vote = Vote(
-        participant=participant,
-        statement_id=statement_id,
-        value=value,
-        voted_at=now(),
-        minimum_decision=figures.minimum_decision or "",
-    )
+    row = (participant.pk, statement_id, value, now(), figures.minimum_decision or "")
     try:
-        votes_to_write.write(vote)
+        votes_to_write.write(row)
     except IntegrityError:
         raise Refusal(_("Your data were deleted, so nothing was counted.")) from None
 
 
-def _keep_votes(votes: Sequence[Vote]) -> None:
-    rows = [(v.participant_id, v.statement_id, v.value, v.voted_at, v.minimum_decision) for v in votes]
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.executemany(KEEP_VOTE, rows)
+def _keep_votes(rows: Sequence[tuple[object, ...]]) -> None:
+    with connection.cursor() as cursor:
+        if len(rows) == 1:  # a transaction by itself
+            cursor.execute(KEEP_VOTE, rows[0])
+            return
+        with transaction.atomic():
+            cursor.executemany(KEEP_VOTE, rows)
 
 
 votes_to_write = Together(_keep_votes)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from small_portal import password_of, portal_folder, serving
 
 from ccai_dagster.consultation.folder import Consultation
@@ -76,6 +77,15 @@ class Phone:
     def key(self, key: str) -> None:
         with self.page.expect_navigation():
             self.page.keyboard.press(key)
+
+    @contextmanager
+    def answered(self) -> Iterator[None]:
+        """An answer, or taking it back, after which the page says so without being loaded anew."""
+        before = self.page.get_attribute("#progress", "value")
+        self.page.evaluate("window.loaded = true")
+        yield
+        expect(self.page.locator("#progress")).not_to_have_attribute("value", str(before))
+        assert self.page.evaluate("window.loaded && document.activeElement.id") == "now"
 
     def type(self, text: str) -> None:
         self.page.keyboard.type(text)
@@ -143,15 +153,19 @@ def test_somebody_takes_part_adds_a_statement_and_comes_back_by_keyboard_alone(p
     for done, key in enumerate("adpadpadpa"):
         phone.shows(f"{done} of 10")
         asked.append(page.text_content("blockquote"))
-        with page.expect_navigation():
+        with phone.answered():
             page.keyboard.down(key)
         page.keyboard.down(key)  # a key that is held answers nothing more
         page.keyboard.up(key)
     assert len(set(asked)) == 10
-    phone.press("Undo the last answer")
+    phone.to("Undo the last answer")
+    with phone.answered():
+        page.keyboard.press("Enter")
     phone.shows("9 of 10")
     assert page.text_content("blockquote") == asked[-1]
-    with page.expect_navigation():  # the key of A where letters are Arabic
+    page.reload()
+    assert page.text_content("blockquote") == asked[-1]
+    with phone.answered():  # the key of A where letters are Arabic
         page.evaluate(
             "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ش', code: 'KeyA', bubbles: true}))"
         )
@@ -177,6 +191,26 @@ def test_somebody_takes_part_adds_a_statement_and_comes_back_by_keyboard_alone(p
     phone.shows("Why?")
     phone.press("Feedback")
     phone.shows("It is no vote and no statement")
+
+
+def test_an_answer_that_the_script_cannot_send_is_sent_by_the_browser_and_a_page_that_says_why_not_is_shown(
+    context: BrowserContext, served: Served
+) -> None:
+    page = context.new_page()
+    _joined(Phone(page, served, served.home))
+    page.keyboard.press("p")
+    expect(page.get_by_text("1 of 10")).to_be_visible()
+    page.route("**/vote", lambda route: route.abort() if route.request.resource_type == "fetch" else route.continue_())
+    with page.expect_navigation():
+        page.keyboard.press("p")
+    expect(page.get_by_text("2 of 10")).to_be_visible()
+    page.unroute("**/vote")
+    page.get_by_role("button", name="Undo").dblclick()
+    expect(page.get_by_text("1 of 10")).to_be_visible()
+    context.clear_cookies(name="sessionid")
+    page.keyboard.press("p")
+    expect(page.get_by_role("heading", name="Please come in again")).to_be_visible()
+    assert (page.title(), page.evaluate("document.activeElement.id")) == ("Please come in again", "main")
 
 
 def test_a_moderator_decides_by_keyboard_alone(phone: Phone) -> None:

@@ -250,6 +250,20 @@ def test_statements_that_no_search_found_alike_are_put_together_by_their_numbers
     assert editor.get("/desk/ledger/merge?subject=1+3").status_code == 503  # 3 is not in
 
 
+def test_somebody_whom_no_search_put_forward_is_excluded_by_number(portal: Portal) -> None:
+    portal.let_in(1)
+    portal.participant().post("/vote", {"statement": 1, "vote": "agree"})
+    moderator, address = portal.moderator("mia"), "/desk/ledger/exclusion"
+    assert "Nothing." in moderator.get(address).content.decode()
+    assert b"participant 1: 1 vote" in moderator.get(f"{address}?subject=1").content
+    assert sent(moderator, f"{address}?subject=1", verb_0="exclude", reason="asked to be left out").status_code == 302
+    (row,) = rows(portal, "exclusion")
+    assert (row["subject_ids"], row["outcome"], row["suggested_by"]) == (["1"], "exclude", None)
+    assert moderator.get(f"{address}?subject=2").status_code == 503  # nobody has this number
+    forged = {"questions": "0", "subject-0": "2", "seen-0": "", "digest-0": "", "verb-0": "exclude", "reason": "?"}
+    assert moderator.post(address, forged).status_code >= 400 and len(rows(portal, "exclusion")) == 1
+
+
 def test_groups_end_where_they_grow_too_large() -> None:
     chain = [(each, each + 1) for each in range(5)]
     assert grouped(chain, largest=3) == [[0, 1, 2], [3, 4, 5]]

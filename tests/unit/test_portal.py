@@ -19,6 +19,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from last_place import two_for_the_last_place
 from polars.testing import assert_frame_equal
 from small_portal import SEEDS, Portal, compare, statement_in
 from white_paper import white_paper
@@ -108,6 +109,10 @@ def test_places_are_closed_by_answer_and_nobody_is_let_in_beside_them(
     assert [answer for _, _, answer in _about()] == ["under 40", "under 40", "40 and older"]
 
 
+def test_of_two_who_ask_at_once_for_the_last_place_one_gets_it(portal: Portal) -> None:
+    assert two_for_the_last_place(portal.consultation) == ["no place", "taken"]
+
+
 def test_questions_and_answers_are_markdown_in_which_html_stays_text(portal: Portal) -> None:
     page = portal.browser().get("/questions").content.decode()
     assert "<h2>Why?</h2>" in page and "<strong>that</strong>" in page
@@ -148,6 +153,35 @@ def test_an_answer_is_undone_and_its_statement_asked_again(portal: Portal) -> No
     assert statement_in(browser.get("/vote?again=1").content.decode()) == 1
     assert b"0 of 2" in browser.get("/vote?again=\u00b2").content
     assert browser.post("/undo", {"statement": "x"}).status_code == 409
+
+
+def test_a_script_gets_the_next_statement_with_the_answer_in_one_request_of_three_queries(portal: Portal) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    portal.let_in(1, 2, 3)
+    browser, script = portal.participant(), {"HTTP_X_PART": "main"}
+    first = statement_in(browser.get("/vote").content.decode())
+    with CaptureQueriesContext(connection) as queries:
+        answer = browser.post("/vote", {"statement": first, "vote": "agree"}, **script)
+    asked = [each["sql"].split()[0] for each in queries if each["sql"] not in ("BEGIN", "COMMIT")]
+    assert asked == ["SELECT", "INSERT", "SELECT"]
+    page = answer.content.decode()
+    assert (answer.status_code, answer["X-Part"]) == (200, "main") and statement_in(page) != first
+    assert "1 of 3" in page and "<html" not in page and "csrfmiddlewaretoken" not in page
+    assert "no-store" in answer["Cache-Control"] and "Set-Cookie" not in answer
+    page = browser.post("/undo", {"statement": first}, **script).content.decode()
+    assert (statement_in(page), "0 of 3" in page, portal.votes()) == (first, True, [])
+    refused = browser.post("/vote", {"statement": 4, "vote": "agree"}, **script)
+    assert refused.status_code == 409 and "X-Part" not in refused and b"<html" in refused.content
+    for statement in (1, 2, 3):
+        browser.post("/vote", {"statement": statement, "vote": "agree"}, **script)
+    browser.post("/add", {"text": HOSTILE, "sure": "yes"})
+    portal.let_in(5)
+    other = portal.participant()
+    pages = [other.post("/vote", {"statement": each, "vote": "pass"}, **script) for each in (1, 2, 3, 5)]
+    assert [each.content.count(b"&lt;script&gt;") for each in pages[2:]] == [1, 1]
+    assert not any(b"<script" in each.content for each in pages)
 
 
 def test_nothing_is_shown_before_a_moderator_lets_it_in(portal: Portal) -> None:
@@ -245,6 +279,16 @@ def test_what_says_that_it_is_not_in_utf_8_is_refused(portal: Portal, charset: s
     for method in ("POST", "GET"):
         assert browser.generic(method, "/vote", b"statement=1", content_type=kind + charset).status_code == 400
     assert browser.generic("GET", "/vote", b"", content_type=kind + "UTF-8").status_code == 200
+
+
+def test_another_address_and_a_form_that_is_too_large_get_a_page_that_says_so(portal: Portal) -> None:
+    elsewhere = portal.browser().get("/", HTTP_HOST="elsewhere.example")
+    assert elsewhere.status_code == 400 and b"The portal is not at this address" in elsewhere.content
+    assert b"elsewhere" not in elsewhere.content
+    browser = portal.browser(HTTP_ACCEPT_LANGUAGE="de")
+    for form in ({"text": "a" * 3_000_000}, {str(at): "" for at in range(1500)}):
+        large = browser.post("/feedback", form)
+        assert large.status_code == 400 and "mehr, als das Portal auf einmal annimmt" in large.content.decode()
 
 
 def test_a_form_without_its_token_and_an_expired_session_are_told(portal: Portal) -> None:
@@ -748,7 +792,7 @@ def test_people_read_the_language_they_choose_or_their_browser_asks_for_and_the_
     assert "Das ist keine Antwort" in browser.post("/vote", {"statement": 1, "vote": "x"}).content.decode()
     browser.post("/language", {"language": "ar"})
     text = browser.get("/vote").content.decode()
-    assert '<html lang="ar" dir="rtl">' in text and "غير موافق" in text and '<blockquote dir="auto">' in text
+    assert '<html lang="ar" dir="rtl">' in text and "غير موافق" in text and '<blockquote dir="auto" ' in text
     assert 'lang="ar"' in browser.get("/desk/sign-in").content.decode()
     moderator = portal.moderator()
     moderator.cookies["django_language"] = "ar"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import last_place
 import pytest
 import sqlalchemy
 from local_server import SETTINGS, Server, chat
@@ -162,6 +166,14 @@ def test_a_rater_who_sends_all_twice_at_once_talks_once_and_the_first_choice_cou
 def at_once(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Response]:
     with ThreadPoolExecutor(len(calls)) as pool:
         return [each.result() for each in [pool.submit(call) for call in calls]]
+
+
+def test_of_two_who_ask_at_once_for_the_last_place_one_gets_it(served: InPostgres) -> None:
+    # In a process of its own, since Django is set up for one database in each.
+    place = {"CCAI_HOME": str(served.home.root), "CCAI_CONSULTATION": str(served.consultation.folder)}
+    asked = [sys.executable, last_place.__file__]
+    told = subprocess.run(asked, env={**os.environ, **place}, capture_output=True, text=True, check=True)
+    assert told.stdout == "no place taken\n"
 
 
 def test_a_name_that_postgresql_cannot_keep_is_no_account(served: InPostgres) -> None:
