@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, prompts, ratings, sheet
 from ccai_dagster.cli.options import (
@@ -96,7 +95,7 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
     from ccai_dagster.cli.decide import show_status
     from ccai_dagster.open_consultation import open_consultation
 
-    show_status(open_consultation(consultation), typer.echo)
+    show_status(open_consultation(consultation, as_imported=True), typer.echo)
 
 
 @app.command()
@@ -111,7 +110,7 @@ def what_if(
     from ccai_dagster.cli.what_if import what_if as supposed
     from ccai_dagster.open_consultation import open_consultation
 
-    for line in supposed(open_consultation(consultation, kind), kind, subjects.split(), outcome):
+    for line in supposed(open_consultation(consultation, kind, as_imported=True), kind, subjects.split(), outcome):
         typer.echo(line)
 
 
@@ -168,6 +167,8 @@ def asked_moderation() -> Moderation:
             "a setting of the conversation in Polis, which its conversation.json states (strict_moderation) and no CSV "
             "does; there is none that states it here, and the votes do not tell it."
         )
+    from rich.prompt import Prompt
+
     typer.echo("Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?")
     return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
 

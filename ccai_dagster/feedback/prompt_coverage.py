@@ -27,6 +27,7 @@ from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import check_new_id, csv_rows, lock_beside, write_file, written_alone
+from ccai_dagster.core.stop_words import ENGLISH_STOP_WORDS
 from ccai_dagster.core.text import FORMULA, printable
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.feedback.language_model import LanguageModel, Turn, texts_of
@@ -262,8 +263,6 @@ def draft_with_model(model: LanguageModel, wanted: list[MissingPrompt], seed: in
 
 def content_words(text: str) -> list[str]:
     """Return the words of a principle that say what it is about, once each, in its order, in lower case."""
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
     words = re.findall(r"[^\W\d_]{4,}", text.casefold())
     return [word for word in dict.fromkeys(words) if word not in ENGLISH_STOP_WORDS.union(COMMON_WORDS.split())]
 
