@@ -179,13 +179,14 @@ def test_a_program_for_accessibility_finds_nothing(opened: Opened) -> None:
     assert accessibility_findings(opened.page) == []
 
 
-def test_an_id_that_is_said_once_for_many_is_found_at_each(browser: Browser, file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ['data-ids="moderation-"', 'data-decision="moderation-5"'])
+def test_an_id_that_is_said_once_for_many_is_found_at_each(
+    browser: Browser, file: Path, tmp_path: Path, said: str
+) -> None:
     once = tmp_path / "once.html"
     text = file.read_text(encoding="utf-8")
     assert '<ul class="plain items">' in text
-    once.write_text(
-        text.replace('<ul class="plain items">', '<ul class="plain items" data-ids="moderation-">'), "utf-8"
-    )
+    once.write_text(text.replace('<ul class="plain items">', f'<ul class="plain items" {said}>'), "utf-8")
     page = browser.new_page(viewport=DESKTOP)
     page.goto(once.as_uri())
     page.get_by_label("Search principles").fill("moderation-5")
