@@ -62,7 +62,7 @@ from ccai_dagster.deliberation.importing.portal import portal_import
 from ccai_dagster.deliberation.importing.read_votes import export_digest, find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import IMPORTED, Import, import_of
 from ccai_dagster.deliberation.topics import near_duplicates
-from ccai_dagster.deliberation.votes import clean_statements
+from ccai_dagster.deliberation.votes import ModerationVerdict, clean_statements
 
 T = TypeVar("T")
 
@@ -180,8 +180,11 @@ class OpenConsultation:
         return self._from_ledger(
             "moderation",
             "statements",
-            lambda ledger: clean_statements(self.imported.raw_statements, moderation_verdicts(ledger), lenient),
+            lambda _: clean_statements(self.imported.raw_statements, self._moderated(), lenient),
         )
+
+    def _moderated(self) -> dict[int, ModerationVerdict]:
+        return self._from_ledger("moderation", "verdicts", moderation_verdicts)
 
     def table(self, *key: str) -> pl.DataFrame | None:
         """Return a table of the last run, or None if it was not made yet.
@@ -395,7 +398,7 @@ class OpenConsultation:
                 version, why = self.doubtful.version, self.doubtful.doubts
                 found = checks.check_export(ledger, why, version, self.consultation.arms) + found
             return list(dict.fromkeys(found))
-        if broken := refusal("moderation", lambda: moderation_verdicts(self.ledger("moderation"))):
+        if broken := refusal("moderation", self._moderated):
             return broken
         statements = self.statements()
         if kind == "merge":
