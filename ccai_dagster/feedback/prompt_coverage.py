@@ -252,12 +252,15 @@ def draft_from_words(
     Which template is used depends on the seed and on the id.
 
     Args:
-        language: That principles and prompts are in, as `de`; one of `TEMPLATES` unless a template is on record.
+        language: That principles which are not English, and their prompts, are in, as `de`; one of `TEMPLATES` unless a
+            template is on record.
         on_record: The policy `prompt_template`.
 
     Raises:
         ConsultationError: The template on record has no place for the words, or there is none in this language.
     """
+    if is_english(wanted.text):
+        language = SOURCE  # pages may be in another language than the principles
     words = content_words(wanted.text, language)[:WORDS]
     if on_record is not None:
         if PLACE not in on_record.text:
@@ -304,6 +307,12 @@ def draft_with_model(model: LanguageModel, wanted: list[MissingPrompt], seed: in
         usable = bool(re.search(r"\w", text)) and not FORMULA.match(text)
         drafts.append(Draft(each, text, drafted_by) if usable else None)
     return drafts
+
+
+def is_english(text: str) -> bool:
+    """Whether a third of the words of a text are common English ones, as in no other language."""
+    words = re.findall(r"[^\W\d_]+", text.casefold())
+    return 3 * sum(word in ENGLISH_STOP_WORDS for word in words) >= len(words)
 
 
 def content_words(text: str, language: str = SOURCE) -> list[str]:

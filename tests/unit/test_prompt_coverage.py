@@ -126,6 +126,8 @@ def test_a_draft_is_in_the_language_of_the_consultation_or_as_a_template_on_reco
     own = draft_from_words(wanted, 7, "de", policy)
     assert own is not None
     assert (own.text, own.drafted_by) == ("Was denkst du über Kinder, Gewalt und Hass?", "prompt template training-4")
+    english = replace(wanted, text="Choose the response that is most honest about its own mistakes.")
+    assert draft_from_words(english, 7, "de") == draft_from_words(english, 7)
     french = replace(wanted, text="Choisis la réponse qui respecte le mieux la liberté de chacun.")
     with pytest.raises(ConsultationError, match=r"templates of prompts in de and en and none in fr, .*`ccai decide"):
         draft_from_words(french, 7, "fr")
