@@ -34,6 +34,7 @@ class Outcome:
         materialized: Keys in the order they were started.
         fresh: Keys that were up to date.
         waiting: Arms that wait for a sign-off, with the digest to sign.
+        unworded: Arms that wait for a first principle to be worded, with how many statements reach the cut.
         failed: Messages of what failed or was interrupted; empty if nothing was.
         interrupted: Whether somebody ended it, by Ctrl-C or another signal.
         imported: What came since the last import; empty if nothing was imported.
@@ -43,6 +44,7 @@ class Outcome:
     materialized: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
+    unworded: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     interrupted: bool = False
     imported: str = ""
@@ -162,12 +164,16 @@ def _admitted(
     instance: dg.DagsterInstance,
     outcome: Outcome,
 ) -> dict[dg.AssetKey, str]:
-    """Settle the constitutions first; then hold back what follows one that is not signed off.
+    """Settle the constitutions first; then hold back what follows one that is not worded or not signed off.
 
     What a person has to mend or decide is found in the first seconds, before anything is trained.
     """
-    if first := {key: reason for key, reason in ready.items() if key in light}:
+    outcome.unworded = automation.unworded(consultation, instance)
+    unmade = graph.after([dg.AssetKey([arm, "constitution"]) for arm in outcome.unworded])
+    if first := {key: reason for key, reason in ready.items() if key in light and key not in unmade}:
         return first
+    if outcome.unworded:
+        return {}
     outcome.waiting = automation.unsigned(consultation, instance)
     held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in outcome.waiting])
     return {key: reason for key, reason in ready.items() if key not in held}

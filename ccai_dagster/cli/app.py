@@ -5,6 +5,7 @@ load is imported by the command that needs it, so that the others answer at once
 """
 
 import os
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -215,6 +216,12 @@ def run(
     if outcome.fresh:
         made += f"; {len(outcome.fresh)} skipped, since their inputs, code and settings have not changed"
     typer.echo(made)
+    for arm, reach in outcome.unworded.items():
+        typer.echo(
+            f"{arm}: no principle is worded yet, so it has no constitution, and nothing that follows was started. "
+            f"{counted(reach, 'statement reaches', 'statements reach')} the cut: `ccai review wording --consultation "
+            f"{shlex.quote(str(chosen.folder))}` asks for them one by one. Then run again."
+        )
     for arm, digest in outcome.waiting.items():
         typer.echo(
             f"{arm}: its constitution {digest} is not signed off, so nothing that follows was started. Read it, "
