@@ -135,10 +135,11 @@ def _materialize_stale(
     resources = build_resources(home)
     is_kept = automation.kept(home, resources["tables"], resources["models"])
     light = automation.up_to_constitution().resolve(repository.asset_graph)
+    deliberated = automation.deliberated().resolve(repository.asset_graph)
     done: set[dg.AssetKey] = set()
     while True:
         found = plan(graph.parents, graph.code_versions, instance, is_kept)
-        ready = _admitted(found.ready, light, graph, consultation, instance, outcome)
+        ready = _admitted(found.ready, light, deliberated, graph, consultation, instance, outcome)
         if repeated := sorted(key.to_user_string() for key in set(ready) & done):
             raise ConsultationError(
                 f"Votes or ledgers changed while the run was under way, so {', '.join(repeated)} would be "
@@ -159,6 +160,7 @@ def _materialize_stale(
 def _admitted(
     ready: dict[dg.AssetKey, str],
     light: Collection[dg.AssetKey],
+    deliberated: Collection[dg.AssetKey],
     graph: automation.Graph,
     consultation: Consultation,
     instance: dg.DagsterInstance,
@@ -173,7 +175,7 @@ def _admitted(
     if first := {key: reason for key, reason in ready.items() if key in light and key not in unmade}:
         return first
     if outcome.unworded:
-        return {}
+        return {key: reason for key, reason in ready.items() if key in deliberated and key not in unmade}
     outcome.waiting = automation.unsigned(consultation, instance)
     held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in outcome.waiting])
     return {key: reason for key, reason in ready.items() if key not in held}
