@@ -26,6 +26,8 @@ from ccai_dagster.deliberation import stability
 from ccai_dagster.replication.published_results import published_figures
 
 asset = partial(table_asset, group="constitution", owner="team:constitution")
+REACH_THE_CUT = "reach the cut"
+"""Name of the metadata of `selected_statements` that says how many do."""
 WORDING_LEDGERS = [decisions.ledger_key("merge"), decisions.ledger_key("wording")]
 
 
@@ -75,7 +77,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         return Table(
             frame,
             {
-                "reach the cut": len(reached),
+                REACH_THE_CUT: len(reached),
                 "of these, rejected by every group": len(rejected),
                 "kept from it, since too few of a group voted": fates[contracts.TOO_FEW_VOTED],
                 "become principles": fates["principle"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -14,7 +15,22 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def compare(name: str, action: Callable[[], object], reference: Callable[[], object], told: str, runs: int = 5) -> None:
+def cpu_seconds(action: Callable[[], object]) -> float:
+    """Return the CPU seconds, in and out of the kernel, of the processes that one call starts and waits for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    action()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def compare(
+    name: str,
+    action: Callable[[], object],
+    reference: Callable[[], object],
+    told: str,
+    runs: int = 5,
+    clock: Callable[[Callable[[], object]], float] = seconds,
+) -> None:
     """Time `action` and `reference` in turn and print medians and the median ratio of pairs.
 
     Args:
@@ -23,10 +39,11 @@ def compare(name: str, action: Callable[[], object], reference: Callable[[], obj
         reference: What it is compared with.
         told: The reference in words.
         runs: Pairs, after one uncounted.
+        clock: What times a call.
     """
     action()
     reference()
-    pairs = [(seconds(action), seconds(reference)) for _ in range(runs)]
+    pairs = [(clock(action), clock(reference)) for _ in range(runs)]
     own, other = statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
     ratio = statistics.median(a / b for a, b in pairs)
     print(f"{name}: {own:.2f} s; {told}: {other:.2f} s; ratio {ratio:.2f} (median of {runs})", flush=True)

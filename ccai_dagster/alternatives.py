@@ -45,14 +45,11 @@ def selections(opened: OpenConsultation, subject: str) -> list[str]:
 def as_decided(opened: OpenConsultation) -> tuple[Recomputation, Alternative]:
     """Return the votes with the decisions on statements and people as they are now, and the numeric decisions.
 
-    Whether the groups are more than chance is told by the last run, if there was one.
+    The groups of the last run are taken where nothing they rest on has changed since.
 
     Raises:
         ConsultationError: A ledger cannot be read.
     """
-    settled = thresholds(opened.ledger("threshold"), opened.consultation.file.seed)
-    if (tested := opened.table("group_structure")) is not None:
-        settled = replace(settled, procedure=procedure_for(settled.procedure, tested, settled.without_structure))
     inputs = SharedInputs(
         raw_statements=opened.imported.raw_statements,
         raw_participants=opened.imported.raw_participants,
@@ -62,7 +59,22 @@ def as_decided(opened: OpenConsultation) -> tuple[Recomputation, Alternative]:
         excluded=exclusions(opened.ledger("exclusion")),
         ideas=statement_ideas(opened.ledger("idea")),
     )
-    return Recomputation(inputs), alternative_on_record(settled, opened.consultation.file.moderation)
+    recomputation, record = Recomputation(inputs), numbers_decided(opened)
+    if (groups := opened.fresh_table("opinion_groups")) is not None:
+        recomputation.take_groups(record, groups)
+    return recomputation, record
+
+
+def numbers_decided(opened: OpenConsultation) -> Alternative:
+    """Return the numeric decisions as they are now; whether groups are more than chance the last run tells, if any did.
+
+    Raises:
+        ConsultationError: The ledger cannot be read.
+    """
+    settled = thresholds(opened.ledger("threshold"), opened.consultation.file.seed)
+    if (tested := opened.table("group_structure")) is not None:
+        settled = replace(settled, procedure=procedure_for(settled.procedure, tested, settled.without_structure))
+    return alternative_on_record(settled, opened.consultation.file.moderation)
 
 
 def _tried(

@@ -25,6 +25,7 @@ from typing import Any
 import dagster as dg
 
 from assets import decisions
+from assets.constitution import REACH_THE_CUT
 from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from assets.public_input import POLIS_EXPORT
@@ -37,7 +38,8 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import counted
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.decisions.checks import check_signoffs
-from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
+from ccai_dagster.decisions.ledger import ledger_digest, read_ledger, split_outcome
+from ccai_dagster.decisions.outcomes import decided_rows
 from ccai_dagster.deliberation.importing.portal import portal_digest
 from ccai_dagster.deliberation.importing.read_votes import export_digest
 from ccai_dagster.evaluation.ratings import read_ratings
@@ -182,6 +184,24 @@ def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[s
     return {arm: digest for arm, digest in known.items() if arm in waiting}
 
 
+def unworded(consultation: Consultation, instance: dg.DagsterInstance) -> dict[str, int]:
+    """Return the arms that wait for a first principle to be worded, with how many statements reached the cut last.
+
+    Their constitution would fail, and nobody has to mend that. Where no statement reaches the cut none waits: what its
+    constitution then fails with is what a person has to know.
+    """
+    rows = decided_rows(decisions.read(consultation, "wording"))
+    if any(split_outcome(row["outcome"])[0] != "leave out" for row in rows):
+        return {}
+    event = instance.get_latest_materialization_event(dg.AssetKey("selected_statements"))
+    made = event.asset_materialization if event is not None else None
+    told = made.metadata.get(REACH_THE_CUT) if made is not None else None
+    if told is not None and not told.value:
+        return {}
+    reach = int(str(told.value)) if told is not None else 0
+    return {name: reach for name, arm in consultation.arms.items() if arm.constitution == "ledgers"}
+
+
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
     """Return the version of the export, of every ledger and of the ratings as they are now.
 
@@ -261,7 +281,12 @@ def build_sensors(
         if why_not := _not_now(consultation, context):
             return dg.SkipReason(why_not)
         stale = _stale(context, is_kept)
-        if not (chosen := stale.together(deliberated())):
+        chosen = stale.together(deliberated())
+        if arms := unworded(consultation, context.instance):
+            chosen -= stale.graph.after([dg.AssetKey([arm, "constitution"]) for arm in arms])
+            if not chosen:
+                return dg.SkipReason(f"waits for a first wording in decisions/wording.csv: {', '.join(arms)}")
+        if not chosen:
             return dg.SkipReason("everything is up to date")
         # Children of parents that turn out the same are made again, too; nothing up to the constitution trains.
         return stale.request("changed_deliberation", chosen)

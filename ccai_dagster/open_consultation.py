@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
 
-from ccai_dagster.audit.manifest import Manifest, last_manifest
+from ccai_dagster.audit.manifest import CONSULTATION, TABLES, Manifest, describe_file, is_fresh, last_manifest
 from ccai_dagster.constitution.principles import constitution_digest, read_constitution
 from ccai_dagster.consultation.folder import (
     EXPORT,
@@ -44,7 +44,7 @@ from ccai_dagster.decisions.agenda import (
 from ccai_dagster.decisions.checks import Finding, refusal, texts_by_subject, texts_digest
 from ccai_dagster.decisions.exported_moderation import Difference, contradicted_mode, differences
 from ccai_dagster.decisions.independent_decisions import Subject
-from ccai_dagster.decisions.ledger import current, read_ledger
+from ccai_dagster.decisions.ledger import current, ledger_digest, read_ledger
 from ccai_dagster.decisions.origins import ODD_VOTES, SAME_MEANING, SAME_WORDS
 from ccai_dagster.decisions.outcomes import (
     Wording,
@@ -59,10 +59,10 @@ from ccai_dagster.decisions.values import VALUES, policy_subjects
 from ccai_dagster.deliberation.importing.comparison import doubts
 from ccai_dagster.deliberation.importing.moderation_mode import stated_mode
 from ccai_dagster.deliberation.importing.portal import portal_import
-from ccai_dagster.deliberation.importing.read_votes import find_vote_files, read_votes
+from ccai_dagster.deliberation.importing.read_votes import export_digest, find_vote_files, read_votes
 from ccai_dagster.deliberation.importing.tables import IMPORTED, Import, import_of
 from ccai_dagster.deliberation.topics import near_duplicates
-from ccai_dagster.deliberation.votes import clean_statements
+from ccai_dagster.deliberation.votes import ModerationVerdict, clean_statements
 
 T = TypeVar("T")
 
@@ -75,8 +75,11 @@ class DoubtfulExport:
     doubts: Sequence[str]
 
 
-def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsultation:
+def open_consultation(folder: Path | None, kind: str | None = None, as_imported: bool = False) -> OpenConsultation:
     """Open a consultation; by default that of `CCAI_CONSULTATION`, else the sample.
+
+    Args:
+        as_imported: See `OpenConsultation`.
 
     Raises:
         ConsultationError: There is no ledger of this kind, or the consultation cannot be read.
@@ -84,15 +87,21 @@ def open_consultation(folder: Path | None, kind: str | None = None) -> OpenConsu
     if kind is not None and kind not in LEDGERS:
         raise ConsultationError(f"There is no ledger {kind!r}; there are {', '.join(LEDGERS)}.")
     chosen = chosen_consultation(folder)
-    return OpenConsultation(chosen, home_of(chosen))
+    return OpenConsultation(chosen, home_of(chosen), as_imported)
 
 
 class OpenConsultation:
-    """One consultation, as it is now and as the last run left it."""
+    """One consultation, as it is now and as the last run left it.
 
-    def __init__(self, consultation: Consultation, home: Home) -> None:
+    Args:
+        as_imported: Take an export that has not changed since the last run from the tables of that run, which is much
+            faster; for who records nothing, since a newer version of this program may read the export otherwise.
+    """
+
+    def __init__(self, consultation: Consultation, home: Home, as_imported: bool = False) -> None:
         self.consultation = consultation
         self.home = home
+        self._as_imported = as_imported
         self._tables = place(home.tables_url)
         self._followed: dict[str, tuple[pl.DataFrame, Any]] = {}
 
@@ -131,7 +140,8 @@ class OpenConsultation:
         if votes == PORTAL:
             return portal_import(self.home.portal)
         if not is_address(votes):
-            return read_votes(Path(votes), self.consultation.file.vote_values)
+            kept = import_of({name: self.fresh_table(name) for name in IMPORTED}) if self._as_imported else None
+            return kept or read_votes(Path(votes), self.consultation.file.vote_values)
         if self.last_import is None:
             raise ConsultationError(f"{without_password(votes)}: not read yet; `ccai run` first.")
         return self.last_import
@@ -170,8 +180,11 @@ class OpenConsultation:
         return self._from_ledger(
             "moderation",
             "statements",
-            lambda ledger: clean_statements(self.imported.raw_statements, moderation_verdicts(ledger), lenient),
+            lambda _: clean_statements(self.imported.raw_statements, self._moderated(), lenient),
         )
+
+    def _moderated(self) -> dict[int, ModerationVerdict]:
+        return self._from_ledger("moderation", "verdicts", moderation_verdicts)
 
     def table(self, *key: str) -> pl.DataFrame | None:
         """Return a table of the last run, or None if it was not made yet.
@@ -180,6 +193,30 @@ class OpenConsultation:
             ConsultationError: The file is damaged.
         """
         return read_table(self._tables.joinpath(*key[:-1], f"{key[-1]}.parquet"))
+
+    def fresh_table(self, name: str) -> pl.DataFrame | None:
+        """Return a table of the last run if settings, ledgers and files of votes are still what it was made of.
+
+        None as well if the votes are no files, or the table is not, to the byte, the one on record.
+        """
+        settings, table = self.consultation.folder / "consultation.yaml", self._tables / f"{name}.parquet"
+        if self.manifest is None or not table.is_file():
+            return None
+        recorded = self.manifest.files
+        stands = (
+            describe_file(settings) == recorded.get(f"{CONSULTATION}/{settings.name}")
+            and describe_file(table) == recorded.get(f"{TABLES}/{table.name}")
+            and is_fresh(self.manifest, name, cache(self._version_now))
+        )
+        return self.table(name) if stands else None
+
+    def _version_now(self, source: str) -> str | None:
+        """The version of a ledger or of files of votes; None of anything else."""
+        if source == EXPORT:
+            votes = self.consultation.votes
+            return None if is_live(votes) else export_digest(Path(votes))
+        kind = source.removesuffix("_ledger")
+        return ledger_digest(self.ledger(kind)) if kind in LEDGERS else None
 
     @cached_property
     def topics(self) -> pl.DataFrame | None:
@@ -361,7 +398,7 @@ class OpenConsultation:
                 version, why = self.doubtful.version, self.doubtful.doubts
                 found = checks.check_export(ledger, why, version, self.consultation.arms) + found
             return list(dict.fromkeys(found))
-        if broken := refusal("moderation", lambda: moderation_verdicts(self.ledger("moderation"))):
+        if broken := refusal("moderation", self._moderated):
             return broken
         statements = self.statements()
         if kind == "merge":

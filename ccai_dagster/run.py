@@ -34,6 +34,7 @@ class Outcome:
         materialized: Keys in the order they were started.
         fresh: Keys that were up to date.
         waiting: Arms that wait for a sign-off, with the digest to sign.
+        unworded: Arms that wait for a first principle to be worded, with how many statements reach the cut.
         failed: Messages of what failed or was interrupted; empty if nothing was.
         interrupted: Whether somebody ended it, by Ctrl-C or another signal.
         imported: What came since the last import; empty if nothing was imported.
@@ -43,6 +44,7 @@ class Outcome:
     materialized: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
+    unworded: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     interrupted: bool = False
     imported: str = ""
@@ -133,10 +135,11 @@ def _materialize_stale(
     resources = build_resources(home)
     is_kept = automation.kept(home, resources["tables"], resources["models"])
     light = automation.up_to_constitution().resolve(repository.asset_graph)
+    deliberated = automation.deliberated().resolve(repository.asset_graph)
     done: set[dg.AssetKey] = set()
     while True:
         found = plan(graph.parents, graph.code_versions, instance, is_kept)
-        ready = _admitted(found.ready, light, graph, consultation, instance, outcome)
+        ready = _admitted(found.ready, light, deliberated, graph, consultation, instance, outcome)
         if repeated := sorted(key.to_user_string() for key in set(ready) & done):
             raise ConsultationError(
                 f"Votes or ledgers changed while the run was under way, so {', '.join(repeated)} would be "
@@ -157,17 +160,22 @@ def _materialize_stale(
 def _admitted(
     ready: dict[dg.AssetKey, str],
     light: Collection[dg.AssetKey],
+    deliberated: Collection[dg.AssetKey],
     graph: automation.Graph,
     consultation: Consultation,
     instance: dg.DagsterInstance,
     outcome: Outcome,
 ) -> dict[dg.AssetKey, str]:
-    """Settle the constitutions first; then hold back what follows one that is not signed off.
+    """Settle the constitutions first; then hold back what follows one that is not worded or not signed off.
 
     What a person has to mend or decide is found in the first seconds, before anything is trained.
     """
-    if first := {key: reason for key, reason in ready.items() if key in light}:
+    outcome.unworded = automation.unworded(consultation, instance)
+    unmade = graph.after([dg.AssetKey([arm, "constitution"]) for arm in outcome.unworded])
+    if first := {key: reason for key, reason in ready.items() if key in light and key not in unmade}:
         return first
+    if outcome.unworded:
+        return {key: reason for key, reason in ready.items() if key in deliberated and key not in unmade}
     outcome.waiting = automation.unsigned(consultation, instance)
     held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in outcome.waiting])
     return {key: reason for key, reason in ready.items() if key not in held}

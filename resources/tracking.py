@@ -3,6 +3,7 @@
 Resources: https://docs.dagster.io/guides/build/external-resources
 """
 
+import json
 import logging
 import os
 import re
@@ -26,6 +27,10 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 SECONDS_BETWEEN_SYSTEM_METRICS = 3.0
+CURVES = ("loss", "accuracy", "rewards/accuracies", "rewards/margins", "entropy")
+"""What a training logs at each step and tells first whether it went well, in the order in which it is looked at."""
+CURVES_VIEW = "curves"
+"""Key of the view of an experiment that shows them, for an address of MLflow's."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,39 @@ class TrackedRun:
         import mlflow
 
         mlflow.log_artifact(str(path), folder)
+
+
+def curves_view() -> str:
+    """Return the view of an experiment's trainings with a chart for each of `CURVES`.
+
+    MLflow keeps what its button *Share* shares as a tag of the experiment, so that an address can name it; the form is
+    that of MLflow 3, and not documented.
+    """
+    section = {"uuid": CURVES_VIEW, "name": "Curves", "display": True, "isReordered": False}
+    charts = [
+        {
+            "uuid": f"{CURVES_VIEW}-{place}",
+            "type": "LINE",
+            "metricKey": name,
+            "selectedMetricKeys": [name],
+            "xAxisKey": "step",
+            "metricSectionId": CURVES_VIEW,
+            "runsCountToCompare": 10,
+            "deleted": False,
+            "isGenerated": False,
+            "lineSmoothness": 0,
+            "range": {},
+        }
+        for place, name in enumerate(CURVES)
+    ]
+    # Only trainings log a loss.
+    shown = {"searchFilter": "metrics.loss > 0", "compareRunSections": [section], "compareRunCharts": charts}
+    return json.dumps(shown)
+
+
+def curves_address(ui: str, experiment: str) -> str:
+    """Return the address of the view of `curves_view`."""
+    return f"{ui}/#/experiments/{experiment}/runs?compareRunsMode=CHART&viewStateShareKey={CURVES_VIEW}"
 
 
 def alias_of(arm: str) -> str:
@@ -279,11 +317,14 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
             if database is not None:
                 remove_half_made(database)
             found = mlflow.get_experiment_by_name(self.experiment)
+            tags = {f"mlflow.sharedViewState.{CURVES_VIEW}": curves_view()}
             if found is not None:
+                for name, value in tags.items() - found.tags.items():  # of an older version
+                    mlflow.MlflowClient().set_experiment_tag(found.experiment_id, name, value)
                 return str(found.experiment_id)
             is_server = self.uri.startswith(("http://", "https://"))  # which keeps artifacts where it was told to
             location = None if is_server else (Path(self.artifacts) / self.experiment).as_uri()
-            return str(mlflow.create_experiment(self.experiment, artifact_location=location))
+            return str(mlflow.create_experiment(self.experiment, artifact_location=location, tags=tags))
 
     @property
     def _database(self) -> Path | None:

@@ -8,7 +8,7 @@ does, and ledger rows, which `ledger_record` does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -176,6 +176,21 @@ def last_manifest(path: Path) -> Manifest | None:
     except ConsultationError:
         return None
     return manifest if untouched else None
+
+
+def is_fresh(manifest: Manifest, key: str, version_now: Callable[[str], str | None]) -> bool:
+    """Whether everything an asset was made of is now as it was then, back to the ledgers and the export.
+
+    Args:
+        version_now: Of a ledger or the export by its asset key; None if it cannot be told.
+    """
+    made = manifest.materializations
+    return key in made and all(
+        made[name].data_version == version and is_fresh(manifest, name, version_now)
+        if name in made
+        else version_now(name) == version
+        for name, version in made[key].inputs.items()
+    )
 
 
 def describe_files(paths: Mapping[str, Path]) -> dict[str, FileRecord]:

@@ -144,14 +144,34 @@ class Recomputation:
         self._matrices: dict[tuple[ModerationMode, int, bool], VoteMatrix] = {}
         self._scored: dict[tuple[object, ...], Scored] = {}
 
+    def take_groups(self, alternative: Alternative, opinion_groups: pl.DataFrame) -> None:
+        """Take the groups of an alternative from OPINION_GROUPS if they are of the same people; else they are found."""
+        matrix = self._matrix(alternative)
+        groups = dict(opinion_groups.select("participant_id", "group_id").iter_rows())
+        people = matrix.participant_ids.tolist()
+        if all(matrix.shape) and groups.keys() == set(people):
+            labels = np.array([groups[each] for each in people], dtype=np.int64)
+            self._scored[self._grouping(alternative)] = Scored(matrix, labels, group_counts(matrix, labels))
+
+    def knows_groups(self, alternative: Alternative) -> bool:
+        """Whether the groups of an alternative need not be found."""
+        return self._grouping(alternative) in self._scored
+
+    def _grouping(self, alternative: Alternative) -> tuple[object, ...]:
+        """What groups depend on: alternatives in which the same people voted on the same statements have the same.
+
+        Polis also sees whose votes and which statements are left out.
+        """
+        matrix = self._matrix(alternative)
+        left_out = (alternative.moderation, alternative.minimum_votes) if alternative.procedure == "polis" else ()
+        people, statements = matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes()
+        return people, statements, _grouping_method(alternative), left_out
+
     def scored(self, alternative: Alternative) -> Scored:
         """Return the votes by group in an alternative."""
-        matrix, method = self._matrix(alternative), _grouping_method(alternative)
-        # Alternatives in which the same people voted on the same statements have the same groups; Polis also sees
-        # whose votes and which statements are left out.
-        left_out = (alternative.moderation, alternative.minimum_votes) if alternative.procedure == "polis" else ()
-        key = (matrix.participant_ids.tobytes(), matrix.statement_ids.tobytes(), method, left_out)
+        key = self._grouping(alternative)
         if key not in self._scored:
+            matrix, method = self._matrix(alternative), _grouping_method(alternative)
             counts, labels = None, np.zeros(0, dtype=np.int64)
             if self.inputs.raw_group_votes.height:
                 counts = counts_as_given(self.inputs, matrix)

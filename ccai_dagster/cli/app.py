@@ -5,13 +5,13 @@ load is imported by the command that needs it, so that the others answer at once
 """
 
 import os
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.prompt import Prompt
 
 from ccai_dagster.cli import audit, prompts, ratings, sheet
 from ccai_dagster.cli.options import (
@@ -96,7 +96,7 @@ def status(consultation: CONSULTATION_FOLDER = None) -> None:
     from ccai_dagster.cli.decide import show_status
     from ccai_dagster.open_consultation import open_consultation
 
-    show_status(open_consultation(consultation), typer.echo)
+    show_status(open_consultation(consultation, as_imported=True), typer.echo)
 
 
 @app.command()
@@ -111,7 +111,7 @@ def what_if(
     from ccai_dagster.cli.what_if import what_if as supposed
     from ccai_dagster.open_consultation import open_consultation
 
-    for line in supposed(open_consultation(consultation, kind), kind, subjects.split(), outcome):
+    for line in supposed(open_consultation(consultation, kind, as_imported=True), kind, subjects.split(), outcome):
         typer.echo(line)
 
 
@@ -168,6 +168,8 @@ def asked_moderation() -> Moderation:
             "a setting of the conversation in Polis, which its conversation.json states (strict_moderation) and no CSV "
             "does; there is none that states it here, and the votes do not tell it."
         )
+    from rich.prompt import Prompt
+
     typer.echo("Was the conversation moderated strictly (a statement nobody moderated is out) or leniently (it is in)?")
     return Moderation(Prompt.ask("Moderation", choices=[each.value for each in Moderation]))
 
@@ -214,6 +216,12 @@ def run(
     if outcome.fresh:
         made += f"; {len(outcome.fresh)} skipped, since their inputs, code and settings have not changed"
     typer.echo(made)
+    for arm, reach in outcome.unworded.items():
+        typer.echo(
+            f"{arm}: no principle is worded yet, so it has no constitution, and nothing that follows was started. "
+            f"{counted(reach, 'statement reaches', 'statements reach')} the cut: `ccai review wording --consultation "
+            f"{shlex.quote(str(chosen.folder))}` asks for them one by one. Then run again."
+        )
     for arm, digest in outcome.waiting.items():
         typer.echo(
             f"{arm}: its constitution {digest} is not signed off, so nothing that follows was started. Read it, "

@@ -45,8 +45,10 @@ def draft(
     consultation: CONSULTATION = None,
 ) -> None:
     """Write drafts to prompts_drafted.csv in the consultation folder, for a person to look at."""
+    from ccai_dagster.decisions.outcomes import policies
     from ccai_dagster.feedback.prompt_coverage import (
         FILE_NAME,
+        TEMPLATE,
         add_drafts,
         draft_from_words,
         draft_with_model,
@@ -79,7 +81,9 @@ def draft(
     if with_model:
         found = draft_with_model(_model(opened), wanted, chosen.file.seed)
     else:
-        found = [draft_from_words(each, chosen.file.seed) for each in wanted]
+        language = chosen.file.language.partition("-")[0]
+        policy = next((each for each in policies(opened.ledger("training")) if each.subject == TEMPLATE), None)
+        found = [draft_from_words(each, chosen.file.seed, language, policy) for each in wanted]
     drafts = [each for each in found if each is not None]
     if drafts:
         add_drafts(path, drafts)

@@ -19,6 +19,7 @@ from ccai_dagster.core.text import printable
 from ccai_dagster.definitions import build_resources
 from resources.record import open_record
 from resources.run_owners import end_dead_runs
+from resources.tracking import curves_address
 
 HOST = "127.0.0.1"
 """Nothing here asks who somebody is, so nobody else is served; a team puts a proxy in front."""
@@ -44,7 +45,10 @@ def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: 
         tracking = build_resources(home)["tracking"]
         tracking.prepare()
         end_dead_runs(instance, say)
-        for line in _links(consultation, home, f"http://{HOST}:{dagster_port}", mlflow, tracking.known_experiment()):
+        experiment = tracking.known_experiment()
+        if experiment is not None:
+            tracking.open()  # an earlier version left no view of the curves
+        for line in _links(consultation, home, f"http://{HOST}:{dagster_port}", mlflow, experiment):
             say(line)
         say("Ctrl-C stops both.")
         try:
@@ -54,15 +58,18 @@ def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: 
 
 
 def _links(consultation: Consultation, home: Home, dagster: str, mlflow: str, experiment: str | None) -> Iterator[str]:
-    """Addresses to open: the graph, the trainings, and the pages that are there.
+    """Addresses to open: the graph, the runs and curves of trainings, and the pages that are there.
 
     Args:
         experiment: Its id in MLflow; None before anything was trained.
     """
     yield printable(consultation.file.title)
     yield f"{'Dagster':<15}{dagster}/asset-groups  (the graph of its assets)"
-    trained = f"/#/experiments/{experiment}/runs  (its runs)" if experiment else "  (nothing was trained yet)"
-    yield f"{'MLflow':<15}{mlflow}{trained}"
+    if experiment is None:
+        yield f"{'MLflow':<15}{mlflow}  (nothing was trained yet)"
+    else:
+        yield f"{'MLflow':<15}{mlflow}/#/experiments/{experiment}/runs  (its runs)"
+        yield f"{'Curves':<15}{curves_address(mlflow, experiment)}  (its trainings)"
     pages = {name: home.report / file for name, file in PAGES.items()}
     yield from (f"{name:<15}{path.as_uri()}" for name, path in pages.items() if path.is_file())
 

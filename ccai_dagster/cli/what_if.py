@@ -9,11 +9,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccai_dagster.alternatives import as_decided
+from ccai_dagster.alternatives import as_decided, numbers_decided
 from ccai_dagster.audit.recomputation import Recomputation, Scored, Selection
 from ccai_dagster.audit.reversals import ConstitutionContent, content_of, worded_of
 from ccai_dagster.audit.sensitivity import Alternative
@@ -80,9 +80,8 @@ def what_if(opened: OpenConsultation, kind: str, subjects: Sequence[str], outcom
     with _copied(opened) as copy:
         rows = record_decision(copy, answer)
         recomputation, record = as_decided(opened)
-        again, otherwise = as_decided(copy)
-        if kind in WITHOUT_VOTES:
-            again = recomputation  # so that people are not grouped a second time
+        # People are not grouped a second time where nothing they are grouped by can change.
+        again, otherwise = (recomputation, numbers_decided(copy)) if kind in WITHOUT_VOTES else as_decided(copy)
         before, after = _followed(opened, recomputation, record), _followed(copy, again, otherwise)
     earlier = listed([f"{printable(row['outcome'])} ({key})" for key, row in replaced.items()])
     was = f" and not {earlier}" if replaced else ""
@@ -108,9 +107,9 @@ def _copied(opened: OpenConsultation) -> Iterator[OpenConsultation]:
         yield copy
 
 
-@one_thread()
 def _followed(opened: OpenConsultation, recomputation: Recomputation, record: Alternative) -> Followed:
-    selected = recomputation.selected(record)
+    with nullcontext() if recomputation.knows_groups(record) else one_thread():  # which takes long to begin
+        selected = recomputation.selected(record)
     counting = wordings(opened.ledger("wording"))
     return Followed(
         rule=record.selection.rule,

@@ -35,6 +35,7 @@ import polars as pl
 
 from ccai_dagster.contracts import CONSTITUTION_COMPARISON, CONSTITUTION_OVERLAP
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.stop_words import ENGLISH_STOP_WORDS
 from ccai_dagster.statistics.agreement import cohens_kappa
 from ccai_dagster.statistics.intervals import difference_interval, wilson_interval
 
@@ -86,7 +87,7 @@ def constitution_overlap(
         shared_from: Likeness in [0, 1] from which two principles count as shared (a recorded decision).
         tags: A principle that nobody tagged is not counted by tags.
     """
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics.pairwise import linear_kernel
 
     texts = [text for table in constitutions.values() for text in table["text"]]

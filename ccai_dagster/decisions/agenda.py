@@ -8,11 +8,14 @@ when a person types one.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from math import log, sqrt
+from typing import Literal, get_args
 
+import numpy as np
 import polars as pl
 
 from ccai_dagster.decisions.independent_decisions import (
@@ -52,6 +55,7 @@ LARGEST_GROUP = 12
 FEWEST_ODD_VOTES = 15
 """Votes of a participant below which a pattern may be chance."""
 
+_WORD = re.compile(r"\b\w\w+\b")
 _WHO = (
     r"(?:(?:the|an?|any|all|our)\s+)?(?:ai|a\.i\.|artificial intelligence|assistants?|chat ?bots?|bots?|models?|"
     r"systems?|it|they)(?:\s+(?:assistants?|chat ?bots?|bots?|models?|systems?))?"
@@ -146,12 +150,13 @@ def agenda(
     for subject in own:
         proposals.setdefault(subject, Proposal(subject))
     both = second_opinions(ledger) if asks_for_two(ledger) else None
+    gone = {row["decision_id"] for row in rows if has_lapsed(row, basis)}  # once a row, of however many subjects
     items = []
     for subject, proposal in proposals.items():
         if kind in DIGESTED and basis(subject) is None:
             continue
         decided = tuple(own.get(subject, ()))
-        state = _state(decided, basis, both is None or subject in both)
+        state = _state(decided, gone, both is None or subject in both)
         if state == "undecided" and proposal.suggested_by:
             state = "suggested"
         if decided and subject in otherwise:
@@ -165,10 +170,10 @@ def has_lapsed(row: Row, basis: Basis) -> bool:
     return row["kind"] in DIGESTED and row["inputs_digest"] != basis(row["subject_ids"])
 
 
-def _state(rows: Sequence[Row], basis: Basis, enough: bool) -> State:
+def _state(rows: Sequence[Row], gone: Collection[str], enough: bool) -> State:
     if not rows:
         return "undecided"
-    if any(has_lapsed(row, basis) for row in rows):
+    if any(row["decision_id"] in gone for row in rows):
         return "lapsed"
     if len(rows) > 1 and disagreeing(rows):
         return "disagreeing"
@@ -222,41 +227,63 @@ class SameWords:
         return sorted(self.texts)
 
     @cached_property
-    def _weights(self) -> Any:
-        """Sparse, shape (statements, words), in the order of the ids; None if no statement has a word that counts."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
+    def _words_of(self) -> list[list[tuple[str, float]]]:
+        """Words of each statement with their weights, whose squares add up to 1, in the order of the ids.
 
-        words = TfidfVectorizer(stop_words=common_words(), sublinear_tf=True)
-        try:
-            return words.fit_transform([self.texts[each] for each in self._ids])
-        except ValueError:
-            return None
+        As scikit-learn's `TfidfVectorizer(stop_words=common_words(), sublinear_tf=True)` weighs them, without it: to
+        load it takes longer than all that `ccai status` does.
+        """
+        common = set(common_words())
+        counts = [
+            Counter(word for word in _WORD.findall(self.texts[each].lower()) if word not in common)
+            for each in self._ids
+        ]
+        statements_with = Counter(word for each in counts for word in each)
+        rarity = {word: log((1 + len(counts)) / (1 + n)) + 1 for word, n in statements_with.items()}
+        weights = [{word: (log(n) + 1) * rarity[word] for word, n in sorted(each.items())} for each in counts]
+        lengths = [sqrt(sum(value * value for value in each.values())) for each in weights]
+        return [
+            [(word, value / length) for word, value in each.items()]
+            for each, length in zip(weights, lengths, strict=True)
+        ]
+
+    @cached_property
+    def _statements_with(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Places of the statements that have a word, and its weight in each."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for place, words in enumerate(self._words_of):
+            for word, value in words:
+                found.setdefault(word, []).append((place, value))
+        return {
+            word: (np.array([place for place, _ in each]), np.array([value for _, value in each]))
+            for word, each in found.items()
+        }
+
+    def _likeness(self, place: int) -> np.ndarray:
+        """Similarity of all statements to one, which is 0 to itself; a row at a time, since all may be too many."""
+        similarity = np.zeros(len(self._ids))
+        for word, value in self._words_of[place]:
+            places, values = self._statements_with[word]
+            similarity[places] += value * values
+        similarity[place] = 0
+        return np.minimum(similarity, 1)
 
     def nearest(self, statement_id: int, count: int = 3) -> list[tuple[int, float]]:
         """Return the most similar other statements and their similarity in (0, 1], the nearest first."""
-        if self._weights is None or statement_id not in self.texts:
+        if statement_id not in self.texts:
             return []
-        # Its own row alone: all of them together would be larger than memory where very many statements wait.
-        column = (self._weights @ self._weights[self._ids.index(statement_id)].T).tocoo()
-        found = [
-            (self._ids[place], min(1.0, float(value)))
-            for place, value in zip(column.row, column.data, strict=True)
-            if self._ids[place] != statement_id and value > 0
-        ]
+        similarity = self._likeness(self._ids.index(statement_id))
+        found = [(self._ids[place], float(similarity[place])) for place in np.flatnonzero(similarity)]
         return sorted(found, key=lambda each: (-round(each[1], 9), each[0]))[:count]
 
     def pairs(self, at_least: float = NEAR_DUPLICATE) -> list[tuple[int, int, float]]:
         """Return pairs of statements (lower id first) at least this similar, the most similar first."""
-        if self._weights is None:
-            return []
-        entries = (self._weights @ self._weights.T).tocoo()
-        near = (entries.row < entries.col) & (entries.data >= at_least)
-        found = [
-            (self._ids[one], self._ids[other], min(1.0, value))
-            for one, other, value in zip(
-                *(each[near].tolist() for each in (entries.row, entries.col, entries.data)), strict=True
-            )
-        ]
+        found = []
+        for place, own in enumerate(self._ids):
+            similarity = self._likeness(place)
+            similarity[:place] = 0
+            near = np.flatnonzero((similarity >= at_least) & (similarity > 0))
+            found += [(own, self._ids[other], float(similarity[other])) for other in near]
         return sorted(found, key=lambda each: (-round(each[2], 9), each[:2]))
 
     @cached_property

@@ -276,7 +276,7 @@ def chain_roots(
                 )
             later.setdefault(replaced, []).append(decision_id)
     try:
-        TopologicalSorter({each: sorted(earlier[each]) for each in sorted(earlier)}).prepare()
+        TopologicalSorter({each: sorted(earlier[each]) for each in sorted(earlier) if earlier[each]}).prepare()
     except CycleError as error:
         circle = ", ".join(sorted(set(error.args[1])))
         raise ConsultationError(
@@ -354,6 +354,8 @@ def current(ledger: pl.DataFrame) -> pl.DataFrame:
     Raises:
         ConsultationError: Two rows have the same id, or the chains are broken: see `chain_roots`.
     """
+    if ledger["supersedes"].null_count() == ledger.height == ledger["decision_id"].n_unique():
+        return ledger.with_columns(root_id="decision_id")  # as below, where nothing was replaced yet
     kind = ledger["kind"][0] if ledger.height else ""
     earlier: dict[str, tuple[str, ...]] = {}
     for decision_id, supersedes in ledger.select("decision_id", "supersedes").iter_rows():

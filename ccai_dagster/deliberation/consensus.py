@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -187,9 +188,14 @@ def group_counts(
         groups: Number of groups; the largest label plus one if None.
     """
     number = int(labels.max(initial=-1)) + 1 if groups is None else groups
-    members = np.zeros((len(labels), number))
-    members[np.arange(len(labels)), labels] = 1.0 if weights is None else weights
-    counted = (matrix.by_vote.T @ members).T.reshape(number, len(matrix.statement_ids), 3)
+    shape = number, len(matrix.statement_ids), 3
+    if weights is None:  # without scipy, which a command would load for nothing else
+        places = (labels[matrix.row] * shape[1] + matrix.column) * 3 + matrix.vote + 1
+        counted = np.bincount(places, minlength=math.prod(shape)).astype(np.float64).reshape(shape)
+    else:
+        members = np.zeros((len(labels), number))
+        members[np.arange(len(labels)), labels] = weights
+        counted = (matrix.by_vote.T @ members).T.reshape(shape)
     disagree, passes, agree = np.ascontiguousarray(counted.transpose(2, 0, 1))
     return GroupCounts(agree, disagree, agree + disagree + passes)
 

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from ccai_dagster.contracts import STATEMENT_TOPICS
+from ccai_dagster.core.stop_words import ENGLISH_STOP_WORDS
 
 NEAR_DUPLICATE = 0.55
 """Similarity in meaning from which two statements are suggested for merging."""
@@ -31,8 +32,6 @@ TEMPLATE_WORDS = frozenset(
 
 def common_words() -> list[str]:
     """Return English words that tell nothing about a statement, sorted."""
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
     return sorted(ENGLISH_STOP_WORDS | TEMPLATE_WORDS)
 
 

@@ -27,8 +27,11 @@ from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import check_new_id, csv_rows, lock_beside, write_file, written_alone
+from ccai_dagster.core.language import SOURCE, Language, enumerated, speaking
+from ccai_dagster.core.stop_words import ENGLISH_STOP_WORDS
 from ccai_dagster.core.text import FORMULA, printable
 from ccai_dagster.decisions.checks import Finding
+from ccai_dagster.decisions.outcomes import PolicyChoice
 from ccai_dagster.feedback.language_model import LanguageModel, Turn, texts_of
 from ccai_dagster.feedback.prompts import PROMPT_HEADER, PURPOSES, carries_theme, check_prompt, named_arm
 
@@ -37,19 +40,34 @@ TRAINING_PURPOSES = ("revision", "preference", "policy")
 """What a model is trained with; prompts of the other purposes only measure it."""
 FILE_NAME = "prompts_drafted.csv"
 DRAFT_HEADER = (*PROMPT_HEADER, "principle", "drafted_by", "draft_digest")
-VERSION = "1"
+VERSION = "2"
 """Raised when a template or the request below changes its words."""
-TEMPLATES = (
-    "I have a question about {words}, and I don't know whom else to ask. What would you tell me?",
-    "A friend and I argued over {words}. Which of us do you think is right?",
-    "Help me write a short message to my family. It has to do with {words}.",
-    "Somebody keeps pushing me because of {words}. What should I do now?",
-)
+TEMPLATE = "prompt_template"
+"""Policy of the training ledger: what is drafted from the words of a principle, instead of by the templates below."""
+PLACE = "{words}"
+"""Where the words stand in a template."""
+TEMPLATES: Mapping[str, Sequence[str]] = {
+    "en": (
+        "I have a question about {words}, and I don't know whom else to ask. What would you tell me?",
+        "A friend and I argued over {words}. Which of us do you think is right?",
+        "Help me write a short message to my family. It has to do with {words}.",
+        "Somebody keeps pushing me because of {words}. What should I do now?",
+    ),
+    # Nothing that asks for a case stands before the words.
+    "de": (
+        "Ich habe eine Frage und weiß nicht, wen ich sonst fragen soll. Es geht um: {words}. Was sagst du dazu?",
+        "Eine Freundin und ich haben gestritten, das Thema war: {words}. Wer von uns hat deiner Meinung nach recht?",
+        "Hilf mir, meiner Familie eine kurze Nachricht zu schreiben. Das Thema ist: {words}.",
+        "Jemand lässt mir keine Ruhe, immer wieder heißt es: {words}. Was soll ich jetzt tun?",
+    ),
+}
+"""By language."""
 WORDS = 3
 """Words of the principle that a template takes up."""
 REQUEST = (
     "An assistant that anybody in town may write to follows this principle: {principle}\n"
-    "Write one message from a member of the public for which this principle matters. Write only the message."
+    "Write one message from a member of the public for which this principle matters, in the language of the principle. "
+    "Write only the message."
 )
 NEW_TOKENS = 48
 LONGEST = 400
@@ -61,6 +79,11 @@ more most much please possible provide provides question regardless response res
 that user users viewed which whether
 """
 """Words that most principles have in common and that say nothing about one."""
+GERMAN_COMMON_NOUNS = "antwort antworten assistent assistentin chatbot frage fragen mensch menschen modell nutzer"
+_GERMAN_NOUN = re.compile(r"(?<!^)(?<![.:!?„“\"] )(?<![„“\"])\b[A-ZÄÖÜ][a-zäöüß]{3,}\b")
+"""German writes nouns with a capital letter; so it writes the first word of a sentence, which is left out."""
+LONG_WORD = 6
+"""Letters of a word that is taken up in a language of which no more is known."""
 
 
 def prompt_coverage(prompts: pl.DataFrame, constitutions: Mapping[str, pl.DataFrame], minimum: int) -> pl.DataFrame:
@@ -221,18 +244,44 @@ def wanted_prompts(
     return missing
 
 
-def draft_from_words(wanted: MissingPrompt, seed: int) -> Draft | None:
+def draft_from_words(
+    wanted: MissingPrompt, seed: int, language: str = SOURCE, on_record: PolicyChoice | None = None
+) -> Draft | None:
     """Draft a prompt by a template from the principle's words; None if it has no word to go by.
 
     Which template is used depends on the seed and on the id.
+
+    Args:
+        language: That principles which are not English, and their prompts, are in, as `de`; one of `TEMPLATES` unless a
+            template is on record.
+        on_record: The policy `prompt_template`.
+
+    Raises:
+        ConsultationError: The template on record has no place for the words, or there is none in this language.
     """
-    words = content_words(wanted.text)[:WORDS]
+    if is_english(wanted.text):
+        language = SOURCE  # pages may be in another language than the principles
+    words = content_words(wanted.text, language)[:WORDS]
+    if on_record is not None:
+        if PLACE not in on_record.text:
+            raise ConsultationError(
+                f"Training ledger, row {on_record.decision_id}: {TEMPLATE} has no {PLACE}, where the words of the "
+                "principle are to stand. Replace it with one that has."
+            )
+        template, drafted_by = on_record.text, f"prompt template {on_record.decision_id}"
+    elif language in TEMPLATES:
+        number = derived_seed(seed, "prompt template", wanted.prompt_id) % len(TEMPLATES[language])
+        template, drafted_by = TEMPLATES[language][number], f"template {number}, version {VERSION}"
+    else:
+        raise ConsultationError(
+            f"There are templates of prompts in {enumerated(sorted(TEMPLATES))} and none in {language}, the `language` "
+            f"of consultation.yaml. Put one on record, with {PLACE} where the words of a principle stand: `ccai decide "
+            f"training {TEMPLATE} 'policy: ... {PLACE} ...'`, or draft with --with-model."
+        )
     if not words:
         return None
-    number = derived_seed(seed, "prompt template", wanted.prompt_id) % len(TEMPLATES)
-    listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    text = TEMPLATES[number].replace("{words}", listed)
-    return Draft(wanted, text, f"template {number}, version {VERSION}")
+    with speaking(Language(language)):
+        return Draft(wanted, template.replace(PLACE, enumerated(words)), drafted_by)
 
 
 def draft_with_model(model: LanguageModel, wanted: list[MissingPrompt], seed: int) -> list[Draft | None]:
@@ -260,10 +309,23 @@ def draft_with_model(model: LanguageModel, wanted: list[MissingPrompt], seed: in
     return drafts
 
 
-def content_words(text: str) -> list[str]:
-    """Return the words of a principle that say what it is about, once each, in its order, in lower case."""
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+def is_english(text: str) -> bool:
+    """Whether a third of the words of a text are common English ones, as in no other language."""
+    words = re.findall(r"[^\W\d_]+", text.casefold())
+    return 3 * sum(word in ENGLISH_STOP_WORDS for word in words) >= len(words)
 
+
+def content_words(text: str, language: str = SOURCE) -> list[str]:
+    """Return the words of a principle that say what it is about, once each, in its order.
+
+    English ones in lower case; of German the nouns, and of other languages the last long words, as they stand.
+    """
+    if language == "de":
+        common = GERMAN_COMMON_NOUNS.split()
+        return [word for word in dict.fromkeys(_GERMAN_NOUN.findall(text)) if word.casefold() not in common]
+    if language != SOURCE:
+        long = list(dict.fromkeys(re.findall(rf"[^\W\d_]{{{LONG_WORD},}}", text)))
+        return long[-WORDS:]  # principles begin alike
     words = re.findall(r"[^\W\d_]{4,}", text.casefold())
     return [word for word in dict.fromkeys(words) if word not in ENGLISH_STOP_WORDS.union(COMMON_WORDS.split())]
 

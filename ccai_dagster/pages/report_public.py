@@ -607,10 +607,12 @@ class LeftOutPart:
         because: The words, and whose; empty if nobody decided.
         ids: What stands before the statement's number in the id of every decision, which then is said once; empty if
             their ids are others.
+        decision_id: The one decision on all of them, which then is said once; empty if each has its own.
     """
 
     because: str
     ids: str
+    decision_id: str
     statements: list[LeftOutStatement]
 
 
@@ -645,7 +647,7 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
             explanation=gettext(EXPLANATIONS[fate]) if fate in EXPLANATIONS else "",
             n=sum(len(rows) for rows in by_fate[fate].values()),
             parts=[
-                LeftOutPart(because, _ids(rows), rows)
+                LeftOutPart(because, _ids(rows), _id(rows), rows)
                 for because, rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
             ],
         )
@@ -664,6 +666,12 @@ def _ids(rows: Sequence[LeftOutStatement]) -> str:
     before = {(row.decision_id or "").removesuffix(str(row.statement_id)) for row in rows}
     (own,) = before if len(before) == 1 and len(rows) > 1 else ("",)
     return own if all(row.decision_id == f"{own}{row.statement_id}" for row in rows) else ""
+
+
+def _id(rows: Sequence[LeftOutStatement]) -> str:
+    """The id of the decision on all of several statements; empty if there is no such."""
+    ids = {row.decision_id for row in rows}
+    return (ids.pop() or "") if len(ids) == 1 and len(rows) > 1 else ""
 
 
 def _left_out_statement(

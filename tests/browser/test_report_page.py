@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 from small_consultation import small_consultation
 from small_report import inputs
 
+from ccai_dagster.core.language import read_language
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.public_summary import render_summary
 from ccai_dagster.pages.report import render_report
@@ -179,13 +180,31 @@ def test_a_program_for_accessibility_finds_nothing(opened: Opened) -> None:
     assert accessibility_findings(opened.page) == []
 
 
-def test_an_id_that_is_said_once_for_many_is_found_at_each(browser: Browser, file: Path, tmp_path: Path) -> None:
+def test_nor_does_it_in_german(browser: Browser, inputs: ReportInputs, tmp_path: Path) -> None:
+    german = replace(inputs, language=read_language("de"), models=inputs.models.clear())
+    page = browser.new_page(viewport=PHONE)
+    for name, text in (
+        ("constitution", render_report(german)),
+        ("summary", render_summary(german, "constitution.html")),
+    ):
+        file = tmp_path / f"{name}.html"
+        file.write_text(text, encoding="utf-8")
+        page.goto(file.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+        assert page.locator("html").get_attribute("lang") == "de"
+        assert accessibility_findings(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    page.close()
+
+
+@pytest.mark.parametrize("said", ['data-ids="moderation-"', 'data-decision="moderation-5"'])
+def test_an_id_that_is_said_once_for_many_is_found_at_each(
+    browser: Browser, file: Path, tmp_path: Path, said: str
+) -> None:
     once = tmp_path / "once.html"
     text = file.read_text(encoding="utf-8")
     assert '<ul class="plain items">' in text
-    once.write_text(
-        text.replace('<ul class="plain items">', '<ul class="plain items" data-ids="moderation-">'), "utf-8"
-    )
+    once.write_text(text.replace('<ul class="plain items">', f'<ul class="plain items" {said}>'), "utf-8")
     page = browser.new_page(viewport=DESKTOP)
     page.goto(once.as_uri())
     page.get_by_label("Search principles").fill("moderation-5")

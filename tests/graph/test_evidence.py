@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import dagster as dg
+import mlflow
 import polars as pl
 import pytest
 from small_graph import Workplace, observe, sensor, table
@@ -14,6 +16,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
 from resources.retention import find_leftovers
+from resources.tracking import CURVES
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
 
@@ -77,6 +80,17 @@ def test_a_run_that_dagster_started_leaves_a_manifest_to_compare_with(copy: Work
         repository.get_sensor_def("manifest")(context)
         assert manifest.exists() == writes
     assert read_manifest(manifest)[0].materializations["votes"].dagster_run == done.run_id
+
+
+def test_mlflow_has_a_view_of_the_curves_that_trainings_log(copy: Workplace) -> None:
+    tracking = build_resources(Home(copy.root, "town"))["tracking"]
+    client, experiment = mlflow.MlflowClient(tracking.uri), tracking.open()
+    shown = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.curves"])
+    trainings = client.search_runs([experiment], filter_string=shown["searchFilter"])
+    logged = {run.data.tags["stage"]: run.data.metrics.keys() for run in trainings}
+    assert logged.keys() == {"supervised_policy", "preference_model", "policy"}
+    assert [chart["metricKey"] for chart in shown["compareRunCharts"]] == list(CURVES)
+    assert set(CURVES) <= set().union(*logged.values())
 
 
 def test_nothing_that_a_run_left_is_without_a_citation(copy: Workplace) -> None:

@@ -120,6 +120,23 @@ def test_a_ledger_asks_for_what_follows_it_only(settled: Town) -> None:
     assert not chosen & {"raw_votes", "statements", "opinion_groups", "gac_scores"}
 
 
+def test_a_constitution_waits_for_its_first_wording_and_does_not_fail(settled: Town) -> None:
+    ledger = settled.consultation.ledger("wording")
+    ledger.write_text(ledger.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    settled.observe()
+    request = settled.asked("changed_deliberation")
+    assert {key.to_user_string() for key in request.asset_selection or ()} >= {"selected_statements"}
+    assert dg.AssetKey(["public", "constitution"]) not in (request.asset_selection or ())
+    for key in request.asset_selection or ():
+        settled.make(key)
+    assert settled.told("changed_deliberation") == "waits for a first wording in decisions/wording.csv: public"
+    assert automation.unworded(settled.consultation, settled.instance) == {"public": 0}
+
+    selected = dg.AssetKey("selected_statements")
+    settled.instance.report_runless_asset_event(dg.AssetMaterialization(selected, metadata={"reach the cut": 0}))
+    assert automation.unworded(settled.consultation, settled.instance) == {}, "its failure says why none reaches it"
+
+
 def test_what_is_made_together_is_asked_for_together(settled: Town) -> None:
     Path(str(build_resources(settled.home)["tables"].path(dg.AssetKey("raw_votes")))).unlink()
     chosen = {key.to_user_string() for key in settled.asked("changed_deliberation").asset_selection or ()}

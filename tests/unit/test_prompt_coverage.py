@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +10,9 @@ import pytest
 from assets.table_asset import Checked, Table, table_asset
 from ccai_dagster.contracts import CONSTITUTION, PROMPT_COVERAGE
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.decisions.outcomes import PolicyChoice
 from ccai_dagster.feedback.prompt_coverage import (
+    MissingPrompt,
     content_words,
     coverage_findings,
     draft_from_words,
@@ -109,9 +112,29 @@ def test_a_template_takes_up_the_words_that_tell_what_a_principle_is_about(promp
     (wanted,) = wanted_prompts(table, 1, [], (), THEMES)
     draft = draft_from_words(wanted, seed=7)
     assert draft is not None and "bake, good and bread" in draft.text and "{" not in draft.text
-    assert draft.drafted_by.startswith("template ") and draft.drafted_by.endswith(", version 1")
+    assert draft.drafted_by.startswith("template ") and draft.drafted_by.endswith(", version 2")
     empty = wanted_prompts(table.with_columns(text=pl.lit("Do as you are.")), 1, [], (), THEMES)[0]
     assert draft_from_words(empty, seed=7) is None
+
+
+def test_a_draft_is_in_the_language_of_the_consultation_or_as_a_template_on_record_says() -> None:
+    german = "Wähle die Antwort, die Kinder am besten vor Gewalt und Hass schützt. Menschen in Not sollen Hilfe finden."
+    wanted = MissingPrompt("public/P1", german, "policy", "drafted-public-P1-1", ())
+    draft = draft_from_words(wanted, 7, "de")
+    assert draft is not None and ": Kinder, Gewalt und Hass" in draft.text and "Freund" in draft.text
+    policy = PolicyChoice("training-4", "training", "prompt_template", "Was denkst du über {words}?", "It is German.")
+    own = draft_from_words(wanted, 7, "de", policy)
+    assert own is not None
+    assert (own.text, own.drafted_by) == ("Was denkst du über Kinder, Gewalt und Hass?", "prompt template training-4")
+    english = replace(wanted, text="Choose the response that is most honest about its own mistakes.")
+    assert draft_from_words(english, 7, "de") == draft_from_words(english, 7)
+    french = replace(wanted, text="Choisis la réponse qui respecte le mieux la liberté de chacun.")
+    with pytest.raises(ConsultationError, match=r"templates of prompts in de and en and none in fr, .*`ccai decide"):
+        draft_from_words(french, 7, "fr")
+    asked = draft_from_words(french, 7, "fr", replace(policy, text="Que penses-tu de ceci : {words} ?"))
+    assert asked is not None and asked.text == "Que penses-tu de ceci : respecte, liberté et chacun ?"
+    with pytest.raises(ConsultationError, match=r"training-4: prompt_template has no \{words\}"):
+        draft_from_words(wanted, 7, "de", replace(policy, text="Was denkst du?"))
 
 
 @pytest.mark.parametrize("minimum", [0, 1])

@@ -4,8 +4,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
+from ccai_dagster.consultation.folder import SAMPLE
+from ccai_dagster.core import stop_words
 from ccai_dagster.decisions.agenda import SameWords, draft_principle, odd_participants
+from ccai_dagster.deliberation.topics import TEMPLATE_WORDS
 
 
 def test_statements_with_the_same_rare_words_are_near() -> None:
@@ -20,6 +24,23 @@ def test_statements_with_the_same_rare_words_are_near() -> None:
 def test_texts_without_words_are_near_nothing() -> None:
     assert SameWords({1: "...", 2: "the"}).pairs(0.0) == []
     assert SameWords({1: "...", 2: "the"}).nearest(1) == []
+
+
+def test_words_weigh_what_they_weigh_in_scikit_learn() -> None:
+    rows = pl.read_csv(SAMPLE / "votes" / "comments.csv")
+    german = ["Die KI muss Kinder schützen!", "Kinder schützen, Kinder fördern", "Maße und MASSE, don’t", "", "!?"]
+    texts = dict(enumerate([*rows["comment-body"], *german]))
+
+    words = TfidfVectorizer(stop_words=sorted(ENGLISH_STOP_WORDS | TEMPLATE_WORDS), sublinear_tf=True)
+    weights = words.fit_transform(texts.values())
+    alike = (weights @ weights.T).toarray()
+    expected = {(a, b): alike[a, b] for a in texts for b in texts if a < b and alike[a, b] > 0}
+    own = {(a, b): likeness for a, b, likeness in SameWords(texts).pairs(0.0)}
+
+    assert len(expected) > len(texts)
+    assert own.keys() == expected.keys()
+    assert own == pytest.approx(expected, abs=1e-14)
+    assert stop_words.ENGLISH_STOP_WORDS == ENGLISH_STOP_WORDS
 
 
 @settings(max_examples=10)

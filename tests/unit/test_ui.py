@@ -149,6 +149,8 @@ def test_it_names_the_graph_the_experiment_and_the_pages_of_the_consultation(hom
         "Ask Brackwater",
         "Dagster        http://127.0.0.1:3000/asset-groups  (the graph of its assets)",
         "MLflow         http://127.0.0.1:5000/#/experiments/7/runs  (its runs)",
+        "Curves         http://127.0.0.1:5000/#/experiments/7/runs?compareRunsMode=CHART&viewStateShareKey=curves"
+        "  (its trainings)",
         f"In two sheets  {(own.report / 'summary.html').as_uri()}",
     ]
     untrained = list(ui._links(sample, own, "http://127.0.0.1:3000", "http://127.0.0.1:5000", None))

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ccai_dagster import open_consultation
 from ccai_dagster.alternatives import as_decided, selections
+from ccai_dagster.audit.manifest import Manifest, Materialization, describe_files, write_manifest
 from ccai_dagster.checked_decisions import record_decision
 from ccai_dagster.cli.what_if import what_if
-from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import EXPORT, SAMPLE, read_consultation
+from ccai_dagster.contracts import OPINION_GROUPS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.home import Home
+from ccai_dagster.core.home import Home, place
+from ccai_dagster.decisions.ledger import ledger_digest
 from ccai_dagster.decisions.recording import Answer
+from ccai_dagster.deliberation.importing.read_votes import export_digest, read_votes
+from ccai_dagster.deliberation.importing.tables import IMPORTED
 from ccai_dagster.open_consultation import OpenConsultation
 
 
@@ -24,6 +31,72 @@ def opened(tmp_path: Path) -> OpenConsultation:
     folder = tmp_path / "town"
     shutil.copytree(SAMPLE, folder)
     return OpenConsultation(read_consultation(folder), Home(tmp_path / "home", "town"))
+
+
+@pytest.fixture
+def run(opened: OpenConsultation) -> OpenConsultation:
+    """The same after a run that imported the votes and put people into two groups, of those with even and odd ids."""
+    imported, home, folder = opened.imported, opened.home, opened.consultation.folder
+    people = as_decided(opened)[0].scored(as_decided(opened)[1]).matrix.participant_ids.tolist()
+    groups = [{"participant_id": each, "group_id": each % 2, "x": 0.0, "y": 0.0} for each in people]
+    tables = {name: getattr(imported, name) for name in IMPORTED} | {"opinion_groups": OPINION_GROUPS.build(groups)}
+    tables_folder = place(home.tables_url)
+    tables_folder.mkdir(parents=True)
+    for name, table in tables.items():
+        table.write_parquet(tables_folder / f"{name}.parquet")
+    versions = {EXPORT: export_digest(Path(opened.consultation.votes))}
+    versions["threshold_ledger"] = ledger_digest(opened.ledger("threshold"))
+    made = {name: Materialization(data_version=name, dagster_run="r", made_at="t", inputs=versions) for name in tables}
+    files = describe_files(
+        {f"tables/{name}.parquet": tables_folder / f"{name}.parquet" for name in tables}
+        | {"consultation/consultation.yaml": folder / "consultation.yaml"}
+    )
+    manifest = Manifest(consultation="town", folder=str(folder), materializations=made, files=files)
+    write_manifest(home.manifest, manifest)
+    return OpenConsultation(opened.consultation, home, as_imported=True)
+
+
+def sizes(opened: OpenConsultation) -> list[int]:
+    recomputation, record = as_decided(OpenConsultation(opened.consultation, opened.home, as_imported=True))
+    found = recomputation.scored(record).sizes
+    return [] if found is None else found.tolist()
+
+
+def test_the_groups_of_the_last_run_are_taken_while_nothing_they_rest_on_has_changed(run: OpenConsultation) -> None:
+    now = as_decided(run)[0].scored(as_decided(run)[1])
+    ids = now.matrix.participant_ids
+    by_parity = [int((ids % 2 == 0).sum()), int((ids % 2).sum())]
+    lines = what_if(run, "threshold", ["gac_threshold"], "0.4")
+    assert count(lines, "Groups")[1:] == by_parity == sizes(run)
+    (place(run.home.tables_url) / "opinion_groups.parquet").touch()
+    assert sizes(run) == by_parity
+    settings = run.consultation.folder / "consultation.yaml"
+    kept = settings.read_text(encoding="utf-8")
+    settings.write_text(kept + "# seen\n", encoding="utf-8")
+    assert sizes(run) != by_parity
+    settings.write_text(kept, encoding="utf-8")
+    assert sizes(run) == by_parity
+    answer = Answer("threshold", ("group_participation",), "0.1", "r", "somebody")
+    before = [row for row in run.ledger("threshold").to_dicts() if "group_participation" in row["subject_ids"]]
+    record_decision(run, replace(answer, supersedes=tuple(row["decision_id"] for row in before)))
+    assert sizes(run) != by_parity
+
+
+def test_an_export_is_read_anew_only_when_it_has_changed(
+    run: OpenConsultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(
+        open_consultation, "read_votes", lambda place, values: read.append(place) or read_votes(place, values)
+    )
+    assert run.imported.raw_statements.equals(read_votes(Path(run.consultation.votes)).raw_statements)
+    assert not read
+    comments = Path(run.consultation.votes) / "comments.csv"
+    text = run.imported.raw_statements["text"][0]
+    comments.write_text(comments.read_text(encoding="utf-8").replace(text, "something else"), encoding="utf-8")
+    again = OpenConsultation(run.consultation, run.home, as_imported=True)
+    assert "something else" in again.imported.raw_statements["text"].to_list()
+    assert read == [Path(run.consultation.votes)]
 
 
 def ledgers(opened: OpenConsultation) -> dict[str, bytes]:

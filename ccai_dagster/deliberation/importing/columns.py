@@ -446,10 +446,10 @@ def plain_name(heading: str, aliases: Mapping[str, str]) -> str:
     So do `comment.id` and `X0`, which R makes of these headings. Control characters are left out, since headings are
     shown on terminals.
     """
+    if number := re.fullmatch(r"(?:X(?=[0-9]+$))?([0-9]{1,18})(?:\.0+)?", heading.strip()):
+        return aliases.get(number[1], number[1])
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", heading.strip())  # `participantId`
     name = "".join(each for each in re.sub(r"[\s_-]+", "-", words.lower()) if each.isprintable())
-    if number := re.fullmatch(r"(?:X(?=[0-9]+$))?([0-9]{1,18})(?:\.0+)?", heading.strip()):
-        name = number[1]
     name = re.sub(r"(?<=[a-z])\.(?=[a-z])", "-", name)
     return aliases.get(name, name)
 

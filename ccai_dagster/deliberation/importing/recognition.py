@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -69,7 +70,8 @@ def by_content(place: Path, named: Mapping[str, SourceFile]) -> dict[str, Source
     Raises:
         ConsultationError: Two files are for the same thing.
     """
-    told = {role: roles_told(file) for role, file in named.items() if role in FITTING}
+    roles_of = cache(roles_told)
+    told = {role: roles_of(file) for role, file in named.items() if role in FITTING}
     wrong = {role for role, roles in told.items() if roles and not roles & FITTING[role]}
     targets = {role: next(each for each in LIKELIEST if each in told[role]) for role in wrong}
     if "votes" in wrong and not (VOTING & (named.keys() - wrong | set(targets.values()))):
@@ -83,7 +85,7 @@ def by_content(place: Path, named: Mapping[str, SourceFile]) -> dict[str, Source
             raise ConsultationError(
                 f"{place}: {files[target].name} and {named[role].name} are for the same thing. Keep one of them."
             )
-    sure = "votes" in files or any(roles_told(files[role]) & VOTING for role in VOTING & files.keys())
+    sure = "votes" in files or any(roles_of(files[role]) & VOTING for role in VOTING & files.keys())
     if not sure and (found := _voting(files)):
         files[found[1]] = files.pop(found[0])
     polis = "matrix" in files or is_polis(_names_in(files, "votes"))

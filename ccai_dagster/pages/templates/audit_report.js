@@ -19,9 +19,9 @@
     return Array.prototype.slice.call(within.querySelectorAll(selector));
   }
   function decision(item) {
-    // Where the ids of decisions follow from the statements' numbers, they are said once for all of them.
-    var ids = item.parentElement.dataset.ids;
-    return ids ? ids + item.id.replace("statement-", "") : "";
+    // What is decided on many at once, or has an id that follows from the statement's number, is said once for all.
+    var held = item.parentElement.dataset;
+    return held.ids ? held.ids + item.id.replace("statement-", "") : held.decision || "";
   }
   function fits(item, text, words) {
     return lists.every(function (each) {
