@@ -75,7 +75,7 @@ def reading_responses(model: Any) -> Any:
             finally:
                 heard.remove()
             mask = response_mask[..., None].to(scores[0].dtype)
-            outputs.logits = (scores[0] * mask).sum(1) / mask.sum(1)
+            outputs.logits = (scores[0] * mask).sum(1) / mask.sum(1).clamp(min=1)  # nil where nothing was said
             return outputs
 
     ReadsResponses.__name__ = kind.__name__  # which the configuration keeps
