@@ -28,7 +28,7 @@ from ccai_dagster.feedback.prompts import read_prompts
 from ccai_dagster.feedback.rules import EASE_OF_READING, reading_ease
 from ccai_dagster.stages.feedback import load_language_model
 from ccai_dagster.statistics.intervals import mean_interval
-from ccai_dagster.training.comparisons import exchange
+from ccai_dagster.training.comparisons import end_of_turn, exchange
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, prepare_base_model
 
 SETTINGS, SEED, DRAWS, BOOTSTRAPS = PreferenceModelSettings(), 7, 8, 2000
@@ -82,7 +82,7 @@ def states(base: Path, exchanges: list[tuple[str, str]]) -> dict[str, np.ndarray
     import torch
 
     model, tokenizer = load_model(base).model.eval(), load_tokenizer(base)
-    said = [exchange(tokenizer, *each, SETTINGS.max_tokens) for each in exchanges]
+    said, end = [exchange(tokenizer, *each, SETTINGS.max_tokens) for each in exchanges], len(end_of_turn(tokenizer))
     found: dict[str, np.ndarray] = {
         f"{tokens}, {layer} layer": np.empty((len(said), model.config.hidden_size))
         for layer in ("last", "middle")
@@ -97,9 +97,9 @@ def states(base: Path, exchanges: list[tuple[str, str]]) -> dict[str, np.ndarray
             middle = model.norm(output.hidden_states[len(model.layers) // 2])
         for layer, hidden in (("last", output.last_hidden_state), ("middle", middle)):
             for row, at in zip(hidden.float().numpy(), batch, strict=True):
-                own = row[said[at].prompt_tokens : len(said[at].tokens)]
-                found[f"last token, {layer} layer"][at] = own[-1]
-                found[f"mean over the response, {layer} layer"][at] = own.mean(0)
+                begins, whole = said[at].prompt_tokens, len(said[at].tokens)
+                found[f"last token, {layer} layer"][at] = row[whole - 1]
+                found[f"mean over the response, {layer} layer"][at] = row[begins : whole - end].mean(0)
     return found
 
 

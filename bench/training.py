@@ -32,7 +32,14 @@ from ccai_dagster.feedback.language_model import rendered
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.feedback.published_comparisons import read_published
 from ccai_dagster.training import trainer
-from ccai_dagster.training.comparisons import TokenisedExchange, comparisons, exchange, learnable, training_order
+from ccai_dagster.training.comparisons import (
+    TokenisedExchange,
+    comparisons,
+    end_of_turn,
+    exchange,
+    learnable,
+    training_order,
+)
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, prepare_base_model, save_model
 from ccai_dagster.training.policy import policy_order, train_policy
 from ccai_dagster.training.preference_model import train_preference_model
@@ -284,7 +291,7 @@ def padded(tokenizer: Any, said: list[TokenisedExchange]) -> dict[str, Any]:
     """What a preference model takes for some exchanges."""
     inputs = tokenizer.pad({"input_ids": [each.tokens for each in said]}, padding_side="right", return_tensors="pt")
     begins = [each.prompt_tokens for each in said]
-    return {**inputs, "response_mask": response_mask(inputs["attention_mask"], begins)}
+    return {**inputs, "response_mask": response_mask(inputs["attention_mask"], begins, len(end_of_turn(tokenizer)))}
 
 
 def precision(model: Any) -> Any:

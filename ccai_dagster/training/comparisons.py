@@ -220,12 +220,17 @@ def learnt(tokenizer: Any, said: TokenisedExchange, finished: bool) -> Tokenised
     """
     if finished and said.whole:
         return said
-    turns = [("user", "a"), ("assistant", "b")]
-    opened, closed = (rendered(tokenizer, turns, open_turn=open_turn) for open_turn in (True, False))
-    end = tokens_after(tokenizer, opened, closed.removeprefix(opened))
+    end = end_of_turn(tokenizer)
     if not end or said.tokens[-len(end) :] != end:
         raise ValueError("the chat template ends a turn with what depends on the turn")
     return replace(said, tokens=said.tokens[: -len(end)])
+
+
+def end_of_turn(tokenizer: Any) -> list[int]:
+    """Return the tokens by which the chat template ends what the assistant says."""
+    turns = [("user", "a"), ("assistant", "b")]
+    opened, closed = (rendered(tokenizer, turns, open_turn=open_turn) for open_turn in (True, False))
+    return tokens_after(tokenizer, opened, closed.removeprefix(opened))
 
 
 def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> TokenisedExchange:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccai_dagster.feedback.language_model import batches_by_length
-from ccai_dagster.training.comparisons import TokenisedExchange, exchange
+from ccai_dagster.training.comparisons import TokenisedExchange, end_of_turn, exchange
 from ccai_dagster.training.model_folder import load_model, load_tokenizer
 from ccai_dagster.training.response_score import response_mask
 
@@ -28,6 +28,7 @@ class ExchangeScorer:
         self._model = load_model(folder, scores=True).to(self._device).eval()
         self._model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
         self._batch_size = batch_size
+        self._end = len(end_of_turn(self.tokenizer))
 
     def scores(self, exchanges: Sequence[TokenisedExchange]) -> list[float]:
         """Return one score an exchange, in order; only those of responses to one prompt can be compared."""
@@ -39,7 +40,7 @@ class ExchangeScorer:
             inputs = self.tokenizer.pad(
                 {"input_ids": [each.tokens for each in own]}, padding_side="right", return_tensors="pt"
             ).to(self._device)
-            mask = response_mask(inputs["attention_mask"], [each.prompt_tokens for each in own])
+            mask = response_mask(inputs["attention_mask"], [each.prompt_tokens for each in own], self._end)
             with torch.inference_mode():
                 logits = self._model(**inputs, response_mask=mask, use_cache=False).logits
             for index, score in zip(batch, logits[:, 0].float().tolist(), strict=True):

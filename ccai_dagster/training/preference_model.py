@@ -29,6 +29,7 @@ from ccai_dagster.training.comparisons import (
     TokenisedComparison,
     comparisons,
     cut_share_of_sampled,
+    end_of_turn,
     learnable,
     tokenised,
     training_order,
@@ -164,13 +165,15 @@ def soft_label_trainer(
     from trl import RewardConfig, RewardTrainer
     from trl.trainer.reward_trainer import DataCollatorForPreference
 
+    end = len(end_of_turn(tokenizer))
+
     class SoftLabelCollator(DataCollatorForPreference):  # type: ignore[misc]  # the library has no types
         """Adds label and weight of each comparison to the batch, and where responses are."""
 
         def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
             batch: dict[str, Any] = super().torch_call(examples)
             begin = [example[side] for side in ("chosen_begins", "rejected_begins") for example in examples]
-            batch["response_mask"] = response_score.response_mask(batch["attention_mask"], begin)
+            batch["response_mask"] = response_score.response_mask(batch["attention_mask"], begin, end)
             for name in ("target", "weight"):
                 batch[name] = torch.tensor([example[name] for example in examples], dtype=torch.float32)
             return batch

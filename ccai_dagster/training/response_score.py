@@ -83,14 +83,19 @@ def reading_responses(model: Any) -> Any:
     return model
 
 
-def response_mask(attention_mask: Any, begins: Sequence[int]) -> Any:
-    """Return 1 at the tokens of each response, to the end of the turn, and 0 at prompts and padding.
+def response_mask(attention_mask: Any, begins: Sequence[int], end: int) -> Any:
+    """Return 1 at the tokens of each response, and 0 at prompts, ends of turns and padding.
+
+    Every turn ends alike, so comparisons teach nothing of what its end is worth, and the shorter a response, the more
+    would its end count: a policy would learn to break off.
 
     Args:
         attention_mask: 1 where there is a token, shape (exchanges, tokens); padding is on the right.
         begins: At which place each response begins.
+        end: How many tokens end a turn (`comparisons.end_of_turn`).
     """
     import torch
 
     places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    return attention_mask * (places >= torch.tensor(begins, device=places.device)[:, None])
+    begun = places >= torch.tensor(begins, device=places.device)[:, None]
+    return attention_mask * begun * (places < attention_mask.sum(1, keepdim=True) - end)
